@@ -1,0 +1,55 @@
+# What people type and what CI runs. Everything lives in .venv and results/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CORES ?= 4
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help setup stage-a stage-a-full test lint format docs clean-env
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
+
+setup: $(READY) ## make the environment in .venv
+
+# torch first and pinned: any other order may fetch several GB of CUDA packages instead.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is too old: Python 3.11 or newer is needed (PYTHON=python3.11 make setup)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "make: no virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "installing the tested set into $(VENV) (some minutes the first time)"
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $(READY)
+
+stage-a: $(READY) ## run Stage A in small: results/stage_a/summary.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 stage_a_summary
+	@echo "read results/stage_a/summary.md"
+
+stage-a-full: $(READY) ## run the full protocol of Stage A (meant for a GPU)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake stage_a_summary --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
+
+test: $(READY) ## run the tests with coverage
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --cov --cov-report=term
+
+lint: $(READY) ## check style, types, spelling and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/codespell
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: $(READY) ## format the sources
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+docs: $(READY) ## write config/README.md and config/schema.json from the classes
+	$(BIN)/ptycho-torch config-docs
+
+clean-env: ## remove the environment
+	rm -rf $(VENV)

@@ -1,0 +1,26 @@
+"""The study's table of contents: what is made, in which order. Settings: config/README.md."""
+
+from snakemake.utils import min_version
+
+min_version("9.21.1")
+
+# A study is described whole: a file given by --configfile replaces the embedded default,
+# it is not laid over it, so that nothing of the default slips in unseen.
+if not workflow.overwrite_configfiles:
+
+    configfile: workflow.source_path("config/config.yaml")
+
+
+# Without a limit, GPU jobs would run side by side; command line and profiles win over this.
+workflow.global_resources.setdefault("gpu", 1)
+
+
+# The environment is `make setup`; no image is built. Said once here instead of in every rule.
+container: None
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/summarise.smk"

@@ -1,0 +1,65 @@
+"""What every settings class shares: frozen, strict, and errors that name the cure."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class InputError(ValueError):
+    """A user's mistake: a setting or a file that cannot be used, said in one line."""
+
+
+# YAML 1.1 reads `1e9` as text because it has no decimal point; people mean the number.
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def _number_from_yaml(value: Any) -> Any:
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number_from_yaml)]
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Fraction = Annotated[Real, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+# RandomState takes 32 bits, and a seed is part of a folder's name.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=60)]
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """Return ", did you mean 'x'?" for the closest choice, or the list of choices."""
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; it has: {', '.join(sorted(choices))}"
+
+
+class Settings(BaseModel):
+    """A frozen block of settings; unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        fields = list(cls.model_fields)
+        for key in data:
+            if key not in fields:
+                raise ValueError(f"{cls.__name__} has no key '{key}'{nearest(str(key), fields)}")
+        return data

@@ -1,0 +1,202 @@
+"""What is simulated: object, probe, scan, photons, seeds; or files that others made."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ptycho_torch.config.base import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Real,
+    Seed,
+    Settings,
+)
+
+
+class ObjectSettings(Settings):
+    """Random one-pixel lines, blurred: the "grid lines" object (docs/physics.md)."""
+
+    size_px: Annotated[int, Field(ge=8)]
+    """Side of the square object, pixels."""
+
+    num_lines: Count = 400
+    """Bresenham lines drawn on a canvas of twice the side, of which the centre is kept."""
+
+    set_phi: bool
+    """Give the object a phase; without it every phase metric is reported as not defined."""
+
+    phase: Literal["from_amplitude", "independent"] = "from_amplitude"
+    """Phase as a function of the amplitude, or drawn from a second line image."""
+
+
+class ProbeSettings(Settings):
+    """What every probe shares."""
+
+    smoothing_sigma_px: NotNegative = 0.5
+    """Sigma of a further Gaussian blur before normalising, pixels; 0 for none."""
+
+
+class TriangleProbe(ProbeSettings):
+    """Equilateral triangle with a phase curvature: no twin image (docs/physics.md)."""
+
+    shape: Literal["triangle"]
+    """The probe's kind."""
+
+    circumradius: Fraction = 0.325
+    """Circumradius as a fraction of the patch side; dimensionless."""
+
+    edge_phase_rad: Real = 3.2
+    """Phase at the circumradius, growing with the square of the radius; radians."""
+
+
+class DiskProbe(ProbeSettings):
+    """Blurred disk; point-symmetric, so the twin image fits as well as the truth."""
+
+    shape: Literal["disk"]
+    """The probe's kind."""
+
+    edge_phase_rad: Real = 0.0
+    """Phase at the disk's edge, growing with the square of the radius; radians; 0: ideal disk."""
+
+
+class FileProbe(ProbeSettings):
+    """The array `probeGuess` of an NPZ file: (H, W), or (M, H, W) for M incoherent modes."""
+
+    shape: Literal["file"]
+    """The probe's kind."""
+
+    path: str
+    """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
+
+    resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
+    """What to do if the size differs from `patch_px`: refuse; pad with zeros; cubic interpolation
+    of real and imaginary part; or pad with the quadratic extrapolation of the unwrapped phase."""
+
+
+Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="shape")]
+
+
+class ScanSettings(Settings):
+    """Where the patches lie: a raster of windows of `patch_px`."""
+
+    gridsize: Literal[1, 2] = 1
+    """Patches along each side of a group: 1, or 2 for groups of four (channels)."""
+
+    train_step_px: Count
+    """Step of the training scan, pixels."""
+
+    test_step_px: Count
+    """Step of the validation and test scans, and side of the tile that each test patch gives to
+    the stitched image; pixels."""
+
+    group_offset_px: Count = 4
+    """Distance of the patches within a group when `gridsize` is 2; pixels."""
+
+
+class SplitSeeds(Settings):
+    """Seeds of the random streams; the three objects must differ."""
+
+    train: Seed = 1
+    """Object of the training split."""
+
+    test: Seed = 2
+    """Object of the test split."""
+
+    validation: Seed = 3
+    """Object of the validation split."""
+
+    noise: Seed = 0
+    """Photon noise; each split draws from its own stream under this seed."""
+
+    @model_validator(mode="after")
+    def _objects_differ(self) -> "SplitSeeds":
+        if len({self.train, self.test, self.validation}) < 3:
+            raise ValueError(
+                "train, test and validation need three different objects, got seeds "
+                f"{self.train}, {self.test}, {self.validation}"
+            )
+        return self
+
+
+class SimulatedDataset(Settings):
+    """Three splits from three random objects, seen through one known probe."""
+
+    source: Literal["simulated"]
+    """Where the dataset comes from."""
+
+    patch_px: Annotated[int, Field(ge=8)]
+    """Side N of a patch and of the detector, pixels."""
+
+    images_per_split: Count = 1
+    """Objects drawn for each split."""
+
+    photons: Positive = 1e9
+    """Mean number of photons of one diffraction pattern."""
+
+    noise: Literal["poisson", "none"] = "poisson"
+    """Photon counting noise on the patterns."""
+
+    object: ObjectSettings
+    """The object."""
+
+    probe: Probe
+    """The probe."""
+
+    scan: ScanSettings
+    """The scan."""
+
+    seeds: SplitSeeds = SplitSeeds()
+    """Seeds of objects and noise."""
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> "SimulatedDataset":
+        offset = self.scan.group_offset_px if self.scan.gridsize == 2 else 0
+        room = self.object.size_px - self.patch_px - offset
+        if room < 0:
+            raise ValueError(
+                f"no patch fits: object.size_px is {self.object.size_px}, a patch or group of "
+                f"patches needs {self.patch_px + offset} px; enlarge object.size_px"
+            )
+        for key in ("train_step_px", "test_step_px"):
+            step = getattr(self.scan, key)
+            if step > room:
+                raise ValueError(
+                    f"scan.{key} of {step} px leaves one patch a row: object.size_px - patch "
+                    f"leaves {room} px to scan; use a step of at most {room}"
+                )
+        if self.scan.test_step_px > self.patch_px:
+            raise ValueError(
+                f"scan.test_step_px of {self.scan.test_step_px} px leaves gaps between patches of "
+                f"{self.patch_px} px; use at most {self.patch_px}"
+            )
+        return self
+
+
+class DatasetFiles(Settings):
+    """Three NPZ files of the layout in docs/files.md that another program wrote."""
+
+    source: Literal["files"]
+    """Where the dataset comes from."""
+
+    patch_px: Annotated[int, Field(ge=8)]
+    """Side of a patch that the files must have, pixels."""
+
+    train: str
+    """Path of the training split."""
+
+    validation: str
+    """Path of the validation split."""
+
+    test: str
+    """Path of the test split; it needs `YY_ground_truth` or `YY_full` for scores."""
+
+    test_step_px: Count
+    """Step of the test scan, pixels."""
+
+    sha256: dict[Literal["train", "validation", "test"], str] | None = None
+    """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""
+
+
+Dataset = Annotated[SimulatedDataset | DatasetFiles, Field(discriminator="source")]

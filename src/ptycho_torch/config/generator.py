@@ -1,0 +1,106 @@
+"""Which network: its name and size, and the geometry that follows, without torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ptycho_torch.config.base import Count, Settings
+
+MIN_DEEPEST_SIDE_PX = 8
+"""Side at the deepest level when `levels` is not given; pixels."""
+
+
+class GeneratorSettings(Settings):
+    """A network that maps diffraction amplitudes to complex object patches."""
+
+    name: Literal["hybrid", "stable_hybrid", "fno"]
+    """Entry of the registry in `ptycho_torch.generators`."""
+
+    width: Annotated[int, Field(ge=2)]
+    """Channels at full resolution."""
+
+    fno_blocks: Count
+    """Fourier blocks in all, without the bottleneck; more than `levels` repeats blocks in a
+    level, the deepest levels first."""
+
+    levels: Count | None = None
+    """Resolutions of the U-shape; null: as many as there are blocks, down to a side of 8 px.
+    Not used by `fno`, which must leave it null."""
+
+    modes: Count
+    """Low frequencies kept along each axis by a spectral layer."""
+
+    spectral_rows: Literal["one_sided", "two_sided"] = "one_sided"
+    """Rows 0..m-1 as in the first execution of the study, or also the negative rows -m..-1."""
+
+    channel_cap: Count | None = None
+    """Largest number of channels of a level; null: doubles at every level.
+    Not used by `fno`, which must leave it null."""
+
+    input_transform: Literal["none", "sqrt", "log1p", "instance_norm"] = "none"
+    """Applied to the diffraction amplitude before the network."""
+
+    output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
+    """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One resolution of a generator: side in pixels, channels, Fourier blocks."""
+
+    side_px: int
+    channels: int
+    blocks: int
+
+
+def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
+    """Return the levels that a generator is built of, finest first.
+
+    Raises
+    ------
+    ValueError
+        If the depth cannot be built at this patch size; says the reason and what can.
+    """
+    if settings.name == "fno":
+        for key in ("levels", "channel_cap"):
+            if getattr(settings, key) is not None:
+                raise ValueError(f"generator 'fno' has one resolution; leave {key} null")
+        return [Level(patch_px, settings.width, settings.fno_blocks)]
+    levels = settings.levels
+    if levels is None:
+        deepest = int(math.log2(max(patch_px / MIN_DEEPEST_SIDE_PX, 1))) + 1
+        levels = min(settings.fno_blocks, deepest)
+    if levels > settings.fno_blocks:
+        raise ValueError(
+            f"{levels} levels need at least {levels} Fourier blocks, got fno_blocks: "
+            f"{settings.fno_blocks}"
+        )
+    halvings = levels - 1
+    if patch_px % 2**halvings or patch_px >> halvings < 2:
+        raise ValueError(
+            f"{levels} levels need {halvings} halvings of {patch_px} px, which is geometrically "
+            f"impossible (each must be even, and at least 2 px must be left); use at most "
+            f"{_most_levels(patch_px)} levels: more fno_blocks then repeat within a level"
+        )
+    base, extra = divmod(settings.fno_blocks, levels)
+    cap = settings.channel_cap or settings.width * 2**halvings
+    if cap < settings.width:
+        raise ValueError(f"channel_cap of {cap} is below the width of {settings.width}")
+    return [
+        Level(
+            side_px=patch_px >> i,
+            channels=min(settings.width * 2**i, cap),
+            blocks=base + (i >= levels - extra),
+        )
+        for i in range(levels)
+    ]
+
+
+def _most_levels(patch_px: int) -> int:
+    levels = 1
+    while patch_px % 2 == 0 and patch_px > 2:
+        patch_px //= 2
+        levels += 1
+    return levels

@@ -1,0 +1,160 @@
+"""Read a study from YAML: one clear error with file, block and key, or a frozen `Study`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ptycho_torch.config.base import InputError, nearest
+from ptycho_torch.config.study import Study
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A loader that refuses a key written twice, of which YAML would silently keep the last."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node)
+        if isinstance(key, (list, dict)):
+            raise InputError(
+                f"line {key_node.start_mark.line + 1}: a key must be a word, got {key}"
+            )
+        if key in seen:
+            raise InputError(
+                f"line {key_node.start_mark.line + 1}: '{key}' stands twice in its block"
+            )
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not YAML, is not a mapping, or repeats a key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a UTF-8 text file") from None
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected blocks of keys, got {type(data).__name__}")
+    return data
+
+
+def parse_study(data: Mapping[str, Any], source: str) -> Study:
+    """Return the study that `data` describes.
+
+    Parameters
+    ----------
+    data
+        Nested mappings, as YAML gives them.
+    source
+        File or command-line option that the data came from, for the error message.
+
+    Raises
+    ------
+    InputError
+        `source: block.key: what is wrong, what came, what was expected`.
+    """
+    try:
+        # Through JSON: Snakemake hands over OrderedDicts, strict classes want plain ones.
+        return Study.model_validate(json.loads(json.dumps(data)))
+    except ValidationError as error:
+        raise InputError(f"{source}: {first_mistakes(error, data)}") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def read_sources(paths: Iterable[str | Path]) -> str:
+    """Check files that Snakemake has read for what it does not see; return their names.
+
+    Raises
+    ------
+    InputError
+        As `load_yaml`.
+    """
+    names = [str(path) for path in paths]
+    for name in names:
+        load_yaml(name)
+    return " + ".join(names) or "--config"
+
+
+def read_study(path: str | Path) -> Study:
+    """Return the study in a YAML file; see `load_yaml` and `parse_study` for the errors."""
+    return parse_study(load_yaml(path), str(path))
+
+
+def first_mistakes(error: ValidationError, data: Mapping[str, Any]) -> str:
+    """Return the mistakes of a validation, one a line, as `block.key: what, got value`."""
+    lines = []
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = "this key is missing"
+        elif item["type"].startswith("union_tag"):
+            message = _wrong_kind(item)
+        elif item["type"] != "value_error":
+            message = f"{message}, got {_short(item['input'])}"
+        where = ".".join(_path_in(data, item["loc"]))
+        line = f"{where}: {message}" if where else message
+        if line not in lines:
+            lines.append(line)
+    return "\n  ".join(lines)
+
+
+def _path_in(data: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Drop what pydantic adds to a location: the names of a union's members."""
+    path: list[str] = []
+    for depth, step in enumerate(location):
+        in_list = isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if in_list or (isinstance(data, Mapping) and step in data):
+            data = data[step]
+        elif depth < len(location) - 1 or not isinstance(data, Mapping) or _is_type(step, data):
+            continue
+        path.append(str(step))
+    return path
+
+
+def _is_type(step: int | str, data: Mapping[str, Any]) -> bool:
+    """Return whether a step names a class, a constraint or a union's member, not a key."""
+    return isinstance(step, str) and (
+        step[:1].isupper()
+        or "[" in step
+        or step in [v for v in data.values() if isinstance(v, str)]
+    )
+
+
+def _wrong_kind(item: Any) -> str:
+    """Say which kinds a block can be of."""
+    key = item["ctx"]["discriminator"].strip("'")
+    if item["type"] == "union_tag_not_found":
+        return f"the key '{key}', which says the block's kind, is missing"
+    tag, kinds = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
+    return f"{key} '{tag}' is not known{nearest(tag, kinds)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,142 @@
+"""How a network is trained: loss, optimiser, schedule; and on what, with which clipping."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ptycho_torch.config.base import Count, Fraction, NotNegative, Positive, Real, Settings
+from ptycho_torch.config.clip import Clip
+
+Beta = Annotated[Real, Field(ge=0, lt=1)]
+
+
+class Adam(Settings):
+    """Kingma and Ba (2015), arXiv:1412.6980."""
+
+    name: Literal["adam"]
+    """The optimiser's name."""
+
+    learning_rate: Positive
+    """Step size at the start of the schedule."""
+
+    beta1: Beta = 0.9
+    """Decay of the gradient's running mean."""
+
+    beta2: Beta = 0.999
+    """Decay of the squared gradient's running mean."""
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay; Loshchilov and Hutter (2019), arXiv:1711.05101."""
+
+    name: Literal["adamw"]  # type: ignore[assignment]
+    """The optimiser's name."""
+
+    weight_decay: NotNegative
+    """Share of each weight taken off per step and unit learning rate."""
+
+
+class SGD(Settings):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    """The optimiser's name."""
+
+    learning_rate: Positive
+    """Step size at the start of the schedule."""
+
+    momentum: Beta = 0.9
+    """Decay of the velocity; 0 for none."""
+
+
+Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
+
+
+class ConstantSchedule(Settings):
+    """The same learning rate throughout."""
+
+    name: Literal["constant"]
+    """The schedule's name."""
+
+
+class WarmupCosineSchedule(Settings):
+    """Linear rise, then a half cosine to a fraction of the peak; moves at every step."""
+
+    name: Literal["warmup_cosine"]
+    """The schedule's name."""
+
+    warmup_epochs: NotNegative
+    """Length of the linear rise, epochs; may be a fraction."""
+
+    final_fraction: Annotated[Real, Field(ge=0, le=1)] = 0.0
+    """Learning rate at the end, as a fraction of the peak."""
+
+
+class ExponentialSchedule(Settings):
+    """The learning rate times a constant after every epoch."""
+
+    name: Literal["exponential"]
+    """The schedule's name."""
+
+    gamma: Annotated[Real, Field(gt=0, le=1)]
+    """Factor per epoch."""
+
+
+class PlateauSchedule(Settings):
+    """Lower the learning rate when the validation loss stops falling."""
+
+    name: Literal["plateau"]
+    """The schedule's name."""
+
+    factor: Fraction
+    """Factor at each lowering."""
+
+    patience_epochs: Count
+    """Epochs without improvement before a lowering."""
+
+
+Schedule = Annotated[
+    ConstantSchedule | WarmupCosineSchedule | ExponentialSchedule | PlateauSchedule,
+    Field(discriminator="name"),
+]
+
+
+class TrainingSettings(Settings):
+    """What the optimiser is asked to do."""
+
+    epochs: Count
+    """Passes over the training split."""
+
+    batch_size: Count
+    """Groups of patches per step; only full batches are used."""
+
+    loss: Literal["mae", "poisson"]
+    """MAE of amplitudes, or the Poisson negative log-likelihood of counts."""
+
+    input_scaling: Literal["none", "statistical"] = "none"
+    """Amplitudes as stored, or times sqrt((N/2)^2 / mean sum A^2) of the training split."""
+
+    optimizer: Optimizer
+    """The optimiser."""
+
+    schedule: Schedule
+    """The learning-rate schedule."""
+
+    explode_factor: Annotated[Real, Field(gt=1)] = 10.0
+    """A step's loss beyond this multiple of the run's first loss ends the run as `exploded`."""
+
+
+class ExecutionSettings(Settings):
+    """On what a run is executed, and with which safeguards."""
+
+    clip: Clip
+    """Gradient clipping."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """Device by Lightning's name; auto: the fastest there is."""
+
+    threads: Count = 2
+    """CPU threads of a training job; never more than the machine has."""
+
+    deterministic: bool = True
+    """The same run twice gives the same bytes on a CPU; operations that cannot are refused."""

@@ -1,0 +1,174 @@
+"""The only module that opens data files: whole or not at all, and nothing unpickled."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho_torch.config.base import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+PathLike = str | Path
+
+
+@contextlib.contextmanager
+def whole_file(path: PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place if the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a UTF-8 text file, whole."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
+    """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: PathLike) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds anything but a JSON object.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_csv(path: PathLike) -> "pd.DataFrame":
+    """Return the table in a CSV file with a header; a header alone is a table without rows.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no header, or is not a table.
+    """
+    import pandas as pd  # Slow to import, and only the summaries need it.
+
+    try:
+        return pd.read_csv(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors.
+        raise InputError(f"{path}: is not a CSV table ({error}); make it again") from None
+
+
+def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, whole; what is not defined is an empty field."""
+    with whole_file(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
+    """Write arrays as NPZ, whole; object arrays are refused, since they would be pickled."""
+    with whole_file(path) as part, part.open("wb") as handle:
+        np.savez(handle, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
+
+
+def npz_keys(path: PathLike) -> list[str]:
+    """Return the names of the arrays in an NPZ file; `InputError` if it is not one."""
+    with _open_npz(path) as archive:
+        return list(archive.files)
+
+
+def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of an NPZ file, all of them if none is named.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not an NPZ, truncated, or lacks an array; or if an array is
+        pickled, which is never loaded.
+    """
+    with _open_npz(path) as archive:
+        arrays = {}
+        for key in keys or archive.files:
+            if key not in archive.files:
+                raise InputError(
+                    f"{path}: has no array '{key}'; it has: {', '.join(archive.files)}"
+                )
+            try:
+                arrays[key] = archive[key]
+            except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
+        return arrays
+
+
+def _open_npz(path: PathLike) -> Any:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: is not an NPZ file, or is truncated ({error}); make or copy it again"
+        ) from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(f"{path}: is a single array, expected an NPZ file of named arrays")
+    return archive
+
+
+def sha256(path: PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with Path(path).open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def npz_is_text(path: PathLike, key: str) -> bool:
+    """Return whether an array of an NPZ file is text, without loading pickled data."""
+    try:
+        return bool(read_npz(path, key)[key].dtype.kind == "U")
+    except InputError:
+        return False
+
+
+def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
+    """Write torch tensors as safetensors, whole; names and shapes only, nothing to execute."""
+    from safetensors.torch import save_file
+
+    with whole_file(path) as part:
+        save_file(dict(tensors), part)

@@ -1,0 +1,56 @@
+"""What every rule script does around its work: a log file, and errors a user can read."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ptycho_torch.config.base import InputError
+
+logger = logging.getLogger("ptycho_torch")
+
+
+def run_job(main: Callable[[Any], None], job: Any) -> None:
+    """Run `main(job)`, logging to the job's log file and to the terminal's error stream.
+
+    A user's mistake ends the job with one line and exit status 1; anything else keeps its
+    traceback, since it is a fault of ours or of the machine.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if job.log:
+        Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
+        # The terminal belongs to the study's progress; what a job has to say is in its log.
+        handlers[0].setLevel(logging.ERROR)
+    layout = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(layout)
+        root.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    # Lightning's own handler would write its greetings to the terminal.
+    logging.getLogger("lightning.pytorch").handlers.clear()
+    logging.captureWarnings(True)
+    try:
+        main(job)
+    except InputError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logger.exception("this job failed; the traceback may help those who mend it")
+        sys.exit(1)
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def usable_threads(asked: int) -> int:
+    """Return `asked`, but no more than the cores this process may use."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows do not tell
+        cores = os.cpu_count() or 1
+    return max(1, min(asked, cores))

@@ -1,0 +1,73 @@
+"""Losses in their own units: MAE on amplitudes, Poisson on photon counts.
+
+Letters: B batch, C channels, H rows, W columns. Scales are constants of the dataset, never of
+the batch, and arrive as (B, 1, 1, 1) so that they cannot broadcast over another axis.
+"""
+
+import torch
+from torch import Tensor
+from torch.distributions import Poisson
+
+
+def mae_loss(predicted_BCHW: Tensor, observed_BCHW: Tensor, mean_amplitude_B111: Tensor) -> Tensor:
+    """Return mean |A_pred - A_obs| over the dataset's mean amplitude; predicting nothing gives 1
+    on average over the dataset.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the scale is not (B, 1, 1, 1).
+    """
+    _check(predicted_BCHW, observed_BCHW, mean_amplitude_B111)
+    return ((predicted_BCHW - observed_BCHW).abs() / mean_amplitude_B111).mean()
+
+
+def poisson_loss(
+    predicted_BCHW: Tensor,
+    observed_BCHW: Tensor,
+    intensity_scale_B111: Tensor,
+    mean_counts_B111: Tensor,
+) -> Tensor:
+    """Return the mean Poisson negative log-likelihood over the dataset's mean count of a pixel.
+
+    The rate is the predicted, the observation the observed photon count (s A)^2; the likelihood
+    is torch's, with the factorial term, continued to counts that are not whole.
+
+    Parameters
+    ----------
+    predicted_BCHW, observed_BCHW
+        Amplitudes; the predicted ones > 0.
+    intensity_scale_B111
+        s, root photons per unit amplitude.
+    mean_counts_B111
+        Mean photons of a pixel in the dataset.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a scale is not (B, 1, 1, 1).
+    """
+    _check(predicted_BCHW, observed_BCHW, intensity_scale_B111, mean_counts_B111)
+    rate = (intensity_scale_B111 * predicted_BCHW).square()
+    counts = (intensity_scale_B111 * observed_BCHW).square()
+    return (-Poisson(rate, validate_args=False).log_prob(counts) / mean_counts_B111).mean()
+
+
+def scale_B111(value: float, like_BCHW: Tensor) -> Tensor:
+    """Return a dataset's constant as (B, 1, 1, 1) on the device and in the type of a batch."""
+    return torch.full(
+        (like_BCHW.shape[0], 1, 1, 1), value, dtype=like_BCHW.dtype, device=like_BCHW.device
+    )
+
+
+def _check(predicted: Tensor, observed: Tensor, *scales: Tensor) -> None:
+    if predicted.shape != observed.shape:
+        raise ValueError(
+            f"predicted is {tuple(predicted.shape)}, observed is {tuple(observed.shape)}; "
+            "they must have one shape, since broadcasting would hide a mistake"
+        )
+    for scale in scales:
+        if tuple(scale.shape) != (observed.shape[0], 1, 1, 1):
+            raise ValueError(
+                f"a scale is {tuple(scale.shape)}, expected ({observed.shape[0]}, 1, 1, 1)"
+            )

@@ -1,0 +1,1 @@
+"""Verb 1: make datasets with phase, from named random streams."""

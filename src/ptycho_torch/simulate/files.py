@@ -1,0 +1,76 @@
+"""Take in a dataset that another program wrote: checked, and written in this project's layout."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ptycho_torch import __version__, io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.dataset import DatasetFiles
+from ptycho_torch.dataset_file import Split, read_split
+from ptycho_torch.simulate.dataset import SPLITS, split_facts
+
+logger = logging.getLogger(__name__)
+
+
+def import_dataset(
+    settings: DatasetFiles, *, name: str, splits: Mapping[str, str | Path], summary: str | Path
+) -> None:
+    """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or the three differ in channels, probe or intensity scale.
+    """
+    read: dict[str, Split] = {}
+    for split in SPLITS:
+        expected = (settings.sha256 or {}).get(split)  # type: ignore[call-overload]
+        path = getattr(settings, split)
+        read[split] = read_split(path, patch_px=settings.patch_px, sha256=expected)
+        _same_setup(path, read[split], read["train"])
+    if not {"YY_full", "coords_offsets", "coords_nominal"} <= read["test"].arrays.keys():
+        raise InputError(
+            f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
+            "'coords_nominal', or nothing can be scored"
+        )
+    scale = read["train"].intensity_scale
+    facts = {}
+    for split in SPLITS:
+        arrays = {
+            **read[split].arrays,
+            "norm_Y_I": np.array(read[split].norm_Y_I),
+            "intensity_scale": np.array(scale),
+        }
+        io.write_npz(splits[split], arrays)
+        facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
+    io.write_json(
+        summary,
+        {
+            "dataset": name,
+            "settings": settings.model_dump(mode="json"),
+            "patch_px": settings.patch_px,
+            "test_step_px": settings.test_step_px,
+            "intensity_scale": scale,
+            "splits": facts,
+            "versions": {"ptycho_torch": __version__, "numpy": np.__version__},
+        },
+    )
+
+
+def _same_setup(path: str, split: Split, train: Split) -> None:
+    channels, expected = (
+        split.arrays["diffraction"].shape[-1],
+        train.arrays["diffraction"].shape[-1],
+    )
+    if channels != expected:
+        raise InputError(f"{path}: has {channels} channels, the training split has {expected}")
+    if not np.allclose(split.arrays["probeGuess"], train.arrays["probeGuess"], rtol=1e-5):
+        raise InputError(f"{path}: its 'probeGuess' differs from the training split's")
+    if not np.isclose(split.intensity_scale, train.intensity_scale, rtol=1e-3):
+        logger.warning(
+            "%s: intensity_scale %.6g, the training split's is %.6g and is used",
+            path, split.intensity_scale, train.intensity_scale,
+        )  # fmt: skip

@@ -1,0 +1,76 @@
+"""Random line objects: amplitude from blurred lines, phase from an amplitude.
+
+The stream is numpy's `RandomState`, which is frozen across numpy versions, so that the objects
+are the same everywhere and for ever.
+"""
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.draw import line
+
+from ptycho_torch.config.dataset import ObjectSettings
+
+Image = NDArray[np.float64]
+
+
+def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: int) -> Image:
+    """Draw blurred random lines.
+
+    Each image is drawn on a canvas of twice the side, blurred as g1 + 2 g5 + 5 g10 (g_k: Gaussian
+    of sigma k pixels, reflecting edges), and its central part is kept.
+
+    Parameters
+    ----------
+    stream
+        Where the end points come from; it moves on by 4 * `num_lines` draws per image.
+    images, size_px, num_lines
+        Number of images, their side in pixels, and lines per canvas.
+
+    Returns
+    -------
+    Image
+        (images, size_px, size_px), amplitude, >= 0.
+    """
+    margin = size_px // 2
+    centre = slice(margin, margin + size_px)
+    drawn = [_line_canvas(stream, 2 * size_px, num_lines) for _ in range(images)]
+    return np.stack([_blur(canvas)[centre, centre] for canvas in drawn])
+
+
+def _line_canvas(stream: RandomState, side: int, num_lines: int) -> Image:
+    canvas = np.zeros((side, side))
+    for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
+        canvas[line(row0, column0, row1, column1)] = 1.0
+    return canvas
+
+
+def _blur(canvas: Image) -> Image:
+    return sum(
+        weight * gaussian_filter(canvas, sigma) for weight, sigma in ((1, 1), (2, 5), (5, 10))
+    )
+
+
+def phase_of(amplitude: Image) -> Image:
+    """Return pi * tanh((A - max A / 2) / (3 mean A)), radians; max and mean over all images."""
+    return np.pi * np.tanh((amplitude - amplitude.max() / 2) / (3 * amplitude.mean()))
+
+
+def draw_objects(settings: ObjectSettings, *, images: int, seed: int) -> NDArray[np.complex64]:
+    """Return the complex objects of one split.
+
+    All amplitudes are drawn first, so that they do not depend on where the phase comes from.
+
+    Returns
+    -------
+    NDArray[np.complex64]
+        (images, size, size), un-normalised.
+    """
+    stream = RandomState(seed)
+    size = {"images": images, "size_px": settings.size_px, "num_lines": settings.num_lines}
+    amplitude = line_images(stream, **size)
+    if not settings.set_phi:
+        return amplitude.astype(np.complex64)
+    source = amplitude if settings.phase == "from_amplitude" else line_images(stream, **size)
+    return (amplitude * np.exp(1j * phase_of(source))).astype(np.complex64)

@@ -1,0 +1,165 @@
+"""Known probes: triangle (the study's), disk (a control), or from a file.
+
+All are centred at ((N - 1) / 2, (N - 1) / 2), where turning an array by 180 degrees leaves
+its centre, and are normalised once by `normalise`.
+"""
+
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, zoom
+from scipy.signal.windows import gaussian as gaussian_window
+from skimage.restoration import unwrap_phase
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
+
+Complex = NDArray[np.complex128]
+Real = NDArray[np.float64]
+_BACKGROUND = 1e-9
+# The disk's window: standard deviation N / (k pi^2), k = 0.7 (docs/physics.md).
+_DISK_K = 0.7
+
+
+def make_probe(settings: Probe, patch_px: int) -> Complex:
+    """Return the normalised probe.
+
+    Returns
+    -------
+    Complex
+        (H, W), or (M, H, W) for a file with several incoherent modes.
+
+    Raises
+    ------
+    InputError
+        If a file's probe is missing, not finite, of the wrong shape, or of another size while
+        `resize` is `refuse`.
+    """
+    match settings:
+        case TriangleProbe():
+            radius = settings.circumradius * patch_px
+            amplitude = _soften(triangle_mask(patch_px, radius))
+            phase = settings.edge_phase_rad * (radius_px(patch_px) / radius) ** 2
+        case DiskProbe():
+            mask = disk_mask(patch_px)
+            amplitude = _soften(mask)
+            phase = settings.edge_phase_rad * radius_px(patch_px) ** 2 * (np.pi / mask.sum())
+        case FileProbe():
+            probe = _resize(_read(settings), patch_px, settings)
+            amplitude, phase = np.abs(probe), np.angle(probe)
+        case _:
+            assert_never(settings)
+    if settings.smoothing_sigma_px > 0:
+        sigma = (0.0,) * (amplitude.ndim - 2) + (settings.smoothing_sigma_px,) * 2
+        amplitude = gaussian_filter(amplitude, sigma)
+    return normalise(amplitude * np.exp(1j * phase))
+
+
+def radius_px(patch_px: int) -> Real:
+    """Return the distance of each pixel from the array's centre, (H, W), pixels."""
+    axis = np.arange(patch_px) - (patch_px - 1) / 2
+    return np.hypot(axis[:, None], axis[None, :])
+
+
+def disk_mask(patch_px: int) -> Real:
+    """Return 1 where the product of two Gaussian windows exceeds one half, (H, W)."""
+    window = gaussian_window(patch_px, std=patch_px / (_DISK_K * np.pi**2))
+    return (np.outer(window, window) > 0.5).astype(float)
+
+
+def triangle_mask(patch_px: int, radius: float) -> Real:
+    """Return 1 inside an equilateral triangle with a corner towards row 0, (H, W)."""
+    axis = np.arange(patch_px) - (patch_px - 1) / 2
+    row, column = axis[:, None], axis[None, :]
+    # Distances from the centroid along the normals of the three sides: each is at most r / 2.
+    sides = [row + 0 * column] + [
+        sign * np.cos(np.pi / 6) * column - np.sin(np.pi / 6) * row for sign in (1, -1)
+    ]
+    return (np.max(sides, axis=0) <= radius / 2).astype(float)
+
+
+def _soften(mask: Real) -> Real:
+    return gaussian_filter(mask, 1.0) + _BACKGROUND
+
+
+def normalisation(probe: Complex) -> float:
+    """Return 4 * mean over all pixels of |mask * P|, mask = 1 within N // 4 of the centre.
+
+    Incoherent modes count by the root of their summed intensity.
+    """
+    modulus = np.sqrt((np.abs(probe) ** 2).reshape(-1, *probe.shape[-2:]).sum(axis=0))
+    patch_px = probe.shape[-1]
+    # Half a pixel below and right of the middle pixel: the centre of the pixel grid.
+    mask = radius_px(patch_px) <= patch_px // 4
+    return float(4 * (mask * modulus).mean())
+
+
+def normalise(probe: Complex) -> Complex:
+    """Return the probe over `normalisation`; `InputError` if it is dark in its centre."""
+    divisor = normalisation(probe)
+    if not divisor > 0:
+        raise InputError("the probe is zero within a quarter of the frame round its centre")
+    return probe / divisor
+
+
+def _read(settings: FileProbe) -> Complex:
+    probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
+    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
+        raise InputError(
+            f"{settings.path}: probeGuess has shape {probe.shape}, expected (H, H) or (M, H, H)"
+        )
+    if not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
+        raise InputError(f"{settings.path}: probeGuess must hold finite numbers")
+    return probe.astype(np.complex128)
+
+
+def _resize(probe: Complex, patch_px: int, settings: FileProbe) -> Complex:
+    side = probe.shape[-1]
+    if side == patch_px:
+        return probe
+    if settings.resize == "refuse":
+        raise InputError(
+            f"{settings.path}: probeGuess is {side} px, the patches are {patch_px} px; "
+            "set probe.resize to pad, interpolate or pad_extrapolate"
+        )
+    if settings.resize == "interpolate":
+        factor = (1,) * (probe.ndim - 2) + (patch_px / side,) * 2
+        resized: Complex = zoom(probe.real, factor, order=3) + 1j * zoom(
+            probe.imag, factor, order=3
+        )
+        return resized
+    if side > patch_px:
+        raise InputError(
+            f"{settings.path}: probeGuess of {side} px cannot be padded to {patch_px} px; "
+            "set probe.resize to interpolate"
+        )
+    before = (patch_px - side) // 2
+    widths = ((0, 0),) * (probe.ndim - 2) + ((before, patch_px - side - before),) * 2
+    padded = np.pad(probe, widths)
+    if settings.resize == "pad":
+        return padded
+    modes = padded.reshape(-1, patch_px, patch_px)
+    inside = slice(before, before + side)
+    for mode in modes:
+        phase = _extrapolated_phase(mode[inside, inside], patch_px, before)
+        mode[...] = np.abs(mode) * np.exp(1j * phase)
+    return modes.reshape(padded.shape)
+
+
+def _extrapolated_phase(mode: Complex, patch_px: int, before: int) -> Real:
+    """Fit a + b r^2 to the unwrapped phase, weighted by the modulus; return it on the frame.
+
+    Inside the given area the phase stays as it is.
+    """
+    side = mode.shape[-1]
+    inside = slice(before, before + side)
+    phase = unwrap_phase(np.angle(mode))
+    squared = radius_px(patch_px) ** 2
+    slope, offset = np.polyfit(
+        squared[inside, inside].ravel(), phase.ravel(), 1, w=np.abs(mode).ravel()
+    )
+    whole = offset + slope * squared
+    whole[inside, inside] = phase
+    return whole

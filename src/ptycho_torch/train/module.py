@@ -1,0 +1,173 @@
+"""The Lightning module: one step's physics, its clipping, and the guard against bad steps.
+
+Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptycho_torch.config import RunSettings
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.train.clip import clip_gradients, unit_axes
+from ptycho_torch.train.measures import LOSSES, SplitScales
+from ptycho_torch.train.schedule import make_optimizer, make_schedule
+
+
+class RunStopped(Exception):
+    """A run went bad before the optimiser moved: a result, not an error.
+
+    outcome: `non_finite` or `exploded`; epoch and step count from 1; reason in words.
+    """
+
+    def __init__(self, outcome: str, *, epoch: int, step: int, reason: str) -> None:
+        super().__init__(f"{outcome} in epoch {epoch}, step {step}: {reason}")
+        self.outcome = outcome
+        self.failure = {"epoch": epoch, "step": step, "reason": reason}
+
+
+@dataclass(slots=True)
+class StepRecords:
+    """What each optimiser step of an epoch had: loss, gradient norms, clipped parts."""
+
+    losses: list[float] = field(default_factory=list)
+    norms_before: list[float] = field(default_factory=list)
+    norms_after: list[float] = field(default_factory=list)
+    parts: int = 0
+    clipped: int = 0
+    learning_rate: float = 0.0
+
+    @property
+    def clipped_share(self) -> float:
+        """Clipped parts over all parts; 0 without clipping."""
+        return self.clipped / self.parts if self.parts else 0.0
+
+
+class FitModule(pl.LightningModule):
+    """A generator under training, through the forward model, without labels.
+
+    Parameters
+    ----------
+    run
+        The run's settings.
+    network
+        The generator.
+    probe_MHW
+        Probe modes, complex; fixed.
+    scales
+        `SplitScales` of `train` and `validation`.
+    input_scale
+        What amplitudes are multiplied by before the network.
+    """
+
+    probe_MHW: Tensor
+
+    def __init__(
+        self,
+        run: RunSettings,
+        network: nn.Module,
+        *,
+        probe_MHW: Tensor,
+        scales: dict[str, SplitScales],
+        input_scale: float,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.network = network
+        self.register_buffer("probe_MHW", probe_MHW)
+        self.scales = scales
+        self.input_scale = input_scale
+        self.units = unit_axes(network)
+        self.val_loss_name = f"{run.training.loss}_val_loss"
+        self.first_loss: float | None = None
+        self.records = StepRecords()
+        self._val_sums: dict[str, float] = {}
+        self._val_groups = 0
+
+    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
+        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`."""
+        patches: Tensor = self.network(amplitude_BCHW * self.input_scale)
+        return patches
+
+    def training_step(self, amplitude_BCHW: Tensor, _: int) -> Tensor:
+        """Return the batch's loss; stop the run if it is not finite or has exploded."""
+        predicted = amplitudes(self(amplitude_BCHW), self.probe_MHW)
+        loss = self.scales["train"].loss(self.run.training.loss, predicted, amplitude_BCHW)
+        self._guard_loss(float(loss.detach()))
+        return loss
+
+    def _guard_loss(self, loss: float) -> None:
+        if not torch.isfinite(torch.tensor(loss)):
+            raise self._stopped("non_finite", f"the training loss is {loss}")
+        if self.first_loss is None:
+            self.first_loss = loss
+        limit = self.run.training.explode_factor * abs(self.first_loss)
+        if loss > limit:
+            raise self._stopped(
+                "exploded",
+                f"the training loss is {loss:.4g}, more than {self.run.training.explode_factor:g} "
+                f"times the first step's {self.first_loss:.4g}",
+            )
+        self.records.losses.append(loss)
+
+    def _stopped(self, outcome: str, reason: str) -> RunStopped:
+        return RunStopped(
+            outcome, epoch=self.current_epoch + 1, step=self.global_step + 1, reason=reason
+        )
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
+        """Clip by the run's rule, between backward and the optimiser's step."""
+        gradients = [p.grad for p, _ in self.units if p.grad is not None]
+        before = float(nn.utils.get_total_norm(gradients))
+        if not torch.isfinite(torch.tensor(before)):
+            raise self._stopped("non_finite", f"the gradient's norm is {before}")
+        # Read here, before the schedule moves on: the rate that this step is taken with.
+        self.records.learning_rate = optimizer.param_groups[0]["lr"]
+        report = clip_gradients(self.units, self.run.execution.clip)
+        after = float(nn.utils.get_total_norm(gradients)) if report.clipped else before
+        self.records.norms_before.append(before)
+        self.records.norms_after.append(after)
+        self.records.parts += report.parts
+        self.records.clipped += report.clipped
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._val_sums = {"mae_val_loss": 0.0, "poisson_val_loss": 0.0}
+        self._val_groups = 0
+
+    def validation_step(self, amplitude_BCHW: Tensor, _: int) -> None:
+        """Add a batch to the validation losses, each group with the same weight."""
+        predicted = amplitudes(self(amplitude_BCHW), self.probe_MHW)
+        for name in LOSSES:
+            loss = self.scales["validation"].loss(name, predicted, amplitude_BCHW)
+            self._val_sums[f"{name}_val_loss"] += float(loss) * len(amplitude_BCHW)
+        self._val_groups += len(amplitude_BCHW)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation losses; stop the run if the one it is judged by is not finite."""
+        losses = {name: total / self._val_groups for name, total in self._val_sums.items()}
+        self.log_dict(losses)
+        judged = losses[self.val_loss_name]
+        if not torch.isfinite(torch.tensor(judged)):
+            # The epoch's last step has been taken: that is the step that failed.
+            step = {"epoch": self.current_epoch + 1, "step": self.global_step}
+            raise RunStopped("non_finite", reason=f"the validation loss is {judged}", **step)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, which Lightning steps."""
+        training = self.run.training
+        optimizer = make_optimizer(training.optimizer, self.network.parameters())
+        schedule = make_schedule(
+            training.schedule,
+            optimizer,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            epochs=training.epochs,
+            monitor=self.val_loss_name,
+        )
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -1,0 +1,199 @@
+"""The study's progress on the terminal: runs done, running, failed, and the expected end."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from logging import LogRecord
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+TRAIN = "train"
+# Said by the progress lines instead, or of no use without the job's block.
+_REPLACED = (
+    LogEvent.JOB_INFO,
+    LogEvent.JOB_STARTED,
+    LogEvent.JOB_FINISHED,
+    LogEvent.PROGRESS,
+    LogEvent.SHELLCMD,
+    LogEvent.WORKFLOW_STARTED,
+)
+
+
+@dataclass(slots=True)
+class StudyProgress:
+    """What has happened so far, from Snakemake's events; times in seconds."""
+
+    total_jobs: int = 0
+    done_jobs: int = 0
+    total_runs: int = 0
+    done_runs: int = 0
+    failed_runs: int = 0
+    broken_jobs: int = 0
+    running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    durations: list[float] = field(default_factory=list)
+
+    def planned(self, stats: dict[str, int]) -> None:
+        """Take the number of jobs per rule."""
+        self.total_jobs = sum(n for rule, n in stats.items() if rule != "total")
+        self.total_runs = stats.get(TRAIN, 0)
+
+    def started(self, job: dict[str, Any], now: float) -> str:
+        """Note a job; return its name."""
+        self.running[job["jobid"]] = {**job, "since": now}
+        return job_name(job)
+
+    def finished(self, jobid: int, now: float) -> str:
+        """Note that a job ended well; return its name and, for a run, its outcome."""
+        self.done_jobs += 1
+        job = self.running.pop(jobid, None)
+        if job is None:
+            return ""
+        if job["rule_name"] != TRAIN:
+            return job_name(job)
+        self.done_runs += 1
+        self.durations.append(now - job["since"])
+        outcome = run_outcome(job["output"])
+        self.failed_runs += outcome != "completed"
+        return f"{job_name(job)}: {outcome}"
+
+    def broken(self, jobid: int) -> None:
+        """Note that a job failed, which is a matter of files or the machine."""
+        self.running.pop(jobid, None)
+        self.broken_jobs += 1
+
+    def line(self, now: float) -> str:
+        """Return the state of the study in one line."""
+        training = sum(job["rule_name"] == TRAIN for job in self.running.values())
+        words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
+        if self.total_runs:
+            words.append(
+                f"runs: {self.done_runs} done ({self.failed_runs} of them diverged), "
+                f"{training} running, {self.total_runs - self.done_runs - training} to come"
+            )
+        if self.broken_jobs:
+            words.append(f"{self.broken_jobs} jobs failed")
+        left = self.seconds_left(now)
+        if left is not None:
+            end = datetime.now() + timedelta(seconds=left)
+            words.append(f"training ends about {end:%H:%M:%S}")
+        return " | ".join(words)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the expected time to the last run's end; None before a run has ended."""
+        to_come = self.total_runs - self.done_runs
+        if not self.durations or to_come <= 0:
+            return None
+        mean = sum(self.durations) / len(self.durations)
+        begun: list[float] = [
+            now - job["since"] for job in self.running.values() if job["rule_name"] == TRAIN
+        ]
+        work = to_come * mean - sum(min(spent, mean) for spent in begun)
+        return work / max(len(begun), 1)
+
+
+def job_name(job: dict[str, Any]) -> str:
+    """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
+    wildcards = "/".join(str(value) for value in (job.get("wildcards") or {}).values())
+    return f"{job['rule_name']} {wildcards}".rstrip()
+
+
+def planned_job(job: dict[str, Any]) -> str:
+    """Return one line of a dry run: the job and why it would run."""
+    reason = " ".join(str(job.get("reason", "")).split())
+    # What is missing follows from the job's name, and the parts behind a `;` from the first.
+    first = reason.split("; ")[0].replace("Missing output files: ", "not made yet: ")
+    if first.startswith("not made yet"):
+        first = "not made yet"
+    return f"{job_name(job):<36} {first if len(first) <= 90 else first[:87] + '...'}"
+
+
+def run_outcome(outputs: list[str]) -> str:
+    """Return how a run ended, as its run.json says; "ended" if that cannot be read."""
+    for name in outputs:
+        if Path(name).name == "run.json":
+            try:
+                return str(json.loads(Path(name).read_text(encoding="utf-8"))["outcome"])
+            except (OSError, ValueError, KeyError):
+                break
+    return "ended"
+
+
+class LogHandler(LogHandlerBase):
+    """Progress lines for a study; everything else as Snakemake prints it."""
+
+    def __post_init__(self) -> None:
+        self.progress = StudyProgress()
+        self._known: dict[int, dict[str, Any]] = {}
+
+    def emit(self, record: LogRecord) -> None:
+        """Print one of Snakemake's records."""
+        try:
+            event = getattr(record, "event", None)
+            if self.common_settings.verbose:
+                self._say(self.format(record))
+                return
+            if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
+                self._say(planned_job(record.__dict__))
+                return
+            self._follow(event, record)
+            if event not in _REPLACED:
+                self._say(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def _follow(self, event: LogEvent | None, record: LogRecord) -> None:
+        now = time.monotonic()
+        if event == LogEvent.RUN_INFO:
+            self.progress.planned(getattr(record, "stats", {}) or {})
+        elif event == LogEvent.JOB_INFO:
+            self._known[record.jobid] = {  # type: ignore[attr-defined]
+                key: getattr(record, key, None)
+                for key in ("jobid", "rule_name", "wildcards", "output")
+            }
+        elif event == LogEvent.JOB_STARTED:
+            for jobid in record.jobs:  # type: ignore[attr-defined]
+                if job := self._known.get(jobid):
+                    self._stamp(f"begins: {self.progress.started(job, now)}")
+        elif event == LogEvent.JOB_FINISHED:
+            name = self.progress.finished(record.job_id, now)  # type: ignore[attr-defined]
+            self._stamp(f"done: {name} | {self.progress.line(now)}")
+        elif event == LogEvent.JOB_ERROR:
+            self.progress.broken(record.jobid)  # type: ignore[attr-defined]
+
+    def _stamp(self, text: str) -> None:
+        self._say(f"[{datetime.now():%H:%M:%S}] {text}")
+
+    def _say(self, text: str) -> None:
+        if text:
+            stream = sys.stdout if self.common_settings.stdout else sys.stderr
+            print(text, file=stream, flush=True)
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """Takes the place of Snakemake's own terminal output."""
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        """Writes no file; Snakemake keeps its own log."""
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """Uses Snakemake's filter, so that --quiet works."""
+        return False
+
+    @property
+    def has_formatter(self) -> bool:
+        """Uses Snakemake's formatter for what it passes on."""
+        return False
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        """Needs no rule graph."""
+        return False

@@ -1,0 +1,121 @@
+"""A user's mistake in a study gets one error: file, block, key, what came, what was expected."""
+
+import copy
+
+import pytest
+import yaml
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
+
+
+def edit(data, path, value):
+    data = copy.deepcopy(data)
+    *blocks, key = path.split(".")
+    block = data
+    for name in blocks:
+        block = block[name]
+    if value is ...:
+        del block[key]
+    else:
+        block[key] = value
+    return data
+
+
+MISTAKES = [
+    ("arms.agc.execution.clip.max_ration", 1,
+     "x.yaml: arms.agc.execution.clip: AdaptiveClip has no key 'max_ration'; did you mean 'max_ratio'?"),
+    ("arms.agc.generatr", {}, "arms.agc: ArmSettings has no key 'generatr'; did you mean 'generator'?"),
+    ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
+    ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than 0, got -1"),
+    ("datasets.tiny.photons", "many", "datasets.tiny.photons: Input should be a valid number, got 'many'"),
+    ("datasets.tiny.probe.shape", "trangle", "datasets.tiny.probe: shape 'trangle' is not known; did you mean 'triangle'?"),
+    ("datasets.tiny.probe.edge_phas", 1, "datasets.tiny.probe: TriangleProbe has no key 'edge_phas'; did you mean 'edge_phase_rad'?"),
+    ("datasets.tiny.scan.test_step_px", 50, "scan.test_step_px of 50 px leaves one patch a row"),
+    ("datasets.tiny.scan.train_step_px", 41, "scan.train_step_px of 41 px leaves one patch a row"),
+    ("datasets.tiny.scan.test_step_px", 20, "leaves gaps between patches of 16 px"),
+    ("datasets.tiny.object.size_px", 12, "datasets.tiny: no patch fits"),
+    ("datasets.tiny.seeds", {"train": 1, "test": 1}, "three different objects"),
+    ("datasets.tiny.object.set_phi", ..., "datasets.tiny.object.set_phi: this key is missing"),
+    ("training.epochs", "ten", "training.epochs: Input should be a valid integer, got 'ten'"),
+    ("training.epochs", True, "training.epochs: Input should be a valid integer, got True"),
+    ("training.epochs", 2.5, "training.epochs: Input should be a valid integer, got 2.5"),
+    ("training.epochs", 0, "training.epochs: Input should be greater than or equal to 1, got 0"),
+    ("training", ..., "training: this key is missing"),
+    ("training.optimizer", {"learning_rate": 1}, "training.optimizer: the key 'name', which says the block's kind, is missing"),
+    ("training.optimizer.momentum", 0.9, "training.optimizer: Adam has no key 'momentum'"),
+    ("training.batch_size", 1000, "is more than the 121 groups of patches in datasets.tiny"),
+    ("generator.name", "hybird", "generator.name: Input should be 'hybrid', 'stable_hybrid' or 'fno', got 'hybird'"),
+    ("generator.levels", 6, "6 levels need at least 6 Fourier blocks"),
+    ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),
+    ("arms.agc.generator", {"name": "resnet"}, "arms.agc.generator.name: Input should be"),
+    ("arms.agc.execution.clip.gradient_clip_algorithm", "acg", "arms.agc.execution.clip: gradient_clip_algorithm 'acg' is not known; did you mean 'agc'?"),
+    ("arms.agc.hypothesis", " ", "hypothesis must say something"),
+    ("stage_a.arms", ["control", "adc"], "stage_a.arms: there is no arm 'adc'; did you mean 'agc'?"),
+    ("stage_a.arms", ["agc"], "control 'control' is not among the arms"),
+    ("stage_a.arms", ["control", "control"], "names control more than once"),
+    ("stage_a.seeds", [1, 1], "names 1 more than once"),
+    ("stage_a.seeds", [-1], "greater than or equal to 0, got -1"),
+    ("stage_a.dataset", "tidy", "there is no dataset 'tidy'; did you mean 'tiny'?"),
+    ("arms.a/b", {"hypothesis": "climbs"}, "a/b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
+def test_each_mistake_names_its_block_and_key(tiny, path, value, message):
+    with pytest.raises(InputError) as caught:
+        parse_study(edit(tiny, path, value), "x.yaml")
+    assert str(caught.value).startswith("x.yaml: ")
+    assert message in str(caught.value)
+
+
+def test_several_mistakes_are_told_at_once(tiny):
+    data = edit(edit(tiny, "training.epochs", 0), "datasets.tiny.photons", -1)
+    with pytest.raises(InputError) as caught:
+        parse_study(data, "x.yaml")
+    assert "training.epochs" in str(caught.value) and "photons" in str(caught.value)
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
+    """YAML 1.1 reads 1e9 as text; 1.0e+9 as a number."""
+    data = yaml.safe_load("photons: 1e9")
+    assert data == {"photons": "1e9"}
+    assert (
+        parse_study(edit(tiny, "datasets.tiny.photons", "1e9"), "x").datasets["tiny"].photons == 1e9
+    )
+
+
+def test_a_key_written_twice_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("arms:\n  agc: {a: 1}\n  agc: {a: 2}\n")
+    with pytest.raises(InputError, match="line 3: 'agc' stands twice"):
+        load_yaml(path)
+    with pytest.raises(InputError, match="stands twice"):
+        read_sources([path])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"- a\n- b\n", "expected blocks of keys"),
+        (b"a: [1", "is not YAML"),
+        (b"\xff\xfe\x00", "UTF-8|YAML"),
+    ],
+)
+def test_files_that_are_no_study_are_refused(tmp_path, content, message):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_study(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
+        read_study(tmp_path / "nope.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(InputError, match="is not YAML"):
+        load_yaml(path)

@@ -1,0 +1,110 @@
+"""Laws of the forward model, and its agreement with an independent NumPy version."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.physics.forward import (
+    INTENSITY_FLOOR,
+    amplitudes,
+    exit_waves,
+    far_field,
+    far_field_adjoint,
+    intensities,
+)
+
+
+def random_complex(*shape, seed=0, dtype=torch.complex128):
+    stream = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=dtype, generator=stream)
+
+
+def numpy_amplitudes(patches_BCHW, probe_MHW):
+    """Written anew from docs/physics.md: explicit DFT matrices instead of an FFT."""
+    H, W = patches_BCHW.shape[-2:]
+
+    def dft(n):
+        shifted = np.arange(n) - n // 2
+        return np.exp(-2j * np.pi * np.outer(shifted, np.arange(n)) / n) / np.sqrt(n)
+
+    total = 0.0
+    for mode in probe_MHW:
+        wave = np.einsum("kh,bchw,lw->bckl", dft(H), patches_BCHW * mode, dft(W))
+        total = total + wave.real**2 + wave.imag**2
+    return np.sqrt(total + INTENSITY_FLOOR)
+
+
+@pytest.mark.parametrize("modes", [1, 3])
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("side", [(16, 16), (15, 17)])
+def test_agrees_with_an_independent_version_in_float64(modes, channels, side):
+    patches, probe = random_complex(3, channels, *side), random_complex(modes, *side, seed=1)
+
+    ours = amplitudes(patches, probe).numpy()
+
+    np.testing.assert_allclose(ours, numpy_amplitudes(patches.numpy(), probe.numpy()), atol=1e-10)
+
+
+@pytest.mark.parametrize("side", [(16, 16), (15, 17)])
+def test_far_field_and_its_adjoint_are_a_pair_and_inverse(side):
+    x, y = random_complex(*side), random_complex(*side, seed=1)
+
+    left = torch.vdot(y.flatten(), far_field(x).flatten())
+    right = torch.vdot(far_field_adjoint(y).flatten(), x.flatten())
+
+    torch.testing.assert_close(left, right)
+    torch.testing.assert_close(far_field_adjoint(far_field(x)), x)
+
+
+def test_power_is_conserved_and_modes_add_in_intensity():
+    patches, probe = random_complex(2, 1, 16, 16), random_complex(3, 16, 16, seed=1)
+
+    together = intensities(patches, probe)
+    apart = sum(intensities(patches, mode[None]) for mode in probe)
+
+    power = exit_waves(patches, probe).abs().square().sum(dim=(-3, -2, -1))
+    torch.testing.assert_close(together.sum(dim=(-2, -1)), power)
+    torch.testing.assert_close(together, apart)
+
+
+def test_zero_frequency_sits_in_the_middle():
+    flat = torch.ones(1, 1, 8, 8, dtype=torch.complex128)
+
+    pattern = intensities(flat, flat[0])[0, 0]
+
+    assert pattern.argmax() == 4 * 8 + 4
+    assert pattern[4, 4].item() == pytest.approx(64)
+
+
+def test_channels_are_independent_patches():
+    """A change in one channel must not reach another: they are no group yet."""
+    patches, probe = random_complex(2, 4, 8, 8), random_complex(1, 8, 8, seed=1)
+    changed = patches.clone()
+    changed[:, 2] = 0
+
+    before, after = amplitudes(patches, probe), amplitudes(changed, probe)
+
+    torch.testing.assert_close(before[:, [0, 1, 3]], after[:, [0, 1, 3]])
+    assert not torch.allclose(before[:, 2], after[:, 2])
+
+
+def test_gradient_is_finite_where_the_pattern_is_dark():
+    patches = torch.zeros(1, 1, 8, 8, dtype=torch.complex64, requires_grad=True)
+
+    amplitudes(patches, torch.ones(1, 8, 8, dtype=torch.complex64)).sum().backward()
+
+    assert torch.isfinite(torch.view_as_real(patches.grad)).all()
+
+
+def test_gradient_agrees_with_finite_differences():
+    patches = random_complex(1, 2, 5, 6).requires_grad_()
+    probe = random_complex(2, 5, 6, seed=1)
+
+    assert torch.autograd.gradcheck(lambda p: amplitudes(p, probe), patches)
+
+
+def test_another_frame_size_is_refused_by_both_sizes():
+    with pytest.raises(ValueError, match=r"\(8, 8\) px, the probe is \(16, 16\) px"):
+        amplitudes(random_complex(1, 1, 8, 8), random_complex(1, 16, 16))
+    with pytest.raises(ValueError, match="expected patches"):
+        amplitudes(random_complex(1, 8, 8), random_complex(1, 8, 8))

@@ -1,0 +1,151 @@
+"""Where patches lie and how they become one image."""
+
+import numpy as np
+import pytest
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.physics.stitch import (
+    patch_positions,
+    reassemble,
+    stitch_tiles,
+    tile_extent,
+    tile_start,
+)
+
+
+def raster(size: int, side: int, step: int) -> np.ndarray:
+    places = np.arange(0, size - side + 1, step)
+    return np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def cut(image: np.ndarray, positions: np.ndarray, side: int) -> np.ndarray:
+    return np.stack([image[r : r + side, c : c + side] for r, c in positions])
+
+
+def random_image(size: int, seed: int = 0) -> np.ndarray:
+    stream = np.random.default_rng(seed)
+    return stream.normal(size=(size, size)) + 1j * stream.normal(size=(size, size))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "step", "first", "last"), [(392, 64, 10, 27, 356), (160, 32, 5, 13, 142)]
+)
+def test_the_study_s_tiles_cover_these_rows(size, side, step, first, last):
+    rows, columns = tile_extent(raster(size, side, step), side, step)
+
+    assert rows == columns == slice(first, last + 1)
+
+
+@pytest.mark.parametrize(("side", "step"), [(32, 5), (32, 6), (9, 4), (8, 8)])
+def test_tiles_of_an_object_make_that_object(side, step):
+    """A tile that is one pixel off, or rows and columns swapped, fails here."""
+    image = random_image(60)
+    positions = raster(60, side, step)
+
+    stitched = stitch_tiles(
+        cut(image, positions, side), positions, np.zeros(len(positions), int), step
+    )
+
+    np.testing.assert_array_equal(stitched[0], image[tile_extent(positions, side, step)])
+
+
+def test_only_the_central_tile_is_used():
+    positions = raster(40, 16, 4)
+    patches = cut(random_image(40), positions, 16)
+    middle = slice(tile_start(16, 4), tile_start(16, 4) + 4)
+    spoilt = np.full_like(patches, np.nan)
+    spoilt[:, middle, middle] = patches[:, middle, middle]
+    images = np.zeros(len(positions), int)
+
+    np.testing.assert_array_equal(
+        stitch_tiles(spoilt, positions, images, 4), stitch_tiles(patches, positions, images, 4)
+    )
+
+
+def test_images_stay_apart_whatever_the_order_of_patches():
+    first, second = random_image(40, 1), random_image(40, 2)
+    positions = raster(40, 16, 4)
+    patches = np.concatenate([cut(first, positions, 16), cut(second, positions, 16)])
+    images = np.repeat([0, 1], len(positions))
+    order = np.random.default_rng(3).permutation(len(images))
+
+    stitched = stitch_tiles(patches[order], np.tile(positions, (2, 1))[order], images[order], 4)
+
+    extent = tile_extent(positions, 16, 4)
+    np.testing.assert_array_equal(stitched, np.stack([first[extent], second[extent]]))
+
+
+def test_a_hole_is_refused():
+    positions = np.delete(raster(40, 16, 4), 8, axis=0)
+
+    with pytest.raises(InputError, match="leave 16 of"):
+        stitch_tiles(
+            cut(random_image(40), positions, 16), positions, np.zeros(len(positions), int), 4
+        )
+
+
+def test_whole_patches_are_weighted_by_the_illumination():
+    """Dark pixels hold nonsense; an unweighted mean would let it in."""
+    image = random_image(40)
+    positions = raster(40, 16, 4)
+    patches = cut(image, positions, 16)
+    weight = np.zeros((16, 16))
+    weight[3:13, 3:13] = np.random.default_rng(0).uniform(0.5, 2, (10, 10))
+    patches[:, weight == 0] = 1e3
+    images = np.zeros(len(positions), int)
+
+    whole = reassemble(patches, positions, images, weight, 4)
+
+    np.testing.assert_allclose(whole[0], image[tile_extent(positions, 16, 4)], rtol=1e-12)
+    # Two patches of weight 3 and 1 that disagree: the mean is 3 to 1.
+    pair = np.stack([np.zeros((1, 2)), np.full((1, 2), 4.0)]).astype(complex)
+    mixed = reassemble(
+        np.repeat(pair, 2, axis=1), np.array([[0, 0], [0, 1]]), np.zeros(2, int),
+        np.array([[1.0, 3.0], [1.0, 3.0]]), 1,
+    )  # fmt: skip
+    np.testing.assert_allclose(mixed, [[[0.0, 1.0]]])
+
+
+def test_where_no_patch_is_lit_the_whole_is_nan():
+    positions = raster(40, 16, 4)
+    weight = np.zeros((16, 16))
+    weight[0, 0] = 1.0
+
+    whole = reassemble(
+        cut(random_image(40), positions, 16), positions, np.zeros(len(positions), int), weight, 4
+    )
+
+    assert np.isnan(whole).any()
+    assert np.isfinite(whole).any()
+
+
+def coordinates(values: list[list[float]], channels: int = 1) -> np.ndarray:
+    return np.repeat(np.array(values, np.float32)[:, None, :, None], channels, axis=-1)
+
+
+def test_positions_are_those_of_the_first_channel():
+    offsets = coordinates([[0, 10], [20, 30]], channels=4)
+    nominal = np.zeros_like(offsets)
+    nominal[..., 1:] = 4.0
+    nominal[:, 0, 0, 0] = 1.0004  # the float error of some program
+
+    np.testing.assert_array_equal(patch_positions(offsets, nominal), [[1, 10], [21, 30]])
+
+
+@pytest.mark.parametrize("bad", [[0.5, 3.0], [-1.0, 3.0], [np.nan, 3.0], [2.002, 3.0]])
+def test_positions_off_the_pixel_grid_are_refused(bad):
+    offsets = coordinates([[0, 0], bad])
+
+    with pytest.raises(InputError, match="patch 1 lies at"):
+        patch_positions(offsets, np.zeros_like(offsets))
+
+
+def test_coordinates_of_another_shape_are_refused():
+    with pytest.raises(InputError, match=r"\(n, 1, 2, C\)"):
+        patch_positions(np.zeros((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("tile", [0, 17])
+def test_a_tile_has_to_fit_the_patch(tile):
+    with pytest.raises(InputError, match="do not fit"):
+        tile_start(16, tile)

@@ -1,0 +1,134 @@
+"""The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ptycho_torch import io
+from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
+from ptycho_torch.simulate.probes import make_probe
+from ptycho_torch.simulate.scan import cut_patches, raster
+
+
+def changed(study, **updates) -> SimulatedDataset:
+    data = study.datasets["tiny"].model_dump()
+    for block, values in updates.items():
+        data[block] = {**data[block], **values} if isinstance(values, dict) else values
+    return SimulatedDataset.model_validate(data)
+
+
+def split_of(settings, split="train", **more):
+    return simulate_split(settings, split, make_probe(settings.probe, settings.patch_px), **more)
+
+
+def test_the_same_settings_give_the_same_bytes(tiny_study, tmp_path):
+    sums = []
+    for folder in ("one", "two"):
+        paths = {split: tmp_path / folder / f"{split}.npz" for split in SPLITS}
+        simulate_dataset(
+            tiny_study.datasets["tiny"],
+            name="tiny",
+            splits=paths,
+            summary=tmp_path / folder / "d.json",
+        )
+        sums.append([io.sha256(path) for path in paths.values()])
+    assert sums[0] == sums[1]
+
+
+def test_three_splits_show_three_objects_and_share_the_scale(tiny_dataset):
+    splits = {s: io.read_npz(p) for s, p in tiny_dataset.splits.items()}
+    objects = [splits[s]["YY_full"] for s in SPLITS]
+    assert not any(np.allclose(objects[i], objects[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert len({float(s["intensity_scale"]) for s in splits.values()}) == 1
+    assert len({float(s["norm_Y_I"]) for s in splits.values()}) == 3
+
+
+def test_files_hold_no_pickles_and_their_metadata_is_text(tiny_dataset):
+    for split, path in tiny_dataset.splits.items():
+        arrays = io.read_npz(path)
+        assert arrays["_metadata"].dtype.kind == "U"
+        assert json.loads(str(arrays["_metadata"]))["split"] == split
+        assert arrays["diffraction"].dtype == np.float32
+        assert arrays["probeGuess"].dtype == np.complex64
+
+
+def test_dataset_json_names_each_files_checksum(tiny_dataset):
+    facts = io.read_json(tiny_dataset.dataset)["splits"]
+    for split, path in tiny_dataset.splits.items():
+        assert facts[split]["sha256"] == io.sha256(path)
+
+
+def test_illuminated_amplitude_is_object_times_probe(tiny_dataset):
+    arrays = io.read_npz(tiny_dataset.splits["test"])
+    corner = arrays["coords_offsets"][5, 0, :, 0].astype(int)
+    patch = arrays["YY_full"][0, corner[0] : corner[0] + 16, corner[1] : corner[1] + 16, 0]
+    expected = np.abs(patch) / float(arrays["norm_Y_I"]) * np.abs(arrays["probeGuess"])
+    np.testing.assert_allclose(arrays["Y_I"][5, ..., 0], expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(arrays["Y_phi"][5, ..., 0], np.angle(patch), atol=1e-6)
+
+
+def test_without_set_phi_the_phase_is_zero_and_the_amplitude_stays(tiny_study):
+    on = split_of(changed(tiny_study)).arrays
+    off = split_of(changed(tiny_study, object={"set_phi": False})).arrays
+    assert np.abs(off["Y_phi"]).max() == 0
+    assert on["Y_phi"].std() > 0.1
+    np.testing.assert_allclose(np.abs(on["YY_full"]), np.abs(off["YY_full"]), rtol=1e-6)
+
+
+def test_phase_is_the_stated_function_of_the_amplitude_or_independent_of_it(tiny_study):
+    dependent = split_of(changed(tiny_study)).arrays["YY_full"]
+    amplitude = np.abs(dependent).astype(np.float64)
+    stated = np.pi * np.tanh((amplitude - amplitude.max() / 2) / (3 * amplitude.mean()))
+    np.testing.assert_allclose(np.angle(dependent), stated, atol=1e-5)
+
+    free = split_of(changed(tiny_study, object={"phase": "independent"})).arrays["YY_full"]
+    np.testing.assert_allclose(np.abs(free), amplitude, rtol=1e-6)
+    correlation = np.corrcoef(np.angle(free).ravel(), amplitude.ravel())[0, 1]
+    assert abs(correlation) < 0.5 < np.corrcoef(stated.ravel(), amplitude.ravel())[0, 1]
+
+
+def test_photons_scale_the_noise_and_none_means_none(tiny_study):
+    floors = [split_of(changed(tiny_study, photons=p)).noise_floor for p in (1e9, 1e7)]
+    assert floors[1] == pytest.approx(10 * floors[0], rel=0.3)
+    assert split_of(changed(tiny_study, noise="none")).noise_floor == 0
+
+
+def test_noise_has_its_own_seed_and_differs_between_splits(tiny_study):
+    first = split_of(changed(tiny_study)).arrays
+    second = split_of(changed(tiny_study, seeds={"noise": 1})).arrays
+    np.testing.assert_array_equal(first["YY_full"], second["YY_full"])
+    assert not np.array_equal(first["diffraction"], second["diffraction"])
+
+
+def test_groups_of_four_overlap_by_the_offset(tiny_study):
+    settings = changed(tiny_study, scan={"gridsize": 2, "group_offset_px": 3})
+    arrays = split_of(settings).arrays
+    groups = ((56 - 16 - 3) // 4 + 1) ** 2
+    assert arrays["diffraction"].shape == (groups, 16, 16, 4)
+    np.testing.assert_array_equal(arrays["coords_nominal"][7, 0], [[0, 0, 3, 3], [0, 3, 0, 3]])
+    phase = arrays["Y_phi"][7]
+    np.testing.assert_array_equal(phase[3:, :, 0], phase[:-3, :, 2])
+    np.testing.assert_array_equal(phase[:, 3:, 0], phase[:, :-3, 1])
+
+
+def test_every_image_of_a_split_is_scanned(tiny_study):
+    arrays = split_of(changed(tiny_study, images_per_split=2)).arrays
+    counts = np.bincount(arrays["image_index"])
+    assert len(counts) == 2 and counts[0] == counts[1] == len(arrays["diffraction"]) // 2
+
+
+def test_reference_group_count_of_gridsize_two():
+    from ptycho_torch.config.dataset import ScanSettings
+
+    scan = ScanSettings(gridsize=2, train_step_px=4, test_step_px=10)
+    assert len(raster(scan, size_px=392, patch_px=64, step_px=4).corners_n2) == 82 * 82
+
+
+def test_patches_are_cut_where_the_raster_says(tiny_study):
+    scan = raster(tiny_study.datasets["tiny"].scan, size_px=56, patch_px=16, step_px=4)
+    image = np.arange(56 * 56, dtype=float).reshape(1, 56, 56).astype(np.complex64)
+    patches = cut_patches(image, scan, 16)
+    row, column = scan.corners_n2[13]
+    assert patches[13, 0, 0, 0] == image[0, row, column]

@@ -1,0 +1,113 @@
+"""Probes: shape, centre, symmetry, normalisation, and files."""
+
+import numpy as np
+import pytest
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.dataset import DiskProbe, FileProbe, TriangleProbe
+from ptycho_torch.simulate.probes import make_probe, normalisation, radius_px, triangle_mask
+
+PROBES = [
+    TriangleProbe(shape="triangle"),
+    DiskProbe(shape="disk"),
+    DiskProbe(shape="disk", edge_phase_rad=0.9),
+]
+
+
+@pytest.mark.parametrize("settings", PROBES)
+@pytest.mark.parametrize("side", [32, 33, 64])
+def test_every_probe_is_normalised_alike(settings, side):
+    assert normalisation(make_probe(settings, side)) == pytest.approx(1)
+
+
+def test_triangle_is_equilateral_with_a_corner_up_and_its_centroid_in_the_centre():
+    mask = triangle_mask(256, 0.325 * 256)
+    rows, columns = np.nonzero(mask)
+    assert rows.mean() == pytest.approx(127.5, abs=0.5)
+    assert columns.mean() == pytest.approx(127.5, abs=0.1)
+    assert mask.sum() == pytest.approx(3 * np.sqrt(3) / 4 * (0.325 * 256) ** 2, rel=0.01)
+    widths = mask.sum(axis=1)[rows.min() : rows.max() + 1]
+    assert widths[0] < 4 and (np.diff(widths) >= 0).all()
+
+
+def test_only_the_triangle_breaks_the_symmetry_that_allows_a_twin():
+    turned = lambda p: np.abs(p[::-1, ::-1])  # noqa: E731
+    triangle, disk, _ = (make_probe(p, 64) for p in PROBES)
+    np.testing.assert_allclose(turned(disk), np.abs(disk), atol=1e-12)
+    overlap = (turned(triangle) * np.abs(triangle)).sum() / (np.abs(triangle) ** 2).sum()
+    assert overlap < 0.8
+
+
+def test_edge_phase_is_reached_at_the_circumradius():
+    flat, curved = (
+        make_probe(TriangleProbe(shape="triangle", edge_phase_rad=e), 64) for e in (0.0, 3.2)
+    )
+    expected = 3.2 * (radius_px(64) / (0.325 * 64)) ** 2
+    lit = np.abs(flat) > 1e-3 * np.abs(flat).max()
+    difference = np.angle(curved * np.conj(flat) * np.exp(-1j * expected))
+    np.testing.assert_allclose(difference[lit], 0, atol=1e-9)
+
+
+@pytest.fixture
+def probe_file(tmp_path):
+    def write(array):
+        path = tmp_path / "probe.npz"
+        np.savez(path, probeGuess=array)
+        return str(path)
+
+    return write
+
+
+def smooth_probe(side, curvature=0.02):
+    squared = radius_px(side) ** 2
+    return np.exp(-squared / (side / 4) ** 2 + 1j * curvature * squared)
+
+
+def test_a_file_probe_of_several_modes_keeps_their_ratio(probe_file):
+    modes = np.stack([smooth_probe(32), 0.5 * smooth_probe(32, 0.1)])
+    made = make_probe(FileProbe(shape="file", path=probe_file(modes), smoothing_sigma_px=0), 32)
+    assert made.shape == (2, 32, 32)
+    np.testing.assert_allclose(made[1] / made[0], modes[1] / modes[0], rtol=1e-9)
+    assert normalisation(made) == pytest.approx(1)
+
+
+def test_another_size_is_refused_unless_a_resize_is_chosen(probe_file):
+    path = probe_file(smooth_probe(32))
+    with pytest.raises(InputError, match="is 32 px, the patches are 64 px; set probe.resize"):
+        make_probe(FileProbe(shape="file", path=path), 64)
+
+
+def test_padding_keeps_the_centre_and_extrapolation_continues_the_curvature(probe_file):
+    given = smooth_probe(32)
+    path = probe_file(given)
+    make = lambda how: make_probe(  # noqa: E731
+        FileProbe(shape="file", path=path, resize=how, smoothing_sigma_px=0), 64
+    )
+    padded, extrapolated = make("pad"), make("pad_extrapolate")
+    ratio = padded[16:48, 16:48] / given
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
+    assert padded[0, 0] == 0
+    np.testing.assert_allclose(extrapolated[16:48, 16:48] / padded[16:48, 16:48], 1, atol=1e-6)
+
+
+def test_interpolation_keeps_the_shape(probe_file):
+    path = probe_file(smooth_probe(32, 0.0))
+    made = make_probe(
+        FileProbe(shape="file", path=path, resize="interpolate", smoothing_sigma_px=0), 64
+    )
+    expected = np.abs(smooth_probe(64, 0.0))
+    correlation = np.corrcoef(np.abs(made).ravel(), expected.ravel())[0, 1]
+    assert correlation > 0.999
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((4, 5)), "shape"),
+        (np.full((32, 32), np.nan), "finite"),
+        (np.zeros((32, 32)), "zero within"),
+    ],
+)
+def test_unusable_probe_files_are_refused(probe_file, array, message):
+    with pytest.raises(InputError, match=message):
+        make_probe(FileProbe(shape="file", path=probe_file(array), smoothing_sigma_px=0), 32)

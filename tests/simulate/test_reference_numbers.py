@@ -1,0 +1,105 @@
+"""Every reference number of docs/physics.md, at full size."""
+
+import numpy as np
+import pytest
+from numpy.random import RandomState
+
+from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, ScanSettings, SimulatedDataset
+from ptycho_torch.simulate.dataset import simulate_split
+from ptycho_torch.simulate.objects import line_images
+from ptycho_torch.simulate.probes import disk_mask, make_probe, normalisation, radius_px
+from ptycho_torch.simulate.scan import cut_patches, raster
+
+
+def reference(smoothing_sigma_px=0.5, images=1):
+    return SimulatedDataset(
+        source="simulated",
+        patch_px=64,
+        images_per_split=images,
+        object=ObjectSettings(size_px=392, set_phi=True),
+        probe=DiskProbe(shape="disk", smoothing_sigma_px=smoothing_sigma_px),
+        scan=ScanSettings(train_step_px=4, test_step_px=10),
+    )
+
+
+@pytest.fixture(scope="module")
+def test_split():
+    settings = reference()
+    probe = make_probe(settings.probe, 64)
+    return simulate_split(settings, "test", probe, intensity_scale=933.7095).arrays
+
+
+@pytest.fixture(scope="module")
+def train_split():
+    settings = reference()
+    return simulate_split(settings, "train", make_probe(settings.probe, 64))
+
+
+def test_truth_of_the_test_object(test_split):
+    truth = np.abs(test_split["YY_ground_truth"][0, ..., 0])
+    assert truth.shape == (330, 330)
+    trimmed = truth[2:-2, 2:-2].astype(np.float64)
+    assert trimmed.mean() == pytest.approx(2.889508, abs=1e-5)
+    assert trimmed.std() == pytest.approx(0.641223, abs=1e-5)
+
+
+def test_number_of_patches(train_split, test_split):
+    assert train_split.arrays["diffraction"].shape == (6889, 64, 64, 1)
+    assert test_split["diffraction"].shape == (1089, 64, 64, 1)
+
+
+def test_norm_of_each_split(train_split, test_split):
+    assert float(train_split.arrays["norm_Y_I"]) == pytest.approx(4.1631, abs=1e-4)
+    assert float(test_split["norm_Y_I"]) == pytest.approx(4.2296, abs=1e-4)
+
+
+def test_norm_of_two_training_images():
+    images = line_images(RandomState(1), images=2, size_px=392, num_lines=400)
+    scan = raster(
+        ScanSettings(train_step_px=4, test_step_px=10), size_px=392, patch_px=64, step_px=4
+    )
+    largest = [cut_patches(image[None], scan, 64).max(axis=(-2, -1)).mean() for image in images]
+    assert np.mean(largest) == pytest.approx(4.1463, abs=1e-4)
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(0.0, 928.2137), (0.5, 933.7095)])
+def test_intensity_scale_from_photons(sigma, expected):
+    """sqrt(1e9 / mean over patches of sum |psi|^2), by the exit waves themselves."""
+    probe = make_probe(reference(sigma).probe, 64)
+    images = line_images(RandomState(1), images=1, size_px=392, num_lines=400)
+    scan = raster(
+        ScanSettings(train_step_px=4, test_step_px=10), size_px=392, patch_px=64, step_px=4
+    )
+    patches = cut_patches(images, scan, 64) / 4.163083740737055
+    power = np.mean([(np.abs(probe * patch) ** 2).sum() for patch in patches[:, 0]])
+    assert np.sqrt(1e9 / power) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_simulated_split_uses_that_scale(train_split):
+    assert train_split.intensity_scale == pytest.approx(933.7095, abs=1e-3)
+
+
+def test_stored_amplitude_and_its_noise(train_split):
+    stored = train_split.arrays["diffraction"].astype(np.float64)
+    assert stored.mean() == pytest.approx(0.0904, abs=1e-4)
+    assert stored.std() == pytest.approx(0.5214, abs=2e-4)
+    assert 14 < stored.max() < 18
+    assert train_split.noise_floor == pytest.approx(0.00483, abs=3e-5)
+
+
+def test_photons_of_a_mean_pattern(train_split):
+    counts = (train_split.arrays["diffraction"] * train_split.intensity_scale) ** 2
+    assert counts.sum(axis=(1, 2)).mean() == pytest.approx(1e9, rel=1e-4)
+
+
+def test_disk_has_376_pixels_and_its_mask_812():
+    assert disk_mask(64).sum() == 376
+    assert (radius_px(64) <= 16).sum() == 812
+
+
+def test_probe_divisor_and_peak():
+    from scipy.ndimage import gaussian_filter
+
+    raw = gaussian_filter(disk_mask(64), 1.0) + 1e-9
+    assert normalisation(raw.astype(complex)) == pytest.approx(0.36719, abs=1e-5)
+    assert np.abs(make_probe(reference(0.0).probe, 64)).max() == pytest.approx(2.7234, abs=1e-4)

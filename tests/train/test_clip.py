@@ -1,0 +1,122 @@
+"""Clipping rules, each told from its nearest wrong neighbour."""
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from ptycho_torch.config.clip import AdaptiveClip, NoClip, NormClip, ValueClip
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.generators import build_generator
+from ptycho_torch.generators.spectral import SpectralConv
+from ptycho_torch.train.clip import ClipReport, clip_gradients, unit_axes
+
+AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)
+
+
+def with_gradient(weight, grad):
+    parameter = Parameter(weight)
+    parameter.grad = grad
+    return parameter
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_adaptive_clip_limits_units_not_whole_tensors(dtype):
+    """One runaway unit must not slow the others; a clip of the whole tensor fails here."""
+    weight = with_gradient(
+        torch.ones(2, 4, dtype=dtype), torch.tensor([[1e3] * 4, [1e-3] * 4], dtype=dtype)
+    )
+
+    report = clip_gradients([(weight, 0)], AGC)
+
+    runaway, calm = weight.grad
+    assert runaway.norm().item() == pytest.approx(0.02)  # 0.01 times ||(1, 1, 1, 1)||
+    torch.testing.assert_close(calm, torch.full((4,), 1e-3, dtype=dtype))
+    assert report == ClipReport(parts=2, clipped=1)
+
+
+def test_adaptive_clip_of_convolutions_is_the_formula_of_brock_et_al():
+    """Section 4, over each output channel's fan-in: G <- factor ||W||* / ||G|| * G where larger."""
+    stream = torch.Generator().manual_seed(0)
+    weight = torch.randn(5, 3, 3, 3, generator=stream)
+    weight[4] = 0  # a unit at zero moves by the floor
+    grad = (
+        torch.randn(5, 3, 3, 3, generator=stream)
+        * torch.tensor([1e-4, 1, 10, 1e-3, 1])[:, None, None, None]
+    )
+    expected = grad.clone()
+    for i in range(5):
+        limit = 0.01 * max(weight[i].square().sum().sqrt().item(), 1e-3)
+        norm = grad[i].square().sum().sqrt().item()
+        if norm > limit:
+            expected[i] = grad[i] * limit / norm
+    parameter = with_gradient(weight, grad.clone())
+
+    clip_gradients([(parameter, 0)], AGC)
+
+    torch.testing.assert_close(parameter.grad, expected)
+
+
+def test_spectral_weights_are_clipped_per_output_channel():
+    """A runaway output channel leaves the others; the wrong axis (the last input) fails here."""
+    layer = SpectralConv(
+        3, 4, 2, size_px=(8, 8), two_sided=False, generator=torch.Generator().manual_seed(0)
+    )
+    layer.weight.grad = torch.full_like(layer.weight, 1e-6)
+    layer.weight.grad[..., 2] = 1.0
+    before = layer.weight.grad.clone()
+
+    report = clip_gradients(unit_axes(layer), AGC)
+
+    assert report == ClipReport(parts=4, clipped=1)
+    unit = layer.complex_weight()[..., 2].norm().item()
+    assert layer.weight.grad[..., 2].norm().item() == pytest.approx(0.01 * unit)
+    torch.testing.assert_close(layer.weight.grad[..., [0, 1, 3]], before[..., [0, 1, 3]])
+
+
+def test_transposed_convolutions_have_their_units_on_the_second_axis():
+    layer = torch.nn.ConvTranspose2d(6, 2, 2, bias=False)
+    layer.weight.grad = torch.full_like(layer.weight, 1e3)
+    assert clip_gradients(unit_axes(layer), AGC).parts == 2
+
+
+def test_every_generators_parameters_have_a_unit_axis():
+    for name in ("hybrid", "stable_hybrid", "fno"):
+        settings = GeneratorSettings(name=name, width=4, fno_blocks=2, modes=3)
+        network = build_generator(settings, channels=1, patch_px=16, seed=0)
+        units = unit_axes(network)
+        assert len(units) == len(list(network.parameters()))
+
+
+def test_a_module_with_an_unknown_axis_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"Bilinear\.weight"):
+        unit_axes(torch.nn.Bilinear(2, 3, 4))
+
+
+def test_norm_clip_scales_all_gradients_together():
+    a, b = (with_gradient(torch.zeros(1), torch.tensor([g])) for g in (3.0, 4.0))
+    report = clip_gradients(
+        [(a, None), (b, None)], NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
+    )
+    assert (a.grad.item(), b.grad.item()) == (pytest.approx(0.6), pytest.approx(0.8))
+    assert report == ClipReport(1, 1)
+
+
+def test_norm_clip_leaves_a_short_gradient():
+    a = with_gradient(torch.zeros(1), torch.tensor([0.5]))
+    assert clip_gradients(
+        [(a, None)], NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
+    ) == ClipReport(1, 0)
+    assert a.grad.item() == 0.5
+
+
+def test_value_clip_cuts_elements():
+    a = with_gradient(torch.zeros(3), torch.tensor([-5.0, 0.1, 2.0]))
+    report = clip_gradients([(a, None)], ValueClip(gradient_clip_algorithm="value", max_value=1.0))
+    assert a.grad.tolist() == pytest.approx([-1.0, 0.1, 1.0])
+    assert report == ClipReport(3, 2)
+
+
+def test_no_clip_touches_nothing():
+    a = with_gradient(torch.zeros(1), torch.tensor([1e9]))
+    assert clip_gradients([(a, None)], NoClip(gradient_clip_algorithm="none")) == ClipReport(0, 0)
+    assert a.grad.item() == 1e9

@@ -1,0 +1,201 @@
+"""A run: what it writes, what it repeats to the byte, and how it ends when it goes bad."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptycho_torch import io
+from ptycho_torch.config import InputError
+from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
+from ptycho_torch.train.module import FitModule
+
+REPEATED = ("run", "history", "best", "last", "patches")
+
+
+def digests(result):
+    return {k: hashlib.sha256(result.outputs[k].read_bytes()).hexdigest() for k in REPEATED}
+
+
+def test_the_same_run_twice_gives_the_same_bytes(train_tiny):
+    torch.manual_seed(1)
+    first = digests(train_tiny(folder="one"))
+    torch.manual_seed(2)
+    assert digests(train_tiny(folder="two")) == first
+
+
+def test_another_seed_gives_other_weights_and_another_order(train_tiny):
+    first, second = train_tiny(folder="one"), train_tiny(folder="two", seed=1)
+    assert first.run["first_loss"] != second.run["first_loss"]
+    assert not np.array_equal(epoch_order(0, 0, 100), epoch_order(1, 0, 100))
+
+
+def test_training_learns_and_says_so(train_tiny):
+    result = train_tiny(training={"epochs": 6})
+    losses = result.history["mae_val_loss"]
+    assert result.run["outcome"] == "completed" and result.run["failure"] is None
+    assert losses.iloc[-1] < 0.8 * losses.iloc[0] < 1
+    assert result.run["best_val_loss"] == losses.min()
+    assert result.run["best_epoch"] == losses.idxmin() + 1
+    assert (result.run["epochs"], result.run["steps"]) == (6, 90)
+    assert result.run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
+
+
+def test_best_and_last_weights_are_those_of_their_epochs(train_tiny):
+    """The first execution scored the last weights under the best loss's name."""
+    rising = {"optimizer": {"name": "sgd", "learning_rate": 0.3}, "epochs": 4}
+    result = train_tiny(training=rising)
+    best, last = (load_file(result.outputs[k]) for k in ("best", "last"))
+    at_end = result.run["best_epoch"] == result.run["epochs"]
+    same = all(torch.equal(best[k], last[k]) for k in best)
+    assert same == at_end
+    patches = io.read_npz(result.outputs["patches"])
+    assert np.array_equal(patches["best"], patches["last"]) == at_end
+
+
+def test_validation_loss_in_the_history_belongs_to_the_stored_weights(
+    train_tiny, tiny_dataset, tiny_study
+):
+    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.physics.forward import amplitudes
+    from ptycho_torch.train.fit import build_module
+
+    result = train_tiny()
+    train, validation = (
+        read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")
+    )
+    module = build_module(tiny_study.run("tiny", "control", 0), train, validation)
+    module.network.load_state_dict(load_file(result.outputs["best"]))
+    observed = torch.from_numpy(validation.diffraction_nCHW)
+    with torch.no_grad():
+        predicted = amplitudes(module(observed), module.probe_MHW)
+    loss = (predicted - observed).abs().mean() / observed.mean()
+    assert loss.item() == pytest.approx(result.run["best_val_loss"], rel=1e-4)
+
+
+def test_only_full_batches_train_and_every_group_is_validated():
+    data = torch.arange(21.0).reshape(21, 1, 1, 1)
+    epochs = iter(range(9))
+    batches = ShuffledBatches(data, 8, seed=0, epoch=lambda: next(epochs))
+    first, second = list(batches), list(batches)
+    assert [len(b) for b in first] == [8, 8]
+    assert len(torch.cat(first).unique()) == 16
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(torch.cat(list(OrderedBatches(data, 8))), data)
+
+
+def test_a_batch_larger_than_the_split_is_refused():
+    with pytest.raises(InputError, match="only 5 groups"):
+        ShuffledBatches(torch.zeros(5, 1, 2, 2), 8, seed=0, epoch=lambda: 0)
+
+
+def test_clipping_in_force_is_seen_in_the_history(train_tiny):
+    clip = {"gradient_clip_algorithm": "norm", "max_norm": 1e-3}
+    clipped = train_tiny(folder="clipped", execution={"clip": clip}).history
+    free = train_tiny(folder="free").history
+    assert (clipped["clipped_share"] == 1).all() and (free["clipped_share"] == 0).all()
+    assert clipped["clipped_grad_norm_max"].max() == pytest.approx(1e-3, rel=1e-3)
+    assert (clipped["grad_norm_median"] > 1e-3).all()
+    assert (free["clipped_grad_norm_max"] == free["grad_norm_max"]).all()
+
+
+def test_the_arms_clipping_reaches_its_run(train_tiny):
+    control, agc = train_tiny(folder="c"), train_tiny(folder="a", arm="agc")
+    assert agc.run["clipped_share"] > 0 == control.run["clipped_share"]
+    assert agc.run["best_val_loss"] != control.run["best_val_loss"]
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(train_tiny, monkeypatch, where):
+    """Planted in epoch 2, step 20; the weights must be those after step 19, all finite."""
+    steps = []
+    plain = FitModule.training_step
+
+    def planted(self, batch, index):
+        loss = plain(self, batch, index)
+        if self.global_step + 1 == 20:
+            steps.append({k: v.clone() for k, v in self.network.state_dict().items()})
+            if where == "loss":
+                self._guard_loss(float("nan"))
+            loss = loss * float("inf")
+            loss.register_hook(lambda grad: grad * float("nan"))
+        return loss
+
+    monkeypatch.setattr(FitModule, "training_step", planted)
+    result = train_tiny()
+
+    assert result.run["outcome"] == "non_finite"
+    assert (result.run["failure"]["epoch"], result.run["failure"]["step"]) == (2, 20)
+    assert where in result.run["failure"]["reason"]
+    assert (result.run["epochs"], result.run["steps"]) == (1, 19)
+    assert len(result.history) == 1
+    last = load_file(result.outputs["last"])
+    assert all(torch.equal(last[k], v) for k, v in steps[0].items())
+
+
+def test_an_exploding_loss_ends_the_run_with_its_multiple(train_tiny):
+    result = train_tiny(
+        training={
+            "optimizer": {"name": "sgd", "learning_rate": 50.0, "momentum": 0.9},
+            "explode_factor": 1.5,
+        }
+    )
+    assert result.run["outcome"] in ("exploded", "non_finite")
+    assert result.run["failure"]["epoch"] == 1
+    if result.run["outcome"] == "exploded":
+        assert "1.5 times" in result.run["failure"]["reason"]
+
+
+def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatch):
+    def broken(self, batch, index):
+        self._guard_loss(float("inf"))
+
+    monkeypatch.setattr(FitModule, "training_step", broken)
+    result = train_tiny()
+    assert result.run["outcome"] == "non_finite" and result.run["best_val_loss"] is None
+    assert result.run["failure"]["step"] == 1
+    assert result.history.empty and all(p.exists() for p in result.outputs.values())
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"loss": "poisson"}, {"input_scaling": "statistical"}, {"batch_size": 16}, {"epochs": 3}],
+)
+def test_each_training_setting_changes_the_result(train_tiny, training):
+    base = train_tiny(folder="base")
+    other = train_tiny(folder="other", training=training)
+    assert base.run["best_mae_val_loss"] != other.run["best_mae_val_loss"]
+    if "loss" in training:
+        assert other.run["val_loss_name"] == "poisson_val_loss"
+        assert "poisson_train_loss" in other.history
+
+
+def test_a_dataset_with_another_checksum_is_refused_and_nothing_is_written(
+    train_tiny, tiny_dataset, tmp_path
+):
+    from types import SimpleNamespace
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset.folder, copy)
+    path = copy / "validation.npz"
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    moved = SimpleNamespace(
+        splits={s: copy / f"{s}.npz" for s in tiny_dataset.splits}, dataset=copy / "dataset.json"
+    )
+    with pytest.raises(InputError, match=r"validation\.npz: SHA-256 is .* expected"):
+        train_tiny(dataset=moved)
+    assert not (tmp_path / "run").exists()
+
+
+def test_threads_are_never_more_than_the_machine_has(train_tiny, monkeypatch):
+    from ptycho_torch import jobs
+
+    monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda pid: {0, 1})
+    assert jobs.usable_threads(64) == 2
+    assert jobs.usable_threads(1) == 1
+    assert train_tiny().timing["threads"] == 1

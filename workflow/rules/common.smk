@@ -1,0 +1,54 @@
+"""The study's settings, and what several rules share."""
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from ptycho_torch.config.read import parse_study, read_sources
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error}: the project's environment is not active; run `make setup`, then "
+        "`source .venv/bin/activate`"
+    )
+
+PROJECT = Path(workflow.basedir)
+PACKAGE = PROJECT / "src" / "ptycho_torch"
+
+try:
+    STUDY = parse_study(config, read_sources(workflow.configfiles))
+except ValueError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, STUDY.datasets)),
+    arm="|".join(map(re.escape, STUDY.arms)),
+    seed=r"\d+",
+
+
+def sources(script: str, *folders: str) -> list[str]:
+    """The rule's script and the package files that it runs, as inputs.
+
+    An edit there makes a stage's results out of date; Snakemake itself never looks at src/.
+    """
+    modules = [*PACKAGE.glob("*.py"), *(f for d in folders for f in (PACKAGE / d).rglob("*.py"))]
+    unused = {PACKAGE / "cli.py"}
+    return [str(PROJECT / "workflow" / "scripts" / script)] + sorted(
+        str(file) for file in modules if file not in unused
+    )
+
+
+def run_settings(wildcards) -> dict:
+    """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
+    return STUDY.run(wildcards.dataset, wildcards.arm, int(wildcards.seed)).model_dump(mode="json")
+
+
+def runs_of(stage: str, folder: str, file: str) -> list[str]:
+    """One file of every run of a stage, arm by arm."""
+    settings = getattr(STUDY, stage)
+    return [
+        f"results/{folder}/{settings.dataset}/{arm}/seed-{seed}/{file}"
+        for arm in settings.arms
+        for seed in settings.seed_list
+    ]

@@ -1,0 +1,27 @@
+"""Datasets: three splits from three objects, or files that another program made."""
+
+
+def files_for_dataset(wildcards) -> list[str]:
+    """Files that a dataset is made from: another program's splits, or a probe's file."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    if dataset.source == "files":
+        return [dataset.train, dataset.validation, dataset.test]
+    return [dataset.probe.path] if dataset.probe.shape == "file" else []
+
+
+rule simulate:
+    """Make, or take in, the three splits of one dataset."""
+    input:
+        files=files_for_dataset,
+        code=sources("simulate.py", "config", "physics", "simulate"),
+    output:
+        train="results/simulate/{dataset}/train.npz",
+        validation="results/simulate/{dataset}/validation.npz",
+        test="results/simulate/{dataset}/test.npz",
+        dataset="results/simulate/{dataset}/dataset.json",
+    log:
+        "logs/simulate/{dataset}.log",
+    params:
+        settings=lambda wildcards: STUDY.datasets[wildcards.dataset].model_dump(mode="json"),
+    script:
+        "../scripts/simulate.py"

@@ -1,0 +1,27 @@
+"""Training: one job per arm and seed."""
+
+
+rule train:
+    """Fit one arm at one seed; a run that diverges is a result."""
+    input:
+        train="results/simulate/{dataset}/train.npz",
+        validation="results/simulate/{dataset}/validation.npz",
+        test="results/simulate/{dataset}/test.npz",
+        dataset="results/simulate/{dataset}/dataset.json",
+        code=sources("train.py", "config", "physics", "generators", "train"),
+    output:
+        run="results/train/{dataset}/{arm}/seed-{seed}/run.json",
+        timing="results/train/{dataset}/{arm}/seed-{seed}/timing.json",
+        history="results/train/{dataset}/{arm}/seed-{seed}/history.csv",
+        best="results/train/{dataset}/{arm}/seed-{seed}/best.safetensors",
+        last="results/train/{dataset}/{arm}/seed-{seed}/last.safetensors",
+        patches="results/train/{dataset}/{arm}/seed-{seed}/test_patches.npz",
+    log:
+        "logs/train/{dataset}/{arm}/seed-{seed}.log",
+    params:
+        run=run_settings,
+    threads: lambda wildcards: STUDY.run(wildcards.dataset, wildcards.arm, 0).execution.threads
+    resources:
+        gpu=1,
+    script:
+        "../scripts/train.py"

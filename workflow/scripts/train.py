@@ -1,0 +1,26 @@
+"""Rule `train`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config import RunSettings
+from ptycho_torch.jobs import run_job
+from ptycho_torch.train.fit import fit_run
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Fit one run."""
+    outputs = ("run", "timing", "history", "best", "last", "patches")
+    fit_run(
+        RunSettings.model_validate(job.params.run),
+        splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},
+        dataset=job.input.dataset,
+        outputs={name: getattr(job.output, name) for name in outputs},
+        threads=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
