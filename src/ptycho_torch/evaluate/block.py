@@ -1,0 +1,164 @@
+"""From predicted patches to a block of scores: stitch, synchronise, reassemble, align, score.
+
+Every block of `metrics.json` takes this one path, also the constant image and the truth.
+
+Letters: B patches, I images, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.evaluation import EvaluationSettings
+from ptycho_torch.evaluate import align
+from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.overlaps import compare_overlaps
+from ptycho_torch.evaluate.scene import Scene, trim
+from ptycho_torch.evaluate.scores import (
+    FLAT,
+    NO_PHASE,
+    Score,
+    image_scores,
+    mean_score,
+    not_finite,
+    same_for_all,
+    ssim,
+)
+from ptycho_torch.evaluate.synchronise import phase_factors
+from ptycho_torch.physics.stitch import reassemble, stitch_tiles
+
+Stack = NDArray[np.float64]
+ComplexStack = NDArray[np.complex128]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """Images of one set of weights, (I, H, W), aligned with the truth and trimmed.
+
+    An image with NaN or infinity in it is left unaligned.
+    """
+
+    amplitude: Stack
+    phase: Stack
+    phase_synchronised: Stack
+    truth_amplitude: Stack
+    truth_phase: Stack
+    reassembled_amplitude: Stack
+    complex_errors: list[Score]
+
+
+def reconstruct(
+    patches_BHW: NDArray[np.complex64], scene: Scene, settings: EvaluationSettings
+) -> Reconstruction:
+    """Make the images of one set of patches, given in units of the scene's `norm`.
+
+    The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
+    the same before and after. Whole patches are reassembled after it: patches of different
+    phase would cancel where they overlap.
+    """
+    where = (scene.positions_B2, scene.image_B)
+    intensity = (np.abs(scene.probe_MHW) ** 2).sum(axis=0)
+    factors = phase_factors(compare_overlaps(patches_BHW, *where, intensity), len(patches_BHW))
+    in_phase = patches_BHW * factors.astype(np.complex64)[:, None, None]
+
+    def finish(stitched: ComplexStack) -> ComplexStack:
+        return trim(stitched * scene.norm, settings.trim_px)
+
+    return _align(
+        scene.truth_IHW(settings.trim_px),
+        finish(stitch_tiles(patches_BHW, *where, scene.tile_px)),
+        finish(stitch_tiles(in_phase, *where, scene.tile_px)),
+        finish(reassemble(in_phase, *where, intensity, scene.tile_px)),
+        remove_plane=settings.remove_phase_plane,
+    )
+
+
+def score(images: Reconstruction) -> dict[str, Score]:
+    """Return the scores of a block, means over images; none of phase if the truth has none."""
+    block: dict[str, Score] = {}
+    phased = all(phase.std() > FLAT for phase in images.truth_phase)
+    pairs = (
+        ("amplitude", images.truth_amplitude, images.amplitude, True),
+        ("phase", images.truth_phase, images.phase, phased),
+        ("phase_synchronised", images.truth_phase, images.phase_synchronised, phased),
+    )
+    for name, truths, preds, defined in pairs:
+        each = (
+            [image_scores(truth, pred) for truth, pred in zip(truths, preds, strict=True)]
+            if defined
+            else [same_for_all(NO_PHASE)]
+        )
+        block |= {f"{name}_{kind}": mean_score([one[kind] for one in each]) for kind in each[0]}
+    block["complex_error"] = mean_score(images.complex_errors)
+    both = zip(images.truth_amplitude, images.reassembled_amplitude, strict=True)
+    block["amplitude_ssim_reassembled"] = mean_score([ssim(truth, pred) for truth, pred in both])
+    return block
+
+
+def ring_curves(images: Reconstruction, scores: dict[str, Score]) -> dict[str, list[float] | None]:
+    """Return the mean ring correlations over images; None where `scores` has no crossing."""
+    shape = images.amplitude.shape[1:]
+    curves: dict[str, list[float] | None] = {
+        "cycles_per_px": ring_frequencies((shape[0], shape[1])).tolist()
+    }
+    pairs = (
+        ("amplitude", images.truth_amplitude, images.amplitude),
+        ("phase", images.truth_phase, images.phase),
+    )
+    for name, truths, preds in pairs:
+        defined = isinstance(scores[f"{name}_frc_half"], float)
+        both = zip(truths, preds, strict=True)
+        curves[name] = (
+            np.mean([ring_correlation(truth, pred) for truth, pred in both], axis=0).tolist()
+            if defined
+            else None
+        )
+    return curves
+
+
+def _align(
+    truth_IHW: ComplexStack,
+    stitched_IHW: ComplexStack,
+    in_phase_IHW: ComplexStack,
+    reassembled_IHW: ComplexStack,
+    *,
+    remove_plane: bool,
+) -> Reconstruction:
+    images: dict[str, list[Stack]] = {}
+    errors: list[Score] = []
+    for truth, stitched, in_phase, whole in zip(
+        truth_IHW, stitched_IHW, in_phase_IHW, reassembled_IHW, strict=True
+    ):
+        truth_phase, _ = align.aligned_phases(truth, truth)
+        made = {
+            "amplitude": _amplitude(truth, stitched),
+            "phase": _phase(truth, stitched, remove_plane),
+            "phase_synchronised": _phase(truth, in_phase, remove_plane),
+            "truth_amplitude": np.abs(truth),
+            "truth_phase": truth_phase,
+            "reassembled_amplitude": _amplitude(truth, whole),
+        }
+        for name, image in made.items():
+            images.setdefault(name, []).append(image)
+        bad = stitched.size - int(np.isfinite(stitched).sum())
+        finite = bad == 0
+        errors.append(
+            align.complex_error(truth, stitched) if finite else not_finite(bad, stitched.size)
+        )
+    stacks = {name: np.stack(stack) for name, stack in images.items()}
+    return Reconstruction(**stacks, complex_errors=errors)
+
+
+def _amplitude(truth_HW: ComplexStack, pred_HW: ComplexStack) -> Stack:
+    amplitude = np.abs(pred_HW)
+    if not np.isfinite(amplitude).all():
+        return amplitude
+    return amplitude * align.amplitude_factor(np.abs(truth_HW), amplitude)
+
+
+def _phase(truth_HW: ComplexStack, pred_HW: ComplexStack, remove_plane: bool) -> Stack:
+    if not np.isfinite(pred_HW).all():
+        phase: Stack = np.angle(pred_HW)
+        return phase
+    return align.aligned_phases(truth_HW, pred_HW, remove_plane=remove_plane)[1]

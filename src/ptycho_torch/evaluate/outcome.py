@@ -1,0 +1,134 @@
+"""How a run ended: training's own word, or what its reconstruction shows, with the reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptycho_torch.config.evaluation import EvaluationSettings
+from ptycho_torch.evaluate.twin import TwinReading
+
+# The twin is a statement about the run only if this share of its patches can tell it apart.
+MIN_DISTINCT_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the outcome is decided by; of the best weights. None: not defined."""
+
+    outcome: str
+    """What training said."""
+
+    failure: Mapping[str, Any] | None
+    """Epoch, step and reason, if training stopped."""
+
+    best_mae_val_loss: float | None
+    """Relative MAE of the best epoch; predicting nothing scores 1."""
+
+    broken_patches: int
+    """Predicted patches with NaN or infinity in them."""
+
+    amplitude_std_ratio: float | None
+    """Standard deviation of the stitched amplitude over the truth's."""
+
+    amplitude_pearson_r: float | None
+    """Of the stitched amplitude with the truth's."""
+
+    twin: TwinReading
+    """The twin test."""
+
+
+def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str]:
+    """Return the outcome and the reason in words, with the numbers and thresholds.
+
+    The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `misfit`,
+    `completed`.
+    """
+    if evidence.outcome != "completed":
+        return evidence.outcome, _training_failure(evidence)
+    if evidence.broken_patches:
+        return "non_finite", (
+            f"{evidence.broken_patches} of {evidence.twin.patches} predicted patches hold NaN or "
+            "infinity"
+        )
+    findings = (
+        ("collapsed", _collapse(evidence, settings)),
+        ("twin", _twin(evidence.twin, settings)),
+        ("misfit", _misfit(evidence, settings)),
+    )
+    for outcome, reason in findings:
+        if reason is not None:
+            return outcome, reason
+    return "completed", _completed(evidence, settings)
+
+
+def _training_failure(evidence: Evidence) -> str:
+    failure = evidence.failure or {}
+    where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
+    reason = failure.get("reason") or "no reason was given"
+    return f"training ended {evidence.outcome}{f' ({where})' if where else ''}: {reason}"
+
+
+def _collapse(evidence: Evidence, settings: EvaluationSettings) -> str | None:
+    ratio = evidence.amplitude_std_ratio
+    if ratio is None or ratio >= settings.collapse_fraction:
+        return None
+    return (
+        f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
+        f"collapse_fraction {settings.collapse_fraction:g}: nearly constant"
+    )
+
+
+def _twin(twin: TwinReading, settings: EvaluationSettings) -> str | None:
+    if twin.share is None or twin.twin_correlation is None:
+        return None
+    enough = twin.distinct_patches >= MIN_DISTINCT_SHARE * twin.patches
+    good = twin.twin_correlation >= settings.misfit_correlation
+    if not (enough and good and twin.share > settings.twin_share):
+        return None
+    return (
+        f"{twin.share:.1%} of {twin.distinct_patches} distinguishable patches are closer to the "
+        f"twin, over twin_share {settings.twin_share:.1%}; the median exit wave correlates "
+        f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
+        "with the true one"
+    )
+
+
+def _misfit(evidence: Evidence, settings: EvaluationSettings) -> str | None:
+    loss = evidence.best_mae_val_loss
+    if loss is None or loss > settings.misfit_loss:
+        return None
+    found = []
+    correlation = evidence.twin.best_correlation
+    if correlation is not None and correlation < settings.misfit_correlation:
+        found.append(
+            f"the median patch's exit wave correlates {correlation:.3f} with the true one or its "
+            f"twin, under misfit_correlation {settings.misfit_correlation:g}"
+        )
+    pearson = evidence.amplitude_pearson_r
+    # In a wave the probe and a positive mean weigh so much that it correlates by 0.88 even where
+    # the amplitude's Pearson r is 0.3 (patches of the triangle retrieved from random starts, loss
+    # 0.14 to 0.16). Usable reconstructions have 0.8 or more.
+    if pearson is not None and pearson < settings.misfit_pearson_r:
+        found.append(
+            f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
+            f"{settings.misfit_pearson_r:g}"
+        )
+    if not found:
+        return None
+    return (
+        f"{' and '.join(found)}, although the best validation loss of {loss:.3g} is within "
+        f"misfit_loss {settings.misfit_loss:g}"
+    )
+
+
+def _completed(evidence: Evidence, settings: EvaluationSettings) -> str:
+    twin = evidence.twin
+    share = "no patch can tell" if twin.share is None else f"{twin.share:.1%}"
+    parts = [f"patches on the twin: {share} (limit {settings.twin_share:.1%})"]
+    for name, value in (
+        ("amplitude's standard deviation over the truth's", evidence.amplitude_std_ratio),
+        ("median wave correlation", twin.best_correlation),
+        ("best validation loss (MAE)", evidence.best_mae_val_loss),
+    ):
+        parts.append(f"{name}: {'unknown' if value is None else f'{value:.3g}'}")
+    return "none of the failures was found; " + "; ".join(parts)

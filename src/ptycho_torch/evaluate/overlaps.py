@@ -1,0 +1,116 @@
+"""What neighbouring patches say of each other where they overlap; no truth needed.
+
+Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row, column) of a
+patch's upper left corner, whole pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+# The eight neighbours of a raster; farther ones share little light.
+NEIGHBOURS = 8
+# An overlap counts if its weights sum to more than this fraction of a whole patch's: less is
+# the probe's tails, where a network draws anything.
+MIN_WEIGHT = 0.02
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """Pairs of overlapping patches.
+
+    first_K, second_K: which patches. product_K: sum over the overlap of weight * first *
+    conj(second). agreement_K: modulus of the product over the root of both powers, 0 to 1.
+    """
+
+    first_K: NDArray[np.int64]
+    second_K: NDArray[np.int64]
+    product_K: NDArray[np.complex128]
+    agreement_K: NDArray[np.float64]
+
+
+def compare_overlaps(
+    patches_BHW: NDArray[np.complexfloating],
+    positions_B2: NDArray[np.int64],
+    image_B: NDArray[np.integer],
+    illumination_HW: NDArray[np.floating],
+) -> Overlaps:
+    """Compare each patch with its neighbours in the same image.
+
+    A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
+    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
+
+    Parameters
+    ----------
+    illumination_HW
+        Intensity of the probe on a patch, any scale.
+    """
+    finite = np.isfinite(patches_BHW).all(axis=(1, 2))
+    # Correlations need no scale, and single precision overflows when squared.
+    scale = np.abs(patches_BHW[finite]).max() if finite.any() else 0.0
+    first, second = _neighbours(positions_B2, image_B, finite)
+    if scale == 0.0 or not len(first):
+        empty = np.zeros(0)
+        return Overlaps(first[:0], second[:0], empty.astype(complex), empty)
+    least = MIN_WEIGHT * illumination_HW.sum() / 2
+    product = np.zeros(len(first), np.complex128)
+    powers = np.zeros((2, len(first)))
+    shifts, group = np.unique(
+        positions_B2[second] - positions_B2[first], axis=0, return_inverse=True
+    )
+    for index, shift in enumerate(shifts):
+        here, there = _windows(shift, patches_BHW.shape[-1])
+        weight = _weight(illumination_HW[here], illumination_HW[there])
+        if weight.sum() <= least:
+            continue
+        pairs = np.flatnonzero(group.ravel() == index)
+        for start in range(0, len(pairs), _BATCH):
+            batch = pairs[start : start + _BATCH]
+            a = patches_BHW[first[batch]][:, *here] / scale
+            b = patches_BHW[second[batch]][:, *there] / scale
+            product[batch] = np.einsum("bhw,bhw->b", a * weight, b.conj())
+            powers[0, batch] = np.einsum("bhw,hw->b", np.abs(a) ** 2, weight)
+            powers[1, batch] = np.einsum("bhw,hw->b", np.abs(b) ** 2, weight)
+    norm = np.sqrt(powers[0] * powers[1])
+    kept = norm > 0
+    return Overlaps(first[kept], second[kept], product[kept], np.abs(product[kept]) / norm[kept])
+
+
+def _neighbours(
+    positions_B2: NDArray[np.int64], image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs (first < second) of usable patches that are near in the same image."""
+    found = []
+    for image in np.unique(image_B):
+        members = np.flatnonzero((image_B == image) & usable_B)
+        count = min(NEIGHBOURS + 1, len(members))
+        if count < 2:
+            continue
+        near = cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
+        pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
+        found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    pairs = np.unique(np.concatenate(found), axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _windows(
+    shift: NDArray[np.int64], patch_px: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the overlap in the first patch and in the second, which lies `shift` from it."""
+    length = [max(0, patch_px - abs(int(s))) for s in shift]
+    start = [(max(0, int(s)), max(0, -int(s))) for s in shift]
+    first = tuple(slice(a, a + n) for (a, _), n in zip(start, length, strict=True))
+    second = tuple(slice(b, b + n) for (_, b), n in zip(start, length, strict=True))
+    return (first[0], first[1]), (second[0], second[1])
+
+
+def _weight(a_HW: NDArray[np.floating], b_HW: NDArray[np.floating]) -> NDArray[np.float32]:
+    total = a_HW + b_HW
+    weight = np.zeros(total.shape, np.float32)
+    np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
+    return weight

@@ -1,0 +1,119 @@
+"""How far a stitched image is from the truth: each score a number, or the reason why there is none.
+
+Letters: H rows, W columns of one stitched, trimmed image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequencies
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Undefined:
+    """A score that does not exist, with the reason, for the reader of a table."""
+
+    reason: str
+
+
+Score = float | Undefined
+KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+
+NO_PHASE = Undefined("not defined: the truth has no phase")
+FLAT_TRUTH = Undefined("not defined: the truth is constant")
+FLAT_PREDICTION = Undefined("not defined: the prediction is constant")
+NO_ERROR = Undefined("not defined: the error is zero")
+
+# An image is constant if its standard deviation is under this fraction of the scale at hand:
+# complex64 leaves about 1e-7 on a constant.
+FLAT = 1e-5
+# Side of scikit-image's default window: 7x7, uniform, sample covariance.
+SSIM_WINDOW_PX = 7
+
+
+def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
+    """Return the scores of `KINDS` for one aligned image.
+
+    SSIM and PSNR use the truth's own range, max - min.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861.
+    """
+    if truth_HW.shape != pred_HW.shape:
+        raise ValueError(f"truth is {truth_HW.shape} px, prediction is {pred_HW.shape} px")
+    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
+    if bad:
+        return same_for_all(not_finite(bad, pred_HW.size))
+    if truth_HW.std() <= FLAT * np.abs(truth_HW).max():
+        return same_for_all(FLAT_TRUTH)
+    span = float(np.ptp(truth_HW))
+    error = float(np.square(pred_HW - truth_HW).mean())
+    flat = pred_HW.std() <= FLAT * truth_HW.std()
+    return {
+        "ssim": _ssim(truth_HW, pred_HW, span),
+        "mae": float(np.abs(pred_HW - truth_HW).mean()),
+        "psnr_db": float(10 * np.log10(span**2 / error)) if error > 0 else NO_ERROR,
+        "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
+        "std_ratio": float(pred_HW.std() / truth_HW.std()),
+        "frc_half": FLAT_PREDICTION if flat else _frc_half(truth_HW, pred_HW),
+    }
+
+
+def same_for_all(reason: Undefined) -> dict[str, Score]:
+    """Return every score of `KINDS` as undefined for one reason."""
+    return dict.fromkeys(KINDS, reason)
+
+
+def not_finite(bad: int, size: int) -> Undefined:
+    """Return the reason for an image with NaN or infinity in it."""
+    return Undefined(f"not defined: {bad} of {size} px of the prediction are not finite")
+
+
+def ssim(truth_HW: Real, pred_HW: Real) -> Score:
+    """Return the SSIM with the truth's range, or why there is none."""
+    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
+    if bad:
+        return not_finite(bad, pred_HW.size)
+    if truth_HW.std() <= FLAT * np.abs(truth_HW).max():
+        return FLAT_TRUTH
+    return _ssim(truth_HW, pred_HW, float(np.ptp(truth_HW)))
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the mean over images; undefined, for the first reason, if any is."""
+    numbers = []
+    for score in scores:
+        if isinstance(score, Undefined):
+            return score
+        numbers.append(score)
+    return float(np.mean(numbers))
+
+
+def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
+    if min(truth_HW.shape) < SSIM_WINDOW_PX:
+        return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
+    value = structural_similarity(  # type: ignore[no-untyped-call]
+        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+    )
+    return float(value)
+
+
+def _pearson(truth_HW: Real, pred_HW: Real) -> float:
+    return float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
+
+
+def _frc_half(truth_HW: Real, pred_HW: Real) -> float:
+    curve = ring_correlation(truth_HW, pred_HW)
+    return crossing(ring_frequencies((truth_HW.shape[0], truth_HW.shape[1])), curve)

@@ -1,0 +1,92 @@
+"""Give the patches one common phase, from their overlaps alone; no truth needed.
+
+A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
+object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
+eigenvector of that Hermitian matrix.
+
+Letters: B patches, K pairs of neighbours.
+
+References
+----------
+Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001; for
+ptychography: Marchesini et al., Inverse Problems 29, 115009 (2013),
+doi:10.1088/0266-5611/29/11/115009.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+from ptycho_torch.evaluate.overlaps import Overlaps
+
+Complex = NDArray[np.complex128]
+
+# Below this number of patches the dense solver is used; eigsh needs more than a few.
+_DENSE = 64
+_TOLERANCE = 1e-10
+
+
+def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
+    """Return the factors of modulus 1 that bring patches to a common phase, (B,).
+
+    Parameters
+    ----------
+    overlaps
+        Of `compare_overlaps`.
+    patches
+        B, number of patches.
+
+    Returns
+    -------
+    Complex
+        Multiply patch k by factor k. Each connected part of the graph has its own free phase,
+        chosen so that its factors sum to a positive number (weighted); a patch without overlaps
+        keeps its phase.
+    """
+    matrix = _hermitian(overlaps, patches)
+    degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
+    factors = np.ones(patches, np.complex128)
+    _, label_B = connected_components(abs(matrix), directed=False)
+    for label in np.unique(label_B[degree > 0]):
+        members = np.flatnonzero(label_B == label)
+        # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
+        scaled = _scale(matrix[members][:, members], 1 / np.sqrt(degree[members]))
+        vector = _leading_vector(scaled)
+        turned = np.exp(-1j * np.angle(vector))
+        turned *= np.exp(-1j * np.angle((degree[members] * turned).sum()))
+        factors[members] = turned
+    return factors
+
+
+def _hermitian(overlaps: Overlaps, patches: int) -> csr_array:
+    rows = np.concatenate([overlaps.first_K, overlaps.second_K])
+    columns = np.concatenate([overlaps.second_K, overlaps.first_K])
+    values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
+    return coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
+
+
+def _scale(matrix: csr_array, factor: NDArray[np.float64]) -> csr_array:
+    """Return diag(factor) matrix diag(factor)."""
+    entries = matrix.tocoo()
+    values = entries.data * factor[entries.row] * factor[entries.col]
+    return coo_array((values, (entries.row, entries.col)), shape=matrix.shape).tocsr()
+
+
+def _leading_vector(matrix: csr_array) -> Complex:
+    """Return the eigenvector of the largest eigenvalue; the same bytes on every call."""
+    size = matrix.shape[0]
+    if size <= _DENSE:
+        vector: Complex = np.linalg.eigh(matrix.toarray())[1][:, -1]
+        return vector
+    stream = np.random.default_rng(0)
+    # A generic start: from an exact eigenvector, Lanczos would continue at random.
+    start = stream.normal(size=size) + 1j * stream.normal(size=size)
+    try:
+        vector = eigsh(matrix, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=20 * size)[1][
+            :, 0
+        ]
+    except ArpackNoConvergence as error:
+        vector = error.eigenvectors[:, 0] if error.eigenvectors.size else start * 0 + 1
+    return vector

@@ -1,0 +1,170 @@
+"""The twin: a diffraction pattern stays the same when its exit wave is turned and conjugated.
+
+Per patch, the predicted exit wave is compared with the true one and with the true one's twin,
+conj(psi[::-1, ::-1]); the probes are centred at ((N - 1) / 2, (N - 1) / 2), which this leaves
+in place. Where the probe is symmetric the twin fits the data as well as the truth does.
+
+Letters: B patches, M probe modes, H rows, W columns. Modes are compared as one long vector.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.evaluate.overlaps import compare_overlaps
+
+Complex = NDArray[np.complexfloating]
+Real = NDArray[np.float64]
+
+# A wave and its twin can be told apart if they correlate less than 1 minus this: a difference of
+# 4 %, ten times that of photon noise at 1e9 photons. It must be small: under the ideal disk both
+# share the disk and a positive mean, and at N=32 half of the patches correlate above 0.997 with
+# their own twin; 0.01 would leave 17 of 676 patches to judge by.
+DISTINCT = 1e-3
+# A patch is on the twin if twin minus direct correlation exceeds this fraction of the largest
+# possible difference, that between the truth and its twin. More than 0: an empty patch under a
+# symmetric probe is a tie, which rounding would decide; and waves that are neither (a mirrored
+# object) scatter round the tie. Less than the 0.45 of a twin found in an early prototype.
+MARGIN = 0.25
+# Dividing by the probe: intensities well under this fraction of the largest count as dark.
+DARK = 1e-3
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class WaveCorrelations:
+    """Per patch, 0 to 1, (B,): NaN where a wave is zero or not finite.
+
+    direct: prediction with truth; twin: prediction with the truth's twin; truth_twin: truth
+    with its own twin.
+    """
+
+    direct: Real
+    twin: Real
+    truth_twin: Real
+
+    @property
+    def distinct(self) -> NDArray[np.bool_]:
+        """Patches whose prediction is finite and whose truth differs from its twin."""
+        usable: NDArray[np.bool_] = np.isfinite(self.direct) & (self.truth_twin < 1 - DISTINCT)
+        return usable
+
+    @property
+    def on_twin(self) -> NDArray[np.bool_]:
+        """Distinct patches that are closer to the twin."""
+        closer: NDArray[np.bool_] = self.twin - self.direct > MARGIN * (1 - self.truth_twin)
+        return closer & self.distinct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinReading:
+    """What the twin test found; None where no patch can say."""
+
+    share: float | None
+    """Share of the distinct patches that is closer to the twin."""
+
+    distinct_patches: int
+    """Patches that can tell truth from twin."""
+
+    patches: int
+    """Patches tested."""
+
+    direct_correlation: float | None
+    """Median over patches: predicted with true exit wave."""
+
+    twin_correlation: float | None
+    """Median over patches: predicted exit wave with the true one's twin."""
+
+    truth_twin_correlation: float | None
+    """Median over patches: true exit wave with its twin; 1 means that they cannot be told apart."""
+
+    best_correlation: float | None
+    """Median over patches of the larger of direct and twin correlation."""
+
+    overlap_direct: float | None
+    """Median agreement of neighbouring patches as predicted; needs no truth."""
+
+    overlap_twin: float | None
+    """Median agreement of neighbouring patches after all were turned back; needs no truth."""
+
+
+def turned_wave(wave: Complex) -> Complex:
+    """Return the twin of exit waves (..., H, W): turned by 180 degrees and conjugated."""
+    return wave[..., ::-1, ::-1].conj()
+
+
+def turn_back(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex64]:
+    """Return the object patches whose exit waves are the twins of those given.
+
+    The division by the probe is the least-squares one over modes, regularised by `DARK`: dark
+    pixels go to 0.
+    """
+    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
+    inverse = probe_MHW.conj() / (intensity + DARK * intensity.max())
+    turned = np.empty(patches_BHW.shape, np.complex64)
+    for batch in _batches(len(patches_BHW)):
+        wave = turned_wave(patches_BHW[batch, None] * probe_MHW)
+        turned[batch] = (inverse * wave).sum(axis=1)
+    return turned
+
+
+def wave_correlations(
+    truth_BHW: Complex, pred_BHW: Complex, probe_MHW: Complex
+) -> WaveCorrelations:
+    """Correlate exit waves patch by patch; a patch's scale and phase do not matter."""
+    found = np.full((3, len(truth_BHW)), np.nan)
+    for batch in _batches(len(truth_BHW)):
+        truth = _unit_waves(truth_BHW[batch], probe_MHW)
+        pred = _unit_waves(pred_BHW[batch], probe_MHW)
+        twin = turned_wave(truth)
+        pairs = ((truth, pred), (twin, pred), (truth, twin))
+        for row, (first, second) in enumerate(pairs):
+            found[row, batch] = np.abs(np.einsum("bmhw,bmhw->b", first.conj(), second))
+    return WaveCorrelations(*found)
+
+
+def read_twin(
+    correlations: WaveCorrelations,
+    pred_BHW: Complex,
+    positions_B2: NDArray[np.int64],
+    image_B: NDArray[np.integer],
+    probe_MHW: Complex,
+) -> TwinReading:
+    """Summarise `wave_correlations`, and add what the overlaps say without the truth."""
+    distinct = int(correlations.distinct.sum())
+    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
+    agreement = [
+        compare_overlaps(patches, positions_B2, image_B, intensity).agreement_K
+        for patches in (pred_BHW, turn_back(pred_BHW, probe_MHW))
+    ]
+    return TwinReading(
+        share=int(correlations.on_twin.sum()) / distinct if distinct else None,
+        distinct_patches=distinct,
+        patches=len(pred_BHW),
+        direct_correlation=_median(correlations.direct),
+        twin_correlation=_median(correlations.twin),
+        truth_twin_correlation=_median(correlations.truth_twin),
+        best_correlation=_median(np.maximum(correlations.direct, correlations.twin)),
+        overlap_direct=_median(agreement[0]),
+        overlap_twin=_median(agreement[1]),
+    )
+
+
+def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex128]:
+    """Return exit waves (B, M, H, W) of unit norm; NaN where that is impossible."""
+    largest = np.abs(patches_BHW).max(axis=(1, 2), keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wave = (patches_BHW / largest)[:, None] * probe_MHW.astype(np.complex128)
+        norm = np.sqrt((np.abs(wave) ** 2).sum(axis=(1, 2, 3), keepdims=True))
+        unit: NDArray[np.complex128] = wave / norm
+    return unit
+
+
+def _median(values: Real) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else None
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(start, start + _BATCH) for start in range(0, count, _BATCH)]

@@ -1,0 +1,249 @@
+"""A whole evaluation: every kind of prediction gets sensible scores and the right outcome."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.evaluate.twin import turn_back
+
+SCORES = {
+    *(
+        f"{image}_{kind}"
+        for image in ("amplitude", "phase", "phase_synchronised")
+        for kind in ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+    ),
+    "complex_error",
+    "amplitude_ssim_reassembled",
+}
+BLOCKS = ("best", "last", "constant", "truth")
+
+
+def noise(shape):
+    stream = np.random.default_rng(0)
+    return stream.normal(size=shape) + 1j * stream.normal(size=shape)
+
+
+def blurred(patches, sigma):
+    parts = [gaussian_filter(part, (0, sigma, sigma)) for part in (patches.real, patches.imag)]
+    return parts[0] + 1j * parts[1]
+
+
+@pytest.mark.parametrize("probe", ["disk", "triangle"])
+def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
+    scene = scan(probe)
+
+    metrics = judge(scene, scene.patches)
+
+    assert metrics["outcome"] == "completed"
+    assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
+    assert all(set(metrics[block]) == SCORES for block in BLOCKS)
+    assert metrics["turned_back"] is None
+    for block in ("best", "last", "truth"):
+        for name in ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim"):
+            assert metrics[block][name] == pytest.approx(1.0, abs=1e-6)
+        assert metrics[block]["complex_error"] < 1e-6
+        assert metrics[block]["amplitude_ssim_reassembled"] == pytest.approx(1.0, abs=1e-6)
+    assert metrics["constant"]["amplitude_ssim"] < 0.5
+    assert metrics["constant"]["amplitude_pearson_r"] is None
+    assert "constant" in metrics["undefined"]["constant.amplitude_pearson_r"]
+    assert len(metrics["frc"]["amplitude"]) == len(metrics["frc"]["cycles_per_px"])
+
+
+def test_null_scores_and_reasons_go_together(scan, judge):
+    scene = scan()
+    metrics = judge(scene, np.ones_like(scene.patches), last=np.full_like(scene.patches, np.nan))
+
+    nulls = {
+        name if block == "best" else f"{block}.{name}"
+        for block in BLOCKS
+        for name, value in metrics[block].items()
+        if value is None
+    }
+    said = set(metrics["undefined"])
+    assert said <= nulls
+    # A block other than the best may share the best's reason, which is said once.
+    assert {name for name in nulls if name not in said and name.split(".")[-1] not in said} == set()
+
+
+@pytest.mark.parametrize("factor", [3.0, np.exp(0.9j), 1e-12, 1e15])
+def test_scale_and_global_phase_change_no_score(scan, judge, factor):
+    scene = scan()
+    pred = blurred(scene.patches, 1.5) + 0.05 * noise(scene.patches.shape)
+
+    plain, scaled = judge(scene, pred), judge(scene, factor * pred)
+
+    for name, value in plain["best"].items():
+        assert scaled["best"][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    assert scaled["outcome"] == plain["outcome"]
+    assert scaled["twin"] == pytest.approx(plain["twin"], rel=1e-4)
+
+
+PREDICTIONS = {
+    "constant": (lambda p: np.full_like(p, 0.7 + 0.1j), "collapsed"),
+    "zero": (np.zeros_like, "collapsed"),
+    "noise": (lambda p: noise(p.shape), "misfit"),
+    "noisy": (lambda p: p + 0.2 * np.abs(p).mean() * noise(p.shape), "completed"),
+    "blurred": (lambda p: blurred(p, 4), "completed"),
+    "shifted": (lambda p: np.roll(p, 4, axis=-1), "completed"),
+    "flipped": (lambda p: p[:, ::-1], "completed"),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
+    scene = scan("triangle")
+    make, outcome = PREDICTIONS[name]
+
+    metrics = judge(scene, make(scene.patches))
+
+    assert metrics["outcome"] == outcome, metrics["reason"]
+    assert metrics["best"]["amplitude_ssim"] < 0.85
+    assert metrics["best"]["amplitude_ssim"] < metrics["truth"]["amplitude_ssim"]
+    assert metrics["best"]["complex_error"] > 0.02
+    assert (metrics["twin"]["share"] or 0.0) < 0.05
+
+
+def test_a_conjugated_prediction_has_a_good_amplitude_and_a_bad_phase(scan, judge):
+    best = judge(scan(), scan().patches.conj())["best"]
+
+    assert best["amplitude_ssim"] == pytest.approx(1.0)
+    assert best["phase_pearson_r"] == pytest.approx(-1.0, abs=1e-4)
+    assert best["phase_frc_half"] < 0.02
+    assert best["complex_error"] > 0.05
+
+
+def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
+    """The ramp of a whole image, as a shift of the detector makes it."""
+    scene = scan()
+    row, column = np.mgrid[0:32, 0:32]
+    ramp = [np.exp(0.03j * (row + r - 2 * (column + c))) for r, c in scene.positions]
+    pred = scene.patches * np.array(ramp)
+
+    kept = judge(scene, pred)["best"]
+    removed = judge(scene, pred, settings={"remove_phase_plane": True})["best"]
+
+    assert kept["phase_ssim"] < 0.5 < 0.999 < removed["phase_ssim"]
+    assert removed["phase_synchronised_ssim"] > 0.999
+    assert kept["amplitude_ssim"] == pytest.approx(1.0)
+
+
+def test_phases_of_patches_are_synchronised_and_the_difference_is_shown(scan, judge):
+    scene = scan("disk")
+    phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches))
+
+    best = judge(scene, scene.patches * np.exp(1j * phases)[:, None, None])["best"]
+
+    assert best["phase_ssim"] < 0.1
+    assert best["phase_synchronised_ssim"] > 0.999
+    assert best["amplitude_ssim_reassembled"] > 0.999
+
+
+@pytest.mark.parametrize("probe", ["disk", "triangle"])
+def test_a_twin_is_called_so_and_scores_well_once_turned_back(scan, judge, probe):
+    scene = scan(probe)
+
+    metrics = judge(scene, turn_back(scene.patches, scene.probe))
+
+    assert metrics["outcome"] == "twin"
+    assert metrics["best"]["amplitude_ssim"] < 0.6
+    assert metrics["turned_back"]["amplitude_ssim"] > 0.99
+    assert metrics["turned_back"]["phase_ssim"] > 0.99
+
+
+def test_a_mixture_below_the_limit_is_no_twin(scan, judge):
+    scene = scan("disk")
+    planted = np.random.default_rng(1).random(len(scene.patches)) < 0.4
+    twin = turn_back(scene.patches, scene.probe)
+
+    metrics = judge(scene, np.where(planted[:, None, None], twin, scene.patches))
+
+    assert metrics["twin"]["share"] == pytest.approx(planted.mean(), abs=0.02)
+    assert metrics["outcome"] != "twin"
+    assert metrics["turned_back"] is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("outcome", ["exploded", "completed"])
+def test_a_run_that_failed_is_a_row(scan, judge, bad, outcome):
+    scene = scan()
+    pred = scene.patches.copy()
+    pred[5:9] = bad
+    failure = {"epoch": 1, "step": 2, "reason": "r"} if outcome == "exploded" else None
+
+    metrics = judge(scene, pred, outcome=outcome, failure=failure, loss=None)
+
+    assert metrics["outcome"] == {"exploded": "exploded", "completed": "non_finite"}[outcome]
+    assert metrics["failure"] == failure
+    assert set(metrics["best"].values()) == {None}
+    assert "not finite" in metrics["undefined"]["amplitude_ssim"]
+    assert metrics["frc"]["amplitude"] is None
+    assert metrics["truth"]["amplitude_ssim"] == pytest.approx(1.0)
+
+
+def test_a_flat_truth_has_no_phase_scores(scan, judge):
+    scene = scan(set_phi=False)
+
+    metrics = judge(scene, scene.patches)
+
+    for block in BLOCKS:
+        for name, value in metrics[block].items():
+            assert (value is None) == (
+                name.startswith("phase") or f"{block}.{name}" in metrics["undefined"]
+            )
+    assert metrics["undefined"]["phase_ssim"] == "not defined: the truth has no phase"
+    assert metrics["frc"]["phase"] is None
+    assert metrics["best"]["amplitude_ssim"] == pytest.approx(1.0)
+
+
+def test_every_image_counts(scan, judge, tmp_path):
+    """One image right, one shuffled: the score is the mean of both."""
+    scene = scan(images=2)
+    half = len(scene.patches) // 2
+    pred = scene.patches.copy()
+    pred[half:] = np.random.default_rng(0).permutation(pred[half:])
+
+    metrics = judge(scene, pred)
+
+    assert 0.45 < metrics["best"]["amplitude_ssim"] < 0.75
+    assert metrics["truth"]["amplitude_ssim"] == pytest.approx(1.0)
+    images = io.read_npz(tmp_path / "reconstruction.npz")
+    assert images["amplitude"].shape == (2, 61, 61)
+
+
+def test_the_images_are_aligned_and_trimmed(scan, judge, tmp_path):
+    scene = scan()
+    judge(scene, 5j * scene.patches, settings={"trim_px": 4})
+    images = io.read_npz(tmp_path / "reconstruction.npz")
+
+    truth = scene.objects[0, 13:78, 13:78][4:-4, 4:-4]
+    assert {image.dtype for image in images.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(images["amplitude"][0], np.abs(truth), rtol=1e-5)
+    np.testing.assert_allclose(images["truth_amplitude"][0], np.abs(truth), rtol=1e-6)
+    for name in ("phase", "phase_synchronised", "truth_phase"):
+        np.testing.assert_allclose(images[name][0], np.angle(truth), atol=1e-4)
+
+
+def test_the_same_files_give_the_same_bytes(scan, judge, tmp_path):
+    scene = scan()
+    pred = scene.patches + 0.1 * noise(scene.patches.shape)
+
+    def evaluate():
+        judge(scene, pred)
+        return [(tmp_path / name).read_bytes() for name in ("metrics.json", "reconstruction.npz")]
+
+    assert evaluate() == evaluate()
+
+
+def test_patches_of_another_dataset_are_refused(scan, judge):
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        judge(scan(), scan().patches[:-1])
+
+
+def test_settings_and_files_that_do_not_fit_are_refused(scan, judge):
+    scene = scan()
+    with pytest.raises(InputError, match="twin_shar"):
+        judge(scene, scene.patches, settings={"twin_shar": 0.4})
+    with pytest.raises(InputError, match="leaves nothing"):
+        judge(scene, scene.patches, settings={"trim_px": 40})

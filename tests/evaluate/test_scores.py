@@ -1,0 +1,103 @@
+"""Scores of one image: reference numbers, conventions, and what has no score."""
+
+import numpy as np
+import pytest
+from numpy.random import RandomState
+from scipy.ndimage import gaussian_filter
+
+from ptycho_torch.evaluate.scores import (
+    FLAT_PREDICTION,
+    FLAT_TRUTH,
+    KINDS,
+    Undefined,
+    image_scores,
+    mean_score,
+)
+from ptycho_torch.physics.stitch import tile_extent
+from ptycho_torch.simulate.objects import line_images
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Amplitude of the reference object, 326x326 (docs/physics.md)."""
+    (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
+    places = np.arange(0, 329, 10)
+    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    return image[tile_extent(grid, 64, 10)][2:-2, 2:-2]
+
+
+@pytest.fixture
+def small():
+    return 2.0 + gaussian_filter(np.random.default_rng(0).normal(size=(48, 48)), 2)
+
+
+def test_a_constant_amplitude_has_the_reference_scores(truth):
+    """The published table's collapsed run had just these; another SSIM convention fails here."""
+    scores = image_scores(truth, np.full_like(truth, truth.mean()))
+
+    assert truth.shape == (326, 326)
+    assert truth.mean() == pytest.approx(2.889508, abs=1e-6)
+    assert truth.std() == pytest.approx(0.641223, abs=1e-6)
+    assert scores["ssim"] == pytest.approx(0.2771, abs=5e-5)
+    assert scores["mae"] == pytest.approx(0.5131, abs=5e-5)
+    assert scores["std_ratio"] == pytest.approx(0.0, abs=1e-12)
+    assert scores["pearson_r"] == scores["frc_half"] == FLAT_PREDICTION
+
+
+def test_psnr_uses_the_truths_range_not_255(small):
+    error = 0.01 * np.ptp(small)
+
+    scores = image_scores(small, small + error)
+
+    assert scores["psnr_db"] == pytest.approx(40.0)
+    assert image_scores(100 * small, 100 * (small + error))["psnr_db"] == pytest.approx(40.0)
+
+
+def test_known_scores(small):
+    scores = image_scores(small, small.mean() - 2 * (small - small.mean()))
+
+    assert scores["pearson_r"] == pytest.approx(-1.0)
+    assert scores["std_ratio"] == pytest.approx(2.0)
+    assert scores["mae"] == pytest.approx(3 * np.abs(small - small.mean()).mean())
+
+
+def test_a_perfect_image_scores_best_and_its_psnr_has_a_reason(small):
+    scores = image_scores(small, small)
+
+    best = {"ssim": 1, "mae": 0, "pearson_r": 1, "std_ratio": 1, "frc_half": 0.5}
+    assert {kind: scores[kind] for kind in best} == pytest.approx(best)
+    assert isinstance(scores["psnr_db"], Undefined)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_pixel_leaves_no_score(small, bad):
+    pred = small.copy()
+    pred[3, 4] = bad
+
+    scores = image_scores(small, pred)
+
+    assert set(scores) == set(KINDS)
+    assert {score.reason for score in scores.values()} == {
+        "not defined: 1 of 2304 px of the prediction are not finite"
+    }
+
+
+def test_a_constant_truth_leaves_no_score(small):
+    assert set(image_scores(np.ones((48, 48)), small).values()) == {FLAT_TRUTH}
+
+
+def test_an_image_smaller_than_the_ssim_window_has_the_others(small):
+    scores = image_scores(small[:6, :6], 1.1 * small[:6, :6])
+
+    assert isinstance(scores["ssim"], Undefined)
+    assert isinstance(scores["mae"], float)
+
+
+def test_images_of_different_size_are_refused(small):
+    with pytest.raises(ValueError, match="48"):
+        image_scores(small, small[:-1])
+
+
+def test_a_mean_with_an_undefined_image_is_undefined():
+    assert mean_score([1.0, 2.0]) == 1.5
+    assert mean_score([1.0, FLAT_TRUTH]) == FLAT_TRUTH
