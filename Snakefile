@@ -15,8 +15,9 @@ if not workflow.overwrite_configfiles:
 workflow.global_resources.setdefault("gpu", 1)
 
 
-# The environment is `make setup`; no image is built. Said once here instead of in every rule.
-container: None
+# The environment is the one that `make setup` makes. This image is looked at only with
+# `--software-deployment-method apptainer`: run `make setup` in it first.
+container: "docker://python:3.11-bookworm"
 
 
 include: "workflow/rules/common.smk"

@@ -22,6 +22,7 @@ _REPLACED = (
     LogEvent.SHELLCMD,
     LogEvent.WORKFLOW_STARTED,
 )
+_CHATTER = ("Select jobs to execute...", "Singularity containers: ignored")
 
 
 @dataclass(slots=True)
@@ -128,7 +129,6 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.progress = StudyProgress()
-        self._known: dict[int, dict[str, Any]] = {}
 
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
@@ -141,7 +141,7 @@ class LogHandler(LogHandlerBase):
                 self._say(planned_job(record.__dict__))
                 return
             self._follow(event, record)
-            if event not in _REPLACED:
+            if event not in _REPLACED and record.msg not in _CHATTER:
                 self._say(self.format(record))
         except Exception:
             self.handleError(record)
@@ -150,15 +150,10 @@ class LogHandler(LogHandlerBase):
         now = time.monotonic()
         if event == LogEvent.RUN_INFO:
             self.progress.planned(getattr(record, "stats", {}) or {})
-        elif event == LogEvent.JOB_INFO:
-            self._known[record.jobid] = {  # type: ignore[attr-defined]
-                key: getattr(record, key, None)
-                for key in ("jobid", "rule_name", "wildcards", "output")
-            }
-        elif event == LogEvent.JOB_STARTED:
-            for jobid in record.jobs:  # type: ignore[attr-defined]
-                if job := self._known.get(jobid):
-                    self._stamp(f"begins: {self.progress.started(job, now)}")
+        elif event == LogEvent.JOB_INFO:  # said as the job begins; JOB_STARTED comes before it
+            keys = ("jobid", "rule_name", "wildcards", "output")
+            job = {key: getattr(record, key, None) for key in keys}
+            self._stamp(f"begins: {self.progress.started(job, now)}")
         elif event == LogEvent.JOB_FINISHED:
             name = self.progress.finished(record.job_id, now)  # type: ignore[attr-defined]
             self._stamp(f"done: {name} | {self.progress.line(now)}")

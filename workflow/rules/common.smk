@@ -52,3 +52,18 @@ def runs_of(stage: str, folder: str, file: str) -> list[str]:
         for arm in settings.arms
         for seed in settings.seed_list
     ]
+
+
+def command_for(target: str) -> str:
+    """What makes a target again; a file outside the project is named without its folder."""
+    files = [Path(f) for f in workflow.overwrite_configfiles]
+    names = [f.name if f.is_absolute() else f.as_posix() for f in files]
+    return " ".join(["snakemake", target, "--cores 4", *(f"--configfile {n}" for n in names)])
+
+
+def files_for_dataset(wildcards) -> list[str]:
+    """Files that a dataset is made from: another program's splits, or a probe's file."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    if dataset.source == "files":
+        return [dataset.train, dataset.validation, dataset.test]
+    return [dataset.probe.path] if dataset.probe.shape == "file" else []

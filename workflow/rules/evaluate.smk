@@ -14,9 +14,9 @@ rule evaluate:
         reconstruction="results/evaluate/{dataset}/{arm}/seed-{seed}/reconstruction.npz",
     log:
         "logs/evaluate/{dataset}/{arm}/seed-{seed}.log",
-    params:
-        settings=STUDY.evaluation.model_dump(mode="json"),
     # As soon as a run ends, so that its outcome is known while others train.
     priority: 10
+    params:
+        settings=STUDY.evaluation.model_dump(mode="json"),
     script:
         "../scripts/evaluate.py"

@@ -35,5 +35,6 @@ rule stage_a_summary:
     params:
         study=STUDY.model_dump(mode="json"),
         stage="stage_a",
+        command=command_for("stage_a_summary"),
     script:
         "../scripts/summarise_stage.py"

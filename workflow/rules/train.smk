@@ -18,10 +18,10 @@ rule train:
         patches="results/train/{dataset}/{arm}/seed-{seed}/test_patches.npz",
     log:
         "logs/train/{dataset}/{arm}/seed-{seed}.log",
-    params:
-        run=run_settings,
     threads: lambda wildcards: STUDY.run(wildcards.dataset, wildcards.arm, 0).execution.threads
     resources:
         gpu=1,
+    params:
+        run=run_settings,
     script:
         "../scripts/train.py"

@@ -28,8 +28,8 @@ class EvaluationSettings(Settings):
     with its twin ..."""
 
     misfit_pearson_r: Fraction = 0.5
-    """... or its stitched amplitude has a Pearson r under this with the truth's (waves agree by their
-    probe and mean alone, the amplitude does not) ..."""
+    """... or its stitched amplitude has a Pearson r under this with the truth's (waves agree by
+    their probe and mean alone, amplitudes do not) ..."""
 
     misfit_loss: Positive = 0.25
     """... although the best validation loss is at most this (relative, predicting nothing is 1)."""

@@ -104,9 +104,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
 def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
         return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
-    value = structural_similarity(  # type: ignore[no-untyped-call]
-        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
-    )
+    value = structural_similarity(truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX)
     return float(value)
 
 

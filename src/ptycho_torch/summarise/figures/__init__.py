@@ -1,0 +1,1 @@
+"""Figures of a stage; each function returns a figure, `style.save` writes it."""

@@ -1,0 +1,97 @@
+"""Numbers, intervals and tables as GitHub shows them."""
+
+import math
+from collections.abc import Sequence
+
+from ptycho_torch.summarise.statistics import Interval, Spread
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits; "not defined" if there is none."""
+    if value is None or math.isnan(value):
+        return "not defined"
+    if math.isinf(value):
+        return "infinite"
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e5:
+        return f"{value:.{digits - 1}e}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    # Rounding may carry into the next decade: 0.9996 has three digits as 1.00.
+    if round(abs(value), decimals) >= 10 ** (digits - decimals):
+        decimals -= 1
+    return f"{value:,.{max(decimals, 0)}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a number with its sign."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 else text
+
+
+def plain(value: float) -> str:
+    """Return a setting as it was written: 0.05, not 0.0500."""
+    return f"{value:g}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage."""
+    if share is None or math.isnan(share):
+        return "not defined"
+    value = 100 * share
+    if 0 < value < 1 or 99 < value < 100:
+        return f"{number(value, 2 if value < 1 else 3)} %"
+    return f"{value:.0f} %"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval of a score as [low, high]."""
+    if interval is None:
+        return "no interval"
+    return f"[{signed(interval.low)}, {signed(interval.high)}]"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p value."""
+    if p is None:
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"
+
+
+def spread_text(spread: Spread, reason: str) -> str:
+    """Return median [quartiles] (n), or "not defined" and the reason."""
+    if spread.n == 0:
+        return f"not defined: {reason}"
+    if spread.n == 1:
+        return f"{number(spread.median)} (1)"
+    return f"{number(spread.median)} [{number(spread.low)}, {number(spread.high)}] ({spread.n})"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 run", "2 runs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; pipes and line breaks in cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    for row in lines:
+        if len(row) != len(header):
+            raise ValueError(f"a row has {len(row)} cells, the header {len(header)}: {row}")
+    return "\n".join("| " + " | ".join(_cell(text) for text in row) + " |" for row in lines)
+
+
+def folded(title: str, body: str) -> str:
+    """Return a section that GitHub shows folded."""
+    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,72 @@
+"""What a summary says, worked out; the sections only put it into words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ptycho_torch.config.study import StageSettings, Study
+from ptycho_torch.summarise.collect import Collected
+from ptycho_torch.summarise.compare import Comparison, failures_of
+from ptycho_torch.summarise.scores import RECONSTRUCTION_SCORES, Score
+from ptycho_torch.summarise.statistics import SurvivalStep
+from ptycho_torch.summarise.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """Everything that the summary says, worked out."""
+
+    name: str
+    """Name of the stage, such as `stage_a`."""
+
+    stage: StageSettings
+    """Arms, control and seeds."""
+
+    study: Study
+    """The study."""
+
+    collected: Collected
+    """The runs."""
+
+    loss: Score
+    """The loss that arms are compared by."""
+
+    comparisons: Sequence[Comparison]
+    """Paired differences to the control."""
+
+    failure_tests: Sequence[Comparison]
+    """Failure rates against the control's."""
+
+    verdicts: Mapping[str, Sequence[Verdict]]
+    """Per arm, a verdict per condition."""
+
+    curves: Mapping[str, Sequence[SurvivalStep]]
+    """Kaplan-Meier curve of each arm."""
+
+    provenance: Mapping[str, Any]
+    """Commit, command, versions and platform."""
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The table of runs."""
+        return self.collected.runs
+
+    @property
+    def confidence(self) -> float:
+        """Level of every interval."""
+        return self.study.statistics.confidence
+
+    @property
+    def main_scores(self) -> tuple[Score, ...]:
+        """The loss and the scores that are compared."""
+        return (self.loss, *RECONSTRUCTION_SCORES)
+
+
+def why_missing(findings: Findings, arm: str, score: Score) -> str:
+    """Return why no successful run of an arm has a score."""
+    if score.name in findings.collected.undefined:
+        return findings.collected.undefined[score.name]
+    failures, n = failures_of(findings.runs, arm)
+    return "no run succeeded" if failures == n else "no successful run has it"

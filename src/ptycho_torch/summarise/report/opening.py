@@ -1,0 +1,133 @@
+"""Title, question and the summary in a few sentences, all made from the data."""
+
+import pandas as pd
+
+from ptycho_torch.summarise import statistics
+from ptycho_torch.summarise.compare import failures_of
+from ptycho_torch.summarise.markdown import (
+    listed,
+    number,
+    percent,
+    plural,
+    signed,
+)
+from ptycho_torch.summarise.report.findings import Findings
+from ptycho_torch.summarise.scores import (
+    COMPLETED,
+    OUTCOMES,
+)
+from ptycho_torch.summarise.tables import score_spread
+
+
+def opening(findings: Findings) -> str:
+    """Return title, question and, for the small study, the box that says what it is."""
+    stage, seeds = findings.stage, findings.stage.seed_list
+    text = (
+        f"# {findings.study.title}\n\n**Question.** Which network and which clipping policy "
+        f"reconstructs reliably, and how sure are we? {plural(len(stage.arms), 'arm')} "
+        f"({listed([f'`{arm}`' for arm in stage.arms])}) on the same data, dataset "
+        f"`{stage.dataset}`, {plural(len(seeds), 'seed')} each; every arm is compared with "
+        f"`{stage.control}`."
+    )
+    if findings.study.protocol == "small":
+        text += (
+            "\n\n> [!IMPORTANT]\n> This is the **small** study, made to end in minutes: "
+            f"{plural(len(seeds), 'seed')} per arm, "
+            f"{plural(findings.study.training.epochs, 'epoch')}, patches of "
+            f"{findings.study.datasets[stage.dataset].patch_px} px. It shows that the pipeline "
+            "works; it is not the protocol. The full protocol:\n>\n> ```\n> snakemake "
+            f"{findings.name}_summary --cores 4 --configfile config/full.yaml\n> ```"
+        )
+    return text
+
+
+def in_short(findings: Findings) -> str:
+    """Return what is supported, what is not, and how runs failed, in a few sentences."""
+    items = [_count_sentence(findings), _supported_sentence(findings), _failure_sentence(findings)]
+    items += [_sample_sentence(findings), _verdict_sentence(findings)]
+    return "## In short\n\n" + "\n".join(f"- {item}" for item in items)
+
+
+def _count_sentence(findings: Findings) -> str:
+    outcomes = findings.runs["outcome"].value_counts()
+    failed = [f"{outcomes[name]} `{name}`" for name in OUTCOMES[1:] if name in outcomes]
+    good = int(outcomes.get(COMPLETED, 0))
+    tail = f"; the others: {listed(failed)}" if failed else "; none failed"
+    return f"{good} of {plural(len(findings.runs), 'run')} succeeded{tail}."
+
+
+def _supported_sentence(findings: Findings) -> str:
+    found = [item for item in findings.comparisons if item.better is not None]
+    if found:
+        words = [
+            f"`{item.arm}` has {'a lower' if item.state == 'lower' else 'a higher'} {item.label} "
+            f"than `{item.other}` ({'better' if item.better else 'worse'}; mean difference "
+            f"{signed(item.estimate)}, {plural(item.n, 'pair')})"
+            for item in found
+        ]
+        return f"Supported: {'; '.join(words)}. All other differences are undecided."
+    if not findings.comparisons:
+        return "There is no other arm to compare the control with."
+    reason = _common_reason(findings)
+    return (
+        f"No difference to `{findings.stage.control}` in the loss or a score is supported{reason}."
+    )
+
+
+def _common_reason(findings: Findings) -> str:
+    most = max(item.n for item in findings.comparisons)
+    needed = statistics.pairs_needed(findings.confidence)
+    if most >= needed:
+        return ""
+    if most == 0:
+        return ": at no seed did both runs succeed"
+    return (
+        f": no arm has more than {plural(most, 'pair')} of successful runs, and below {needed} no "
+        f"difference can reach {percent(findings.confidence)}"
+    )
+
+
+def _failure_sentence(findings: Findings) -> str:
+    found = [item for item in findings.failure_tests if item.better is not None]
+    if found:
+        words = [
+            f"`{item.arm}` fails {'less' if item.better else 'more'} often than `{item.other}` "
+            f"({item.why})"
+            for item in found
+        ]
+        return f"Failure rates, supported: {'; '.join(words)}."
+    if not findings.runs["failed"].any():
+        bounds = {
+            percent(statistics.wilson_interval(0, n, findings.confidence).high)
+            for _, n in (failures_of(findings.runs, arm) for arm in findings.stage.arms)
+        }
+        return (
+            "No failure was seen. So few runs are compatible with failure rates of up to "
+            f"{listed(sorted(bounds))} per arm ({percent(findings.confidence)} Wilson bound)."
+        )
+    return "Failure rates are not told apart from the control's: undecided for every arm."
+
+
+def _sample_sentence(findings: Findings) -> str:
+    medians = {
+        arm: score_spread(findings.runs, arm, findings.loss.column) for arm in findings.stage.arms
+    }
+    ranked = sorted((v.median, arm) for arm, v in medians.items() if v.median is not None)
+    if not ranked:
+        return "No run succeeded, so there is no loss to compare."
+    value, arm = ranked[0]
+    return (
+        f"In this sample `{arm}` has the lowest median {findings.loss.label}, {number(value)} (n "
+        f"= {medians[arm].n}). That describes these runs; what it supports is said above."
+    )
+
+
+def _verdict_sentence(findings: Findings) -> str:
+    verdicts = [v for group in findings.verdicts.values() for v in group]
+    asked = [v for v in verdicts if v.condition not in ("negative_control", "comparison")]
+    counts = pd.Series([v.status for v in asked], dtype=object).value_counts()
+    words = [
+        f"{counts.get(status, 0)} {status}"
+        for status in ("met", "met in these runs", "not met", "undecided")
+    ]
+    return f"Of {plural(len(asked), 'condition')} set for the arms: {listed(words)}."

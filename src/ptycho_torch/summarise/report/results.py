@@ -1,0 +1,186 @@
+"""Results by arm, differences to the control, and the verdicts."""
+
+from ptycho_torch.summarise import statistics
+from ptycho_torch.summarise.compare import failures_of
+from ptycho_torch.summarise.markdown import (
+    folded,
+    interval_text,
+    number,
+    p_text,
+    percent,
+    plain,
+    signed,
+    spread_text,
+    table,
+)
+from ptycho_torch.summarise.report.findings import Findings, why_missing
+from ptycho_torch.summarise.scores import (
+    OUTCOMES,
+    RECONSTRUCTION_SCORES,
+    Score,
+)
+from ptycho_torch.summarise.tables import all_scores, score_spread
+from ptycho_torch.summarise.verdict import Verdict
+
+
+def results(findings: Findings) -> str:
+    """Return the table per arm, with what a constant image and the truth score."""
+    header = ("arm", "failures", "outcomes", *(score.label for score in findings.main_scores))
+    rows = [_arm_row(findings, arm) for arm in findings.stage.arms]
+    for block, label in (("constant", "*constant image*"), ("truth", "*noise-free truth*")):
+        scores = [_baseline_text(findings, block, score) for score in RECONSTRUCTION_SCORES]
+        rows.append([label, "no run", "no run", _loss_baseline(findings, block), *scores])
+    note = (
+        f"Failures: k of n ({percent(findings.confidence)} Wilson interval). Scores: median "
+        "[quartiles] (n) over successful runs only, of the weights with the best validation "
+        "loss, on the test split. Lower is better for loss and complex error, higher for SSIM."
+    )
+    more = folded("Every score (median of successful runs, n in brackets)", _every_score(findings))
+    return f"## Results by arm\n\n{table(header, rows)}\n\n{note}\n\n{more}"
+
+
+def _arm_row(findings: Findings, arm: str) -> list[str]:
+    runs = findings.runs[findings.runs["arm"] == arm]
+    failures, n = failures_of(runs, arm)
+    bounds = statistics.wilson_interval(failures, n, findings.confidence)
+    counts = runs["outcome"].value_counts()
+    outcomes = ", ".join(f"{name} {counts[name]}" for name in OUTCOMES if name in counts)
+    scores = [
+        spread_text(score_spread(runs, arm, score.column), why_missing(findings, arm, score))
+        for score in findings.main_scores
+    ]
+    rate = f"{failures} of {n} ({percent(bounds.low)} to {percent(bounds.high)})"
+    return [f"`{arm}`", rate, outcomes, *scores]
+
+
+def _baseline_text(findings: Findings, block: str, score: Score) -> str:
+    value = findings.collected.baselines[block].get(score.name)
+    if value is None:
+        reasons = findings.collected.undefined_baselines
+        reason = reasons.get(f"{block}.{score.name}", "it is not asked of an image")
+        return f"not defined: {reason}"
+    return number(value)
+
+
+def _loss_baseline(findings: Findings, block: str) -> str:
+    """Return what stands for a baseline in the losses: predicting nothing, and the noise alone."""
+    if block == "constant":
+        return "not defined: an image is no network (predicting nothing scores 1 in MAE)"
+    floor = findings.collected.dataset["splits"]["validation"].get("noise_floor")
+    if floor is None:
+        return "not defined: the noise of these data is unknown"
+    return f"{number(floor)} (MAE of the noise alone)"
+
+
+def _every_score(findings: Findings) -> str:
+    arms = findings.stage.arms
+    rows = []
+    for score in all_scores(findings.loss):
+        cells = []
+        for arm in arms:
+            spread = score_spread(findings.runs, arm, score.column)
+            reason = why_missing(findings, arm, score)
+            cells.append(
+                f"{number(spread.median)} ({spread.n})" if spread.n else f"not defined: {reason}"
+            )
+        baselines = [
+            _loss_baseline(findings, block)
+            if score.column.endswith("_loss")
+            else _baseline_text(findings, block, score)
+            for block in ("constant", "truth")
+        ]
+        rows.append([score.label, *cells, *baselines])
+    return table(
+        ("score", *(f"`{arm}`" for arm in arms), "constant image", "noise-free truth"), rows
+    )
+
+
+def differences(findings: Findings) -> str:
+    """Return the paired differences to the control, and the tests of the failure rates."""
+    if not findings.comparisons:
+        return "## Differences to the control\n\nThere is no other arm."
+    rows = [
+        [
+            *(f"`{item.arm}`", item.label, str(item.n), signed(item.estimate)),
+            *(interval_text(item.interval), _bare_p(item.p), _bare_p(item.p_holm)),
+            item.conclusion,
+        ]
+        for item in findings.comparisons
+    ]
+    failures = [
+        [
+            *(f"`{item.arm}`", signed(item.estimate), _bare_p(item.p), _bare_p(item.p_holm)),
+            item.conclusion,
+        ]
+        for item in findings.failure_tests
+    ]
+    interval = f"{percent(findings.confidence)} interval"
+    tests = ("p", "p (Holm)", "conclusion")
+    paired = table(("arm", "score", "pairs", "mean difference", interval, *tests), rows)
+    rates = table(("arm", "difference of the rates", *tests), failures)
+    return (
+        "## Differences to "
+        f"`{findings.stage.control}`\n\n{_rule(findings)}\n\n{paired}\n\nFailure rates (Fisher's "
+        f"exact test, two-sided, corrected for the number of arms):\n\n{rates}"
+    )
+
+
+def _rule(findings: Findings) -> str:
+    """Return the rule by which a difference is supported."""
+    settings = findings.study.statistics
+    alpha, needed = (
+        statistics.level(settings.confidence),
+        statistics.pairs_needed(settings.confidence),
+    )
+    scores = len(findings.main_scores)
+    return (
+        f"Arm minus `{findings.stage.control}` at the same seed, where both runs succeeded. "
+        f"Interval: bootstrap of the mean ({settings.bootstrap_resamples:,} resamples); of few "
+        "pairs it is too narrow. p: exact two-sided sign-flip test, whose least value with n "
+        "pairs is 2/2^n. A difference is supported only if the interval excludes 0 and p, after "
+        f"Holm's correction for the number of arms, is at most {plain(alpha)}. Below {needed} "
+        f"pairs nothing can be. The {scores} scores are not corrected for one another: where "
+        "nothing differs, the chance of at least one false claim is up to "
+        f"{percent(scores * alpha)}."
+    )
+
+
+def _bare_p(p: float | None) -> str:
+    return "not defined" if p is None else p_text(p).removeprefix("p ").removeprefix("= ")
+
+
+def verdicts(findings: Findings) -> str:
+    """Return what each arm's hypothesis asks, and whether the seeds show it."""
+    rows = [
+        [
+            f"`{arm}`",
+            findings.study.arms[arm].hypothesis,
+            _condition(verdict, findings),
+            f"**{verdict.status}**",
+            verdict.sentence,
+        ]
+        for arm in findings.stage.arms
+        for verdict in findings.verdicts[arm]
+    ]
+    header = ("arm", "hypothesis", "condition", "verdict", "because")
+    return (
+        f"## Verdict by arm\n\n{table(header, rows)}\n\n*Met in these runs* describes the sample; "
+        "it is no claim about further runs."
+    )
+
+
+_CONDITIONS = {
+    "lowest_loss": "lowest loss of the stage",
+    "no_failures": "no failure",
+    "lowest_failure_rate": "no arm fails less often",
+    "fewer_failures_than_control": "fails less often than the control",
+    "negative_control": "negative control: fails",
+    "comparison": "none",
+}
+
+
+def _condition(verdict: Verdict, findings: Findings) -> str:
+    if verdict.condition == "max_loss_increase":
+        bound = findings.study.arms[verdict.arm].success.max_loss_increase
+        return f"loss at most {percent(bound)} above the control's (paired ratio)"
+    return _CONDITIONS[verdict.condition]

@@ -1,0 +1,295 @@
+"""What a handful of seeds supports: intervals, exact tests, survival; nothing else.
+
+Every number comes with its n. A bootstrap interval of few pairs is too narrow, so a difference
+counts as supported only if an exact test, corrected for the number of arms, agrees with it.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+# Up to here all 2^n sign patterns are tried; beyond, a seeded random subset of them.
+_EXACT_PAIRS = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A two-sided interval, in the unit of what it bounds."""
+
+    low: float
+    """Lower end."""
+
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Median and quartiles of n values."""
+
+    n: int
+    """How many values."""
+
+    median: float | None = None
+    """Median; null if n is 0."""
+
+    low: float | None = None
+    """First quartile."""
+
+    high: float | None = None
+    """Third quartile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Mean of paired differences, with what the pairs say about it."""
+
+    n: int
+    """Pairs."""
+
+    mean: float | None = None
+    """Mean difference; null without pairs."""
+
+    interval: Interval | None = None
+    """Bootstrap interval of the mean; null below two pairs."""
+
+    p: float | None = None
+    """Two-sided sign-flip p; null without pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurvivalStep:
+    """One step of a Kaplan-Meier curve."""
+
+    epoch: int
+    """Epoch after which the value holds."""
+
+    survival: float
+    """Estimated share of runs that have not failed."""
+
+    interval: Interval | None
+    """Log-log interval; null where it is not defined (no failure yet, or none left)."""
+
+    at_risk: int
+    """Runs that had not ended before this epoch."""
+
+    failures: int
+    """Runs that failed in this epoch."""
+
+
+def wilson_interval(failures: int, runs: int, confidence: float) -> Interval:
+    """Return Wilson's score interval of a failure rate.
+
+    Parameters
+    ----------
+    failures
+        Failed runs, 0 <= failures <= runs.
+    runs
+        All runs, >= 1.
+    confidence
+        Level of the interval, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        If there are no runs, or more failures than runs.
+
+    References
+    ----------
+    Wilson (1927), doi:10.2307/2276774; Newcombe (1998), Statist. Med. 17, 857.
+    """
+    if not 0 <= failures <= runs or runs < 1:
+        raise ValueError(f"expected 0 <= failures <= runs and runs >= 1, got {failures} of {runs}")
+    bounds = stats.binomtest(failures, runs).proportion_ci(confidence, method="wilson")
+    return Interval(low=float(bounds.low), high=float(bounds.high))
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return median and quartiles (linear interpolation) of the finite values."""
+    finite = _finite(values)
+    if not finite.size:
+        return Spread(n=0)
+    low, median, high = (float(q) for q in np.quantile(finite, [0.25, 0.5, 0.75]))
+    return Spread(n=int(finite.size), median=median, low=low, high=high)
+
+
+def fisher_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
+    """Return the two-sided p of Fisher's exact test of two failure rates.
+
+    Parameters
+    ----------
+    failed, control
+        (failures, runs) of the arm and of the control.
+    """
+    table = [[failed[0], failed[1] - failed[0]], [control[0], control[1] - control[0]]]
+    return float(stats.fisher_exact(table).pvalue)
+
+
+def least_fisher_p(runs: int, control_runs: int) -> float:
+    """Return the p if all runs of one arm failed and none of the other: the least there is."""
+    return fisher_p((0, runs), (control_runs, control_runs))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's step-down corrected p values; a missing one stays missing and still counts.
+
+    References
+    ----------
+    Holm (1979), Scand. J. Statist. 6, 65.
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        corrected[index] = largest
+    return corrected
+
+
+def paired_difference(
+    differences: Sequence[float], *, confidence: float, resamples: int, seed: int
+) -> Difference:
+    """Return the mean of paired differences, its bootstrap interval and its sign-flip p.
+
+    Parameters
+    ----------
+    differences
+        Arm minus control, one per seed at which both have a value.
+    confidence
+        Level of the interval, in (0, 1).
+    resamples, seed
+        Of the percentile bootstrap. BCa gains nothing at so few pairs and fails on ties.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 13 and 15.
+    """
+    values = _finite(differences)
+    if not values.size:
+        return Difference(n=0)
+    n, mean = int(values.size), float(values.mean())
+    return Difference(
+        n=n,
+        mean=mean,
+        interval=_bootstrap(values, confidence, resamples, seed) if n > 1 else None,
+        p=sign_flip_p(values, seed=seed),
+    )
+
+
+def _bootstrap(
+    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
+) -> Interval:
+    if np.ptp(values) == 0:  # Every resample has the same mean: the interval is a point.
+        return Interval(low=float(values[0]), high=float(values[0]))
+    bounds = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(low=float(bounds.low), high=float(bounds.high))
+
+
+def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], *, seed: int = 0) -> float:
+    """Return the two-sided p of the sign-flip permutation test of a zero mean.
+
+    Exact (all 2^n sign patterns) up to 14 pairs, else from 9,999 random patterns under `seed`.
+
+    Raises
+    ------
+    ValueError
+        If there is no finite difference.
+
+    References
+    ----------
+    Fisher (1935), The Design of Experiments, section 21.
+    """
+    values = _finite(differences)
+    if not values.size:
+        raise ValueError("the sign-flip test needs at least one finite difference, got none")
+    if values.size == 1:  # Both patterns are as extreme as the one seen.
+        return 1.0
+    result = stats.permutation_test(
+        (values,),
+        lambda sample, axis: np.mean(sample, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf if values.size <= _EXACT_PAIRS else 9_999,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def least_sign_flip_p(pairs: int) -> float:
+    """Return the least two-sided p that `pairs` pairs can give: 2 of 2^n patterns."""
+    return min(1.0, 2.0 / 2.0**pairs)
+
+
+def pairs_needed(confidence: float, comparisons: int = 1) -> int:
+    """Return the fewest pairs whose least sign-flip p, times `comparisons`, is small enough."""
+    return math.ceil(math.log2(2 * comparisons / level(confidence)) - 1e-9)
+
+
+def level(confidence: float) -> float:
+    """Return the level of the tests, 1 - confidence, free of the subtraction's rounding."""
+    return round(1 - confidence, 12)
+
+
+def kaplan_meier(
+    failed_at: Sequence[int], completed_at: Sequence[int], confidence: float
+) -> list[SurvivalStep]:
+    """Return the Kaplan-Meier curve of the time to failure.
+
+    Parameters
+    ----------
+    failed_at
+        Epoch of each failure. A run that is found wrong only at the end counts at its last epoch.
+    completed_at
+        Last epoch of each successful run: right-censored.
+    confidence
+        Level of the interval, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        If there is no run.
+
+    References
+    ----------
+    Kaplan and Meier (1958), doi:10.1080/01621459.1958.10501452.
+    """
+    everyone = [*failed_at, *completed_at]
+    if not everyone:
+        raise ValueError("a survival curve needs at least one run, got none")
+    data = stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
+    curve = stats.ecdf(data).sf
+    with warnings.catch_warnings():  # The interval is undefined where the estimate is 0 or 1.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bounds = curve.confidence_interval(confidence, method="log-log")
+    steps = [SurvivalStep(epoch=0, survival=1.0, interval=None, at_risk=len(everyone), failures=0)]
+    for epoch in sorted(set(everyone)):
+        survival = float(curve.evaluate(epoch))
+        low, high = (float(side.evaluate(epoch)) for side in (bounds.low, bounds.high))
+        defined = 0 < survival < 1 and math.isfinite(low) and math.isfinite(high)
+        steps.append(
+            SurvivalStep(
+                epoch=epoch,
+                survival=survival,
+                interval=Interval(low=low, high=high) if defined else None,
+                at_risk=sum(time >= epoch for time in everyone),
+                failures=sum(time == epoch for time in failed_at),
+            )
+        )
+    return steps
+
+
+def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return array[np.isfinite(array)]

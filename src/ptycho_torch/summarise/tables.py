@@ -1,0 +1,112 @@
+"""Tables per arm: how often it failed, what its successful runs score, how long it lasted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ptycho_torch.config.study import Study
+from ptycho_torch.summarise import statistics
+from ptycho_torch.summarise.collect import Collected
+from ptycho_torch.summarise.compare import failures_of
+from ptycho_torch.summarise.scores import (
+    COMPLEX_ERROR,
+    IMAGE_SCORES,
+    LAST_LOSS,
+    OUTCOMES,
+    REASSEMBLED,
+    TWIN_SHARE,
+    Score,
+)
+from ptycho_torch.summarise.statistics import Spread, SurvivalStep
+
+# Medians over all runs of an arm, failed ones too: they say why a run went as it did.
+_RUNNING = (
+    *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
+    *("wall_s", "samples_per_s", "peak_memory_mib"),
+)
+
+
+def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
+    """Return median and quartiles of a score over the successful runs of an arm."""
+    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
+    return statistics.spread(good[column].astype(float).tolist())
+
+
+def all_scores(loss: Score) -> list[Score]:
+    """Return the losses, every score of the best weights, and the share on the twin."""
+    return [loss, LAST_LOSS, *IMAGE_SCORES, COMPLEX_ERROR, REASSEMBLED, TWIN_SHARE]
+
+
+def arms_table(
+    collected: Collected, study: Study, arms: Sequence[str], loss: Score
+) -> pd.DataFrame:
+    """Return `arms.csv`: a row per arm, then one per baseline; n of every median is beside it."""
+    rows: list[dict[str, Any]] = []
+    for arm in arms:
+        runs = collected.runs[collected.runs["arm"] == arm]
+        failures, n = failures_of(runs, arm)
+        bounds = statistics.wilson_interval(failures, n, study.statistics.confidence)
+        settings = study.run(str(runs["dataset"].iloc[0]), arm, seed=0)
+        row: dict[str, Any] = {
+            "kind": "arm",
+            "arm": arm,
+            "generator": settings.generator.name,
+            "clip": settings.execution.clip.gradient_clip_algorithm,
+            "runs": n,
+            "failures": failures,
+            "failure_rate": failures / n,
+            "failure_rate_low": bounds.low,
+            "failure_rate_high": bounds.high,
+            **{outcome: int((runs["outcome"] == outcome).sum()) for outcome in OUTCOMES},
+            "parameters_full": runs["parameters_full"].iloc[0],
+            **{name: _median(runs, name) for name in _RUNNING},
+            "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
+        }
+        for score in all_scores(loss):
+            values = score_spread(runs, arm, score.column)
+            row |= {
+                f"{score.column}_n": values.n,
+                f"{score.column}_median": values.median,
+                f"{score.column}_q1": values.low,
+                f"{score.column}_q3": values.high,
+            }
+        rows.append(row)
+    for name, scores in collected.baselines.items():
+        medians = {f"best_{key}_median": value for key, value in scores.items()}
+        rows.append({"kind": "baseline", "arm": name, **medians})
+    return pd.DataFrame(rows)
+
+
+def survival_steps(runs: pd.DataFrame, arm: str, confidence: float) -> list[SurvivalStep]:
+    """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
+    mine = runs[runs["arm"] == arm]
+    failed = mine["failed"].astype(bool)
+    return statistics.kaplan_meier(
+        [int(epoch) for epoch in mine.loc[failed, "failure_epoch"]],
+        [int(epoch) for epoch in mine.loc[~failed, "epochs"]],
+        confidence,
+    )
+
+
+def survival_table(curves: Mapping[str, Sequence[SurvivalStep]]) -> pd.DataFrame:
+    """Return `survival.csv`: a row per arm and step of its curve."""
+    return pd.DataFrame(
+        [
+            {
+                "arm": arm,
+                "epoch": step.epoch,
+                "survival": step.survival,
+                "low": step.interval.low if step.interval else None,
+                "high": step.interval.high if step.interval else None,
+                "at_risk": step.at_risk,
+                "failures": step.failures,
+            }
+            for arm, curve in curves.items()
+            for step in curve
+        ]
+    )
+
+
+def _median(runs: pd.DataFrame, column: str) -> float | None:
+    return statistics.spread(runs[column].astype(float).tolist()).median

@@ -1,0 +1,241 @@
+"""A study that was never run: files as docs/files.md describes them, with planted answers."""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho_torch.config.read import load_yaml
+
+CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
+CHECKSUMS = {
+    split: letter * 64 for split, letter in zip(("train", "validation", "test"), "abc", strict=True)
+}
+IMAGES = ("amplitude", "phase", "phase_synchronised")
+KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+EPOCHS = 10
+STEPS = 64
+NO_PHASE = "the truth has no phase"
+LOSS = {"control": 0.080, "stable": 0.060, "agc": 0.082, "norm1": 0.100}
+
+
+@dataclass
+class Plan:
+    """What is planted."""
+
+    seeds: list[int]
+    outcomes: dict[tuple[str, int], str] = field(default_factory=dict)
+    loss: dict[str, float] = field(default_factory=lambda: dict(LOSS))
+    set_phi: bool = True
+    protocol: str = "small"
+
+
+def config_of(plan: Plan) -> dict[str, Any]:
+    study = copy.deepcopy(load_yaml(CONFIG))
+    study["protocol"] = plan.protocol
+    study["stage_a"]["seeds"] = plan.seeds
+    study["datasets"]["triangle"]["object"]["set_phi"] = plan.set_phi
+    return study
+
+
+def _scores(ssim: float, set_phi: bool) -> dict[str, float | None]:
+    values = {
+        "ssim": ssim,
+        "mae": 0.5 - ssim / 2,
+        "psnr_db": 20 * ssim,
+        "pearson_r": ssim,
+        "std_ratio": 0.97,
+        "frc_half": 0.4 * ssim,
+    }
+    block: dict[str, float | None] = {}
+    for image in IMAGES:
+        shift = {"amplitude": 0.0, "phase": -0.10, "phase_synchronised": -0.05}[image]
+        for kind in KINDS:
+            hidden = image != "amplitude" and not set_phi
+            block[f"{image}_{kind}"] = None if hidden else values[kind] + shift
+    return {**block, "complex_error": 1 - ssim, "amplitude_ssim_reassembled": ssim}
+
+
+def _picture(seed: int) -> np.ndarray:
+    rows, columns = np.mgrid[0:40, 0:40]
+    return (1 + 0.5 * np.sin(rows / 4) * np.cos(columns / 5) + 0.02 * seed).astype(np.float32)
+
+
+class _Run:
+    def __init__(self, plan: Plan, arm: str, seed: int) -> None:
+        self.plan, self.arm, self.seed = plan, arm, seed
+        self.outcome = plan.outcomes.get((arm, seed), "completed")
+        self.epochs = (
+            0 if self.outcome == "non_finite" else 4 if self.outcome == "exploded" else EPOCHS
+        )
+        self.stopped = self.outcome in ("non_finite", "exploded")
+        # Seeds differ a lot, arms at one seed by little: only pairing sees the planted difference.
+        self.loss = plan.loss[arm] * (1 + 0.05 * seed) * (1 + 0.002 * ((seed * 7 + len(arm)) % 5))
+        self.failure = (
+            {"epoch": self.epochs + 1, "step": self.epochs * STEPS + 7, "reason": "the loss is NaN"}
+            if self.stopped
+            else None
+        )
+
+    def record(self) -> dict[str, Any]:
+        some = self.epochs > 0
+        return {
+            "dataset": "triangle",
+            "arm": self.arm,
+            "seed": self.seed,
+            "settings": {},
+            "dataset_sha256": CHECKSUMS,
+            "outcome": self.outcome if self.stopped else "completed",
+            "failure": self.failure,
+            "epochs": self.epochs,
+            "steps": self.epochs * STEPS,
+            "val_loss_name": "mae_val_loss",
+            "best_epoch": self.epochs if some else None,
+            "best_val_loss": self.loss if some else None,
+            "last_val_loss": self.loss if some else None,
+            "best_mae_val_loss": self.loss if some else None,
+            "first_loss": 1.4,
+            "parameters": {"stored": 900_000, "full": 1_234_567},
+            "gradient_norm": {"median": 0.5, "p99": 4.0, "max": 39.0 + self.seed}
+            if some
+            else {"median": None, "p99": None, "max": None},
+            "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,
+            "versions": {},
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        set_phi = self.plan.set_phi
+        ssim = 0.98 - 3 * self.loss if self.outcome == "completed" else 0.28
+        unscored = self.epochs == 0
+        undefined = {f"{i}_{k}": NO_PHASE for i in IMAGES[1:] for k in KINDS} if not set_phi else {}
+        undefined["constant.amplitude_pearson_r"] = "one image is constant"
+        if unscored:
+            undefined |= dict.fromkeys(_scores(0, True), "no epoch ended")
+        block = dict.fromkeys(_scores(0, True)) if unscored else _scores(ssim, set_phi)
+        return {
+            "dataset": "triangle",
+            "arm": self.arm,
+            "seed": self.seed,
+            "outcome": self.outcome,
+            "failure": self.failure,
+            "reason": f"planted as {self.outcome} | with a pipe",
+            "best_val_loss": self.loss,
+            "last_val_loss": self.loss,
+            "twin": {
+                "share": 0.9 if self.outcome == "twin" else 0.02,
+                "distinct_patches": 300,
+                "patches": 400,
+                "direct_correlation": 0.97,
+                "twin_correlation": 0.6,
+                "truth_twin_correlation": 0.67,
+                "overlap_direct": 0.9,
+                "overlap_twin": 0.5,
+            },
+            "best": block,
+            "last": block,
+            "constant": {**_scores(0.277, set_phi), "amplitude_pearson_r": None},
+            "truth": _scores(1.0, set_phi),
+            "turned_back": None,
+            "undefined": undefined,
+            "frc": {"cycles_per_px": [0.0, 0.5], "amplitude": [1.0, 0.4], "phase": None},
+        }
+
+    def history(self) -> str:
+        names = ["epoch", "step", "learning_rate", "mae_train_loss", "mae_val_loss"]
+        names += ["poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max"]
+        names += ["clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share"]
+        lines = [",".join(names)]
+        for epoch in range(1, self.epochs + 1):
+            val = self.loss * (1 + 4 * np.exp(-epoch / 2) - 4 * np.exp(-self.epochs / 2))
+            row = [epoch, epoch * STEPS, 2e-3, 0.9 * val, val, 1.1 * val, 0.5, 4, 39, 0.5, 30, 0.1]
+            lines.append(",".join(str(value) for value in row))
+        return "\n".join(lines) + "\n"
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        truth = _picture(0)[None]
+        drawn = truth + 0.3 * self.loss * np.random.default_rng(self.seed).normal(size=truth.shape)
+        if self.outcome == "collapsed":
+            drawn = np.full_like(truth, truth.mean())
+        if self.epochs == 0:
+            drawn = np.full_like(truth, np.nan)
+        phase = drawn - 1 if self.plan.set_phi else np.zeros_like(truth)
+        arrays = {
+            "amplitude": drawn,
+            "phase": phase + 0.1,
+            "phase_synchronised": phase,
+            "truth_amplitude": truth,
+            "truth_phase": truth - 1 if self.plan.set_phi else np.zeros_like(truth),
+        }
+        return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
+    """Write every file of a study; return the keywords of `summarise_stage` but the folder."""
+    study = config_of(plan)
+    kinds = ("metrics", "runs", "timings", "histories", "reconstructions")
+    files: dict[str, list[Path]] = {kind: [] for kind in kinds}
+    for arm in study["stage_a"]["arms"]:
+        for seed in plan.seeds:
+            run = _Run(plan, arm, seed)
+            trained = folder / "train" / "triangle" / arm / f"seed-{seed}"
+            judged = folder / "evaluate" / "triangle" / arm / f"seed-{seed}"
+            trained.mkdir(parents=True)
+            judged.mkdir(parents=True)
+            (trained / "run.json").write_text(json.dumps(run.record()))
+            timing = {
+                "wall_s": 20.0 + seed,
+                "samples_per_s": 500.0,
+                "peak_memory_mib": 700.0,
+                "device": "cpu",
+                "threads": 2,
+            }
+            (trained / "timing.json").write_text(json.dumps(timing))
+            (trained / "history.csv").write_text(run.history())
+            (judged / "metrics.json").write_text(json.dumps(run.metrics()))
+            np.savez(judged / "reconstruction.npz", **run.arrays())
+            files["runs"].append(trained / "run.json")
+            files["timings"].append(trained / "timing.json")
+            files["histories"].append(trained / "history.csv")
+            files["metrics"].append(judged / "metrics.json")
+            files["reconstructions"].append(judged / "reconstruction.npz")
+    splits = {
+        split: {
+            "file": f"{split}.npz",
+            "sha256": sha,
+            "groups": 1000,
+            "channels": 1,
+            "noise_floor": 0.0048,
+        }
+        for split, sha in CHECKSUMS.items()
+    }
+    dataset = folder / "dataset.json"
+    dataset.write_text(json.dumps({"dataset": "triangle", "settings": {}, "splits": splits}))
+    provenance = {
+        "command": "snakemake stage_a_summary --cores 4",
+        "commit": "0123abc",
+        "python": "3.11",
+        "platform": "Linux",
+        "versions": {"numpy": "2"},
+    }
+    return {
+        **files,
+        "dataset": dataset,
+        "study": study,
+        "stage": "stage_a",
+        "provenance": provenance,
+    }
+
+
+@pytest.fixture(scope="session")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Return a function that writes a planned study and returns keywords of `summarise_stage`."""
+
+    def write(**plan: Any) -> dict[str, Any]:
+        return write_study(tmp_path_factory.mktemp("study"), Plan(**plan))
+
+    return write

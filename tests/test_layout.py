@@ -1,0 +1,86 @@
+"""What is written twice, or promised, is compared: import arrows, sizes, README commands."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "ptycho_torch"
+
+# A folder may import these and itself; the plain modules beside them are open to all.
+ARROWS = {
+    "config": set(),
+    "physics": {"config"},
+    "generators": {"config", "physics"},
+    "simulate": {"config", "physics"},
+    "train": {"config", "physics", "generators"},
+    "evaluate": {"config", "physics"},
+    "summarise": {"config"},
+}
+
+
+def imported_folders(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    names += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    parts = [n.split(".") for n in names if n.startswith("ptycho_torch.")]
+    return {p[1] for p in parts} & set(ARROWS)
+
+
+@pytest.mark.parametrize("folder", ARROWS)
+def test_imports_point_one_way(folder):
+    files = list((PACKAGE / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert imported_folders(path) <= ARROWS[folder] | {folder}, path
+
+
+def test_every_folder_is_in_the_picture():
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders == set(ARROWS)
+
+
+def test_files_and_functions_keep_their_sizes():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 300, path
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                size = (body[-1].end_lineno - body[0].lineno + 1) if body else 0
+                assert size <= 50, f"{path}: {node.name} has {size} lines"
+                assert len(node.args.args) <= 6, f"{path}: {node.name}"
+
+
+def test_nothing_in_the_project_unpickles():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"allow_pickle=True|import pickle|torch\.load\(|joblib", text), path
+
+
+def test_the_readmes_commands_are_those_that_are_tested():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in (
+        "make stage-a",
+        "make test",
+        "snakemake --cores 4 --resources gpu=1 stage_a_summary",
+    ):
+        assert command in text
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)`", text, re.M):
+        assert "".join(target) in targets, f"README names make {target}"
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "config/README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+def test_every_figure_has_a_caption():
+    rules = (ROOT / "workflow/rules/summarise.smk").read_text()
+    for name in re.findall(r'"(\w+)"', re.search(r"FIGURES = \(([^)]*)\)", rules).group(1)):
+        assert (ROOT / f"workflow/report/{name}.rst").read_text().strip()

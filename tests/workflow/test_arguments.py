@@ -1,0 +1,37 @@
+"""Moving targets in front of lists of NAME=VALUE, and nothing else."""
+
+import pytest
+
+from snakemake_logger_plugin_ptycho.arguments import targets_first
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (
+            "--cores 4 --resources gpu=1 stage_a_summary",
+            "stage_a_summary --cores 4 --resources gpu=1",
+        ),
+        ("--resources gpu=1 mem_mb=900 a b -n", "a b --resources gpu=1 mem_mb=900 -n"),
+        ("--config seeds=3 a --cores 2", "a --config seeds=3 --cores 2"),
+        ("a --cores 4 --resources gpu=1", "a --cores 4 --resources gpu=1"),
+        ("--cores 4 a", "--cores 4 a"),
+        ("--resources gpu=1 -- a", "--resources gpu=1 -- a"),
+        ("--resources=gpu=1 a", "--resources=gpu=1 a"),
+        ("", ""),
+    ],
+)
+def test_targets_end_the_list(typed, read):
+    assert targets_first(typed.split()) == read.split()
+
+
+def test_importing_the_plugin_elsewhere_leaves_the_arguments(monkeypatch):
+    import importlib
+    import sys
+
+    import snakemake_logger_plugin_ptycho as plugin
+
+    words = ["pytest", "--resources", "gpu=1", "a"]
+    monkeypatch.setattr(sys, "argv", list(words))
+    importlib.reload(plugin)
+    assert sys.argv == words

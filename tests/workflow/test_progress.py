@@ -1,0 +1,52 @@
+"""The progress view counts runs, tells the diverged, and expects an end."""
+
+import json
+
+import pytest
+
+from snakemake_logger_plugin_ptycho.progress import StudyProgress, job_name, planned_job
+
+
+def job(jobid, rule="train", outputs=(), **wildcards):
+    return {"jobid": jobid, "rule_name": rule, "wildcards": wildcards, "output": list(outputs)}
+
+
+@pytest.fixture
+def run_json(tmp_path):
+    def write(outcome):
+        folder = tmp_path / outcome
+        folder.mkdir()
+        path = folder / "run.json"
+        path.write_text(json.dumps({"outcome": outcome}))
+        return [str(path)]
+
+    return write
+
+
+def test_runs_are_counted_and_the_end_is_expected(run_json):
+    progress = StudyProgress()
+    progress.planned({"train": 4, "evaluate": 4, "total": 8})
+    progress.started(job(1, outputs=run_json("completed"), arm="a", seed="0"), now=0)
+    assert progress.seconds_left(5) is None
+    assert progress.finished(1, now=10) == "train a/0: completed"
+    progress.started(job(2, outputs=run_json("exploded"), arm="a", seed="1"), now=10)
+    assert progress.seconds_left(14) == pytest.approx(3 * 10 - 4)
+    assert "1 done (0 of them diverged), 1 running, 2 to come" in progress.line(14)
+    progress.finished(2, now=20)
+    assert "2 done (1 of them diverged)" in progress.line(20)
+    assert progress.line(20).startswith("2 of 8 jobs")
+
+
+def test_a_failed_job_is_not_a_diverged_run():
+    progress = StudyProgress()
+    progress.planned({"train": 1, "total": 1})
+    progress.started(job(1), now=0)
+    progress.broken(1)
+    assert "1 jobs failed" in progress.line(1)
+    assert progress.failed_runs == 0
+
+
+def test_names_and_reasons_are_short():
+    record = job(1, arm="agc", seed="0") | {"reason": "Missing output files: a/b/c.json; Input x"}
+    assert job_name(record) == "train agc/0"
+    assert planned_job(record).split("  ")[-1].strip() == "not made yet"

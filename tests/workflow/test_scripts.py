@@ -1,0 +1,136 @@
+"""Rule scripts: importable without effect, and right with a stand-in for Snakemake's job."""
+
+import json
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPTS = ["simulate.py", "train.py", "evaluate.py", "summarise_stage.py"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_importing_a_script_does_nothing(root, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert callable(runpy.run_path(str(root / "workflow/scripts" / name))["main"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["evaluate.py", "summarise_stage.py"])
+def test_scripts_that_need_no_torch_import_none(root, name):
+    program = (
+        f"import runpy, sys; runpy.run_path({str(root / 'workflow/scripts' / name)!r});"
+        "print(sorted({'torch', 'lightning'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_parsing_the_workflow_imports_no_torch(root):
+    program = (
+        "import sys; from ptycho_torch.config.read import parse_study, read_sources;"
+        "import snakemake_logger_plugin_ptycho;"
+        "print(sorted({'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_simulate_script_makes_the_dataset_of_its_params(
+    run_script, tiny_study, tiny_dataset, tmp_path
+):
+    outputs = {
+        "train": "train.npz",
+        "validation": "validation.npz",
+        "test": "test.npz",
+        "dataset": "dataset.json",
+    }
+    run_script(
+        "simulate.py",
+        output=outputs,
+        params={"settings": tiny_study.datasets["tiny"].model_dump(mode="json")},
+        wildcards={"dataset": "tiny"},
+    )
+    made = json.loads((tmp_path / "dataset.json").read_text())
+    expected = json.loads(tiny_dataset.dataset.read_text())
+    assert made["splits"]["train"]["sha256"] == expected["splits"]["train"]["sha256"]
+
+
+def files_settings(splits, **changes):
+    return {
+        "source": "files", "patch_px": 16, "test_step_px": 4,
+        **{s: str(p) for s, p in splits.items()}, **changes,
+    }  # fmt: skip
+
+
+OUTPUTS = {
+    "train": "o/train.npz",
+    "validation": "o/validation.npz",
+    "test": "o/test.npz",
+    "dataset": "o/dataset.json",
+}
+
+
+def test_files_of_another_program_are_taken_in_and_keep_their_data(
+    run_script, tiny_dataset, tmp_path
+):
+    run_script(
+        "simulate.py",
+        output=OUTPUTS,
+        params={"settings": files_settings(tiny_dataset.splits)},
+        wildcards={"dataset": "mine"},
+    )
+    ours, theirs = (np.load(p) for p in (tmp_path / "o/train.npz", tiny_dataset.splits["train"]))
+    np.testing.assert_array_equal(ours["diffraction"], theirs["diffraction"])
+    assert float(ours["norm_Y_I"]) == float(theirs["norm_Y_I"])
+    assert json.loads((tmp_path / "o/dataset.json").read_text())["test_step_px"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch_px": 32}, "expected (n, 32, 32, C)"),
+        ({"sha256": {"train": "0" * 64}}, "expected 0000"),
+        ({"train": "nowhere.npz"}, "nowhere.npz: cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_used_end_the_job_with_one_line(
+    run_script, tiny_dataset, tmp_path, changes, message, capsys
+):
+    with pytest.raises(SystemExit) as caught:
+        run_script(
+            "simulate.py", output=OUTPUTS, wildcards={"dataset": "mine"},
+            params={"settings": files_settings(tiny_dataset.splits, **changes)},
+        )  # fmt: skip
+    assert caught.value.code == 1
+    log = (tmp_path / "log.txt").read_text()
+    assert message in log and "Traceback" not in log
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_train_script_obeys_its_jobs_threads(run_script, tiny_study, tiny_dataset, tmp_path):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        run_script(
+            "train.py",
+            input={**tiny_dataset.splits, "dataset": tiny_dataset.dataset},
+            output={
+                "run": "run.json", "timing": "timing.json", "history": "history.csv",
+                "best": "best.safetensors", "last": "last.safetensors", "patches": "p.npz",
+            },
+            params={"run": tiny_study.run("tiny", "agc", 0).model_dump(mode="json")},
+            threads=1,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    assert json.loads((tmp_path / "timing.json").read_text())["threads"] == 1
+    assert json.loads((tmp_path / "run.json").read_text())["arm"] == "agc"

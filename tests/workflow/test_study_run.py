@@ -1,0 +1,161 @@
+"""The smallest study from nothing to its summary, and what reruns after which change."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+class Study:
+    """A folder with a study's configuration and results."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.settings = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+
+    def call(self, *words):
+        config = self.folder / "study.yaml"
+        config.write_text(yaml.safe_dump(self.settings))
+        return subprocess.run(
+            [str(BIN / "snakemake"), *words, "--configfile", str(config), "--directory",
+             str(self.folder), "--cores", "4", "--resources", "gpu=1", "stage_a_summary"],
+            cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+
+    def planned(self):
+        result = self.call("-n")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return sorted(
+            re.findall(
+                r"^((?:simulate|train|evaluate|stage_a_summary)\S*(?: \S*/\S*| tiny)?) {2,}",
+                result.stdout + result.stderr,
+                re.M,
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("study"))
+    result = study.call()
+    assert result.returncode == 0, result.stdout + result.stderr
+    study.output = result.stdout + result.stderr
+    return study
+
+
+def test_the_summary_and_every_promised_file_are_there(finished):
+    results = finished.folder / "results"
+    for arm in ("control", "agc"):
+        run = results / f"train/tiny/{arm}/seed-0"
+        assert {p.name for p in run.iterdir()} == {
+            "run.json", "timing.json", "history.csv", "best.safetensors", "last.safetensors",
+            "test_patches.npz",
+        }  # fmt: skip
+        assert (results / f"evaluate/tiny/{arm}/seed-0/metrics.json").exists()
+    summary = (results / "stage_a/summary.md").read_text()
+    for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", summary):
+        assert (results / "stage_a" / figure).stat().st_size > 5000
+    assert "config/full.yaml" in summary
+    table = (results / "stage_a/runs.csv").read_text().splitlines()
+    assert len(table) == 1 + 2
+
+
+def test_progress_is_shown_while_it_runs(finished):
+    assert "runs: 2 done (0 of them diverged), 0 running, 0 to come" in finished.output
+    assert re.search(r"done: train tiny/agc/0: completed", finished.output)
+    log = (finished.folder / "logs/train/tiny/agc/seed-0.log").read_text()
+    assert "epoch 2/2: mae_train_loss" in log
+
+
+def test_nothing_is_left_to_do(finished):
+    assert finished.planned() == []
+
+
+def test_editing_one_arm_reruns_that_arm_only(finished):
+    clip = finished.settings["arms"]["agc"]["execution"]["clip"]
+    clip["max_ratio"] = 0.02
+    try:
+        assert finished.planned() == ["evaluate tiny/agc/0", "stage_a_summary", "train tiny/agc/0"]
+    finally:
+        clip["max_ratio"] = 0.01
+
+
+def test_a_further_seed_trains_that_seed_only(finished):
+    finished.settings["stage_a"]["seeds"] = 2
+    try:
+        assert finished.planned() == [
+            "evaluate tiny/agc/1", "evaluate tiny/control/1", "stage_a_summary",
+            "train tiny/agc/1", "train tiny/control/1",
+        ]  # fmt: skip
+    finally:
+        finished.settings["stage_a"]["seeds"] = 1
+
+
+def test_other_thresholds_score_again_and_train_nothing(finished):
+    finished.settings["evaluation"] = {"trim_px": 1}
+    try:
+        assert finished.planned() == [
+            "evaluate tiny/agc/0", "evaluate tiny/control/0", "stage_a_summary",
+        ]  # fmt: skip
+    finally:
+        del finished.settings["evaluation"]
+
+
+def test_an_edit_of_the_package_reruns_what_runs_it(finished):
+    """Snakemake itself never looks at src/; a comment in the metrics must score again."""
+    source = ROOT / "src/ptycho_torch/evaluate/frc.py"
+    before = source.read_bytes()
+    times = source.stat().st_atime, source.stat().st_mtime
+    source.write_bytes(before + b"# edited by a test\n")
+    try:
+        assert finished.planned() == [
+            "evaluate tiny/agc/0", "evaluate tiny/control/0", "stage_a_summary",
+        ]  # fmt: skip
+    finally:
+        source.write_bytes(before)
+        os.utime(source, times)
+
+
+def test_a_damaged_dataset_fails_its_jobs_with_one_line_and_no_traceback_of_ours(finished):
+    path = finished.folder / "results/simulate/tiny/test.npz"
+    before, times = path.read_bytes(), (path.stat().st_atime, path.stat().st_mtime)
+    path.write_bytes(before[: len(before) // 2])
+    try:
+        result = finished.call("--retries", "0")
+    finally:
+        path.write_bytes(before)
+        os.utime(path, times)
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert "results/simulate/tiny/test.npz: SHA-256 is" in output
+    assert "src/ptycho_torch" not in "\n".join(
+        line for line in output.splitlines() if "Traceback" in line or "File " in line
+    )
+
+
+def test_results_name_no_user_host_or_folder_of_this_machine(finished):
+    import getpass
+    import socket
+
+    secrets = [str(finished.folder), str(ROOT), socket.gethostname()]
+    if getpass.getuser() not in ("root",):
+        secrets.append(getpass.getuser())
+    for path in (finished.folder / "results").rglob("*"):
+        if path.suffix in (".md", ".json", ".csv", ".svg"):
+            text = path.read_text()
+            assert not [s for s in secrets if s in text], path
+
+
+def test_the_recorded_settings_are_the_ones_that_ran(finished):
+    run = json.loads((finished.folder / "results/train/tiny/agc/seed-0/run.json").read_text())
+    clip = run["settings"]["execution"]["clip"]
+    assert clip == {"gradient_clip_algorithm": "agc", "max_ratio": 0.01, "min_weight_norm": 0.001}
