@@ -160,6 +160,21 @@ def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatc
     assert result.history.empty and all(p.exists() for p in result.outputs.values())
 
 
+def test_a_run_that_something_cut_short_is_never_written_as_completed(
+    train_tiny, monkeypatch, tmp_path
+):
+    plain = FitModule.on_validation_epoch_end
+
+    def stop(self):
+        plain(self)
+        self.trainer.should_stop = True
+
+    monkeypatch.setattr(FitModule, "on_validation_epoch_end", stop)
+    with pytest.raises(RuntimeError, match="after 1 of 2 epochs"):
+        train_tiny()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "training",
     [{"loss": "poisson"}, {"input_scaling": "statistical"}, {"batch_size": 16}, {"epochs": 3}],

@@ -160,6 +160,11 @@ def _fit(
         except RunStopped as stopped:
             logger.warning("the run ends here: %s", stopped)
             return stopped
+    if trainer.current_epoch != module.run.training.epochs:
+        # Never to be written as a completed run, whoever asked the trainer to stop.
+        raise RuntimeError(
+            f"training stopped after {trainer.current_epoch} of {module.run.training.epochs} epochs"
+        )
     return None
 
 
