@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ptycho_torch import io
 from ptycho_torch.config import InputError
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
+from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule
 
 REPEATED = ("run", "history", "best", "last", "patches")
@@ -44,16 +45,29 @@ def test_training_learns_and_says_so(train_tiny):
     assert result.run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
 
 
-def test_best_and_last_weights_are_those_of_their_epochs(train_tiny):
-    """The first execution scored the last weights under the best loss's name."""
-    rising = {"optimizer": {"name": "sgd", "learning_rate": 0.3}, "epochs": 4}
-    result = train_tiny(training=rising)
-    best, last = (load_file(result.outputs[k]) for k in ("best", "last"))
-    at_end = result.run["best_epoch"] == result.run["epochs"]
-    same = all(torch.equal(best[k], last[k]) for k in best)
-    assert same == at_end
+def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch):
+    """The first execution scored the last weights under the best loss's name.
+
+    Planted: the second of three epochs has the lowest validation loss.
+    """
+    seen = {}
+    plain = History._row
+
+    def planted(self, trainer, module):
+        row = plain(self, trainer, module)
+        seen[row["epoch"]] = snapshot(module.network)
+        return row | {"mae_val_loss": {1: 0.5, 2: 0.1, 3: 0.3}[row["epoch"]]}
+
+    monkeypatch.setattr(History, "_row", planted)
+    result = train_tiny(training={"epochs": 3})
+
+    assert (result.run["best_epoch"], result.run["best_val_loss"]) == (2, 0.1)
+    assert result.run["last_val_loss"] == 0.3
+    for name, epoch in (("best", 2), ("last", 3)):
+        stored = load_file(result.outputs[name])
+        assert all(torch.equal(stored[k], v) for k, v in seen[epoch].items()), name
     patches = io.read_npz(result.outputs["patches"])
-    assert np.array_equal(patches["best"], patches["last"]) == at_end
+    assert not np.array_equal(patches["best"], patches["last"])
 
 
 def test_validation_loss_in_the_history_belongs_to_the_stored_weights(
@@ -136,17 +150,33 @@ def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(train_tiny, m
     assert all(torch.equal(last[k], v) for k, v in steps[0].items())
 
 
-def test_an_exploding_loss_ends_the_run_with_its_multiple(train_tiny):
-    result = train_tiny(
-        training={
-            "optimizer": {"name": "sgd", "learning_rate": 50.0, "momentum": 0.9},
-            "explode_factor": 1.5,
-        }
-    )
+@pytest.mark.parametrize(("multiple", "outcome"), [(10.5, "exploded"), (9.5, "completed")])
+def test_a_loss_beyond_its_multiple_ends_the_run_as_exploded(
+    train_tiny, monkeypatch, multiple, outcome
+):
+    plain = FitModule.training_step
+
+    def planted(self, batch, index):
+        loss = plain(self, batch, index)
+        if self.global_step + 1 == 5:
+            self._guard_loss(multiple * self.first_loss)
+        return loss
+
+    monkeypatch.setattr(FitModule, "training_step", planted)
+    run = train_tiny().run
+
+    assert run["outcome"] == outcome
+    if outcome == "exploded":
+        assert (run["failure"]["epoch"], run["failure"]["step"], run["steps"]) == (1, 5, 4)
+        assert "more than 10 times the first step's" in run["failure"]["reason"]
+
+
+def test_a_run_that_truly_diverges_is_a_result(train_tiny):
+    """No plant: a step size that no network survives."""
+    wild = {"name": "sgd", "learning_rate": 1e4, "momentum": 0.9}
+    result = train_tiny(training={"optimizer": wild})
     assert result.run["outcome"] in ("exploded", "non_finite")
-    assert result.run["failure"]["epoch"] == 1
-    if result.run["outcome"] == "exploded":
-        assert "1.5 times" in result.run["failure"]["reason"]
+    assert result.run["failure"]["step"] >= 2
 
 
 def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatch):

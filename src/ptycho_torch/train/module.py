@@ -3,6 +3,7 @@
 Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +102,7 @@ class FitModule(pl.LightningModule):
         return loss
 
     def _guard_loss(self, loss: float) -> None:
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise self._stopped("non_finite", f"the training loss is {loss}")
         if self.first_loss is None:
             self.first_loss = loss
@@ -123,7 +124,7 @@ class FitModule(pl.LightningModule):
         """Clip by the run's rule, between backward and the optimiser's step."""
         gradients = [p.grad for p, _ in self.units if p.grad is not None]
         before = float(nn.utils.get_total_norm(gradients))
-        if not torch.isfinite(torch.tensor(before)):
+        if not math.isfinite(before):
             raise self._stopped("non_finite", f"the gradient's norm is {before}")
         # Read here, before the schedule moves on: the rate that this step is taken with.
         self.records.learning_rate = optimizer.param_groups[0]["lr"]
@@ -152,7 +153,7 @@ class FitModule(pl.LightningModule):
         losses = {name: total / self._val_groups for name, total in self._val_sums.items()}
         self.log_dict(losses)
         judged = losses[self.val_loss_name]
-        if not torch.isfinite(torch.tensor(judged)):
+        if not math.isfinite(judged):
             # The epoch's last step has been taken: that is the step that failed.
             step = {"epoch": self.current_epoch + 1, "step": self.global_step}
             raise RunStopped("non_finite", reason=f"the validation loss is {judged}", **step)
