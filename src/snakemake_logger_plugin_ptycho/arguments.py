@@ -1,26 +1,44 @@
-"""Let target names follow options that take a list of NAME=VALUE pairs."""
+"""Let target names follow options that take a list."""
 
-LIST_OPTIONS = frozenset({"--resources", "--res", "--config", "-C", "--default-resources"})
+PAIR_OPTIONS = frozenset(
+    {"--resources", "--res", "--config", "-C", "--default-resources", "--set-threads"}
+    | {"--set-resources", "--resource-scopes"}
+)
+"""Options whose values are NAME=VALUE pairs."""
+
+FILE_OPTIONS = frozenset({"--configfile", "--configfiles"})
+"""Options whose values are configuration files."""
+
+_CONFIG_ENDINGS = (".yaml", ".yml", ".json")
 
 
 def targets_first(words: list[str]) -> list[str]:
-    """Return the arguments with targets that stand behind a NAME=VALUE list moved to the front.
+    """Return the arguments with targets that stand behind such a list moved to the front.
 
-    Plain Snakemake takes every word after `--resources` for a resource and fails on a target.
-    A resource has an `=`; a word without one, up to the next option, is a target. In front of
-    everything, no option can take it.
+    Plain Snakemake takes every word after `--resources` for a resource, and every one after
+    `--configfile` for a file, and fails on a target. In front of everything, no option can
+    take it.
     """
     targets: list[str] = []
     kept: list[str] = []
-    in_list = False
+    option = ""
     for position, word in enumerate(words):
         if word == "--":
             kept += words[position:]
             break
         if word.startswith("-"):
-            in_list = word in LIST_OPTIONS
-        elif in_list and "=" not in word:
+            option = word
+        elif _ends_the_list(option, word):
             targets.append(word)
             continue
         kept.append(word)
     return targets + kept
+
+
+def _ends_the_list(option: str, word: str) -> bool:
+    """Return whether a word cannot be a value of the option that it follows."""
+    if option in PAIR_OPTIONS:
+        return "=" not in word
+    if option in FILE_OPTIONS:
+        return not word.endswith(_CONFIG_ENDINGS) or word.startswith("results/")
+    return False

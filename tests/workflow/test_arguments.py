@@ -12,6 +12,11 @@ from snakemake_logger_plugin_ptycho.arguments import targets_first
             "--cores 4 --resources gpu=1 stage_a_summary",
             "stage_a_summary --cores 4 --resources gpu=1",
         ),
+        (
+            "--cores 4 --configfile config/full.yaml stage_a_summary",
+            "stage_a_summary --cores 4 --configfile config/full.yaml",
+        ),
+        ("--configfile a.yaml b.yml results/x.json", "results/x.json --configfile a.yaml b.yml"),
         ("--resources gpu=1 mem_mb=900 a b -n", "a b --resources gpu=1 mem_mb=900 -n"),
         ("--config seeds=3 a --cores 2", "a --config seeds=3 --cores 2"),
         ("a --cores 4 --resources gpu=1", "a --cores 4 --resources gpu=1"),
