@@ -104,6 +104,7 @@ class _Run:
             "gradient_norm": {"median": 0.5, "p99": 4.0, "max": 39.0 + self.seed}
             if some
             else {"median": None, "p99": None, "max": None},
+            "loss_spikes": 3 if self.arm == "control" else 0,
             "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,
             "versions": {},
         }

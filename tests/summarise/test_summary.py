@@ -276,3 +276,12 @@ def test_commit_tells_a_clean_checkout_from_a_changed_and_a_foreign_one(tmp_path
     assert commit(source) == f"{head} with uncommitted changes"
     (tmp_path / "stranger.py").write_text("3")
     assert commit(tmp_path / "stranger.py") == "unknown: no commit holds this package"
+
+
+def test_spikes_that_runs_outlived_are_shown(text):
+    """3 planted in each run of the control; a run that outlives a spike is no failure."""
+    table = text.split("## Gradient norms and clipping")[1].split("\n\n")[1].splitlines()
+    cells = {row.split("|")[1].strip(): row.split("|")[-3:-1] for row in table[2:]}
+    spikes, runs = (int(cell) for cell in cells["`control`"])
+    assert spikes == 3 * runs > 0
+    assert int(cells["`stable`"][0]) == 0

@@ -150,25 +150,30 @@ def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(train_tiny, m
     assert all(torch.equal(last[k], v) for k, v in steps[0].items())
 
 
-@pytest.mark.parametrize(("multiple", "outcome"), [(10.5, "exploded"), (9.5, "completed")])
-def test_a_loss_beyond_its_multiple_ends_the_run_as_exploded(
-    train_tiny, monkeypatch, multiple, outcome
+@pytest.mark.parametrize(
+    ("multiple", "steps", "outcome", "spikes"),
+    [
+        (10.5, range(5, 99), "exploded", 4),
+        (9.5, range(5, 99), "completed", 0),
+        (10.5, [5, 6, 7, 9, 10, 11], "completed", 6),
+    ],
+)
+def test_spikes_in_a_row_end_the_run_from_the_first_of_them(
+    train_tiny, monkeypatch, multiple, steps, outcome, spikes
 ):
-    plain = FitModule.training_step
+    """A spike that heals is counted and does not end the run."""
+    plain = FitModule._guard_loss
 
-    def planted(self, batch, index):
-        loss = plain(self, batch, index)
-        if self.global_step + 1 == 5:
-            self._guard_loss(multiple * self.first_loss)
-        return loss
+    def planted(self, loss):
+        plain(self, multiple * self.first_loss if self.global_step + 1 in steps else loss)
 
-    monkeypatch.setattr(FitModule, "training_step", planted)
-    run = train_tiny().run
+    monkeypatch.setattr(FitModule, "_guard_loss", planted)
+    run = train_tiny(training={"explode_patience_steps": 4}).run
 
-    assert run["outcome"] == outcome
+    assert (run["outcome"], run["loss_spikes"]) == (outcome, spikes)
     if outcome == "exploded":
-        assert (run["failure"]["epoch"], run["failure"]["step"], run["steps"]) == (1, 5, 4)
-        assert "more than 10 times the first step's" in run["failure"]["reason"]
+        assert (run["failure"]["epoch"], run["failure"]["step"], run["steps"]) == (1, 5, 7)
+        assert "4 steps in a row more than 10 times" in run["failure"]["reason"]
 
 
 def test_a_run_that_truly_diverges_is_a_result(train_tiny):

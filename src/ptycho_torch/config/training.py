@@ -123,7 +123,11 @@ class TrainingSettings(Settings):
     """The learning-rate schedule."""
 
     explode_factor: Annotated[Real, Field(gt=1)] = 10.0
-    """A step's loss beyond this multiple of the run's first loss ends the run as `exploded`."""
+    """A step's loss beyond this multiple of the run's first loss is a spike ..."""
+
+    explode_patience_steps: Count = 10
+    """... and this many spikes in a row end the run as `exploded`, from the first of them; 1: at
+    once. A single spike may heal, and what it does to the optimiser is part of the study."""
 
 
 class ExecutionSettings(Settings):

@@ -48,7 +48,7 @@ def build_generator(
         # Convolutions run faster with the channels innermost; nothing else has four axes of
         # this meaning, so the network as a whole cannot be converted.
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

@@ -162,7 +162,7 @@ def _read_run(path: Path, run: Run, name: str, dataset: Mapping[str, Any]) -> di
         io.read_json(path),
         path,
         *("dataset", "arm", "seed", "outcome", "failure", "dataset_sha256", "epochs", "steps"),
-        *("settings", "parameters", "gradient_norm", "clipped_share", *_RUN_KEYS),
+        *("settings", "parameters", "gradient_norm", "clipped_share", "loss_spikes", *_RUN_KEYS),
     )
     _same_run(record, path, run, name)
     described = {split: facts["sha256"] for split, facts in dataset["splits"].items()}
@@ -233,6 +233,7 @@ def _row(
         "parameters_full": record["parameters"]["full"],
         **{f"grad_norm_{key}": (record["gradient_norm"] or {}).get(key) for key in _GRADIENT},
         "clipped_share": record["clipped_share"],
+        "loss_spikes": record["loss_spikes"],
         **{f"twin_{key}": twin.get(key) for key in _TWIN_KEYS},
         **{key: timing[key] for key in _TIMING_KEYS},
     }

@@ -155,6 +155,8 @@ def _fit(
     with warnings.catch_warnings():
         # Lightning advises worker processes; the data are in memory already.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Between Lightning and torch; nothing that a reader of the log can act on.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
         try:
             trainer.fit(module, train_dataloaders=batches, val_dataloaders=checks)
         except RunStopped as stopped:
@@ -223,6 +225,7 @@ def _record(
             "max": float(norms.max()) if norms.size else None,
         },
         "clipped_share": history.clipped / history.parts if history.parts else 0.0,
+        "loss_spikes": module.spikes,
         "versions": {
             "ptycho_torch": __version__,
             "torch": torch.__version__,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -86,6 +85,8 @@ class FitModule(pl.LightningModule):
         self.val_loss_name = f"{run.training.loss}_val_loss"
         self.first_loss: float | None = None
         self.records = StepRecords()
+        self.spikes = 0
+        self._spikes_in_a_row: list[tuple[int, int]] = []
         self._val_sums: dict[str, float] = {}
         self._val_groups = 0
 
@@ -106,14 +107,26 @@ class FitModule(pl.LightningModule):
             raise self._stopped("non_finite", f"the training loss is {loss}")
         if self.first_loss is None:
             self.first_loss = loss
-        limit = self.run.training.explode_factor * abs(self.first_loss)
-        if loss > limit:
-            raise self._stopped(
-                "exploded",
-                f"the training loss is {loss:.4g}, more than {self.run.training.explode_factor:g} "
-                f"times the first step's {self.first_loss:.4g}",
-            )
+        self._guard_spikes(loss, abs(self.first_loss))
         self.records.losses.append(loss)
+
+    def _guard_spikes(self, loss: float, first: float) -> None:
+        training = self.run.training
+        if loss <= training.explode_factor * first:
+            self._spikes_in_a_row = []
+            return
+        self.spikes += 1
+        self._spikes_in_a_row.append((self.current_epoch + 1, self.global_step + 1))
+        if len(self._spikes_in_a_row) < training.explode_patience_steps:
+            return
+        epoch, step = self._spikes_in_a_row[0]
+        raise RunStopped(
+            "exploded",
+            epoch=epoch,
+            step=step,
+            reason=f"the training loss is {loss:.4g}, for {training.explode_patience_steps} steps "
+            f"in a row more than {training.explode_factor:g} times the first step's {first:.4g}",
+        )
 
     def _stopped(self, outcome: str, reason: str) -> RunStopped:
         return RunStopped(

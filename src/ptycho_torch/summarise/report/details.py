@@ -60,7 +60,8 @@ def gradients(findings: Findings) -> str:
         ]
         largest = number(runs["grad_norm_max"].astype(float).max())
         share = statistics.spread(runs["clipped_share"].astype(float).tolist()).median
-        rows.append([f"`{arm}`", setting, *norms, largest, percent(share), str(len(runs))])
+        spikes = str(int(runs["loss_spikes"].sum()))
+        rows.append([f"`{arm}`", setting, *norms, largest, percent(share), spikes, str(len(runs))])
     header = (
         "arm",
         "clipping",
@@ -68,12 +69,14 @@ def gradients(findings: Findings) -> str:
         "99th percentile",
         "largest of all runs",
         "clipped share",
+        "loss spikes",
         "runs",
     )
     return (
         f"## Gradient norms and clipping\n\n{table(header, rows)}\n\nNorms before clipping, over "
         "the steps of a run; medians over all runs, failed ones included. Clipped share: units "
-        "for AGC, elements for value, steps for norm."
+        "for AGC, elements for value, steps for norm. Loss spikes: steps of all runs together "
+        "whose loss was beyond the multiple of `exploded`; a run outlives a short one."
     )
 
 

@@ -138,7 +138,8 @@ def _thresholds(findings: Findings) -> str:
         ["`non_finite`", "NaN or infinity in the loss, a gradient or the reconstruction"],
         [
             "`exploded`",
-            f"a step's loss beyond {plain(train.explode_factor)} times the run's first loss",
+            f"{train.explode_patience_steps} steps in a row with a loss beyond "
+            f"{plain(train.explode_factor)} times the run's first; a shorter spike is counted",
         ],
         [
             "`collapsed`",
