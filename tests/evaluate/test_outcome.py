@@ -53,7 +53,7 @@ def decide(settings=None, *, reading=None, **changed):
         ({"twin": TWIN}, {"distinct_patches": 4}, "completed"),
         ({}, {"best_correlation": 0.89}, "misfit"),
         ({}, {"best_correlation": 0.91}, "completed"),
-        ({"best_mae_val_loss": 0.26}, {"best_correlation": 0.89}, "completed"),
+        ({"best_mae_val_loss": 0.26}, {"best_correlation": 0.89}, "stagnated"),
         ({"amplitude_pearson_r": 0.49}, {}, "misfit"),
         ({"amplitude_pearson_r": 0.49, "best_mae_val_loss": None}, {}, "completed"),
         ({"broken_patches": 3, "amplitude_std_ratio": None}, {}, "non_finite"),

@@ -15,6 +15,8 @@ SCORES = {
         for kind in ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
     ),
     "complex_error",
+    "complex_error_synchronised",
+    "amplitude_factor",
     "amplitude_ssim_reassembled",
 }
 BLOCKS = ("best", "last", "constant", "truth")
@@ -74,6 +76,9 @@ def test_scale_and_global_phase_change_no_score(scan, judge, factor):
 
     plain, scaled = judge(scene, pred), judge(scene, factor * pred)
 
+    # The one score that does tell: the scale is fixed by the known probe.
+    told = plain["best"].pop("amplitude_factor") / scaled["best"]["amplitude_factor"]
+    assert told == pytest.approx(abs(factor), rel=1e-3)
     for name, value in plain["best"].items():
         assert scaled["best"][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
     assert scaled["outcome"] == plain["outcome"]
@@ -247,3 +252,17 @@ def test_settings_and_files_that_do_not_fit_are_refused(scan, judge):
         judge(scene, scene.patches, settings={"twin_shar": 0.4})
     with pytest.raises(InputError, match="leaves nothing"):
         judge(scene, scene.patches, settings={"trim_px": 40})
+
+
+def test_free_phases_of_patches_spoil_the_complex_error_until_they_are_synchronised(scan, judge):
+    scene = scan()
+    turns = np.exp(2j * np.pi * np.random.default_rng(0).random(len(scene.patches)))
+    best = judge(scene, scene.patches * turns[:, None, None])["best"]
+    assert best["complex_error"] > 0.5
+    assert best["complex_error_synchronised"] < 1e-3
+
+
+def test_last_scores_are_those_of_the_last_weights(scan, judge):
+    scene = scan()
+    metrics = judge(scene, scene.patches, last=blurred(scene.patches, 2.0))
+    assert metrics["last"]["amplitude_ssim"] < 0.99 < metrics["best"]["amplitude_ssim"]

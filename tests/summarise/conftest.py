@@ -58,7 +58,13 @@ def _scores(ssim: float, set_phi: bool) -> dict[str, float | None]:
         for kind in KINDS:
             hidden = image != "amplitude" and not set_phi
             block[f"{image}_{kind}"] = None if hidden else values[kind] + shift
-    return {**block, "complex_error": 1 - ssim, "amplitude_ssim_reassembled": ssim}
+    return {
+        **block,
+        "complex_error": 1 - ssim,
+        "complex_error_synchronised": 1 - ssim,
+        "amplitude_factor": 1.0,
+        "amplitude_ssim_reassembled": ssim,
+    }
 
 
 def _picture(seed: int) -> np.ndarray:

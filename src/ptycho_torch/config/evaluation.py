@@ -32,7 +32,8 @@ class EvaluationSettings(Settings):
     their probe and mean alone, amplitudes do not) ..."""
 
     misfit_loss: Positive = 0.25
-    """... although the best validation loss is at most this (relative, predicting nothing is 1)."""
+    """... although the best validation loss is at most this (relative, predicting nothing is 1);
+    with a higher loss the same is `stagnated`."""
 
 
 class StatisticsSettings(Settings):

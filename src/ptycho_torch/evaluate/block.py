@@ -5,7 +5,9 @@ Every block of `metrics.json` takes this one path, also the constant image and t
 Letters: B patches, I images, H rows, W columns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,10 @@ class Reconstruction:
     truth_phase: Stack
     reassembled_amplitude: Stack
     complex_errors: list[Score]
+    """As stitched."""
+    complex_errors_synchronised: list[Score]
+    amplitude_factors: list[Score]
+    """mean(truth) / mean(prediction): what the amplitude was multiplied by."""
 
 
 def reconstruct(
@@ -91,6 +97,8 @@ def score(images: Reconstruction) -> dict[str, Score]:
         )
         block |= {f"{name}_{kind}": mean_score([one[kind] for one in each]) for kind in each[0]}
     block["complex_error"] = mean_score(images.complex_errors)
+    block["complex_error_synchronised"] = mean_score(images.complex_errors_synchronised)
+    block["amplitude_factor"] = mean_score(images.amplitude_factors)
     both = zip(images.truth_amplitude, images.reassembled_amplitude, strict=True)
     block["amplitude_ssim_reassembled"] = mean_score([ssim(truth, pred) for truth, pred in both])
     return block
@@ -127,6 +135,8 @@ def _align(
 ) -> Reconstruction:
     images: dict[str, list[Stack]] = {}
     errors: list[Score] = []
+    errors_in_phase: list[Score] = []
+    factors: list[Score] = []
     for truth, stitched, in_phase, whole in zip(
         truth_IHW, stitched_IHW, in_phase_IHW, reassembled_IHW, strict=True
     ):
@@ -141,13 +151,23 @@ def _align(
         }
         for name, image in made.items():
             images.setdefault(name, []).append(image)
-        bad = stitched.size - int(np.isfinite(stitched).sum())
-        finite = bad == 0
-        errors.append(
-            align.complex_error(truth, stitched) if finite else not_finite(bad, stitched.size)
-        )
+        errors.append(_if_finite(align.complex_error, truth, stitched))
+        errors_in_phase.append(_if_finite(align.complex_error, truth, in_phase))
+        factors.append(_if_finite(align.amplitude_factor, np.abs(truth), np.abs(stitched)))
     stacks = {name: np.stack(stack) for name, stack in images.items()}
-    return Reconstruction(**stacks, complex_errors=errors)
+    return Reconstruction(
+        **stacks,
+        complex_errors=errors,
+        complex_errors_synchronised=errors_in_phase,
+        amplitude_factors=factors,
+    )
+
+
+def _if_finite(
+    measure: Callable[[Any, Any], float], truth_HW: NDArray[Any], pred_HW: NDArray[Any]
+) -> Score:
+    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
+    return measure(truth_HW, pred_HW) if bad == 0 else not_finite(bad, pred_HW.size)
 
 
 def _amplitude(truth_HW: ComplexStack, pred_HW: ComplexStack) -> Stack:

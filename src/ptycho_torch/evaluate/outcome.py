@@ -40,8 +40,8 @@ class Evidence:
 def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str]:
     """Return the outcome and the reason in words, with the numbers and thresholds.
 
-    The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `misfit`,
-    `completed`.
+    The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `misfit` or
+    `stagnated`, `completed`.
     """
     if evidence.outcome != "completed":
         return evidence.outcome, _training_failure(evidence)
@@ -53,7 +53,7 @@ def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[st
     findings = (
         ("collapsed", _collapse(evidence, settings)),
         ("twin", _twin(evidence.twin, settings)),
-        ("misfit", _misfit(evidence, settings)),
+        _far_from_truth(evidence, settings),
     )
     for outcome, reason in findings:
         if reason is not None:
@@ -93,10 +93,8 @@ def _twin(twin: TwinReading, settings: EvaluationSettings) -> str | None:
     )
 
 
-def _misfit(evidence: Evidence, settings: EvaluationSettings) -> str | None:
-    loss = evidence.best_mae_val_loss
-    if loss is None or loss > settings.misfit_loss:
-        return None
+def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str | None]:
+    """Tell a reconstruction that is wrong in spite of a good loss from one not learned at all."""
     found = []
     correlation = evidence.twin.best_correlation
     if correlation is not None and correlation < settings.misfit_correlation:
@@ -113,12 +111,15 @@ def _misfit(evidence: Evidence, settings: EvaluationSettings) -> str | None:
             f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
             f"{settings.misfit_pearson_r:g}"
         )
-    if not found:
-        return None
-    return (
-        f"{' and '.join(found)}, although the best validation loss of {loss:.3g} is within "
-        f"misfit_loss {settings.misfit_loss:g}"
-    )
+    loss = evidence.best_mae_val_loss
+    if loss is None or not found:
+        return "misfit", None
+    what = " and ".join(found)
+    if loss > settings.misfit_loss:
+        limit = f"beyond misfit_loss {settings.misfit_loss:g}"
+        return "stagnated", f"{what}, and the best validation loss of {loss:.3g} is {limit}"
+    limit = f"within misfit_loss {settings.misfit_loss:g}"
+    return "misfit", f"{what}, although the best validation loss of {loss:.3g} is {limit}"
 
 
 def _completed(evidence: Evidence, settings: EvaluationSettings) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["completed", "non_finite", "exploded", "collapsed", "twin", "misfit"]
+Outcome = Literal["completed", "non_finite", "exploded", "collapsed", "twin", "misfit", "stagnated"]
 
 COMPLETED = "completed"
 OUTCOMES: tuple[Outcome, ...] = (
@@ -13,6 +13,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     "collapsed",
     "twin",
     "misfit",
+    "stagnated",
 )
 # These stop a run where they happen; the other failures are found when it is evaluated.
 STOPPING = ("non_finite", "exploded")
@@ -64,13 +65,34 @@ def image_score(image: str, kind: str) -> Score:
 IMAGE_SCORES = tuple(image_score(image, kind) for image in IMAGES for kind in _KINDS)
 LAST_LOSS = Score(column="last_val_loss", label="last validation loss", lower_is_better=True)
 TWIN_SHARE = Score(column="twin_share", label="share of patches on the twin", lower_is_better=True)
-COMPLEX_ERROR = Score(column="best_complex_error", label="complex error", lower_is_better=True)
+COMPLEX_ERROR = Score(
+    column="best_complex_error_synchronised",
+    label="complex error (synchronised)",
+    lower_is_better=True,
+)
+COMPLEX_ERROR_STITCHED = Score(
+    column="best_complex_error", label="complex error (as stitched)", lower_is_better=True
+)
+AMPLITUDE_FACTOR = Score(
+    column="best_amplitude_factor",
+    label="amplitude factor, mean(truth) / mean(prediction)",
+    lower_is_better=False,
+)
 REASSEMBLED = Score(
     column="best_amplitude_ssim_reassembled",
     label="amplitude SSIM, patches reassembled",
     lower_is_better=False,
 )
-BLOCK_NAMES = tuple(score.name for score in (*IMAGE_SCORES, COMPLEX_ERROR, REASSEMBLED))
+BLOCK_NAMES = tuple(
+    score.name
+    for score in (
+        *IMAGE_SCORES,
+        COMPLEX_ERROR,
+        COMPLEX_ERROR_STITCHED,
+        AMPLITUDE_FACTOR,
+        REASSEMBLED,
+    )
+)
 """Every score of a block of `metrics.json`."""
 
 AMPLITUDE_SSIM = image_score("amplitude", "ssim")

@@ -135,7 +135,7 @@ def _caption(name: str, findings: Findings) -> str:
     if name == "learning_curves":
         return (
             "Loss by epoch, a line per seed: validation solid, training dotted, the other arms "
-            "pale. A cross marks a failed run at its epoch; `collapsed`, `twin` and `misfit` are "
+            "pale. A cross marks a failed run at its epoch; the outcomes of evaluation are "
             "found at the end of training."
         )
     if name == "metric_spread":
@@ -155,7 +155,8 @@ def _caption(name: str, findings: Findings) -> str:
         )
     return (
         "Kaplan-Meier estimate of the share of runs that have not failed. Completed runs are "
-        "censored at their last epoch. `collapsed`, `twin` and `misfit` are found at the end of "
+        "censored at their last epoch. `collapsed`, `twin`, `misfit` and `stagnated` are found "
+        "at the end of "
         "training and count as failures at the last epoch, so the curve says nothing of when "
         "they began."
     )

@@ -63,12 +63,11 @@ def _data_limits(findings: Findings) -> list[str]:
         items.append(
             "**Phase.** The object's phase is independent of its amplitude (`phase: independent`)."
         )
-    if data.scan.gridsize == 1:
-        items.append(
-            "**Patch phases.** A pattern does not fix the phase constant of its patch; see the "
-            "table of phase scores."
-        )
-    return items
+    return [
+        *items,
+        "**Patch phases.** A pattern does not fix the phase constant of its patch; see the "
+        "table of phase scores.",
+    ]
 
 
 def _twin(findings: Findings) -> str:
@@ -80,7 +79,7 @@ def _twin(findings: Findings) -> str:
         else "Its share is not defined in these runs"
     )
     data = findings.study.datasets[findings.stage.dataset]
-    rule = "An asymmetric probe or overlapping patches in a group rule it out."
+    rule = "Only a probe whose modulus is not point-symmetric makes it fit worse than the truth."
     if isinstance(data, SimulatedDataset) and data.probe.shape == "disk":
         rule = (
             "This probe is point-symmetric, so the twin fits as well as the truth: which of the "
@@ -157,6 +156,10 @@ def _thresholds(findings: Findings) -> str:
             "wave and with its twin, or the stitched amplitude's Pearson r is under "
             f"{plain(judged.misfit_pearson_r)}, although the best validation loss is at most "
             f"{plain(judged.misfit_loss)}",
+        ],
+        [
+            "`stagnated`",
+            f"the same with a best validation loss over {plain(judged.misfit_loss)}",
         ],
         [
             "`completed`",
