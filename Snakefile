@@ -1,5 +1,7 @@
 """The study's table of contents: what is made, in which order. Settings: config/README.md."""
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.21.1")
@@ -8,7 +10,7 @@ min_version("9.21.1")
 # it is not laid over it, so that nothing of the default slips in unseen.
 if not workflow.overwrite_configfiles:
 
-    configfile: workflow.source_path("config/config.yaml")
+    configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 
 # Without a limit, GPU jobs would run side by side; command line and profiles win over this.
@@ -18,6 +20,13 @@ workflow.global_resources.setdefault("gpu", 1)
 # The environment is the one that `make setup` makes. This image is looked at only with
 # `--software-deployment-method apptainer`: run `make setup` in it first.
 container: "docker://python:3.11-bookworm"
+
+
+# Without a target, this is what is made.
+rule all:
+    default_target: True
+    input:
+        "results/stage_a/summary.md",
 
 
 include: "workflow/rules/common.smk"

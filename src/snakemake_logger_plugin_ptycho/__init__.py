@@ -11,5 +11,5 @@ from snakemake_logger_plugin_ptycho.progress import LogHandler
 
 __all__ = ["LogHandler"]
 
-if sys.argv and sys.argv[0].replace("\\", "/").rsplit("/", 1)[-1] in ("snakemake", "__main__.py"):
+if sys.argv and sys.argv[0].replace("\\", "/").endswith(("/snakemake", "snakemake/__main__.py")):
     sys.argv[1:] = targets_first(sys.argv[1:])

@@ -40,6 +40,10 @@ def test_small_and_full_study_have_the_same_arms_and_keys(root):
             return None
         return {k: keys(v) for k, v in data.items()}
 
+    (small_name, small["datasets"]), (full_name, full["datasets"]) = (
+        d["datasets"].popitem() for d in (small, full)
+    )
+    assert small_name != full_name, "runs of the two would overwrite each other"
     assert keys(small) == keys(full)
 
 
@@ -66,7 +70,7 @@ def test_full_study_is_the_protocol(root):
     assert (
         clips["control"] == clips["stable"] and clips["control"].gradient_clip_algorithm == "none"
     )
-    assert study.run("triangle", "stable", 0).generator.name == "stable_hybrid"
+    assert study.run("triangle_n64", "stable", 0).generator.name == "stable_hybrid"
 
 
 def test_an_arm_changes_its_keys_and_keeps_the_others(tiny):

@@ -212,3 +212,22 @@ def test_amplitude_phase_output_is_bounded_in_phase_and_positive():
     out = build(output_mode="amplitude_phase")(torch.rand(2, 1, 32, 32))
     assert (out.abs() > 0).all()
     assert not torch.allclose(out, build()(torch.rand(2, 1, 32, 32)))
+
+
+@pytest.mark.parametrize("name", ["hybrid", "stable_hybrid", "fno"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"spectral_rows": "two_sided"}, {"input_transform": "sqrt"}, {"output_mode": "amplitude_phase"},
+     {"modes": 3}, {"width": 6}, {"fno_blocks": 4}],
+)  # fmt: skip
+def test_every_generator_obeys_every_shared_setting(name, changes):
+    x = torch.rand(1, 1, 32, 32) * 5
+
+    def out(**more):
+        network = build(name=name, **more)
+        for norm in network.modules():  # a zero gamma would hide the spectral layer
+            if isinstance(norm, torch.nn.InstanceNorm2d):
+                torch.nn.init.ones_(norm.weight)
+        return network(x)
+
+    assert not torch.allclose(out(), out(**changes))

@@ -95,7 +95,7 @@ def test_photons_scale_the_noise_and_none_means_none(tiny_study):
     assert split_of(changed(tiny_study, noise="none")).noise_floor == 0
 
 
-def test_noise_has_its_own_seed_and_differs_between_splits(tiny_study):
+def test_noise_has_its_own_seed(tiny_study):
     first = split_of(changed(tiny_study)).arrays
     second = split_of(changed(tiny_study, seeds={"noise": 1})).arrays
     np.testing.assert_array_equal(first["YY_full"], second["YY_full"])
@@ -132,3 +132,22 @@ def test_patches_are_cut_where_the_raster_says(tiny_study):
     patches = cut_patches(image, scan, 16)
     row, column = scan.corners_n2[13]
     assert patches[13, 0, 0, 0] == image[0, row, column]
+
+
+def test_validation_and_test_are_scanned_at_the_test_step(tiny_study):
+    settings = changed(tiny_study, scan={"train_step_px": 4, "test_step_px": 8})
+    groups = [len(split_of(settings, split).arrays["diffraction"]) for split in SPLITS]
+    assert groups == [121, 36, 36]
+
+
+def test_each_split_draws_its_noise_from_a_stream_of_its_own(tiny_study):
+    """The same object twice, so that only the noise can differ."""
+    settings = changed(tiny_study)
+    same = settings.model_copy(
+        update={"seeds": settings.seeds.model_copy(update={"test": 3, "validation": 3})}
+    )
+    one, other = (
+        split_of(same, split, intensity_scale=1e3).arrays for split in ("validation", "test")
+    )
+    np.testing.assert_array_equal(one["YY_full"], other["YY_full"])
+    assert not np.array_equal(one["diffraction"], other["diffraction"])

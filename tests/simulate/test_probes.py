@@ -111,3 +111,18 @@ def test_interpolation_keeps_the_shape(probe_file):
 def test_unusable_probe_files_are_refused(probe_file, array, message):
     with pytest.raises(InputError, match=message):
         make_probe(FileProbe(shape="file", path=probe_file(array), smoothing_sigma_px=0), 32)
+
+
+def test_circumradius_and_smoothing_shape_the_triangle():
+    """Lit area grows with the square of the radius; smoothing softens the edge."""
+
+    def made(**changes):
+        return np.abs(make_probe(TriangleProbe(shape="triangle", **changes), 128))
+
+    lit = [(p > p.max() / 2).sum() for p in (made(circumradius=0.2), made(circumradius=0.4))]
+    assert lit[1] / lit[0] == pytest.approx(4, rel=0.05)
+    steepest = [
+        np.abs(np.diff(p)).max() / p.max()
+        for p in (made(smoothing_sigma_px=0), made(smoothing_sigma_px=2.0))
+    ]
+    assert steepest[1] < 0.7 * steepest[0]

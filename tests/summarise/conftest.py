@@ -39,7 +39,7 @@ def config_of(plan: Plan) -> dict[str, Any]:
     study = copy.deepcopy(load_yaml(CONFIG))
     study["protocol"] = plan.protocol
     study["stage_a"]["seeds"] = plan.seeds
-    study["datasets"]["triangle"]["object"]["set_phi"] = plan.set_phi
+    study["datasets"]["triangle_n32"]["object"]["set_phi"] = plan.set_phi
     return study
 
 
@@ -91,7 +91,7 @@ class _Run:
     def record(self) -> dict[str, Any]:
         some = self.epochs > 0
         return {
-            "dataset": "triangle",
+            "dataset": "triangle_n32",
             "arm": self.arm,
             "seed": self.seed,
             "settings": {},
@@ -112,7 +112,7 @@ class _Run:
             else {"median": None, "p99": None, "max": None},
             "loss_spikes": 3 if self.arm == "control" else 0,
             "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,
-            "versions": {},
+            "versions": {"torch": "2.13.0", "lightning": "2.6.6"},
         }
 
     def metrics(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class _Run:
             undefined |= dict.fromkeys(_scores(0, True), "no epoch ended")
         block = dict.fromkeys(_scores(0, True)) if unscored else _scores(ssim, set_phi)
         return {
-            "dataset": "triangle",
+            "dataset": "triangle_n32",
             "arm": self.arm,
             "seed": self.seed,
             "outcome": self.outcome,
@@ -189,8 +189,8 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
     for arm in study["stage_a"]["arms"]:
         for seed in plan.seeds:
             run = _Run(plan, arm, seed)
-            trained = folder / "train" / "triangle" / arm / f"seed-{seed}"
-            judged = folder / "evaluate" / "triangle" / arm / f"seed-{seed}"
+            trained = folder / "train" / "triangle_n32" / arm / f"seed-{seed}"
+            judged = folder / "evaluate" / "triangle_n32" / arm / f"seed-{seed}"
             trained.mkdir(parents=True)
             judged.mkdir(parents=True)
             (trained / "run.json").write_text(json.dumps(run.record()))
@@ -199,6 +199,8 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
                 "samples_per_s": 500.0,
                 "peak_memory_mib": 700.0,
                 "device": "cpu",
+                "commit": "0123abcd",
+                "platform": "Linux x86_64, 2 CPU cores",
                 "threads": 2,
             }
             (trained / "timing.json").write_text(json.dumps(timing))
@@ -221,7 +223,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         for split, sha in CHECKSUMS.items()
     }
     dataset = folder / "dataset.json"
-    dataset.write_text(json.dumps({"dataset": "triangle", "settings": {}, "splits": splits}))
+    dataset.write_text(json.dumps({"dataset": "triangle_n32", "settings": {}, "splits": splits}))
     provenance = {
         "command": "snakemake stage_a_summary --cores 4",
         "commit": "0123abc",

@@ -114,3 +114,19 @@ def test_kaplan_meier_has_no_interval_where_none_is_defined():
     assert (gone.survival, gone.interval) == (0.0, None)
     with pytest.raises(ValueError, match="at least one run"):
         statistics.kaplan_meier([], [], 0.95)
+
+
+def test_the_bootstrap_obeys_its_seed_its_resamples_and_its_confidence():
+    differences = np.random.default_rng(0).normal(1, 1, 8)
+    base = {"confidence": 0.95, "resamples": 999, "seed": 0}
+
+    def interval(**changes):
+        found = statistics.paired_difference(differences, **{**base, **changes})
+        return found.low, found.high
+
+    assert interval() == interval()
+    assert interval(seed=1) != interval()
+    assert interval(resamples=500) != interval()
+    low, high = interval()
+    narrow_low, narrow_high = interval(confidence=0.5)
+    assert low < narrow_low < narrow_high < high

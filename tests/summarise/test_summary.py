@@ -15,11 +15,11 @@ from matplotlib.image import imread
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.provenance import commit
 from ptycho_torch.summarise import collect_provenance, summarise_stage
 from ptycho_torch.summarise.collect import StageFiles
-from ptycho_torch.summarise.provenance import commit
 from ptycho_torch.summarise.report import details, results
-from ptycho_torch.summarise.stage_a import work_out
+from ptycho_torch.summarise.stage import work_out
 
 FIGURES = ("learning_curves", "metric_spread", "reconstructions", "survival")
 TABLES = ("runs", "arms", "comparisons", "history", "survival")
@@ -194,11 +194,11 @@ def _change(path, **changes):
 
 def test_a_missing_or_foreign_file_is_named(plant, tmp_path):
     given = plant(seeds=[0])
-    with pytest.raises(InputError, match=r"triangle/control/seed-0/run.json: is missing"):
+    with pytest.raises(InputError, match=r"triangle_n32/control/seed-0/run.json: is missing"):
         _read({**given, "runs": given["runs"][1:]})
     with pytest.raises(InputError, match=r"run.json: .* is already there"):
         _read({**given, "runs": [*given["runs"], given["runs"][0]]})
-    stranger = tmp_path / "triangle" / "control" / "seed-7" / "run.json"
+    stranger = tmp_path / "triangle_n32" / "control" / "seed-7" / "run.json"
     stranger.parent.mkdir(parents=True)
     shutil.copy(given["runs"][0], stranger)
     with pytest.raises(InputError, match=r"seed-7/run.json: is no run.json of this stage"):

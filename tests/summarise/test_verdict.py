@@ -5,7 +5,7 @@ import pytest
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.summarise.collect import StageFiles
 from ptycho_torch.summarise.markdown import number, p_text, percent
-from ptycho_torch.summarise.stage_a import work_out
+from ptycho_torch.summarise.stage import work_out
 
 
 @pytest.fixture(scope="module")

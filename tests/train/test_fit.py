@@ -10,7 +10,11 @@ from safetensors.torch import load_file
 
 from ptycho_torch import io
 from ptycho_torch.config import InputError
+from ptycho_torch.config.read import parse_study
+from ptycho_torch.dataset_file import read_split
+from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
+from ptycho_torch.train.fit import build_module, make_trainer
 from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule
 
@@ -70,24 +74,29 @@ def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch
     assert not np.array_equal(patches["best"], patches["last"])
 
 
-def test_validation_loss_in_the_history_belongs_to_the_stored_weights(
-    train_tiny, tiny_dataset, tiny_study
+@pytest.mark.parametrize("scaling", ["none", "statistical"])
+def test_validation_loss_and_prediction_belong_to_the_stored_weights(
+    train_tiny, tiny_dataset, tiny, scaling
 ):
-    from ptycho_torch.dataset_file import read_split
-    from ptycho_torch.physics.forward import amplitudes
-    from ptycho_torch.train.fit import build_module
-
-    result = train_tiny()
-    train, validation = (
-        read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")
+    """Computed anew from the network alone, with the input's scale worked out here."""
+    result = train_tiny(training={"input_scaling": scaling})
+    tiny["training"]["input_scaling"] = scaling
+    run = parse_study(tiny, "tiny.yaml").run("tiny", "control", 0)
+    train, validation, test = (
+        read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation", "test")
     )
-    module = build_module(tiny_study.run("tiny", "control", 0), train, validation)
+    module = build_module(run, train, validation)
     module.network.load_state_dict(load_file(result.outputs["best"]))
-    observed = torch.from_numpy(validation.diffraction_nCHW)
+    power = (train.arrays["diffraction"].astype(float) ** 2).sum(axis=(1, 2)).mean()
+    scale = 1.0 if scaling == "none" else float(np.sqrt(8**2 / power))
+    observed, seen = (torch.from_numpy(s.diffraction_nCHW) for s in (validation, test))
     with torch.no_grad():
-        predicted = amplitudes(module(observed), module.probe_MHW)
+        predicted = amplitudes(module.network(observed * scale), module.probe_MHW)
+        patches = module.network(seen * scale)
     loss = (predicted - observed).abs().mean() / observed.mean()
     assert loss.item() == pytest.approx(result.run["best_val_loss"], rel=1e-4)
+    stored = np.moveaxis(io.read_npz(result.outputs["patches"], "best")["best"], -1, 1)
+    np.testing.assert_allclose(stored, patches.numpy(), atol=1e-5)
 
 
 def test_only_full_batches_train_and_every_group_is_validated():
@@ -249,3 +258,22 @@ def test_threads_are_never_more_than_the_machine_has(train_tiny, monkeypatch):
     assert jobs.usable_threads(64) == 2
     assert jobs.usable_threads(1) == 1
     assert train_tiny().timing["threads"] == 1
+
+
+def test_determinism_and_accelerator_reach_the_trainer(tiny):
+    def trainer(**execution):
+        tiny["execution"] = {**tiny["execution"], **execution}
+        return make_trainer(parse_study(tiny, "x").run("tiny", "control", 0))[0]
+
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        trainer(deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(False)
+        trainer(deterministic=False)
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(before)
+    if not torch.backends.mps.is_available():
+        with pytest.raises(InputError, match=r"execution\.accelerator 'mps'"):
+            trainer(accelerator="mps")

@@ -19,7 +19,7 @@ def said(result):
     return result.stdout + result.stderr
 
 
-def test_the_command_of_the_mission_works_as_people_type_it(snakemake):
+def test_targets_may_follow_resources_as_people_type_them(snakemake):
     """Target after --resources: plain Snakemake ends in a traceback here."""
     result = snakemake("--cores", "4", "--resources", "gpu=1", "stage_a_summary", "-n")
     found = planned(result)
@@ -28,7 +28,7 @@ def test_the_command_of_the_mission_works_as_people_type_it(snakemake):
 
 def test_the_full_protocol_is_planned_in_one_dry_run(snakemake):
     result = snakemake(
-        "stage_a_summary", "--cores", "4", "--configfile", "config/full.yaml", "--dry-run"
+        "--cores", "4", "--configfile", "config/full.yaml", "stage_a_summary", "--dry-run"
     )
     found = planned(result)
     assert (found["train"], found["evaluate"]) == (20, 20)
@@ -44,7 +44,7 @@ def test_a_config_file_replaces_the_default(snakemake, config_file):
 
 def test_a_dry_run_says_in_one_line_each_what_would_run(snakemake):
     lines = said(snakemake("stage_a_summary", "-n", "--cores", "4")).splitlines()
-    assert sum(line.startswith("train triangle/") for line in lines) == 8
+    assert sum(line.startswith("train triangle_n32/") for line in lines) == 8
     assert len(lines) < 60
 
 
@@ -89,8 +89,12 @@ def test_a_mistake_on_the_command_line_is_told_the_same_way(snakemake):
     assert "Traceback" not in said(result)
 
 
+def test_without_a_target_stage_a_is_planned(snakemake):
+    assert planned(snakemake("-n", "--cores", "4"))["stage_a_summary"] == 1
+
+
 def test_an_unknown_arm_in_a_path_is_no_traceback(snakemake):
-    target = "results/train/triangle/agd/seed-0/run.json"
+    target = "results/train/triangle_n32/agd/seed-0/run.json"
     result = snakemake(target, "-n", "--cores", "1")
     assert result.returncode != 0
     assert target in said(result) and "Traceback" not in said(result)

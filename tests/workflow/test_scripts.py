@@ -98,6 +98,10 @@ def test_files_of_another_program_are_taken_in_and_keep_their_data(
         ({"patch_px": 32}, "expected (n, 32, 32, C)"),
         ({"sha256": {"train": "0" * 64}}, "expected 0000"),
         ({"train": "nowhere.npz"}, "nowhere.npz: cannot be read"),
+        (
+            {"validation": None},
+            "array 'diffraction' of the test split equals that of the validation split",
+        ),
     ],
 )
 def test_files_that_cannot_be_used_end_the_job_with_one_line(
@@ -106,7 +110,12 @@ def test_files_that_cannot_be_used_end_the_job_with_one_line(
     with pytest.raises(SystemExit) as caught:
         run_script(
             "simulate.py", output=OUTPUTS, wildcards={"dataset": "mine"},
-            params={"settings": files_settings(tiny_dataset.splits, **changes)},
+            params={
+                "settings": files_settings(
+                    tiny_dataset.splits,
+                    **{k: v or str(tiny_dataset.splits["test"]) for k, v in changes.items()},
+                )
+            },
         )  # fmt: skip
     assert caught.value.code == 1
     log = (tmp_path / "log.txt").read_text()

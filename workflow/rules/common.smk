@@ -1,5 +1,6 @@
 """The study's settings, and what several rules share."""
 
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,7 +17,7 @@ PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
 
 try:
-    STUDY = parse_study(config, read_sources(workflow.configfiles))
+    STUDY = parse_study(config, read_sources(map(os.path.relpath, workflow.configfiles)))
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -27,16 +28,20 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def sources(script: str, *folders: str) -> list[str]:
-    """The rule's script and the package files that it runs, as inputs.
+def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> list[str]:
+    """The rule's script and the package's files that it runs, as inputs.
 
     An edit there makes a stage's results out of date; Snakemake itself never looks at src/.
+    `places` and `without` are folders and files of the package. Paths are relative, so that a
+    folder that holds project and results can be moved.
     """
-    modules = [*PACKAGE.glob("*.py"), *(f for d in folders for f in (PACKAGE / d).rglob("*.py"))]
-    unused = {PACKAGE / "cli.py"}
-    return [str(PROJECT / "workflow" / "scripts" / script)] + sorted(
-        str(file) for file in modules if file not in unused
-    )
+    unused = {PACKAGE / name for name in ("cli.py", "config/document.py", *without)}
+    modules = set(PACKAGE.glob("*.py"))
+    for place in places:
+        path = PACKAGE / place
+        modules |= {path} if path.suffix == ".py" else set(path.rglob("*.py"))
+    files = [PROJECT / "workflow" / "scripts" / script, *sorted(modules - unused)]
+    return [os.path.relpath(file) for file in files]
 
 
 def run_settings(wildcards) -> dict:

@@ -5,7 +5,13 @@ rule simulate:
     """Make, or take in, the three splits of one dataset."""
     input:
         files=files_for_dataset,
-        code=sources("simulate.py", "config", "physics", "simulate"),
+        code=sources(
+            "simulate.py",
+            "config",
+            "physics",
+            "simulate",
+            without=("config/evaluation.py", "physics/likelihoods.py"),
+        ),
     output:
         train="results/simulate/{dataset}/train.npz",
         validation="results/simulate/{dataset}/validation.npz",

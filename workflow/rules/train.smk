@@ -8,7 +8,14 @@ rule train:
         validation="results/simulate/{dataset}/validation.npz",
         test="results/simulate/{dataset}/test.npz",
         dataset="results/simulate/{dataset}/dataset.json",
-        code=sources("train.py", "config", "physics", "generators", "train"),
+        code=sources(
+            "train.py",
+            "config",
+            "physics",
+            "generators",
+            "train",
+            without=("config/evaluation.py", "physics/stitch.py"),
+        ),
     output:
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",
         timing="results/train/{dataset}/{arm}/seed-{seed}/timing.json",

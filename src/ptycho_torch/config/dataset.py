@@ -39,7 +39,7 @@ class ProbeSettings(Settings):
 
 
 class TriangleProbe(ProbeSettings):
-    """Equilateral triangle with a phase curvature: no twin image (docs/physics.md)."""
+    """Equilateral triangle with a phase curvature, whose twin fits worse (docs/physics.md)."""
 
     shape: Literal["triangle"]
     """The probe's kind."""
@@ -153,6 +153,11 @@ class SimulatedDataset(Settings):
     @model_validator(mode="after")
     def _patches_fit(self) -> "SimulatedDataset":
         offset = self.scan.group_offset_px if self.scan.gridsize == 2 else 0
+        if offset >= self.patch_px:
+            raise ValueError(
+                f"scan.group_offset_px of {offset} px leaves no overlap between patches of "
+                f"{self.patch_px} px in a group; use less than {self.patch_px}"
+            )
         room = self.object.size_px - self.patch_px - offset
         if room < 0:
             raise ValueError(
@@ -190,10 +195,14 @@ class DatasetFiles(Settings):
     """Path of the validation split."""
 
     test: str
-    """Path of the test split; it needs `YY_ground_truth` or `YY_full` for scores."""
+    """Path of the test split; it needs `YY_full` and positions for scores."""
 
     test_step_px: Count
     """Step of the test scan, pixels."""
+
+    photons: Positive = 1e9
+    """Mean photons of a pattern, used where a file has no `intensity_scale`, by the closed form
+    sqrt(photons) / (N/2); the log says so."""
 
     sha256: dict[Literal["train", "validation", "test"], str] | None = None
     """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,23 @@ def import_dataset(
     Raises
     ------
     InputError
-        If a file cannot be used, or the three differ in channels, probe or intensity scale.
+        If a file cannot be used, two splits share their data, or the three differ in channels or
+        probe. Another intensity scale than the training split's is warned of.
     """
     read: dict[str, Split] = {}
     for split in SPLITS:
         expected = (settings.sha256 or {}).get(split)  # type: ignore[call-overload]
         path = getattr(settings, split)
-        read[split] = read_split(path, patch_px=settings.patch_px, sha256=expected)
+        read[split] = read_split(
+            path, patch_px=settings.patch_px, sha256=expected, photons=settings.photons
+        )
         _same_setup(path, read[split], read["train"])
     if not {"YY_full", "coords_offsets", "coords_nominal"} <= read["test"].arrays.keys():
         raise InputError(
             f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
             "'coords_nominal', or nothing can be scored"
         )
+    _different_objects(settings, read)
     scale = read["train"].intensity_scale
     facts = {}
     for split in SPLITS:
@@ -58,6 +63,19 @@ def import_dataset(
             "versions": {"ptycho_torch": __version__, "numpy": np.__version__},
         },
     )
+
+
+def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
+    """Refuse splits that share their data: what selects a model must not see the test split."""
+    for first, second in combinations(SPLITS, 2):
+        one, other = (read[split].arrays for split in (first, second))
+        for key in ("diffraction", "YY_full"):
+            if key in one and key in other and np.array_equal(one[key], other[key]):
+                raise InputError(
+                    f"{getattr(settings, second)}: array '{key}' of the {second} split equals that "
+                    f"of the {first} split, {getattr(settings, first)}; the three splits need "
+                    "three different objects"
+                )
 
 
 def _same_setup(path: str, split: Split, train: Split) -> None:

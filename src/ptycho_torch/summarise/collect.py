@@ -29,7 +29,15 @@ _RUN_KEYS = (
     "best_mae_val_loss",
     "first_loss",
 )
-_TIMING_KEYS = ("wall_s", "samples_per_s", "peak_memory_mib", "device", "threads")
+_TIMING_KEYS = (
+    "wall_s",
+    "samples_per_s",
+    "peak_memory_mib",
+    "device",
+    "threads",
+    "commit",
+    "platform",
+)
 _TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twin_correlation")
 
 
@@ -163,6 +171,7 @@ def _read_run(path: Path, run: Run, name: str, dataset: Mapping[str, Any]) -> di
         path,
         *("dataset", "arm", "seed", "outcome", "failure", "dataset_sha256", "epochs", "steps"),
         *("settings", "parameters", "gradient_norm", "clipped_share", "loss_spikes", *_RUN_KEYS),
+        "versions",
     )
     _same_run(record, path, run, name)
     described = {split: facts["sha256"] for split, facts in dataset["splits"].items()}
@@ -236,6 +245,7 @@ def _row(
         "loss_spikes": record["loss_spikes"],
         **{f"twin_{key}": twin.get(key) for key in _TWIN_KEYS},
         **{key: timing[key] for key in _TIMING_KEYS},
+        **{name: record["versions"].get(name) for name in ("torch", "lightning")},
     }
     for block in ("best", "last"):
         scores = metrics[block] or {}

@@ -26,6 +26,7 @@ from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator, count_parameters
 from ptycho_torch.jobs import usable_threads
+from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches
 from ptycho_torch.train.history import History, snapshot
@@ -251,4 +252,6 @@ def _timing(run: RunSettings, wall_s: float, trainer: pl.Trainer) -> dict[str, A
         "peak_memory_mib": round(peak, 1),
         "device": name,
         "threads": torch.get_num_threads(),
+        "commit": commit(Path(__file__)),
+        "platform": platform_name(),
     }

@@ -107,8 +107,9 @@ def phase(findings: Findings) -> str:
     return (
         f"## Phase, as stitched and synchronised\n\n{table(header, rows)}\n\nA pattern does not "
         "fix the phase constant of its patch, so tiles may differ by a constant. Synchronising "
-        "takes the constants from the patches' overlaps and uses no truth. A large change means "
-        "that constants, not shapes, were wrong."
+        "takes the constants from the patches' overlaps and uses no truth. A large gain means "
+        "that constants, not shapes, were wrong. A loss means that small errors of the overlaps "
+        "added up across the image."
     )
 
 

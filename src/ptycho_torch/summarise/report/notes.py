@@ -102,13 +102,22 @@ def how_made(findings: Findings) -> str:
     versions = provenance.get("versions", {})
     rows = [
         ["command", f"`{provenance.get('command', 'not recorded')}`"],
-        ["commit", str(provenance.get("commit", "not recorded"))],
-        ["machine", str(provenance.get("platform", "not recorded"))],
+        ["commit of this summary", str(provenance.get("commit", "not recorded"))],
+        ["machine of this summary", str(provenance.get("platform", "not recorded"))],
         ["Python", str(provenance.get("python", "not recorded"))],
         [
-            "versions",
+            "versions at this summary",
             ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded",
         ],
+        *(
+            [f"{what} of the runs", listed(sorted(findings.runs[column].astype(str).unique()))]
+            for what, column in (
+                ("commit", "commit"),
+                ("platform", "platform"),
+                ("torch", "torch"),
+                ("lightning", "lightning"),
+            )
+        ),
         ["device of the runs", listed(sorted(findings.runs["device"].astype(str).unique()))],
         ["threads per run", listed([str(n) for n in sorted(findings.runs["threads"].unique())])],
         *_data_rows(findings),

@@ -33,7 +33,8 @@ def results(findings: Findings) -> str:
     note = (
         f"Failures: k of n ({percent(findings.confidence)} Wilson interval). Scores: median "
         "[quartiles] (n) over successful runs only, of the weights with the best validation "
-        "loss, on the test split. Lower is better for loss and complex error, higher for SSIM."
+        "loss, on the test split. MAE losses are relative to the mean amplitude of their split: "
+        "predicting nothing scores 1. Lower is better for loss and complex error, higher for SSIM."
     )
     more = folded("Every score (median of successful runs, n in brackets)", _every_score(findings))
     return f"## Results by arm\n\n{table(header, rows)}\n\n{note}\n\n{more}"

@@ -1,4 +1,4 @@
-"""Where a summary comes from: commit, versions, machine; no host, user or path."""
+"""Where a result comes from: commit, versions, machine; no host, user or path."""
 
 import os
 import platform
@@ -25,9 +25,14 @@ def collect_provenance(command: str) -> dict[str, Any]:
         "command": command,
         "commit": commit(Path(__file__)),
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "platform": platform_name(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def platform_name() -> str:
+    """Return operating system, processor family and number of cores."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
 
 
 def commit(source: Path) -> str:
