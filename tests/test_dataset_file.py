@@ -91,6 +91,13 @@ def test_pickled_diffraction_is_refused(written):
         ("probeGuess", None, "has no array 'probeGuess'"),
         ("coords_offsets", np.zeros((1, 1, 2, 1)), "array 'coords_offsets' has shape"),
         ("image_index", np.zeros(3, int), "array 'image_index' has shape"),
+        ("probeGuess", np.zeros((16, 16)), "'probeGuess' is zero everywhere"),
+        ("probeGuess", np.ones((0, 16, 16)), "array 'probeGuess' has shape"),
+        ("YY_full", np.ones((1, 56, 56)), r"'YY_full' has shape \(1, 56, 56\), expected \(images, h, w, 1\)"),
+        ("YY_full", np.zeros((1, 56, 56, 1)), "'YY_full' is zero everywhere"),
+        ("YY_full", np.ones((1, 8, 8, 1)), "smaller than a patch"),
+        ("image_index", np.full(121, 5), "'image_index' runs from 5 to 5, 'YY_full' has 1 images"),
+        ("image_index", np.full(121, 0.5), "whole numbers"),
         ("norm_Y_I", np.zeros(2), "'norm_Y_I' must be one number > 0"),
         ("intensity_scale", np.array(-1.0), "'intensity_scale' must be one number > 0"),
     ],
@@ -174,3 +181,28 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         io.write_npz(path, {"x": np.ones(3), "y": np.array([{}], dtype=object)})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_no_message_advises_to_unpickle(tmp_path, written):
+    path = tmp_path / "text.npz"
+    path.write_text("no archive at all")
+    for bad in (path, written(diffraction=np.array([{}], dtype=object))):
+        with pytest.raises(InputError) as caught:
+            read_split(bad, patch_px=16)
+        assert "allow_pickle" not in str(caught.value)
+
+
+def test_a_header_that_claims_a_terabyte_is_refused(tmp_path, written):
+    import zipfile
+
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999999, 16, 16, 1), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    path = tmp_path / "claims.npz"
+    with zipfile.ZipFile(written()) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "diffraction.npy":
+                data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+            target.writestr(name, data)
+    with pytest.raises(InputError, match="array 'diffraction' cannot be read"):
+        read_split(path, patch_px=16)

@@ -80,6 +80,6 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 1."""
     try:
         app()
-    except InputError as error:
+    except (InputError, OSError) as error:
         typer.echo(f"ptycho-torch: {error}", err=True)
         sys.exit(1)

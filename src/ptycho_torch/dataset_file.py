@@ -79,6 +79,7 @@ def read_split(
     arrays = _known_arrays(path)
     _check_patches(path, arrays, patch_px)
     _check_probe(path, arrays, patch_px)
+    _check_objects(path, arrays, patch_px)
     _check_coordinates(path, arrays)
     _warn_of_intensities(path, arrays)
     norm = _norm(path, arrays)
@@ -110,6 +111,8 @@ def _known_arrays(path: str | Path) -> dict[str, Array]:
             raise InputError(f"{path}: array '{key}' has type {array.dtype}, expected real numbers")
         # Infinity and NaN, also those that a float64 becomes in float32.
         kind = np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
+        if key == "image_index" and not np.array_equal(array, np.rint(array)):
+            raise InputError(f"{path}: array 'image_index' must hold whole numbers")
         if key not in ("norm_Y_I", "intensity_scale"):
             with np.errstate(over="ignore"):
                 array = array.astype(kind, copy=False)
@@ -145,11 +148,30 @@ def _check_patches(path: str | Path, arrays: dict[str, Array], patch_px: int) ->
 
 def _check_probe(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
     shape = arrays["probeGuess"].shape
-    if len(shape) not in (2, 3) or shape[-2:] != (patch_px, patch_px):
+    if len(shape) not in (2, 3) or shape[-2:] != (patch_px, patch_px) or shape[0] == 0:
         raise InputError(
             f"{path}: array 'probeGuess' has shape {shape}, expected ({patch_px}, {patch_px}) or "
             f"(M, {patch_px}, {patch_px})"
         )
+
+    if not np.abs(arrays["probeGuess"]).sum() > 0:
+        raise InputError(f"{path}: array 'probeGuess' is zero everywhere: no light, no data")
+
+
+def _check_objects(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
+    for key in ("YY_full", "YY_ground_truth"):
+        if key not in arrays:
+            continue
+        shape = arrays[key].shape
+        if len(shape) != 4 or shape[0] == 0 or shape[3] != 1:
+            raise InputError(f"{path}: array '{key}' has shape {shape}, expected (images, h, w, 1)")
+        if key == "YY_full" and min(shape[1:3]) < patch_px:
+            raise InputError(
+                f"{path}: array 'YY_full' has objects of {shape[1:3]} px, smaller than a patch of "
+                f"{patch_px} px"
+            )
+        if not np.abs(arrays[key]).max() > 0:
+            raise InputError(f"{path}: array '{key}' is zero everywhere")
 
 
 def _check_coordinates(path: str | Path, arrays: dict[str, Array]) -> None:
@@ -165,9 +187,14 @@ def _check_coordinates(path: str | Path, arrays: dict[str, Array]) -> None:
         raise InputError(
             f"{path}: array 'image_index' has shape {index.shape}, expected ({groups},)"
         )
-    if index is None and "YY_full" in arrays:
-        images = len(arrays["YY_full"])
-        if images == 0 or groups % images:
+    images = len(arrays["YY_full"]) if "YY_full" in arrays else None
+    if index is not None and images is not None and not ((index >= 0) & (index < images)).all():
+        raise InputError(
+            f"{path}: array 'image_index' runs from {index.min()} to {index.max()}, 'YY_full' has "
+            f"{images} images, counted from 0"
+        )
+    if index is None and images is not None:
+        if groups % images:
             raise InputError(
                 f"{path}: has no array 'image_index', and {groups} groups do not divide among the "
                 f"{images} images of 'YY_full'"

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -129,8 +130,12 @@ def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
                 )
             try:
                 arrays[key] = archive[key]
-            except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-                raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
+            except _UNREADABLE as error:
+                raise InputError(
+                    f"{path}: array '{key}' cannot be read: {_without_advice(error)}"
+                ) from None
+            if not isinstance(arrays[key], np.ndarray):
+                raise InputError(f"{path}: '{key}' is no array")
         return arrays
 
 
@@ -142,11 +147,26 @@ def _open_npz(path: PathLike) -> Any:
         raise InputError(f"{path}: cannot be read: {reason}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path}: is not an NPZ file, or is truncated ({error}); make or copy it again"
+            f"{path}: is not an NPZ file, or is truncated ({_without_advice(error)}); make or copy "
+            "it again"
         ) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise InputError(f"{path}: is a single array, expected an NPZ file of named arrays")
     return archive
+
+
+# What a damaged or hostile archive makes numpy and zipfile raise: encryption and unknown
+# compression are RuntimeErrors, a header that claims too much a MemoryError.
+_UNREADABLE = (
+    *(ValueError, EOFError, OSError, RuntimeError, MemoryError, SyntaxError, KeyError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+
+
+def _without_advice(error: BaseException) -> str:
+    """Return a message without numpy's advice to unpickle."""
+    text = str(error)
+    return "it is pickled, which is never loaded" if "pickle" in text else text
 
 
 def sha256(path: PathLike) -> str:

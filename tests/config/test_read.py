@@ -27,7 +27,7 @@ MISTAKES = [
      "x.yaml: arms.agc.execution.clip: AdaptiveClip has no key 'max_ration'; did you mean 'max_ratio'?"),
     ("arms.agc.generatr", {}, "arms.agc: ArmSettings has no key 'generatr'; did you mean 'generator'?"),
     ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
-    ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than 0, got -1"),
+    ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than or equal to 1, got -1"),
     ("datasets.tiny.photons", "many", "datasets.tiny.photons: Input should be a valid number, got 'many'"),
     ("datasets.tiny.probe.shape", "trangle", "datasets.tiny.probe: shape 'trangle' is not known; did you mean 'triangle'?"),
     ("datasets.tiny.probe.edge_phas", 1, "datasets.tiny.probe: TriangleProbe has no key 'edge_phas'; did you mean 'edge_phase_rad'?"),
@@ -50,7 +50,7 @@ MISTAKES = [
     ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),
     ("arms.agc.generator", {"name": "resnet"}, "arms.agc.generator.name: Input should be"),
     ("arms.agc.execution.clip.gradient_clip_algorithm", "acg", "arms.agc.execution.clip: gradient_clip_algorithm 'acg' is not known; did you mean 'agc'?"),
-    ("arms.agc.hypothesis", " ", "hypothesis must say something"),
+    ("arms.agc.hypothesis", " ", "arms.agc.hypothesis: must say something"),
     ("stage_a.arms", ["control", "adc"], "stage_a.arms: there is no arm 'adc'; did you mean 'agc'?"),
     ("stage_a.arms", ["agc"], "control 'control' is not among the arms"),
     ("stage_a.arms", ["control", "control"], "names control more than once"),
@@ -58,6 +58,16 @@ MISTAKES = [
     ("stage_a.seeds", [-1], "greater than or equal to 0, got -1"),
     ("stage_a.dataset", "tidy", "there is no dataset 'tidy'; did you mean 'tiny'?"),
     ("arms.a/b", {"hypothesis": "climbs"}, "a/b"),
+    ("title", "two\n# headings", "title: must be one line of printable text"),
+    ("title", "\ud800", "title: must be one line of printable text"),
+    ("stage_a.seeds", 50_000, "less than or equal to 1000, got 50000"),
+    ("evaluation", {"trim_px": 100}, "evaluation.trim_px of 100 leaves -156 px"),
+    ("datasets.tiny.scan.gridsize", True, "datasets.tiny.scan.gridsize: Input should be a valid integer, got True"),
+    ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
+    ("datasets.tiny.probe.circumradius", 0.001, "greater than or equal to 0.1, got 0.001"),
+    ("datasets.tiny.probe.smoothing_sigma_px", 1e9, "less than or equal to 100"),
+    ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
+    ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
 ]  # fmt: skip
 
 
@@ -118,4 +128,22 @@ def test_yaml_cannot_run_code(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("a: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(InputError, match="is not YAML"):
+        load_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {1: x, '1': y}", "a key must be"),
+        ("yes: 1", "a key must be"),
+        ("? !!set {a}\n: 1", "a key must be|is not YAML"),
+        ("title: 2024-13-45", "is not YAML"),
+        ("a: !!int abc", "is not YAML"),
+        ("[" * 3000, "nested too deeply|is not YAML"),
+    ],
+)
+def test_odd_yaml_is_one_line_and_never_a_traceback(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
         load_yaml(path)

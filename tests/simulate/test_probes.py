@@ -105,7 +105,9 @@ def test_interpolation_keeps_the_shape(probe_file):
     [
         (np.ones((4, 5)), "shape"),
         (np.full((32, 32), np.nan), "finite"),
-        (np.zeros((32, 32)), "zero within"),
+        (np.zeros((32, 32)), "zero everywhere"),
+        (np.zeros((0, 32, 32)), "shape"),
+        (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "dark, or not finite"),
     ],
 )
 def test_unusable_probe_files_are_refused(probe_file, array, message):

@@ -122,7 +122,7 @@ def test_the_bootstrap_obeys_its_seed_its_resamples_and_its_confidence():
 
     def interval(**changes):
         found = statistics.paired_difference(differences, **{**base, **changes})
-        return found.low, found.high
+        return found.interval.low, found.interval.high
 
     assert interval() == interval()
     assert interval(seed=1) != interval()

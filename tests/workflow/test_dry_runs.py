@@ -55,7 +55,7 @@ MISTAKES = [
     ),
     (
         lambda d: d["datasets"]["tiny"].update(photons=-1),
-        "datasets.tiny.photons: Input should be greater than 0, got -1",
+        "datasets.tiny.photons: Input should be greater than or equal to 1, got -1",
     ),
     (
         lambda d: d["stage_a"].update(arms=["control", "acg"]),

@@ -143,3 +143,29 @@ def test_train_script_obeys_its_jobs_threads(run_script, tiny_study, tiny_datase
         torch.set_num_threads(before)
     assert json.loads((tmp_path / "timing.json").read_text())["threads"] == 1
     assert json.loads((tmp_path / "run.json").read_text())["arm"] == "agc"
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("coords_offsets", lambda a: a + 0.5, "patch 0 lies at (0.5, 0.5)"),
+        ("coords_offsets", lambda a: a * 0, "one row or column"),
+        ("coords_offsets", lambda a: a + 1e30, "whole pixels"),
+        ("coords_offsets", lambda a: a + 8, "patches reach to (64, 64) px"),
+        ("probeGuess", lambda a: a[None].repeat(3, 0), "'probeGuess' differs"),
+    ],
+)
+def test_a_test_scan_that_cannot_be_scored_is_refused_before_training(
+    run_script, tiny_dataset, tmp_path, key, change, message
+):
+    arrays = dict(np.load(tiny_dataset.splits["test"]))
+    arrays[key] = change(arrays[key])
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, **arrays)
+    with pytest.raises(SystemExit):
+        run_script(
+            "simulate.py", output=OUTPUTS, wildcards={"dataset": "mine"},
+            params={"settings": files_settings(tiny_dataset.splits, test=str(bad))},
+        )  # fmt: skip
+    log = (tmp_path / "log.txt").read_text()
+    assert message in log and str(bad) in log and "Traceback" not in log

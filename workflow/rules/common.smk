@@ -17,7 +17,10 @@ PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
 
 try:
-    STUDY = parse_study(config, read_sources(map(os.path.relpath, workflow.configfiles)))
+    source = read_sources(map(os.path.relpath, workflow.configfiles))
+    if overrides := workflow.config_settings.overwrite_config:
+        source += f" + --config ({', '.join(overrides)})"
+    STUDY = parse_study(config, source)
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -63,7 +66,10 @@ def command_for(target: str) -> str:
     """What makes a target again; a file outside the project is named without its folder."""
     files = [Path(f) for f in workflow.overwrite_configfiles]
     names = [f.name if f.is_absolute() else f.as_posix() for f in files]
-    return " ".join(["snakemake", target, "--cores 4", *(f"--configfile {n}" for n in names)])
+    more = [f"--configfile {name}" for name in names]
+    if overrides := workflow.config_settings.overwrite_config:
+        more.append(f"--config ... (of {', '.join(overrides)})")
+    return " ".join(["snakemake", target, "--cores 4", *more])
 
 
 def files_for_dataset(wildcards) -> list[str]:

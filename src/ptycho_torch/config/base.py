@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class InputError(ValueError):
     """A user's mistake: a setting or a file that cannot be used, said in one line."""
 
 
-# YAML 1.1 reads `1e9` as text because it has no decimal point; people mean the number.
+# YAML 1.1 reads `1e9` as text because it has no decimal point, and people mean the number.
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
@@ -23,14 +23,25 @@ def _number_from_yaml(value: Any) -> Any:
 
 
 Real = Annotated[float, BeforeValidator(_number_from_yaml)]
-Positive = Annotated[Real, Field(gt=0)]
-NotNegative = Annotated[Real, Field(ge=0)]
+# float32 is what the numbers meet in the end.
+_LARGEST = 3e38
+Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]
+NotNegative = Annotated[Real, Field(ge=0, le=_LARGEST)]
 Fraction = Annotated[Real, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 # RandomState takes 32 bits, and a seed is part of a folder's name.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=60)]
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
 
 
 def nearest(word: str, choices: list[str]) -> str:

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
     Count,
-    Fraction,
-    NotNegative,
     Positive,
     Real,
     Seed,
@@ -34,7 +32,7 @@ class ObjectSettings(Settings):
 class ProbeSettings(Settings):
     """What every probe shares."""
 
-    smoothing_sigma_px: NotNegative = 0.5
+    smoothing_sigma_px: Annotated[Real, Field(ge=0, le=100)] = 0.5
     """Sigma of a further Gaussian blur before normalising, pixels; 0 for none."""
 
 
@@ -44,10 +42,10 @@ class TriangleProbe(ProbeSettings):
     shape: Literal["triangle"]
     """The probe's kind."""
 
-    circumradius: Fraction = 0.325
+    circumradius: Annotated[Real, Field(ge=0.1, le=0.5)] = 0.325
     """Circumradius as a fraction of the patch side; dimensionless."""
 
-    edge_phase_rad: Real = 3.2
+    edge_phase_rad: Annotated[Real, Field(ge=-1000, le=1000)] = 3.2
     """Phase at the circumradius, growing with the square of the radius; radians."""
 
 
@@ -57,7 +55,7 @@ class DiskProbe(ProbeSettings):
     shape: Literal["disk"]
     """The probe's kind."""
 
-    edge_phase_rad: Real = 0.0
+    edge_phase_rad: Annotated[Real, Field(ge=-1000, le=1000)] = 0.0
     """Phase at the disk's edge, growing with the square of the radius; radians; 0: ideal disk."""
 
 
@@ -81,7 +79,7 @@ Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="sh
 class ScanSettings(Settings):
     """Where the patches lie: a raster of windows of `patch_px`."""
 
-    gridsize: Literal[1, 2] = 1
+    gridsize: Annotated[int, Field(ge=1, le=2)] = 1
     """Patches along each side of a group: 1, or 2 for groups of four (channels)."""
 
     train_step_px: Count
@@ -132,7 +130,7 @@ class SimulatedDataset(Settings):
     images_per_split: Count = 1
     """Objects drawn for each split."""
 
-    photons: Positive = 1e9
+    photons: Annotated[Real, Field(ge=1, le=1e15)] = 1e9
     """Mean number of photons of one diffraction pattern."""
 
     noise: Literal["poisson", "none"] = "poisson"
@@ -179,6 +177,9 @@ class SimulatedDataset(Settings):
         return self
 
 
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class DatasetFiles(Settings):
     """Three NPZ files of the layout in docs/files.md that another program wrote."""
 
@@ -204,8 +205,17 @@ class DatasetFiles(Settings):
     """Mean photons of a pattern, used where a file has no `intensity_scale`, by the closed form
     sqrt(photons) / (N/2); the log says so."""
 
-    sha256: dict[Literal["train", "validation", "test"], str] | None = None
+    sha256: dict[Literal["train", "validation", "test"], Checksum] | None = None
     """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""
+
+    @model_validator(mode="after")
+    def _tiles_fit(self) -> "DatasetFiles":
+        if self.test_step_px > self.patch_px:
+            raise ValueError(
+                f"test_step_px of {self.test_step_px} px leaves gaps between patches of "
+                f"{self.patch_px} px; use at most {self.patch_px}"
+            )
+        return self
 
 
 Dataset = Annotated[SimulatedDataset | DatasetFiles, Field(discriminator="source")]

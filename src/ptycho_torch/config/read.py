@@ -21,8 +21,8 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
-        key = loader.construct_object(key_node)
-        if isinstance(key, (list, dict)):
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
             raise InputError(
                 f"line {key_node.start_mark.line + 1}: a key must be a word, got {key}"
             )
@@ -56,8 +56,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         data = yaml.load(text, Loader=_StrictLoader)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is not YAML: blocks are nested too deeply") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected blocks of keys, got {type(data).__name__}")
     return data

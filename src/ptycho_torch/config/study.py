@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from ptycho_torch.config.base import Count, Name, NotNegative, Seed, Settings, nearest
+from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings, nearest
 from ptycho_torch.config.dataset import Dataset, SimulatedDataset
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
@@ -18,6 +18,10 @@ _BLOCKS_WITH_KIND: dict[tuple[str, ...], str] = {
     ("training", "optimizer"): "name",
     ("training", "schedule"): "name",
 }
+
+
+# SSIM's window; a smaller image has no score.
+_LEAST_SIDE_PX = 7
 
 
 class SuccessSettings(Settings):
@@ -70,7 +74,7 @@ class StageSettings(Settings):
     arms: Annotated[list[Name], Field(min_length=1)]
     """Entries of the block `arms`; the control among them."""
 
-    seeds: Count | Annotated[list[Seed], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], Field(min_length=1)]
     """Seeds of every arm: a list, or how many (counted from 0)."""
 
     @property
@@ -125,7 +129,7 @@ class RunSettings(Settings):
 class Study(Settings):
     """A study: what is simulated, trained, compared."""
 
-    title: str
+    title: Line
     """Heading of the summaries."""
 
     protocol: Literal["small", "full"]
@@ -174,9 +178,9 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Study":
-        for settings in self.arms.values():
+        for name, settings in self.arms.items():
             if not settings.hypothesis.strip():
-                raise ValueError("an arm's hypothesis must say something")
+                raise ValueError(f"arms.{name}.hypothesis: must say something")
         stage, where = self.stage_a, "stage_a"
         if stage.dataset not in self.datasets:
             raise ValueError(
@@ -192,6 +196,14 @@ class Study(Settings):
             self._check_run(stage.dataset, name)
         return self
 
+    def _check_trim(self, name: str, data: SimulatedDataset) -> None:
+        left = _stitched_side(data) - 2 * self.evaluation.trim_px
+        if left < _LEAST_SIDE_PX:
+            raise ValueError(
+                f"evaluation.trim_px of {self.evaluation.trim_px} leaves {left} px of the image "
+                f"that the test scan of datasets.{name} stitches; {_LEAST_SIDE_PX} are needed"
+            )
+
     def _check_run(self, dataset: str, arm: str) -> None:
         try:
             run = self.run(dataset, arm, seed=0)
@@ -201,13 +213,27 @@ class Study(Settings):
             blocks = {b: getattr(self.arms[arm], b) for b in ("generator", "training", "execution")}
             raise ValueError(f"arms.{arm}.{first_mistakes(error, blocks)}") from None
         data = self.datasets[dataset]
+        schedule = run.training.schedule
+        if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= run.training.epochs:
+            raise ValueError(
+                f"arms.{arm}: training.schedule.warmup_epochs of {schedule.warmup_epochs:g} never "
+                f"ends in {run.training.epochs} epochs"
+            )
         if isinstance(data, SimulatedDataset):
+            self._check_trim(dataset, data)
             groups = data.images_per_split * groups_per_image(data, data.scan.train_step_px)
             if run.training.batch_size > groups:
                 raise ValueError(
                     f"arms.{arm}: training.batch_size of {run.training.batch_size} is more than "
                     f"the {groups} groups of patches in datasets.{dataset}; only full batches train"
                 )
+
+
+def _stitched_side(data: SimulatedDataset) -> int:
+    """Return the side of the image that the central tiles of the test scan make, pixels."""
+    step = data.scan.test_step_px
+    offset = data.scan.group_offset_px if data.scan.gridsize == 2 else 0
+    return int((data.object.size_px - data.patch_px - offset) // step + 1) * step
 
 
 def groups_per_image(data: SimulatedDataset, step_px: int) -> int:

@@ -11,6 +11,8 @@ from ptycho_torch.config.base import InputError
 
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3
+# No image is wider than this; a position beyond it is a mistake of units.
+_FARTHEST = 1e6
 # Whole patches say nothing where the summed illumination is under this fraction of its maximum.
 _DARK = 1e-9
 
@@ -37,7 +39,7 @@ def patch_positions(
         )
     exact = (coords_offsets[:, 0, :, 0] + coords_nominal[:, 0, :, 0]).astype(np.float64)
     whole = np.rint(exact)
-    wrong = ~(np.abs(exact - whole) <= _WHOLE_PIXEL) | (whole < 0)
+    wrong = ~(np.abs(exact - whole) <= _WHOLE_PIXEL) | (whole < 0) | (whole > _FARTHEST)
     if wrong.any():
         patch = int(np.flatnonzero(wrong.any(axis=1))[0])
         raise InputError(

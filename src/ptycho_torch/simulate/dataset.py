@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__, io
+from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.physics.forward import exit_waves, intensities
 from ptycho_torch.physics.stitch import tile_extent
@@ -42,7 +43,7 @@ def simulate_dataset(
     Raises
     ------
     InputError
-        If a probe file cannot be used.
+        If a probe file cannot be used, or no photon arrives.
     """
     probe = make_probe(settings.probe, settings.patch_px)
     scale: float | None = None
@@ -109,6 +110,11 @@ def simulate_split(
     if settings.noise == "poisson":
         stream = named_stream(settings.seeds.noise, "noise", split)
         diffraction = count_photons(amplitude, scale, stream)
+        if not diffraction.any():
+            raise InputError(
+                f"the {split} split has no photon at all: photons of {settings.photons:g} a "
+                "pattern are too few"
+            )
         noise_floor = float(np.abs(diffraction - amplitude).mean() / diffraction.mean())
     arrays: Arrays = {
         "diffraction": _last(diffraction),

@@ -4,13 +4,16 @@ import logging
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho_torch import __version__, io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.dataset_file import Split, read_split
+from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.simulate.dataset import SPLITS, split_facts
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ def import_dataset(
             f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
             "'coords_nominal', or nothing can be scored"
         )
+    _check_test_scan(settings, read["test"].arrays)
     _different_objects(settings, read)
     scale = read["train"].intensity_scale
     facts = {}
@@ -65,6 +69,30 @@ def import_dataset(
     )
 
 
+def _check_test_scan(settings: DatasetFiles, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a test scan that cannot be stitched and scored, before anything is trained on it."""
+    side, images = settings.patch_px, arrays["YY_full"]
+    try:
+        positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
+        rows, columns = tile_extent(positions, side, settings.test_step_px)
+        stitch_tiles(
+            np.ones((len(positions), side, side), np.complex64),
+            positions,
+            arrays["image_index"],
+            settings.test_step_px,
+        )
+    except InputError as error:
+        raise InputError(f"{settings.test}: {error}") from None
+    farthest = positions.max(axis=0) + side
+    if (farthest > images.shape[1:3]).any():
+        raise InputError(
+            f"{settings.test}: patches reach to {tuple(farthest.tolist())} px, 'YY_full' has "
+            f"{images.shape[1:3]} px"
+        )
+    if min(rows.stop - rows.start, columns.stop - columns.start) <= settings.test_step_px:
+        raise InputError(f"{settings.test}: the test scan has one row or column of positions only")
+
+
 def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
     """Refuse splits that share their data: what selects a model must not see the test split."""
     for first, second in combinations(SPLITS, 2):
@@ -79,13 +107,15 @@ def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> Non
 
 
 def _same_setup(path: str, split: Split, train: Split) -> None:
+    ours, theirs = (one.arrays["probeGuess"] for one in (train, split))
     channels, expected = (
         split.arrays["diffraction"].shape[-1],
         train.arrays["diffraction"].shape[-1],
     )
     if channels != expected:
         raise InputError(f"{path}: has {channels} channels, the training split has {expected}")
-    if not np.allclose(split.arrays["probeGuess"], train.arrays["probeGuess"], rtol=1e-5):
+    close = 1e-6 * float(np.abs(ours).max())
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-5, atol=close):
         raise InputError(f"{path}: its 'probeGuess' differs from the training split's")
     if not np.isclose(split.intensity_scale, train.intensity_scale, rtol=1e-3):
         logger.warning(

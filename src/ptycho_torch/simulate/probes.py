@@ -48,6 +48,11 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
             phase = settings.edge_phase_rad * radius_px(patch_px) ** 2 * (np.pi / mask.sum())
         case FileProbe():
             probe = _resize(_read(settings), patch_px, settings)
+            if not 0 < normalisation(probe) < np.inf:
+                raise InputError(
+                    f"{settings.path}: probeGuess is dark, or not finite, within a quarter of the "
+                    "frame round its centre; centre it"
+                )
             amplitude, phase = np.abs(probe), np.angle(probe)
         case _:
             assert_never(settings)
@@ -97,21 +102,21 @@ def normalisation(probe: Complex) -> float:
 
 
 def normalise(probe: Complex) -> Complex:
-    """Return the probe over `normalisation`; `InputError` if it is dark in its centre."""
-    divisor = normalisation(probe)
-    if not divisor > 0:
-        raise InputError("the probe is zero within a quarter of the frame round its centre")
-    return probe / divisor
+    """Return the probe over `normalisation`."""
+    return probe / normalisation(probe)
 
 
 def _read(settings: FileProbe) -> Complex:
     probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
-    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
+    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or probe.size == 0:
         raise InputError(
             f"{settings.path}: probeGuess has shape {probe.shape}, expected (H, H) or (M, H, H)"
         )
     if not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
         raise InputError(f"{settings.path}: probeGuess must hold finite numbers")
+    dark = ~(np.abs(probe).reshape(-1, probe.shape[-1] ** 2).max(axis=1) > 0)
+    if dark.any():
+        raise InputError(f"{settings.path}: probeGuess has a mode that is zero everywhere")
     return probe.astype(np.complex128)
 
 

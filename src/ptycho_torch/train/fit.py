@@ -146,6 +146,12 @@ def _read(
 def _fit(
     trainer: pl.Trainer, module: FitModule, train: Split, validation: Split
 ) -> RunStopped | None:
+    if len(train.arrays["diffraction"]) < module.run.training.batch_size:
+        raise InputError(
+            f"arms.{module.run.arm}: training.batch_size is {module.run.training.batch_size}, "
+            f"dataset '{module.run.dataset}' has only {len(train.arrays['diffraction'])} training "
+            "groups; only full batches train"
+        )
     batches = ShuffledBatches(
         torch.from_numpy(train.diffraction_nCHW),
         module.run.training.batch_size,

@@ -115,10 +115,14 @@ def _sample_sentence(findings: Findings) -> str:
     ranked = sorted((v.median, arm) for arm, v in medians.items() if v.median is not None)
     if not ranked:
         return "No run succeeded, so there is no loss to compare."
-    value, arm = ranked[0]
+    value = ranked[0][0]
+    best = [arm for median, arm in ranked if median == value]
+    have = "has" if len(best) == 1 else "share"
+    counts = listed([str(n) for n in sorted({medians[arm].n for arm in best})])
     return (
-        f"In this sample `{arm}` has the lowest median {findings.loss.label}, {number(value)} (n "
-        f"= {medians[arm].n}). That describes these runs; what it supports is said above."
+        f"In this sample {listed([f'`{arm}`' for arm in best])} {have} the lowest median "
+        f"{findings.loss.label}, {number(value)} (n = {counts}). That describes these runs; what "
+        "it supports is said above."
     )
 
 
