@@ -12,7 +12,7 @@ SCORES = {
     *(
         f"{image}_{kind}"
         for image in ("amplitude", "phase", "phase_synchronised")
-        for kind in ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+        for kind in ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half", "frc_seventh")
     ),
     "complex_error",
     "complex_error_synchronised",

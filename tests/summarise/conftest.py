@@ -17,7 +17,7 @@ CHECKSUMS = {
     split: letter * 64 for split, letter in zip(("train", "validation", "test"), "abc", strict=True)
 }
 IMAGES = ("amplitude", "phase", "phase_synchronised")
-KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half", "frc_seventh")
 EPOCHS = 10
 STEPS = 64
 NO_PHASE = "the truth has no phase"
@@ -51,6 +51,7 @@ def _scores(ssim: float, set_phi: bool) -> dict[str, float | None]:
         "pearson_r": ssim,
         "std_ratio": 0.97,
         "frc_half": 0.4 * ssim,
+        "frc_seventh": 0.45 * ssim,
     }
     block: dict[str, float | None] = {}
     for image in IMAGES:

@@ -23,7 +23,7 @@ class Undefined:
 
 
 Score = float | Undefined
-KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
+KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half", "frc_seventh")
 
 NO_PHASE = Undefined("not defined: the truth has no phase")
 FLAT_TRUTH = Undefined("not defined: the truth is constant")
@@ -67,7 +67,8 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
         "psnr_db": float(10 * np.log10(span**2 / error)) if error > 0 else NO_ERROR,
         "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
-        "frc_half": FLAT_PREDICTION if flat else _frc_half(truth_HW, pred_HW),
+        "frc_half": FLAT_PREDICTION if flat else _frc_crossing(truth_HW, pred_HW, 1 / 2),
+        "frc_seventh": FLAT_PREDICTION if flat else _frc_crossing(truth_HW, pred_HW, 1 / 7),
     }
 
 
@@ -112,6 +113,6 @@ def _pearson(truth_HW: Real, pred_HW: Real) -> float:
     return float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
 
 
-def _frc_half(truth_HW: Real, pred_HW: Real) -> float:
+def _frc_crossing(truth_HW: Real, pred_HW: Real, level: float) -> float:
     curve = ring_correlation(truth_HW, pred_HW)
-    return crossing(ring_frequencies((truth_HW.shape[0], truth_HW.shape[1])), curve)
+    return crossing(ring_frequencies((truth_HW.shape[0], truth_HW.shape[1])), curve, level)

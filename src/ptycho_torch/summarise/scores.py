@@ -51,6 +51,7 @@ _KINDS = {
     "pearson_r": ("Pearson r", False),
     "std_ratio": ("ratio of standard deviations", False),
     "frc_half": ("FRC 0.5 crossing, cycles/px", False),
+    "frc_seventh": ("FRC 1/7 crossing, cycles/px", False),
 }
 
 

@@ -83,7 +83,7 @@ def metric_spread(
                 )
             ]
         _spread_panel(axes, collected.runs, arms, score)
-        _reference_lines(axes, lines)
+        _reference_lines(axes, lines, keep_limits=score is loss)
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label} ({better} is better)", loc="left", fontsize=9)
         reason = collected.undefined.get(score.name)
@@ -125,13 +125,29 @@ def _spread_panel(axes: Axes, runs: pd.DataFrame, arms: Sequence[str], score: Sc
     axes.set_xlim(-0.6, len(arms) - 0.4)
 
 
-def _reference_lines(axes: Axes, references: Sequence[Reference]) -> None:
+def _reference_lines(
+    axes: Axes, references: Sequence[Reference], *, keep_limits: bool = False
+) -> None:
+    """Draw what baselines score; with `keep_limits` those out of range are named at the edge.
+
+    Losses span decades between noise and nothing, where no seed could be told from another.
+    """
+    low, high = axes.get_ylim()
     for reference in references:
         if reference.value is not None:
-            level = reference.value
-            axes.axhline(level, color=REFERENCE, linestyle=reference.line, linewidth=0.9, zorder=1)
+            level, arrow = reference.value, ""
+            if keep_limits and not low <= level <= high:
+                arrow = " (above)" if level > high else " (below)"
+                level = min(max(level, low), high)
+            else:
+                line: dict[str, Any] = {
+                    "color": REFERENCE,
+                    "linestyle": reference.line,
+                    "linewidth": 0.9,
+                }
+                axes.axhline(level, zorder=1, **line)
             axes.annotate(
-                f"{reference.label}\n{number(level)}",
+                f"{reference.label}{arrow}\n{number(reference.value)}",
                 (1.015, level),
                 xycoords=("axes fraction", "data"),
                 va="center",
@@ -139,6 +155,8 @@ def _reference_lines(axes: Axes, references: Sequence[Reference]) -> None:
                 color=INK,
                 annotation_clip=False,
             )
+    if keep_limits:
+        axes.set_ylim(low, high)
 
 
 def shown_runs(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
