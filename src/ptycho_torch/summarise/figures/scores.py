@@ -101,7 +101,9 @@ def metric_spread(
 def _spread_panel(axes: Axes, runs: pd.DataFrame, arms: Sequence[str], score: Score) -> None:
     colours = arm_colours(arms)
     values = runs[score.column].astype(float)
-    if score.column.endswith("loss") and values.notna().any() and (values.dropna() > 0).all():
+    spanned = values.dropna()
+    # Within a factor of three a logarithmic axis has no tick but one.
+    if score.column.endswith("loss") and spanned.min() > 0 and spanned.max() > 3 * spanned.min():
         use_log_scale(axes)
     for place, arm in enumerate(arms):
         mine = runs["arm"] == arm
