@@ -101,7 +101,7 @@ def test_a_key_written_twice_is_refused_with_its_line(tmp_path):
     with pytest.raises(InputError, match="line 3: 'agc' stands twice"):
         load_yaml(path)
     with pytest.raises(InputError, match="stands twice"):
-        read_sources([path])
+        read_sources([path], project=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,17 @@ def test_a_mistake_on_the_command_line_is_told_the_same_way(snakemake):
     assert "Traceback" not in said(result)
 
 
+def test_single_keys_can_be_changed_on_the_command_line(snakemake):
+    """Snakemake hands nested values over as text; numbers and lists must arrive as such."""
+    words = ("--config", "stage_a={seeds: [3, 4, 5]}", "training={epochs: 2}")
+    assert planned(snakemake("stage_a_summary", "-n", "--cores", "1", *words))["train"] == 12
+    wrong = snakemake("stage_a_summary", "-n", "--cores", "1", "--config", "training={epochs: ten}")
+    assert (
+        "--config (training): training.epochs: Input should be a valid integer, got 'ten'"
+        in said(wrong)
+    )
+
+
 def test_without_a_target_stage_a_is_planned(snakemake):
     assert planned(snakemake("-n", "--cores", "4"))["stage_a_summary"] == 1
 

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 try:
-    from ptycho_torch.config.read import parse_study, read_sources
+    from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "
@@ -16,10 +17,12 @@ except ModuleNotFoundError as error:
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
 
+
 try:
-    source = read_sources(map(os.path.relpath, workflow.configfiles))
-    if overrides := workflow.config_settings.overwrite_config:
+    source = read_sources(workflow.configfiles, project=PROJECT)
+    if overrides := workflow.config_settings.config:
         source += f" + --config ({', '.join(overrides)})"
+        update_config(config, typed_overrides(overrides))
     STUDY = parse_study(config, source)
 except ValueError as error:
     raise WorkflowError(str(error))
@@ -65,9 +68,9 @@ def runs_of(stage: str, folder: str, file: str) -> list[str]:
 def command_for(target: str) -> str:
     """What makes a target again; a file outside the project is named without its folder."""
     files = [Path(f) for f in workflow.overwrite_configfiles]
-    names = [f.name if f.is_absolute() else f.as_posix() for f in files]
+    names = [f.relative_to(PROJECT) if f.is_relative_to(PROJECT) else f.name for f in files]
     more = [f"--configfile {name}" for name in names]
-    if overrides := workflow.config_settings.overwrite_config:
+    if overrides := workflow.config_settings.config:
         more.append(f"--config ... (of {', '.join(overrides)})")
     return " ".join(["snakemake", target, "--cores 4", *more])
 

@@ -38,30 +38,31 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
+def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; errors call it `name`, or by its path.
 
     Raises
     ------
     InputError
         If the file cannot be read, is not YAML, is not a mapping, or repeats a key.
     """
+    name = name or str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not a UTF-8 text file") from None
+        raise InputError(f"{name}: is not a UTF-8 text file") from None
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{name}: is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise InputError(f"{path}: is not YAML: blocks are nested too deeply") from None
+        raise InputError(f"{name}: is not YAML: blocks are nested too deeply") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected blocks of keys, got {type(data).__name__}")
+        raise InputError(f"{name}: expected blocks of keys, got {type(data).__name__}")
     return data
 
 
@@ -89,18 +90,40 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
         raise InputError(f"{source}: {error}") from None
 
 
-def read_sources(paths: Iterable[str | Path]) -> str:
+def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
     """Check files that Snakemake has read for what it does not see; return their names.
+
+    A file of the project is named as people type it, another one in full.
 
     Raises
     ------
     InputError
         As `load_yaml`.
     """
-    names = [str(path) for path in paths]
-    for name in names:
-        load_yaml(name)
+    names = []
+    for path in map(Path, paths):
+        whole = path.absolute()
+        inside = whole.is_relative_to(project)
+        names.append(str(whole.relative_to(project) if inside else whole))
+        load_yaml(whole, names[-1])
     return " + ".join(names) or "--config"
+
+
+def typed_overrides(value: Any) -> Any:
+    """Return what `--config` gave with its numbers, truths and lists as such.
+
+    Snakemake reads nested values of `--config` as text throughout.
+    """
+    if isinstance(value, Mapping):
+        return {key: typed_overrides(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [typed_overrides(inner) for inner in value]
+    if isinstance(value, str):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return value
 
 
 def read_study(path: str | Path) -> Study:
