@@ -14,7 +14,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.dataset_file import read_split
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
-from ptycho_torch.train.fit import build_module, make_trainer
+from ptycho_torch.train.fit import build_module, fit_run, make_trainer
 from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule
 
@@ -110,9 +110,23 @@ def test_only_full_batches_train_and_every_group_is_validated():
     assert torch.equal(torch.cat(list(OrderedBatches(data, 8))), data)
 
 
-def test_a_batch_larger_than_the_split_is_refused():
-    with pytest.raises(InputError, match="only 5 groups"):
-        ShuffledBatches(torch.zeros(5, 1, 2, 2), 8, seed=0, epoch=lambda: 0)
+def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
+    tiny_study, tiny_dataset, tmp_path
+):
+    """Files are not known to the configuration, so the run itself must refuse."""
+    run = tiny_study.run("tiny", "agc", 0)
+    large = run.training.model_copy(update={"batch_size": 500})
+    names = ("run", "timing", "history", "best", "last", "patches")
+    message = r"arms\.agc on dataset 'tiny': training\.batch_size is 500, .* only 121 groups"
+    with pytest.raises(InputError, match=message):
+        fit_run(
+            run.model_copy(update={"training": large}),
+            splits=tiny_dataset.splits,
+            dataset=tiny_dataset.dataset,
+            outputs={name: tmp_path / "run" / name for name in names},
+            threads=1,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_clipping_in_force_is_seen_in_the_history(train_tiny):

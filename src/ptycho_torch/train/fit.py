@@ -146,18 +146,16 @@ def _read(
 def _fit(
     trainer: pl.Trainer, module: FitModule, train: Split, validation: Split
 ) -> RunStopped | None:
-    if len(train.arrays["diffraction"]) < module.run.training.batch_size:
-        raise InputError(
-            f"arms.{module.run.arm}: training.batch_size is {module.run.training.batch_size}, "
-            f"dataset '{module.run.dataset}' has only {len(train.arrays['diffraction'])} training "
-            "groups; only full batches train"
+    run = module.run
+    try:
+        batches = ShuffledBatches(
+            torch.from_numpy(train.diffraction_nCHW),
+            run.training.batch_size,
+            seed=run.seed,
+            epoch=lambda: trainer.current_epoch,
         )
-    batches = ShuffledBatches(
-        torch.from_numpy(train.diffraction_nCHW),
-        module.run.training.batch_size,
-        seed=module.run.seed,
-        epoch=lambda: trainer.current_epoch,
-    )
+    except InputError as error:
+        raise InputError(f"arms.{run.arm} on dataset '{run.dataset}': {error}") from None
     checks = OrderedBatches(torch.from_numpy(validation.diffraction_nCHW), _EVAL_BATCH)
     with warnings.catch_warnings():
         # Lightning advises worker processes; the data are in memory already.
@@ -169,10 +167,10 @@ def _fit(
         except RunStopped as stopped:
             logger.warning("the run ends here: %s", stopped)
             return stopped
-    if trainer.current_epoch != module.run.training.epochs:
+    if trainer.current_epoch != run.training.epochs:
         # Never to be written as a completed run, whoever asked the trainer to stop.
         raise RuntimeError(
-            f"training stopped after {trainer.current_epoch} of {module.run.training.epochs} epochs"
+            f"training stopped after {trainer.current_epoch} of {run.training.epochs} epochs"
         )
     return None
 
