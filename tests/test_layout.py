@@ -17,7 +17,10 @@ ARROWS = {
     "simulate": {"config", "physics"},
     "train": {"config", "physics", "generators"},
     "evaluate": {"config", "physics"},
-    "summarise": {"config"},
+    "statistics": {"config"},
+    "summarise": {"config", "statistics"},
+    "decide": {"config", "statistics"},
+    "publish": {"config", "statistics"},
 }
 
 

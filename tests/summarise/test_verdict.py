@@ -3,8 +3,8 @@
 import pytest
 
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.markdown import number, p_text, percent
 from ptycho_torch.summarise.collect import StageFiles
-from ptycho_torch.summarise.markdown import number, p_text, percent
 from ptycho_torch.summarise.stage import work_out
 
 

@@ -12,7 +12,7 @@ rule stage_a_summary:
         histories=runs_of("stage_a", "train", "history.csv"),
         metrics=runs_of("stage_a", "evaluate", "metrics.json"),
         reconstructions=runs_of("stage_a", "evaluate", "reconstruction.npz"),
-        code=sources("summarise_stage.py", "config", "summarise"),
+        code=sources("summarise_stage.py", "config", "statistics", "summarise"),
     output:
         summary=report("results/stage_a/summary.md", category="Stage A"),
         runs="results/stage_a/runs.csv",

@@ -15,7 +15,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.study import StageSettings
 from ptycho_torch.io import PathLike
-from ptycho_torch.summarise.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
+from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
 
 Run = tuple[str, int]
 """(arm, seed) within the stage's dataset."""

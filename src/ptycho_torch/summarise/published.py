@@ -3,7 +3,7 @@
 Constants of the literature, not results of this project; they never enter a test or a verdict.
 """
 
-from ptycho_torch.summarise.markdown import table
+from ptycho_torch.markdown import table
 
 _HEADER = ("arm as published", "runs", "best validation loss", "amplitude SSIM", "amplitude MAE")
 _ROWS = (

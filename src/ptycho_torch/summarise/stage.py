@@ -9,14 +9,15 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import StageSettings, Study
 from ptycho_torch.io import PathLike
-from ptycho_torch.summarise import compare, tables, verdict
+from ptycho_torch.statistics import compare, verdict
+from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score
+from ptycho_torch.summarise import tables
 from ptycho_torch.summarise.collect import StageFiles, collect
 from ptycho_torch.summarise.figures import runs as run_figures
 from ptycho_torch.summarise.figures import scores as score_figures
 from ptycho_torch.summarise.figures.style import save, styled
 from ptycho_torch.summarise.report import report
 from ptycho_torch.summarise.report.findings import Findings
-from ptycho_torch.summarise.scores import RECONSTRUCTION_SCORES, loss_score
 
 
 def summarise_stage(

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from ptycho_torch.config.study import Study
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.collect import Collected
-from ptycho_torch.summarise.compare import failures_of
-from ptycho_torch.summarise.scores import (
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.estimates import SurvivalStep
+from ptycho_torch.statistics.scores import (
     COMPLEX_ERROR,
     IMAGE_SCORES,
     LAST_LOSS,
@@ -18,19 +18,13 @@ from ptycho_torch.summarise.scores import (
     TWIN_SHARE,
     Score,
 )
-from ptycho_torch.summarise.statistics import Spread, SurvivalStep
+from ptycho_torch.summarise.collect import Collected
 
 # Medians over all runs of an arm, failed ones too: they say why a run went as it did.
 _RUNNING = (
     *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
     *("wall_s", "samples_per_s", "peak_memory_mib"),
 )
-
-
-def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
-    """Return median and quartiles of a score over the successful runs of an arm."""
-    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
-    return statistics.spread(good[column].astype(float).tolist())
 
 
 def all_scores(loss: Score) -> list[Score]:
@@ -46,7 +40,7 @@ def arms_table(
     for arm in arms:
         runs = collected.runs[collected.runs["arm"] == arm]
         failures, n = failures_of(runs, arm)
-        bounds = statistics.wilson_interval(failures, n, study.statistics.confidence)
+        bounds = estimates.wilson_interval(failures, n, study.statistics.confidence)
         settings = study.run(str(runs["dataset"].iloc[0]), arm, seed=0)
         row: dict[str, Any] = {
             "kind": "arm",
@@ -82,7 +76,7 @@ def survival_steps(runs: pd.DataFrame, arm: str, confidence: float) -> list[Surv
     """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
     mine = runs[runs["arm"] == arm]
     failed = mine["failed"].astype(bool)
-    return statistics.kaplan_meier(
+    return estimates.kaplan_meier(
         [int(epoch) for epoch in mine.loc[failed, "failure_epoch"]],
         [int(epoch) for epoch in mine.loc[~failed, "epochs"]],
         confidence,
@@ -109,4 +103,4 @@ def survival_table(curves: Mapping[str, Sequence[SurvivalStep]]) -> pd.DataFrame
 
 
 def _median(runs: pd.DataFrame, column: str) -> float | None:
-    return statistics.spread(runs[column].astype(float).tolist()).median
+    return estimates.spread(runs[column].astype(float).tolist()).median

@@ -11,6 +11,14 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from ptycho_torch import io
+from ptycho_torch.markdown import number
+from ptycho_torch.statistics.scores import (
+    AMPLITUDE_SSIM,
+    PHASE_SSIM,
+    RECONSTRUCTION_SCORES,
+    Score,
+    image_score,
+)
 from ptycho_torch.summarise.collect import Collected
 from ptycho_torch.summarise.figures.style import (
     INK,
@@ -18,14 +26,6 @@ from ptycho_torch.summarise.figures.style import (
     arm_colours,
     new_figure,
     use_log_scale,
-)
-from ptycho_torch.summarise.markdown import number
-from ptycho_torch.summarise.scores import (
-    AMPLITUDE_SSIM,
-    PHASE_SSIM,
-    RECONSTRUCTION_SCORES,
-    Score,
-    image_score,
 )
 
 _COLUMNS = 5

@@ -4,8 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.markdown import (
+from ptycho_torch.markdown import (
     number,
     percent,
     plain,
@@ -13,12 +12,13 @@ from ptycho_torch.summarise.markdown import (
     spread_text,
     table,
 )
-from ptycho_torch.summarise.report.findings import Findings, why_missing
-from ptycho_torch.summarise.scores import (
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import score_spread
+from ptycho_torch.statistics.scores import (
     PHASE_SSIM,
     PHASE_SSIM_STITCHED,
 )
-from ptycho_torch.summarise.tables import score_spread
+from ptycho_torch.summarise.report.findings import Findings, why_missing
 
 
 def failures(findings: Findings) -> str:
@@ -55,11 +55,11 @@ def gradients(findings: Findings) -> str:
         rule, *limits = clip.model_dump().items()
         setting = ", ".join([str(rule[1]), *(f"{key} {plain(value)}" for key, value in limits)])
         norms = [
-            number(statistics.spread(runs[f"grad_norm_{key}"].astype(float).tolist()).median)
+            number(estimates.spread(runs[f"grad_norm_{key}"].astype(float).tolist()).median)
             for key in ("median", "p99")
         ]
         largest = number(runs["grad_norm_max"].astype(float).max())
-        share = statistics.spread(runs["clipped_share"].astype(float).tolist()).median
+        share = estimates.spread(runs["clipped_share"].astype(float).tolist()).median
         spikes = str(int(runs["loss_spikes"].sum()))
         rows.append([f"`{arm}`", setting, *norms, largest, percent(share), spikes, str(len(runs))])
     header = (
@@ -96,7 +96,7 @@ def phase(findings: Findings) -> str:
             for score in (PHASE_SSIM_STITCHED, PHASE_SSIM)
         )
         rows.append(
-            [f"`{arm}`", stitched, synchronised, signed(statistics.spread(change.tolist()).median)]
+            [f"`{arm}`", stitched, synchronised, signed(estimates.spread(change.tolist()).median)]
         )
     header = (
         "arm",

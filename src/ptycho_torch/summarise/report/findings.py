@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from ptycho_torch.config.study import StageSettings, Study
+from ptycho_torch.statistics.compare import Comparison, failures_of
+from ptycho_torch.statistics.estimates import SurvivalStep
+from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, Score
+from ptycho_torch.statistics.verdict import Verdict
 from ptycho_torch.summarise.collect import Collected
-from ptycho_torch.summarise.compare import Comparison, failures_of
-from ptycho_torch.summarise.scores import RECONSTRUCTION_SCORES, Score
-from ptycho_torch.summarise.statistics import SurvivalStep
-from ptycho_torch.summarise.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

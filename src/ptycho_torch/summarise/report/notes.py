@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.markdown import folded, listed, number, percent, plain, plural, table
+from ptycho_torch.markdown import folded, listed, number, percent, plain, plural, table
+from ptycho_torch.statistics import estimates
 from ptycho_torch.summarise.report.findings import Findings
 
 
@@ -17,9 +17,9 @@ def limits(findings: Findings) -> str:
 
 def _seed_limits(findings: Findings) -> list[str]:
     seeds, confidence = len(findings.stage.seed_list), findings.confidence
-    needed = statistics.pairs_needed(confidence)
-    corrected = statistics.pairs_needed(confidence, max(len(findings.stage.arms) - 1, 1))
-    bound = statistics.wilson_interval(0, seeds, confidence).high
+    needed = estimates.pairs_needed(confidence)
+    corrected = estimates.pairs_needed(confidence, max(len(findings.stage.arms) - 1, 1))
+    bound = estimates.wilson_interval(0, seeds, confidence).high
     enough = "" if seeds >= corrected else ", which this study does not have"
     return [
         f"**Seeds.** {plural(seeds, 'seed')} per arm. A paired difference needs {needed} pairs of "

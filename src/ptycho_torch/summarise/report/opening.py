@@ -2,21 +2,20 @@
 
 import pandas as pd
 
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.compare import failures_of
-from ptycho_torch.summarise.markdown import (
+from ptycho_torch.markdown import (
     listed,
     number,
     percent,
     plural,
     signed,
 )
-from ptycho_torch.summarise.report.findings import Findings
-from ptycho_torch.summarise.scores import (
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.scores import (
     COMPLETED,
     OUTCOMES,
 )
-from ptycho_torch.summarise.tables import score_spread
+from ptycho_torch.summarise.report.findings import Findings
 
 
 def opening(findings: Findings) -> str:
@@ -76,7 +75,7 @@ def _supported_sentence(findings: Findings) -> str:
 
 def _common_reason(findings: Findings) -> str:
     most = max(item.n for item in findings.comparisons)
-    needed = statistics.pairs_needed(findings.confidence)
+    needed = estimates.pairs_needed(findings.confidence)
     if most >= needed:
         return ""
     if most == 0:
@@ -98,7 +97,7 @@ def _failure_sentence(findings: Findings) -> str:
         return f"Failure rates, supported: {'; '.join(words)}."
     if not findings.runs["failed"].any():
         bounds = {
-            percent(statistics.wilson_interval(0, n, findings.confidence).high)
+            percent(estimates.wilson_interval(0, n, findings.confidence).high)
             for _, n in (failures_of(findings.runs, arm) for arm in findings.stage.arms)
         }
         return (

@@ -1,8 +1,6 @@
 """Results by arm, differences to the control, and the verdicts."""
 
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.compare import failures_of
-from ptycho_torch.summarise.markdown import (
+from ptycho_torch.markdown import (
     folded,
     interval_text,
     number,
@@ -13,14 +11,16 @@ from ptycho_torch.summarise.markdown import (
     spread_text,
     table,
 )
-from ptycho_torch.summarise.report.findings import Findings, why_missing
-from ptycho_torch.summarise.scores import (
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.scores import (
     OUTCOMES,
     RECONSTRUCTION_SCORES,
     Score,
 )
-from ptycho_torch.summarise.tables import all_scores, score_spread
-from ptycho_torch.summarise.verdict import Verdict
+from ptycho_torch.statistics.verdict import Verdict
+from ptycho_torch.summarise.report.findings import Findings, why_missing
+from ptycho_torch.summarise.tables import all_scores
 
 
 def results(findings: Findings) -> str:
@@ -43,7 +43,7 @@ def results(findings: Findings) -> str:
 def _arm_row(findings: Findings, arm: str) -> list[str]:
     runs = findings.runs[findings.runs["arm"] == arm]
     failures, n = failures_of(runs, arm)
-    bounds = statistics.wilson_interval(failures, n, findings.confidence)
+    bounds = estimates.wilson_interval(failures, n, findings.confidence)
     counts = runs["outcome"].value_counts()
     outcomes = ", ".join(f"{name} {counts[name]}" for name in OUTCOMES if name in counts)
     scores = [
@@ -130,8 +130,8 @@ def _rule(findings: Findings) -> str:
     """Return the rule by which a difference is supported."""
     settings = findings.study.statistics
     alpha, needed = (
-        statistics.level(settings.confidence),
-        statistics.pairs_needed(settings.confidence),
+        estimates.level(settings.confidence),
+        estimates.pairs_needed(settings.confidence),
     )
     scores = len(findings.main_scores)
     return (

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ptycho_torch.summarise.statistics import Interval, Spread
+from ptycho_torch.statistics.estimates import Interval, Spread
 
 
 def number(value: float | None, digits: int = 3) -> str:

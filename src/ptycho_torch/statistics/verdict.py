@@ -10,8 +10,9 @@ import pandas as pd
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.study import StageSettings, SuccessSettings
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.compare import (
+from ptycho_torch.markdown import listed, number, percent, plain, plural
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import (
     compare_failures,
     compare_score,
     differences_of,
@@ -19,11 +20,10 @@ from ptycho_torch.summarise.compare import (
     judge,
     others_of,
     paired_values,
+    score_spread,
 )
-from ptycho_torch.summarise.markdown import listed, number, percent, plain, plural
-from ptycho_torch.summarise.scores import Score
-from ptycho_torch.summarise.statistics import Interval
-from ptycho_torch.summarise.tables import score_spread
+from ptycho_torch.statistics.estimates import Interval
+from ptycho_torch.statistics.scores import Score
 
 Status = Literal["met", "met in these runs", "not met", "undecided", "not asked"]
 
@@ -124,7 +124,7 @@ def _no_failures(arm: str, evidence: Evidence) -> tuple[Status, str]:
             "not met",
             f"{failures} of {plural(n, 'run')} failed ({_bounds(failures, n, confidence)})",
         )
-    bound = statistics.wilson_interval(0, n, confidence).high
+    bound = estimates.wilson_interval(0, n, confidence).high
     return "met in these runs", (
         f"no failure seen in {plural(n, 'run')}; the {percent(confidence)} Wilson upper bound is "
         f"{percent(bound)}, so whether it never fails is undecided"
@@ -229,7 +229,7 @@ def _ratio_bounds(interval: Interval | None, confidence: float) -> str:
 
 
 def _bounds(failures: int, n: int, confidence: float) -> str:
-    bounds = statistics.wilson_interval(failures, n, confidence)
+    bounds = estimates.wilson_interval(failures, n, confidence)
     return f"{percent(confidence)} interval {percent(bounds.low)} to {percent(bounds.high)}"
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ptycho_torch.summarise import statistics
+from ptycho_torch.statistics import estimates
 
 
 @pytest.mark.parametrize(
@@ -18,44 +18,44 @@ from ptycho_torch.summarise import statistics
 )
 def test_wilson_interval_agrees_with_published_examples(failures, runs, low, high):
     """A Wald interval, or Wilson's with a continuity correction, fails here."""
-    found = statistics.wilson_interval(failures, runs, 0.95)
+    found = estimates.wilson_interval(failures, runs, 0.95)
     assert found.low == pytest.approx(low, abs=6e-5)
     assert found.high == pytest.approx(high, abs=6e-5)
 
 
 def test_wilson_interval_refuses_impossible_counts():
     with pytest.raises(ValueError, match="got 3 of 2"):
-        statistics.wilson_interval(3, 2, 0.95)
+        estimates.wilson_interval(3, 2, 0.95)
     with pytest.raises(ValueError, match="got 0 of 0"):
-        statistics.wilson_interval(0, 0, 0.95)
+        estimates.wilson_interval(0, 0, 0.95)
 
 
 def test_spread_takes_only_finite_values_and_says_how_many():
-    found = statistics.spread([1.0, 2.0, 3.0, 4.0, 5.0, float("nan")])
+    found = estimates.spread([1.0, 2.0, 3.0, 4.0, 5.0, float("nan")])
     assert (found.n, found.median, found.low, found.high) == (5, 3.0, 2.0, 4.0)
-    assert statistics.spread([float("nan")]).median is None
+    assert estimates.spread([float("nan")]).median is None
 
 
 def test_fisher_agrees_with_counting_tables():
     """3 of 3 against 0 of 3: the two extreme tables of C(6, 3) = 20."""
-    assert statistics.fisher_p((3, 3), (0, 3)) == pytest.approx(2 / 20)
-    assert statistics.fisher_p((1, 3), (0, 3)) == pytest.approx(1.0)
-    assert statistics.least_fisher_p(5, 5) == pytest.approx(2 / 252)
+    assert estimates.fisher_p((3, 3), (0, 3)) == pytest.approx(2 / 20)
+    assert estimates.fisher_p((1, 3), (0, 3)) == pytest.approx(1.0)
+    assert estimates.least_fisher_p(5, 5) == pytest.approx(2 / 252)
 
 
 def test_holm_steps_down_and_counts_missing_tests():
     """Worked by hand: 0.01 x 3, then max(0.03, 0.02 x 2), then max(0.04, 0.04 x 1)."""
-    assert statistics.holm([0.02, 0.04, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
-    assert statistics.holm([None, 0.01]) == [None, pytest.approx(0.02)]
+    assert estimates.holm([0.02, 0.04, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
+    assert estimates.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert estimates.holm([None, 0.01]) == [None, pytest.approx(0.02)]
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 3, 5, 6, 8])
 def test_the_least_sign_flip_p_is_two_patterns_of_all(pairs):
     """A one-sided test, or one that adds 1 to numerator and denominator, fails here."""
     values = 1 + 0.1 * np.arange(pairs)
-    assert statistics.sign_flip_p(values) == pytest.approx(2 / 2**pairs)
-    assert statistics.least_sign_flip_p(pairs) == pytest.approx(2 / 2**pairs)
+    assert estimates.sign_flip_p(values) == pytest.approx(2 / 2**pairs)
+    assert estimates.least_sign_flip_p(pairs) == pytest.approx(2 / 2**pairs)
 
 
 def test_sign_flip_p_agrees_with_an_own_enumeration():
@@ -63,17 +63,17 @@ def test_sign_flip_p_agrees_with_an_own_enumeration():
     flips = np.array(list(itertools.product([-1, 1], repeat=len(values))))
     means = (flips * values).mean(axis=1)
     expected = (np.abs(means) >= abs(values.mean()) - 1e-12).mean()
-    assert statistics.sign_flip_p(values) == pytest.approx(expected)
+    assert estimates.sign_flip_p(values) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("comparisons", "pairs"), [(1, 6), (3, 7)])
 def test_pairs_needed_is_the_least_number_that_can_reach_the_level(comparisons, pairs):
-    assert statistics.pairs_needed(0.95, comparisons) == pairs
+    assert estimates.pairs_needed(0.95, comparisons) == pairs
     assert comparisons * 2 / 2**pairs <= 0.05 < comparisons * 2 / 2 ** (pairs - 1)
 
 
 def _difference(values):
-    return statistics.paired_difference(values, confidence=0.95, resamples=999, seed=0)
+    return estimates.paired_difference(values, confidence=0.95, resamples=999, seed=0)
 
 
 def test_bootstrap_interval_of_many_pairs_is_that_of_the_normal_law():
@@ -86,7 +86,7 @@ def test_bootstrap_interval_of_many_pairs_is_that_of_the_normal_law():
 
 
 def test_few_or_equal_pairs_are_handled_and_not_invented():
-    assert _difference([]) == statistics.Difference(n=0)
+    assert _difference([]) == estimates.Difference(n=0)
     one = _difference([0.2])
     assert (one.n, one.mean, one.interval, one.p) == (1, 0.2, None, 1.0)
     same = _difference([0.2, 0.2, 0.2])
@@ -100,7 +100,7 @@ def test_kaplan_meier_agrees_with_a_case_worked_by_hand():
     S(3) = 5/6, S(5) = 5/6 x 4/5; the run censored at 7 leaves 3 at risk at 10, where a failure
     counts before those who are censored in the same epoch: S(10) = 2/3 x 2/3.
     """
-    steps = statistics.kaplan_meier([3, 5, 10], [10, 10, 7], 0.95)
+    steps = estimates.kaplan_meier([3, 5, 10], [10, 10, 7], 0.95)
     assert [step.epoch for step in steps] == [0, 3, 5, 7, 10]
     assert [step.at_risk for step in steps] == [6, 6, 5, 4, 3]
     assert [step.failures for step in steps] == [0, 1, 1, 0, 1]
@@ -109,11 +109,11 @@ def test_kaplan_meier_agrees_with_a_case_worked_by_hand():
 
 
 def test_kaplan_meier_has_no_interval_where_none_is_defined():
-    assert [s.interval for s in statistics.kaplan_meier([], [4, 4], 0.95)] == [None, None]
-    gone = statistics.kaplan_meier([2, 2], [], 0.95)[-1]
+    assert [s.interval for s in estimates.kaplan_meier([], [4, 4], 0.95)] == [None, None]
+    gone = estimates.kaplan_meier([2, 2], [], 0.95)[-1]
     assert (gone.survival, gone.interval) == (0.0, None)
     with pytest.raises(ValueError, match="at least one run"):
-        statistics.kaplan_meier([], [], 0.95)
+        estimates.kaplan_meier([], [], 0.95)
 
 
 def test_the_bootstrap_obeys_its_seed_its_resamples_and_its_confidence():
@@ -121,7 +121,7 @@ def test_the_bootstrap_obeys_its_seed_its_resamples_and_its_confidence():
     base = {"confidence": 0.95, "resamples": 999, "seed": 0}
 
     def interval(**changes):
-        found = statistics.paired_difference(differences, **{**base, **changes})
+        found = estimates.paired_difference(differences, **{**base, **changes})
         return found.interval.low, found.interval.high
 
     assert interval() == interval()

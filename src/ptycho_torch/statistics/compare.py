@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.study import StageSettings
-from ptycho_torch.summarise import statistics
-from ptycho_torch.summarise.markdown import interval_text, number, p_text, percent, plain, plural
-from ptycho_torch.summarise.scores import Score
-from ptycho_torch.summarise.statistics import Difference, Interval
+from ptycho_torch.markdown import interval_text, number, p_text, percent, plain, plural
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.estimates import Difference, Interval, Spread
+from ptycho_torch.statistics.scores import Score
 
 State = Literal["lower", "higher", "undecided"]
 
@@ -91,6 +91,12 @@ def paired_values(
     return pairs.iloc[:, 0].to_numpy(np.float64), pairs.iloc[:, 1].to_numpy(np.float64)
 
 
+def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
+    """Return median and quartiles of a score over the successful runs of an arm."""
+    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
+    return estimates.spread(good[column].astype(float).tolist())
+
+
 def others_of(stage: StageSettings, arm: str) -> list[str]:
     """Return every other arm of the stage."""
     return [name for name in stage.arms if name != arm]
@@ -116,7 +122,7 @@ def compare_score(
     for arm, other in pairs:
         mine, theirs = paired_values(runs, arm, other, score.column)
         found.append(differences_of(mine - theirs, settings))
-    corrected = statistics.holm([difference.p for difference in found])
+    corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
     for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
         state, why = judge(
@@ -133,7 +139,7 @@ def compare_score(
                 interval=difference.interval,
                 p=difference.p,
                 p_holm=p_holm,
-                least_p=statistics.least_sign_flip_p(difference.n),
+                least_p=estimates.least_sign_flip_p(difference.n),
                 state=state,
                 better=None
                 if state == "undecided"
@@ -145,8 +151,8 @@ def compare_score(
 
 
 def differences_of(values: NDArray[np.float64], settings: StatisticsSettings) -> Difference:
-    """Return `statistics.paired_difference` under the study's settings."""
-    return statistics.paired_difference(
+    """Return `estimates.paired_difference` under the study's settings."""
+    return estimates.paired_difference(
         values.tolist(),
         confidence=settings.confidence,
         resamples=settings.bootstrap_resamples,
@@ -160,13 +166,13 @@ def judge(
     """Return what paired differences support about their mean, and why, in words."""
     n, needed, alpha = (
         difference.n,
-        statistics.pairs_needed(confidence),
-        statistics.level(confidence),
+        estimates.pairs_needed(confidence),
+        estimates.level(confidence),
     )
     if n == 0 or difference.mean is None:
         return "undecided", "no seed at which both runs succeeded"
     if n < needed or difference.interval is None or difference.p is None or p_holm is None:
-        least = number(statistics.least_sign_flip_p(n), 2)
+        least = number(estimates.least_sign_flip_p(n), 2)
         cannot = f"{plural(n, 'pair')} cannot reach p <= {plain(alpha)} (the least is {least})"
         return "undecided", f"{cannot}; {needed} pairs are the minimum"
     low, high = difference.interval.low, difference.interval.high
@@ -189,15 +195,15 @@ def compare_failures(
 ) -> list[Comparison]:
     """Return Fisher's exact tests of failure rates; Holm's family is `pairs`."""
     counts = [(failures_of(runs, arm), failures_of(runs, other)) for arm, other in pairs]
-    found = [statistics.fisher_p(mine, theirs) for mine, theirs in counts]
-    alpha = statistics.level(settings.confidence)
+    found = [estimates.fisher_p(mine, theirs) for mine, theirs in counts]
+    alpha = estimates.level(settings.confidence)
     comparisons = []
     for (arm, other), (mine, theirs), p, p_holm in zip(
-        pairs, counts, found, statistics.holm(found), strict=True
+        pairs, counts, found, estimates.holm(found), strict=True
     ):
         estimate = mine[0] / mine[1] - theirs[0] / theirs[1]
         decided = p_holm is not None and p_holm <= alpha and estimate != 0
-        least = statistics.least_fisher_p(mine[1], theirs[1])
+        least = estimates.least_fisher_p(mine[1], theirs[1])
         comparison = Comparison(
             arm=arm,
             other=other,
