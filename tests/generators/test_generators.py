@@ -11,7 +11,11 @@ import torch
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.generators import GENERATORS, build_generator, count_parameters
-from ptycho_torch.generators.blocks import FourierBlock, StableFourierBlock
+from ptycho_torch.generators.blocks import (
+    FourierBlock,
+    LayerScaleFourierBlock,
+    StableFourierBlock,
+)
 from ptycho_torch.generators.spectral import SpectralConv
 
 
@@ -40,7 +44,7 @@ def test_parameter_count_of_the_reference_network():
     assert count_parameters(network) == {"stored": 9_403_618, "full": 17_202_402}
 
 
-@pytest.mark.parametrize("name", ["hybrid", "stable_hybrid", "fno"])
+@pytest.mark.parametrize("name", list(GENERATORS))
 @pytest.mark.parametrize("channels", [1, 4])
 def test_output_is_one_complex_patch_per_channel(name, channels):
     network = build(name=name, channels=channels)
@@ -154,6 +158,24 @@ def test_stable_update_has_zero_mean_whatever_its_scale():
     assert FourierBlock.update(block, x).mean() > 0.1  # GELU alone drifts upwards
 
 
+def test_layer_scale_gates_each_channel_from_a_thousandth_on():
+    """At step 0 the update's standard deviation is the scale, and every weight has a gradient."""
+    stream = torch.Generator().manual_seed(0)
+    block = LayerScaleFourierBlock(6, 4, size_px=(16, 16), two_sided=False, generator=stream)
+    x = torch.randn(2, 6, 16, 16) + 5
+    update = block(x) - x
+    torch.testing.assert_close(
+        update.std(dim=(-2, -1), correction=0), torch.full((2, 6), 1e-3), rtol=1e-3, atol=0
+    )
+    assert update.mean(dim=(-2, -1)).abs().max() < 1e-6
+    block(x).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in block.parameters())
+    with torch.no_grad():
+        block.scale[2] = 0
+    torch.testing.assert_close(block(x)[:, 2], x[:, 2], atol=0, rtol=0)
+    assert not torch.equal(block(x)[:, 3], x[:, 3])
+
+
 def test_depth_eight_at_64_px_has_two_blocks_in_each_of_four_levels():
     levels = plan_levels(settings(fno_blocks=8), 64)
     assert [(at.side_px, at.blocks) for at in levels] == [(64, 2), (32, 2), (16, 2), (8, 2)]
@@ -214,7 +236,7 @@ def test_amplitude_phase_output_is_bounded_in_phase_and_positive():
     assert not torch.allclose(out, build()(torch.rand(2, 1, 32, 32)))
 
 
-@pytest.mark.parametrize("name", ["hybrid", "stable_hybrid", "fno"])
+@pytest.mark.parametrize("name", list(GENERATORS))
 @pytest.mark.parametrize(
     "changes",
     [{"spectral_rows": "two_sided"}, {"input_transform": "sqrt"}, {"output_mode": "amplitude_phase"},
@@ -227,7 +249,10 @@ def test_every_generator_obeys_every_shared_setting(name, changes):
         network = build(name=name, **more)
         for norm in network.modules():  # a zero gamma would hide the spectral layer
             if isinstance(norm, torch.nn.InstanceNorm2d):
-                torch.nn.init.ones_(norm.weight)
+                if norm.affine:
+                    torch.nn.init.ones_(norm.weight)
+            if isinstance(norm, LayerScaleFourierBlock):
+                torch.nn.init.ones_(norm.scale)
         return network(x)
 
     assert not torch.allclose(out(), out(**changes))

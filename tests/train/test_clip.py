@@ -6,7 +6,7 @@ from torch.nn import Parameter
 
 from ptycho_torch.config.clip import AdaptiveClip, NoClip, NormClip, ValueClip
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import build_generator
+from ptycho_torch.generators import GENERATORS, build_generator
 from ptycho_torch.generators.spectral import SpectralConv
 from ptycho_torch.train.clip import ClipReport, clip_gradients, unit_axes
 
@@ -80,7 +80,7 @@ def test_transposed_convolutions_have_their_units_on_the_second_axis():
 
 
 def test_every_generators_parameters_have_a_unit_axis():
-    for name in ("hybrid", "stable_hybrid", "fno"):
+    for name in GENERATORS:
         settings = GeneratorSettings(name=name, width=4, fno_blocks=2, modes=3)
         network = build_generator(settings, channels=1, patch_px=16, seed=0)
         units = unit_axes(network)

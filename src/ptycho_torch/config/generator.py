@@ -15,7 +15,7 @@ MIN_DEEPEST_SIDE_PX = 8
 class GeneratorSettings(Settings):
     """A network that maps diffraction amplitudes to complex object patches."""
 
-    name: Literal["hybrid", "stable_hybrid", "fno"]
+    name: Literal["hybrid", "stable_hybrid", "layerscale_hybrid", "fno"]
     """Entry of the registry in `ptycho_torch.generators`."""
 
     width: Annotated[int, Field(ge=2)]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators.blocks import FourierBlock, StableFourierBlock
+from ptycho_torch.generators.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
 from ptycho_torch.generators.fno import FNO
 from ptycho_torch.generators.spectral import SpectralConv
 from ptycho_torch.generators.unet import FourierUNet
@@ -15,6 +15,7 @@ from ptycho_torch.generators.unet import FourierUNet
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
     "hybrid": partial(FourierUNet, block=FourierBlock),
     "stable_hybrid": partial(FourierUNet, block=StableFourierBlock),
+    "layerscale_hybrid": partial(FourierUNet, block=LayerScaleFourierBlock),
     "fno": FNO,
 }
 
