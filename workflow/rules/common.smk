@@ -1,5 +1,6 @@
 """The study's settings, and what several rules share."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
+    from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -30,7 +32,7 @@ except ValueError as error:
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, STUDY.datasets)),
-    arm="|".join(map(re.escape, STUDY.arms)),
+    arm="|".join(map(re.escape, [*STUDY.arms, *STUDY.variants])),
     seed=r"\d+",
 
 
@@ -55,14 +57,37 @@ def run_settings(wildcards) -> dict:
     return STUDY.run(wildcards.dataset, wildcards.arm, int(wildcards.seed)).model_dump(mode="json")
 
 
-def runs_of(stage: str, folder: str, file: str) -> list[str]:
+def files_of_runs(plan, folder: str, file: str) -> list[str]:
     """One file of every run of a stage, arm by arm."""
-    settings = getattr(STUDY, stage)
     return [
-        f"results/{folder}/{settings.dataset}/{arm}/seed-{seed}/{file}"
-        for arm in settings.arms
-        for seed in settings.seed_list
+        f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}"
+        for arm in plan.arms
+        for seed in plan.seed_list
     ]
+
+
+def winner_of_stage_a() -> str:
+    """The winner; until Stage A has been decided, what depends on it cannot be planned."""
+    with checkpoints.stage_a_winner.get().output.winner.open() as handle:
+        return json.load(handle)["winner"]
+
+
+def runs_of(stage: str, folder: str, file: str):
+    """One file of every run of a stage: a list, or for Stage B a function that waits for its winner."""
+    if stage != "stage_b":
+        return files_of_runs(stage_plan(STUDY, stage), folder, file)
+    return lambda wildcards: files_of_runs(
+        stage_plan(STUDY, stage, winner_of_stage_a()), folder, file
+    )
+
+
+def all_reconstructions(wildcards) -> list[str]:
+    """The reconstruction of every run of the study, each once."""
+    files = []
+    for stage in stage_names(STUDY):
+        found = runs_of(stage, "evaluate", "reconstruction.npz")
+        files += found if isinstance(found, list) else found(wildcards)
+    return list(dict.fromkeys(files))
 
 
 def command_for(target: str) -> str:

@@ -1,4 +1,4 @@
-"""Rule `stage_a_summary`: say what the seeds of a stage support."""
+"""Rules `<stage>_summary`: say what the seeds of a stage support."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ def main(job: Any) -> None:
         stage=job.params.stage,
         provenance=collect_provenance(job.params.command),
         folder=Path(job.output.summary).parent,
+        winner=job.input.winner or None,
     )
 
 

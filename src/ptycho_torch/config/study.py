@@ -1,15 +1,27 @@
 """The whole study in one frozen object, and the settings of one run taken from it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings, nearest
-from ptycho_torch.config.dataset import Dataset, SimulatedDataset
+from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings
+from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.stages import (
+    DecisionSettings,
+    DepthSettings,
+    PivotSettings,
+    StageSettings,
+    SweepSettings,
+)
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
+from ptycho_torch.config.variants import BLOCKS, Variant
+
+if TYPE_CHECKING:
+    from ptycho_torch.config.plan import Derived
 
 # Blocks with a kind: an arm that names another kind replaces the whole block,
 # since the keys of one kind mean nothing to another.
@@ -19,9 +31,8 @@ _BLOCKS_WITH_KIND: dict[tuple[str, ...], str] = {
     ("training", "schedule"): "name",
 }
 
-
-# SSIM's window; a smaller image has no score.
-_LEAST_SIDE_PX = 7
+# A sweep's name becomes a folder of results and a target of Snakemake.
+SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 
 
 class SuccessSettings(Settings):
@@ -62,37 +73,6 @@ class ArmSettings(Settings):
     """Conditions to be judged; none: the arm is there for comparison."""
 
 
-class StageSettings(Settings):
-    """Which arms meet on which data, with which seeds."""
-
-    dataset: Name
-    """Entry of `datasets`; all arms and seeds use its bytes."""
-
-    control: Name
-    """The arm that the others are compared with."""
-
-    arms: Annotated[list[Name], Field(min_length=1)]
-    """Entries of the block `arms`; the control among them."""
-
-    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], Field(min_length=1)]
-    """Seeds of every arm: a list, or how many (counted from 0)."""
-
-    @property
-    def seed_list(self) -> list[int]:
-        """The seeds, spelled out."""
-        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
-
-    @model_validator(mode="after")
-    def _names_are_clear(self) -> "StageSettings":
-        for key, values in (("arms", self.arms), ("seeds", list(map(str, self.seed_list)))):
-            twice = sorted({v for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"{key} names {', '.join(twice)} more than once")
-        if self.control not in self.arms:
-            raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
-        return self
-
-
 class RunSettings(Settings):
     """Everything that decides one training run, and nothing else."""
 
@@ -102,8 +82,8 @@ class RunSettings(Settings):
     patch_px: Count
     """Side of its patches, pixels."""
 
-    arm: Name
-    """Name of the arm."""
+    arm: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=120)]
+    """Name of the arm, or of a variant of one."""
 
     seed: Seed
     """Root seed: weights and data order draw from named streams under it."""
@@ -159,88 +139,76 @@ class Study(Settings):
     stage_a: StageSettings
     """Stage A, the shootout."""
 
+    sweeps: dict[SweepName, SweepSettings] = {}
+    """Sweeps by name; each is a stage with the target `<name>_summary`."""
+
+    stage_b: DepthSettings | None = None
+    """Stage B, the deep test of Stage A's winner; null: there is none."""
+
+    pivot: PivotSettings | None = None
+    """The pivot: cures and a further arm at Stage B's depth; null: there is none."""
+
+    decision: DecisionSettings | None = None
+    """Gold, Silver, Pivot or Undecided; null: nothing is decided."""
+
+    @cached_property
+    def derived(self) -> "Derived":
+        """Arms that sweeps and depth derive from the named ones."""
+        from ptycho_torch.config.plan import find_variants
+
+        return find_variants(self)
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """Arms that sweeps and depth derive from the named ones, by name."""
+        return self.derived.variants
+
+    def arm(self, name: str) -> ArmSettings:
+        """Return an arm, or what a variant of one is: without conditions of its own."""
+        if name in self.arms:
+            return self.arms[name]
+        variant = self.variants[name]
+        return self.arms[variant.base].model_copy(
+            update={
+                "hypothesis": f"{variant.base} with {variant.label()}",
+                "success": SuccessSettings(),
+            }
+        )
+
+    def blocks(self, name: str) -> dict[str, Any]:
+        """Return the blocks in force for an arm or a variant, nested and not yet validated."""
+        variant = None if name in self.arms else self.variants[name]
+        return self.blocks_of(name if variant is None else variant.base, variant)
+
+    def blocks_of(self, arm: str, variant: Variant | None = None) -> dict[str, Any]:
+        """Return the blocks of an arm, with a variant's changes laid over them."""
+        layers = [{block: getattr(self.arms[arm], block) for block in BLOCKS}]
+        if variant is not None:
+            layers.append(variant.overrides())
+        found = {block: getattr(self, block).model_dump() for block in BLOCKS}
+        for layer in layers:
+            found = {b: merge(found[b], layer.get(b, {}), (b,)) for b in BLOCKS}
+        return found
+
     def run(self, dataset: str, arm: str, seed: int) -> RunSettings:
-        """Return the settings of one run; only the base and this arm's block enter.
+        """Return the settings of one run; only the base and this arm's blocks enter.
 
         Raises
         ------
         ValueError
             If the arm is unknown or its settings are impossible; names the block and the key.
         """
-        blocks = {
-            block: merge(
-                getattr(self, block).model_dump(), getattr(self.arms[arm], block), (block,)
-            )
-            for block in ("generator", "training", "execution")
-        }
         patch_px = self.datasets[dataset].patch_px
-        return RunSettings(dataset=dataset, patch_px=patch_px, arm=arm, seed=seed, **blocks)  # type: ignore[arg-type]
+        return RunSettings(
+            dataset=dataset, patch_px=patch_px, arm=arm, seed=seed, **self.blocks(arm)
+        )
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Study":
-        for name, settings in self.arms.items():
-            if not settings.hypothesis.strip():
-                raise ValueError(f"arms.{name}.hypothesis: must say something")
-        stage, where = self.stage_a, "stage_a"
-        if stage.dataset not in self.datasets:
-            raise ValueError(
-                f"{where}.dataset: there is no dataset '{stage.dataset}'"
-                f"{nearest(stage.dataset, list(self.datasets))}"
-            )
-        for arm in stage.arms:
-            if arm not in self.arms:
-                raise ValueError(
-                    f"{where}.arms: there is no arm '{arm}'{nearest(arm, list(self.arms))}"
-                )
-        for name in self.arms:
-            self._check_run(stage.dataset, name)
+        from ptycho_torch.config.checks import check_study
+
+        check_study(self)
         return self
-
-    def _check_trim(self, name: str, data: SimulatedDataset) -> None:
-        left = _stitched_side(data) - 2 * self.evaluation.trim_px
-        if left < _LEAST_SIDE_PX:
-            raise ValueError(
-                f"evaluation.trim_px of {self.evaluation.trim_px} leaves {left} px of the image "
-                f"that the test scan of datasets.{name} stitches; {_LEAST_SIDE_PX} are needed"
-            )
-
-    def _check_run(self, dataset: str, arm: str) -> None:
-        try:
-            run = self.run(dataset, arm, seed=0)
-        except ValidationError as error:
-            from ptycho_torch.config.read import first_mistakes
-
-            blocks = {b: getattr(self.arms[arm], b) for b in ("generator", "training", "execution")}
-            raise ValueError(f"arms.{arm}.{first_mistakes(error, blocks)}") from None
-        data = self.datasets[dataset]
-        schedule = run.training.schedule
-        if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= run.training.epochs:
-            raise ValueError(
-                f"arms.{arm}: training.schedule.warmup_epochs of {schedule.warmup_epochs:g} never "
-                f"ends in {run.training.epochs} epochs"
-            )
-        if isinstance(data, SimulatedDataset):
-            self._check_trim(dataset, data)
-            groups = data.images_per_split * groups_per_image(data, data.scan.train_step_px)
-            if run.training.batch_size > groups:
-                raise ValueError(
-                    f"arms.{arm}: training.batch_size of {run.training.batch_size} is more than "
-                    f"the {groups} groups of patches in datasets.{dataset}; only full batches train"
-                )
-
-
-def _stitched_side(data: SimulatedDataset) -> int:
-    """Return the side of the image that the central tiles of the test scan make, pixels."""
-    step = data.scan.test_step_px
-    offset = data.scan.group_offset_px if data.scan.gridsize == 2 else 0
-    return int((data.object.size_px - data.patch_px - offset) // step + 1) * step
-
-
-def groups_per_image(data: SimulatedDataset, step_px: int) -> int:
-    """Return how many groups of patches a raster of this step takes from one object."""
-    offset = data.scan.group_offset_px if data.scan.gridsize == 2 else 0
-    side: int = (data.object.size_px - data.patch_px - offset) // step_px + 1
-    return side * side
 
 
 def merge(

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.study import StageSettings
+from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval, Spread
@@ -97,7 +97,7 @@ def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
     return estimates.spread(good[column].astype(float).tolist())
 
 
-def others_of(stage: StageSettings, arm: str) -> list[str]:
+def others_of(stage: StagePlan, arm: str) -> list[str]:
     """Return every other arm of the stage."""
     return [name for name in stage.arms if name != arm]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.study import StageSettings, SuccessSettings
+from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.study import SuccessSettings
 from ptycho_torch.markdown import listed, number, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import (
@@ -52,7 +53,7 @@ class Evidence:
     runs: pd.DataFrame
     """The table of runs."""
 
-    stage: StageSettings
+    stage: StagePlan
     """Arms, control and seeds."""
 
     loss: Score
@@ -80,7 +81,9 @@ def judge_arm(arm: str, success: SuccessSettings, evidence: Evidence) -> list[Ve
             status, sentence = check(arm, evidence)
             verdicts.append(Verdict(arm=arm, condition=condition, status=status, sentence=sentence))
     if success.max_loss_increase is not None:
-        status, sentence = _max_loss_increase(arm, evidence, success.max_loss_increase)
+        status, sentence = loss_at_most(
+            arm, evidence.stage.control, evidence, success.max_loss_increase
+        )
         verdicts.append(
             Verdict(arm=arm, condition="max_loss_increase", status=status, sentence=sentence)
         )
@@ -116,7 +119,8 @@ def _bystander(arm: str) -> Verdict:
     )
 
 
-def _no_failures(arm: str, evidence: Evidence) -> tuple[Status, str]:
+def never_failed(arm: str, evidence: Evidence) -> tuple[Status, str]:
+    """Judge by whether a run of the arm failed; the sample says nothing of further runs."""
     failures, n = failures_of(evidence.runs, arm)
     confidence = evidence.settings.confidence
     if failures:
@@ -194,20 +198,21 @@ def _lowest_loss(arm: str, evidence: Evidence) -> tuple[Status, str]:
     return "undecided", f"{seen}, {place}; not told apart from {'; '.join(groups)}"
 
 
-def _max_loss_increase(arm: str, evidence: Evidence, bound: float) -> tuple[Status, str]:
-    """Judge the geometric mean of the paired ratios of losses against 1 + bound."""
-    control, settings = evidence.stage.control, evidence.settings
-    mine, theirs = paired_values(evidence.runs, arm, control, evidence.loss.column)
+def loss_at_most(arm: str, other: str, evidence: Evidence, bound: float) -> tuple[Status, str]:
+    """Judge the geometric mean of the paired ratios of losses, arm to other, against 1 + bound."""
+    settings = evidence.settings
+    mine, theirs = paired_values(evidence.runs, arm, other, evidence.loss.column)
     usable = (mine > 0) & (theirs > 0)
     logs = np.log(mine[usable] / theirs[usable])
     ratio = differences_of(logs, settings)
     limit = f"the bound is {plain(1 + bound)}"
+    whose = "the control's" if other == evidence.stage.control else f"that of {other}"
     if ratio.mean is None:
         return "undecided", f"no seed at which both runs succeeded; {limit}"
     excess = differences_of(logs - math.log1p(bound), settings)
     state, why = judge(excess, p_holm=excess.p, family=1, confidence=settings.confidence)
     seen = (
-        f"the loss is {number(math.exp(ratio.mean))} times the control's "
+        f"the loss is {number(math.exp(ratio.mean))} times {whose} "
         f"({_ratio_bounds(ratio.interval, settings.confidence)}, {plural(ratio.n, 'pair')}); "
         f"{limit}"
     )
@@ -240,7 +245,7 @@ def _rate(runs: pd.DataFrame, arm: str) -> float:
 
 _CHECKS: dict[str, Callable[[str, Evidence], tuple[Status, str]]] = {
     "lowest_loss": _lowest_loss,
-    "no_failures": _no_failures,
+    "no_failures": never_failed,
     "lowest_failure_rate": _lowest_failure_rate,
     "fewer_failures_than_control": _fewer_failures_than_control,
 }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
-from ptycho_torch.config.study import StageSettings
+from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.io import PathLike
 from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
 
@@ -90,7 +90,7 @@ class Collected:
     """Files to draw from."""
 
 
-def collect(files: StageFiles, stage: StageSettings) -> Collected:
+def collect(files: StageFiles, stage: StagePlan) -> Collected:
     """Read all runs of a stage.
 
     Parameters
@@ -141,11 +141,11 @@ def collect(files: StageFiles, stage: StageSettings) -> Collected:
     )
 
 
-def _expected(stage: StageSettings) -> Iterator[Run]:
+def _expected(stage: StagePlan) -> Iterator[Run]:
     return ((arm, seed) for arm in stage.arms for seed in stage.seed_list)
 
 
-def _by_run(paths: Sequence[PathLike], name: str, stage: StageSettings) -> dict[Run, Path]:
+def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[Run, Path]:
     """Return the file of each expected run; refuse gaps, strangers and doubles."""
     expected = {(stage.dataset, arm, f"seed-{seed}"): (arm, seed) for arm, seed in _expected(stage)}
     found: dict[Run, Path] = {}

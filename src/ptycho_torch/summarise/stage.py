@@ -1,23 +1,27 @@
-"""Summarise Stage A: read its runs, work out what they support, write tables, figures, Markdown."""
+"""Summarise a stage: read its runs, work out what they support, write tables, figures, Markdown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import StageSettings, Study
+from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
 from ptycho_torch.statistics import compare, verdict
+from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score
 from ptycho_torch.summarise import tables
-from ptycho_torch.summarise.collect import StageFiles, collect
-from ptycho_torch.summarise.figures import runs as run_figures
-from ptycho_torch.summarise.figures import scores as score_figures
-from ptycho_torch.summarise.figures.style import save, styled
+from ptycho_torch.summarise.answers import answer
+from ptycho_torch.summarise.collect import Collected, StageFiles, collect
+from ptycho_torch.summarise.figures.stage import write_figures
+from ptycho_torch.summarise.findings import Findings
 from ptycho_torch.summarise.report import report
-from ptycho_torch.summarise.report.findings import Findings
+from ptycho_torch.summarise.report.opening import in_short_items
 
 
 def summarise_stage(
@@ -32,8 +36,9 @@ def summarise_stage(
     stage: str,
     provenance: Mapping[str, Any],
     folder: PathLike,
+    winner: PathLike | None = None,
 ) -> None:
-    """Write summary.md, five CSV tables, study.json and four figures (PNG and SVG) of a stage.
+    """Write summary.md, five CSV tables, two JSON files and the figures (PNG and SVG) of a stage.
 
     Parameters
     ----------
@@ -45,11 +50,13 @@ def summarise_stage(
     study
         The configuration in force, as nested mappings.
     stage
-        Name of the stage's block, such as `stage_a`.
+        `stage_a`, `stage_b`, `pivot`, or the name of a sweep.
     provenance
         What `provenance.collect_provenance` returns.
     folder
         Where to write.
+    winner
+        `winner.json` of Stage A, which Stage B needs.
 
     Raises
     ------
@@ -65,41 +72,99 @@ def summarise_stage(
         dataset=dataset,
     )
     parsed = parse_study(study, "study")
-    findings = work_out(files, parsed, stage, provenance)
-    _write_tables(findings, Path(folder))
-    _write_figures(findings, Path(folder))
-    io.write_text(Path(folder) / "summary.md", report(findings))
+    findings = work_out(files, parsed, stage, provenance, winner=read_winner(winner))
+    folder, said = Path(folder), answer(findings)
+    _write_tables(findings, folder)
+    write_figures(findings, folder)
+    io.write_json(folder / "findings.json", _findings(findings, in_short_items(findings, said)))
+    io.write_text(folder / "summary.md", report(findings, said))
 
 
-def work_out(files: StageFiles, study: Study, name: str, provenance: Mapping[str, Any]) -> Findings:
+def _findings(findings: Findings, in_short: Sequence[str]) -> dict[str, Any]:
+    """Return `findings.json`: what other pages say of this stage."""
+    collected, stage = findings.collected, findings.stage
+    return {
+        "name": findings.name,
+        "title": stage.title,
+        "question": stage.question,
+        "in_short": list(in_short),
+        "dataset": stage.dataset,
+        "control": stage.control,
+        "arms": list(stage.arms),
+        "winner": findings.winner,
+        "loss": findings.loss.column,
+        "verdicts": [asdict(item) for group in findings.verdicts.values() for item in group],
+        "baselines": collected.baselines,
+        "noise_floor": collected.dataset["splits"]["validation"].get("noise_floor"),
+        "undefined": collected.undefined,
+    }
+
+
+def read_winner(path: PathLike | None) -> str | None:
+    """Return the winner that `winner.json` names; None without a file."""
+    if path is None:
+        return None
+    found = io.read_json(path).get("winner")
+    if not isinstance(found, str):
+        raise InputError(f"{path}: lacks 'winner'; delete it and run again")
+    return found
+
+
+def work_out(
+    files: StageFiles,
+    study: Study,
+    name: str,
+    provenance: Mapping[str, Any],
+    winner: str | None = None,
+) -> Findings:
     """Return what the runs of a stage support; reads files and writes none."""
-    stage = getattr(study, name, None)
-    if not isinstance(stage, StageSettings):
-        raise InputError(f"study: there is no stage '{name}'")
+    try:
+        stage = stage_plan(study, name, winner)
+    except ValueError as error:
+        raise InputError(f"study: {error}") from None
     collected = collect(files, stage)
     runs, settings = collected.runs, study.statistics
     loss = loss_score(runs["val_loss_name"].tolist())
-    pairs = [(arm, stage.control) for arm in compare.others_of(stage, stage.control)]
+    pairs = list(stage.pairs)
     by_score = [
         compare.compare_score(runs, pairs, score, settings)
         for score in (loss, *RECONSTRUCTION_SCORES)
     ]
-    evidence = verdict.Evidence(runs=runs, stage=stage, loss=loss, settings=settings)
     return Findings(
         name=name,
         stage=stage,
+        winner=winner,
         study=study,
         collected=collected,
         loss=loss,
         # Arm by arm, not score by score.
         comparisons=[item for arm in zip(*by_score, strict=True) for item in arm],
         failure_tests=compare.compare_failures(runs, pairs, settings),
-        verdicts={
-            arm: verdict.judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms
-        },
+        verdicts=_verdicts(
+            study,
+            stage,
+            collected,
+            verdict.Evidence(runs=runs, stage=stage, loss=loss, settings=settings),
+        ),
         curves={arm: tables.survival_steps(runs, arm, settings.confidence) for arm in stage.arms},
         provenance=provenance,
     )
+
+
+def _verdicts(
+    study: Study, stage: StagePlan, collected: Collected, evidence: verdict.Evidence
+) -> dict[str, list[verdict.Verdict]]:
+    """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
+    if stage.name == "stage_a":
+        return {
+            arm: verdict.judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms
+        }
+    if study.stage_b is None:
+        return {}
+    return {
+        arm: judge_depth(arm, shallow, evidence, collected.history, study.stage_b)
+        for arm, shallow in stage.depth
+    }
 
 
 def _write_tables(findings: Findings, folder: Path) -> None:
@@ -112,20 +177,3 @@ def _write_tables(findings: Findings, folder: Path) -> None:
     io.write_csv(folder / "history.csv", collected.history)
     io.write_csv(folder / "survival.csv", tables.survival_table(findings.curves))
     io.write_json(folder / "study.json", findings.study.model_dump(mode="json"))
-
-
-def _write_figures(findings: Findings, folder: Path) -> None:
-    collected, arms, loss = findings.collected, findings.stage.arms, findings.loss
-    names = set(collected.runs["val_loss_name"])
-    column = names.pop() if len(names) == 1 else "mae_val_loss"
-    floor = collected.dataset["splits"]["validation"].get("noise_floor")
-    is_mae = column == "mae_val_loss"
-    with styled():
-        curves = run_figures.learning_curves(collected, arms, column, floor if is_mae else None)
-        save(curves, folder, "learning_curves")
-        references = score_figures.loss_references(loss, is_mae, floor)
-        spread = score_figures.metric_spread(collected, arms, loss, references)
-        save(spread, folder, "metric_spread")
-        save(score_figures.reconstructions(collected, arms), folder, "reconstructions")
-        survival = run_figures.survival(findings.curves, findings.confidence)
-        save(survival, folder, "survival")

@@ -18,7 +18,7 @@ from ptycho_torch.statistics.scores import (
     PHASE_SSIM,
     PHASE_SSIM_STITCHED,
 )
-from ptycho_torch.summarise.report.findings import Findings, why_missing
+from ptycho_torch.summarise.findings import Findings, why_missing
 
 
 def failures(findings: Findings) -> str:

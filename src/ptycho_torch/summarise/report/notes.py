@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.study import Study, merge
+from ptycho_torch.config.variants import BLOCKS
 from ptycho_torch.markdown import folded, listed, number, percent, plain, plural, table
 from ptycho_torch.statistics import estimates
-from ptycho_torch.summarise.report.findings import Findings
+from ptycho_torch.summarise.findings import Findings
 
 
 def limits(findings: Findings) -> str:
@@ -18,7 +20,7 @@ def limits(findings: Findings) -> str:
 def _seed_limits(findings: Findings) -> list[str]:
     seeds, confidence = len(findings.stage.seed_list), findings.confidence
     needed = estimates.pairs_needed(confidence)
-    corrected = estimates.pairs_needed(confidence, max(len(findings.stage.arms) - 1, 1))
+    corrected = estimates.pairs_needed(confidence, max(len(findings.stage.pairs), 1))
     bound = estimates.wilson_interval(0, seeds, confidence).high
     enough = "" if seeds >= corrected else ", which this study does not have"
     return [
@@ -215,11 +217,19 @@ def _configuration(findings: Findings) -> str:
     for arm in stage.arms:
         for name in ("generator", "training", "execution"):
             rows += [
-                [f"`arms.{arm}.{name}.{key}`", _value(value)]
-                for key, value in _flat(getattr(study.arms[arm], name))
+                [f"`{arm}`: `{name}.{key}`", _value(value)]
+                for key, value in _flat(_differing(study, arm).get(name, {}))
             ]
     rows.append(["seeds", ", ".join(map(str, stage.seed_list))])
     return table(("key", "value"), rows)
+
+
+def _differing(study: Study, arm: str) -> Mapping[str, Any]:
+    """Return what an arm's block says, and what a variant changes, as nested blocks."""
+    variant = study.variants.get(arm)
+    base = study.arms[variant.base if variant else arm]
+    blocks = {name: getattr(base, name) for name in BLOCKS}
+    return merge(blocks, variant.overrides(), ()) if variant else blocks
 
 
 def _flat(block: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:

@@ -15,18 +15,17 @@ from ptycho_torch.statistics.scores import (
     COMPLETED,
     OUTCOMES,
 )
-from ptycho_torch.summarise.report.findings import Findings
+from ptycho_torch.summarise.findings import Answer, Findings
 
 
 def opening(findings: Findings) -> str:
     """Return title, question and, for the small study, the box that says what it is."""
     stage, seeds = findings.stage, findings.stage.seed_list
     text = (
-        f"# {findings.study.title}\n\n**Question.** Which network and which clipping policy "
-        f"reconstructs reliably, and how sure are we? {plural(len(stage.arms), 'arm')} "
+        f"# {stage.title}: {findings.study.title}\n\n**Question.** {stage.question} "
+        f"{plural(len(stage.arms), 'arm')} "
         f"({listed([f'`{arm}`' for arm in stage.arms])}) on the same data, dataset "
-        f"`{stage.dataset}`, {plural(len(seeds), 'seed')} each; every arm is compared with "
-        f"`{stage.control}`."
+        f"`{stage.dataset}`, {plural(len(seeds), 'seed')} each; {_compared(findings)}."
     )
     if findings.study.protocol == "small":
         text += (
@@ -40,11 +39,31 @@ def opening(findings: Findings) -> str:
     return text
 
 
-def in_short(findings: Findings) -> str:
+def _compared(findings: Findings) -> str:
+    """Return what is compared with what."""
+    pairs = findings.stage.pairs
+    others = {other for _, other in pairs}
+    if len(others) == 1:
+        return f"every arm is compared with `{others.pop()}`"
+    return f"compared: {listed([f'`{arm}` with `{other}`' for arm, other in pairs])}"
+
+
+def in_short(findings: Findings, answer: Answer) -> str:
     """Return what is supported, what is not, and how runs failed, in a few sentences."""
-    items = [_count_sentence(findings), _supported_sentence(findings), _failure_sentence(findings)]
-    items += [_sample_sentence(findings), _verdict_sentence(findings)]
+    items = in_short_items(findings, answer)
     return "## In short\n\n" + "\n".join(f"- {item}" for item in items)
+
+
+def in_short_items(findings: Findings, answer: Answer) -> list[str]:
+    """Return the sentences of the summary's start: the stage's own, then what all stages say."""
+    return [
+        *answer.sentences,
+        _count_sentence(findings),
+        _supported_sentence(findings),
+        _failure_sentence(findings),
+        _sample_sentence(findings),
+        *_verdict_sentences(findings),
+    ]
 
 
 def _count_sentence(findings: Findings) -> str:
@@ -68,9 +87,7 @@ def _supported_sentence(findings: Findings) -> str:
     if not findings.comparisons:
         return "There is no other arm to compare the control with."
     reason = _common_reason(findings)
-    return (
-        f"No difference to `{findings.stage.control}` in the loss or a score is supported{reason}."
-    )
+    return f"No difference in the loss or a score is supported{reason}."
 
 
 def _common_reason(findings: Findings) -> str:
@@ -104,7 +121,7 @@ def _failure_sentence(findings: Findings) -> str:
             "No failure was seen. So few runs are compatible with failure rates of up to "
             f"{listed(sorted(bounds))} per arm ({percent(findings.confidence)} Wilson bound)."
         )
-    return "Failure rates are not told apart from the control's: undecided for every arm."
+    return "Failure rates are not told apart: undecided for every comparison."
 
 
 def _sample_sentence(findings: Findings) -> str:
@@ -125,7 +142,7 @@ def _sample_sentence(findings: Findings) -> str:
     )
 
 
-def _verdict_sentence(findings: Findings) -> str:
+def _verdict_sentences(findings: Findings) -> list[str]:
     verdicts = [v for group in findings.verdicts.values() for v in group]
     asked = [v for v in verdicts if v.condition not in ("negative_control", "comparison")]
     counts = pd.Series([v.status for v in asked], dtype=object).value_counts()
@@ -133,4 +150,6 @@ def _verdict_sentence(findings: Findings) -> str:
         f"{counts.get(status, 0)} {status}"
         for status in ("met", "met in these runs", "not met", "undecided")
     ]
-    return f"Of {plural(len(asked), 'condition')} set for the arms: {listed(words)}."
+    if not asked:
+        return []
+    return [f"Of {plural(len(asked), 'condition')} set for the arms: {listed(words)}."]

@@ -12,14 +12,14 @@ from ptycho_torch.markdown import (
     table,
 )
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.compare import Comparison, failures_of, score_spread
 from ptycho_torch.statistics.scores import (
     OUTCOMES,
     RECONSTRUCTION_SCORES,
     Score,
 )
 from ptycho_torch.statistics.verdict import Verdict
-from ptycho_torch.summarise.report.findings import Findings, why_missing
+from ptycho_torch.summarise.findings import Findings, why_missing
 from ptycho_torch.summarise.tables import all_scores
 
 
@@ -102,7 +102,7 @@ def differences(findings: Findings) -> str:
         return "## Differences to the control\n\nThere is no other arm."
     rows = [
         [
-            *(f"`{item.arm}`", item.label, str(item.n), signed(item.estimate)),
+            *(_pair(item, findings), item.label, str(item.n), signed(item.estimate)),
             *(interval_text(item.interval), _bare_p(item.p), _bare_p(item.p_holm)),
             item.conclusion,
         ]
@@ -110,7 +110,7 @@ def differences(findings: Findings) -> str:
     ]
     failures = [
         [
-            *(f"`{item.arm}`", signed(item.estimate), _bare_p(item.p), _bare_p(item.p_holm)),
+            *(_pair(item, findings), signed(item.estimate), _bare_p(item.p), _bare_p(item.p_holm)),
             item.conclusion,
         ]
         for item in findings.failure_tests
@@ -120,10 +120,20 @@ def differences(findings: Findings) -> str:
     paired = table(("arm", "score", "pairs", "mean difference", interval, *tests), rows)
     rates = table(("arm", "difference of the rates", *tests), failures)
     return (
-        "## Differences to "
-        f"`{findings.stage.control}`\n\n{_rule(findings)}\n\n{paired}\n\nFailure rates (Fisher's "
-        f"exact test, two-sided, corrected for the number of arms):\n\n{rates}"
+        f"## Differences{_to_one(findings)}\n\n{_rule(findings)}\n\n{paired}\n\nFailure rates "
+        "(Fisher's exact test, two-sided, corrected for the number of comparisons):\n\n"
+        f"{rates}"
     )
+
+
+def _pair(item: Comparison, findings: Findings) -> str:
+    """Return the arm, and what it is compared with where that is not said above the table."""
+    return f"`{item.arm}`" if _to_one(findings) else f"`{item.arm}` to `{item.other}`"
+
+
+def _to_one(findings: Findings) -> str:
+    others = {other for _, other in findings.stage.pairs}
+    return f" to `{others.pop()}`" if len(others) == 1 else ""
 
 
 def _rule(findings: Findings) -> str:
@@ -135,13 +145,13 @@ def _rule(findings: Findings) -> str:
     )
     scores = len(findings.main_scores)
     return (
-        f"Arm minus `{findings.stage.control}` at the same seed, where both runs succeeded. "
+        "Arm minus what it is compared with at the same seed, where both runs succeeded. "
         f"Interval: bootstrap of the mean ({settings.bootstrap_resamples:,} resamples); of few "
         "pairs it is too narrow. p: exact two-sided sign-flip test, whose least value with n "
         "pairs is 2/2^n. A difference is supported only if the interval excludes 0 and p, after "
-        f"Holm's correction for the number of arms, is at most {plain(alpha)}. Below {needed} "
-        f"pairs nothing can be. The {scores} scores are not corrected for one another: where "
-        "nothing differs, the chance of at least one false claim is up to "
+        f"Holm's correction for the number of comparisons, is at most {plain(alpha)}. Below "
+        f"{needed} pairs nothing can be. The {scores} scores are not corrected for one "
+        "another: where nothing differs, the chance of at least one false claim is up to "
         f"{percent(scores * alpha)}."
     )
 
@@ -155,14 +165,16 @@ def verdicts(findings: Findings) -> str:
     rows = [
         [
             f"`{arm}`",
-            findings.study.arms[arm].hypothesis,
+            findings.study.arm(arm).hypothesis,
             _condition(verdict, findings),
             f"**{verdict.status}**",
             verdict.sentence,
         ]
-        for arm in findings.stage.arms
-        for verdict in findings.verdicts[arm]
+        for arm, found in findings.verdicts.items()
+        for verdict in found
     ]
+    if not rows:
+        return ""
     header = ("arm", "hypothesis", "condition", "verdict", "because")
     return (
         f"## Verdict by arm\n\n{table(header, rows)}\n\n*Met in these runs* describes the sample; "
@@ -177,11 +189,17 @@ _CONDITIONS = {
     "fewer_failures_than_control": "fails less often than the control",
     "negative_control": "negative control: fails",
     "comparison": "none",
+    "gradient_bounded": "gradient norm bounded",
 }
 
 
 def _condition(verdict: Verdict, findings: Findings) -> str:
     if verdict.condition == "max_loss_increase":
-        bound = findings.study.arms[verdict.arm].success.max_loss_increase
-        return f"loss at most {percent(bound)} above the control's (paired ratio)"
+        bound = findings.study.arm(verdict.arm).success.max_loss_increase
+        return f"loss at most {percent(bound or 0)} above the control's (paired ratio)"
+    depth = findings.study.stage_b
+    if depth is not None and verdict.condition == "loss_matches":
+        return f"loss at most {percent(depth.max_loss_increase)} above its shallow self's"
+    if depth is not None and verdict.condition == "ssim_matches":
+        return f"amplitude SSIM at most {plain(depth.max_ssim_decrease)} below its shallow self's"
     return _CONDITIONS[verdict.condition]

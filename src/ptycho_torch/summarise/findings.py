@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.study import StageSettings, Study
+from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.study import Study
 from ptycho_torch.statistics.compare import Comparison, failures_of
 from ptycho_torch.statistics.estimates import SurvivalStep
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, Score
@@ -21,8 +22,11 @@ class Findings:
     name: str
     """Name of the stage, such as `stage_a`."""
 
-    stage: StageSettings
+    stage: StagePlan
     """Arms, control and seeds."""
+
+    winner: str | None
+    """Winner of Stage A, where the stage depends on it."""
 
     study: Study
     """The study."""
@@ -40,7 +44,7 @@ class Findings:
     """Failure rates against the control's."""
 
     verdicts: Mapping[str, Sequence[Verdict]]
-    """Per arm, a verdict per condition."""
+    """Per arm that is judged, a verdict per condition."""
 
     curves: Mapping[str, Sequence[SurvivalStep]]
     """Kaplan-Meier curve of each arm."""
@@ -70,3 +74,14 @@ def why_missing(findings: Findings, arm: str, score: Score) -> str:
         return findings.collected.undefined[score.name]
     failures, n = failures_of(findings.runs, arm)
     return "no run succeeded" if failures == n else "no successful run has it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What only one stage has to say, beyond tables and comparisons."""
+
+    sentences: tuple[str, ...] = ()
+    """First lines of the summary."""
+
+    section: str = ""
+    """Markdown with its own heading; empty: none."""

@@ -1,0 +1,98 @@
+"""What Stage B and the pivot answer: does an arm survive depth?"""
+
+from collections.abc import Sequence
+
+from ptycho_torch.config.plan import deep
+from ptycho_torch.config.stages import DepthSettings
+from ptycho_torch.markdown import listed, number, plain, plural
+from ptycho_torch.statistics.compare import Comparison
+from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.verdict import Verdict
+from ptycho_torch.summarise.findings import Answer, Findings
+
+_SHORT = {
+    "no_failures": "no failure",
+    "gradient_bounded": "gradient norm bounded",
+    "loss_matches": "loss matches Stage A's",
+    "ssim_matches": "SSIM matches Stage A's",
+}
+
+
+def stage_b_answer(findings: Findings) -> Answer:
+    """Return whether Stage A's winner scales to depth, and how the control does beside it."""
+    winner = findings.winner
+    assert winner is not None
+    mine = deep(findings.study, winner)
+    control = deep(findings.study, findings.study.stage_a.control)
+    sentences = [f"`{winner}` at depth: {_conditions(findings.verdicts[mine])}"]
+    against = [
+        item
+        for item in (*findings.failure_tests, *findings.comparisons)
+        if (item.arm, item.other) == (mine, control)
+        and item.score in ("failure_rate", _loss(findings))
+    ]
+    if winner == findings.study.stage_a.control:
+        sentences.append("Stage A's winner is the control itself, so no other arm is beside it.")
+    sentences += [_beside(item) for item in against]
+    return Answer(sentences=tuple(sentences), section=_gradient_section(findings, winner))
+
+
+def pivot_answer(findings: Findings) -> Answer:
+    """Return how each cure does at depth, and the further arm beside them."""
+    pivot = findings.study.pivot
+    assert pivot is not None
+    arms = [*pivot.cures, pivot.arm]
+    sentences = [
+        f"`{arm}`: {_conditions(findings.verdicts[name])}"
+        for arm, name in ((arm, deep(findings.study, arm)) for arm in arms)
+        if name in findings.verdicts
+    ]
+    further = deep(findings.study, pivot.arm)
+    if further in findings.stage.arms:
+        sentences += [
+            _beside(item)
+            for item in (*findings.failure_tests, *findings.comparisons)
+            if item.arm == further and item.score in ("failure_rate", _loss(findings))
+        ]
+    return Answer(sentences=tuple(sentences))
+
+
+def _loss(findings: Findings) -> str:
+    return findings.loss.column
+
+
+def _conditions(verdicts: Sequence[Verdict]) -> str:
+    """Return the conditions by their state: "met in these runs: a and b; undecided: c"."""
+    by_state: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        by_state.setdefault(verdict.status, []).append(
+            _SHORT.get(verdict.condition, verdict.condition)
+        )
+    if not by_state:
+        return "nothing was asked"
+    return "; ".join(f"{state}: {listed(names)}" for state, names in by_state.items()) + "."
+
+
+def _beside(item: Comparison) -> str:
+    if item.better is None:
+        return f"Its {item.label} beside `{item.other}` is undecided: {item.why}."
+    way = "better" if item.better else "worse"
+    return f"Its {item.label} is {item.state} than that of `{item.other}` ({way}): {item.why}."
+
+
+def _gradient_section(findings: Findings, winner: str) -> str:
+    settings = findings.study.stage_b
+    assert isinstance(settings, DepthSettings)
+    bound = gradient_bound(findings.runs, winner, settings.gradient_factor)
+    where = (
+        f"The bound, {number(bound)}, is {plain(settings.gradient_factor)} times the largest 99th "
+        f"percentile of the gradient norm over a run of `{winner}` in Stage A "
+        f"({plural(len(findings.stage.seed_list), 'seed')})."
+        if bound is not None
+        else f"No run of `{winner}` has a gradient norm, so there is no bound."
+    )
+    return (
+        "## Gradient norm by epoch\n\n![Gradient norm by epoch](gradient_norms.png)\n\n99th "
+        "percentile of the gradient norm over an epoch's steps, before clipping, a line per seed; "
+        f"deep arms solid, shallow ones dotted. {where}"
+    )
