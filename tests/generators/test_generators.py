@@ -249,9 +249,8 @@ def test_every_generator_obeys_every_shared_setting(name, changes):
     def out(**more):
         network = build(name=name, **more)
         for norm in network.modules():  # a zero gamma would hide the spectral layer
-            if isinstance(norm, torch.nn.InstanceNorm2d):
-                if norm.affine:
-                    torch.nn.init.ones_(norm.weight)
+            if isinstance(norm, torch.nn.InstanceNorm2d) and norm.affine:
+                torch.nn.init.ones_(norm.weight)
             if isinstance(norm, LayerScaleFourierBlock):
                 torch.nn.init.ones_(norm.scale)
         return network(x)

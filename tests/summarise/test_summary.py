@@ -51,7 +51,7 @@ def text(folder):
 
 def test_everything_that_the_contract_names_is_written_and_nothing_else(folder):
     expected = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-    expected |= {f"{name}.csv" for name in TABLES} | {"summary.md", "study.json"}
+    expected |= {f"{name}.csv" for name in TABLES} | {"summary.md", "study.json", "findings.json"}
     assert {path.name for path in folder.iterdir()} == expected
 
 
@@ -164,6 +164,7 @@ def _job(given, folder):
     command = "snakemake stage_a_summary --cores 4 --configfile config/full.yaml"
     params = SimpleNamespace(study=given.pop("study"), stage=given.pop("stage"), command=command)
     output = SimpleNamespace(summary=str(folder / "summary.md"))
+    given = {"winner": [], **given}
     return SimpleNamespace(input=SimpleNamespace(**given), params=params, output=output)
 
 

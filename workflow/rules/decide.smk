@@ -15,3 +15,63 @@ checkpoint stage_a_winner:
         study=STUDY.model_dump(mode="json"),
     script:
         "../scripts/decide_winner.py"
+
+
+if STUDY.decision is not None:
+
+    rule decide:
+        """Gold, Silver, Pivot or Undecided, by the rules in docs/study.md."""
+        input:
+            stage_a="results/stage_a/runs.csv",
+            pivot="results/pivot/runs.csv",
+            winner="results/stage_a/winner.json",
+            code=sources("decide.py", "config", "statistics", "decide"),
+        output:
+            data="results/study/decision.json",
+            prose=report(
+                "results/study/decision.md",
+                caption="../report/decision.rst",
+                category="Whole study",
+            ),
+        log:
+            "logs/decide.log",
+        localrule: True
+        params:
+            study=STUDY.model_dump(mode="json"),
+            command=command_for("study_summary"),
+        script:
+            "../scripts/decide.py"
+
+    rule study_summary:
+        """The whole study: every stage in short, every run in one table, the decision."""
+        input:
+            findings=[f"results/{stage}/findings.json" for stage in stage_names(STUDY)],
+            runs=[f"results/{stage}/runs.csv" for stage in stage_names(STUDY)],
+            histories=[f"results/{stage}/history.csv" for stage in stage_names(STUDY)],
+            decision="results/study/decision.json",
+            prose="results/study/decision.md",
+            code=sources("summarise_study.py", "config", "statistics", "summarise"),
+        output:
+            summary=report(
+                "results/study/summary.md",
+                caption="../report/study_summary.rst",
+                category="Whole study",
+            ),
+            runs="results/study/runs.csv",
+            history="results/study/history.csv",
+            study="results/study/study.json",
+            picture=report(
+                "results/study/overview.png",
+                caption="../report/overview.rst",
+                category="Whole study",
+                labels={"figure": "overview"},
+            ),
+            drawing="results/study/overview.svg",
+        log:
+            "logs/study_summary.log",
+        localrule: True
+        params:
+            study=STUDY.model_dump(mode="json"),
+            command=command_for("study_summary"),
+        script:
+            "../scripts/summarise_study.py"
