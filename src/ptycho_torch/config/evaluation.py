@@ -46,4 +46,17 @@ class StatisticsSettings(Settings):
     """Resamples of the paired bootstrap."""
 
     bootstrap_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the resampling."""
+    """Seed of the resampling, and of the simulations of power."""
+
+    power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
+    """Probability with which the seeds that are named as enough would decide a comparison."""
+
+    most_seeds: Annotated[int, Field(ge=2, le=300)] = 100
+    """Largest number of seeds that is tried; beyond it the summary says "more than"."""
+
+    power_simulations: Annotated[int, Field(ge=100, le=20_000)] = 2000
+    """Simulated studies per number of seeds. 2000 give the power to about 1 %."""
+
+    worthwhile_failure_difference: Fraction = 0.25
+    """Difference of failure rates to plan for where the seen rates are equal; 0.25 is one run
+    in four."""

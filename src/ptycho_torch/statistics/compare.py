@@ -18,6 +18,7 @@ from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval, Spread
+from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, seeds_for_rates
 from ptycho_torch.statistics.scores import Score
 
 State = Literal["lower", "higher", "undecided"]
@@ -65,6 +66,19 @@ class Comparison:
 
     why: str
     """The reason in words, with numbers."""
+
+    seeds: SeedsNeeded | None = None
+    """How many seeds would decide it; null where it is decided."""
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would decide it; null if decided, or if no number is given."""
+        return self.seeds.seeds if self.seeds else None
+
+    @property
+    def seeds_sentence(self) -> str:
+        """The same in words, with what it assumes; empty if decided."""
+        return self.seeds.sentence if self.seeds else ""
 
     @property
     def conclusion(self) -> str:
@@ -118,13 +132,14 @@ def compare_score(
     settings
         Confidence, and the bootstrap's resamples and seed.
     """
-    found = []
+    values = []
     for arm, other in pairs:
         mine, theirs = paired_values(runs, arm, other, score.column)
-        found.append(differences_of(mine - theirs, settings))
+        values.append(mine - theirs)
+    found = [differences_of(each, settings) for each in values]
     corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
-    for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
+    for (arm, other), each, difference, p_holm in zip(pairs, values, found, corrected, strict=True):
         state, why = judge(
             difference, p_holm=p_holm, family=len(pairs), confidence=settings.confidence
         )
@@ -145,6 +160,9 @@ def compare_score(
                 if state == "undecided"
                 else (state == "lower") == score.lower_is_better,
                 why=why,
+                seeds=seeds_for_difference(each, family=len(pairs), settings=settings)
+                if state == "undecided"
+                else None,
             )
         )
     return comparisons
@@ -222,6 +240,9 @@ def compare_failures(
         if decided:
             fewer = estimate < 0
             comparison = replace(comparison, state="lower" if fewer else "higher", better=fewer)
+        else:
+            seeds = seeds_for_rates(mine, theirs, family=len(pairs), settings=settings)
+            comparison = replace(comparison, seeds=seeds)
         comparisons.append(comparison)
     return comparisons
 
@@ -240,7 +261,7 @@ def _rates_in_words(
 
 def as_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """Return `comparisons.csv`: a row per comparison, with its conclusion in words."""
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "arm": item.arm,
@@ -255,11 +276,15 @@ def as_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
                 "least_p": item.least_p,
                 "state": item.state,
                 "conclusion": item.conclusion,
+                "seeds_needed": item.seeds_needed,
+                "seeds_sentence": item.seeds_sentence,
             }
             for item in comparisons
         ],
         columns=[
             *("arm", "control", "score", "n", "difference", "low", "high"),
             *("p", "p_holm", "least_p", "state", "conclusion"),
+            *("seeds_needed", "seeds_sentence"),
         ],
     )
+    return table.astype({"seeds_needed": "Int64"})  # 13, not 13.0, beside empty cells

@@ -104,25 +104,44 @@ def differences(findings: Findings) -> str:
         [
             *(_pair(item, findings), item.label, str(item.n), signed(item.estimate)),
             *(interval_text(item.interval), _bare_p(item.p), _bare_p(item.p_holm)),
-            item.conclusion,
+            *(item.conclusion, _seeds(item)),
         ]
         for item in findings.comparisons
     ]
     failures = [
         [
             *(_pair(item, findings), signed(item.estimate), _bare_p(item.p), _bare_p(item.p_holm)),
-            item.conclusion,
+            *(item.conclusion, _seeds(item)),
         ]
         for item in findings.failure_tests
     ]
     interval = f"{percent(findings.confidence)} interval"
-    tests = ("p", "p (Holm)", "conclusion")
+    tests = ("p", "p (Holm)", "conclusion", "seeds that would decide it")
     paired = table(("arm", "score", "pairs", "mean difference", interval, *tests), rows)
     rates = table(("arm", "difference of the rates", *tests), failures)
     return (
         f"## Differences{_to_one(findings)}\n\n{_rule(findings)}\n\n{paired}\n\nFailure rates "
         "(Fisher's exact test, two-sided, corrected for the number of comparisons):\n\n"
-        f"{rates}"
+        f"{rates}\n\n{_planning(findings)}"
+    )
+
+
+def _seeds(item: Comparison) -> str:
+    return item.seeds.short if item.seeds else "decided"
+
+
+def _planning(findings: Findings) -> str:
+    """Return how the numbers of seeds are worked out, and how rough they are."""
+    settings = findings.study.statistics
+    return (
+        f"Seeds that would decide it: the least number that does so with {percent(settings.power)} "
+        f"probability in {settings.power_simulations:,} simulated studies, by the same test at "
+        "Holm's hardest step, if the seen mean and spread of the differences (taken as normal), "
+        "or the seen failure rates, are the true ones. From a handful of runs this is rough: "
+        "the true number may be several times smaller or larger. Differences count pairs in "
+        "which both runs succeed, so arms that fail need more seeds. Where the seen failure rates "
+        "are equal no number tells them apart; then a difference of "
+        f"{percent(settings.worthwhile_failure_difference)} is assumed."
     )
 
 

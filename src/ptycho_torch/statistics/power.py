@@ -1,0 +1,256 @@
+"""How many seeds would decide what is undecided: power of the study's own tests, by simulation.
+
+The answer takes what was seen for the truth. From a handful of runs that is rough: half of all
+repetitions see a smaller effect than the true one, and would need more seeds.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.markdown import percent
+from ptycho_torch.statistics import estimates
+from ptycho_torch.streams import named_stream
+
+# Up to here all sign patterns of every simulated study are tried; beyond, the t test stands in.
+EXACT_PAIRS = 14
+_CHUNK = 128  # Simulated studies at a time: a block of 8 MB at 14 pairs stays in the cache.
+_UNDER = "if the seen {what} the true one{s}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedsNeeded:
+    """The number of seeds that would decide a comparison, or why there is none."""
+
+    seeds: int | None
+    """Pairs of successful runs, or runs per arm; null if no number is given."""
+
+    short: str
+    """For a table: the number, "more than 100", or the reason."""
+
+    sentence: str
+    """The same with what it assumes."""
+
+
+def seeds_for_difference(
+    differences: Sequence[float] | NDArray[np.float64],
+    *,
+    family: int,
+    settings: StatisticsSettings,
+) -> SeedsNeeded:
+    """Return how many pairs would support a difference of the seen mean and spread.
+
+    Normal differences of the seen mean and standard deviation are drawn. A drawn study counts if
+    its two-sided sign-flip p, times `family` (Holm's hardest step), is at most the level and its
+    mean has the seen sign. That the bootstrap interval excludes 0, which the study asks as well,
+    is not drawn: where p is so small, more than 99 of 100 intervals do, since a percentile
+    interval of few pairs is too narrow. A test counts them. Above 14 pairs the p is that of the
+    t test, to which the sign-flip test tends; a test compares the two at 14.
+
+    Parameters
+    ----------
+    differences
+        Arm minus control, one per pair; what is not finite is left out.
+    family
+        Comparisons that Holm's correction counts, >= 1.
+    settings
+        Confidence, power, simulations, the most seeds to try, and the seed.
+
+    Raises
+    ------
+    ValueError
+        If `family` is less than 1.
+
+    References
+    ----------
+    Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4 (the t test).
+    """
+    _check_family(family)
+    array = np.asarray(differences, dtype=np.float64)
+    values = array[np.isfinite(array)]
+    if values.size < 2:
+        return _no_number(f"a spread needs 2 pairs, there {_are(values.size)}")
+    if np.ptp(values) == 0:
+        return _no_number("the seen differences are all equal, so they have no spread")
+    values = values / np.abs(values).max()  # Only mean over spread matters; no overflow.
+    effect = abs(float(values.mean() / values.std(ddof=1)))
+    if effect == 0:
+        return _no_number("the seen mean difference is 0")
+    alpha = estimates.level(settings.confidence)
+    most = settings.most_seeds
+    drawn = effect + _normal(settings.bootstrap_seed, settings.power_simulations, most)
+    # The seen pairs did not decide, so the answer is beyond them.
+    least = max(estimates.pairs_needed(settings.confidence, family), values.size + 1)
+    tried = range(least, most + 1)
+
+    def supported(pairs: int) -> float:
+        studies = drawn[:, :pairs]
+        p = (
+            sign_flip_p_values(studies)
+            if pairs <= EXACT_PAIRS
+            else np.asarray(stats.ttest_1samp(studies, 0, axis=1).pvalue)
+        )
+        return float(np.mean((family * p <= alpha) & (studies.mean(axis=1) > 0)))
+
+    place = bisect_left(tried, settings.power, key=supported)
+    under = _UNDER.format(what="difference and spread are", s="s")
+    return _found(tried[place] if place < len(tried) else None, under, settings)
+
+
+def sign_flip_p_values(studies_SN: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the exact two-sided sign-flip p of each row: S studies of N pairs, N <= 14.
+
+    All sign patterns are one matrix. A pattern and its negative are equally extreme, so half of
+    them are tried.
+
+    Raises
+    ------
+    ValueError
+        If a row has more pairs than can be enumerated.
+    """
+    pairs = studies_SN.shape[1]
+    if not 1 <= pairs <= EXACT_PAIRS:
+        raise ValueError(f"expected 1 to {EXACT_PAIRS} pairs per study, got {pairs}")
+    codes = np.arange(2 ** (pairs - 1))[:, None]
+    signs_PN = 1.0 - 2.0 * (codes >> np.arange(pairs) & 1)
+    p = np.empty(len(studies_SN))
+    for start in range(0, len(p), _CHUNK):
+        rows = studies_SN[start : start + _CHUNK]
+        seen = np.abs(rows.sum(axis=1, keepdims=True)) * (1 - 1e-12)
+        p[start : start + _CHUNK] = np.mean(np.abs(rows @ signs_PN.T) >= seen, axis=1)
+    return p
+
+
+def seeds_for_rates(
+    failed: tuple[int, int],
+    control: tuple[int, int],
+    *,
+    family: int,
+    settings: StatisticsSettings,
+) -> SeedsNeeded:
+    """Return how many runs per arm would tell two failure rates apart.
+
+    Counts of failures are drawn at the seen rates. A drawn study counts if the p of Fisher's
+    exact test, times `family`, is at most the level and the rates differ as seen. The power of an
+    exact test is a saw-tooth in the number of runs; the least number that reaches it is given.
+
+    At equal rates no number tells them apart. Then the rates are assumed to differ by
+    `worthwhile_failure_difference`: the control fails so much more often than the arm.
+
+    Parameters
+    ----------
+    failed, control
+        (failures, runs) of the arm and of the control.
+    family
+        Comparisons that Holm's correction counts, >= 1.
+    settings
+        Confidence, power, simulations, the most seeds to try, and the seed.
+
+    Raises
+    ------
+    ValueError
+        If `family` is less than 1, an arm has no runs, or more failures than runs.
+
+    References
+    ----------
+    Haseman (1978), Biometrics 34, 106: sample sizes of Fisher's exact test.
+    """
+    _check_family(family)
+    for failures, runs in (failed, control):
+        if not 0 <= failures <= runs or runs < 1:
+            raise ValueError(
+                f"expected 0 <= failures <= runs and runs >= 1, got {failures} of {runs}"
+            )
+    rates = failed[0] / failed[1], control[0] / control[1]
+    equal = failed[0] * control[1] == control[0] * failed[1]
+    if equal:
+        rates = _worthwhile(rates[0], settings.worthwhile_failure_difference)
+    seeds = _least_runs(rates, 1 if equal else min(failed[1], control[1]) + 1, family, settings)
+    if not equal:
+        return _found(seeds, _UNDER.format(what="rates are", s="s"), settings)
+    against = f"to tell failure rates of {percent(rates[0])} and {percent(rates[1])}"
+    found = _found(seeds, f"{against} (assumed, since the seen rates are equal)", settings)
+    return SeedsNeeded(seeds=found.seeds, short=f"{found.short} {against}", sentence=found.sentence)
+
+
+def _worthwhile(rate: float, difference: float) -> tuple[float, float]:
+    """Return the arm's rate and one that is higher by `difference`; both stay in [0, 1]."""
+    higher = min(1.0, rate + difference)
+    return higher - difference, higher
+
+
+def _least_runs(
+    rates: tuple[float, float], least: int, family: int, settings: StatisticsSettings
+) -> int | None:
+    """Return the least number of runs per arm, from `least` on, that reaches the power."""
+    alpha = estimates.level(settings.confidence)
+    most, simulations = settings.most_seeds, settings.power_simulations
+    first, second = (
+        np.cumsum(_uniform(settings.bootstrap_seed, simulations, most, name) < rate, axis=1)
+        for name, rate in zip(("arm", "control"), rates, strict=True)
+    )
+    sign = np.sign(rates[0] - rates[1])
+    for runs in range(least, most + 1):
+        mine, theirs = first[:, runs - 1], second[:, runs - 1]
+        told = (family * fisher_p_table(runs)[mine, theirs] <= alpha) & (
+            np.sign(mine - theirs) == sign
+        )
+        if told.mean() >= settings.power:
+            return runs
+    return None
+
+
+@lru_cache(maxsize=512)
+def fisher_p_table(runs: int) -> NDArray[np.float64]:
+    """Return the two-sided p of Fisher's exact test for every pair of failures of `runs` runs.
+
+    Entry [a, b] sums the tables with the same a + b that are no more likely than [a, b], as
+    `scipy.stats.fisher_exact` does; all at once, since a search needs tens of thousands of them.
+    """
+    ways = special.comb(runs, np.arange(runs + 1))
+    weights = np.outer(ways, ways)
+    p = np.empty_like(weights)
+    for total in range(2 * runs + 1):
+        a = np.arange(max(0, total - runs), min(runs, total) + 1)
+        line = weights[a, total - a]
+        ordered = np.sort(line)
+        upto = np.searchsorted(ordered, line * (1 + 1e-9), side="right")
+        p[a, total - a] = np.cumsum(ordered)[upto - 1] / special.comb(2 * runs, total)
+    p = np.minimum(p, 1.0)
+    p.flags.writeable = False
+    return p
+
+
+@lru_cache(maxsize=4)
+def _normal(seed: int, studies: int, pairs: int) -> NDArray[np.float64]:
+    return named_stream(seed, "power", "difference").standard_normal((studies, pairs))
+
+
+@lru_cache(maxsize=4)
+def _uniform(seed: int, studies: int, runs: int, name: str) -> NDArray[np.float64]:
+    return named_stream(seed, "power", "rate", name).random((studies, runs))
+
+
+def _check_family(family: int) -> None:
+    if family < 1:
+        raise ValueError(f"family must be at least 1, got {family}")
+
+
+def _found(seeds: int | None, under: str, settings: StatisticsSettings) -> SeedsNeeded:
+    short = str(seeds) if seeds is not None else f"more than {settings.most_seeds}"
+    sentence = f"{short} seeds would decide it at {percent(settings.power)} power, {under}"
+    return SeedsNeeded(seeds=seeds, short=short, sentence=sentence)
+
+
+def _no_number(reason: str) -> SeedsNeeded:
+    return SeedsNeeded(seeds=None, short=f"no number: {reason}", sentence=f"no number: {reason}")
+
+
+def _are(count: int) -> str:
+    return f"is {count}" if count == 1 else f"are {count}"
