@@ -1,0 +1,78 @@
+"""Studies that were never run: ten arms with planted failure rates and losses."""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.read import parse_study
+
+OTHERS = [f"other{i}" for i in range(6)]
+ARMS = ["control", "stable", "agc", "norm1", *OTHERS]
+
+
+@dataclass
+class Truth:
+    """What is planted; arms that are not named are like the control."""
+
+    failure: dict[str, float] = field(default_factory=dict)
+    """Failure rate by arm, shallow and deep: `stable` and `stable@8`."""
+
+    loss: dict[str, float] = field(default_factory=dict)
+    """Loss by arm, as a multiple of the control's."""
+
+    base_failure: float = 0.0
+    spread: float = 0.06
+    """Standard deviation of a run's log loss about its arm's, within a seed."""
+
+
+def ten_arm_study(data: dict, seeds: int):
+    """Return the study of `config.yaml` with ten arms in Stage A."""
+    data = copy.deepcopy(data)
+    for number, name in enumerate(OTHERS):
+        data["arms"][name] = {
+            "hypothesis": "one of many",
+            "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 200.0 + number}},
+        }
+    data["stage_a"].update(arms=ARMS, seeds=seeds)
+    data["statistics"] = {"bootstrap_resamples": 499, "power_simulations": 200}
+    return parse_study(data, "planted")
+
+
+def planted_runs(study, truth: Truth, stage: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Return a table of runs as a stage's `runs.csv` has it."""
+    plan = stage_plan(study, stage)
+    seeds = {seed: rng.normal(0, 0.1) for seed in plan.seed_list}
+    rows = []
+    for arm in plan.arms:
+        variant = study.variants.get(arm)
+        name = f"{variant.base}@8" if variant else arm
+        base = variant.base if variant else arm
+        rate = truth.failure.get(name, truth.failure.get(base, truth.base_failure))
+        factor = truth.loss.get(name, truth.loss.get(base, 1.0))
+        for seed in plan.seed_list:
+            failed = bool(rng.random() < rate)
+            loss = 0.1 * factor * np.exp(seeds[seed] + truth.spread * rng.normal())
+            rows.append({
+                "dataset": plan.dataset, "arm": arm, "seed": seed,
+                "outcome": "exploded" if failed else "completed", "failed": failed,
+                "val_loss_name": "mae_val_loss", "best_val_loss": loss, "best_mae_val_loss": loss,
+                "grad_norm_p99": 4.0, "best_amplitude_ssim": 1 - 2 * loss,
+                "best_phase_synchronised_ssim": 1 - 3 * loss,
+                "best_complex_error_synchronised": loss,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+# A control that fails in every run leaves no pair to compare losses by, so it fails in half.
+GOLD = Truth(
+    base_failure=0.5, failure={"stable": 0.01, "agc": 0.4}, loss={"stable": 0.7, "agc": 0.97}
+)
+SILVER = Truth(base_failure=0.5, failure={"agc": 0.01}, loss={"agc": 0.97})
+PIVOT = Truth(
+    base_failure=0.3,
+    failure={"stable@8": 0.9, "agc@8": 0.9, "control@8": 0.9, "layerscale@8": 0.02},
+)
+NULL = Truth()
