@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho_torch.config.read import load_yaml
+from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.read import load_yaml, parse_study
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 CHECKSUMS = {
@@ -33,6 +34,13 @@ class Plan:
     loss: dict[str, float] = field(default_factory=lambda: dict(LOSS))
     set_phi: bool = True
     protocol: str = "small"
+    stage: str = "stage_a"
+    winner: str = "stable"
+    gradient: dict[str, float] = field(default_factory=dict)
+
+    def loss_of(self, arm: str) -> float:
+        """The planted loss of an arm; of a variant, of its base if none is planted for it."""
+        return self.loss.get(arm, self.loss.get(arm.split("-")[0], 0.09))
 
 
 def config_of(plan: Plan) -> dict[str, Any]:
@@ -82,7 +90,9 @@ class _Run:
         )
         self.stopped = self.outcome in ("non_finite", "exploded")
         # Seeds differ a lot, arms at one seed by little: only pairing sees the planted difference.
-        self.loss = plan.loss[arm] * (1 + 0.05 * seed) * (1 + 0.002 * ((seed * 7 + len(arm)) % 5))
+        self.loss = (
+            plan.loss_of(arm) * (1 + 0.05 * seed) * (1 + 0.002 * ((seed * 7 + len(arm)) % 5))
+        )
         self.failure = (
             {"epoch": self.epochs + 1, "step": self.epochs * STEPS + 7, "reason": "the loss is NaN"}
             if self.stopped
@@ -160,7 +170,21 @@ class _Run:
         lines = [",".join(names)]
         for epoch in range(1, self.epochs + 1):
             val = self.loss * (1 + 4 * np.exp(-epoch / 2) - 4 * np.exp(-self.epochs / 2))
-            row = [epoch, epoch * STEPS, 2e-3, 0.9 * val, val, 1.1 * val, 0.5, 4, 39, 0.5, 30, 0.1]
+            p99 = self.plan.gradient.get(self.arm, 4)
+            row = [
+                epoch,
+                epoch * STEPS,
+                2e-3,
+                0.9 * val,
+                val,
+                1.1 * val,
+                0.5,
+                p99,
+                39,
+                0.5,
+                30,
+                0.1,
+            ]
             lines.append(",".join(str(value) for value in row))
         return "\n".join(lines) + "\n"
 
@@ -187,7 +211,8 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
     study = config_of(plan)
     kinds = ("metrics", "runs", "timings", "histories", "reconstructions")
     files: dict[str, list[Path]] = {kind: [] for kind in kinds}
-    for arm in study["stage_a"]["arms"]:
+    stage = stage_plan(parse_study(study, "planted"), plan.stage, plan.winner)
+    for arm in stage.arms:
         for seed in plan.seeds:
             run = _Run(plan, arm, seed)
             trained = folder / "train" / "triangle_n32" / arm / f"seed-{seed}"
@@ -232,13 +257,17 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         "platform": "Linux",
         "versions": {"numpy": "2"},
     }
-    return {
+    given = {
         **files,
         "dataset": dataset,
         "study": study,
-        "stage": "stage_a",
+        "stage": plan.stage,
         "provenance": provenance,
     }
+    if plan.stage == "stage_b":
+        (folder / "winner.json").write_text(json.dumps({"winner": plan.winner}))
+        given["winner"] = folder / "winner.json"
+    return given
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.decide.rules import Rule, Runs, judge_rules
 from ptycho_torch.io import PathLike
-from ptycho_torch.markdown import listed
+from ptycho_torch.markdown import listed, percent
 from ptycho_torch.statistics.runs import read_runs
 
 Outcome = Literal["gold", "silver", "pivot", "undecided"]
@@ -92,7 +92,7 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> Decis
             decision="undecided",
             headline="Undecided: no rule is met by what these seeds support",
             because=tuple(_open(rule) for rule in rules),
-            would_change=_to_decide(rules),
+            would_change=_to_decide(rules, study.statistics.power),
             rules=rules,
         )
     outcome: dict[str, Outcome] = {"gold": "gold", "silver": "silver", "pivot": "pivot"}
@@ -114,11 +114,11 @@ def _open(rule: Rule) -> str:
         )
     missing = [item for item in rule.conditions if item.state == "undecided"]
     return f"{rule.rule.capitalize()} is open: " + "; ".join(
-        f"whether {item.condition} is undecided ({item.sentence})" for item in missing
+        f"that {item.condition} is undecided ({item.sentence})" for item in missing
     )
 
 
-def _to_decide(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+def _to_decide(rules: tuple[Rule, ...], power: float) -> tuple[str, ...]:
     """Return what would decide each rule that is open."""
     lines = []
     for rule in rules:
@@ -126,16 +126,17 @@ def _to_decide(rules: tuple[Rule, ...]) -> tuple[str, ...]:
             continue
         missing = [item for item in rule.conditions if item.state == "undecided"]
         known = [item.seeds_needed for item in missing if item.seeds_needed is not None]
-        text = f"{rule.rule.capitalize()} needs {listed([item.condition for item in missing])}"
+        asked = listed([f"that {item.condition}" for item in missing])
+        text = f"{rule.rule.capitalize()} follows once it is shown {asked}"
         if len(known) == len(missing):
             text += (
                 f"; if what was seen is true, about {max(known)} seeds per arm would show it in "
-                "four of five studies"
+                f"{percent(power)} of studies"
             )
         elif known:
             text += (
-                f"; at least {max(known)} seeds per arm, and for the rest no number follows from "
-                "what was seen"
+                f"; at least {max(known)} seeds per arm, and for a part of it no number follows "
+                "from what was seen"
             )
         else:
             text += "; no number of seeds follows from what was seen"
@@ -156,7 +157,8 @@ def _to_overturn(fired: Rule, rules: tuple[Rule, ...]) -> tuple[str, ...]:
             lines.append(f"{rule.rule.capitalize()} is met as well: {rule.follows}")
         elif rule.state == "undecided" and rule.rule != "silver":
             missing = [item.condition for item in rule.conditions if item.state == "undecided"]
-            lines.append(f"{rule.rule.capitalize()} is open: it needs {listed(missing)}")
+            asked = listed([f"that {condition}" for condition in missing])
+            lines.append(f"{rule.rule.capitalize()} is open: it is not shown {asked}")
     return tuple(lines)
 
 

@@ -21,7 +21,7 @@ from ptycho_torch.summarise.collect import Collected, StageFiles, collect
 from ptycho_torch.summarise.figures.stage import write_figures
 from ptycho_torch.summarise.findings import Findings
 from ptycho_torch.summarise.report import report
-from ptycho_torch.summarise.report.opening import in_short_items
+from ptycho_torch.summarise.report.opening import answer_items
 
 
 def summarise_stage(
@@ -76,18 +76,18 @@ def summarise_stage(
     folder, said = Path(folder), answer(findings)
     _write_tables(findings, folder)
     write_figures(findings, folder)
-    io.write_json(folder / "findings.json", _findings(findings, in_short_items(findings, said)))
+    io.write_json(folder / "findings.json", _findings(findings, answer_items(findings, said)))
     io.write_text(folder / "summary.md", report(findings, said))
 
 
-def _findings(findings: Findings, in_short: Sequence[str]) -> dict[str, Any]:
+def _findings(findings: Findings, sentences: Sequence[str]) -> dict[str, Any]:
     """Return `findings.json`: what other pages say of this stage."""
     collected, stage = findings.collected, findings.stage
     return {
         "name": findings.name,
         "title": stage.title,
         "question": stage.question,
-        "in_short": list(in_short),
+        "answer": list(sentences),
         "dataset": stage.dataset,
         "control": stage.control,
         "arms": list(stage.arms),

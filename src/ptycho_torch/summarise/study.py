@@ -19,7 +19,7 @@ from ptycho_torch.summarise.figures.study import overview
 from ptycho_torch.summarise.figures.style import save, styled
 
 _RUN = ["dataset", "arm", "seed"]
-_FINDINGS = ("name", "title", "question", "in_short", "dataset", "arms", "baselines", "undefined")
+_FINDINGS = ("name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined")
 
 
 def summarise_study(
@@ -109,7 +109,7 @@ def _facts(
             name: {
                 "title": found["title"],
                 "question": found["question"],
-                "answer": " ".join(found["in_short"]),
+                "answer": " ".join(found["answer"]),
                 "summary": f"{name}/summary.md",
             }
             for name, found in stages.items()
@@ -144,7 +144,7 @@ def _text(
     ]
     parts += [
         f"## {found['title']}\n\n**Question.** {found['question']}\n\n"
-        f"{_bullets(found['in_short'])}\n\n[Summary of this stage](../{name}/summary.md)"
+        f"{_bullets(found['answer'])}\n\n[Summary of this stage](../{name}/summary.md)"
         for name, found in stages.items()
     ]
     parts += [_every_arm(runs, study, stages), _made(runs, provenance)]

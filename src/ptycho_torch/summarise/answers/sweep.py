@@ -39,7 +39,8 @@ def sweep_answer(findings: Findings) -> Answer:
     control = findings.stage.control
     states = {a: trend.likeness(a, control, tests, evidence, _margin(findings)) for a in others}
     sentences = [_dependence(findings, states)]
-    sentences += [trend.loss_trend(arms, evidence).sentence.capitalize() + "."]
+    said = trend.loss_trend(arms, evidence).sentence
+    sentences += [f"{said[:1].upper()}{said[1:]}."]
     sentences += [_failures(findings, arms)]
     return Answer(sentences=tuple(sentences), section=_section(findings, states))
 
@@ -102,7 +103,7 @@ def _failures(findings: Findings, arms: list[str]) -> str:
     )
     failures, n = failures_of(runs, first)
     return (
-        f"The first value in this order with a failed run is {_value(findings, first)} "
+        f"In the order of the values, the first with a failed run is {_value(findings, first)} "
         f"({failures} of {n}); {found.sentence}."
     )
 
@@ -110,7 +111,7 @@ def _failures(findings: Findings, arms: list[str]) -> str:
 def _value(findings: Findings, arm: str) -> str:
     for variant, name in varied(findings):
         if name == arm:
-            return ", ".join(value_text(value) for _, value in variant.changes)
+            return variant.label()
     return f"`{arm}`"
 
 

@@ -15,7 +15,13 @@ from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import failures_of
 from ptycho_torch.statistics.depth import gradient_bound
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
-from ptycho_torch.summarise.figures.style import INK, REFERENCE, arm_colours, new_figure
+from ptycho_torch.summarise.figures.style import (
+    INK,
+    REFERENCE,
+    arm_colours,
+    new_figure,
+    use_log_scale,
+)
 from ptycho_torch.summarise.findings import Findings
 
 
@@ -132,11 +138,12 @@ def gradient_norms(findings: Findings) -> Figure:
             axes.axhline(bound, color=REFERENCE, linestyle="--", linewidth=0.9)
             axes.annotate(
                 f"bound {bound:.3g}",
-                *((0.02, bound), ("axes fraction", "data")),
+                (0.02, bound),
+                xycoords=("axes fraction", "data"),
                 va="bottom",
                 fontsize=7.5,
             )
-        axes.set_yscale("log")
+        use_log_scale(axes)
         axes.set_title(deep, fontsize=9)
         axes.set_xlabel("epoch")
     panels[0].set_ylabel("gradient norm, 99th percentile")

@@ -42,10 +42,13 @@ def overview(runs: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]], study:
         middle.axvline(value, color=REFERENCE, linestyle="--", linewidth=0.9)
         middle.annotate(
             "constant image",
-            (value, 1.0),
+            (value, 0.0),
             xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="bottom",
+            ha="right",
             fontsize=7,
-            ha="left",
+            color=INK,
         )
     for place, arm in enumerate(arms):
         failures, n = failures_of(runs, arm)

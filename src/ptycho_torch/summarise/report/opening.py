@@ -56,9 +56,25 @@ def in_short(findings: Findings, answer: Answer) -> str:
 
 def in_short_items(findings: Findings, answer: Answer) -> list[str]:
     """Return the sentences of the summary's start: the stage's own, then what all stages say."""
+    return [*answer_items(findings, answer), *_general_items(findings, answer)]
+
+
+def answer_items(findings: Findings, answer: Answer) -> list[str]:
+    """Return what the stage answers, in a few sentences: for the page of the whole study."""
+    if answer.sentences:
+        return [_count_sentence(findings), *answer.sentences]
     return [
-        *answer.sentences,
         _count_sentence(findings),
+        _supported_sentence(findings),
+        _failure_sentence(findings),
+        _sample_sentence(findings),
+    ]
+
+
+def _general_items(findings: Findings, answer: Answer) -> list[str]:
+    if not answer.sentences:
+        return _verdict_sentences(findings)
+    return [
         _supported_sentence(findings),
         _failure_sentence(findings),
         _sample_sentence(findings),
