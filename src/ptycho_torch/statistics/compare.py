@@ -139,9 +139,7 @@ def compare_score(
     found = [differences_of(each, settings) for each in values]
     corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
-    for (arm, other), each, difference, p_holm in zip(
-        pairs, values, found, corrected, strict=True
-    ):
+    for (arm, other), each, difference, p_holm in zip(pairs, values, found, corrected, strict=True):
         state, why = judge(
             difference, p_holm=p_holm, family=len(pairs), confidence=settings.confidence
         )

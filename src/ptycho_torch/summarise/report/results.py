@@ -122,7 +122,8 @@ def differences(findings: Findings) -> str:
     return (
         "## Differences to "
         f"`{findings.stage.control}`\n\n{_rule(findings)}\n\n{paired}\n\nFailure rates (Fisher's "
-        f"exact test, two-sided, corrected for the number of arms):\n\n{rates}\n\n{_planning(findings)}"
+        f"exact test, two-sided, corrected for the number of arms):\n\n{rates}\n\n"
+        f"{_planning(findings)}"
     )
 
 
