@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CORES ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full test lint format docs clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test lint format docs clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -31,6 +31,13 @@ stage-a: $(READY) ## run Stage A in small: results/stage_a/summary.md
 
 stage-a-full: $(READY) ## run the full protocol of Stage A (meant for a GPU)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake stage_a_summary --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
+
+study: $(READY) ## run the whole study in small: results/index.html
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 all
+	@echo "open results/index.html, read results/study/decision.md"
+
+study-full: $(READY) ## run the whole study by the full protocol (meant for a GPU)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake all --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
 
 test: $(READY) ## run the tests with coverage
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --cov --cov-report=term

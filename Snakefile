@@ -22,16 +22,20 @@ workflow.global_resources.setdefault("gpu", 1)
 container: "docker://python:3.11-bookworm"
 
 
-# Without a target, this is what is made.
+include: "workflow/rules/common.smk"
+
+
+# Without a target, everything is made.
 rule all:
     default_target: True
     input:
-        "results/stage_a/summary.md",
+        [f"results/{stage}/summary.md" for stage in stage_names(STUDY)],
+        ["results/study/summary.md", "results/index.html"] if STUDY.decision else [],
 
 
-include: "workflow/rules/common.smk"
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
+include: "workflow/rules/publish.smk"

@@ -9,6 +9,7 @@ import typer
 from ptycho_torch import __version__, io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.document import readme_text, schema_text
+from ptycho_torch.config.plan import stage_names, stage_plan
 from ptycho_torch.config.read import read_study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -35,13 +36,18 @@ def common(
 def check_config(study: StudyFile = Path("config/config.yaml")) -> None:
     """Read a study and say what it would run, or what is wrong with it."""
     settings = read_study(study)
-    stage = settings.stage_a
-    runs = len(stage.arms) * len(stage.seed_list)
     typer.echo(f"{study}: {settings.title}")
-    typer.echo(
-        f"Stage A: {len(stage.arms)} arms x {len(stage.seed_list)} seeds = {runs} runs "
-        f"on dataset '{stage.dataset}'"
-    )
+    distinct: set[tuple[str, str, int]] = set()
+    for name in stage_names(settings):
+        # Which arm wins Stage A is not known yet; the number of runs does not depend on it.
+        plan = stage_plan(settings, name, settings.stage_a.arms[-1])
+        runs = {(plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list}
+        typer.echo(
+            f"{plan.title}: {len(plan.arms)} arms x {len(plan.seed_list)} seeds = {len(runs)} runs "
+            f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new"
+        )
+        distinct |= runs
+    typer.echo(f"{len(distinct)} runs in all, if Stage A's winner is no cure of the pivot")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 # Up to here all 2^n sign patterns are tried; beyond, a seeded random subset of them.
-_EXACT_PAIRS = 14
+_EXACT_PAIRS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +200,7 @@ def _bootstrap(
 def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], *, seed: int = 0) -> float:
     """Return the two-sided p of the sign-flip permutation test of a zero mean.
 
-    Exact (all 2^n sign patterns) up to 14 pairs, else from 9,999 random patterns under `seed`.
+    Exact (all 2^n sign patterns) up to 15 pairs, else from 9,999 random patterns under `seed`.
 
     Raises
     ------

@@ -20,8 +20,7 @@ from ptycho_torch.streams import named_stream
 
 # Up to here all sign patterns of every simulated study are tried; beyond, the t test stands in.
 EXACT_PAIRS = 14
-_CHUNK = 128  # Simulated studies at a time: a block of 8 MB at 14 pairs stays in the cache.
-_UNDER = "if the seen {what} the true one{s}"
+_CHUNK = 32  # Simulated studies at a time: a block of 2 MB at 14 pairs stays in the cache.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +98,7 @@ def seeds_for_difference(
         return float(np.mean((family * p <= alpha) & (studies.mean(axis=1) > 0)))
 
     place = bisect_left(tried, settings.power, key=supported)
-    under = _UNDER.format(what="difference and spread are", s="s")
+    under = f"if the seen difference and spread are the true ones (rough, of {values.size} pairs)"
     return _found(tried[place] if place < len(tried) else None, under, settings)
 
 
@@ -119,12 +118,17 @@ def sign_flip_p_values(studies_SN: NDArray[np.float64]) -> NDArray[np.float64]:
         raise ValueError(f"expected 1 to {EXACT_PAIRS} pairs per study, got {pairs}")
     codes = np.arange(2 ** (pairs - 1))[:, None]
     signs_PN = 1.0 - 2.0 * (codes >> np.arange(pairs) & 1)
-    p = np.empty(len(studies_SN))
-    for start in range(0, len(p), _CHUNK):
-        rows = studies_SN[start : start + _CHUNK]
-        seen = np.abs(rows.sum(axis=1, keepdims=True)) * (1 - 1e-12)
-        p[start : start + _CHUNK] = np.mean(np.abs(rows @ signs_PN.T) >= seen, axis=1)
-    return p
+    seen = np.abs(studies_SN.sum(axis=1, keepdims=True)) * (1 - 1e-12)
+    extreme = np.empty(len(studies_SN))
+    sums = np.empty((_CHUNK, len(signs_PN)))  # Filled again and again: new memory costs more.
+    for start in range(0, len(extreme), _CHUNK):
+        rows = np.ascontiguousarray(studies_SN[start : start + _CHUNK])
+        block = np.matmul(rows, signs_PN.T, out=sums[: len(rows)])
+        np.abs(block, out=block)
+        extreme[start : start + _CHUNK] = np.count_nonzero(
+            block >= seen[start : start + _CHUNK], axis=1
+        )
+    return extreme / len(signs_PN)
 
 
 def seeds_for_rates(
@@ -173,10 +177,14 @@ def seeds_for_rates(
         rates = _worthwhile(rates[0], settings.worthwhile_failure_difference)
     seeds = _least_runs(rates, 1 if equal else min(failed[1], control[1]) + 1, family, settings)
     if not equal:
-        return _found(seeds, _UNDER.format(what="rates are", s="s"), settings)
-    against = f"to tell failure rates of {percent(rates[0])} and {percent(rates[1])}"
-    found = _found(seeds, f"{against} (assumed, since the seen rates are equal)", settings)
-    return SeedsNeeded(seeds=found.seeds, short=f"{found.short} {against}", sentence=found.sentence)
+        under = f"(rough, of {failed[1]} and {control[1]} runs)"
+        return _found(seeds, f"if the seen rates are the true ones {under}", settings)
+    assumed = f"rates of {percent(rates[0])} and {percent(rates[1])}"
+    why = "an assumption, since the seen rates are equal"
+    found = _found(seeds, f"if the arm and the control had failure {assumed} ({why})", settings)
+    return SeedsNeeded(
+        seeds=found.seeds, short=f"{found.short} (for {assumed})", sentence=found.sentence
+    )
 
 
 def _worthwhile(rate: float, difference: float) -> tuple[float, float]:
