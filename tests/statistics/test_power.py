@@ -58,6 +58,8 @@ def test_a_clear_difference_needs_as_many_pairs_as_the_test_can_do_with():
     """However large: 6 pairs alone, 7 among three, as 2 / 2^n asks."""
     assert _pairs(50) == estimates.pairs_needed(0.95) == 6
     assert _pairs(50, family=3) == estimates.pairs_needed(0.95, 3) == 7
+    # Here the t test stands in, which alone would be content with fewer.
+    assert _pairs(50, family=1000) == estimates.pairs_needed(0.95, 1000) == 16
 
 
 def test_neither_sign_nor_unit_of_the_differences_matters():
@@ -68,9 +70,11 @@ def test_neither_sign_nor_unit_of_the_differences_matters():
 
 
 def test_the_answer_is_beyond_the_pairs_that_did_not_decide():
-    values = np.concatenate([np.full(9, 1.0), [-3.0]])
-    found = power.seeds_for_difference(values, family=1, settings=StatisticsSettings(power=0.5))
-    assert found.seeds > 10
+    """10 pairs would do for this effect, but 21 were seen and did not."""
+    found = power.seeds_for_difference(
+        np.tile(_seen(1.0), 7), family=1, settings=StatisticsSettings(power=0.5)
+    )
+    assert found.seeds == 22
 
 
 @pytest.mark.parametrize("pairs", [2, 6, 9])
