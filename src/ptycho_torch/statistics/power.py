@@ -19,8 +19,8 @@ from ptycho_torch.statistics import estimates
 from ptycho_torch.streams import named_stream
 
 # Up to here all sign patterns of every simulated study are tried; beyond, the t test stands in.
-EXACT_PAIRS = 14
-_CHUNK = 32  # Simulated studies at a time: a block of 2 MB at 14 pairs stays in the cache.
+EXACT_PAIRS = 12
+_CHUNK = 32  # Simulated studies at a time: a block of 0.5 MB at 12 pairs stays in the cache.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,8 @@ def seeds_for_difference(
     its two-sided sign-flip p, times `family` (Holm's hardest step), is at most the level and its
     mean has the seen sign. That the bootstrap interval excludes 0, which the study asks as well,
     is not drawn: where p is so small, more than 99 of 100 intervals do, since a percentile
-    interval of few pairs is too narrow. A test counts them. Above 14 pairs the p is that of the
-    t test, to which the sign-flip test tends; a test compares the two at 14.
+    interval of few pairs is too narrow. A test counts them. Above 12 pairs the p is that of the
+    t test, to which the sign-flip test tends; a test compares the two at 12.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def seeds_for_difference(
 
 
 def sign_flip_p_values(studies_SN: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the exact two-sided sign-flip p of each row: S studies of N pairs, N <= 14.
+    """Return the exact two-sided sign-flip p of each row: S studies of N pairs, N <= 12.
 
     All sign patterns are one matrix. A pattern and its negative are equally extreme, so half of
     them are tried.

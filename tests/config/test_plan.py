@@ -1,0 +1,164 @@
+"""Stages resolve to runs: nothing is trained twice, and mistakes are named."""
+
+import copy
+
+import pytest
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.plan import deep, stage_names, stage_plan
+from ptycho_torch.config.read import load_yaml, parse_study
+
+
+@pytest.fixture(params=["config.yaml", "full.yaml"])
+def shipped(request, root):
+    return parse_study(load_yaml(root / "config" / request.param), request.param)
+
+
+@pytest.fixture
+def data(root):
+    return load_yaml(root / "config" / "config.yaml")
+
+
+def plan_of(data, name, winner=None):
+    return stage_plan(parse_study(data, "study"), name, winner)
+
+
+def test_both_configurations_have_every_stage_of_the_protocol(shipped):
+    assert stage_names(shipped) == ["stage_a", "clip_sweep", "crash_hunt", "stage_b", "pivot"]
+    sweep = shipped.sweeps["clip_sweep"]
+    assert sweep.sweep == {"clip.max_norm": [1, 5, 10, 20, 50, 100]}
+    assert shipped.sweeps["crash_hunt"].sweep == {"generator.fno_blocks": [4, 6, 8]}
+    assert shipped.stage_b.fno_blocks == 8
+    assert shipped.run(shipped.stage_a.dataset, "layerscale", 0).generator.name == (
+        "layerscale_hybrid"
+    )
+
+
+def test_a_value_at_which_an_arm_equals_another_is_that_arm(shipped):
+    """The sweep's norm 1.0 is `norm1`, and the crash hunt's four blocks are the control."""
+    assert stage_plan(shipped, "clip_sweep").arms[:3] == ("control", "norm1", "norm1-max_norm-5")
+    assert stage_plan(shipped, "crash_hunt").arms[0] == "control"
+    assert deep(shipped, "control") in stage_plan(shipped, "crash_hunt").arms
+    assert "norm1-max_norm-1" not in shipped.variants
+
+
+def test_a_variant_changes_what_it_says_and_nothing_else(shipped):
+    name = shipped.stage_a.dataset
+    base, varied = (shipped.run(name, arm, 3) for arm in ("norm1", "norm1-max_norm-20"))
+    assert varied.execution.clip.max_norm == 20.0
+    expected = base.model_dump()
+    expected["execution"]["clip"]["max_norm"] = 20.0
+    assert varied.model_dump() == {**expected, "arm": "norm1-max_norm-20"}
+    assert shipped.run(name, deep(shipped, "stable"), 0).generator.name == "stable_hybrid"
+
+
+@pytest.mark.parametrize("winner", ["control", "stable", "agc", "norm1"])
+def test_stage_b_is_the_winner_and_the_control_at_both_depths(shipped, winner):
+    plan = stage_plan(shipped, "stage_b", winner)
+    expected = {"control", winner, deep(shipped, "control"), deep(shipped, winner)}
+    assert set(plan.arms) == expected
+    assert (deep(shipped, winner), winner) in plan.pairs
+    if winner != "control":
+        assert (deep(shipped, winner), deep(shipped, "control")) in plan.pairs
+
+
+def test_stage_b_needs_a_winner_of_stage_a(shipped):
+    for wrong in (None, "layerscale", "nobody"):
+        with pytest.raises(ValueError, match="is no arm of Stage A"):
+            stage_plan(shipped, "stage_b", wrong)
+    with pytest.raises(ValueError, match="there is no stage 'stage_c'; it has: stage_a"):
+        stage_plan(shipped, "stage_c")
+
+
+def test_the_pivot_compares_deep_arms_and_matches_them_with_shallow_ones(shipped):
+    plan = stage_plan(shipped, "pivot")
+    depth = dict(plan.depth)
+    assert depth[deep(shipped, "agc")] == "agc"
+    assert depth[deep(shipped, "layerscale")] == "control"
+    assert {other for _, other in plan.pairs} == {deep(shipped, "control")}
+
+
+def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):
+    data["sweeps"]["rates"] = {
+        "arm": "stable",
+        "sweep": {"learning_rate": [1e-3, 2e-3], "width": [4, 8]},
+        "seeds": [7],
+    }
+    plan = plan_of(data, "rates")
+    assert plan.arms == (
+        "control", "stable-learning_rate-0.001-width-4", "stable-learning_rate-0.001-width-8",
+        "stable-learning_rate-0.002-width-4", "stable",
+    )  # fmt: skip
+    assert plan.seed_list == (7,)
+    run = parse_study(data, "study").run("triangle_n32", plan.arms[1], 7)
+    assert (run.training.optimizer.learning_rate, run.generator.width) == (1e-3, 4)
+
+
+def test_words_can_be_swept_too(data):
+    data["sweeps"]["networks"] = {
+        "arm": "control", "sweep": {"generator.name": ["hybrid", "stable_hybrid", "fno"]},
+    }  # fmt: skip
+    assert plan_of(data, "networks").arms == ("control", "stable", "control-name-fno")
+
+
+MISTAKES = [
+    ({"clip.max_norn": [1]}, "sweeps.odd.sweep: there is no setting 'clip.max_norn'; did you mean"),
+    ({"generator.wdth": [1]}, "did you mean 'generator.width'?"),
+    ({"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
+    ({"clip.max_norm": [1, 1]}, "clip.max_norm names 1 more than once"),
+    ({"clip.max_norm": []}, "List should have at least 1 item"),
+    ({"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
+    ({"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
+    ({"loss": ["mse loss"]}, "a run's folder cannot be called 'norm1-loss-mse loss'"),
+]
+
+
+@pytest.mark.parametrize(("sweep", "message"), MISTAKES)
+def test_a_mistake_in_a_sweep_is_told_with_its_place(data, sweep, message):
+    data["sweeps"]["odd"] = {"arm": "norm1", "sweep": sweep}
+    with pytest.raises(InputError) as caught:
+        parse_study(data, "study.yaml")
+    assert message in str(caught.value) and str(caught.value).startswith("study.yaml: ")
+
+
+def change(path, value):
+    def apply(data):
+        *steps, last = path.split(".")
+        for step in steps:
+            data = data[step]
+        data[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (change("sweeps.clip_sweep.arm", "nrm1"), "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
+        (change("sweeps.study", {"arm": "control", "sweep": {"width": [4]}}), "'study' is taken"),
+        (change("sweeps.Odd-Name", {"arm": "control", "sweep": {"width": [4]}}), "sweeps"),
+        (change("stage_b", None), "pivot: needs the block stage_b"),
+        (change("pivot", None), "decision: needs the blocks stage_b and pivot"),
+        (change("pivot.arm", "stable"), "'stable' is a cure or the control itself"),
+        (change("pivot.cures", ["layerscale"]), "pivot.cures: there is no arm of Stage A 'layerscale'"),
+        (change("decision.gold", "norm1"), "decision.gold: there is no cure 'norm1'"),
+        (change("stage_b.fno_blocks", 4), "4 is the depth that 'control' has already"),
+        (change("stage_b.max_los_increase", 1), "has no key 'max_los_increase'"),
+    ],
+)  # fmt: skip
+def test_blocks_that_do_not_fit_are_told_with_their_place(data, apply, message):
+    apply(data)
+    with pytest.raises(InputError) as caught:
+        parse_study(data, "study.yaml")
+    assert message in str(caught.value)
+
+
+def test_the_order_of_arms_and_sweeps_changes_no_runs(data):
+    """Names of variants are made from settings alone."""
+    other = copy.deepcopy(data)
+    other["arms"] = dict(reversed(other["arms"].items()))
+    other["sweeps"] = dict(reversed(other["sweeps"].items()))
+    one, two = (parse_study(d, "study") for d in (data, other))
+    assert set(one.variants) == set(two.variants)
+    for name in one.variants:
+        assert one.run("triangle_n32", name, 1) == two.run("triangle_n32", name, 1)
