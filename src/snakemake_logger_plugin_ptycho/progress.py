@@ -12,6 +12,8 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_ptycho.plan import Planned, job_name
+
 TRAIN = "train"
 # Said by the progress lines instead, or of no use without the job's block.
 _REPLACED = (
@@ -97,22 +99,6 @@ class StudyProgress:
         return work / max(len(begun), 1)
 
 
-def job_name(job: dict[str, Any]) -> str:
-    """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
-    wildcards = "/".join(str(value) for value in (job.get("wildcards") or {}).values())
-    return f"{job['rule_name']} {wildcards}".rstrip()
-
-
-def planned_job(job: dict[str, Any]) -> str:
-    """Return one line of a dry run: the job and why it would run."""
-    reason = " ".join(str(job.get("reason", "")).split())
-    # What is missing follows from the job's name, and the parts behind a `;` from the first.
-    first = reason.split("; ")[0].replace("Missing output files: ", "not made yet: ")
-    if first.startswith("not made yet"):
-        first = "not made yet"
-    return f"{job_name(job):<36} {first if len(first) <= 90 else first[:87] + '...'}"
-
-
 def run_outcome(outputs: list[str]) -> str:
     """Return how a run ended, as its run.json says; "ended" if that cannot be read."""
     for name in outputs:
@@ -129,6 +115,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.progress = StudyProgress()
+        self.planned = Planned()
 
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
@@ -137,14 +124,27 @@ class LogHandler(LogHandlerBase):
             if self.common_settings.verbose:
                 self._say(self.format(record))
                 return
-            if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
-                self._say(planned_job(record.__dict__))
+            if self.common_settings.dryrun and self._plan(event, record):
                 return
             self._follow(event, record)
             if event not in _REPLACED and record.msg not in _CHATTER:
                 self._say(self.format(record))
         except Exception:
             self.handleError(record)
+
+    def _plan(self, event: LogEvent | None, record: LogRecord) -> bool:
+        """Take a record of a dry run; return whether it is dealt with."""
+        if event == LogEvent.JOB_INFO:
+            self.planned.add(record.__dict__)
+            return True
+        if event == LogEvent.RUN_INFO and not self.planned.seeds:
+            return True  # The same table comes again behind the jobs.
+        if event == LogEvent.RUN_INFO:
+            for line in self.planned.lines():
+                self._say(line)
+            self._say("")
+        # Each line has its reason already.
+        return str(record.msg).startswith(("Reasons:", "DAG of jobs will be updated"))
 
     def _follow(self, event: LogEvent | None, record: LogRecord) -> None:
         now = time.monotonic()

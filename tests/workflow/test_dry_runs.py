@@ -43,9 +43,11 @@ def test_a_config_file_replaces_the_default(snakemake, config_file):
 
 
 def test_a_dry_run_says_in_one_line_each_what_would_run(snakemake):
-    lines = said(snakemake("stage_a_summary", "-n", "--cores", "4")).splitlines()
-    assert sum(line.startswith("train triangle_n32/") for line in lines) == 8
-    assert len(lines) < 60
+    lines = said(snakemake("all", "-n", "--cores", "4")).splitlines()
+    arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
+    assert len(arms) == 14 and all("seeds 0, 1" in line for line in arms)
+    assert all("not made yet" in line for line in arms)
+    assert len(lines) < 50
 
 
 MISTAKES = [
@@ -100,8 +102,47 @@ def test_single_keys_can_be_changed_on_the_command_line(snakemake):
     )
 
 
-def test_without_a_target_stage_a_is_planned(snakemake):
-    assert planned(snakemake("-n", "--cores", "4"))["stage_a_summary"] == 1
+def test_without_a_target_everything_is_planned(snakemake):
+    found = planned(snakemake("-n", "--cores", "4"))
+    for rule in ("stage_a_summary", "clip_sweep_summary", "pivot_summary", "study_page"):
+        assert found[rule] == 1
+
+
+# Target -> training jobs that a dry run shows before Stage A's winner is known, small and full.
+TARGETS = {
+    "stage_a_summary": (8, 20),
+    "clip_sweep_summary": (14, 35),
+    "crash_hunt_summary": (6, 15),
+    "stage_b_summary": (8, 20),
+    "pivot_summary": (14, 35),
+    "study_summary": (28, 70),
+    "all": (28, 70),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("full", [False, True])
+def test_every_target_is_planned_with_both_configurations(snakemake, target, full):
+    more = ("--configfile", "config/full.yaml") if full else ()
+    found = planned(snakemake(target, "-n", "--cores", "4", *more))
+    assert (found["train"], found[target]) == (TARGETS[target][full], 1)
+
+
+def test_a_new_arm_and_a_sweep_are_one_block_each(snakemake, config_file):
+    """The sweep's value that equals the new arm's is not planned twice."""
+
+    def change(data):
+        data["arms"]["gentle"] = {
+            "hypothesis": "less is enough",
+            "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 0.5}},
+        }
+        data["sweeps"] = {"norms": {"arm": "gentle", "sweep": {"clip.max_norm": [0.5, 2]}}}
+
+    found = snakemake(
+        "norms_summary", "-n", "--cores", "1", "--configfile", config_file(change)
+    )  # fmt: skip
+    assert planned(found)["train"] == 3
+    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in said(found)
 
 
 def test_an_unknown_arm_in_a_path_is_no_traceback(snakemake):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from snakemake_logger_plugin_ptycho.progress import StudyProgress, job_name, planned_job
+from snakemake_logger_plugin_ptycho.plan import Planned, job_name, spans
+from snakemake_logger_plugin_ptycho.progress import StudyProgress
 
 
 def job(jobid, rule="train", outputs=(), **wildcards):
@@ -49,4 +50,20 @@ def test_a_failed_job_is_not_a_diverged_run():
 def test_names_and_reasons_are_short():
     record = job(1, arm="agc", seed="0") | {"reason": "Missing output files: a/b/c.json; Input x"}
     assert job_name(record) == "train agc/0"
-    assert planned_job(record).split("  ")[-1].strip() == "not made yet"
+    planned = Planned()
+    planned.add(record)
+    assert planned.lines()[0].split("  ")[-1].strip() == "not made yet"
+
+
+def test_a_plan_has_one_line_per_arm_and_reason():
+    planned = Planned()
+    for seed in (0, 1, 2, 5):
+        for rule in ("train", "evaluate"):
+            planned.add(job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "A"})
+    planned.add(job(9, "train", dataset="d", arm="agc", seed="11") | {"reason": "B; C"})
+    planned.add(job(10, "stage_a_summary") | {"reason": "D"})
+    lines = [" ".join(line.split()) for line in planned.lines()]
+    assert lines == [
+        "train, evaluate d/agc seeds 0-2, 5 A", "train d/agc seed 11 B", "stage_a_summary D",
+    ]  # fmt: skip
+    assert planned.lines() == [] and spans(("3", "4")) == "3, 4"

@@ -37,12 +37,15 @@ class Study:
     def planned(self):
         result = self.call("-n")
         assert result.returncode == 0, result.stdout + result.stderr
+        found = re.findall(
+            r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)",
+            result.stdout + result.stderr,
+            re.M,
+        )
         return sorted(
-            re.findall(
-                r"^((?:simulate|train|evaluate) \S+|stage_a_summary) {2,}(?![\d ]+$)",
-                result.stdout + result.stderr,
-                re.M,
-            )
+            f"{rule} {rest}".strip()
+            for rules, _, rest in (line.replace(", ", ",").partition(" ") for line in found)
+            for rule in rules.split(",")
         )
 
 
@@ -87,7 +90,11 @@ def test_editing_one_arm_reruns_that_arm_only(finished):
     clip = finished.settings["arms"]["agc"]["execution"]["clip"]
     clip["max_ratio"] = 0.02
     try:
-        assert finished.planned() == ["evaluate tiny/agc/0", "stage_a_summary", "train tiny/agc/0"]
+        assert finished.planned() == [
+            "evaluate tiny/agc seed 0",
+            "stage_a_summary",
+            "train tiny/agc seed 0",
+        ]
     finally:
         clip["max_ratio"] = 0.01
 
@@ -96,8 +103,8 @@ def test_a_further_seed_trains_that_seed_only(finished):
     finished.settings["stage_a"]["seeds"] = 2
     try:
         assert finished.planned() == [
-            "evaluate tiny/agc/1", "evaluate tiny/control/1", "stage_a_summary",
-            "train tiny/agc/1", "train tiny/control/1",
+            "evaluate tiny/agc seed 1", "evaluate tiny/control seed 1", "stage_a_summary",
+            "train tiny/agc seed 1", "train tiny/control seed 1",
         ]  # fmt: skip
     finally:
         finished.settings["stage_a"]["seeds"] = 1
@@ -107,7 +114,7 @@ def test_other_thresholds_score_again_and_train_nothing(finished):
     finished.settings["evaluation"] = {"trim_px": 1}
     try:
         assert finished.planned() == [
-            "evaluate tiny/agc/0", "evaluate tiny/control/0", "stage_a_summary",
+            "evaluate tiny/agc seed 0", "evaluate tiny/control seed 0", "stage_a_summary",
         ]  # fmt: skip
     finally:
         del finished.settings["evaluation"]
@@ -121,7 +128,7 @@ def test_an_edit_of_the_package_reruns_what_runs_it(finished):
     source.write_bytes(before + b"# edited by a test\n")
     try:
         assert finished.planned() == [
-            "evaluate tiny/agc/0", "evaluate tiny/control/0", "stage_a_summary",
+            "evaluate tiny/agc seed 0", "evaluate tiny/control seed 0", "stage_a_summary",
         ]  # fmt: skip
     finally:
         source.write_bytes(before)
