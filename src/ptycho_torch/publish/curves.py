@@ -79,14 +79,20 @@ def _line(
 
 def _loss(place: int, name: str, lines: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any]:
     values = [y for line in lines if line["loss"] == place for y in line["y"] if y is not None]
+    least = min(values, default=0.0)
     floors = inputs.study.noise_floor if name == "mae_val_loss" else {}
     present = set(inputs.runs["dataset"])
     return {
         "name": name,
         "label": f"validation loss ({LOSS_LABELS.get(name, name)})",
         # A Poisson likelihood may be negative, where a logarithm has nothing to show.
-        "log": bool(values) and min(values) > 0,
-        "floors": {key: value for key, value in floors.items() if value and key in present},
+        "log": least > 0,
+        # The axis makes room for each level, and one far below would press the curves together.
+        "floors": [
+            {"dataset": dataset, "value": value, "drawn": value > least / 4}
+            for dataset, value in floors.items()
+            if value is not None and dataset in present
+        ],
     }
 
 

@@ -134,7 +134,7 @@
   function layout() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
-    const loss = data.losses[chosenLoss()] || { label: "validation loss", log: false, floors: {} };
+    const loss = data.losses[chosenLoss()] || { label: "validation loss", log: false, floors: [] };
     const axis = { gridcolor: colour("--line"), linecolor: colour("--quiet"), zeroline: false, automargin: true };
     return {
       autosize: true,
@@ -150,8 +150,8 @@
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") }, align: "left" },
       xaxis: { ...axis, title: { text: "epoch" }, rangemode: "normal" },
       yaxis: { ...axis, title: { text: loss.label }, type: loss.log ? "log" : "linear", exponentformat: "power" },
-      shapes: Object.values(loss.floors).map((floor) => ({
-        type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor,
+      shapes: loss.floors.filter((floor) => floor.drawn).map((floor) => ({
+        type: "line", xref: "paper", x0: 0, x1: 1, y0: floor.value, y1: floor.value,
         line: { color: colour("--quiet"), width: 1, dash: "dot" },
       })),
     };
