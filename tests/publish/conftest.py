@@ -132,7 +132,9 @@ class Planted:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = [
-            one_run(arm, seed, LOSSES[arm][place]) for arm in ARMS for place, seed in enumerate(SEEDS)
+            one_run(arm, seed, LOSSES[arm][place])
+            for arm in ARMS
+            for place, seed in enumerate(SEEDS)
         ]
         self.study = words(self.runs)
         self.decision = decided()

@@ -62,6 +62,18 @@ def test_nothing_is_asked_of_a_network(page):
     assert len([a for a in asked if a.startswith("file:")]) == 1
 
 
+def test_the_plot_can_be_saved_and_not_sent_away(page):
+    """Plotly's own row of buttons has one that opens a company's site and hands it the data."""
+    buttons = "return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+    assert page.js(buttons) == ["Download plot as a PNG", "Zoom", "Pan", "Reset axes"]
+    saved = page.driver.execute_async_script(
+        "const done = arguments[0];"
+        "Plotly.toImage(plot, {format: 'png'}).then(done, error => done(String(error)))"
+    )
+    assert saved.startswith("data:image/png;base64,") and len(saved) > 5000
+    assert page.console_errors() == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "runs"),
     [
@@ -119,7 +131,9 @@ def test_losses_sort_as_numbers_and_what_is_missing_stays_last(page):
     assert page.js(LOSSES_SHOWN) == [*AS_NUMBERS[::-1], "n/a"]
     assert heading(page, "best validation loss").get_attribute("aria-sort") == "descending"
     heading(page, "arm").find_element("css selector", "button").click()
-    assert [r["arm"] for r in page.js(VISIBLE_ROWS)] == ["agc"] * 3 + ["control"] * 3 + ["stable"] * 3
+    assert [r["arm"] for r in page.js(VISIBLE_ROWS)] == ["agc"] * 3 + ["control"] * 3 + [
+        "stable"
+    ] * 3
     sorted_by = page.js("return document.querySelectorAll('th[aria-sort$=ending]').length")
     assert sorted_by == 1
 

@@ -61,7 +61,9 @@ def test_markup_in_any_text_stays_text(hostile):
     assert not [i for i in page.named("img") if not i["src"].startswith("data:image/png;base64,")]
     assert [s.get("type") for s in page.named("script")] == ["application/json", None, None]
     assert not [a for _, attributes in page.found for a in attributes if a.startswith("on")]
-    assert "49" not in re.search(r"<select name=\"arm\">(.*?)</select>", hostile.read_text(), re.S)[1]
+    assert (
+        "49" not in re.search(r"<select name=\"arm\">(.*?)</select>", hostile.read_text(), re.S)[1]
+    )
 
 
 def test_the_page_may_load_nothing(published):

@@ -42,12 +42,10 @@ def curves(inputs: Inputs, arms: list[str]) -> dict[str, Any]:
     """
     names = sorted(set(inputs.runs["val_loss_name"].dropna()))
     epochs = {
-        (str(dataset), str(arm), int(seed)): rows.sort_values("epoch")
-        for (dataset, arm, seed), rows in inputs.history.groupby(["dataset", "arm", "seed"])
+        run_of(rows.iloc[0]): rows.sort_values("epoch")
+        for _, rows in inputs.history.groupby(["dataset", "arm", "seed"])
     }
-    lines = [
-        _line(run, epochs.get(run_of(run)), names, arms) for _, run in inputs.runs.iterrows()
-    ]
+    lines = [_line(run, epochs.get(run_of(run)), names, arms) for _, run in inputs.runs.iterrows()]
     return {
         "arms": arm_styles(arms),
         "losses": [_loss(place, name, lines, inputs) for place, name in enumerate(names)],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -145,9 +145,9 @@ def read_inputs(
     )
 
 
-def run_of(row: "pd.Series[object]") -> Run:
+def run_of(row: "pd.Series[Any]") -> Run:
     """Return which run a row of a table is about."""
-    return str(row["dataset"]), str(row["arm"]), int(str(row["seed"]))
+    return str(row["dataset"]), str(row["arm"]), int(row["seed"])
 
 
 def named(run: Run) -> str:
@@ -215,7 +215,7 @@ def _read_runs(path: PathLike, facts: StudyFacts, study: PathLike) -> pd.DataFra
     return table.reset_index(drop=True)
 
 
-def stages_of(row: "pd.Series[object]") -> list[str]:
+def stages_of(row: "pd.Series[Any]") -> list[str]:
     """Return the stages that a run is part of."""
     return [name for name in str(row["stages"]).split(";") if name]
 

@@ -142,7 +142,7 @@
       hovermode: "closest",
       // A finger on the picture should scroll the page, not draw a frame.
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      margin: { l: 60, r: 16, t: 34, b: 48 },
+      margin: { l: 60, r: 16, t: 34, b: 60 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 13 },
@@ -176,7 +176,10 @@
     Plotly.react(plot, data.runs.map(trace), layout(), {
       responsive: true,
       displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"],
+      // Named one by one: Plotly's own choice offers to send the data to a company's server.
+      modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["resetScale2d"]],
+      showSendToCloud: false,
+      plotlyServerURL: "",
     });
   }
 
