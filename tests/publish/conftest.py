@@ -209,8 +209,11 @@ def make_hostile(study: Planted) -> None:
     study.decision["rules"][0]["rule"] = BREAK_OUT
     for run in study.runs:
         if run["arm"] == "control":
-            # Folders are named after arms, so this one has to do without a slash.
-            run["arm"] = '"><img src=x onerror="window.owned=1"><script>window.owned=1;{{ 7 * 7 }}'
+            # Folders are named after arms, so this one has to do without a slash. A comment with
+            # a script in it keeps a script's own end tag from ending it.
+            run["arm"] = (
+                '"><!--<script>window.owned=1;{{ 7 * 7 }}<b>bold<img src=x onerror="window.owned=1">'
+            )
             run["reason"] = BREAK_OUT
 
 

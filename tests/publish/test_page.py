@@ -132,6 +132,19 @@ def test_pictures_have_a_pixel_per_value_on_the_truths_scale(published):
     assert (first, last) == ([68, 1, 84], [253, 231, 36])  # viridis, from end to end
 
 
+def test_a_run_is_drawn_on_the_truths_scale_and_not_on_its_own(planted):
+    files = planted.write()
+    path = next(p for p in files["reconstructions"] if "stable/seed-1" in str(p))
+    arrays = dict(np.load(path))
+    truth = arrays["truth_amplitude"]
+    arrays["amplitude"] = np.full_like(truth, (truth.min() + truth.max()) / 2)
+    arrays["amplitude"][0, 0] = 1e6
+    np.savez(path, **arrays)
+    publish_page(**files)
+    levels = np.asarray(pictures_of(files["page"])["amplitude of lines/stable/seed-1"])
+    assert set(levels[1:].ravel()) == {127} and set(levels[0]) == {254}
+
+
 def test_a_run_without_values_is_drawn_empty_and_says_so(planted):
     planted.runs = planted.runs[1:2]
     text = planted.publish().read_text()
