@@ -1,5 +1,6 @@
-"""Fixtures shared by all tests: a tiny study, its dataset, and rule scripts run in process."""
+"""Fixtures shared by all tests: a tiny study, its dataset, rule scripts run in process, a browser."""
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,3 +75,78 @@ def run_script(tmp_path):
 
 def _text(value):
     return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)
+
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+
+
+class Browser:
+    """A page in headless Chromium: what it logs, what it asks for, and what a script finds in it."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def open(self, path, *, width=1280, height=900, scheme="light"):
+        """Open a file by its file:// address in a window of this size, light or dark."""
+        self.logged("browser")
+        self.logged("performance")
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        self.scheme(scheme)
+        self.driver.get(Path(path).resolve().as_uri())
+        return self
+
+    def scheme(self, scheme):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.command("Emulation.setEmulatedMedia", features=[feature])
+
+    def command(self, name, **parameters):
+        return self.driver.execute_cdp_cmd(name, parameters)
+
+    def js(self, body, *arguments):
+        return self.driver.execute_script(body, *arguments)
+
+    def logged(self, kind):
+        """Return what was logged since the last call; `browser` is the console."""
+        return self.driver.get_log(kind)
+
+    def console_errors(self):
+        """Return errors and warnings of the console since the page was opened."""
+        entries = self.logged("browser")
+        return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self):
+        """Return every address that was asked for since the page was opened."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One headless Chromium for all tests; skipped, with what to install, where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # With the driver's path given, selenium does not go looking for one on the network.
+    service = webdriver.ChromeService(executable_path=str(DRIVER))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield Browser(driver)
+    driver.quit()

@@ -1,0 +1,28 @@
+"""The page: the whole study in one file, for those without Snakemake."""
+
+# `sources` knows Python alone, and the page is made of more.
+PAGE_PARTS = sorted(
+    os.path.relpath(part)
+    for part in (PACKAGE / "publish").iterdir()
+    if part.suffix in (".html", ".css", ".js")
+)
+
+
+rule study_page:
+    """The whole study on one page."""
+    input:
+        runs="results/study/runs.csv",
+        history="results/study/history.csv",
+        decision="results/study/decision.json",
+        study="results/study/study.json",
+        reconstructions=all_reconstructions,
+        code=sources("publish.py", "config", "statistics", "publish"),
+        parts=PAGE_PARTS,
+    output:
+        page=report(
+            "results/index.html", category="Whole study", caption="../report/study_page.rst"
+        ),
+    log:
+        "logs/study_page.log",
+    script:
+        "../scripts/publish.py"

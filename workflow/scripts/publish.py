@@ -1,0 +1,25 @@
+"""Rule `study_page`: write the whole study as one page."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.jobs import run_job
+from ptycho_torch.publish import publish_page
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Write the page."""
+    publish_page(
+        runs=job.input.runs,
+        history=job.input.history,
+        decision=job.input.decision,
+        study=job.input.study,
+        reconstructions=job.input.reconstructions,
+        page=job.output.page,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
