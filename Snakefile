@@ -30,7 +30,7 @@ rule all:
     default_target: True
     input:
         [f"results/{stage}/summary.md" for stage in stage_names(STUDY)],
-        ["results/study/summary.md"] if STUDY.decision else [],
+        ["results/study/summary.md", "results/index.html"] if STUDY.decision else [],
 
 
 include: "workflow/rules/simulate.smk"
@@ -38,3 +38,4 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
+include: "workflow/rules/publish.smk"

@@ -24,5 +24,6 @@ rule study_page:
         ),
     log:
         "logs/study_page.log",
+    localrule: True
     script:
         "../scripts/publish.py"
