@@ -1,0 +1,94 @@
+"""The smallest whole study, from nothing to its page and Snakemake's own report."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+DEEP = "-fno_blocks-3"
+
+
+def call(folder, *words):
+    return subprocess.run(
+        [str(BIN / "snakemake"), *words, "--configfile", "tests/tiny.yaml", "--directory",
+         str(folder), "--cores", "4", "--resources", "gpu=1"],
+        cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    done = call(folder, "all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def runs_on_disk(study):
+    return sorted(p.parent.parent.name for p in (study / "results/train/tiny").rglob("run.json"))
+
+
+def test_every_stage_is_there_and_nothing_is_trained_twice(study):
+    """The sweep's 0.01 is `agc`; Stage B, sweep and pivot share their runs."""
+    winner = json.loads((study / "results/stage_a/winner.json").read_text())["winner"]
+    assert winner in ("control", "agc")
+    assert runs_on_disk(study) == sorted([
+        "agc", "agc-max_ratio-0.1", f"agc{DEEP}", "control", f"control{DEEP}", f"layerscale{DEEP}",
+    ])  # fmt: skip
+    results = study / "results"
+    for stage in ("stage_a", "stage_b", "pivot", "ratios", "study"):
+        text = (results / stage / "summary.md").read_text()
+        for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
+            assert (results / stage / figure).stat().st_size > 5000, (stage, figure)
+
+
+def test_the_decision_names_what_it_cannot_know(study):
+    decision = json.loads((study / "results/study/decision.json").read_text())
+    assert decision["decision"] == "undecided"
+    text = (study / "results/study/decision.md").read_text()
+    assert text.startswith("# Undecided") and "What would change it" in text
+
+
+def test_a_second_call_has_nothing_to_do_also_without_the_winners_file(study):
+    again = call(study, "all", "-n")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    winner = study / "results/stage_a/winner.json"
+    kept = winner.read_bytes()
+    winner.unlink()
+    try:
+        text = call(study, "all", "-n")
+        assert "train" not in text.stdout + text.stderr, text.stdout
+    finally:
+        winner.write_bytes(kept)
+
+
+def test_the_page_has_every_run_and_opens_without_a_word(study, browser):
+    runs = pd.read_csv(study / "results/study/runs.csv")
+    assert len(runs) == 6
+    page = browser.open(study / "results/index.html")
+    rows = page.js("return document.querySelectorAll('#run-table tbody tr').length")
+    assert rows == len(runs) == 6
+    assert page.console_errors() == []
+
+
+def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, browser):
+    done = call(study, "all", "--report", "report.html")
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (study / "report.html").read_text()
+    for category in ("Stage A", "Stage B", "Pivot", "Ratios", "Whole study"):
+        assert category in text
+    assert "Kaplan-Meier estimate" in text and "multiple of the largest 99th percentile" in text
+    page = browser.open(study / "report.html")
+    shown = page.js("return document.body.innerText")
+    assert "Stage B" in shown
+    # Its own style sheet's warning, that it is not meant for production, is no error.
+    assert [item for item in page.logged("browser") if item["level"] == "SEVERE"] == []
+    assert not [a for a in page.requests() if a.startswith("http")]
