@@ -29,8 +29,6 @@ done
 
 export PATH="$PATH:/usr/sbin"
 host=$(hostname -s)
-# Three quarters of the memory, so that a busy machine's node is not drained for want of it.
-memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) * 3 / 4 / 1024))
 install -d "$base/state" "$base/spool" "$base/log" /etc/slurm
 
 if ! munge -n </dev/null >/dev/null 2>&1; then
@@ -73,8 +71,10 @@ JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/filetxt
 JobCompLoc=$base/jobs.txt
 MailProg=/bin/true
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=60 DefaultTime=10 DefMemPerCPU=200 State=UP
+# The node claims more than the machine has, so that the jobs of a real cluster fit.
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=16 RealMemory=64000 Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes=$host State=UP
 CONF
 # A device file is all that Slurm asks of a GPU; jobs get CUDA_VISIBLE_DEVICES=0.
 printf '%s\nName=gpu File=/dev/null\n' "$mark" >/etc/slurm/gres.conf
