@@ -1,9 +1,11 @@
 """The GPU lease, with a made-up nvidia-smi and jobs that are processes of their own."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -52,7 +54,8 @@ def start():
     yield begin
     for job in jobs:
         job.kill()
-        job.communicate()
+        job.wait()
+        job.stdout.close()
 
 
 def gpu_of(job):
@@ -95,6 +98,27 @@ def test_an_idle_gpu_is_taken_though_an_earlier_lock_of_a_busy_one_is_free(machi
     finish(jobs[0])
     finish(jobs[1])
     assert gpu_of(start()) == "1"
+
+
+def test_one_job_chooses_at_a_time(machine, tmp_path):
+    """Two that count at the same moment would find the same GPU idle."""
+    machine(2)
+    with gpu_lease("auto"):  # makes the folder
+        pass
+    door = tmp_path / f"ptycho-torch-gpus-{os.getuid()}" / "choose.lock"
+    chosen = threading.Event()
+
+    def job():
+        with gpu_lease("auto"):
+            chosen.set()
+
+    with door.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        thread = threading.Thread(target=job)
+        thread.start()
+        assert not chosen.wait(0.5)
+    thread.join(timeout=10)
+    assert chosen.is_set()
 
 
 def test_a_choice_already_made_stands(machine, monkeypatch):
