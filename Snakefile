@@ -36,7 +36,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/summarise.smk"
 
 
-# What goes to a cluster's queue; all else is light and runs where snakemake runs, since a job in
-# the queue costs up to a minute before its end is seen. Without a cluster this changes nothing.
-QUEUED = {"simulate", "train", "evaluate"}
+# What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).
+# Without a cluster this changes nothing.
+QUEUED = {"simulate", "train"}
 workflow.localrules(*(rule.name for rule in workflow.rules if rule.name not in QUEUED))

@@ -1,4 +1,4 @@
-"""The tiny study on a Slurm of one node: the same bytes as here, with GPUs, groups and retries."""
+"""The tiny study on a Slurm of one node: the same bytes as here, with GPUs and retries."""
 
 import csv
 import io
@@ -152,14 +152,14 @@ def test_training_went_through_slurm_one_at_a_time_on_its_gpu(studies, jobs):
         assert number in {job["JobId"] for job in trained}
 
 
-def test_short_jobs_share_one_of_slurms_and_light_ones_stay_here(jobs):
+def test_short_jobs_stay_out_of_the_queue(studies, jobs):
     done = [job["Comment"] for job in jobs if job["JobState"] == "COMPLETED"]
     assert sorted(re.match(r"rule_([a-z]+)", name).group(1) for name in done) == [
-        "evaluate", "simulate", "train", "train",
+        "simulate", "train", "train",
     ]  # fmt: skip
-    (evaluations,) = of_rule(jobs, "evaluate")
-    assert (evaluations["NumCPUs"], evaluations["MinMemoryNode"]) == ("2", "4000M")
-    assert "gpu" not in evaluations.get("JOB_GRES", "")
+    logs = (studies / "there" / "logs").rglob("*.log")
+    here = {p.parts[len(studies.parts) + 2] for p in logs if "Slurm job" not in p.read_text()}
+    assert here == {"evaluate", "stage_a_summary.log"}
 
 
 def test_a_lost_training_asks_for_more_and_the_study_goes_on(jobs):
