@@ -33,6 +33,9 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     # Lightning's own handler would write its greetings to the terminal.
     logging.getLogger("lightning.pytorch").handlers.clear()
     logging.captureWarnings(True)
+    if "SLURM_JOB_ID" in os.environ:
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
         main(job)
     except InputError as error:

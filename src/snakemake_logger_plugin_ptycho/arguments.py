@@ -9,6 +9,9 @@ PAIR_OPTIONS = frozenset(
 FILE_OPTIONS = frozenset({"--configfile", "--configfiles"})
 """Options whose values are configuration files."""
 
+_ENCODED = "base64//"
+"""How Snakemake hands such pairs to the jobs that it starts on a cluster."""
+
 _CONFIG_ENDINGS = (".yaml", ".yml", ".json")
 
 
@@ -38,7 +41,7 @@ def targets_first(words: list[str]) -> list[str]:
 def _ends_the_list(option: str, word: str) -> bool:
     """Return whether a word cannot be a value of the option that it follows."""
     if option in PAIR_OPTIONS:
-        return "=" not in word
+        return "=" not in word and not word.startswith(_ENCODED)
     if option in FILE_OPTIONS:
         return not word.endswith(_CONFIG_ENDINGS) or word.startswith("results/")
     return False

@@ -48,6 +48,10 @@ class StudyProgress:
     def started(self, job: dict[str, Any], now: float) -> str:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
+        # Behind a checkpoint there is more to do than was planned.
+        trains = sum(known["rule_name"] == TRAIN for known in self.running.values())
+        self.total_runs = max(self.total_runs, self.done_runs + trains)
+        self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
     def finished(self, jobid: int, now: float) -> str:

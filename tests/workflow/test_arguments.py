@@ -23,6 +23,11 @@ from snakemake_logger_plugin_ptycho.arguments import targets_first
         ("--cores 4 a", "--cores 4 a"),
         ("--resources gpu=1 -- a", "--resources gpu=1 -- a"),
         ("--resources=gpu=1 a", "--resources=gpu=1 a"),
+        # As Snakemake starts its jobs on a cluster.
+        (
+            "results/x --default-resources base64//bWVtX21iPTEw base64//cnVudGltZT01 --mode remote",
+            "results/x --default-resources base64//bWVtX21iPTEw base64//cnVudGltZT01 --mode remote",
+        ),
         ("", ""),
     ],
 )

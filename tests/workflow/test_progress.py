@@ -38,6 +38,18 @@ def test_runs_are_counted_and_the_end_is_expected(run_json):
     assert progress.line(20).startswith("2 of 8 jobs")
 
 
+def test_runs_that_a_checkpoint_adds_are_counted(run_json):
+    progress = StudyProgress()
+    progress.planned({"train": 1, "total": 1})
+    progress.started(job(1, outputs=run_json("completed"), arm="a", seed="0"), now=0)
+    progress.finished(1, now=10)
+    for jobid in (2, 3):
+        progress.started(job(jobid, arm="b", seed=str(jobid)), now=10)
+    assert progress.line(10).startswith(
+        "1 of 3 jobs | runs: 1 done (0 of them diverged), 2 running, 0"
+    )
+
+
 def test_a_failed_job_is_not_a_diverged_run():
     progress = StudyProgress()
     progress.planned({"train": 1, "total": 1})

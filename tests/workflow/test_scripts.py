@@ -18,7 +18,8 @@ def test_importing_a_script_does_nothing(root, name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["evaluate.py", "summarise_stage.py"])
+# train.py imports torch when it has a GPU, see tests/test_gpus.py.
+@pytest.mark.parametrize("name", ["evaluate.py", "summarise_stage.py", "train.py"])
 def test_scripts_that_need_no_torch_import_none(root, name):
     program = (
         f"import runpy, sys; runpy.run_path({str(root / 'workflow/scripts' / name)!r});"

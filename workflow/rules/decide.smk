@@ -10,7 +10,6 @@ checkpoint stage_a_winner:
         winner="results/stage_a/winner.json",
     log:
         "logs/stage_a_winner.log",
-    localrule: True
     params:
         study=STUDY.model_dump(mode="json"),
     script:
@@ -35,7 +34,6 @@ if STUDY.decision is not None:
             ),
         log:
             "logs/decide.log",
-        localrule: True
         params:
             study=STUDY.model_dump(mode="json"),
             command=command_for("study_summary"),
@@ -69,7 +67,6 @@ if STUDY.decision is not None:
             drawing="results/study/overview.svg",
         log:
             "logs/study_summary.log",
-        localrule: True
         params:
             study=STUDY.model_dump(mode="json"),
             command=command_for("study_summary"),

@@ -24,6 +24,5 @@ rule study_page:
         ),
     log:
         "logs/study_page.log",
-    localrule: True
     script:
         "../scripts/publish.py"

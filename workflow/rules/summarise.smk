@@ -62,7 +62,6 @@ for stage in stage_names(STUDY):
             drawings=[f"results/{stage}/{name}.svg" for name in stage_figures(stage)],
         log:
             f"logs/{stage}_summary.log",
-        localrule: True
         params:
             study=STUDY.model_dump(mode="json"),
             stage=stage,

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config import RunSettings
+from ptycho_torch.gpus import gpu_lease
 from ptycho_torch.jobs import run_job
-from ptycho_torch.train.fit import fit_run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Fit one run."""
+    run = RunSettings.model_validate(job.params.run)
     outputs = ("run", "timing", "history", "best", "last", "patches")
-    fit_run(
-        RunSettings.model_validate(job.params.run),
-        splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},
-        dataset=job.input.dataset,
-        outputs={name: getattr(job.output, name) for name in outputs},
-        threads=job.threads,
-    )
+    with gpu_lease(run.execution.accelerator):
+        # With torch comes CUDA, which reads once which GPUs it may see.
+        from ptycho_torch.train.fit import fit_run
+
+        fit_run(
+            run,
+            splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},
+            dataset=job.input.dataset,
+            outputs={name: getattr(job.output, name) for name in outputs},
+            threads=job.threads,
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# One-node Slurm on the loopback with a made-up GPU, for tests: start_slurm.sh FOLDER, as root.
+# Exit 0: it takes jobs; 77: it cannot run here, and the last line on stderr says why and what
+# to do. No accounting, no systemd, no cgroups. Stop it with stop_slurm.sh FOLDER.
+set -euo pipefail
+base=${1:?usage: start_slurm.sh FOLDER}
+mark="# Made by tests/cluster/start_slurm.sh; removed by stop_slurm.sh"
+
+refuse() {
+  echo "$*" >&2
+  exit 77
+}
+
+missing=()
+for program in slurmctld slurmd sbatch munged; do
+  PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing+=("$program")
+done
+((${#missing[@]} == 0)) || refuse "no ${missing[*]}: as root on Debian," \
+  "apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge"
+[ "$(id -u)" = 0 ] || refuse "not root: the Slurm daemons of this test need it"
+# Slurm's programs in a job look here and nowhere else: the executor drops SLURM_CONF.
+for file in slurm.conf gres.conf cgroup.conf; do
+  [ ! -e "/etc/slurm/$file" ] || [ "$(head -n 1 "/etc/slurm/$file")" = "$mark" ] ||
+    refuse "/etc/slurm/$file is not this test's: it is left alone, and the test not run"
+done
+for daemon in slurmctld slurmd; do
+  ! pgrep -x "$daemon" >/dev/null || refuse "another $daemon is running here"
+done
+
+export PATH="$PATH:/usr/sbin"
+host=$(hostname -s)
+install -d "$base/state" "$base/spool" "$base/log" /etc/slurm
+
+if ! munge -n </dev/null >/dev/null 2>&1; then
+  if [ ! -s /etc/munge/munge.key ]; then
+    install -d -o munge -g munge -m 700 /etc/munge
+    (umask 077 && head -c 1024 /dev/urandom >/etc/munge/munge.key)
+    chown munge: /etc/munge/munge.key
+  fi
+  install -d -o munge -g munge /run/munge /var/log/munge /var/lib/munge
+  runuser -u munge -- munged || refuse "munged does not start; see /var/log/munge/munged.log"
+  touch "$base/munged-is-ours"
+fi
+
+cat >/etc/slurm/slurm.conf <<CONF
+$mark
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+ReturnToService=2
+# squeue and scontrol tell of a job for so long after its end (seconds).
+MinJobAge=600
+SchedulerParameters=sched_min_interval=100000
+StateSaveLocation=$base/state
+SlurmdSpoolDir=$base/spool
+SlurmctldPidFile=$base/slurmctld.pid
+SlurmdPidFile=$base/slurmd.pid
+SlurmctldLogFile=$base/log/slurmctld.log
+SlurmdLogFile=$base/log/slurmd.log
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/filetxt
+JobCompLoc=$base/jobs.txt
+MailProg=/bin/true
+# The node claims more than the machine has, so that the jobs of a real cluster fit.
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=16 RealMemory=64000 Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes=$host State=UP
+CONF
+# A device file is all that Slurm asks of a GPU; jobs get CUDA_VISIBLE_DEVICES=0.
+printf '%s\nName=gpu File=/dev/null\n' "$mark" >/etc/slurm/gres.conf
+
+slurmctld
+slurmd
+for _ in $(seq 60); do
+  if sinfo -h -o %T 2>/dev/null | grep -qx idle; then exit 0; fi
+  sleep 0.5
+done
+tail -n 20 "$base"/log/*.log >&2
+refuse "the node did not become idle within 30 s; the end of its logs is above"

@@ -1,0 +1,209 @@
+"""The GPU lease, with a made-up nvidia-smi and jobs that are processes of their own."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.gpus import gpu_lease, installed_gpus
+
+JOB = """
+import os, sys
+from ptycho_torch.gpus import gpu_lease
+with gpu_lease("auto") as gpu:
+    print(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Give this process, and those it starts, n GPUs and a folder of locks of their own."""
+
+    def build(n, script=None):
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir()
+        program.write_text(script or f"#!/bin/sh\nseq 0 {n - 1}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return build
+
+
+@pytest.fixture
+def start():
+    """Start a job that holds its lease until its standard input ends."""
+    jobs = []
+
+    def begin():
+        pipe = subprocess.PIPE
+        jobs.append(
+            subprocess.Popen([sys.executable, "-c", JOB], stdin=pipe, stdout=pipe, text=True)
+        )
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        job.kill()
+        job.wait()
+        job.stdout.close()
+
+
+def gpu_of(job):
+    return job.stdout.readline().split()[0]
+
+
+def finish(job):
+    job.stdin.close()
+    assert job.wait(timeout=30) == 0
+
+
+def test_jobs_started_together_take_a_gpu_each_and_the_next_one_shares(machine, start):
+    machine(3)
+    jobs = [start() for _ in range(3)]
+    assert sorted(gpu_of(job) for job in jobs) == ["0", "1", "2"]
+    assert sorted(gpu_of(job) for job in [start(), start(), start()]) == ["0", "1", "2"]
+
+
+def test_a_lease_is_free_again_after_the_end_and_after_sigkill(machine, start):
+    machine(2)
+    first, second = start(), start()
+    where = {gpu_of(first): first, gpu_of(second): second}
+    where["0"].kill()
+    where["0"].wait()
+    third = start()
+    assert gpu_of(third) == "0"
+    finish(where["1"])
+    assert gpu_of(start()) == "1"
+
+
+def test_an_idle_gpu_is_taken_though_an_earlier_lock_of_a_busy_one_is_free(machine, start):
+    """The first of two jobs on GPU 0 ends, then the one on GPU 1: GPU 1 is idle, GPU 0 is not."""
+    machine(2)
+    jobs = [start()]
+    places = [gpu_of(jobs[0])]
+    for _ in range(2):
+        jobs.append(start())
+        places.append(gpu_of(jobs[-1]))
+    assert places == ["0", "1", "0"]
+    finish(jobs[0])
+    finish(jobs[1])
+    assert gpu_of(start()) == "1"
+
+
+def test_one_job_chooses_at_a_time(machine, tmp_path):
+    """Two that count at the same moment would find the same GPU idle."""
+    machine(2)
+    with gpu_lease("auto"):  # makes the folder
+        pass
+    door = tmp_path / f"ptycho-torch-gpus-{os.getuid()}" / "choose.lock"
+    chosen = threading.Event()
+
+    def job():
+        with gpu_lease("auto"):
+            chosen.set()
+
+    with door.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        thread = threading.Thread(target=job)
+        thread.start()
+        assert not chosen.wait(0.5)
+    thread.join(timeout=10)
+    assert chosen.is_set()
+
+
+def test_a_choice_already_made_stands(machine, monkeypatch):
+    machine(2)
+    for chosen in ("1", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        with gpu_lease("gpu") as gpu:
+            assert gpu is None
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
+
+
+@pytest.mark.parametrize(("n", "accelerator"), [(1, "auto"), (2, "cpu")])
+def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, n, accelerator):
+    machine(n)
+    with gpu_lease(accelerator) as gpu:
+        assert gpu is None
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert not list(tmp_path.glob("ptycho-torch-*"))
+
+
+def test_the_environment_is_as_before_after_the_lease(machine, caplog):
+    machine(2)
+    with caplog.at_level("INFO"), gpu_lease("auto") as gpu:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert "GPU 0 of 0, 1, used by 0 other jobs" in caplog.text
+    assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(os.environ)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#!/bin/sh\necho 'NVIDIA-SMI has failed to communicate with the driver'; exit 9\n",
+        "#!/bin/sh\necho 'No devices were found'\n",
+    ],
+)
+def test_a_machine_whose_driver_tells_nothing_has_no_gpu(machine, script):
+    machine(0, script)
+    assert installed_gpus() == []
+
+
+def test_a_folder_that_is_not_the_users_alone_is_refused(machine, tmp_path):
+    machine(2)
+    folder = tmp_path / f"ptycho-torch-gpus-{os.getuid()}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    folder.symlink_to(elsewhere)
+    with pytest.raises(InputError, match="expected a folder of this user's"), gpu_lease("auto"):
+        pass
+    folder.unlink()
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match="drwxrwxrwx"), gpu_lease("auto"):
+        pass
+
+
+def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny_study, tmp_path):
+    """CUDA reads once which GPUs it may see; a lease after that would change nothing."""
+    machine(2)
+    stand_in = tmp_path / "ptycho_torch_train_fit.py"
+    stand_in.write_text(
+        "import os, sys\n"
+        "seen = os.environ.get('CUDA_VISIBLE_DEVICES'), 'torch' in sys.modules\n"
+        "def fit_run(run, **files):\n"
+        "    print(*seen)\n"
+    )
+    settings = tiny_study.run("tiny", "agc", 0).model_dump(mode="json")
+    settings["execution"]["accelerator"] = "auto"
+    program = f"""
+import importlib.util, json, runpy, sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "ptycho_torch.train.fit":
+            return importlib.util.spec_from_file_location(name, {str(stand_in)!r})
+
+sys.meta_path.insert(0, Finder())
+main = runpy.run_path({str(root / "workflow/scripts/train.py")!r})["main"]
+job = MagicMock()
+job.params = SimpleNamespace(run=json.loads(sys.stdin.read()))
+main(job)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(settings), capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["0", "False"], done.stderr
