@@ -115,10 +115,10 @@ class Browser:
         """Return what was logged since the last call; `browser` is the console."""
         return self.driver.get_log(kind)
 
-    def console_errors(self):
-        """Return errors and warnings of the console since the page was opened."""
-        entries = self.logged("browser")
-        return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
+    def console_errors(self, *, warnings=True):
+        """Return errors, and warnings too, of the console since the page was opened."""
+        levels = ("SEVERE", "WARNING") if warnings else ("SEVERE",)
+        return [e["message"] for e in self.logged("browser") if e["level"] in levels]
 
     def requests(self):
         """Return every address that was asked for since the page was opened."""
@@ -148,5 +148,7 @@ def browser(tmp_path_factory):
     # With the driver's path given, selenium does not go looking for one on the network.
     service = webdriver.ChromeService(executable_path=str(DRIVER))
     driver = webdriver.Chrome(options=options, service=service)
+    # Away from the browser's own first page, whose requests would be taken for ours.
+    driver.get("about:blank")
     yield Browser(driver)
     driver.quit()

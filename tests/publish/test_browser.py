@@ -14,7 +14,7 @@ return [...document.querySelectorAll("#run-table tbody tr")]
 DRAWN_LINES = "return document.querySelectorAll('#plot .scatterlayer .trace').length"
 SHOWN_CARDS = """
 return [...document.querySelectorAll(".card")].filter(card => card.getClientRects().length)
-  .map(card => card.querySelector("strong").textContent)
+  .map(card => card.querySelector("figcaption").innerText.split(/\\n/).join(", "))
 """
 GROUND = "return getComputedStyle(document.body).backgroundColor"
 
@@ -92,7 +92,11 @@ def test_a_filter_shows_its_rows_curves_and_pictures(page, name, value, runs):
     assert count(page) == f"{len(runs)} of 9 runs"
     until(lambda: page.js(DRAWN_LINES), len(set(runs) - {1}))
     cards = page.js(SHOWN_CARDS)
-    shown = {0: "control, seed 0", 4: "stable, seed 1", 7: "agc, seed 1"}
+    shown = {
+        0: "control, seed 0, exploded",
+        4: "stable, seed 1, completed",
+        7: "agc, seed 1, completed",
+    }
     assert cards == (["truth"] if set(runs) & set(shown) else []) + [
         title for run, title in shown.items() if run in runs
     ]
@@ -143,7 +147,7 @@ def test_a_filter_still_means_the_same_runs_after_sorting(page):
     heading(page, "best validation loss").find_element("css selector", "button").click()
     choose(page, "arm", "stable")
     until(lambda: count(page), "3 of 9 runs")
-    assert page.js(SHOWN_CARDS) == ["truth", "stable, seed 1"]
+    assert page.js(SHOWN_CARDS) == ["truth", "stable, seed 1, completed"]
     names = "return plot.data.filter(line => line.visible === true).map(line => line.name)"
     assert page.js(names) == [f"stable, seed {seed} (completed)" for seed in range(3)]
 

@@ -42,7 +42,10 @@ def test_a_row_per_run_and_the_baselines_apart(published):
     text = published.read_text(encoding="utf-8")
     assert len([r for r in elements(published).named("tr") if "data-run" in r]) == 9
     foot = re.search(r"<tfoot>(.*?)</tfoot>", text, re.S).group(1)
-    assert re.findall(r'<th scope="row">(.*?)</th>', foot) == ["constant image", "noise-free truth"]
+    assert re.findall(r'<th scope="row"><span class="name">(.*?)</span></th>', foot) == [
+        "constant image",
+        "noise-free truth",
+    ]
     assert foot.count("0.277") == 3
     assert "9 of 9 runs" in text
 

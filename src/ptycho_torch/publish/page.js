@@ -148,7 +148,7 @@
       font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 13 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--quiet"), activecolor: colour("--accent") },
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") }, align: "left" },
-      xaxis: { ...axis, title: { text: "epoch" }, rangemode: "normal" },
+      xaxis: { ...axis, title: { text: "epoch", standoff: 8 }, rangemode: "normal" },
       yaxis: { ...axis, title: { text: loss.label }, type: loss.log ? "log" : "linear", exponentformat: "power" },
       shapes: loss.floors.filter((floor) => floor.drawn).map((floor) => ({
         type: "line", xref: "paper", x0: 0, x1: 1, y0: floor.value, y1: floor.value,

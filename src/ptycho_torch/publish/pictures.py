@@ -85,6 +85,7 @@ class Card:
     pictures: list[Picture]
     run: int | None = None
     """Row of the table; none for the truth."""
+    seed: int | None = None
     outcome: str = ""
     failed: bool = False
 
@@ -171,8 +172,9 @@ def _gallery(dataset: str, runs: pd.DataFrame, inputs: Inputs) -> Gallery:
         ]
         cards.append(
             Card(
-                title=f"{row['arm']}, seed {row['seed']}",
+                title=str(row["arm"]),
                 pictures=pictures,
+                seed=int(row["seed"]),
                 run=int(str(index)),
                 outcome=str(row["outcome"]),
                 failed=bool(row["failed"]),
