@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CORES ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test lint format docs clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench-dag bench-decision clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -54,6 +54,12 @@ format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench-dag: $(READY) ## time dry runs of 10 to 5000 runs
+	PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/dag.py
+
+bench-decision: $(READY) ## count right and wrong decisions on planted studies (half an hour)
+	$(BIN)/python benchmarks/decision_rates.py
 
 docs: $(READY) ## write config/README.md and config/schema.json from the classes
 	$(BIN)/ptycho-torch config-docs
