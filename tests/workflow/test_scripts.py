@@ -8,7 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-SCRIPTS = ["simulate.py", "train.py", "evaluate.py", "summarise_stage.py"]
+TORCH_FREE = [
+    "evaluate.py", "summarise_stage.py", "summarise_study.py", "decide_winner.py", "decide.py",
+    "publish.py",
+]  # fmt: skip
+SCRIPTS = ["simulate.py", "train.py", *TORCH_FREE]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -19,7 +23,7 @@ def test_importing_a_script_does_nothing(root, name, tmp_path, monkeypatch):
 
 
 # train.py imports torch when it has a GPU, see tests/test_gpus.py.
-@pytest.mark.parametrize("name", ["evaluate.py", "summarise_stage.py", "train.py"])
+@pytest.mark.parametrize("name", [*TORCH_FREE, "train.py"])
 def test_scripts_that_need_no_torch_import_none(root, name):
     program = (
         f"import runpy, sys; runpy.run_path({str(root / 'workflow/scripts' / name)!r});"

@@ -90,5 +90,5 @@ def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, browser)
     shown = page.js("return document.body.innerText")
     assert "Stage B" in shown
     # Its own style sheet's warning, that it is not meant for production, is no error.
-    assert [item for item in page.logged("browser") if item["level"] == "SEVERE"] == []
+    assert page.console_errors(warnings=False) == []
     assert not [a for a in page.requests() if a.startswith("http")]
