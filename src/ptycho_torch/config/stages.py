@@ -1,7 +1,7 @@
 """Which runs a stage of the study consists of: named arms, sweeps, and arms at greater depth."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -130,9 +130,6 @@ class PivotSettings(Settings):
 
     cures: Annotated[list[Name], Field(min_length=1)]
     """Arms of Stage A that are to survive depth."""
-
-    when: Literal["always", "cures_fail"] = "always"
-    """Train the further arm always, or only once every cure is shown to fail at depth."""
 
 
 class DecisionSettings(Settings):
