@@ -19,7 +19,10 @@ stop() {
 stop "$base/slurmd.pid"
 stop "$base/slurmctld.pid"
 [ ! -e "$base/munged-is-ours" ] || stop /run/munge/munged.pid
-for file in slurm.conf gres.conf; do
-  [ "$(head -n 1 "/etc/slurm/$file" 2>/dev/null)" != "$mark" ] || rm -f "/etc/slurm/$file"
-done
+# Not those of another run of this test, nor anybody else's.
+if grep -qxF "StateSaveLocation=$base/state" /etc/slurm/slurm.conf 2>/dev/null; then
+  for file in slurm.conf gres.conf; do
+    [ "$(head -n 1 "/etc/slurm/$file" 2>/dev/null)" != "$mark" ] || rm -f "/etc/slurm/$file"
+  done
+fi
 exit 0
