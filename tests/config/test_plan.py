@@ -104,6 +104,10 @@ def test_words_can_be_swept_too(data):
 MISTAKES = [
     ({"clip.max_norn": [1]}, "sweeps.odd.sweep: there is no setting 'clip.max_norn'; did you mean"),
     ({"generator.wdth": [1]}, "did you mean 'generator.width'?"),
+    (
+        {"datasets.triangle_n32.photons": [1e5]},
+        "is no setting of a run; a sweep varies keys of generator",
+    ),
     ({"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
     ({"clip.max_norm": [1, 1]}, "clip.max_norm names 1 more than once"),
     ({"clip.max_norm": []}, "List should have at least 1 item"),
