@@ -30,8 +30,6 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         handler.setFormatter(layout)
         root.addHandler(handler)
     logger.setLevel(logging.INFO)
-    # Lightning's own handler would write its greetings to the terminal.
-    logging.getLogger("lightning.pytorch").handlers.clear()
     logging.captureWarnings(True)
     if "SLURM_JOB_ID" in os.environ:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
@@ -48,6 +46,17 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+def take_over_logging(*libraries: str) -> None:
+    """Send what libraries log to the job's log file alone.
+
+    Some add handlers of their own when they are imported, and would greet the terminal.
+    """
+    for name in libraries:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
 
 
 def usable_threads(asked: int) -> int:
