@@ -94,6 +94,15 @@ def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):
     assert (run.training.optimizer.learning_rate, run.generator.width) == (1e-3, 4)
 
 
+def test_the_bound_of_any_clipping_rule_can_be_swept(data):
+    for arm, key in (("norm1", "max_norm"), ("agc", "max_ratio")):
+        data["sweeps"]["bounds"] = {"arm": arm, "sweep": {"clip.value": [0.5]}}
+        assert plan_of(data, "bounds").arms[-1] == f"{arm}-{key}-0.5"
+    data["sweeps"]["bounds"] = {"arm": "control", "sweep": {"clip.value": [0.5]}}
+    with pytest.raises(InputError, match="there is no setting 'clip.value'"):
+        plan_of(data, "bounds")
+
+
 def test_words_can_be_swept_too(data):
     data["sweeps"]["networks"] = {
         "arm": "control", "sweep": {"generator.name": ["hybrid", "stable_hybrid", "fno"]},

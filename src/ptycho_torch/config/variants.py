@@ -11,6 +11,9 @@ from ptycho_torch.config.base import nearest
 BLOCKS = ("generator", "training", "execution")
 """Blocks of a study that decide a run; their keys can be swept."""
 
+# The bound of a clipping rule, whatever the rule calls it: `clip.value` stands for it.
+_CLIP_BOUND = "execution.clip.max_"
+
 # Names become folders; the longest that common file systems take is 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,119}")
 
@@ -102,6 +105,9 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
     keys = list(_leaves(settings))
     if key in keys:
         return key
+    bound = [full for full in keys if full.startswith(_CLIP_BOUND)]
+    if key in ("clip.value", "execution.clip.value") and bound:
+        return bound[0]
     found = [full for full in keys if full.endswith(f".{key}")]
     if not found and key.startswith(("dataset", "evaluation", "statistics")):
         raise ValueError(
