@@ -28,8 +28,11 @@ class Truth:
     """Standard deviation of a run's log loss about its arm's, within a seed."""
 
 
-def ten_arm_study(data: dict, seeds: int):
-    """Return the study of `config.yaml` with ten arms in Stage A."""
+def ten_arm_study(data: dict, seeds: int, most_seeds: int = 100):
+    """Return the study of `config.yaml` with ten arms in Stage A.
+
+    `most_seeds` bounds the search for the number of seeds needed, which no decision depends on.
+    """
     data = copy.deepcopy(data)
     for number, name in enumerate(OTHERS):
         data["arms"][name] = {
@@ -38,6 +41,7 @@ def ten_arm_study(data: dict, seeds: int):
         }
     data["stage_a"].update(arms=ARMS, seeds=seeds)
     data["statistics"] = {"bootstrap_resamples": 499, "power_simulations": 200}
+    data["statistics"]["most_seeds"] = most_seeds
     return parse_study(data, "planted")
 
 
