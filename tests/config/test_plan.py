@@ -115,7 +115,7 @@ MISTAKES = [
     ({"generator.wdth": [1]}, "did you mean 'generator.width'?"),
     (
         {"datasets.triangle_n32.photons": [1e5]},
-        "is no setting of a run; a sweep varies keys of generator",
+        "is no setting of a run; a sweep varies generator",
     ),
     ({"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
     ({"clip.max_norm": [1, 1]}, "clip.max_norm names 1 more than once"),

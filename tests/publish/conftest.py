@@ -76,7 +76,7 @@ def words(runs: list[dict[str, Any]]) -> dict[str, Any]:
             name: {
                 "title": title,
                 "question": f"What does {name} ask?",
-                "answer": f"`{name}` is undecided.",
+                "answer": [f"`{name}` is undecided.", "Nothing failed."],
                 "summary": f"{name}/summary.md",
             }
             for name, title in (("stage_a", "The shootout"), ("clip_sweep", "The sweep"))
@@ -112,13 +112,13 @@ def decided() -> dict[str, Any]:
                         "condition": "survives",
                         "state": "met",
                         "sentence": "0 of 3 failed.",
-                        "seeds_needed": None,
+                        "seeds": "",
                     },
                     {
                         "condition": "scores better",
                         "state": "not met",
                         "sentence": "It does not.",
-                        "seeds_needed": 6,
+                        "seeds": "6",
                     },
                 ],
             }
@@ -202,7 +202,7 @@ BREAK_OUT = '</script><script>window.owned = 1</script><img src=x onerror="windo
 
 def make_hostile(study: Planted) -> None:
     study.study["title"] = f"</title>{BREAK_OUT}"
-    study.study["stages"]["stage_a"] |= {"title": BREAK_OUT, "answer": f"`{BREAK_OUT}`"}
+    study.study["stages"]["stage_a"] |= {"title": BREAK_OUT, "answer": [f"`{BREAK_OUT}`"]}
     study.study["provenance"]["command"] = BREAK_OUT
     study.decision["headline"] = BREAK_OUT
     study.decision["because"] = [BREAK_OUT]

@@ -58,7 +58,7 @@ def short(text):
 def test_a_sweep_without_effect_is_no_artefact(made):
     """Losses alike at every value, seed by seed: shown to be within 10 %."""
     arms = ["control", "norm1", *(f"norm1-max_norm-{v}" for v in (5, 10, 20, 50, 100))]
-    folder, text = made("clip_sweep", loss=dict.fromkeys(arms, 0.08))
+    folder, text = made("clip_sweep", loss={**dict.fromkeys(arms, 0.081), "control": 0.08})
     assert "No: at every value the loss is shown to be within 10 % of `control`'s" in short(text)
     assert "no artefact" in short(text)
     rows = [line for line in text.splitlines() if line.startswith("| ") and "max_norm" in line]
@@ -75,6 +75,24 @@ def test_a_sweep_with_an_effect_at_one_end_says_where(said):
     _, text = said("clip_sweep", loss=loss)
     assert "Yes: at max_norm 1 the results differ from `control`'s" in short(text)
     assert "holds for its own threshold only" in short(text)
+
+
+def test_values_that_never_clip_are_the_controls_own_runs(said):
+    """Equal to the last digit needs no test, also with two seeds."""
+    findings, text = said("clip_sweep", seeds=[0, 1])
+    runs = findings.collected.runs
+    same = [f"norm1-max_norm-{v}" for v in (5, 10, 20, 50, 100)]
+    columns = [c for c in runs if c not in ("arm", "clipped_share")]
+    control = runs.loc[runs["arm"] == "control", columns]
+    for arm in same:
+        runs.loc[runs["arm"] == arm, columns] = control.to_numpy()
+    text = report(findings, answer(findings))
+    assert "5, max_norm 10, max_norm 20, max_norm 50 and max_norm 100 nothing was ever" in short(
+        text
+    )
+    assert "Of the other 1 value: Undecided" in short(text)
+    rows = [line for line in text.splitlines() if "`norm1-max_norm-50`" in line and "same" in line]
+    assert rows
 
 
 def test_a_sweep_of_two_seeds_is_undecided(said):

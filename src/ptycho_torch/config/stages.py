@@ -73,8 +73,8 @@ class SweepSettings(Settings):
         dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1, max_length=3)
     ]
     """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
-    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the bound
-    of the arm's clipping rule, whatever the rule calls it."""
+    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the
+    bound of the arm's clipping rule, whatever the rule calls it."""
 
     question: Line | None = None
     """What the sweep is to answer, for its summary."""

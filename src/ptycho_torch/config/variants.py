@@ -111,7 +111,7 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
     found = [full for full in keys if full.endswith(f".{key}")]
     if not found and key.startswith(("dataset", "evaluation", "statistics")):
         raise ValueError(
-            f"'{key}' is no setting of a run; a sweep varies keys of {', '.join(BLOCKS)}. For other "
+            f"'{key}' is no setting of a run; a sweep varies {', '.join(BLOCKS)}. For other "
             "data write an entry of datasets for each value, and name it in a sweep's `dataset`"
         )
     if not found:

@@ -16,6 +16,8 @@ from ptycho_torch.io import PathLike
 from ptycho_torch.markdown import listed, percent
 from ptycho_torch.statistics.runs import read_runs
 
+_ASSUMING = "if what was seen is true (rates seen equal: if they differ as the table below assumes)"
+
 Outcome = Literal["gold", "silver", "pivot", "undecided"]
 
 
@@ -91,7 +93,7 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> Decis
         return Decision(
             decision="undecided",
             headline="Undecided: no rule is met by what these seeds support",
-            because=tuple(_open(rule) for rule in rules),
+            because=tuple(line for rule in rules for line in _open(rule)),
             would_change=_to_decide(rules, study.statistics.power),
             rules=rules,
         )
@@ -105,17 +107,19 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> Decis
     )
 
 
-def _open(rule: Rule) -> str:
-    """Return why a rule has not fired."""
+def _open(rule: Rule) -> list[str]:
+    """Return why a rule has not fired: what refutes it, else each condition that is open."""
+    name = rule.rule.capitalize()
     refuted = [item for item in rule.conditions if item.state == "not met"]
     if refuted:
-        return f"{rule.rule.capitalize()} is refuted: " + "; ".join(
-            f"that {item.condition} does not hold ({item.sentence})" for item in refuted
-        )
-    missing = [item for item in rule.conditions if item.state == "undecided"]
-    return f"{rule.rule.capitalize()} is open: " + "; ".join(
-        f"that {item.condition} is undecided ({item.sentence})" for item in missing
-    )
+        return [
+            f"{name} is refuted. Not so: {item.condition} ({item.sentence})" for item in refuted
+        ]
+    return [
+        f"{name} is open. Undecided: {item.condition} ({item.sentence})"
+        for item in rule.conditions
+        if item.state == "undecided"
+    ]
 
 
 def _to_decide(rules: tuple[Rule, ...], power: float) -> tuple[str, ...]:
@@ -130,13 +134,13 @@ def _to_decide(rules: tuple[Rule, ...], power: float) -> tuple[str, ...]:
         text = f"{rule.rule.capitalize()} follows once it is shown {asked}"
         if len(known) == len(missing):
             text += (
-                f"; if what was seen is true, about {max(known)} seeds per arm would show it in "
-                f"{percent(power)} of studies"
+                f"; about {max(known)} seeds per arm would show it in {percent(power)} of studies, "
+                f"{_ASSUMING}"
             )
         elif known:
             text += (
-                f"; at least {max(known)} seeds per arm, and for a part of it no number follows "
-                "from what was seen"
+                f"; at least {max(known)} seeds per arm, {_ASSUMING}, and for a part of it no "
+                "number follows"
             )
         else:
             text += "; no number of seeds follows from what was seen"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ptycho_torch.config.plan import deep
 from ptycho_torch.decide.rules import Rule, Runs
-from ptycho_torch.markdown import number, percent, plural, spread_text, table
+from ptycho_torch.markdown import percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import failures_of, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, loss_score
@@ -107,7 +107,7 @@ def _rule(rule: Rule) -> str:
             item.condition,
             f"**{item.state}**",
             item.sentence,
-            number(item.seeds_needed) if item.seeds_needed is not None else "",
+            item.seeds,
         ]
         for item in rule.conditions
     ]

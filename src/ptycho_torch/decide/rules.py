@@ -44,6 +44,9 @@ class Condition:
     seeds_needed: int | None = None
     """Seeds per arm that would decide it, if what was seen is true; null: decided or unknown."""
 
+    seeds: str = ""
+    """The same in words, with what it assumes; empty where it is decided."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -155,6 +158,7 @@ def _compared(
         state=state,
         sentence=_with_medians(item, evidence) if loss else item.why,
         seeds_needed=item.seeds_needed,
+        seeds=item.seeds.short if item.seeds else "",
     )
 
 

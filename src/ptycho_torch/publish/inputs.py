@@ -38,7 +38,8 @@ class Condition(_Part):
     condition: str
     state: State
     sentence: str
-    seeds_needed: int | None
+    seeds: str
+    """How many seeds would decide it, in words; empty where that is no question."""
 
 
 class Rule(_Part):
@@ -64,7 +65,7 @@ class Stage(_Part):
 
     title: str
     question: str
-    answer: str
+    answer: list[str]
     # A scheme or a rooted path would lead away from the folder that the page travels with.
     summary: Annotated[str, Field(pattern=r"^[^/:\\][^:\\]*$")]
 

@@ -11,9 +11,10 @@ from scipy import stats
 from ptycho_torch.markdown import p_text, percent, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import Comparison
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 from ptycho_torch.statistics.verdict import Evidence, loss_at_most
 
-Likeness = Literal["differs", "alike", "undecided"]
+Likeness = Literal["same", "differs", "alike", "undecided"]
 
 # All orders of up to so many runs are tried; beyond, a seeded random subset of them.
 _MOST_ORDERS = 9_999
@@ -35,27 +36,44 @@ def likeness(
 ) -> tuple[Likeness, str]:
     """Return whether an arm is shown to differ from the control, or to be alike, and why.
 
+    Runs with the control's very numbers are the same runs, as where a clipping norm is so large
+    that nothing was ever clipped: no test is needed to call them alike.
+
     Parameters
     ----------
     arm, control
         Names of arms.
     comparisons
         The stage's comparisons of the loss and of the failure rate; one of them supported makes
-        the arm different.
+        the arm different, unless it is the loss and lies within the margin.
     evidence
         The stage's runs.
     margin
         Alike: the loss is shown to lie within this fraction of the control's, either way.
     """
+    if same_runs(arm, control, evidence):
+        return "same", "seed by seed its runs have the very numbers of the control's"
     mine = [item for item in comparisons if (item.arm, item.other) == (arm, control)]
     different = [item for item in mine if item.better is not None]
-    if different:
-        return "differs", "; ".join(f"{item.label} {item.state} ({item.why})" for item in different)
     above, why = loss_at_most(arm, control, evidence, margin)
     below, _ = loss_at_most(control, arm, evidence, margin)
-    if above == below == "met":
-        return "alike", f"its loss lies within {percent(margin)} of the control's, beyond chance"
+    within = above == below == "met"
+    if within and all(item.score == evidence.loss.column for item in different):
+        small = f", though told apart from it ({different[0].state})" if different else ""
+        return "alike", f"its loss lies within {percent(margin)} of the control's{small}"
+    if different:
+        return "differs", "; ".join(f"{item.label} {item.state} ({item.why})" for item in different)
     return "undecided", why
+
+
+def same_runs(arm: str, control: str, evidence: Evidence) -> bool:
+    """Return whether an arm's runs have the control's outcomes and losses, exactly."""
+    columns = ["outcome", evidence.loss.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
+    mine, theirs = (
+        evidence.runs[evidence.runs["arm"] == name].set_index("seed")[columns].sort_index()
+        for name in (arm, control)
+    )
+    return mine.equals(theirs)
 
 
 def loss_trend(arms: Sequence[str], evidence: Evidence) -> Trend:

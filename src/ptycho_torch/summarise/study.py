@@ -109,7 +109,7 @@ def _facts(
             name: {
                 "title": found["title"],
                 "question": found["question"],
-                "answer": " ".join(found["answer"]),
+                "answer": found["answer"],
                 "summary": f"{name}/summary.md",
             }
             for name, found in stages.items()

@@ -54,10 +54,16 @@ def _dependence(findings: Findings, states: States) -> str:
     control = f"`{findings.stage.control}`"
     named = {
         state: [_value(findings, arm) for arm, (found, _) in states.items() if found == state]
-        for state in ("differs", "alike", "undecided")
+        for state in ("differs", "alike", "undecided", "same")
     }
     margin = percent(_margin(findings))
     about_clipping = any("clip" in key for v, _ in varied(findings) for key, _ in v.changes)
+    if named["same"]:
+        nothing = "nothing was ever clipped" if about_clipping else "the setting never took effect"
+        return (
+            f"At {listed(named['same'])} {nothing}: seed by seed, these runs have the very numbers "
+            f"of {control}'s. {_rest(findings, states)}"
+        )
     if named["differs"]:
         start = "Yes" if len(named["differs"]) < len(states) else "Everywhere"
         text = f"{start}: at {listed(named['differs'])} the results differ from {control}'s"
@@ -82,6 +88,14 @@ def _dependence(findings: Findings, states: States) -> str:
         f"from {control}, and {len(named['undecided'])} of {len(states)} are not shown to be "
         f"within {margin} of it either.{alike}{tail}"
     )
+
+
+def _rest(findings: Findings, states: States) -> str:
+    """Return what is to be said of the values at which the setting took effect."""
+    left = {arm: found for arm, found in states.items() if found[0] != "same"}
+    if not left:
+        return "The results do not depend on it in this range."
+    return f"Of the other {plural(len(left), 'value')}: {_dependence(findings, left)}"
 
 
 def _failures(findings: Findings, arms: list[str]) -> str:
@@ -136,7 +150,8 @@ def _section(findings: Findings, states: States) -> str:
         "[quartiles] (n) of successful runs. Clipped share and gradient norm (before clipping): "
         f"medians over all runs. *Alike*: the loss is shown to be within "
         f"{plain(100 * _margin(findings))} % of the control's, either way; *differs*: its loss or "
-        "failure rate is told apart from the control's.\n\n" + "\n".join(why)
+        "failure rate is told apart from the control's; *same*: its runs have the control's very "
+        "numbers.\n\n" + "\n".join(why)
     )
 
 
