@@ -90,7 +90,7 @@ def test_values_that_never_clip_are_the_controls_own_runs(said):
     assert "5, max_norm 10, max_norm 20, max_norm 50 and max_norm 100 nothing was ever" in short(
         text
     )
-    assert "Of the other 1 value: Undecided" in short(text)
+    assert "At max_norm 1: undecided: with 2 seeds" in short(text)
     rows = [line for line in text.splitlines() if "`norm1-max_norm-50`" in line and "same" in line]
     assert rows
 

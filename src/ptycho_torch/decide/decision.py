@@ -132,10 +132,11 @@ def _to_decide(rules: tuple[Rule, ...], power: float) -> tuple[str, ...]:
         known = [item.seeds_needed for item in missing if item.seeds_needed is not None]
         asked = listed([f"that {item.condition}" for item in missing])
         text = f"{rule.rule.capitalize()} follows once it is shown {asked}"
+        what = "it" if len(missing) == 1 else "each of these"
         if len(known) == len(missing):
             text += (
-                f"; about {max(known)} seeds per arm would show it in {percent(power)} of studies, "
-                f"{_ASSUMING}"
+                f"; about {max(known)} seeds per arm would show {what} in {percent(power)} of "
+                f"studies, {_ASSUMING}"
             )
         elif known:
             text += (

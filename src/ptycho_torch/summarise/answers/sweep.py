@@ -95,7 +95,9 @@ def _rest(findings: Findings, states: States) -> str:
     left = {arm: found for arm, found in states.items() if found[0] != "same"}
     if not left:
         return "The results do not depend on it in this range."
-    return f"Of the other {plural(len(left), 'value')}: {_dependence(findings, left)}"
+    said = _dependence(findings, left)
+    where = listed([_value(findings, arm) for arm in left])
+    return f"At {where}: {said[:1].lower()}{said[1:]}"
 
 
 def _failures(findings: Findings, arms: list[str]) -> str:
