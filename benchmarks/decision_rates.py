@@ -43,6 +43,16 @@ CASES: dict[str, tuple[Any, str, tuple[int, ...]]] = {
         "undecided",
         (10, 20),
     ),
+    "stable fails less, its loss is the control's": (
+        planted.Truth(base_failure=0.5, failure={"stable": 0.01}),
+        "undecided",
+        (20, 40),
+    ),
+    "agc fails less, its loss is 10 % higher, the very bound": (
+        planted.Truth(base_failure=0.5, failure={"agc": 0.01}, loss={"agc": 1.1}),
+        "undecided",
+        (20, 40),
+    ),
     "Gold planted": (planted.GOLD, "gold", (5, 10, 20, 40)),
     "Silver planted": (planted.SILVER, "silver", (5, 10, 20, 40)),
     "Pivot planted": (planted.PIVOT, "pivot", (5, 10, 20)),
@@ -64,13 +74,14 @@ def main() -> None:
     """Print a row per case and number of seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--only", default="", help="cases whose name holds this")
     options = parser.parse_args()
     print(
         "| planted | seeds | Gold | Silver | Pivot | Undecided | wrong decision (95 % interval) |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, (truth, right, sizes) in CASES.items():
-        for seeds in sizes:
+        for seeds in sizes if options.only in name else ():
             found = counts(truth, seeds, options.studies)
             wrong = sum(found[o] for o in OUTCOMES if o not in (right, "undecided"))
             bounds = stats.binomtest(wrong, options.studies).proportion_ci(0.95, "exact")

@@ -38,16 +38,19 @@ def check_config(study: StudyFile = Path("config/config.yaml")) -> None:
     settings = read_study(study)
     typer.echo(f"{study}: {settings.title}")
     distinct: set[tuple[str, str, int]] = set()
+    # Who wins Stage A is not known yet; an arm that no other stage takes to depth costs most.
+    stage = settings.stage_a
+    shared = {stage.control, *(settings.pivot.cures if settings.pivot else ())}
+    likely = next((arm for arm in stage.arms if arm not in shared), stage.arms[-1])
     for name in stage_names(settings):
-        # Which arm wins Stage A is not known yet; the number of runs does not depend on it.
-        plan = stage_plan(settings, name, settings.stage_a.arms[-1])
+        plan = stage_plan(settings, name, likely)
         runs = {(plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list}
         typer.echo(
             f"{plan.title}: {len(plan.arms)} arms x {len(plan.seed_list)} seeds = {len(runs)} runs "
             f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new"
         )
         distinct |= runs
-    typer.echo(f"{len(distinct)} runs in all, if Stage A's winner is no cure of the pivot")
+    typer.echo(f"at most {len(distinct)} runs in all; the fewer, the more stages share them")
 
 
 @app.command()

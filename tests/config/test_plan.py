@@ -119,6 +119,9 @@ MISTAKES = [
     ),
     ({"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
     ({"clip.max_norm": [1, 1]}, "clip.max_norm names 1 more than once"),
+    ({"clip.max_norm": [5, 5.0]}, "clip.max_norm names 5 more than once"),
+    ({"learning_rate": ["1e-3", 0.001]}, "learning_rate names 0.001 more than once"),
+    ({"clip.value": [1], "clip.max_norm": [2]}, "are the same setting; name it once"),
     ({"clip.max_norm": []}, "List should have at least 1 item"),
     ({"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
     ({"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
@@ -132,6 +135,46 @@ def test_a_mistake_in_a_sweep_is_told_with_its_place(data, sweep, message):
     with pytest.raises(InputError) as caught:
         parse_study(data, "study.yaml")
     assert message in str(caught.value) and str(caught.value).startswith("study.yaml: ")
+
+
+def test_settings_written_in_other_words_are_the_same_run(data):
+    """Defaults written out or left out, 1e-3 and 0.001, an arm written out under a derived name."""
+    data["arms"]["slow"] = {
+        "hypothesis": "x", "training": {"optimizer": {"name": "adam", "learning_rate": "1e-3"}},
+    }  # fmt: skip
+    data["arms"]["control-fno_blocks-6"] = {"hypothesis": "x", "generator": {"fno_blocks": 6}}
+    data["sweeps"]["rates"] = {"arm": "control", "sweep": {"learning_rate": [0.001, "2e-3"]}}
+    data["sweeps"]["floors"] = {"arm": "agc", "sweep": {"clip.min_weight_norm": [0.001, 0.01]}}
+    assert plan_of(data, "rates").arms == ("control", "slow")
+    assert plan_of(data, "floors").arms == ("control", "agc", "agc-min_weight_norm-0.01")
+    assert "control-fno_blocks-6" in plan_of(data, "crash_hunt").arms
+
+
+def test_numbers_keep_their_digits_in_names(data):
+    data["sweeps"]["fine"] = {
+        "arm": "control", "sweep": {"learning_rate": [0.00012345678, 0.00012345679, 1e-5]},
+    }  # fmt: skip
+    assert plan_of(data, "fine").arms[1:] == (
+        "control-learning_rate-0.00012345678", "control-learning_rate-0.00012345679",
+        "control-learning_rate-1e-05",
+    )  # fmt: skip
+    data["sweeps"] = {"large": {"arm": "control", "sweep": {"explode_factor": [1e6]}}}
+    assert plan_of(data, "large").arms[1] == "control-explode_factor-1000000"
+
+
+def test_a_block_of_sweeps_may_be_empty(data):
+    data["sweeps"] = None
+    assert stage_names(parse_study(data, "study")) == ["stage_a", "stage_b", "pivot"]
+
+
+def test_the_same_arm_twice_and_names_that_share_a_folder_are_refused(data):
+    twin = {**data, "arms": {**data["arms"], "baseline": {"hypothesis": "x"}}}
+    twin["stage_a"] = {**data["stage_a"], "arms": [*data["stage_a"]["arms"], "baseline"]}
+    with pytest.raises(InputError, match="'baseline' has the very settings of 'control'"):
+        parse_study(twin, "study")
+    shared = {**data, "arms": {**data["arms"], "Control": {"hypothesis": "x"}}}
+    with pytest.raises(InputError, match="'control' and 'Control' would share a folder"):
+        parse_study(shared, "study")
 
 
 def change(path, value):
@@ -154,6 +197,9 @@ def change(path, value):
         (change("pivot", None), "decision: needs the blocks stage_b and pivot"),
         (change("pivot.arm", "stable"), "'stable' is a cure or the control itself"),
         (change("pivot.cures", ["layerscale"]), "pivot.cures: there is no arm of Stage A 'layerscale'"),
+        (change("pivot.cures", ["agc", "agc"]), "pivot.cures names agc more than once"),
+        (change("pivot.cures", ["agc", "control"]), "'control' is the control, which is no cure"),
+        (change("arms.agc.execution", {"clip": {"max_norm": 1.0}}), "there is no clipping to have a max_norm; name the rule beside it"),
         (change("decision.gold", "norm1"), "decision.gold: there is no cure 'norm1'"),
         (change("stage_b.fno_blocks", 4), "4 is the depth that 'control' has already"),
         (change("stage_b.max_los_increase", 1), "has no key 'max_los_increase'"),

@@ -16,13 +16,14 @@ class InputError(ValueError):
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
-def _number_from_yaml(value: Any) -> Any:
+def number_from_yaml(value: Any) -> Any:
+    """Return a number that YAML 1.1 reads as text, such as 1e-3, as one; all else as it is."""
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     return value
 
 
-Real = Annotated[float, BeforeValidator(_number_from_yaml)]
+Real = Annotated[float, BeforeValidator(number_from_yaml)]
 # float32 is what the numbers meet in the end.
 _LARGEST = 3e38
 Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from ptycho_torch.config.base import nearest
 from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.config.plan import deep, stage_names, stage_plan
+from ptycho_torch.config.plan import deep, settings_key, stage_names, stage_plan
+from ptycho_torch.config.stages import repeated
 from ptycho_torch.config.variants import BLOCKS
 
 if TYPE_CHECKING:
@@ -27,18 +28,38 @@ def check_study(study: "Study") -> None:
     _check_names(study)
     for name in study.arms:
         _check_run(study, study.stage_a.dataset, name)
+    _check_twins(study)
     if study.stage_b is not None:
         for arm in study.stage_a.arms:  # Any of them may win.
             if deep(study, arm) == arm:
                 raise ValueError(
                     f"stage_b.fno_blocks: {study.stage_b.fno_blocks} is the depth that '{arm}' has "
-                    "already in Stage A"
+                    "already in Stage A; take another depth, or that arm out of stage_a.arms"
                 )
             _check_run(study, study.stage_a.dataset, deep(study, arm))
     for stage in stage_names(study):
         plan = stage_plan(study, stage, winner=study.stage_a.control)
         for arm in plan.arms:
             _check_run(study, plan.dataset, arm)
+
+
+def _check_twins(study: "Study") -> None:
+    """Refuse arms of Stage A that are one and the same run, and names that share a folder."""
+    seen: dict[str, str] = {}
+    for arm in study.stage_a.arms:
+        twin = seen.setdefault(settings_key(study, arm), arm)
+        if twin != arm:
+            raise ValueError(
+                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training would "
+                "run twice. Give it a setting that differs, or take it out"
+            )
+    folders: dict[str, str] = {}
+    for arm in study.arms:
+        other = folders.setdefault(arm.casefold(), arm)
+        if other != arm:
+            raise ValueError(
+                f"arms: '{other}' and '{arm}' would share a folder where file names have no case"
+            )
 
 
 def _check_names(study: "Study") -> None:
@@ -59,6 +80,9 @@ def _check_names(study: "Study") -> None:
         if study.stage_b is None:
             raise ValueError("pivot: needs the block stage_b, which says the depth")
         _known(study.pivot.arm, arms, "pivot.arm", "arm")
+        repeated("pivot.cures", study.pivot.cures)
+        if stage.control in study.pivot.cures:
+            raise ValueError(f"pivot.cures: '{stage.control}' is the control, which is no cure")
         for arm in study.pivot.cures:
             _known(arm, stage.arms, "pivot.cures", "arm of Stage A")
         if study.pivot.arm in (*study.pivot.cures, stage.control):

@@ -1,8 +1,8 @@
 """How gradients are clipped; one class a rule, so that no number means two things."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import Positive, Settings
 
@@ -12,6 +12,19 @@ class NoClip(Settings):
 
     gradient_clip_algorithm: Literal["none"]
     """The rule's name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_bound(cls, data: Any) -> Any:
+        bounds = (
+            [k for k in data if k != "gradient_clip_algorithm"] if isinstance(data, dict) else []
+        )
+        if bounds:
+            raise ValueError(
+                f"there is no clipping to have a {bounds[0]}; name the rule beside it: "
+                "gradient_clip_algorithm: norm, value or agc"
+            )
+        return data
 
 
 class NormClip(Settings):

@@ -179,12 +179,14 @@ def find_variants(study: "Study") -> Derived:
         arms += [study.pivot.arm, *study.pivot.cures] if study.pivot else []
         change = ((DEPTH, study.stage_b.fno_blocks),)
         wanted += [("stage_b", Variant(arm, change)) for arm in dict.fromkeys(arms)]
-    known = {_key(study, arm): arm for arm in reversed(study.arms)}
+    known = {settings_key(study, arm): arm for arm in reversed(study.arms)}
     found: dict[str, Variant] = {}
     for where, variant in wanted:
-        key = _key(study, variant.base, variant)
+        key = settings_key(study, variant.base, variant)
         if known.setdefault(key, variant.name) != variant.name:
             continue
+        if variant.name in study.arms and settings_key(study, variant.name) == key:
+            continue  # An arm that is written out under the very name.
         if variant.name in study.arms or found.setdefault(variant.name, variant) != variant:
             raise ValueError(
                 f"{where}: '{variant.name}' is already the name of a run with other settings; "
@@ -195,12 +197,12 @@ def find_variants(study: "Study") -> Derived:
 
 def resolve(study: "Study", variant: Variant) -> str:
     """Return the name under which a variant's runs are kept: an equal arm's, or its own."""
-    mine = _key(study, variant.base, variant)
+    mine = settings_key(study, variant.base, variant)
     # Of equal arms the one that is varied, as a reader expects.
-    return variant.base if _key(study, variant.base) == mine else study.derived.names[mine]
+    return variant.base if settings_key(study, variant.base) == mine else study.derived.names[mine]
 
 
-def _key(study: "Study", arm: str, variant: Variant | None = None) -> str:
+def settings_key(study: "Study", arm: str, variant: Variant | None = None) -> str:
     """Return what tells one arm's settings from another's; 5 and 5.0 are the same."""
     blocks = study.blocks_of(arm, variant)
     return json.dumps(_floats(blocks), sort_keys=True)
@@ -209,6 +211,6 @@ def _key(study: "Study", arm: str, variant: Variant | None = None) -> str:
 def _floats(value: object) -> object:
     if isinstance(value, dict):
         return {key: _floats(inner) for key, inner in value.items()}
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         return float(value)
     return value

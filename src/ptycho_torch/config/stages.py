@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     Count,
@@ -14,9 +14,15 @@ from ptycho_torch.config.base import (
     Positive,
     Seed,
     Settings,
+    number_from_yaml,
 )
+from ptycho_torch.config.variants import value_text
 
 Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], Field(min_length=1)]
+
+
+# Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
+Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
 
 
 def seed_list(seeds: int | list[int]) -> list[int]:
@@ -70,7 +76,7 @@ class SweepSettings(Settings):
     """Entry of `arms` that is varied."""
 
     sweep: Annotated[
-        dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1, max_length=3)
+        dict[str, Annotated[list[Swept], Field(min_length=1)]], Field(min_length=1, max_length=3)
     ]
     """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
     out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the
@@ -91,7 +97,7 @@ class SweepSettings(Settings):
     @model_validator(mode="after")
     def _values_differ(self) -> "SweepSettings":
         for key, values in self.sweep.items():
-            repeated(key, [str(value) for value in values])
+            repeated(key, [value_text(value) for value in values])
         if self.seeds is not None:
             repeated("seeds", list(map(str, seed_list(self.seeds))))
         return self

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings
 from ptycho_torch.config.dataset import Dataset
@@ -33,6 +33,11 @@ _BLOCKS_WITH_KIND: dict[tuple[str, ...], str] = {
 
 # A sweep's name becomes a folder of results and a target of Snakemake.
 SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+
+
+def _none_is_empty(value: Any) -> Any:
+    """Take a block whose entries are all commented out for an empty one."""
+    return {} if value is None else value
 
 
 class SuccessSettings(Settings):
@@ -139,7 +144,7 @@ class Study(Settings):
     stage_a: StageSettings
     """Stage A, the shootout."""
 
-    sweeps: dict[SweepName, SweepSettings] = {}
+    sweeps: Annotated[dict[SweepName, SweepSettings], BeforeValidator(_none_is_empty)] = {}
     """Sweeps by name; each is a stage with the target `<name>_summary`."""
 
     stage_b: DepthSettings | None = None
@@ -181,13 +186,17 @@ class Study(Settings):
         return self.blocks_of(name if variant is None else variant.base, variant)
 
     def blocks_of(self, arm: str, variant: Variant | None = None) -> dict[str, Any]:
-        """Return the blocks of an arm, with a variant's changes laid over them."""
+        """Return the blocks of an arm, with a variant's changes laid over them.
+
+        Defaults that a block leaves out are filled in, so that equal settings compare equal
+        and every one of them can be swept; a block that is not valid is left as it is written.
+        """
         layers = [{block: getattr(self.arms[arm], block) for block in BLOCKS}]
         if variant is not None:
             layers.append(variant.overrides())
         found = {block: getattr(self, block).model_dump() for block in BLOCKS}
         for layer in layers:
-            found = {b: merge(found[b], layer.get(b, {}), (b,)) for b in BLOCKS}
+            found = {b: _settled(b, merge(found[b], layer.get(b, {}), (b,))) for b in BLOCKS}
         return found
 
     def run(self, dataset: str, arm: str, seed: int) -> RunSettings:
@@ -209,6 +218,19 @@ class Study(Settings):
 
         check_study(self)
         return self
+
+
+def _settled(block: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a block with its defaults filled in and its numbers read; as it is if not valid."""
+    kinds: dict[str, type[Settings]] = {
+        "generator": GeneratorSettings,
+        "training": TrainingSettings,
+        "execution": ExecutionSettings,
+    }
+    try:
+        return kinds[block].model_validate(values).model_dump()
+    except ValidationError:  # Told where the run is checked, with its place.
+        return values
 
 
 def merge(

@@ -58,7 +58,10 @@ def value_text(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    # A plus sign is no part of a folder's name: 1e20.
+    return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
 def grid(
@@ -81,6 +84,8 @@ def grid(
         If a key is unknown or not clear, or a value cannot be part of a name.
     """
     keys = [full_key(key, settings) for key in sweep]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{' and '.join(sweep)} are the same setting; name it once")
     variants = [
         Variant(base, tuple(zip(keys, values, strict=True)))
         for values in itertools.product(*sweep.values())
@@ -105,6 +110,10 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
     keys = list(_leaves(settings))
     if key in keys:
         return key
+    if key in ("clip.value", "execution.clip.value") and "execution.clip.max" not in " ".join(keys):
+        raise ValueError(
+            f"there is no setting '{key}': this arm does not clip; sweep one with a clipping rule"
+        )
     bound = [full for full in keys if full.startswith(_CLIP_BOUND)]
     if key in ("clip.value", "execution.clip.value") and bound:
         return bound[0]

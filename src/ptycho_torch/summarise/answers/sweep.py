@@ -26,7 +26,7 @@ def varied(findings: Findings) -> list[tuple[Variant, str]]:
 
 def sweep_answer(findings: Findings) -> Answer:
     """Return whether the results depend on the setting, with a table by value."""
-    arms = [name for _, name in varied(findings)]
+    arms = list(dict.fromkeys(name for _, name in varied(findings)))
     others = [arm for arm in arms if arm != findings.stage.control]
     evidence = Evidence(
         runs=findings.runs,
@@ -39,9 +39,11 @@ def sweep_answer(findings: Findings) -> Answer:
     control = findings.stage.control
     states = {a: trend.likeness(a, control, tests, evidence, _margin(findings)) for a in others}
     sentences = [_dependence(findings, states)]
-    said = trend.loss_trend(arms, evidence).sentence
-    sentences += [f"{said[:1].upper()}{said[1:]}."]
-    sentences += [_failures(findings, arms)]
+    ordered = ordered_arms(findings)
+    if ordered:
+        said = trend.loss_trend(ordered, evidence).sentence
+        sentences += [f"{said[:1].upper()}{said[1:]}."]
+    sentences += [_failures(findings, ordered or arms, trend_asked=bool(ordered))]
     return Answer(sentences=tuple(sentences), section=_section(findings, states))
 
 
@@ -100,7 +102,17 @@ def _rest(findings: Findings, states: States) -> str:
     return f"At {where}: {said[:1].lower()}{said[1:]}"
 
 
-def _failures(findings: Findings, arms: list[str]) -> str:
+def ordered_arms(findings: Findings) -> list[str]:
+    """Return the arms by rising value; empty where values have no order: words, several keys."""
+    found = varied(findings)
+    values = [variant.changes[0][1] for variant, _ in found]
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if len(found[0][0].changes) > 1 or not numbers:
+        return []
+    return [name for _, name in sorted(zip(values, [n for _, n in found], strict=True))]
+
+
+def _failures(findings: Findings, arms: list[str], *, trend_asked: bool) -> str:
     runs = findings.runs[findings.runs["arm"].isin(arms)]
     first = trend.first_failing(arms, runs)
     if first is None:
@@ -111,13 +123,18 @@ def _failures(findings: Findings, arms: list[str]) -> str:
             f"No run failed at any value ({len(runs)} runs; at one value up to {percent(bound)} of "
             "many runs may still fail)."
         )
+    failures, n = failures_of(runs, first)
+    if not trend_asked:
+        return (
+            f"The first value with a failed run is {_value(findings, first)} ({failures} of {n}); "
+            "the values have no order, so no trend is asked for."
+        )
     rank = {arm: float(place) for place, arm in enumerate(arms)}
     found = trend.failure_trend(
         [rank[arm] for arm in runs["arm"]],
         runs["failed"].astype(bool).tolist(),
         confidence=findings.confidence,
     )
-    failures, n = failures_of(runs, first)
     return (
         f"In the order of the values, the first with a failed run is {_value(findings, first)} "
         f"({failures} of {n}); {found.sentence}."
