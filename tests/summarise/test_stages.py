@@ -66,10 +66,12 @@ def test_a_sweep_without_effect_is_no_artefact(made):
     assert (folder / "by_value.png").stat().st_size > 10_000
 
 
-def test_a_sweep_with_an_effect_at_one_end_says_where(said):
+@pytest.mark.parametrize("other", [0.16, 0.04])
+def test_a_sweep_with_an_effect_at_one_end_says_where(said, other):
+    """Twice the loss is not alike, and half of it is not either."""
     loss = {
         "control": 0.08,
-        "norm1": 0.16,
+        "norm1": other,
         **{f"norm1-max_norm-{v}": 0.081 for v in (5, 10, 20, 50, 100)},
     }
     _, text = said("clip_sweep", loss=loss)
