@@ -206,3 +206,14 @@ def test_a_header_that_claims_a_terabyte_is_refused(tmp_path, written):
             target.writestr(name, data)
     with pytest.raises(InputError, match="array 'diffraction' cannot be read"):
         read_split(path, patch_px=16)
+
+
+def test_names_in_tables_stay_words(tmp_path):
+    """An arm may be called 1, NA or 1e5; numbers beside it stay numbers."""
+    path = tmp_path / "runs.csv"
+    path.write_text("dataset,arm,seed\nd,1,0\nd,NA,1\nd,1e5,2\n")
+    table = io.read_csv(path)
+    assert table["arm"].tolist() == ["1", "NA", "1e5"]
+    assert table["seed"].tolist() == [0, 1, 2]
+    path.write_text("epoch,loss\n1,0.5\n")
+    assert io.read_csv(path)["loss"].tolist() == [0.5]

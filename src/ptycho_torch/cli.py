@@ -50,7 +50,9 @@ def check_config(study: StudyFile = Path("config/config.yaml")) -> None:
             f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new"
         )
         distinct |= runs
-    typer.echo(f"at most {len(distinct)} runs in all; the fewer, the more stages share them")
+    typer.echo(
+        f"at most {len(distinct)} runs in all; fewer if Stage A's winner goes to depth anyway"
+    )
 
 
 @app.command()

@@ -87,7 +87,12 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
     import pandas as pd  # Slow to import, and only the summaries need it.
 
     try:
-        return pd.read_csv(path)
+        table = pd.read_csv(path)
+        # An arm may be called 1, NA or 1e5, which are words here.
+        words = table.columns.intersection(["dataset", "arm"])
+        if len(words):
+            table[words] = pd.read_csv(path, usecols=words, dtype=str, keep_default_na=False)
+        return table
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors.

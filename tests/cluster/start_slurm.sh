@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One-node Slurm on the loopback with a made-up GPU, for tests: start_slurm.sh FOLDER, as root.
-# Exit 0: it takes jobs; 77: it cannot run here, and the last line on stderr says why and what
-# to do. No accounting, no systemd, no cgroups. Stop it with stop_slurm.sh FOLDER.
+# Exit 0: it takes jobs; 77: it cannot be had here, and the last line on stderr says why and what
+# to do; anything else: it is here and does not start. No accounting, no systemd, no cgroups. Stop it with stop_slurm.sh FOLDER.
 set -euo pipefail
 base=${1:?usage: start_slurm.sh FOLDER}
 mark="# Made by tests/cluster/start_slurm.sh; removed by stop_slurm.sh"
@@ -9,6 +9,11 @@ mark="# Made by tests/cluster/start_slurm.sh; removed by stop_slurm.sh"
 refuse() {
   echo "$*" >&2
   exit 77
+}
+
+fail() {
+  echo "$*" >&2
+  exit 1
 }
 
 missing=()
@@ -38,7 +43,7 @@ if ! munge -n </dev/null >/dev/null 2>&1; then
     chown munge: /etc/munge/munge.key
   fi
   install -d -o munge -g munge /run/munge /var/log/munge /var/lib/munge
-  runuser -u munge -- munged || refuse "munged does not start; see /var/log/munge/munged.log"
+  runuser -u munge -- munged || fail "munged does not start; see /var/log/munge/munged.log"
   touch "$base/munged-is-ours"
 fi
 
@@ -86,4 +91,4 @@ for _ in $(seq 60); do
   sleep 0.5
 done
 tail -n 20 "$base"/log/*.log >&2
-refuse "the node did not become idle within 30 s; the end of its logs is above"
+fail "the node did not become idle within 30 s; the end of its logs is above"

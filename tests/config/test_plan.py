@@ -155,8 +155,8 @@ def test_numbers_keep_their_digits_in_names(data):
         "arm": "control", "sweep": {"learning_rate": [0.00012345678, 0.00012345679, 1e-5]},
     }  # fmt: skip
     assert plan_of(data, "fine").arms[1:] == (
-        "control-learning_rate-0.00012345678", "control-learning_rate-0.00012345679",
-        "control-learning_rate-1e-05",
+        "control-learning_rate-1e-05", "control-learning_rate-0.00012345678",
+        "control-learning_rate-0.00012345679",
     )  # fmt: skip
     data["sweeps"] = {"large": {"arm": "control", "sweep": {"explode_factor": [1e6]}}}
     assert plan_of(data, "large").arms[1] == "control-explode_factor-1000000"

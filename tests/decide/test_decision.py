@@ -13,7 +13,8 @@ import pytest
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.decide.decision import decide, write_decision
+from ptycho_torch.decide.decision import decide
+from ptycho_torch.decide.run import write_decision
 from ptycho_torch.decide.winner import find_winner, write_winner
 
 ROOT = Path(__file__).resolve().parents[2]

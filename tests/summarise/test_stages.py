@@ -232,3 +232,30 @@ def test_the_whole_study_refuses_a_damaged_decision(study, tmp_path):
     with pytest.raises(InputError, match="lacks 'decision'"):
         summarise_study(**{**given, "decision": tmp_path / "decision.json"}, folder=tmp_path / "o")
     assert not (tmp_path / "o").exists()
+
+
+def test_the_pivots_summary_shows_the_gradient_norms_and_their_bounds(said):
+    _, text = said("pivot", seeds=[0, 1])
+    assert "![Gradient norm by epoch](gradient_norms.png)" in text
+    assert "`stable-fno_blocks-8` 40.0 (from `stable`)" in text
+    assert "`layerscale-fno_blocks-8` 40.0 (from `control`)" in text
+
+
+def test_the_margin_of_alike_is_the_sweeps_own(plant):
+    """A third more loss is alike within 0.5 and not within 0.1."""
+    given = plant(
+        stage="clip_sweep", seeds=SEEDS,
+        loss={**{f"norm1-max_norm-{v}": 0.107 for v in (5, 10, 20, 50, 100)}, "norm1": 0.107, "control": 0.08},
+    )  # fmt: skip
+    found = {}
+    for margin in (0.1, 0.5):
+        given["study"]["sweeps"]["clip_sweep"]["alike_within"] = margin
+        findings = work_out(
+            StageFiles(**{kind: given[kind] for kind in KINDS}),
+            parse_study(given["study"], "planted"),
+            "clip_sweep",
+            given["provenance"],
+        )
+        found[margin] = short(report(findings, answer(findings)))
+    assert "Everywhere: at max_norm 1" in found[0.1]
+    assert "No: at every value the loss is shown to be within 50 %" in found[0.5]

@@ -72,21 +72,25 @@ def winner_of_stage_a() -> str:
         return json.load(handle)["winner"]
 
 
+def plan_of(stage: str):
+    """A stage's arms and seeds; Stage B's once its winner is known."""
+    return stage_plan(STUDY, stage, winner_of_stage_a() if stage == "stage_b" else None)
+
+
 def runs_of(stage: str, folder: str, file: str):
     """One file of every run of a stage: a list, or for Stage B a function that waits for its winner."""
-    if stage != "stage_b":
-        return files_of_runs(stage_plan(STUDY, stage), folder, file)
-    return lambda wildcards: files_of_runs(
-        stage_plan(STUDY, stage, winner_of_stage_a()), folder, file
-    )
+    if stage == "stage_b":
+        return lambda wildcards: files_of_runs(plan_of(stage), folder, file)
+    return files_of_runs(plan_of(stage), folder, file)
 
 
 def all_reconstructions(wildcards) -> list[str]:
     """The reconstruction of every run of the study, each once."""
-    files = []
-    for stage in stage_names(STUDY):
-        found = runs_of(stage, "evaluate", "reconstruction.npz")
-        files += found if isinstance(found, list) else found(wildcards)
+    files = [
+        file
+        for stage in stage_names(STUDY)
+        for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
+    ]
     return list(dict.fromkeys(files))
 
 

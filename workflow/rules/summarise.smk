@@ -4,67 +4,56 @@ FIGURES = ("learning_curves", "reconstructions", "metric_spread", "survival")
 TABLES = ("runs", "arms", "comparisons", "history", "survival")
 
 
-def stage_figures(stage: str) -> tuple[str, ...]:
+def stage_figures(plan) -> tuple[str, ...]:
     """Names of a stage's figures."""
-    if stage in STUDY.sweeps:
+    if plan.name in STUDY.sweeps:
         return (*FIGURES, "by_value")
-    return (*FIGURES, "gradient_norms") if stage in ("stage_b", "pivot") else FIGURES
+    return (*FIGURES, "gradient_norms") if plan.depth else FIGURES
 
 
-def category(stage: str) -> str:
-    """Heading of a stage in Snakemake's report."""
-    return (
-        stage.replace("_", " ")
-        .capitalize()
-        .replace("Stage a", "Stage A")
-        .replace("Stage b", "Stage B")
-    )
-
-
-def dataset_of(stage: str) -> str:
-    """The dataset of a stage, which does not depend on a winner."""
-    return stage_plan(STUDY, stage, STUDY.stage_a.control).dataset
+# Title, data and figures of a stage do not depend on who wins Stage A; its arms may.
+PLANS = [stage_plan(STUDY, stage, STUDY.stage_a.control) for stage in stage_names(STUDY)]
 
 
 # One target per stage: stage_a_summary, stage_b_summary, pivot_summary, and each sweep's.
-for stage in stage_names(STUDY):
+for plan in PLANS:
 
     rule:
         name:
-            f"{stage}_summary"
+            f"{plan.name}_summary"
         input:
-            winner="results/stage_a/winner.json" if stage == "stage_b" else [],
-            dataset=f"results/simulate/{dataset_of(stage)}/dataset.json",
-            runs=runs_of(stage, "train", "run.json"),
-            timings=runs_of(stage, "train", "timing.json"),
-            histories=runs_of(stage, "train", "history.csv"),
-            metrics=runs_of(stage, "evaluate", "metrics.json"),
-            reconstructions=runs_of(stage, "evaluate", "reconstruction.npz"),
+            winner="results/stage_a/winner.json" if plan.name == "stage_b" else [],
+            dataset=f"results/simulate/{plan.dataset}/dataset.json",
+            runs=runs_of(plan.name, "train", "run.json"),
+            timings=runs_of(plan.name, "train", "timing.json"),
+            histories=runs_of(plan.name, "train", "history.csv"),
+            metrics=runs_of(plan.name, "evaluate", "metrics.json"),
+            reconstructions=runs_of(plan.name, "evaluate", "reconstruction.npz"),
             code=sources("summarise_stage.py", "config", "statistics", "summarise"),
         output:
             summary=report(
-                f"results/{stage}/summary.md",
+                f"results/{plan.name}/summary.md",
                 caption="../report/summary.rst",
-                category=category(stage),
+                category=plan.title,
             ),
-            findings=f"results/{stage}/findings.json",
-            study=f"results/{stage}/study.json",
-            tables=[f"results/{stage}/{name}.csv" for name in TABLES],
+            findings=f"results/{plan.name}/findings.json",
+            study=f"results/{plan.name}/study.json",
+            tables=[f"results/{plan.name}/{name}.csv" for name in TABLES],
             pictures=[
                 report(
-                    f"results/{stage}/{name}.png",
+                    f"results/{plan.name}/{name}.png",
                     caption=f"../report/{name}.rst",
-                    category=category(stage),
+                    category=plan.title,
                     labels={"figure": name.replace("_", " ")},
                 )
-                for name in stage_figures(stage)
+                for name in stage_figures(plan)
             ],
-            drawings=[f"results/{stage}/{name}.svg" for name in stage_figures(stage)],
+            drawings=[f"results/{plan.name}/{name}.svg" for name in stage_figures(plan)],
         log:
-            f"logs/{stage}_summary.log",
+            f"logs/{plan.name}_summary.log",
         params:
             study=STUDY.model_dump(mode="json"),
-            stage=stage,
-            command=command_for(f"{stage}_summary"),
+            stage=plan.name,
+            command=command_for(f"{plan.name}_summary"),
         script:
             "../scripts/summarise_stage.py"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.decide.decision import write_decision
+from ptycho_torch.decide.run import write_decision
 from ptycho_torch.jobs import run_job
 from ptycho_torch.provenance import collect_provenance
 

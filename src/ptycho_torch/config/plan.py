@@ -6,7 +6,7 @@ one: the same training is never run twice for two stages.
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.stages import StagePlan, against, seed_list
 from ptycho_torch.config.variants import Variant, grid
@@ -71,8 +71,7 @@ def _stage_a(study: "Study") -> StagePlan:
 def _sweep(study: "Study", name: str) -> StagePlan:
     sweep, stage = study.sweeps[name], study.stage_a
     control = sweep.control or stage.control
-    varied = [resolve(study, variant) for variant in sweep_variants(study, name)]
-    arms = list(dict.fromkeys([control, *varied]))
+    arms = list(dict.fromkeys([control, *(arm for _, arm in varied_arms(study, name))]))
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
     return StagePlan(
         name=name,
@@ -90,6 +89,31 @@ def sweep_variants(study: "Study", name: str) -> list[Variant]:
     """Return the variants of a sweep, in the order of its values."""
     sweep = study.sweeps[name]
     return grid(sweep.arm, sweep.sweep, study.blocks_of(sweep.arm))
+
+
+def varied_arms(study: "Study", name: str) -> list[tuple[Variant, str]]:
+    """Return each variant of a sweep with the name under which its runs are kept.
+
+    By rising value where one key takes numbers, else in the order in which they are written.
+    """
+    variants = sweep_variants(study, name)
+    if numbers := numbers_of(variants):
+        by_value = sorted(range(len(variants)), key=numbers.__getitem__)
+        variants = [variants[place] for place in by_value]
+    return [(variant, resolve(study, variant)) for variant in variants]
+
+
+def numbers_of(variants: list[Variant]) -> list[float]:
+    """Return the values of variants of one key; empty if they are no numbers, or of several keys.
+
+    Words, and grids of several keys, have no order in which a trend could be asked for.
+    """
+    if len(variants[0].changes) > 1:
+        return []
+    values = [variant.changes[0][1] for variant in variants]
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in values):
+        return []
+    return [float(value) for value in values]
 
 
 def deep(study: "Study", arm: str) -> str:
@@ -159,6 +183,9 @@ class Derived:
     names: dict[str, str]
     """Settings, as text -> name of the arm or variant that has them."""
 
+    blocks: dict[str, dict[str, Any]]
+    """Name of each variant -> its blocks in force."""
+
 
 def find_variants(study: "Study") -> Derived:
     """Return every variant that some stage may run and that is not a named arm.
@@ -192,7 +219,8 @@ def find_variants(study: "Study") -> Derived:
                 f"{where}: '{variant.name}' is already the name of a run with other settings; "
                 "rename the arm or sweep under another one"
             )
-    return Derived(found, known)
+    blocks = {name: study.blocks_of(variant.base, variant) for name, variant in found.items()}
+    return Derived(found, known, blocks)
 
 
 def resolve(study: "Study", variant: Variant) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     Count,
@@ -17,9 +17,6 @@ from ptycho_torch.config.base import (
     number_from_yaml,
 )
 from ptycho_torch.config.variants import value_text
-
-Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], Field(min_length=1)]
-
 
 # Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
 Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
@@ -35,6 +32,17 @@ def repeated(key: str, values: list[str]) -> None:
     twice = sorted({v for v in values if values.count(v) > 1})
     if twice:
         raise ValueError(f"{key} names {', '.join(twice)} more than once")
+
+
+def _seeds_differ(seeds: list[int]) -> list[int]:
+    repeated("seeds", [str(seed) for seed in seeds])
+    return seeds
+
+
+Seeds = (
+    Annotated[int, Field(ge=1, le=1000)]
+    | Annotated[list[Seed], Field(min_length=1), AfterValidator(_seeds_differ)]
+)
 
 
 class StageSettings(Settings):
@@ -60,7 +68,6 @@ class StageSettings(Settings):
     @model_validator(mode="after")
     def _names_are_clear(self) -> "StageSettings":
         repeated("arms", self.arms)
-        repeated("seeds", list(map(str, self.seed_list)))
         if self.control not in self.arms:
             raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
         return self
@@ -94,12 +101,14 @@ class SweepSettings(Settings):
     seeds: Seeds | None = None
     """As in `stage_a`; null: those of Stage A."""
 
+    alike_within: Fraction = 0.1
+    """A value is alike to the control once its loss is shown to lie within this fraction of the
+    control's, either way."""
+
     @model_validator(mode="after")
     def _values_differ(self) -> "SweepSettings":
         for key, values in self.sweep.items():
             repeated(key, [value_text(value) for value in values])
-        if self.seeds is not None:
-            repeated("seeds", list(map(str, seed_list(self.seeds))))
         return self
 
 
@@ -121,12 +130,6 @@ class DepthSettings(Settings):
     gradient_factor: Positive = 10.0
     """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of Stage
     A's: the largest 99th percentile among the shallow arm's runs."""
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> "DepthSettings":
-        if self.seeds is not None:
-            repeated("seeds", list(map(str, seed_list(self.seeds))))
-        return self
 
 
 class PivotSettings(Settings):

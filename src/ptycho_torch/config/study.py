@@ -181,9 +181,12 @@ class Study(Settings):
         )
 
     def blocks(self, name: str) -> dict[str, Any]:
-        """Return the blocks in force for an arm or a variant, nested and not yet validated."""
-        variant = None if name in self.arms else self.variants[name]
-        return self.blocks_of(name if variant is None else variant.base, variant)
+        """Return the blocks in force for an arm or a variant, nested; worked out once."""
+        return self._arm_blocks[name] if name in self.arms else self.derived.blocks[name]
+
+    @cached_property
+    def _arm_blocks(self) -> dict[str, dict[str, Any]]:
+        return {arm: self.blocks_of(arm) for arm in self.arms}
 
     def blocks_of(self, arm: str, variant: Variant | None = None) -> dict[str, Any]:
         """Return the blocks of an arm, with a variant's changes laid over them.

@@ -11,9 +11,6 @@ from ptycho_torch.config.base import nearest
 BLOCKS = ("generator", "training", "execution")
 """Blocks of a study that decide a run; their keys can be swept."""
 
-# The bound of a clipping rule, whatever the rule calls it: `clip.value` stands for it.
-_CLIP_BOUND = "execution.clip.max_"
-
 # Names become folders; the longest that common file systems take is 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,119}")
 
@@ -110,13 +107,8 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
     keys = list(_leaves(settings))
     if key in keys:
         return key
-    if key in ("clip.value", "execution.clip.value") and "execution.clip.max" not in " ".join(keys):
-        raise ValueError(
-            f"there is no setting '{key}': this arm does not clip; sweep one with a clipping rule"
-        )
-    bound = [full for full in keys if full.startswith(_CLIP_BOUND)]
-    if key in ("clip.value", "execution.clip.value") and bound:
-        return bound[0]
+    if f"execution.{key}".endswith("execution.clip.value"):
+        return _clip_bound(key, keys)
     found = [full for full in keys if full.endswith(f".{key}")]
     if not found and key.startswith(("dataset", "evaluation", "statistics")):
         raise ValueError(
@@ -128,6 +120,16 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
     if len(found) > 1:
         raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
     return found[0]
+
+
+def _clip_bound(key: str, keys: list[str]) -> str:
+    """Return the key of the bound of the arm's clipping rule, whatever the rule calls it."""
+    bounds = [full for full in keys if full.startswith("execution.clip.max_")]
+    if not bounds:
+        raise ValueError(
+            f"there is no setting '{key}': this arm does not clip; sweep one with a clipping rule"
+        )
+    return bounds[0]
 
 
 def _near(key: str, keys: list[str]) -> str:

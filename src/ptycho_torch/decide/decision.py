@@ -1,24 +1,17 @@
 """The study's decision: Gold, Silver, Pivot or Undecided, with what it rests on."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
-from ptycho_torch.config.plan import stage_plan
-from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
-from ptycho_torch.decide.rules import Rule, Runs, judge_rules
-from ptycho_torch.io import PathLike
+from ptycho_torch.decide.rules import Rule, RuleName, Runs, judge_rules
 from ptycho_torch.markdown import listed, percent
-from ptycho_torch.statistics.runs import read_runs
 
 _ASSUMING = "if what was seen is true (rates seen equal: if they differ as the table below assumes)"
 
-Outcome = Literal["gold", "silver", "pivot", "undecided"]
+Outcome = RuleName | Literal["undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +41,6 @@ class Decision:
         return data
 
 
-def read_evidence(stage_a: PathLike, pivot: PathLike, study: Mapping[str, Any]) -> Runs:
-    """Return the runs that the decision is taken from.
-
-    Parameters
-    ----------
-    stage_a, pivot
-        `runs.csv` of Stage A and of the pivot.
-    study
-        The configuration in force, as nested mappings.
-
-    Raises
-    ------
-    InputError
-        If the configuration is wrong or has no decision, or a table is not that of its stage.
-    """
-    parsed = parse_study(study, "study")
-    if parsed.decision is None:
-        raise InputError("study: there is no block 'decision', so nothing can be decided")
-    return Runs(
-        study=parsed,
-        shallow=read_runs(stage_a, stage_plan(parsed, "stage_a")),
-        at_depth=read_runs(pivot, stage_plan(parsed, "pivot")),
-    )
-
-
 def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> Decision:
     """Return the decision that the runs support.
 
@@ -97,9 +65,8 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> Decis
             would_change=_to_decide(rules, study.statistics.power),
             rules=rules,
         )
-    outcome: dict[str, Outcome] = {"gold": "gold", "silver": "silver", "pivot": "pivot"}
     return Decision(
-        decision=outcome[fired.rule],
+        decision=fired.rule,
         headline=f"{fired.rule.capitalize()}: {fired.follows}",
         because=tuple(f"{item.condition}: {item.sentence}" for item in fired.conditions),
         would_change=_to_overturn(fired, rules),
@@ -160,46 +127,8 @@ def _to_overturn(fired: Rule, rules: tuple[Rule, ...]) -> tuple[str, ...]:
             continue
         if rule.state == "met":
             lines.append(f"{rule.rule.capitalize()} is met as well: {rule.follows}")
-        elif rule.state == "undecided" and rule.rule != "silver":
+        elif rule.state == "undecided" and rule.rule != "silver":  # Silver yields to the others.
             missing = [item.condition for item in rule.conditions if item.state == "undecided"]
             asked = listed([f"that {condition}" for condition in missing])
             lines.append(f"{rule.rule.capitalize()} is open: it is not shown {asked}")
     return tuple(lines)
-
-
-def write_decision(
-    *,
-    stage_a: PathLike,
-    pivot: PathLike,
-    winner: PathLike,
-    study: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    outputs: Mapping[str, PathLike],
-) -> None:
-    """Decide, and write `decision.json` and `decision.md`.
-
-    Parameters
-    ----------
-    stage_a, pivot
-        `runs.csv` of Stage A and of the pivot.
-    winner
-        `winner.json` of Stage A.
-    study
-        The configuration in force, as nested mappings.
-    provenance
-        What `provenance.collect_provenance` returns.
-    outputs
-        Paths of `data` and `prose`.
-
-    Raises
-    ------
-    InputError
-        As `read_evidence`.
-    """
-    from ptycho_torch.decide.prose import decision_text
-
-    runs = read_evidence(stage_a, pivot, study)
-    found = decide(runs.study, runs.shallow, runs.at_depth)
-    won = io.read_json(winner)
-    io.write_json(outputs["data"], {**found.as_json(), "winner_of_stage_a": won.get("winner")})
-    io.write_text(outputs["prose"], decision_text(found, runs, won, provenance))

@@ -1,19 +1,17 @@
 """`decision.md`: the decision as a person reads it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ptycho_torch.config.plan import deep
+from ptycho_torch.decide.decision import Decision
 from ptycho_torch.decide.rules import Rule, Runs
 from ptycho_torch.markdown import percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, loss_score
-
-if TYPE_CHECKING:
-    from ptycho_torch.decide.decision import Decision
 
 _ASKED = {
     "pivot": "every cure is shown to fail at depth",
@@ -23,7 +21,7 @@ _ASKED = {
 
 
 def decision_text(
-    decision: "Decision", runs: Runs, winner: Mapping[str, Any], provenance: Mapping[str, Any]
+    decision: Decision, runs: Runs, winner: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> str:
     """Return `decision.md`.
 
@@ -77,8 +75,7 @@ def _numbers(runs: Runs, winner: Mapping[str, Any]) -> str:
     where = f"{study.stage_b.fno_blocks} blocks"
     for arm in dict.fromkeys([study.stage_a.control, *study.pivot.cures, study.pivot.arm]):
         name = deep(study, arm)
-        if (runs.at_depth["arm"] == name).any():
-            rows.append(_row(runs.at_depth, runs, name, where))
+        rows.append(_row(runs.at_depth, runs, name, where))
     loss = loss_score(runs.shallow["val_loss_name"].tolist())
     header = ("arm", "depth", "failures", "failure rate", loss.label, AMPLITUDE_SSIM.label)
     return (
@@ -90,15 +87,13 @@ def _numbers(runs: Runs, winner: Mapping[str, Any]) -> str:
 
 
 def _row(table_of_runs: pd.DataFrame, runs: Runs, arm: str, depth: str) -> list[str]:
-    failures, n = failures_of(table_of_runs, arm)
-    bounds = estimates.wilson_interval(failures, n, runs.study.statistics.confidence)
+    failed = failure_rate(table_of_runs, arm, runs.study.statistics.confidence)
     loss = loss_score(table_of_runs["val_loss_name"].tolist())
     scores = [
         spread_text(score_spread(table_of_runs, arm, score.column), "no successful run has it")
         for score in (loss, AMPLITUDE_SSIM)
     ]
-    rate = f"{percent(bounds.low)} to {percent(bounds.high)}"
-    return [f"`{arm}`", depth, f"{failures} of {n}", rate, *scores]
+    return [f"`{arm}`", depth, failed.counts, failed.bounds, *scores]
 
 
 def _rule(rule: Rule) -> str:

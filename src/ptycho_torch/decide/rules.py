@@ -5,7 +5,7 @@ those of the stages' own summaries, with the same correction, so that no documen
 another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,14 +18,15 @@ from ptycho_torch.statistics.compare import (
     Comparison,
     compare_failures,
     compare_score,
-    failures_of,
-    score_spread,
+    with_seeds,
 )
 from ptycho_torch.statistics.depth import fails_at_depth
+from ptycho_torch.statistics.runs import score_spread
 from ptycho_torch.statistics.scores import loss_score
 from ptycho_torch.statistics.verdict import Evidence, loss_at_most
 
 State = Literal["met", "not met", "undecided"]
+RuleName = Literal["pivot", "gold", "silver"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Condition:
 class Rule:
     """Gold, Silver or Pivot."""
 
-    rule: str
+    rule: RuleName
     """Its name."""
 
     follows: str
@@ -151,7 +152,9 @@ def _compared(
         else compare_failures(evidence.runs, pairs, evidence.settings)
     )
     name = arm if stage == "stage_a" else deep(runs.study, arm)
-    item = next(item for item in found if item.arm == name)
+    item = with_seeds(
+        next(item for item in found if item.arm == name), evidence.runs, evidence.settings
+    )
     state: State = "undecided" if item.better is None else "met" if item.better else "not met"
     return Condition(
         condition=f"`{item.arm}` has {asked} than `{item.other}`",
@@ -213,13 +216,3 @@ def _loss_kept(runs: Runs, arm: str, bound: float) -> Condition:
         state=states.get(status, "undecided"),
         sentence=sentence,
     )
-
-
-def failures_text(runs: pd.DataFrame) -> Callable[[str], str]:
-    """Return a function that says "k of n" for an arm."""
-
-    def text(arm: str) -> str:
-        failures, n = failures_of(runs, arm)
-        return f"{failures} of {n}"
-
-    return text

@@ -11,8 +11,8 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
 from ptycho_torch.markdown import listed, number
-from ptycho_torch.statistics.compare import compare_failures, failures_of, score_spread
-from ptycho_torch.statistics.runs import read_runs
+from ptycho_torch.statistics.compare import compare_failures
+from ptycho_torch.statistics.runs import failures_of, read_runs, score_spread
 from ptycho_torch.statistics.scores import loss_score
 
 

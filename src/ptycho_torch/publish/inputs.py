@@ -184,8 +184,7 @@ def _read_table(path: PathLike, columns: Sequence[str]) -> pd.DataFrame:
             raise InputError(f"{path}: a row has no {column}; make the table again")
     if not pd.api.types.is_integer_dtype(table["seed"]) and len(table):
         raise InputError(f"{path}: seeds must be whole numbers; make the table again")
-    # An arm may be called 1, which the reader of CSV takes for a number.
-    return table.astype({"dataset": str, "arm": str})
+    return table
 
 
 def _read_runs(path: PathLike, facts: StudyFacts, study: PathLike) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.markdown import number
 from ptycho_torch.publish.inputs import Inputs, named, run_of
 from ptycho_torch.publish.table import why_undefined
+from ptycho_torch.statistics.runs import shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score
 
 # The last of the 256 entries of a palette is kept for pixels without a value.
@@ -123,24 +124,6 @@ def galleries(inputs: Inputs) -> list[Gallery]:
     """
     parts = inputs.runs.groupby("dataset", sort=False)
     return [_gallery(str(dataset), runs, inputs) for dataset, runs in parts]
-
-
-def shown_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return of each arm the successful run of median SSIM, and one that failed.
-
-    With an even number the better of the two in the middle is not preferred: the lower one is
-    taken. Of the failed runs it is the first that has a score, else the first.
-    """
-    chosen, column = [], AMPLITUDE_SSIM.column
-    for _, mine in runs.groupby("arm", sort=False):
-        failed = mine[mine["failed"].astype(bool)]
-        good = mine.drop(failed.index).dropna(subset=[column]).sort_values([column, "seed"])
-        if len(good):
-            chosen.append(good.iloc[[(len(good) - 1) // 2]])
-        scored = failed.dropna(subset=[column])
-        if len(failed):
-            chosen.append((scored if len(scored) else failed).iloc[[0]])
-    return pd.concat(chosen) if chosen else runs.iloc[:0]
 
 
 def _gallery(dataset: str, runs: pd.DataFrame, inputs: Inputs) -> Gallery:

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from ptycho_torch.markdown import number, percent
-from ptycho_torch.publish.inputs import Baselines, StudyFacts, stages_of
+from ptycho_torch.publish.inputs import StudyFacts, stages_of
 from ptycho_torch.statistics.scores import (
     AMPLITUDE_SSIM,
+    BEST_LOSS,
     COMPLEX_ERROR,
     OUTCOMES,
     PHASE_SSIM,
     Score,
-    loss_score,
 )
 
 LOSS_LABELS = {"mae_val_loss": "MAE", "poisson_val_loss": "Poisson"}
@@ -45,14 +45,31 @@ class Column:
     cell: Callable[["pd.Series[Any]"], Cell]
     """What a run has in it."""
 
-    baseline: Callable[[Baselines, str], Cell] | None = None
-    """What a baseline has in it, given the scores and `constant` or `truth`."""
+    baseline: "Callable[[Baseline], str]" = lambda _: ""
+    """What a baseline has in it."""
 
     numeric: bool = False
     """Whether it sorts and is set as numbers."""
 
     wide: bool = False
     """Whether it holds sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What is no run, for one dataset."""
+
+    label: str
+    """As printed: constant image, noise-free truth."""
+
+    dataset: str
+    """Its dataset."""
+
+    scores: dict[str, float | None]
+    """Score name -> value."""
+
+    loss: str
+    """What stands for it in the losses, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +150,19 @@ def seconds_text(seconds: float) -> str:
 
 def _columns(runs: pd.DataFrame) -> list[Column]:
     several_losses = runs["val_loss_name"].nunique() > 1
-    loss = loss_score(["the same"])
     return [
         Column(label="arm", cell=_plain("arm")),
         Column(label="seed", cell=_number("seed", str), numeric=True),
-        Column(label="dataset", cell=_plain("dataset")),
+        Column(label="dataset", cell=_plain("dataset"), baseline=lambda of: of.dataset),
         Column(label="stages", cell=lambda run: Cell(text=", ".join(stages_of(run)))),
-        Column(label="outcome", cell=_plain("outcome")),
+        Column(label="outcome", cell=_plain("outcome"), baseline=lambda _: "baseline, no run"),
         Column(label="epochs", cell=_number("epochs", str), numeric=True),
-        Column(label=loss.label, cell=_loss(loss.column, several_losses), numeric=True),
+        Column(
+            label=BEST_LOSS.label,
+            cell=_loss(BEST_LOSS.column, several_losses),
+            baseline=lambda of: of.loss,
+            numeric=True,
+        ),
         *(_score_column(score) for score in (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)),
         Column(label="gradient norm p99", cell=_number("grad_norm_p99", number), numeric=True),
         Column(label="clipped share", cell=_number("clipped_share", percent), numeric=True),
@@ -183,9 +204,9 @@ def _loss(column: str, several: bool) -> Callable[["pd.Series[Any]"], Cell]:
 
 
 def _score_column(score: Score) -> Column:
-    def baseline(baselines: Baselines, block: str) -> Cell:
-        value = getattr(baselines, block).get(score.name)
-        return Cell(text=NOT_DEFINED if value is None else number(value))
+    def baseline(of: Baseline) -> str:
+        value = of.scores.get(score.name)
+        return NOT_DEFINED if value is None else number(value)
 
     return Column(
         label=score.label, cell=_number(score.column, number), baseline=baseline, numeric=True
@@ -205,27 +226,24 @@ def _baselines(
     columns: list[Column], runs: pd.DataFrame, study: StudyFacts, datasets: list[str]
 ) -> list[BaselineRow]:
     is_mae = set(runs["val_loss_name"]) == {"mae_val_loss"}
-    rows = []
+    found = []
     for dataset in datasets:
         floor = study.noise_floor.get(dataset)
-        losses = {"constant": "", "truth": ""}
-        if is_mae:
-            # An image is no network; these are what the relative MAE has in its place.
-            losses["constant"] = "1 (predicting nothing)"
-            losses["truth"] = "" if floor is None else f"{number(floor)} (the noise alone)"
-        for block, label in (("constant", "constant image"), ("truth", "noise-free truth")):
-            cells = []
-            for column in columns[1:]:
-                if column.baseline:
-                    cell = column.baseline(study.baselines[dataset], block)
-                elif column.label == "dataset":
-                    cell = Cell(text=dataset)
-                elif column.label == loss_score(["the same"]).label:
-                    cell = Cell(text=losses[block])
-                elif column.label == "outcome":
-                    cell = Cell(text="baseline, no run")
-                else:
-                    cell = Cell(text="")
-                cells.append(cell)
-            rows.append(BaselineRow(label=label, cells=cells))
-    return rows
+        scores = study.baselines[dataset]
+        # An image is no network; these are what the relative MAE has in its place.
+        noise = f"{number(floor)} (the noise alone)" if is_mae and floor is not None else ""
+        found += [
+            Baseline(
+                label="constant image",
+                dataset=dataset,
+                scores=scores.constant,
+                loss="1 (predicting nothing)" if is_mae else "",
+            ),
+            Baseline(label="noise-free truth", dataset=dataset, scores=scores.truth, loss=noise),
+        ]
+    return [
+        BaselineRow(
+            label=of.label, cells=[Cell(text=column.baseline(of)) for column in columns[1:]]
+        )
+        for of in found
+    ]

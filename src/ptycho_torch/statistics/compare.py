@@ -17,9 +17,13 @@ from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import Difference, Interval, Spread
+from ptycho_torch.statistics.estimates import Difference, Interval
 from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, seeds_for_rates
+from ptycho_torch.statistics.runs import failures_of, paired_values
 from ptycho_torch.statistics.scores import Score
+
+FAILURE_RATE = "failure_rate"
+"""Stands for a score's column in comparisons of failure rates."""
 
 State = Literal["lower", "higher", "undecided"]
 
@@ -67,8 +71,11 @@ class Comparison:
     why: str
     """The reason in words, with numbers."""
 
+    family: int
+    """Comparisons that Holm's correction counts."""
+
     seeds: SeedsNeeded | None = None
-    """How many seeds would decide it; null where it is decided."""
+    """How many seeds would decide it; null where it is decided, or not asked (`with_seeds`)."""
 
     @property
     def seeds_needed(self) -> int | None:
@@ -86,29 +93,6 @@ class Comparison:
         if self.better is None:
             return f"undecided: {self.why}"
         return f"supported: {self.state} ({'better' if self.better else 'worse'})"
-
-
-def failures_of(runs: pd.DataFrame, arm: str) -> tuple[int, int]:
-    """Return (failures, runs) of an arm."""
-    failed = runs.loc[runs["arm"] == arm, "failed"]
-    return int(failed.sum()), len(failed)
-
-
-def paired_values(
-    runs: pd.DataFrame, arm: str, other: str, column: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values of two arms at the seeds at which both succeeded and have one."""
-    good = runs[~runs["failed"]].set_index("seed")
-    pairs = pd.concat(
-        [good.loc[good["arm"] == name, column].astype(float) for name in (arm, other)], axis=1
-    ).dropna()
-    return pairs.iloc[:, 0].to_numpy(np.float64), pairs.iloc[:, 1].to_numpy(np.float64)
-
-
-def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
-    """Return median and quartiles of a score over the successful runs of an arm."""
-    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
-    return estimates.spread(good[column].astype(float).tolist())
 
 
 def others_of(stage: StagePlan, arm: str) -> list[str]:
@@ -132,14 +116,13 @@ def compare_score(
     settings
         Confidence, and the bootstrap's resamples and seed.
     """
-    values = []
+    found = []
     for arm, other in pairs:
         mine, theirs = paired_values(runs, arm, other, score.column)
-        values.append(mine - theirs)
-    found = [differences_of(each, settings) for each in values]
+        found.append(differences_of(mine - theirs, settings))
     corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
-    for (arm, other), each, difference, p_holm in zip(pairs, values, found, corrected, strict=True):
+    for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
         state, why = judge(
             difference, p_holm=p_holm, family=len(pairs), confidence=settings.confidence
         )
@@ -160,9 +143,7 @@ def compare_score(
                 if state == "undecided"
                 else (state == "lower") == score.lower_is_better,
                 why=why,
-                seeds=seeds_for_difference(each, family=len(pairs), settings=settings)
-                if state == "undecided"
-                else None,
+                family=len(pairs),
             )
         )
     return comparisons
@@ -225,7 +206,7 @@ def compare_failures(
         comparison = Comparison(
             arm=arm,
             other=other,
-            score="failure_rate",
+            score=FAILURE_RATE,
             label="failure rate",
             n=mine[1],
             estimate=estimate,
@@ -236,15 +217,28 @@ def compare_failures(
             state="undecided",
             better=None,
             why=_rates_in_words(mine, theirs, p_holm, least),
+            family=len(pairs),
         )
         if decided:
             fewer = estimate < 0
             comparison = replace(comparison, state="lower" if fewer else "higher", better=fewer)
-        else:
-            seeds = seeds_for_rates(mine, theirs, family=len(pairs), settings=settings)
-            comparison = replace(comparison, seeds=seeds)
         comparisons.append(comparison)
     return comparisons
+
+
+def with_seeds(item: Comparison, runs: pd.DataFrame, settings: StatisticsSettings) -> Comparison:
+    """Return a comparison with the number of seeds that would decide it, if it is undecided.
+
+    Apart from the comparison itself, since the simulations take longer than all its tests.
+    """
+    if item.better is not None:
+        return item
+    if item.score == FAILURE_RATE:
+        counts = failures_of(runs, item.arm), failures_of(runs, item.other)
+        return replace(item, seeds=seeds_for_rates(*counts, family=item.family, settings=settings))
+    mine, theirs = paired_values(runs, item.arm, item.other, item.score)
+    seeds = seeds_for_difference(mine - theirs, family=item.family, settings=settings)
+    return replace(item, seeds=seeds)
 
 
 def _rates_in_words(

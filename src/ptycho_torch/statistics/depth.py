@@ -9,7 +9,8 @@ from scipy import stats
 from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.markdown import number, percent, plain, plural
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import differences_of, failures_of, judge, paired_values
+from ptycho_torch.statistics.compare import differences_of, judge
+from ptycho_torch.statistics.runs import failures_of, paired_values
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 from ptycho_torch.statistics.verdict import (
     Evidence,

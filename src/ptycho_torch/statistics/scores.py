@@ -64,6 +64,7 @@ def image_score(image: str, kind: str) -> Score:
 
 
 IMAGE_SCORES = tuple(image_score(image, kind) for image in IMAGES for kind in _KINDS)
+BEST_LOSS = Score(column="best_val_loss", label="best validation loss", lower_is_better=True)
 LAST_LOSS = Score(column="last_val_loss", label="last validation loss", lower_is_better=True)
 TWIN_SHARE = Score(column="twin_share", label="share of patches on the twin", lower_is_better=True)
 COMPLEX_ERROR = Score(
@@ -117,4 +118,4 @@ def loss_score(names: list[str]) -> Score:
             label="MAE validation loss of the best epoch",
             lower_is_better=True,
         )
-    return Score(column="best_val_loss", label="best validation loss", lower_is_better=True)
+    return BEST_LOSS

@@ -17,13 +17,11 @@ from ptycho_torch.statistics.compare import (
     compare_failures,
     compare_score,
     differences_of,
-    failures_of,
     judge,
     others_of,
-    paired_values,
-    score_spread,
 )
 from ptycho_torch.statistics.estimates import Interval
+from ptycho_torch.statistics.runs import failures_of, paired_values, score_spread
 from ptycho_torch.statistics.scores import Score
 
 Status = Literal["met", "met in these runs", "not met", "undecided", "not asked"]

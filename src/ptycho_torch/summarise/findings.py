@@ -8,8 +8,9 @@ import pandas as pd
 
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
-from ptycho_torch.statistics.compare import Comparison, failures_of
+from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.estimates import SurvivalStep
+from ptycho_torch.statistics.runs import failures_of
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, Score
 from ptycho_torch.statistics.verdict import Verdict
 from ptycho_torch.summarise.collect import Collected
@@ -18,9 +19,6 @@ from ptycho_torch.summarise.collect import Collected
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """Everything that the summary says, worked out."""
-
-    name: str
-    """Name of the stage, such as `stage_a`."""
 
     stage: StagePlan
     """Arms, control and seeds."""
@@ -51,6 +49,11 @@ class Findings:
 
     provenance: Mapping[str, Any]
     """Commit, command, versions and platform."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage, such as `stage_a`."""
+        return self.stage.name
 
     @property
     def runs(self) -> pd.DataFrame:

@@ -131,15 +131,21 @@ def work_out(
         for score in (loss, *RECONSTRUCTION_SCORES)
     ]
     return Findings(
-        name=name,
         stage=stage,
         winner=winner,
         study=study,
         collected=collected,
         loss=loss,
         # Arm by arm, not score by score.
-        comparisons=[item for arm in zip(*by_score, strict=True) for item in arm],
-        failure_tests=compare.compare_failures(runs, pairs, settings),
+        comparisons=[
+            compare.with_seeds(item, runs, settings)
+            for arm in zip(*by_score, strict=True)
+            for item in arm
+        ],
+        failure_tests=[
+            compare.with_seeds(item, runs, settings)
+            for item in compare.compare_failures(runs, pairs, settings)
+        ],
         verdicts=_verdicts(
             study,
             stage,

@@ -11,9 +11,8 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
-from ptycho_torch.markdown import number, percent, plural, spread_text, table
-from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.markdown import number, plural, spread_text, table
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, loss_score
 from ptycho_torch.summarise.figures.study import overview
 from ptycho_torch.summarise.figures.style import save, styled
@@ -160,13 +159,12 @@ def _every_arm(runs: pd.DataFrame, study: Study, stages: Mapping[str, Mapping[st
     scores = (loss, AMPLITUDE_SSIM, COMPLEX_ERROR)
     rows = []
     for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False):
-        failures, n = failures_of(mine, str(arm))
-        bounds = estimates.wilson_interval(failures, n, study.statistics.confidence)
+        failed = failure_rate(mine, str(arm), study.statistics.confidence)
         cells = [
             spread_text(score_spread(mine, str(arm), score.column), "no successful run")
             for score in scores
         ]
-        rate = f"{failures} of {n} ({percent(bounds.low)} to {percent(bounds.high)})"
+        rate = f"{failed.counts} ({failed.bounds})"
         rows.append(
             [f"`{arm}`", str(dataset), mine["stages"].iloc[0].replace(";", ", "), rate, *cells]
         )

@@ -7,8 +7,8 @@ import pandas as pd
 
 from ptycho_torch.config.study import Study
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of, score_spread
 from ptycho_torch.statistics.estimates import SurvivalStep
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import (
     COMPLEX_ERROR,
     IMAGE_SCORES,
@@ -39,19 +39,18 @@ def arms_table(
     rows: list[dict[str, Any]] = []
     for arm in arms:
         runs = collected.runs[collected.runs["arm"] == arm]
-        failures, n = failures_of(runs, arm)
-        bounds = estimates.wilson_interval(failures, n, study.statistics.confidence)
+        failed = failure_rate(runs, arm, study.statistics.confidence)
         settings = study.run(str(runs["dataset"].iloc[0]), arm, seed=0)
         row: dict[str, Any] = {
             "kind": "arm",
             "arm": arm,
             "generator": settings.generator.name,
             "clip": settings.execution.clip.gradient_clip_algorithm,
-            "runs": n,
-            "failures": failures,
-            "failure_rate": failures / n,
-            "failure_rate_low": bounds.low,
-            "failure_rate_high": bounds.high,
+            "runs": failed.runs,
+            "failures": failed.failures,
+            "failure_rate": failed.failures / failed.runs,
+            "failure_rate_low": failed.interval.low,
+            "failure_rate_high": failed.interval.high,
             **{outcome: int((runs["outcome"] == outcome).sum()) for outcome in OUTCOMES},
             "parameters_full": runs["parameters_full"].iloc[0],
             **{name: _median(runs, name) for name in _RUNNING},

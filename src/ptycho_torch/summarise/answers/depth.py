@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from ptycho_torch.config.plan import deep
-from ptycho_torch.config.stages import DepthSettings
-from ptycho_torch.markdown import listed, number, plain, plural
-from ptycho_torch.statistics.compare import Comparison
+from ptycho_torch.markdown import listed, number, plain
+from ptycho_torch.statistics.compare import FAILURE_RATE, Comparison
 from ptycho_torch.statistics.depth import gradient_bound
 from ptycho_torch.statistics.verdict import Verdict
 from ptycho_torch.summarise.findings import Answer, Findings
@@ -25,16 +24,10 @@ def stage_b_answer(findings: Findings) -> Answer:
     mine = deep(findings.study, winner)
     control = deep(findings.study, findings.study.stage_a.control)
     sentences = [f"`{winner}` at depth: {_conditions(findings.verdicts[mine])}"]
-    against = [
-        item
-        for item in (*findings.failure_tests, *findings.comparisons)
-        if (item.arm, item.other) == (mine, control)
-        and item.score in ("failure_rate", _loss(findings))
-    ]
     if winner == findings.study.stage_a.control:
         sentences.append("Stage A's winner is the control itself, so no other arm is beside it.")
-    sentences += [_beside(item) for item in against]
-    return Answer(sentences=tuple(sentences), section=_gradient_section(findings, winner))
+    sentences += _against(findings, mine, control)
+    return Answer(sentences=tuple(sentences), section=_gradient_section(findings))
 
 
 def pivot_answer(findings: Findings) -> Answer:
@@ -45,20 +38,20 @@ def pivot_answer(findings: Findings) -> Answer:
     sentences = [
         f"`{arm}`: {_conditions(findings.verdicts[name])}"
         for arm, name in ((arm, deep(findings.study, arm)) for arm in arms)
-        if name in findings.verdicts
     ]
     further = deep(findings.study, pivot.arm)
-    if further in findings.stage.arms:
-        sentences += [
-            _beside(item)
-            for item in (*findings.failure_tests, *findings.comparisons)
-            if item.arm == further and item.score in ("failure_rate", _loss(findings))
-        ]
-    return Answer(sentences=tuple(sentences))
+    sentences += _against(findings, further, findings.stage.control)
+    return Answer(sentences=tuple(sentences), section=_gradient_section(findings))
 
 
-def _loss(findings: Findings) -> str:
-    return findings.loss.column
+def _against(findings: Findings, arm: str, other: str) -> list[str]:
+    """Return how an arm's failures and loss are beside another's, a sentence each."""
+    return [
+        _beside(item)
+        for item in (*findings.failure_tests, *findings.comparisons)
+        if (item.arm, item.other) == (arm, other)
+        and item.score in (FAILURE_RATE, findings.loss.column)
+    ]
 
 
 def _conditions(verdicts: Sequence[Verdict]) -> str:
@@ -80,19 +73,19 @@ def _beside(item: Comparison) -> str:
     return f"Its {item.label} is {item.state} than that of `{item.other}` ({way}): {item.why}."
 
 
-def _gradient_section(findings: Findings, winner: str) -> str:
+def _gradient_section(findings: Findings) -> str:
+    """Return the figure of gradient norms with the bound of each deep arm."""
     settings = findings.study.stage_b
-    assert isinstance(settings, DepthSettings)
-    bound = gradient_bound(findings.runs, winner, settings.gradient_factor)
-    where = (
-        f"The bound, {number(bound)}, is {plain(settings.gradient_factor)} times the largest 99th "
-        f"percentile of the gradient norm over a run of `{winner}` in Stage A "
-        f"({plural(len(findings.stage.seed_list), 'seed')})."
-        if bound is not None
-        else f"No run of `{winner}` has a gradient norm, so there is no bound."
-    )
+    assert settings is not None
+    bounds = []
+    for mine, shallow in findings.stage.depth:
+        bound = gradient_bound(findings.runs, shallow, settings.gradient_factor)
+        said = "none: no run has a gradient norm" if bound is None else number(bound)
+        bounds.append(f"`{mine}` {said} (from `{shallow}`)")
     return (
         "## Gradient norm by epoch\n\n![Gradient norm by epoch](gradient_norms.png)\n\n99th "
         "percentile of the gradient norm over an epoch's steps, before clipping, a line per seed; "
-        f"deep arms solid, shallow ones dotted. {where}"
+        "deep arms solid, the shallow ones that they are held against dotted. The bound is "
+        f"{plain(settings.gradient_factor)} times the largest 99th percentile over a shallow run: "
+        f"{listed(bounds)}."
     )

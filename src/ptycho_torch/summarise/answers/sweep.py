@@ -1,12 +1,13 @@
 """A sweep's answer: does the result depend on the setting, and where do failures begin?"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ptycho_torch.config.plan import resolve, sweep_variants
+from ptycho_torch.config.plan import numbers_of, varied_arms
 from ptycho_torch.config.variants import Variant, value_text
-from ptycho_torch.markdown import listed, number, percent, plain, plural, spread_text, table
+from ptycho_torch.markdown import listed, number, percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates, trend
-from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 from ptycho_torch.statistics.verdict import Evidence
 from ptycho_torch.summarise.findings import Answer, Findings, why_missing
@@ -14,19 +15,17 @@ from ptycho_torch.summarise.findings import Answer, Findings, why_missing
 States = Mapping[str, tuple[str, str]]
 """Arm -> whether it is told apart from the control, and why."""
 
-# Losses within this fraction of the control's count as alike: what Silver allows, either way.
-_MARGIN = 0.10
-
-
-def varied(findings: Findings) -> list[tuple[Variant, str]]:
-    """Return each variant of the sweep with the name under which its runs are kept."""
-    study = findings.study
-    return [(v, resolve(study, v)) for v in sweep_variants(study, findings.name)]
-
 
 def sweep_answer(findings: Findings) -> Answer:
     """Return whether the results depend on the setting, with a table by value."""
-    arms = list(dict.fromkeys(name for _, name in varied(findings)))
+    found = varied_arms(findings.study, findings.name)
+    sweep = _Sweep(
+        findings=findings,
+        variants={arm: variant for variant, arm in found},
+        margin=findings.study.sweeps[findings.name].alike_within,
+        has_order=bool(numbers_of([variant for variant, _ in found])),
+    )
+    arms = list(sweep.variants)
     others = [arm for arm in arms if arm != findings.stage.control]
     evidence = Evidence(
         runs=findings.runs,
@@ -37,34 +36,51 @@ def sweep_answer(findings: Findings) -> Answer:
     tests = [item for item in findings.comparisons if item.score == findings.loss.column]
     tests += findings.failure_tests
     control = findings.stage.control
-    states = {a: trend.likeness(a, control, tests, evidence, _margin(findings)) for a in others}
-    sentences = [_dependence(findings, states)]
-    ordered = ordered_arms(findings)
-    if ordered:
-        said = trend.loss_trend(ordered, evidence).sentence
+    states = {a: trend.likeness(a, control, tests, evidence, sweep.margin) for a in others}
+    sentences = [_dependence(sweep, states)]
+    if sweep.has_order:
+        said = trend.loss_trend(arms, evidence).sentence
         sentences += [f"{said[:1].upper()}{said[1:]}."]
-    sentences += [_failures(findings, ordered or arms, trend_asked=bool(ordered))]
-    return Answer(sentences=tuple(sentences), section=_section(findings, states))
+    sentences += [_failures(sweep)]
+    return Answer(sentences=tuple(sentences), section=_section(sweep, states))
 
 
-def _margin(findings: Findings) -> float:
-    decision = findings.study.decision
-    return decision.max_loss_increase if decision is not None else _MARGIN
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sweep:
+    """What the sentences and the table of a sweep are made from."""
+
+    findings: Findings
+    """The stage, worked out."""
+
+    variants: Mapping[str, Variant]
+    """Arm -> what it varies, by rising value where values are numbers."""
+
+    margin: float
+    """Losses within this fraction of the control's are alike."""
+
+    has_order: bool
+    """Whether values are numbers of one key, so that a trend can be asked for."""
+
+    @property
+    def about_clipping(self) -> bool:
+        """Whether a clipping setting is varied."""
+        keys = [key for variant in self.variants.values() for key, _ in variant.changes]
+        return any(key.startswith("execution.clip.") for key in keys)
 
 
-def _dependence(findings: Findings, states: States) -> str:
+def _dependence(sweep: _Sweep, states: States) -> str:
+    findings = sweep.findings
     control = f"`{findings.stage.control}`"
     named = {
-        state: [_value(findings, arm) for arm, (found, _) in states.items() if found == state]
+        state: [sweep.variants[arm].label() for arm, (found, _) in states.items() if found == state]
         for state in ("differs", "alike", "undecided", "same")
     }
-    margin = percent(_margin(findings))
-    about_clipping = any("clip" in key for v, _ in varied(findings) for key, _ in v.changes)
+    margin, about_clipping = percent(sweep.margin), sweep.about_clipping
     if named["same"]:
         nothing = "nothing was ever clipped" if about_clipping else "the setting never took effect"
         return (
             f"At {listed(named['same'])} {nothing}: seed by seed, these runs have the very numbers "
-            f"of {control}'s. {_rest(findings, states)}"
+            f"of {control}'s. {_rest(sweep, states)}"
         )
     if named["differs"]:
         start = "Yes" if len(named["differs"]) < len(states) else "Everywhere"
@@ -92,27 +108,18 @@ def _dependence(findings: Findings, states: States) -> str:
     )
 
 
-def _rest(findings: Findings, states: States) -> str:
+def _rest(sweep: _Sweep, states: States) -> str:
     """Return what is to be said of the values at which the setting took effect."""
     left = {arm: found for arm, found in states.items() if found[0] != "same"}
     if not left:
         return "The results do not depend on it in this range."
-    said = _dependence(findings, left)
-    where = listed([_value(findings, arm) for arm in left])
+    said = _dependence(sweep, left)
+    where = listed([sweep.variants[arm].label() for arm in left])
     return f"At {where}: {said[:1].lower()}{said[1:]}"
 
 
-def ordered_arms(findings: Findings) -> list[str]:
-    """Return the arms by rising value; empty where values have no order: words, several keys."""
-    found = varied(findings)
-    values = [variant.changes[0][1] for variant, _ in found]
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    if len(found[0][0].changes) > 1 or not numbers:
-        return []
-    return [name for _, name in sorted(zip(values, [n for _, n in found], strict=True))]
-
-
-def _failures(findings: Findings, arms: list[str], *, trend_asked: bool) -> str:
+def _failures(sweep: _Sweep) -> str:
+    findings, arms = sweep.findings, list(sweep.variants)
     runs = findings.runs[findings.runs["arm"].isin(arms)]
     first = trend.first_failing(arms, runs)
     if first is None:
@@ -123,11 +130,13 @@ def _failures(findings: Findings, arms: list[str], *, trend_asked: bool) -> str:
             f"No run failed at any value ({len(runs)} runs; at one value up to {percent(bound)} of "
             "many runs may still fail)."
         )
-    failures, n = failures_of(runs, first)
-    if not trend_asked:
+    begins = (
+        f"{sweep.variants[first].label()} ({failure_rate(runs, first, findings.confidence).counts})"
+    )
+    if not sweep.has_order:
         return (
-            f"The first value with a failed run is {_value(findings, first)} ({failures} of {n}); "
-            "the values have no order, so no trend is asked for."
+            f"The first value with a failed run is {begins}; the values have no order, so no trend "
+            "is asked for."
         )
     rank = {arm: float(place) for place, arm in enumerate(arms)}
     found = trend.failure_trend(
@@ -135,26 +144,15 @@ def _failures(findings: Findings, arms: list[str], *, trend_asked: bool) -> str:
         runs["failed"].astype(bool).tolist(),
         confidence=findings.confidence,
     )
-    return (
-        f"In the order of the values, the first with a failed run is {_value(findings, first)} "
-        f"({failures} of {n}); {found.sentence}."
-    )
+    return f"In the order of the values, the first with a failed run is {begins}; {found.sentence}."
 
 
-def _value(findings: Findings, arm: str) -> str:
-    for variant, name in varied(findings):
-        if name == arm:
-            return variant.label()
-    return f"`{arm}`"
-
-
-def _section(findings: Findings, states: States) -> str:
-    found = varied(findings)
-    keys = [key for key, _ in found[0][0].changes]
-    arms = [(variant, name) for variant, name in found]
-    rows = [_row(findings, _values(v), name, states) for v, name in arms]
+def _section(sweep: _Sweep, states: States) -> str:
+    findings, variants = sweep.findings, sweep.variants
+    keys = [key for key, _ in next(iter(variants.values())).changes]
+    rows = [_row(findings, _values(variant), arm, states) for arm, variant in variants.items()]
     control = findings.stage.control
-    if control not in [name for _, name in arms]:
+    if control not in variants:
         rows.insert(0, _row(findings, ["not varied"] * len(keys), control, states))
     header = (
         *(f"`{key}`" for key in keys),
@@ -162,13 +160,13 @@ def _section(findings: Findings, states: States) -> str:
         *("clipped share", "gradient norm, 99th percentile", f"beside `{control}`"),
     )
     why = [
-        f"- {_value(findings, arm)}: {state}; {reason}" for arm, (state, reason) in states.items()
+        f"- {variants[arm].label()}: {state}; {reason}" for arm, (state, reason) in states.items()
     ]
     return (
         f"## By value\n\n![By value](by_value.png)\n\n{table(header, rows)}\n\nScores: median "
         "[quartiles] (n) of successful runs. Clipped share and gradient norm (before clipping): "
         f"medians over all runs. *Alike*: the loss is shown to be within "
-        f"{plain(100 * _margin(findings))} % of the control's, either way; *differs*: its loss or "
+        f"{percent(sweep.margin)} of the control's, either way; *differs*: its loss or "
         "failure rate is told apart from the control's; *same*: its runs have the control's very "
         "numbers.\n\n" + "\n".join(why)
     )
@@ -180,8 +178,7 @@ def _values(variant: Variant) -> list[str]:
 
 def _row(findings: Findings, values: list[str], arm: str, states: States) -> list[str]:
     runs = findings.runs[findings.runs["arm"] == arm]
-    failures, n = failures_of(runs, arm)
-    bounds = estimates.wilson_interval(failures, n, findings.confidence)
+    failed = failure_rate(runs, arm, findings.confidence)
     scores = [
         spread_text(score_spread(runs, arm, score.column), why_missing(findings, arm, score))
         for score in (findings.loss, AMPLITUDE_SSIM)
@@ -193,8 +190,8 @@ def _row(findings: Findings, values: list[str], arm: str, states: States) -> lis
     return [
         *values,
         f"`{arm}`",
-        f"{failures} of {n}",
-        f"{percent(bounds.low)} to {percent(bounds.high)}",
+        failed.counts,
+        failed.bounds,
         *scores,
         percent(share),
         number(norm),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch import io
 from ptycho_torch.markdown import number
+from ptycho_torch.statistics.runs import shown_runs
 from ptycho_torch.statistics.scores import (
-    AMPLITUDE_SSIM,
     PHASE_SSIM,
     RECONSTRUCTION_SCORES,
     Score,
@@ -161,29 +161,9 @@ def _reference_lines(
         axes.set_ylim(low, high)
 
 
-def shown_runs(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return the runs to draw: of each arm the successful one of median SSIM, and one that failed.
-
-    With an even number the better of the two in the middle is not preferred: the lower one is
-    taken. Of the failed runs it is the first that has a score, else the first.
-    """
-    chosen = []
-    column = AMPLITUDE_SSIM.column
-    for arm in arms:
-        mine = runs[runs["arm"] == arm]
-        good = mine[~mine["failed"]].dropna(subset=[column]).sort_values([column, "seed"])
-        if len(good):
-            chosen.append(good.iloc[[(len(good) - 1) // 2]])
-        failed = mine[mine["failed"].astype(bool)]
-        scored = failed.dropna(subset=[column])
-        if len(failed):
-            chosen.append((scored if len(scored) else failed).iloc[[0]])
-    return pd.concat(chosen) if chosen else runs.iloc[:0]
-
-
 def reconstructions(collected: Collected, arms: Sequence[str]) -> Figure:
     """Return amplitude and synchronised phase of chosen runs beside the truth, one scale each."""
-    chosen = shown_runs(collected.runs, arms)
+    chosen = shown_runs(collected.runs)
     arrays = [
         io.read_npz(collected.reconstructions[(str(run["arm"]), int(run["seed"]))])
         for _, run in chosen.iterrows()

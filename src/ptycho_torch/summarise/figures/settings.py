@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ptycho_torch.config.plan import resolve, sweep_variants
+from ptycho_torch.config.plan import numbers_of, varied_arms
 from ptycho_torch.config.variants import value_text
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of
 from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 from ptycho_torch.summarise.figures.style import (
+    COLOURS,
     INK,
     REFERENCE,
     arm_colours,
@@ -24,15 +25,16 @@ from ptycho_torch.summarise.figures.style import (
 )
 from ptycho_torch.summarise.findings import Findings
 
+_BLUE, _RED = COLOURS[1], COLOURS[2]
+
 
 def by_value(findings: Findings) -> Figure:
     """Return loss, SSIM, failures and share of clipped steps against the values of a sweep."""
-    variants = sweep_variants(findings.study, findings.name)
-    arms = [resolve(findings.study, variant) for variant in variants]
+    found = varied_arms(findings.study, findings.name)
+    variants, arms = [variant for variant, _ in found], [arm for _, arm in found]
     labels = [", ".join(value_text(value) for _, value in v.changes) for v in variants]
     keys = " and ".join(key for key, _ in variants[0].changes)
-    places = _places([v.changes[0][1] for v in variants] if len(variants[0].changes) == 1 else [])
-    places = places or list(range(len(arms)))
+    places = numbers_of(variants) or [float(place) for place in range(len(arms))]
     figure = new_figure(9.2, 5.2)
     panels = figure.subplots(2, 2, sharex=True).ravel()
     for axes, (column, title) in zip(
@@ -64,14 +66,6 @@ def by_value(findings: Findings) -> Figure:
     return figure
 
 
-def _places(values: Sequence[object]) -> list[float]:
-    """Return where values stand on the axis; empty if they are no increasing numbers."""
-    numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(numbers) != len(values) or any(np.diff(numbers) <= 0):
-        return []
-    return numbers
-
-
 def _dots(
     axes: Axes, findings: Findings, arms: Sequence[str], places: Sequence[float], column: str
 ) -> None:
@@ -83,9 +77,9 @@ def _dots(
         values = runs[column].astype(float).to_numpy()
         good = values if everyone else values[~failed]
         good = good[np.isfinite(good)]
-        axes.plot([place] * len(good), good, "o", color="#0072B2", alpha=0.7, markersize=5)
+        axes.plot([place] * len(good), good, "o", color=_BLUE, alpha=0.7, markersize=5)
         bad = values[failed & np.isfinite(values)]
-        axes.plot([place] * len(bad), bad, "x", color="#D55E00", markeredgewidth=1.8)
+        axes.plot([place] * len(bad), bad, "x", color=_RED, markeredgewidth=1.8)
         if len(good):
             axes.plot(
                 [place], [np.median(good)], "_", color=INK, markersize=16, markeredgewidth=1.6
@@ -106,13 +100,11 @@ def _failure_rates(
     axes: Axes, findings: Findings, arms: Sequence[str], places: Sequence[float]
 ) -> None:
     for place, arm in zip(places, arms, strict=True):
-        failures, n = failures_of(findings.runs, arm)
-        bounds = estimates.wilson_interval(failures, n, findings.confidence)
-        axes.plot([place, place], [bounds.low, bounds.high], color="#0072B2", linewidth=1.4)
-        axes.plot([place], [failures / n], "o", color="#0072B2", markersize=5)
-        axes.annotate(
-            f"{failures}/{n}", (place, bounds.high), ha="center", va="bottom", fontsize=7.5
-        )
+        failed = failure_rate(findings.runs, arm, findings.confidence)
+        low, high = failed.interval.low, failed.interval.high
+        axes.plot([place, place], [low, high], color=_BLUE, linewidth=1.4)
+        axes.plot([place], [failed.failures / failed.runs], "o", color=_BLUE, markersize=5)
+        axes.annotate(failed.counts, (place, high), ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(-0.04, 1.12)
 
 

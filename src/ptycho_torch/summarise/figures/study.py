@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho_torch.config.study import Study
-from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of
+from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
-from ptycho_torch.summarise.figures.style import INK, REFERENCE, new_figure
+from ptycho_torch.summarise.figures.style import COLOURS, INK, REFERENCE, new_figure
 
-_BLUE, _RED = "#0072B2", "#D55E00"
+_BLUE, _RED = COLOURS[1], COLOURS[2]
 
 
 def overview(runs: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]], study: Study) -> Figure:
@@ -51,12 +50,12 @@ def overview(runs: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]], study:
             color=INK,
         )
     for place, arm in enumerate(arms):
-        failures, n = failures_of(runs, arm)
-        bounds = estimates.wilson_interval(failures, n, study.statistics.confidence)
-        right.plot([bounds.low, bounds.high], [place, place], color=_BLUE, linewidth=1.2)
-        right.plot([failures / n], [place], "o", color=_BLUE, markersize=4)
+        failed = failure_rate(runs, arm, study.statistics.confidence)
+        ends = [failed.interval.low, failed.interval.high]
+        right.plot(ends, [place, place], color=_BLUE, linewidth=1.2)
+        right.plot([failed.failures / failed.runs], [place], "o", color=_BLUE, markersize=4)
         right.annotate(
-            f"{failures}/{n}", (1.02, place), xycoords=("axes fraction", "data"), fontsize=7.5,
+            failed.counts, (1.02, place), xycoords=("axes fraction", "data"), fontsize=7.5,
             va="center",
         )  # fmt: skip
     right.set_xlim(-0.03, 1.03)

@@ -19,7 +19,7 @@ INK = "#333333"
 REFERENCE = "#767676"
 
 # Okabe and Ito (2008), told apart by all kinds of colour vision; its yellow is too pale for lines.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -35,7 +35,7 @@ _STYLE: dict[str, Any] = {
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
     """Return a colour for each arm; beyond seven arms they repeat, and panels tell them apart."""
-    return {arm: _COLOURS[index % len(_COLOURS)] for index, arm in enumerate(arms)}
+    return {arm: COLOURS[index % len(COLOURS)] for index, arm in enumerate(arms)}
 
 
 def styled() -> Any:

@@ -13,7 +13,7 @@ from ptycho_torch.markdown import (
     table,
 )
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import score_spread
+from ptycho_torch.statistics.runs import score_spread
 from ptycho_torch.statistics.scores import (
     PHASE_SSIM,
     PHASE_SSIM_STITCHED,

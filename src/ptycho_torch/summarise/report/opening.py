@@ -10,7 +10,7 @@ from ptycho_torch.markdown import (
     signed,
 )
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import failures_of, score_spread
+from ptycho_torch.statistics.runs import failures_of, score_spread
 from ptycho_torch.statistics.scores import (
     COMPLETED,
     OUTCOMES,

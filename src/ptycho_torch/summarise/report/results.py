@@ -12,7 +12,8 @@ from ptycho_torch.markdown import (
     table,
 )
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import Comparison, failures_of, score_spread
+from ptycho_torch.statistics.compare import Comparison
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import (
     OUTCOMES,
     RECONSTRUCTION_SCORES,
@@ -42,16 +43,14 @@ def results(findings: Findings) -> str:
 
 def _arm_row(findings: Findings, arm: str) -> list[str]:
     runs = findings.runs[findings.runs["arm"] == arm]
-    failures, n = failures_of(runs, arm)
-    bounds = estimates.wilson_interval(failures, n, findings.confidence)
+    failed = failure_rate(runs, arm, findings.confidence)
     counts = runs["outcome"].value_counts()
     outcomes = ", ".join(f"{name} {counts[name]}" for name in OUTCOMES if name in counts)
     scores = [
         spread_text(score_spread(runs, arm, score.column), why_missing(findings, arm, score))
         for score in findings.main_scores
     ]
-    rate = f"{failures} of {n} ({percent(bounds.low)} to {percent(bounds.high)})"
-    return [f"`{arm}`", rate, outcomes, *scores]
+    return [f"`{arm}`", f"{failed.counts} ({failed.bounds})", outcomes, *scores]
 
 
 def _baseline_text(findings: Findings, block: str, score: Score) -> str:
