@@ -1,10 +1,5 @@
 """Networks: counts, depth, identity at step 0, variance, and the spectral layer's formula."""
 
-import importlib.util
-import sys
-import types
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -95,31 +90,16 @@ def test_two_sided_reaches_negative_rows_and_one_sided_does_not():
     assert two.abs().max() > 0.1
 
 
-def neuraloperator_layer():
-    """Return neuraloperator's spectral layer without the heavy tree its packages import."""
-    found = importlib.util.find_spec("neuralop")
-    if found is None:
-        pytest.skip("neuraloperator is not installed (CONTRIBUTING.md says how)")
-    for name in ("neuralop", "neuralop.layers"):
-        package = types.ModuleType(name)
-        folder = Path(found.submodule_search_locations[0]).parent.joinpath(*name.split("."))
-        package.__path__ = [str(folder)]
-        sys.modules[name] = package
-    return importlib.import_module("neuralop.layers.spectral_convolution").SpectralConv
-
-
-def test_two_sided_layer_agrees_with_neuraloperator():
-    """An oracle that is optional: its own rows run from -3 to 2, ours from 0 to 2, then -3 to -1."""
-    oracle = neuraloperator_layer()(3, 5, n_modes=(6, 6), bias=False)
-    layer = spectral(3, (16, 16), True)
-    weight = layer.complex_weight().detach()
-    centred = torch.cat([weight[3:], weight[:3]]).permute(2, 3, 0, 1)
+def test_two_sided_layer_agrees_with_neuraloperator(root):
+    """Numbers of the library's own layer (make_oracle.py): its rows run from -3 to 2, ours from
+    0 to 2, then -3 to -1."""
+    with np.load(root / "tests/generators/neuraloperator.npz") as oracle:
+        weight, x, output = (torch.from_numpy(oracle[key]) for key in ("weight", "x", "output"))
+    layer = spectral(3, (12, 12), True, channels=(2, 3))
+    ours = torch.cat([weight[3:], weight[:3]])
     with torch.no_grad():
-        (stored,) = oracle.parameters()  # (in, out, 6 rows, 4 columns: 0 to 3)
-        stored.zero_()
-        stored[..., :3] = centred
-    x = torch.randn(2, 3, 16, 16)
-    torch.testing.assert_close(layer(x), oracle(x), atol=1e-5, rtol=1e-4)
+        layer.weight.copy_(torch.stack([ours.real, ours.imag], dim=3))
+    torch.testing.assert_close(layer(x), output, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [4, 64])
