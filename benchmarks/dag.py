@@ -32,7 +32,14 @@ def study(arms: int, seeds: int) -> dict:
     for block in ("sweeps", "stage_b", "pivot", "decision"):
         data.pop(block, None)
     names = [f"arm{number}" for number in range(arms)]
-    data["arms"] = {name: {"hypothesis": "one of many"} for name in names}
+    clip = {"gradient_clip_algorithm": "norm"}
+    data["arms"] = {
+        name: {
+            "hypothesis": "one of many",
+            "execution": {"clip": {**clip, "max_norm": 1.0 + number}},
+        }
+        for number, name in enumerate(names)
+    }
     data["stage_a"].update(control=names[0], arms=names, seeds=seeds)
     return data
 

@@ -1,0 +1,31 @@
+"""Benchmarks are not run here, but what they measure must exist."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from ptycho_torch.config.read import parse_study
+
+
+def load(root, name):
+    spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("runs", [10, 1000])
+def test_the_studies_that_are_planned_are_studies(root, runs):
+    dag = load(root, "dag")
+    arms, seeds = dag.SIZES[runs]
+    study = parse_study(dag.study(arms, seeds), "benchmark")
+    assert len(study.stage_a.arms) * len(study.stage_a.seed_list) == runs
+
+
+def test_the_planted_cases_are_decided(root):
+    rates = load(root, "decision_rates")
+    truth, right, _ = rates.CASES["Pivot planted"]
+    assert sum(rates.counts(truth, 4, 1).values()) == 1
+    assert right in rates.OUTCOMES
