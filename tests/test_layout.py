@@ -14,14 +14,22 @@ ARROWS = {
     "config": set(),
     "physics": {"config"},
     "generators": {"config", "physics"},
+    "measurements": {"config", "physics"},
+    "engines": {"config", "physics"},
+    "dumps": {"config", "physics"},
     "simulate": {"config", "physics"},
-    "train": {"config", "physics", "generators"},
+    "train": {"config", "physics", "generators", "measurements", "dumps"},
+    "infer": {"config", "physics", "generators", "measurements", "dumps"},
+    "reconstruct": {"config", "physics", "measurements", "engines"},
+    "check": {"config", "physics", "measurements", "engines"},
+    "diagnose": {"config", "physics", "generators"},
     "evaluate": {"config", "physics"},
     "statistics": {"config"},
     "summarise": {"config", "statistics"},
     "decide": {"config", "statistics"},
     "publish": {"config", "statistics"},
 }
+ARROWS["cli"] = set(ARROWS)
 
 
 def imported_folders(path):

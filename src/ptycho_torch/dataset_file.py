@@ -7,7 +7,7 @@ layout.
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ class Split:
     """One split of a dataset.
 
     arrays: as in docs/files.md, float32, complex64 and int32; norm_Y_I and intensity_scale:
-    scalars in force, measured or closed form where the file has none.
+    scalars in force, measured or closed form where the file has none; intensity_scale_source says
+    which of them s is.
     """
 
     arrays: dict[str, Array]
     norm_Y_I: float
     intensity_scale: float
+    intensity_scale_source: Literal["measured", "closed_form"] = "measured"
 
     @property
     def diffraction_nCHW(self) -> NDArray[np.float32]:
@@ -84,10 +86,12 @@ def read_split(
     _warn_of_intensities(path, arrays)
     norm = _norm(path, arrays)
     scale = _scalar(path, arrays, "intensity_scale")
+    source: Literal["measured", "closed_form"] = "measured"
     if scale is None:
+        source = "closed_form"
         scale = photons**0.5 / (patch_px / 2)
         logger.warning("%s: has no intensity_scale; using sqrt(photons)/(N/2) = %.6g", path, scale)
-    return Split(arrays, norm, scale)
+    return Split(arrays, norm, scale, source)
 
 
 def _known_arrays(path: str | Path) -> dict[str, Array]:

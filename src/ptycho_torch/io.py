@@ -197,3 +197,25 @@ def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None
 
     with whole_file(path) as part:
         save_file(dict(tensors), part)
+
+
+def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
+    """Return the tensors of a safetensors file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not a whole safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: is not a whole safetensors file ({error}); copy or make it again"
+        ) from None

@@ -25,7 +25,7 @@ def train_tiny(tiny, tiny_dataset, tmp_path):
             "run": "run.json",
             "timing": "timing.json",
             "history": "history.csv",
-            "best": "best.safetensors",
+            "bundle": "bundle/bundle.json",
             "last": "last.safetensors",
             "patches": "test_patches.npz",
         }

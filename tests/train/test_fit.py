@@ -12,13 +12,14 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.dataset_file import read_split
+from ptycho_torch.generators.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
 from ptycho_torch.train.fit import build_module, fit_run, make_trainer
 from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule
 
-REPEATED = ("run", "history", "best", "last", "patches")
+REPEATED = ("run", "history", "bundle", "last", "patches")
 
 
 def digests(result):
@@ -67,8 +68,8 @@ def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch
 
     assert (result.run["best_epoch"], result.run["best_val_loss"]) == (2, 0.1)
     assert result.run["last_val_loss"] == 0.3
-    for name, epoch in (("best", 2), ("last", 3)):
-        stored = load_file(result.outputs[name])
+    best = read_bundle(result.outputs["bundle"].parent).weights
+    for name, stored, epoch in (("best", best, 2), ("last", load_file(result.outputs["last"]), 3)):
         assert all(torch.equal(stored[k], v) for k, v in seen[epoch].items()), name
     patches = io.read_npz(result.outputs["patches"])
     assert not np.array_equal(patches["best"], patches["last"])
@@ -86,7 +87,8 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
         read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation", "test")
     )
     module = build_module(run, train, validation)
-    module.network.load_state_dict(load_file(result.outputs["best"]))
+    bundle = read_bundle(result.outputs["bundle"].parent)
+    module.network.load_state_dict(bundle.weights)
     power = (train.arrays["diffraction"].astype(float) ** 2).sum(axis=(1, 2)).mean()
     scale = 1.0 if scaling == "none" else float(np.sqrt(8**2 / power))
     observed, seen = (torch.from_numpy(s.diffraction_nCHW) for s in (validation, test))
@@ -116,7 +118,7 @@ def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
     """Files are not known to the configuration, so the run itself must refuse."""
     run = tiny_study.run("tiny", "agc", 0)
     large = run.training.model_copy(update={"batch_size": 500})
-    names = ("run", "timing", "history", "best", "last", "patches")
+    names = ("run", "timing", "history", "bundle", "last", "patches")
     message = r"arms\.agc on dataset 'tiny': training\.batch_size is 500, .* only 121 groups"
     with pytest.raises(InputError, match=message):
         fit_run(

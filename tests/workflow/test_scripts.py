@@ -139,7 +139,7 @@ def test_train_script_obeys_its_jobs_threads(run_script, tiny_study, tiny_datase
             input={**tiny_dataset.splits, "dataset": tiny_dataset.dataset},
             output={
                 "run": "run.json", "timing": "timing.json", "history": "history.csv",
-                "best": "best.safetensors", "last": "last.safetensors", "patches": "p.npz",
+                "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "p.npz",
             },
             params={"run": tiny_study.run("tiny", "agc", 0).model_dump(mode="json")},
             threads=1,

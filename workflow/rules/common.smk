@@ -43,7 +43,7 @@ def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> list[st
     `places` and `without` are folders and files of the package. Paths are relative, so that a
     folder that holds project and results can be moved.
     """
-    unused = {PACKAGE / name for name in ("cli.py", "config/document.py", *without)}
+    unused = {PACKAGE / name for name in ("config/document.py", *without)}
     modules = set(PACKAGE.glob("*.py"))
     for place in places:
         path = PACKAGE / place

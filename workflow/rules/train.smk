@@ -20,7 +20,8 @@ rule train:
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",
         timing="results/train/{dataset}/{arm}/seed-{seed}/timing.json",
         history="results/train/{dataset}/{arm}/seed-{seed}/history.csv",
-        best="results/train/{dataset}/{arm}/seed-{seed}/best.safetensors",
+        bundle="results/train/{dataset}/{arm}/seed-{seed}/bundle/bundle.json",
+        weights="results/train/{dataset}/{arm}/seed-{seed}/bundle/weights.safetensors",
         last="results/train/{dataset}/{arm}/seed-{seed}/last.safetensors",
         patches="results/train/{dataset}/{arm}/seed-{seed}/test_patches.npz",
     log:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Fit one run."""
     run = RunSettings.model_validate(job.params.run)
-    outputs = ("run", "timing", "history", "best", "last", "patches")
+    outputs = ("run", "timing", "history", "bundle", "last", "patches")
     with gpu_lease(run.execution.accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
         from ptycho_torch.train.fit import fit_run

@@ -4,6 +4,7 @@ Letters: n groups, C patches of a group, H rows, W columns.
 """
 
 import logging
+import math
 import resource
 import sys
 import time
@@ -25,6 +26,7 @@ from ptycho_torch import __version__, io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator, count_parameters
+from ptycho_torch.generators.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.streams import named_seed
@@ -58,7 +60,8 @@ def fit_run(
     dataset
         `dataset.json`, whose checksums the splits must have.
     outputs
-        Paths of `run`, `timing`, `history`, `best`, `last` and `patches`.
+        Paths of `run`, `timing`, `history`, `bundle` (the `bundle.json` in a folder that takes the
+        weights as well), `last` and `patches`.
     threads
         CPU threads that torch may use, at most the machine's.
 
@@ -85,7 +88,7 @@ def fit_run(
         name: predict(module, weights, test, device)
         for name, weights in (("best", best), ("last", last))
     }
-    io.write_tensors(outputs["best"], best)
+    write_bundle(Path(outputs["bundle"]).parent, _bundle(run, train, module, best, facts))
     io.write_tensors(outputs["last"], last)
     io.write_npz(outputs["patches"], patches)
     io.write_csv(outputs["history"], pd.DataFrame(history.rows, columns=_columns(run)))
@@ -186,6 +189,35 @@ def predict(
         parts = [module(batch.to(device)).cpu() for batch in amplitude.split(_EVAL_BATCH)]
     patches_nCHW = torch.cat(parts).to(torch.complex64).numpy()
     return np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
+
+
+def _bundle(
+    run: RunSettings,
+    train: Split,
+    module: FitModule,
+    weights: dict[str, Tensor],
+    facts: dict[str, Any],
+) -> Bundle:
+    channels = train.arrays["diffraction"].shape[-1]
+    settings = BundleSettings(
+        generator=run.generator,
+        patch_px=run.patch_px,
+        channels=channels,
+        gridsize=math.isqrt(channels),
+        input_scale=module.input_scale,
+        norm_Y_I=train.norm_Y_I,
+        intensity_scale=train.intensity_scale,
+        intensity_scale_source=train.intensity_scale_source,
+        mean_amplitude=module.scales["train"].mean_amplitude,
+        dataset=run.dataset,
+    )
+    record = {
+        "run": run.model_dump(mode="json"),
+        "dataset_sha256": {split: facts["splits"][split]["sha256"] for split in facts["splits"]},
+    }
+    return Bundle(
+        settings=settings, weights=weights, probe_MHW=module.probe_MHW.cpu(), record=record
+    )
 
 
 def _columns(run: RunSettings) -> list[str]:

@@ -1,0 +1,1 @@
+"""Check: by which conventions a foreign file is to be read."""

@@ -1,0 +1,41 @@
+"""The command line, for people without Snakemake: `ptycho-torch --help`.
+
+One module per family of commands; each imports what is slow (torch, h5py) inside its commands.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ptycho_torch import __version__
+from ptycho_torch.cli import data, study
+from ptycho_torch.config.base import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+for family in (study, data):
+    app.add_typer(family.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ptycho-torch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Which network and training policy reconstructs coherent diffraction data reliably?"""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 1."""
+    try:
+        app()
+    except (InputError, OSError) as error:
+        typer.echo(f"ptycho-torch: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Diagnose: why a run went as it did: gradients, activations, loss units."""

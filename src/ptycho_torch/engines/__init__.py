@@ -1,0 +1,1 @@
+"""Conventional engines: what the networks are compared with. Arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Reconstruct: a scan in, the object by a conventional engine out."""

@@ -1,0 +1,78 @@
+"""Sub-pixel shifts against an analytic one, and windows against their adjoint."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.physics.forward import intensities
+from ptycho_torch.physics.shift import fourier_shift
+from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes, split_positions
+
+
+def blob(row, column, side=32, width=2.5):
+    """A Gaussian with a phase ramp, dark at the borders: analytic at any position."""
+    y, x = np.mgrid[:side, :side]
+    envelope = np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
+    return torch.from_numpy(envelope * np.exp(1j * 0.3 * ((y - row) - 0.5 * (x - column))))
+
+
+@pytest.mark.parametrize("shift", [(0.37, -0.81), (3.0, -2.0), (0.5, 0.5)])
+def test_a_shift_is_the_analytic_one(shift):
+    moved = fourier_shift(blob(15, 16), torch.tensor(shift))
+    torch.testing.assert_close(moved, blob(15 + shift[0], 16 + shift[1]), atol=1e-6, rtol=0)
+
+
+def test_a_shift_is_undone_by_the_shift_back_and_keeps_inner_products():
+    frames = torch.randn(
+        3, 17, 16, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)
+    )
+    shift = torch.tensor([[0.2, 0.7], [-1.3, 0.1], [2.5, -0.5]])
+    moved = fourier_shift(frames, shift)
+    torch.testing.assert_close(fourier_shift(moved, -shift), frames)
+    torch.testing.assert_close(
+        torch.vdot(moved.ravel(), moved.ravel()), torch.vdot(frames.ravel(), frames.ravel())
+    )
+
+
+def test_cutting_and_adding_windows_are_adjoint():
+    stream = torch.Generator().manual_seed(1)
+    seen = torch.randn(20, 24, dtype=torch.complex128, generator=stream)
+    whole = torch.tensor([[0, 0], [3, 5], [12, 16], [3, 5]])
+    windows = torch.randn(4, 8, 8, dtype=torch.complex128, generator=stream)
+    total = torch.zeros_like(seen)
+    add_windows(total, windows, whole)
+    torch.testing.assert_close(
+        torch.vdot(cut_windows(seen, whole, 8).ravel(), windows.ravel()),
+        torch.vdot(seen.ravel(), total.ravel()),
+    )
+
+
+def test_a_window_outside_the_object_is_refused():
+    with pytest.raises(ValueError, match=r"reach from .* the object is \(20, 24\) px"):
+        cut_windows(torch.zeros(20, 24), torch.tensor([[13, 0]]), 8)
+
+
+def test_a_fractional_position_gives_the_pattern_of_the_moved_object():
+    """The object under the probe is analytic, so the true pattern at a fractional corner is known."""
+    probe = blob(15.5, 15.5, width=3.0)
+    position = torch.tensor([[4.0, 7.0], [4.3, 6.6]], dtype=torch.float64)
+    whole, fraction = split_positions(position)
+    thing = blob(24, 26, side=48, width=5.0) + 1
+    windows = cut_windows(thing, whole, 32)
+    predicted = intensities(
+        windows[:, None] * moved_probes(probe[None], fraction)[:, :1],
+        torch.ones(1, 32, 32, dtype=torch.complex128),
+    )
+    for (row, column), found in zip(position.tolist(), predicted[:, 0], strict=True):
+        true = blob(24 - row, 26 - column, width=5.0) + 1
+        torch.testing.assert_close(
+            found, intensities(true[None, None], probe[None])[0, 0], atol=1e-4, rtol=0
+        )
+
+
+def test_a_window_seen_by_a_shifted_object_instead_would_fail():
+    """Fractions matter: rounding the position changes the pattern by far more than the bound."""
+    probe, thing = blob(15.5, 15.5, width=3.0), blob(24, 26, side=48, width=5.0) + 1
+    rounded = intensities(cut_windows(thing, torch.tensor([[4, 7]]), 32)[None], probe[None])
+    true = intensities((blob(24 - 4.3, 26 - 6.6, width=5.0) + 1)[None, None], probe[None])
+    assert (rounded - true).abs().max() > 1e-2
