@@ -65,7 +65,10 @@ def test_the_summary_and_every_promised_file_are_there(finished):
         assert {p.name for p in run.iterdir()} == {
             "run.json", "timing.json", "history.csv", "bundle", "last.safetensors", "test_patches.npz",
         }  # fmt: skip
-        assert {p.name for p in (run / "bundle").iterdir()} == {"bundle.json", "weights.safetensors"}
+        assert {p.name for p in (run / "bundle").iterdir()} == {
+            "bundle.json",
+            "weights.safetensors",
+        }
         assert (results / f"evaluate/tiny/{arm}/seed-0/metrics.json").exists()
     summary = (results / "stage_a/summary.md").read_text()
     for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", summary):
