@@ -3,6 +3,7 @@
 Letters: P patches, I images, Y rows, X columns of an image, H rows, W columns of a patch.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,8 +157,9 @@ def draw_comparison(
         largest = float(np.nanmax(np.abs(rest))) if np.isfinite(rest).any() else 0.0
         show(grid[1, 2], rest, "RdBu_r", (-(largest or 1), largest or 1))
         grid[1, 2].set_title("B - A, phase, radians", fontsize=9)
+    wrapped = "\n".join(textwrap.wrap(said, 150))
     figure.supxlabel(
-        f"{said}\nBoth amplitudes on A's 0.5th to 99.5th percentile, differences from minus to "
+        f"{wrapped}\nBoth amplitudes on A's 0.5th to 99.5th percentile, differences from minus to "
         "plus their largest value; red: not in both.",
         fontsize=8,
     )
