@@ -116,6 +116,14 @@ class TrainingSettings(Settings):
     input_scaling: Literal["none", "statistical"] = "none"
     """Amplitudes as stored, or times sqrt((N/2)^2 / mean sum A^2) of the training split."""
 
+    intensity_scale: Literal["fixed", "learned"] = "fixed"
+    """s as measured on the data, or times a factor that is trained with the weights: predicted
+    amplitudes are multiplied and the network's input divided by it."""
+
+    object_big: bool = True
+    """Merge the patches of a group into one region before the physics, so that their overlap
+    constrains them; without it, and at gridsize 1, each patch explains its own frame alone."""
+
     optimizer: Optimizer
     """The optimiser."""
 
