@@ -137,6 +137,14 @@ class TrainingSettings(Settings):
     """... and this many spikes in a row end the run as `exploded`, from the first of them; 1: at
     once. A single spike may heal, and what it does to the optimiser is part of the study."""
 
+    collapse_variance: Positive | None = 1e-6
+    """A patch without structure: its variance about its mean, over its mean square and where the
+    probe lights it, is under this. All patches of the validation split without structure ...
+    Null: the guard is off."""
+
+    collapse_patience_epochs: Count = 3
+    """... for this many epochs in a row end the run as `collapsed`, from the first of them."""
+
 
 class ExecutionSettings(Settings):
     """On what a run is executed, and with which safeguards."""

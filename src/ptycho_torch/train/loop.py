@@ -18,6 +18,7 @@ from torch import Tensor
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.measurements.batch import Batch, Groups
 from ptycho_torch.physics.groups import merged_patches
+from ptycho_torch.train.collapse import CollapseGuard
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches
 from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule, RunStopped
@@ -88,7 +89,7 @@ def make_trainer(run: RunSettings) -> tuple[pl.Trainer, History]:
             devices=1,
             deterministic=run.execution.deterministic,
             max_epochs=run.training.epochs,
-            callbacks=[history],
+            callbacks=[history, CollapseGuard(run.training)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -24,7 +24,7 @@ from ptycho_torch.train.schedule import make_optimizer, make_schedule
 class RunStopped(Exception):
     """A run went bad before the optimiser moved: a result, not an error.
 
-    outcome: `non_finite` or `exploded`; epoch and step count from 1; reason in words.
+    outcome: `non_finite`, `exploded` or `collapsed`; epoch and step count from 1; reason in words.
     """
 
     def __init__(self, outcome: str, *, epoch: int, step: int, reason: str) -> None:
