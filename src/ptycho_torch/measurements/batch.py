@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptycho_torch.dataset_file import Split
 from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.physics.scales import SplitScales
 from ptycho_torch.physics.views import split_positions
 
 # Positions this near to whole pixels are whole: what float32 in a file leaves of them.
@@ -67,13 +68,16 @@ class Groups:
         """Return all groups in their own order; the last batch may be smaller."""
         return [self.take(slice(i, i + size)) for i in range(0, len(self), size)]
 
-    def mean_amplitude(self) -> float:
-        """Return the mean over measured pixels."""
-        return self._mean(self.amplitude_nCHW.numpy())
+    def scales(self, intensity_scale: float) -> SplitScales:
+        """Return the constants that losses relate to, over measured pixels."""
+        amplitude = self.amplitude_nCHW.numpy()
+        square = self._mean(np.square(amplitude, dtype=np.float64))
+        return SplitScales(intensity_scale, self._mean(amplitude), square * intensity_scale**2)
 
-    def mean_square(self) -> float:
-        """Return the mean squared amplitude over measured pixels."""
-        return self._mean(np.square(self.amplitude_nCHW.numpy(), dtype=np.float64))
+    def power(self) -> float:
+        """Return the mean over frames of sum A^2."""
+        squares = np.square(self.amplitude_nCHW.numpy(), dtype=np.float64)
+        return float(squares.sum(axis=(-2, -1)).mean())
 
     def _mean(self, values_nCHW: NDArray[Any]) -> float:
         if self.good_nCHW is None:
