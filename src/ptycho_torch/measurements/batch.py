@@ -97,7 +97,7 @@ def groups_of_split(split: Split) -> Groups:
 
 
 def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Groups:
-    """Return groups of a scan's frames.
+    """Return groups of a scan's frames; positions only where C > 1.
 
     Parameters
     ----------
@@ -113,11 +113,10 @@ def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Gr
         mask = None
     else:
         mask = torch.from_numpy(good[None] if len(good) == 1 else good[members_nC])
-    return Groups(
-        torch.from_numpy(scaled[members_nC]),
-        *_whole_and_fraction(scan.positions_n2[members_nC]),
-        mask,
-    )
+    # A frame by itself explains its pattern wherever it was taken.
+    alone = members_nC.shape[1] == 1
+    where = (None, None) if alone else _whole_and_fraction(scan.positions_n2[members_nC])
+    return Groups(torch.from_numpy(scaled[members_nC]), *where, mask)
 
 
 def _whole_and_fraction(corners_nC2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
