@@ -99,13 +99,12 @@ def infer_scan(
     InputError
         If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
     """
-    known = bundle.settings
+    known, started = bundle.settings, time.monotonic()
     if scan.patch_px != known.patch_px:
         raise InputError(
             f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
             f"{known.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
-    started = time.monotonic()
     logger.info(
         "bundle trained on '%s': intensity scale s = %.6g, %s",
         known.dataset, known.intensity_scale, known.intensity_scale_source,
@@ -124,20 +123,14 @@ def infer_scan(
     used = np.unique(members)
     predicted = predicted_amplitudes(whole, scan.positions_n2[used], probe)
     report = {
-        "settings": settings.model_dump(mode="json"),
-        "bundle": known.model_dump(mode="json"),
-        "notes": list(scan.notes),
-        "frames": len(scan),
+        **_facts(bundle, scan, settings),
         "frames_used": len(used),
         "groups": len(members),
-        "intensity_scale": known.intensity_scale,
-        "intensity_scale_source": known.intensity_scale_source,
         "unit": unit,
         "unit_source": unit_source,
         "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, _mask(scan, used)),
         "origin": whole.origin_2.tolist(),
         "shape": list(whole.object_YX.shape),
-        "versions": {"ptycho_torch": __version__, "torch": torch.__version__},
         "timing": {
             "network_s": round(network_s, 3),
             "wall_s": round(time.monotonic() - started, 3),
@@ -152,6 +145,19 @@ def infer_scan(
         unit=unit,
         report=report,
     )
+
+
+def _facts(bundle: Bundle, scan: Scan, settings: InferSettings) -> dict[str, Any]:
+    known = bundle.settings
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "bundle": known.model_dump(mode="json"),
+        "notes": list(scan.notes),
+        "frames": len(scan),
+        "intensity_scale": known.intensity_scale,
+        "intensity_scale_source": known.intensity_scale_source,
+        "versions": {"ptycho_torch": __version__, "torch": torch.__version__},
+    }
 
 
 def write_inference(
