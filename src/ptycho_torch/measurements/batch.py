@@ -114,9 +114,10 @@ def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Gr
     else:
         mask = torch.from_numpy(good[None] if len(good) == 1 else good[members_nC])
     # A frame by itself explains its pattern wherever it was taken.
-    alone = members_nC.shape[1] == 1
-    where = (None, None) if alone else _whole_and_fraction(scan.positions_n2[members_nC])
-    return Groups(torch.from_numpy(scaled[members_nC]), *where, mask)
+    frames = torch.from_numpy(scaled[members_nC])
+    if members_nC.shape[1] == 1:
+        return Groups(frames, good_nCHW=mask)
+    return Groups(frames, *_whole_and_fraction(scan.positions_n2[members_nC]), mask)
 
 
 def _whole_and_fraction(corners_nC2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
