@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptycho_torch.dataset_file import Split
 from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.physics.scales import SplitScales
 from ptycho_torch.physics.views import split_positions
 
 # Positions this near to whole pixels are whole: what float32 in a file leaves of them.
@@ -67,13 +68,16 @@ class Groups:
         """Return all groups in their own order; the last batch may be smaller."""
         return [self.take(slice(i, i + size)) for i in range(0, len(self), size)]
 
-    def mean_amplitude(self) -> float:
-        """Return the mean over measured pixels."""
-        return self._mean(self.amplitude_nCHW.numpy())
+    def scales(self, intensity_scale: float) -> SplitScales:
+        """Return the constants that losses relate to, over measured pixels."""
+        amplitude = self.amplitude_nCHW.numpy()
+        square = self._mean(np.square(amplitude, dtype=np.float64))
+        return SplitScales(intensity_scale, self._mean(amplitude), square * intensity_scale**2)
 
-    def mean_square(self) -> float:
-        """Return the mean squared amplitude over measured pixels."""
-        return self._mean(np.square(self.amplitude_nCHW.numpy(), dtype=np.float64))
+    def power(self) -> float:
+        """Return the mean over frames of sum A^2."""
+        squares = np.square(self.amplitude_nCHW.numpy(), dtype=np.float64)
+        return float(squares.sum(axis=(-2, -1)).mean())
 
     def _mean(self, values_nCHW: NDArray[Any]) -> float:
         if self.good_nCHW is None:
@@ -93,7 +97,7 @@ def groups_of_split(split: Split) -> Groups:
 
 
 def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Groups:
-    """Return groups of a scan's frames.
+    """Return groups of a scan's frames; positions only where C > 1.
 
     Parameters
     ----------
@@ -109,11 +113,11 @@ def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Gr
         mask = None
     else:
         mask = torch.from_numpy(good[None] if len(good) == 1 else good[members_nC])
-    return Groups(
-        torch.from_numpy(scaled[members_nC]),
-        *_whole_and_fraction(scan.positions_n2[members_nC]),
-        mask,
-    )
+    # A frame by itself explains its pattern wherever it was taken.
+    frames = torch.from_numpy(scaled[members_nC])
+    if members_nC.shape[1] == 1:
+        return Groups(frames, good_nCHW=mask)
+    return Groups(frames, *_whole_and_fraction(scan.positions_n2[members_nC]), mask)
 
 
 def _whole_and_fraction(corners_nC2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:

@@ -17,7 +17,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.shift import fourier_shift
 from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes
 
-DARK = 1e-8
+DARK = 1e-6
 """Added to the summed weights, as a fraction of the probe's largest intensity: what hardly any
 light reaches tends to 0 instead of dividing noise by nothing."""
 

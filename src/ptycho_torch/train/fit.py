@@ -18,9 +18,9 @@ from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import write_bundle
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
+from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import fit, predict
-from ptycho_torch.train.measures import SplitScales, statistical_input_scale
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
 
@@ -89,43 +89,49 @@ def fit_run(
 
 def build_module(run: RunSettings, train: Split, validation: Split) -> FitModule:
     """Return the module of a run before training; weights depend on the run's seed alone."""
-    groups = {"train": groups_of_split(train), "validation": groups_of_split(validation)}
-    scales = {"train": train.intensity_scale, "validation": validation.intensity_scale}
-    return make_module(run, groups, scales, probe_MHW=torch.from_numpy(train.probe_MHW.copy()))
+    scaled = run.training.input_scaling == "statistical"
+    return make_module(
+        run,
+        {"train": groups_of_split(train), "validation": groups_of_split(validation)},
+        {"train": SplitScales.of(train), "validation": SplitScales.of(validation)},
+        probe_MHW=probe_tensor(train),
+        input_scale=statistical_input_scale(train) if scaled else 1.0,
+    )
 
 
 def make_module(
     run: RunSettings,
     groups: Mapping[str, Groups],
-    intensity_scales: Mapping[str, float],
+    scales: Mapping[str, SplitScales],
     *,
     probe_MHW: Tensor,
+    input_scale: float,
 ) -> FitModule:
-    """Return a module for `train` and `validation` groups, each with its intensity scale."""
-    train = groups["train"]
-    merges = run.training.object_big and train.channels > 1
+    """Return the module for `train` and `validation` groups, each with its constants.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be built for them, or they have no positions to be merged by.
+    """
+    channels = groups["train"].channels
+    merges = run.training.object_big and channels > 1
     if merges and any(split.whole_nC2 is None for split in groups.values()):
         raise InputError(
-            f"dataset '{run.dataset}': has groups of {train.channels} frames but no "
-            "'coords_offsets' and 'coords_nominal' to merge them by; add them, or set "
-            "training.object_big: false"
+            f"dataset '{run.dataset}': has groups of {channels} frames but no 'coords_offsets' "
+            "and 'coords_nominal' to merge them by; add them, or set training.object_big: false"
         )
     try:
         network = build_generator(
             run.generator,
-            channels=train.channels,
+            channels=channels,
             patch_px=run.patch_px,
             seed=named_seed(run.seed, "weights"),
         )
     except ValueError as error:
         raise InputError(f"arms.{run.arm}.generator: {error}") from None
-    scaled = run.training.input_scaling == "statistical"
     return FitModule(
-        run,
-        network,
-        probe_MHW=probe_MHW,
-        scales={name: SplitScales.of(groups[name], s) for name, s in intensity_scales.items()},
-        input_scale=statistical_input_scale(train) if scaled else 1.0,
+        run, network, probe_MHW=probe_MHW, scales=dict(scales), input_scale=input_scale
     )
 
 

@@ -16,8 +16,8 @@ from ptycho_torch.config import RunSettings
 from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes
+from ptycho_torch.physics.scales import LOSSES, SplitScales
 from ptycho_torch.train.clip import clip_gradients, unit_axes
-from ptycho_torch.train.measures import LOSSES, SplitScales
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 
