@@ -215,6 +215,7 @@ def test_a_missing_or_foreign_file_is_named(plant, tmp_path):
         ("metrics", {"outcome": "fine"}, "outcome is 'fine', expected one of"),
         ("runs", {"dataset_sha256": {"train": "0"}}, "was made with other data"),
         ("runs", {"outcome": "exploded"}, "run.json says 'exploded'"),
+        ("runs", {"outcome": "collapsed"}, "run.json says 'collapsed'"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(plant, kind, changes, message):

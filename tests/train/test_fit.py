@@ -13,10 +13,12 @@ from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.dataset_file import read_split
 from ptycho_torch.generators.bundle import read_bundle
+from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
-from ptycho_torch.train.fit import build_module, fit_run, make_trainer
+from ptycho_torch.train.fit import build_module, fit_run
 from ptycho_torch.train.history import History, snapshot
+from ptycho_torch.train.loop import make_trainer
 from ptycho_torch.train.module import FitModule
 
 REPEATED = ("run", "history", "bundle", "last", "patches")
@@ -103,13 +105,14 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
 
 def test_only_full_batches_train_and_every_group_is_validated():
     data = torch.arange(21.0).reshape(21, 1, 1, 1)
+    groups = Groups(data)
     epochs = iter(range(9))
-    batches = ShuffledBatches(data, 8, seed=0, epoch=lambda: next(epochs))
-    first, second = list(batches), list(batches)
+    batches = ShuffledBatches(groups, 8, seed=0, epoch=lambda: next(epochs))
+    first, second = ([b.amplitude_BCHW for b in batches] for _ in range(2))
     assert [len(b) for b in first] == [8, 8]
     assert len(torch.cat(first).unique()) == 16
     assert not torch.equal(first[0], second[0])
-    assert torch.equal(torch.cat(list(OrderedBatches(data, 8))), data)
+    assert torch.equal(torch.cat([b.amplitude_BCHW for b in OrderedBatches(groups, 8)]), data)
 
 
 def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(

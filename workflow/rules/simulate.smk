@@ -10,7 +10,14 @@ rule simulate:
             "config",
             "physics",
             "simulate",
-            without=("config/evaluation.py", "physics/likelihoods.py"),
+            without=(
+                "config/evaluation.py",
+                "config/files.py",
+                "config/reading.py",
+                "physics/groups.py",
+                "physics/likelihoods.py",
+                "physics/scales.py",
+            ),
         ),
     output:
         train="results/simulate/{dataset}/train.npz",

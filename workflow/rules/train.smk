@@ -13,8 +13,17 @@ rule train:
             "config",
             "physics",
             "generators",
+            "measurements/batch.py",
+            "measurements/scan.py",
             "train",
-            without=("config/evaluation.py", "physics/stitch.py"),
+            without=(
+                "config/evaluation.py",
+                "config/files.py",
+                "config/reading.py",
+                "physics/stitch.py",
+                "train/curve.py",
+                "train/scan.py",
+            ),
         ),
     output:
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",

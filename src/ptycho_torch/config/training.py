@@ -116,6 +116,14 @@ class TrainingSettings(Settings):
     input_scaling: Literal["none", "statistical"] = "none"
     """Amplitudes as stored, or times sqrt((N/2)^2 / mean sum A^2) of the training split."""
 
+    intensity_scale: Literal["fixed", "learned"] = "fixed"
+    """s as measured on the data, or times a factor that is trained with the weights: predicted
+    amplitudes are multiplied and the network's input divided by it."""
+
+    object_big: bool = True
+    """Merge the patches of a group into one region before the physics, so that their overlap
+    constrains them; without it, and at gridsize 1, each patch explains its own frame alone."""
+
     optimizer: Optimizer
     """The optimiser."""
 
@@ -128,6 +136,14 @@ class TrainingSettings(Settings):
     explode_patience_steps: Count = 10
     """... and this many spikes in a row end the run as `exploded`, from the first of them; 1: at
     once. A single spike may heal, and what it does to the optimiser is part of the study."""
+
+    collapse_variance: Positive | None = 1e-6
+    """A patch without structure: its variance about its mean, over its mean square and where the
+    probe lights it, is under this. All patches of the validation split without structure ...
+    Null: the guard is off."""
+
+    collapse_patience_epochs: Count = 3
+    """... for this many epochs in a row end the run as `collapsed`, from the first of them."""
 
 
 class ExecutionSettings(Settings):

@@ -42,6 +42,9 @@ class BundleSettings(Settings):
     gridsize: Count
     """Patches along each side of a group."""
 
+    object_big: bool
+    """Whether a group's patches are merged into one region."""
+
     input_scale: Positive
     """What amplitudes are multiplied by before the network."""
 

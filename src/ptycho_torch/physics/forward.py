@@ -22,12 +22,14 @@ near 0.1, so the floor of 1e-6 in amplitude is far below one photon."""
 def exit_waves(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
     """Return patches times probe modes, (B, C, M, H, W), complex.
 
+    The probe may be one for all, (M, H, W), or one for each patch, (B, C, M, H, W).
+
     Raises
     ------
     ValueError
-        If the shapes are not (B, C, H, W) and (M, H, W) with one frame size.
+        If the shapes are others, or differ in frame size.
     """
-    if patches_BCHW.ndim != 4 or probe_MHW.ndim != 3:
+    if patches_BCHW.ndim != 4 or probe_MHW.ndim not in (3, 5):
         raise ValueError(
             f"expected patches (B, C, H, W) and probe (M, H, W), got {tuple(patches_BCHW.shape)} "
             f"and {tuple(probe_MHW.shape)}"

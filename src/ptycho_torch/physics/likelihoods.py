@@ -9,9 +9,16 @@ from torch import Tensor
 from torch.distributions import Poisson
 
 
-def mae_loss(predicted_BCHW: Tensor, observed_BCHW: Tensor, mean_amplitude_B111: Tensor) -> Tensor:
+def mae_loss(
+    predicted_BCHW: Tensor,
+    observed_BCHW: Tensor,
+    mean_amplitude_B111: Tensor,
+    good_BCHW: Tensor | None = None,
+) -> Tensor:
     """Return mean |A_pred - A_obs| over the dataset's mean amplitude; predicting nothing gives 1
     on average over the dataset.
+
+    Only pixels that `good_BCHW` calls measured enter the mean; None: all.
 
     Raises
     ------
@@ -19,7 +26,7 @@ def mae_loss(predicted_BCHW: Tensor, observed_BCHW: Tensor, mean_amplitude_B111:
         If the shapes differ, or the scale is not (B, 1, 1, 1).
     """
     _check(predicted_BCHW, observed_BCHW, mean_amplitude_B111)
-    return ((predicted_BCHW - observed_BCHW).abs() / mean_amplitude_B111).mean()
+    return _mean((predicted_BCHW - observed_BCHW).abs() / mean_amplitude_B111, good_BCHW)
 
 
 def poisson_loss(
@@ -27,6 +34,7 @@ def poisson_loss(
     observed_BCHW: Tensor,
     intensity_scale_B111: Tensor,
     mean_counts_B111: Tensor,
+    good_BCHW: Tensor | None = None,
 ) -> Tensor:
     """Return the mean Poisson negative log-likelihood over the dataset's mean count of a pixel.
 
@@ -41,6 +49,8 @@ def poisson_loss(
         s, root photons per unit amplitude.
     mean_counts_B111
         Mean photons of a pixel in the dataset.
+    good_BCHW
+        Which pixels were measured and enter the mean; None: all.
 
     Raises
     ------
@@ -50,7 +60,8 @@ def poisson_loss(
     _check(predicted_BCHW, observed_BCHW, intensity_scale_B111, mean_counts_B111)
     rate = (intensity_scale_B111 * predicted_BCHW).square()
     counts = (intensity_scale_B111 * observed_BCHW).square()
-    return (-Poisson(rate, validate_args=False).log_prob(counts) / mean_counts_B111).mean()
+    loss = -Poisson(rate, validate_args=False).log_prob(counts) / mean_counts_B111
+    return _mean(loss, good_BCHW)
 
 
 def scale_B111(value: float, like_BCHW: Tensor) -> Tensor:
@@ -58,6 +69,14 @@ def scale_B111(value: float, like_BCHW: Tensor) -> Tensor:
     return torch.full(
         (like_BCHW.shape[0], 1, 1, 1), value, dtype=like_BCHW.dtype, device=like_BCHW.device
     )
+
+
+def _mean(loss_BCHW: Tensor, good_BCHW: Tensor | None) -> Tensor:
+    if good_BCHW is None:
+        return loss_BCHW.mean()
+    good = good_BCHW.expand_as(loss_BCHW)
+    # Chosen, not multiplied by 0: a pixel that was not measured may hold anything.
+    return torch.where(good, loss_BCHW, 0.0).sum() / good.sum()
 
 
 def _check(predicted: Tensor, observed: Tensor, *scales: Tensor) -> None:

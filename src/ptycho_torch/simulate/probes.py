@@ -15,6 +15,7 @@ from skimage.restoration import unwrap_phase
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
+from ptycho_torch.physics.probe import normalisation, normalise, radius_px
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
@@ -62,12 +63,6 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
     return normalise(amplitude * np.exp(1j * phase))
 
 
-def radius_px(patch_px: int) -> Real:
-    """Return the distance of each pixel from the array's centre, (H, W), pixels."""
-    axis = np.arange(patch_px) - (patch_px - 1) / 2
-    return np.hypot(axis[:, None], axis[None, :])
-
-
 def disk_mask(patch_px: int) -> Real:
     """Return 1 where the product of two Gaussian windows exceeds one half, (H, W)."""
     window = gaussian_window(patch_px, std=patch_px / (_DISK_K * np.pi**2))
@@ -87,23 +82,6 @@ def triangle_mask(patch_px: int, radius: float) -> Real:
 
 def _soften(mask: Real) -> Real:
     return gaussian_filter(mask, 1.0) + _BACKGROUND
-
-
-def normalisation(probe: Complex) -> float:
-    """Return 4 * mean over all pixels of |mask * P|, mask = 1 within N // 4 of the centre.
-
-    Incoherent modes count by the root of their summed intensity.
-    """
-    modulus = np.sqrt((np.abs(probe) ** 2).reshape(-1, *probe.shape[-2:]).sum(axis=0))
-    patch_px = probe.shape[-1]
-    # Half a pixel below and right of the middle pixel: the centre of the pixel grid.
-    mask = radius_px(patch_px) <= patch_px // 4
-    return float(4 * (mask * modulus).mean())
-
-
-def normalise(probe: Complex) -> Complex:
-    """Return the probe over `normalisation`."""
-    return probe / normalisation(probe)
 
 
 def _read(settings: FileProbe) -> Complex:

@@ -15,8 +15,8 @@ OUTCOMES: tuple[Outcome, ...] = (
     "misfit",
     "stagnated",
 )
-# These stop a run where they happen; the other failures are found when it is evaluated.
-STOPPING = ("non_finite", "exploded")
+# These may stop a run where they happen; all but `exploded` are also found when it is evaluated.
+STOPPING = ("non_finite", "exploded", "collapsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ptycho_torch.config.base import InputError
+from ptycho_torch.measurements.batch import Batch, Groups
 from ptycho_torch.streams import named_stream
 
 
@@ -18,8 +18,8 @@ class ShuffledBatches:
 
     Parameters
     ----------
-    amplitude_nCHW
-        Measured amplitudes.
+    groups
+        The split's groups.
     batch_size
         B; the groups left over after the last full batch sit out that epoch.
     seed
@@ -34,40 +34,40 @@ class ShuffledBatches:
     """
 
     def __init__(
-        self, amplitude_nCHW: Tensor, batch_size: int, *, seed: int, epoch: Callable[[], int]
+        self, groups: Groups, batch_size: int, *, seed: int, epoch: Callable[[], int]
     ) -> None:
-        if len(amplitude_nCHW) < batch_size:
+        if len(groups) < batch_size:
             raise InputError(
                 f"training.batch_size is {batch_size}, the training split has only "
-                f"{len(amplitude_nCHW)} groups; only full batches train"
+                f"{len(groups)} groups; only full batches train"
             )
-        self.amplitude_nCHW = amplitude_nCHW
+        self.groups = groups
         self.batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.amplitude_nCHW) // self.batch_size
+        return len(self.groups) // self.batch_size
 
-    def __iter__(self) -> Iterator[Tensor]:
-        order = epoch_order(self._seed, self._epoch(), len(self.amplitude_nCHW))
+    def __iter__(self) -> Iterator[Batch]:
+        order = epoch_order(self._seed, self._epoch(), len(self.groups))
         for i in range(len(self)):
             chosen = torch.from_numpy(order[i * self.batch_size : (i + 1) * self.batch_size])
-            yield self.amplitude_nCHW[chosen]
+            yield self.groups.take(chosen)
 
 
 class OrderedBatches:
     """All groups of a split in their own order; the last batch may be smaller."""
 
-    def __init__(self, amplitude_nCHW: Tensor, batch_size: int) -> None:
-        self.amplitude_nCHW = amplitude_nCHW
+    def __init__(self, groups: Groups, batch_size: int) -> None:
+        self.groups = groups
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.amplitude_nCHW) // self.batch_size)
+        return -(-len(self.groups) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from self.amplitude_nCHW.split(self.batch_size)
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self.groups.batches(self.batch_size)
 
 
 def epoch_order(seed: int, epoch: int, groups: int) -> np.ndarray:

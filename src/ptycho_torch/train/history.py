@@ -17,13 +17,15 @@ logger = logging.getLogger(__name__)
 class History(pl.Callback):
     """Collects what each finished epoch had.
 
-    rows: as in `history.csv`; best: weights of the lowest validation loss, on the CPU.
+    rows: as in `history.csv`; best: weights of the lowest validation loss, on the CPU;
+    best_gain: the learned factor of the intensity scale in that epoch.
     """
 
     def __init__(self, epochs: int) -> None:
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
         self.best_row: dict[str, Any] | None = None
+        self.best_gain = 1.0
         self.norms_before: list[float] = []
         self.parts = 0
         self.clipped = 0
@@ -39,6 +41,7 @@ class History(pl.Callback):
         name = module.val_loss_name
         if self.best_row is None or row[name] < self.best_row[name]:
             self.best_row, self.best = row, snapshot(module.network)
+            self.best_gain = module.gain
         self._report(row, module)
 
     def collect_steps(self, module: FitModule) -> None:
@@ -64,6 +67,7 @@ class History(pl.Callback):
             "clipped_grad_norm_median": float(np.median(after)),
             "clipped_grad_norm_max": float(after.max()),
             "clipped_share": records.clipped_share,
+            "intensity_scale": module.scales["train"].intensity_scale * module.gain,
         }
 
     def _report(self, row: dict[str, Any], module: FitModule) -> None:

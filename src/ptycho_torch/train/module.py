@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptycho_torch.config import RunSettings
+from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.groups import group_amplitudes
+from ptycho_torch.physics.scales import LOSSES, SplitScales
 from ptycho_torch.train.clip import clip_gradients, unit_axes
-from ptycho_torch.train.measures import LOSSES, SplitScales
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 
 class RunStopped(Exception):
     """A run went bad before the optimiser moved: a result, not an error.
 
-    outcome: `non_finite` or `exploded`; epoch and step count from 1; reason in words.
+    outcome: `non_finite`, `exploded` or `collapsed`; epoch and step count from 1; reason in words.
     """
 
     def __init__(self, outcome: str, *, epoch: int, step: int, reason: str) -> None:
@@ -65,6 +68,7 @@ class FitModule(pl.LightningModule):
     """
 
     probe_MHW: Tensor
+    log_gain: nn.Parameter | None
 
     def __init__(
         self,
@@ -82,6 +86,10 @@ class FitModule(pl.LightningModule):
         self.scales = scales
         self.input_scale = input_scale
         self.units = unit_axes(network)
+        self.log_gain = None
+        if run.training.intensity_scale == "learned":
+            self.log_gain = nn.Parameter(torch.zeros(()))
+            self.units.append((self.log_gain, None))
         self.val_loss_name = f"{run.training.loss}_val_loss"
         self.first_loss: float | None = None
         self.records = StepRecords()
@@ -90,15 +98,44 @@ class FitModule(pl.LightningModule):
         self._val_sums: dict[str, float] = {}
         self._val_groups = 0
 
+    @property
+    def gain(self) -> float:
+        """What the measured intensity scale is multiplied by; 1 unless it is learned."""
+        return 1.0 if self.log_gain is None else float(self.log_gain.detach().exp())
+
+    @gain.setter
+    def gain(self, value: float) -> None:
+        if self.log_gain is not None:
+            with torch.no_grad():
+                self.log_gain.fill_(math.log(value))
+
+    @property
+    def merges(self) -> bool:
+        """Whether the patches of a group become one region before the physics."""
+        return self.run.training.object_big
+
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`."""
-        patches: Tensor = self.network(amplitude_BCHW * self.input_scale)
+        scaled = amplitude_BCHW * self.input_scale
+        patches: Tensor = self.network(
+            scaled if self.log_gain is None else scaled / self.log_gain.exp()
+        )
         return patches
 
-    def training_step(self, amplitude_BCHW: Tensor, _: int) -> Tensor:
+    def predicted(self, batch: Batch) -> Tensor:
+        """Return the amplitudes that the network expects for a batch, (B, C, H, W)."""
+        patches = self(batch.amplitude_BCHW)
+        if self.merges and batch.whole_BC2 is not None:
+            found = group_amplitudes(patches, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2)
+        else:
+            found = amplitudes(patches, self.probe_MHW)
+        return found if self.log_gain is None else found * self.log_gain.exp()
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the batch's loss; stop the run if it is not finite or has exploded."""
-        predicted = amplitudes(self(amplitude_BCHW), self.probe_MHW)
-        loss = self.scales["train"].loss(self.run.training.loss, predicted, amplitude_BCHW)
+        loss = self.scales["train"].loss(
+            self.run.training.loss, self.predicted(batch), batch.amplitude_BCHW, batch.good_BCHW
+        )
         self._guard_loss(float(loss.detach()))
         return loss
 
@@ -153,13 +190,13 @@ class FitModule(pl.LightningModule):
         self._val_sums = {"mae_val_loss": 0.0, "poisson_val_loss": 0.0}
         self._val_groups = 0
 
-    def validation_step(self, amplitude_BCHW: Tensor, _: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the validation losses, each group with the same weight."""
-        predicted = amplitudes(self(amplitude_BCHW), self.probe_MHW)
+        predicted, observed = self.predicted(batch), batch.amplitude_BCHW
         for name in LOSSES:
-            loss = self.scales["validation"].loss(name, predicted, amplitude_BCHW)
-            self._val_sums[f"{name}_val_loss"] += float(loss) * len(amplitude_BCHW)
-        self._val_groups += len(amplitude_BCHW)
+            loss = self.scales["validation"].loss(name, predicted, observed, batch.good_BCHW)
+            self._val_sums[f"{name}_val_loss"] += float(loss) * len(observed)
+        self._val_groups += len(observed)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation losses; stop the run if the one it is judged by is not finite."""
@@ -174,7 +211,7 @@ class FitModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, which Lightning steps."""
         training = self.run.training
-        optimizer = make_optimizer(training.optimizer, self.network.parameters())
+        optimizer = make_optimizer(training.optimizer, self.parameters())
         schedule = make_schedule(
             training.schedule,
             optimizer,

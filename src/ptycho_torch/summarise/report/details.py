@@ -156,8 +156,7 @@ def _caption(name: str, findings: Findings) -> str:
         )
     return (
         "Kaplan-Meier estimate of the share of runs that have not failed. Completed runs are "
-        "censored at their last epoch. `collapsed`, `twin`, `misfit` and `stagnated` are found "
-        "at the end of "
-        "training and count as failures at the last epoch, so the curve says nothing of when "
-        "they began."
+        "censored at their last epoch. `twin`, `misfit` and `stagnated`, and a `collapsed` that "
+        "training let pass, are found at the end of training and count as failures at the last "
+        "epoch, so the curve says nothing of when they began."
     )

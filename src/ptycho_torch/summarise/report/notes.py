@@ -5,6 +5,7 @@ from typing import Any
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.study import Study, merge
+from ptycho_torch.config.training import TrainingSettings
 from ptycho_torch.config.variants import BLOCKS
 from ptycho_torch.markdown import folded, listed, number, percent, plain, plural, table
 from ptycho_torch.statistics import estimates
@@ -154,7 +155,7 @@ def _thresholds(findings: Findings) -> str:
         [
             "`collapsed`",
             "standard deviation of the stitched amplitude under "
-            f"{percent(judged.collapse_fraction)} of the truth's",
+            f"{percent(judged.collapse_fraction)} of the truth's{_guard(train)}",
         ],
         [
             "`twin`",
@@ -178,6 +179,16 @@ def _thresholds(findings: Findings) -> str:
         ],
     ]
     return "Outcomes, by these thresholds:\n\n" + table(("outcome", "threshold"), rows)
+
+
+def _guard(train: TrainingSettings) -> str:
+    """Return when training itself ends a run as `collapsed`."""
+    if train.collapse_variance is None:
+        return ""
+    return (
+        f"; in training: relative variance of every patch under {plain(train.collapse_variance)} "
+        f"for {plural(train.collapse_patience_epochs, 'epoch')} in a row"
+    )
 
 
 def _time(findings: Findings) -> str:

@@ -1,4 +1,4 @@
-"""Training losses with the constants of each split, and what a forward pass needs.
+"""Losses with the constants of each split, and what a forward pass needs of it.
 
 Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
@@ -32,16 +32,24 @@ class SplitScales:
         counts = float(np.square(data, dtype=np.float64).mean()) * split.intensity_scale**2
         return cls(split.intensity_scale, float(data.mean(dtype=np.float64)), counts)
 
-    def loss(self, name: LossName, predicted_BCHW: Tensor, observed_BCHW: Tensor) -> Tensor:
-        """Return the named loss of a batch, relative to this split's constants."""
+    def loss(
+        self,
+        name: LossName,
+        predicted_BCHW: Tensor,
+        observed_BCHW: Tensor,
+        good_BCHW: Tensor | None = None,
+    ) -> Tensor:
+        """Return the named loss of a batch, relative to this split's constants; `good_BCHW` says
+        which pixels were measured, None: all."""
         if name == "mae":
             mean = scale_B111(self.mean_amplitude, observed_BCHW)
-            return mae_loss(predicted_BCHW, observed_BCHW, mean)
+            return mae_loss(predicted_BCHW, observed_BCHW, mean, good_BCHW)
         return poisson_loss(
             predicted_BCHW,
             observed_BCHW,
             scale_B111(self.intensity_scale, observed_BCHW),
             scale_B111(self.mean_counts, observed_BCHW),
+            good_BCHW,
         )
 
 

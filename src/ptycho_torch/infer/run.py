@@ -1,0 +1,264 @@
+"""Use a trained bundle on a scan: patches, one stitched object, how well it explains the frames.
+
+Letters: n frames, G groups, C frames of a group, M probe modes, H rows, W columns; Y rows and X
+columns of the object.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho_torch import __version__, io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.files import GroupSettings, InferSettings
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.generators.bundle import Bundle, read_bundle
+from ptycho_torch.infer.pictures import draw_object
+from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
+from ptycho_torch.measurements.batch import groups_of_scan
+from ptycho_torch.measurements.groups import scan_groups
+from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.measurements.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.output_folder import claim
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = (
+    *("report.json", "object.npz"),
+    *("amplitude.png", "amplitude.svg", "phase.png", "phase.svg"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """What a bundle sees in a scan."""
+
+    patches_GCHW: NDArray[np.complex64]
+    """Object patches, in units of the training's `norm_Y_I`."""
+
+    members_GC: NDArray[np.int64]
+    """Which frame each patch belongs to."""
+
+    stitched: Stitched
+    """The object, in the same units."""
+
+    probe_MHW: NDArray[np.complex64]
+    """The probe in use, normalised."""
+
+    unit: float
+    """What the file's amplitudes were divided by."""
+
+    report: dict[str, Any]
+    """What `report.json` says."""
+
+
+def infer_file(
+    model: io.PathLike,
+    test_data: io.PathLike,
+    output_dir: io.PathLike,
+    *,
+    settings: InferSettings = InferSettings(),  # noqa: B008 (frozen)
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    overwrite: bool = False,
+) -> Inference:
+    """Use the bundle in folder `model` on a file and write `OUTPUTS` into a folder.
+
+    Raises
+    ------
+    InputError
+        If bundle, file and settings do not fit each other, or the folder holds files.
+    """
+    bundle = read_bundle(model)
+    scan = read_scan(test_data, reading)
+    sources = {
+        "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
+        "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
+        "reading": reading.model_dump(mode="json"),
+    }
+    found = infer_scan(bundle, scan, settings)
+    write_inference(output_dir, found, scan, sources=sources, overwrite=overwrite)
+    return found
+
+
+def infer_scan(
+    bundle: Bundle,
+    scan: Scan,
+    settings: InferSettings = InferSettings(),  # noqa: B008 (frozen)
+) -> Inference:
+    """Use a bundle on a scan; nothing is written.
+
+    Raises
+    ------
+    InputError
+        If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
+    """
+    known, started = bundle.settings, time.monotonic()
+    if scan.patch_px != known.patch_px:
+        raise InputError(
+            f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
+            f"{known.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
+        )
+    logger.info(
+        "bundle trained on '%s': intensity scale s = %.6g, %s",
+        known.dataset, known.intensity_scale, known.intensity_scale_source,
+    )  # fmt: skip
+    probe = _probe(bundle, scan, settings)
+    unit, unit_source = _unit(bundle, scan, settings, probe)
+    grouping = GroupSettings(
+        gridsize=known.gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
+    )
+    members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
+    device = _device(settings.accelerator)
+    patches = _predict(bundle, scan, members, unit, device, settings.batch_size)
+    network_s = time.monotonic() - started
+    places = scan.positions_n2[members].reshape(-1, 2)
+    whole = stitch(patches.reshape(-1, *patches.shape[-2:]), places, probe)
+    used = np.unique(members)
+    predicted = predicted_amplitudes(whole, scan.positions_n2[used], probe)
+    report = {
+        **_facts(bundle, scan, settings),
+        "frames_used": len(used),
+        "groups": len(members),
+        "unit": unit,
+        "unit_source": unit_source,
+        "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, _mask(scan, used)),
+        "origin": whole.origin_2.tolist(),
+        "shape": list(whole.object_YX.shape),
+        "timing": {
+            "network_s": round(network_s, 3),
+            "wall_s": round(time.monotonic() - started, 3),
+            "device": str(device),
+        },
+    }
+    return Inference(
+        patches_GCHW=patches,
+        members_GC=members,
+        stitched=whole,
+        probe_MHW=probe,
+        unit=unit,
+        report=report,
+    )
+
+
+def _facts(bundle: Bundle, scan: Scan, settings: InferSettings) -> dict[str, Any]:
+    known = bundle.settings
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "bundle": known.model_dump(mode="json"),
+        "notes": list(scan.notes),
+        "frames": len(scan),
+        "intensity_scale": known.intensity_scale,
+        "intensity_scale_source": known.intensity_scale_source,
+        "versions": {"ptycho_torch": __version__, "torch": torch.__version__},
+    }
+
+
+def write_inference(
+    output_dir: io.PathLike,
+    found: Inference,
+    scan: Scan,
+    *,
+    sources: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write object, report and pictures into a folder; `report.json` last."""
+    folder = claim(output_dir, mark="report.json", files=OUTPUTS, overwrite=overwrite)
+    whole = found.stitched
+    arrays: dict[str, NDArray[Any]] = {
+        "object": whole.object_YX,
+        "coverage": whole.coverage_YX,
+        "origin": whole.origin_2,
+        "positions": scan.positions_n2,
+        "probe": found.probe_MHW,
+    }
+    io.write_npz(folder / "object.npz", arrays)
+    draw_object(whole, scan.object_YX, folder)
+    io.write_json(folder / "report.json", {**(sources or {}), **found.report})
+
+
+def _probe(bundle: Bundle, scan: Scan, settings: InferSettings) -> NDArray[np.complex64]:
+    stored = bundle.probe_MHW.numpy()
+    if settings.probe == "file":
+        return probe_of(scan)
+    if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
+        logger.warning(
+            "%s: has another probe than the bundle; the bundle's is used (--probe file uses the "
+            "file's), and what the network saw in training was the bundle's",
+            scan.source,
+        )
+    return stored
+
+
+def _unit(
+    bundle: Bundle, scan: Scan, settings: InferSettings, probe_MHW: NDArray[np.complex64]
+) -> tuple[float, str]:
+    """Return what amplitudes are divided by, and where that comes from."""
+    scale, source = bundle.settings.intensity_scale, bundle.settings.intensity_scale_source
+    wanted = settings.scale
+    if wanted == "auto":
+        told = scan.intensity_scale is not None and source != "closed_form"
+        wanted = "stored" if told else "measured"
+    if wanted == "stored":
+        unit, said = (
+            unit_of(scan, scale),
+            f"stored: the file's photons and the bundle's s ({source})",
+        )
+    elif wanted == "measured":
+        unit = measured_units(scan, probe_MHW, 1.0).unit
+        said = "measured on the file: the probe and an object of modulus 1 explain its mean"
+    else:
+        unit, said = scale / wanted, f"given: the file's s is {wanted:g}"
+    logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, said)
+    return unit, said
+
+
+def _mask(scan: Scan, frames: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    good = scan.good_1HW
+    return good if good is None or len(good) == 1 else good[frames]
+
+
+def _device(accelerator: str) -> torch.device:
+    """Return the device of that name; `InputError` if the machine has none."""
+    there = {
+        "gpu": ("cuda", torch.cuda.is_available()),
+        "mps": ("mps", torch.backends.mps.is_available()),
+        "cpu": ("cpu", True),
+    }
+    if accelerator == "auto":
+        return torch.device(next(name for name, usable in there.values() if usable))
+    name, usable = there[accelerator]
+    if not usable:
+        raise InputError(f"accelerator '{accelerator}': this machine has none that torch can use")
+    return torch.device(name)
+
+
+def _predict(
+    bundle: Bundle,
+    scan: Scan,
+    members_GC: NDArray[np.int64],
+    unit: float,
+    device: torch.device,
+    batch_size: int,
+) -> NDArray[np.complex64]:
+    network = bundle.network().to(device)
+    groups = groups_of_scan(scan, members_GC, unit)
+    scale = bundle.settings.input_scale
+    with torch.inference_mode():
+        parts = [
+            network(batch.amplitude_BCHW.to(device) * scale).cpu()
+            for batch in groups.batches(batch_size)
+        ]
+    patches: NDArray[np.complex64] = torch.cat(parts).to(torch.complex64).numpy()
+    if not np.isfinite(patches).all():
+        raise InputError(
+            f"{scan.source}: the network gives NaN or infinity; are its frames in other units "
+            "than those it was trained on? (--scale measured)"
+        )
+    return patches

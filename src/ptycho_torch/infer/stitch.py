@@ -1,0 +1,102 @@
+"""From patches to one object on the scan's positions, and from it back to the frames.
+
+Each patch's exit wave is put where its frame was taken, by fractions of a pixel, and the object is
+the one that explains all waves best: the mean of overlapping patches weighted by the probe's
+intensity (physics/groups.py). Patches of groups all take part.
+
+Letters: P patches, M probe modes, H rows, W columns of a patch (H = W), Y rows, X columns of the
+object. Positions are the (row, column) of a patch's upper left corner, pixels, fractional.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.groups import divide, placed_waves
+from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes, split_positions
+
+_BATCH = 64
+# Positions this near to whole pixels are whole.
+_WHOLE_PX = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """object_YX: complex64, 0 where it is dark; coverage_YX: summed probe intensity over its
+    largest value in one frame, float32; origin_2: (row, column) of its first pixel in the
+    coordinates of the positions, whole pixels."""
+
+    object_YX: NDArray[np.complex64]
+    coverage_YX: NDArray[np.float32]
+    origin_2: NDArray[np.int64]
+
+
+def stitch(
+    patches_PHW: NDArray[np.complexfloating],
+    positions_P2: NDArray[np.float64],
+    probe_MHW: NDArray[np.complexfloating],
+) -> Stitched:
+    """Stitch patches, each of which shows the object from its fractional position on."""
+    probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
+    whole, fraction = _parts(positions_P2)
+    origin = whole.amin(dim=0)
+    side = patches_PHW.shape[-1]
+    rows, columns = (whole.amax(dim=0) - origin + side).tolist()
+    total = torch.zeros(rows, columns, dtype=torch.complex128)
+    light = torch.zeros(rows, columns, dtype=torch.float64)
+    for part in _slices(len(whole)):
+        patches = torch.from_numpy(np.asarray(patches_PHW[part], dtype=np.complex128))
+        moved = None if fraction is None else fraction[part]
+        waves, weights = placed_waves(patches, probe, moved)
+        add_windows(total, waves, whole[part] - origin)
+        add_windows(light, weights.contiguous(), whole[part] - origin)
+    brightest = float(probe.abs().square().sum(dim=0).max())
+    return Stitched(
+        divide(total, light, probe).numpy().astype(np.complex64),
+        (light / brightest).numpy().astype(np.float32),
+        origin.numpy(),
+    )
+
+
+def predicted_amplitudes(
+    stitched: Stitched, positions_n2: NDArray[np.float64], probe_MHW: NDArray[np.complexfloating]
+) -> NDArray[np.float32]:
+    """Return the amplitudes that a stitched object predicts for frames, (n, H, W)."""
+    whole, fraction = _parts(positions_n2)
+    thing = torch.from_numpy(stitched.object_YX)
+    probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex64))
+    origin = torch.from_numpy(stitched.origin_2)
+    frames = []
+    for part in _slices(len(whole)):
+        windows = cut_windows(thing, whole[part] - origin, probe.shape[-1])[:, None]
+        here = probe
+        if fraction is not None:
+            here = moved_probes(probe, fraction[part])[:, None]
+        frames.append(amplitudes(windows, here)[:, 0])
+    return torch.cat(frames).numpy()
+
+
+def r_factor(
+    predicted_nHW: NDArray[Any], observed_nHW: NDArray[Any], good_1HW: NDArray[np.bool_] | None
+) -> float:
+    """Return sum |A_pred - A_obs| / sum A_obs over measured pixels; 0 is perfect, predicting
+    nothing gives 1."""
+    used = np.ones((1, 1, 1), bool) if good_1HW is None else good_1HW
+    missed = np.where(used, np.abs(predicted_nHW - observed_nHW), 0).sum(dtype=np.float64)
+    return float(missed / np.where(used, observed_nHW, 0).sum(dtype=np.float64))
+
+
+def _parts(positions_n2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
+    whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_n2)))
+    return whole, None if float(fraction.abs().max()) <= _WHOLE_PX else fraction
+
+
+def _slices(count: int) -> Iterator[slice]:
+    for start in range(0, count, _BATCH):
+        yield slice(start, start + _BATCH)

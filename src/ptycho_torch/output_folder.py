@@ -1,0 +1,42 @@
+"""A folder that a command writes its results into: never over another's, and said when done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptycho_torch.config.base import InputError
+
+
+def claim(folder: str | Path, *, mark: str, files: Sequence[str], overwrite: bool) -> Path:
+    """Return the folder, made and free for results.
+
+    Parameters
+    ----------
+    folder
+        Where results go; made with its parents.
+    mark
+        The file that is written last: without it results are not finished.
+    files
+        All that the command writes there; of earlier results these are replaced.
+    overwrite
+        Whether a folder with files in it may be used; other files in it stay as they are.
+
+    Raises
+    ------
+    InputError
+        If the folder holds files and may not be used, or is none. Nothing is touched then.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder for the results")
+    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if found and not overwrite:
+        known = sorted(set(found) & set(files))
+        what = "a finished run" if mark in found else "an unfinished run" if known else "files"
+        raise InputError(
+            f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
+            f"to replace {', '.join(files[:3])} ... in it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # Gone first, written last: results that were torn off never look finished.
+    (folder / mark).unlink(missing_ok=True)
+    return folder

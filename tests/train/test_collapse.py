@@ -1,0 +1,131 @@
+"""The guard against collapse trips where the patches have lost their structure, and only there."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.config import RunSettings
+from ptycho_torch.config.read import parse_study
+from ptycho_torch.generators import build_generator
+from ptycho_torch.train.collapse import CollapseGuard, lit_variance
+from ptycho_torch.train.module import FitModule
+
+ARMS = ("hybrid", "stable_hybrid", "layerscale_hybrid")
+
+
+def test_the_variance_in_the_light_worked_out_by_hand():
+    """Two lit pixels of weight 1/2: 1 and 3 have mean 2, spread 1, power 5; i and -i have mean 0."""
+    probe = torch.tensor([[[1, 1j], [0, 0]]], dtype=torch.complex64)
+    dark = 1e3  # What is drawn in the dark must not count.
+    patches = torch.tensor(
+        [[[1, 3], [dark, -dark]], [[1j, -1j], [dark, 0]], [[2, 2], [dark, 0]], [[0, 0], [0, 0]]],
+        dtype=torch.complex64,
+    )[:, None]
+    found = lit_variance(patches, probe)
+    assert found.shape == (4, 1)
+    assert found[:, 0].tolist() == pytest.approx([1 / 5, 1, 0, 0], abs=1e-6)
+    turned = lit_variance(patches * np.exp(0.7j), probe)
+    torch.testing.assert_close(turned, found, atol=1e-6, rtol=1e-6)
+    with pytest.raises(ValueError, match="the probe is"):
+        lit_variance(patches[..., :1], probe)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_fresh_networks_are_far_above_the_threshold_and_fading_ones_far_below(
+    tiny, tiny_dataset, name
+):
+    """Fading: what reaches the head counts a thousandth beside the head's own bias."""
+    data = np.load(tiny_dataset.splits["validation"])
+    probe = torch.from_numpy(data["probeGuess"])[None]
+    seen = torch.from_numpy(np.moveaxis(data["diffraction"], -1, 1))
+    tiny["generator"] |= {"name": name, "width": 8}
+    run = parse_study(tiny, "x").run("tiny", "control", 0)
+    threshold = run.training.collapse_variance
+    for seed in range(2):
+        network = build_generator(run.generator, channels=1, patch_px=16, seed=seed)
+        with torch.no_grad():
+            fresh = lit_variance(network(seen), probe).max().item()
+            network.head.weight.mul_(1e-3)
+            fading = lit_variance(network(seen), probe).max().item()
+        assert fresh > 50 * threshold
+        assert fading < threshold / 10
+
+
+def plant(monkeypatch, epochs):
+    """Make the network blind and its patches constant in these validations (counted from 1)."""
+    plain = FitModule.on_validation_epoch_start
+    seen = []
+
+    def start(self):
+        plain(self)
+        seen.append(1)
+        if len(seen) in epochs:
+            hook = self.network.register_forward_hook(lambda *a: torch.ones_like(a[2]))
+            # A hook that comes first is seen by the guard, as a collapsed network would be.
+            self.network._forward_hooks.move_to_end(hook.id, last=False)
+            self.planted = hook
+
+    end = FitModule.on_validation_epoch_end
+
+    def stop(self):
+        end(self)
+        if getattr(self, "planted", None):
+            self.planted.remove()
+            self.planted = None
+
+    monkeypatch.setattr(FitModule, "on_validation_epoch_start", start)
+    monkeypatch.setattr(FitModule, "on_validation_epoch_end", stop)
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "changes", "outcome", "epochs"),
+    [
+        ({2, 3}, {}, "collapsed", 3),
+        ({1, 3}, {}, "completed", 4),
+        ({2, 3}, {"collapse_variance": None}, "completed", 4),
+        ({2, 3}, {"collapse_patience_epochs": 3}, "completed", 4),
+        ({3}, {"collapse_patience_epochs": 1}, "collapsed", 3),
+    ],
+)
+def test_a_planted_collapse_ends_the_run_from_its_first_epoch(
+    train_tiny, monkeypatch, collapsed, changes, outcome, epochs
+):
+    plant(monkeypatch, collapsed)
+    run = train_tiny(training={"epochs": 4, "collapse_patience_epochs": 2, **changes}).run
+
+    assert (run["outcome"], run["epochs"]) == (outcome, epochs)
+    if outcome == "collapsed":
+        first = min(collapsed)
+        assert (run["failure"]["epoch"], run["failure"]["step"]) == (first, 15 * first)
+        assert "under collapse_variance 1e-06" in run["failure"]["reason"]
+
+
+def test_a_network_without_a_head_collapses_by_itself(train_tiny, monkeypatch):
+    """No plant in the guard's way: weights that give every frame the same constant patch."""
+    start = FitModule.on_train_start
+
+    def dead(self):
+        start(self)
+        with torch.no_grad():
+            self.network.head.weight.zero_()
+        self.network.head.weight.requires_grad_(False)
+
+    monkeypatch.setattr(FitModule, "on_train_start", dead)
+    run = train_tiny(training={"epochs": 4}).run
+    assert (run["outcome"], run["epochs"], run["failure"]["epoch"]) == ("collapsed", 3, 1)
+
+
+def test_the_guard_changes_no_result_and_leaves_no_hook(train_tiny):
+    with_guard = train_tiny(folder="on")
+    without = train_tiny(folder="off", training={"collapse_variance": None})
+    for file in ("last.safetensors", "history.csv", "test_patches.npz"):
+        assert (with_guard.folder / file).read_bytes() == (without.folder / file).read_bytes()
+
+
+def test_a_broken_validation_resets_the_count_and_leaves_it_to_the_losses(tiny):
+    run: RunSettings = parse_study(tiny, "x").run("tiny", "control", 0)
+    guard = CollapseGuard(run.training)
+    guard._in_a_row = [{"epoch": 1, "step": 1}, {"epoch": 2, "step": 2}]
+    guard.largest = float("nan")
+    guard.on_train_epoch_end(None, None)
+    assert guard._in_a_row == []
