@@ -24,7 +24,7 @@ ARROWS = {
     "reconstruct": {"config", "physics", "measurements", "engines"},
     "check": {"config", "physics", "measurements", "engines"},
     "diagnose": {"config", "physics", "generators"},
-    "evaluate": {"config", "physics"},
+    "evaluate": {"config", "physics", "measurements"},
     "statistics": {"config"},
     "summarise": {"config", "drawing", "statistics"},
     "decide": {"config", "statistics"},

@@ -1,6 +1,7 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-`io_hdf5` beside it is its part for HDF5. NPZ may be packed by bzip2.
+`io_hdf5` beside it is its part for HDF5, `io_download` the one for downloads. NPZ may be packed by
+bzip2.
 """
 
 import bz2

@@ -10,6 +10,7 @@ from snakemake.utils import update_config
 try:
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
+    from ptycho_torch.config.real_plan import fit_settings, labels
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "

@@ -14,6 +14,8 @@ rule simulate:
                 "config/evaluation.py",
                 "config/files.py",
                 "config/reading.py",
+                "config/real_data.py",
+                "config/real_plan.py",
                 "physics/groups.py",
                 "physics/likelihoods.py",
                 "physics/scales.py",

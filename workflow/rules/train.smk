@@ -20,6 +20,8 @@ rule train:
                 "config/evaluation.py",
                 "config/files.py",
                 "config/reading.py",
+                "config/real_data.py",
+                "config/real_plan.py",
                 "physics/stitch.py",
                 "train/curve.py",
                 "train/scan.py",

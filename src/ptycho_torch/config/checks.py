@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import nearest
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.plan import deep, settings_key, stage_names, stage_plan
+from ptycho_torch.config.real_plan import check_real_data
 from ptycho_torch.config.stages import repeated
 from ptycho_torch.config.variants import BLOCKS
 
@@ -41,6 +42,7 @@ def check_study(study: "Study") -> None:
         plan = stage_plan(study, stage, winner=study.stage_a.control)
         for arm in plan.arms:
             _check_run(study, plan.dataset, arm)
+    check_real_data(study)
 
 
 def _check_twins(study: "Study") -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Real = NDArray[np.float64]
+Image = NDArray[np.inexact]
 NYQUIST = 0.5
 
 
@@ -16,20 +17,19 @@ def ring_frequencies(shape: tuple[int, int]) -> Real:
     return np.arange(1, side // 2 + 1) / side
 
 
-def ring_correlation(first_HW: Real, second_HW: Real) -> Real:
+def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
 
     Both images are made mean-free under a Hann window, which keeps the borders from correlating,
-    and multiplied by it. A ring in which either image is empty correlates by 0.
+    and multiplied by it; they may be complex. A ring in which either is empty correlates by 0.
 
     References
     ----------
     van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
     shape = first_HW.shape
-    rows, columns = (np.fft.fftfreq(n) for n in shape)
     side = min(shape)
-    ring = np.rint(np.hypot(rows[:, None], columns[None, :]) * side).astype(int).ravel()
+    ring = _ring_numbers(shape).ravel()
     first, second = (_windowed_spectrum(image).ravel() for image in (first_HW, second_HW))
 
     def over_rings(values: Real) -> Real:
@@ -60,9 +60,40 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
-def _windowed_spectrum(image_HW: Real) -> NDArray[np.complex128]:
+def half_bit(shape: tuple[int, int]) -> Real:
+    """Return the half-bit threshold of each ring, (R,): what two halves of one data set correlate
+    by where both together hold half a bit per pixel.
+
+    Pixels of a ring count by what the window leaves independent of them, (sum w^2)^2 / sum w^4 of
+    the image's pixels: about a quarter.
+
+    References
+    ----------
+    van Heel and Schatz (2005), see `ring_correlation`, equation 17.
+    """
+    window = _window(shape)
+    independent = (window**2).mean() ** 2 / (window**4).mean()
+    ring = _ring_numbers(shape)
+    side = min(shape)
+    root = np.sqrt(np.bincount(ring.ravel())[1 : side // 2 + 1] * independent)
+    snr = (np.sqrt(2) - 1) / 2
+    return np.asarray(
+        (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root), np.float64
+    )
+
+
+def _ring_numbers(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    rows, columns = (np.fft.fftfreq(n) for n in shape)
+    return np.rint(np.hypot(rows[:, None], columns[None, :]) * min(shape)).astype(np.int64)
+
+
+def _window(shape: tuple[int, ...]) -> Real:
     # The first and last point of a Hann window are 0: two more are made and dropped.
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image_HW.shape))
+    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
+
+
+def _windowed_spectrum(image_HW: Image) -> NDArray[np.complex128]:
+    window = _window(image_HW.shape)
     mean_free = image_HW - (window * image_HW).sum() / window.sum()
     spectrum: NDArray[np.complex128] = np.fft.fft2(window * mean_free)
     return spectrum

@@ -1,0 +1,1 @@
+"""Summary of real measurements: rPIE and networks, scored without a ground truth."""

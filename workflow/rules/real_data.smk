@@ -1,0 +1,227 @@
+"""Real measurements: rPIE and networks on files that no program made, scored without a truth.
+
+A target of its own, `real_data_summary`: it needs a download, so nothing else depends on it.
+"""
+
+REAL = "results/real_data/{measurement}"
+PARTS = ("train", "half_a", "half_b", "held_out")
+REAL_FIGURES = (
+    *("reconstructions", "ring_correlation", "r_factor_map"),
+    *("held_out_frames", "learning_curves"),
+)
+
+
+def real_objects(measurement: str) -> list[str]:
+    """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
+    seeds = STUDY.real_data.seed_list
+    return ["rpie", *(f"{label}/seed-{n}" for label in labels(STUDY) for n in seeds)]
+
+
+def of_real_objects(file: str) -> list[str]:
+    """One file of every reconstruction of every measurement."""
+    return [
+        f"results/real_data/{measurement}/{what}/{file}"
+        for measurement in STUDY.real_data.measurements
+        for what in real_objects(measurement)
+    ]
+
+
+def real_measurement(name: str) -> dict:
+    """Settings of one measurement."""
+    return STUDY.real_data.measurements[name].model_dump(mode="json")
+
+
+def real_fit(wildcards) -> dict:
+    """Settings in force for one training on a measurement and no other."""
+    fit = fit_settings(STUDY, wildcards.measurement, wildcards.label, int(wildcards.seed))
+    return fit.model_dump(mode="json")
+
+
+if STUDY.real_data is not None:
+
+    wildcard_constraints:
+        measurement="|".join(map(re.escape, STUDY.real_data.measurements)),
+        label="|".join(map(re.escape, labels(STUDY))),
+
+    rule real_data_fetch:
+        """Download a measurement by address and checksum, or take it from PTYCHO_DATA."""
+        input:
+            code=sources("real_data_fetch.py", "config/base.py", "config/real_data.py"),
+        output:
+            measured=f"{REAL}/measured",
+            source=f"{REAL}/source.json",
+        log:
+            "logs/real_data/{measurement}/fetch.log",
+        params:
+            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+        script:
+            "../scripts/real_data_fetch.py"
+
+    rule real_data_split:
+        """Read a measurement, and hold out frames by their positions."""
+        input:
+            measured=f"{REAL}/measured",
+            code=sources(
+                "real_data_split.py",
+                "config/base.py",
+                "config/reading.py",
+                "config/real_data.py",
+                "measurements",
+            ),
+        output:
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
+            split=f"{REAL}/split.json",
+        log:
+            "logs/real_data/{measurement}/split.log",
+        params:
+            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+            region=STUDY.real_data.held_out.model_dump(mode="json"),
+        script:
+            "../scripts/real_data_split.py"
+
+    rule real_data_rpie:
+        """Reconstruct a measurement's training frames, and each half of them, by rPIE."""
+        input:
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
+            code=sources(
+                "real_data_rpie.py",
+                "config/base.py",
+                "config/reconstruct.py",
+                "physics",
+                "measurements",
+                "engines",
+                "reconstruct/real_data.py",
+            ),
+        output:
+            objects=f"{REAL}/rpie/objects.npz",
+            report=f"{REAL}/rpie/report.json",
+        log:
+            "logs/real_data/{measurement}/rpie.log",
+        threads: STUDY.real_data.threads
+        params:
+            settings=STUDY.real_data.rpie.model_dump(mode="json"),
+        script:
+            "../scripts/real_data_rpie.py"
+
+    rule real_data_train:
+        """Fit one network at one seed to a measurement's training frames."""
+        input:
+            frames=f"{REAL}/frames/train.npz",
+            objects=f"{REAL}/rpie/objects.npz",
+            report=f"{REAL}/rpie/report.json",
+            code=sources(
+                "real_data_train.py",
+                "config",
+                "physics",
+                "generators",
+                "measurements",
+                "train",
+                without=("config/evaluation.py", "physics/stitch.py", "train/fit.py"),
+            ),
+        output:
+            run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
+            timing=f"{REAL}/train/{{label}}/seed-{{seed}}/timing.json",
+            history=f"{REAL}/train/{{label}}/seed-{{seed}}/history.csv",
+            bundle=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/bundle.json",
+            weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
+        log:
+            "logs/real_data/{measurement}/train/{label}/seed-{seed}.log",
+        threads: STUDY.execution.threads
+        resources:
+            gpu=1,
+        params:
+            fit=real_fit,
+            probe=STUDY.real_data.network_probe,
+        script:
+            "../scripts/real_data_train.py"
+
+    rule real_data_infer:
+        """Use a network on every part of the measurement."""
+        input:
+            run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
+            weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
+            code=sources(
+                "real_data_infer.py", "config", "physics", "generators", "measurements", "infer"
+            ),
+        output:
+            objects=f"{REAL}/{{label}}/seed-{{seed}}/objects.npz",
+            report=f"{REAL}/{{label}}/seed-{{seed}}/report.json",
+        log:
+            "logs/real_data/{measurement}/infer/{label}/seed-{seed}.log",
+        threads: STUDY.execution.threads
+        resources:
+            gpu=1,
+        script:
+            "../scripts/real_data_infer.py"
+
+    rule real_data_evaluate:
+        """Score a reconstruction of a measurement without a ground truth."""
+        input:
+            objects=f"{REAL}/{{what}}/objects.npz",
+            report=f"{REAL}/{{what}}/report.json",
+            rpie_objects=f"{REAL}/rpie/objects.npz",
+            rpie_report=f"{REAL}/rpie/report.json",
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
+            code=sources(
+                "real_data_evaluate.py", "config", "physics", "measurements", "evaluate"
+            ),
+        output:
+            metrics=f"{REAL}/{{what}}/metrics.json",
+            curves=f"{REAL}/{{what}}/curves.npz",
+        wildcard_constraints:
+            what=r"rpie|[^/]+/seed-\d+",
+        log:
+            "logs/real_data/{measurement}/evaluate/{what}.log",
+        params:
+            scores=STUDY.real_data.scores.model_dump(mode="json"),
+            same_probe=STUDY.real_data.network_probe == "refined",
+        script:
+            "../scripts/real_data_evaluate.py"
+
+    rule real_data_summary:
+        """What rPIE and the networks make of measured data, and what that does not show."""
+        input:
+            metrics=of_real_objects("metrics.json"),
+            curves=of_real_objects("curves.npz"),
+            reports=of_real_objects("report.json"),
+            histories=[
+                f"results/real_data/{measurement}/train/{label}/seed-{seed}/history.csv"
+                for measurement in STUDY.real_data.measurements
+                for label in labels(STUDY)
+                for seed in STUDY.real_data.seed_list
+            ],
+            splits=[f"results/real_data/{name}/split.json" for name in STUDY.real_data.measurements],
+            sources=[
+                f"results/real_data/{name}/source.json" for name in STUDY.real_data.measurements
+            ],
+            code=sources("summarise_real_data.py", "config", "summarise", "drawing"),
+        output:
+            summary=report(
+                "results/real_data/summary.md",
+                caption="../report/real_data_summary.rst",
+                category="Real measurements",
+            ),
+            table="results/real_data/scores.csv",
+            pictures=[
+                report(
+                    f"results/real_data/{measurement}/{name}.png",
+                    caption=f"../report/real_data_{name}.rst",
+                    category="Real measurements",
+                    labels={"figure": f"{measurement}: {name.replace('_', ' ')}"},
+                )
+                for measurement in STUDY.real_data.measurements
+                for name in REAL_FIGURES
+            ],
+            drawings=[
+                f"results/real_data/{measurement}/{name}.svg"
+                for measurement in STUDY.real_data.measurements
+                for name in REAL_FIGURES
+            ],
+        log:
+            "logs/real_data_summary.log",
+        params:
+            study=STUDY.model_dump(mode="json"),
+            command=command_for("real_data_summary"),
+        script:
+            "../scripts/summarise_real_data.py"

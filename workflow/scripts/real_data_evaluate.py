@@ -1,0 +1,28 @@
+"""Rule `real_data_evaluate`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.real_data import RealDataScores
+from ptycho_torch.evaluate.real_data import evaluate_measurement
+from ptycho_torch.jobs import run_job
+from ptycho_torch.measurements.parts import PARTS
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Score one reconstruction."""
+    evaluate_measurement(
+        RealDataScores.model_validate(job.params.scores),
+        objects=job.input.objects,
+        report=job.input.report,
+        rpie={"objects": job.input.rpie_objects, "report": job.input.rpie_report},
+        parts={part: getattr(job.input, part) for part in PARTS},
+        same_probe=job.params.same_probe,
+        outputs={"metrics": job.output.metrics, "curves": job.output.curves},
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

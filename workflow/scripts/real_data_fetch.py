@@ -1,0 +1,23 @@
+"""Rule `real_data_fetch`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch import io
+from ptycho_torch.config.real_data import Measurement
+from ptycho_torch.io_download import fetch
+from ptycho_torch.jobs import run_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Fetch one measurement."""
+    wanted = Measurement.model_validate(job.params.measurement)
+    said = wanted.model_dump(mode="json", include={"address", "file", "sha256"})
+    taken = fetch(job.output.measured, **said, max_bytes=wanted.max_bytes)
+    io.write_json(job.output.source, {**said, "taken_from": taken})
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

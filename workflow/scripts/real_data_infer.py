@@ -1,0 +1,30 @@
+"""Rule `real_data_infer`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch import io
+from ptycho_torch.gpus import gpu_lease
+from ptycho_torch.jobs import run_job
+from ptycho_torch.measurements.parts import PARTS
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Use one network on every part."""
+    accelerator = io.read_json(job.input.run)["settings"]["execution"]["accelerator"]
+    with gpu_lease(accelerator):
+        # With torch comes CUDA, which reads once which GPUs it may see.
+        from ptycho_torch.infer.real_data import infer_measurement
+
+        infer_measurement(
+            job.input.run,
+            parts={part: getattr(job.input, part) for part in PARTS},
+            outputs={"objects": job.output.objects, "report": job.output.report},
+            accelerator=accelerator,
+        )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

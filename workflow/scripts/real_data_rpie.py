@@ -1,0 +1,25 @@
+"""Rule `real_data_rpie`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.jobs import run_job
+from ptycho_torch.measurements.parts import PARTS
+from ptycho_torch.reconstruct.real_data import reconstruct_measurement
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Reconstruct one measurement."""
+    reconstruct_measurement(
+        RpieSettings.model_validate(job.params.settings),
+        parts={part: getattr(job.input, part) for part in PARTS},
+        outputs={"objects": job.output.objects, "report": job.output.report},
+        threads=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

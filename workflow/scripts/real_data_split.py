@@ -1,0 +1,24 @@
+"""Rule `real_data_split`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.real_data import Measurement, RegionSettings
+from ptycho_torch.jobs import run_job
+from ptycho_torch.measurements.parts import PARTS, write_parts
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Split one measurement."""
+    write_parts(
+        job.input.measured,
+        Measurement.model_validate(job.params.measurement),
+        RegionSettings.model_validate(job.params.region),
+        {name: getattr(job.output, name) for name in (*PARTS, "split")},
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

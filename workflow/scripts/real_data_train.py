@@ -1,0 +1,32 @@
+"""Rule `real_data_train`: hand the job's files and settings to the package; no logic here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.files import FitSettings
+from ptycho_torch.gpus import gpu_lease
+from ptycho_torch.jobs import run_job, take_over_logging
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Fit one network."""
+    settings = FitSettings.model_validate(job.params.fit)
+    with gpu_lease(settings.execution.accelerator):
+        # With torch comes CUDA, which reads once which GPUs it may see.
+        from ptycho_torch.train.real_data import train_measurement
+
+        take_over_logging("lightning", "lightning.pytorch", "lightning.fabric")
+        train_measurement(
+            settings,
+            frames=job.input.frames,
+            rpie={"objects": job.input.objects, "report": job.input.report},
+            probe=job.params.probe,
+            folder=Path(job.output.run).parent,
+        )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)

@@ -1,0 +1,24 @@
+"""Rule `real_data_summary`: hand the job's files and settings to the package; no logic here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.jobs import run_job
+from ptycho_torch.provenance import collect_provenance
+from ptycho_torch.summarise.real_data.run import summarise_real_data
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Write the summary, its table and its figures."""
+    summarise_real_data(
+        job.params.study,
+        provenance=collect_provenance(job.params.command),
+        folder=Path(job.output.summary).parent,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
