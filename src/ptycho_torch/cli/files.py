@@ -175,6 +175,7 @@ def _infer(
     seed: Annotated[int, _option("Of the groups.")] = _INFER.seed,
     batch_size: Annotated[int, _option("Groups the network sees at once.")] = _INFER.batch_size,
     accelerator: Annotated[Accelerator, _option("Device.")] = _INFER.accelerator,
+    threads: Annotated[int, _option("CPU threads.")] = _INFER.threads,
 ) -> None:
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
     from ptycho_torch.cli.terminal import said
@@ -182,7 +183,7 @@ def _infer(
 
     settings = infer_settings(
         scale=scale, probe=probe, n_images=n_images, neighbor_count=neighbor_count, seed=seed,
-        batch_size=batch_size, accelerator=accelerator,
+        batch_size=batch_size, accelerator=accelerator, threads=threads,
     )  # fmt: skip
     with said():
         from ptycho_torch.infer.run import infer_file

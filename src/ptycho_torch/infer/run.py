@@ -21,6 +21,7 @@ from ptycho_torch.config.reading import Reading
 from ptycho_torch.generators.bundle import Bundle, read_bundle
 from ptycho_torch.infer.pictures import draw_object
 from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
+from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import groups_of_scan
 from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
@@ -99,6 +100,7 @@ def infer_scan(
     InputError
         If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
     """
+    torch.set_num_threads(usable_threads(settings.threads))
     known, started = bundle.settings, time.monotonic()
     if scan.patch_px != known.patch_px:
         raise InputError(
@@ -178,6 +180,8 @@ def write_inference(
         "positions": scan.positions_n2,
         "probe": found.probe_MHW,
     }
+    # Gone first, written last: results that were torn off never look finished.
+    (folder / "report.json").unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
     draw_object(whole, scan.object_YX, folder)
     io.write_json(folder / "report.json", {**(sources or {}), **found.report})

@@ -26,7 +26,7 @@ from ptycho_torch.measurements.hold_out import HeldOut, hold_out, overlap_px
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.measurements.units import Units, measured_units, probe_of, unit_of
-from ptycho_torch.output_folder import claim
+from ptycho_torch.output_folder import claim, untouched_if_refused
 from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import Fitted, fit, predict
@@ -107,7 +107,8 @@ def train_scan(
         input_scale=scan.patch_px / 2 / ready.train.power() ** 0.5 if scaled else 1.0,
     )
     folder = claim(output_dir, mark="run.json", files=OUTPUTS, overwrite=overwrite)
-    fitted = fit(module, ready.train, ready.validation)
+    with untouched_if_refused(folder):
+        fitted = fit(module, ready.train, ready.validation)
     facts = {
         "settings": settings.model_dump(mode="json"),
         "data": {**(sources or {}), **_data_facts(scan, ready)},
@@ -211,6 +212,8 @@ def _data_facts(scan: Scan, ready: Prepared) -> dict[str, Any]:
 def _write(
     folder: Path, fitted: Fitted, ready: Prepared, test: Groups | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
+    # Gone first, written last: results that were torn off never look finished.
+    (folder / "run.json").unlink(missing_ok=True)
     bundle = make_bundle(fitted, norm=1.0, source=ready.units.source, record=facts)
     write_bundle(folder / "bundle", bundle)
     io.write_tensors(folder / "last.safetensors", fitted.last.weights)
@@ -221,6 +224,9 @@ def _write(
             for name, weights in (("best", fitted.best), ("last", fitted.last))
         }
         io.write_npz(folder / "test_patches.npz", patches)
+    else:
+        # An earlier run's would be taken for this one's.
+        (folder / "test_patches.npz").unlink(missing_ok=True)
     rows = pd.DataFrame(fitted.history.rows, columns=history_columns(ready.run))
     io.write_csv(folder / "history.csv", rows)
     draw_learning_curve(rows, folder, loss=ready.run.training.loss, title=ready.run.dataset)
