@@ -3,6 +3,8 @@
 Letters: B patches, I images, Y rows, X columns of a stitched image, H rows, W columns of a patch.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.parity import ParitySettings
 from ptycho_torch.dumps.compare import Comparison, compare, comparison_text
 from ptycho_torch.dumps.dump import Dump
+from ptycho_torch.dumps.files import read_dump, write_dump
 from ptycho_torch.dumps.scales import NUMBERS
-from ptycho_torch.dumps.training import TestScan
+from ptycho_torch.dumps.training import TestScan, read_test_scan, training_dump
 from ptycho_torch.markdown import plain, table
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "ptycho-torch parity 1"
 FACTS, PROSE, PICTURE, STITCHING = "parity.json", "parity.md", "parity.png", "stitching.png"
@@ -218,3 +223,64 @@ def parity_text(found: Parity, facts: dict[str, Any]) -> str:
         f"{table(('check', 'value', 'at most', '', 'what'), rows)}{also}\n\n"
         f"{comparison_text(found.comparison).replace('# ', '## ')}"
     )
+
+
+def report_parity(
+    *,
+    run: io.PathLike,
+    dataset: io.PathLike,
+    test: io.PathLike,
+    patches: io.PathLike,
+    inference: io.PathLike,
+    settings: Mapping[str, Any],
+    folder: io.PathLike,
+) -> None:
+    """Write the training's dump into `training/`, and the report, whatever it says.
+
+    Parameters
+    ----------
+    run, dataset, test, patches
+        `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`.
+    inference
+        The inference's dump, a folder.
+    settings
+        Of `ParitySettings`.
+
+    Raises
+    ------
+    InputError
+        If files lack something or do not belong together.
+    """
+    limits = ParitySettings.model_validate(dict(settings))
+    scan = read_test_scan(test, dataset)
+    training = training_dump(scan, run=run, dataset=dataset, patches=patches)
+    write_dump(Path(folder) / "training", training)
+    # Read back, so that what is compared is what anybody can compare again.
+    training = read_dump(Path(folder) / "training")
+    found = find_parity(training, read_dump(inference), scan, limits)
+    record = io.read_json(run)
+    facts = {
+        "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},
+        "settings": limits.model_dump(mode="json"),
+    }
+    write_parity(folder, found, facts=facts)
+    logger.info("parity %s", found.headline)
+
+
+def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
+    """Write `passed` if a report says that all agreed.
+
+    Raises
+    ------
+    InputError
+        If it does not; says what failed, and where to read it.
+    """
+    facts = io.read_json(report)
+    if facts.get("format") != FORMAT:
+        raise InputError(f"{report}: format is {facts.get('format')!r}, expected {FORMAT!r}")
+    if facts.get("passed") is not True:
+        raise InputError(
+            f"{report}: parity {facts.get('headline')}; {Path(report).with_name(PROSE)} has the "
+            "numbers"
+        )
+    io.write_text(passed, f"{facts['headline']}\n")
