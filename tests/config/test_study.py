@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from ptycho_torch.config import InputError
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
 
