@@ -39,6 +39,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/parity.smk"
 
 
 # What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).

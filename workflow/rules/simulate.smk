@@ -13,6 +13,7 @@ rule simulate:
             without=(
                 "config/evaluation.py",
                 "config/files.py",
+                "config/parity.py",
                 "config/reading.py",
                 "physics/groups.py",
                 "physics/likelihoods.py",

@@ -19,6 +19,7 @@ rule train:
             without=(
                 "config/evaluation.py",
                 "config/files.py",
+                "config/parity.py",
                 "config/reading.py",
                 "physics/stitch.py",
                 "train/curve.py",

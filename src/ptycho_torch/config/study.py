@@ -10,6 +10,7 @@ from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Setti
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.parity import ParitySettings
 from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
@@ -137,6 +138,9 @@ class Study(Settings):
 
     statistics: StatisticsSettings = StatisticsSettings()
     """How certain a claim has to be."""
+
+    parity: ParitySettings = ParitySettings()
+    """What `snakemake parity` compares."""
 
     arms: Annotated[dict[Name, ArmSettings], Field(min_length=1)]
     """Arms by name."""

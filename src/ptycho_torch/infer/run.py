@@ -18,11 +18,12 @@ from ptycho_torch import __version__, io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import GroupSettings, InferSettings
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.dumps.scales import check_scale_reached
 from ptycho_torch.generators.bundle import Bundle, read_bundle
 from ptycho_torch.infer.pictures import draw_object
 from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
 from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.batch import groups_of_scan
+from ptycho_torch.measurements.batch import Groups, groups_of_scan
 from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
@@ -118,7 +119,7 @@ def infer_scan(
     )
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = _device(settings.accelerator)
-    patches = _predict(bundle, scan, members, unit, device, settings.batch_size)
+    patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = time.monotonic() - started
     places = scan.positions_n2[members].reshape(-1, 2)
     whole = stitch(patches.reshape(-1, *patches.shape[-2:]), places, probe)
@@ -243,21 +244,38 @@ def _device(accelerator: str) -> torch.device:
     return torch.device(name)
 
 
+def _check_scale(
+    bundle: Bundle,
+    settings: InferSettings,
+    unit: float,
+    frames_GCHW: NDArray[np.float32],
+    groups: Groups,
+) -> None:
+    """Raise `ScaleLost` unless what enters the network is in the units that were asked for."""
+    wanted = settings.scale
+    if not isinstance(wanted, str):
+        unit = bundle.settings.intensity_scale / wanted
+    entering = groups.amplitude_nCHW.numpy()
+    measured = frames_GCHW if groups.good_nCHW is None else frames_GCHW * groups.good_nCHW.numpy()
+    check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
+
+
 def _predict(
     bundle: Bundle,
     scan: Scan,
     members_GC: NDArray[np.int64],
     unit: float,
     device: torch.device,
-    batch_size: int,
+    settings: InferSettings,
 ) -> NDArray[np.complex64]:
     network = bundle.network().to(device)
     groups = groups_of_scan(scan, members_GC, unit)
+    _check_scale(bundle, settings, unit, scan.amplitude_nHW[members_GC], groups)
     scale = bundle.settings.input_scale
     with torch.inference_mode():
         parts = [
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
-            for batch in groups.batches(batch_size)
+            for batch in groups.batches(settings.batch_size)
         ]
     patches: NDArray[np.complex64] = torch.cat(parts).to(torch.complex64).numpy()
     if not np.isfinite(patches).all():
