@@ -12,6 +12,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.resolve import Asked, dataset_name, infer_settings, resolve
+from ptycho_torch.dumps.files import read_dump
 
 SMALL = [
     *("--width", "4", "--blocks", "2", "--modes", "4", "--max-epochs", "1", "--batch-size", "8"),
@@ -47,14 +48,21 @@ def test_train_and_infer_run_one_after_the_other(call, tiny_dataset, tmp_path):
     said = call(
         "train", "--train-data", files["train"], "--test-data", files["test"],
         "--output-dir", tmp_path / "run", "--gridsize", 2, *SMALL,
+        "--log-patch-stats", "--patch-stats-limit", 3,
     )  # fmt: skip
     assert "completed: best mae_val_loss" in said
     said = call(
         "infer", "--model", tmp_path / "run" / "bundle", "--test-data", files["test"],
-        "--output-dir", tmp_path / "seen", "--accelerator", "cpu",
+        "--output-dir", tmp_path / "seen", "--accelerator", "cpu", "--threads", 1,
+        "--log-patch-stats", "--debug-dump", tmp_path / "dump",
     )  # fmt: skip
     assert "from 121 frames, amplitude R factor" in said
     assert (tmp_path / "seen" / "phase.png").stat().st_size > 1000
+    for folder, limit in (("run", 3), ("seen", 16)):
+        stats = io.read_json(tmp_path / folder / "patch_stats.json")
+        assert len(stats["chosen"]) == limit
+        assert (tmp_path / folder / "patches.png").exists()
+    assert read_dump(tmp_path / "dump").patches_PHW.shape == (4 * 121, 16, 16)
 
 
 def test_every_option_reaches_the_settings_that_are_written(trained):

@@ -62,7 +62,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     record = train_file(
         tiny_dataset.splits["train"], chosen, run, test_data=tiny_dataset.splits["test"]
     )
-    assert {p.name for p in run.iterdir()} == set(training.OUTPUTS)
+    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, "test_patches.npz"}
     assert json.loads((run / "run.json").read_text()) == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]

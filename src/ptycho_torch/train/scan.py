@@ -18,6 +18,8 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.config.files import FitSettings, first_message
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.dumps.scales import Scales
+from ptycho_torch.dumps.statistics import write_patch_statistics
 from ptycho_torch.generators.bundle import write_bundle
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_scan
@@ -36,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 OUTPUTS = (
     *("run.json", "timing.json", "history.csv", "bundle", "last.safetensors"),
-    *("test_patches.npz", "learning_curve.png", "learning_curve.svg"),
+    *("learning_curve.png", "learning_curve.svg"),
 )
+OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png")
+"""Written where they are asked for; an earlier run's would be taken for this one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ def train_scan(
     test: Scan | None = None,
     sources: dict[str, Any] | None = None,
     overwrite: bool = False,
+    patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
     """Train on a scan; a run that diverges is a result.
 
@@ -80,6 +85,9 @@ def train_scan(
         What else `run.json` and the bundle say of where the data come from (JSON).
     overwrite
         Replace an earlier run's files in the folder.
+    patch_stats_limit
+        Statistics of at most so many patches that the best weights draw for the held-out frames
+        go beside the results; None: none are worked out.
 
     Returns
     -------
@@ -113,6 +121,11 @@ def train_scan(
         "settings": settings.model_dump(mode="json"),
         "data": {**(sources or {}), **_data_facts(scan, ready)},
     }
+    # Gone first, written last: results that were torn off never look finished.
+    for name in ("run.json", *OPTIONAL):
+        (folder / name).unlink(missing_ok=True)
+    if patch_stats_limit is not None:
+        _write_statistics(folder, fitted, ready, patch_stats_limit)
     return _write(folder, fitted, ready, tested, facts)
 
 
@@ -124,6 +137,7 @@ def train_file(
     test_data: io.PathLike | None = None,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     overwrite: bool = False,
+    patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
     """Train on a file of measurements, read as `reading` says; see `train_scan`."""
     sources = {
@@ -135,7 +149,15 @@ def train_file(
     if test_data is not None:
         test = read_scan(test_data, reading)
         sources["test_data"] = {"file": Path(test_data).name, "sha256": io.sha256(test_data)}
-    return train_scan(scan, settings, output_dir, test=test, sources=sources, overwrite=overwrite)
+    return train_scan(
+        scan,
+        settings,
+        output_dir,
+        test=test,
+        sources=sources,
+        overwrite=overwrite,
+        patch_stats_limit=patch_stats_limit,
+    )
 
 
 def prepare(scan: Scan, settings: FitSettings) -> Prepared:
@@ -209,11 +231,26 @@ def _data_facts(scan: Scan, ready: Prepared) -> dict[str, Any]:
     }
 
 
+def _write_statistics(folder: Path, fitted: Fitted, ready: Prepared, limit: int) -> None:
+    drawn = np.moveaxis(predict(fitted.module, fitted.best, ready.validation, fitted.device), -1, 1)
+    scales = Scales(
+        input_scale=fitted.module.input_scale,
+        intensity_scale=ready.units.intensity_scale * fitted.best.gain,
+        intensity_scale_source=ready.units.source if fitted.module.log_gain is None else "learned",
+        norm_Y_I=1.0,
+    )
+    write_patch_statistics(
+        folder,
+        drawn.reshape(-1, *drawn.shape[-2:]),
+        scales,
+        limit=limit,
+        made_by=f"training on {ready.run.dataset}, best weights, held-out frames",
+    )
+
+
 def _write(
     folder: Path, fitted: Fitted, ready: Prepared, test: Groups | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    # Gone first, written last: results that were torn off never look finished.
-    (folder / "run.json").unlink(missing_ok=True)
     bundle = make_bundle(fitted, norm=1.0, source=ready.units.source, record=facts)
     write_bundle(folder / "bundle", bundle)
     io.write_tensors(folder / "last.safetensors", fitted.last.weights)
@@ -224,9 +261,6 @@ def _write(
             for name, weights in (("best", fitted.best), ("last", fitted.last))
         }
         io.write_npz(folder / "test_patches.npz", patches)
-    else:
-        # An earlier run's would be taken for this one's.
-        (folder / "test_patches.npz").unlink(missing_ok=True)
     rows = pd.DataFrame(fitted.history.rows, columns=history_columns(ready.run))
     io.write_csv(folder / "history.csv", rows)
     draw_learning_curve(rows, folder, loss=ready.run.training.loss, title=ready.run.dataset)
