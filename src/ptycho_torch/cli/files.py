@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ptycho_torch.cli.reading import reads_files
+from ptycho_torch.cli.reading import with_reading
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 
@@ -221,5 +221,5 @@ def _infer(
     )
 
 
-app.command("train")(reads_files(_train, without=("n_images",)))
-app.command("infer")(reads_files(_infer, without=("n_images",)))
+app.command("train")(with_reading(_train, without=("n_images",)))
+app.command("infer")(with_reading(_infer, without=("n_images",)))
