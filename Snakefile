@@ -36,13 +36,18 @@ rule all:
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/parity.smk"
 include: "workflow/rules/real_data.smk"
 
 
 # What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).
 # Without a cluster this changes nothing.
-QUEUED = {"simulate", "train", "real_data_rpie", "real_data_train", "real_data_infer"}
+QUEUED = {
+    *("simulate", "train", "reconstruct"),
+    *("real_data_rpie", "real_data_train", "real_data_infer"),
+}
 workflow.localrules(*(rule.name for rule in workflow.rules if rule.name not in QUEUED))

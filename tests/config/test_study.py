@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from ptycho_torch.config import InputError
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
 
@@ -104,3 +105,14 @@ def test_seeds_are_a_number_or_a_list(tiny):
 def test_settings_are_frozen(tiny_study):
     with pytest.raises(Exception, match="frozen"):
         tiny_study.training.epochs = 3
+
+
+def test_parity_is_of_an_arm_that_exists_and_part_of_no_run(tiny):
+    plain = parse_study(tiny, "x").run("tiny", "control", 0)
+    tiny["parity"] = {"arm": "agc", "seed": 3, "rounding": 0.01}
+    study = parse_study(tiny, "x")
+    assert (study.parity.arm, study.parity.tolerance) == ("agc", 0.1)
+    assert study.run("tiny", "control", 0) == plain
+    tiny["parity"] = {"arm": "acg"}
+    with pytest.raises(InputError, match=r"parity\.arm: there is no arm 'acg'; did you mean 'agc'"):
+        parse_study(tiny, "x")

@@ -116,6 +116,7 @@ TARGETS = {
     "stage_b_summary": (8, 20),
     "pivot_summary": (14, 35),
     "study_summary": (28, 70),
+    "parity": (1, 1),
     "all": (28, 70),
 }
 
@@ -155,3 +156,14 @@ def test_an_unknown_arm_in_a_path_is_no_traceback(snakemake):
 def test_the_workflow_passes_snakemakes_own_lint(snakemake):
     result = snakemake("--lint")
     assert result.returncode == 0, said(result)
+
+
+def test_parity_takes_the_run_that_the_study_names_and_retrains_none(snakemake, config_file):
+    """Its block is no part of any run's settings."""
+
+    def change(data):
+        data["parity"] = {"arm": "agc", "seed": 3}
+
+    found = snakemake("parity", "-n", "--cores", "1", "--configfile", config_file(change))
+    assert planned(found)["parity_inference"] == 1
+    assert "train tiny/agc seed 3" in said(found)

@@ -10,9 +10,10 @@ import pytest
 
 TORCH_FREE = [
     "evaluate.py", "summarise_stage.py", "summarise_study.py", "decide_winner.py", "decide.py",
-    "publish.py",
+    "publish.py", "parity_report.py", "parity.py",
 ]  # fmt: skip
-SCRIPTS = ["simulate.py", "train.py", *TORCH_FREE]
+NEED_GPU = ["train.py", "parity_inference.py"]
+SCRIPTS = ["simulate.py", *NEED_GPU, *TORCH_FREE]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -22,8 +23,8 @@ def test_importing_a_script_does_nothing(root, name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-# train.py imports torch when it has a GPU, see tests/test_gpus.py.
-@pytest.mark.parametrize("name", [*TORCH_FREE, "train.py"])
+# These import torch when they have a GPU, see tests/test_gpus.py.
+@pytest.mark.parametrize("name", [*TORCH_FREE, *NEED_GPU])
 def test_scripts_that_need_no_torch_import_none(root, name):
     program = (
         f"import runpy, sys; runpy.run_path({str(root / 'workflow/scripts' / name)!r});"
@@ -174,3 +175,20 @@ def test_a_test_scan_that_cannot_be_scored_is_refused_before_training(
         )  # fmt: skip
     log = (tmp_path / "log.txt").read_text()
     assert message in log and str(bad) in log and "Traceback" not in log
+
+
+def test_parity_scripts_report_first_and_fail_after(run_script, tmp_path, capsys):
+    """The report stays whatever it says; only the last script fails, in one line."""
+    from ptycho_torch import io
+
+    report = {"format": "ptycho-torch parity 1", "passed": False, "headline": "FAILED: stitching"}
+    io.write_json(tmp_path / "parity.json", report)
+    inputs, output = {"data": tmp_path / "parity.json"}, {"passed": "passed.txt"}
+    with pytest.raises(SystemExit) as caught:
+        run_script("parity.py", input=inputs, output=output)
+    assert caught.value.code == 1
+    assert "parity FAILED: stitching" in capsys.readouterr().err
+    assert (tmp_path / "parity.json").exists() and not (tmp_path / "passed.txt").exists()
+    io.write_json(tmp_path / "parity.json", {**report, "passed": True, "headline": "passed: all"})
+    run_script("parity.py", input=inputs, output=output)
+    assert (tmp_path / "passed.txt").read_text() == "passed: all\n"

@@ -79,6 +79,19 @@ def test_the_page_has_every_run_and_opens_without_a_word(study, browser):
     assert page.console_errors() == []
 
 
+def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study):
+    """The report and both dumps stay; no run of the study is made again."""
+    done = call(study, "parity")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "train" not in said.replace("parity", "")
+    folder = study / "results/parity"
+    assert (folder / "passed.txt").read_text().startswith("passed")
+    assert (folder / "parity.md").read_text().startswith("# Parity passed")
+    for side in ("training", "inference"):
+        assert (folder / side / "dump.json").exists()
+
+
 def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, browser):
     done = call(study, "all", "--report", "report.html")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -138,9 +138,9 @@ if STUDY.real_data is not None:
     rule real_data_infer:
         """Use a network on every part of the measurement."""
         input:
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
             run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
             weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
-            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
             code=sources(
                 "real_data_infer.py", "config", "physics", "generators", "measurements", "infer"
             ),
@@ -158,21 +158,19 @@ if STUDY.real_data is not None:
     rule real_data_evaluate:
         """Score a reconstruction of a measurement without a ground truth."""
         input:
+            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
             objects=f"{REAL}/{{what}}/objects.npz",
             report=f"{REAL}/{{what}}/report.json",
             rpie_objects=f"{REAL}/rpie/objects.npz",
             rpie_report=f"{REAL}/rpie/report.json",
-            **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
-            code=sources(
-                "real_data_evaluate.py", "config", "physics", "measurements", "evaluate"
-            ),
+            code=sources("real_data_evaluate.py", "config", "physics", "measurements", "evaluate"),
         output:
             metrics=f"{REAL}/{{what}}/metrics.json",
             curves=f"{REAL}/{{what}}/curves.npz",
-        wildcard_constraints:
-            what=r"rpie|[^/]+/seed-\d+",
         log:
             "logs/real_data/{measurement}/evaluate/{what}.log",
+        wildcard_constraints:
+            what=r"rpie|[^/]+/seed-\d+",
         params:
             scores=STUDY.real_data.scores.model_dump(mode="json"),
             same_probe=STUDY.real_data.network_probe == "refined",

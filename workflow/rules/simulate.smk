@@ -13,9 +13,13 @@ rule simulate:
             without=(
                 "config/evaluation.py",
                 "config/files.py",
+                "config/parity.py",
                 "config/reading.py",
                 "config/real_data.py",
                 "config/real_plan.py",
+                "config/reconstruct.py",
+                "io_download.py",
+                "io_hdf5.py",
                 "physics/groups.py",
                 "physics/likelihoods.py",
                 "physics/scales.py",

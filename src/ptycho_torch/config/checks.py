@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 _LEAST_SIDE_PX = 7
 
 # Folders of results and rules that a sweep must not take.
-_TAKEN = {"stage_a", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"}
+_TAKEN = {
+    "stage_a",
+    "stage_b",
+    "pivot",
+    "study",
+    "parity",
+    "simulate",
+    "train",
+    "evaluate",
+    "decide",
+}
 
 
 def check_study(study: "Study") -> None:
@@ -70,6 +80,8 @@ def _check_names(study: "Study") -> None:
     _known(stage.dataset, datasets, "stage_a.dataset", "dataset")
     for arm in stage.arms:
         _known(arm, arms, "stage_a.arms", "arm")
+    if study.parity.arm is not None:
+        _known(study.parity.arm, arms, "parity.arm", "arm")
     for name, sweep in study.sweeps.items():
         if name in _TAKEN:
             raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")

@@ -10,7 +10,9 @@ from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Setti
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.parity import ParitySettings
 from ptycho_torch.config.real_data import RealDataSettings
+from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
@@ -139,6 +141,9 @@ class Study(Settings):
     statistics: StatisticsSettings = StatisticsSettings()
     """How certain a claim has to be."""
 
+    parity: ParitySettings = ParitySettings()
+    """What `snakemake parity` compares."""
+
     arms: Annotated[dict[Name, ArmSettings], Field(min_length=1)]
     """Arms by name."""
 
@@ -156,6 +161,9 @@ class Study(Settings):
 
     decision: DecisionSettings | None = None
     """Gold, Silver, Pivot or Undecided; null: nothing is decided."""
+
+    conventional: ConventionalSettings | None = None
+    """A conventional reconstruction of the test split, beside the networks; null: none."""
 
     real_data: RealDataSettings | None = None
     """Real measurements, for the target `real_data_summary`; null: none."""

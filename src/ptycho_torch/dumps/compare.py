@@ -121,7 +121,7 @@ def write_comparison(folder: io.PathLike, found: Comparison) -> None:
     folder = Path(folder)
     images = len(found.pair.first_IYX)
     also = "" if images == 1 else f" The first of {images} images."
-    said = ". ".join(s[0].upper() + s[1:] for s in found.pair.said)
+    said = ". ".join(s[0].upper() + s[1:] for s in found.pair.said) + "."
     draw_comparison(
         folder / PICTURE, (found.pair.first_IYX, found.pair.second_IYX), ("A", "B"), said + also
     )

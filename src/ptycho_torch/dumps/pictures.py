@@ -51,7 +51,6 @@ def draw_patches(
     canvas = np.ones((rows * step[0], columns * step[1], 4))
     inches = columns * (3.0 if phases else 1.7), rows * 1.8
     figure = _figure(inches[0] + 0.2, inches[1] + 0.75)
-    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0.7 / (inches[1] + 0.75), 1, inches[1] / (inches[1] + 0.75)))
     axes.set_axis_off()
     for place, (patch, number) in enumerate(zip(patches_PHW, numbers, strict=True)):
@@ -103,8 +102,8 @@ def draw_stitched(path: PathLike, stitched_IYX: NDArray[Any]) -> None:
     """Draw stitched images, amplitude above, phase below; what was not seen is red."""
     phases = np.iscomplexobj(stitched_IYX)
     images = len(stitched_IYX)
-    figure = _figure(max(3.2 * images, 4.2) + 0.4, 3.1 * (1 + phases) + 0.6)
-    grid = figure.subplots(1 + phases, images, squeeze=False)
+    figure = _figure(max(3.9 * images, 4.4) + 0.2, 3.2 * (1 + phases) + 1.0)
+    grid = _panels(figure, 1 + phases, images)
     for image, column in zip(stitched_IYX, grid.T, strict=True):
         low, high = display_range(np.abs(image))
         show(column[0], np.abs(image), "gray", (low, high))
@@ -112,9 +111,7 @@ def draw_stitched(path: PathLike, stitched_IYX: NDArray[Any]) -> None:
         if phases:
             show(column[1], np.angle(image), _PHASE, (-np.pi, np.pi))
             column[1].set_title("phase, radians", fontsize=9)
-    figure.supxlabel(
-        "Amplitude from its 0.5th to its 99.5th percentile; red: not seen.", fontsize=8
-    )
+    _caption(figure, "Amplitude from its 0.5th to its 99.5th percentile; red: not seen.")
     _save(figure, path)
 
 
@@ -137,8 +134,8 @@ def draw_comparison(
     """
     first, second = (images[0] for images in pairs_IYX)
     phases = np.iscomplexobj(first) and np.iscomplexobj(second)
-    figure = _figure(11.0, 3.4 * (1 + phases) + 0.8)
-    grid = figure.subplots(1 + phases, 3, squeeze=False)
+    figure = _figure(11.5, 3.4 * (1 + phases) + 1.0)
+    grid = _panels(figure, 1 + phases, 3)
     amplitudes = np.abs(first), np.abs(second)
     span = display_range(amplitudes[0])
     for axes, image, name in zip(grid[0], amplitudes, names, strict=False):
@@ -158,10 +155,10 @@ def draw_comparison(
         show(grid[1, 2], rest, "RdBu_r", (-(largest or 1), largest or 1))
         grid[1, 2].set_title("B - A, phase, radians", fontsize=9)
     wrapped = "\n".join(textwrap.wrap(said, 150))
-    figure.supxlabel(
+    _caption(
+        figure,
         f"{wrapped}\nBoth amplitudes on A's 0.5th to 99.5th percentile, differences from minus to "
         "plus their largest value; red: not in both.",
-        fontsize=8,
     )
     _save(figure, path)
 
@@ -184,19 +181,31 @@ def show(axes: Axes, image: NDArray[Any], colours: str, span: tuple[float, float
     axes.set_yticks([])
     figure = axes.get_figure()
     assert figure is not None
-    figure.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
 
 
 def _colours(name: str) -> Colormap:
-    colours = colormaps[name].copy()
-    colours.set_bad("red")
-    return colours
+    return colormaps[name].with_extremes(bad="red")
 
 
 def _figure(width_in: float, height_in: float) -> Figure:
     figure = Figure(figsize=(width_in, height_in), dpi=_DPI)
-    figure.set_layout_engine("constrained")
     return figure
+
+
+def _panels(figure: Figure, rows: int, columns: int) -> NDArray[Any]:
+    """Return panels above room for a caption; a layout engine would take a second to find it."""
+    width, height = figure.get_size_inches()
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.15 / width, right=1 - 0.55 / width, bottom=0.8 / height, top=1 - 0.3 / height,
+        wspace=0.3, hspace=0.12,
+    )  # fmt: skip
+    return grid
+
+
+def _caption(figure: Figure, said: str) -> None:
+    figure.text(0.5, 0.1 / figure.get_size_inches()[1], said, fontsize=8, ha="center", va="bottom")
 
 
 def _save(figure: Figure, path: PathLike) -> None:

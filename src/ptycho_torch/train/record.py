@@ -87,6 +87,7 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
         "last_val_loss": last.get(name),
         "best_mae_val_loss": best.get("mae_val_loss"),
         "first_loss": module.first_loss,
+        "input_scale": module.input_scale,
         "intensity_scale": {
             "measured": scale,
             "best": scale * fitted.best.gain,

@@ -1,0 +1,18 @@
+"""Rule `parity`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.dumps.parity import require_parity
+from ptycho_torch.jobs import run_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Fail unless the report says that all agreed."""
+    require_parity(job.input.data, job.output.passed)
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
