@@ -64,7 +64,8 @@ class RegionSettings(Settings):
 
     gap_px: NotNegative | None = None
     """Frames nearer than this to a held-out frame are used for nothing, pixels of the frames in
-    use; null: the radius that holds half of the probe's light."""
+    use; null: the radius that holds half of the probe's light. Also around the block of training
+    frames that validates a network."""
 
     @model_validator(mode="after")
     def _rises(self) -> "RegionSettings":

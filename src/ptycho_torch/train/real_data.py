@@ -9,6 +9,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings
 from ptycho_torch.measurements.parts import read_part
+from ptycho_torch.measurements.region import half_light_radius_px
 from ptycho_torch.train.scan import train_scan
 
 
@@ -51,4 +52,7 @@ def train_measurement(
             )
         refined = io.read_npz(rpie["objects"], "train_probe")["train_probe"]
         scan = replace(scan, probe_MHW=refined)
+    if settings.gap_px is None and scan.probe_MHW is not None:
+        # The gap around the validation block is that around the frames held out.
+        settings = settings.model_copy(update={"gap_px": half_light_radius_px(scan.probe_MHW)})
     return train_scan(scan, settings, folder, sources=sources, overwrite=True)

@@ -1,0 +1,211 @@
+"""Scores without a truth, held against cases whose truth is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.real_data import RealDataScores
+from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.layers import Layer, covered_shares, frame_errors, lit_box, predicted
+from ptycho_torch.evaluate.layers import r_factor as r_of
+from ptycho_torch.evaluate.real_data import evaluate_measurement
+from ptycho_torch.evaluate.register import MARGIN_PX, register
+from ptycho_torch.measurements.parts import PARTS, read_part
+from ptycho_torch.measurements.scan import Scan
+
+STREAM = np.random.default_rng(2)
+
+
+def smooth(side, cut=0.2):
+    """A band-limited complex image with mean 1."""
+    wave = STREAM.normal(size=(side, side)) + 1j * STREAM.normal(size=(side, side))
+    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
+    image = np.fft.ifft2(np.fft.fft2(wave) * (np.hypot(rows, columns) < cut))
+    return 1 + 0.3 * image / image.std()
+
+
+def scan_of(truth, amplitude):
+    return Scan(
+        source="truth",
+        amplitude_nHW=amplitude.astype(np.float32),
+        positions_n2=truth.positions,
+        probe_MHW=truth.probe.astype(np.complex64),
+        intensity_scale=1.0,
+    )
+
+
+def true_layer(truth):
+    light = np.ones(truth.object.shape, np.float32)
+    return Layer(truth.object.astype(np.complex64), (0, 0), light, truth.probe)
+
+
+def test_the_r_factor_of_the_truth_is_the_noise(truth):
+    """Without noise it is 0; with it, what E|sqrt(K) - sqrt(m)| gives, drawn independently."""
+    exact = scan_of(truth, np.sqrt(truth.mean))
+    found = predicted(true_layer(truth), exact, 0.01)
+    assert r_of(frame_errors(found, exact)) < 1e-4
+    noisy = scan_of(truth, np.sqrt(truth.counts))
+    other = np.random.default_rng(99).poisson(truth.mean)
+    expected = np.abs(np.sqrt(other) - np.sqrt(truth.mean)).sum() / np.sqrt(other).sum()
+    assert r_of(frame_errors(found, noisy)) == pytest.approx(expected, rel=0.02)
+    assert r_of(frame_errors(np.zeros_like(found), noisy)) == 1
+
+
+def test_masked_pixels_do_not_count(truth):
+    exact = scan_of(truth, np.sqrt(truth.mean))
+    wrong = np.sqrt(truth.mean)
+    wrong[:, 3, 4] += 100
+    good = np.ones((1, *wrong.shape[1:]), bool)
+    good[0, 3, 4] = False
+    masked = Scan(
+        source="masked",
+        amplitude_nHW=wrong.astype(np.float32),
+        positions_n2=truth.positions,
+        probe_MHW=exact.probe_MHW,
+        good_1HW=good,
+    )
+    assert r_of(frame_errors(predicted(true_layer(truth), masked, 0.01), masked)) < 1e-4
+
+
+def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
+    exact = scan_of(truth, np.sqrt(truth.mean))
+    layer = true_layer(truth)
+    half = layer.light_YX.copy()
+    half[:, half.shape[1] // 2 :] = 0
+    dark = Layer(np.where(half > 0, layer.object_YX, 77), (0, 0), half, truth.probe)
+    shares = covered_shares(dark, exact, 0.5)
+    left = truth.positions[:, 1] < 3
+    right = truth.positions[:, 1] > half.shape[1] // 2 + 1
+    assert shares[left].min() == pytest.approx(1) and shares[right].max() == 0
+    errors = frame_errors(predicted(dark, exact, 0.5), exact)
+    assert r_of(errors[left]) < 1e-4 and 0.02 < r_of(errors[right]) < 1
+
+
+def test_the_box_is_the_largest_rectangle_lit_in_all():
+    light = np.zeros((60, 70), np.float32)
+    light[5:45, 10:60] = 1
+    light[20:22, 55:60] = 0
+    thing = np.ones((60, 70), complex)
+    other = Layer(thing, (-4, 3), np.ones_like(light), thing[None])
+    first = Layer(thing, (0, 0), light, thing[None])
+    assert lit_box([first, other], 0.5) == (slice(5, 45), slice(10, 55))
+    with pytest.raises(InputError, match="in common"):
+        lit_box([first, Layer(thing, (40, 0), np.ones_like(light), thing[None])], 0.5)
+
+
+def test_the_half_bit_threshold_falls_with_the_pixels_of_a_ring():
+    curve = half_bit((400, 400))
+    snr = (2**0.5 - 1) / 2
+    assert curve[0] > 0.7 and (np.diff(curve[::20]) < 0).all()
+    # Of the ring's 2 pi 200 pixels the Hann window leaves (9/64 / (35/128))^2 = 0.264.
+    root = np.sqrt(2 * np.pi * 200 * 0.26449)
+    expected = (snr + (2 * snr**0.5 + 1) / root) / (snr + 1 + 2 * snr**0.5 / root)
+    assert curve[-1] == pytest.approx(expected, abs=0.01)
+
+
+def test_ring_correlation_of_complex_halves_finds_where_the_signal_ends():
+    signal = smooth(128, cut=0.2)
+    noise = [0.02 * (STREAM.normal(size=(2, 128, 128))) for _ in range(2)]
+    halves = [signal + n[0] + 1j * n[1] for n in noise]
+    curve, frequencies = ring_correlation(*halves), ring_frequencies((128, 128))
+    assert curve[frequencies < 0.15].min() > 0.9
+    for level in (0.5, 1 / 7):
+        assert crossing(frequencies, curve, level) == pytest.approx(0.2, abs=0.02)
+    assert crossing(frequencies, curve - half_bit((128, 128)), 0.0) == pytest.approx(0.2, abs=0.02)
+    assert abs(curve[frequencies > 0.25].mean()) < 0.05
+
+
+@pytest.mark.parametrize("shift", [(0.4, -0.7), (3.0, 2.25)])
+def test_registration_removes_shift_tilt_and_factor_together(shift):
+    """Each biases the other: one pass leaves some of both."""
+    side = 96 + 2 * MARGIN_PX
+    wide = smooth(side)
+    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
+    ramp = np.exp(2j * np.pi * (shift[0] * rows + shift[1] * columns))
+    moved = np.fft.ifft2(np.fft.fft2(wide) * ramp)
+    tilt = np.exp(1j * (0.02 * np.arange(side)[:, None] - 0.01 * np.arange(side)[None]))
+    inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
+    found = register(wide[inner], 0.3j * moved * tilt, free="all")
+    assert found.shift_px == pytest.approx(shift, abs=0.03)
+    assert found.tilt == pytest.approx((0.02, -0.01), abs=1e-3)
+    middle = (slice(8, -8),) * 2
+    error = np.abs(found.image_HW - wide[inner])[middle].mean() / np.abs(wide).mean()
+    assert error < 0.02
+
+
+def test_where_only_a_phase_is_free_shift_and_scale_stay():
+    wide = smooth(64)
+    inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
+    found = register(wide[inner], 0.5j * np.roll(wide, 1, axis=0), free="phase")
+    assert found.shift_px == (0, 0) and abs(found.factor) == pytest.approx(1)
+    assert np.abs(found.image_HW).mean() == pytest.approx(0.5 * np.abs(wide[inner]).mean(), rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def metrics(results):
+    return {
+        name: json.loads((results.folder / "small" / place / "metrics.json").read_text())
+        for name, place in (("rpie", "rpie"), ("network", "control/seed-3"))
+    }
+
+
+def test_rpie_predicts_frames_that_it_has_not_seen(metrics):
+    """Nearly as well as noise allows, and far better than what knows no object."""
+    found, known = metrics["rpie"]["r_factor"], metrics["rpie"]["baselines"]
+    assert metrics["rpie"]["held_out"]["covered"] > 3
+    assert known["noise"] < found["train"] < 2 * known["noise"]
+    assert found["held_out_object"] < 0.5 * known["constant_held_out"]
+    assert found["other_half"] < 0.5 * known["constant_train"]
+    assert known["mean_frame_train"] < 1.1 * known["constant_train"]
+    assert metrics["rpie"]["agreement"]["contrast_correlation"] == pytest.approx(1)
+
+
+def test_a_networks_units_are_the_files(results, metrics):
+    """What a network knows after two epochs is little, but never a wrong scale: R stays near that
+    of a constant, and its power is the frames'."""
+    assert metrics["network"]["agreement"]["free"] == "phase"
+    assert metrics["network"]["r_factor"]["held_out_patch"] < 0.8
+    arrays = io.read_npz(results.folder / "small/control/seed-3/objects.npz")
+    standard = io.read_npz(results.folder / "small/rpie/objects.npz")
+    shape = [abs(a["train_probe"]) / np.linalg.norm(a["train_probe"]) for a in (arrays, standard)]
+    np.testing.assert_allclose(*shape, atol=1e-5)
+
+
+def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
+    """rPIE's own object, handed over as a network's in other units, scores the same."""
+    folder = results.folder / "small"
+    arrays = dict(io.read_npz(folder / "rpie/objects.npz"))
+    for part in PARTS:
+        arrays[f"{part}_object"] = arrays[f"{part}_object"] * np.complex64(3j)
+        arrays[f"{part}_probe"] = arrays[f"{part}_probe"] / np.complex64(3)
+    held = read_part(folder / "frames/held_out.npz")
+    corners = np.rint(held.positions_n2).astype(int) - arrays["held_out_origin"]
+    side = held.patch_px
+    arrays["held_out_patches"] = np.stack(
+        [arrays["held_out_object"][r : r + side, c : c + side] for r, c in corners]
+    ).astype(np.complex64)
+    arrays["held_out_members"] = np.arange(len(held))
+    io.write_npz(tmp_path / "objects.npz", arrays)
+    report = {"engine": "network", "outcome": "completed", "failure": None}
+    io.write_json(tmp_path / "report.json", report)
+    evaluate_measurement(
+        RealDataScores(),
+        objects=tmp_path / "objects.npz",
+        report=tmp_path / "report.json",
+        rpie={key: folder / f"rpie/{key}.{end}" for key, end in
+              (("objects", "npz"), ("report", "json"))},
+        parts={part: folder / f"frames/{part}.npz" for part in PARTS},
+        same_probe=True,
+        outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},
+    )  # fmt: skip
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    known = json.loads((folder / "rpie/metrics.json").read_text())
+    for key in ("train", "held_out_object", "other_half", "held_out_stitched"):
+        assert found["r_factor"][key] == pytest.approx(known["r_factor"][key], rel=1e-3)
+    assert found["agreement"]["contrast_correlation"] == pytest.approx(1, abs=1e-4)
+    assert found["agreement"]["amplitude_ssim"] == pytest.approx(1, abs=1e-3)
+    # Patches are on the frames' own pixels; these are up to half a pixel off.
+    assert found["r_factor"]["held_out_patch"] < 1.5 * known["baselines"]["constant_held_out"]

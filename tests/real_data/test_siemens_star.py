@@ -1,0 +1,46 @@
+"""The real file, where PTYCHO_DATA has it: read as its README says, and quickly reconstructed."""
+
+import numpy as np
+import pytest
+
+from ptycho_torch import io
+from ptycho_torch.config.read import read_study
+from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.engines.canvas import predict, r_factor
+from ptycho_torch.engines.rpie import reconstruct_rpie
+from ptycho_torch.measurements.parts import PARTS, read_part, write_parts
+
+
+@pytest.fixture
+def star(root):
+    return read_study(root / "config/config.yaml").real_data
+
+
+def test_the_file_is_the_one_that_the_study_names(real_file, star):
+    measurement = star.measurements["siemens_star"]
+    assert io.sha256(real_file) == measurement.sha256
+    assert real_file.name == measurement.file
+    assert real_file.stat().st_size <= measurement.max_bytes
+
+
+def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_path):
+    """R falls far under that of a constant object (0.23): scale, shift and axes are right."""
+    outputs = {part: tmp_path / f"{part}.npz" for part in PARTS}
+    said = write_parts(
+        real_file,
+        star.measurements["siemens_star"],
+        RegionSettings.model_validate(star.held_out.model_dump()),
+        {**outputs, "split": tmp_path / "split.json"},
+    )
+    assert said["frames"] == 516 and len(said["parts"]["held_out"]) == 17
+    assert said["extent_px"] == pytest.approx([165.96, 164.45], abs=0.01)
+    train, held = read_part(outputs["train"]), read_part(outputs["held_out"])
+    few = star.rpie.model_copy(update={"passes": 6})
+    made = reconstruct_rpie(train.amplitude_nHW, train.positions_n2, train.probe_MHW, few)
+    inside = np.flatnonzero(held.positions_n2[:, 1] > train.positions_n2[:, 1].min())
+    guess = predict(made.object_YX, made.origin, made.probe_MHW, held.positions_n2[inside])
+    assert r_factor(guess, held.amplitude_nHW[inside]) < 0.15
+    swapped = predict(
+        made.object_YX.T.copy(), made.origin[::-1], made.probe_MHW, held.positions_n2[inside]
+    )
+    assert r_factor(swapped, held.amplitude_nHW[inside]) > 0.18

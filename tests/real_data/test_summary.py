@@ -1,0 +1,117 @@
+"""The summary of measurements, planned and run as users do."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.real_plan import fit_settings, labels
+from ptycho_torch.io import read_csv
+from ptycho_torch.summarise.real_data.run import summarise_real_data
+
+ROOT = Path(__file__).resolve().parents[2]
+PROVENANCE = {"command": "snakemake real_data_summary", "commit": "0", "python": "3", "platform": "p",
+              "versions": {"torch": "2"}}  # fmt: skip
+
+
+def snakemake(folder, *words, data=None, timeout=300):
+    binary = Path(sys.executable).parent / "snakemake"
+    environment = {**os.environ, "PATH": f"{binary.parent}:{os.environ['PATH']}"}
+    environment.pop("PTYCHO_DATA", None)
+    if data is not None:
+        environment["PTYCHO_DATA"] = str(data)
+    done = subprocess.run(
+        [str(binary), *words, "--directory", str(folder), "--cores", "2"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_whole_chain_runs_through_snakemake(tmp_path, real_study, packed):
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(real_study))
+    code, said = snakemake(
+        tmp_path, "real_data_summary", "--configfile", str(study), data=packed.folder
+    )
+    assert code == 0, said
+    results = tmp_path / "results/real_data"
+    text = (results / "summary.md").read_text()
+    for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
+        assert (results / figure).stat().st_size > 5000, figure
+    assert packed.sha256 in text and "Every run ended well" in text
+    code, said = snakemake(
+        tmp_path, "real_data_summary", "--configfile", str(study), "-n", data=packed.folder
+    )
+    assert code == 0 and "Nothing to be done" in said
+
+
+@pytest.mark.parametrize(("config", "trainings"), [("config", 2), ("full", 40)])
+def test_the_target_is_planned_and_needs_nothing_of_the_study(tmp_path, config, trainings):
+    code, said = snakemake(
+        tmp_path, "real_data_summary", "-n", "--configfile", f"config/{config}.yaml"
+    )
+    assert code == 0, said
+    counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", said, re.M)}
+    assert counts["real_data_train"] == counts["real_data_infer"] == trainings
+    assert counts["real_data_evaluate"] == trainings + 1
+    assert not {"train", "simulate", "evaluate"} & set(counts)
+
+
+def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
+    folder = tmp_path / "real"
+    shutil.copytree(results.folder, folder)
+    place = folder / "small/control/seed-3"
+    failure = {"epoch": 1, "step": 5, "reason": "the training loss is nan"}
+    for file in ("metrics.json", "report.json"):
+        facts = json.loads((place / file).read_text())
+        facts |= {"outcome": "non_finite", "failure": failure}
+        kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
+        (place / file).write_text(json.dumps({key: facts[key] for key in kept}))
+    study = results.study.model_dump(mode="json")
+    summarise_real_data(study, provenance=PROVENANCE, folder=folder)
+    text = (folder / "summary.md").read_text()
+    assert "| control, seed 3 | `non_finite` | the training loss is nan |" in text
+    assert "1 of 1 network run failed" in text and "none: all failed" in text
+    table = read_csv(folder / "scores.csv").set_index("arm")
+    assert table.loc["control", "reason"] == failure["reason"]
+    assert table.loc["control"].isna()["r_train"] and not table.loc["rpie"].isna()["r_train"]
+
+
+def test_blocks_of_an_arm_and_of_real_data_enter_a_training(real_study):
+    data = {**real_study, "real_data": {**real_study["real_data"], "arms": ["agc"],
+                                        "gridsizes": [1, 2]}}  # fmt: skip
+    study = parse_study(data, "test")
+    assert labels(study) == ["agc", "agc-grid2"]
+    fit = fit_settings(study, "small", "agc-grid2", 7)
+    assert (fit.groups.gridsize, fit.seed, fit.training.epochs) == (2, 7, 2)
+    assert fit.execution.clip.gradient_clip_algorithm == "agc"
+    assert fit.training.optimizer == study.training.optimizer
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": ["contrl"]}, "real_data.arms: there is no arm 'contrl'; did you mean 'control'?"),
+        ({"held_out": {"rows": [0.5, 0.2]}}, "real_data.held_out: rows: the first share"),
+        ({"training": {"epochs": 0}}, "real_data: network 'control' on 'small'"),
+        ({"generator": {"fno_blocks": 8, "levels": 8}}, "real_data: network 'control' on 'small'"),
+    ],
+)
+def test_a_mistake_in_the_block_is_named(real_study, change, message):
+    data = {**real_study, "real_data": {**real_study["real_data"], **change}}
+    with pytest.raises(InputError) as error:
+        parse_study(data, "test")
+    assert message in str(error.value)
+
+
+def test_both_shipped_studies_take_the_same_measurement():
+    blocks = [load_yaml(ROOT / f"config/{c}.yaml")["real_data"] for c in ("config", "full")]
+    assert blocks[0]["measurements"] == blocks[1]["measurements"]
