@@ -40,7 +40,7 @@ study-full: $(READY) ## run the whole study by the full protocol (meant for a GP
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake all --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
 
 test: $(READY) ## run the tests with coverage
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --cov --cov-report=term
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A folder that a command writes its results into: never over another's, and said when done."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho_torch.config.base import InputError
@@ -37,6 +38,15 @@ def claim(folder: str | Path, *, mark: str, files: Sequence[str], overwrite: boo
             f"to replace {', '.join(files[:3])} ... in it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # Gone first, written last: results that were torn off never look finished.
-    (folder / mark).unlink(missing_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def untouched_if_refused(folder: Path) -> Iterator[None]:
+    """Take an empty folder away again where a user's mistake ends the block."""
+    try:
+        yield
+    except InputError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

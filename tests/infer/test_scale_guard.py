@@ -56,7 +56,7 @@ def test_an_override_that_is_lost_on_its_way_to_the_data_is_no_result(bundle, sc
 
 
 def test_an_override_that_the_units_ignore_is_no_result(bundle, scan, monkeypatch):
-    monkeypatch.setattr(inference, "_unit", lambda *a: (1.0, "as stored"))
+    monkeypatch.setattr(inference, "unit_in_use", lambda *a: (1.0, "as stored"))
     with pytest.raises(ScaleLost, match="of 4 was asked for"):
         inference.infer_scan(bundle, scan, InferSettings(scale=250.0, accelerator="cpu"))
 

@@ -15,6 +15,8 @@ rule simulate:
                 "config/files.py",
                 "config/parity.py",
                 "config/reading.py",
+                "config/reconstruct.py",
+                "io_hdf5.py",
                 "physics/groups.py",
                 "physics/likelihoods.py",
                 "physics/scales.py",

@@ -21,6 +21,8 @@ rule train:
                 "config/files.py",
                 "config/parity.py",
                 "config/reading.py",
+                "config/reconstruct.py",
+                "io_hdf5.py",
                 "physics/stitch.py",
                 "train/curve.py",
                 "train/scan.py",

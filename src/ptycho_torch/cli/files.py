@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ptycho_torch.cli.reading import reads_files
+from ptycho_torch.cli.reading import with_reading
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 
@@ -25,6 +25,7 @@ _NETWORK, _TRAINING, _DATA = "Network", "Training", "Frames"
 
 
 def _train(
+    *,
     train_data: Annotated[Path, _option(f"Training data: {Data}.")],
     output_dir: Annotated[Path, _option("Folder for bundle, run.json, history.csv, pictures.")],
     reading: Reading,
@@ -34,6 +35,11 @@ def _train(
     overwrite: Annotated[
         bool, _option("Replace the results of an earlier run in the folder.", "--overwrite")
     ] = False,
+    log_patch_stats: Annotated[
+        bool,
+        _option("Write statistics of patches and a picture of them.", "--log-patch-stats"),
+    ] = False,
+    patch_stats_limit: Annotated[int, _option("Patches that these look at.")] = 16,
     config: Annotated[
         Path | None, _option("Study in YAML whose settings are taken; with --arm.")
     ] = None,
@@ -136,6 +142,7 @@ def _train(
             test_data=test_data,
             reading=reading,
             overwrite=overwrite,
+            patch_stats_limit=patch_stats_limit if log_patch_stats else None,
         )
     best = "no epoch was finished"
     if record["best_val_loss"] is not None:
@@ -148,6 +155,7 @@ def _train(
 
 
 def _infer(
+    *,
     model: Annotated[Path, _option("Bundle: folder of bundle.json and weights.safetensors.")],
     test_data: Annotated[Path, _option(f"Scan to reconstruct: {Data}.")],
     output_dir: Annotated[Path, _option("Folder for object.npz, report.json, pictures.")],
@@ -155,6 +163,14 @@ def _infer(
     overwrite: Annotated[
         bool, _option("Replace the results of an earlier inference in the folder.", "--overwrite")
     ] = False,
+    log_patch_stats: Annotated[
+        bool,
+        _option("Write statistics of patches and a picture of them.", "--log-patch-stats"),
+    ] = False,
+    patch_stats_limit: Annotated[int, _option("Patches that these look at.")] = 16,
+    debug_dump: Annotated[
+        Path | None, _option("Folder for a dump that `compare` takes (docs/parity.md).")
+    ] = None,
     scale: Annotated[
         str,
         _option(
@@ -175,6 +191,7 @@ def _infer(
     seed: Annotated[int, _option("Of the groups.")] = _INFER.seed,
     batch_size: Annotated[int, _option("Groups the network sees at once.")] = _INFER.batch_size,
     accelerator: Annotated[Accelerator, _option("Device.")] = _INFER.accelerator,
+    threads: Annotated[int, _option("CPU threads.")] = _INFER.threads,
 ) -> None:
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
     from ptycho_torch.cli.terminal import said
@@ -182,13 +199,20 @@ def _infer(
 
     settings = infer_settings(
         scale=scale, probe=probe, n_images=n_images, neighbor_count=neighbor_count, seed=seed,
-        batch_size=batch_size, accelerator=accelerator,
+        batch_size=batch_size, accelerator=accelerator, threads=threads,
     )  # fmt: skip
     with said():
         from ptycho_torch.infer.run import infer_file
 
         found = infer_file(
-            model, test_data, output_dir, settings=settings, reading=reading, overwrite=overwrite
+            model,
+            test_data,
+            output_dir,
+            settings=settings,
+            reading=reading,
+            overwrite=overwrite,
+            debug_dump=debug_dump,
+            patch_stats_limit=patch_stats_limit if log_patch_stats else None,
         )
     report = found.report
     typer.echo(
@@ -197,5 +221,5 @@ def _infer(
     )
 
 
-app.command("train")(reads_files(_train, without=("n_images",)))
-app.command("infer")(reads_files(_infer, without=("n_images",)))
+app.command("train")(with_reading(_train, without=("n_images",)))
+app.command("infer")(with_reading(_infer, without=("n_images",)))

@@ -1,65 +1,91 @@
-"""The options by which commands say how a file is to be read: one for each key of `Reading`."""
+"""The settings of `Reading` as flags, the same in every command that reads measurements."""
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from ptycho_torch.config.base import InputError
-from ptycho_torch.config.files import first_message
 from ptycho_torch.config.reading import Reading
 
-_PANEL = "How the file is read"
+PANEL = "How the file is read"
 
 
-def reads_files(command: Callable[..., None], *, without: tuple[str, ...] = ()) -> Any:
-    """Return a command with an option for each key of `Reading`, which it gets as `reading`.
+def with_reading(
+    command: Callable[..., None], *, without: tuple[str, ...] = ()
+) -> Callable[..., None]:
+    """Give a command a flag for every setting of `Reading`, in place of its `reading`.
 
-    Parameters
-    ----------
-    command
-        Takes the keyword `reading`.
-    without
-        Keys that have no option.
+    The command takes a parameter `reading: Reading`; a flag is the setting's name in kebab case,
+    its help the text under the setting; those in `without` have none and keep their defaults.
     """
-    types = get_type_hints(Reading)
-    fields = {name: field for name, field in Reading.model_fields.items() if name not in without}
-    options = {
-        name: inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[
-                _plain(types[name]),
-                typer.Option(
-                    help=" ".join((field.description or "").split()), rich_help_panel=_PANEL
-                ),
-            ],
-        )
-        for name, field in fields.items()
-    }
+    own = inspect.signature(command, eval_str=True)
+    names = [name for name in Reading.model_fields if name not in without]
+    flags = [_flag(name, Reading.model_fields[name]) for name in names]
 
     @wraps(command)
-    def wrapped(**given: Any) -> None:
-        told = {name: given.pop(name) for name in options}
-        try:
-            reading = Reading.model_validate(told)
-        except ValidationError as error:
-            raise InputError(f"--{first_message(error).replace('_', '-', 1)}") from None
-        command(reading=reading, **given)
+    def with_flags(*args: Any, **values: Any) -> None:
+        told = {name: values.pop(name) for name in names}
+        command(*args, reading=reading_from(told), **values)
 
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "reading"]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [*options.values()]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    return wrapped
+    kept = [part for part in own.parameters.values() if part.name != "reading"]
+    parts = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in [*kept, *flags]]
+    # What typer reads; without `__wrapped__`, which would show it the command's own.
+    del with_flags.__wrapped__
+    with_flags.__dict__["__signature__"] = own.replace(parameters=parts)
+    with_flags.__annotations__ = {part.name: part.annotation for part in parts}
+    return with_flags
 
 
-def _plain(kind: Any) -> Any:
-    """Return a type that the command line knows: a choice among numbers is a number."""
-    if get_origin(kind) is Literal and all(isinstance(value, int) for value in get_args(kind)):
-        return int
-    return kind
+def reading_from(told: dict[str, Any]) -> Reading:
+    """Return the settings that flags say.
+
+    Raises
+    ------
+    InputError
+        If a value is none of the setting's; names the flag.
+    """
+    try:
+        return Reading(**told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
+
+
+def _flag(name: str, info: FieldInfo) -> inspect.Parameter:
+    kind = _plain(info.annotation)
+    choices = _choices(info.annotation)
+    option = typer.Option(
+        "--" + name.replace("_", "-"),
+        help=" ".join((info.description or "").split()),
+        metavar="|".join(map(str, choices)) or None,
+        rich_help_panel=PANEL,
+        show_default=info.default is not None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=info.default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _plain(annotation: Any) -> Any:
+    """Return what typer reads a setting as; `Reading` itself checks bounds and choices."""
+    choices = _choices(annotation)
+    if choices:
+        return type(choices[0])
+    kinds = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Annotated or not kinds:
+        inner = kinds[0] if get_origin(annotation) is Annotated else annotation
+        return inner
+    return _plain(kinds[0]) | None

@@ -116,6 +116,9 @@ class InferSettings(Settings):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """Device; auto: the fastest there is."""
 
+    threads: Count = 2
+    """CPU threads; never more than the machine has."""
+
 
 def first_message(error: Any) -> str:
     """Return a validation error's first mistake as `key: what`, one line."""

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__, io
 from ptycho_torch.config.base import Count, InputError, Name, NotNegative, Positive, Settings
-from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.generators import build_generator
 
 FORMAT = "ptycho-torch bundle 1"
@@ -63,6 +63,18 @@ class BundleSettings(Settings):
     dataset: Name
     """Name of the training data."""
 
+    @model_validator(mode="after")
+    def _belong_together(self) -> "BundleSettings":
+        if self.channels != self.gridsize**2:
+            raise ValueError(
+                f"channels of {self.channels} are no groups of gridsize {self.gridsize}"
+            )
+        try:
+            plan_levels(self.generator, self.patch_px)
+        except ValueError as error:
+            raise ValueError(f"generator: {error}") from None
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -95,8 +107,10 @@ class Bundle:
 
 
 def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
-    """Write a bundle into `folder`; `bundle.json` last, so that a torn bundle is not one."""
+    """Write a bundle into `folder`; `bundle.json` goes first and comes last, so that a torn bundle
+    is none."""
     folder = Path(folder)
+    (folder / FACTS).unlink(missing_ok=True)
     tensors = {f"network.{name}": tensor for name, tensor in bundle.weights.items()}
     tensors[_PROBE] = torch.view_as_real(bundle.probe_MHW.contiguous()).clone()
     io.write_tensors(
@@ -122,6 +136,8 @@ def read_bundle(folder: io.PathLike) -> Bundle:
         together; names the file and the part. Nothing is replaced by a default.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; a bundle is one, of {FACTS} and {WEIGHTS}")
     facts = _read_facts(folder / FACTS)
     path = folder / WEIGHTS
     if (found := io.sha256(path)) != facts["weights_sha256"]:
@@ -137,19 +153,12 @@ def read_bundle(folder: io.PathLike) -> Bundle:
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
         raise InputError(f"{folder / FACTS}: settings: {mistakes}") from None
-    if _PROBE not in tensors:
-        raise InputError(f"{path}: has no tensor '{_PROBE}', the probe")
-    probe = tensors.pop(_PROBE)
-    side = settings.patch_px
-    if probe.ndim != 4 or tuple(probe.shape[1:]) != (side, side, 2):
-        raise InputError(
-            f"{path}: '{_PROBE}' is {tuple(probe.shape)}, expected (M, {side}, {side}, 2)"
-        )
+    probe = _checked_probe(tensors, settings.patch_px, path)
     weights = {key.removeprefix("network."): value for key, value in tensors.items()}
     bundle = Bundle(
         settings=settings,
         weights=weights,
-        probe_MHW=torch.view_as_complex(probe.contiguous()),
+        probe_MHW=probe,
         record=facts["record"],
     )
     try:
@@ -157,6 +166,24 @@ def read_bundle(folder: io.PathLike) -> Bundle:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return bundle
+
+
+def _checked_probe(tensors: dict[str, Tensor], side: int, path: Path) -> Tensor:
+    """Take the probe out of the tensors, (M, H, W), complex64."""
+    if _PROBE not in tensors:
+        raise InputError(f"{path}: has no tensor '{_PROBE}', the probe")
+    probe = tensors.pop(_PROBE)
+    shape = tuple(probe.shape)
+    if probe.dtype != torch.float32 or shape[1:] != (side, side, 2) or shape[0] == 0:
+        raise InputError(
+            f"{path}: '{_PROBE}' is {shape} {probe.dtype}, expected (M, {side}, {side}, 2) "
+            f"{torch.float32}"
+        )
+    if not torch.isfinite(probe).all():
+        raise InputError(f"{path}: '{_PROBE}' holds NaN or infinity")
+    if not probe.any():
+        raise InputError(f"{path}: '{_PROBE}' is zero everywhere: no light, no data")
+    return torch.view_as_complex(probe.contiguous())
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
@@ -169,6 +196,8 @@ def _read_facts(path: Path) -> dict[str, Any]:
     for key in ("settings", "weights_sha256", "record", "sha256"):
         if key not in facts:
             raise InputError(f"{path}: lacks '{key}'; copy the bundle again")
+    if not isinstance(facts["record"], dict):
+        raise InputError(f"{path}: record is no JSON object")
     if _digest({k: v for k, v in facts.items() if k != "sha256"}) != facts["sha256"]:
         raise InputError(f"{path}: was changed after it was written; copy the bundle again")
     return facts

@@ -14,7 +14,9 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.dumps.dump import Dump
+from ptycho_torch.dumps.files import write_dump
 from ptycho_torch.dumps.scales import Scales
+from ptycho_torch.dumps.statistics import write_patch_statistics
 from ptycho_torch.generators.bundle import Bundle, read_bundle
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.io import PathLike, npz_keys, read_npz
@@ -52,6 +54,27 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
         positions_P2=scan.positions_n2[found.members_GC].reshape(-1, 2),
         source=scan.source,
     )
+
+
+def write_extras(
+    bundle: Bundle,
+    scan: Scan,
+    found: Inference,
+    folder: Path,
+    *,
+    debug_dump: PathLike | None,
+    limit: int | None,
+) -> None:
+    """Write a dump into its own folder, and statistics of at most `limit` patches into `folder`;
+    None: not."""
+    dump = inference_dump(bundle, scan, found)
+    if debug_dump is not None:
+        write_dump(debug_dump, dump)
+    if limit is not None:
+        assert dump.patches_PHW is not None
+        write_patch_statistics(
+            folder, dump.patches_PHW, dump.scales, limit=limit, made_by=dump.made_by
+        )
 
 
 def infer_split(model: PathLike, split: PathLike, settings: InferSettings) -> Dump:

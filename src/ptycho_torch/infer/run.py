@@ -20,13 +20,14 @@ from ptycho_torch.config.files import GroupSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.dumps.scales import check_scale_reached
 from ptycho_torch.generators.bundle import Bundle, read_bundle
+from ptycho_torch.infer.fitting import device_named, probe_in_use, unit_in_use
 from ptycho_torch.infer.pictures import draw_object
 from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
+from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_scan
 from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.measurements.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.output_folder import claim
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ OUTPUTS = (
     *("report.json", "object.npz"),
     *("amplitude.png", "amplitude.svg", "phase.png", "phase.svg"),
 )
+
+STATISTICS = ("patch_stats.json", "patches.png")
+"""Written beside them where they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +72,17 @@ def infer_file(
     settings: InferSettings = InferSettings(),  # noqa: B008 (frozen)
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     overwrite: bool = False,
+    debug_dump: io.PathLike | None = None,
+    patch_stats_limit: int | None = None,
 ) -> Inference:
     """Use the bundle in folder `model` on a file and write `OUTPUTS` into a folder.
+
+    Parameters
+    ----------
+    debug_dump
+        Folder for a dump (docs/parity.md); None: no dump.
+    patch_stats_limit
+        Statistics of at most so many patches go beside the results; None: none are worked out.
 
     Raises
     ------
@@ -85,6 +98,12 @@ def infer_file(
     }
     found = infer_scan(bundle, scan, settings)
     write_inference(output_dir, found, scan, sources=sources, overwrite=overwrite)
+    if debug_dump is not None or patch_stats_limit is not None:
+        from ptycho_torch.infer.dump import write_extras
+
+        write_extras(
+            bundle, scan, found, Path(output_dir), debug_dump=debug_dump, limit=patch_stats_limit
+        )
     return found
 
 
@@ -100,6 +119,7 @@ def infer_scan(
     InputError
         If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
     """
+    torch.set_num_threads(usable_threads(settings.threads))
     known, started = bundle.settings, time.monotonic()
     if scan.patch_px != known.patch_px:
         raise InputError(
@@ -110,13 +130,13 @@ def infer_scan(
         "bundle trained on '%s': intensity scale s = %.6g, %s",
         known.dataset, known.intensity_scale, known.intensity_scale_source,
     )  # fmt: skip
-    probe = _probe(bundle, scan, settings)
-    unit, unit_source = _unit(bundle, scan, settings, probe)
+    probe = probe_in_use(bundle, scan, settings)
+    unit, unit_source = unit_in_use(bundle, scan, settings, probe)
     grouping = GroupSettings(
         gridsize=known.gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
     )
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
-    device = _device(settings.accelerator)
+    device = device_named(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = time.monotonic() - started
     places = scan.positions_n2[members].reshape(-1, 2)
@@ -179,65 +199,17 @@ def write_inference(
         "positions": scan.positions_n2,
         "probe": found.probe_MHW,
     }
+    # Gone first, written last: results that were torn off never look finished.
+    for name in ("report.json", *STATISTICS):
+        (folder / name).unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
     draw_object(whole, scan.object_YX, folder)
     io.write_json(folder / "report.json", {**(sources or {}), **found.report})
 
 
-def _probe(bundle: Bundle, scan: Scan, settings: InferSettings) -> NDArray[np.complex64]:
-    stored = bundle.probe_MHW.numpy()
-    if settings.probe == "file":
-        return probe_of(scan)
-    if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
-        logger.warning(
-            "%s: has another probe than the bundle; the bundle's is used (--probe file uses the "
-            "file's), and what the network saw in training was the bundle's",
-            scan.source,
-        )
-    return stored
-
-
-def _unit(
-    bundle: Bundle, scan: Scan, settings: InferSettings, probe_MHW: NDArray[np.complex64]
-) -> tuple[float, str]:
-    """Return what amplitudes are divided by, and where that comes from."""
-    scale, source = bundle.settings.intensity_scale, bundle.settings.intensity_scale_source
-    wanted = settings.scale
-    if wanted == "auto":
-        told = scan.intensity_scale is not None and source != "closed_form"
-        wanted = "stored" if told else "measured"
-    if wanted == "stored":
-        unit, said = (
-            unit_of(scan, scale),
-            f"stored: the file's photons and the bundle's s ({source})",
-        )
-    elif wanted == "measured":
-        unit = measured_units(scan, probe_MHW, 1.0).unit
-        said = "measured on the file: the probe and an object of modulus 1 explain its mean"
-    else:
-        unit, said = scale / wanted, f"given: the file's s is {wanted:g}"
-    logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, said)
-    return unit, said
-
-
 def _mask(scan: Scan, frames: NDArray[np.int64]) -> NDArray[np.bool_] | None:
     good = scan.good_1HW
     return good if good is None or len(good) == 1 else good[frames]
-
-
-def _device(accelerator: str) -> torch.device:
-    """Return the device of that name; `InputError` if the machine has none."""
-    there = {
-        "gpu": ("cuda", torch.cuda.is_available()),
-        "mps": ("mps", torch.backends.mps.is_available()),
-        "cpu": ("cpu", True),
-    }
-    if accelerator == "auto":
-        return torch.device(next(name for name, usable in there.values() if usable))
-    name, usable = there[accelerator]
-    if not usable:
-        raise InputError(f"accelerator '{accelerator}': this machine has none that torch can use")
-    return torch.device(name)
 
 
 def _check_scale(
@@ -252,7 +224,9 @@ def _check_scale(
     if not isinstance(wanted, str):
         unit = bundle.settings.intensity_scale / wanted
     entering = groups.amplitude_nCHW.numpy()
-    measured = frames_GCHW if groups.good_nCHW is None else frames_GCHW * groups.good_nCHW.numpy()
+    good = groups.good_nCHW
+    # Chosen, not multiplied by 0: what was not measured may be NaN.
+    measured = frames_GCHW if good is None else np.where(good.numpy(), frames_GCHW, 0)
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
 
 

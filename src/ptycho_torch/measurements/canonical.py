@@ -24,6 +24,8 @@ from ptycho_torch.measurements.raw import (
 )
 
 FRAMES = ("diffraction", "diff3d")
+FORMAT = "ptycho-torch scan 1"
+"""In `_metadata` of the files that `write` makes."""
 KEYS = (
     *FRAMES,
     *("xcoords", "ycoords", "probeGuess", "objectGuess", "scan_index", "object_index"),
@@ -61,6 +63,7 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> R
         good = good[chosen]
     return Raw(
         source=source,
+        layout="npz",
         frames_nHW=frames[chosen],
         positions_n2=positions[chosen],
         probe_MHW=None if probe is None else probe_modes(source, "probeGuess", probe),
@@ -68,6 +71,7 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> R
         good_nHW=good,
         intensity_scale=_scale(source, arrays),
         origin="centre",
+        certain=FORMAT in str(arrays.get("_metadata", "")),
         notes=(f"canonical NPZ, frames from '{name}'", *notes, *note),
     )
 
@@ -136,7 +140,8 @@ def _scale(source: str, arrays: dict[str, Array]) -> float | None:
         return None
     scale = arrays["intensity_scale"]
     if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.item() < np.inf:
-        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
+        came = scale.tolist() if scale.size < 4 else f"{scale.shape} values"
+        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {came}")
     return float(scale.item())
 
 

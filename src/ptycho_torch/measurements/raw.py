@@ -22,6 +22,7 @@ class Raw:
     """
 
     source: str
+    layout: Literal["npz", "cxi", "split", "tike"]
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     """(row, column) of what `origin` says, in `units`."""
@@ -38,6 +39,8 @@ class Raw:
     """(height, width) of a pixel of the object plane, if the file says so."""
     pixel_missing: str = "the file has no geometry"
     """Why there is no `pixel_m`."""
+    certain: bool = False
+    """Whether this project wrote the file, so that nothing need be told from the frames."""
     notes: tuple[str, ...] = ()
 
 

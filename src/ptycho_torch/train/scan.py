@@ -18,6 +18,8 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.config.files import FitSettings, first_message
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.dumps.scales import Scales
+from ptycho_torch.dumps.statistics import write_patch_statistics
 from ptycho_torch.generators.bundle import write_bundle
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_scan
@@ -26,7 +28,7 @@ from ptycho_torch.measurements.hold_out import HeldOut, hold_out, overlap_px
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.measurements.units import Units, measured_units, probe_of, unit_of
-from ptycho_torch.output_folder import claim
+from ptycho_torch.output_folder import claim, untouched_if_refused
 from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import Fitted, fit, predict
@@ -36,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 OUTPUTS = (
     *("run.json", "timing.json", "history.csv", "bundle", "last.safetensors"),
-    *("test_patches.npz", "learning_curve.png", "learning_curve.svg"),
+    *("learning_curve.png", "learning_curve.svg"),
 )
+OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png")
+"""Written where they are asked for; an earlier run's would be taken for this one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ def train_scan(
     test: Scan | None = None,
     sources: dict[str, Any] | None = None,
     overwrite: bool = False,
+    patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
     """Train on a scan; a run that diverges is a result.
 
@@ -80,6 +85,9 @@ def train_scan(
         What else `run.json` and the bundle say of where the data come from (JSON).
     overwrite
         Replace an earlier run's files in the folder.
+    patch_stats_limit
+        Statistics of at most so many patches that the best weights draw for the held-out frames
+        go beside the results; None: none are worked out.
 
     Returns
     -------
@@ -107,11 +115,17 @@ def train_scan(
         input_scale=scan.patch_px / 2 / ready.train.power() ** 0.5 if scaled else 1.0,
     )
     folder = claim(output_dir, mark="run.json", files=OUTPUTS, overwrite=overwrite)
-    fitted = fit(module, ready.train, ready.validation)
+    with untouched_if_refused(folder):
+        fitted = fit(module, ready.train, ready.validation)
     facts = {
         "settings": settings.model_dump(mode="json"),
         "data": {**(sources or {}), **_data_facts(scan, ready)},
     }
+    # Gone first, written last: results that were torn off never look finished.
+    for name in ("run.json", *OPTIONAL):
+        (folder / name).unlink(missing_ok=True)
+    if patch_stats_limit is not None:
+        _write_statistics(folder, fitted, ready, patch_stats_limit)
     return _write(folder, fitted, ready, tested, facts)
 
 
@@ -123,6 +137,7 @@ def train_file(
     test_data: io.PathLike | None = None,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     overwrite: bool = False,
+    patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
     """Train on a file of measurements, read as `reading` says; see `train_scan`."""
     sources = {
@@ -134,7 +149,15 @@ def train_file(
     if test_data is not None:
         test = read_scan(test_data, reading)
         sources["test_data"] = {"file": Path(test_data).name, "sha256": io.sha256(test_data)}
-    return train_scan(scan, settings, output_dir, test=test, sources=sources, overwrite=overwrite)
+    return train_scan(
+        scan,
+        settings,
+        output_dir,
+        test=test,
+        sources=sources,
+        overwrite=overwrite,
+        patch_stats_limit=patch_stats_limit,
+    )
 
 
 def prepare(scan: Scan, settings: FitSettings) -> Prepared:
@@ -206,6 +229,23 @@ def _data_facts(scan: Scan, ready: Prepared) -> dict[str, Any]:
         "unit": ready.units.unit,
         "intensity_scale_source": ready.units.source,
     }
+
+
+def _write_statistics(folder: Path, fitted: Fitted, ready: Prepared, limit: int) -> None:
+    drawn = np.moveaxis(predict(fitted.module, fitted.best, ready.validation, fitted.device), -1, 1)
+    scales = Scales(
+        input_scale=fitted.module.input_scale,
+        intensity_scale=ready.units.intensity_scale * fitted.best.gain,
+        intensity_scale_source=ready.units.source if fitted.module.log_gain is None else "learned",
+        norm_Y_I=1.0,
+    )
+    write_patch_statistics(
+        folder,
+        drawn.reshape(-1, *drawn.shape[-2:]),
+        scales,
+        limit=limit,
+        made_by=f"training on {ready.run.dataset}, best weights, held-out frames",
+    )
 
 
 def _write(

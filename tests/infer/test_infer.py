@@ -1,0 +1,195 @@
+"""Inference: what a bundle sees in a file, in which units, and how it is stitched."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.files import InferSettings
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.generators import build_generator
+from ptycho_torch.generators.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.infer.run import OUTPUTS, infer_file, infer_scan
+from ptycho_torch.infer.stitch import predicted_amplitudes, r_factor, stitch
+from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.measurements.units import probe_of
+from ptycho_torch.physics.stitch import reassemble
+
+N = 16
+
+
+@pytest.fixture
+def scan(tiny_dataset):
+    return read_scan(tiny_dataset.splits["test"])
+
+
+@pytest.fixture
+def bundle(scan):
+    """A network that was not trained, in the units of the tiny dataset."""
+
+    def make(gridsize=1, **changes):
+        generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
+        known = BundleSettings(
+            **{
+                "generator": generator, "patch_px": N, "channels": gridsize**2,
+                "gridsize": gridsize, "object_big": True, "input_scale": 1.0, "norm_Y_I": 4.0,
+                "intensity_scale": scan.intensity_scale, "intensity_scale_source": "measured",
+                "mean_amplitude": 0.1, "dataset": "tiny", **changes,
+            }
+        )  # fmt: skip
+        network = build_generator(generator, channels=gridsize**2, patch_px=N, seed=1)
+        return Bundle(
+            settings=known,
+            weights=network.state_dict(),
+            probe_MHW=torch.from_numpy(scan.probe_MHW.copy()),
+        )
+
+    return make
+
+
+def shifted(scan, by):
+    """Patches of the scan's object from fractional corners on, and those corners."""
+    thing = np.pad(scan.object_YX, 8, mode="wrap")
+    axes = [np.fft.fftfreq(n) for n in thing.shape]
+    ramp = np.exp(2j * np.pi * (by[0] * axes[0][:, None] + by[1] * axes[1]))
+    moved = np.fft.ifft2(np.fft.fft2(thing) * ramp)[8:-8, 8:-8]
+    corners = scan.positions_n2.astype(int)
+    corners = corners[(corners + N < moved.shape).all(axis=1)]
+    return np.stack([moved[r : r + N, c : c + N] for r, c in corners]), corners + np.array(by)
+
+
+@pytest.mark.parametrize("by", [(0.0, 0.0), (0.4, -0.3)])
+def test_patches_of_an_object_stitch_to_that_object_and_explain_the_frames(scan, by):
+    patches, positions = shifted(scan, by)
+    found = stitch(patches, positions, scan.probe_MHW)
+    lit = found.coverage_YX > 1
+    rows, columns = found.object_YX.shape
+    top, left = found.origin_2
+    true = scan.object_YX[max(top, 0) : top + rows, max(left, 0) : left + columns]
+    ours = found.object_YX[max(-top, 0) :, max(-left, 0) :][: true.shape[0], : true.shape[1]]
+    bright = lit[max(-top, 0) :, max(-left, 0) :][: true.shape[0], : true.shape[1]]
+    error = np.abs(ours - true)[bright]
+    assert np.median(error) < (1e-5 if by == (0.0, 0.0) else 0.03)
+
+
+def test_fractions_rounded_away_are_seen(scan):
+    patches, positions = shifted(scan, (0.4, -0.3))
+    lit = slice(8, -8)
+    exact = stitch(patches, positions, scan.probe_MHW).object_YX[lit, lit]
+    rounded = stitch(patches, np.rint(positions), scan.probe_MHW).object_YX[lit, lit]
+    assert np.abs(exact - rounded).mean() > 0.02
+
+
+def test_the_true_patches_of_a_scan_explain_its_frames_up_to_noise(scan):
+    patches, positions = shifted(scan, (0.0, 0.0))
+    found = stitch(patches, positions, scan.probe_MHW)
+    predicted = predicted_amplitudes(found, positions, scan.probe_MHW)
+    kept = (scan.positions_n2 + N < np.array(scan.object_YX.shape)).all(axis=1)
+    assert r_factor(predicted, scan.amplitude_nHW[kept], None) < 0.03
+    assert r_factor(0 * predicted, scan.amplitude_nHW[kept], None) == pytest.approx(1)
+
+
+def test_stitching_is_the_studys_reassembly_on_whole_pixels(scan, bundle):
+    """Two independent ways to the weighted mean of overlapping patches."""
+    found = infer_scan(bundle(), scan)
+    weight = (np.abs(scan.probe_MHW) ** 2).sum(axis=0)
+    corners = scan.positions_n2.astype(np.int64)
+    patches = found.patches_GCHW[:, 0]
+    theirs = reassemble(patches, corners, np.zeros(len(corners), int), weight, N)[0]
+    lit = found.stitched.coverage_YX > 0.1
+    np.testing.assert_allclose(found.stitched.object_YX[lit], theirs[lit], atol=2e-5)
+
+
+@pytest.mark.parametrize("source", ["learned", "measured", "closed_form"])
+def test_the_scale_and_its_source_are_logged_and_reported(bundle, scan, caplog, source):
+    caplog.set_level(logging.INFO)
+    found = infer_scan(bundle(intensity_scale_source=source), scan)
+    assert f"s = {scan.intensity_scale:.6g}, {source}" in caplog.text
+    assert found.report["intensity_scale_source"] == source
+
+
+def dimmed(scan, factor, scale):
+    return Scan(
+        source="dim", amplitude_nHW=(scan.amplitude_nHW * factor).astype(np.float32),
+        positions_n2=scan.positions_n2, probe_MHW=scan.probe_MHW, intensity_scale=scale,
+    )  # fmt: skip
+
+
+def test_frames_come_into_the_bundles_units_whatever_units_the_file_has(bundle, scan):
+    """Counts, amplitudes in other units, or no photons at all: the network sees the same."""
+    known, s = bundle(), scan.intensity_scale
+    seen = infer_scan(known, scan)
+    assert seen.unit == pytest.approx(1)
+    roots = infer_scan(known, dimmed(scan, s, 1.0))
+    assert roots.unit == pytest.approx(s) and "stored" in roots.report["unit_source"]
+    np.testing.assert_allclose(roots.patches_GCHW, seen.patches_GCHW, atol=1e-4)
+    given = infer_scan(known, dimmed(scan, 3.0, None), InferSettings(scale=s / 3))
+    np.testing.assert_allclose(given.patches_GCHW, seen.patches_GCHW, atol=1e-4)
+    unknown = [infer_scan(known, dimmed(scan, f, None)) for f in (1.0, 7.0)]
+    assert "measured" in unknown[0].report["unit_source"]
+    assert unknown[1].unit == pytest.approx(7 * unknown[0].unit)
+    np.testing.assert_allclose(unknown[0].patches_GCHW, unknown[1].patches_GCHW, atol=1e-4)
+    with pytest.raises(InputError, match="dim: does not say its photons"):
+        infer_scan(known, dimmed(scan, 1.0, None), InferSettings(scale="stored"))
+
+
+def test_another_probe_is_said_and_used_only_if_told(bundle, scan, caplog):
+    other = Scan(
+        source="other", amplitude_nHW=scan.amplitude_nHW, positions_n2=scan.positions_n2,
+        probe_MHW=np.roll(scan.probe_MHW, 2, axis=1), intensity_scale=scan.intensity_scale,
+    )  # fmt: skip
+    kept = infer_scan(bundle(), other)
+    assert "other: has another probe than the bundle" in caplog.text
+    assert np.array_equal(kept.probe_MHW, scan.probe_MHW)
+    caplog.clear()
+    told = infer_scan(bundle(), other, InferSettings(probe="file"))
+    assert "another probe" not in caplog.text
+    np.testing.assert_allclose(told.probe_MHW, probe_of(other), rtol=1e-5)
+    infer_scan(bundle(), scan)
+    assert "another probe" not in caplog.text
+
+
+def test_frames_of_another_size_are_refused(bundle, tiny_dataset):
+    small = read_scan(tiny_dataset.splits["test"], Reading(patch_px=8))
+    with pytest.raises(InputError, match=r"frames are 8 px, the bundle was trained on 16 px"):
+        infer_scan(bundle(), small)
+
+
+def test_groups_use_every_frame_and_all_their_patches(bundle, scan):
+    found = infer_scan(bundle(gridsize=2), scan)
+    assert found.patches_GCHW.shape == (len(scan), 4, N, N)
+    assert found.report["frames_used"] == len(scan)
+    few = infer_scan(bundle(gridsize=2), scan, InferSettings(n_images=5))
+    assert few.report["groups"] == 5 and few.report["frames_used"] <= 20
+
+
+def test_masked_pixels_do_not_enter_the_r_factor(bundle, scan):
+    good = np.ones((1, N, N), bool)
+    good[0, 3, 3] = False
+    frames = np.where(good, scan.amplitude_nHW, np.nan).astype(np.float32)
+    made = Scan(
+        source="masked", amplitude_nHW=frames, positions_n2=scan.positions_n2, good_1HW=good,
+        probe_MHW=scan.probe_MHW, intensity_scale=scan.intensity_scale,
+    )  # fmt: skip
+    assert np.isfinite(infer_scan(bundle(), made).report["r_factor"])
+
+
+def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, tmp_path):
+    write_bundle(tmp_path / "bundle", bundle())
+    out = tmp_path / "out"
+    found = infer_file(tmp_path / "bundle", tiny_dataset.splits["test"], out)
+    assert {p.name for p in out.iterdir()} == set(OUTPUTS)
+    arrays = io.read_npz(out / "object.npz")
+    assert arrays["object"].dtype == np.complex64
+    np.testing.assert_array_equal(arrays["object"], found.stitched.object_YX)
+    report = json.loads((out / "report.json").read_text())
+    assert report["r_factor"] == found.report["r_factor"]
+    assert report["test_data"]["sha256"] == io.sha256(tiny_dataset.splits["test"])
+    with pytest.raises(InputError, match="out: holds a finished run"):
+        infer_file(tmp_path / "bundle", tiny_dataset.splits["test"], out)
