@@ -25,10 +25,6 @@ from ptycho_torch.measurements.splits import read_split_image
 logger = logging.getLogger(__name__)
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_KEYS = {
-    "npz": canonical.KEYS,
-    "tike": tike.KEYS,
-}
 
 
 def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: B008 (frozen)
@@ -64,7 +60,9 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
     if start == _HDF5:
         if reading.format not in ("auto", "cxi"):
             raise InputError(f"{path}: is HDF5, not NPZ as --format {reading.format} says")
-        raise InputError(f"{path}: CXI is not read yet")
+        from ptycho_torch.measurements.cxi import read_cxi  # h5py is slow to import.
+
+        return read_cxi(str(path), reading)
     if reading.format == "cxi":
         raise InputError(f"{path}: is no HDF5 file, as CXI is; leave out --format cxi")
     arrays, layout = _npz_layout(path, reading.format)
