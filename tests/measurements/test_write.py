@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptycho_torch.config.base import InputError
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.measurements.geometry import Geometry
 from ptycho_torch.measurements.predict import agreement, noise_of_roots, predicted_amplitudes
 from ptycho_torch.measurements.read import read_scan
@@ -83,10 +82,9 @@ def test_any_scan_survives_both_layouts(tmp_path_factory, data):
         intensity_scale=data.draw(st.sampled_from([None, 3.7])),
     )
     folder = tmp_path_factory.mktemp("any")
-    told = Reading(zero_frequency="centre")
     for name in LAYOUTS:
         write_scan(folder / name, scan)
-        same(read_scan(folder / name, told), scan)
+        same(read_scan(folder / name), scan)
 
 
 def test_predictions_equal_the_patterns_at_fractional_positions(made):

@@ -24,6 +24,8 @@ from ptycho_torch.measurements.raw import (
 )
 
 FRAMES = ("diffraction", "diff3d")
+FORMAT = "ptycho-torch scan 1"
+"""In `_metadata` of the files that `write` makes."""
 KEYS = (
     *FRAMES,
     *("xcoords", "ycoords", "probeGuess", "objectGuess", "scan_index", "object_index"),
@@ -69,6 +71,7 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> R
         good_nHW=good,
         intensity_scale=_scale(source, arrays),
         origin="centre",
+        certain=FORMAT in str(arrays.get("_metadata", "")),
         notes=(f"canonical NPZ, frames from '{name}'", *notes, *note),
     )
 

@@ -76,6 +76,8 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
 def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
     """Return the arrays of a known layout, and which it is."""
     arrays, present = io.read_npz_known(path, *canonical.KEYS, *tike.KEYS)
+    if "_metadata" in present and io.npz_is_text(path, "_metadata"):
+        arrays |= io.read_npz(path, "_metadata")
     frames = next((arrays[key] for key in canonical.FRAMES if key in arrays), None)
     found: Format
     if frames is not None and "coords_offsets" in present:
