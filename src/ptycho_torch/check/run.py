@@ -98,10 +98,18 @@ def _from_frames(raw: Raw, told: Reading) -> tuple[list[Stage], list[Reading]]:
     if told.values == "auto":
         whole = values_of(raw.frames_nHW) == "intensity"
         values = ["intensity"] if whole or raw.layout == "cxi" else ["amplitude", "intensity"]
-    said = "whole numbers are counts" if values == ["intensity"] else "not whole numbers"
+    where = "where the light is" if len(places) == 1 else "the light does not say"
+    said = "not whole numbers" if len(values) == 2 else "whole numbers are counts"
+    if raw.layout == "cxi":
+        said = "as CXI has it"
     stages = [
-        Stage("zero frequency", "where the light is", (), " or ".join(places)),
-        Stage("values", said if told.values == "auto" else "as told", (), " or ".join(values)),
+        Stage(
+            "zero frequency",
+            "as told" if told.zero_frequency != "auto" else where,
+            (),
+            " or ".join(places),
+        ),
+        Stage("values", "as told" if told.values != "auto" else said, (), " or ".join(values)),
     ]
     variants = [
         told.model_copy(update={"zero_frequency": place, "values": value})

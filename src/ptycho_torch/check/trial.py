@@ -3,12 +3,14 @@
 Letters: n frames, N side of a frame, M probe modes, Y rows, X columns of the object.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.engines.canvas import predict
@@ -45,10 +47,12 @@ class Outcome:
 def predicted(raw: Raw, reading: Reading) -> Outcome:
     """Return how well the file's own probe and object predict its frames under a reading."""
     frames = np.linspace(0, len(raw.frames_nHW) - 1, PREDICTED_FRAMES).round().astype(int)
-    try:
-        scan = _part(raw, reading, np.unique(frames), with_object=True)
-    except InputError:
+    assert raw.object_YX is not None
+    corners = corners_of(raw, reading, [])
+    low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
+    if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(reading, None, "windows reach out of the object", None)
+    scan = _part(raw, reading, np.unique(frames), with_object=True)
     return _outcome(reading, scan, predicted_amplitudes(scan))
 
 
@@ -61,13 +65,25 @@ def reconstructed(raw: Raw, reading: Reading) -> Outcome:
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, Reading(patch_px=_QUICK_PX))
     probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan)
-    done = reconstruct_rpie(
-        scan.amplitude_nHW, scan.positions_n2, probe, _QUICK, good_1HW=scan.good_1HW
-    )
+    with _one_thread():
+        done = reconstruct_rpie(
+            scan.amplitude_nHW, scan.positions_n2, probe, _QUICK, good_1HW=scan.good_1HW
+        )
     if done.stopped == "non_finite":
         return Outcome(reading, None, "the quick reconstruction diverged", None)
     frames = predict(done.object_YX, done.origin, done.probe_MHW, scan.positions_n2)
     return _outcome(reading, scan, frames)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small frames gain nothing by threads, and lose much where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _part(raw: Raw, reading: Reading, frames: NDArray[np.intp], *, with_object: bool) -> Scan:

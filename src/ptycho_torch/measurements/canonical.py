@@ -140,7 +140,8 @@ def _scale(source: str, arrays: dict[str, Array]) -> float | None:
         return None
     scale = arrays["intensity_scale"]
     if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.item() < np.inf:
-        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
+        came = scale.tolist() if scale.size < 4 else f"{scale.shape} values"
+        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {came}")
     return float(scale.item())
 
 

@@ -54,6 +54,14 @@ def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: 
     return scan
 
 
+def is_split(path: str | Path) -> bool:
+    """Return whether a file is a split of the study, with or without positions."""
+    if io.first_bytes(path) == _HDF5:
+        return False
+    keys = set(io.npz_keys(path))
+    return "coords_offsets" in keys or ("diffraction" in keys and not keys & {"xcoords", "ycoords"})
+
+
 def read_raw(path: str | Path, reading: Reading) -> Raw:
     """Read what a file holds, with no convention applied; raises as `read_scan`."""
     start = io.first_bytes(path)
