@@ -121,6 +121,7 @@ def test_a_cxi_file_has_what_the_standard_asks_for(made, tmp_path):
     geometry = Geometry(wavelength_m=2e-10, distance_m=1.5, pixel_m=(5e-5, 7e-5))
     scan = made.a_scan(modes=2, counts=1e4)
     write_scan_cxi(tmp_path / "scan.cxi", scan, geometry)
+    same(read_scan(tmp_path / "scan.cxi"), scan)
     with h5py.File(tmp_path / "scan.cxi") as file:
         assert file["cxi_version"][()] == 160
         assert file["number_of_entries"][()] == 1
