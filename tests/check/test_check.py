@@ -21,10 +21,16 @@ def known(made):
     return made.a_scan(counts=1e5, size=(40, 44), step=1.9)
 
 
+@pytest.fixture(autouse=True)
+def fewer_frames(monkeypatch):
+    """Enough for this small scan."""
+    monkeypatch.setattr("ptycho_torch.check.trial.RECONSTRUCTED_FRAMES", 36)
+
+
 @pytest.fixture
-def quick(monkeypatch):
-    """Fewer frames, where it does not matter how good a reconstruction is."""
-    monkeypatch.setattr("ptycho_torch.check.trial.RECONSTRUCTED_FRAMES", 20)
+def quick(monkeypatch, fewer_frames):
+    """Fewer still, where it does not matter how good a reconstruction is."""
+    monkeypatch.setattr("ptycho_torch.check.trial.RECONSTRUCTED_FRAMES", 16)
 
 
 def arrays(scan, **change):
