@@ -112,6 +112,11 @@ def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
     assert not (report.reading.swap_axes or report.reading.flip_rows or report.reading.flip_columns)
 
 
+def test_flags_under_which_the_file_cannot_be_read_are_not_given(tmp_path, known, quick):
+    np.savez(tmp_path / "scan.npz", **arrays(known, xcoords=known.positions_n2[:, 1] + 500))
+    assert check_file(tmp_path / "scan.npz", Reading(values="amplitude")).doubt
+
+
 def test_without_a_probe_the_twin_cannot_be_ruled_out(tmp_path, known, quick):
     made = arrays(known)
     del made["objectGuess"], made["probeGuess"]

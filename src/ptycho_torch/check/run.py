@@ -80,8 +80,11 @@ def check_file(path: str | Path, told: Reading) -> Report:
         found = _by_prediction(raw, stages, variants)
         if isinstance(found, Report):
             return found
-        stages = [*stages, found]
-        raw = replace(raw, object_YX=None)
+        report = _by_reconstruction(replace(raw, object_YX=None), [*stages, found], variants)
+        if not report.doubt and predicted(raw, report.reading).error is None:
+            reason = "under the best reading, windows reach out of the file's object"
+            return replace(report, doubt=f"{reason}; give --origin or --units, or mend the file")
+        return report
     return _by_reconstruction(raw, stages, variants)
 
 
