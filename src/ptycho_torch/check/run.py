@@ -174,14 +174,13 @@ def _by_reconstruction(raw: Raw, stages: list[Stage], variants: list[Reading]) -
         left = "no matter: without an object they move all positions alike"
     stages.append(Stage("origin, half pixel", "no object", (), left))
     best = outcomes[0]
-    doubt = _doubt(outcomes, _RECONSTRUCTED_RATIO)
+    # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
+    doubt = _twin_doubt(raw) or _doubt(outcomes, _RECONSTRUCTED_RATIO)
     if best.error is None or best.error > _EXPLAINS:
         error = (
             "none could be tried" if best.error is None else f"the best errs by {best.error:.3g}"
         )
         doubt = f"no reading explains the frames ({error})"
-    elif not doubt:
-        doubt = _twin_doubt(raw)
     return Report(raw.source, tuple(stages), best.reading, doubt)
 
 
