@@ -84,15 +84,16 @@ def fit_run(
     best = last if history.best is None else history.best
     test = _read("test", splits, facts, run)
     device = trainer.strategy.root_device
-    patches = {
-        name: predict(module, weights, test, device)
-        for name, weights in (("best", best), ("last", last))
-    }
+    patches: dict[str, NDArray[np.complex64]] = {}
+    for name, weights in (("best", best), ("last", last)):
+        began = time.monotonic()
+        patches[name] = predict(module, weights, test, device)
+        inference_s = time.monotonic() - began  # The second counts: the first also warms up.
     write_bundle(Path(outputs["bundle"]).parent, _bundle(run, train, module, best, facts))
     io.write_tensors(outputs["last"], last)
     io.write_npz(outputs["patches"], patches)
     io.write_csv(outputs["history"], pd.DataFrame(history.rows, columns=_columns(run)))
-    io.write_json(outputs["timing"], _timing(run, wall_s, trainer))
+    io.write_json(outputs["timing"], _timing(run, wall_s, inference_s, trainer))
     io.write_json(outputs["run"], _record(run, facts, module, history, stopped, trainer))
 
 
@@ -272,7 +273,7 @@ def _record(
     }
 
 
-def _timing(run: RunSettings, wall_s: float, trainer: pl.Trainer) -> dict[str, Any]:
+def _timing(run: RunSettings, wall_s: float, infer_s: float, trainer: pl.Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -284,6 +285,7 @@ def _timing(run: RunSettings, wall_s: float, trainer: pl.Trainer) -> dict[str, A
     samples = trainer.global_step * run.training.batch_size
     return {
         "wall_s": round(wall_s, 3),
+        "inference_s": round(infer_s, 6),
         "samples_per_s": round(samples / wall_s, 2),
         "peak_memory_mib": round(peak, 1),
         "device": name,
