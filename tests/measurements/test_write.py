@@ -60,11 +60,11 @@ def test_masks_and_counts_survive(made, tmp_path, name):
             assert file["/entry_1/data_1/data"].dtype == np.int32
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_any_scan_survives_both_layouts(tmp_path_factory, data):
     frames = data.draw(st.integers(2, 5))
-    side = data.draw(st.sampled_from([4, 6, 7]))
+    side = data.draw(st.sampled_from([5, 6]))
     shape = (data.draw(st.integers(20, 25)), data.draw(st.integers(20, 25)))
     place = st.floats(0, 12, allow_nan=False, width=32)
     positions = data.draw(

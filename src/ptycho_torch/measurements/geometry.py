@@ -34,6 +34,9 @@ class Geometry:
 MADE_UP = Geometry(wavelength_m=1.24e-10, distance_m=2.0, pixel_m=(75e-6, 75e-6))
 """For files that must have a geometry and data that has none: 10 keV, 2 m, 75 um; always marked."""
 
+# Steps in windows, beyond which no far field is scanned.
+_SPARSE = 4
+
 
 def check_far_field(
     source: str, geometry: Geometry, side_px: int, step_m: float | None = None
@@ -41,8 +44,9 @@ def check_far_field(
     """Refuse a geometry whose frames are no far field.
 
     Two things give it away: a detector wider than its distance, where the paraxial far field ends;
-    and a scan whose steps are larger than all that a frame would see, so that frames that overlap
-    in the near field (and fill the detector) would not overlap at all.
+    and a scan whose steps are several times what a frame would see, so that frames that overlap
+    in the near field (and fill the detector) would be far apart. Steps of up to four windows pass:
+    a scan may be sparse.
 
     Raises
     ------
@@ -61,10 +65,10 @@ def check_far_field(
             "so its frames are no far field, which is all that is computed here; if the distance "
             "is wrong, mend it in the file"
         )
-    if step_m is not None and step_m > window:
+    if step_m is not None and step_m > _SPARSE * window:
         fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
         raise InputError(
             f"{source}: near-field geometry ({numbers}): as a far field, a frame sees {window:.4g} "
             f"m of the object, but the scan's steps are {step_m:.4g} m (Fresnel number "
-            f"{fresnel:.3g}), so no two frames would overlap; near fields are not computed here"
+            f"{fresnel:.3g}), so frames would be far apart; near fields are not computed here"
         )
