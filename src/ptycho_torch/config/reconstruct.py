@@ -55,3 +55,21 @@ class RpieSettings(Settings):
 
     margin_px: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Free border round the windows in the object's canvas, pixels."""
+
+
+class ConventionalSettings(RpieSettings):
+    """The row of the tables that no network made: rPIE on the test split, with the known probe
+    unless `refine_probe` says otherwise. It is no arm and enters no comparison.
+    """
+
+    snapshots: Annotated[list[Count], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
+    """Passes after which quality is scored against the time they took; the last pass always is,
+    and those beyond it are left out."""
+
+    threads: Count = 1
+    """CPU threads; one frame after the other gains nothing by more."""
+
+    @property
+    def scored_passes(self) -> list[int]:
+        """Passes to score, in order, the last one among them."""
+        return sorted({n for n in self.snapshots if n < self.passes} | {self.passes})
