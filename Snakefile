@@ -36,6 +36,7 @@ rule all:
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
 include: "workflow/rules/publish.smk"
@@ -43,5 +44,5 @@ include: "workflow/rules/publish.smk"
 
 # What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).
 # Without a cluster this changes nothing.
-QUEUED = {"simulate", "train"}
+QUEUED = {"simulate", "train", "reconstruct"}
 workflow.localrules(*(rule.name for rule in workflow.rules if rule.name not in QUEUED))

@@ -10,7 +10,7 @@ rule simulate:
             "config",
             "physics",
             "simulate",
-            without=("config/evaluation.py", "physics/likelihoods.py"),
+            without=("config/evaluation.py", "config/reconstruct.py", "physics/likelihoods.py"),
         ),
     output:
         train="results/simulate/{dataset}/train.npz",

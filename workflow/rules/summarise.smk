@@ -29,6 +29,7 @@ for plan in PLANS:
             histories=runs_of(plan.name, "train", "history.csv"),
             metrics=runs_of(plan.name, "evaluate", "metrics.json"),
             reconstructions=runs_of(plan.name, "evaluate", "reconstruction.npz"),
+            conventional=conventional_of(plan),
             code=sources("summarise_stage.py", "config", "statistics", "summarise"),
         output:
             summary=report(

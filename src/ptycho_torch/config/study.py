@@ -10,6 +10,7 @@ from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Setti
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
@@ -155,6 +156,9 @@ class Study(Settings):
 
     decision: DecisionSettings | None = None
     """Gold, Silver, Pivot or Undecided; null: nothing is decided."""
+
+    conventional: ConventionalSettings | None = None
+    """A conventional reconstruction of the test split, beside the networks; null: none."""
 
     @cached_property
     def derived(self) -> "Derived":

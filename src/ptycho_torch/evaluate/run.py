@@ -52,7 +52,7 @@ def evaluate_run(
         If a file lacks something or the files do not belong together. A run that failed is no
         error: what it cannot have is null, with the reason.
     """
-    limits = _read_settings(settings)
+    limits = read_settings(settings)
     record = _read_run(run)
     scene = read_scene(test, dataset)
     # Failed runs predict NaN, infinity and zeros; each score says so for itself.
@@ -148,7 +148,8 @@ def _read_run(path: PathLike) -> dict[str, Any]:
     return record
 
 
-def _read_settings(settings: Mapping[str, Any] | EvaluationSettings) -> EvaluationSettings:
+def read_settings(settings: Mapping[str, Any] | EvaluationSettings) -> EvaluationSettings:
+    """Return evaluation settings; `InputError` names what is wrong with them."""
     if isinstance(settings, EvaluationSettings):
         return settings
     try:

@@ -1,0 +1,60 @@
+"""Conventional reconstruction: the row beside the networks that no network made."""
+
+CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
+
+
+def conventional_of(plan) -> list[str]:
+    """Scores of the conventional reconstruction of a stage's dataset, if the study has one."""
+    if STUDY.conventional is None:
+        return []
+    folder = CONVENTIONAL.format(dataset=plan.dataset)
+    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
+
+
+if STUDY.conventional is not None:
+
+    rule reconstruct:
+        """Reconstruct a dataset's test split by rPIE with its known probe."""
+        input:
+            test="results/simulate/{dataset}/test.npz",
+            dataset="results/simulate/{dataset}/dataset.json",
+            code=sources(
+                "reconstruct.py",
+                "config/base.py",
+                "config/reconstruct.py",
+                "physics",
+                "engines",
+                "reconstruct/dataset.py",
+                without=("physics/likelihoods.py", "physics/stitch.py"),
+            ),
+        output:
+            run=f"{CONVENTIONAL}/run.json",
+            patches=f"{CONVENTIONAL}/test_patches.npz",
+            objects=f"{CONVENTIONAL}/objects.npz",
+        log:
+            "logs/reconstruct/{dataset}/rpie.log",
+        threads: STUDY.conventional.threads
+        params:
+            settings=STUDY.conventional.model_dump(mode="json"),
+        script:
+            "../scripts/reconstruct.py"
+
+    rule evaluate_conventional:
+        """Score the conventional reconstruction as a run's, at its end and on its way."""
+        input:
+            test="results/simulate/{dataset}/test.npz",
+            dataset="results/simulate/{dataset}/dataset.json",
+            run=f"{CONVENTIONAL}/run.json",
+            patches=f"{CONVENTIONAL}/test_patches.npz",
+            objects=f"{CONVENTIONAL}/objects.npz",
+            code=sources("evaluate_conventional.py", "config", "physics/stitch.py", "evaluate"),
+        output:
+            metrics=f"{CONVENTIONAL}/metrics.json",
+            progress=f"{CONVENTIONAL}/progress.json",
+            reconstruction=f"{CONVENTIONAL}/reconstruction.npz",
+        log:
+            "logs/evaluate/{dataset}/rpie.log",
+        params:
+            settings=STUDY.evaluation.model_dump(mode="json"),
+        script:
+            "../scripts/evaluate_conventional.py"

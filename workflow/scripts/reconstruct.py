@@ -1,0 +1,24 @@
+"""Rule `reconstruct`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.jobs import run_job
+from ptycho_torch.reconstruct.dataset import reconstruct_test_split
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Reconstruct one dataset's test split."""
+    reconstruct_test_split(
+        ConventionalSettings.model_validate(job.params.settings),
+        test=job.input.test,
+        dataset=job.input.dataset,
+        outputs={name: getattr(job.output, name) for name in ("run", "patches", "objects")},
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
