@@ -61,6 +61,7 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> R
         good = good[chosen]
     return Raw(
         source=source,
+        layout="npz",
         frames_nHW=frames[chosen],
         positions_n2=positions[chosen],
         probe_MHW=None if probe is None else probe_modes(source, "probeGuess", probe),

@@ -52,6 +52,7 @@ def read_cxi(source: str, reading: Reading) -> Raw:
         )
         return Raw(
             source=source,
+            layout="cxi",
             frames_nHW=real_frames(source, where, frames),
             positions_n2=reading.translation_sign * positions,
             probe_MHW=probe,

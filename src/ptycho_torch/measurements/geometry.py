@@ -34,6 +34,28 @@ class Geometry:
 MADE_UP = Geometry(wavelength_m=1.24e-10, distance_m=2.0, pixel_m=(75e-6, 75e-6))
 """For files that must have a geometry and data that has none: 10 keV, 2 m, 75 um; always marked."""
 
+
+def given_geometry(
+    wavelength_m: float | None, distance_m: float | None, pixel_m: float | None
+) -> Geometry | None:
+    """Return a geometry of square pixels if all three are given, None if none is.
+
+    Raises
+    ------
+    InputError
+        If only some are given, or one is no length > 0.
+    """
+    given = {"--wavelength-m": wavelength_m, "--distance-m": distance_m}
+    given["--detector-pixel-m"] = pixel_m
+    if wavelength_m is None and distance_m is None and pixel_m is None:
+        return None
+    for name, value in given.items():
+        if value is None or not 0 < value < float("inf"):
+            raise InputError(f"{name} is {value}; a geometry needs {', '.join(given)}, all > 0")
+    assert wavelength_m is not None and distance_m is not None and pixel_m is not None
+    return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=(pixel_m, pixel_m))
+
+
 # Steps in windows, beyond which no far field is scanned.
 _SPARSE = 4
 

@@ -22,6 +22,7 @@ class Raw:
     """
 
     source: str
+    layout: Literal["npz", "cxi", "split", "tike"]
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     """(row, column) of what `origin` says, in `units`."""

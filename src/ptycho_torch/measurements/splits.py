@@ -34,6 +34,7 @@ def read_split_image(source: str, image: int) -> Raw:
     thing = arrays["YY_full"][image, :, :, 0] / split.norm_Y_I if "YY_full" in arrays else None
     return Raw(
         source=source,
+        layout="split",
         frames_nHW=frames,
         positions_n2=np.moveaxis(corners, -1, 1).reshape(-1, 2).astype(np.float64),
         probe_MHW=split.probe_MHW,

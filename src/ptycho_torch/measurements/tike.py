@@ -29,6 +29,7 @@ def read_tike(source: str, arrays: dict[str, Array]) -> Raw:
     frames = real_frames(source, "data", data[0] if data.ndim == 4 and len(data) == 1 else data)
     return Raw(
         source=source,
+        layout="tike",
         frames_nHW=frames,
         positions_n2=scan.reshape(-1, 2).astype(np.float64),
         probe_MHW=None if probe is None else probe_modes(source, "probe", probe),
