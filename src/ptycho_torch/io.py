@@ -1,5 +1,9 @@
-"""The only module that opens data files: whole or not at all, and nothing unpickled."""
+"""The only module that opens data files: whole or not at all, and nothing unpickled.
 
+`io_hdf5` beside it is its part for HDF5. NPZ may be packed by bzip2.
+"""
+
+import bz2
 import contextlib
 import hashlib
 import json
@@ -9,6 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,26 +132,39 @@ def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
         pickled, which is never loaded.
     """
     with _open_npz(path) as archive:
-        arrays = {}
-        for key in keys or archive.files:
+        for key in keys:
             if key not in archive.files:
                 raise InputError(
                     f"{path}: has no array '{key}'; it has: {', '.join(archive.files)}"
                 )
-            try:
-                arrays[key] = archive[key]
-            except _UNREADABLE as error:
-                raise InputError(
-                    f"{path}: array '{key}' cannot be read: {_without_advice(error)}"
-                ) from None
-            if not isinstance(arrays[key], np.ndarray):
-                raise InputError(f"{path}: '{key}' is no array")
-        return arrays
+        return {key: _array(path, archive, key) for key in keys or archive.files}
+
+
+def read_npz_known(path: PathLike, *keys: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return those of the named arrays that an NPZ file has, and the names of all it has.
+
+    The file is unpacked once, which matters where it is packed by bzip2. Raises as `read_npz`.
+    """
+    with _open_npz(path) as archive:
+        present = list(archive.files)
+        return {key: _array(path, archive, key) for key in keys if key in present}, present
+
+
+def _array(path: PathLike, archive: Any, key: str) -> NDArray[Any]:
+    try:
+        array = archive[key]
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path}: array '{key}' cannot be read: {_without_advice(error)}"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: '{key}' is no array")
+    return array
 
 
 def _open_npz(path: PathLike) -> Any:
     try:
-        archive = np.load(path, allow_pickle=False)
+        archive = np.load(_unpacked(path), allow_pickle=False)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from None
@@ -158,6 +176,47 @@ def _open_npz(path: PathLike) -> Any:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise InputError(f"{path}: is a single array, expected an NPZ file of named arrays")
     return archive
+
+
+def first_bytes(path: PathLike, count: int = 8) -> bytes:
+    """Return how a file begins, to tell what it is.
+
+    Raises
+    ------
+    InputError
+        If it is missing, a folder, empty or cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as handle:
+            start = handle.read(count)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not start:
+        raise InputError(f"{path}: is empty; copy or make it again")
+    return start
+
+
+LARGEST_UNPACKED = 4 * 2**30
+"""Bytes that a file packed by bzip2 may grow to, in memory; a small one can hide petabytes."""
+
+
+def _unpacked(path: PathLike) -> Path | BytesIO:
+    """Return the path, or what it holds in memory where it is packed by bzip2."""
+    path = Path(path)
+    with path.open("rb") as handle:
+        if handle.read(3) != b"BZh":
+            return path
+    whole = BytesIO()
+    with bz2.open(path) as packed:
+        while block := packed.read(2**20):
+            if whole.tell() + len(block) > LARGEST_UNPACKED:
+                raise InputError(
+                    f"{path}: unpacks to more than {LARGEST_UNPACKED} bytes; unpack it yourself "
+                    "(bunzip2) if it is to be trusted"
+                )
+            whole.write(block)
+    whole.seek(0)
+    return whole
 
 
 # What a damaged or hostile archive makes numpy and zipfile raise: encryption and unknown

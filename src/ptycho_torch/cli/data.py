@@ -6,26 +6,82 @@ from typing import Annotated
 import typer
 
 from ptycho_torch import io
+from ptycho_torch.cli.reading import with_reading
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reading import Reading
 
 app = typer.Typer()
 
+ScanFile = Annotated[
+    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/data.md.")
+]
+
 
 @app.command()
+@with_reading
 def check_data(
-    file: Annotated[Path, typer.Argument(help="NPZ file of the layout in docs/files.md.")],
-    patch_px: Annotated[int, typer.Option(help="Side of a patch, pixels.")],
+    file: ScanFile,
+    reading: Reading,
     sha256: Annotated[str | None, typer.Option(help="Checksum that the file must have.")] = None,
 ) -> None:
-    """Read a dataset split and say what it holds, or what is wrong with it."""
+    """Read a file of measurements and say what it holds, or what is wrong with it.
+
+    For a split of the study `--patch-px` is the side that its patches must have; the detector of
+    other files is cut to it.
+    """
     import logging
 
     from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.measurements.prepare import prepare
+    from ptycho_torch.measurements.read import read_raw
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    split = read_split(file, patch_px=patch_px, sha256=sha256)
-    groups, _, _, channels = split.arrays["diffraction"].shape
-    typer.echo(
-        f"{file}: {groups} groups of {channels} patches of {patch_px} px, norm_Y_I "
-        f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g}"
-    )
-    typer.echo(f"sha256 {io.sha256(file)}")
+    found = io.sha256(file)
+    if sha256 is not None and found != sha256:
+        raise InputError(
+            f"{file}: SHA-256 is {found}, expected {sha256}; the file changed after it was "
+            "written, or is another one: make it again"
+        )
+    raw = read_raw(file, reading)
+    if raw.layout == "split":
+        split = read_split(file, patch_px=reading.patch_px or raw.frames_nHW.shape[-1])
+        groups, side, _, channels = split.arrays["diffraction"].shape
+        typer.echo(
+            f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
+            f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g}"
+        )
+    scan = prepare(raw, reading)
+    typer.echo(f"{file}: {scan.summary()}")
+    for note in scan.notes:
+        typer.echo(f"  {note}")
+    typer.echo(f"sha256 {found}")
+
+
+@app.command()
+@with_reading
+def convert(
+    source: ScanFile,
+    target: Annotated[Path, typer.Argument(help="File to write: .npz (canonical NPZ) or .cxi.")],
+    reading: Reading,
+    wavelength_m: Annotated[
+        float | None, typer.Option(help="For CXI: wavelength, metres; with the next two.")
+    ] = None,
+    distance_m: Annotated[
+        float | None, typer.Option(help="For CXI: sample to detector, metres.")
+    ] = None,
+    detector_pixel_m: Annotated[
+        float | None, typer.Option(help="For CXI: side of a detector pixel, metres.")
+    ] = None,
+) -> None:
+    """Write a file of measurements in another layout, and check what was written.
+
+    The new file is read again and compared; where it has probe and object, the patterns that they
+    predict are compared with the stored ones. A CXI file without a given geometry gets a made-up
+    one, and says so.
+    """
+    from ptycho_torch.measurements.convert import convert_scan
+    from ptycho_torch.measurements.geometry import given_geometry
+
+    geometry = given_geometry(wavelength_m, distance_m, detector_pixel_m)
+    for line in convert_scan(source, target, reading, geometry):
+        typer.echo(line)

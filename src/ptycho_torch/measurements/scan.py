@@ -55,6 +55,23 @@ class Scan:
         """Side of a frame, pixels."""
         return int(self.amplitude_nHW.shape[-1])
 
+    def summary(self) -> str:
+        """Return what there is, in a line."""
+        low, high = self.positions_n2.min(axis=0), self.positions_n2.max(axis=0)
+        has = "no probe" if self.probe_MHW is None else f"probe of {len(self.probe_MHW)} mode(s)"
+        thing = "no object" if self.object_YX is None else f"object of {_by(self.object_YX)} px"
+        photons = np.square(self.amplitude_nHW, dtype=np.float64).sum() / len(self)
+        scale = self.intensity_scale
+        light = (
+            "photons not known"
+            if scale is None
+            else f"{photons * scale**2:.4g} photons a frame (intensity_scale {scale:.6g})"
+        )
+        return (
+            f"{len(self)} frames of {_by(self.amplitude_nHW)} px, rows {low[0]:.2f} to "
+            f"{high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px, {has}, {thing}, {light}"
+        )
+
     def __len__(self) -> int:
         return len(self.amplitude_nHW)
 
@@ -63,6 +80,10 @@ class Scan:
         _check_positions(self)
         for key, side in (("probe_MHW", self.patch_px), ("object_YX", None)):
             _check_complex(self, key, side)
+
+
+def _by(array: Array) -> str:
+    return f"{array.shape[-2]} x {array.shape[-1]}"
 
 
 def _check_frames(scan: Scan) -> None:

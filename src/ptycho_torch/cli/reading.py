@@ -1,0 +1,94 @@
+"""The settings of `Reading` as flags, the same in every command that reads measurements."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reading import Reading
+
+PANEL = "How the file is read"
+
+
+def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag for every setting of `Reading`, in place of its `reading`.
+
+    The command takes a parameter `reading: Reading`; a flag is the setting's name in kebab case,
+    its help the text under the setting.
+    """
+    own = inspect.signature(command, eval_str=True)
+    flags = [_flag(name, info) for name, info in Reading.model_fields.items()]
+
+    @wraps(command)
+    def with_flags(*args: Any, **values: Any) -> None:
+        told = {name: values.pop(name) for name in Reading.model_fields}
+        command(*args, reading=reading_from(told), **values)
+
+    kept = [part for part in own.parameters.values() if part.name != "reading"]
+    parts = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in [*kept, *flags]]
+    with_flags.__signature__ = own.replace(parameters=parts)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {part.name: part.annotation for part in parts}
+    del with_flags.__wrapped__  # type: ignore[attr-defined]
+    return with_flags
+
+
+def reading_from(told: dict[str, Any]) -> Reading:
+    """Return the settings that flags say.
+
+    Raises
+    ------
+    InputError
+        If a value is none of the setting's; names the flag.
+    """
+    try:
+        return Reading(**told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
+
+
+def flags_of(reading: Reading) -> str:
+    """Return the flags that give a reading, those at their defaults left out."""
+    words = []
+    for name, value in reading.model_dump(exclude_defaults=True).items():
+        flag = "--" + name.replace("_", "-")
+        words.append(flag if value is True else f"{flag} {value}")
+    return " ".join(words)
+
+
+def _flag(name: str, info: FieldInfo) -> inspect.Parameter:
+    kind = _plain(info.annotation)
+    text = " ".join((info.description or "").split())
+    choices = _choices(info.annotation)
+    if choices:
+        text += f" [{'|'.join(map(str, choices))}]"
+    names = ["--" + name.replace("_", "-")]
+    option = typer.Option(*names, help=text, rich_help_panel=PANEL, show_default=True)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=info.default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _plain(annotation: Any) -> Any:
+    """Return what typer reads a setting as; `Reading` itself checks bounds and choices."""
+    choices = _choices(annotation)
+    if choices:
+        return type(choices[0])
+    kinds = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Annotated or not kinds:
+        inner = kinds[0] if get_origin(annotation) is Annotated else annotation
+        return inner
+    return _plain(kinds[0]) | None

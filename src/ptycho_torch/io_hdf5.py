@@ -1,0 +1,206 @@
+"""The part of `io` for HDF5: opened, read and written in one place, and no other file is touched.
+
+Soft links are followed inside the file. External links, datasets stored in other files and
+virtual ones are refused: a file of measurements must not make this program read another.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.io import PathLike, whole_file
+
+if TYPE_CHECKING:
+    import h5py
+
+LARGEST = 32 * 2**30
+"""Bytes that one array may claim: a small file can claim petabytes that were never written."""
+
+# What h5py raises on a damaged file, at any step.
+_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)
+_MOST_LINKS = 20
+
+
+class Hdf5:
+    """An open HDF5 file: arrays, numbers and text by path; what is not there is None."""
+
+    def __init__(self, source: str, file: "h5py.File"):
+        self.source = source
+        self._file = file
+
+    def names(self, path: str = "/") -> list[str]:
+        """Return the names in a group, none if there is no such group."""
+        found = self._find(path)
+        return sorted(found) if hasattr(found, "keys") else []
+
+    def array(self, path: str) -> NDArray[Any] | None:
+        """Return the numbers at a path; None if nothing is there.
+
+        Raises
+        ------
+        InputError
+            If they are in another file, cannot be read, or are no numbers.
+        """
+        dataset = self._find(path)
+        if dataset is None:
+            return None
+        if not hasattr(dataset, "dtype"):
+            raise InputError(f"{self.source}: {path} is a group, expected an array")
+        if dataset.dtype.kind not in "fiucb":
+            raise InputError(f"{self.source}: {path} has type {dataset.dtype}, expected numbers")
+        if dataset.nbytes > LARGEST:
+            raise InputError(
+                f"{self.source}: {path} claims {dataset.shape} {dataset.dtype}, "
+                f"{dataset.nbytes / 2**30:.3g} GiB; at most {LARGEST / 2**30:.3g} GiB are read"
+            )
+        try:
+            return np.asarray(dataset[()])
+        except _UNREADABLE as error:
+            raise InputError(
+                f"{self.source}: {path} cannot be read ({_first_line(error)}); copy or make the "
+                "file again"
+            ) from None
+
+    def number(self, path: str) -> float | None:
+        """Return one finite number; None if nothing is there.
+
+        Raises
+        ------
+        InputError
+            If it is no single finite number.
+        """
+        array = self.array(path)
+        if array is None:
+            return None
+        # One value for every frame, all the same, is one number as well.
+        values = np.unique(array)
+        if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values[0]):
+            raise InputError(f"{self.source}: {path} is {array}, expected one finite number")
+        return float(values[0])
+
+    def text(self, path: str) -> str | None:
+        """Return a text; None if nothing is there, or no text."""
+        dataset = self._find(path)
+        value = dataset[()] if dataset is not None and hasattr(dataset, "dtype") else None
+        return _as_text(value)
+
+    def attribute(self, path: str, *names: str) -> Any:
+        """Return the first of these attributes that an array or group has; None if none."""
+        found = self._find(path)
+        for name in names:
+            if found is not None and name in found.attrs:
+                value = found.attrs[name]
+                return _as_text(value) if _as_text(value) is not None else value
+        return None
+
+    def _find(self, path: str) -> Any:
+        """Return what is at a path, link by link."""
+        import h5py
+
+        parts, followed = [part for part in path.split("/") if part], 0
+        group: Any = self._file
+        while parts:
+            name = parts.pop(0)
+            if not isinstance(group, h5py.Group):
+                return None
+            try:
+                link = group.get(name, getlink=True)
+            except _UNREADABLE:
+                return None
+            if link is None:
+                return None
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(
+                    f"{self.source}: {path} is a link into another file, '{link.filename}', which "
+                    "is not followed; copy the data into one file (h5repack --merge)"
+                )
+            if isinstance(link, h5py.SoftLink):
+                followed += 1
+                if followed > _MOST_LINKS:
+                    raise InputError(f"{self.source}: {path} is a chain of links without an end")
+                target = [part for part in link.path.split("/") if part]
+                parts = target + parts
+                group = self._file if link.path.startswith("/") else group
+                continue
+            try:
+                group = group[name]
+            except _UNREADABLE as error:
+                raise InputError(
+                    f"{self.source}: {path} cannot be opened ({_first_line(error)})"
+                ) from None
+        if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
+            raise InputError(
+                f"{self.source}: {path} is stored in other files, which are not opened; copy the "
+                "data into one file"
+            )
+        return group
+
+
+@contextlib.contextmanager
+def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
+    """Open an HDF5 file to read.
+
+    Raises
+    ------
+    InputError
+        If it is missing, truncated or no HDF5 file.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            f"{path}: is no whole HDF5 file ({_first_line(error)}); copy or make it again"
+        ) from None
+    with file:
+        yield Hdf5(str(path), file)
+
+
+def write_hdf5(
+    path: PathLike,
+    values: Mapping[str, Any],
+    *,
+    links: Mapping[str, str],
+    attributes: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write an HDF5 file, whole.
+
+    Parameters
+    ----------
+    values
+        Path in the file to an array, a number or a text; large arrays are compressed.
+    links
+        Path in the file to the path that it is a soft link to.
+    attributes
+        Path in the file to its attributes.
+    """
+    import h5py
+
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        for name, value in values.items():
+            large = isinstance(value, np.ndarray) and value.size > 1000
+            # Without times in it, equal content gives equal bytes.
+            file.create_dataset(
+                name, data=value, compression="gzip" if large else None, track_times=False
+            )
+        for name, target in links.items():
+            file[name] = h5py.SoftLink(target)
+        for name, attrs in attributes.items():
+            file[name].attrs.update(attrs)
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value if isinstance(value, str) else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,71 @@
+"""One layout into another, and a look at what was written."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.measurements.geometry import Geometry
+from ptycho_torch.measurements.predict import agreement
+from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.measurements.write import write_scan
+
+# Positions in metres are divided and multiplied by a pixel's side: rounding, in pixels.
+_SAME_PX = 1e-6
+# Amplitudes squared as float32 and rooted again.
+_SAME_RELATIVE = 1e-6
+
+
+def convert_scan(
+    source: str | Path,
+    target: str | Path,
+    reading: Reading,
+    geometry: Geometry | None = None,
+) -> list[str]:
+    """Write a scan in the layout that the target's ending names; return what there is to say.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, the target names no layout or is the source, or what was
+        written is not what was read.
+    """
+    if Path(target).exists() and Path(target).samefile(source):
+        raise InputError(f"{target}: is the file that is read; write another one")
+    scan = read_scan(source, reading)
+    write_scan(target, scan, geometry)
+    # The frames were centred; a dim scan need not show it.
+    written = read_scan(target, Reading(zero_frequency="centre", values=_values(target)))
+    _check_same(scan, written)
+    lines = [
+        f"{source}: {scan.summary()}",
+        *(f"  {note}" for note in scan.notes),
+        f"{target}: written and read back, equal",
+    ]
+    if Path(target).suffix != ".npz" and geometry is None:
+        lines.append("  its geometry is made up, and marked so in /entry_1/ptycho_torch")
+    if written.probe_MHW is not None and written.object_YX is not None:
+        lines.append(f"  {agreement(written).sentence()}")
+    else:
+        lacks = "object" if written.object_YX is None else "probe"
+        lines.append(f"  without {lacks}, so there is nothing to predict its patterns with")
+    return lines
+
+
+def _values(target: str | Path) -> Literal["amplitude", "intensity"]:
+    return "amplitude" if Path(target).suffix == ".npz" else "intensity"
+
+
+def _check_same(scan: Scan, written: Scan) -> None:
+    """Refuse a file that is not what was written."""
+    apart = float(np.abs(scan.positions_n2 - written.positions_n2).max())
+    largest = float(scan.amplitude_nHW.max())
+    other = float(np.abs(scan.amplitude_nHW - written.amplitude_nHW).max()) / largest
+    if apart > _SAME_PX or other > _SAME_RELATIVE:
+        raise InputError(
+            f"{written.source}: read back, positions differ by {apart:.3g} px and amplitudes by "
+            f"{other:.3g}; was it written over meanwhile?"
+        )
