@@ -51,8 +51,13 @@ def truth_on(result, scan):
 
 def complex_error(result, scan, lit=0.1):
     """Relative error after one complex factor, where at least `lit` of the most light fell."""
-    where = result.light_YX > lit * result.light_YX.max()
-    found, true = result.object_YX[where], truth_on(result, scan)[where]
+    return apart_from_truth(result.object_YX, result.origin, result.light_YX, scan, lit)
+
+
+def apart_from_truth(found_YX, origin, light_YX, scan, lit=0.1):
+    rows, columns = np.nonzero(light_YX > lit * light_YX.max())
+    row, column = np.subtract(origin, scan.corner)
+    found, true = found_YX[rows, columns], scan.object[rows + row, columns + column]
     factor = np.vdot(found, true) / np.vdot(found, found)
     return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, Score
 from ptycho_torch.summarise.collect import Collected
@@ -28,6 +29,7 @@ def time_to_quality(collected: Collected, arms: Sequence[str]) -> Figure:
         _conventional(axes, conventional, score)
         _networks(axes, collected, arms, score)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("seconds")
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label} ({better} is better)", loc="left", fontsize=9)
