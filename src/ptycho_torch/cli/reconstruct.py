@@ -18,6 +18,7 @@ _DEFAULT = RpieSettings()
 @app.command()
 @with_reading
 def reconstruct(
+    *,
     file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/files.md.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
     reading: Reading,
