@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a tiny study, its dataset, rule scripts run in process, a browser."""
 
+import importlib.util
 import json
 import runpy
 from pathlib import Path
@@ -40,6 +41,15 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
         study.datasets["tiny"], name="tiny", splits=splits, summary=folder / "dataset.json"
     )
     return SimpleNamespace(splits=splits, dataset=folder / "dataset.json", folder=folder)
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What builds scans whose patterns are known: the functions of tests/scans.py."""
+    spec = importlib.util.spec_from_file_location("scans", ROOT / "tests" / "scans.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Names(list):

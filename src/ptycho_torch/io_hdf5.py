@@ -79,7 +79,8 @@ class Hdf5:
         # One value for every frame, all the same, is one number as well.
         values = np.unique(array)
         if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values[0]):
-            raise InputError(f"{self.source}: {path} is {array}, expected one finite number")
+            came = array.tolist() if array.size < 4 else f"{array.shape} values"
+            raise InputError(f"{self.source}: {path} is {came}, expected one finite number")
         return float(values[0])
 
     def text(self, path: str) -> str | None:

@@ -42,9 +42,9 @@ def test_a_cropped_detector_sees_larger_pixels(made):
     np.testing.assert_array_equal(cut.amplitude_nHW, scan.amplitude_nHW[:, 8:24, 8:24])
     np.testing.assert_allclose(cut.positions_n2, scan.positions_n2 / 2)
     assert cut.object_YX.shape == (36, 38)
-    assert error(made, cut) < 0.01
+    assert error(made, cut) < 0.015
     unscaled = dataclasses.replace(cut, positions_n2=np.round(cut.positions_n2))
-    assert error(made, unscaled) > 0.02
+    assert error(made, unscaled) > 0.03
 
 
 def test_an_empty_frame_keeps_its_far_field_pixel_by_pixel(made):
@@ -67,7 +67,7 @@ def test_a_binned_detector_sees_a_smaller_window(made):
     np.testing.assert_allclose(cut.positions_n2, scan.positions_n2 + 8)
     np.testing.assert_array_equal(cut.object_YX, scan.object_YX)
     blurred = error(made, cut)
-    assert blurred < 0.06
+    assert blurred < 0.04
     untilted = dataclasses.replace(cut, probe_MHW=scan.probe_MHW[:, 8:24, 8:24])
     assert error(made, untilted) > 3 * blurred
 

@@ -10,7 +10,13 @@ rule simulate:
             "config",
             "physics",
             "simulate",
-            without=("config/evaluation.py", "config/reconstruct.py", "physics/likelihoods.py"),
+            without=(
+                "config/evaluation.py",
+                "config/reading.py",
+                "config/reconstruct.py",
+                "io_hdf5.py",
+                "physics/likelihoods.py",
+            ),
         ),
     output:
         train="results/simulate/{dataset}/train.npz",

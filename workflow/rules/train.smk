@@ -14,7 +14,13 @@ rule train:
             "physics",
             "generators",
             "train",
-            without=("config/evaluation.py", "config/reconstruct.py", "physics/stitch.py"),
+            without=(
+                "config/evaluation.py",
+                "config/reading.py",
+                "config/reconstruct.py",
+                "io_hdf5.py",
+                "physics/stitch.py",
+            ),
         ),
     output:
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",

@@ -31,9 +31,7 @@ def check_data(
     """
     import logging
 
-    from ptycho_torch.dataset_file import read_split
-    from ptycho_torch.measurements.prepare import prepare
-    from ptycho_torch.measurements.read import read_raw
+    from ptycho_torch.measurements.read import is_split, read_scan
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     found = io.sha256(file)
@@ -42,19 +40,30 @@ def check_data(
             f"{file}: SHA-256 is {found}, expected {sha256}; the file changed after it was "
             "written, or is another one: make it again"
         )
-    raw = read_raw(file, reading)
-    if raw.layout == "split":
-        split = read_split(file, patch_px=reading.patch_px or raw.frames_nHW.shape[-1])
-        groups, side, _, channels = split.arrays["diffraction"].shape
-        typer.echo(
-            f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
-            f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g}"
-        )
-    scan = prepare(raw, reading)
-    typer.echo(f"{file}: {scan.summary()}")
-    for note in scan.notes:
-        typer.echo(f"  {note}")
+    if is_split(file):
+        typer.echo(_split_line(file, reading.patch_px))
+        reading = reading.model_copy(update={"patch_px": None})
+    if not is_split(file) or "coords_offsets" in io.npz_keys(file):
+        scan = read_scan(file, reading)
+        typer.echo(f"{file}: {scan.summary()}")
+        for note in scan.notes:
+            typer.echo(f"  {note}")
     typer.echo(f"sha256 {found}")
+
+
+def _split_line(file: Path, patch_px: int | None) -> str:
+    """Return what a split of the study holds, in a line."""
+    from ptycho_torch.dataset_file import read_split
+
+    if patch_px is None:
+        shape = io.read_npz(file, "diffraction")["diffraction"].shape
+        patch_px = int(shape[1]) if len(shape) == 4 else 0
+    split = read_split(file, patch_px=patch_px)
+    groups, _, _, channels = split.arrays["diffraction"].shape
+    return (
+        f"{file}: {groups} groups of {channels} patches of {patch_px} px, norm_Y_I "
+        f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g}"
+    )
 
 
 @app.command()

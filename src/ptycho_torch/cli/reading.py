@@ -31,9 +31,10 @@ def with_reading(command: Callable[..., None]) -> Callable[..., None]:
 
     kept = [part for part in own.parameters.values() if part.name != "reading"]
     parts = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in [*kept, *flags]]
-    with_flags.__signature__ = own.replace(parameters=parts)  # type: ignore[attr-defined]
+    # What typer reads; without `__wrapped__`, which would show it the command's own.
+    del with_flags.__wrapped__
+    with_flags.__dict__["__signature__"] = own.replace(parameters=parts)
     with_flags.__annotations__ = {part.name: part.annotation for part in parts}
-    del with_flags.__wrapped__  # type: ignore[attr-defined]
     return with_flags
 
 
@@ -53,23 +54,16 @@ def reading_from(told: dict[str, Any]) -> Reading:
         raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
 
 
-def flags_of(reading: Reading) -> str:
-    """Return the flags that give a reading, those at their defaults left out."""
-    words = []
-    for name, value in reading.model_dump(exclude_defaults=True).items():
-        flag = "--" + name.replace("_", "-")
-        words.append(flag if value is True else f"{flag} {value}")
-    return " ".join(words)
-
-
 def _flag(name: str, info: FieldInfo) -> inspect.Parameter:
     kind = _plain(info.annotation)
-    text = " ".join((info.description or "").split())
     choices = _choices(info.annotation)
-    if choices:
-        text += f" [{'|'.join(map(str, choices))}]"
-    names = ["--" + name.replace("_", "-")]
-    option = typer.Option(*names, help=text, rich_help_panel=PANEL, show_default=True)
+    option = typer.Option(
+        "--" + name.replace("_", "-"),
+        help=" ".join((info.description or "").split()),
+        metavar="|".join(map(str, choices)) or None,
+        rich_help_panel=PANEL,
+        show_default=info.default is not None,
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

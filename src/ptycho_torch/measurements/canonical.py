@@ -24,6 +24,8 @@ from ptycho_torch.measurements.raw import (
 )
 
 FRAMES = ("diffraction", "diff3d")
+FORMAT = "ptycho-torch scan 1"
+"""In `_metadata` of the files that `write` makes."""
 KEYS = (
     *FRAMES,
     *("xcoords", "ycoords", "probeGuess", "objectGuess", "scan_index", "object_index"),
@@ -69,6 +71,7 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> R
         good_nHW=good,
         intensity_scale=_scale(source, arrays),
         origin="centre",
+        certain=FORMAT in str(arrays.get("_metadata", "")),
         notes=(f"canonical NPZ, frames from '{name}'", *notes, *note),
     )
 
@@ -137,7 +140,8 @@ def _scale(source: str, arrays: dict[str, Array]) -> float | None:
         return None
     scale = arrays["intensity_scale"]
     if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.item() < np.inf:
-        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
+        came = scale.tolist() if scale.size < 4 else f"{scale.shape} values"
+        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {came}")
     return float(scale.item())
 
 
@@ -145,6 +149,9 @@ def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
     """Return what frames hold by themselves: whole numbers are counts, all else amplitudes."""
     if frames.dtype.kind in "iu":
         return "intensity"
-    finite = frames[np.isfinite(frames)]
-    whole = finite.size > 0 and bool(np.array_equal(finite, np.rint(finite)))
-    return "intensity" if whole else "amplitude"
+    # Frame by frame: most files show it in the first one.
+    for frame in frames:
+        finite = frame[np.isfinite(frame)]
+        if not np.array_equal(finite, np.rint(finite)):
+            return "amplitude"
+    return "intensity"

@@ -46,15 +46,12 @@ def read_cxi(source: str, reading: Reading) -> Raw:
         _refuse_near_field(file, geometry, frames.shape[-1], positions, units)
         pixel = object_pixel_of(file, geometry, frames.shape[-1])
         probe, thing = _probe(file, frames.shape[-1], notes), _object(file, notes)
-        notes.append(
-            f"(row, column) along {'+' if reading.translation_sign > 0 else '-'}translation (y, x);"
-            " the other sign fits the frames alone as well, with the twin image"
-        )
         return Raw(
             source=source,
             layout="cxi",
             frames_nHW=real_frames(source, where, frames),
-            positions_n2=reading.translation_sign * positions,
+            positions_n2=positions,
+            certain=file.text(f"{EXTRAS}/program") == "ptycho-torch",
             probe_MHW=probe,
             object_YX=thing,
             good_nHW=_mask(file),

@@ -73,7 +73,9 @@ def axes_of(file: Hdf5, detector: str, notes: list[str]) -> NDArray[np.float64]:
         return usual
     lengths = np.linalg.norm(basis, axis=1, keepdims=True)
     if not (lengths > 0).all() or not np.isfinite(basis).all():
-        raise InputError(f"{file.source}: {detector}/basis_vectors is {basis}: not two directions")
+        raise InputError(
+            f"{file.source}: {detector}/basis_vectors is {basis.tolist()}: not two directions"
+        )
     axes: NDArray[np.float64] = basis / lengths
     if not np.allclose(axes, usual, atol=1e-6):
         notes.append(

@@ -38,6 +38,12 @@ def corners_of(raw: Raw, reading: Reading, notes: list[str]) -> NDArray[np.float
     origin = raw.origin if reading.origin == "auto" else reading.origin
     notes.append(f"positions are of the {_ORIGINS[origin]}")
     corners = _in_pixels(raw, reading, notes)
+    if raw.layout == "cxi":
+        corners = reading.translation_sign * corners
+        notes.append(
+            f"(row, column) along {'+' if reading.translation_sign > 0 else '-'}translation (y, x);"
+            " the other sign fits the frames alone as well, with the twin image"
+        )
     if reading.swap_axes:
         corners = corners[:, ::-1]
     flips = np.array([reading.flip_rows, reading.flip_columns])

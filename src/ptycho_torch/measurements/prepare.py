@@ -38,9 +38,7 @@ def prepare(raw: Raw, reading: Reading) -> Scan:
     good = raw.good_nHW
     if good is not None and len(good) == len(raw.frames_nHW) > 1:
         good = good[:count]
-    frames, good = _centred(raw, reading, frames, good, notes)
-    good = _unsaturated(raw, reading, frames, good, notes)
-    amplitude, scale = _amplitude(raw, reading, frames, good, notes)
+    amplitude, good, scale = measured(raw, reading, frames, good, notes)
     check_repeats(raw.source, positions, notes)
     scan = Scan(
         source=raw.source,
@@ -53,6 +51,19 @@ def prepare(raw: Raw, reading: Reading) -> Scan:
         notes=tuple(notes),
     )
     return resized(scan, reading)
+
+
+def measured(
+    raw: Raw, reading: Reading, frames: Array, good: NDArray[np.bool_] | None, notes: list[str]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, float | None]:
+    """Return amplitudes with the zero frequency in the middle, their mask, and s if it is known.
+
+    `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
+    """
+    frames, good = _centred(raw, reading, frames, good, notes)
+    good = _unsaturated(raw, reading, frames, good, notes)
+    amplitude, scale = _amplitude(raw, reading, frames, good, notes)
+    return amplitude, good, scale
 
 
 def light_is_at(frames_nHW: Array) -> str | None:
@@ -74,9 +85,9 @@ def _centred(
     """Return frames, and their mask, with the zero frequency at [N // 2, N // 2]."""
     place, why = reading.zero_frequency, "as told"
     if place == "auto":
-        seen = light_is_at(frames)
+        seen = None if raw.certain else light_is_at(frames)
         place = seen or raw.zero_frequency  # type: ignore[assignment]
-        why = "where the light is" if seen else "as the layout has it; the frames do not say"
+        why = "where the light is" if seen else "as the layout has it"
     notes.append(f"zero frequency in the {place}: {why}")
     if place == "centre":
         return frames, good
@@ -123,7 +134,8 @@ def values_in_force(raw: Raw, reading: Reading) -> str:
     """Return what pixels hold: as told, as they look, or as the layout has it."""
     if reading.values != "auto":
         return reading.values
-    return "intensity" if values_of(raw.frames_nHW) == "intensity" else raw.values
+    whole = not raw.certain and values_of(raw.frames_nHW) == "intensity"
+    return "intensity" if whole else raw.values
 
 
 def _amplitude(
@@ -143,10 +155,14 @@ def _amplitude(
     kind = values_in_force(raw, reading)
     whole = values_of(frames) == "intensity"
     with np.errstate(over="ignore", invalid="ignore"):
-        real = np.where(used, frames, 0).astype(np.float64)
+        real = np.where(used, frames, np.zeros((), frames.dtype))
+        if real.dtype.itemsize < 4:
+            real = real.astype(np.float32)
         amplitude = (np.sqrt(real) if kind == "intensity" else real).astype(np.float32)
     if np.isinf(amplitude).any() and not np.isinf(real).any():
-        raise InputError(f"{raw.source}: frames hold {real.max():.3g}, too large for float32")
+        raise InputError(
+            f"{raw.source}: frames hold {float(real.max()):.3g}, too large for float32"
+        )
     if not amplitude.any():
         raise InputError(f"{raw.source}: frames are zero everywhere: no light, no data")
     scale = raw.intensity_scale
@@ -155,7 +171,7 @@ def _amplitude(
             f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken"
             + ("" if reading.values == "auto" else ", as told")
         )
-        scale = 1.0 if whole else scale
+        scale = 1.0 if whole and not raw.certain else scale
     else:
         notes.append("amplitudes" + ("" if reading.values == "auto" else ", as told"))
     return amplitude, scale

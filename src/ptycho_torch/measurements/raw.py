@@ -39,6 +39,8 @@ class Raw:
     """(height, width) of a pixel of the object plane, if the file says so."""
     pixel_missing: str = "the file has no geometry"
     """Why there is no `pixel_m`."""
+    certain: bool = False
+    """Whether this project wrote the file, so that nothing need be told from the frames."""
     notes: tuple[str, ...] = ()
 
 

@@ -54,6 +54,14 @@ def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: 
     return scan
 
 
+def is_split(path: str | Path) -> bool:
+    """Return whether a file is a split of the study, with or without positions."""
+    if io.first_bytes(path) == _HDF5:
+        return False
+    keys = set(io.npz_keys(path))
+    return "coords_offsets" in keys or ("diffraction" in keys and not keys & {"xcoords", "ycoords"})
+
+
 def read_raw(path: str | Path, reading: Reading) -> Raw:
     """Read what a file holds, with no convention applied; raises as `read_scan`."""
     start = io.first_bytes(path)
@@ -76,6 +84,8 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
 def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
     """Return the arrays of a known layout, and which it is."""
     arrays, present = io.read_npz_known(path, *canonical.KEYS, *tike.KEYS)
+    if "_metadata" in present and io.npz_is_text(path, "_metadata"):
+        arrays |= io.read_npz(path, "_metadata")
     frames = next((arrays[key] for key in canonical.FRAMES if key in arrays), None)
     found: Format
     if frames is not None and "coords_offsets" in present:

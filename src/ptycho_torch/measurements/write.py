@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__, io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.measurements.canonical import FORMAT
 from ptycho_torch.measurements.cxi import DETECTOR, EXTRAS, SOURCE, TRANSLATION
 from ptycho_torch.measurements.geometry import MADE_UP, PLANCK_TIMES_C, Geometry
 from ptycho_torch.measurements.scan import Scan
@@ -62,7 +63,7 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
         arrays["intensity_scale"] = np.float64(scan.intensity_scale)
     arrays["_metadata"] = json.dumps(
         {
-            "format": "ptycho-torch scan 1",
+            "format": FORMAT,
             "ptycho_torch": __version__,
             "diffraction": "amplitude, zero frequency at [N // 2, N // 2]",
             "xcoords, ycoords": "column, row of the window's pixel [N // 2] in objectGuess, pixels",

@@ -1,0 +1,17 @@
+"""A reading as the flags that give it."""
+
+from ptycho_torch.config.reading import Reading
+
+
+def flags(reading: Reading) -> str:
+    """Return the command-line flags that give a reading; none for what is at its default."""
+    words = []
+    for name, value in reading.model_dump(exclude_defaults=True).items():
+        flag = "--" + name.replace("_", "-")
+        words.append(flag if value is True else f"{flag} {value}")
+    return " ".join(words)
+
+
+def label(reading: Reading) -> str:
+    """Return flags in short, or words for a reading without any."""
+    return flags(reading) or "as the layout has it"

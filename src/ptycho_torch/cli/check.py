@@ -1,0 +1,42 @@
+"""The convention self-test of a file of measurements."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from ptycho_torch.cli.data import ScanFile
+from ptycho_torch.cli.reading import with_reading
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reading import Reading
+
+app = typer.Typer()
+
+
+@app.command()
+@with_reading
+def check(
+    file: ScanFile,
+    reading: Reading,
+    as_data: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Try how a file can be read and say which reading explains its frames best.
+
+    Tries sign and order of the axes, corner or centre, half pixels, the place of the zero
+    frequency, amplitudes or counts; what is given stays as it is. Ends with status 1 where two
+    readings explain the frames equally well.
+    """
+    from ptycho_torch.check.flags import flags
+    from ptycho_torch.check.report import as_json, table
+    from ptycho_torch.check.run import check_file
+
+    report = check_file(file, reading)
+    if as_data:
+        typer.echo(json.dumps(as_json(report), indent=2))
+    else:
+        for line in table(report):
+            typer.echo(line)
+    if report.doubt:
+        raise InputError(f"{file}: {report.doubt}")
+    if not as_data:
+        typer.echo(f"read it with: {flags(report.reading) or 'no flags'}")
