@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
+CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
 
 
 try:
@@ -92,6 +93,14 @@ def all_reconstructions(wildcards) -> list[str]:
         for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
     ]
     return list(dict.fromkeys(files))
+
+
+def conventional_of(plan) -> list[str]:
+    """Scores of the conventional reconstruction of a stage's dataset, if the study has one."""
+    if STUDY.conventional is None:
+        return []
+    folder = CONVENTIONAL.format(dataset=plan.dataset)
+    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
 
 
 def command_for(target: str) -> str:
