@@ -22,10 +22,11 @@ ARROWS = {
     "infer": {"config", "physics", "generators", "measurements", "dumps"},
     "reconstruct": {"config", "physics", "measurements", "engines"},
     "check": {"config", "physics", "measurements", "engines"},
-    "diagnose": {"config", "physics", "generators"},
+    "drawing": set(),
+    "diagnose": {"config", "physics", "generators", "statistics", "drawing"},
     "evaluate": {"config", "physics"},
     "statistics": {"config"},
-    "summarise": {"config", "statistics"},
+    "summarise": {"config", "statistics", "drawing"},
     "decide": {"config", "statistics"},
     "publish": {"config", "statistics"},
 }

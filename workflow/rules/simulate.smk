@@ -10,7 +10,13 @@ rule simulate:
             "config",
             "physics",
             "simulate",
-            without=("config/evaluation.py", "physics/likelihoods.py"),
+            without=(
+                "config/evaluation.py",
+                "config/diagnostics.py",
+                "config/fresh.py",
+                "physics/likelihoods.py",
+                "physics/scales.py",
+            ),
         ),
     output:
         train="results/simulate/{dataset}/train.npz",

@@ -29,7 +29,7 @@ for plan in PLANS:
             histories=runs_of(plan.name, "train", "history.csv"),
             metrics=runs_of(plan.name, "evaluate", "metrics.json"),
             reconstructions=runs_of(plan.name, "evaluate", "reconstruction.npz"),
-            code=sources("summarise_stage.py", "config", "statistics", "summarise"),
+            code=sources("summarise_stage.py", "config", "statistics", "drawing", "summarise"),
         output:
             summary=report(
                 f"results/{plan.name}/summary.md",

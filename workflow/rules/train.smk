@@ -14,7 +14,12 @@ rule train:
             "physics",
             "generators",
             "train",
-            without=("config/evaluation.py", "physics/stitch.py"),
+            without=(
+                "config/evaluation.py",
+                "config/diagnostics.py",
+                "config/fresh.py",
+                "physics/stitch.py",
+            ),
         ),
     output:
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",

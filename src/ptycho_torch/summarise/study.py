@@ -10,12 +10,12 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
+from ptycho_torch.drawing.style import save, styled
 from ptycho_torch.io import PathLike
 from ptycho_torch.markdown import number, plural, spread_text, table
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, loss_score
 from ptycho_torch.summarise.figures.study import overview
-from ptycho_torch.summarise.figures.style import save, styled
 
 _RUN = ["dataset", "arm", "seed"]
 _FINDINGS = ("name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined")

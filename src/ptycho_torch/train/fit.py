@@ -28,11 +28,11 @@ from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator, count_parameters
 from ptycho_torch.generators.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.jobs import usable_threads
+from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.data import OrderedBatches, ShuffledBatches
 from ptycho_torch.train.history import History, snapshot
-from ptycho_torch.train.measures import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.train.module import FitModule, RunStopped
 
 logger = logging.getLogger(__name__)
@@ -225,6 +225,7 @@ def _columns(run: RunSettings) -> list[str]:
         "epoch", "step", "learning_rate", f"{run.training.loss}_train_loss", "mae_val_loss",
         "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share",
+        "spectral_local_ratio",
     ]  # fmt: skip
 
 

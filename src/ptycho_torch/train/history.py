@@ -64,6 +64,9 @@ class History(pl.Callback):
             "clipped_grad_norm_median": float(np.median(after)),
             "clipped_grad_norm_max": float(after.max()),
             "clipped_share": records.clipped_share,
+            "spectral_local_ratio": (
+                float(np.median(records.gradient_ratios)) if records.gradient_ratios else None
+            ),
         }
 
     def _report(self, row: dict[str, Any], module: FitModule) -> None:

@@ -10,10 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.markdown import percent
-from ptycho_torch.statistics.estimates import SurvivalStep
-from ptycho_torch.summarise.collect import Collected
-from ptycho_torch.summarise.figures.style import (
+from ptycho_torch.drawing.style import (
     INK,
     PALE,
     REFERENCE,
@@ -22,6 +19,9 @@ from ptycho_torch.summarise.figures.style import (
     first_column,
     use_log_scale,
 )
+from ptycho_torch.markdown import percent
+from ptycho_torch.statistics.estimates import SurvivalStep
+from ptycho_torch.summarise.collect import Collected
 
 # Failed runs named in a panel of the learning curves; the summary lists them all.
 _MOST_NAMED = 5

@@ -11,6 +11,13 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from ptycho_torch import io
+from ptycho_torch.drawing.style import (
+    INK,
+    REFERENCE,
+    arm_colours,
+    new_figure,
+    use_log_scale,
+)
 from ptycho_torch.markdown import number
 from ptycho_torch.statistics.runs import shown_runs
 from ptycho_torch.statistics.scores import (
@@ -20,13 +27,6 @@ from ptycho_torch.statistics.scores import (
     image_score,
 )
 from ptycho_torch.summarise.collect import Collected
-from ptycho_torch.summarise.figures.style import (
-    INK,
-    REFERENCE,
-    arm_colours,
-    new_figure,
-    use_log_scale,
-)
 
 _COLUMNS = 5
 

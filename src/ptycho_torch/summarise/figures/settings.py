@@ -11,11 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from ptycho_torch.config.plan import numbers_of, varied_arms
 from ptycho_torch.config.variants import value_text
-from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.depth import gradient_bound
-from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
-from ptycho_torch.summarise.figures.style import (
+from ptycho_torch.drawing.style import (
     COLOURS,
     INK,
     REFERENCE,
@@ -23,6 +19,10 @@ from ptycho_torch.summarise.figures.style import (
     new_figure,
     use_log_scale,
 )
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.runs import failure_rate
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 from ptycho_torch.summarise.findings import Findings
 
 _BLUE, _RED = COLOURS[1], COLOURS[2]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ptycho_torch.drawing.style import save, styled
 from ptycho_torch.summarise.figures import runs as run_figures
 from ptycho_torch.summarise.figures import scores as score_figures
 from ptycho_torch.summarise.figures import settings as setting_figures
-from ptycho_torch.summarise.figures.style import save, styled
 from ptycho_torch.summarise.findings import Findings
 
 

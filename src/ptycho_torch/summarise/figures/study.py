@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho_torch.config.study import Study
+from ptycho_torch.drawing.style import COLOURS, INK, REFERENCE, new_figure
 from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
-from ptycho_torch.summarise.figures.style import COLOURS, INK, REFERENCE, new_figure
 
 _BLUE, _RED = COLOURS[1], COLOURS[2]
 

@@ -1,4 +1,4 @@
-"""Training losses with the constants of each split, and what a forward pass needs.
+"""Losses with the constants of each split, and what a forward pass needs of it.
 
 Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
