@@ -21,7 +21,7 @@ class DiagnosticsSettings(Settings):
     groups_seed: Seed = 0
     """Draws those groups."""
 
-    seeds: Seeds = 8
+    seeds: Seeds = 10
     """Seeds of fresh networks: a list, or how many (counted from 0); with seed n a fresh network
     has the weights that the run of seed n starts from."""
 

@@ -71,7 +71,7 @@ def diagnose_fresh(
     facts = io.read_json(dataset)
     sample = _sample(train, facts, settings)
     entries = _entries(_fresh_subjects(networks, sample, settings), settings)
-    _write_reports(entries, sample, settings, outputs)
+    _write_reports(entries, sample, settings, outputs, facts["dataset"])
     photons = facts["settings"].get("photons")
     checks = check_losses()
     data = check_dataset(
@@ -119,9 +119,10 @@ def diagnose_runs(
         If a file is damaged. Weights that are not finite are a result: an entry without numbers.
     """
     torch.set_num_threads(usable_threads(threads))
-    sample = _sample(train, io.read_json(dataset), settings)
+    facts = io.read_json(dataset)
+    sample = _sample(train, facts, settings)
     states = (state for path in runs for state in _states(Path(path), sample))
-    _write_reports(_entries(states, settings), sample, settings, outputs)
+    _write_reports(_entries(states, settings), sample, settings, outputs, facts["dataset"])
 
 
 def _states(path: Path, sample: Sample) -> Iterator[Subject | Entry]:
@@ -189,8 +190,9 @@ def _write_reports(
     sample: Sample,
     settings: DiagnosticsSettings,
     outputs: Paths,
+    dataset: str,
 ) -> None:
-    head = report_head(sample, settings)
+    head = report_head(sample, settings, dataset)
     io.write_json(outputs["gradients"], {**head, "networks": [pair[0] for pair in entries]})
     transforms = input_statistics(sample, 1.0)
     io.write_json(

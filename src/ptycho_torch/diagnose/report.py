@@ -35,11 +35,14 @@ def unusable_entry(label: dict[str, Any], reason: str) -> Entry:
     return {"network": label, "unusable": reason}
 
 
-def report_head(sample: Sample | None, settings: DiagnosticsSettings) -> dict[str, Any]:
+def report_head(
+    sample: Sample | None, settings: DiagnosticsSettings, dataset: str | None = None
+) -> dict[str, Any]:
     """Return what a report says before its numbers: data, thresholds, version."""
     thresholds = ("min_gradient_ratio", "min_output_ratio", "max_p99_over_p50", "max_dc_share")
     return {
         "ptycho_torch": __version__,
+        "dataset": dataset,
         "data": None if sample is None else sample.facts,
         "thresholds": {name: getattr(settings, name) for name in thresholds},
     }
