@@ -116,6 +116,7 @@ TARGETS = {
     "stage_b_summary": (8, 20),
     "pivot_summary": (14, 35),
     "study_summary": (28, 70),
+    "diagnostics": (28, 70),
     "all": (28, 70),
 }
 

@@ -10,9 +10,9 @@ import pytest
 
 TORCH_FREE = [
     "evaluate.py", "summarise_stage.py", "summarise_study.py", "decide_winner.py", "decide.py",
-    "publish.py",
+    "publish.py", "diagnostics.py",
 ]  # fmt: skip
-SCRIPTS = ["simulate.py", "train.py", *TORCH_FREE]
+SCRIPTS = ["simulate.py", "train.py", "diagnose_fresh.py", "diagnose_runs.py", *TORCH_FREE]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -3,8 +3,7 @@
 DIAGNOSIS_FIGURES = ("activation_depth", "gradient_ratio")
 # What is concluded from the reports, and does not change them.
 GATE = tuple(
-    f"diagnose/{name}.py"
-    for name in ("decision", "drift", "evidence", "figures", "gate", "prose")
+    f"diagnose/{name}.py" for name in ("decision", "drift", "evidence", "figures", "gate", "prose")
 )
 
 DIAGNOSED = [
@@ -100,6 +99,13 @@ rule diagnostics:
         gradients=diagnoses("gradient_report.json"),
         activations=diagnoses("activation_report.json"),
         units=[f"results/diagnose/{d}/fresh/loss_units.json" for d in DIAGNOSED_DATASETS],
+        # Those that do not wait for a winner, so that a dry run shows them.
+        known=[
+            path
+            for stage in DIAGNOSED
+            if stage != "stage_b"
+            for path in files_of_runs(plan_of(stage), "train", "run.json")
+        ],
         runs=diagnosed_runs("run.json"),
         histories=diagnosed_runs("history.csv"),
         code=sources("diagnostics.py", "config", "statistics", "drawing", "diagnose"),

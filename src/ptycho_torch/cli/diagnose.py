@@ -23,12 +23,14 @@ Config = Annotated[
     Path | None, typer.Option(help="A fresh network: study in YAML, with --arm and --seed.")
 ]
 Arm = Annotated[str | None, typer.Option(help="Arm of --config.")]
-RootSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights.")]
+RootSeed = Annotated[
+    int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of fresh weights (default: 0).")
+]
 Data = Annotated[
     Path | None, typer.Option(help="Dataset split (NPZ, docs/files.md) that the network sees.")
 ]
 Groups = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Groups of patches to look at.  [default: 16]")
+    int | None, typer.Option(min=1, max=256, help="Groups of patches to look at (default: 16).")
 ]
 Loss = Annotated[
     Literal["mae", "poisson"] | None, typer.Option(help="Loss; not given: the one it trains with.")
@@ -42,21 +44,21 @@ def gradients(
     config: Config = None,
     arm: Arm = None,
     data: Data = None,
-    seed: RootSeed = 0,
+    seed: RootSeed = None,
     groups: Groups = None,
     loss: Loss = None,
     block: Annotated[
         Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] | None,
-        typer.Option(help="One Fourier block of this kind, on white noise.  [default: hybrid]"),
+        typer.Option(help="One Fourier block of this kind, on white noise (default: hybrid)."),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Channels of --block.  [default: 32]")
+        int | None, typer.Option(min=1, max=4096, help="Channels of --block (default: 32).")
     ] = None,
     modes: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Modes of --block.  [default: 12]")
+        int | None, typer.Option(min=1, max=4096, help="Modes of --block (default: 12).")
     ] = None,
     patch_px: Annotated[
-        int | None, typer.Option(min=2, max=4096, help="Side of --block's frames.  [default: 64]")
+        int | None, typer.Option(min=2, max=4096, help="Side of --block's frames (default: 64).")
     ] = None,
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
@@ -75,7 +77,7 @@ def gradients(
         kind = block or "hybrid"
         what = {
             "channels": channels or 32, "modes": modes or 12, "patch_px": patch_px or 64,
-            "seed": seed,
+            "seed": seed or 0,
         }  # fmt: skip
         probe = probe_block(kind, **what, settings=settings)
         network_facts = {"block": kind, **what}
@@ -103,7 +105,7 @@ def activations(
     config: Config = None,
     arm: Arm = None,
     data: Data = None,
-    seed: RootSeed = 0,
+    seed: RootSeed = None,
     groups: Groups = None,
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
@@ -133,7 +135,7 @@ def _subject(
     bundle: Path | None,
     config: Path | None,
     arm: str | None,
-    seed: int,
+    seed: int | None,
     *,
     data: Path | None,
     groups: int | None,
@@ -154,11 +156,14 @@ def _subject(
     if data is None:
         raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
     if bundle is not None:
-        _refuse({"config": config, "arm": arm}, "is a fresh network's; leave it or --bundle out")
+        fresh_only = {"config": config, "arm": arm, "seed": seed}
+        _refuse(fresh_only, "is of a fresh network; leave it or --bundle out")
         settings = _with_groups(DiagnosticsSettings(), groups)
         read = read_bundle(bundle)
         in_force = loss or trained_loss(read, bundle)
-        sample = read_sample(data, patch_px=read.settings.patch_px, groups=settings.groups)
+        sample = read_sample(
+            data, patch_px=read.settings.patch_px, groups=settings.groups, seed=settings.groups_seed
+        )
         label = {"name": str(bundle.name), "state": "bundle", "dataset": read.settings.dataset}
         return bundle_subject(read, sample, in_force, where=bundle, **label), settings
     from ptycho_torch.config.fresh import FreshNetwork
@@ -166,15 +171,17 @@ def _subject(
 
     assert config is not None
     study = read_study(config)
-    run = study.run(study.stage_a.dataset, _known_arm(study, config, arm), seed)
+    run = study.run(study.stage_a.dataset, _known_arm(study, config, arm), seed or 0)
     settings = _with_groups(study.diagnostics, groups)
     fresh = FreshNetwork(
         generator=run.generator,
         loss=loss or run.training.loss,
         input_scaling=run.training.input_scaling,
     )
-    sample = read_sample(data, patch_px=run.patch_px, groups=settings.groups)
-    return fresh_subject(fresh, seed, sample, name=run.arm), settings
+    sample = read_sample(
+        data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
+    )
+    return fresh_subject(fresh, run.seed, sample, name=run.arm), settings
 
 
 def _known_arm(study: "Study", config: Path, arm: str | None) -> str:

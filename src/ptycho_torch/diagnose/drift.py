@@ -6,6 +6,7 @@ network is the geometric mean over its Fourier blocks of mean |output| / mean |i
 are held against a factor of 1.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -52,14 +53,8 @@ def judge_drift(reports: Sequence[Mapping[str, Any]], statistics: StatisticsSett
         collect(reports, "growth_per_block", state="fresh", initialisation="1/in"), 1.0, statistics
     )
     trained = judge(collect(reports, "growth_per_block", state="best"), 1.0, statistics)
-    kinds = {
-        entry["network"]["name"]: entry["network"].get("generator")
-        for entry in reports
-        if entry["network"]["state"] == "fresh"
-    }
-    growing = [group for group in fresh if kinds.get(group.name) == DRIFTING]
-    steady = [group for group in fresh if kinds.get(group.name) == STEADY]
-    grows, stays = _grows(growing), _stays(steady)
+    growing, staying = (_at_depths(fresh, kind) for kind in (DRIFTING, STEADY))
+    grows, stays = _grows(growing), _stays(staying)
     verdict: Verdict = "undecided"
     if grows == stays == "supported":
         verdict = "supported"
@@ -70,13 +65,19 @@ def judge_drift(reports: Sequence[Mapping[str, Any]], statistics: StatisticsSett
         verdict=verdict,
         sentences=(
             f"`{DRIFTING}` grows: {grows} ({_numbers(growing)})",
-            f"`{STEADY}` stays at its start: {stays} ({_numbers(steady)}; largest |mean| of a "
+            f"`{STEADY}` does not: {stays} ({_numbers(staying)}; largest |mean| of a "
             f"block's update {number(largest)})",
         ),
         fresh=tuple(fresh),
         trained=tuple(trained),
         largest_update=largest,
     )
+
+
+def _at_depths(groups: Sequence[Group], generator: str) -> list[Group]:
+    """Return a generator's networks at the compared depths: `hybrid-4` and the like."""
+    name = re.compile(rf"(.*/)?{re.escape(generator)}-\d+")
+    return [group for group in groups if name.fullmatch(group.name)]
 
 
 def steady(group: Group) -> bool:

@@ -131,7 +131,7 @@ def judge(numbers: Numbers, threshold: float, settings: StatisticsSettings) -> l
 
 
 def seeds_needed(groups: Sequence[Group], settings: StatisticsSettings) -> str:
-    """Return how many seeds could decide the groups that are open at the least."""
+    """Return why groups are open: too few seeds for any claim, or too near the threshold."""
     families = {state: [g for g in groups if g.state == state] for state in ("fresh", "best")}
     parts = []
     for state, family in families.items():
@@ -140,8 +140,12 @@ def seeds_needed(groups: Sequence[Group], settings: StatisticsSettings) -> str:
             least = pairs_needed(settings.confidence, len(judged))
             has = min(len(group.values) for group in judged)
             what = "fresh networks" if state == "fresh" else "trained runs"
-            parts.append(f"{what}: {plural(has, 'seed')} of at least {least} for a claim")
-    return "; ".join(parts)
+            parts.append(
+                f"{what} have {plural(has, 'seed')}, at least {least} are needed for a claim"
+                if has < least
+                else f"{what} lie too near the threshold for {plural(has, 'seed')}"
+            )
+    return "; ".join(parts) or "no network has the number"
 
 
 def interval_words(group: Group) -> str:

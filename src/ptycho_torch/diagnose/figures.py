@@ -22,7 +22,10 @@ from ptycho_torch.drawing.style import (
 )
 
 Entries = Sequence[Mapping[str, Any]]
-_KINDS = dict(zip(COMPARED, (COLOURS[2], COLOURS[1], COLOURS[3]), strict=True))
+# Dashes, since at its start the one lies on the other.
+_KINDS: dict[str, tuple[str, Any]] = dict(
+    zip(COMPARED, ((COLOURS[2], "-"), (COLOURS[1], "-"), (COLOURS[3], (0, (2, 2)))), strict=True)
+)
 _STATES = (("fresh", "fresh"), ("best", "trained (best weights)"))
 
 
@@ -33,7 +36,7 @@ def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
     per network, a thick one for the geometric mean over those of a kind. Place 0 is what enters the
     first block.
     """
-    usable = [e for e in entries if e.get("blocks") and _is_shown(e["network"])]
+    usable = [e for e in entries if e.get("blocks") and _is_shown(e["network"], depths)]
     rows = [row for row in _STATES if any(e["network"]["state"] == row[0] for e in usable)]
     figure = new_figure(max(3.4 * len(depths), 4.6), 2.6 * max(len(rows), 1) + 0.5)
     grid = figure.subplots(max(len(rows), 1), len(depths), sharey=True, squeeze=False)
@@ -47,26 +50,28 @@ def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
             _profiles(axes, some)
             axes.set_title(f"{title}, {depth} blocks", fontsize=9)
             axes.set_xlabel("Fourier block (last: bottleneck)")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[line][0].set_ylabel("mean |activation|")
     keys = [
-        Line2D([], [], color=colour, linewidth=2.2, label=kind) for kind, colour in _KINDS.items()
+        Line2D([], [], color=colour, linestyle=line, linewidth=2.2, label=kind)
+        for kind, (colour, line) in _KINDS.items()
     ]
     keys.append(Line2D([], [], color=INK, linewidth=0.7, alpha=0.5, label="one network"))
     figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
-def _is_shown(network: Mapping[str, Any]) -> bool:
-    return network["generator"] in _KINDS and network.get("initialisation", "1/in") == "1/in"
+def _is_shown(network: Mapping[str, Any], depths: Sequence[int]) -> bool:
+    kind = network["generator"] in _KINDS and network["fno_blocks"] in depths
+    return kind and network.get("initialisation", "1/in") == "1/in"
 
 
 def _profiles(axes: Axes, entries: Entries) -> None:
     """Draw networks of one depth; a kind without any is left out."""
     if not entries:
         axes.text(0.5, 0.5, "no such run", transform=axes.transAxes, ha="center", color=REFERENCE)
+        axes.set_xticks([])
         return
-    for kind, colour in _KINDS.items():
+    for kind, (colour, style) in _KINDS.items():
         lines = [
             [e["blocks"][0]["input_mean"], *(block["output_mean"] for block in e["blocks"])]
             for e in entries
@@ -74,10 +79,11 @@ def _profiles(axes: Axes, entries: Entries) -> None:
         ]
         whole = [line for line in lines if all(value is not None and value > 0 for value in line)]
         for line in whole:
-            axes.plot(line, color=colour, linewidth=0.7, alpha=0.4)
+            axes.plot(line, color=colour, linestyle=style, linewidth=0.7, alpha=0.4)
         if whole:
             mean = np.exp(np.log(np.array(whole)).mean(axis=0))
-            axes.plot(mean, ".-", color=colour, linewidth=2.2, alpha=0.9)
+            axes.plot(mean, color=colour, linestyle=style, marker=".", linewidth=2.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     use_log_scale(axes)
 
 
@@ -109,6 +115,10 @@ def gradient_ratio(history: pd.DataFrame, arms: Sequence[str], threshold: float)
         use_log_scale(axes)
         axes.set_title(arm, fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Room around the threshold, so that the axis has more than one number.
+    shown = [*pd.to_numeric(history["spectral_local_ratio"], errors="coerce").dropna(), threshold]
+    positive = [value for value in shown if value > 0]
+    axes.set_ylim(min(positive) / 1.6, max(positive) * 1.6)
     for axes in first_column(panels):
         axes.set_ylabel("spectral / local")
     figure.supxlabel(

@@ -78,7 +78,8 @@ def next_step(hypotheses: Sequence[Hypothesis]) -> str:
     """Return the one thing to do next: the first hypothesis that does not fail."""
     for hypothesis in hypotheses:
         if hypothesis.verdict != "does not hold":
-            return f"{hypothesis.name}: {hypothesis.verdict}. {hypothesis.follows}"
+            verb = "is undecided" if hypothesis.verdict == "undecided" else "holds"
+            return f"{hypothesis.name} {verb}. {hypothesis.follows}"
     return "Nothing follows: none of the three hypotheses holds"
 
 
@@ -96,7 +97,7 @@ def _spectral(
             "their own; if they do cost, the small gradients do no harm (Adam's step does not "
             "depend on their size)"
         ),
-        "undecided": f"More seeds ({seeds_needed(groups, statistics)})",
+        "undecided": f"Decide it first: {seeds_needed(groups, statistics)}",
         "does not hold": "Nothing",
     }[verdict]
     block = _sweep("spectral_modes", facts.control, "generator.modes", modes)
@@ -152,9 +153,10 @@ def _dynamic_range(
     if verdict == "does not hold":
         follows = "Nothing"
     elif open_ones:
-        follows = f"Not yet: {listed(open_ones)} come first, and their cure may move it"
+        come = "comes" if len(open_ones) == 1 else "come"
+        follows = f"Not yet: {listed(open_ones)} {come} first, and a cure there may move it"
     elif verdict == "undecided":
-        follows = f"More seeds ({seeds_needed(groups, statistics)})"
+        follows = f"Decide it first: {seeds_needed(groups, statistics)}"
     else:
         follows = "Compare input transforms by a sweep"
         transforms = ["none", "sqrt", "log1p", "instance_norm"]
@@ -206,14 +208,19 @@ def _because(groups: Sequence[Group], side: Side, threshold: float, what: str) -
         shown = [f"`{group.name}`" for group in judged if group.side == side]
         clean = [group for group in judged if group.side not in (side, "undecided")]
         beyond = sum(group.beyond(threshold, side) for group in judged)
-        seeds = sorted({len(group.values) for group in judged})
         parts.append(
             f"{words}: {what} is {number(min(values))} to {number(max(values))}, {side} the "
             f"threshold in {beyond} of {plural(len(values), 'network')} "
-            f"({'/'.join(map(str, seeds))} seeds); shown for {listed(shown) or 'none'}, "
+            f"({_seeds(judged)}); shown for {listed(shown) or 'none'}, "
             f"refuted for {len(clean)} of {len(judged)}"
         )
     return ". ".join(part[:1].upper() + part[1:] for part in parts)
+
+
+def _seeds(groups: Sequence[Group]) -> str:
+    """Return how many seeds a network has; the range where they differ."""
+    counts = sorted({len(group.values) for group in groups})
+    return plural(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
 
 
 def _sweep(name: str, arm: str, key: str, values: Sequence[Any]) -> str:

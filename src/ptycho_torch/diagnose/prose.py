@@ -150,9 +150,9 @@ def _gradients(found: Findings) -> str:
                 threshold,
             ),
             f"{_MEANS} A ratio that is not defined: the blocks of a fresh `stable_hybrid` pass no "
-            "gradient on, since their norm starts at zero. For white noise the ratio is near 1/N "
-            "for a block of N px, by the Fourier transform's normalisation alone: a small ratio is "
-            "no fault in itself, and Adam's step does not depend on it.",
+            "gradient on, since their norm starts at zero. For white noise the ratio is about 2/N "
+            "in a block of N px, by the Fourier transform's normalisation alone: a small ratio is "
+            "no fault in itself, and Adam's step hardly depends on the size of a gradient.",
         ]
     )
 
@@ -173,7 +173,9 @@ def _before_after(found: Findings) -> str:
     return (
         f"{table(header, rows)}\n\nMedians over the weight seeds, at step 0. `1/(in*out)`: both "
         "parts uniform in [0, 1) over in*out, as in the published code; `1/in`: mean squared "
-        "modulus 1/in, in force."
+        "modulus 1/in, in force. The scale of its initial weights decides what the spectral path "
+        "puts out beside the local one; the gradient of a weight does not depend on the weight's "
+        "own size, but only by way of the activations that it changes."
     )
 
 
@@ -199,8 +201,8 @@ def _range(found: Findings) -> str:
             dataset,
             f"`{transform}`",
             number(item["p99_over_p50"]),
-            percent(item["dc_share"]),
-            percent(item["low_frequency_share"]),
+            _share(item["dc_share"]),
+            _share(item["low_frequency_share"]),
         ]
         for dataset, transforms in found.inputs.items()
         for transform, item in transforms.items()
@@ -218,6 +220,11 @@ def _range(found: Findings) -> str:
             f"p99 / p50):\n\n{table(header, rows)}",
         ]
     )
+
+
+def _share(value: float | None) -> str:
+    """Return a share as a percentage; what rounding leaves of a zero is zero."""
+    return "0 %" if value is not None and value < 1e-9 else percent(value)
 
 
 def _drift(found: Findings) -> str:
@@ -239,8 +246,9 @@ def _drift(found: Findings) -> str:
         "Hypothesis: the mean activation grows from block to block in `hybrid`, and does not in "
         f"`stable_hybrid`, before any training. **{drift.verdict.capitalize()}**:\n\n{bullets}\n\n"
         f"{folded('Growth factors', table(header, rows))}\n\nGrowth factor: geometric mean over "
-        f"Fourier blocks of mean |output| / mean |input|. {_MEANS} It says how networks start, "
-        "not that growth makes runs fail."
+        f"Fourier blocks of mean |output| / mean |input|. {_MEANS} Convolutions "
+        "between the levels change the mean as well; they are in the figure, not in the factor. It "
+        "says how networks start, not that growth makes runs fail."
     )
 
 
