@@ -39,6 +39,7 @@ Loss = Annotated[
 
 @app.command()
 def gradients(
+    *,
     output: Output,
     bundle: BundleFolder = None,
     config: Config = None,
@@ -100,6 +101,7 @@ def gradients(
 
 @app.command()
 def activations(
+    *,
     output: Output,
     bundle: BundleFolder = None,
     config: Config = None,
