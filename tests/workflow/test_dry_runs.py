@@ -117,6 +117,7 @@ TARGETS = {
     "pivot_summary": (14, 35),
     "study_summary": (28, 70),
     "parity": (1, 1),
+    "diagnostics": (28, 70),
     "all": (28, 70),
 }
 

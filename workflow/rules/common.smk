@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
+    from ptycho_torch.config.fresh import fresh_networks
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
 except ModuleNotFoundError as error:
@@ -19,6 +20,17 @@ except ModuleNotFoundError as error:
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
 CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
+# What neither a dataset nor a training reads: an edit there trains nothing again.
+NOT_OF_RUNS = (
+    "config/diagnostics.py",
+    "config/evaluation.py",
+    "config/files.py",
+    "config/fresh.py",
+    "config/parity.py",
+    "config/reading.py",
+    "config/reconstruct.py",
+    "io_hdf5.py",
+)
 
 
 try:

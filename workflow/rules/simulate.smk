@@ -11,12 +11,7 @@ rule simulate:
             "physics",
             "simulate",
             without=(
-                "config/evaluation.py",
-                "config/files.py",
-                "config/parity.py",
-                "config/reading.py",
-                "config/reconstruct.py",
-                "io_hdf5.py",
+                *NOT_OF_RUNS,
                 "physics/groups.py",
                 "physics/likelihoods.py",
                 "physics/scales.py",

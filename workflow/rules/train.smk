@@ -17,12 +17,7 @@ rule train:
             "measurements/scan.py",
             "train",
             without=(
-                "config/evaluation.py",
-                "config/files.py",
-                "config/parity.py",
-                "config/reading.py",
-                "config/reconstruct.py",
-                "io_hdf5.py",
+                *NOT_OF_RUNS,
                 "physics/stitch.py",
                 "train/curve.py",
                 "train/scan.py",

@@ -66,6 +66,7 @@ def history_columns(run: RunSettings) -> list[str]:
         "epoch", "step", "learning_rate", f"{run.training.loss}_train_loss", "mae_val_loss",
         "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
+        "spectral_local_ratio",
     ]  # fmt: skip
 
 
