@@ -14,6 +14,7 @@ ARROWS = {
     "config": set(),
     "drawing": {"config"},
     "physics": {"config"},
+    "drawing": set(),
     "generators": {"config", "physics"},
     "measurements": {"config", "physics"},
     "engines": {"config", "physics"},
