@@ -14,7 +14,6 @@ ARROWS = {
     "config": set(),
     "drawing": {"config"},
     "physics": {"config"},
-    "drawing": set(),
     "generators": {"config", "physics"},
     "measurements": {"config", "physics"},
     "engines": {"config", "physics"},
