@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 4
+BASELINE := .venv-baseline
+BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench-dag bench-decision clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench-dag bench-decision bench-rpie setup-baseline clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -60,6 +62,23 @@ bench-dag: $(READY) ## time dry runs of 10 to 5000 runs
 
 bench-decision: $(READY) ## count right and wrong decisions on planted studies (half an hour)
 	$(BIN)/python benchmarks/decision_rates.py
+
+# pty-chi asks for torchvision, which would replace torch or fail to load beside a CPU one; the
+# engines need none of it, so pty-chi comes alone and what it does need before it.
+setup-baseline: $(BASELINE)/.ready ## make a second environment with pty-chi in .venv-baseline
+
+$(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt
+	@test -x $(BASELINE)/bin/python || $(PYTHON) -m venv $(BASELINE)
+	@echo "installing the package and pty-chi into $(BASELINE)"
+	$(BASELINE_PIP) install --constraint constraints.txt torch
+	$(BASELINE_PIP) install --constraint constraints.txt setuptools
+	$(BASELINE_PIP) install --constraint constraints.txt --no-build-isolation --editable .
+	$(BASELINE_PIP) install --constraint constraints.txt --constraint constraints-baseline.txt scikit-learn
+	$(BASELINE_PIP) install --no-deps --constraint constraints-baseline.txt ptychi
+	@touch $@
+
+bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
+	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
 docs: $(READY) ## write config/README.md and config/schema.json from the classes
 	$(BIN)/ptycho-torch config-docs

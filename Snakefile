@@ -31,6 +31,7 @@ rule all:
     input:
         [f"results/{stage}/summary.md" for stage in stage_names(STUDY)],
         ["results/study/summary.md", "results/index.html"] if STUDY.decision else [],
+        "results/diagnose/decision.md",
 
 
 include: "workflow/rules/simulate.smk"
@@ -41,13 +42,21 @@ include: "workflow/rules/summarise.smk"
 include: "workflow/rules/decide.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/parity.smk"
+include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/real_data.smk"
 
 
 # What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).
 # Without a cluster this changes nothing.
 QUEUED = {
-    *("simulate", "train", "reconstruct"),
-    *("real_data_rpie", "real_data_train", "real_data_infer"),
+    "simulate",
+    "train",
+    "reconstruct",
+    "parity_inference",
+    "diagnose_fresh",
+    "diagnose_runs",
+    "real_data_rpie",
+    "real_data_train",
+    "real_data_infer",
 }
 workflow.localrules(*(rule.name for rule in workflow.rules if rule.name not in QUEUED))

@@ -29,3 +29,18 @@ def test_the_planted_cases_are_decided(root):
     truth, right, _ = rates.CASES["Pivot planted"]
     assert sum(rates.counts(truth, 4, 1).values()) == 1
     assert right in rates.OUTCOMES
+
+
+def test_the_programs_of_the_rpie_benchmark_are_there(root):
+    """Ours runs; pty-chi's has an environment of its own and is not asked for here."""
+    rpie = load(root, "rpie")
+    rpie.SIDE, rpie.STEP, rpie.PLACES = 16, 2, 6
+    data = rpie.make_data()
+    for engine, batch in rpie.PROGRAMS.values():
+        if engine == "rpie":
+            assert rpie.complex_error(rpie.run(engine, batch, 5, data), data[3]) < 0.2
+    assert {engine for engine, _ in rpie.PROGRAMS.values()} == {
+        "rpie",
+        "ptychi-rpie",
+        "ptychi-lsqml",
+    }

@@ -148,3 +148,32 @@ def test_files_that_do_not_belong_together_are_refused(judge, run, tmp_path):
     io.write_json(tmp_path / "other.json", {"passed": True})
     with pytest.raises(InputError, match="format is None"):
         require_parity(tmp_path / "other.json", tmp_path / "passed.txt")
+
+
+def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, monkeypatch):
+    """Two images, the second with its first patch spoilt: told, and by the image it is of."""
+    arrays = io.read_npz(tiny_dataset.splits["test"])
+    groups = len(arrays["diffraction"])
+    twice = {k: np.concatenate([v, v]) if v.ndim else v for k, v in arrays.items()}
+    twice["probeGuess"] = arrays["probeGuess"]
+    twice["probe_simulated"] = arrays["probe_simulated"]
+    twice["image_index"] = np.repeat([0, 1], groups).astype(np.int32)
+    io.write_npz(tmp_path / "two.npz", twice)
+    dump = infer_split(run.folder / "bundle", tmp_path / "two.npz", InferSettings())
+    assert dump.stitched_IYX.shape == (2, 56, 56)
+    assert dump.image_P.tolist() == twice["image_index"].tolist()
+    np.testing.assert_array_equal(dump.stitched_IYX[0], dump.stitched_IYX[1])
+    patches = np.concatenate([io.read_npz(run.folder / "patches.npz", "best")["best"]] * 2)
+    patches[groups] *= 3
+    io.write_npz(tmp_path / "patches.npz", {"best": patches})
+    for name in ("draw_patches", "draw_stitched", "draw_comparison"):
+        monkeypatch.setattr(pictures, name, lambda *a, **k: None)
+    write_dump(tmp_path / "inference", dump)
+    report_parity(
+        run=run.folder / "run.json", dataset=tiny_dataset.dataset, test=tmp_path / "two.npz",
+        patches=tmp_path / "patches.npz", inference=tmp_path / "inference",
+        settings=ParitySettings(rounding=1e-3).model_dump(mode="json"), folder=tmp_path / "parity",
+    )  # fmt: skip
+    found = json.loads((tmp_path / "parity/parity.json").read_text())
+    assert "patches_to_rounding" in found["failed"]
+    assert found["comparison"]["patches"]["worst"][0]["a"] == groups

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import fourier_shift
-from scipy.optimize import minimize
-from tests.engines.conftest import complex_error, make_scan, truth_on
+from tests.engines.scans import complex_error, distance, make_scan, truth_on
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
@@ -114,20 +112,6 @@ def test_masked_pixels_do_not_matter(fractional, batch, each):
         fractional, amplitude=np.where(good, fractional.amplitude, 0), passes=30, batch_size=batch
     )
     assert complex_error(clean, fractional) < 0.3 * complex_error(taken_as_dark, fractional)
-
-
-def distance(probe, truth):
-    """Relative distance less what no pattern fixes: a complex factor, a common shift of probe and
-    object, and a phase ramp that the object takes back."""
-    axis = np.arange(len(probe)) - (len(probe) - 1) / 2
-
-    def left(free):
-        moved = np.fft.ifft2(fourier_shift(np.fft.fft2(probe), free[:2]))
-        moved *= np.exp(1j * (free[2] * axis[:, None] + free[3] * axis))
-        factor = np.vdot(moved, truth) / np.vdot(moved, moved)
-        return np.linalg.norm(factor * moved - truth) / np.linalg.norm(truth)
-
-    return minimize(left, np.zeros(4), method="Nelder-Mead").fun
 
 
 @pytest.mark.parametrize("batch", [1, 7])

@@ -106,7 +106,7 @@ def test_a_mistake_is_one_line_and_status_1(tmp_path):
     """As users run it, not through the test runner: no traceback."""
     code = "from ptycho_torch.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "check", str(tmp_path / "none.cxi")],
+        [sys.executable, "-c", code, "check-data", str(tmp_path / "none.cxi")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1

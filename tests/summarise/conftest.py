@@ -37,6 +37,7 @@ class Plan:
     stage: str = "stage_a"
     winner: str = "stable"
     gradient: dict[str, float] = field(default_factory=dict)
+    conventional: dict[str, Any] | None = None
 
     def loss_of(self, arm: str) -> float:
         """The planted loss of an arm; of a variant, of its base if none is planted for it."""
@@ -206,6 +207,42 @@ class _Run:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
+def write_conventional(folder: Path, plan: Plan) -> list[Path]:
+    """Write what rPIE's two files hold: passes 1, 10 and 100 at 0.1, 1 and 10 s."""
+    scored = [
+        {
+            "pass": number,
+            "seconds": number / 10,
+            "error": 0.1 / number,
+            "amplitude_ssim": ssim,
+            "phase_synchronised_ssim": ssim if plan.set_phi else None,
+            "complex_error_synchronised": 1 - ssim,
+        }
+        for number, ssim in ((1, 0.5), (10, 0.9), (100, 0.999))
+    ]
+    progress = {
+        "scored": scored,
+        "settings": {"refine_probe": False},
+        "dataset_sha256": CHECKSUMS,
+        "r_factor": 0.00123,
+        "passes": 100,
+        "device": "cpu",
+        "threads": 1,
+        **(plan.conventional or {}),
+    }
+    metrics = {
+        "best": _scores(0.999, plan.set_phi),
+        "undefined": {},
+        "outcome": "completed",
+    }
+    if not plan.set_phi:
+        metrics["undefined"] = {f"{i}_{k}": NO_PHASE for i in IMAGES[1:] for k in KINDS}
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "progress.json").write_text(json.dumps(progress))
+    return [folder / "metrics.json", folder / "progress.json"]
+
+
 def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
     """Write every file of a study; return the keywords of `summarise_stage` but the folder."""
     study = config_of(plan)
@@ -222,6 +259,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
             (trained / "run.json").write_text(json.dumps(run.record()))
             timing = {
                 "wall_s": 20.0 + seed,
+                "inference_s": 0.5 + seed,
                 "samples_per_s": 500.0,
                 "peak_memory_mib": 700.0,
                 "device": "cpu",
@@ -264,6 +302,8 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         "stage": plan.stage,
         "provenance": provenance,
     }
+    if plan.conventional is not None:
+        given["conventional"] = write_conventional(folder / "rpie", plan)
     if plan.stage == "stage_b":
         (folder / "winner.json").write_text(json.dumps({"winner": plan.winner}))
         given["winner"] = folder / "winner.json"

@@ -164,7 +164,7 @@ def _job(given, folder):
     command = "snakemake stage_a_summary --cores 4 --configfile config/full.yaml"
     params = SimpleNamespace(study=given.pop("study"), stage=given.pop("stage"), command=command)
     output = SimpleNamespace(summary=str(folder / "summary.md"))
-    given = {"winner": [], **given}
+    given = {"winner": [], "conventional": [], **given}
     return SimpleNamespace(input=SimpleNamespace(**given), params=params, output=output)
 
 

@@ -277,6 +277,7 @@ def test_threads_are_never_more_than_the_machine_has(train_tiny, monkeypatch):
     assert jobs.usable_threads(64) == 2
     assert jobs.usable_threads(1) == 1
     assert train_tiny().timing["threads"] == 1
+    assert 0 < train_tiny().timing["inference_s"] < 60
 
 
 def test_determinism_and_accelerator_reach_the_trainer(tiny):

@@ -120,6 +120,10 @@ def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, loss):
         observed, predicted = batch.amplitude_BCHW, 1.1 * batch.amplitude_BCHW + 0.01
         scales = ready.train.scales(ready.units.intensity_scale)
         losses.append(float(scales.loss(loss, predicted, observed, batch.good_BCHW)))
+        # What is predicted where nothing was measured is nobody's business.
+        predicted[:, :, 2:4, 5] = 99.0
+        again = float(scales.loss(loss, predicted, observed, batch.good_BCHW))
+        assert (again == losses[-1]) == (batch.good_BCHW is not None)
     assert np.isfinite(losses).all()
     assert losses[0] == losses[1] != losses[2]
 

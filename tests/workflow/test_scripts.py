@@ -10,10 +10,10 @@ import pytest
 
 TORCH_FREE = [
     "evaluate.py", "summarise_stage.py", "summarise_study.py", "decide_winner.py", "decide.py",
-    "publish.py", "parity_report.py", "parity.py",
+    "publish.py", "parity_report.py", "parity.py", "diagnostics.py",
 ]  # fmt: skip
 NEED_GPU = ["train.py", "parity_inference.py"]
-SCRIPTS = ["simulate.py", *NEED_GPU, *TORCH_FREE]
+SCRIPTS = ["simulate.py", "diagnose_fresh.py", "diagnose_runs.py", *NEED_GPU, *TORCH_FREE]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
+    from ptycho_torch.config.fresh import fresh_networks
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
@@ -19,6 +20,21 @@ except ModuleNotFoundError as error:
 
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
+CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
+# What neither a dataset nor a training reads: an edit there trains nothing again.
+NOT_OF_RUNS = (
+    "config/diagnostics.py",
+    "config/evaluation.py",
+    "config/files.py",
+    "config/fresh.py",
+    "config/parity.py",
+    "config/reading.py",
+    "config/real_data.py",
+    "config/real_plan.py",
+    "config/reconstruct.py",
+    "io_download.py",
+    "io_hdf5.py",
+)
 
 
 try:
@@ -93,6 +109,14 @@ def all_reconstructions(wildcards) -> list[str]:
         for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
     ]
     return list(dict.fromkeys(files))
+
+
+def conventional_of(plan) -> list[str]:
+    """Scores of the conventional reconstruction of a stage's dataset, if the study has one."""
+    if STUDY.conventional is None:
+        return []
+    folder = CONVENTIONAL.format(dataset=plan.dataset)
+    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
 
 
 def command_for(target: str) -> str:

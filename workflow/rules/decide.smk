@@ -48,7 +48,7 @@ if STUDY.decision is not None:
             histories=[f"results/{stage}/history.csv" for stage in stage_names(STUDY)],
             decision="results/study/decision.json",
             prose="results/study/decision.md",
-            code=sources("summarise_study.py", "config", "statistics", "summarise"),
+            code=sources("summarise_study.py", "config", "statistics", "drawing", "summarise"),
         output:
             summary=report(
                 "results/study/summary.md",

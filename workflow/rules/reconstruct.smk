@@ -1,16 +1,5 @@
 """Conventional reconstruction: the row beside the networks that no network made."""
 
-CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
-
-
-def conventional_of(plan) -> list[str]:
-    """Scores of the conventional reconstruction of a stage's dataset, if the study has one."""
-    if STUDY.conventional is None:
-        return []
-    folder = CONVENTIONAL.format(dataset=plan.dataset)
-    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
-
-
 if STUDY.conventional is not None:
 
     rule reconstruct:

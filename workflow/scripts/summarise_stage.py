@@ -19,6 +19,7 @@ def main(job: Any) -> None:
         histories=job.input.histories,
         reconstructions=job.input.reconstructions,
         dataset=job.input.dataset,
+        conventional=job.input.conventional,
         study=job.params.study,
         stage=job.params.stage,
         provenance=collect_provenance(job.params.command),

@@ -77,14 +77,14 @@ def check_file(path: str | Path, told: Reading) -> Report:
     stages, variants = _from_frames(raw, told)
     has_both = raw.object_YX is not None and raw.probe_MHW is not None
     if has_both:
-        report = _by_prediction(raw, stages, variants)
-        if report is not None:
-            return report
-        stages = [
-            *stages,
-            Stage("object", "prediction", (), "the file's object does not predict its frames"),
-        ]
-        raw = replace(raw, object_YX=None)
+        found = _by_prediction(raw, stages, variants)
+        if isinstance(found, Report):
+            return found
+        report = _by_reconstruction(replace(raw, object_YX=None), [*stages, found], variants)
+        if not report.doubt and predicted(raw, report.reading).error is None:
+            reason = "under the best reading, windows reach out of the file's object"
+            return replace(report, doubt=f"{reason}; give --origin or --units, or mend the file")
+        return report
     return _by_reconstruction(raw, stages, variants)
 
 
@@ -133,8 +133,8 @@ def _axes(raw: Raw, reading: Reading) -> list[Reading]:
     return found
 
 
-def _by_prediction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Report | None:
-    """Decide by the file's own object; None if that predicts nothing."""
+def _by_prediction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Report | Stage:
+    """Decide by the file's own object; a stage that says why, if that decides nothing."""
     origins: tuple[Literal["corner", "centre", "middle"], ...] = ("corner", "centre", "middle")
     candidates = [
         turned.model_copy(update={"origin": origin} if turned.origin == "auto" else {})
@@ -144,10 +144,12 @@ def _by_prediction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Re
     ]
     outcomes = _ranked([predicted(raw, candidate) for candidate in candidates])
     best, doubt = outcomes[0], _doubt(outcomes, _PREDICTED_RATIO)
-    # Half pixels are not tried yet, and cost an error of their own.
-    if best.error is None or best.error > _EXPLAINS or (doubt and len(variants) < len(candidates)):
-        return None
     how = f"{PREDICTED_FRAMES} frames predicted by the file's probe and object"
+    if best.error is None:
+        return Stage("object", how, tuple(outcomes), "no window lies in it: left aside")
+    if best.error > _EXPLAINS or doubt:
+        why = "tells no readings apart" if doubt else "does not predict the frames"
+        return Stage("object", how, tuple(outcomes[:3]), f"{why}: left aside")
     stages = [*stages, _stage("axes, signs and origin of positions", how, outcomes)]
     if best.reading.half_pixel == 0:
         halves = [best.reading.model_copy(update={"half_pixel": half}) for half in (-1, 0, 1)]
@@ -166,18 +168,19 @@ def _by_reconstruction(raw: Raw, stages: list[Stage], variants: list[Reading]) -
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
     how = f"{frames} neighbouring frames reconstructed from {probe}"
     stages = [*stages, _stage("axes and signs of positions", how, outcomes)]
-    stages.append(
-        Stage("origin, half pixel", "no object", (), "they move all positions alike: no matter")
-    )
+    if stages[-2].question == "object":
+        left = "not tried: they matter to the object that was left aside"
+    else:
+        left = "no matter: without an object they move all positions alike"
+    stages.append(Stage("origin, half pixel", "no object", (), left))
     best = outcomes[0]
-    doubt = _doubt(outcomes, _RECONSTRUCTED_RATIO)
+    # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
+    doubt = _twin_doubt(raw) or _doubt(outcomes, _RECONSTRUCTED_RATIO)
     if best.error is None or best.error > _EXPLAINS:
         error = (
             "none could be tried" if best.error is None else f"the best errs by {best.error:.3g}"
         )
         doubt = f"no reading explains the frames ({error})"
-    elif not doubt:
-        doubt = _twin_doubt(raw)
     return Report(raw.source, tuple(stages), best.reading, doubt)
 
 

@@ -6,6 +6,8 @@ from pydantic import ValidationError
 
 from ptycho_torch.config.base import nearest
 from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.fresh import fresh_networks
+from ptycho_torch.config.generator import plan_levels
 from ptycho_torch.config.plan import deep, settings_key, stage_names, stage_plan
 from ptycho_torch.config.real_plan import check_real_data
 from ptycho_torch.config.stages import repeated
@@ -19,15 +21,8 @@ _LEAST_SIDE_PX = 7
 
 # Folders of results and rules that a sweep must not take.
 _TAKEN = {
-    "stage_a",
-    "stage_b",
-    "pivot",
-    "study",
-    "parity",
-    "simulate",
-    "train",
-    "evaluate",
-    "decide",
+    *("stage_a", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
+    *("parity", "diagnose", "diagnostics", "reconstruct"),
 }
 
 
@@ -53,6 +48,20 @@ def check_study(study: "Study") -> None:
         for arm in plan.arms:
             _check_run(study, plan.dataset, arm)
     check_real_data(study)
+    _check_diagnostics(study)
+
+
+def _check_diagnostics(study: "Study") -> None:
+    for stage in study.diagnostics.stages or []:
+        _known(stage, stage_names(study), "diagnostics.stages", "stage")
+    patch_px = study.datasets[study.stage_a.dataset].patch_px
+    for name, network in fresh_networks(study).items():
+        try:
+            plan_levels(network.generator, patch_px)
+        except ValueError as error:
+            raise ValueError(
+                f"diagnostics.depths: {name} cannot be built: {error}; take other depths"
+            ) from None
 
 
 def _check_twins(study: "Study") -> None:

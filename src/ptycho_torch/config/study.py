@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings
 from ptycho_torch.config.dataset import Dataset
+from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.config.parity import ParitySettings
@@ -143,6 +144,9 @@ class Study(Settings):
 
     parity: ParitySettings = ParitySettings()
     """What `snakemake parity` compares."""
+
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    """What the diagnoses look at, and their thresholds."""
 
     arms: Annotated[dict[Name, ArmSettings], Field(min_length=1)]
     """Arms by name."""

@@ -111,7 +111,7 @@ def reconstruct_rpie(
     InputError
         If shapes do not belong together, or frames hold NaN or negative values in good pixels.
     """
-    use = _frames_in_use(amplitude_nHW, probe_MHW, good_1HW, use_n)
+    use = check_frames(amplitude_nHW, probe_MHW, good_1HW, use_n)
     given = None if start is None else (start[1], (start[0].shape[0], start[0].shape[1]))
     canvas = make_canvas(
         positions_n2, amplitude_nHW.shape[-1], margin_px=settings.margin_px, given=given
@@ -121,7 +121,7 @@ def reconstruct_rpie(
     used = Canvas(canvas.origin, canvas.shape, canvas.whole_n2[use], canvas.fraction_n2[use])
     good = good_1HW if good_1HW is None or len(good_1HW) == 1 else good_1HW[use]
     frames = Frames(amplitude_nHW[use], good)
-    probe = _scaled_probe(probe_MHW, frames, settings)
+    probe = scale_probe(probe_MHW, frames, settings)
     begin = np.ones(canvas.shape) if start is None else start[0]
     with torch.inference_mode():
         solver = Solver(frames, used, probe, begin, device=device)
@@ -169,7 +169,7 @@ def _run(
     return kept, errors, seconds, "passes"
 
 
-def _frames_in_use(
+def check_frames(
     amplitude_nHW: Array, probe_MHW: Array, good_1HW: Array | None, use_n: Array | None
 ) -> NDArray[np.intp]:
     """Return the numbers of the frames to use, after a look at all shapes."""
@@ -197,7 +197,8 @@ def _frames_in_use(
     return np.flatnonzero(use_n)
 
 
-def _scaled_probe(probe_MHW: Array, frames: Frames, settings: RpieSettings) -> Array:
+def scale_probe(probe_MHW: Array, frames: Frames, settings: RpieSettings) -> Array:
+    """Return the probe at the scale that the settings ask for."""
     power = float(np.square(np.abs(probe_MHW), dtype=np.float64).sum())
     if not np.isfinite(power) or power == 0:
         raise InputError("the probe is not finite, or zero everywhere")

@@ -149,6 +149,9 @@ def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
     """Return what frames hold by themselves: whole numbers are counts, all else amplitudes."""
     if frames.dtype.kind in "iu":
         return "intensity"
-    finite = frames[np.isfinite(frames)]
-    whole = finite.size > 0 and bool(np.array_equal(finite, np.rint(finite)))
-    return "intensity" if whole else "amplitude"
+    # Frame by frame: most files show it in the first one.
+    for frame in frames:
+        finite = frame[np.isfinite(frame)]
+        if not np.array_equal(finite, np.rint(finite)):
+            return "amplitude"
+    return "intensity"

@@ -155,10 +155,14 @@ def _amplitude(
     kind = values_in_force(raw, reading)
     whole = values_of(frames) == "intensity"
     with np.errstate(over="ignore", invalid="ignore"):
-        real = np.where(used, frames, 0).astype(np.float64)
+        real = np.where(used, frames, np.zeros((), frames.dtype))
+        if real.dtype.itemsize < 4:
+            real = real.astype(np.float32)
         amplitude = (np.sqrt(real) if kind == "intensity" else real).astype(np.float32)
     if np.isinf(amplitude).any() and not np.isinf(real).any():
-        raise InputError(f"{raw.source}: frames hold {real.max():.3g}, too large for float32")
+        raise InputError(
+            f"{raw.source}: frames hold {float(real.max()):.3g}, too large for float32"
+        )
     if not amplitude.any():
         raise InputError(f"{raw.source}: frames are zero everywhere: no light, no data")
     scale = raw.intensity_scale

@@ -122,7 +122,7 @@ def _check_positions(scan: Scan) -> None:
     low, high = np.rint(positions.min(axis=0)), np.rint(positions.max(axis=0)) + scan.patch_px
     if (low < 0).any() or (high > scan.object_YX.shape).any():
         raise InputError(
-            f"{scan.source}: windows reach from {tuple(low)} to {tuple(high)} px, outside the "
+            f"{scan.source}: windows reach from {low.tolist()} to {high.tolist()} px, outside the "
             f"object of {scan.object_YX.shape} px; are the positions in pixels, and of the corner?"
         )
 

@@ -75,6 +75,7 @@ class Baselines(_Part):
 
     constant: dict[str, float | None]
     truth: dict[str, float | None]
+    conventional: dict[str, float | None] | None = None
 
 
 class Provenance(_Part):

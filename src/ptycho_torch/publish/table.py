@@ -241,6 +241,12 @@ def _baselines(
             ),
             Baseline(label="noise-free truth", dataset=dataset, scores=scores.truth, loss=noise),
         ]
+        if scores.conventional is not None:
+            found.append(
+                Baseline(
+                    label="conventional: rPIE", dataset=dataset, scores=scores.conventional, loss=""
+                )
+            )
     return [
         BaselineRow(
             label=of.label, cells=[Cell(text=column.baseline(of)) for column in columns[1:]]

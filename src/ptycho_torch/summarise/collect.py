@@ -16,6 +16,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.io import PathLike
 from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
+from ptycho_torch.summarise.conventional import Conventional, read_conventional
 
 Run = tuple[str, int]
 """(arm, seed) within the stage's dataset."""
@@ -31,6 +32,7 @@ _RUN_KEYS = (
 )
 _TIMING_KEYS = (
     "wall_s",
+    "inference_s",
     "samples_per_s",
     "peak_memory_mib",
     "device",
@@ -63,6 +65,9 @@ class StageFiles:
     dataset: PathLike
     """`dataset.json`."""
 
+    conventional: Sequence[PathLike] = ()
+    """`metrics.json` and `progress.json` of the conventional reconstruction; none: not asked."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
@@ -75,7 +80,7 @@ class Collected:
     """A row per run and finished epoch."""
 
     baselines: dict[str, dict[str, float | None]]
-    """Scores of the `constant` image and of the noise-free `truth`."""
+    """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
 
     undefined: dict[str, str]
     """Scores that no run has -> reason."""
@@ -88,6 +93,9 @@ class Collected:
 
     reconstructions: dict[Run, Path]
     """Files to draw from."""
+
+    conventional: Conventional | None
+    """The conventional reconstruction of the same data; None: the study has none."""
 
 
 def collect(files: StageFiles, stage: StagePlan) -> Collected:
@@ -126,10 +134,14 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
         history.insert(1, "arm", run[0])
         history.insert(2, "seed", run[1])
         tables.append(history)
+    conventional = read_conventional(files.conventional, dataset)
+    baselines = {name: _baseline(judged, name) for name in ("constant", "truth")}
+    if conventional is not None:
+        baselines[conventional.name] = conventional.scores
     return Collected(
         runs=pd.DataFrame(rows),
         history=_stack(tables),
-        baselines={name: _baseline(judged, name) for name in ("constant", "truth")},
+        baselines=baselines,
         undefined=_undefined_everywhere(judged),
         undefined_baselines={
             f"{block}.{name}": _reason(judged, f"{block}.{name}", name)
@@ -138,6 +150,7 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
         },
         dataset=dataset,
         reconstructions=reconstructions,
+        conventional=conventional,
     )
 
 

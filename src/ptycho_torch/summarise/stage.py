@@ -32,6 +32,7 @@ def summarise_stage(
     histories: Sequence[PathLike],
     reconstructions: Sequence[PathLike],
     dataset: PathLike,
+    conventional: Sequence[PathLike] = (),
     study: Mapping[str, Any],
     stage: str,
     provenance: Mapping[str, Any],
@@ -47,6 +48,8 @@ def summarise_stage(
         run of the stage, in any order.
     dataset
         `dataset.json` of the stage's dataset.
+    conventional
+        `metrics.json` and `progress.json` of its conventional reconstruction; none: not asked.
     study
         The configuration in force, as nested mappings.
     stage
@@ -70,6 +73,7 @@ def summarise_stage(
         histories=histories,
         reconstructions=reconstructions,
         dataset=dataset,
+        conventional=conventional,
     )
     parsed = parse_study(study, "study")
     findings = work_out(files, parsed, stage, provenance, winner=read_winner(winner))
@@ -95,6 +99,7 @@ def _findings(findings: Findings, sentences: Sequence[str]) -> dict[str, Any]:
         "loss": findings.loss.column,
         "verdicts": [asdict(item) for group in findings.verdicts.values() for item in group],
         "baselines": collected.baselines,
+        "conventional": asdict(collected.conventional) if collected.conventional else None,
         "noise_floor": collected.dataset["splits"]["validation"].get("noise_floor"),
         "undefined": collected.undefined,
     }

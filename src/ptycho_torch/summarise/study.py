@@ -172,12 +172,21 @@ def _every_arm(runs: pd.DataFrame, study: Study, stages: Mapping[str, Mapping[st
         for block, label in (("constant", "*constant image*"), ("truth", "*noise-free truth*")):
             values = [number(found["baselines"][block].get(s.name)) for s in scores[1:]]
             rows.append([label, str(dataset), "", "no run", "", *values])
+        if (made := found.get("conventional")) is not None:
+            values = [number(made["scores"].get(s.name)) for s in scores[1:]]
+            rows.append(["*conventional: rPIE*", str(dataset), "", made["outcome"], "", *values])
+    beside = ""
+    if any(found.get("conventional") for found in stages.values()):
+        beside = (
+            " rPIE is one reconstruction of the test split without training, and no arm; what it "
+            "costs: [Stage A](../stage_a/summary.md)."
+        )
     header = ("arm", "dataset", "stages", "failures", *(score.label for score in scores))
     return (
         "## Every arm\n\n![Every arm: loss, amplitude SSIM and failures](overview.png)\n\n"
         f"{table(header, rows)}\n\nFailures: k of n with the Wilson interval. Scores: median "
-        f"[quartiles] (n) of successful runs. A run that several stages use is one run: "
-        f"{len(runs)} in all."
+        f"[quartiles] (n) of successful runs. A run that several stages use is one "
+        f"run: {len(runs)} in all.{beside}"
     )
 
 

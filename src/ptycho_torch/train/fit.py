@@ -3,12 +3,15 @@
 Letters: M probe modes, H rows, W columns.
 """
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch import io
@@ -63,10 +66,11 @@ def fit_run(
     module = build_module(run, train, validation)
     fitted = fit(module, groups_of_split(train), groups_of_split(validation))
     test = groups_of_split(_read("test", splits, facts, run))
-    patches = {
-        name: predict(module, weights, test, fitted.device)
-        for name, weights in (("best", fitted.best), ("last", fitted.last))
-    }
+    patches: dict[str, NDArray[np.complex64]] = {}
+    for name, weights in (("best", fitted.best), ("last", fitted.last)):
+        began = time.monotonic()
+        patches[name] = predict(module, weights, test, fitted.device)
+        inference_s = time.monotonic() - began  # The second counts: the first also warms up.
     data = {
         "dataset_sha256": {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
     }
@@ -82,7 +86,7 @@ def fit_run(
     io.write_npz(outputs["patches"], patches)
     rows = pd.DataFrame(fitted.history.rows, columns=history_columns(run))
     io.write_csv(outputs["history"], rows)
-    io.write_json(outputs["timing"], timing(fitted))
+    io.write_json(outputs["timing"], timing(fitted, inference_s))
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
     io.write_json(outputs["run"], {**names, "settings": settings, **data, **run_record(fitted)})
 

@@ -68,6 +68,9 @@ class History(pl.Callback):
             "clipped_grad_norm_max": float(after.max()),
             "clipped_share": records.clipped_share,
             "intensity_scale": module.scales["train"].intensity_scale * module.gain,
+            "spectral_local_ratio": (
+                float(np.median(records.gradient_ratios)) if records.gradient_ratios else None
+            ),
         }
 
     def _report(self, row: dict[str, Any], module: FitModule) -> None:

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptycho_torch.config import RunSettings
+from ptycho_torch.generators.probing import fourier_blocks, gradient_ratio
 from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes
 from ptycho_torch.physics.scales import LOSSES, SplitScales
 from ptycho_torch.train.clip import clip_gradients, unit_axes
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
+
+_RATIO_EVERY = 8
+"""Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
+step; the first step is looked at."""
 
 
 class RunStopped(Exception):
@@ -40,6 +45,7 @@ class StepRecords:
     losses: list[float] = field(default_factory=list)
     norms_before: list[float] = field(default_factory=list)
     norms_after: list[float] = field(default_factory=list)
+    gradient_ratios: list[float] = field(default_factory=list)
     parts: int = 0
     clipped: int = 0
     learning_rate: float = 0.0
@@ -90,6 +96,7 @@ class FitModule(pl.LightningModule):
         if run.training.intensity_scale == "learned":
             self.log_gain = nn.Parameter(torch.zeros(()))
             self.units.append((self.log_gain, None))
+        self.blocks = list(fourier_blocks(network).values())
         self.val_loss_name = f"{run.training.loss}_val_loss"
         self.first_loss: float | None = None
         self.records = StepRecords()
@@ -178,12 +185,20 @@ class FitModule(pl.LightningModule):
             raise self._stopped("non_finite", f"the gradient's norm is {before}")
         # Read here, before the schedule moves on: the rate that this step is taken with.
         self.records.learning_rate = optimizer.param_groups[0]["lr"]
+        self._record_gradient_ratio()
         report = clip_gradients(self.units, self.run.execution.clip)
         after = float(nn.utils.get_total_norm(gradients)) if report.clipped else before
         self.records.norms_before.append(before)
         self.records.norms_after.append(after)
         self.records.parts += report.parts
         self.records.clipped += report.clipped
+
+    def _record_gradient_ratio(self) -> None:
+        """Note spectral over local gradients before clipping, which may change their ratio."""
+        if len(self.records.norms_before) % _RATIO_EVERY == 0:
+            ratio = gradient_ratio(self.blocks)
+            if ratio is not None:
+                self.records.gradient_ratios.append(ratio)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""

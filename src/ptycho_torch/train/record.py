@@ -66,6 +66,7 @@ def history_columns(run: RunSettings) -> list[str]:
         "epoch", "step", "learning_rate", f"{run.training.loss}_train_loss", "mae_val_loss",
         "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
+        "spectral_local_ratio",
     ]  # fmt: skip
 
 
@@ -110,8 +111,11 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def timing(fitted: Fitted) -> dict[str, Any]:
-    """Return what `timing.json` says: what differs from machine to machine."""
+def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
+    """Return what `timing.json` says: what differs from machine to machine.
+
+    inference_s: of the test data, warm; None where there are none.
+    """
     device = fitted.device
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -123,6 +127,7 @@ def timing(fitted: Fitted) -> dict[str, Any]:
     samples = fitted.steps * fitted.module.run.training.batch_size
     return {
         "wall_s": round(fitted.wall_s, 3),
+        "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / fitted.wall_s, 2),
         "peak_memory_mib": round(peak, 1),
         "device": name,

@@ -8,6 +8,7 @@ from ptycho_torch.drawing.style import save, styled
 from ptycho_torch.summarise.figures import runs as run_figures
 from ptycho_torch.summarise.figures import scores as score_figures
 from ptycho_torch.summarise.figures import settings as setting_figures
+from ptycho_torch.summarise.figures.speed import time_to_quality
 from ptycho_torch.summarise.findings import Findings
 
 
@@ -33,6 +34,8 @@ def _figures(findings: Findings) -> dict[str, Figure]:
         "reconstructions": score_figures.reconstructions(collected, arms),
         "survival": run_figures.survival(findings.curves, findings.confidence),
     }
+    if findings.name == "stage_a" and collected.conventional is not None:
+        figures["time_to_quality"] = time_to_quality(collected, arms)
     if findings.name in findings.study.sweeps:
         figures["by_value"] = setting_figures.by_value(findings)
     if findings.stage.depth:

@@ -2,7 +2,7 @@
 
 from ptycho_torch.summarise.findings import Answer, Findings
 from ptycho_torch.summarise.published import published_section
-from ptycho_torch.summarise.report import details, notes, opening, results
+from ptycho_torch.summarise.report import details, notes, opening, results, speed
 
 
 def report(findings: Findings, answer: Answer) -> str:
@@ -22,6 +22,7 @@ def report(findings: Findings, answer: Answer) -> str:
         results.results(findings),
         results.differences(findings),
         results.verdicts(findings),
+        speed.time_to_quality(findings),
         details.failures(findings),
         details.figures(findings),
         details.gradients(findings),

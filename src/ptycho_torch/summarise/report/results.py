@@ -31,12 +31,22 @@ def results(findings: Findings) -> str:
     for block, label in (("constant", "*constant image*"), ("truth", "*noise-free truth*")):
         scores = [_baseline_text(findings, block, score) for score in RECONSTRUCTION_SCORES]
         rows.append([label, "no run", "no run", _loss_baseline(findings, block), *scores])
+    if (conventional := findings.collected.conventional) is not None:
+        scores = [_baseline_text(findings, conventional.name, s) for s in RECONSTRUCTION_SCORES]
+        loss = _loss_baseline(findings, conventional.name)
+        rows.append([conventional.label, "no run", conventional.outcome, loss, *scores])
     note = (
         f"Failures: k of n ({percent(findings.confidence)} Wilson interval). Scores: median "
         "[quartiles] (n) over successful runs only, of the weights with the best validation "
         "loss, on the test split. MAE losses are relative to the mean amplitude of their split: "
         "predicting nothing scores 1. Lower is better for loss and complex error, higher for SSIM."
     )
+    if conventional is not None:
+        note += (
+            " The conventional row is one reconstruction of the test split by rPIE from all its "
+            "frames together, without training; it is no arm, and nothing is decided by it. Its R "
+            "factor is sum |A_pred - A_obs| / sum A_obs over the test frames."
+        )
     more = folded("Every score (median of successful runs, n in brackets)", _every_score(findings))
     return f"## Results by arm\n\n{table(header, rows)}\n\n{note}\n\n{more}"
 
@@ -57,6 +67,10 @@ def _baseline_text(findings: Findings, block: str, score: Score) -> str:
     value = findings.collected.baselines[block].get(score.name)
     if value is None:
         reasons = findings.collected.undefined_baselines
+        made = findings.collected.conventional
+        if made is not None and block == made.name:
+            # As for a run's best weights, its reasons go by the score's name alone.
+            reasons = {f"{block}.{name}": reason for name, reason in made.undefined.items()}
         reason = reasons.get(f"{block}.{score.name}", "it is not asked of an image")
         return f"not defined: {reason}"
     return number(value)
@@ -66,6 +80,9 @@ def _loss_baseline(findings: Findings, block: str) -> str:
     """Return what stands for a baseline in the losses: predicting nothing, and the noise alone."""
     if block == "constant":
         return "not defined: an image is no network (predicting nothing scores 1 in MAE)"
+    if block != "truth":
+        found = findings.collected.conventional
+        return f"not defined: no network (R factor {number(found.r_factor if found else None)})"
     floor = findings.collected.dataset["splits"]["validation"].get("noise_floor")
     if floor is None:
         return "not defined: the noise of these data is unknown"
@@ -87,12 +104,12 @@ def _every_score(findings: Findings) -> str:
             _loss_baseline(findings, block)
             if score.column.endswith("_loss")
             else _baseline_text(findings, block, score)
-            for block in ("constant", "truth")
+            for block in findings.collected.baselines
         ]
         rows.append([score.label, *cells, *baselines])
-    return table(
-        ("score", *(f"`{arm}`" for arm in arms), "constant image", "noise-free truth"), rows
-    )
+    names = {"constant": "constant image", "truth": "noise-free truth", "conventional": "rPIE"}
+    heads = [names[block] for block in findings.collected.baselines]
+    return table(("score", *(f"`{arm}`" for arm in arms), *heads), rows)
 
 
 def differences(findings: Findings) -> str:

@@ -1,0 +1,199 @@
+"""What is diagnosed: a network, fresh or trained, and the groups of a dataset that it sees.
+
+Letters: B groups looked at, C patches of a group, H rows, W columns, M probe modes.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.dataset_file import Split, read_split
+from ptycho_torch.generators import build_generator
+from ptycho_torch.generators.bundle import Bundle
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.scales import (
+    LossName,
+    SplitScales,
+    probe_tensor,
+    statistical_input_scale,
+)
+from ptycho_torch.streams import named_seed, named_stream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Groups of one split, the same for every network, and the split's constants."""
+
+    amplitude_BCHW: Tensor
+    """Measured amplitudes."""
+
+    probe_MHW: Tensor
+    """The data's probe."""
+
+    scales: SplitScales
+    """What losses relate to; of the whole split."""
+
+    statistical_scale: float
+    """What `input_scaling: statistical` multiplies amplitudes by; of the whole split."""
+
+    facts: dict[str, Any]
+    """Which data, for reports."""
+
+
+def read_sample(
+    path: io.PathLike, *, patch_px: int, groups: int, seed: int = 0, sha256: str | None = None
+) -> Sample:
+    """Read a split and draw the groups to look at, without repeats.
+
+    Parameters
+    ----------
+    path
+        NPZ file of the layout in docs/files.md.
+    patch_px
+        Side that its patches must have, pixels.
+    groups
+        B; all of them where the split has fewer, which is said.
+    seed
+        Of the draw.
+    sha256
+        Checksum that the file must have; None: any.
+
+    Raises
+    ------
+    InputError
+        As `read_split`.
+    """
+    split = read_split(path, patch_px=patch_px, sha256=sha256)
+    available = len(split.arrays["diffraction"])
+    if available < groups:
+        logger.warning("%s: has %d groups, fewer than %d: all are used", path, available, groups)
+    order = named_stream(seed, "diagnosed groups").permutation(available)[:groups]
+    return Sample(
+        amplitude_BCHW=torch.from_numpy(split.diffraction_nCHW[order]),
+        probe_MHW=probe_tensor(split),
+        scales=SplitScales.of(split),
+        statistical_scale=statistical_input_scale(split),
+        facts=_facts(path, split, len(order), seed),
+    )
+
+
+def _facts(path: io.PathLike, split: Split, groups: int, seed: int) -> dict[str, Any]:
+    return {
+        "file": Path(path).name,
+        "sha256": io.sha256(path),
+        "groups": groups,
+        "groups_seed": seed,
+        "groups_in_file": len(split.arrays["diffraction"]),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A network before a sample of data."""
+
+    network: nn.Module
+    """Amplitudes (B, C, H, W) in, complex patches of the same shape out."""
+
+    sample: Sample
+    """What it sees."""
+
+    input_scale: float
+    """What amplitudes are multiplied by before the network."""
+
+    loss: LossName
+    """The loss that it is, or would be, trained with."""
+
+    label: dict[str, Any]
+    """What it is, for reports."""
+
+    @property
+    def input_BCHW(self) -> Tensor:
+        """What enters the network."""
+        return self.sample.amplitude_BCHW * self.input_scale
+
+    def training_loss(self) -> Tensor:
+        """Return the loss of the sample as training takes it: network, forward model, loss."""
+        predicted = amplitudes(self.network(self.input_BCHW), self.sample.probe_MHW)
+        return self.sample.scales.loss(self.loss, predicted, self.sample.amplitude_BCHW)
+
+
+def fresh_subject(fresh: FreshNetwork, seed: int, sample: Sample, **label: Any) -> Subject:
+    """Return a network before its first step, as the run of this seed starts.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be built for the data's patches.
+    """
+    channels, patch_px = sample.amplitude_BCHW.shape[1], sample.amplitude_BCHW.shape[-1]
+    try:
+        network = build_generator(
+            fresh.generator, channels=channels, patch_px=patch_px, seed=named_seed(seed, "weights")
+        )
+    except ValueError as error:
+        raise InputError(f"generator {fresh.generator.name}: {error}") from None
+    scaled = fresh.input_scaling == "statistical"
+    return Subject(
+        network=network,
+        sample=sample,
+        input_scale=sample.statistical_scale if scaled else 1.0,
+        loss=fresh.loss,
+        label={
+            **label, "seed": seed, "state": "fresh", "generator": fresh.generator.name,
+            "fno_blocks": fresh.generator.fno_blocks,
+        },
+    )  # fmt: skip
+
+
+def bundle_subject(
+    bundle: Bundle, sample: Sample, loss: LossName, *, where: io.PathLike, **label: Any
+) -> Subject:
+    """Return a trained network; its own input scale is in force, the data's probe and scales.
+
+    Raises
+    ------
+    InputError
+        If its groups have another number of patches than the data's, or a weight is not finite.
+    """
+    settings, channels = bundle.settings, sample.amplitude_BCHW.shape[1]
+    if settings.channels != channels:
+        raise InputError(
+            f"{where}: the network takes groups of {settings.channels} patches, the data has "
+            f"{channels}; take data of the same gridsize"
+        )
+    if bundle.probe_MHW.shape != sample.probe_MHW.shape or not torch.equal(
+        bundle.probe_MHW, sample.probe_MHW
+    ):
+        logger.warning("%s: was trained with another probe than the data's, which is used", where)
+    return Subject(
+        network=bundle.network(),
+        sample=sample,
+        input_scale=settings.input_scale,
+        loss=loss,
+        label={
+            **label, "generator": settings.generator.name,
+            "fno_blocks": settings.generator.fno_blocks,
+        },
+    )  # fmt: skip
+
+
+def trained_loss(bundle: Bundle, where: io.PathLike) -> LossName:
+    """Return the loss that a bundle's record says it was trained with; `InputError` if none."""
+    run = bundle.record.get("run")
+    training = run.get("training") if isinstance(run, dict) else None
+    loss = training.get("loss") if isinstance(training, dict) else None
+    if loss not in ("mae", "poisson"):
+        raise InputError(
+            f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
+            "poisson"
+        )
+    return loss

@@ -1,0 +1,59 @@
+"""The picture of a reconstruction: amplitude, phase, probe, and the error by pass."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ptycho_torch.engines.rpie import Reconstruction
+
+# Where less than this of the most light fell, the object is not known.
+_LIT = 0.01
+
+
+def draw(made: Reconstruction, path: Path, *, title: str) -> None:
+    """Draw a reconstruction as PNG; what no light reached is left white."""
+    figure = Figure(figsize=(9.6, 7.4), dpi=110)
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title, fontsize=10)
+    (amplitude, phase), (probe, error) = figure.subplots(2, 2)
+    lit = made.light_YX > _LIT * made.light_YX.max()
+    rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
+    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    row, column = made.origin
+    extent = (
+        *(column + part[1].start - 0.5, column + part[1].stop - 0.5),
+        *(row + part[0].stop - 0.5, row + part[0].start - 0.5),
+    )
+    thing = np.where(lit, made.object_YX, np.nan)[part]
+    # Less the mean phase, which no pattern fixes.
+    turned = thing * np.exp(-1j * np.angle(np.nansum(thing)))
+    _image(amplitude, np.abs(turned), "object, amplitude", cmap="gray", extent=extent)
+    _image(
+        phase, np.angle(turned), "object, phase, rad",
+        cmap="twilight", vmin=-np.pi, vmax=np.pi, extent=extent,
+    )  # fmt: skip
+    power = np.sqrt((np.abs(made.probe_MHW) ** 2).sum(axis=0))
+    _image(probe, power, "probe, amplitude of all modes", cmap="magma")
+    error.plot(range(1, len(made.error) + 1), made.error, color="#0072B2")
+    error.set_yscale("log")
+    error.set_xlabel("pass")
+    error.set_title("R factor of the amplitudes", fontsize=9, loc="left")
+    error.grid(color="#eeeeee")
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def _image(axes: Axes, image_YX: NDArray[Any], title: str, **style: Any) -> None:
+    if "vmin" not in style:
+        known = image_YX[np.isfinite(image_YX)]
+        style |= {"vmin": np.percentile(known, 0.5), "vmax": np.percentile(known, 99.5)}
+    shown = axes.imshow(image_YX, interpolation="nearest", **style)
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_xlabel("column, px", fontsize=8)
+    axes.set_ylabel("row, px", fontsize=8)
+    bar = axes.figure.colorbar(shown, ax=axes, shrink=0.85)
+    bar.ax.tick_params(labelsize=7)

@@ -1,0 +1,22 @@
+"""Samples of the tiny dataset, and settings."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptycho_torch.config.diagnostics import DiagnosticsSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def settings():
+    return DiagnosticsSettings()
+
+
+@pytest.fixture
+def sample(tiny_dataset):
+    from ptycho_torch.diagnose.subject import read_sample
+
+    return read_sample(tiny_dataset.splits["train"], patch_px=16, groups=8)

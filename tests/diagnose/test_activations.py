@@ -1,0 +1,162 @@
+"""The activation monitor: known numbers, planted faults, and a network left as it was."""
+
+import json
+import math
+
+import pytest
+import torch
+from planted_networks import Doubling, make_block, noise
+from torch import nn
+
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.diagnose.activations import (
+    QUANTILE_VALUES,
+    dc_share,
+    layer_statistics,
+    low_frequency_share,
+    monitor_activations,
+)
+from ptycho_torch.generators import GENERATORS, build_generator
+
+
+def build(name, blocks=3, **changes):
+    settings = GeneratorSettings(name=name, width=4, fno_blocks=blocks, modes=4, **changes)
+    return build_generator(settings, channels=1, patch_px=16, seed=0)
+
+
+def test_a_planted_drift_doubles_the_mean_per_block_and_is_found(settings):
+    blocks = nn.Sequential(*(make_block(Doubling, seed=n) for n in range(3)))
+    report = monitor_activations(blocks, noise(4, 3, 8, 8), settings)
+    assert report["growth_per_block"] == pytest.approx(2)
+    assert report["growth_with_depth"] == pytest.approx(2)
+    assert [row["growth"] for row in report["blocks"]] == pytest.approx([2, 2, 2])
+    assert [row["number"] for row in report["blocks"]] == [1, 2, 3]
+    first = report["blocks"][0]
+    assert first["output_mean"] == pytest.approx(2 * first["input_mean"])
+
+
+def test_the_statistics_of_a_layer_are_those_of_the_modulus():
+    x = torch.arange(100.0).view(1, 1, 10, 10) - 50
+    found = layer_statistics(x)
+    modulus = x.abs().flatten()
+    assert found["mean"] == pytest.approx(25) and found["signed_mean"] == pytest.approx(-0.5)
+    assert found["std"] == pytest.approx(float(modulus.std(correction=0)))
+    for key, level in (("median", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        assert found[key] == pytest.approx(float(modulus.quantile(level)))
+    assert found["p99_over_p50"] == pytest.approx(found["p99"] / found["median"])
+    assert layer_statistics(3j * torch.ones(1, 1, 4, 4))["mean"] == pytest.approx(3)
+
+
+def test_quantiles_of_large_layers_are_near_the_exact_ones():
+    x = noise(1, 8, 256, 256)
+    assert x.numel() > QUANTILE_VALUES
+    assert layer_statistics(x)["p99"] == pytest.approx(
+        float(x.abs().flatten().sort()[0][-5243]), rel=0.01
+    )
+
+
+def test_dc_share_of_known_frames():
+    """1 for a constant, 0 without a mean, 1/2 for one of mean and deviation 1, also if complex."""
+    checks = (torch.arange(64).view(8, 8) + torch.arange(8)[:, None]) % 2 * 2.0 - 1
+    frames = checks.expand(2, 3, 8, 8)
+    assert dc_share(torch.full((2, 3, 8, 8), -4.0)) == pytest.approx(1)
+    assert dc_share(frames) == pytest.approx(0)
+    assert dc_share(1 + frames) == pytest.approx(0.5)
+    assert dc_share(1j * (1 + frames)) == pytest.approx(0.5)
+    # Means of opposite sign in two channels are means all the same.
+    assert dc_share(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)) == 1
+    assert dc_share(torch.zeros(1, 1, 4, 4)) is None
+    found = layer_statistics(1 + frames)
+    assert found["dc_over_mean"] == pytest.approx(0.5 * 64)
+
+
+def test_low_frequency_share_is_that_of_the_nine_lowest_frequencies():
+    x = noise(2, 3, 8, 12)
+    spectrum = torch.fft.fft2(x).abs().square().sum(dim=(0, 1))
+    low = spectrum[[0, 1, -1]][:, [0, 1, -1]].sum() / spectrum.sum()
+    assert low_frequency_share(x) == pytest.approx(float(low), rel=1e-5)
+    angle = 2 * math.pi * torch.arange(8) / 8
+    for cycles, share in ((1, 1.0), (2, 0.0)):
+        wave = (cycles * angle + 0.3).cos().expand(1, 1, 8, 8)
+        assert low_frequency_share(wave) == pytest.approx(share, abs=1e-6)
+
+
+def test_planted_faults_are_flagged_where_they_are(settings):
+    """A bright pixel, a large mean, and a spectral path that says next to nothing."""
+    bright = noise(2, 3, 8, 8)
+    bright[..., :2, :2] *= 100
+    block = make_block()
+    with torch.no_grad():
+        block.spectral.weight.mul_(1e-3)
+    found = monitor_activations(block, bright, settings)
+    assert found["layers"][0]["layer"] == "input"
+    assert found["layers"][0]["flags"] == ["p99_over_p50"]
+    assert found["flagged_blocks"] == ["network"]
+    assert found["blocks"][0]["spectral_local_ratio"] < 0.1
+    lifted = monitor_activations(make_block(), 3 + 0.1 * noise(2, 3, 8, 8), settings)
+    assert lifted["layers"][0]["flags"] == ["dc_share"] and lifted["dc_share"] > 0.9
+    clean = monitor_activations(make_block(), noise(2, 3, 8, 8), settings)
+    assert clean["flagged_blocks"] == [] and clean["layers"][0]["flags"] == []
+
+
+def test_the_input_is_seen_after_its_transform(settings):
+    x = noise(2, 1, 16, 16).abs()
+    plain, rooted = (
+        monitor_activations(build("hybrid", input_transform=name), x, settings)["layers"][0]
+        for name in ("none", "sqrt")
+    )
+    assert plain["mean"] == pytest.approx(float(x.mean()))
+    assert rooted["mean"] == pytest.approx(float(x.sqrt().mean()))
+
+
+@pytest.mark.parametrize("blocks", [4, 8])
+def test_the_update_of_a_fresh_stable_network_is_exactly_zero(settings, blocks):
+    """So its mean cannot drift before training; in `hybrid` every block moves it."""
+    x = noise(2, 1, 16, 16).abs()
+    stable = monitor_activations(build("stable_hybrid", blocks), x, settings)
+    assert len(stable["blocks"]) == blocks + 1
+    assert {row["update_mean"] for row in stable["blocks"]} == {0.0}
+    assert {row["update_modulus"] for row in stable["blocks"]} == {0.0}
+    assert stable["growth_per_block"] == 1
+    hybrid = monitor_activations(build("hybrid", blocks), x, settings)
+    assert all(abs(row["update_mean"]) > 1e-4 for row in hybrid["blocks"])
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_watching_changes_no_result_and_leaves_no_hook(settings, name):
+    network, x = build(name), noise(2, 1, 16, 16)
+    weights = {k: v.clone() for k, v in network.state_dict().items()}
+    before = network(x)
+    seen = []
+    handle = network.lift.register_forward_hook(lambda *_: seen.append(1))
+    report = monitor_activations(network, x, settings)
+    handle.remove()
+    assert seen == [1]  # Another's hook stays and works.
+    assert torch.equal(network(x), before)
+    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert all(p.grad is None for p in network.parameters())
+    json.dumps(report, allow_nan=False)
+    assert report["layers"][-1]["layer"] == "output"
+
+
+def test_no_hook_is_left_when_the_network_fails(settings):
+    network = nn.Sequential(make_block(), nn.Conv2d(99, 1, 1))
+    with pytest.raises(RuntimeError):
+        monitor_activations(network, noise(2, 3, 8, 8), settings)
+    assert not any(m._forward_hooks for m in network.modules())
+
+
+def test_numbers_that_are_not_finite_are_null(settings):
+    block = make_block()
+    with torch.no_grad():
+        block.local.weight.fill_(1e38)
+    report = monitor_activations(block, 1e3 * noise(2, 3, 8, 8), settings)
+    assert report["blocks"][0]["output_mean"] is None and report["growth_per_block"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_network_without_fourier_blocks_has_layers_alone(settings):
+    report = monitor_activations(nn.Conv2d(1, 2, 3), noise(2, 1, 8, 8), settings)
+    assert report["blocks"] == [] and report["growth_per_block"] is None
+    assert [row["layer"] for row in report["layers"]] == ["input", "network", "output"]

@@ -1,0 +1,83 @@
+"""A small noise-free scan with a known probe, made by the project's own forward model."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from scipy.ndimage import fourier_shift, gaussian_filter
+from scipy.optimize import minimize
+
+from ptycho_torch.config.dataset import TriangleProbe
+from ptycho_torch.physics.forward import intensities
+from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+from ptycho_torch.simulate.probes import make_probe
+
+
+def rough_object(size):
+    """Full of detail, so that it also fixes a probe; the study's own lines are smooth."""
+    noise = gaussian_filter(np.random.default_rng(7).normal(size=(2, size, size)), (0, 1.5, 1.5))
+    bright, turn = noise / noise.std()
+    return (0.7 + 0.3 * np.tanh(bright)) * np.exp(0.8j * np.tanh(turn))
+
+
+def make_scan(*, side=32, step=4.0, frames=9, jitter=0.0, modes=1, corner=(0, 0)):
+    """Frames in double precision; `corner`: where the object's pixel [0, 0] is said to lie."""
+    size = int(side + step * (frames - 1) + 2)
+    thing = rough_object(size)
+    probe = make_probe(TriangleProbe(shape="triangle"), side)[None]
+    if modes == 2:
+        second = np.roll(probe, 3, axis=-1) * np.linspace(-0.6, 0.6, side)[:, None]
+        probe = np.concatenate([probe, second])
+    places = 1 + step * np.arange(frames)
+    inner = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    inner = inner + jitter * np.random.default_rng(0).uniform(-0.5, 0.5, inner.shape)
+    whole, fraction = split_positions(torch.from_numpy(inner))
+    windows = cut_windows(torch.from_numpy(thing), whole, side)
+    probes = moved_probes(torch.from_numpy(probe), fraction)
+    amplitude = torch.cat(
+        [intensities(w[None, None], p).sqrt()[0] for w, p in zip(windows, probes, strict=True)]
+    ).numpy()
+    return SimpleNamespace(
+        amplitude=amplitude, positions=inner + corner, probe=probe, object=thing, corner=corner
+    )
+
+
+def truth_on(result, scan):
+    """The true object on the canvas of a result."""
+    row, column = np.subtract(result.origin, scan.corner)
+    rows, columns = result.object_YX.shape
+    return scan.object[row : row + rows, column : column + columns]
+
+
+def complex_error(result, scan, lit=0.1):
+    """Relative error after one complex factor, where at least `lit` of the most light fell."""
+    return apart_from_truth(result.object_YX, result.origin, result.light_YX, scan, lit)
+
+
+def apart_from_truth(found_YX, origin, light_YX, scan, lit=0.1):
+    rows, columns = np.nonzero(light_YX > lit * light_YX.max())
+    row, column = np.subtract(origin, scan.corner)
+    found, true = found_YX[rows, columns], scan.object[rows + row, columns + column]
+    factor = np.vdot(found, true) / np.vdot(found, found)
+    return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
+
+
+def distance(probe, truth):
+    """Relative distance less what no pattern fixes: a complex factor, a common shift of probe and
+    object, and a phase ramp that the object takes back."""
+    axis = np.arange(len(probe)) - (len(probe) - 1) / 2
+
+    def left(free):
+        moved = np.fft.ifft2(fourier_shift(np.fft.fft2(probe), free[:2]))
+        moved *= np.exp(1j * (free[2] * axis[:, None] + free[3] * axis))
+        factor = np.vdot(moved, truth) / np.vdot(moved, moved)
+        return np.linalg.norm(factor * moved - truth) / np.linalg.norm(truth)
+
+    return minimize(left, np.zeros(4), method="Nelder-Mead").fun
+
+
+SCANS = {
+    "whole": {"side": 24, "step": 3, "frames": 7},
+    "fractional": {"side": 24, "step": 3, "frames": 7, "jitter": 1.0},
+}
+"""Scans that pty-chi reconstructed too, for ptychi.npz."""

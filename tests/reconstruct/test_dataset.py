@@ -1,0 +1,92 @@
+"""The row beside the networks: rPIE of a test split, scored by the very evaluation of the runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.reconstruct.dataset import reconstruct_test_split
+from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
+
+OUTPUTS = {"run": "run.json", "patches": "test_patches.npz", "objects": "objects.npz"}
+SCORES = {"metrics": "metrics.json", "progress": "progress.json", "reconstruction": "images.npz"}
+
+
+def scored(run_script, dataset, tmp_path, **settings):
+    """Run both rules' scripts; return run.json, metrics.json and progress.json."""
+    chosen = ConventionalSettings(**{"passes": 40, "snapshots": [1, 5, 99], **settings})
+    data = {"test": dataset.splits["test"], "dataset": dataset.dataset}
+    run_script(
+        "reconstruct.py",
+        input=data,
+        output=OUTPUTS,
+        params={"settings": chosen.model_dump(mode="json")},
+    )
+    made = {name: tmp_path / file for name, file in OUTPUTS.items()}
+    run_script(
+        "evaluate_conventional.py", input={**data, **made}, output=SCORES, params={"settings": {}}
+    )
+    return [
+        json.loads((tmp_path / name).read_text())
+        for name in ("run.json", "metrics.json", "progress.json")
+    ]
+
+
+def test_rpie_is_scored_as_a_run_is(run_script, tiny_dataset, tmp_path):
+    run, metrics, progress = scored(run_script, tiny_dataset, tmp_path)
+    best = metrics["best"]
+    assert metrics["outcome"] == "completed"
+    assert best["amplitude_ssim"] > 0.99 > metrics["constant"]["amplitude_ssim"]
+    # In units of norm_Y_I, as a network predicts: the factor to the truth is 1.
+    assert best["amplitude_factor"] == pytest.approx(1, abs=0.01)
+    assert run["best_val_loss"] is run["last_val_loss"] is run["best_mae_val_loss"] is None
+    assert 0 < run["r_factor"] < run["error"][0] / 10
+    assert [row["pass"] for row in progress["scored"]] == [1, 5, 40]
+    last = progress["scored"][-1]
+    for name in ("amplitude_ssim", "complex_error_synchronised", "phase_synchronised_ssim"):
+        assert last[name] == pytest.approx(best[name], rel=1e-6)
+    errors = [row["complex_error_synchronised"] for row in progress["scored"]]
+    assert errors == sorted(errors, reverse=True)
+    assert last["seconds"] == pytest.approx(sum(run["seconds"]), abs=1e-4)
+
+
+def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_path):
+    """Two images, groups of four: each object is made of its own frames, of every channel."""
+    settings = tiny_study.datasets["tiny"].model_copy(update={"images_per_split": 2})
+    scan = settings.scan.model_copy(update={"gridsize": 2, "group_offset_px": 2, "test_step_px": 5})
+    settings = settings.model_copy(update={"scan": scan})
+    splits = {split: tmp_path / f"{split}.npz" for split in SPLITS}
+    simulate_dataset(settings, name="tiny", splits=splits, summary=tmp_path / "dataset.json")
+    dataset = type("D", (), {"splits": splits, "dataset": tmp_path / "dataset.json"})
+    _, metrics, _ = scored(run_script, dataset, tmp_path, passes=25)
+    assert metrics["best"]["amplitude_ssim"] > 0.99
+    with np.load(splits["test"]) as test, np.load(tmp_path / "test_patches.npz") as made:
+        true, found = test["Y_I"], np.abs(made["best"]) * np.abs(test["probeGuess"])[..., None]
+        assert found.shape == true.shape
+        for channel in range(4):
+            assert np.abs(found - true)[..., channel].mean() < 0.02 * true.mean()
+    with np.load(tmp_path / "objects.npz") as objects:
+        assert {name for name in objects.files if "pass_25" in name} == {
+            "object_0_pass_25",
+            "object_1_pass_25",
+        }
+
+
+def test_an_early_stop_keeps_its_last_object(run_script, tiny_dataset, tmp_path):
+    run, _, progress = scored(run_script, tiny_dataset, tmp_path, stop_change=0.8)
+    assert run["stopped"] == ["no_change"]
+    assert progress["scored"][-1]["pass"] == run["passes"] == len(run["error"]) < 40
+
+
+def test_a_foreign_test_split_is_refused(tiny_dataset, tmp_path):
+    outputs = {name: tmp_path / file for name, file in OUTPUTS.items()}
+    with pytest.raises(InputError, match="SHA-256"):
+        reconstruct_test_split(
+            ConventionalSettings(passes=1),
+            test=tiny_dataset.splits["train"],
+            dataset=tiny_dataset.dataset,
+            outputs=outputs,
+        )
+    assert not any(path.exists() for path in outputs.values())

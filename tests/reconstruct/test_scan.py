@@ -1,0 +1,118 @@
+"""`ptycho-torch reconstruct`: a file in, object, picture and report out, or one line."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from tests.engines.scans import apart_from_truth, make_scan
+
+from ptycho_torch.cli import main
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.reconstruct.scan import reconstruct_scan
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make_scan(side=16, step=2, frames=8, jitter=1.0)
+
+
+def as_scan(made, **changes):
+    parts = {
+        "source": "mine.npz",
+        "amplitude_nHW": made.amplitude.astype("f4"),
+        "positions_n2": made.positions,
+        "probe_MHW": made.probe.astype("c8"),
+    }
+    return Scan(**{**parts, **changes})
+
+
+def test_object_picture_and_report_are_written(made, tmp_path):
+    report = reconstruct_scan(as_scan(made), RpieSettings(passes=30), folder=tmp_path, held_out=9)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "object.npz",
+        "reconstruction.png",
+        "report.json",
+    }
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert (report["frames"], report["frames_used"]) == (64, 57)
+    assert 0 < report["r_factor"] < 0.05 and 0 < report["r_factor_held_out"] < 0.05
+    with np.load(tmp_path / "object.npz") as file:
+        assert apart_from_truth(file["object"], file["origin"], file["light"], made) < 0.05
+        assert file["used"].sum() == 57 and not file["used"][8]
+        assert file["error"].tolist() == report["error"]
+    picture = imread(tmp_path / "reconstruction.png")
+    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.05
+
+
+def test_what_a_mask_hides_is_compared_with_nothing(made, tmp_path):
+    good = np.ones((1, 16, 16), bool)
+    good[0, 5, 5] = False
+    frames = made.amplitude.astype("f4")
+    frames[:, 5, 5] = np.nan
+    scan = as_scan(made, amplitude_nHW=frames, good_1HW=good)
+    report = reconstruct_scan(scan, RpieSettings(passes=15), folder=tmp_path, held_out=4)
+    assert 0 < report["r_factor"] < 0.1 and 0 < report["r_factor_held_out"] < 0.2
+
+
+def test_a_scan_without_a_probe_is_refused(made, tmp_path):
+    with pytest.raises(InputError, match="has no probe"):
+        reconstruct_scan(as_scan(made, probe_MHW=None), RpieSettings(), folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def file(made, tmp_path):
+    np.savez(
+        tmp_path / "scan.npz",
+        diffraction=made.amplitude.astype("f4"),
+        xcoords=made.positions[:, 1] + 8,
+        ycoords=made.positions[:, 0] + 8,
+        probeGuess=made.probe[0].astype("c8"),
+    )
+    return tmp_path / "scan.npz"
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["ptycho-torch", "reconstruct", *map(str, words)])
+    main()
+
+
+def test_the_command_says_how_it_goes_and_what_it_wrote(file, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, file, "--output-dir", out, "--passes", 20, "--batch-size", 4)
+    assert not ended.value.code
+    said = capsys.readouterr()
+    assert "pass 1 of 20: R factor" in said.err and "pass 20 of 20" in said.err
+    assert "64 of 64 frames, 20 passes" in said.out
+    report = json.loads((out / "report.json").read_text())
+    assert report["settings"]["batch_size"] == 4 and report["r_factor"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--alpha", "2"), "--alpha 2"),
+        (("--passes", "0"), "--passes 0"),
+        (("--engine", "epie"), "--engine epie: expected rpie"),
+        (("--engine", "ptychi-rpie"), "extra `baseline`) is not installed here: make setup"),
+        (("--held-out", "1"), "--held-out 1 of 64 frames"),
+        (("--device", "tpu"), "--device tpu: expected cpu or cuda"),
+        (("--probe-scale", "mine"), "--probe-scale mine"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    file, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.setitem(sys.modules, "ptychi", None)
+    monkeypatch.delitem(sys.modules, "ptychi")
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, file, "--output-dir", tmp_path / "out", *words)
+    assert ended.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "ptycho-torch:" in line]
+    assert len(said) == 1 and message in said[0]
+    assert not (tmp_path / "out").exists()

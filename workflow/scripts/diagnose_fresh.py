@@ -1,0 +1,28 @@
+"""Rule `diagnose_fresh`: hand the job's files and settings to the package; no logic here."""
+
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.diagnose.networks import diagnose_fresh
+from ptycho_torch.jobs import run_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    """Diagnose all fresh networks on one dataset."""
+    networks = job.params.networks
+    diagnose_fresh(
+        {name: FreshNetwork.model_validate(value) for name, value in networks.items()},
+        train=job.input.train,
+        dataset=job.input.dataset,
+        settings=DiagnosticsSettings.model_validate(job.params.settings),
+        outputs={k: getattr(job.output, k) for k in ("gradients", "activations", "units")},
+        threads=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)
