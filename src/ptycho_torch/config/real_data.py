@@ -87,7 +87,7 @@ class RealDataScores(Settings):
     """A held-out frame counts for an object if this share of its probe's power falls on pixels
     that are lit so by the training frames."""
 
-    known_share: Fraction = 0.01
+    known_share: Fraction = 0.001
     """Where frames are predicted, pixels with less light than this share of the brightest one's
     are taken for the object's mean, whoever reconstructed it."""
 
