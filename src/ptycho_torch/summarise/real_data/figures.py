@@ -45,12 +45,12 @@ def reconstructions(found: Collected) -> Figure:
         ("amplitude", np.abs),
         ("phase, rad", lambda image: np.angle(image * turn)),
     ]
-    for row, (label, part) in zip(grid, kinds, strict=True):
+    for number, (row, (label, part)) in enumerate(zip(grid, kinds, strict=True)):
         low, high = np.percentile(part(reference), [0.5, 99.5])
         for axes, result in zip(row, shown, strict=True):
             drawn = axes.imshow(part(result.curves["image"]), cmap="gray", vmin=low, vmax=high)
             _bare(axes)
-            if row is grid[0]:
+            if number == 0:
                 axes.set_title(result.name)
         figure.colorbar(drawn, ax=list(row), label=label, shrink=0.85)
     return figure
