@@ -1,6 +1,7 @@
 """`ptycho-torch diagnose`: reports with the keys as they are named, and one line for a mistake."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -21,7 +22,8 @@ def bundle(tmp_path):
         generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
         network = build_generator(generator, channels=channels, patch_px=16, seed=0)
         settings = BundleSettings(
-            generator=generator, patch_px=16, channels=channels, gridsize=1, input_scale=1.0,
+            generator=generator, patch_px=16, channels=channels, object_big=True,
+            gridsize=math.isqrt(channels), input_scale=1.0,
             norm_Y_I=1.0, intensity_scale=1.0, intensity_scale_source="measured",
             mean_amplitude=0.1, dataset="tiny",
         )  # fmt: skip
