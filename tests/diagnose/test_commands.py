@@ -103,9 +103,9 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     mistakes = {
         ("--bundle", foreign, "--data", data): "it is no bundle, or one of another version",
-        ("--bundle", tmp_path / "no", "--data", data): "no/bundle.json: cannot be read",
+        ("--bundle", tmp_path / "no", "--data", data): "no: is no folder; a bundle is one",
         ("--bundle", bundle(), "--data", data, "--seed", 1): "--seed is of a fresh network",
-        ("--bundle", bundle(2), "--data", data): "groups of 2 patches, the data has 1",
+        ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME says which arm",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "--data FILE says which groups",
