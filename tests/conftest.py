@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,9 @@ import pytest
 from ptycho_torch.config.read import load_yaml, parse_study
 
 ROOT = Path(__file__).resolve().parents[1]
+# Arrays of tests are small: one thread is fastest, and test processes side by side do not wait for
+# each other's threads. Jobs ask for their own number. Before torch is imported, which reads it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

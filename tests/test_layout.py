@@ -23,7 +23,7 @@ ARROWS = {
     "infer": {"config", "drawing", "physics", "generators", "measurements", "dumps"},
     "reconstruct": {"config", "physics", "measurements", "engines"},
     "check": {"config", "physics", "measurements", "engines"},
-    "diagnose": {"config", "physics", "generators", "statistics", "drawing"},
+    "diagnose": {"config", "drawing", "physics", "generators", "measurements", "statistics"},
     "evaluate": {"config", "physics", "measurements"},
     "statistics": {"config"},
     "summarise": {"config", "drawing", "statistics"},

@@ -1,6 +1,7 @@
 """`ptycho-torch diagnose`: reports with the keys as they are named, and one line for a mistake."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -21,7 +22,8 @@ def bundle(tmp_path):
         generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
         network = build_generator(generator, channels=channels, patch_px=16, seed=0)
         settings = BundleSettings(
-            generator=generator, patch_px=16, channels=channels, gridsize=1, input_scale=1.0,
+            generator=generator, patch_px=16, channels=channels, object_big=True,
+            gridsize=math.isqrt(channels), input_scale=1.0,
             norm_Y_I=1.0, intensity_scale=1.0, intensity_scale_source="measured",
             mean_amplitude=0.1, dataset="tiny",
         )  # fmt: skip
@@ -101,9 +103,9 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     mistakes = {
         ("--bundle", foreign, "--data", data): "it is no bundle, or one of another version",
-        ("--bundle", tmp_path / "no", "--data", data): "no/bundle.json: cannot be read",
+        ("--bundle", tmp_path / "no", "--data", data): "no: is no folder; a bundle is one",
         ("--bundle", bundle(), "--data", data, "--seed", 1): "--seed is of a fresh network",
-        ("--bundle", bundle(2), "--data", data): "groups of 2 patches, the data has 1",
+        ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME says which arm",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "--data FILE says which groups",

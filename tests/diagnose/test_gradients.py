@@ -11,7 +11,7 @@ from ptycho_torch.config.fresh import FreshNetwork
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.initialisation import probe_block
-from ptycho_torch.diagnose.subject import fresh_subject
+from ptycho_torch.diagnose.subject import fresh_subject, read_sample
 from ptycho_torch.generators.blocks import StableFourierBlock
 from ptycho_torch.generators.probing import fourier_blocks, gradient_ratio, mean_moduli
 
@@ -152,7 +152,7 @@ def test_the_loss_and_the_ratio_are_those_of_training(tiny, tiny_study, tiny_dat
         module = build_module(run.model_copy(update={"training": training}), *splits)
         fresh = FreshNetwork(generator=run.generator, loss=loss, input_scaling=scaling)
         subject = fresh_subject(fresh, 3, sample)
-        expected = module.training_step(sample.amplitude_BCHW, 0)
+        expected = module.training_step(sample.batch, 0)
         assert torch.equal(subject.training_loss(), expected)
         expected.backward()
         report = probe_gradients(subject.network, subject.training_loss, min_ratio=0.1)
@@ -168,3 +168,25 @@ def test_every_generator_is_probed(sample):
         report = probe_gradients(subject.network, subject.training_loss, min_ratio=0.1)
         assert report["spectral_local_ratio"] > 0
         assert len(report["blocks"]) == (2 if name == "fno" else 3)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_groups_of_four_are_seen_as_training_sees_them(tiny, tmp_path, merged):
+    from ptycho_torch.config.read import parse_study
+    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
+    from ptycho_torch.train.fit import build_module
+
+    tiny["datasets"]["tiny"]["scan"]["gridsize"] = 2
+    tiny["training"]["object_big"] = merged
+    study = parse_study(tiny, "tiny.yaml")
+    files = {split: tmp_path / f"{split}.npz" for split in SPLITS}
+    simulate_dataset(study.datasets["tiny"], name="tiny", splits=files, summary=tmp_path / "d.json")
+    splits = [read_split(files[split], patch_px=16) for split in ("train", "validation")]
+    run = study.run("tiny", "control", 3)
+    sample = read_sample(files["train"], patch_px=16, groups=8)
+    fresh = FreshNetwork(
+        generator=run.generator, loss="mae", input_scaling="none", object_big=merged
+    )
+    expected = build_module(run, *splits).training_step(sample.batch, 0)
+    assert torch.equal(fresh_subject(fresh, 3, sample).training_loss(), expected)

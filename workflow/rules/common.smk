@@ -119,6 +119,31 @@ def conventional_of(plan) -> list[str]:
     return [f"{folder}/metrics.json", f"{folder}/progress.json"]
 
 
+def diagnosed_runs(file: str):
+    """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
+
+    A function that waits for Stage A's winner where Stage B is among the stages.
+    """
+
+    def files(wildcards) -> list[str]:
+        wanted = getattr(wildcards, "dataset", None)
+        plans = [plan for plan in map(plan_of, DIAGNOSED) if wanted in (None, plan.dataset)]
+        found = [path for plan in plans for path in files_of_runs(plan, "train", file)]
+        return list(dict.fromkeys(found))
+
+    return files
+
+
+def diagnoses(file: str) -> list[str]:
+    """A report of each dataset: of fresh networks, and of runs where any are asked for."""
+    kinds = ("fresh", "trained") if DIAGNOSED else ("fresh",)
+    return [
+        f"results/diagnose/{dataset}/{kind}/{file}"
+        for dataset in DIAGNOSED_DATASETS
+        for kind in kinds
+    ]
+
+
 def command_for(target: str) -> str:
     """What makes a target again; a file outside the project is named without its folder."""
     files = [Path(f) for f in workflow.overwrite_configfiles]

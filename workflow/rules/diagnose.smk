@@ -1,7 +1,16 @@
 """Diagnoses: gradients and activations of fresh networks and of every trained run, and what follows."""
 
 DIAGNOSIS_FIGURES = ("activation_depth", "gradient_ratio")
-# What is concluded from the reports, and does not change them.
+# What looks at a network ...
+LOOKED_AT_WITH = (
+    "config",
+    "physics",
+    "generators",
+    "measurements/batch.py",
+    "measurements/scan.py",
+    "diagnose",
+)
+# ... less what is concluded from the reports, and does not change them.
 GATE = tuple(
     f"diagnose/{name}.py" for name in ("decision", "drift", "evidence", "figures", "gate", "prose")
 )
@@ -20,31 +29,6 @@ DIAGNOSED_DATASETS = list(
 )
 
 
-def diagnosed_runs(file: str):
-    """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
-
-    A function that waits for Stage A's winner where Stage B is among the stages.
-    """
-
-    def files(wildcards) -> list[str]:
-        wanted = getattr(wildcards, "dataset", None)
-        plans = [plan for plan in map(plan_of, DIAGNOSED) if wanted in (None, plan.dataset)]
-        found = [path for plan in plans for path in files_of_runs(plan, "train", file)]
-        return list(dict.fromkeys(found))
-
-    return files
-
-
-def diagnoses(file: str) -> list[str]:
-    """A report of each dataset: of fresh networks, and of runs where any are asked for."""
-    kinds = ("fresh", "trained") if DIAGNOSED else ("fresh",)
-    return [
-        f"results/diagnose/{dataset}/{kind}/{file}"
-        for dataset in DIAGNOSED_DATASETS
-        for kind in kinds
-    ]
-
-
 # One job for all fresh networks and one for all runs of a dataset: starting torch takes longer
 # than looking at a network. On the CPU: a pass or two of a few groups.
 rule diagnose_fresh:
@@ -52,9 +36,7 @@ rule diagnose_fresh:
     input:
         train="results/simulate/{dataset}/train.npz",
         dataset="results/simulate/{dataset}/dataset.json",
-        code=sources(
-            "diagnose_fresh.py", "config", "physics", "generators", "diagnose", without=GATE
-        ),
+        code=sources("diagnose_fresh.py", *LOOKED_AT_WITH, without=GATE),
     output:
         gradients="results/diagnose/{dataset}/fresh/gradient_report.json",
         activations="results/diagnose/{dataset}/fresh/activation_report.json",
@@ -78,9 +60,7 @@ rule diagnose_runs:
         bundles=diagnosed_runs("bundle/bundle.json"),
         weights=diagnosed_runs("bundle/weights.safetensors"),
         last=diagnosed_runs("last.safetensors"),
-        code=sources(
-            "diagnose_runs.py", "config", "physics", "generators", "diagnose", without=GATE
-        ),
+        code=sources("diagnose_runs.py", *LOOKED_AT_WITH, without=GATE),
     output:
         gradients="results/diagnose/{dataset}/trained/gradient_report.json",
         activations="results/diagnose/{dataset}/trained/activation_report.json",

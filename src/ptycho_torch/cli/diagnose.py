@@ -179,6 +179,7 @@ def _subject(
         generator=run.generator,
         loss=loss or run.training.loss,
         input_scaling=run.training.input_scaling,
+        object_big=run.training.object_big,
     )
     sample = read_sample(
         data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed

@@ -25,6 +25,9 @@ class FreshNetwork(Settings):
     input_scaling: Literal["none", "statistical"]
     """As in `training`."""
 
+    object_big: bool = True
+    """As in `training`."""
+
 
 def fresh_networks(study: "Study") -> dict[str, FreshNetwork]:
     """Return the fresh networks to diagnose, by name, each set of settings once.
@@ -42,7 +45,10 @@ def fresh_networks(study: "Study") -> dict[str, FreshNetwork]:
 
     def add(name: str, generator: GeneratorSettings, training: TrainingSettings) -> None:
         network = FreshNetwork(
-            generator=generator, loss=training.loss, input_scaling=training.input_scaling
+            generator=generator,
+            loss=training.loss,
+            input_scaling=training.input_scaling,
+            object_big=training.object_big,
         )
         if network not in found.values():
             found[name] = network

@@ -17,7 +17,9 @@ from ptycho_torch.config.fresh import FreshNetwork
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import Bundle
+from ptycho_torch.measurements.batch import Batch, groups_of_split
 from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.groups import group_amplitudes
 from ptycho_torch.physics.scales import (
     LossName,
     SplitScales,
@@ -33,8 +35,8 @@ logger = logging.getLogger(__name__)
 class Sample:
     """Groups of one split, the same for every network, and the split's constants."""
 
-    amplitude_BCHW: Tensor
-    """Measured amplitudes."""
+    batch: Batch
+    """Measured amplitudes, and where the frames of a group lie."""
 
     probe_MHW: Tensor
     """The data's probe."""
@@ -47,6 +49,11 @@ class Sample:
 
     facts: dict[str, Any]
     """Which data, for reports."""
+
+    @property
+    def amplitude_BCHW(self) -> Tensor:
+        """Measured amplitudes."""
+        return self.batch.amplitude_BCHW
 
 
 def read_sample(
@@ -78,7 +85,7 @@ def read_sample(
         logger.warning("%s: has %d groups, fewer than %d: all are used", path, available, groups)
     order = named_stream(seed, "diagnosed groups").permutation(available)[:groups]
     return Sample(
-        amplitude_BCHW=torch.from_numpy(split.diffraction_nCHW[order]),
+        batch=groups_of_split(split).take(torch.from_numpy(order)),
         probe_MHW=probe_tensor(split),
         scales=SplitScales.of(split),
         statistical_scale=statistical_input_scale(split),
@@ -109,6 +116,12 @@ class Subject:
     input_scale: float
     """What amplitudes are multiplied by before the network."""
 
+    object_big: bool
+    """Whether the patches of a group become one region before the physics."""
+
+    unit: float = 1.0
+    """The network's intensity scale over the data's; another than 1 where it was learned."""
+
     loss: LossName
     """The loss that it is, or would be, trained with."""
 
@@ -118,12 +131,17 @@ class Subject:
     @property
     def input_BCHW(self) -> Tensor:
         """What enters the network."""
-        return self.sample.amplitude_BCHW * self.input_scale
+        return self.sample.amplitude_BCHW * (self.input_scale / self.unit)
 
     def training_loss(self) -> Tensor:
         """Return the loss of the sample as training takes it: network, forward model, loss."""
-        predicted = amplitudes(self.network(self.input_BCHW), self.sample.probe_MHW)
-        return self.sample.scales.loss(self.loss, predicted, self.sample.amplitude_BCHW)
+        patches, batch = self.network(self.input_BCHW), self.sample.batch
+        probe = self.sample.probe_MHW
+        if self.object_big and batch.whole_BC2 is not None:
+            found = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
+        else:
+            found = amplitudes(patches, probe)
+        return self.sample.scales.loss(self.loss, found * self.unit, batch.amplitude_BCHW)
 
 
 def fresh_subject(fresh: FreshNetwork, seed: int, sample: Sample, **label: Any) -> Subject:
@@ -146,6 +164,7 @@ def fresh_subject(fresh: FreshNetwork, seed: int, sample: Sample, **label: Any) 
         network=network,
         sample=sample,
         input_scale=sample.statistical_scale if scaled else 1.0,
+        object_big=fresh.object_big,
         loss=fresh.loss,
         label={
             **label, "seed": seed, "state": "fresh", "generator": fresh.generator.name,
@@ -178,6 +197,8 @@ def bundle_subject(
         network=bundle.network(),
         sample=sample,
         input_scale=settings.input_scale,
+        object_big=settings.object_big,
+        unit=settings.intensity_scale / sample.scales.intensity_scale,
         loss=loss,
         label={
             **label, "generator": settings.generator.name,
