@@ -160,3 +160,29 @@ def files_for_dataset(wildcards) -> list[str]:
     if dataset.source == "files":
         return [dataset.train, dataset.validation, dataset.test]
     return [dataset.probe.path] if dataset.probe.shape == "file" else []
+
+
+def real_objects(measurement: str) -> list[str]:
+    """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
+    seeds = STUDY.real_data.seed_list
+    return ["rpie", *(f"{label}/seed-{n}" for label in labels(STUDY) for n in seeds)]
+
+
+def of_real_objects(file: str) -> list[str]:
+    """One file of every reconstruction of every measurement."""
+    return [
+        f"results/real_data/{measurement}/{what}/{file}"
+        for measurement in STUDY.real_data.measurements
+        for what in real_objects(measurement)
+    ]
+
+
+def real_measurement(name: str) -> dict:
+    """Settings of one measurement."""
+    return STUDY.real_data.measurements[name].model_dump(mode="json")
+
+
+def real_fit(wildcards) -> dict:
+    """Settings in force for one training on a measurement and no other."""
+    fit = fit_settings(STUDY, wildcards.measurement, wildcards.label, int(wildcards.seed))
+    return fit.model_dump(mode="json")
