@@ -48,17 +48,6 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
             handler.close()
 
 
-def take_over_logging(*libraries: str) -> None:
-    """Send what libraries log to the job's log file alone.
-
-    Some add handlers of their own when they are imported, and would greet the terminal.
-    """
-    for name in libraries:
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
-
-
 def usable_threads(asked: int) -> int:
     """Return `asked`, but no more than the cores this process may use."""
     try:

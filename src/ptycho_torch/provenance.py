@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    *("ptycho-torch", "torch", "lightning", "numpy", "scipy", "pandas", "scikit-image"),
+    *("ptycho-torch", "torch", "numpy", "scipy", "pandas", "scikit-image"),
     *("matplotlib", "snakemake"),
 )
 

@@ -121,7 +121,7 @@ class Run:
             else {"median": None, "p99": None, "max": None},
             "loss_spikes": 3 if self.arm == "control" else 0,
             "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,
-            "versions": {"torch": "2.13.0", "lightning": "2.6.6"},
+            "versions": {"torch": "2.13.0"},
         }
 
     def metrics(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The guard against collapse trips where the patches have lost their structure, and only there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ import torch
 from ptycho_torch.config import RunSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.generators import build_generator
+from ptycho_torch.train import fit
 from ptycho_torch.train.collapse import CollapseGuard, lit_variance
-from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.learner import Learner
 
 ARMS = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 
@@ -53,28 +56,22 @@ def test_fresh_networks_are_far_above_the_threshold_and_fading_ones_far_below(
 
 def plant(monkeypatch, epochs):
     """Make the network blind and its patches constant in these validations (counted from 1)."""
-    plain = FitModule.on_validation_epoch_start
+    plain = Learner._validation_losses
     seen = []
 
-    def start(self):
-        plain(self)
+    def validate(self, validation):
         seen.append(1)
-        if len(seen) in epochs:
-            hook = self.network.register_forward_hook(lambda *a: torch.ones_like(a[2]))
-            # A hook that comes first is seen by the guard, as a collapsed network would be.
-            self.network._forward_hooks.move_to_end(hook.id, last=False)
-            self.planted = hook
+        if len(seen) not in epochs:
+            return plain(self, validation)
+        hook = self.module.network.register_forward_hook(lambda *a: torch.ones_like(a[2]))
+        # A hook that comes first is seen by the guard, as a collapsed network would be.
+        self.module.network._forward_hooks.move_to_end(hook.id, last=False)
+        try:
+            return plain(self, validation)
+        finally:
+            hook.remove()
 
-    end = FitModule.on_validation_epoch_end
-
-    def stop(self):
-        end(self)
-        if getattr(self, "planted", None):
-            self.planted.remove()
-            self.planted = None
-
-    monkeypatch.setattr(FitModule, "on_validation_epoch_start", start)
-    monkeypatch.setattr(FitModule, "on_validation_epoch_end", stop)
+    monkeypatch.setattr(Learner, "_validation_losses", validate)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +99,14 @@ def test_a_planted_collapse_ends_the_run_from_its_first_epoch(
 
 def test_a_network_without_a_head_collapses_by_itself(train_tiny, monkeypatch):
     """No plant in the guard's way: weights that give every frame the same constant patch."""
-    start = FitModule.on_train_start
+    build = fit.build_generator
 
-    def dead(self):
-        start(self)
-        with torch.no_grad():
-            self.network.head.weight.zero_()
-        self.network.head.weight.requires_grad_(False)
+    def dead(*args, **more):
+        network = build(*args, **more)
+        network.head.weight.requires_grad_(False).zero_()
+        return network
 
-    monkeypatch.setattr(FitModule, "on_train_start", dead)
+    monkeypatch.setattr(fit, "build_generator", dead)
     run = train_tiny(training={"epochs": 4}).run
     assert (run["outcome"], run["epochs"], run["failure"]["epoch"]) == ("collapsed", 3, 1)
 
@@ -126,6 +122,20 @@ def test_a_broken_validation_resets_the_count_and_leaves_it_to_the_losses(tiny):
     run: RunSettings = parse_study(tiny, "x").run("tiny", "control", 0)
     guard = CollapseGuard(run.training)
     guard._in_a_row = [{"epoch": 1, "step": 1}, {"epoch": 2, "step": 2}]
-    guard.largest = float("nan")
-    guard.on_train_epoch_end(None, None)
+    guard.largest = torch.tensor(float("nan"))
+    assert guard.end_epoch(epoch=3, step=3) is None
     assert guard._in_a_row == []
+
+
+def test_a_patch_with_structure_in_any_batch_counts():
+    guard = CollapseGuard(SimpleNamespace(collapse_variance=1e-6, collapse_patience_epochs=1))
+    network, probe = torch.nn.Identity(), torch.ones(1, 2, 2, dtype=torch.complex64)
+    flat = torch.ones(1, 1, 2, 2, dtype=torch.complex64)
+    rough = flat.clone()
+    rough[..., 0] = 2
+    for drawn, collapsed in (([flat, flat], True), ([rough, flat], False), ([flat, rough], False)):
+        with guard.watching(network, probe):
+            for patches in drawn:
+                network(patches)
+        assert (guard.end_epoch(epoch=1, step=1) is not None) == collapsed
+    assert not network._forward_hooks

@@ -13,12 +13,12 @@ from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.dataset_file import read_split
 from ptycho_torch.generators.bundle import read_bundle
-from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.measurements.batch import groups_of_split
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.train.data import OrderedBatches, ShuffledBatches, epoch_order
+from ptycho_torch.train.data import EpochOrder, epoch_order
 from ptycho_torch.train.fit import build_module, fit_run
 from ptycho_torch.train.history import History, snapshot
-from ptycho_torch.train.loop import make_trainer
+from ptycho_torch.train.learner import Learner
 from ptycho_torch.train.module import FitModule
 
 REPEATED = ("run", "history", "bundle", "last", "patches")
@@ -58,14 +58,15 @@ def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch
     Planted: the second of three epochs has the lowest validation loss.
     """
     seen = {}
-    plain = History._row
+    plain = History.add_epoch
 
-    def planted(self, trainer, module):
-        row = plain(self, trainer, module)
-        seen[row["epoch"]] = snapshot(module.network)
-        return row | {"mae_val_loss": {1: 0.5, 2: 0.1, 3: 0.3}[row["epoch"]]}
+    def planted(self, module, records, *, losses, **more):
+        epoch = len(self.rows) + 1
+        seen[epoch] = snapshot(module.network)
+        losses = losses | {"mae_val_loss": {1: 0.5, 2: 0.1, 3: 0.3}[epoch]}
+        plain(self, module, records, losses=losses, **more)
 
-    monkeypatch.setattr(History, "_row", planted)
+    monkeypatch.setattr(History, "add_epoch", planted)
     result = train_tiny(training={"epochs": 3})
 
     assert (result.run["best_epoch"], result.run["best_val_loss"]) == (2, 0.1)
@@ -103,16 +104,29 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     np.testing.assert_allclose(stored, patches.numpy(), atol=1e-5)
 
 
-def test_only_full_batches_train_and_every_group_is_validated():
-    data = torch.arange(21.0).reshape(21, 1, 1, 1)
-    groups = Groups(data)
-    epochs = iter(range(9))
-    batches = ShuffledBatches(groups, 8, seed=0, epoch=lambda: next(epochs))
-    first, second = ([b.amplitude_BCHW for b in batches] for _ in range(2))
-    assert [len(b) for b in first] == [8, 8]
-    assert len(torch.cat(first).unique()) == 16
-    assert not torch.equal(first[0], second[0])
-    assert torch.equal(torch.cat([b.amplitude_BCHW for b in OrderedBatches(groups, 8)]), data)
+def test_only_full_batches_train_in_an_order_of_their_own():
+    order = EpochOrder(21, 8)
+    first, second = order.batches(0, 0), order.batches(0, 1)
+    assert len(order) == 2 and first.shape == (2, 8)
+    assert len(first.unique()) == 16 and first.max() < 21
+    assert not torch.equal(first, second)
+    assert torch.equal(first, order.batches(0, 0))
+
+
+def test_every_group_is_validated_and_counts_the_same(tiny_study, tiny_dataset):
+    """121 groups make batches of 64 and 57: a mean of means fails here."""
+    run = tiny_study.run("tiny", "control", 0)
+    train, validation = (
+        read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")
+    )
+    learner = Learner(build_module(run, train, validation), steps_per_epoch=1)
+    groups = groups_of_split(validation)
+    found = learner._validation_losses(groups)
+    with torch.no_grad():
+        whole = learner.module.validation_losses(groups.take(slice(None)))
+    assert len(groups) == 121
+    for name, loss in whole.items():
+        assert found[name] == pytest.approx(loss.item(), rel=1e-6), name
 
 
 def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
@@ -150,32 +164,46 @@ def test_the_arms_clipping_reaches_its_run(train_tiny):
     assert agc.run["best_val_loss"] != control.run["best_val_loss"]
 
 
+def plant_losses(monkeypatch, change):
+    """Let training see `change(step, loss)`; steps count from 1. Returns the weights at each."""
+    weights = []
+    plain = FitModule.training_loss
+
+    def planted(self, batch, patches=None):
+        weights.append(snapshot(self.network))
+        return change(len(weights), plain(self, batch, patches))
+
+    monkeypatch.setattr(FitModule, "training_loss", planted)
+    return weights
+
+
+def bad_gradient(loss):
+    """The same number, with a gradient that is not."""
+    spoilt = loss * 1
+    spoilt.register_hook(lambda grad: grad * float("nan"))
+    return spoilt
+
+
+@pytest.mark.parametrize("step", [1, 15, 16, 17, 20, 30])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(train_tiny, monkeypatch, where):
-    """Planted in epoch 2, step 20; the weights must be those after step 19, all finite."""
-    steps = []
-    plain = FitModule.training_step
-
-    def planted(self, batch, index):
-        loss = plain(self, batch, index)
-        if self.global_step + 1 == 20:
-            steps.append({k: v.clone() for k, v in self.network.state_dict().items()})
-            if where == "loss":
-                self._guard_loss(float("nan"))
-            loss = loss * float("inf")
-            loss.register_hook(lambda grad: grad * float("nan"))
-        return loss
-
-    monkeypatch.setattr(FitModule, "training_step", planted)
+def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(
+    train_tiny, monkeypatch, where, step
+):
+    """15 steps an epoch, looked at after 16 or at its end: the weights must be those that the bad
+    step found, though more steps were computed before anybody looked."""
+    spoil = bad_gradient if where == "gradient" else lambda loss: loss * float("inf")
+    weights = plant_losses(monkeypatch, lambda n, loss: spoil(loss) if n == step else loss)
     result = train_tiny()
 
     assert result.run["outcome"] == "non_finite"
-    assert (result.run["failure"]["epoch"], result.run["failure"]["step"]) == (2, 20)
+    epoch = (step - 1) // 15 + 1
+    assert (result.run["failure"]["epoch"], result.run["failure"]["step"]) == (epoch, step)
     assert where in result.run["failure"]["reason"]
-    assert (result.run["epochs"], result.run["steps"]) == (1, 19)
-    assert len(result.history) == 1
+    assert (result.run["epochs"], result.run["steps"]) == (epoch - 1, step - 1)
+    assert len(result.history) == epoch - 1
     last = load_file(result.outputs["last"])
-    assert all(torch.equal(last[k], v) for k, v in steps[0].items())
+    assert all(torch.equal(last[k], v) for k, v in weights[step - 1].items())
+    assert np.isfinite(np.concatenate([v.ravel() for v in last.values()])).all()
 
 
 @pytest.mark.parametrize(
@@ -184,24 +212,31 @@ def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(train_tiny, m
         (10.5, range(5, 99), "exploded", 4),
         (9.5, range(5, 99), "completed", 0),
         (10.5, [5, 6, 7, 9, 10, 11], "completed", 6),
+        (10.5, [*range(13, 16), *range(17, 99)], "exploded", 7),
     ],
 )
 def test_spikes_in_a_row_end_the_run_from_the_first_of_them(
     train_tiny, monkeypatch, multiple, steps, outcome, spikes
 ):
     """A spike that heals is counted and does not end the run."""
-    plain = FitModule._guard_loss
+    seen = []
 
-    def planted(self, loss):
-        plain(self, multiple * self.first_loss if self.global_step + 1 in steps else loss)
+    def change(step, loss):
+        seen.append(loss.detach())
+        return loss + (multiple * seen[0] - loss).detach() if step in steps else loss
 
-    monkeypatch.setattr(FitModule, "_guard_loss", planted)
-    run = train_tiny(training={"explode_patience_steps": 4}).run
+    weights = plant_losses(monkeypatch, change)
+    result = train_tiny(training={"explode_patience_steps": 4})
+    run = result.run
 
     assert (run["outcome"], run["loss_spikes"]) == (outcome, spikes)
     if outcome == "exploded":
-        assert (run["failure"]["epoch"], run["failure"]["step"], run["steps"]) == (1, 5, 7)
+        first = 5 if 16 in steps else 17
+        found = (run["failure"]["epoch"], run["failure"]["step"], run["steps"])
+        assert found == ((first - 1) // 15 + 1, first, first + 2)
         assert "4 steps in a row more than 10 times" in run["failure"]["reason"]
+        last = load_file(result.outputs["last"])
+        assert all(torch.equal(last[k], v) for k, v in weights[first + 2].items())
 
 
 def test_a_run_that_truly_diverges_is_a_result(train_tiny):
@@ -213,29 +248,26 @@ def test_a_run_that_truly_diverges_is_a_result(train_tiny):
 
 
 def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatch):
-    def broken(self, batch, index):
-        self._guard_loss(float("inf"))
-
-    monkeypatch.setattr(FitModule, "training_step", broken)
+    plant_losses(monkeypatch, lambda step, loss: loss * float("inf"))
     result = train_tiny()
     assert result.run["outcome"] == "non_finite" and result.run["best_val_loss"] is None
-    assert result.run["failure"]["step"] == 1
+    assert result.run["failure"]["step"] == 1 and result.run["first_loss"] is None
     assert result.history.empty and all(p.exists() for p in result.outputs.values())
 
 
-def test_a_run_that_something_cut_short_is_never_written_as_completed(
-    train_tiny, monkeypatch, tmp_path
+def test_a_validation_loss_that_is_not_finite_ends_the_run_in_the_epochs_last_step(
+    train_tiny, monkeypatch
 ):
-    plain = FitModule.on_validation_epoch_end
-
-    def stop(self):
-        plain(self)
-        self.trainer.should_stop = True
-
-    monkeypatch.setattr(FitModule, "on_validation_epoch_end", stop)
-    with pytest.raises(RuntimeError, match="after 1 of 2 epochs"):
-        train_tiny()
-    assert not (tmp_path / "run").exists()
+    plain = FitModule.validation_losses
+    monkeypatch.setattr(
+        FitModule,
+        "validation_losses",
+        lambda self, batch: {k: v * float("nan") for k, v in plain(self, batch).items()},
+    )
+    run = train_tiny().run
+    assert (run["outcome"], run["epochs"], run["steps"]) == ("non_finite", 0, 15)
+    assert (run["failure"]["epoch"], run["failure"]["step"]) == (1, 15)
+    assert "the validation loss is nan" in run["failure"]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -278,22 +310,3 @@ def test_threads_are_never_more_than_the_machine_has(train_tiny, monkeypatch):
     assert jobs.usable_threads(1) == 1
     assert train_tiny().timing["threads"] == 1
     assert 0 < train_tiny().timing["inference_s"] < 60
-
-
-def test_determinism_and_accelerator_reach_the_trainer(tiny):
-    def trainer(**execution):
-        tiny["execution"] = {**tiny["execution"], **execution}
-        return make_trainer(parse_study(tiny, "x").run("tiny", "control", 0))[0]
-
-    before = torch.are_deterministic_algorithms_enabled()
-    try:
-        trainer(deterministic=True)
-        assert torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(False)
-        trainer(deterministic=False)
-        assert not torch.are_deterministic_algorithms_enabled()
-    finally:
-        torch.use_deterministic_algorithms(before)
-    if not torch.backends.mps.is_available():
-        with pytest.raises(InputError, match=r"execution\.accelerator 'mps'"):
-            trainer(accelerator="mps")

@@ -45,16 +45,16 @@ def test_plateau_lowers_the_rate_after_its_patience():
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     settings = PlateauSchedule(name="plateau", factor=0.1, patience_epochs=2)
-    block = make_schedule(settings, optimizer, total_steps=1, epochs=1, monitor="mae_val_loss")
-    assert block["monitor"] == "mae_val_loss"
+    schedule = make_schedule(settings, optimizer, total_steps=1, epochs=1)
     found = []
     for loss in (1.0, 1.0, 1.0, 0.5, 0.5):
-        block["scheduler"].step(loss)
+        schedule.end_step()
+        schedule.end_epoch(loss)
         found.append(optimizer.param_groups[0]["lr"])
     assert found == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.1])
 
 
-def test_plateau_is_stepped_by_the_trainer_with_the_validation_loss(train_tiny):
+def test_plateau_is_stepped_with_the_validation_loss(train_tiny):
     """A step size too small to improve anything beyond torch's threshold."""
     result = train_tiny(
         training={

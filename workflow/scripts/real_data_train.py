@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.files import FitSettings
 from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import run_job, take_over_logging
+from ptycho_torch.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,7 +18,6 @@ def main(job: Any) -> None:
         # With torch comes CUDA, which reads once which GPUs it may see.
         from ptycho_torch.train.real_data import train_measurement
 
-        take_over_logging("lightning", "lightning.pytorch", "lightning.fabric")
         train_measurement(
             settings,
             frames=job.input.frames,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config import RunSettings
 from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import run_job, take_over_logging
+from ptycho_torch.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,7 +18,6 @@ def main(job: Any) -> None:
         # With torch comes CUDA, which reads once which GPUs it may see.
         from ptycho_torch.train.fit import fit_run
 
-        take_over_logging("lightning", "lightning.pytorch", "lightning.fabric")
         fit_run(
             run,
             splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},

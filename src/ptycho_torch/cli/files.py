@@ -108,7 +108,7 @@ def _train(
 
     What stands after `else` holds if neither the option nor --config says otherwise.
     """
-    from ptycho_torch.cli.terminal import quiet_training, said
+    from ptycho_torch.cli.terminal import said
     from ptycho_torch.config.resolve import Asked, resolve
 
     settings = resolve(
@@ -134,7 +134,6 @@ def _train(
     with said():
         from ptycho_torch.train.scan import train_file
 
-        quiet_training()
         record = train_file(
             train_data,
             settings,

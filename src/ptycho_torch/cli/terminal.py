@@ -3,10 +3,7 @@
 import contextlib
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
-
-from ptycho_torch.jobs import take_over_logging
 
 
 @contextlib.contextmanager
@@ -23,13 +20,3 @@ def said() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         ours.setLevel(level)
-
-
-def quiet_training() -> None:
-    """Keep the greetings of the training library to itself; its warnings are still shown."""
-    names = ("lightning", "lightning.pytorch", "lightning.fabric")
-    take_over_logging(*names)
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Advice for clusters; a single process is what is meant here.
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")

@@ -153,7 +153,24 @@ class ExecutionSettings(Settings):
     """Gradient clipping."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    """Device by Lightning's name; auto: the fastest there is."""
+    """Device; gpu: CUDA, or Apple's; auto: the fastest there is."""
+
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Arithmetic of the network in training steps. tf32: factors of a CUDA GPU's products rounded
+    to 10 bits; bf16: convolutions in bfloat16. Spectra, physics and losses, validation and
+    predictions are fp32 in any case."""
+
+    compile: bool = False
+    """Compile the network with torch.compile before the first step: some tens of seconds, and a
+    C++ compiler on a CPU."""
+
+    cuda_graphs: bool = False
+    """Record the training step once and replay it: no time between kernels. CUDA only, and not
+    where groups are merged; on another device it is said and left."""
+
+    seeds_together: bool = False
+    """Train all seeds of an arm in one job, as one batched network. Pays for small networks on a
+    large GPU; if the job is killed, all seeds start anew."""
 
     threads: Count = 2
     """CPU threads of a training job; never more than the machine has."""

@@ -37,24 +37,24 @@ def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, floa
         Of each block: of its spectral weights, and of its 3x3 convolution's (without bias). At
         least one block.
     """
-    moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
-    spectral, local = zip(*moduli, strict=True)
-    # Both numbers are fetched from the device at once.
-    sums = torch.stack([torch.stack([m.sum() for m in kind]).sum() for kind in (spectral, local)])
-    spectral_sum, local_sum = sums.tolist()
-    spectral_count, local_count = (sum(m.numel() for m in kind) for kind in (spectral, local))
-    return spectral_sum / spectral_count, local_sum / local_count
+    spectral, local = _mean_moduli(list(gradients)).tolist()
+    return spectral, local
 
 
-def gradient_ratio(blocks: Iterable[FourierBlock]) -> float | None:
-    """Return spectral over local mean gradient modulus, from the gradients that weights hold.
+def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
+    """Return `mean_moduli` of the gradients that weights hold, (2,), left on their device.
 
-    None where it is not defined: no block, no gradient, or none of the local weights' (a block
-    whose norm is zero passes none on).
+    None where no block has gradients.
     """
     pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
     known = [(g, h) for g, h in pairs if g is not None and h is not None]
-    if not known:
-        return None
-    spectral, local = mean_moduli(known)
-    return spectral / local if local > 0 else None
+    return _mean_moduli(known) if known else None
+
+
+def _mean_moduli(gradients: list[tuple[Tensor, Tensor]]) -> Tensor:
+    moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
+    means = [
+        torch.stack([m.sum() for m in kind]).sum() / sum(m.numel() for m in kind)
+        for kind in zip(*moduli, strict=True)
+    ]
+    return torch.stack(means)

@@ -64,6 +64,11 @@ class Groups:
             good if good is None or len(good) == 1 else good[index],
         )
 
+    def to(self, device: torch.device) -> "Groups":
+        """Return the groups on a device; nothing is copied where they are there already."""
+        fields = (self.amplitude_nCHW, self.whole_nC2, self.fraction_nC2, self.good_nCHW)
+        return Groups(*(None if f is None else f.to(device) for f in fields))  # type: ignore[arg-type]
+
     def batches(self, size: int) -> list[Batch]:
         """Return all groups in their own order; the last batch may be smaller."""
         return [self.take(slice(i, i + size)) for i in range(0, len(self), size)]

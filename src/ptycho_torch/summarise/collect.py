@@ -258,7 +258,7 @@ def _row(
         "loss_spikes": record["loss_spikes"],
         **{f"twin_{key}": twin.get(key) for key in _TWIN_KEYS},
         **{key: timing[key] for key in _TIMING_KEYS},
-        **{name: record["versions"].get(name) for name in ("torch", "lightning")},
+        "torch": record["versions"].get("torch"),
     }
     for block in ("best", "last"):
         scores = metrics[block] or {}

@@ -20,10 +20,12 @@ Unit = tuple[Parameter, int | None]
 @dataclass(frozen=True, slots=True)
 class ClipReport:
     """How many parts a step had and how many were clipped: units for AGC, elements for value,
-    one for the global norm."""
+    one for the global norm; and the gradient's norm afterwards. What was measured stays on the
+    device."""
 
     parts: int
-    clipped: int
+    clipped: Tensor
+    norm: Tensor
 
 
 def unit_axes(network: nn.Module) -> list[Unit]:
@@ -55,43 +57,71 @@ def unit_axes(network: nn.Module) -> list[Unit]:
     return units
 
 
-def clip_gradients(units: list[Unit], clip: Clip) -> ClipReport:
+def total_norm(units: list[Unit]) -> Tensor:
+    """Return the 2-norm of all gradients taken as one vector, on their device."""
+    return nn.utils.get_total_norm([p.grad for p, _ in units if p.grad is not None])
+
+
+def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
     """Clip the gradients in place and say how much was clipped; absent gradients are left out.
 
-    A complex parameter's modulus counts, so real and imaginary part keep their ratio (for `value`,
-    each real part is one element).
+    Nothing waits for the device. A complex parameter's modulus counts, so real and imaginary part
+    keep their ratio (for `value`, each real part is one element).
+
+    Parameters
+    ----------
+    units
+        From `unit_axes`.
+    clip
+        The rule.
+    norm
+        The gradients' `total_norm`.
     """
     present = [(p, axis) for p, axis in units if p.grad is not None]
     parameters = [p for p, _ in present]
     match clip:
         case NoClip():
-            return ClipReport(0, 0)
+            return ClipReport(0, torch.zeros_like(norm), norm)
         case NormClip():
-            norm = nn.utils.clip_grad_norm_(parameters, clip.max_norm)
-            return ClipReport(1, int(norm > clip.max_norm))
+            nn.utils.clip_grads_with_norm_(parameters, clip.max_norm, norm)
+            clipped = norm > clip.max_norm
+            return ClipReport(1, clipped, torch.where(clipped, total_norm(present), norm))
         case ValueClip():
-            return _clip_values(parameters, clip.max_value)
+            parts, clipped = _clip_values(parameters, clip.max_value)
+            return ClipReport(parts, clipped, total_norm(present))
         case AdaptiveClip():
-            reports = [_clip_units(p, axis, clip) for p, axis in present]
-            return ClipReport(sum(r.parts for r in reports), sum(r.clipped for r in reports))
+            return _clip_all_units(present, clip, norm)
         case _:
             assert_never(clip)
 
 
-def _clip_values(parameters: list[Parameter], bound: float) -> ClipReport:
-    parts = clipped = 0
+def _clip_values(parameters: list[Parameter], bound: float) -> tuple[int, Tensor]:
+    parts, clipped = 0, []
     for parameter in parameters:
         assert parameter.grad is not None
         grad = parameter.grad
         real = torch.view_as_real(grad) if grad.is_complex() else grad
         parts += real.numel()
-        clipped += int((real.abs() > bound).sum())
+        clipped.append((real.abs() > bound).sum())
         real.clamp_(-bound, bound)
-    return ClipReport(parts, clipped)
+    return parts, torch.stack(clipped).sum()
 
 
-def _clip_units(parameter: Parameter, axis: int | None, clip: AdaptiveClip) -> ClipReport:
-    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer."""
+def _clip_all_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
+    clipped, norms = zip(*(_clip_units(p, axis, clip) for p, axis in units), strict=True)
+    count = torch.stack([c.sum() for c in clipped]).sum()
+    after = torch.stack([n.square().sum() for n in norms]).sum().sqrt()
+    # Untouched gradients keep the very number that they were measured with.
+    return ClipReport(sum(c.numel() for c in clipped), count, torch.where(count > 0, after, norm))
+
+
+def _clip_units(
+    parameter: Parameter, axis: int | None, clip: AdaptiveClip
+) -> tuple[Tensor, Tensor]:
+    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer.
+
+    Returns which units were clipped, and the norms of all afterwards.
+    """
     assert parameter.grad is not None
     weight_norm = _unit_norms(parameter.detach(), axis).clamp_min(clip.min_weight_norm)
     grad_norm = _unit_norms(parameter.grad, axis)
@@ -100,7 +130,7 @@ def _clip_units(parameter: Parameter, axis: int | None, clip: AdaptiveClip) -> C
     # Only the units beyond their limit are touched: the others keep their very bits.
     factor = torch.where(too_long, limit / grad_norm.clamp_min(1e-30), torch.ones_like(limit))
     parameter.grad.mul_(factor)
-    return ClipReport(too_long.numel(), int(too_long.sum()))
+    return too_long, torch.where(too_long, limit, grad_norm)
 
 
 def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:

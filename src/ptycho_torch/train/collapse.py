@@ -7,16 +7,16 @@ convolutions draws borders there whatever it sees. docs/parity.md has the margin
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
+import contextlib
 import logging
 import math
-from typing import Any
+from collections.abc import Iterator
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
 from ptycho_torch.config.training import TrainingSettings
-from ptycho_torch.train.module import FitModule, RunStopped
+from ptycho_torch.train.watch import RunStopped
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def _square(values: Tensor) -> Tensor:
     return torch.view_as_real(values).square().sum(dim=-1)
 
 
-class CollapseGuard(pl.Callback):
+class CollapseGuard:
     """Ends a run as `collapsed` if no patch has structure, for some epochs in a row.
 
     Parameters
@@ -64,66 +64,47 @@ class CollapseGuard(pl.Callback):
     def __init__(self, training: TrainingSettings) -> None:
         self.threshold = training.collapse_variance
         self.patience = training.collapse_patience_epochs
-        self.largest = -math.inf
-        self._hook: Any = None
+        self.largest: Tensor | None = None
         self._in_a_row: list[dict[str, int]] = []
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Begin to watch what the network draws."""
-        assert isinstance(module, FitModule)
-        self.largest = -math.inf
+    @contextlib.contextmanager
+    def watching(self, network: nn.Module, probe_MHW: Tensor) -> Iterator[None]:
+        """Watch what the network draws within the block; nothing waits for the device."""
+        self.largest = None
         if self.threshold is None:
+            yield
             return
-        probe = module.probe_MHW
 
-        def watch(_: nn.Module, __: Any, patches_BCHW: Tensor) -> None:
-            found = lit_variance(patches_BCHW, probe).max()
-            # NaN compares as nothing, so it must be carried on by hand.
-            value = float(found)
-            self.largest = value if math.isnan(value) else max(self.largest, value)
+        def watch(_: nn.Module, __: object, patches_BCHW: Tensor) -> None:
+            found = lit_variance(patches_BCHW, probe_MHW).max()
+            self.largest = found if self.largest is None else found.maximum(self.largest)
 
-        self._hook = module.network.register_forward_hook(watch)
+        hook = network.register_forward_hook(watch)
+        try:
+            yield
+        finally:
+            hook.remove()
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Stop watching; training itself is not touched."""
-        self._unhook()
-
-    def on_exception(
-        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Leave no hook behind in a run that ends otherwise."""
-        self._unhook()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Count epochs without structure; end the run where there are too many.
-
-        Raises
-        ------
-        RunStopped
-            From the first of the epochs in a row.
-        """
+    def end_epoch(self, *, epoch: int, step: int) -> RunStopped | None:
+        """Count epochs without structure; from the first of them the run ends if they are too
+        many in a row."""
+        largest = math.nan if self.largest is None else float(self.largest)
         # NaN is the business of the losses' own guard.
-        if self.threshold is None or not self.largest < self.threshold:
+        if self.threshold is None or not largest < self.threshold:
             self._in_a_row = []
-            return
-        self._in_a_row.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step})
+            return None
+        self._in_a_row.append({"epoch": epoch, "step": step})
         logger.warning(
             "epoch %d: all patches are nearly constant (relative variance at most %.3g, under "
             "collapse_variance %.3g), %d of %d epochs in a row",
-            trainer.current_epoch + 1, self.largest, self.threshold, len(self._in_a_row),
-            self.patience,
+            epoch, largest, self.threshold, len(self._in_a_row), self.patience,
         )  # fmt: skip
         if len(self._in_a_row) < self.patience:
-            return
-        raise RunStopped(
+            return None
+        return RunStopped(
             "collapsed",
             reason=f"all patches of the validation split are nearly constant: relative variance in "
-            f"the probe's light at most {self.largest:.3g}, under collapse_variance "
+            f"the probe's light at most {largest:.3g}, under collapse_variance "
             f"{self.threshold:g}, for {self.patience} epochs in a row",
             **self._in_a_row[0],
         )
-
-    def _unhook(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None

@@ -1,20 +1,21 @@
-"""A row per epoch, the weights of the best and the last epoch, and progress in the log."""
+"""A row per epoch, the weights of the best epoch, and progress in the log."""
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.train.module import FitModule, StepRecords
+from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.watch import StepRecords
 
 logger = logging.getLogger(__name__)
 
 
-class History(pl.Callback):
+class History:
     """Collects what each finished epoch had.
 
     rows: as in `history.csv`; best: weights of the lowest validation loss, on the CPU;
@@ -32,35 +33,55 @@ class History(pl.Callback):
         self._epochs = epochs
         self._started = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Add the epoch's row; keep the weights if they are the best so far."""
-        assert isinstance(module, FitModule)
-        row = self._row(trainer, module)
+    def add_epoch(
+        self,
+        module: FitModule,
+        records: StepRecords,
+        *,
+        step: int,
+        learning_rate: float,
+        losses: Mapping[str, float],
+    ) -> None:
+        """Add a finished epoch's row; keep the weights if they are the best so far.
+
+        Parameters
+        ----------
+        module
+            As it is after the epoch.
+        records
+            Of the epoch's steps.
+        step
+            Steps taken since the run's beginning.
+        learning_rate
+            That the last step was taken with.
+        losses
+            Validation losses by name.
+        """
+        row = self._row(module, records) | {
+            "step": step,
+            "learning_rate": learning_rate,
+            **losses,
+        }
         self.rows.append(row)
-        self.collect_steps(module)
+        self.collect_steps(records)
         name = module.val_loss_name
         if self.best_row is None or row[name] < self.best_row[name]:
             self.best_row, self.best = row, snapshot(module.network)
             self.best_gain = module.gain
         self._report(row, module)
 
-    def collect_steps(self, module: FitModule) -> None:
-        """Take over the step records of an epoch, finished or not, and begin anew."""
-        self.norms_before += module.records.norms_before
-        self.parts += module.records.parts
-        self.clipped += module.records.clipped
-        module.records = StepRecords()
+    def collect_steps(self, records: StepRecords) -> None:
+        """Count the steps of an epoch, finished or not."""
+        self.norms_before += records.norms_before
+        self.parts += records.parts
+        self.clipped += records.clipped
 
-    def _row(self, trainer: pl.Trainer, module: FitModule) -> dict[str, Any]:
-        records = module.records
+    def _row(self, module: FitModule, records: StepRecords) -> dict[str, Any]:
         before, after = np.array(records.norms_before), np.array(records.norms_after)
+        ratios = records.gradient_ratios
         return {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            "learning_rate": records.learning_rate,
+            "epoch": len(self.rows) + 1,
             f"{module.run.training.loss}_train_loss": float(np.mean(records.losses)),
-            "mae_val_loss": float(trainer.callback_metrics["mae_val_loss"]),
-            "poisson_val_loss": float(trainer.callback_metrics["poisson_val_loss"]),
             "grad_norm_median": float(np.median(before)),
             "grad_norm_p99": float(np.percentile(before, 99)),
             "grad_norm_max": float(before.max()),
@@ -68,19 +89,17 @@ class History(pl.Callback):
             "clipped_grad_norm_max": float(after.max()),
             "clipped_share": records.clipped_share,
             "intensity_scale": module.scales["train"].intensity_scale * module.gain,
-            "spectral_local_ratio": (
-                float(np.median(records.gradient_ratios)) if records.gradient_ratios else None
-            ),
+            "spectral_local_ratio": float(np.median(ratios)) if ratios else None,
         }
 
     def _report(self, row: dict[str, Any], module: FitModule) -> None:
         spent = time.monotonic() - self._started
         left = spent / row["epoch"] * (self._epochs - row["epoch"])
+        name = f"{module.run.training.loss}_train_loss"
         logger.info(
-            "epoch %d/%d: %s %.4f, %s %.4f, gradient norm %.3g, clipped %.0f %%, %.0f s, "
+            "seed %d, epoch %d/%d: %s %.4f, %s %.4f, gradient norm %.3g, clipped %.0f %%, %.0f s, "
             "%.0f s left",
-            row["epoch"], self._epochs,
-            f"{module.run.training.loss}_train_loss", row[f"{module.run.training.loss}_train_loss"],
+            module.run.seed, row["epoch"], self._epochs, name, row[name],
             module.val_loss_name, row[module.val_loss_name],
             row["grad_norm_median"], 100 * row["clipped_share"], spent, left,
         )  # fmt: skip

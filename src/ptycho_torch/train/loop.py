@@ -1,32 +1,44 @@
-"""The one training loop: Lightning's trainer round a `FitModule`, and predictions with its weights.
+"""The one training loop, for one run or for several seeds at once, and predictions.
 
-Letters: n groups, C patches of a group, H rows, W columns.
+Letters: S seeds, n groups, B batch, C patches of a group, H rows, W columns.
 """
 
 import logging
 import time
-import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
 from ptycho_torch.measurements.batch import Batch, Groups
 from ptycho_torch.physics.groups import merged_patches
-from ptycho_torch.train.collapse import CollapseGuard
-from ptycho_torch.train.data import OrderedBatches, ShuffledBatches
+from ptycho_torch.train.data import EpochOrder
+from ptycho_torch.train.device import (
+    choose_device,
+    keep_freed_memory,
+    numerics,
+    records_steps,
+    say_precision,
+)
+from ptycho_torch.train.graph import RecordedStep
 from ptycho_torch.train.history import History, snapshot
-from ptycho_torch.train.module import FitModule, RunStopped
+from ptycho_torch.train.learner import EVAL_BATCH, Learner
+from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.together import draw_together
+from ptycho_torch.train.watch import READ_EVERY, RunStopped
 
 logger = logging.getLogger(__name__)
 
-EVAL_BATCH = 64
-"""Groups of a batch where nothing is learned."""
+_LOOK_EVERY = 8
+"""Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
+step; the first step is looked at."""
+
+Step = Callable[[Tensor, bool], None]
+"""Takes a step of all learners: groups of each one's batch, (S, B), and whether to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,11 @@ class Fitted:
     last: Weights
     channels: int
     steps: int
+    first_loss: float | None
+    spikes: int
     wall_s: float
+    together: int
+    """Runs that were trained in one, this one among them."""
     device: torch.device
 
 
@@ -60,77 +76,113 @@ def fit(module: FitModule, train: Groups, validation: Groups) -> Fitted:
     InputError
         If the split has fewer groups than a batch, or the accelerator is not there.
     """
-    trainer, history = make_trainer(module.run)
-    started = time.monotonic()
-    stopped = _train(trainer, module, train, validation)
-    wall_s = time.monotonic() - started
-    history.collect_steps(module)
+    (fitted,) = fit_seeds([module], train, validation)
+    return fitted
+
+
+def fit_seeds(modules: Sequence[FitModule], train: Groups, validation: Groups) -> list[Fitted]:
+    """Train modules that differ in their seeds alone, step by step beside each other.
+
+    Each sees its own batches, is clipped, judged and stopped by itself, and ends with what `fit`
+    would give it, but for rounding.
+
+    Raises
+    ------
+    InputError
+        As `fit`.
+    """
+    run = modules[0].run
+    try:
+        order = EpochOrder(len(train), run.training.batch_size)
+    except InputError as error:
+        raise InputError(f"arms.{run.arm} on dataset '{run.dataset}': {error}") from None
+    device = choose_device(run.execution.accelerator)
+    say_precision(run.execution, device)
+    merges = modules[0].merges and train.channels > 1
+    recorded = records_steps(run.execution, device, merges=merges)
+    keep_freed_memory()
+    with numerics(run.execution, device):
+        learners = [
+            Learner(m.to(device), steps_per_epoch=len(order), recorded=recorded) for m in modules
+        ]
+        if run.execution.compile:
+            for module in modules:
+                module.network.compile()
+        started = time.monotonic()
+        _train(learners, train.to(device), validation.to(device), order)
+        wall_s = time.monotonic() - started
+    return [
+        _fitted(one, channels=train.channels, wall_s=wall_s, together=len(modules), device=device)
+        for one in learners
+    ]
+
+
+def _fitted(
+    one: Learner, *, channels: int, wall_s: float, together: int, device: torch.device
+) -> Fitted:
+    history, module = one.history, one.module
     last = Weights(snapshot(module.network), module.gain)
     best = last if history.best is None else Weights(history.best, history.best_gain)
     return Fitted(
         module=module,
         history=history,
-        stopped=stopped,
+        stopped=one.stopped,
         best=best,
         last=last,
-        channels=train.channels,
-        steps=trainer.global_step,
+        channels=channels,
+        steps=one.watch.steps,
+        first_loss=one.watch.first_loss,
+        spikes=one.watch.spikes,
         wall_s=wall_s,
-        device=trainer.strategy.root_device,
+        together=together,
+        device=device,
     )
 
 
-def make_trainer(run: RunSettings) -> tuple[pl.Trainer, History]:
-    """Return Lightning's trainer for a run, and the history it fills."""
-    history = History(run.training.epochs)
-    try:
-        trainer = pl.Trainer(
-            accelerator=run.execution.accelerator,
-            devices=1,
-            deterministic=run.execution.deterministic,
-            max_epochs=run.training.epochs,
-            callbacks=[history, CollapseGuard(run.training)],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-    except (RuntimeError, ValueError, MisconfigurationException) as error:
-        raise InputError(f"execution.accelerator '{run.execution.accelerator}': {error}") from None
-    return trainer, history
+def _train(learners: list[Learner], train: Groups, validation: Groups, order: EpochOrder) -> None:
+    running, step = learners, _make_step(learners, train)
+    for epoch in range(learners[0].module.run.training.epochs):
+        index_SkB = torch.stack([order.batches(one.module.run.seed, epoch) for one in running])
+        index_SkB = index_SkB.to(train.amplitude_nCHW.device)
+        for i in range(len(order)):
+            step(index_SkB[:, i], i % _LOOK_EVERY == 0)
+            read = (i + 1) % READ_EVERY == 0 or i + 1 == len(order)
+            for one in running:
+                one.end_step(read=read)
+            if any(one.stopped for one in running):
+                index_SkB = index_SkB[[one.stopped is None for one in running]]
+                running = [one for one in running if one.stopped is None]
+                if not running:
+                    return
+                step = _make_step(running, train)
+        for one in running:
+            one.end_epoch(validation)
+        if any(one.stopped for one in running):
+            running = [one for one in running if one.stopped is None]
+            if not running:
+                return
+            step = _make_step(running, train)
 
 
-def _train(
-    trainer: pl.Trainer, module: FitModule, train: Groups, validation: Groups
-) -> RunStopped | None:
-    run = module.run
-    try:
-        batches = ShuffledBatches(
-            train,
-            run.training.batch_size,
-            seed=run.seed,
-            epoch=lambda: trainer.current_epoch,
-        )
-    except InputError as error:
-        raise InputError(f"arms.{run.arm} on dataset '{run.dataset}': {error}") from None
-    checks = OrderedBatches(validation, EVAL_BATCH)
-    with warnings.catch_warnings():
-        # Lightning advises worker processes; the data are in memory already.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Between Lightning and torch; nothing that a reader of the log can act on.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-        try:
-            trainer.fit(module, train_dataloaders=batches, val_dataloaders=checks)
-        except RunStopped as stopped:
-            logger.warning("the run ends here: %s", stopped)
-            return stopped
-    if trainer.current_epoch != run.training.epochs:
-        # Never to be written as a completed run, whoever asked the trainer to stop.
-        raise RuntimeError(
-            f"training stopped after {trainer.current_epoch} of {run.training.epochs} epochs"
-        )
-    return None
+def _make_step(learners: list[Learner], train: Groups) -> Step:
+    def step(index_SB: Tensor, look: bool) -> None:
+        for one in learners:
+            one.optimizer.zero_grad()
+        batches = [train.take(index_B) for index_B in index_SB]
+        losses = _losses([one.module for one in learners], batches)
+        # One run's gradients know nothing of the others' losses.
+        torch.stack(losses).sum().backward()
+        for one, loss in zip(learners, losses, strict=True):
+            one.step(loss, look=look)
+
+    return RecordedStep(step, train.amplitude_nCHW.device) if learners[0].recorded else step
+
+
+def _losses(modules: list[FitModule], batches: list[Batch]) -> list[Tensor]:
+    if len(modules) == 1:
+        return [modules[0].training_loss(batches[0])]
+    patches_SBCHW = draw_together(modules, batches)
+    return [m.training_loss(b, p) for m, b, p in zip(modules, batches, patches_SBCHW, strict=True)]
 
 
 def predict(
@@ -144,14 +196,13 @@ def predict(
     module.gain = weights.gain
     module.to(device).eval()
     with torch.inference_mode():
-        parts = [_seen(module, batch, device) for batch in groups.batches(EVAL_BATCH)]
+        parts = [_seen(module, batch) for batch in groups.to(device).batches(EVAL_BATCH)]
     patches_nCHW = torch.cat(parts).to(torch.complex64).numpy()
     return np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
 
 
-def _seen(module: FitModule, batch: Batch, device: torch.device) -> Tensor:
-    patches: Tensor = module(batch.amplitude_BCHW.to(device))
+def _seen(module: FitModule, batch: Batch) -> Tensor:
+    patches: Tensor = module(batch.amplitude_BCHW)
     if module.merges and batch.whole_BC2 is not None:
-        fraction = None if batch.fraction_BC2 is None else batch.fraction_BC2.to(device)
-        patches = merged_patches(patches, module.probe_MHW, batch.whole_BC2.to(device), fraction)
+        patches = merged_patches(patches, module.probe_MHW, batch.whole_BC2, batch.fraction_BC2)
     return patches.cpu()

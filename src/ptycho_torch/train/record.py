@@ -5,7 +5,6 @@ import math
 import resource
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +86,7 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
         "best_val_loss": best.get(name),
         "last_val_loss": last.get(name),
         "best_mae_val_loss": best.get("mae_val_loss"),
-        "first_loss": module.first_loss,
+        "first_loss": fitted.first_loss,
         "input_scale": module.input_scale,
         "intensity_scale": {
             "measured": scale,
@@ -101,11 +100,10 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
             "max": float(norms.max()) if norms.size else None,
         },
         "clipped_share": history.clipped / history.parts if history.parts else 0.0,
-        "loss_spikes": module.spikes,
+        "loss_spikes": fitted.spikes,
         "versions": {
             "ptycho_torch": __version__,
             "torch": torch.__version__,
-            "lightning": version("lightning"),
             "numpy": np.__version__,
         },
     }
@@ -129,6 +127,7 @@ def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
         "wall_s": round(fitted.wall_s, 3),
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / fitted.wall_s, 2),
+        "seeds_together": fitted.together,
         "peak_memory_mib": round(peak, 1),
         "device": name,
         "threads": torch.get_num_threads(),

@@ -118,7 +118,6 @@ def how_made(findings: Findings) -> str:
                 ("commit", "commit"),
                 ("platform", "platform"),
                 ("torch", "torch"),
-                ("lightning", "lightning"),
             )
         ),
         ["device of the runs", listed(sorted(findings.runs["device"].astype(str).unique()))],

@@ -1,0 +1,113 @@
+"""Where a run is computed, and by which arithmetic."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch.utils import deterministic
+
+from ptycho_torch.config import InputError
+from ptycho_torch.config.training import ExecutionSettings
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device that `execution.accelerator` names; auto: the fastest there is.
+
+    Raises
+    ------
+    InputError
+        If a device is asked for that is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator)
+    if found is None:
+        found = "cuda" if cuda else "mps" if mps else "cpu"
+    if (found == "cuda" and not cuda) or (found == "mps" and not mps):
+        raise InputError(
+            f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
+            "device here; set it to auto or cpu"
+        )
+    return torch.device(found)
+
+
+@contextlib.contextmanager
+def numerics(execution: ExecutionSettings, device: torch.device) -> Iterator[None]:
+    """Set torch's arithmetic for one training, and put back what was set before.
+
+    float32 means float32 on every device: cuDNN would take TF32 by itself. `tf32` lets matrix
+    products and convolutions of a GPU round their factors to 10 bits.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+    )
+    if execution.deterministic and device.type == "cuda":
+        # cuBLAS reads it when it starts; without it torch refuses deterministic products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(execution.deterministic)
+    # Every new tensor would be filled with NaN first; nothing here reads what it has not written.
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = execution.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = execution.precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.allow_tf32 = before[3]
+        torch.backends.cudnn.allow_tf32 = before[4]
+
+
+def records_steps(execution: ExecutionSettings, device: torch.device, *, merges: bool) -> bool:
+    """Return whether steps are recorded as CUDA graphs; say so where they cannot be.
+
+    merges: whether groups are merged, whose extent the host must know at each step.
+    """
+    if not execution.cuda_graphs:
+        return False
+    reason = f"the device is {device.type}" if device.type != "cuda" else "groups are merged"
+    if device.type == "cuda" and not merges:
+        return True
+    logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+    return False
+
+
+def say_precision(execution: ExecutionSettings, device: torch.device) -> None:
+    """Log where the precision that was asked for is not this device's own."""
+    if execution.precision == "tf32" and device.type != "cuda":
+        logger.warning(
+            "execution.precision tf32 has no effect on %s: computed in fp32", device.type
+        )
+    if execution.precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+        logger.warning(
+            "execution.precision bf16: this processor has no bf16 arithmetic; it is imitated, "
+            "slower than fp32"
+        )
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep what training frees for its next step.
+
+    A step's tensors are larger than what glibc keeps by itself: it would give each back to the
+    kernel and have it zeroed page by page when the next one asks. Elsewhere nothing is done.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+        libc.mallopt(mmap, 2**31 - 1)
+        libc.mallopt(trim, 2**31 - 1)
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,128 @@
+"""One run in training: network, optimiser, schedule, guards and history."""
+
+import logging
+import math
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.generators.probing import fourier_blocks, gradient_moduli
+from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
+from ptycho_torch.train.collapse import CollapseGuard
+from ptycho_torch.train.history import History
+from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.schedule import make_optimizer, make_schedule
+from ptycho_torch.train.watch import RunStopped, StepRecords, Watch
+
+logger = logging.getLogger(__name__)
+
+EVAL_BATCH = 64
+"""Groups of a batch where nothing is learned."""
+
+
+class Learner:
+    """A run under way. Its weights move in `step` and nowhere else.
+
+    Parameters
+    ----------
+    module
+        On the device of the training.
+    steps_per_epoch
+        Length of an epoch.
+    recorded
+        Whether steps will be recorded as CUDA graphs.
+    """
+
+    def __init__(self, module: FitModule, *, steps_per_epoch: int, recorded: bool = False) -> None:
+        run, device = module.run, module.probe_MHW.device
+        self.module = module
+        self.recorded = recorded
+        self.stopped: RunStopped | None = None
+        self.history = History(run.training.epochs)
+        self.watch = Watch(run.training, device, steps_per_epoch=steps_per_epoch)
+        self.collapse = CollapseGuard(run.training)
+        self.units = unit_axes(module.network)
+        if module.log_gain is not None:
+            self.units.append((module.log_gain, None))
+        self.blocks = list(fourier_blocks(module.network).values())
+        self.optimizer = make_optimizer(
+            run.training.optimizer, module.parameters(), recorded=recorded
+        )
+        # torch's own way to tell an optimiser, without waiting for the device, not to move.
+        self.optimizer.found_inf = self.watch.dead  # type: ignore[attr-defined]
+        self.schedule = make_schedule(
+            run.training.schedule,
+            self.optimizer,
+            total_steps=steps_per_epoch * run.training.epochs,
+            epochs=run.training.epochs,
+        )
+        self._rate = 0.0
+
+    def step(self, loss: Tensor, *, look: bool) -> None:
+        """Clip the gradients that the weights hold, and move unless the step is bad.
+
+        Parameters
+        ----------
+        loss
+            What the gradients are of.
+        look
+            Whether to note the ratio of spectral and local gradients as well.
+        """
+        norm = total_norm(self.units)
+        # Before clipping, which may change their ratio.
+        moduli = gradient_moduli(self.blocks) if look else None
+        report = clip_gradients(self.units, self.module.run.execution.clip, norm)
+        verdict = self.watch.judge(loss, norm)
+        self.optimizer.step()
+        self.watch.note(loss, norm, report, verdict, moduli)
+
+    def end_step(self, *, read: bool) -> None:
+        """Move the schedule; with `read`, look at what the steps since the last look had."""
+        if read:
+            # Before the schedule moves on: the rate that this step was taken with.
+            self._rate = float(self.optimizer.param_groups[0]["lr"])
+        if self.schedule is not None:
+            self.schedule.end_step()
+        if read:
+            self._stop(self.watch.read())
+
+    def end_epoch(self, validation: Groups) -> None:
+        """Validate, and add the epoch to the history, or end the run."""
+        with self.collapse.watching(self.module.network, self.module.probe_MHW):
+            losses = self._validation_losses(validation)
+        judged = losses[self.module.val_loss_name]
+        step = self.watch.steps
+        if not math.isfinite(judged):
+            # The epoch's last step has been taken: that is the step that failed.
+            reason = f"the validation loss is {judged}"
+            self._stop(self.watch.stopped("non_finite", reason, step=step))
+            return
+        self.history.add_epoch(
+            self.module, self.watch.records, step=step, learning_rate=self._rate, losses=losses
+        )
+        self.watch.records = StepRecords()
+        if self.schedule is not None:
+            self.schedule.end_epoch(judged)
+        self._stop(self.collapse.end_epoch(epoch=len(self.history.rows), step=step))
+
+    @torch.inference_mode()
+    def _validation_losses(self, validation: Groups) -> dict[str, float]:
+        self.module.eval()
+        batches = validation.batches(EVAL_BATCH)
+        found = [self.module.validation_losses(batch) for batch in batches]
+        self.module.train()
+        sizes = [len(batch.amplitude_BCHW) for batch in batches]
+        # Fetched from the device at once; each group has the same weight.
+        each = {name: torch.stack([losses[name] for losses in found]).tolist() for name in found[0]}
+        return {
+            name: sum(loss * size for loss, size in zip(losses, sizes, strict=True))
+            / len(validation)
+            for name, losses in each.items()
+        }
+
+    def _stop(self, stopped: RunStopped | None) -> None:
+        if stopped is not None:
+            self.stopped = stopped
+            self.history.collect_steps(self.watch.records)
+            logger.warning("seed %d ends here: %s", self.module.run.seed, stopped)
