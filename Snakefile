@@ -59,4 +59,5 @@ QUEUED = {
     "real_data_train",
     "real_data_infer",
 }
+QUEUED |= {rule.name for rule in workflow.rules if rule.name.startswith("train_")}
 workflow.localrules(*(rule.name for rule in workflow.rules if rule.name not in QUEUED))

@@ -1,13 +1,34 @@
 """A dry run in one screen: what would run, and why, with the seeds of an arm in one line."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+_TOGETHER = re.compile(r"train_\d+_seeds_\d+")
+_RUN = re.compile(r"results/train/(.+)/seed-(\d+)/run\.json")
+
+
+def what_and_seeds(job: dict[str, Any]) -> tuple[str, str, list[str]]:
+    """Return a job's rule, its other wildcards as a text, and its seeds, none or more.
+
+    A job that trains several seeds together has no wildcards: its files tell.
+    """
+    rule = str(job["rule_name"])
+    if _TOGETHER.fullmatch(rule):
+        runs = [found for name in job.get("output") or [] if (found := _RUN.search(str(name)))]
+        if runs:
+            return "train", runs[0][1], [run[2] for run in runs]
+    wildcards = dict(job.get("wildcards") or {})
+    seed = wildcards.pop("seed", None)
+    rest = "/".join(str(value) for value in wildcards.values())
+    return rule, rest, [] if seed is None else [str(seed)]
 
 
 def job_name(job: dict[str, Any]) -> str:
     """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
-    wildcards = "/".join(str(value) for value in (job.get("wildcards") or {}).values())
-    return f"{job['rule_name']} {wildcards}".rstrip()
+    rule, rest, seeds = what_and_seeds(job)
+    place = "/".join(part for part in (rest, spans(tuple(seeds))) if part)
+    return f"{rule} {place}".rstrip()
 
 
 def short_reason(job: dict[str, Any]) -> str:
@@ -32,12 +53,8 @@ class Planned:
 
     def add(self, job: dict[str, Any]) -> None:
         """Take a job."""
-        wildcards = dict(job.get("wildcards") or {})
-        seed = wildcards.pop("seed", None)
-        rest = "/".join(str(value) for value in wildcards.values())
-        known = self.seeds.setdefault((str(job["rule_name"]), rest, short_reason(job)), [])
-        if seed is not None:
-            known.append(str(seed))
+        rule, rest, seeds = what_and_seeds(job)
+        self.seeds.setdefault((rule, rest, short_reason(job)), []).extend(seeds)
 
     def lines(self) -> list[str]:
         """Return a line per arm and reason, in the order of the jobs; forget them."""

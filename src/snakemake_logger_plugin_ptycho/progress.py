@@ -1,6 +1,7 @@
 """The study's progress on the terminal: runs done, running, failed, and the expected end."""
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_ptycho.plan import Planned, job_name
 
-TRAIN = "train"
+_TRAIN = re.compile(r"train(?:_(\d+)_seeds_\d+)?")
 # Said by the progress lines instead, or of no use without the job's block.
 _REPLACED = (
     LogEvent.JOB_INFO,
@@ -43,14 +44,13 @@ class StudyProgress:
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
         self.total_jobs = sum(n for rule, n in stats.items() if rule != "total")
-        self.total_runs = stats.get(TRAIN, 0)
+        self.total_runs = sum(runs_of(rule) * jobs for rule, jobs in stats.items())
 
     def started(self, job: dict[str, Any], now: float) -> str:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        trains = sum(known["rule_name"] == TRAIN for known in self.running.values())
-        self.total_runs = max(self.total_runs, self.done_runs + trains)
+        self.total_runs = max(self.total_runs, self.done_runs + self.training)
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
@@ -60,13 +60,19 @@ class StudyProgress:
         job = self.running.pop(jobid, None)
         if job is None:
             return ""
-        if job["rule_name"] != TRAIN:
+        runs = runs_of(job["rule_name"])
+        if not runs:
             return job_name(job)
-        self.done_runs += 1
-        self.durations.append(now - job["since"])
-        outcome = run_outcome(job["output"])
-        self.failed_runs += outcome != "completed"
-        return f"{job_name(job)}: {outcome}"
+        self.done_runs += runs
+        self.durations += [(now - job["since"]) / runs] * runs
+        outcomes = run_outcomes(job["output"])
+        self.failed_runs += sum(outcome != "completed" for outcome in outcomes)
+        return f"{job_name(job)}: {', '.join(outcomes)}"
+
+    @property
+    def training(self) -> int:
+        """Runs that are being trained."""
+        return sum(runs_of(job["rule_name"]) for job in self.running.values())
 
     def broken(self, jobid: int) -> None:
         """Note that a job failed, which is a matter of files or the machine."""
@@ -75,7 +81,7 @@ class StudyProgress:
 
     def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        training = sum(job["rule_name"] == TRAIN for job in self.running.values())
+        training = self.training
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             words.append(
@@ -96,22 +102,32 @@ class StudyProgress:
         if not self.durations or to_come <= 0:
             return None
         mean = sum(self.durations) / len(self.durations)
-        begun: list[float] = [
-            now - job["since"] for job in self.running.values() if job["rule_name"] == TRAIN
+        jobs = [job for job in self.running.values() if runs_of(job["rule_name"])]
+        begun = [
+            (now - job["since"]) / runs_of(job["rule_name"])
+            for job in jobs
+            for _ in range(runs_of(job["rule_name"]))
         ]
         work = to_come * mean - sum(min(spent, mean) for spent in begun)
-        return work / max(len(begun), 1)
+        return work / max(len(jobs), 1)
 
 
-def run_outcome(outputs: list[str]) -> str:
-    """Return how a run ended, as its run.json says; "ended" if that cannot be read."""
-    for name in outputs:
-        if Path(name).name == "run.json":
-            try:
-                return str(json.loads(Path(name).read_text(encoding="utf-8"))["outcome"])
-            except (OSError, ValueError, KeyError):
-                break
-    return "ended"
+def runs_of(rule: str) -> int:
+    """Return how many runs a job of a rule trains, as the rule's name says; mostly none."""
+    found = _TRAIN.fullmatch(rule)
+    return int(found[1] or 1) if found else 0
+
+
+def run_outcomes(outputs: list[str]) -> list[str]:
+    """Return how a job's runs ended, as each run.json says; "ended" where that cannot be read."""
+    return [_outcome(Path(name)) for name in outputs if Path(name).name == "run.json"] or ["ended"]
+
+
+def _outcome(record: Path) -> str:
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["outcome"])
+    except (OSError, ValueError, KeyError):
+        return "ended"
 
 
 class LogHandler(LogHandlerBase):

@@ -142,7 +142,7 @@ def test_train_script_obeys_its_jobs_threads(run_script, tiny_study, tiny_datase
                 "run": "run.json", "timing": "timing.json", "history": "history.csv",
                 "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "p.npz",
             },
-            params={"run": tiny_study.run("tiny", "agc", 0).model_dump(mode="json")},
+            params={"runs": [tiny_study.run("tiny", "agc", 0).model_dump(mode="json")]},
             threads=1,
         )  # fmt: skip
     finally:

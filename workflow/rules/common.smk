@@ -12,6 +12,7 @@ try:
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
+    from ptycho_torch.config.together import seed_jobs
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "
@@ -69,9 +70,42 @@ def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> list[st
     return [os.path.relpath(file) for file in files]
 
 
-def run_settings(wildcards) -> dict:
+def run_settings(wildcards) -> list[dict]:
     """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
-    return STUDY.run(wildcards.dataset, wildcards.arm, int(wildcards.seed)).model_dump(mode="json")
+    run = STUDY.run(wildcards.dataset, wildcards.arm, int(wildcards.seed))
+    return [run.model_dump(mode="json")]
+
+
+def settings_of(job) -> list[dict]:
+    """The same for the runs that one job trains together."""
+    runs = [STUDY.run(job.dataset, job.arm, seed) for seed in job.seeds]
+    return [run.model_dump(mode="json") for run in runs]
+
+
+def of_run(dataset: str, arm: str, seeds) -> dict[str, list[str]]:
+    """The files of a run, or of several seeds of an arm, by name."""
+    seeds = [seeds] if isinstance(seeds, str) else seeds
+    names = {
+        "run": "run.json",
+        "timing": "timing.json",
+        "history": "history.csv",
+        "bundle": "bundle/bundle.json",
+        "weights": "bundle/weights.safetensors",
+        "last": "last.safetensors",
+        "patches": "test_patches.npz",
+    }
+    return {
+        name: [f"results/train/{dataset}/{arm}/seed-{seed}/{file}" for seed in seeds]
+        for name, file in names.items()
+    }
+
+
+def copy_resources(name: str, other: str) -> None:
+    """Give a rule, not yet defined, what the profile or the command line sets for another."""
+    settings = workflow.resource_settings
+    for known in (settings.overwrite_resources, settings.overwrite_threads):
+        if name in known:
+            known.setdefault(other, known[name])
 
 
 def files_of_runs(plan, folder: str, file: str) -> list[str]:

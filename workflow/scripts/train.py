@@ -11,20 +11,26 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    """Fit one run."""
-    run = RunSettings.model_validate(job.params.run)
-    outputs = ("run", "timing", "history", "bundle", "last", "patches")
-    with gpu_lease(run.execution.accelerator):
+    """Fit one run, or those of an arm that are trained together."""
+    runs = [RunSettings.model_validate(run) for run in job.params.runs]
+    names = ("run", "timing", "history", "bundle", "last", "patches")
+    files = zip(*(listed(getattr(job.output, name)) for name in names), strict=True)
+    with gpu_lease(runs[0].execution.accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.train.fit import fit_run
+        from ptycho_torch.train.fit import fit_runs
 
-        fit_run(
-            run,
+        fit_runs(
+            runs,
             splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},
             dataset=job.input.dataset,
-            outputs={name: getattr(job.output, name) for name in outputs},
+            outputs=[dict(zip(names, of_run, strict=True)) for of_run in files],
             threads=job.threads,
         )
+
+
+def listed(files: Any) -> list[str]:
+    """Return the files of one name, which Snakemake gives as a text where there is one."""
+    return [files] if isinstance(files, str) else list(files)
 
 
 if __name__ == "__main__":

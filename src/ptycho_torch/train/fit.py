@@ -1,10 +1,10 @@
-"""Fit one arm at one seed and write the run's files (docs/files.md).
+"""Fit one arm at one seed, or at several at once, and write each run's files (docs/files.md).
 
 Letters: M probe modes, H rows, W columns.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.streams import named_seed
-from ptycho_torch.train.loop import fit, predict
+from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
 
@@ -60,20 +60,45 @@ def fit_run(
         If a file is damaged or not the one that `dataset.json` names. A run that diverges
         raises nothing: it is written as a result.
     """
+    fit_runs([run], splits=splits, dataset=dataset, outputs=[outputs], threads=threads)
+
+
+def fit_runs(
+    runs: Sequence[RunSettings],
+    *,
+    splits: Mapping[str, PathLike],
+    dataset: PathLike,
+    outputs: Sequence[Mapping[str, PathLike]],
+    threads: int,
+) -> None:
+    """Train runs that differ in their seeds alone, all at once, and write each one's files.
+
+    Parameters and errors as for `fit_run`, but for `runs` and the `outputs` of each.
+    """
     torch.set_num_threads(usable_threads(threads))
     facts = io.read_json(dataset)
-    train, validation = (_read(s, splits, facts, run) for s in ("train", "validation"))
-    module = build_module(run, train, validation)
-    fitted = fit(module, groups_of_split(train), groups_of_split(validation))
-    test = groups_of_split(_read("test", splits, facts, run))
+    train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
+    modules = [build_module(run, train, validation) for run in runs]
+    fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation))
+    test = groups_of_split(_read("test", splits, facts, runs[0]))
+    checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
+    for fitted, files in zip(fits, outputs, strict=True):
+        _write(fitted, files, train, test, {"dataset_sha256": checksums})
+
+
+def _write(
+    fitted: Fitted,
+    outputs: Mapping[str, PathLike],
+    train: Split,
+    test: Groups,
+    data: Mapping[str, Any],
+) -> None:
+    run = fitted.module.run
     patches: dict[str, NDArray[np.complex64]] = {}
     for name, weights in (("best", fitted.best), ("last", fitted.last)):
         began = time.monotonic()
-        patches[name] = predict(module, weights, test, fitted.device)
+        patches[name] = predict(fitted.module, weights, test, fitted.device)
         inference_s = time.monotonic() - began  # The second counts: the first also warms up.
-    data = {
-        "dataset_sha256": {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
-    }
     settings = run.model_dump(mode="json")
     bundle = make_bundle(
         fitted,

@@ -112,7 +112,8 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
 def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
     """Return what `timing.json` says: what differs from machine to machine.
 
-    inference_s: of the test data, warm; None where there are none.
+    inference_s: of the test data, warm; None where there are none. Of a training of several seeds
+    the wall time is each one's share, so that sums are right.
     """
     device = fitted.device
     if device.type == "cuda":
@@ -123,10 +124,11 @@ def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
         unit = 2**20 if sys.platform == "darwin" else 2**10
         name, peak = device.type, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     samples = fitted.steps * fitted.module.run.training.batch_size
+    wall_s = fitted.wall_s / fitted.together
     return {
-        "wall_s": round(fitted.wall_s, 3),
+        "wall_s": round(wall_s, 3),
         "inference_s": None if inference_s is None else round(inference_s, 6),
-        "samples_per_s": round(samples / fitted.wall_s, 2),
+        "samples_per_s": round(samples / wall_s, 2),
         "seeds_together": fitted.together,
         "peak_memory_mib": round(peak, 1),
         "device": name,
