@@ -57,9 +57,8 @@ def test_a_job_of_several_seeds_is_several_runs(tmp_path):
     planned = Planned()
     planned.add(together)
     planned.add(job(2, rule="evaluate", dataset="tiny", arm="agc", seed="1"))
-    assert [" ".join(line.split()) for line in planned.lines()][0].startswith(
-        "train tiny/agc seeds 0-2"
-    )
+    first = " ".join(planned.lines()[0].split())
+    assert first.startswith("train tiny/agc seeds 0-2")
 
 
 def test_runs_that_a_checkpoint_adds_are_counted(run_json):
