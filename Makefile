@@ -8,7 +8,7 @@ BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench-dag bench-decision bench-rpie setup-baseline clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -56,6 +56,12 @@ format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench: $(READY) ## compare speeds side by side, all or ONLY="one two": results/bench/
+	PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/run.py $(ONLY)
+
+bench-report: $(READY) ## put what bench measured into docs/performance.md
+	$(BIN)/python benchmarks/report.py --take
 
 bench-dag: $(READY) ## time dry runs of 10 to 5000 runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/dag.py

@@ -4,26 +4,27 @@ Dry runs of Stage A on a copy of the smallest study with more arms and seeds, al
 order, three times each; median wall time, peak memory of the process, jobs and files.
 """
 
-import argparse
-import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
+from side_by_side import command, take_turns
+
+from ptycho_torch.markdown import number, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {10: (2, 5), 100: (4, 25), 1000: (4, 250), 5000: (5, 1000)}
 """Runs -> (arms, seeds)."""
 
-FILES_PER_RUN = 8
-"""Six of training, two of evaluation (docs/files.md); logs not counted."""
+FILES_PER_RUN = 9
+"""Seven of training, two of evaluation (docs/files.md); logs not counted."""
 
 
 def study(arms: int, seeds: int) -> dict:
@@ -44,53 +45,43 @@ def study(arms: int, seeds: int) -> dict:
     return data
 
 
-def dry_run(folder: Path, config: Path) -> float:
-    """Return the seconds that a dry run takes."""
+def dry_run(folder: Path, config: Path) -> None:
+    """Plan a study and run nothing."""
     words = ["-m", "snakemake", "stage_a_summary", "-n", "--quiet", "all", "--cores", "4"]
-    start = time.perf_counter()
     subprocess.run(
         [sys.executable, *words, "--configfile", str(config), "--directory", str(folder)],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    return time.perf_counter() - start
 
 
-def main() -> None:
-    """Measure and print a table; write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    times: dict[int, list[float]] = {runs: [] for runs in SIZES}
+def measure(repeats: int = 3, sizes: Mapping[int, tuple[int, int]] = SIZES) -> dict[str, Any]:
+    """Return the seconds of dry runs by number of runs, and the largest process's memory."""
     with tempfile.TemporaryDirectory() as scratch:
-        for runs, (arms, seeds) in SIZES.items():
-            (Path(scratch) / f"{runs}.yaml").write_text(yaml.safe_dump(study(arms, seeds)))
-        for repeat in range(options.repeats):
-            for runs in sorted(SIZES, reverse=bool(repeat % 2)):
-                times[runs].append(dry_run(Path(scratch), Path(scratch) / f"{runs}.yaml"))
-                print(f"{runs} runs: {times[runs][-1]:.2f} s", file=sys.stderr, flush=True)
-    medians = {runs: statistics.median(found) for runs, found in times.items()}
-    base = medians[min(medians)]
-    print("| runs | jobs | files of runs | dry run, s | ms a run beyond the smallest |")
-    print("|---|---|---|---|---|")
-    for runs, seconds in medians.items():
-        more = 1000 * (seconds - base) / (runs - 10) if runs > 10 else float("nan")
-        per_run = f"{more:.2f}" if runs > 10 else ""
-        print(f"| {runs} | {2 * runs + 2} | {FILES_PER_RUN * runs} | {seconds:.2f} | {per_run} |")
+        folder = Path(scratch)
+        for runs, (arms, seeds) in sizes.items():
+            (folder / f"{runs}.yaml").write_text(yaml.safe_dump(study(arms, seeds)))
+        programs = {str(runs): partial(dry_run, folder, folder / f"{runs}.yaml") for runs in sizes}
+        taken = take_turns(programs, rounds=repeats, warmups=0)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"\npeak memory of the largest: {peak:.0f} MiB")
-    if options.json:
-        facts = {
-            "seconds": times,
-            "peak_memory_mib": peak,
-            "snakemake": version("snakemake"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-        }
-        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return {"seconds": taken, "peak_memory_mib": peak}
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """Return a row per number of runs, and the memory of the largest."""
+    medians = {int(runs): statistics.median(taken) for runs, taken in result["seconds"].items()}
+    least = min(medians)
+    rows = []
+    for runs, seconds in medians.items():
+        more = 1000 * (seconds - medians[least]) / (runs - least) if runs > least else None
+        per_run = "" if more is None else number(more)
+        jobs, files = f"{2 * runs + 2:,}", f"{FILES_PER_RUN * runs:,}"
+        rows.append([f"{runs:,}", jobs, files, number(seconds), per_run])
+    header = ["runs", "jobs", "files of runs", "dry run, s", "ms a run beyond the smallest"]
+    memory = f"Peak memory of the largest: {number(result['peak_memory_mib'])} MiB."
+    return f"{table(header, rows)}\n\n{memory}"
 
 
 if __name__ == "__main__":
-    main()
+    command("dag", measure, tables)

@@ -2,20 +2,17 @@
 
 N = 64, 225 patterns at a step of 10 px, triangle probe, known; one thread. Programs take turns,
 round after round, so that other work on the machine hits all of them; times are per pass. Quality
-is the complex error after `--passes`, less one factor, where a tenth of the most light fell.
+is the complex error after the last pass, less one factor, where a tenth of the most light fell.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from side_by_side import command, ratio, seconds, summary, times
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
@@ -23,6 +20,7 @@ from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.engines.canvas import predict
 from ptycho_torch.engines.ptychi_adapter import reconstruct_ptychi
 from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.markdown import number, table
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 
@@ -64,6 +62,48 @@ def complex_error(made: Reconstruction, thing: Any) -> float:
     return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
 
 
+def measure(rounds: int = 3, passes: int = 5) -> dict[str, Any]:
+    """Return seconds a pass, ratios and errors of all programs.
+
+    Raises
+    ------
+    InputError
+        If pty-chi is not installed.
+    """
+    torch.set_num_threads(1)
+    data = make_data()
+    taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    errors: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, (engine, batch) in PROGRAMS.items():
+            made = run(engine, batch, passes, data)
+            taken[name] += made.seconds
+            errors[name] = complex_error(made, data[3])
+    return {
+        "conditions": f"N={SIDE}, {len(data[0])} patterns, step {STEP} px, known triangle probe, "
+        f"one thread, {rounds} rounds of {passes} passes in turn",
+        "seconds_per_pass": taken,
+        "complex_error": errors,
+        "ptychi": _version("ptychi"),
+    }
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """Return a row per program, each of theirs beside ours."""
+    programs = summary(result["seconds_per_pass"])
+    names = list(programs)
+    rows = []
+    for i, name in enumerate(names):
+        against = ""
+        if i % 2:
+            ours = names[i - 1]
+            against = times(ratio(result["seconds_per_pass"], name, ours))
+        error = number(result["complex_error"][name], 2)
+        rows.append([name, seconds(programs[name]), against, error])
+    header = ["program", "a pass", "in units of ours", "complex error"]
+    return f"{result['conditions']}; pty-chi {result['ptychi']}.\n\n{table(header, rows)}"
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -71,45 +111,8 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def main() -> None:
-    """Time, compare, print and write."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--passes", type=int, default=5)
-    options.add_argument("--output", type=Path, default=Path("results/bench/rpie.json"))
-    asked = options.parse_args()
-    torch.set_num_threads(1)
-    data = make_data()
-    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    errors: dict[str, float] = {}
+if __name__ == "__main__":
     try:
-        for _ in range(asked.rounds):
-            for name, (engine, batch) in PROGRAMS.items():
-                made = run(engine, batch, asked.passes, data)
-                seconds[name] += made.seconds
-                errors[name] = complex_error(made, data[3])
+        command("rpie", measure, tables)
     except InputError as error:
         sys.exit(f"bench-rpie: {error}")
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    names = list(PROGRAMS)
-    ratios = {
-        f"{theirs} / {ours}": medians[theirs] / medians[ours]
-        for ours, theirs in zip(names[::2], names[1::2], strict=True)
-    }
-    report = {
-        "conditions": f"N={SIDE}, {len(data[0])} patterns, step {STEP} px, known triangle probe, "
-        f"1 thread, {asked.rounds} rounds of {asked.passes} passes in turn",
-        "seconds_per_pass_median": medians,
-        "seconds_per_pass_least": {name: min(values) for name, values in seconds.items()},
-        "ratios_of_medians": ratios,
-        "complex_error": errors,
-        "versions": {name: _version(name) for name in ("ptycho-torch", "torch", "numpy", "ptychi")},
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    asked.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,40 +1,53 @@
-"""Benchmarks are not run here, but what they measure must exist."""
+"""Benchmarks are not run here, but what they measure must exist, and no quoted number is typed."""
 
-import importlib.util
-import sys
+import importlib
+import json
 
 import pytest
 
 from ptycho_torch.config.read import parse_study
 
+MACHINE = {
+    "commit": "0123456789abcdef with uncommitted changes",
+    "date": "2026-01-02",
+    "processor": "a processor",
+    "cores": 2,
+    "gpu": None,
+    "python": "3.11",
+    "versions": {"torch": "2.0", "snakemake": "not installed"},
+    "load_average": 0.5,
+    "torch_threads": 2,
+}
+DAG = {"machine": MACHINE, "seconds": {"10": [2.0, 1.0, 9.0], "110": [3.0]}, "peak_memory_mib": 500}
 
-def load(root, name):
-    spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+
+@pytest.fixture
+def bench(root, monkeypatch):
+    """What imports a benchmark by name, as they import each other."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    return importlib.import_module
 
 
 @pytest.mark.parametrize("runs", [10, 1000])
-def test_the_studies_that_are_planned_are_studies(root, runs):
-    dag = load(root, "dag")
+def test_the_studies_that_are_planned_are_studies(bench, runs):
+    dag = bench("dag")
     arms, seeds = dag.SIZES[runs]
     study = parse_study(dag.study(arms, seeds), "benchmark")
     assert len(study.stage_a.arms) * len(study.stage_a.seed_list) == runs
 
 
-def test_the_planted_cases_are_decided(root):
-    rates = load(root, "decision_rates")
+def test_the_planted_cases_are_decided(bench):
+    rates = bench("decision_rates")
     truth, right, _ = rates.CASES["Pivot planted"]
     assert sum(rates.counts(truth, 4, 1).values()) == 1
     assert right in rates.OUTCOMES
 
 
-def test_the_programs_of_the_rpie_benchmark_are_there(root):
+def test_the_programs_of_the_rpie_benchmark_are_there(bench, monkeypatch):
     """Ours runs; pty-chi's has an environment of its own and is not asked for here."""
-    rpie = load(root, "rpie")
-    rpie.SIDE, rpie.STEP, rpie.PLACES = 16, 2, 6
+    rpie = bench("rpie")
+    for name, value in (("SIDE", 16), ("STEP", 2), ("PLACES", 6)):
+        monkeypatch.setattr(rpie, name, value)
     data = rpie.make_data()
     for engine, batch in rpie.PROGRAMS.values():
         if engine == "rpie":
@@ -44,3 +57,88 @@ def test_the_programs_of_the_rpie_benchmark_are_there(root):
         "ptychi-rpie",
         "ptychi-lsqml",
     }
+
+
+def test_programs_take_turns_and_every_second_round_runs_backwards(bench):
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    taken = bench("side_by_side").take_turns(programs, rounds=3, warmups=1)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_taken_round_by_round(bench):
+    """The ratio of the medians would be 2; other work hit the second round of both."""
+    shared = bench("side_by_side")
+    taken = {"slow": [3.0, 30.0, 4.0], "fast": [1.0, 10.0, 2.0]}
+    assert shared.ratio(taken, "slow", "fast") == {"median": 3.0, "min": 2.0, "max": 3.0}
+    assert shared.times(shared.ratio(taken, "slow", "fast")) == "3.00 (2.00 to 3.00)"
+    assert shared.seconds(shared.summary(taken)["slow"]) == "4.00 s (3.00 to 30.0)"
+    assert (
+        shared.seconds({"median_s": 0.5, "min_s": 0.04, "max_s": 2.0}) == "500 ms (40.0 to 2,000)"
+    )
+
+
+def test_a_benchmark_writes_the_machine_as_it_was_before_and_prints_its_tables(
+    bench, monkeypatch, tmp_path, capsys
+):
+    shared = bench("side_by_side")
+    monkeypatch.setattr(shared, "FOLDER", tmp_path)
+    loads = iter([1.0])
+    monkeypatch.setattr(shared.os, "getloadavg", lambda: (next(loads), 0, 0))
+    shared.command("trial", lambda size: {"found": size}, lambda r: f"found {r['found']}", size=3)
+    written = json.loads((tmp_path / "trial.json").read_text())
+    assert written["found"] == 3 and written["machine"]["load_average"] == 1.0
+    assert set(MACHINE) <= set(written["machine"])
+    assert capsys.readouterr().out == "found 3\n"
+
+
+def test_the_names_that_are_run_are_benchmarks(bench, root):
+    run = bench("run")
+    for name in run.NAMES:
+        if (root / "benchmarks" / f"{name}.py").exists():
+            module = bench(name)
+            assert callable(module.measure) and callable(module.tables), name
+    assert run.find(["dag"]) == ["dag"] and run.find([]) == list(run.NAMES)
+    with pytest.raises(SystemExit, match="no benchmark 'dig'; there are: training_step"):
+        run.find(["dag", "dig"])
+
+
+def test_the_rows_of_a_table_are_medians(bench):
+    assert bench("dag").tables(DAG).splitlines()[2:] == [
+        "| 10 | 22 | 90 | 2.00 |  |",
+        "| 110 | 222 | 990 | 3.00 | 10.0 |",
+        "",
+        "Peak memory of the largest: 500 MiB.",
+    ]
+
+
+PAGE = "a\n<!-- goals: begin -->\nold\n<!-- goals: end -->\nb\n<!-- dag: begin -->\n<!-- dag: end -->\nc\n"
+
+
+def test_the_page_is_written_between_its_marks(bench, monkeypatch):
+    report, shared = bench("report"), bench("side_by_side")
+    goal = shared.Goal("planning", "1 s", "2 s", met=False)
+    monkeypatch.setattr(bench("dag"), "goals", lambda _: [goal], raising=False)
+    page = report.written(PAGE, {"dag": DAG})
+    assert "| planning | 1 s | 2 s | no |" in page and "old" not in page
+    assert "| 110 | 222 | 990 | 3.00 | 10.0 |" in page
+    assert (
+        "*a processor, 2 cores, no GPU; torch on 2 threads; load 0.50 at the start; 2026-01-02, "
+        "commit 0123456789 with changes; Python 3.11, torch 2.0.*\n<!-- dag: end -->\nc\n"
+    ) in page
+    assert report.written(page, {"dag": DAG}) == page
+
+
+@pytest.mark.parametrize(
+    ("page", "results"), [(PAGE, {}), (PAGE, {"dag": DAG, "rpie": DAG}), ("", {"dag": DAG})]
+)
+def test_a_result_without_a_place_and_a_place_without_a_result_are_refused(bench, page, results):
+    with pytest.raises(ValueError, match="each result needs one pair of marks"):
+        bench("report").written(page, results)
+
+
+def test_the_page_says_what_its_files_say(bench):
+    report = bench("report")
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.written(page, report.read(report.QUOTED)) == page, "run make bench-report"
