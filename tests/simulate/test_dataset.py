@@ -4,12 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from numpy.random import RandomState
+from scipy.ndimage import gaussian_filter
+from skimage.draw import line
 
 from ptycho_torch import io
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
+from ptycho_torch.simulate.noise import count_photons
+from ptycho_torch.simulate.objects import line_images
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import cut_patches, raster
+from ptycho_torch.streams import named_stream
 
 
 def changed(study, **updates) -> SimulatedDataset:
@@ -35,6 +41,38 @@ def test_the_same_settings_give_the_same_bytes(tiny_study, tmp_path):
         )
         sums.append([io.sha256(path) for path in paths.values()])
     assert sums[0] == sums[1]
+
+
+def test_threads_share_the_work_and_change_no_byte(tiny_study, tmp_path):
+    """Groups of four and two images, so that batches and orders have room to differ."""
+    settings = changed(tiny_study, images_per_split=2, scan={"gridsize": 2, "group_offset_px": 3})
+    sums = []
+    for threads in (1, 2):
+        paths = {split: tmp_path / f"{threads}-{split}.npz" for split in SPLITS}
+        simulate_dataset(
+            settings, name="d", splits=paths, summary=tmp_path / "d.json", threads=threads
+        )
+        sums.append([io.sha256(path) for path in paths.values()])
+        assert io.read_json(tmp_path / "d.json")["splits"]["test"]["sha256"] == sums[-1][2]
+    assert sums[0] == sums[1]
+
+
+def test_photons_are_drawn_in_the_order_of_the_pixels():
+    """However many groups are drawn at once, a stream gives what it gives to one draw of all."""
+    amplitude = np.random.default_rng(0).gamma(0.3, size=(150, 1, 8, 8)).astype(np.float32)
+    drawn = count_photons(amplitude, 30.0, named_stream(1, "noise"))
+    counts = named_stream(1, "noise").poisson(np.square(30.0 * amplitude, dtype=np.float64))
+    np.testing.assert_array_equal(drawn, (np.sqrt(counts) / 30.0).astype(np.float32))
+
+
+def test_an_object_is_the_centre_of_its_whole_canvas():
+    """Only what the blur can reach is blurred; 120 px leave more beside it than that."""
+    found = line_images(RandomState(5), images=1, size_px=120, num_lines=40)[0]
+    stream, canvas = RandomState(5), np.zeros((240, 240))
+    for row0, column0, row1, column1 in (stream.rand(40, 4) * 240).astype(int):
+        canvas[line(row0, column0, row1, column1)] = 1
+    blurred = sum(w * gaussian_filter(canvas, s) for w, s in ((1, 1), (2, 5), (5, 10)))
+    np.testing.assert_array_equal(found, blurred[60:180, 60:180])
 
 
 def test_three_splits_show_three_objects_and_share_the_scale(tiny_dataset):

@@ -24,6 +24,7 @@ rule simulate:
         dataset="results/simulate/{dataset}/dataset.json",
     log:
         "logs/simulate/{dataset}.log",
+    threads: STUDY.execution.threads
     params:
         settings=lambda wildcards: STUDY.datasets[wildcards.dataset].model_dump(mode="json"),
     script:

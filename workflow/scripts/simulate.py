@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Make, or take in, one dataset."""
     settings = TypeAdapter(Dataset).validate_python(job.params.settings)
-    make: Any = import_dataset if isinstance(settings, DatasetFiles) else simulate_dataset
-    make(
-        settings,
-        name=job.wildcards.dataset,
-        splits={split: getattr(job.output, split) for split in SPLITS},
-        summary=job.output.dataset,
-    )
+    files: dict[str, Any] = {
+        "name": job.wildcards.dataset,
+        "splits": {split: getattr(job.output, split) for split in SPLITS},
+        "summary": job.output.dataset,
+    }
+    if isinstance(settings, DatasetFiles):
+        import_dataset(settings, **files)
+    else:
+        simulate_dataset(settings, **files, threads=job.threads)
 
 
 if __name__ == "__main__":

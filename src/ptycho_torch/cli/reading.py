@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ptycho_torch.config.base import InputError
+from ptycho_torch.config.base import InputError, meanings
 from ptycho_torch.config.reading import Reading
 
 PANEL = "How the file is read"
@@ -25,7 +25,8 @@ def with_reading(
     """
     own = inspect.signature(command, eval_str=True)
     names = [name for name in Reading.model_fields if name not in without]
-    flags = [_flag(name, Reading.model_fields[name]) for name in names]
+    said = meanings(Reading)
+    flags = [_flag(name, Reading.model_fields[name], said[name]) for name in names]
 
     @wraps(command)
     def with_flags(*args: Any, **values: Any) -> None:
@@ -57,12 +58,12 @@ def reading_from(told: dict[str, Any]) -> Reading:
         raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
 
 
-def _flag(name: str, info: FieldInfo) -> inspect.Parameter:
+def _flag(name: str, info: FieldInfo, meaning: str) -> inspect.Parameter:
     kind = _plain(info.annotation)
     choices = _choices(info.annotation)
     option = typer.Option(
         "--" + name.replace("_", "-"),
-        help=" ".join((info.description or "").split()),
+        help=" ".join(meaning.split()),
         metavar="|".join(map(str, choices)) or None,
         rich_help_panel=PANEL,
         show_default=info.default is not None,

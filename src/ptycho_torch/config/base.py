@@ -1,8 +1,11 @@
 """What every settings class shares: frozen, strict, and errors that name the cure."""
 
+import ast
 import difflib
+import inspect
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -61,8 +64,9 @@ class Settings(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         validate_default=True,
+        # A job uses a few of these classes, and each costs milliseconds to build.
+        defer_build=True,
     )
 
     @model_validator(mode="before")
@@ -75,3 +79,24 @@ class Settings(BaseModel):
             if key not in fields:
                 raise ValueError(f"{cls.__name__} has no key '{key}'{nearest(str(key), fields)}")
         return data
+
+
+def meanings(model: type[Settings]) -> dict[str, str]:
+    """Return the docstring under each field of a class, for those who write documents.
+
+    pydantic can read them when a class is made, but that takes longer than all else that a job
+    has to do with settings.
+    """
+    found: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if issubclass(cls, Settings):
+            (written,) = ast.parse(inspect.getsource(cls)).body
+            assert isinstance(written, ast.ClassDef)
+            for field, text in pairwise(written.body):
+                match field, text:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(said))),
+                    ):
+                        found[name] = inspect.cleandoc(said)
+    return found

@@ -4,10 +4,10 @@ import json
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ptycho_torch.config.base import Settings, meanings
 from ptycho_torch.config.study import Study
 
 _INTRODUCTION = """# Every key
@@ -31,6 +31,12 @@ to another; all other blocks are laid over the base key by key.
 
 def schema_text() -> str:
     """Return the JSON schema of a study's YAML file, for editors."""
+    models = _models()
+    for model in models:
+        for name, meaning in meanings(model).items():
+            model.model_fields[name].description = meaning
+    for model in reversed(models):
+        model.model_rebuild(force=True)
     schema = Study.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2) + "\n"
@@ -44,11 +50,11 @@ def readme_text() -> str:
     return "\n".join(sections)
 
 
-def _models() -> list[type[BaseModel]]:
+def _models() -> list[type[Settings]]:
     """Return `Study` and every class below it, in the order of their first mention."""
-    found: list[type[BaseModel]] = []
+    found: list[type[Settings]] = []
 
-    def visit(model: type[BaseModel]) -> None:
+    def visit(model: type[Settings]) -> None:
         if model in found:
             return
         found.append(model)
@@ -60,18 +66,19 @@ def _models() -> list[type[BaseModel]]:
     return found
 
 
-def _classes(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _classes(annotation: Any) -> list[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     return [model for part in get_args(annotation) for model in _classes(part)]
 
 
-def _section(model: type[BaseModel]) -> str:
+def _section(model: type[Settings]) -> str:
     description = " ".join((model.__doc__ or "").split())
     lines = [f"## {model.__name__}", "", description, "", "| key | type | default | meaning |"]
     lines.append("|---|---|---|---|")
+    said = meanings(model)
     for name, field in model.model_fields.items():
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        meaning = " ".join(said.get(name, "").split()).replace("|", "\\|")
         kind = type_text(field.annotation).replace("|", "\\|")
         lines.append(f"| `{name}` | {kind} | {_default(field)} | {meaning} |")
     return "\n".join(lines) + "\n"
@@ -80,7 +87,7 @@ def _section(model: type[BaseModel]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    if isinstance(field.default, BaseModel):
+    if isinstance(field.default, Settings):
         return "its own defaults"
     return f"`{json.dumps(field.default)}`"
 

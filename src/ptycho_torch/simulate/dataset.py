@@ -4,9 +4,11 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes. docs/
 arrays of a split.
 """
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,31 +16,44 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ptycho_torch import __version__, io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.physics.forward import exit_waves, intensities
+from ptycho_torch.jobs import usable_threads
 from ptycho_torch.physics.stitch import tile_extent
+from ptycho_torch.simulate.frames import (
+    Each,
+    Scene,
+    diffract,
+    draw_scene,
+    illuminated,
+    mean_power,
+)
 from ptycho_torch.simulate.noise import count_photons
-from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.simulate.scan import Raster, cut_patches, raster
+from ptycho_torch.simulate.scan import Raster
 from ptycho_torch.streams import named_stream
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
-_BATCH = 256
 
 
 def simulate_dataset(
-    settings: SimulatedDataset, *, name: str, splits: Mapping[str, str | Path], summary: str | Path
+    settings: SimulatedDataset,
+    *,
+    name: str,
+    splits: Mapping[str, str | Path],
+    summary: str | Path,
+    threads: int = 1,
 ) -> None:
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
 
-    The intensity scale s is measured on the training split and used for all three.
+    The intensity scale s is measured on the training split and used for all three. Threads share
+    the work; no number depends on how many there are.
 
     Raises
     ------
@@ -46,15 +61,24 @@ def simulate_dataset(
         If a probe file cannot be used, or no photon arrives.
     """
     probe = make_probe(settings.probe, settings.patch_px)
-    scale: float | None = None
-    facts: dict[str, Any] = {}
-    for split in SPLITS:
-        made = simulate_split(settings, split, probe, intensity_scale=scale)
-        scale = made.intensity_scale
-        io.write_npz(splits[split], made.arrays)
-        facts[split] = split_facts(made.arrays, splits[split])
-        facts[split]["noise_floor"] = made.noise_floor
-        logger.info("%s: %s", split, facts[split])
+
+    def make(split: str, **made: Any) -> dict[str, Any]:
+        found = simulate_split(settings, split, probe, intensity_scale=scale, **made)
+        io.write_npz(splits[split], found.arrays)
+        facts = split_facts(found.arrays, splits[split])
+        return {**facts, "noise_floor": found.noise_floor}
+
+    with _workers(threads) as pool:
+        scenes = {split: pool.submit(draw_scene, settings, split) for split in SPLITS}
+        train = scenes["train"].result()
+        scale = _intensity_scale(settings, train, probe, pool.map)
+        # Counting the training split's photons takes longest, and one thread: first what it needs.
+        clean = diffract(train, _modes(probe), pool.map)
+        jobs = {"train": pool.submit(make, "train", scene=train, clean=clean)}
+        jobs |= {s: pool.submit(make, s, scene=scenes[s].result()) for s in SPLITS[1:]}
+        facts = {split: job.result() for split, job in jobs.items()}
+    for split, found in facts.items():
+        logger.info("%s: %s", split, found)
     io.write_json(
         summary,
         {
@@ -67,6 +91,18 @@ def simulate_dataset(
             "versions": {"ptycho_torch": __version__, "numpy": np.__version__},
         },
     )
+
+
+@contextlib.contextmanager
+def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that share the batches; torch in each of them has no further threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(usable_threads(threads)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +120,8 @@ def simulate_split(
     probe: NDArray[np.complexfloating],
     *,
     intensity_scale: float | None = None,
+    scene: Scene | None = None,
+    clean: NDArray[np.float32] | None = None,
 ) -> SimulatedSplit:
     """Simulate one split.
 
@@ -93,19 +131,14 @@ def simulate_split(
         (H, W) or (M, H, W), normalised.
     intensity_scale
         s of the training split; None: measure it here.
+    scene, clean
+        The split's objects, and its noise-free amplitudes (n, C, H, W), whose memory is used up;
+        None: made here.
     """
-    seed = getattr(settings.seeds, split)
-    objects = draw_objects(settings.object, images=settings.images_per_split, seed=seed)
-    step = settings.scan.train_step_px if split == "train" else settings.scan.test_step_px
-    scan = raster(
-        settings.scan, size_px=settings.object.size_px, patch_px=settings.patch_px, step_px=step
-    )
-    patches = cut_patches(objects, scan, settings.patch_px)
-    norm = float(np.abs(patches).max(axis=(-2, -1)).astype(np.float64).mean())
-    probe_64 = probe.astype(np.complex64)
-    patches /= np.float32(norm)
-    amplitude, power = _propagate(patches, probe_64)
-    scale = intensity_scale or float(np.sqrt(settings.photons / power))
+    modes = _modes(probe)
+    scene = draw_scene(settings, split) if scene is None else scene
+    amplitude = diffract(scene, modes) if clean is None else clean
+    scale = intensity_scale or _intensity_scale(settings, scene, probe)
     diffraction, noise_floor = amplitude, 0.0
     if settings.noise == "poisson":
         stream = named_stream(settings.seeds.noise, "noise", split)
@@ -115,41 +148,39 @@ def simulate_split(
                 f"the {split} split has no photon at all: photons of {settings.photons:g} a "
                 "pattern are too few"
             )
-        noise_floor = float(np.abs(diffraction - amplitude).mean() / diffraction.mean())
+        error = np.subtract(diffraction, amplitude, out=amplitude)
+        noise_floor = float(np.abs(error, out=error).mean() / diffraction.mean())
+    lit, phase = illuminated(scene, modes)
+    probe_64 = probe.astype(np.complex64)
     arrays: Arrays = {
         "diffraction": _last(diffraction),
-        **_patch_arrays(patches, probe_64),
-        **_coordinates(scan, settings.images_per_split),
-        "YY_full": objects[..., None],
+        "Y_I": _last(lit),
+        "Y_phi": _last(phase),
+        **_coordinates(scene.scan, settings.images_per_split),
+        "YY_full": scene.drawn[..., None],
         "probeGuess": probe_64,
         "probe_simulated": probe_64,
-        "norm_Y_I": np.array(norm),
+        "norm_Y_I": np.array(scene.norm),
         "intensity_scale": np.array(scale),
         "_metadata": np.array(_metadata(settings, split)),
     }
     if split == "test":
-        extent = tile_extent(scan.corners_n2, patch_px=settings.patch_px, tile_px=step)
-        arrays["YY_ground_truth"] = objects[(slice(None), *extent)][..., None]
+        extent = tile_extent(
+            scene.scan.corners_n2, patch_px=settings.patch_px, tile_px=scene.step_px
+        )
+        arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 
 
-def _propagate(
-    patches: NDArray[np.complex64], probe: NDArray[np.complex64]
-) -> tuple[NDArray[np.float32], float]:
-    """Return noise-free amplitudes (n, C, H, W) and the mean over patches of sum |psi|^2."""
-    modes = torch.from_numpy(probe).reshape(-1, *probe.shape[-2:])
-    amplitude = np.empty(patches.shape, dtype=np.float32)
-    power = 0.0
-    for start in range(0, len(patches), _BATCH):
-        batch = torch.from_numpy(patches[start : start + _BATCH])
-        amplitude[start : start + _BATCH] = intensities(batch, modes).sqrt().numpy()
-        power += float(exit_waves(batch, modes).abs().square().double().sum())
-    return amplitude, power / (patches.shape[0] * patches.shape[1])
+def _modes(probe: NDArray[np.complexfloating]) -> Tensor:
+    """Return (M, H, W) in the type that simulates and trains."""
+    return torch.from_numpy(probe.astype(np.complex64)).reshape(-1, *probe.shape[-2:])
 
 
-def _patch_arrays(patches: NDArray[np.complex64], probe: NDArray[np.complex64]) -> Arrays:
-    modulus = np.sqrt((np.abs(probe) ** 2).reshape(-1, *probe.shape[-2:]).sum(axis=0))
-    return {"Y_I": _last(np.abs(patches) * modulus), "Y_phi": _last(np.angle(patches))}
+def _intensity_scale(
+    settings: SimulatedDataset, scene: Scene, probe: NDArray[np.complexfloating], each: Each = map
+) -> float:
+    return float(np.sqrt(settings.photons / mean_power(scene, _modes(probe), each)))
 
 
 def _last(stack: NDArray[Any]) -> NDArray[np.float32]:

@@ -13,6 +13,11 @@ from skimage.draw import line
 from ptycho_torch.config.dataset import ObjectSettings
 
 Image = NDArray[np.float64]
+_BLUR = ((1, 1), (2, 5), (5, 10))
+"""Weight and sigma (pixels) of each Gaussian."""
+
+REACH_PX = 40
+"""How far the widest of them reaches: scipy's filter ends at four sigma."""
 
 
 def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: int) -> Image:
@@ -34,9 +39,12 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
         (images, size_px, size_px), amplitude, >= 0.
     """
     margin = size_px // 2
-    centre = slice(margin, margin + size_px)
+    # What lies farther off than the widest Gaussian reaches does not matter to the centre.
+    reach = min(margin, REACH_PX)
+    around = slice(margin - reach, margin + size_px + reach)
+    centre = slice(reach, reach + size_px)
     drawn = [_line_canvas(stream, 2 * size_px, num_lines) for _ in range(images)]
-    return np.stack([_blur(canvas)[centre, centre] for canvas in drawn])
+    return np.stack([_blur(canvas[around, around])[centre, centre] for canvas in drawn])
 
 
 def _line_canvas(stream: RandomState, side: int, num_lines: int) -> Image:
@@ -47,9 +55,7 @@ def _line_canvas(stream: RandomState, side: int, num_lines: int) -> Image:
 
 
 def _blur(canvas: Image) -> Image:
-    return sum(
-        weight * gaussian_filter(canvas, sigma) for weight, sigma in ((1, 1), (2, 5), (5, 10))
-    )
+    return sum(weight * gaussian_filter(canvas, sigma) for weight, sigma in _BLUR)
 
 
 def phase_of(amplitude: Image) -> Image:

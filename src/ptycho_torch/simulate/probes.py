@@ -9,8 +9,6 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
-from scipy.signal.windows import gaussian as gaussian_window
-from skimage.restoration import unwrap_phase
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
@@ -65,7 +63,8 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
 
 def disk_mask(patch_px: int) -> Real:
     """Return 1 where the product of two Gaussian windows exceeds one half, (H, W)."""
-    window = gaussian_window(patch_px, std=patch_px / (_DISK_K * np.pi**2))
+    width = patch_px / (_DISK_K * np.pi**2)
+    window = np.exp(-((np.arange(patch_px) - (patch_px - 1) / 2) ** 2) / (2 * width**2))
     return (np.outer(window, window) > 0.5).astype(float)
 
 
@@ -136,6 +135,8 @@ def _extrapolated_phase(mode: Complex, patch_px: int, before: int) -> Real:
 
     Inside the given area the phase stays as it is.
     """
+    from skimage.restoration import unwrap_phase  # Slow to import, and hardly ever needed.
+
     side = mode.shape[-1]
     inside = slice(before, before + side)
     phase = unwrap_phase(np.angle(mode))

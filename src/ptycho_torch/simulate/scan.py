@@ -5,12 +5,16 @@ patch's upper left corner, pixels.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import ScanSettings
+
+Number = TypeVar("Number", bound=np.generic)
+ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,14 @@ def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> 
 
 
 def cut_patches(
-    images: NDArray[np.complex64], scan: Raster, patch_px: int
-) -> NDArray[np.complex64]:
-    """Return the patches of all images, one image after the other, (n, C, H, W)."""
+    images: NDArray[Number], scan: Raster, patch_px: int, groups: slice = ALL
+) -> NDArray[Number]:
+    """Return the patches of all images, one image after the other, (n, C, H, W).
+
+    `groups` takes some of the n groups alone.
+    """
     windows = sliding_window_view(images, (patch_px, patch_px), axis=(1, 2))
-    places = scan.corners_n2[:, None] + scan.nominal_C2
-    cut = windows[:, places[..., 0], places[..., 1]]
-    return cut.reshape(-1, *cut.shape[2:])
+    a_scan = len(scan.corners_n2)
+    image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
+    places = scan.corners_n2[group][:, None] + scan.nominal_C2
+    return np.asarray(windows[image[:, None], places[..., 0], places[..., 1]])
