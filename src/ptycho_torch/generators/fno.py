@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.generators.blocks import FourierBlock
+from ptycho_torch.generators.convolution import Conv3x3
 from ptycho_torch.generators.heads import INPUT_TRANSFORMS, complex_patches
 from ptycho_torch.generators.unet import Lifter
 
@@ -45,9 +46,9 @@ class FNO(nn.Module):
             )
         )
         self.refine = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
             nn.GELU(),
         )
         self.head = nn.Conv2d(width, 2 * channels, 1)

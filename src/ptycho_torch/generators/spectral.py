@@ -1,13 +1,18 @@
 """The spectral layer: a convolution given by its low-frequency block.
 
-    x_BIHW -(rfft2)-> block_RKBI -(matrix per mode)-> block_RKBO -(zeros round it, irfft2)-> y_BOHW
+    x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
+
+The transform and its inverse are two real matrix products each (`truncated`), or `rfft2` and
+`irfft2` with zeros round the block where those are faster.
 
 Letters: B batch, I input and O output channels, H rows, W columns, R row and K column
-frequencies kept.
+frequencies kept, 2 real and imaginary part.
 """
 
 import torch
 from torch import Tensor, nn
+
+from ptycho_torch.generators import truncated
 
 
 def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple[list[int], int]:
@@ -54,6 +59,11 @@ class SpectralConv(nn.Module):
     Li et al. (2021), Fourier neural operator, arXiv:2010.08895.
     """
 
+    to_rows: Tensor
+    to_columns: Tensor
+    from_columns: Tensor
+    from_rows: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -72,37 +82,59 @@ class SpectralConv(nn.Module):
         self.full_parameters = in_channels * out_channels * modes**2 * (2 if two_sided else 1)
         self._low = sum(row < modes for row in rows)
         self._high = len(rows) - self._low
+        self.by_products = truncated.pays(len(rows), self.columns, size_px)
+        made = truncated.matrices(rows, self.columns, size_px)
+        names = ("to_rows", "to_columns", "from_columns", "from_rows")
+        for name, matrix in zip(names, made, strict=True):
+            # Not among the weights that are kept in files.
+            self.register_buffer(name, matrix.float(), persistent=False)
         shape = (len(rows), self.columns, in_channels, 2, out_channels)
         spread = (2 * in_channels) ** -0.5
         self.weight = nn.Parameter(torch.randn(shape, generator=generator) * spread)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
-        """Return (B, O, H, W), real."""
+        """Return (B, O, H, W), real, in the weights' precision whatever autocast asks for: half
+        precision is too coarse for a sum over a frame."""
         if x_BIHW.shape[-2:] != self.size_px:
             raise ValueError(
                 f"this spectral layer was built for frames of {self.size_px} px, got "
                 f"{tuple(x_BIHW.shape[-2:])}"
             )
+        with torch.autocast(x_BIHW.device.type, enabled=False):
+            x = x_BIHW.to(self.weight.dtype)
+            # The matrices are as exact as float32; who asks for more gets the whole spectrum.
+            if self.by_products and x.dtype == torch.float32:
+                return self._by_products(x)
+            return self._by_fft(x)
+
+    def _by_products(self, x_BIHW: Tensor) -> Tensor:
+        made = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
+        mixed = self._mix(truncated.transform(x_BIHW.permute(0, 2, 3, 1), made))
+        return truncated.inverse(mixed, made).permute(0, 3, 1, 2)
+
+    def _by_fft(self, x_BIHW: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x_BIHW)
-        block = self._cut(spectrum)
-        B, _, R, K = block.shape
-        parts = torch.view_as_real(block).permute(2, 3, 4, 0, 1).reshape(R * K, 2 * B, -1)
+        low, K = self._low, self.columns
+        block = spectrum[:, :, :low, :K]
+        if self._high:
+            block = torch.cat([block, spectrum[:, :, -self._high :, :K]], dim=2)
+        mixed_BR2KO = self._mix(torch.view_as_real(block).permute(0, 2, 4, 3, 1))
+        mixed = torch.complex(*mixed_BR2KO.unbind(2)).permute(0, 3, 1, 2)
+        full = mixed.new_zeros(*mixed.shape[:2], *spectrum.shape[-2:])
+        full[:, :, :low, :K] = mixed[:, :, :low]
+        if self._high:
+            full[:, :, -self._high :, :K] = mixed[:, :, low:]
+        return torch.fft.irfft2(full, s=self.size_px)
+
+    def _mix(self, block_BR2KI: Tensor) -> Tensor:
+        """Return (B, R, 2, K, O): the matrix of each mode, as one real product."""
+        B, R, _, K, _ = block_BR2KI.shape
+        parts = block_BR2KI.permute(1, 3, 2, 0, 4).reshape(R * K, 2 * B, -1)
         product = torch.bmm(parts, self.weight.flatten(0, 1).flatten(2))
         product = product.view(R, K, 2, B, 2, self.out_channels)
         real = product[:, :, 0, :, 0] - product[:, :, 1, :, 1]
         imaginary = product[:, :, 0, :, 1] + product[:, :, 1, :, 0]
-        mixed = torch.complex(real, imaginary).permute(2, 3, 0, 1)
-        full = mixed.new_zeros(B, self.out_channels, *spectrum.shape[-2:])
-        full[:, :, : self._low, :K] = mixed[:, :, : self._low]
-        if self._high:
-            full[:, :, -self._high :, :K] = mixed[:, :, self._low :]
-        return torch.fft.irfft2(full, s=self.size_px)
-
-    def _cut(self, spectrum: Tensor) -> Tensor:
-        low = spectrum[:, :, : self._low, : self.columns]
-        if not self._high:
-            return low
-        return torch.cat([low, spectrum[:, :, -self._high :, : self.columns]], dim=2)
+        return torch.stack([real, imaginary]).permute(3, 1, 0, 2, 4)
 
     def complex_weight(self) -> Tensor:
         """Return the weights as complex numbers, (R, K, I, O)."""

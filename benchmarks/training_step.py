@@ -1,0 +1,176 @@
+"""A training step and an inference of `hybrid` against the plain network, and against the machine:
+`python benchmarks/training_step.py`.
+
+N = 64, width 32, 4 blocks, 12 modes, batch 16, fp32. A step is forward, physics, MAE loss,
+backward, clip by the global norm, optimiser. Both programs and two matrix products take turns; the
+share of the machine's rate is FLOPs / seconds over the best rate that a product reached in the same
+run. FLOPs are those of the plain network's convolutions and matrix products, as
+`torch.utils.flop_counter` counts them (no FFT; a complex product as a real one), for both programs:
+work that a faster way saves is not held against it.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from plain_network import plain_network
+from side_by_side import Times, ratio, summary, take_turns, write
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.generators import build_generator
+from ptycho_torch.physics.forward import amplitudes
+
+SETTINGS = GeneratorSettings(name="hybrid", width=32, fno_blocks=4, modes=12)
+SIDE_PX, BATCH = 64, 16
+PRODUCTS = (1024, 2048)
+"""Sides of the square matrix products that say what the machine can do."""
+
+LEARNING_RATE, MAX_NORM = 1e-4, 1.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """One batch and the probe that it was taken with."""
+
+    amplitude_BCHW: Tensor
+    probe_MHW: Tensor
+
+
+def make_data(side_px: int, batch: int) -> Data:
+    """Return amplitudes of random patches through a smooth probe."""
+    stream = torch.Generator().manual_seed(0)
+    axis = torch.linspace(-2, 2, side_px)
+    probe_MHW = torch.exp(-(axis[:, None] ** 2) - axis**2).to(torch.complex64)[None]
+    phase = torch.rand(batch, 1, side_px, side_px, generator=stream)
+    return Data(amplitudes(torch.polar(torch.ones_like(phase), phase), probe_MHW), probe_MHW)
+
+
+def training_step(network: nn.Module, optimizer: Optimizer, data: Data) -> Tensor:
+    """Take one step and return its loss."""
+    found = amplitudes(network(data.amplitude_BCHW), data.probe_MHW)
+    loss = (found - data.amplitude_BCHW).abs().mean()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def inference(network: nn.Module, data: Data) -> Tensor:
+    """Return the patches of a batch."""
+    with torch.inference_mode():
+        return network(data.amplitude_BCHW)
+
+
+def programs(settings: GeneratorSettings, data: Data) -> dict[str, Callable[[], Tensor]]:
+    """Return step and inference of both networks, from the same weights.
+
+    The plain step is torch's own Adam as it comes; ours asks for the fused one.
+    """
+    side = data.amplitude_BCHW.shape[-1]
+    ours = build_generator(settings, channels=1, patch_px=side, seed=0)
+    plain = plain_network(ours, settings, channels=1, patch_px=side)
+    our_adam = torch.optim.Adam(ours.parameters(), lr=LEARNING_RATE, fused=True)
+    plain_adam = torch.optim.Adam(plain.parameters(), lr=LEARNING_RATE)
+    return {
+        "step, ours": lambda: training_step(ours, our_adam, data),
+        "step, plain": lambda: training_step(plain, plain_adam, data),
+        "inference, ours": lambda: inference(ours, data),
+        "inference, plain": lambda: inference(plain, data),
+    }
+
+
+def products() -> dict[str, Callable[[], Tensor]]:
+    """Return the matrix products, as programs."""
+
+    def product(side: int) -> Callable[[], Tensor]:
+        matrix = torch.rand(side, side)
+        return lambda: matrix @ matrix
+
+    return {f"product, {side}": product(side) for side in PRODUCTS}
+
+
+def count_flops(program: Callable[[], object]) -> int:
+    """Return the FLOPs of a program's convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        program()
+    return int(counter.get_total_flops())
+
+
+def best_rate(times: Times) -> float:
+    """Return the best rate of a matrix product in any round, FLOP/s."""
+    return max(2 * side**3 / min(times[f"product, {side}"]) for side in PRODUCTS)
+
+
+def compare(rounds: int) -> dict[str, Any]:
+    """Return times, ratios and rates."""
+    made = programs(SETTINGS, make_data(SIDE_PX, BATCH))
+    flops = {kind: count_flops(made[f"{kind}, plain"]) for kind in ("step", "inference")}
+    times = take_turns(made | products(), rounds=rounds, warmups=2)
+    best = best_rate(times)
+    return {
+        "conditions": f"hybrid, N={SIDE_PX}, width {SETTINGS.width}, {SETTINGS.fno_blocks} blocks, "
+        f"{SETTINGS.modes} modes, batch {BATCH}, fp32, {torch.get_num_threads()} threads, "
+        f"{rounds} rounds in turn",
+        "seconds": summary(times),
+        "plain_over_ours": {k: ratio(times, f"{k}, plain", f"{k}, ours") for k in flops},
+        "flops": flops,
+        "product_flop_per_s": best,
+        "share_of_product_rate": {
+            f"{kind}, {who}": {
+                "median": flops[kind] / statistics.median(times[f"{kind}, {who}"]) / best,
+                "best": flops[kind] / min(times[f"{kind}, {who}"]) / best,
+            }
+            for kind in flops
+            for who in ("ours", "plain")
+        },
+        "bf16": "not measured: " + bf16_reason(),
+    }
+
+
+def bf16_reason() -> str:
+    """Say why there is no column in bf16."""
+    cpu = torch.cpu
+    if cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported():
+        return "the step is written for fp32"
+    return "not on this processor (neither AMX nor AVX512-BF16)"
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the numbers as a Markdown table."""
+    lines = [
+        "| program | median, s | least, s | share of the product's rate |",
+        "|---|---|---|---|",
+    ]
+    for name, share in result["share_of_product_rate"].items():
+        at = result["seconds"][name]
+        lines.append(
+            f"| {name} | {at['median_s']:.3f} | {at['min_s']:.3f} | {share['median']:.0%} |"
+        )
+    for kind, times in result["plain_over_ours"].items():
+        lines.append(
+            f"\n{kind}: plain / ours {times['median']:.2f} "
+            f"({times['min']:.2f} to {times['max']:.2f})"
+        )
+    lines.append(f"\nmatrix product: {result['product_flop_per_s'] / 1e9:.0f} GFLOP/s")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Time, compare, print and write."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=11)
+    asked = options.parse_args()
+    result = compare(asked.rounds)
+    print(table(result))
+    write("training_step", result)
+
+
+if __name__ == "__main__":
+    main()
