@@ -72,11 +72,21 @@ def kernel_matrix(dtype: torch.dtype) -> Tensor:
 
 def _both_axes(x_BHWC: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return rows @ x @ columns' for every frame and channel."""
+    # Products along rows are wide and run at a better rate: they get the larger of the frames.
+    if len(rows) > rows.shape[1]:
+        return _along_rows(_along_columns(x_BHWC, columns), rows)
+    return _along_columns(_along_rows(x_BHWC, rows), columns)
+
+
+def _along_rows(x_BHWC: Tensor, matrix: Tensor) -> Tensor:
     B, H, W, C = x_BHWC.shape
-    P = len(rows)
-    x = torch.bmm(rows.expand(B, -1, -1), x_BHWC.reshape(B, H, W * C))
-    x = torch.bmm(columns.expand(B * P, -1, -1), x.view(B * P, W, C))
-    return x.view(B, P, len(columns), C)
+    return torch.bmm(matrix.expand(B, -1, -1), x_BHWC.reshape(B, H, W * C)).view(B, -1, W, C)
+
+
+def _along_columns(x_BHWC: Tensor, matrix: Tensor) -> Tensor:
+    B, H, W, C = x_BHWC.shape
+    x = torch.bmm(matrix.expand(B * H, -1, -1), x_BHWC.reshape(B * H, W, C))
+    return x.view(B, H, -1, C)
 
 
 def _by_place(x_BPQC: Tensor) -> Tensor:
