@@ -33,7 +33,8 @@ from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.data import epoch_order
 from ptycho_torch.train.fit import make_module
-from ptycho_torch.train.loop import EVAL_BATCH, fit
+from ptycho_torch.train.learner import EVAL_BATCH
+from ptycho_torch.train.loop import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB, BARE, CHECKED = "the job", "bare loop", "bare loop and validation"
