@@ -12,20 +12,27 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NAMES = (
-    "training_step", "overhead", "simulation", "numerics", "growth", "startup", "dag", "rpie",
+    "training_step", "overhead", "stage_a", "simulation", "numerics", "growth", "startup", "dag",
+    "rpie",
 )  # fmt: skip
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""
+
+BY_NAME = ("stage_a",)
+"""Run where they are asked for by name: they take minutes."""
 
 OTHERS = HERE.parent / ".venv-baseline" / "bin" / "python"
 """Where another group's programs are installed, which rpie compares with."""
 
 
 def find(names: list[str]) -> list[str]:
-    """Return the benchmarks that were asked for, all if none was; `SystemExit` at a wrong name."""
+    """Return the benchmarks that were asked for; if none was, all but those that run `BY_NAME`.
+
+    `SystemExit` at a wrong name.
+    """
     for name in names:
         if name not in NAMES:
             sys.exit(f"bench: there is no benchmark '{name}'; there are: {', '.join(NAMES)}")
-    return names or list(NAMES)
+    return names or [name for name in NAMES if name not in BY_NAME]
 
 
 def run(name: str, *, asked: bool) -> bool:
@@ -47,6 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     names = parser.parse_args().names
+    if not names:
+        print(f"bench: asked for by name only: {', '.join(BY_NAME)}", flush=True)
     failed = [name for name in find(names) if not run(name, asked=bool(names))]
     if failed:
         sys.exit(f"bench: failed: {', '.join(failed)}")

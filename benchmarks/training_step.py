@@ -1,5 +1,5 @@
 """A training step and an inference of `hybrid` against the plain network, and against the machine:
-`python benchmarks/training_step.py`.
+`make bench ONLY=training_step`.
 
 N = 64, width 32, 4 blocks, 12 modes, batch 16, fp32. A step is forward, physics, MAE loss,
 backward, clip by the global norm, optimiser. Both programs and two matrix products take turns; the
@@ -9,21 +9,22 @@ run. FLOPs are those of the plain network's convolutions and matrix products, as
 work that a faster way saves is not held against it.
 """
 
-import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from plain_network import plain_network
-from side_by_side import Times, ratio, summary, take_turns, write
+from side_by_side import Goal, Times, command, ratio, seconds, summary, take_turns, times
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.generators import build_generator
+from ptycho_torch.markdown import number, percent
+from ptycho_torch.markdown import table as markdown_table
 from ptycho_torch.physics.forward import amplitudes
 
 SETTINGS = GeneratorSettings(name="hybrid", width=32, fno_blocks=4, modes=12)
@@ -103,29 +104,29 @@ def count_flops(program: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def best_rate(times: Times) -> float:
+def best_rate(taken: Times) -> float:
     """Return the best rate of a matrix product in any round, FLOP/s."""
-    return max(2 * side**3 / min(times[f"product, {side}"]) for side in PRODUCTS)
+    return max(2 * side**3 / min(taken[f"product, {side}"]) for side in PRODUCTS)
 
 
-def compare(rounds: int) -> dict[str, Any]:
+def measure(rounds: int = 11) -> dict[str, Any]:
     """Return times, ratios and rates."""
     made = programs(SETTINGS, make_data(SIDE_PX, BATCH))
     flops = {kind: count_flops(made[f"{kind}, plain"]) for kind in ("step", "inference")}
-    times = take_turns(made | products(), rounds=rounds, warmups=2)
-    best = best_rate(times)
+    taken = take_turns(made | products(), rounds=rounds, warmups=2)
+    best = best_rate(taken)
     return {
         "conditions": f"hybrid, N={SIDE_PX}, width {SETTINGS.width}, {SETTINGS.fno_blocks} blocks, "
         f"{SETTINGS.modes} modes, batch {BATCH}, fp32, {torch.get_num_threads()} threads, "
         f"{rounds} rounds in turn",
-        "seconds": summary(times),
-        "plain_over_ours": {k: ratio(times, f"{k}, plain", f"{k}, ours") for k in flops},
+        "seconds": summary(taken),
+        "plain_over_ours": {k: ratio(taken, f"{k}, plain", f"{k}, ours") for k in flops},
         "flops": flops,
         "product_flop_per_s": best,
         "share_of_product_rate": {
             f"{kind}, {who}": {
-                "median": flops[kind] / statistics.median(times[f"{kind}, {who}"]) / best,
-                "best": flops[kind] / min(times[f"{kind}, {who}"]) / best,
+                "median": flops[kind] / statistics.median(taken[f"{kind}, {who}"]) / best,
+                "best": flops[kind] / min(taken[f"{kind}, {who}"]) / best,
             }
             for kind in flops
             for who in ("ours", "plain")
@@ -142,35 +143,42 @@ def bf16_reason() -> str:
     return "not on this processor (neither AMX nor AVX512-BF16)"
 
 
-def table(result: dict[str, Any]) -> str:
-    """Return the numbers as a Markdown table."""
-    lines = [
-        "| program | median, s | least, s | share of the product's rate |",
-        "|---|---|---|---|",
-    ]
+def tables(result: Mapping[str, Any]) -> str:
+    """Return a row per program, and how many times as long the plain one takes."""
+    rows = []
     for name, share in result["share_of_product_rate"].items():
-        at = result["seconds"][name]
-        lines.append(
-            f"| {name} | {at['median_s']:.3f} | {at['min_s']:.3f} | {share['median']:.0%} |"
-        )
-    for kind, times in result["plain_over_ours"].items():
-        lines.append(
-            f"\n{kind}: plain / ours {times['median']:.2f} "
-            f"({times['min']:.2f} to {times['max']:.2f})"
-        )
-    lines.append(f"\nmatrix product: {result['product_flop_per_s'] / 1e9:.0f} GFLOP/s")
-    return "\n".join(lines)
+        kind, who = name.split(", ")
+        against = times(result["plain_over_ours"][kind]) if who == "plain" else ""
+        used = seconds(result["seconds"][name])
+        rows.append([kind, who, used, percent(share["median"]), against])
+    header = ["", "program", "time", "share of the product's rate", "in units of ours"]
+    rate = number(result["product_flop_per_s"] / 1e9)
+    work = ", ".join(f"{kind} {number(n / 1e9)} GFLOP" for kind, n in result["flops"].items())
+    return (
+        f"{result['conditions']}. Matrix product: {rate} GFLOP/s. Work: {work}. bf16: "
+        f"{result['bf16']}.\n\n{markdown_table(header, rows)}"
+    )
 
 
-def main() -> None:
-    """Time, compare, print and write."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=11)
-    asked = options.parse_args()
-    result = compare(asked.rounds)
-    print(table(result))
-    write("training_step", result)
+def goals(result: Mapping[str, Any]) -> list[Goal]:
+    """Return the step's share of the machine's rate, and the reference's time over its own."""
+    share = result["share_of_product_rate"]["step, ours"]["median"]
+    plain = result["plain_over_ours"]["step"]
+    return [
+        Goal(
+            "training step in fp32 over the matrix product's rate",
+            "90 %",
+            percent(share),
+            share >= 0.9,
+        ),
+        Goal(
+            "training step in fp32, times as fast as the plain one",
+            "1.25",
+            times(plain),
+            plain["median"] >= 1.25,
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    command("training_step", measure, tables)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import align
 from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.overlaps import compare_overlaps
+from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps
 from ptycho_torch.evaluate.scene import Scene, trim
 from ptycho_torch.evaluate.scores import (
     FLAT,
@@ -54,18 +54,27 @@ class Reconstruction:
     """mean(truth) / mean(prediction): what the amplitude was multiplied by."""
 
 
+def overlaps_of(patches_BHW: NDArray[np.complex64], scene: Scene) -> Overlaps:
+    """Return what neighbouring patches of a scene say of each other."""
+    return compare_overlaps(patches_BHW, scene.positions_B2, scene.image_B, scene.intensity_HW)
+
+
 def reconstruct(
-    patches_BHW: NDArray[np.complex64], scene: Scene, settings: EvaluationSettings
+    patches_BHW: NDArray[np.complex64],
+    scene: Scene,
+    settings: EvaluationSettings,
+    overlaps: Overlaps | None = None,
 ) -> Reconstruction:
     """Make the images of one set of patches, given in units of the scene's `norm`.
+
+    overlaps: `overlaps_of` the patches, where they are known already.
 
     The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
     the same before and after. Whole patches are reassembled after it: patches of different
     phase would cancel where they overlap.
     """
     where = (scene.positions_B2, scene.image_B)
-    intensity = (np.abs(scene.probe_MHW) ** 2).sum(axis=0)
-    factors = phase_factors(compare_overlaps(patches_BHW, *where, intensity), len(patches_BHW))
+    factors = phase_factors(overlaps or overlaps_of(patches_BHW, scene), len(patches_BHW))
     in_phase = patches_BHW * factors.astype(np.complex64)[:, None, None]
 
     def finish(stitched: ComplexStack) -> ComplexStack:
@@ -75,7 +84,7 @@ def reconstruct(
         scene.truth_IHW(settings.trim_px),
         finish(stitch_tiles(patches_BHW, *where, scene.tile_px)),
         finish(stitch_tiles(in_phase, *where, scene.tile_px)),
-        finish(reassemble(in_phase, *where, intensity, scene.tile_px)),
+        finish(reassemble(in_phase, *where, scene.intensity_HW, scene.tile_px)),
         remove_plane=settings.remove_phase_plane,
     )
 

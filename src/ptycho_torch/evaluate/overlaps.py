@@ -15,7 +15,8 @@ NEIGHBOURS = 8
 # An overlap counts if its weights sum to more than this fraction of a whole patch's: less is
 # the probe's tails, where a network draws anything.
 MIN_WEIGHT = 0.02
-_BATCH = 256
+# Pairs at a time: what they take stays in the cache, which halves the time.
+_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,12 @@ def compare_overlaps(
     if scale == 0.0 or not len(first):
         empty = np.zeros(0)
         return Overlaps(first[:0], second[:0], empty.astype(complex), empty)
+    # Once for each patch, which has eight pairs. As a product of reals, not a complex division.
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # Patches that are not finite are in no pair.
+        unit_BHW = patches_BHW * (1 / scale)
+        power_BHW = np.abs(unit_BHW) ** 2
     least = MIN_WEIGHT * illumination_HW.sum() / 2
     product = np.zeros(len(first), np.complex128)
     powers = np.zeros((2, len(first)))
@@ -67,13 +74,14 @@ def compare_overlaps(
         if weight.sum() <= least:
             continue
         pairs = np.flatnonzero(group.ravel() == index)
+        # Windows first, as views: picking patches and windows at once takes three times as long.
+        a_BHW, b_BHW = unit_BHW[:, *here], unit_BHW[:, *there]
         for start in range(0, len(pairs), _BATCH):
             batch = pairs[start : start + _BATCH]
-            a = patches_BHW[first[batch]][:, *here] / scale
-            b = patches_BHW[second[batch]][:, *there] / scale
-            product[batch] = np.einsum("bhw,bhw->b", a * weight, b.conj())
-            powers[0, batch] = np.einsum("bhw,hw->b", np.abs(a) ** 2, weight)
-            powers[1, batch] = np.einsum("bhw,hw->b", np.abs(b) ** 2, weight)
+            one, other = first[batch], second[batch]
+            product[batch] = np.einsum("bhw,bhw->b", a_BHW[one] * weight, b_BHW[other].conj())
+            powers[0, batch] = np.einsum("bhw,hw->b", power_BHW[:, *here][one], weight)
+            powers[1, batch] = np.einsum("bhw,hw->b", power_BHW[:, *there][other], weight)
     norm = np.sqrt(powers[0] * powers[1])
     kept = norm > 0
     return Overlaps(first[kept], second[kept], product[kept], np.abs(product[kept]) / norm[kept])

@@ -12,8 +12,15 @@ from pydantic import ValidationError
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.block import Reconstruction, reconstruct, ring_curves, score
+from ptycho_torch.evaluate.block import (
+    Reconstruction,
+    overlaps_of,
+    reconstruct,
+    ring_curves,
+    score,
+)
 from ptycho_torch.evaluate.outcome import Evidence, decide_outcome
+from ptycho_torch.evaluate.overlaps import Overlaps
 from ptycho_torch.evaluate.scene import Scene, read_predictions, read_scene
 from ptycho_torch.evaluate.scores import Score, Undefined
 from ptycho_torch.evaluate.twin import TwinReading, read_twin, turn_back, wave_correlations
@@ -69,8 +76,9 @@ def _evaluate(
     """Return the contents of `metrics.json`, less the settings, and the best weights' images."""
     truth = scene.truth_patches_BHW
     best = read_predictions(patches, "best", scene)
-    twin = _test_twin(truth, best, scene)
-    images = reconstruct(best, scene, settings)
+    overlaps = overlaps_of(best, scene)
+    twin = _test_twin(truth, best, scene, overlaps)
+    images = reconstruct(best, scene, settings, overlaps)
 
     def score_patches(made: Patches) -> dict[str, Score]:
         return score(reconstruct(made, scene, settings))
@@ -109,9 +117,10 @@ def _evaluate(
     return report, images
 
 
-def _test_twin(truth: Patches, pred: Patches, scene: Scene) -> TwinReading:
+def _test_twin(truth: Patches, pred: Patches, scene: Scene, overlaps: Overlaps) -> TwinReading:
     correlations = wave_correlations(truth, pred, scene.probe_MHW)
-    return read_twin(correlations, pred, scene.positions_B2, scene.image_B, scene.probe_MHW)
+    where = (scene.positions_B2, scene.image_B)
+    return read_twin(correlations, pred, *where, scene.probe_MHW, overlaps=overlaps)
 
 
 def _numbers(block: Mapping[str, Score]) -> dict[str, float | None]:

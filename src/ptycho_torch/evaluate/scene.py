@@ -39,6 +39,12 @@ class Scene:
     """Side of the tile that a patch gives to the stitched image."""
 
     @property
+    def intensity_HW(self) -> NDArray[np.float32]:
+        """The probe's intensity, summed over modes."""
+        total: NDArray[np.float32] = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
+        return total
+
+    @property
     def truth_patches_BHW(self) -> Complex:
         """Noise-free patches, in units of `norm`, as a network predicts them."""
         side = self.probe_MHW.shape[-1]

@@ -61,14 +61,19 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     span = float(np.ptp(truth_HW))
     error = float(np.square(pred_HW - truth_HW).mean())
     flat = pred_HW.std() <= FLAT * truth_HW.std()
+    half, seventh = (
+        (FLAT_PREDICTION, FLAT_PREDICTION)
+        if flat
+        else _frc_crossings(truth_HW, pred_HW, (1 / 2, 1 / 7))
+    )
     return {
         "ssim": _ssim(truth_HW, pred_HW, span),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
         "psnr_db": float(10 * np.log10(span**2 / error)) if error > 0 else NO_ERROR,
         "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
-        "frc_half": FLAT_PREDICTION if flat else _frc_crossing(truth_HW, pred_HW, 1 / 2),
-        "frc_seventh": FLAT_PREDICTION if flat else _frc_crossing(truth_HW, pred_HW, 1 / 7),
+        "frc_half": half,
+        "frc_seventh": seventh,
     }
 
 
@@ -113,6 +118,7 @@ def _pearson(truth_HW: Real, pred_HW: Real) -> float:
     return float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
 
 
-def _frc_crossing(truth_HW: Real, pred_HW: Real, level: float) -> float:
+def _frc_crossings(truth_HW: Real, pred_HW: Real, levels: Sequence[float]) -> list[Score]:
     curve = ring_correlation(truth_HW, pred_HW)
-    return crossing(ring_frequencies((truth_HW.shape[0], truth_HW.shape[1])), curve, level)
+    frequencies = ring_frequencies((truth_HW.shape[0], truth_HW.shape[1]))
+    return [crossing(frequencies, curve, level) for level in levels]

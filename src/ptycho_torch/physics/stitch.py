@@ -89,18 +89,42 @@ def stitch_tiles(
     first = tile_start(patch_px, tile_px)
     inner = slice(first, first + tile_px)
     shape = (int(image_B.max()) + 1, rows.stop - rows.start, columns.stop - columns.start)
-    total, count = np.zeros(shape, np.complex128), np.zeros(shape, np.int64)
-    corners = positions_B2 - positions_B2.min(axis=0)
-    for patch, (row, column), image in zip(patches_BHW, corners, image_B, strict=True):
-        where = (image, slice(row, row + tile_px), slice(column, column + tile_px))
-        total[where] += patch[inner, inner]
-        count[where] += 1
+    place = _places(image_B, positions_B2 - positions_B2.min(axis=0), shape, tile_px)
+    total = _sums(place, patches_BHW[:, inner, inner], shape)
+    count = np.bincount(place, minlength=total.size).reshape(shape)
     if (count == 0).any():
         raise InputError(
             f"tiles of {tile_px} px leave {int((count == 0).sum())} of {count.size} px of the "
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
     return np.asarray(total / count, dtype=np.complex128)
+
+
+def _places(
+    image_B: NDArray[np.integer],
+    corners_B2: NDArray[np.int64],
+    shape: tuple[int, int, int],
+    side_px: int,
+) -> NDArray[np.int64]:
+    """Return where each pixel of each square falls in the images, as one flat index."""
+    _, height, width = shape
+    corner_B = (image_B * height + corners_B2[:, 0]) * width + corners_B2[:, 1]
+    pixel = np.arange(side_px)
+    inside_HW = pixel[:, None] * width + pixel
+    return np.asarray((corner_B[:, None] + inside_HW.ravel()).ravel(), np.int64)
+
+
+def _sums(
+    place: NDArray[np.int64], values: NDArray[np.complexfloating], shape: tuple[int, int, int]
+) -> NDArray[np.complex128]:
+    """Return the sums of what falls on each pixel, added in the order of the patches."""
+    total = np.empty(shape, np.complex128)
+    size = total.size
+    total.real, total.imag = (
+        np.bincount(place, part.ravel(), minlength=size).reshape(shape)
+        for part in (values.real, values.imag)
+    )
+    return total
 
 
 def reassemble(

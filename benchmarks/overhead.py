@@ -1,0 +1,219 @@
+"""What a training job adds to the bare loop of its steps: `make bench ONLY=overhead`.
+
+`train.loop.fit` beside a loop written out here, with the same network, data, batches, physics,
+loss, clipping and optimiser, which ends with the same weights; once without validation, which is
+the goal's measure, and once with it. Then what the job's process costs before its first step.
+
+Letters: n groups, C patches of a group (1 here), H rows, W columns, M probe modes.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
+from torch import Tensor, nn
+
+from ptycho_torch.config import RunSettings
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.generators import build_generator
+from ptycho_torch.markdown import number, table
+from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.scales import LOSSES, SplitScales
+from ptycho_torch.simulate.dataset import simulate_split
+from ptycho_torch.simulate.probes import make_probe
+from ptycho_torch.streams import named_seed
+from ptycho_torch.train.data import epoch_order
+from ptycho_torch.train.fit import make_module
+from ptycho_torch.train.learner import EVAL_BATCH
+from ptycho_torch.train.loop import fit
+
+ROOT = Path(__file__).resolve().parents[1]
+JOB, BARE, CHECKED = "the job", "bare loop", "bare loop and validation"
+SIZES: dict[str, dict[str, Any]] = {
+    "N=64, width 32": {"study": "full.yaml", "size_px": 140, "epochs": 1},
+    "N=32, width 8": {"study": "config.yaml", "size_px": 160, "epochs": 2},
+}
+"""Name -> study, side of the object, epochs. The first has a sixteenth of the patches of one image
+of the protocol, training to validation as there (6.3 to 1); the second is the small study's."""
+
+PROGRAMS = {
+    "import numpy": "import numpy",
+    "import torch": "import torch",
+    "import the training job": "import ptycho_torch.train.fit",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A run and its data."""
+
+    run: RunSettings
+    train: Groups
+    validation: Groups
+    scales: dict[str, SplitScales]
+    probe_MHW: Tensor
+    input_scale: float
+
+
+def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
+    """Return the arm `norm1` of a study on a smaller object, for so many epochs."""
+    settings = parse_study(load_yaml(ROOT / "config" / study), str(study))
+    name = settings.stage_a.dataset
+    data = settings.datasets[name]
+    thing = data.object.model_copy(update={"size_px": size_px})
+    data = data.model_copy(update={"object": thing, "images_per_split": 1})
+    probe = make_probe(data.probe, data.patch_px)
+    run = settings.run(name, "norm1", seed=0)
+    training = run.training.model_copy(update={"epochs": epochs})
+    execution = run.execution.model_copy(update={"accelerator": "cpu"})
+    groups, scale = {}, None
+    for split in ("train", "validation"):
+        made = simulate_split(data, split, probe, intensity_scale=scale)
+        scale = made.intensity_scale
+        frames = np.moveaxis(made.arrays["diffraction"], -1, 1)
+        groups[split] = Groups(torch.from_numpy(np.ascontiguousarray(frames)))
+    return Case(
+        run=run.model_copy(update={"training": training, "execution": execution}),
+        **groups,
+        scales={split: found.scales(scale) for split, found in groups.items()},
+        probe_MHW=torch.from_numpy(probe.astype(np.complex64)).reshape(-1, *probe.shape[-2:]),
+        input_scale=data.patch_px / 2 / groups["train"].power() ** 0.5,
+    )
+
+
+def job(case: Case) -> dict[str, Tensor]:
+    """Train as a job does; return the last weights."""
+    groups = {"train": case.train, "validation": case.validation}
+    module = make_module(
+        case.run, groups, case.scales, probe_MHW=case.probe_MHW, input_scale=case.input_scale
+    )
+    return fit(module, case.train, case.validation).last.weights
+
+
+def bare_loop(case: Case, *, validate: bool) -> dict[str, Tensor]:
+    """Train by the least code that takes the same steps; return the last weights."""
+    run, observed_nCHW = case.run, case.train.amplitude_nCHW
+    clip, size = run.execution.clip, run.training.batch_size
+    assert clip.gradient_clip_algorithm == "norm" and run.training.optimizer.name == "adam"
+    network = build_generator(
+        run.generator, channels=1, patch_px=run.patch_px, seed=named_seed(run.seed, "weights")
+    )
+    rate = run.training.optimizer.learning_rate
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
+    for epoch in range(run.training.epochs):
+        order = torch.from_numpy(epoch_order(run.seed, epoch, len(observed_nCHW)))
+        for i in range(len(order) // size):
+            batch = observed_nCHW[order[i * size : (i + 1) * size]]
+            optimizer.zero_grad()
+            found = amplitudes(network(batch * case.input_scale), case.probe_MHW)
+            case.scales["train"].loss(run.training.loss, found, batch).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), clip.max_norm)
+            optimizer.step()
+        if validate:
+            _validate(network, case)
+    return {name: value.detach() for name, value in network.state_dict().items()}
+
+
+def _validate(network: nn.Module, case: Case) -> list[float]:
+    losses = []
+    with torch.no_grad():
+        for batch in case.validation.amplitude_nCHW.split(EVAL_BATCH):
+            found = amplitudes(network(batch * case.input_scale), case.probe_MHW)
+            losses += [float(case.scales["validation"].loss(n, found, batch)) for n in LOSSES]
+    return losses
+
+
+def start_up(rounds: int) -> dict[str, list[float]]:
+    """Return CPU seconds of processes that only import, in turn."""
+    import resource
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for _ in range(rounds):
+        for name, program in PROGRAMS.items():
+            before = used()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            found[name].append(used() - before)
+    return found
+
+
+def measure(
+    sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 5, threads: int = 2
+) -> dict[str, Any]:
+    """Return seconds of all programs at each size, and CPU seconds of imports."""
+    torch.set_num_threads(threads)
+    found: dict[str, Any] = {}
+    for name, size in sizes.items():
+        case = make_case(**size)
+        programs = {
+            JOB: partial(job, case),
+            BARE: partial(bare_loop, case, validate=False),
+            CHECKED: partial(bare_loop, case, validate=True),
+        }
+        began = time.perf_counter()
+        taken = take_turns(programs, rounds=rounds, warmups=1)
+        steps = case.run.training.epochs * (len(case.train) // case.run.training.batch_size)
+        found[name] = {
+            "seconds": taken,
+            "steps": steps,
+            "validation_patches": case.run.training.epochs * len(case.validation),
+            "measured_s": time.perf_counter() - began,
+        }
+    return {"sizes": found, "start_up_cpu_s": start_up(rounds)}
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """Return the job beside the bare loop, and what its process costs before the first step."""
+    rows = []
+    for name, size in result["sizes"].items():
+        taken = size["seconds"]
+        programs = summary(taken)
+        for program in programs:
+            step = number(1000 * programs[program]["median_s"] / size["steps"])
+            against = "" if program == BARE else times(ratio(taken, program, BARE))
+            rows.append([name, program, seconds(programs[program]), step, against])
+    header = ["size", "program", "all epochs", "ms a step", "in units of the bare loop"]
+    cpu = summary(result["start_up_cpu_s"])
+    imports = table(
+        ["process", "CPU time until it could begin"],
+        [[name, seconds(program)] for name, program in cpu.items()],
+    )
+    what = "; ".join(
+        f"{name}: {size['steps']} steps, {size['validation_patches']} validation patches"
+        for name, size in result["sizes"].items()
+    )
+    rounds = len(next(iter(result["start_up_cpu_s"].values())))
+    return f"{what}; {rounds} rounds.\n\n{table(header, rows)}\n\n{imports}"
+
+
+def goals(result: Mapping[str, Any]) -> list[Goal]:
+    """Return the job's overhead at N=64."""
+    found = []
+    for name, size in result["sizes"].items():
+        if name.startswith("N=64"):
+            all_of_it = ratio(size["seconds"], JOB, BARE)["median"]
+            rest = ratio(size["seconds"], JOB, CHECKED)["median"]
+            reached = (
+                f"{100 * (all_of_it - 1):.1f} %, of which validation is all but "
+                f"{100 * (rest - 1):.1f} %"
+            )
+            found.append(
+                Goal("training job over the bare loop", "at most 5 %", reached, all_of_it <= 1.05)
+            )
+    return found
+
+
+if __name__ == "__main__":
+    command("overhead", measure, tables)

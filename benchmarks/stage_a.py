@@ -1,0 +1,103 @@
+"""How much of `make stage-a` is training, and where the rest goes: `make bench ONLY=stage_a`.
+
+The small study's Stage A from nothing in a scratch folder, by the command of the Makefile, which
+takes minutes; so it is run where it is asked for by name. Training is what `timing.json` of every
+run says: the loop, without start-up and files. What a rule's jobs took is what Snakemake noted
+of each, from its start to its end; jobs run side by side, so rules may sum to more than the whole.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from side_by_side import Goal, command
+
+from ptycho_torch.markdown import number, percent, table
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = "stage_a_summary"
+
+
+def run_stage(folder: Path, config: Path, cores: int) -> tuple[float, float]:
+    """Run Stage A from nothing; return its wall and CPU seconds."""
+    words = ["--directory", str(folder), "--configfile", str(config), "--cores", str(cores)]
+    profile = ["--workflow-profile", str(ROOT / "profiles" / "default"), "--resources", "gpu=1"]
+    before, began = _cpu_s(), time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", TARGET, *words, *profile],
+        cwd=ROOT,
+        check=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began, _cpu_s() - before
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def training_s(folder: Path) -> list[float]:
+    """Return the wall seconds of every run's training loop."""
+    paths = sorted((folder / "results" / "train").rglob("timing.json"))
+    return [json.loads(path.read_text(encoding="utf-8"))["wall_s"] for path in paths]
+
+
+def job_s(folder: Path) -> dict[str, list[float]]:
+    """Return the wall seconds of every rule's jobs, as Snakemake noted them beside the results."""
+    found: dict[str, dict[tuple[float, float], float]] = {}
+    for path in (folder / ".snakemake" / "metadata").rglob("*"):
+        if path.is_file():
+            note = json.loads(path.read_text(encoding="utf-8"))
+            # One note a file: a job's files share its start and end.
+            span = note["starttime"], note["endtime"]
+            found.setdefault(note["rule"], {})[span] = span[1] - span[0]
+    return {rule: sorted(jobs.values()) for rule, jobs in sorted(found.items())}
+
+
+def measure(config: Path = ROOT / "config" / "config.yaml", cores: int = 4) -> dict[str, Any]:
+    """Return what the command took, what training took of it, and every rule's jobs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        wall, cpu = run_stage(Path(scratch), config, cores)
+        return {
+            "study": config.name,
+            "cores_asked": cores,
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "training_s": training_s(Path(scratch)),
+            "jobs_s": job_s(Path(scratch)),
+        }
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """Return training's share, and a row per rule."""
+    wall, training = result["wall_s"], sum(result["training_s"])
+    whole = (
+        f"`{TARGET}` of config/{result['study']} from nothing, `--cores {result['cores_asked']}`: "
+        f"{number(wall)} s of wall time and {number(result['cpu_s'])} s of CPU time; "
+        f"{len(result['training_s'])} training loops took {number(training)} s, "
+        f"{percent(training / wall)} of the wall time."
+    )
+    rows = []
+    for rule, jobs in sorted(result["jobs_s"].items(), key=lambda item: -sum(item[1])):
+        rows.append([rule, str(len(jobs)), number(sum(jobs)), percent(sum(jobs) / wall)])
+    header = ["rule", "jobs", "their wall time together, s", "of the whole"]
+    return f"{whole}\n\n{table(header, rows)}"
+
+
+def goals(result: Mapping[str, Any]) -> list[Goal]:
+    """Return training's share of Stage A."""
+    share = sum(result["training_s"]) / result["wall_s"]
+    return [Goal("training's share of `make stage-a`", "70 %", percent(share), share >= 0.7)]
+
+
+if __name__ == "__main__":
+    command("stage_a", measure, tables)
