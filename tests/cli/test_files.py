@@ -72,7 +72,9 @@ def test_every_option_reaches_the_settings_that_are_written(trained):
         "--intensity-scale": "learned", "--seed": 5, "--generator": "stable_hybrid",
     }  # fmt: skip
     words = [w for option in options.items() for w in option]
-    record = trained(*words, "--no-object-big", "--no-deterministic", "--fit", "bin")
+    record = trained(
+        *words, "--no-object-big", "--no-deterministic", "--checkpointing", "--fit", "bin"
+    )
     found = FitSettings.model_validate(record["settings"])
     assert found.groups.model_dump() == {"gridsize": 2, "n_images": 16, "neighbor_count": 9}
     assert (found.validation_fraction, found.gap_px, found.photons) == (0.2, 6.0, 1e6)
@@ -83,6 +85,7 @@ def test_every_option_reaches_the_settings_that_are_written(trained):
     assert found.execution.clip.model_dump()["max_ratio"] == 0.02
     assert found.training.intensity_scale == "learned" and not found.training.object_big
     assert (found.seed, found.execution.deterministic, found.execution.threads) == (5, False, 1)
+    assert found.execution.checkpointing
     assert found.generator.model_dump(include={"name", "width", "fno_blocks", "modes"}) == {
         "name": "stable_hybrid", "width": 4, "fno_blocks": 2, "modes": 4,
     }  # fmt: skip

@@ -96,6 +96,9 @@ def _train(
         bool | None, _option("The same run twice gives the same bytes (else yes).", panel=_TRAINING)
     ] = None,
     threads: Annotated[int | None, _option("CPU threads (else 2).", panel=_TRAINING)] = None,
+    checkpointing: Annotated[
+        bool | None, _option("Less memory for a third more work (else no).", panel=_TRAINING)
+    ] = None,
     generator: Annotated[
         Literal["hybrid", "stable_hybrid", "layerscale_hybrid", "fno"] | None,
         _option("Network (else hybrid).", panel=_NETWORK),
@@ -127,6 +130,7 @@ def _train(
             },
             execution={
                 "accelerator": accelerator, "deterministic": deterministic, "threads": threads,
+                "checkpointing": checkpointing,
             },
             learning_rate=learning_rate, clip=clip, clip_value=clip_value,
         )

@@ -177,3 +177,8 @@ class ExecutionSettings(Settings):
 
     deterministic: bool = True
     """The same run twice gives the same bytes on a CPU; operations that cannot are refused."""
+
+    checkpointing: bool = False
+    """Keep only the input of each part of the network (lifter, Fourier block, decoder, refiner) and
+    work the rest out again in the backward pass: less memory, about a third more work, the same
+    numbers."""
