@@ -116,3 +116,16 @@ def test_parity_is_of_an_arm_that_exists_and_part_of_no_run(tiny):
     tiny["parity"] = {"arm": "acg"}
     with pytest.raises(InputError, match=r"parity\.arm: there is no arm 'acg'; did you mean 'agc'"):
         parse_study(tiny, "x")
+
+
+@pytest.mark.parametrize(
+    ("execution", "message"),
+    [
+        ({"seeds_together": True, "checkpointing": True}, "exclude each other"),
+        ({"cuda_graphs": True, "accelerator": "cpu"}, "cuda_graphs: true needs CUDA"),
+    ],
+)
+def test_execution_settings_that_exclude_each_other_are_refused(tiny, execution, message):
+    tiny["execution"] |= execution
+    with pytest.raises(ValueError, match=message):
+        parse_study(tiny, "x")

@@ -55,6 +55,22 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch, co
     assert "head.weight" in load_file(found.outputs["last"])
 
 
+def test_checkpointing_reaches_the_run_and_changes_no_number(train_tiny, monkeypatch):
+    from ptycho_torch.generators import checkpointing
+
+    again = []
+    plain = checkpointing.checkpoint
+    monkeypatch.setattr(
+        checkpointing, "checkpoint", lambda *a, **k: again.append(1) or plain(*a, **k)
+    )
+    base = train_tiny(folder="whole")
+    assert not again
+    found = train_tiny(folder="parts", execution={"checkpointing": True})
+    assert again
+    for name in ("last", "history", "patches"):
+        assert found.outputs[name].read_bytes() == base.outputs[name].read_bytes(), name
+
+
 class Recording:
     """Stands in for CUDA's graphs: keeps what is called while it records, and does it again."""
 

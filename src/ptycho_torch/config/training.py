@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import Count, Fraction, NotNegative, Positive, Real, Settings
 from ptycho_torch.config.clip import Clip
@@ -182,3 +182,17 @@ class ExecutionSettings(Settings):
     """Keep only the input of each part of the network (lifter, Fourier block, decoder, refiner) and
     work the rest out again in the backward pass: less memory, about a third more work, the same
     numbers."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ExecutionSettings":
+        if self.seeds_together and self.checkpointing:
+            raise ValueError(
+                "seeds_together and checkpointing exclude each other: what is worked out anew "
+                "would be one seed's; leave one of them false"
+            )
+        if self.cuda_graphs and self.accelerator in ("cpu", "mps"):
+            raise ValueError(
+                f"cuda_graphs: true needs CUDA, and accelerator is '{self.accelerator}'; set it to "
+                "auto or gpu, or cuda_graphs to false"
+            )
+        return self

@@ -9,6 +9,8 @@ Letters: B batch, I input and O output channels, H rows, W columns, R row and K 
 frequencies kept, 2 real and imaginary part.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -100,7 +102,7 @@ class SpectralConv(nn.Module):
                 f"this spectral layer was built for frames of {self.size_px} px, got "
                 f"{tuple(x_BIHW.shape[-2:])}"
             )
-        with torch.autocast(x_BIHW.device.type, enabled=False):
+        with _no_autocast(x_BIHW.device.type):
             x = x_BIHW.to(self.weight.dtype)
             # The matrices are as exact as float32; who asks for more gets the whole spectrum.
             if self.by_products and x.dtype == torch.float32:
@@ -139,3 +141,10 @@ class SpectralConv(nn.Module):
     def complex_weight(self) -> Tensor:
         """Return the weights as complex numbers, (R, K, I, O)."""
         return torch.complex(self.weight[:, :, :, 0], self.weight[:, :, :, 1])
+
+
+def _no_autocast(device: str) -> AbstractContextManager[object]:
+    # Not every device has it: the one that computes shapes alone has not.
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

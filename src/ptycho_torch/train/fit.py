@@ -19,6 +19,7 @@ from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import write_bundle
+from ptycho_torch.generators.checkpointing import recompute_parts
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
@@ -159,6 +160,8 @@ def make_module(
         )
     except ValueError as error:
         raise InputError(f"arms.{run.arm}.generator: {error}") from None
+    if run.execution.checkpointing:
+        recompute_parts(network)
     return FitModule(
         run, network, probe_MHW=probe_MHW, scales=dict(scales), input_scale=input_scale
     )
