@@ -133,12 +133,30 @@ def test_the_page_is_written_between_its_marks(bench, monkeypatch):
     assert report.written(page, {"dag": DAG}) == page
 
 
-@pytest.mark.parametrize(
-    ("page", "results"), [(PAGE, {}), (PAGE, {"dag": DAG, "rpie": DAG}), ("", {"dag": DAG})]
-)
-def test_a_result_without_a_place_and_a_place_without_a_result_are_refused(bench, page, results):
-    with pytest.raises(ValueError, match="each result needs one pair of marks"):
-        bench("report").written(page, results)
+def test_a_result_without_a_place_is_refused_and_a_place_without_a_result_stands_empty(bench):
+    report = bench("report")
+    with pytest.raises(ValueError, match="no pair of marks for rpie"):
+        report.written(PAGE, {"dag": DAG, "rpie": DAG})
+    with pytest.raises(ValueError, match="no pair of marks for goals"):
+        report.written("", {})
+    page = report.written(report.written(PAGE, {"dag": DAG}), {})
+    assert page.endswith("b\n<!-- dag: begin -->\n<!-- dag: end -->\nc\n")
+
+
+def test_only_what_has_a_place_is_taken(bench, monkeypatch, tmp_path, capsys):
+    report = bench("report")
+    fresh, quoted, page = tmp_path / "bench", tmp_path / "quoted", tmp_path / "page.md"
+    fresh.mkdir()
+    page.write_text(PAGE + "<!-- growth: begin -->\n<!-- growth: end -->\n")
+    for name in ("dag", "rpie"):
+        (fresh / f"{name}.json").write_text(json.dumps(DAG))
+    for name, value in (("FOLDER", fresh), ("QUOTED", quoted), ("PAGE", page), ("ROOT", tmp_path)):
+        monkeypatch.setattr(report, name, value)
+    monkeypatch.setattr("sys.argv", ["report.py", "--take"])
+    report.main()
+    assert [path.name for path in quoted.iterdir()] == ["dag.json"]
+    assert "| 110 | 222 |" in page.read_text()
+    assert capsys.readouterr().out == "wrote page.md; not measured: growth\n"
 
 
 def test_the_page_says_what_its_files_say(bench):
