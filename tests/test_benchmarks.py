@@ -265,3 +265,35 @@ def test_a_step_is_held_against_the_machine(bench):
         found
     )
     assert [goal.met for goal in step.goals(found)] == [False, True]
+
+
+def test_the_plain_simulation_makes_what_ours_makes(bench, tiny_study):
+    """Free of noise, since its draws depend on the last bit of every amplitude."""
+    from ptycho_torch.simulate.dataset import simulate_split
+    from ptycho_torch.simulate.probes import make_probe
+
+    settings = tiny_study.datasets["tiny"].model_copy(update={"noise": "none"})
+    simulation = bench("simulation")
+    plain = simulation.plain_dataset(settings)
+    probe = make_probe(settings.probe, settings.patch_px)
+    for split, frames in plain.items():
+        ours = simulate_split(settings, split, probe).arrays["diffraction"][..., 0]
+        np.testing.assert_allclose(frames, ours, rtol=1e-4, atol=1e-6)
+    found = simulation.measure(rounds=1, settings=settings)
+    assert found["patches"] == sum(map(len, plain.values()))
+    assert [goal.met for goal in simulation.goals({**found, "patches": 1})] == [True]
+    assert f"{found['patches']:,} patches of 16 px" in simulation.tables(found)
+
+
+def test_the_start_of_a_script_is_told_from_its_work(bench):
+    startup = bench("startup")
+    found = startup.measure(repeats=1, scripts=["evaluate.py", "reconstruct.py"])
+    assert found["imports_torch"]["evaluate.py"] is False
+    assert found["imports_torch"]["reconstruct.py"] is True
+    spent = {"evaluate.py": [0.5, 0.7, 3.0], "reconstruct.py": [2.0], "training": [6.0]}
+    told = {**found, "cpu_seconds": found["cpu_seconds"] | spent}
+    assert [(goal.reached.split(",")[0], goal.met) for goal in startup.goals(told)] == [
+        ("at most 0.70 s (`evaluate.py`)", True),
+        ("6.0 s", False),
+    ]
+    assert "| `evaluate.py` | no | 0.70 |" in startup.tables(told)
