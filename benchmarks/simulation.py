@@ -107,8 +107,8 @@ def tables(result: Mapping[str, Any]) -> str:
     header = ["program", "whole dataset", "patches a second", "times the plain loop"]
     said = (
         f"{result['patches']:,} patches of {result['patch_px']} px in three splits; ours writes "
-        f"its files too ({number(result['file_bytes'] / 1e6)} MB, each read again for its checksum), "
-        "without the start of Python and torch; the plain loop writes none."
+        f"its files too ({number(result['file_bytes'] / 1e6)} MB, each read again for its "
+        "checksum), without the start of Python and torch; the plain loop writes none."
     )
     return f"{table(header, rows)}\n\n{said}"
 
