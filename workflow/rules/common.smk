@@ -24,7 +24,7 @@ PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
 # The page is made of more than Python.
 CODE = (".py", ".html", ".css", ".js")
-# The code behind each list: a script is one rule's, or of several that run the same.
+# The code behind each list, so that none is asked to hold two things.
 LISTED: dict[str, list[Path]] = {}
 # What no job runs.
 NO_CODE_OF_JOBS = ("config/document.py", "sources.py")
@@ -77,7 +77,7 @@ def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> str:
     files = [PROJECT / "workflow" / "scripts" / script, *sorted(modules - unused)]
     listed = f"results/sources/{Path(script).stem}.txt"
     if LISTED.setdefault(listed, files) != files:
-        raise WorkflowError(f"{script}: two rules name different code for it")
+        raise WorkflowError(f"{script}: named twice with different code")
     try:
         keep_list(Path(listed), files, root=PROJECT)
     except OSError as error:
