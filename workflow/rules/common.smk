@@ -62,7 +62,7 @@ wildcard_constraints:
 
 
 def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> str:
-    """The list of the code that a rule runs, as an input: its script and the package's files.
+    """The list of the code behind a script, as an input: the script and the package's files.
 
     An edit there makes a stage's results out of date; Snakemake itself never looks at src/.
     `places` and `without` are folders and files of the package. The list is brought up to date
