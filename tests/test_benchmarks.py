@@ -1,6 +1,5 @@
 """Benchmarks are not run here, but what they measure must exist, and no quoted number is typed."""
 
-import importlib
 import json
 
 import numpy as np
@@ -21,13 +20,6 @@ MACHINE = {
     "torch_threads": 2,
 }
 DAG = {"machine": MACHINE, "seconds": {"10": [2.0, 1.0, 9.0], "110": [3.0]}, "peak_memory_mib": 500}
-
-
-@pytest.fixture
-def bench(root, monkeypatch):
-    """What imports a benchmark by name, as they import each other."""
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    return importlib.import_module
 
 
 @pytest.mark.parametrize("runs", [10, 1000])
