@@ -31,6 +31,7 @@ from training_step import (
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.generators import build_generator
 from ptycho_torch.markdown import number, percent, table
+from ptycho_torch.train.device import keep_freed_memory
 
 Layer = tuple[int, int, int]
 """I, O, side of a 3x3 convolution."""
@@ -126,6 +127,7 @@ def measure(
     rounds: int = 5, settings: GeneratorSettings = SETTINGS, side: int = SIDE_PX, batch: int = BATCH
 ) -> dict[str, Any]:
     """Return rates of every convolution, what they add up to, and both profiles."""
+    keep_freed_memory()
     data = make_data(side, batch)
     counted = layers(settings, data)
     made: dict[str, Callable[[], object]] = dict(products())
