@@ -7,12 +7,12 @@ from typing import Any
 
 from ptycho_torch.config import RunSettings
 from ptycho_torch.plan.base import Base
-from ptycho_torch.plan.fits import largest_batch, largest_depth
+from ptycho_torch.plan.fits import MOST_BLOCKS, largest_batch, largest_depth
 from ptycho_torch.plan.footprint import Footprint, footprint
 from ptycho_torch.plan.memory import JobMemory, job_memory
 from ptycho_torch.plan.probe import Pace, probe
 from ptycho_torch.plan.workload import Workload
-from ptycho_torch.train.loop import EVAL_BATCH
+from ptycho_torch.train.learner import EVAL_BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,4 +132,5 @@ def as_json(run: RunSettings, work: Workload, cost: Cost, start_s: float) -> dic
         "probe_steps": cost.pace.steps if cost.pace else 0,
         "largest_batch": cost.largest_batch,
         "largest_fno_blocks": cost.largest_blocks,
+        "most_fno_blocks": MOST_BLOCKS,
     }

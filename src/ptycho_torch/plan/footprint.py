@@ -9,6 +9,7 @@ Letters: B batch, C patches of a group, H rows, W columns.
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +18,15 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from ptycho_torch.config import RunSettings
 from ptycho_torch.config.training import SGD
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.measurements.batch import Batch
-from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes
 from ptycho_torch.physics.scales import LOSSES
 from ptycho_torch.plan.workload import Workload, made_up_groups, made_up_module
-from ptycho_torch.train.loop import EVAL_BATCH
+from ptycho_torch.train.learner import EVAL_BATCH
 from ptycho_torch.train.module import FitModule
 
 aten = torch.ops.aten
@@ -62,10 +61,10 @@ class Footprint:
     of validation, and the gradients of the last step."""
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations make, while they live.
+class Walk(TorchDispatchMode):
+    """Counts the bytes of all tensors that operations make, while they live, and operations.
 
-    live and most: bytes now, and the largest number so far. Tensors that were there before are
+    live and most: bytes now, and the largest number so far; flops: so far. Tensors that were there before are
     not counted, nor are views of them once they were passed to `known`.
 
     Parameters
@@ -79,6 +78,7 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.live = 0
         self.most = 0
+        self.flops = 0
         self._reach_px = reach_px
         self._alive: dict[int, Any] = {}
 
@@ -94,6 +94,8 @@ class LiveBytes(TorchDispatchMode):
             # A yes or no is whether a window lies outside: none does.
             return False if args[0].dtype == torch.bool else self._reach_px
         made = func(*args, **(kwargs or {}))
+        if (count := _FLOPS.get(func._overloadpacket)) is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=made)
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
                 self._count(leaf)
@@ -146,51 +148,49 @@ def footprint(run: RunSettings, work: Workload) -> Footprint:
         batch = made_up_groups(work, run.training.batch_size).take(slice(None))
         # A split smaller than a batch of validation is validated as a whole.
         checks = made_up_groups(work, min(EVAL_BATCH, work.groups["validation"]))
-        live, saved = _known(module, batch, work), SavedBytes(module)
-        flops = FlopCounterMode(display=False, custom_mapping=_TRANSFORMS)
-        with live, flops:
+        walk, saved = _walk(module, batch, work), SavedBytes(module)
+        with walk:
             with saved:
                 loss = training_loss(module, batch)
             loss.backward()
         weights = sum(_bytes(p) for p in module.parameters())
-        validation = _known(module, checks.take(slice(None)), work)
+        validation = _walk(module, checks.take(slice(None)), work)
         with validation, torch.no_grad():
             _validate(module.eval(), checks.take(slice(None)))
     return Footprint(
         parameters=count_parameters(module.network),
-        flops=flops.get_total_flops(),
+        flops=walk.flops,
         weights=weights,
         optimizer=_copies(run) * weights,
         saved=saved.total,
-        step=live.most,
+        step=walk.most,
         validation=weights + validation.most,
     )
 
 
 def training_loss(module: FitModule, batch: Batch) -> Tensor:
     """Return the loss of a training step, as a graph to be walked backwards."""
-    scales, loss = module.scales["train"], module.run.training.loss
-    return scales.loss(loss, _predicted(module, batch), batch.amplitude_BCHW)
+    return module.training_loss(batch, _drawn(module, batch))
 
 
 def _validate(module: FitModule, batch: Batch) -> None:
-    predicted = _predicted(module, batch)
+    predicted = module.explained(_drawn(module, batch), batch)
     for name in LOSSES:
         module.scales["validation"].loss(name, predicted, batch.amplitude_BCHW)
 
 
-def _predicted(module: FitModule, batch: Batch) -> Tensor:
-    patches = module(batch.amplitude_BCHW)
-    if module.merges and batch.whole_BC2 is not None:
-        return group_amplitudes(patches, module.probe_MHW, batch.whole_BC2, None)
-    return amplitudes(patches, module.probe_MHW)
+def _drawn(module: FitModule, batch: Batch) -> Tensor:
+    """Return what the network draws, (B, C, H, W); in float32, since meta tensors know no other
+    arithmetic."""
+    patches: Tensor = module.network(module.network_input(batch.amplitude_BCHW))
+    return patches
 
 
-def _known(module: FitModule, batch: Batch, work: Workload) -> LiveBytes:
-    live = LiveBytes(reach_px=work.reach_px)
-    live.known(*module.parameters(), *module.buffers())
-    live.known(*(tensor for tensor in batch if tensor is not None))
-    return live
+def _walk(module: FitModule, batch: Batch, work: Workload) -> Walk:
+    walk = Walk(reach_px=work.reach_px)
+    walk.known(*module.parameters(), *module.buffers())
+    walk.known(*(tensor for tensor in batch if tensor is not None))
+    return walk
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -203,25 +203,27 @@ def _copies(run: RunSettings) -> int:
     return int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2
 
 
-def _complex_flops(shape: tuple[int, ...], dims: list[int], *_: Any, **__: Any) -> int:
-    """Return 5 n log2 n for each transform of n complex numbers."""
-    points = math.prod(shape[dim] for dim in dims)
-    return round(5 * math.prod(shape) * math.log2(points))
+def _points(shape: Sequence[int], dims: Sequence[int]) -> int:
+    return math.prod(shape[dim] for dim in dims)
 
 
-def _from_real_flops(shape: tuple[int, ...], dims: list[int], *_: Any, **__: Any) -> int:
-    """Return half of that: the numbers are real."""
-    return _complex_flops(shape, dims) // 2
+def _complex_flops(x: Tensor, dims: Sequence[int], *_: Any, **__: Any) -> int:
+    return round(5 * x.numel() * math.log2(_points(x.shape, dims)))
 
 
-def _to_real_flops(
-    _: Any, dims: list[int], *__: Any, out_shape: tuple[int, ...], **___: Any
-) -> int:
-    return _complex_flops(out_shape, dims) // 2
+def _from_real_flops(x: Tensor, dims: Sequence[int], *_: Any, **__: Any) -> int:
+    return round(2.5 * x.numel() * math.log2(_points(x.shape, dims)))
 
 
-# The customary counts of a fast Fourier transform (Frigo and Johnson, Proc. IEEE 93, 216 (2005)).
-_TRANSFORMS = {
+def _to_real_flops(_: Tensor, dims: Sequence[int], *__: Any, out_val: Tensor, **___: Any) -> int:
+    return _from_real_flops(out_val, dims)
+
+
+_FLOPS = {
+    # Matrix products and convolutions, 2 for each product with its sum.
+    **flop_registry,
+    # A fast Fourier transform of n numbers: 5 n log2 n, half of it where one side is real, as is
+    # customary (Frigo and Johnson, Proc. IEEE 93, 216 (2005)).
     aten._fft_c2c: _complex_flops,
     aten._fft_r2c: _from_real_flops,
     aten._fft_c2r: _to_real_flops,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ptycho_torch.config import InputError
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import platform_name
+from ptycho_torch.train.device import choose_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,7 @@ def this_machine(accelerator: str, threads: int) -> Machine:
     InputError
         If a device is asked for that is not there.
     """
-    cuda = torch.cuda.is_available()
-    if accelerator == "gpu" and not (cuda or torch.backends.mps.is_available()):
-        raise InputError(
-            f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
-            "device here; set it to auto or cpu"
-        )
-    gpu = cuda and accelerator in ("auto", "gpu")
+    gpu = choose_device(accelerator).type == "cuda"
     memory = torch.cuda.get_device_properties(0).total_memory if gpu else free_memory()
     return Machine(
         device=torch.cuda.get_device_name(0) if gpu else "cpu",

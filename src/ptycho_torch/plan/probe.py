@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from ptycho_torch.config import RunSettings
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.plan.workload import Workload, made_up_groups, made_up_module
-from ptycho_torch.train.loop import EVAL_BATCH, fit
+from ptycho_torch.train.learner import EVAL_BATCH
+from ptycho_torch.train.loop import fit
 
 WARM_UP = 2
 """Steps that are not counted: the first ones fill caches and choose algorithms."""
@@ -69,7 +71,7 @@ def probe(run: RunSettings, work: Workload, *, steps: int) -> Pace:
         # Steps that were recorded and are replayed call no hooks.
         each = fitted.wall_s / (WARM_UP + steps)
         return Pace(step_s=each, validation_s=each, steps=WARM_UP + steps)
-    took = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    took = [after - before for before, after in pairwise(ends)]
     return Pace(
         step_s=statistics.median(took[WARM_UP - 1 : -1]),
         validation_s=took[-1],

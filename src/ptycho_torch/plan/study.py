@@ -14,7 +14,7 @@ from ptycho_torch.config.files import first_message
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
-from ptycho_torch.plan.cost import Cost, Question, as_json, cost_of, run_s, same_cost
+from ptycho_torch.plan.cost import Cost, Question, as_json, cost_of, same_cost
 from ptycho_torch.plan.workload import Workload, workload_of
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def plan_study(
     *,
     arm: str | None = None,
     dataset: str | None = None,
-    changes: Changes = Changes(),  # noqa: B008 (frozen)
+    changes: Changes = Changes(),
     runs_at_once: int = 1,
 ) -> dict[str, Any]:
     """Return rows, and where the whole study is asked for its stages, as `plan.json` has them.
@@ -63,7 +63,9 @@ def plan_study(
         name: workload_of(_changed_dataset(study.datasets[name], changes))
         for name in dict.fromkeys(name for name, _ in wanted)
     }
-    runs = {pair: _changed_run(study.run(*pair, seed=0), works[pair[0]], changes) for pair in wanted}
+    runs = {
+        pair: _changed_run(study.run(*pair, seed=0), works[pair[0]], changes) for pair in wanted
+    }
     costs: dict[str, Cost] = {}
     for (name, _), run in runs.items():
         key = same_cost(run)

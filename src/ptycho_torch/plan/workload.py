@@ -11,6 +11,7 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.config.checks import groups_per_image
 from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
+from ptycho_torch.generators.checkpointing import recompute_parts
 from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.physics.scales import SplitScales
 from ptycho_torch.train.fit import make_module
@@ -63,7 +64,7 @@ def workload_of(dataset: Dataset) -> Workload:
 
 def _of_simulation(data: SimulatedDataset) -> Workload:
     scan = data.scan
-    steps = {split: scan.test_step_px for split in SPLITS} | {"train": scan.train_step_px}
+    steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
     modes = 1
     if isinstance(data.probe, FileProbe):
         shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
@@ -108,10 +109,13 @@ def made_up_module(run: RunSettings, work: Workload) -> FitModule:
     groups = made_up_groups(work, 1)
     scales = SplitScales(intensity_scale=100.0, mean_amplitude=0.5, mean_counts=3000.0)
     probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
-    return make_module(
+    module = make_module(
         run,
         {"train": groups, "validation": groups},
         {"train": scales, "validation": scales},
         probe_MHW=probe,
         input_scale=1.0,
     )
+    if run.execution.checkpointing:
+        recompute_parts(module.network)
+    return module
