@@ -5,7 +5,7 @@ import torch
 
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.generators import GENERATORS
-from ptycho_torch.plan.footprint import Walk, SavedBytes, footprint, training_loss
+from ptycho_torch.plan.footprint import SavedBytes, Walk, footprint, training_loss
 from ptycho_torch.plan.workload import Workload, made_up_groups, made_up_module
 from ptycho_torch.train.learner import EVAL_BATCH
 from ptycho_torch.train.schedule import make_optimizer
@@ -20,7 +20,9 @@ def run_of(tiny, **blocks):
 def workload(channels=1, **sizes):
     groups = {"train": 40, "validation": 20, "test": 20}
     reach = 3 if channels > 1 else 0
-    return Workload(**{"patch_px": 16, "channels": channels, "groups": groups, "reach_px": reach} | sizes)
+    return Workload(
+        **{"patch_px": 16, "channels": channels, "groups": groups, "reach_px": reach} | sizes
+    )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

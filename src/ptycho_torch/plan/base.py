@@ -1,7 +1,7 @@
 """What a training job takes before it has any size: `python -m ptycho_torch.plan.base`.
 
 The smallest training, in a process of its own: interpreter, libraries, and what these set up when
-they are first used. Prints the process's largest memory, MiB.
+they are first used. Prints the process's memory, MiB.
 """
 
 import json
@@ -28,6 +28,9 @@ BLOCKS = {
 class Base:
     """What each training job takes, whatever its size."""
 
+    libraries_mib: float
+    """Memory once everything is imported."""
+
     memory_mib: float
     """The process's largest memory."""
 
@@ -40,8 +43,8 @@ def measure_base() -> Base:
     began = time.perf_counter()
     words = [sys.executable, "-m", "ptycho_torch.plan.base"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    memory = json.loads(done.stdout.splitlines()[-1])["peak_memory_mib"]
-    return Base(memory_mib=memory, start_s=time.perf_counter() - began)
+    memory = json.loads(done.stdout.splitlines()[-1])
+    return Base(**memory, start_s=time.perf_counter() - began)
 
 
 def main() -> None:
@@ -56,8 +59,9 @@ def main() -> None:
     run = RunSettings.model_validate({**names, **BLOCKS})
     groups = {"train": 8, "validation": 4, "test": 4}
     work = Workload(patch_px=16, channels=1, groups=groups, reach_px=0)
+    libraries = process_peak_mib()
     probe(run, work, steps=1)
-    print(json.dumps({"peak_memory_mib": process_peak_mib()}))
+    print(json.dumps({"libraries_mib": libraries, "memory_mib": process_peak_mib()}))
 
 
 if __name__ == "__main__":

@@ -55,23 +55,20 @@ def cost_of(run: RunSettings, work: Workload, asked: Question) -> Cost:
         If the accelerator is not there.
     """
     step = footprint(run, work)
-    memory = job_memory(step, work, base_mib=asked.base.memory_mib, gpu=asked.gpu)
-    limits: dict[str, Any] = {
-        "memory_mib": 1024 * asked.memory_gib,
-        "base_mib": asked.base.memory_mib,
-        "gpu": asked.gpu,
-    }
+    base = None if asked.gpu else asked.base
+    memory = job_memory(step, work, run, base)
+    limit = 1024 * asked.memory_gib
     return Cost(
         step=step,
         memory=memory,
         # What does not fit would take the machine down instead of a time.
         pace=(
             probe(run, work, steps=asked.probe_steps)
-            if asked.probe_steps and memory.peak <= limits["memory_mib"]
+            if asked.probe_steps and memory.peak <= limit
             else None
         ),
-        largest_batch=largest_batch(run, work, **limits) if asked.largest else None,
-        largest_blocks=largest_depth(run, work, **limits) if asked.largest else None,
+        largest_batch=largest_batch(run, work, limit, base) if asked.largest else None,
+        largest_blocks=largest_depth(run, work, limit, base) if asked.largest else None,
     )
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 from ptycho_torch.config import RunSettings
 from ptycho_torch.config.generator import plan_levels
+from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.memory import peak_mib
 from ptycho_torch.plan.workload import Workload
 
@@ -12,22 +13,18 @@ MOST_BLOCKS = 64
 """Deeper networks are not tried."""
 
 
-def largest_batch(
-    run: RunSettings, work: Workload, *, memory_mib: float, base_mib: float, gpu: bool
-) -> int:
+def largest_batch(run: RunSettings, work: Workload, memory_mib: float, base: Base | None) -> int:
     """Return the most groups a step that fit; 0 if none do, at most those of the split."""
 
     def peak(size: int) -> float:
         training = run.training.model_copy(update={"batch_size": size})
         changed = run.model_copy(update={"training": training})
-        return peak_mib(changed, work, base_mib=base_mib, gpu=gpu)
+        return peak_mib(changed, work, base)
 
     return largest(peak, memory_mib, work.groups["train"])
 
 
-def largest_depth(
-    run: RunSettings, work: Workload, *, memory_mib: float, base_mib: float, gpu: bool
-) -> int:
+def largest_depth(run: RunSettings, work: Workload, memory_mib: float, base: Base | None) -> int:
     """Return the most Fourier blocks that can be built and fit; 0 if none do.
 
     Levels are as the settings say or, where they say nothing, as many as there are blocks, down to
@@ -38,7 +35,7 @@ def largest_depth(
         generator = run.generator.model_copy(update={"fno_blocks": blocks})
         plan_levels(generator, run.patch_px)
         changed = run.model_copy(update={"generator": generator})
-        return peak_mib(changed, work, base_mib=base_mib, gpu=gpu)
+        return peak_mib(changed, work, base)
 
     least = run.generator.levels or 1
     return largest(peak, memory_mib, MOST_BLOCKS, least=least)

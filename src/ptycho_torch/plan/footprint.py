@@ -64,8 +64,8 @@ class Footprint:
 class Walk(TorchDispatchMode):
     """Counts the bytes of all tensors that operations make, while they live, and operations.
 
-    live and most: bytes now, and the largest number so far; flops: so far. Tensors that were there before are
-    not counted, nor are views of them once they were passed to `known`.
+    live and most: bytes now, and the largest number so far; flops: so far. Tensors that were there
+    before, and views of them, are not counted once they were passed to `known`.
 
     Parameters
     ----------

@@ -1,18 +1,25 @@
 """The largest memory of a training job, from its parts.
 
-On a CPU it is what the process holds, as `timing.json` has it; on a GPU what torch has allocated
-there.
+On a CPU it is what the process holds at most, as `timing.json` has it; on a GPU what torch has
+allocated there. The parts are counted; how far a process's memory is larger than their sum is not
+known before: what is freed is not always where the next tensor fits. Two rules stand for that, and
+docs/plan.md has what they are worth.
 """
 
 from dataclasses import asdict, dataclass
 
 from ptycho_torch.config import RunSettings
+from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.footprint import Footprint, footprint
 from ptycho_torch.plan.workload import Workload
+from ptycho_torch.train.learner import EVAL_BATCH
 
 MIB = 2**20
 _ARRAYS = 3
 """Of a split's file, as large as its amplitudes: these, `Y_I` and `Y_phi`."""
+
+_CHECK = 16
+"""Bytes that a pixel takes while a split is read: amplitudes and their squares in float64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,35 +38,58 @@ class JobMemory:
     optimizer: float
     """What it keeps from step to step."""
 
-    best: float
-    """Copy of the best weights, kept on the CPU."""
+    copies: float
+    """Best and last weights, on the CPU; 0 on a GPU."""
 
     work: float
-    """The larger of a step and a validation: activations, gradients, what operations need."""
+    """Activations, gradients, what operations need for a moment; of steps and validations."""
+
+    reading: float
+    """All that lives while the training split is read and checked, before anything is trained."""
 
     @property
     def peak(self) -> float:
-        """All parts together."""
-        return sum(asdict(self).values())
+        """The larger of training and reading."""
+        return max(sum(asdict(self).values()) - self.reading, self.reading)
 
 
-def job_memory(step: Footprint, work: Workload, *, base_mib: float, gpu: bool) -> JobMemory:
-    """Return what a training job takes at its largest."""
-    parts = {
-        "base": 0.0 if gpu else base_mib,
-        "data": _data_bytes(work, gpu=gpu) / MIB,
-        "weights": step.weights / MIB,
-        "optimizer": step.optimizer / MIB,
-        "best": 0.0 if gpu else step.weights / MIB,
-        # When better weights are copied, the old copy and the gradients are still there.
-        "work": max(step.step, step.validation, 0 if gpu else 2 * step.weights) / MIB,
-    }
-    return JobMemory(**parts)
+def job_memory(step: Footprint, work: Workload, run: RunSettings, base: Base | None) -> JobMemory:
+    """Return what a training job takes at its largest.
+
+    Parameters
+    ----------
+    base
+        What each job takes on the CPU; None: the training runs on a GPU.
+    """
+    data = _data_bytes(work, gpu=base is None)
+    if base is None:
+        # What a step has freed serves the validation.
+        parts = {"base": 0.0, "copies": 0.0, "work": max(step.step, step.validation) / MIB}
+        reading = 0.0
+    else:
+        checks = min(EVAL_BATCH, work.groups["validation"])
+        own = step.validation - step.weights  # The gradients are in the step already.
+        # Tensors of a larger batch do not fit where those of the step were.
+        more = own if checks > run.training.batch_size else max(0, own - step.step)
+        parts = {
+            "base": base.memory_mib,
+            "copies": 2 * step.weights / MIB,
+            "work": (step.step + more) / MIB,
+        }
+        train = work.groups["train"] * work.pixels
+        reading = base.libraries_mib + train * (4 * _ARRAYS + _CHECK) / MIB
+    return JobMemory(
+        data=data / MIB,
+        weights=step.weights / MIB,
+        optimizer=step.optimizer / MIB,
+        reading=reading,
+        **parts,
+    )
 
 
-def peak_mib(run: RunSettings, work: Workload, *, base_mib: float, gpu: bool) -> float:
+def peak_mib(run: RunSettings, work: Workload, base: Base | None) -> float:
     """Return the largest memory of a run's job."""
-    return job_memory(footprint(run, work), work, base_mib=base_mib, gpu=gpu).peak
+    return job_memory(footprint(run, work), work, run, base).peak
 
 
 def _data_bytes(work: Workload, *, gpu: bool) -> int:

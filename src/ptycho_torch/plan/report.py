@@ -1,9 +1,9 @@
 """A plan, and a comparison, as tables to be read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptycho_torch.markdown import number, plural, table
+from ptycho_torch.markdown import number, plural
 
 Row = Mapping[str, Any]
 
@@ -11,14 +11,28 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def plan_text(plan: Row) -> str:
-    """Return what a plan says."""
+    """Return what a plan says; arms that take the same share a line."""
     header = [
         *("dataset", "arm", "N", "C", "batch", "blocks", "parameters", "GFLOP/step"),
         *("memory, MiB", "step, s", "epoch", "run", "most groups a step", "most blocks"),
     ]
-    lines = [table(header, [_cells(row) for row in plan["arms"]]), "", _conditions(plan)]
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in plan["arms"]:
+        dataset, arm, *others = _cells(row)
+        alike.setdefault((dataset, *others), []).append(arm)
+    rows = [[key[0], _named(arms), *key[1:]] for key, arms in alike.items()]
+    lines = [aligned(header, rows), "", *_conditions(plan)]
     if "stages" in plan:
         lines += ["", *map(_stage_line, plan["stages"]), _study_line(plan)]
+    return "\n".join(lines)
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns stand one below the other in a terminal as well."""
+    table = [header, *rows]
+    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in table]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 
 
@@ -36,11 +50,12 @@ def comparison_text(found: Row) -> str:
         for row in found["arms"]
     ]  # fmt: skip
     lines = [
-        table(header, rows),
+        aligned(header, rows),
         "",
-        "Measured: medians over runs, from timing.json. " + _base(found),
+        f"Measured: medians over runs, of timing.json. {_base(found)}",
+        *(f"Not compared: {text}" for text in found["left_out"]),
     ]
-    return "\n".join(lines + [f"Not compared: {text}" for text in found["left_out"]])
+    return "\n".join(lines)
 
 
 def duration(seconds: float | None) -> str:
@@ -82,15 +97,25 @@ def _largest(found: int | None, most: int) -> str:
     return f"{found} (all)" if found == most else str(found)
 
 
-def _conditions(plan: Row) -> str:
+def _named(arms: Sequence[str]) -> str:
+    return arms[0] if len(arms) == 1 else f"{arms[0]} and {plural(len(arms) - 1, 'other')}"
+
+
+def _conditions(plan: Row) -> list[str]:
     machine = plan["machine"]
-    return (
-        f"Parameters: stored (and with the modes that small frames do not have); a complex one "
-        f"counts once. Memory: the job's largest, {'on the GPU' if machine['gpu'] else 'all of it'}; "
-        f"{_base(plan)} Most groups and blocks: what {plan['memory_gib']:g} GiB hold. Times: "
-        f"median of {plan['probe_steps']} steps on {machine['device']}, "
-        f"{plural(machine['threads'], 'thread')}, one run at a time."
-    )
+    memory = "what torch allocates on the GPU" if machine["gpu"] else _base(plan)
+    lines = [
+        "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
+        f"Memory: the largest of a job; {memory}",
+        f"Most groups a step, most blocks: what {plan['memory_gib']:g} GiB hold; docs/plan.md says "
+        "how sure that is.",
+    ]
+    if plan["probe_steps"]:
+        lines.append(
+            f"Times: median of {plural(plan['probe_steps'], 'step')} on {machine['device']}, "
+            f"{plural(machine['threads'], 'thread')}, one run at a time; not timed: does not fit."
+        )
+    return lines
 
 
 def _base(plan: Row) -> str:
@@ -105,7 +130,7 @@ def _stage_line(row: Row) -> str:
 def _study_line(plan: Row) -> str:
     whole = plan["study"]
     return (
-        f"study: at most {plural(whole['runs'], 'run')}, {duration(whole['seconds'])} of training, "
+        f"study: at most {plural(whole['runs'], 'run')}, {duration(whole['seconds'])}, "
         f"{plan['runs_at_once']} at once"
     )
 

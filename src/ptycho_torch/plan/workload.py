@@ -11,7 +11,6 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.config.checks import groups_per_image
 from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
-from ptycho_torch.generators.checkpointing import recompute_parts
 from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.physics.scales import SplitScales
 from ptycho_torch.train.fit import make_module
@@ -109,13 +108,10 @@ def made_up_module(run: RunSettings, work: Workload) -> FitModule:
     groups = made_up_groups(work, 1)
     scales = SplitScales(intensity_scale=100.0, mean_amplitude=0.5, mean_counts=3000.0)
     probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
-    module = make_module(
+    return make_module(
         run,
         {"train": groups, "validation": groups},
         {"train": scales, "validation": scales},
         probe_MHW=probe,
         input_scale=1.0,
     )
-    if run.execution.checkpointing:
-        recompute_parts(module.network)
-    return module
