@@ -73,7 +73,7 @@ def ratio(taken: Times, over: str, under: str) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Return what a number depends on: commit, processor, cores, versions, load as it is now."""
-    names = ("torch", "lightning", "numpy", "scipy", "scikit-image", "matplotlib", "snakemake")
+    names = ("torch", "numpy", "scipy", "scikit-image", "matplotlib", "snakemake")
     return {
         "commit": commit(Path(__file__)),
         "date": datetime.now(UTC).date().isoformat(),

@@ -182,7 +182,7 @@ def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny
     stand_in.write_text(
         "import os, sys\n"
         "seen = os.environ.get('CUDA_VISIBLE_DEVICES'), 'torch' in sys.modules\n"
-        "def fit_run(run, **files):\n"
+        "def fit_runs(runs, **files):\n"
         "    print(*seen)\n"
     )
     settings = tiny_study.run("tiny", "agc", 0).model_dump(mode="json")
@@ -200,7 +200,7 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 main = runpy.run_path({str(root / "workflow/scripts/train.py")!r})["main"]
 job = MagicMock()
-job.params = SimpleNamespace(run=json.loads(sys.stdin.read()))
+job.params = SimpleNamespace(runs=[json.loads(sys.stdin.read())])
 main(job)
 """
     done = subprocess.run(

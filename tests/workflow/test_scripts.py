@@ -1,51 +1,59 @@
 """Rule scripts: importable without effect, and right with a stand-in for Snakemake's job."""
 
 import json
-import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-TORCH_FREE = [
-    "evaluate.py", "summarise_stage.py", "summarise_study.py", "decide_winner.py", "decide.py",
-    "publish.py", "parity_report.py", "parity.py", "diagnostics.py",
-]  # fmt: skip
-NEED_GPU = ["train.py", "parity_inference.py"]
-SCRIPTS = ["simulate.py", "diagnose_fresh.py", "diagnose_runs.py", *NEED_GPU, *TORCH_FREE]
+# These import torch when they work; training and inference only when they have a GPU, see
+# tests/test_gpus.py.
+NEED_TORCH = {
+    *("simulate.py", "reconstruct.py", "diagnose_fresh.py", "diagnose_runs.py"),
+    *("real_data_rpie.py", "real_data_evaluate.py"),
+}
+# What takes a tenth of a second or more and is imported where it is used.
+SLOW = ("torch", "lightning", "matplotlib", "h5py", "scipy.stats", "scipy.ndimage", "scipy.spatial")
+SLOW_PARTS = ("skimage.metrics", "skimage.registration", "skimage.restoration", "skimage.draw")
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_importing_a_script_does_nothing(root, name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert callable(runpy.run_path(str(root / "workflow/scripts" / name))["main"])
+def imported(program):
+    """Return the slow modules that a program leaves imported."""
+    ask = f"print(*sorted({{*{(*SLOW, *SLOW_PARTS, 'pandas')!r}}} & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import runpy, sys; {program}; {ask}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(result.stdout.split())
+
+
+def names():
+    folder = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+    return sorted(path.name for path in folder.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_script_is_ready_before_it_imports_what_is_slow(root, name, tmp_path):
+    """And importing it does nothing: jobs of a study are many and short."""
+    script = str(root / "workflow/scripts" / name)
+    program = f"import os; os.chdir({str(tmp_path)!r}); job = runpy.run_path({script!r})"
+    found = imported(f"{program}; assert callable(job['main'])")
+    assert found <= ({"torch"} if name in NEED_TORCH else {"pandas"})
     assert not list(tmp_path.iterdir())
 
 
-# These import torch when they have a GPU, see tests/test_gpus.py.
-@pytest.mark.parametrize("name", [*TORCH_FREE, *NEED_GPU])
-def test_scripts_that_need_no_torch_import_none(root, name):
-    program = (
-        f"import runpy, sys; runpy.run_path({str(root / 'workflow/scripts' / name)!r});"
-        "print(sorted({'torch', 'lightning'} & set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+def test_those_that_make_no_tables_do_without_pandas(root):
+    for name in ("evaluate.py", "simulate.py", "train.py", "parity_report.py"):
+        found = imported(f"runpy.run_path({str(root / 'workflow/scripts' / name)!r})")
+        assert "pandas" not in found, name
 
 
-def test_parsing_the_workflow_imports_no_torch(root):
-    program = (
-        "import sys; from ptycho_torch.config.read import parse_study, read_sources;"
-        "import snakemake_logger_plugin_ptycho;"
-        "print(sorted({'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+def test_parsing_the_workflow_and_help_import_nothing_slow():
+    parse = "from ptycho_torch.config.read import parse_study, read_sources"
+    assert imported(f"{parse}; import snakemake_logger_plugin_ptycho") == set()
+    assert imported("import ptycho_torch.cli") == set()
 
 
 def test_simulate_script_makes_the_dataset_of_its_params(

@@ -9,13 +9,11 @@ import pandas as pd
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
 from ptycho_torch.diagnose.drift import judge_drift
-from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
 from ptycho_torch.diagnose.gate import Facts, decide, next_step
 from ptycho_torch.diagnose.prose import Comparison, Findings, decision_text
-from ptycho_torch.drawing.style import save, styled
 from ptycho_torch.statistics.estimates import spread
 
 Entries = list[dict[str, Any]]
@@ -80,17 +78,22 @@ def write_decision(
     )
     folder = Path(folder)
     history = _history(runs, histories, several)
-    arms = list(dict.fromkeys(history["arm"])) if len(history) else []
-    with styled():
-        save(activation_depth(activation_entries, _depths(parsed)), folder, "activation_depth")
-        figure = gradient_ratio(history, arms, parsed.diagnostics.min_gradient_ratio)
-        save(figure, folder, "gradient_ratio")
+    _draw(activation_entries, history, parsed.diagnostics, folder)
     io.write_json(folder / "decision.json", _as_json(found))
     io.write_text(folder / "decision.md", decision_text(found))
 
 
-def _depths(study: Study) -> list[int]:
-    return list(study.diagnostics.depths)
+def _draw(
+    activations: Entries, history: pd.DataFrame, settings: DiagnosticsSettings, folder: Path
+) -> None:
+    from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
+    from ptycho_torch.drawing.style import save, styled  # matplotlib: slow to import
+
+    arms = list(dict.fromkeys(history["arm"])) if len(history) else []
+    with styled():
+        save(activation_depth(activations, list(settings.depths)), folder, "activation_depth")
+        figure = gradient_ratio(history, arms, settings.min_gradient_ratio)
+        save(figure, folder, "gradient_ratio")
 
 
 def _read(

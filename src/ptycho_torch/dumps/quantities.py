@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy
+import skimage
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
-from skimage.metrics import structural_similarity
 
 from ptycho_torch.dumps.align import Pair
 from ptycho_torch.dumps.dump import Dump
@@ -177,13 +177,13 @@ def _ssim(first_YX: NDArray[np.float64], second_YX: NDArray[np.float64]) -> floa
     finite = np.isfinite(first_YX)
     if min(first_YX.shape) < _WINDOW_PX:
         return f"not defined: SSIM needs images of {_WINDOW_PX} px or more"
-    inside = minimum_filter(finite, size=_WINDOW_PX, mode="constant", cval=0)
+    inside = scipy.ndimage.minimum_filter(finite, size=_WINDOW_PX, mode="constant", cval=0)
     if not inside.any():
         return f"not defined: no window of {_WINDOW_PX} px is known in both"
     kept = first_YX[finite]
     if kept.std() <= _FLAT * kept.max():
         return "not defined: A is constant"
-    _, scores = structural_similarity(
+    _, scores = skimage.metrics.structural_similarity(
         np.where(finite, first_YX, 0.0), np.where(finite, second_YX, 0.0),
         data_range=float(np.ptp(kept)), win_size=_WINDOW_PX, full=True,
     )  # fmt: skip

@@ -7,8 +7,8 @@ patch's upper left corner, whole pixels.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 # The eight neighbours of a raster; farther ones share little light.
 NEIGHBOURS = 8
@@ -97,7 +97,7 @@ def _neighbours(
         count = min(NEIGHBOURS + 1, len(members))
         if count < 2:
             continue
-        near = cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
+        near = scipy.spatial.cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
         pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
         found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])
     if not found:

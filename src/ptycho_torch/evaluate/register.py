@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from skimage.registration import phase_cross_correlation
 
 from ptycho_torch.evaluate.align import phase_plane
 
@@ -68,7 +68,7 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
     for _ in range(_ROUNDS):
         inner = _inner(_moved(wide_HW, shift))
         flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
-        step, _, _ = phase_cross_correlation(
+        step, _, _ = skimage.registration.phase_cross_correlation(
             _windowed(reference_HW), _windowed(flat), upsample_factor=100, normalization=None
         )
         shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequencies
 
@@ -110,7 +110,9 @@ def mean_score(scores: Sequence[Score]) -> Score:
 def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
         return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
-    value = structural_similarity(truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX)
+    value = skimage.metrics.structural_similarity(
+        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+    )
     return float(value)
 
 

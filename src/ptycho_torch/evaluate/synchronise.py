@@ -13,13 +13,16 @@ ptychography: Marchesini et al., Inverse Problems 29, 115009 (2013),
 doi:10.1088/0266-5611/29/11/115009.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from ptycho_torch.evaluate.overlaps import Overlaps
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Complex = NDArray[np.complex128]
 
@@ -48,7 +51,7 @@ def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
     matrix = _hermitian(overlaps, patches)
     degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
     factors = np.ones(patches, np.complex128)
-    _, label_B = connected_components(abs(matrix), directed=False)
+    _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
     for label in np.unique(label_B[degree > 0]):
         members = np.flatnonzero(label_B == label)
         # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
@@ -60,21 +63,21 @@ def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
     return factors
 
 
-def _hermitian(overlaps: Overlaps, patches: int) -> csr_array:
+def _hermitian(overlaps: Overlaps, patches: int) -> "csr_array":
     rows = np.concatenate([overlaps.first_K, overlaps.second_K])
     columns = np.concatenate([overlaps.second_K, overlaps.first_K])
     values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
-    return coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
+    return scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
 
 
-def _scale(matrix: csr_array, factor: NDArray[np.float64]) -> csr_array:
+def _scale(matrix: "csr_array", factor: NDArray[np.float64]) -> "csr_array":
     """Return diag(factor) matrix diag(factor)."""
     entries = matrix.tocoo()
     values = entries.data * factor[entries.row] * factor[entries.col]
-    return coo_array((values, (entries.row, entries.col)), shape=matrix.shape).tocsr()
+    return scipy.sparse.coo_array((values, (entries.row, entries.col)), shape=matrix.shape).tocsr()
 
 
-def _leading_vector(matrix: csr_array) -> Complex:
+def _leading_vector(matrix: "csr_array") -> Complex:
     """Return the eigenvector of the largest eigenvalue; the same bytes on every call."""
     size = matrix.shape[0]
     if size <= _DENSE:
@@ -84,9 +87,9 @@ def _leading_vector(matrix: csr_array) -> Complex:
     # A generic start: from an exact eigenvector, Lanczos would continue at random.
     start = stream.normal(size=size) + 1j * stream.normal(size=size)
     try:
-        vector = eigsh(matrix, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=20 * size)[1][
-            :, 0
-        ]
-    except ArpackNoConvergence as error:
+        vector = scipy.sparse.linalg.eigsh(
+            matrix, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=20 * size
+        )[1][:, 0]
+    except scipy.sparse.linalg.ArpackNoConvergence as error:
         vector = error.eigenvectors[:, 0] if error.eigenvectors.size else start * 0 + 1
     return vector

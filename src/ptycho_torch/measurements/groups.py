@@ -4,8 +4,8 @@ Letters: n frames, G groups, C frames of a group, K candidates. Positions are (r
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import GroupSettings
@@ -75,7 +75,7 @@ def neighbour_groups(
             f"{source}: neighbor_count of {candidates} is less than the {size} frames of a group"
         )
     near = min(candidates, frames - 1)
-    distance, index = cKDTree(positions_n2).query(positions_n2, k=near + 1)
+    distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
     if (distance[:, 1] < _SAME_PLACE_PX).any():
         first = int(np.flatnonzero(distance[:, 1] < _SAME_PLACE_PX)[0])
         others = sorted(set(index[first, :2].tolist()) | {first})

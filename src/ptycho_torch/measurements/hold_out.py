@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.streams import named_stream
@@ -59,7 +59,7 @@ def hold_out(
     from_corner = np.hypot(*(positions_n2 - corner).T)
     # Frames at one distance, as on a raster, are told apart by their number: always the same ones.
     validation = np.sort(np.argsort(from_corner, kind="stable")[:count])
-    nearest, _ = cKDTree(positions_n2[validation]).query(positions_n2)
+    nearest, _ = scipy.spatial.cKDTree(positions_n2[validation]).query(positions_n2)
     held = np.zeros(len(positions_n2), bool)
     held[validation] = True
     near = (nearest < gap_px) & ~held

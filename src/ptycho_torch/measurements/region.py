@@ -9,8 +9,8 @@ Letters: n frames, M probe modes, H rows, W columns. Positions are (row, column)
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.real_data import RegionSettings
@@ -41,7 +41,7 @@ def hold_out_region(
             f"{source}: no frame lies in the region held out, rows {region.rows} and columns "
             f"{region.columns} of the scan's extent; make it larger"
         )
-    nearest, _ = cKDTree(positions_n2[held]).query(positions_n2)
+    nearest, _ = scipy.spatial.cKDTree(positions_n2[held]).query(positions_n2)
     near = (nearest < gap_px) & ~held
     train = np.flatnonzero(~held & ~near)
     if not len(train):
@@ -60,7 +60,7 @@ def interleaved_halves(
     Neighbours are paired, and one of each pair goes to each half; an odd frame goes to the first.
     """
     count = len(positions_n2)
-    tree = cKDTree(positions_n2)
+    tree = scipy.spatial.cKDTree(positions_n2)
     free = np.ones(count, bool)
     halves: tuple[list[int], list[int]] = ([], [])
     for pair, frame in enumerate(_in_strips(positions_n2).tolist()):
@@ -80,7 +80,7 @@ def _in_strips(positions_n2: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the frames in strips two steps wide, so that no frame is left without neighbours."""
     if len(positions_n2) < 2:
         return np.arange(len(positions_n2))
-    step = float(np.median(cKDTree(positions_n2).query(positions_n2, k=2)[0][:, 1]))
+    step = float(np.median(scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=2)[0][:, 1]))
     strip = np.floor((positions_n2[:, 0] - positions_n2[:, 0].min()) / max(2 * step, 1e-9))
     along = np.where(strip % 2 == 0, positions_n2[:, 1], -positions_n2[:, 1])
     return np.lexsort((along, strip))

@@ -5,7 +5,6 @@ import io as memory
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -236,12 +235,14 @@ def _png(image: NDArray[Any], colours: str, limits: tuple[float, float]) -> str:
 
     A palette of the colour scale's own entries is lossless and a third the size of RGBA.
     """
+    from matplotlib import colormaps  # Slow to import, and wanted here alone.
+
     low, high = limits
     share = (image.astype(float) - low) / (high - low)
     finite = np.isfinite(image)
     levels = np.clip(np.where(finite, share, 0) * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
     levels[~finite] = _LEVELS
-    table = mpl.colormaps[colours].resampled(_LEVELS)(np.arange(_LEVELS), bytes=True)[:, :3]
+    table = colormaps[colours].resampled(_LEVELS)(np.arange(_LEVELS), bytes=True)[:, :3]
     picture = Image.fromarray(levels).convert("L")
     picture.putpalette([*table.ravel().tolist(), 0, 0, 0])
     buffer = memory.BytesIO()

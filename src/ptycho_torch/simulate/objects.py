@@ -5,10 +5,10 @@ are the same everywhere and for ever.
 """
 
 import numpy as np
+import scipy
+import skimage
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from skimage.draw import line
 
 from ptycho_torch.config.dataset import ObjectSettings
 
@@ -50,12 +50,12 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
 def _line_canvas(stream: RandomState, side: int, num_lines: int) -> Image:
     canvas = np.zeros((side, side))
     for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
-        canvas[line(row0, column0, row1, column1)] = 1.0
+        canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
     return canvas
 
 
 def _blur(canvas: Image) -> Image:
-    return sum(weight * gaussian_filter(canvas, sigma) for weight, sigma in _BLUR)
+    return sum(weight * scipy.ndimage.gaussian_filter(canvas, sigma) for weight, sigma in _BLUR)
 
 
 def phase_of(amplitude: Image) -> Image:

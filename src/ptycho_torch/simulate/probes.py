@@ -7,8 +7,9 @@ its centre, and are normalised once by `normalise`.
 from typing import assert_never
 
 import numpy as np
+import scipy
+import skimage
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
@@ -57,7 +58,7 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
             assert_never(settings)
     if settings.smoothing_sigma_px > 0:
         sigma = (0.0,) * (amplitude.ndim - 2) + (settings.smoothing_sigma_px,) * 2
-        amplitude = gaussian_filter(amplitude, sigma)
+        amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma)
     return normalise(amplitude * np.exp(1j * phase))
 
 
@@ -80,7 +81,7 @@ def triangle_mask(patch_px: int, radius: float) -> Real:
 
 
 def _soften(mask: Real) -> Real:
-    return gaussian_filter(mask, 1.0) + _BACKGROUND
+    return scipy.ndimage.gaussian_filter(mask, 1.0) + _BACKGROUND
 
 
 def _read(settings: FileProbe) -> Complex:
@@ -108,9 +109,9 @@ def _resize(probe: Complex, patch_px: int, settings: FileProbe) -> Complex:
         )
     if settings.resize == "interpolate":
         factor = (1,) * (probe.ndim - 2) + (patch_px / side,) * 2
-        resized: Complex = zoom(probe.real, factor, order=3) + 1j * zoom(
-            probe.imag, factor, order=3
-        )
+        resized: Complex = scipy.ndimage.zoom(
+            probe.real, factor, order=3
+        ) + 1j * scipy.ndimage.zoom(probe.imag, factor, order=3)
         return resized
     if side > patch_px:
         raise InputError(
@@ -135,11 +136,9 @@ def _extrapolated_phase(mode: Complex, patch_px: int, before: int) -> Real:
 
     Inside the given area the phase stays as it is.
     """
-    from skimage.restoration import unwrap_phase  # Slow to import, and hardly ever needed.
-
     side = mode.shape[-1]
     inside = slice(before, before + side)
-    phase = unwrap_phase(np.angle(mode))
+    phase = skimage.restoration.unwrap_phase(np.angle(mode))
     squared = radius_px(patch_px) ** 2
     slope, offset = np.polyfit(
         squared[inside, inside].ravel(), phase.ravel(), 1, w=np.abs(mode).ravel()

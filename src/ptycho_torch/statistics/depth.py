@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.markdown import number, percent, plain, plural
@@ -29,7 +29,7 @@ def binomial_p(failures: int, runs: int, rate: float) -> tuple[float, float]:
     Clopper and Pearson (1934), doi:10.1093/biomet/26.4.404: the interval that these tests invert.
     """
     above, below = (
-        float(stats.binomtest(failures, runs, rate, alternative=side).pvalue)
+        float(scipy.stats.binomtest(failures, runs, rate, alternative=side).pvalue)
         for side in ("greater", "less")
     )
     return above, below

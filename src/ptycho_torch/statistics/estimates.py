@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 # Up to here all 2^n sign patterns are tried; beyond, a seeded random subset of them.
 _EXACT_PAIRS = 15
@@ -105,7 +105,7 @@ def wilson_interval(failures: int, runs: int, confidence: float) -> Interval:
     """
     if not 0 <= failures <= runs or runs < 1:
         raise ValueError(f"expected 0 <= failures <= runs and runs >= 1, got {failures} of {runs}")
-    bounds = stats.binomtest(failures, runs).proportion_ci(confidence, method="wilson")
+    bounds = scipy.stats.binomtest(failures, runs).proportion_ci(confidence, method="wilson")
     return Interval(low=float(bounds.low), high=float(bounds.high))
 
 
@@ -127,7 +127,7 @@ def fisher_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
         (failures, runs) of the arm and of the control.
     """
     table = [[failed[0], failed[1] - failed[0]], [control[0], control[1] - control[0]]]
-    return float(stats.fisher_exact(table).pvalue)
+    return float(scipy.stats.fisher_exact(table).pvalue)
 
 
 def least_fisher_p(runs: int, control_runs: int) -> float:
@@ -186,7 +186,7 @@ def _bootstrap(
 ) -> Interval:
     if np.ptp(values) == 0:  # Every resample has the same mean: the interval is a point.
         return Interval(low=float(values[0]), high=float(values[0]))
-    bounds = stats.bootstrap(
+    bounds = scipy.stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=resamples,
@@ -216,7 +216,7 @@ def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], *, seed: int
         raise ValueError("the sign-flip test needs at least one finite difference, got none")
     if values.size == 1:  # Both patterns are as extreme as the one seen.
         return 1.0
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (values,),
         lambda sample, axis: np.mean(sample, axis=axis),
         permutation_type="samples",
@@ -268,8 +268,8 @@ def kaplan_meier(
     everyone = [*failed_at, *completed_at]
     if not everyone:
         raise ValueError("a survival curve needs at least one run, got none")
-    data = stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
-    curve = stats.ecdf(data).sf
+    data = scipy.stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
+    curve = scipy.stats.ecdf(data).sf
     with warnings.catch_warnings():  # The interval is undefined where the estimate is 0 or 1.
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = curve.confidence_interval(confidence, method="log-log")

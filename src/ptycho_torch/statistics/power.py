@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.markdown import percent
@@ -93,7 +93,7 @@ def seeds_for_difference(
         p = (
             sign_flip_p_values(studies)
             if pairs <= EXACT_PAIRS
-            else np.asarray(stats.ttest_1samp(studies, 0, axis=1).pvalue)
+            else np.asarray(scipy.stats.ttest_1samp(studies, 0, axis=1).pvalue)
         )
         return float(np.mean((family * p <= alpha) & (studies.mean(axis=1) > 0)))
 
@@ -221,7 +221,7 @@ def fisher_p_table(runs: int) -> NDArray[np.float64]:
     Entry [a, b] sums the tables with the same a + b that are no more likely than [a, b], as
     `scipy.stats.fisher_exact` does; all at once, since a search needs tens of thousands of them.
     """
-    ways = special.comb(runs, np.arange(runs + 1))
+    ways = scipy.special.comb(runs, np.arange(runs + 1))
     weights = np.outer(ways, ways)
     p = np.empty_like(weights)
     for total in range(2 * runs + 1):
@@ -229,7 +229,7 @@ def fisher_p_table(runs: int) -> NDArray[np.float64]:
         line = weights[a, total - a]
         ordered = np.sort(line)
         upto = np.searchsorted(ordered, line * (1 + 1e-9), side="right")
-        p[a, total - a] = np.cumsum(ordered)[upto - 1] / special.comb(2 * runs, total)
+        p[a, total - a] = np.cumsum(ordered)[upto - 1] / scipy.special.comb(2 * runs, total)
     p = np.minimum(p, 1.0)
     p.flags.writeable = False
     return p

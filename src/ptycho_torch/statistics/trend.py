@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ptycho_torch.markdown import p_text, percent, plural
 from ptycho_torch.statistics import estimates
@@ -95,7 +95,10 @@ def loss_trend(arms: Sequence[str], evidence: Evidence) -> Trend:
                 f"{plural(len(table), 'seed')} at which every run succeeded (3 and 2 are needed)"
             ),
         )
-    rising, falling = stats.page_trend_test(table), stats.page_trend_test(table[:, ::-1])
+    rising, falling = (
+        scipy.stats.page_trend_test(table),
+        scipy.stats.page_trend_test(table[:, ::-1]),
+    )
     p = min(1.0, 2 * float(min(rising.pvalue, falling.pvalue)))
     way = "rises" if rising.pvalue < falling.pvalue else "falls"
     decided = p <= estimates.level(evidence.settings.confidence)
@@ -136,7 +139,7 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
         return Trend(
             p=None, sentence=f"{k} of {plural(n, 'run')} failed, so failures have no trend"
         )
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (np.asarray(values, float), np.asarray(failed, float)),
         lambda x, y, axis: np.sum(x * y, axis=axis),
         permutation_type="pairings",

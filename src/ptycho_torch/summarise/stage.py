@@ -18,7 +18,6 @@ from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score
 from ptycho_torch.summarise import tables
 from ptycho_torch.summarise.answers import answer
 from ptycho_torch.summarise.collect import Collected, StageFiles, collect
-from ptycho_torch.summarise.figures.stage import write_figures
 from ptycho_torch.summarise.findings import Findings
 from ptycho_torch.summarise.report import report
 from ptycho_torch.summarise.report.opening import answer_items
@@ -75,6 +74,8 @@ def summarise_stage(
         dataset=dataset,
         conventional=conventional,
     )
+    from ptycho_torch.summarise.figures.stage import write_figures  # matplotlib: slow to import
+
     parsed = parse_study(study, "study")
     findings = work_out(files, parsed, stage, provenance, winner=read_winner(winner))
     folder, said = Path(folder), answer(findings)

@@ -10,12 +10,13 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
-from ptycho_torch.drawing.style import save, styled
 from ptycho_torch.io import PathLike
 from ptycho_torch.markdown import number, plural, spread_text, table
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, loss_score
-from ptycho_torch.summarise.figures.study import overview
+
+Stages = Mapping[str, Mapping[str, Any]]
+"""Stage -> its findings.json."""
 
 _RUN = ["dataset", "arm", "seed"]
 _FINDINGS = ("name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined")
@@ -60,11 +61,18 @@ def summarise_study(
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
     io.write_json(folder / "study.json", _facts(parsed, stages, provenance))
-    with styled():
-        save(overview(runs, stages, parsed), folder, "overview")
+    _draw(runs, stages, parsed, folder)
     io.write_text(
         folder / "summary.md", _text(parsed, stages, runs, decided, provenance=provenance)
     )
+
+
+def _draw(runs: pd.DataFrame, stages: Stages, study: Study, folder: Path) -> None:
+    from ptycho_torch.drawing.style import save, styled  # matplotlib: slow to import
+    from ptycho_torch.summarise.figures.study import overview
+
+    with styled():
+        save(overview(runs, stages, study), folder, "overview")
 
 
 def _read_findings(path: PathLike) -> dict[str, Any]:
@@ -93,9 +101,7 @@ def _merged(findings: Sequence[PathLike], name: str) -> pd.DataFrame:
     return merged[["stages", *(column for column in merged if column != "stages")]]
 
 
-def _facts(
-    study: Study, stages: Mapping[str, Mapping[str, Any]], provenance: Mapping[str, Any]
-) -> dict[str, Any]:
+def _facts(study: Study, stages: Stages, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return `study.json`: what a page of the whole study needs beside tables and decision."""
     by_dataset = {found["dataset"]: found for found in stages.values()}
     undefined: dict[str, str] = {}
@@ -122,7 +128,7 @@ def _facts(
 
 def _text(
     study: Study,
-    stages: Mapping[str, Mapping[str, Any]],
+    stages: Stages,
     runs: pd.DataFrame,
     decision: Mapping[str, Any],
     *,
@@ -154,7 +160,7 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line[:1].upper()}{line[1:].rstrip('.')}." for line in lines)
 
 
-def _every_arm(runs: pd.DataFrame, study: Study, stages: Mapping[str, Mapping[str, Any]]) -> str:
+def _every_arm(runs: pd.DataFrame, study: Study, stages: Stages) -> str:
     loss = loss_score(runs["val_loss_name"].tolist())
     scores = (loss, AMPLITUDE_SSIM, COMPLEX_ERROR)
     rows = []

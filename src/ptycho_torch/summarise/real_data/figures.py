@@ -30,7 +30,7 @@ _MOST_COLUMNS = 5
 def draw_all(found: Collected, folder: Path) -> None:
     """Write every figure of `FIGURES`, PNG and SVG."""
     with styled():
-        for name, (_, draw) in FIGURES.items():
+        for name, draw in FIGURES.items():
             save(draw(found), folder, name)
 
 
@@ -177,11 +177,11 @@ def _bare(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-FIGURES: dict[str, tuple[str, Callable[[Collected], Figure]]] = {
-    "reconstructions": ("Reconstructions", reconstructions),
-    "ring_correlation": ("Fourier ring correlation of two half scans", ring_correlation),
-    "r_factor_map": ("R factor of each frame", r_factor_map),
-    "held_out_frames": ("Held-out frames, observed and predicted", held_out_frames),
-    "learning_curves": ("Learning curves", learning_curves),
+FIGURES: dict[str, Callable[[Collected], Figure]] = {
+    "reconstructions": reconstructions,
+    "ring_correlation": ring_correlation,
+    "r_factor_map": r_factor_map,
+    "held_out_frames": held_out_frames,
+    "learning_curves": learning_curves,
 }
-"""File name -> title, and what draws it."""
+"""File name -> what draws it; titles and captions are the report's."""

@@ -6,7 +6,6 @@ from typing import Any
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.markdown import folded, listed, number, percent, plain, plural, table
 from ptycho_torch.summarise.real_data.collect import Collected
-from ptycho_torch.summarise.real_data.figures import FIGURES
 from ptycho_torch.summarise.real_data.table import (
     AGREEMENTS,
     R_FACTORS,
@@ -14,6 +13,13 @@ from ptycho_torch.summarise.real_data.table import (
     score_table,
 )
 
+TITLES = {
+    "reconstructions": "Reconstructions",
+    "ring_correlation": "Fourier ring correlation of two half scans",
+    "r_factor_map": "R factor of each frame",
+    "held_out_frames": "Held-out frames, observed and predicted",
+    "learning_curves": "Learning curves",
+}
 CAPTIONS = {
     "reconstructions": (
         "Amplitude and phase in the box in which objects are compared, of rPIE and of each "
@@ -73,7 +79,7 @@ def _measurement(found: Collected, real: RealDataSettings) -> list[str]:
         *(
             f"![{name}]({found.name}/{file}.png)\n\n**{name}.** {CAPTIONS[file]} "
             f"([SVG]({found.name}/{file}.svg))"
-            for file, (name, _) in FIGURES.items()
+            for file, name in TITLES.items()
         ),
     ]
 

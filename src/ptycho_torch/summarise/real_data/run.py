@@ -10,7 +10,6 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.summarise.real_data.collect import collect
-from ptycho_torch.summarise.real_data.figures import draw_all
 from ptycho_torch.summarise.real_data.report import summary_text
 from ptycho_torch.summarise.real_data.table import scores
 
@@ -34,6 +33,8 @@ def summarise_real_data(
     InputError
         If the configuration has no real measurements, or a file is missing or damaged.
     """
+    from ptycho_torch.summarise.real_data.figures import draw_all  # matplotlib: slow to import
+
     parsed, folder = parse_study(study, "study"), Path(folder)
     real = parsed.real_data
     if real is None:
