@@ -54,7 +54,7 @@ def cost_of(run: RunSettings, work: Workload, asked: Question) -> Cost:
     InputError
         If the accelerator is not there.
     """
-    step = footprint(run, work)
+    step = footprint(run, work, gpu=asked.gpu)
     base = None if asked.gpu else asked.base
     memory = job_memory(step, work, run, base)
     limit = 1024 * asked.memory_gib

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import flop_registry
 from ptycho_torch.config import RunSettings
 from ptycho_torch.config.training import SGD
 from ptycho_torch.generators import count_parameters
+from ptycho_torch.generators.convolution import counted_for_cpu
 from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.scales import LOSSES
 from ptycho_torch.plan.workload import Workload, made_up_groups, made_up_module
@@ -141,9 +142,12 @@ class SavedBytes(saved_tensors_hooks):
         return tensor
 
 
-def footprint(run: RunSettings, work: Workload) -> Footprint:
-    """Return what a step of a run takes; nothing is computed and hardly any memory taken."""
-    with torch.device("meta"):
+def footprint(run: RunSettings, work: Workload, *, gpu: bool = False) -> Footprint:
+    """Return what a step of a run takes; nothing is computed and hardly any memory taken.
+
+    gpu: whether it is for a GPU, where convolutions go other ways.
+    """
+    with torch.device("meta"), counted_for_cpu(not gpu):
         module = made_up_module(run, work)
         batch = made_up_groups(work, run.training.batch_size).take(slice(None))
         # A split smaller than a batch of validation is validated as a whole.

@@ -89,7 +89,7 @@ def job_memory(step: Footprint, work: Workload, run: RunSettings, base: Base | N
 
 def peak_mib(run: RunSettings, work: Workload, base: Base | None) -> float:
     """Return the largest memory of a run's job."""
-    return job_memory(footprint(run, work), work, run, base).peak
+    return job_memory(footprint(run, work, gpu=base is None), work, run, base).peak
 
 
 def _data_bytes(work: Workload, *, gpu: bool) -> int:
