@@ -143,3 +143,17 @@ def test_the_page_says_what_its_files_say(bench):
     report = bench("report")
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.written(page, report.read(report.QUOTED)) == page, "run make bench-report"
+
+
+def test_growth_of_tiny_sizes_and_its_powers(bench):
+    growth = bench("growth")
+    middle = growth.Size(width=4, patch_px=16, blocks=2, batch=2)
+    found = json.loads(json.dumps(growth.measure({"batch": (2, 4)}, middle, rounds=1)))
+    sizes = found["axes"]["batch"]
+    assert sizes["4"]["gflop"] == 2 * sizes["2"]["gflop"]
+    assert 1 < sizes["4"]["memory_mib"] / sizes["2"]["memory_mib"] <= 2
+    assert growth.power(sizes, "gflop") == pytest.approx(1)
+    sizes["4"]["seconds"]["median_s"] = 8 * sizes["2"]["seconds"]["median_s"]
+    assert "| batch | 3.00 | 1.00 |" in growth.tables(found).replace(
+        "| 3.0 | 1.0 |", "| 3.00 | 1.00 |"
+    )

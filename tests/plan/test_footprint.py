@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.generators import GENERATORS
 from ptycho_torch.plan.footprint import SavedBytes, Walk, footprint, training_loss
 from ptycho_torch.plan.workload import Workload, made_up_groups, made_up_module
 from ptycho_torch.train.learner import EVAL_BATCH
@@ -25,11 +24,19 @@ def workload(channels=1, **sizes):
     )
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("name", GENERATORS)
-def test_a_step_on_real_tensors_takes_what_was_predicted(tiny, name, channels, checkpointing):
-    generator = {"name": name, "width": 6}
+@pytest.mark.parametrize(
+    ("name", "width", "channels", "checkpointing"),
+    [
+        ("hybrid", 6, 1, False), ("hybrid", 6, 4, True), ("stable_hybrid", 6, 1, True),
+        ("layerscale_hybrid", 6, 4, False), ("fno", 6, 1, True), ("fno", 6, 4, False),
+        # Wide enough for the CPU's own convolution, which keeps copies.
+        ("hybrid", 64, 1, False), ("fno", 64, 1, False),
+    ],
+)  # fmt: skip
+def test_a_step_on_real_tensors_takes_what_was_predicted(
+    tiny, name, width, channels, checkpointing
+):
+    generator = {"name": name, "width": width}
     run = run_of(tiny, generator=generator, execution={"checkpointing": checkpointing})
     work = workload(channels)
     module = made_up_module(run, work)

@@ -13,6 +13,7 @@ from ptycho_torch import io
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.config.files import first_message
 from ptycho_torch.plan.cost import Cost, Question, cost_of, fit_s, same_cost
+from ptycho_torch.plan.limits import not_counted
 from ptycho_torch.plan.workload import SPLITS, Workload
 
 logger = logging.getLogger(__name__)
@@ -38,32 +39,48 @@ def compare_results(results: io.PathLike, asked: Question) -> dict[str, Any]:
     """
     results = Path(results)
     records = _records(results)
-    rows, left_out = [], []
+    rows, left_out, runs = [], [], []
     for (dataset, arm), found in sorted(records.items()):
-        together = [timing for _, timing in found if timing.get("seeds_together", 1) > 1]
-        if together:
-            left_out.append(f"{arm} on {dataset}: its seeds were trained together, in one process")
+        if reason := _not_comparable(found, asked):
+            left_out.append(f"{arm} on {dataset}: {reason}")
             continue
-        rows.append(_row(dataset, arm, found, _workload(results, dataset), asked))
-    return {"arms": rows, "left_out": left_out}
+        runs.append(_settings(found[0], f"{arm} on {dataset}"))
+        rows.append(_row(runs[-1], found, _workload(results, dataset), asked))
+    return {"arms": rows, "left_out": left_out, "not_counted": not_counted(runs)}
+
+
+def _not_comparable(found: Sequence[Record], asked: Question) -> str | None:
+    timings = [timing for _, timing in found]
+    if any(timing.get("seeds_together", 1) > 1 for timing in timings):
+        return "its seeds were trained together, in one process"
+    here = "a GPU" if asked.gpu else "a CPU"
+    if any((timing.get("device") != "cpu") != asked.gpu for timing in timings):
+        return f"trained on {timings[0].get('device')}, and this plan is for {here}"
+    return None
 
 
 def _records(results: Path) -> dict[tuple[str, str], list[Record]]:
     found: dict[tuple[str, str], list[Record]] = {}
     for path in sorted(results.glob("train/*/*/seed-*/run.json")):
         run, timing = io.read_json(path), io.read_json(path.parent / "timing.json")
-        for key in ("settings", "steps", "epochs"):
-            if key not in run:
-                raise InputError(f"{path}: lacks '{key}'; delete it and train again")
+        for key in ("steps", "epochs"):
+            _check_number(path, run, key, least=0)
         for key in ("wall_s", "peak_memory_mib", "threads"):
-            if key not in timing:
-                raise InputError(f"{path.parent / 'timing.json'}: lacks '{key}'; train again")
+            _check_number(path.parent / "timing.json", timing, key, least=1e-3)
         found.setdefault((path.parts[-4], path.parts[-3]), []).append((run, timing))
     if not found:
         raise InputError(
             f"{results}: has no run.json below train/; --compare takes a study's folder of results"
         )
     return found
+
+
+def _check_number(path: Path, values: Mapping[str, Any], key: str, *, least: float) -> None:
+    value = values.get(key)
+    if not isinstance(value, int | float) or not value >= least:
+        raise InputError(
+            f"{path}: {key} is {value!r}, expected a number >= {least:g}; delete it and train again"
+        )
 
 
 def _workload(results: Path, dataset: str) -> Workload:
@@ -83,11 +100,8 @@ def _workload(results: Path, dataset: str) -> Workload:
 
 
 def _row(
-    dataset: str, arm: str, found: Sequence[Record], work: Workload, asked: Question
+    run: RunSettings, found: Sequence[Record], work: Workload, asked: Question
 ) -> dict[str, Any]:
-    run = _settings(found[0][0], f"{arm} on {dataset}")
-    threads = run.execution.model_copy(update={"threads": int(found[0][1]["threads"])})
-    run = run.model_copy(update={"execution": threads})
     cost = _cost(run, work, asked)
     wall = statistics.median(float(timing["wall_s"]) for _, timing in found)
     peak = statistics.median(float(timing["peak_memory_mib"]) for _, timing in found)
@@ -100,8 +114,8 @@ def _row(
             for record, _ in found
         )
     return {
-        "dataset": dataset,
-        "arm": arm,
+        "dataset": run.dataset,
+        "arm": run.arm,
         "runs": len(found),
         "memory_mib": {"predicted": cost.memory.peak, "measured": peak},
         "wall_s": {"predicted": took, "measured": wall},
@@ -119,10 +133,14 @@ def _cost(run: RunSettings, work: Workload, asked: Question) -> Cost:
     return _COSTS[key]
 
 
-def _settings(record: Mapping[str, Any], name: str) -> RunSettings:
+def _settings(record: Record, name: str) -> RunSettings:
+    """Return a run's settings, with the threads that it had."""
+    told, timing = record
     try:
-        return RunSettings.model_validate(record["settings"])
+        run = RunSettings.model_validate(told.get("settings"))
     except ValidationError as error:
         raise InputError(
             f"{name}: run.json has settings of another version: {first_message(error)}"
         ) from None
+    threads = run.execution.model_copy(update={"threads": int(timing["threads"])})
+    return run.model_copy(update={"execution": threads})

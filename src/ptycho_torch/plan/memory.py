@@ -2,8 +2,8 @@
 
 On a CPU it is what the process holds at most, as `timing.json` has it; on a GPU what torch has
 allocated there. The parts are counted; how far a process's memory is larger than their sum is not
-known before: what is freed is not always where the next tensor fits. Two rules stand for that, and
-docs/plan.md has what they are worth.
+known before: what is freed is not always where the next tensor fits. One factor stands for that,
+and docs/plan.md has what it is worth.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,6 @@ from ptycho_torch.config import RunSettings
 from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.footprint import Footprint, footprint
 from ptycho_torch.plan.workload import Workload
-from ptycho_torch.train.learner import EVAL_BATCH
 
 MIB = 2**20
 _ARRAYS = 3
@@ -20,6 +19,10 @@ _ARRAYS = 3
 
 _CHECK = 16
 """Bytes that a pixel takes while a split is read: amplitudes and their squares in float64."""
+
+_SCATTERED = 1.5
+"""Memory of a process over what lives in it at most in a step and in a validation: freed pieces
+are kept, and tensors of the other shapes do not fit into them. Measured, not derived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,8 @@ class JobMemory:
     """Best and last weights, on the CPU; 0 on a GPU."""
 
     work: float
-    """Activations, gradients, what operations need for a moment; of steps and validations."""
+    """Activations, gradients, what operations need for a moment; of steps and validations, and on a
+    CPU what lies between them."""
 
     reading: float
     """All that lives while the training split is read and checked, before anything is trained."""
@@ -67,14 +71,11 @@ def job_memory(step: Footprint, work: Workload, run: RunSettings, base: Base | N
         parts = {"base": 0.0, "copies": 0.0, "work": max(step.step, step.validation) / MIB}
         reading = 0.0
     else:
-        checks = min(EVAL_BATCH, work.groups["validation"])
         own = step.validation - step.weights  # The gradients are in the step already.
-        # Tensors of a larger batch do not fit where those of the step were.
-        more = own if checks > run.training.batch_size else max(0, own - step.step)
         parts = {
             "base": base.memory_mib,
             "copies": 2 * step.weights / MIB,
-            "work": (step.step + more) / MIB,
+            "work": _SCATTERED * (step.step + own) / MIB,
         }
         train = work.groups["train"] * work.pixels
         reading = base.libraries_mib + train * (4 * _ARRAYS + _CHECK) / MIB

@@ -54,6 +54,7 @@ def comparison_text(found: Row) -> str:
         "",
         f"Measured: medians over runs, of timing.json. {_base(found)}",
         *(f"Not compared: {text}" for text in found["left_out"]),
+        *(f"Not counted: {text}" for text in found["not_counted"]),
     ]
     return "\n".join(lines)
 
@@ -115,7 +116,7 @@ def _conditions(plan: Row) -> list[str]:
             f"Times: median of {plural(plan['probe_steps'], 'step')} on {machine['device']}, "
             f"{plural(machine['threads'], 'thread')}, one run at a time; not timed: does not fit."
         )
-    return lines
+    return [*lines, *(f"Not counted: {text}" for text in plan["not_counted"])]
 
 
 def _base(plan: Row) -> str:

@@ -15,6 +15,7 @@ from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.plan.cost import Cost, Question, as_json, cost_of, same_cost
+from ptycho_torch.plan.limits import not_counted
 from ptycho_torch.plan.workload import Workload, workload_of
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,11 @@ def plan_study(
     ]
     whole = arm is None and dataset is None
     times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
-    return {"arms": rows, **(_totals(stages, times, runs_at_once) if whole else {})}
+    return {
+        "arms": rows,
+        "not_counted": not_counted(runs.values()),
+        **(_totals(stages, times, runs_at_once) if whole else {}),
+    }
 
 
 def _stages(study: Study) -> list[StagePlan]:
