@@ -88,7 +88,7 @@ def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--arm", "contrl"], "there is no arm 'contrl'; did you mean 'control'"),
+        (["--arm", "agcc"], "there is no arm 'agcc'; did you mean 'agc'"),
         (["--dataset", "tyni"], "there is no dataset 'tyni'; it has: tiny"),
         (["--arm", "control", "--patch-px", "200"], "--patch-px, --gridsize: no patch fits"),
         (["--arm", "control", "--batch-size", "500"], "has only 121 groups"),
