@@ -22,6 +22,7 @@ from side_by_side import Goal, command, ratio, seconds, summary, take_turns, tim
 from torch import Tensor, nn
 
 from ptycho_torch.config import RunSettings
+from ptycho_torch.config.clip import NormClip
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.generators import build_generator
 from ptycho_torch.markdown import number, table
@@ -65,16 +66,17 @@ class Case:
 
 
 def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
-    """Return the arm `norm1` of a study on a smaller object, for so many epochs."""
+    """Return a study's control, clipped by the global norm, on a smaller object."""
     settings = parse_study(load_yaml(ROOT / "config" / study), str(study))
     name = settings.stage_a.dataset
     data = settings.datasets[name]
     thing = data.object.model_copy(update={"size_px": size_px})
     data = data.model_copy(update={"object": thing, "images_per_split": 1})
     probe = make_probe(data.probe, data.patch_px)
-    run = settings.run(name, "norm1", seed=0)
+    run = settings.run(name, settings.stage_a.control, seed=0)
     training = run.training.model_copy(update={"epochs": epochs})
-    execution = run.execution.model_copy(update={"accelerator": "cpu"})
+    clip = NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
+    execution = run.execution.model_copy(update={"accelerator": "cpu", "clip": clip})
     groups, scale = {}, None
     for split in ("train", "validation"):
         made = simulate_split(data, split, probe, intensity_scale=scale)

@@ -71,24 +71,29 @@ def goals(results: Mapping[str, Mapping[str, Any]]) -> str:
     return table(["goal", "asked", "reached", "met"], rows)
 
 
+def places(page: str) -> list[str]:
+    """Return the names of the marks on a page."""
+    return [found.group(2) for found in _SECTION.finditer(page)]
+
+
 def written(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page with its sections made anew.
+    """Return the page with its sections made anew; what was not measured stands empty.
 
     Raises
     ------
     ValueError
-        If the page has marks without a result, or a result no marks.
+        If a result, or the goals, have no marks on the page.
     """
-    places = [found.group(2) for found in _SECTION.finditer(page)]
-    if sorted(places) != sorted([*results, "goals"]):
-        raise ValueError(
-            f"{PAGE.name} has marks for {', '.join(places) or 'nothing'}, "
-            f"docs/{QUOTED.name}/ holds {', '.join(results) or 'nothing'}; each result needs one "
-            "pair of marks and each pair but that of 'goals' a result"
-        )
+    if missing := sorted({*results, "goals"} - set(places(page))):
+        raise ValueError(f"{PAGE.name} has no pair of marks for {', '.join(missing)}")
     texts = {name: section(name, result) for name, result in results.items()}
     texts["goals"] = goals(results)
-    return _SECTION.sub(lambda m: f"{m.group(1)}{texts[m.group(2)]}\n{m.group(3)}", page)
+
+    def fill(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        return f"{begin}{texts[name]}\n{end}" if name in texts else f"{begin}{end}"
+
+    return _SECTION.sub(fill, page)
 
 
 def main() -> None:
@@ -97,14 +102,16 @@ def main() -> None:
     parser.add_argument("--take", action="store_true", help=f"first copy what lies in {FOLDER}")
     if parser.parse_args().take:
         QUOTED.mkdir(exist_ok=True)
-        for name in read(FOLDER):
+        for name in set(places(PAGE.read_text(encoding="utf-8"))) & set(read(FOLDER)):
             shutil.copy(FOLDER / f"{name}.json", QUOTED)
+    page, results = PAGE.read_text(encoding="utf-8"), read(QUOTED)
     try:
-        page = written(PAGE.read_text(encoding="utf-8"), read(QUOTED))
+        page = written(page, results)
     except ValueError as error:
         sys.exit(f"bench-report: {error}")
     PAGE.write_text(page, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    empty = [name for name in places(page) if name not in {*results, "goals"}]
+    print(f"wrote {PAGE.relative_to(ROOT)}; not measured: {', '.join(empty) or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -53,14 +53,18 @@ def training_s(folder: Path) -> list[float]:
 
 def job_s(folder: Path) -> dict[str, list[float]]:
     """Return the wall seconds of every rule's jobs, as Snakemake noted them beside the results."""
-    found: dict[str, dict[tuple[float, float], float]] = {}
+    found: dict[str, dict[str, tuple[float, float]]] = {}
     for path in (folder / ".snakemake" / "metadata").rglob("*"):
         if path.is_file():
             note = json.loads(path.read_text(encoding="utf-8"))
-            # One note a file: a job's files share its start and end.
-            span = note["starttime"], note["endtime"]
-            found.setdefault(note["rule"], {})[span] = span[1] - span[0]
-    return {rule: sorted(jobs.values()) for rule, jobs in sorted(found.items())}
+            # One note a file, each with a start of its own; a job is told by its log.
+            jobs, job = found.setdefault(note["rule"], {}), str(note["log"])
+            start, end = jobs.get(job, (note["starttime"], note["endtime"]))
+            jobs[job] = min(start, note["starttime"]), max(end, note["endtime"])
+    return {
+        rule: sorted(end - start for start, end in jobs.values())
+        for rule, jobs in sorted(found.items())
+    }
 
 
 def measure(config: Path = ROOT / "config" / "config.yaml", cores: int = 4) -> dict[str, Any]:

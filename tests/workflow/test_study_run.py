@@ -125,6 +125,20 @@ def test_other_thresholds_score_again_and_train_nothing(finished):
         del finished.settings["evaluation"]
 
 
+def test_a_touch_or_a_new_clone_reruns_nothing_even_without_snakemakes_records(finished):
+    """Git gives the files of a clone the date of the clone."""
+    source, records = ROOT / "src/ptycho_torch/io.py", finished.folder / ".snakemake"
+    times = source.stat().st_atime, source.stat().st_mtime
+    records.rename(finished.folder / "elsewhere")
+    try:
+        os.utime(source)
+        assert finished.planned() == []
+    finally:
+        os.utime(source, times)
+        shutil.rmtree(records)
+        (finished.folder / "elsewhere").rename(records)
+
+
 def test_an_edit_of_the_package_reruns_what_runs_it(finished):
     """Snakemake itself never looks at src/; a comment in the metrics must score again."""
     source = ROOT / "src/ptycho_torch/evaluate/frc.py"
@@ -138,6 +152,25 @@ def test_an_edit_of_the_package_reruns_what_runs_it(finished):
     finally:
         source.write_bytes(before)
         os.utime(source, times)
+    # The list of sources is newer than what was made by it, and says the same again.
+    assert finished.planned() == []
+
+
+def test_an_edit_is_seen_without_snakemakes_records(finished, tmp_path):
+    """Settings are known from the records alone; code is known from the date of its list."""
+    records = shutil.ignore_patterns(".snakemake")
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True, ignore=records)
+    listed = tmp_path / "results/sources/evaluate.txt"
+    listed.write_text(listed.read_text().replace("a", "b"))
+    study = Study(tmp_path)
+    assert study.planned() == [
+        "evaluate tiny/agc seed 0", "evaluate tiny/control seed 0", "stage_a_summary",
+    ]  # fmt: skip
+
+
+def test_a_list_of_sources_that_was_deleted_reruns_nothing(finished):
+    shutil.rmtree(finished.folder / "results/sources")
+    assert finished.planned() == []
 
 
 def test_a_damaged_dataset_fails_its_jobs_with_one_line_and_no_traceback_of_ours(

@@ -1,12 +1,5 @@
 """The page: the whole study in one file, for those without Snakemake."""
 
-# `sources` knows Python alone, and the page is made of more.
-PAGE_PARTS = sorted(
-    os.path.relpath(part)
-    for part in (PACKAGE / "publish").iterdir()
-    if part.suffix in (".html", ".css", ".js")
-)
-
 
 rule study_page:
     """The whole study on one page."""
@@ -17,7 +10,6 @@ rule study_page:
         study="results/study/study.json",
         reconstructions=all_reconstructions,
         code=sources("publish.py", "config", "statistics", "publish"),
-        parts=PAGE_PARTS,
     output:
         page=report(
             "results/index.html", category="Whole study", caption="../report/study_page.rst"
