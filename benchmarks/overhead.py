@@ -152,7 +152,7 @@ def start_up(rounds: int) -> dict[str, list[float]]:
 
 
 def measure(
-    sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 5, threads: int = 2
+    sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 3, threads: int = 2
 ) -> dict[str, Any]:
     """Return seconds of all programs at each size, and CPU seconds of imports."""
     torch.set_num_threads(threads)
