@@ -16,16 +16,7 @@ rule parity_inference:
         bundle=f"{PARITY_RUN}/bundle/bundle.json",
         weights=f"{PARITY_RUN}/bundle/weights.safetensors",
         test=f"{PARITY_DATA}/test.npz",
-        code=sources(
-            "parity_inference.py",
-            "config",
-            "drawing",
-            "physics",
-            "generators",
-            "measurements",
-            "dumps",
-            "infer",
-        ),
+        code=sources("parity_inference.py"),
     output:
         dump="results/parity/inference/dump.json",
         arrays="results/parity/inference/arrays.npz",
@@ -50,7 +41,7 @@ rule parity_report:
         dataset=f"{PARITY_DATA}/dataset.json",
         dump="results/parity/inference/dump.json",
         arrays="results/parity/inference/arrays.npz",
-        code=sources("parity_report.py", "config", "physics/stitch.py", "dumps"),
+        code=sources("parity_report.py"),
     output:
         data="results/parity/parity.json",
         prose=report(
@@ -87,6 +78,7 @@ rule parity:
     input:
         data="results/parity/parity.json",
         prose="results/parity/parity.md",
+        code=sources("parity.py"),
     output:
         passed="results/parity/passed.txt",
     log:
