@@ -197,9 +197,11 @@ def of_real_objects(file: str) -> list[str]:
     ]
 
 
-def real_measurement(name: str) -> dict:
-    """Settings of one measurement."""
-    return STUDY.real_data.measurements[name].model_dump(mode="json")
+def real_measurement(*keys: str):
+    """Those settings of a measurement that a job reads: another reading downloads nothing anew."""
+    return lambda wildcards: STUDY.real_data.measurements[wildcards.measurement].model_dump(
+        mode="json", include=set(keys)
+    )
 
 
 def real_fit(wildcards) -> dict:

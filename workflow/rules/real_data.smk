@@ -27,7 +27,7 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data/{measurement}/fetch.log",
         params:
-            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+            measurement=real_measurement("address", "file", "sha256", "max_bytes"),
         script:
             "../scripts/real_data_fetch.py"
 
@@ -42,7 +42,7 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data/{measurement}/split.log",
         params:
-            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+            measurement=real_measurement("file", "reading"),
             region=STUDY.real_data.held_out.model_dump(mode="json"),
         script:
             "../scripts/real_data_split.py"
