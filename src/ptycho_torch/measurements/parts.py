@@ -6,7 +6,6 @@ Letters: n frames.
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,9 +78,7 @@ def write_parts(
     for part, index in frames.items():
         write_scan_npz(outputs[part], part_of(scan, index))
     said = _facts(scan, kept, frames, gap)
-    io.write_json(
-        outputs["split"], {"file": file, "sha256": io.sha256(measured), **said}
-    )
+    io.write_json(outputs["split"], {"file": file, "sha256": io.sha256(measured), **said})
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
         file, len(kept.train), len(kept.validation), len(kept.gap), gap,
