@@ -78,7 +78,7 @@ if STUDY.real_data is not None:
             weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
         log:
             "logs/real_data/{measurement}/train/{label}/seed-{seed}.log",
-        threads: STUDY.execution.threads
+        threads: lambda wildcards: real_fit(wildcards)["execution"]["threads"]
         resources:
             gpu=1,
         params:
@@ -99,7 +99,7 @@ if STUDY.real_data is not None:
             report=f"{REAL}/{{label}}/seed-{{seed}}/report.json",
         log:
             "logs/real_data/{measurement}/infer/{label}/seed-{seed}.log",
-        threads: STUDY.execution.threads
+        threads: lambda wildcards: real_fit(wildcards)["execution"]["threads"]
         resources:
             gpu=1,
         script:

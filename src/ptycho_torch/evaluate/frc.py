@@ -24,11 +24,18 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     and multiplied by it; they may be complex. A ring in which either is empty, or not finite,
     correlates by 0.
 
+    Raises
+    ------
+    ValueError
+        If the images have no pixel.
+
     References
     ----------
     van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
     shape = first_HW.shape
+    if not first_HW.size:
+        raise ValueError("there is no image to correlate")
     side = min(shape)
     ring = _ring_numbers(shape).ravel()
     first, second = (_windowed_spectrum(image).ravel() for image in (first_HW, second_HW))

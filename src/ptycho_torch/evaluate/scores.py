@@ -70,7 +70,7 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     scores = {
         "ssim": _ssim(truth_HW, pred_HW, span),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
-        "psnr_db": float(10 * np.log10(span**2 / error)) if error > 0 else NO_ERROR,
+        "psnr_db": float(10 * np.log10(np.square(span) / error)) if error > 0 else NO_ERROR,
         "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
         "frc_half": half,
@@ -128,8 +128,9 @@ def _no_score(truth_HW: Real, pred_HW: Real) -> Undefined | None:
 def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
         return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
+    # Of numpy's kind, whose square is infinite where Python's raises.
     value = skimage.metrics.structural_similarity(
-        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+        truth_HW, pred_HW, data_range=np.float64(span), win_size=SSIM_WINDOW_PX
     )
     return float(value)
 
