@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Job:
     inputs: frozenset[str]
     outputs: frozenset[str]
     needs: frozenset[str] = frozenset()
+    threads: int = field(default=1, compare=False)
 
 
 def study() -> dict[str, Any]:
@@ -131,6 +132,7 @@ def _described(job: Any) -> Job:
         settings=json.dumps(dict(job.params.items()), sort_keys=True, default=str),
         inputs=frozenset(map(str, job.input)),
         outputs=frozenset(map(str, job.output)),
+        threads=job.threads,
     )
 
 

@@ -290,12 +290,23 @@ def test_broken_images_have_no_score_or_the_worst(laws, bad, where, broken):
             value = laws.of(*pair)
         except (ValueError, np.linalg.LinAlgError):
             return
+    if laws.higher is None and where == "everywhere" and not np.isfinite(bad):
+        assert value is None
     if value is not None and laws.higher is not None:
         assert math.isfinite(value) or not laws.higher
         assert worse(laws, value, laws.of(TRUTH, PRED))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_broken_truth_is_said_to_be_the_truth(bad):
+    truth = abs(TRUTH)
+    truth[3, 4] = bad
+    assert set(scores.image_scores(truth, abs(PRED)).values()) == {scores.BROKEN_TRUTH}
+    assert scores.ssim(truth, abs(PRED)) == scores.BROKEN_TRUTH
+
+
 @EVERY
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_an_empty_image_has_no_score(laws):
     nothing = np.zeros((0, 0), complex)
     with np.errstate(all="ignore"):

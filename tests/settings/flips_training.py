@@ -224,7 +224,6 @@ HELD = {
     "ExecutionSettings.compile": "train/test_arithmetic.py::test_a_network_is_compiled_where_it_is_asked_for",
     "ExecutionSettings.checkpointing": "train/test_arithmetic.py::test_checkpointing_reaches_the_run_and_changes_no_number",
     "ExecutionSettings.seeds_together": "workflow/test_dry_runs.py::test_seeds_together_are_one_job_an_arm_with_the_same_files",
-    "ExecutionSettings.threads": "workflow/test_scripts.py::test_train_script_obeys_its_jobs_threads",
     "RunSettings.dataset": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
     "RunSettings.arm": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
     "RunSettings.patch_px": "infer/test_infer.py::test_frames_of_another_size_are_refused",
