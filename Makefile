@@ -86,8 +86,9 @@ $(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt
 bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
-docs: $(READY) ## write config/README.md and config/schema.json from the classes
+docs: $(READY) ## write config/README.md, config/schema.json and docs/reruns.md from the code
 	$(BIN)/ptycho-torch config-docs
+	$(BIN)/python docs/reruns.py
 
 clean-env: ## remove the environment
 	rm -rf $(VENV)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import write_bundle

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ptycho_torch import __version__
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.generators.bundle import Bundle, BundleSettings
 from ptycho_torch.provenance import commit, platform_name

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
 from ptycho_torch.config.files import FitSettings, first_message
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.dumps.scales import Scales
 from ptycho_torch.dumps.statistics import write_patch_statistics
 from ptycho_torch.generators.bundle import write_bundle
