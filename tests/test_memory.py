@@ -126,7 +126,7 @@ job = json.loads(sys.argv[1])
 spaces = {name: Space(**job[name]) for name in ("input", "output", "params")}
 torch.ones(64, 64) @ torch.ones(64, 64)
 now = [l for l in open("/proc/self/status") if l.startswith("VmSize")][0].split()[1]
-room = int(now) * 1024 + 96 * 2**20
+room = int(now) * 1024 + 32 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 runpy.run_path(sys.argv[2], run_name="__main__",
                init_globals={"snakemake": Space(**spaces, log=["log.txt"], threads=1)})
@@ -135,7 +135,7 @@ runpy.run_path(sys.argv[2], run_name="__main__",
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address spaces are limited on Linux only")
 def test_a_limited_machine_is_no_diverged_run(training, root, tmp_path):
-    job = training(width=64, batch_size=112)
+    job = training(width=48, batch_size=112)
     job["input"] = {name: str(path) for name, path in job["input"].items()}
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, json.dumps(job), root / "workflow/scripts/train.py"],
@@ -144,7 +144,7 @@ def test_a_limited_machine_is_no_diverged_run(training, root, tmp_path):
     assert done.returncode == memory.OUT_OF_MEMORY, done.stderr
     log = (tmp_path / "log.txt").read_text()
     assert "memory ran out while training 'control'" in log and "Traceback" not in log
-    assert "could not be had" in log and "GiB (ulimit -v)" in log
+    assert "this process had" in log and "iB (ulimit -v)" in log
     assert {path.name for path in tmp_path.iterdir()} == {"log.txt"}
 
 
