@@ -13,6 +13,7 @@ try:
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
     from ptycho_torch.config.together import seed_jobs
+    from ptycho_torch.layout import check_layout
     from ptycho_torch.sources import keep_list
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -27,7 +28,7 @@ CODE = (".py", ".html", ".css", ".js")
 # The code behind each list, so that none is asked to hold two things.
 LISTED: dict[str, list[Path]] = {}
 # What no job runs.
-NO_CODE_OF_JOBS = ("config/document.py", "sources.py")
+NO_CODE_OF_JOBS = ("config/document.py", "layout.py", "sources.py")
 CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
 # What neither a dataset nor a training reads: an edit there trains nothing again.
 NOT_OF_RUNS = (
@@ -51,6 +52,7 @@ try:
         source += f" + --config ({', '.join(overrides)})"
         update_config(config, typed_overrides(overrides))
     STUDY = parse_study(config, source)
+    check_layout(Path("results"))
 except ValueError as error:
     raise WorkflowError(str(error))
 

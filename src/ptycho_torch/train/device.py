@@ -87,6 +87,7 @@ def cures_of(run: RunSettings, *, together: int, checkpointed: bool) -> tuple[st
         cures.append("execution.checkpointing: true (the same numbers, a third more work)")
     if batch > 1:
         cures.append(f"a training.batch_size under {batch} (another run, with other numbers)")
+    cures.append("`ptycho-torch plan` says what each takes")
     seeds = f"{together} seeds at once" if together > 1 else f"seed {run.seed}"
     return f"training '{run.arm}' on '{run.dataset}', {seeds}, {batch} groups a step", cures
 
