@@ -34,11 +34,11 @@ def check_layout(results: Path) -> None:
     """
     mark = results / MARK
     if mark.exists():
-        found = mark.read_text(encoding="utf-8", errors="replace").strip()[:80]
+        found = _read(mark)
         if found == LAYOUT:
             return
         raise InputError(
-            f"{results}: is of the layout '{found}', this version makes '{LAYOUT}'; use the "
+            f"{results}: is of the layout {found!r}, this version makes '{LAYOUT}'; use the "
             f"version that made it, or let it be (mv {results} {results}-other) and start anew"
         )
     made = [name for name in _MADE_BY_JOBS if (results / name).exists()]
@@ -54,6 +54,13 @@ def check_layout(results: Path) -> None:
         _write(mark, f"{LAYOUT}\n")
     except OSError as error:
         raise InputError(f"{mark}: cannot be written: {error.strerror}") from None
+
+
+def _read(mark: Path) -> str:
+    try:
+        return mark.read_text(encoding="utf-8", errors="replace").strip()[:80]
+    except OSError as error:
+        raise InputError(f"{mark}: cannot be read: {error.strerror}") from None
 
 
 def _write(path: Path, text: str) -> None:
