@@ -99,7 +99,7 @@ setup-hashed: ## as setup, from files whose checksums are known (constraints-has
 	@touch $(READY)
 
 # The checksum of torch's build for CPUs, which lies in an index of torch's own.
-TORCH_CPU := 6ed2b0e0b9b09b1a1a1e5ac1a0c2ed2c0d6a9d8c5b9be1c14ab9d8c0c3b5fb0f
+TORCH_CPU := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 
 lock: ## renew constraints-hashed.txt after a change of constraints.txt
 	@test -x .venv-tools/bin/uv || { $(PYTHON) -m venv .venv-tools && .venv-tools/bin/python -m pip --quiet install uv==0.13.8; }

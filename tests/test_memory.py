@@ -1,8 +1,10 @@
 """Want of memory is told from every other failure, says what was needed, and is tried again."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -164,6 +166,7 @@ def test_sparing_memory_changes_no_byte_of_the_results(tiny_study, tiny_dataset,
 
 WORKFLOW = """
 rule train:
+    input: "results/data.npz"
     output: "done.txt"
     log: "log.txt"
     script: "job.py"
@@ -183,9 +186,14 @@ run_job(main, snakemake)
 """
 
 
-def test_the_default_profile_tries_again_with_more_time_and_less_memory(root, tmp_path):
+def test_the_default_profile_tries_again_and_a_clock_that_went_back_costs_nothing(root, tmp_path):
     (tmp_path / "Snakefile").write_text(WORKFLOW)
     (tmp_path / "job.py").write_text(JOB)
+    data = tmp_path / "results/data.npz"
+    data.parent.mkdir()
+    data.touch()
+    # As a clock that went back leaves it: Snakemake would take it for newer than what is made.
+    os.utime(data, (time.time() + 86400,) * 2)
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "1", "--workflow-profile",
          root / "profiles/default"],
@@ -194,3 +202,5 @@ def test_the_default_profile_tries_again_with_more_time_and_less_memory(root, tm
     assert done.returncode == 0, done.stderr
     assert "non-zero exit status 12" in done.stderr
     assert (tmp_path / "attempts.txt").read_text().split("\n") == ["1440 0", "2880 1", ""]
+    assert "data.npz: was dated in the future" in (tmp_path / "log.txt").read_text()
+    assert data.stat().st_mtime <= (tmp_path / "done.txt").stat().st_mtime

@@ -13,7 +13,7 @@ def refuse(name, plain):
         if isinstance(where[0], socket.socket) and where[0].family == socket.AF_UNIX:
             return plain(*where, **more)
         with open(os.environ["NETWORK_LOG"], "a") as log:  # noqa: PTH123 (at every start)
-            print(name, where[-1], sys.argv, file=log)
+            print(name, [w for w in where if not isinstance(w, socket.socket)], sys.argv, file=log)
         raise OSError("the network is cut off")
 
     return refused

@@ -58,7 +58,9 @@ def snapshot(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_run_in_bad_surroundings_is_the_same_run(surroundings, tmp_path, tiny_study, tiny_dataset):
+def test_a_run_in_bad_surroundings_is_the_same_run(
+    surroundings, tmp_path, tiny_study, tiny_dataset
+):
     checkout, run, closed = surroundings
     before, results = snapshot(checkout), tmp_path / "Ergebnisse für α"
     done = run(
