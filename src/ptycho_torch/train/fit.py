@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch import io
+from ptycho_torch.alone import alone_in
 from ptycho_torch.config import InputError, RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
@@ -27,6 +28,7 @@ from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+from ptycho_torch.train.resume import STATE
 
 PathLike = str | Path
 
@@ -74,17 +76,23 @@ def fit_runs(
 ) -> None:
     """Train runs that differ in their seeds alone, all at once, and write each one's files.
 
-    Parameters and errors as for `fit_run`, but for `runs` and the `outputs` of each.
+    Beside the first run's files stands the state of the training, until all are written; the same
+    call goes on from it. Parameters and errors as for `fit_run`, but for `runs` and the `outputs`
+    of each.
     """
     torch.set_num_threads(usable_threads(threads))
-    facts = io.read_json(dataset)
-    train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
-    modules = [build_module(run, train, validation) for run in runs]
-    fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation))
-    test = groups_of_split(_read("test", splits, facts, runs[0]))
-    checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
-    for fitted, files in zip(fits, outputs, strict=True):
-        _write(fitted, files, train, test, {"dataset_sha256": checksums})
+    folders = [Path(files["run"]).parent for files in outputs]
+    with alone_in(folders):
+        facts = io.read_json(dataset)
+        train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
+        modules = [build_module(run, train, validation) for run in runs]
+        keep = folders[0] / STATE
+        fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation), keep=keep)
+        test = groups_of_split(_read("test", splits, facts, runs[0]))
+        checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
+        for fitted, files in zip(fits, outputs, strict=True):
+            _write(fitted, files, train, test, {"dataset_sha256": checksums})
+        keep.unlink(missing_ok=True)
 
 
 def _write(
