@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 4
+KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline faults clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -51,6 +52,9 @@ lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/mypy
 	$(BIN)/codespell
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+faults: $(READY) ## kill a small study at KILLS random moments and compare its results (half an hour)
+	$(BIN)/python tests/campaigns/interruptions.py --kills $(KILLS)
 
 format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .

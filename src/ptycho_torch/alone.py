@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ptycho_torch.config.base import InputError
+
 logger = logging.getLogger(__name__)
 
 LOCK = ".training.lock"
@@ -18,12 +20,23 @@ def alone_in(folders: Iterable[str | Path]) -> Iterator[None]:
 
     The lock files go with the block, and so do folders that it leaves empty. Where a file system
     has no locks, that is said and the block runs.
+
+    Raises
+    ------
+    InputError
+        If a folder may not be written.
     """
     with contextlib.ExitStack() as held:
         # In one order everywhere, so that no two jobs wait for each other.
         for folder in sorted(set(map(Path, folders))):
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(_locked(folder / LOCK))
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(_locked(folder / LOCK))
+            except OSError as error:
+                raise InputError(
+                    f"{folder}: cannot be written: {error.strerror}; make room or make it "
+                    "writable, or choose another folder"
+                ) from None
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.config.base import InputError
-from ptycho_torch.io import PathLike, whole_file
+from ptycho_torch.io_whole import PathLike, save_tensors, whole_file
 
 _SEPARATOR = "/"
 """Between the keys that lead to a tensor; no name in a state holds it."""
@@ -25,13 +25,11 @@ def write_state(path: PathLike, state: Mapping[str, Any]) -> None:
     Tensors are values of dictionaries, on any device; lists hold what JSON can. Infinity and NaN
     are allowed.
     """
-    from safetensors.torch import save_file
-
     rest: dict[str, Any] = {}
     tensors = dict(_split(state, rest))
     facts = json.dumps(rest)
     with whole_file(path) as part:
-        save_file(tensors, part, {"state": facts, "sha256": _digest(tensors, facts)})
+        save_tensors(part, tensors, {"state": facts, "sha256": _digest(tensors, facts)})
 
 
 def read_state(path: PathLike) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.base import InputError
+from ptycho_torch.output_folder import remove_leftovers
 
 logger = logging.getLogger("ptycho_torch")
 
@@ -15,8 +16,9 @@ logger = logging.getLogger("ptycho_torch")
 def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run `main(job)`, logging to the job's log file and to the terminal's error stream.
 
-    A user's mistake ends the job with one line and exit status 1; anything else keeps its
-    traceback, since it is a fault of ours or of the machine.
+    A user's mistake ends the job with one line and exit status 1, Ctrl-C with status 130; anything
+    else keeps its traceback, since it is a fault of ours or of the machine. What a killed job left
+    of these outputs, half-written under temporary names, is taken away first.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if job.log:
@@ -35,7 +37,12 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
+        for path in getattr(job, "output", ()):
+            remove_leftovers(path)
         main(job)
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        sys.exit(130)
     except InputError as error:
         logger.error("%s", error)
         sys.exit(1)

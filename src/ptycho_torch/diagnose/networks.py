@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ptycho_torch.io_checks import must_match
 from ptycho_torch import io
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.fresh import FreshNetwork
@@ -142,6 +143,7 @@ def _states(path: Path, sample: Sample) -> Iterator[Subject | Entry]:
     loss = trained_loss(best, folder)
     yield bundle_subject(best, sample, loss, where=folder, **label, state="best")
     if run["outcome"] != "completed":
+        must_match(path.parent / "last.safetensors", run)
         weights = io.read_tensors(path.parent / "last.safetensors")
         if reason := _not_finite(weights):
             yield unusable_entry({**label, "state": "last"}, reason)

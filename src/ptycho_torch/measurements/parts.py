@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.io_checks import must_have
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
@@ -58,6 +59,7 @@ def write_parts(
     InputError
         If the file has no probe, or no frame is left for a part.
     """
+    must_have(measured, measurement.sha256)
     scan = read_scan(measured, measurement.reading)
     if scan.probe_MHW is None:
         raise InputError(f"{measurement.file}: has no probe, which rPIE and networks start from")
@@ -76,7 +78,7 @@ def write_parts(
         write_scan_npz(outputs[part], part_of(scan, index))
     said = _facts(scan, kept, frames, gap)
     io.write_json(
-        outputs["split"], {"file": measurement.file, "sha256": io.sha256(measured), **said}
+        outputs["split"], {"file": measurement.file, "sha256": measurement.sha256, **said}
     )
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.plan import stage_plan
@@ -81,7 +82,9 @@ def summarise_stage(
     folder, said = Path(folder), answer(findings)
     _write_tables(findings, folder)
     write_figures(findings, folder)
-    io.write_json(folder / "findings.json", _findings(findings, answer_items(findings, said)))
+    found = _findings(findings, answer_items(findings, said))
+    found[FILES] = sums_of(folder / "runs.csv", folder / "history.csv")
+    io.write_json(folder / "findings.json", found)
     io.write_text(folder / "summary.md", report(findings, said))
 
 

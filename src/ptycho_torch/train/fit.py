@@ -21,8 +21,10 @@ from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import write_bundle
 from ptycho_torch.generators.checkpointing import recompute_parts
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
+from ptycho_torch.output_folder import remove_leftovers
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
@@ -87,6 +89,8 @@ def fit_runs(
         train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
         modules = [build_module(run, train, validation) for run in runs]
         keep = folders[0] / STATE
+        for path in (keep, *(path for files in outputs for path in files.values())):
+            remove_leftovers(path)
         fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation), keep=keep)
         test = groups_of_split(_read("test", splits, facts, runs[0]))
         checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
@@ -122,7 +126,9 @@ def _write(
     io.write_csv(outputs["history"], rows)
     io.write_json(outputs["timing"], timing(fitted, inference_s))
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
-    io.write_json(outputs["run"], {**names, "settings": settings, **data, **run_record(fitted)})
+    record = {**names, "settings": settings, **data, **run_record(fitted)}
+    files = sums_of(*(outputs[name] for name in ("history", "last", "patches")))
+    io.write_json(outputs["run"], {**record, FILES: files})
 
 
 def build_module(run: RunSettings, train: Split, validation: Split) -> FitModule:

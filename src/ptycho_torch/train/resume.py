@@ -123,9 +123,9 @@ class Keeper:
         began = time.monotonic()
         try:
             write_state(self.path, self._state)
-        except OSError as error:
+        except (InputError, OSError) as error:
             # The results may still find room: what is lost is that the training could go on.
-            logger.warning("%s: cannot be written: %s", self.path, error.strerror)
+            logger.warning("%s; training goes on without", error)
         self._state = None
         self._written = time.monotonic()
         self._cost_s = self._written - began

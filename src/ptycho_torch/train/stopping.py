@@ -1,7 +1,7 @@
 """Requests to end a training before its time: signals, and a study that is no more.
 
 A request is noted and looked at between steps, so that the state of the last finished epoch can be
-written first; then the signal does what it would have done.
+written first. The exit status is 130 after SIGINT, 143 after SIGTERM.
 """
 
 import contextlib
@@ -43,11 +43,10 @@ class StopRequests:
         return "the call of snakemake that started this job is gone" if self._orphaned else None
 
     def obey(self) -> None:
-        """End the process as the signal would have; to be called outside `noted`."""
-        if self.signal is not None:
-            signal.raise_signal(self.signal)
-            sys.exit(128 + self.signal)
-        sys.exit(1)
+        """End the process, with the status of one that the signal ended."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(1 if self.signal is None else 128 + self.signal)
 
 
 @contextlib.contextmanager
