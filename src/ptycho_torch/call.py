@@ -89,24 +89,30 @@ def join(*, is_call: bool) -> str | None:
     """
     try:
         _RECORDS.mkdir(exist_ok=True)
-        handle = os.open(_CALLS, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(_CALLS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         _held.append(handle)
         fcntl.flock(handle, fcntl.LOCK_SH)
     except OSError:
         # A read-only folder, or one without locks: Snakemake's own words have to do.
         return None
-    if not is_call or not _LOCKS.is_dir() or not any(_LOCKS.iterdir()):
+    if not is_call:
         return None
+    locked = _LOCKS.is_dir() and any(_LOCKS.iterdir())
+    told = None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        # Asking for more may have cost what was held.
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        return (
-            f"{Path.cwd()}: another call of snakemake, or a job that a killed one left, is at work "
-            f"here{_holders(handle)}; wait for its end, or end it"
-        )
-    told = _free(handle)
+        if locked:
+            told = (
+                f"{Path.cwd()}: another call of snakemake, or a job that a killed one left, is at "
+                f"work here{_holders(handle)}; wait for its end, or end it"
+            )
+    else:
+        if locked:
+            told = _free(handle)
+        else:
+            os.ftruncate(handle, 0)
+    # Asking for more may have cost what was held.
     fcntl.flock(handle, fcntl.LOCK_SH)
     return told
 
@@ -114,7 +120,7 @@ def join(*, is_call: bool) -> str | None:
 def began(*, jobs_are_here: bool) -> None:
     """Note that this call works, and whether its jobs run on this host."""
     place = "here" if jobs_are_here else "elsewhere"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, IndexError):
         os.write(_held[-1], f"{socket.gethostname()} {place}\n".encode())
 
 

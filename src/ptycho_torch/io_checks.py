@@ -33,9 +33,9 @@ def signed(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verified(path: str | Path, data: dict[str, Any]) -> dict[str, Any]:
-    """Return what came out of a JSON file, without its checksum, which must be right if it is there.
+    """Return what came out of a JSON file, without its checksum.
 
-    Files of other programs have none.
+    It must be right if it is there; files of other programs have none.
 
     Raises
     ------

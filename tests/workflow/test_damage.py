@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,14 +29,17 @@ def chain(tiny_dataset, tmp_path_factory):
     """One run, trained and judged, and what reads its files."""
     folder = tmp_path_factory.mktemp("chain")
     settings = load_yaml(Path(__file__).parents[1] / "tiny.yaml")
-    settings["stage_a"]["arms"] = ["control"]
     study = parse_study(settings, "tiny.yaml")
     data = folder / "simulate/tiny"
     shutil.copytree(tiny_dataset.folder, data)
     run, judged = (folder / kind / "tiny/control/seed-0" for kind in ("train", "evaluate"))
     names = {
         **{"run": "run.json", "timing": "timing.json", "history": "history.csv"},
-        **{"bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "test_patches.npz"},
+        **{
+            "bundle": "bundle/bundle.json",
+            "last": "last.safetensors",
+            "patches": "test_patches.npz",
+        },
     }
     outputs = {key: run / name for key, name in names.items()}
     splits = {split: data / f"{split}.npz" for split in SPLITS}
@@ -59,7 +63,7 @@ def chain(tiny_dataset, tmp_path_factory):
                 reconstructions=[judged / "reconstruction.npz"],
                 dataset=data / "dataset.json", conventional=[],
             ),
-            stage_plan(study, "stage_a"),
+            replace(stage_plan(study, "stage_a"), arms=("control",)),
         )  # fmt: skip
 
     train()
@@ -110,7 +114,9 @@ def test_the_error_names_file_found_expected_and_cure(tmp_path):
     facts = {FILES: sums_of(table)}
     must_match(table, facts)
     table.write_text("epoch\n2\n")
-    with pytest.raises(InputError, match=r"history\.csv: SHA-256 is \w{64}, expected \w{64}; .*run"):
+    with pytest.raises(
+        InputError, match=r"history\.csv: SHA-256 is \w{64}, expected \w{64}; .*run"
+    ):
         must_match(table, facts)
 
 
@@ -132,6 +138,7 @@ def test_a_json_file_carries_its_checksum_and_others_need_none(tmp_path):
 
 CHILD = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
@@ -178,7 +185,9 @@ def test_a_full_or_read_only_disk_is_said(tmp_path, options):
         pytest.skip("needs root, to mount a small disk")
     try:
         said = refused(place)
-        word = "No space left on device; make room" if "size" in options else "Read-only file system"
+        word = (
+            "No space left on device; make room" if "size" in options else "Read-only file system"
+        )
         assert len(said) == 3 and all(word in line for line in said)
         assert not list(place.iterdir())
     finally:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ptycho_torch.io_checks import must_match
 from ptycho_torch import io
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.fresh import FreshNetwork
@@ -30,6 +29,7 @@ from ptycho_torch.diagnose.subject import (
     trained_loss,
 )
 from ptycho_torch.generators.bundle import WEIGHTS, Bundle, read_bundle
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.jobs import usable_threads
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.io_checks import must_have
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.dumps.dump import Dump
 from ptycho_torch.dumps.scales import Scales
+from ptycho_torch.io_checks import must_have, must_match
 from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
 
 Complex = NDArray[np.complexfloating]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.io_checks import must_have
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import Measurement, RegionSettings
+from ptycho_torch.io_checks import must_have
 from ptycho_torch.measurements.hold_out import HeldOut
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.region import (

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ptycho_torch.io_checks import FILES, must_match
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, must_match
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, OUTCOMES, PHASE_SSIM
 
 Run = tuple[str, str, int]

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from ptycho_torch.io_checks import must_match
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.markdown import number
 from ptycho_torch.publish.inputs import Inputs, named, run_of
 from ptycho_torch.publish.table import why_undefined

@@ -24,12 +24,8 @@ Run = tuple[str, int]
 
 _GRADIENT = ("median", "p99", "max")
 _RUN_KEYS = (
-    "val_loss_name",
-    "best_epoch",
-    "best_val_loss",
-    "last_val_loss",
-    "best_mae_val_loss",
-    "first_loss",
+    *("val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
+    *("best_mae_val_loss", "first_loss"),
 )
 _TIMING_KEYS = (
     "wall_s",

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.plan import stage_plan
@@ -13,6 +12,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.statistics import compare, verdict
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.io_checks import FILES, must_match, sums_of
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, must_match, sums_of
 from ptycho_torch.markdown import number, plural, spread_text, table
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, loss_score

@@ -5,6 +5,7 @@ Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,11 @@ def train_scan(
         probe_MHW=torch.from_numpy(ready.probe_MHW),
         input_scale=scan.patch_px / 2 / ready.train.power() ** 0.5 if scaled else 1.0,
     )
-    claimed = {"mark": "run.json", "files": OUTPUTS, "overwrite": overwrite, "state": STATE}
-    folder = claim(output_dir, **claimed)
+    take = partial(claim, mark="run.json", files=OUTPUTS, overwrite=overwrite, state=STATE)
+    folder = take(output_dir)
     with untouched_if_refused(folder), alone_in([folder]):
         # Whoever was at work here may have ended.
-        claim(folder, **claimed)
+        take(folder)
         keep = folder / STATE
         fitted = fit(module, ready.train, ready.validation, keep=keep)
         facts = {

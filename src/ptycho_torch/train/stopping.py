@@ -44,8 +44,6 @@ class StopRequests:
 
     def obey(self) -> None:
         """End the process, with the status of one that the signal ended."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
         sys.exit(1 if self.signal is None else 128 + self.signal)
 
 

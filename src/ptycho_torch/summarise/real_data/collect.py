@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch.io_checks import must_match
 from ptycho_torch import io
 from ptycho_torch.config.real_plan import labels
 from ptycho_torch.config.study import Study
+from ptycho_torch.io_checks import must_match
 
 RPIE = "rpie"
 
