@@ -15,7 +15,7 @@ from ptycho_torch.output_folder import remove_leftovers
 from ptycho_torch.streams import named_stream
 from ptycho_torch.train import resume
 
-EPOCHS = 25
+EPOCHS = 8
 FILES = ("run.json", "history.csv", "bundle/bundle.json", "bundle/weights.safetensors",
          "last.safetensors", "test_patches.npz")  # fmt: skip
 CHILD = """
@@ -70,9 +70,9 @@ def test_a_training_ended_by_signals_gives_the_undisturbed_bytes(job, tmp_path, 
     whole, cut = job("whole"), job("cut")
     train_here(whole)
     state = tmp_path / "cut" / resume.STATE
-    waits = named_stream(11, "moments").uniform(0.0, 0.5, 3)
+    waits = named_stream(11, "moments").uniform(0.0, 0.3, 2)
     reached = 0
-    for number, wait_s in zip((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), waits, strict=True):
+    for number, wait_s in zip((signal.SIGKILL, signal.SIGTERM), waits, strict=True):
         before = state.stat().st_mtime_ns if state.exists() else 0
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(cut)], stderr=subprocess.PIPE, text=True
@@ -85,7 +85,7 @@ def test_a_training_ended_by_signals_gives_the_undisturbed_bytes(job, tmp_path, 
         child.send_signal(number)
         said = child.communicate(timeout=60)[1]
         # It may have ended just before.
-        expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+        expected = {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
         assert child.returncode in (expected, 0), said
         if not state.exists():
             break
