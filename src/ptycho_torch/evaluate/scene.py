@@ -12,6 +12,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
 from ptycho_torch.physics.stitch import patch_positions, tile_extent
+from ptycho_torch.result_files import TileFacts, read_result
 
 Complex = NDArray[np.complex64]
 
@@ -80,11 +81,7 @@ def read_scene(test: PathLike, dataset: PathLike) -> Scene:
     InputError
         If a file lacks something, or positions and objects do not belong together.
     """
-    facts = io.read_json(dataset)
-    if "test_step_px" not in facts:
-        raise InputError(
-            f"{dataset}: lacks 'test_step_px'; another version wrote it, make it again"
-        )
+    facts = read_result(dataset, TileFacts)
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )

@@ -27,6 +27,7 @@ from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+from ptycho_torch.result_files import DatasetFacts, read_result
 
 PathLike = str | Path
 
@@ -77,7 +78,7 @@ def fit_runs(
     Parameters and errors as for `fit_run`, but for `runs` and the `outputs` of each.
     """
     torch.set_num_threads(usable_threads(threads))
-    facts = io.read_json(dataset)
+    facts = read_result(dataset, DatasetFacts)
     train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
     modules = [build_module(run, train, validation) for run in runs]
     fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation))
