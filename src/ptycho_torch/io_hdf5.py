@@ -6,6 +6,7 @@ virtual ones are refused: a file of measurements must not make this program read
 
 import contextlib
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,11 @@ LARGEST = 32 * 2**30
 # What h5py raises on a damaged file, at any step.
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError),
-    *(ValueError,),
+    *(ValueError, zlib.error),
 )
 _MOST_LINKS = 20
+_DEFLATE, _MOST_DEFLATED = 1, 1100
+"""Number of the filter gzip, and how many times as large it can make its input."""
 _LONGEST_TEXT = 2**16
 """Bytes of a text or an attribute."""
 
@@ -76,12 +79,33 @@ class Hdf5:
                 f"{max(dataset.nbytes, chunk) / 2**30:.3g} GiB; at most {most / 2**30:.3g} GiB are "
                 f"read from a file of {self._size} bytes"
             )
-        # A filter unpacks a chunk whole, whatever size it should have.
-        for number in range(dataset.id.get_num_chunks() if dataset.chunks else 0):
-            stored = dataset.id.get_chunk_info(number).size
-            if stored > chunk + chunk // 8 + _LONGEST_TEXT:
+        if dataset.chunks:
+            self._check_chunks(path, dataset, chunk)
+
+    def _check_chunks(self, path: str, dataset: Any, size: int) -> None:
+        """Refuse a chunk that unpacks to more than it should hold: the filter would not stop."""
+        plan = dataset.id.get_create_plist()
+        filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+        if filters.count(_DEFLATE) > 1:
+            raise InputError(f"{self.source}: {path} is compressed twice; mend it by h5repack")
+        large: list[Any] = []
+
+        def look(stored: Any) -> None:
+            if stored.size > size + size // 8 + _LONGEST_TEXT:
+                large.append(None)
+            elif stored.size * _MOST_DEFLATED > most_unpacked(0) and not stored.filter_mask:
+                large.append(stored.chunk_offset)
+
+        if filters:
+            dataset.id.chunk_iter(look)
+        for offset in large:
+            packed = b"" if offset is None else dataset.id.read_direct_chunk(offset)[1]
+            unpacker = zlib.decompressobj()
+            if offset is None or (
+                _DEFLATE in filters and len(unpacker.decompress(packed, size + 16)) > size + 8
+            ):
                 raise InputError(
-                    f"{self.source}: {path} has a chunk of {stored} bytes, expected {chunk}"
+                    f"{self.source}: {path} has a chunk that unpacks to more than its {size} bytes"
                 )
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pickle
 import resource
 import struct
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -75,11 +76,13 @@ def test_an_array_that_claims_more_than_is_there_is_refused(tmp_path, shape, kin
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, method, little_memory):
     size = 400 * MIB
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as packed:
-        with packed.open("x.npy", "w", force_zip64=True) as member:
-            member.write(npy(f"({size},)", "|u1"))
-            for _ in range(size // (8 * MIB)):
-                member.write(bytes(8 * MIB))
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", method) as packed,
+        packed.open("x.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(npy(f"({size},)", "|u1"))
+        for _ in range(size // (8 * MIB)):
+            member.write(bytes(8 * MIB))
     assert (tmp_path / "a.npz").stat().st_size < MIB
     refused(lambda: io.read_npz(tmp_path / "a.npz"), "claims to unpack from")
 
@@ -91,9 +94,7 @@ def test_members_that_share_their_bytes_count_each(tmp_path, little_memory):
         target.writestr("000000.npy", npy("(1000000,)", "|u1", bytes(10**6)))
     data = packed.getvalue()
     start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
-    entries = b"".join(
-        data[start:end].replace(b"000000", f"{n:06}".encode()) for n in range(1000)
-    )
+    entries = b"".join(data[start:end].replace(b"000000", f"{n:06}".encode()) for n in range(1000))
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1000, 1000, len(entries), start, 0)
     (tmp_path / "a.npz").write_bytes(data[:start] + entries + tail)
     refused(lambda: io.npz_keys(tmp_path / "a.npz"), "claims to unpack from")
@@ -110,7 +111,9 @@ def test_names_that_climb_are_names_and_nothing_is_written(tmp_path):
     inside = tmp_path / "in"
     inside.mkdir()
     names = ["../../up", "/abs", "a/b", "..", "nul\x01"]
-    path = archive(inside / "a.npz", {f"{name}.npy": npy("(1,)", "<f4", bytes(4)) for name in names})
+    path = archive(
+        inside / "a.npz", {f"{name}.npy": npy("(1,)", "<f4", bytes(4)) for name in names}
+    )
     before = sorted(tmp_path.rglob("*"))
     assert io.npz_keys(path) == names and set(io.read_npz(path)) == set(names)
     refused(lambda: read_scan(path), r"nul\x01")
@@ -118,9 +121,10 @@ def test_names_that_climb_are_names_and_nothing_is_written(tmp_path):
 
 
 def test_two_arrays_of_one_name_are_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed, pytest.warns(UserWarning):
-        for value in (b"abcd", b"efgh"):
-            packed.writestr("x.npy", npy("(1,)", "<f4", value))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("x.npy", npy("(1,)", "<f4", b"abcd"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            packed.writestr("x.npy", npy("(1,)", "<f4", b"efgh"))
     refused(lambda: io.read_npz(tmp_path / "a.npz", "x"), "two arrays of one name")
 
 
@@ -131,7 +135,9 @@ def test_no_pickle_runs_wherever_it_stands(tmp_path):
     assert mark.exists()  # the bomb works
     mark.unlink()
     whole = np.array({"by": Bomb(mark)}, dtype=object)
-    np.savez(tmp_path / "scan.npz", diffraction=whole, xcoords=whole, ycoords=whole, _metadata=whole)
+    np.savez(
+        tmp_path / "scan.npz", diffraction=whole, xcoords=whole, ycoords=whole, _metadata=whole
+    )
     np.save(tmp_path / "one.npy", whole)
     (tmp_path / "raw.npz").write_bytes(data)
     archive(tmp_path / "torch.npz", {"archive/data.pkl": data, "archive/version": b"3\n"})
@@ -208,15 +214,26 @@ def test_hdf5_that_claims_or_leads_elsewhere_is_refused(tmp_path, cxi, change, w
     assert (tmp_path / "other.h5").stat().st_atime == 1
 
 
-def test_a_chunk_that_unpacks_beyond_its_size_is_refused(cxi, little_memory):
+@pytest.mark.parametrize("chunk", [16, 2 * MIB])
+def test_a_chunk_that_unpacks_beyond_its_size_is_refused(cxi, chunk, little_memory):
     """A filter unpacks what is stored, whatever the chunk should hold."""
-    import zlib
+    packed = zlib.compress(bytes(300 * MIB))
 
     def change(file):
-        found = file.create_dataset("x", (16,), "u1", chunks=(16,), compression="gzip")
-        found.id.write_direct_chunk((0,), zlib.compress(bytes(300 * MIB)))
+        found = file.create_dataset("x", (chunk,), "u1", chunks=(chunk,), compression="gzip")
+        found.id.write_direct_chunk((0,), packed)
 
-    refused(cxi(change), "has a chunk of")
+    refused(cxi(change), "has a chunk that unpacks to more than")
+
+
+def test_large_chunks_that_are_right_are_read(cxi):
+    data = np.random.default_rng(0).integers(0, 255, 2 * MIB, dtype=np.uint8)
+    read = cxi(
+        lambda file: file.create_dataset(
+            "x", data=data, chunks=(MIB,), compression="gzip", shuffle=True
+        )
+    )
+    np.testing.assert_array_equal(read(), data)
 
 
 def test_large_attributes_and_texts_of_hdf5_are_not_loaded(tmp_path):

@@ -11,7 +11,19 @@ from ptycho_torch.config.read import parse_study
 
 BAD = (
     *("..", ".", "../up", "/etc/passwd", "a/b", "a\\b", "a\x00b", "a" * 61, "", " ", "a b", "-a"),
-    *("<b>x</b>", "a\nb", "a\n", "é", "\u202eabc", "$(touch x)", "a;b", "{seed}", "~", "%2e%2e", "CON:"),
+    *(
+        "<b>x</b>",
+        "a\nb",
+        "a\n",
+        "é",
+        "\u202eabc",
+        "$(touch x)",
+        "a;b",
+        "{seed}",
+        "~",
+        "%2e%2e",
+        "CON:",
+    ),
 )
 
 
@@ -26,7 +38,7 @@ def test_a_name_that_becomes_a_folder_is_letters_digits_and_little_else(tiny, bl
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[2J", "\u202e", "a\u2028b"])
 def test_words_for_people_are_one_printable_line(tiny, text):
-    tiny["arms"]["control"]["hypothesis"] = text
+    tiny["title"] = text
     with pytest.raises(InputError, match="one line of printable text"):
         parse_study(tiny, "study.yaml")
 
@@ -48,7 +60,7 @@ def test_results_name_a_path_outside_the_folder_without_its_folders(path, shown)
 def test_a_file_of_any_name_is_reconstructed_within_the_output_folder(tmp_path, scan_named):
     source = scan_named(tmp_path, "$\\frac$ <img src=x>\x1b[2J.npz")
     before = sorted(tmp_path.iterdir())
-    words = ["reconstruct", str(source), str(tmp_path / "out"), "--passes", "1"]
+    words = ["reconstruct", str(source), "--output-dir", str(tmp_path / "out"), "--passes", "1"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "out"])

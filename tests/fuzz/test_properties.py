@@ -31,7 +31,11 @@ law = settings(
 )
 
 scalars = some.one_of(
-    some.none(), some.booleans(), some.integers(-(2**70), 2**70), some.floats(), some.text(max_size=20)
+    some.none(),
+    some.booleans(),
+    some.integers(-(2**70), 2**70),
+    some.floats(),
+    some.text(max_size=20),
 )
 trees = some.recursive(
     scalars,
@@ -51,8 +55,9 @@ def refused_or(call):
     try:
         return call()
     except InputError as error:
-        assert all(map(str.isprintable, str(error).split("\n  "))), repr(str(error))
-        return None
+        said = str(error)
+    assert all(map(str.isprintable, said.split("\n  "))), repr(said)
+    return None
 
 
 @law
@@ -98,12 +103,21 @@ def test_a_study_with_any_block_changed_is_a_study_or_refused(root, data):
 
 
 shapes = some.lists(some.integers(-2, 2**40) | some.integers(0, 5), max_size=5)
-types = some.sampled_from(["<f4", "<f8", "<c8", "|b1", "<i8", "|u1", "<U3", "|S2", "|O", "<M8[s]", "|V0", "zz"])
-names = some.sampled_from(["diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "data", "scan", "stitched"])
+types = some.sampled_from(
+    ["<f4", "<f8", "<c8", "|b1", "<i8", "|u1", "<U3", "|S2", "|O", "<M8[s]", "|V0", "zz"]
+)
+names = some.sampled_from(
+    ["diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "data", "scan", "stitched"]
+)
 
 
 @law
-@given(some.lists(some.tuples(names | some.text(max_size=9), shapes, types, some.binary(max_size=64)), max_size=4))
+@given(
+    some.lists(
+        some.tuples(names | some.text(max_size=9), shapes, types, some.binary(max_size=64)),
+        max_size=4,
+    )
+)
 def test_any_headers_in_an_archive_are_arrays_or_refused(place, members):
     folder = place / "dump"
     folder.mkdir(exist_ok=True)
@@ -112,7 +126,9 @@ def test_any_headers_in_an_archive_are_arrays_or_refused(place, members):
     with zipfile.ZipFile(packed, "w") as archive:
         for name in dict.fromkeys(member[0] for member in members):
             _, shape, kind, content = next(m for m in members if m[0] == name)
-            head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {tuple(shape)}}}\n".encode()
+            head = (
+                f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {tuple(shape)}}}\n".encode()
+            )
             size = struct.pack("<H", len(head))
             try:
                 archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + size + head + content)
@@ -130,7 +146,11 @@ cells = some.one_of(some.integers(-9, 9), some.floats(allow_nan=False), some.jus
 
 
 @law
-@given(some.lists(some.tuples(some.text(string.printable, max_size=9), cells, cells), min_size=1, max_size=5))
+@given(
+    some.lists(
+        some.tuples(some.text(string.printable, max_size=9), cells, cells), min_size=1, max_size=5
+    )
+)
 def test_tables_keep_words_as_words_and_numbers_as_numbers(place, rows):
     import pandas as pd
 

@@ -58,7 +58,7 @@ def test_commands_name_what_they_read_without_its_folder(tmp_path, private, scan
     source = scan_named(private, "scan.npz")
     out = tmp_path / "out"
     for words in (
-        ("reconstruct", source, out / "rpie", "--passes", "1"),
+        ("reconstruct", source, "--output-dir", out / "rpie", "--passes", "1"),
         ("train", "--train-data", source, "--test-data", source, "--output-dir", out / "train",
          "--max-epochs", "1", "--width", "2", "--blocks", "1", "--modes", "2", "--batch-size", "4",
          "--validation-fraction", "0.3", "--gap-px", "0", "--generator", "fno"),
@@ -79,7 +79,10 @@ def test_what_another_program_says_of_itself_is_text(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         np.savez(tmp_path / name / "arrays.npz", stitched=np.random.default_rng(0).random((16, 16)))
-        facts = {"format": "ptycho-torch dump 1", "made_by": "x\n# y <script>window.owned=1</script>"}
+        facts = {
+            "format": "ptycho-torch dump 1",
+            "made_by": "x\n# y <script>window.owned=1</script>",
+        }
         (tmp_path / name / "dump.json").write_text(json.dumps(facts))
     assert "\n" not in read_dump(tmp_path / "a").made_by
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,9 @@ from ptycho_torch.config.base import InputError, printable
 from ptycho_torch.config.read import load_yaml, parse_study, read_study, typed_overrides
 from ptycho_torch.result_files import DatasetFacts, RunRecord, read_result
 
-LAUGHS = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+LAUGHS = ["a0: &a0 [x, x]"] + [
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)
+]
 MERGES = ["a0: &a0 {x: 1}"] + [
     f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)
 ]
@@ -137,7 +139,15 @@ def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
 @pytest.mark.parametrize("name", ["a\x00b.npz", "x" * 5000, "nowhere/\udcff.npz"])
 def test_paths_that_are_none_are_named_in_one_line(tmp_path, name):
     path = f"{tmp_path}/{name}"
-    for read in (io.read_npz, io.read_json, io.read_csv, io.sha256, io.first_bytes, io.read_tensors, read_study):
+    for read in (
+        io.read_npz,
+        io.read_json,
+        io.read_csv,
+        io.sha256,
+        io.first_bytes,
+        io.read_tensors,
+        read_study,
+    ):
         refused(lambda read=read: read(path), "cannot be read")  # fmt: skip
 
 

@@ -91,4 +91,3 @@ def read_conventional(files: Sequence[PathLike], dataset: Mapping[str, Any]) -> 
         device=progress["device"],
         threads=progress["threads"],
     )
-

@@ -23,11 +23,11 @@ from ptycho_torch.generators.checkpointing import recompute_parts
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
+from ptycho_torch.result_files import DatasetFacts, read_result
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
-from ptycho_torch.result_files import DatasetFacts, read_result
 
 PathLike = str | Path
 
