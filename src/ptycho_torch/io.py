@@ -146,7 +146,7 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
         except (*(ValueError, LookupError, OverflowError), MemoryError, Warning) as error:
             said = " ".join(str(error).split())
             raise InputError(f"{path}: is not a CSV table ({said}); make it again") from None
-    for column in table.columns:
+    for column in table.columns if len(table) else ():
         if column not in WORDS and not pd.api.types.is_numeric_dtype(table[column]):
             raise InputError(
                 f"{path}: the column '{column}' holds what is no number; make it again"

@@ -136,6 +136,11 @@ def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
     refused(lambda: io.read_csv(path), str(path), word)
 
 
+def test_a_header_alone_is_a_table_without_rows(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss\n")
+    assert io.read_csv(tmp_path / "history.csv").shape == (0, 2)
+
+
 @pytest.mark.parametrize("name", ["a\x00b.npz", "x" * 5000, "nowhere/\udcff.npz"])
 def test_paths_that_are_none_are_named_in_one_line(tmp_path, name):
     path = f"{tmp_path}/{name}"
