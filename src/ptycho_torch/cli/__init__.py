@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ptycho_torch import __version__
-from ptycho_torch.cli import check, compare, data, diagnose, files, reconstruct, study
+from ptycho_torch.cli import check, compare, data, diagnose, files, plan, reconstruct, study
 from ptycho_torch.config.base import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for family in (study, data, files, check, reconstruct, compare):
+for family in (study, plan, data, files, check, reconstruct, compare):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
 
