@@ -33,7 +33,16 @@ LARGEST_JSON, LARGEST_CSV = 2**27, 2**29
 _MOST_COLUMNS = 2000
 
 WORDS = {
-    *("stages", "dataset", "arm", "outcome", "reason", "failure_found", "val_loss_name"),
+    *(
+        "stages",
+        "measurement",
+        "dataset",
+        "arm",
+        "outcome",
+        "reason",
+        "failure_found",
+        "val_loss_name",
+    ),
     *("device", "commit", "platform", "torch", "undefined"),
 }
 """Columns of tables that hold words; all others hold numbers, truths, or nothing."""
