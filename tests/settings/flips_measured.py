@@ -113,7 +113,9 @@ def infer(key, value, channels=1, **base):
         scan = dataclasses.replace(tools.scan, intensity_scale=50.0)
         made = []
         for changed in ({}, {key: value}):
-            settings = InferSettings.model_validate({"accelerator": "cpu", **base, **changed})
+            settings = InferSettings.model_validate(
+                {"accelerator": "cpu", "threads": 1, **base, **changed}
+            )
             try:
                 found = infer_scan(bundle(tools, channels), scan, settings)
                 shown = (found.patches_GCHW, found.members_GC, found.stitched.object_YX)
@@ -131,7 +133,7 @@ def batches(tools):
 
     def watch(size):
         made = bundle(tools)
-        settings = InferSettings(accelerator="cpu", batch_size=size)
+        settings = InferSettings(accelerator="cpu", threads=1, batch_size=size)
         plain = torch.nn.Module.__call__
 
         def call(self, *args, **more):
