@@ -152,7 +152,7 @@ def start_up(rounds: int) -> dict[str, list[float]]:
 
 
 def measure(
-    sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 5, threads: int = 2
+    sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 3, threads: int = 2
 ) -> dict[str, Any]:
     """Return seconds of all programs at each size, and CPU seconds of imports."""
     torch.set_num_threads(threads)
@@ -205,15 +205,13 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
     found = []
     for name, size in result["sizes"].items():
         if name.startswith("N=64"):
-            all_of_it = ratio(size["seconds"], JOB, BARE)["median"]
-            rest = ratio(size["seconds"], JOB, CHECKED)["median"]
+            job, checked = (ratio(size["seconds"], JOB, over) for over in (BARE, CHECKED))
             reached = (
-                f"{100 * (all_of_it - 1):.1f} %, of which validation is all but "
-                f"{100 * (rest - 1):.1f} %"
+                f"{100 * (job['median'] - 1):.1f} % with validation; over a bare loop that "
+                f"validates, {100 * (checked['median'] - 1):.1f} %"
             )
-            found.append(
-                Goal("training job over the bare loop", "at most 5 %", reached, all_of_it <= 1.05)
-            )
+            met = job["median"] <= 1.05
+            found.append(Goal("training job over the bare loop", "at most 5 %", reached, met))
     return found
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NAMES = (
-    "training_step", "together", "overhead", "stage_a", "simulation", "numerics", "growth",
-    "startup", "dag", "rpie",
+    "training_step", "limits", "ways", "together", "overhead", "stage_a", "simulation", "numerics",
+    "growth", "startup", "dag", "rpie",
 )  # fmt: skip
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""
 

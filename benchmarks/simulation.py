@@ -7,17 +7,21 @@ The plain loop does patch by patch what docs/physics.md says, in complex128, and
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.markdown import number, table
-from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
+from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
+from ptycho_torch.simulate.frames import diffract, draw_scene
+from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import raster
@@ -26,6 +30,7 @@ from ptycho_torch.streams import named_stream
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 3.0
 OURS, ALONE, PLAIN = "simulate_dataset", "simulate_dataset, one thread", "plain loop"
+DRAWS = "its photon counts alone, one thread"
 
 
 def full_dataset() -> SimulatedDataset:
@@ -67,6 +72,8 @@ def measure(rounds: int = 5, settings: SimulatedDataset | None = None) -> dict[s
     """Return seconds and patches a second of both, in turns."""
     settings = settings or full_dataset()
     threads = usable_threads(os.cpu_count() or 1)
+    probe = make_probe(settings.probe, settings.patch_px).astype(np.complex64)
+    scale = simulate_split(settings, "train", probe).intensity_scale
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
 
@@ -79,10 +86,18 @@ def measure(rounds: int = 5, settings: SimulatedDataset | None = None) -> dict[s
                 threads=threads,
             )
 
+        def draws() -> None:
+            for split, frames in clean.items():
+                count_photons(frames, scale, partial(named_stream, 0, split))
+
+        clean = {
+            s: diffract(draw_scene(settings, s), torch.from_numpy(probe[None])) for s in SPLITS
+        }
         programs = {
             OURS: lambda: ours(threads),
             ALONE: lambda: ours(1),
             PLAIN: lambda: plain_dataset(settings),
+            DRAWS: draws,
         }
         taken = take_turns(programs, rounds=rounds, warmups=1)
         size = sum(file.stat().st_size for file in folder.iterdir())

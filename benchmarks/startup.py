@@ -21,6 +21,15 @@ from ptycho_torch.markdown import number, table
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S, TRAINING_LIMIT_S = 1.0, 5.0
 PREAMBLE = "from snakemake import script; from snakemake.logging import logger"
+BELOW = {
+    "Python": "pass",
+    "Python and Snakemake's preamble": PREAMBLE,
+    "pandas": "import pandas",
+    "torch": "import torch",
+    "torch, and an optimiser of it": "import torch; torch.optim.Adam([torch.zeros(1)])",
+}
+"""What scripts cannot do without, each in a process of its own."""
+
 TRAINING = """
 import sys
 from pathlib import Path
@@ -57,7 +66,7 @@ def measure(repeats: int = 5, scripts: list[str] | None = None) -> dict[str, Any
     """Return the CPU seconds of each script's start, of what is below it, and of a training."""
     folder = ROOT / "workflow" / "scripts"
     names = scripts or sorted(path.name for path in folder.glob("*.py"))
-    below = {"Python": "pass", "Python and Snakemake's preamble": PREAMBLE, "torch": "import torch"}
+    below = BELOW
     programs = {**below, **{name: script_program(name) for name in names}}
     taken: dict[str, list[float]] = {name: [] for name in (*programs, "training")}
     torch: dict[str, bool] = {}

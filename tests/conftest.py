@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a tiny study, its dataset, rule scripts run in process, a browser."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -166,3 +167,10 @@ def browser(tmp_path_factory):
     driver.get("about:blank")
     yield Browser(driver)
     driver.quit()
+
+
+@pytest.fixture
+def bench(root, monkeypatch):
+    """What imports a benchmark by name, as they import each other."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    return importlib.import_module

@@ -1,6 +1,5 @@
 """Benchmarks are not run here, but what they measure must exist, and no quoted number is typed."""
 
-import importlib
 import json
 
 import numpy as np
@@ -21,13 +20,6 @@ MACHINE = {
     "torch_threads": 2,
 }
 DAG = {"machine": MACHINE, "seconds": {"10": [2.0, 1.0, 9.0], "110": [3.0]}, "peak_memory_mib": 500}
-
-
-@pytest.fixture
-def bench(root, monkeypatch):
-    """What imports a benchmark by name, as they import each other."""
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    return importlib.import_module
 
 
 @pytest.mark.parametrize("runs", [10, 1000])
@@ -297,3 +289,16 @@ def test_the_start_of_a_script_is_told_from_its_work(bench):
         ("6.0 s", False),
     ]
     assert "| `evaluate.py` | no | 0.70 |" in startup.tables(told)
+
+
+def test_growth_of_tiny_sizes_and_its_powers(bench):
+    growth = bench("growth")
+    middle = growth.Size(width=4, patch_px=16, blocks=2, batch=2)
+    found = json.loads(json.dumps(growth.measure({"batch": (2, 4)}, middle, rounds=1)))
+    sizes = found["axes"]["batch"]
+    assert sizes["4"]["gflop"] == 2 * sizes["2"]["gflop"]
+    assert 1 < sizes["4"]["memory_mib"] / sizes["2"]["memory_mib"] <= 2
+    assert growth.power(sizes, "gflop") == pytest.approx(1)
+    sizes["4"]["seconds"]["median_s"] = 8 * sizes["2"]["seconds"]["median_s"]
+    assert growth.power(sizes, "seconds") == pytest.approx(3)
+    assert "| batch | 3.0 | 1.0 |" in growth.tables(found)

@@ -20,6 +20,7 @@ ARROWS = {
     "dumps": {"config", "physics"},
     "simulate": {"config", "physics"},
     "train": {"config", "drawing", "physics", "generators", "measurements", "dumps"},
+    "plan": {"config", "physics", "generators", "measurements", "train"},
     "infer": {"config", "drawing", "physics", "generators", "measurements", "dumps"},
     "reconstruct": {"config", "physics", "measurements", "engines"},
     "check": {"config", "physics", "measurements", "engines"},

@@ -1,6 +1,7 @@
 """The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,12 +58,15 @@ def test_threads_share_the_work_and_change_no_byte(tiny_study, tmp_path):
     assert sums[0] == sums[1]
 
 
-def test_photons_are_drawn_in_the_order_of_the_pixels():
-    """However many groups are drawn at once, a stream gives what it gives to one draw of all."""
+def test_every_64_groups_draw_their_photons_from_a_stream_of_their_own():
     amplitude = np.random.default_rng(0).gamma(0.3, size=(150, 1, 8, 8)).astype(np.float32)
-    drawn = count_photons(amplitude, 30.0, named_stream(1, "noise"))
-    counts = named_stream(1, "noise").poisson(np.square(30.0 * amplitude, dtype=np.float64))
+    streams = partial(named_stream, 1, "noise")
+    drawn = count_photons(amplitude, 30.0, streams)
+    rate = np.square(30.0 * amplitude, dtype=np.float64)
+    counts = np.concatenate([streams(i).poisson(rate[i : i + 64]) for i in (0, 64, 128)])
     np.testing.assert_array_equal(drawn, (np.sqrt(counts) / 30.0).astype(np.float32))
+    backwards = count_photons(amplitude, 30.0, streams, lambda f, all: map(f, list(all)[::-1]))
+    np.testing.assert_array_equal(backwards, drawn)
 
 
 def test_an_object_is_the_centre_of_its_whole_canvas():

@@ -13,6 +13,7 @@ try:
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
     from ptycho_torch.config.together import seed_jobs
+    from ptycho_torch.layout import check_layout
     from ptycho_torch.sources import code_behind, keep_list
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -30,6 +31,7 @@ try:
         source += f" + --config ({', '.join(overrides)})"
         update_config(config, typed_overrides(overrides))
     STUDY = parse_study(config, source)
+    check_layout(Path("results"))
 except ValueError as error:
     raise WorkflowError(str(error))
 

@@ -7,7 +7,7 @@ import typer
 
 from ptycho_torch import io
 from ptycho_torch.config.document import readme_text, schema_text
-from ptycho_torch.config.plan import stage_names, stage_plan
+from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
 
 app = typer.Typer()
@@ -21,12 +21,8 @@ def check_config(study: StudyFile = Path("config/config.yaml")) -> None:
     settings = read_study(study)
     typer.echo(f"{study}: {settings.title}")
     distinct: set[tuple[str, str, int]] = set()
-    # Who wins Stage A is not known yet; an arm that no other stage takes to depth costs most.
-    stage = settings.stage_a
-    shared = {stage.control, *(settings.pivot.cures if settings.pivot else ())}
-    likely = next((arm for arm in stage.arms if arm not in shared), stage.arms[-1])
     for name in stage_names(settings):
-        plan = stage_plan(settings, name, likely)
+        plan = stage_plan(settings, name, likely_winner(settings))
         runs = {(plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list}
         typer.echo(
             f"{plan.title}: {len(plan.arms)} arms x {len(plan.seed_list)} seeds = {len(runs)} runs "

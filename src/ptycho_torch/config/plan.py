@@ -24,6 +24,16 @@ def stage_names(study: "Study") -> list[str]:
     return names + [name for name in ("stage_b", "pivot") if getattr(study, name) is not None]
 
 
+def likely_winner(study: "Study") -> str:
+    """Return an arm to count with while Stage A is not decided.
+
+    One that no other stage takes to depth, if there is one: it costs most.
+    """
+    stage = study.stage_a
+    shared = {stage.control, *(study.pivot.cures if study.pivot else ())}
+    return next((arm for arm in stage.arms if arm not in shared), stage.arms[-1])
+
+
 def stage_plan(study: "Study", name: str, winner: str | None = None) -> StagePlan:
     """Return a stage with its names resolved.
 

@@ -6,6 +6,9 @@ device and on whether a gradient is wanted, never on values.
 Letters: B batch, I input and O output channels, H rows, W columns, h and w of half of them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
@@ -15,13 +18,27 @@ from ptycho_torch.generators.winograd import TILE, WinogradConvolution
 LEAST_CHANNELS, LEAST_TILES = 64, 32
 """Below these F(4x4, 3x3) was slower than the library at every size tried."""
 
+_counted_for_cpu = False
+
+
+@contextmanager
+def counted_for_cpu(on: bool = True) -> Iterator[None]:
+    """Let tensors that have a shape alone (torch's device `meta`) go the way that they would go on
+    a CPU, so that what this takes can be counted; else they go as on another device."""
+    global _counted_for_cpu
+    before, _counted_for_cpu = _counted_for_cpu, on
+    try:
+        yield
+    finally:
+        _counted_for_cpu = before
+
 
 def library_only(x: Tensor) -> bool:
     """Return whether torch's own convolution is to be taken: other devices' libraries choose for
     themselves, autocast wants half precision, and the compiler and torch.func look inside."""
     return (
         type(x) is not Tensor
-        or x.device.type != "cpu"
+        or not (x.device.type == "cpu" or (x.is_meta and _counted_for_cpu))
         or x.dtype != torch.float32
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()

@@ -48,15 +48,16 @@ _ONES = PLACES + 1
 
 @cache
 @torch.inference_mode(False)
-def matrices(length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def matrices(length: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return what takes an axis of this length to its tiles' places, (P, length), and back,
     (length, P)."""
     tiles = -(-length // TILE)
-    into = torch.zeros(PLACES, tiles, TILE * (tiles + 1) + 2, dtype=torch.float64)
-    out = torch.zeros(TILE * tiles, PLACES, tiles, dtype=torch.float64)
+    exact = torch.empty(0, dtype=torch.float64, device=device)
+    into = exact.new_zeros(PLACES, tiles, TILE * (tiles + 1) + 2)
+    out = exact.new_zeros(TILE * tiles, PLACES, tiles)
     for tile in range(tiles):
-        into[:, tile, TILE * tile : TILE * tile + PLACES] = torch.tensor(_INPUT)
-        out[TILE * tile : TILE * (tile + 1), :, tile] = torch.tensor(_OUTPUT)
+        into[:, tile, TILE * tile : TILE * tile + PLACES] = exact.new_tensor(_INPUT)
+        out[TILE * tile : TILE * (tile + 1), :, tile] = exact.new_tensor(_OUTPUT)
     # The first place of a frame is its padding.
     into = into[:, :, 1 : length + 1].flatten(0, 1)
     return into.to(dtype), out[:length].flatten(1).to(dtype)
@@ -64,9 +65,9 @@ def matrices(length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 @cache
 @torch.inference_mode(False)
-def kernel_matrix(dtype: torch.dtype) -> Tensor:
+def kernel_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return what takes the nine weights of a kernel to the 36 places, (36, 9)."""
-    one = torch.tensor(_KERNEL, dtype=torch.float64)
+    one = torch.tensor(_KERNEL, dtype=torch.float64, device=device)
     return torch.kron(one, one).to(dtype)
 
 
@@ -104,7 +105,7 @@ def _by_frame(x_tMC: Tensor, frames: int, P: int, Q: int) -> Tensor:
 def _kernel_places(weight_OI33: Tensor) -> Tensor:
     """Return (t, O, I)."""
     O, I = weight_OI33.shape[:2]  # noqa: E741
-    matrix = kernel_matrix(weight_OI33.dtype)
+    matrix = kernel_matrix(weight_OI33.dtype, weight_OI33.device)
     # Weights with the channels innermost are taken as they lie.
     nine_O9I = weight_OI33.permute(0, 2, 3, 1).reshape(O, 9, I)
     return torch.bmm(matrix.expand(O, -1, -1), nine_O9I).transpose(0, 1)
@@ -118,7 +119,7 @@ class WinogradConvolution(Function):
         """Return (B, O, H, W), channels innermost; keep the transformed input."""
         x = x_BIHW.permute(0, 2, 3, 1)
         (rows_in, rows_out), (columns_in, columns_out) = (
-            matrices(length, x.dtype) for length in x.shape[1:3]
+            matrices(length, x.dtype, x.device) for length in x.shape[1:3]
         )
         V = _by_place(_both_axes(x, rows_in, columns_in))
         M = torch.bmm(V, _kernel_places(weight_OI33).transpose(1, 2))
@@ -136,7 +137,7 @@ class WinogradConvolution(Function):
         B, H, W, I = ctx.shape  # noqa: E741
         O = len(weight)  # noqa: E741
         (rows_in, rows_out), (columns_in, columns_out) = (
-            matrices(length, V.dtype) for length in (H, W)
+            matrices(length, V.dtype, V.device) for length in (H, W)
         )
         grad = grad_BOHW.permute(0, 2, 3, 1)
         dM = _by_place(_both_axes(grad, rows_out.T, columns_out.T))
@@ -145,5 +146,5 @@ class WinogradConvolution(Function):
             dV = _by_frame(torch.bmm(dM, _kernel_places(weight)), B, len(rows_in), len(columns_in))
             dx = _both_axes(dV, rows_in.T, columns_in.T).permute(0, 3, 1, 2)
         dU_tOI = torch.bmm(dM.transpose(1, 2), V)
-        nine = kernel_matrix(V.dtype).T @ dU_tOI.flatten(1)
+        nine = kernel_matrix(V.dtype, V.device).T @ dU_tOI.flatten(1)
         return dx, nine.view(3, 3, O, I).permute(2, 3, 0, 1), dM[_ONES].sum(0)

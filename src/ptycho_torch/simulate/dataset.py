@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,21 @@ def simulate_dataset(
     """
     probe = make_probe(settings.probe, settings.patch_px)
 
-    def make(split: str, **made: Any) -> dict[str, Any]:
-        found = simulate_split(settings, split, probe, intensity_scale=scale, **made)
+    def finish(split: str, scene: Scene, exposed: Exposed) -> dict[str, Any]:
+        found = _finished(settings, split, probe, scene, exposed)
         io.write_npz(splits[split], found.arrays)
         facts = split_facts(found.arrays, splits[split])
         return {**facts, "noise_floor": found.noise_floor}
 
     with _workers(threads) as pool:
-        scenes = {split: pool.submit(draw_scene, settings, split) for split in SPLITS}
-        train = scenes["train"].result()
-        scale = _intensity_scale(settings, train, probe, pool.map)
-        # Counting the training split's photons takes longest, and one thread: first what it needs.
-        clean = diffract(train, _modes(probe), pool.map)
-        jobs = {"train": pool.submit(make, "train", scene=train, clean=clean)}
-        jobs |= {s: pool.submit(make, s, scene=scenes[s].result()) for s in SPLITS[1:]}
+        drawn = {split: pool.submit(draw_scene, settings, split) for split in SPLITS}
+        scale = _intensity_scale(settings, drawn["train"].result(), probe, pool.map)
+        jobs = {}
+        # Threads write one split while they expose the next.
+        for split in SPLITS:
+            scene = drawn[split].result()
+            exposed = expose(settings, split, scene, probe, scale, pool.map)
+            jobs[split] = pool.submit(finish, split, scene, exposed)
         facts = {split: job.result() for split, job in jobs.items()}
     for split, found in facts.items():
         logger.info("%s: %s", split, found)
@@ -114,14 +116,21 @@ class SimulatedSplit:
     noise_floor: float
 
 
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """What the detector sees of a split, (n, C, H, W), and MAE of the noise over the mean."""
+
+    diffraction: NDArray[np.float32]
+    intensity_scale: float
+    noise_floor: float
+
+
 def simulate_split(
     settings: SimulatedDataset,
     split: str,
     probe: NDArray[np.complexfloating],
     *,
     intensity_scale: float | None = None,
-    scene: Scene | None = None,
-    clean: NDArray[np.float32] | None = None,
 ) -> SimulatedSplit:
     """Simulate one split.
 
@@ -131,29 +140,53 @@ def simulate_split(
         (H, W) or (M, H, W), normalised.
     intensity_scale
         s of the training split; None: measure it here.
-    scene, clean
-        The split's objects, and its noise-free amplitudes (n, C, H, W), whose memory is used up;
-        None: made here.
     """
-    modes = _modes(probe)
-    scene = draw_scene(settings, split) if scene is None else scene
-    amplitude = diffract(scene, modes) if clean is None else clean
+    scene = draw_scene(settings, split)
     scale = intensity_scale or _intensity_scale(settings, scene, probe)
-    diffraction, noise_floor = amplitude, 0.0
-    if settings.noise == "poisson":
-        stream = named_stream(settings.seeds.noise, "noise", split)
-        diffraction = count_photons(amplitude, scale, stream)
-        if not diffraction.any():
-            raise InputError(
-                f"the {split} split has no photon at all: photons of {settings.photons:g} a "
-                "pattern are too few"
-            )
-        error = np.subtract(diffraction, amplitude, out=amplitude)
-        noise_floor = float(np.abs(error, out=error).mean() / diffraction.mean())
-    lit, phase = illuminated(scene, modes)
+    return _finished(settings, split, probe, scene, expose(settings, split, scene, probe, scale))
+
+
+def expose(
+    settings: SimulatedDataset,
+    split: str,
+    scene: Scene,
+    probe: NDArray[np.complexfloating],
+    scale: float,
+    each: Each = map,
+) -> Exposed:
+    """Return what the detector sees of a scene at an intensity scale s.
+
+    Raises
+    ------
+    InputError
+        If no photon arrives.
+    """
+    amplitude = diffract(scene, _modes(probe), each)
+    if settings.noise != "poisson":
+        return Exposed(amplitude, scale, 0.0)
+    stream = partial(named_stream, settings.seeds.noise, "noise", split)
+    diffraction = count_photons(amplitude, scale, stream, each)
+    if not diffraction.any():
+        raise InputError(
+            f"the {split} split has no photon at all: photons of {settings.photons:g} a "
+            "pattern are too few"
+        )
+    error = np.subtract(diffraction, amplitude, out=amplitude)
+    noise_floor = float(np.abs(error, out=error).mean() / diffraction.mean())
+    return Exposed(diffraction, scale, noise_floor)
+
+
+def _finished(
+    settings: SimulatedDataset,
+    split: str,
+    probe: NDArray[np.complexfloating],
+    scene: Scene,
+    exposed: Exposed,
+) -> SimulatedSplit:
+    lit, phase = illuminated(scene, _modes(probe))
     probe_64 = probe.astype(np.complex64)
     arrays: Arrays = {
-        "diffraction": _last(diffraction),
+        "diffraction": _last(exposed.diffraction),
         "Y_I": _last(lit),
         "Y_phi": _last(phase),
         **_coordinates(scene.scan, settings.images_per_split),
@@ -161,7 +194,7 @@ def simulate_split(
         "probeGuess": probe_64,
         "probe_simulated": probe_64,
         "norm_Y_I": np.array(scene.norm),
-        "intensity_scale": np.array(scale),
+        "intensity_scale": np.array(exposed.intensity_scale),
         "_metadata": np.array(_metadata(settings, split)),
     }
     if split == "test":
@@ -169,7 +202,7 @@ def simulate_split(
             scene.scan.corners_n2, patch_px=settings.patch_px, tile_px=scene.step_px
         )
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
-    return SimulatedSplit(arrays, scale, noise_floor)
+    return SimulatedSplit(arrays, exposed.intensity_scale, exposed.noise_floor)
 
 
 def _modes(probe: NDArray[np.complexfloating]) -> Tensor:

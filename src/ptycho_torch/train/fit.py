@@ -3,6 +3,7 @@
 Letters: M probe modes, H rows, W columns.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | Path
 
@@ -72,15 +75,20 @@ def fit_runs(
     dataset: PathLike,
     outputs: Sequence[Mapping[str, PathLike]],
     threads: int,
+    spare_memory: bool = False,
 ) -> None:
     """Train runs that differ in their seeds alone, all at once, and write each one's files.
 
-    Parameters and errors as for `fit_run`, but for `runs` and the `outputs` of each.
+    Parameters and errors as for `fit_run`, but for `runs`, the `outputs` of each, and
+    `spare_memory`: whether to checkpoint also where the runs do not ask for it, which is said and
+    changes no number.
     """
     torch.set_num_threads(usable_threads(threads))
     facts = io.read_json(dataset)
     train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
     modules = [build_module(run, train, validation) for run in runs]
+    if spare_memory:
+        checkpoint_all(modules)
     fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation))
     test = groups_of_split(_read("test", splits, facts, runs[0]))
     checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
@@ -166,6 +174,18 @@ def make_module(
     return FitModule(
         run, network, probe_MHW=probe_MHW, scales=dict(scales), input_scale=input_scale
     )
+
+
+def checkpoint_all(modules: Sequence[FitModule]) -> None:
+    """Let networks work out anew in the backward pass what they need for it; say so."""
+    if len(modules) > 1:
+        logger.warning("memory cannot be spared: seeds that are trained together exclude it")
+        return
+    for module in modules:
+        if not module.checkpointed:
+            logger.warning("memory is spared in this attempt: as with execution.checkpointing")
+            recompute_parts(module.network)
+            module.checkpointed = True
 
 
 def _read(

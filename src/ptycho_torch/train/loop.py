@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.config import InputError
+from ptycho_torch.gpus import choose_device
 from ptycho_torch.measurements.batch import Batch, Groups
+from ptycho_torch.memory import cured_by
 from ptycho_torch.physics.groups import merged_patches
 from ptycho_torch.train.data import EpochOrder
 from ptycho_torch.train.device import (
-    choose_device,
+    cures_of,
     keep_freed_memory,
     numerics,
     records_steps,
@@ -101,7 +103,8 @@ def fit_seeds(modules: Sequence[FitModule], train: Groups, validation: Groups) -
     merges = modules[0].merges and train.channels > 1
     recorded = records_steps(run.execution, device, merges=merges)
     keep_freed_memory()
-    with numerics(run.execution, device):
+    cures = cures_of(run, together=len(modules), checkpointed=modules[0].checkpointed)
+    with cured_by(*cures), numerics(run.execution, device):
         learners = [
             Learner(m.to(device), steps_per_epoch=len(order), recorded=recorded) for m in modules
         ]

@@ -50,6 +50,7 @@ class FitModule(nn.Module):
         self.register_buffer("probe_MHW", probe_MHW)
         self.scales = scales
         self.input_scale = input_scale
+        self.checkpointed = run.execution.checkpointing
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
 

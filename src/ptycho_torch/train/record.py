@@ -131,6 +131,7 @@ def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
         "samples_per_s": round(samples / wall_s, 2),
         "seeds_together": fitted.together,
         "peak_memory_mib": round(peak, 1),
+        "checkpointed": fitted.module.checkpointed,
         "device": name,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),

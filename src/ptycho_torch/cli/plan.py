@@ -1,0 +1,156 @@
+"""The command that says what a study will cost before it is run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptycho_torch import io
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.read import read_study
+
+if TYPE_CHECKING:
+    from ptycho_torch.plan.cost import Question
+
+app = typer.Typer()
+
+_TRY = "Try instead of the study's settings"
+
+
+@app.command()
+def plan(
+    *,
+    config: Annotated[Path, typer.Option(help="Study in YAML.")] = Path("config/config.yaml"),
+    arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="This dataset; else those of the stages.")
+    ] = None,
+    memory_gib: Annotated[
+        float | None,
+        typer.Option(
+            help="Memory that the largest batch and depth are to fit in, GiB; else the GPU's, or "
+            "what main memory is free."
+        ),
+    ] = None,
+    runs_at_once: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Trainings side by side: `--resources gpu=N`.")
+    ] = 1,
+    probe_steps: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Training steps that are timed, of each network.")
+    ] = 10,
+    probe: Annotated[bool, typer.Option(help="Time steps on this device.")] = True,
+    largest: Annotated[bool, typer.Option(help="Look for the largest batch and depth.")] = True,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Folder of results: predict its runs, beside what was measured."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
+    patch_px: Annotated[
+        int | None, typer.Option(help="Side of a patch, pixels.", rich_help_panel=_TRY)
+    ] = None,
+    gridsize: Annotated[
+        int | None, typer.Option(help="1, or 2: groups of four.", rich_help_panel=_TRY)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Groups a step.", rich_help_panel=_TRY)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Channels at full resolution.", rich_help_panel=_TRY)
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="Fourier blocks.", rich_help_panel=_TRY)
+    ] = None,
+    checkpointing: Annotated[
+        bool | None, typer.Option(help="Gradient checkpointing.", rich_help_panel=_TRY)
+    ] = None,
+) -> None:
+    """Say what a study takes: parameters, operations, memory, time; nothing is trained or written.
+
+    Memory and operations are counted without computing; times are those of a few real steps on
+    made-up data.
+    """
+    if memory_gib is not None and not 0 < memory_gib < float("inf"):
+        raise InputError(f"--memory-gib: must be > 0, got {memory_gib}")
+    changes = {
+        "patch_px": patch_px, "gridsize": gridsize, "batch_size": batch_size, "width": width,
+        "fno_blocks": blocks, "checkpointing": checkpointing,
+    }  # fmt: skip
+    steps = probe_steps if probe else 0
+    if compare is not None:
+        given = {"--arm": arm, "--dataset": dataset} | changes
+        if any(value is not None for value in given.values()):
+            raise InputError("--compare takes runs as they are: leave out what chooses or changes")
+        found, text = _compared(compare, memory_gib, steps)
+    else:
+        found, text = _planned(
+            config, memory_gib, steps,
+            largest=largest, arm=arm, dataset=dataset, changes=changes, runs_at_once=runs_at_once,
+        )  # fmt: skip
+    if output is not None:
+        io.write_json(output, found)
+    typer.echo(text)
+
+
+def _planned(
+    config: Path,
+    memory_gib: float | None,
+    steps: int,
+    *,
+    largest: bool,
+    changes: dict[str, Any],
+    **chosen: Any,
+) -> tuple[dict[str, Any], str]:
+    study = read_study(config)
+    from ptycho_torch.cli.terminal import said
+    from ptycho_torch.plan.report import plan_text
+    from ptycho_torch.plan.study import Changes, plan_study
+
+    with said():
+        execution = study.execution
+        asked, facts = _question(
+            execution.accelerator, execution.threads, memory_gib, steps, largest=largest
+        )
+        plan = plan_study(study, asked, changes=Changes(**changes), **chosen)
+    found = {**facts, "config": str(config), "title": study.title, **plan}
+    return found, plan_text(found)
+
+
+def _compared(results: Path, memory_gib: float | None, steps: int) -> tuple[dict[str, Any], str]:
+    from ptycho_torch.cli.terminal import said
+    from ptycho_torch.plan.compare import compare_results
+    from ptycho_torch.plan.report import comparison_text
+
+    with said():
+        asked, facts = _question("auto", 2, memory_gib, steps, largest=False)
+        found = {**facts, **compare_results(results, asked)}
+    return found, comparison_text(found)
+
+
+def _question(
+    accelerator: str, threads: int, memory_gib: float | None, steps: int, *, largest: bool
+) -> "tuple[Question, dict[str, Any]]":
+    """Return what is asked on this machine, and what a plan says of the machine."""
+    from dataclasses import asdict
+
+    from ptycho_torch.plan.base import measure_base
+    from ptycho_torch.plan.cost import Question
+    from ptycho_torch.plan.machine import this_machine
+    from ptycho_torch.provenance import commit
+
+    machine = this_machine(accelerator, threads)
+    base = measure_base()
+    asked = Question(
+        base=base,
+        gpu=machine.gpu,
+        memory_gib=memory_gib or machine.memory_gib,
+        probe_steps=steps,
+        largest=largest,
+    )
+    return asked, {
+        "format": "ptycho-torch plan 1",
+        "machine": asdict(machine),
+        "commit": commit(Path(__file__)),
+        "base": asdict(base),
+        "memory_gib": asked.memory_gib,
+        "probe_steps": steps,
+    }

@@ -1,0 +1,31 @@
+"""Settings whose effect a plan does not know, in words."""
+
+from collections.abc import Iterable
+
+from ptycho_torch.config import RunSettings
+
+
+def not_counted(runs: Iterable[RunSettings]) -> list[str]:
+    """Return a sentence for each setting of these runs that a plan leaves out."""
+    found: dict[str, None] = {}
+    for run in runs:
+        execution = run.execution
+        if execution.seeds_together:
+            found[
+                "execution.seeds_together: memory and time are those of a run alone; a job of S "
+                "seeds takes up to S times what it has beside interpreter, libraries and data."
+            ] = None
+        if execution.precision == "bf16":
+            found["execution.precision bf16: memory is counted in float32; time is as probed."] = (
+                None
+            )
+        if execution.compile:
+            found[
+                "execution.compile: memory is that of the network uncompiled; neither the "
+                "compiler's memory nor its time is counted."
+            ] = None
+        if execution.cuda_graphs:
+            found["execution.cuda_graphs: what the recordings keep on the GPU is not counted."] = (
+                None
+            )
+    return list(found)
