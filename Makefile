@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 4
+KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
-  setup-hashed lock audit test-oldest test-newest clean-env
+  setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -52,6 +53,9 @@ lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/mypy
 	$(BIN)/codespell
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+faults: $(READY) ## kill a small study at KILLS random moments and compare its results (half an hour)
+	$(BIN)/python tests/campaigns/interruptions.py --kills $(KILLS)
 
 format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .

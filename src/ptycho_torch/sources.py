@@ -106,3 +106,17 @@ def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
 @cache
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@cache
+def digest_of_code(*folders: str) -> str:
+    """Return the SHA-256 of the package's code in some folders and beside them, in hexadecimal."""
+    package = Path(__file__).parent
+    files = [
+        *package.glob("*.py"),
+        *(f for name in folders for f in (package / name).rglob("*.py")),
+    ]
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(f"{_sha256(file)}  {file.relative_to(package).as_posix()}\n".encode())
+    return whole.hexdigest()

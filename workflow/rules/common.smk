@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
+    from ptycho_torch import call
     from ptycho_torch.config.fresh import fresh_networks
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
@@ -20,6 +21,17 @@ except ModuleNotFoundError as error:
         f"{error}: the project's environment is not active; run `make setup`, then "
         "`source .venv/bin/activate`"
     )
+
+if workflow.is_main_process:
+    call.announce_call()
+if told := call.join(is_call=workflow.is_main_process):
+    logger.warning(told)
+
+
+onstart:
+    if workflow.is_main_process:
+        call.began(jobs_are_here=workflow.local_exec)
+
 
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"

@@ -42,7 +42,7 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data/{measurement}/split.log",
         params:
-            measurement=real_measurement("file", "reading"),
+            measurement=real_measurement("file", "reading", "sha256"),
             region=STUDY.real_data.held_out.model_dump(mode="json"),
         script:
             "../scripts/real_data_split.py"

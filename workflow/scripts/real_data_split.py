@@ -19,6 +19,7 @@ def main(job: Any) -> None:
         RegionSettings.model_validate(job.params.region),
         {name: getattr(job.output, name) for name in (*PARTS, "split")},
         file=job.params.measurement["file"],
+        sha256=job.params.measurement["sha256"],
     )
 
 

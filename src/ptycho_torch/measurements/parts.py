@@ -15,6 +15,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.io_checks import must_have
 from ptycho_torch.measurements.hold_out import HeldOut
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.region import (
@@ -39,17 +40,20 @@ def write_parts(
     outputs: Mapping[str, io.PathLike],
     *,
     file: str,
+    sha256: str,
 ) -> dict[str, Any]:
     """Read a file of measurements and write its parts.
 
     Parameters
     ----------
     measured
-        The file, with the measurement's checksum.
+        The file.
     outputs
         Paths of `PARTS` (canonical NPZ) and of `split`, a JSON file.
     file
         What the measurement's file is called, for what is said of it.
+    sha256
+        Its checksum.
 
     Returns
     -------
@@ -61,6 +65,7 @@ def write_parts(
     InputError
         If the file has no probe, or no frame is left for a part.
     """
+    must_have(measured, sha256)
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
@@ -78,7 +83,7 @@ def write_parts(
     for part, index in frames.items():
         write_scan_npz(outputs[part], part_of(scan, index))
     said = _facts(scan, kept, frames, gap)
-    io.write_json(outputs["split"], {"file": file, "sha256": io.sha256(measured), **said})
+    io.write_json(outputs["split"], {"file": file, "sha256": sha256, **said})
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
         file, len(kept.train), len(kept.validation), len(kept.gap), gap,
