@@ -55,7 +55,7 @@ def test_holm_refuses_what_is_no_probability():
     """NaN has no place in an order: it would be put anywhere, and others with it."""
     for wrong in (math.nan, -0.1, 1.1):
         with pytest.raises(ValueError, match="from 0 to 1"):
-            holm([0.01, wrong, None])
+            estimates.holm([0.01, wrong, None])
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 3, 5, 6, 8])
