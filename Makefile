@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 4
+KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
-  setup-hashed lock audit test-oldest test-newest clean-env
+  setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -53,6 +54,9 @@ lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/codespell
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
+faults: $(READY) ## kill a small study at KILLS random moments and compare its results (half an hour)
+	$(BIN)/python tests/campaigns/interruptions.py --kills $(KILLS)
+
 format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -87,8 +91,9 @@ $(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt
 bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
-docs: $(READY) ## write config/README.md and config/schema.json from the classes
+docs: $(READY) ## write config/README.md, config/schema.json and docs/reruns.md from the code
 	$(BIN)/ptycho-torch config-docs
+	$(BIN)/python docs/reruns.py
 
 # Nothing but the files whose checksums are on the list: no dependency of theirs is looked for.
 setup-hashed: ## as setup, from files whose checksums are known (constraints-hashed.txt)

@@ -1,19 +1,15 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-`io_hdf5` beside it is its part for HDF5, `io_download` the one for downloads. NPZ may be packed by
-bzip2.
+Beside it are its parts for whole files (`io_whole`), checksums (`io_checks`), HDF5 (`io_hdf5`),
+downloads (`io_download`) and the state of a training (`io_state`). NPZ may be packed by bzip2.
 """
 
 import bz2
-import contextlib
-import hashlib
 import json
-import os
-import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,34 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_checks import sha256 as sha256
+from ptycho_torch.io_checks import signed, verified
+from ptycho_torch.io_whole import PathLike as PathLike
+from ptycho_torch.io_whole import save_tensors
+from ptycho_torch.io_whole import whole_file as whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-
-PathLike = str | Path
-
-
-@contextlib.contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place if the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -58,18 +35,22 @@ def write_text(path: PathLike, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
-    """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+def write_json(path: PathLike, data: Mapping[str, Any], *, sign: bool = True) -> None:
+    """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`.
+
+    sign: whether its checksum goes with it as the last key.
+    """
+    whole = signed(data) if sign else data
+    write_text(path, json.dumps(whole, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: PathLike) -> dict[str, Any]:
-    """Return the object in a JSON file.
+    """Return the object in a JSON file, without the checksum that `write_json` put there.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or holds anything but a JSON object.
+        If the file cannot be read, holds anything but a JSON object, or was changed.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -79,7 +60,7 @@ def read_json(path: PathLike) -> dict[str, Any]:
         raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
+    return verified(path, data)
 
 
 def read_csv(path: PathLike) -> "pd.DataFrame":
@@ -234,15 +215,6 @@ def _without_advice(error: BaseException) -> str:
     return "it is pickled, which is never loaded" if "pickle" in text else text
 
 
-def sha256(path: PathLike) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    try:
-        with Path(path).open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def npz_is_text(path: PathLike, key: str) -> bool:
     """Return whether an array of an NPZ file is text, without loading pickled data."""
     try:
@@ -253,10 +225,8 @@ def npz_is_text(path: PathLike, key: str) -> bool:
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
     """Write torch tensors as safetensors, whole; names and shapes only, nothing to execute."""
-    from safetensors.torch import save_file
-
     with whole_file(path) as part:
-        save_file(dict(tensors), part)
+        save_tensors(part, tensors)
 
 
 def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":

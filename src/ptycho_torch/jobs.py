@@ -13,6 +13,7 @@ from typing import Any
 
 from ptycho_torch import memory
 from ptycho_torch.config.base import InputError
+from ptycho_torch.output_folder import remove_leftovers
 from ptycho_torch.watchdog import time_limit
 
 logger = logging.getLogger("ptycho_torch")
@@ -21,9 +22,11 @@ logger = logging.getLogger("ptycho_torch")
 def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run `main(job)`, logging to the job's log file and to the terminal's error stream.
 
-    A user's mistake ends the job with one line and exit status 1, want of memory with one line and
-    `memory.OUT_OF_MEMORY`; anything else keeps its traceback, since it is a fault of ours or of the
-    machine. A job that its profile gives a `runtime` (minutes) is ended after that time.
+    A user's mistake ends the job with one line and exit status 1, Ctrl-C with status 130, want of
+    memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback, since it is
+    a fault of ours or of the machine. A job that its profile gives a `runtime` (minutes) is ended
+    after that time. What a killed job left of these outputs, half-written under temporary names,
+    is taken away first.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if job.log:
@@ -44,9 +47,14 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
+        for path in getattr(job, "output", ()):
+            remove_leftovers(path)
         with _limited(job):
             main(job)
         _settle_dates(getattr(job, "input", ()))
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        sys.exit(130)
     except InputError as error:
         logger.error("%s", error)
         sys.exit(1)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.gpus import gpu_lease
 from ptycho_torch.jobs import granted, run_job
 

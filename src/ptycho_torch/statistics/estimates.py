@@ -138,10 +138,18 @@ def least_fisher_p(runs: int, control_runs: int) -> float:
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return Holm's step-down corrected p values; a missing one stays missing and still counts.
 
+    Raises
+    ------
+    ValueError
+        If one is no probability: NaN would be sorted anywhere.
+
     References
     ----------
     Holm (1979), Scand. J. Statist. 6, 65.
     """
+    for p in p_values:
+        if p is not None and not 0 <= p <= 1:
+            raise ValueError(f"a p value must be from 0 to 1, got {p}")
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils import deterministic
 
-from ptycho_torch.config.study import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import ExecutionSettings
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes
