@@ -1,11 +1,14 @@
 """A job that hangs is ended after its time, whatever it hangs in, and its log says where."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from ptycho_torch.watchdog import time_limit
 
 JOB = """
 import signal, sys, time, os
@@ -71,6 +74,12 @@ def test_a_job_that_ends_in_time_leaves_no_watch(start, tmp_path, minutes):
     assert done.returncode == 0 and seconds < 30 and done.stderr == ""
     assert (tmp_path / "log.txt").read_text() == ""
     assert not watches(int(done.stdout))
+
+
+def test_the_watch_ends_with_the_block_also_where_the_process_goes_on(tmp_path):
+    with time_limit(60, tmp_path / "log.txt"):
+        assert len(watches(os.getpid())) == 1
+    assert not watches(os.getpid())
 
 
 def test_a_job_that_is_killed_leaves_no_watch(start):
