@@ -98,6 +98,6 @@ def test_a_job_that_is_killed_leaves_no_watch(start):
 def watches(job):
     """Return the processes that watch a job, by their command lines."""
     listed = subprocess.run(
-        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     return [line for line in listed if f"watchdog.py {job} " in line]
