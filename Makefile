@@ -113,25 +113,24 @@ TORCH_CPU := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 
 lock: ## renew constraints-hashed.txt after a change of constraints.txt
 	@test -x .venv-tools/bin/uv || { $(PYTHON) -m venv .venv-tools && .venv-tools/bin/python -m pip --quiet install uv==0.13.8; }
-	.venv-tools/bin/uv pip compile --quiet constraints.txt --no-deps --generate-hashes --no-annotate \
-	  --no-header --no-config --python-version 3.11 --custom-compile-command "make lock" \
-	  --output-file constraints-hashed.txt
-	sed -i 's|^torch==.*|&\n    --hash=sha256:$(TORCH_CPU) \\|' constraints-hashed.txt
+	grep -v '^torch==' constraints.txt | .venv-tools/bin/uv pip compile --quiet - --no-deps --generate-hashes \
+	  --no-annotate --no-header --no-config --python-version 3.11 --output-file constraints-hashed.txt
+	sed -n 's|^torch==.*|&+cpu \\\n    --hash=sha256:$(TORCH_CPU)|p' constraints.txt >> constraints-hashed.txt
 
 audit: ## ask the public advisories about every pinned package (needs the network)
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip --quiet install pip-audit==2.10.1; }
-	.venv-audit/bin/pip-audit --requirement constraints-hashed.txt --require-hashes --disable-pip --progress-spinner off
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 # docs/upgrades.md; ONLY="tests/train" for some of the tests.
 test-oldest: ## run the tests with the oldest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt torch setuptools
+	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt torch 'setuptools>=77'
 	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt --no-build-isolation --editable '.[dev]'
 	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" pytest -q $(ONLY)
 
 test-newest: ## run the tests with the newest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip --quiet install --upgrade torch setuptools
+	.venv-newest/bin/python -m pip --quiet install --upgrade torch 'setuptools>=77'
 	.venv-newest/bin/python -m pip --quiet install --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[dev]'
 	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" pytest -q $(ONLY)
 

@@ -1,11 +1,14 @@
 """A job that hangs is ended after its time, whatever it hangs in, and its log says where."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from ptycho_torch.watchdog import time_limit
 
 JOB = """
 import signal, sys, time, os
@@ -73,6 +76,12 @@ def test_a_job_that_ends_in_time_leaves_no_watch(start, tmp_path, minutes):
     assert not watches(int(done.stdout))
 
 
+def test_the_watch_ends_with_the_block_also_where_the_process_goes_on(tmp_path):
+    with time_limit(60, tmp_path / "log.txt"):
+        assert len(watches(os.getpid())) == 1
+    assert not watches(os.getpid())
+
+
 def test_a_job_that_is_killed_leaves_no_watch(start):
     done, seconds = start(
         "print(os.getpid(), flush=True)\n"
@@ -89,6 +98,6 @@ def test_a_job_that_is_killed_leaves_no_watch(start):
 def watches(job):
     """Return the processes that watch a job, by their command lines."""
     listed = subprocess.run(
-        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     return [line for line in listed if f"watchdog.py {job} " in line]

@@ -90,7 +90,7 @@ def choose_device(accelerator: str) -> "torch.device":
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     fastest = "cuda" if cuda else "mps" if mps else "cpu"
     found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator, fastest)
-    if (found == "cuda" and not cuda) or (found == "mps" and not mps):
+    if found == "mps" and not mps:
         raise InputError(
             f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
             "device here; set it to auto or cpu"
