@@ -33,17 +33,8 @@ LARGEST_JSON, LARGEST_CSV = 2**27, 2**29
 _MOST_COLUMNS = 2000
 
 WORDS = {
-    *(
-        "stages",
-        "measurement",
-        "dataset",
-        "arm",
-        "outcome",
-        "reason",
-        "failure_found",
-        "val_loss_name",
-    ),
-    *("device", "commit", "platform", "torch", "undefined"),
+    *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
+    *("val_loss_name", "device", "commit", "platform", "torch", "undefined"),
 }
 """Columns of tables that hold words; all others hold numbers, truths, or nothing."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike, whole_file
+from ptycho_torch.io_heap import check_heaps, little_room
 from ptycho_torch.io_npz import most_unpacked
 from ptycho_torch.io_open import size_of
 
@@ -145,7 +146,8 @@ class Hdf5:
         with self._readable(path):
             if not hasattr(dataset, "dtype") or dataset.nbytes > _LONGEST_TEXT:
                 return None
-            return _as_text(dataset[()])
+            with little_room():
+                return _as_text(dataset[()])
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
@@ -156,7 +158,8 @@ class Hdf5:
                     continue
                 if found.attrs.get_id(name).get_storage_size() > _LONGEST_TEXT:
                     raise InputError(f"{self.source}: {path}: the attribute '{name}' is too large")
-                value = found.attrs[name]
+                with little_room():
+                    value = found.attrs[name]
                 return _as_text(value) if _as_text(value) is not None else value
         return None
 
@@ -217,6 +220,7 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     import h5py
 
     size = size_of(path)
+    check_heaps(path)
     try:
         file = h5py.File(path, "r")
     except _UNREADABLE as error:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_torch.config.base import InputError
-
-COUNT = 700
+COUNT = 300
 
 
 def test_no_reader_breaks_a_law_on_hundreds_of_damaged_files(root):
@@ -31,15 +29,11 @@ def test_cases_come_again_by_seed_and_number(campaign):
         one, again = (damage.mutate(good, random.Random(f"a/b/{number}")) for _ in range(2))
         assert one == again
     damaged = {damage.mutate(good, random.Random(f"a/b/{number}")) for number in range(50)}
-    assert len(damaged) > 40 and good not in damaged
+    assert len(damaged) > 40
 
 
 def crash(folder):
     raise KeyError("not for users")
-
-
-def lines(folder):
-    raise InputError("two") from None
 
 
 def leak(folder):
@@ -81,7 +75,7 @@ def test_the_campaign_sees_each_law_broken(campaign, monkeypatch, read, law):
 
     target = tables.Target("npz", lambda folder: (folder / "a").write_bytes(b"abcd"), reads)
     monkeypatch.setitem(readers.TARGETS, "npz", target)
-    monkeypatch.setattr(fuzz, "SECONDS", 0.3)
+    monkeypatch.setattr(fuzz, "SECONDS", 0.3 if read is hang else 60)
     _, broken = fuzz.run_target("npz", "short", 1, 2)
     assert [number for number, _ in broken] == ([1, 2] if read is not grow else [1])
     assert all(law in what for _, what in broken), broken

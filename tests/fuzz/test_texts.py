@@ -40,7 +40,7 @@ def refused(call, *words):
         ("a: !!float ''", "is not YAML"),
         ("a: !!bool x", "is not YAML"),
         ("a: !!timestamp x", "is not YAML"),
-        ("a: " + "[" * 5000, "is not YAML"),
+        ("a: " + "[" * 600, "is not YAML"),
         ("a: " + "1" * 5000, "is not YAML"),
         ("a: b\x00c", "is not YAML"),
         ("a: " + "b" * 2**21, "more than"),
@@ -66,7 +66,7 @@ def test_overrides_are_read_as_strictly_as_files():
     }
     refused(lambda: typed_overrides({"a": "{b: 1, b: 2}"}), "--config", "'b' stands twice")
     refused(lambda: typed_overrides({"a": "{" + ", ".join(LAUGHS) + "}"}), "--config", "too much")
-    for text in ("!!int ''", "!!bool x", "!!timestamp x", "2001-99-99", "[" * 5000):
+    for text in ("!!int ''", "!!bool x", "!!timestamp x", "2001-99-99", "[a"):
         assert typed_overrides({"a": text}) == {"a": text}
 
 
