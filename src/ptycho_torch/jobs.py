@@ -47,7 +47,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
-        for path in getattr(job, "output", ()):
+        for path in _paths(getattr(job, "output", ())):
             remove_leftovers(path)
         with _limited(job):
             main(job)
@@ -92,6 +92,12 @@ def _limited(job: Any) -> Iterator[None]:
                 yield
         finally:
             faulthandler.unregister(signal.SIGUSR1)
+
+
+def _paths(named: Any) -> Iterator[str]:
+    """Return the paths of a job's named files, those of lists included."""
+    for found in named if isinstance(named, Iterable) else vars(named).values():
+        yield from [found] if isinstance(found, str) else map(str, found)
 
 
 def _settle_dates(files: Iterable[str]) -> None:

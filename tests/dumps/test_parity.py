@@ -172,8 +172,11 @@ def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, m
     facts = io.read_json(tiny_dataset.dataset)
     facts["splits"]["test"]["sha256"] = io.sha256(tmp_path / "two.npz")
     io.write_json(tmp_path / "dataset.json", facts)
+    record = io.read_json(run.folder / "run.json")
+    del record["files"]
+    io.write_json(tmp_path / "run.json", record)
     report_parity(
-        run=run.folder / "run.json", dataset=tmp_path / "dataset.json", test=tmp_path / "two.npz",
+        run=tmp_path / "run.json", dataset=tmp_path / "dataset.json", test=tmp_path / "two.npz",
         patches=tmp_path / "patches.npz", inference=tmp_path / "inference",
         settings=ParitySettings(rounding=1e-3).model_dump(mode="json"), folder=tmp_path / "parity",
     )  # fmt: skip

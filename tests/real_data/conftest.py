@@ -107,11 +107,18 @@ def real_study(packed):
     return study
 
 
+class Places(SimpleNamespace):
+    """Named files, which can be gone through as Snakemake's."""
+
+    def __iter__(self):
+        return iter(vars(self).values())
+
+
 def run_job(name, **job):
     """Run a rule script as Snakemake would, with a stand-in for its job."""
     folder = job.pop("folder")
     places = {
-        side: SimpleNamespace(**{k: str(folder / v) for k, v in job.pop(side, {}).items()})
+        side: Places(**{k: str(folder / v) for k, v in job.pop(side, {}).items()})
         for side in ("input", "output")
     }
     fake = SimpleNamespace(
