@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_open import cannot_be_read, opened
 
 KEY = "checksum"
 """In a JSON file: SHA-256 of all its other keys, written as JSON with sorted keys."""
@@ -21,10 +22,10 @@ FILES = "files"
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     try:
-        with Path(path).open("rb") as handle:
+        with opened(path) as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise cannot_be_read(path, error) from None
 
 
 def signed(data: Mapping[str, Any]) -> dict[str, Any]:

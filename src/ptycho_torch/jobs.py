@@ -51,7 +51,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
             remove_leftovers(path)
         with _limited(job):
             main(job)
-        _settle_dates(getattr(job, "input", ()))
+        _settle_dates(_paths(getattr(job, "input", ())))
     except KeyboardInterrupt:
         logger.error("interrupted")
         sys.exit(130)
