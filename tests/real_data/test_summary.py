@@ -1,6 +1,5 @@
 """The summary of measurements, planned and run as users do."""
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.real_plan import fit_settings, labels
@@ -71,10 +71,10 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
     place = folder / "small/control/seed-3"
     failure = {"epoch": 1, "step": 5, "reason": "the training loss is nan"}
     for file in ("metrics.json", "report.json"):
-        facts = json.loads((place / file).read_text())
+        facts = io.read_json(place / file)
         facts |= {"outcome": "non_finite", "failure": failure}
         kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
-        (place / file).write_text(json.dumps({key: facts[key] for key in kept}))
+        io.write_json(place / file, {key: facts[key] for key in kept})
     study = results.study.model_dump(mode="json")
     summarise_real_data(study, provenance=PROVENANCE, folder=folder)
     text = (folder / "summary.md").read_text()
