@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike, whole_file
-from ptycho_torch.io_heap import check_heaps, little_room
 from ptycho_torch.io_npz import most_unpacked
 from ptycho_torch.io_open import size_of
+from ptycho_torch.io_probe import little_room, probe_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -154,7 +154,7 @@ class Hdf5:
         found = self._find(path)
         with self._readable(path):
             for name in names:
-                if found is None or name not in found.attrs:
+                if found is None or name not in set(found.attrs):
                     continue
                 if found.attrs.get_id(name).get_storage_size() > _LONGEST_TEXT:
                     raise InputError(f"{self.source}: {path}: the attribute '{name}' is too large")
@@ -174,7 +174,9 @@ class Hdf5:
             if not isinstance(group, h5py.Group):
                 return None
             try:
-                link = group.get(name, getlink=True)
+                # Only what the child went through is asked for: a damaged index may be a circle
+                # for a name that is not in it.
+                link = group.get(name, getlink=True) if name in set(group) else None
             except _UNREADABLE:
                 return None
             if link is None:
@@ -220,7 +222,7 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     import h5py
 
     size = size_of(path)
-    check_heaps(path)
+    probe_hdf5(path)
     try:
         file = h5py.File(path, "r")
     except _UNREADABLE as error:
