@@ -48,7 +48,7 @@ class Hdf5:
     def names(self, path: str = "/") -> list[str]:
         """Return the names in a group, none if there is no such group."""
         found = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             return sorted(found) if hasattr(found, "keys") else []
 
     def array(self, path: str) -> NDArray[Any] | None:
@@ -143,28 +143,30 @@ class Hdf5:
     def text(self, path: str) -> str | None:
         """Return a text; None if nothing is there, or no text."""
         dataset = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             if not hasattr(dataset, "dtype") or dataset.nbytes > _LONGEST_TEXT:
                 return None
-            with little_room():
-                return _as_text(dataset[()])
+            return _as_text(dataset[()])
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
         found = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             for name in names:
                 if found is None or name not in set(found.attrs):
                     continue
                 if found.attrs.get_id(name).get_storage_size() > _LONGEST_TEXT:
                     raise InputError(f"{self.source}: {path}: the attribute '{name}' is too large")
-                with little_room():
-                    value = found.attrs[name]
+                value = found.attrs[name]
                 return _as_text(value) if _as_text(value) is not None else value
         return None
 
     def _find(self, path: str) -> Any:
-        """Return what is at a path, link by link."""
+        """Return what is at a path, link by link; an index that grows without end is an error."""
+        with little_room():
+            return self._followed(path)
+
+    def _followed(self, path: str) -> Any:
         import h5py
 
         parts, followed = [part for part in path.split("/") if part], 0

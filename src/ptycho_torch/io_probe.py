@@ -1,8 +1,9 @@
 """The part of `io_hdf5` for files that the HDF5 library itself does not come back from.
 
 A damaged index or heap can send the library round in a circle, in C, where nothing can stop it,
-or crash it; and it makes room for a text of whatever length a file claims. So a child process goes
-through a file first, and texts are read with little room.
+or crash it; another such circle takes memory at each turn, and a text gets room for whatever
+length a file claims. So a child process goes through a file first, and names, links and texts are
+read with little room.
 """
 
 import contextlib
