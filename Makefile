@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 4
+KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline clean-env
+.PHONY: help setup stage-a stage-a-full study study-full test fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
+  setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -52,6 +54,9 @@ lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/codespell
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
+faults: $(READY) ## kill a small study at KILLS random moments and compare its results (half an hour)
+	$(BIN)/python tests/campaigns/interruptions.py --kills $(KILLS)
+
 format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -91,8 +96,43 @@ $(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt
 bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
-docs: $(READY) ## write config/README.md and config/schema.json from the classes
+docs: $(READY) ## write config/README.md, config/schema.json and docs/reruns.md from the code
 	$(BIN)/ptycho-torch config-docs
+	$(BIN)/python docs/reruns.py
+
+# Nothing but the files whose checksums are on the list: no dependency of theirs is looked for.
+setup-hashed: ## as setup, from files whose checksums are known (constraints-hashed.txt)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --no-deps --requirement constraints-hashed.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	@touch $(READY)
+
+# The checksum of torch's build for CPUs, which lies in an index of torch's own.
+TORCH_CPU := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+
+lock: ## renew constraints-hashed.txt after a change of constraints.txt
+	@test -x .venv-tools/bin/uv || { $(PYTHON) -m venv .venv-tools && .venv-tools/bin/python -m pip --quiet install uv==0.13.8; }
+	grep -v '^torch==' constraints.txt | .venv-tools/bin/uv pip compile --quiet - --no-deps --generate-hashes \
+	  --no-annotate --no-header --no-config --python-version 3.11 --output-file constraints-hashed.txt
+	sed -n 's|^torch==.*|&+cpu \\\n    --hash=sha256:$(TORCH_CPU)|p' constraints.txt >> constraints-hashed.txt
+
+audit: ## ask the public advisories about every pinned package (needs the network)
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip --quiet install pip-audit==2.10.1; }
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
+# docs/upgrades.md; ONLY="tests/train" for some of the tests.
+test-oldest: ## run the tests with the oldest versions that pyproject.toml admits
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt torch 'setuptools>=77'
+	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt --no-build-isolation --editable '.[dev]'
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" pytest -q $(ONLY)
+
+test-newest: ## run the tests with the newest versions that pyproject.toml admits
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip --quiet install --upgrade torch 'setuptools>=77'
+	.venv-newest/bin/python -m pip --quiet install --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[dev]'
+	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" pytest -q $(ONLY)
 
 clean-env: ## remove the environment
 	rm -rf $(VENV)

@@ -21,9 +21,9 @@ import torch
 from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
 from torch import Tensor, nn
 
-from ptycho_torch.config import RunSettings
 from ptycho_torch.config.clip import NormClip
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import build_generator
 from ptycho_torch.markdown import number, table
 from ptycho_torch.measurements.batch import Groups

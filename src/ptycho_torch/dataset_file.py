@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_checks import must_have
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,7 @@ def read_split(
         If the file is truncated, has another checksum, lacks an array, or an array has a wrong
         shape or type or holds NaN; names the file and the array.
     """
-    if sha256 is not None and (found := io.sha256(path)) != sha256:
-        raise InputError(
-            f"{path}: SHA-256 is {found}, expected {sha256}; the file changed after it was "
-            "written, or is another one: make it again"
-        )
+    must_have(path, sha256)
     arrays = _known_arrays(path)
     _check_patches(path, arrays, patch_px)
     _check_probe(path, arrays, patch_px)

@@ -1,4 +1,4 @@
-"""Which GPU a training job takes, where nobody has said it: a lease by file lock, without torch.
+"""Which device a job computes on; of several GPUs which one: a lease by file lock, without torch.
 
 Snakemake limits how many jobs use a GPU at once (`--resources gpu=N`) but never says which one,
 and left alone every job takes the first.
@@ -14,8 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptycho_torch.config.base import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +75,30 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def choose_device(accelerator: str) -> "torch.device":
+    """Return the device that `accelerator` names; auto: the fastest there is, which is said.
+
+    Raises
+    ------
+    InputError
+        If a device is asked for that is not there.
+    """
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    fastest = "cuda" if cuda else "mps" if mps else "cpu"
+    found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator, fastest)
+    if found == "mps" and not mps:
+        raise InputError(
+            f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
+            "device here; set it to auto or cpu"
+        )
+    if accelerator == "auto":
+        other = " (torch finds no GPU here)" if found == "cpu" else ""
+        logger.info("accelerator auto: computing on %s%s", found, other)
+    return torch.device(found)
 
 
 def installed_gpus() -> list[str]:

@@ -1,26 +1,26 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-`io_open`, `io_npz`, `io_hdf5` and `io_download` beside it are its parts for opening, for NPZ
-(which may be packed by bzip2), HDF5 and downloads.
+Beside it are its parts for opening (`io_open`), whole files (`io_whole`), checksums (`io_checks`),
+NPZ (`io_npz`; may be packed by bzip2), HDF5 (`io_hdf5`), downloads (`io_download`) and the state of
+a training (`io_state`).
 """
 
-import contextlib
-import hashlib
 import json
 import math
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_checks import sha256 as sha256
+from ptycho_torch.io_checks import signed, verified
 from ptycho_torch.io_npz import npz_is_text, npz_keys, read_npz, read_npz_known
 from ptycho_torch.io_open import PathLike, cannot_be_read, opened, read_text, size_of
+from ptycho_torch.io_whole import save_tensors
+from ptycho_torch.io_whole import whole_file as whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,47 +39,29 @@ WORDS = {
 """Columns of tables that hold words; all others hold numbers, truths, or nothing."""
 
 
-@contextlib.contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place if the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_text(path: PathLike, text: str) -> None:
     """Write a UTF-8 text file, whole."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
-    """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+def write_json(path: PathLike, data: Mapping[str, Any], *, sign: bool = True) -> None:
+    """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`.
+
+    sign: whether its checksum goes with it as the last key.
+    """
+    whole = signed(data) if sign else data
+    write_text(path, json.dumps(whole, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: PathLike) -> dict[str, Any]:
-    """Return the object in a JSON file.
+    """Return the object in a JSON file, without the checksum that `write_json` put there.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or holds anything but a JSON object; NaN, infinity, whole
-        numbers beyond 64 bits and half characters, which JSON has no place for, included.
+        If the file cannot be read, was changed, or holds anything but a JSON object; NaN, infinity,
+        whole numbers beyond 64 bits and half characters, which JSON has no place for, included.
     """
     try:
         text = read_text(path, LARGEST_JSON)
@@ -94,7 +76,7 @@ def read_json(path: PathLike) -> dict[str, Any]:
         raise InputError(f"{path}: is not JSON that is read here: nested too deeply") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
+    return verified(path, data)
 
 
 def _refuse(word: str) -> Any:
@@ -181,21 +163,10 @@ def first_bytes(path: PathLike, count: int = 8) -> bytes:
     return start
 
 
-def sha256(path: PathLike) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    try:
-        with opened(path) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise cannot_be_read(path, error) from None
-
-
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
     """Write torch tensors as safetensors, whole; names and shapes only, nothing to execute."""
-    from safetensors.torch import save_file
-
     with whole_file(path) as part:
-        save_file(dict(tensors), part)
+        save_tensors(part, tensors)
 
 
 def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":

@@ -1,13 +1,21 @@
 """A folder that a command writes its results into: never over another's, and said when done."""
 
 import contextlib
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho_torch.config.base import InputError
 
 
-def claim(folder: str | Path, *, mark: str, files: Sequence[str], overwrite: bool) -> Path:
+def claim(
+    folder: str | Path,
+    *,
+    mark: str,
+    files: Sequence[str],
+    overwrite: bool,
+    state: str | None = None,
+) -> Path:
     """Return the folder, made and free for results.
 
     Parameters
@@ -20,6 +28,9 @@ def claim(folder: str | Path, *, mark: str, files: Sequence[str], overwrite: boo
         All that the command writes there; of earlier results these are replaced.
     overwrite
         Whether a folder with files in it may be used; other files in it stay as they are.
+    state
+        The file from which an unfinished run goes on: a folder that has it, but not the mark, and
+        nothing besides `files`, is free for the same run.
 
     Raises
     ------
@@ -29,8 +40,11 @@ def claim(folder: str | Path, *, mark: str, files: Sequence[str], overwrite: boo
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder for the results")
-    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if found and not overwrite:
+    # Locks and what a killed process left half-written begin with a dot.
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    found = sorted(name for name in names if not name.startswith("."))
+    goes_on = state in found and mark not in found and set(found) <= {state, *files}
+    if found and not overwrite and not goes_on:
         known = sorted(set(found) & set(files))
         what = "a finished run" if mark in found else "an unfinished run" if known else "files"
         raise InputError(
@@ -50,3 +64,10 @@ def untouched_if_refused(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a killed process left of a file, under the temporary names of `io.whole_file`."""
+    path = Path(path)
+    for part in path.parent.glob(f".{glob.escape(path.stem)}-????????{glob.escape(path.suffix)}"):
+        part.unlink(missing_ok=True)

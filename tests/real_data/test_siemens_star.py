@@ -28,9 +28,11 @@ def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_pat
     outputs = {part: tmp_path / f"{part}.npz" for part in PARTS}
     said = write_parts(
         real_file,
-        star.measurements["siemens_star"],
+        star.measurements["siemens_star"].reading,
         RegionSettings.model_validate(star.held_out.model_dump()),
         {**outputs, "split": tmp_path / "split.json"},
+        file=real_file.name,
+        sha256=star.measurements["siemens_star"].sha256,
     )
     assert said["frames"] == 516 and len(said["parts"]["held_out"]) == 17
     assert said["extent_px"] == pytest.approx([165.96, 164.45], abs=0.01)

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.image import imread
 from tests.engines.scans import apart_from_truth, make_scan
 
+from ptycho_torch import io
 from ptycho_torch.cli import main
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
@@ -37,7 +38,7 @@ def test_object_picture_and_report_are_written(made, tmp_path):
         "reconstruction.png",
         "report.json",
     }
-    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert io.read_json(tmp_path / "report.json") == report
     assert (report["frames"], report["frames_used"]) == (64, 57)
     assert 0 < report["r_factor"] < 0.05 and 0 < report["r_factor_held_out"] < 0.05
     with np.load(tmp_path / "object.npz") as file:

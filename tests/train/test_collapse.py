@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.config import RunSettings
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import build_generator
 from ptycho_torch.train import fit
 from ptycho_torch.train.collapse import CollapseGuard, lit_variance

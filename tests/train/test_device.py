@@ -8,7 +8,8 @@ from torch.utils import deterministic
 
 from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.train.device import choose_device, numerics, records_steps, say_precision
+from ptycho_torch.gpus import choose_device
+from ptycho_torch.train.device import numerics, records_steps, say_precision
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
         tiny_dataset.splits["train"], chosen, run, test_data=tiny_dataset.splits["test"]
     )
     assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, "test_patches.npz"}
-    assert json.loads((run / "run.json").read_text()) == record
+    assert io.read_json(run / "run.json") == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]
     assert data["train_data"]["sha256"] == io.sha256(tiny_dataset.splits["train"])

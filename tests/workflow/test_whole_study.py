@@ -26,24 +26,27 @@ os.uname = lambda: os.uname_result((real()[0], "{HOST}", *real()[2:]))
 """
 
 
-def call(folder, *words):
+def call(folder, *words, **environment):
     # Python reads this file at the start of every process of the study.
     (folder / "named").mkdir(exist_ok=True)
-    (folder / "named" / "sitecustomize.py").write_text(NAMED)
-    places = [str(folder / "named"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
+    (folder / "named" / "sitecustomize.py").write_text(NAMED + guard.read_text())
+    inherited = environment.pop("PYTHONPATH", os.environ.get("PYTHONPATH"))
+    places = [str(folder / "named"), *filter(None, [inherited])]
     return subprocess.run(
         [str(BIN / "snakemake"), *words, "--configfile", "tests/tiny.yaml", "--directory",
          str(folder), "--cores", "4", "--resources", "gpu=1"],
         cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
+                       **environment, "NETWORK_LOG": str(folder / "network.log"),
                        "PYTHONPATH": ":".join(places)},
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, cut_off):
     folder = tmp_path_factory.mktemp("whole")
-    done = call(folder, "all")
+    done = call(folder, "all", **cut_off(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -64,6 +67,12 @@ def test_every_stage_is_there_and_nothing_is_trained_twice(study):
         text = (results / stage / "summary.md").read_text()
         for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
             assert (results / stage / figure).stat().st_size > 5000, (stage, figure)
+
+
+def test_no_network_was_asked_for(study):
+    """All of it ran without one; tests/workflow/test_surroundings.py tries the guard."""
+    asked = study / "network.log"
+    assert not asked.exists(), asked.read_text()
 
 
 def test_the_decision_names_what_it_cannot_know(study):

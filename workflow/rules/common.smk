@@ -8,42 +8,34 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
+    from ptycho_torch import call
     from ptycho_torch.config.fresh import fresh_networks
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
     from ptycho_torch.config.together import seed_jobs
-    from ptycho_torch.sources import keep_list
+    from ptycho_torch.layout import check_layout
+    from ptycho_torch.sources import code_behind, keep_list
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "
         "`source .venv/bin/activate`"
     )
 
+if workflow.is_main_process:
+    call.announce_call()
+if told := call.join(is_call=workflow.is_main_process):
+    logger.warning(told)
+
+
+onstart:
+    if workflow.is_main_process:
+        call.began(jobs_are_here=workflow.local_exec)
+
+
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
-# The page is made of more than Python.
-CODE = (".py", ".html", ".css", ".js")
-# The code behind each list, so that none is asked to hold two things.
-LISTED: dict[str, list[Path]] = {}
-# What no job runs.
-NO_CODE_OF_JOBS = ("config/document.py", "sources.py")
 CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
-# What neither a dataset nor a training reads: an edit there trains nothing again.
-NOT_OF_RUNS = (
-    "config/diagnostics.py",
-    "config/evaluation.py",
-    "config/files.py",
-    "config/fresh.py",
-    "config/parity.py",
-    "config/reading.py",
-    "config/real_data.py",
-    "config/real_plan.py",
-    "config/reconstruct.py",
-    "io_download.py",
-    "io_hdf5.py",
-)
-
 
 try:
     source = read_sources(workflow.configfiles, project=PROJECT)
@@ -51,6 +43,7 @@ try:
         source += f" + --config ({', '.join(overrides)})"
         update_config(config, typed_overrides(overrides))
     STUDY = parse_study(config, source)
+    check_layout(Path("results"))
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -61,23 +54,15 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def sources(script: str, *places: str, without: tuple[str, ...] = ()) -> str:
-    """The list of the code behind a script, as an input: the script and the package's files.
+def sources(script: str) -> str:
+    """The list of the code behind a script, as an input: the script and what it imports.
 
     An edit there makes a stage's results out of date; Snakemake itself never looks at src/.
-    `places` and `without` are folders and files of the package. The list is brought up to date
-    here, at every call of snakemake, and keeps its date while it says the same (docs/adr/0010).
+    The list is brought up to date here, at every call of snakemake, and keeps its date while it
+    says the same (docs/adr/0010, 0011).
     """
-    unused = {PACKAGE / name for name in (*NO_CODE_OF_JOBS, *without)}
-    modules = set(PACKAGE.glob("*.py"))
-    for place in places:
-        path = PACKAGE / place
-        below = [path] if path.is_file() else path.rglob("*")
-        modules |= {file for file in below if file.suffix in CODE}
-    files = [PROJECT / "workflow" / "scripts" / script, *sorted(modules - unused)]
+    files = code_behind(PROJECT / "workflow" / "scripts" / script, PACKAGE)
     listed = f"results/sources/{Path(script).stem}.txt"
-    if LISTED.setdefault(listed, files) != files:
-        raise WorkflowError(f"{script}: named twice with different code")
     try:
         keep_list(Path(listed), files, root=PROJECT)
     except OSError as error:
@@ -226,9 +211,11 @@ def of_real_objects(file: str) -> list[str]:
     ]
 
 
-def real_measurement(name: str) -> dict:
-    """Settings of one measurement."""
-    return STUDY.real_data.measurements[name].model_dump(mode="json")
+def real_measurement(*keys: str):
+    """Those settings of a measurement that a job reads: another reading downloads nothing anew."""
+    return lambda wildcards: STUDY.real_data.measurements[wildcards.measurement].model_dump(
+        mode="json", include=set(keys)
+    )
 
 
 def real_fit(wildcards) -> dict:

@@ -5,7 +5,7 @@ checkpoint stage_a_winner:
     """Stage A's winner by the rule in docs/study.md; Stage B is planned once it is known."""
     input:
         runs="results/stage_a/runs.csv",
-        code=sources("decide_winner.py", "config", "statistics", "decide/winner.py"),
+        code=sources("decide_winner.py"),
     output:
         winner="results/stage_a/winner.json",
     log:
@@ -24,7 +24,7 @@ if STUDY.decision is not None:
             stage_a="results/stage_a/runs.csv",
             pivot="results/pivot/runs.csv",
             winner="results/stage_a/winner.json",
-            code=sources("decide.py", "config", "statistics", "decide"),
+            code=sources("decide.py"),
         output:
             data="results/study/decision.json",
             prose=report(
@@ -48,7 +48,7 @@ if STUDY.decision is not None:
             histories=[f"results/{stage}/history.csv" for stage in stage_names(STUDY)],
             decision="results/study/decision.json",
             prose="results/study/decision.md",
-            code=sources("summarise_study.py", "config", "statistics", "drawing", "summarise"),
+            code=sources("summarise_study.py"),
         output:
             summary=report(
                 "results/study/summary.md",

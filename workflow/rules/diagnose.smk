@@ -1,20 +1,6 @@
 """Diagnoses: gradients and activations of fresh networks and of every trained run, and what follows."""
 
 DIAGNOSIS_FIGURES = ("activation_depth", "gradient_ratio")
-# What looks at a network ...
-LOOKED_AT_WITH = (
-    "config",
-    "physics",
-    "generators",
-    "measurements/batch.py",
-    "measurements/scan.py",
-    "diagnose",
-)
-# ... less what is concluded from the reports, and does not change them.
-GATE = tuple(
-    f"diagnose/{name}.py" for name in ("decision", "drift", "evidence", "figures", "gate", "prose")
-)
-
 DIAGNOSED = [
     stage
     for stage in stage_names(STUDY)
@@ -36,7 +22,7 @@ rule diagnose_fresh:
     input:
         train="results/simulate/{dataset}/train.npz",
         dataset="results/simulate/{dataset}/dataset.json",
-        code=sources("diagnose_fresh.py", *LOOKED_AT_WITH, without=GATE),
+        code=sources("diagnose_fresh.py"),
     output:
         gradients="results/diagnose/{dataset}/fresh/gradient_report.json",
         activations="results/diagnose/{dataset}/fresh/activation_report.json",
@@ -60,7 +46,7 @@ rule diagnose_runs:
         bundles=diagnosed_runs("bundle/bundle.json"),
         weights=diagnosed_runs("bundle/weights.safetensors"),
         last=diagnosed_runs("last.safetensors"),
-        code=sources("diagnose_runs.py", *LOOKED_AT_WITH, without=GATE),
+        code=sources("diagnose_runs.py"),
     output:
         gradients="results/diagnose/{dataset}/trained/gradient_report.json",
         activations="results/diagnose/{dataset}/trained/activation_report.json",
@@ -88,7 +74,7 @@ rule diagnostics:
         ],
         runs=diagnosed_runs("run.json"),
         histories=diagnosed_runs("history.csv"),
-        code=sources("diagnostics.py", "config", "statistics", "drawing", "diagnose"),
+        code=sources("diagnostics.py"),
     output:
         prose=report(
             "results/diagnose/decision.md",

@@ -8,7 +8,7 @@ rule evaluate:
         dataset="results/simulate/{dataset}/dataset.json",
         patches="results/train/{dataset}/{arm}/seed-{seed}/test_patches.npz",
         run="results/train/{dataset}/{arm}/seed-{seed}/run.json",
-        code=sources("evaluate.py", "config", "physics/stitch.py", "evaluate"),
+        code=sources("evaluate.py"),
     output:
         metrics="results/evaluate/{dataset}/{arm}/seed-{seed}/metrics.json",
         reconstruction="results/evaluate/{dataset}/{arm}/seed-{seed}/reconstruction.npz",

@@ -6,6 +6,7 @@ is neither lost with the failed job's outputs nor taken for a pass.
 
 PARITY_ARM = STUDY.parity.arm or STUDY.stage_a.control
 PARITY_SEED = STUDY.stage_a.seed_list[0] if STUDY.parity.seed is None else STUDY.parity.seed
+PARITY_EXECUTION = STUDY.run(STUDY.stage_a.dataset, PARITY_ARM, PARITY_SEED).execution
 PARITY_DATA = f"results/simulate/{STUDY.stage_a.dataset}"
 PARITY_RUN = f"results/train/{STUDY.stage_a.dataset}/{PARITY_ARM}/seed-{PARITY_SEED}"
 
@@ -16,16 +17,7 @@ rule parity_inference:
         bundle=f"{PARITY_RUN}/bundle/bundle.json",
         weights=f"{PARITY_RUN}/bundle/weights.safetensors",
         test=f"{PARITY_DATA}/test.npz",
-        code=sources(
-            "parity_inference.py",
-            "config",
-            "drawing",
-            "physics",
-            "generators",
-            "measurements",
-            "dumps",
-            "infer",
-        ),
+        code=sources("parity_inference.py"),
     output:
         dump="results/parity/inference/dump.json",
         arrays="results/parity/inference/arrays.npz",
@@ -33,10 +25,11 @@ rule parity_inference:
         stitched="results/parity/inference/stitched.png",
     log:
         "logs/parity_inference.log",
+    threads: PARITY_EXECUTION.threads
     resources:
         gpu=1,
     params:
-        accelerator=STUDY.run(STUDY.stage_a.dataset, PARITY_ARM, PARITY_SEED).execution.accelerator,
+        accelerator=PARITY_EXECUTION.accelerator,
     script:
         "../scripts/parity_inference.py"
 
@@ -50,7 +43,7 @@ rule parity_report:
         dataset=f"{PARITY_DATA}/dataset.json",
         dump="results/parity/inference/dump.json",
         arrays="results/parity/inference/arrays.npz",
-        code=sources("parity_report.py", "config", "physics/stitch.py", "dumps"),
+        code=sources("parity_report.py"),
     output:
         data="results/parity/parity.json",
         prose=report(
@@ -87,6 +80,7 @@ rule parity:
     input:
         data="results/parity/parity.json",
         prose="results/parity/parity.md",
+        code=sources("parity.py"),
     output:
         passed="results/parity/passed.txt",
     log:

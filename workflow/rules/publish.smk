@@ -9,7 +9,7 @@ rule study_page:
         decision="results/study/decision.json",
         study="results/study/study.json",
         reconstructions=all_reconstructions,
-        code=sources("publish.py", "config", "statistics", "publish"),
+        code=sources("publish.py"),
     output:
         page=report(
             "results/index.html", category="Whole study", caption="../report/study_page.rst"

@@ -20,14 +20,14 @@ if STUDY.real_data is not None:
     rule real_data_fetch:
         """Download a measurement by address and checksum, or take it from PTYCHO_DATA."""
         input:
-            code=sources("real_data_fetch.py", "config/base.py", "config/real_data.py"),
+            code=sources("real_data_fetch.py"),
         output:
             measured=f"{REAL}/measured",
             source=f"{REAL}/source.json",
         log:
             "logs/real_data/{measurement}/fetch.log",
         params:
-            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+            measurement=real_measurement("address", "file", "sha256", "max_bytes"),
         script:
             "../scripts/real_data_fetch.py"
 
@@ -35,20 +35,14 @@ if STUDY.real_data is not None:
         """Read a measurement, and hold out frames by their positions."""
         input:
             measured=f"{REAL}/measured",
-            code=sources(
-                "real_data_split.py",
-                "config/base.py",
-                "config/reading.py",
-                "config/real_data.py",
-                "measurements",
-            ),
+            code=sources("real_data_split.py"),
         output:
             **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
             split=f"{REAL}/split.json",
         log:
             "logs/real_data/{measurement}/split.log",
         params:
-            measurement=lambda wildcards: real_measurement(wildcards.measurement),
+            measurement=real_measurement("file", "reading", "sha256"),
             region=STUDY.real_data.held_out.model_dump(mode="json"),
         script:
             "../scripts/real_data_split.py"
@@ -57,15 +51,7 @@ if STUDY.real_data is not None:
         """Reconstruct a measurement's training frames, and each half of them, by rPIE."""
         input:
             **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
-            code=sources(
-                "real_data_rpie.py",
-                "config/base.py",
-                "config/reconstruct.py",
-                "physics",
-                "measurements",
-                "engines",
-                "reconstruct/real_data.py",
-            ),
+            code=sources("real_data_rpie.py"),
         output:
             objects=f"{REAL}/rpie/objects.npz",
             report=f"{REAL}/rpie/report.json",
@@ -83,15 +69,7 @@ if STUDY.real_data is not None:
             frames=f"{REAL}/frames/train.npz",
             objects=f"{REAL}/rpie/objects.npz",
             report=f"{REAL}/rpie/report.json",
-            code=sources(
-                "real_data_train.py",
-                "config",
-                "physics",
-                "generators",
-                "measurements",
-                "train",
-                without=("config/evaluation.py", "physics/stitch.py", "train/fit.py"),
-            ),
+            code=sources("real_data_train.py"),
         output:
             run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
             timing=f"{REAL}/train/{{label}}/seed-{{seed}}/timing.json",
@@ -100,7 +78,7 @@ if STUDY.real_data is not None:
             weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
         log:
             "logs/real_data/{measurement}/train/{label}/seed-{seed}.log",
-        threads: STUDY.execution.threads
+        threads: lambda wildcards: real_fit(wildcards)["execution"]["threads"]
         resources:
             gpu=1,
         params:
@@ -115,15 +93,13 @@ if STUDY.real_data is not None:
             **{part: f"{REAL}/frames/{part}.npz" for part in PARTS},
             run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
             weights=f"{REAL}/train/{{label}}/seed-{{seed}}/bundle/weights.safetensors",
-            code=sources(
-                "real_data_infer.py", "config", "physics", "generators", "measurements", "infer"
-            ),
+            code=sources("real_data_infer.py"),
         output:
             objects=f"{REAL}/{{label}}/seed-{{seed}}/objects.npz",
             report=f"{REAL}/{{label}}/seed-{{seed}}/report.json",
         log:
             "logs/real_data/{measurement}/infer/{label}/seed-{seed}.log",
-        threads: STUDY.execution.threads
+        threads: lambda wildcards: real_fit(wildcards)["execution"]["threads"]
         resources:
             gpu=1,
         script:
@@ -137,7 +113,7 @@ if STUDY.real_data is not None:
             report=f"{REAL}/{{what}}/report.json",
             rpie_objects=f"{REAL}/rpie/objects.npz",
             rpie_report=f"{REAL}/rpie/report.json",
-            code=sources("real_data_evaluate.py", "config", "physics", "measurements", "evaluate"),
+            code=sources("real_data_evaluate.py"),
         output:
             metrics=f"{REAL}/{{what}}/metrics.json",
             curves=f"{REAL}/{{what}}/curves.npz",
@@ -167,7 +143,7 @@ if STUDY.real_data is not None:
             sources=[
                 f"results/real_data/{name}/source.json" for name in STUDY.real_data.measurements
             ],
-            code=sources("summarise_real_data.py", "config", "summarise", "drawing"),
+            code=sources("summarise_real_data.py"),
         output:
             summary=report(
                 "results/real_data/summary.md",

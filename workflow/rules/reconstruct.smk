@@ -7,15 +7,7 @@ if STUDY.conventional is not None:
         input:
             test="results/simulate/{dataset}/test.npz",
             dataset="results/simulate/{dataset}/dataset.json",
-            code=sources(
-                "reconstruct.py",
-                "config/base.py",
-                "config/reconstruct.py",
-                "physics",
-                "engines",
-                "reconstruct/dataset.py",
-                without=("physics/likelihoods.py", "physics/stitch.py"),
-            ),
+            code=sources("reconstruct.py"),
         output:
             run=f"{CONVENTIONAL}/run.json",
             patches=f"{CONVENTIONAL}/test_patches.npz",
@@ -36,7 +28,7 @@ if STUDY.conventional is not None:
             run=f"{CONVENTIONAL}/run.json",
             patches=f"{CONVENTIONAL}/test_patches.npz",
             objects=f"{CONVENTIONAL}/objects.npz",
-            code=sources("evaluate_conventional.py", "config", "physics/stitch.py", "evaluate"),
+            code=sources("evaluate_conventional.py"),
         output:
             metrics=f"{CONVENTIONAL}/metrics.json",
             progress=f"{CONVENTIONAL}/progress.json",

@@ -5,18 +5,7 @@ rule simulate:
     """Make, or take in, the three splits of one dataset."""
     input:
         files=files_for_dataset,
-        code=sources(
-            "simulate.py",
-            "config",
-            "physics",
-            "simulate",
-            without=(
-                *NOT_OF_RUNS,
-                "physics/groups.py",
-                "physics/likelihoods.py",
-                "physics/scales.py",
-            ),
-        ),
+        code=sources("simulate.py"),
     output:
         train="results/simulate/{dataset}/train.npz",
         validation="results/simulate/{dataset}/validation.npz",

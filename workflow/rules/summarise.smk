@@ -32,7 +32,7 @@ for plan in PLANS:
             metrics=runs_of(plan.name, "evaluate", "metrics.json"),
             reconstructions=runs_of(plan.name, "evaluate", "reconstruction.npz"),
             conventional=conventional_of(plan),
-            code=sources("summarise_stage.py", "config", "drawing", "statistics", "summarise"),
+            code=sources("summarise_stage.py"),
         output:
             summary=report(
                 f"results/{plan.name}/summary.md",

@@ -1,21 +1,6 @@
 """Training: one job per arm and seed, or per arm where it trains its seeds together."""
 
-TRAIN_CODE = sources(
-    "train.py",
-    "config",
-    "physics",
-    "generators",
-    "measurements/batch.py",
-    "measurements/scan.py",
-    "train",
-    without=(
-        *NOT_OF_RUNS,
-        "physics/stitch.py",
-        "train/curve.py",
-        "train/real_data.py",
-        "train/scan.py",
-    ),
-)
+TRAIN_CODE = sources("train.py")
 
 
 rule train:

@@ -18,7 +18,7 @@ def main(job: Any) -> None:
         from ptycho_torch.dumps.files import write_dump
         from ptycho_torch.infer.dump import infer_split
 
-        settings = InferSettings(accelerator=job.params.accelerator)
+        settings = InferSettings(accelerator=job.params.accelerator, threads=job.threads)
         dump = infer_split(Path(job.input.bundle).parent, job.input.test, settings)
         write_dump(Path(job.output.dump).parent, dump)
 

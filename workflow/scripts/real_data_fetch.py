@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch import io
-from ptycho_torch.config.real_data import Measurement
 from ptycho_torch.io_download import fetch
 from ptycho_torch.jobs import run_job
 
@@ -13,9 +12,9 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Fetch one measurement."""
-    wanted = Measurement.model_validate(job.params.measurement)
-    said = wanted.model_dump(mode="json", include={"address", "file", "sha256"})
-    taken = fetch(job.output.measured, **said, max_bytes=wanted.max_bytes)
+    wanted = job.params.measurement
+    said = {key: wanted[key] for key in ("address", "file", "sha256")}
+    taken = fetch(job.output.measured, **said, max_bytes=wanted["max_bytes"])
     io.write_json(job.output.source, {**said, "taken_from": taken})
 
 

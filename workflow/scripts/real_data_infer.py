@@ -23,6 +23,7 @@ def main(job: Any) -> None:
             parts={part: getattr(job.input, part) for part in PARTS},
             outputs={"objects": job.output.objects, "report": job.output.report},
             accelerator=accelerator,
+            threads=job.threads,
         )
 
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.real_data import Measurement, RegionSettings
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.jobs import run_job
 from ptycho_torch.measurements.parts import PARTS, write_parts
 
@@ -14,9 +15,11 @@ def main(job: Any) -> None:
     """Split one measurement."""
     write_parts(
         job.input.measured,
-        Measurement.model_validate(job.params.measurement),
+        Reading.model_validate(job.params.measurement["reading"]),
         RegionSettings.model_validate(job.params.region),
         {name: getattr(job.output, name) for name in (*PARTS, "split")},
+        file=job.params.measurement["file"],
+        sha256=job.params.measurement["sha256"],
     )
 
 

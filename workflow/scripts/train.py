@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import run_job
+from ptycho_torch.jobs import granted, run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -25,6 +25,7 @@ def main(job: Any) -> None:
             dataset=job.input.dataset,
             outputs=[dict(zip(names, of_run, strict=True)) for of_run in files],
             threads=job.threads,
+            spare_memory=granted(job, "spare_memory") > 0,
         )
 
 

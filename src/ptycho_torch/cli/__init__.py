@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch import __version__
+from ptycho_torch import __version__, memory
 from ptycho_torch.cli import check, compare, data, diagnose, files, plan, reconstruct, study
 from ptycho_torch.config.base import InputError
 
@@ -34,9 +34,16 @@ def common(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 1."""
+    """Run the command line; a user's mistake is one line and exit status 1, and want of memory one
+    line and `memory.OUT_OF_MEMORY`."""
     try:
         app()
-    except (InputError, OSError) as error:
+    except InputError as error:
         typer.echo(f"ptycho-torch: {error}", err=True)
         sys.exit(1)
+    except Exception as error:
+        short = memory.explain(error)
+        if short is None and not isinstance(error, OSError):
+            raise
+        typer.echo(f"ptycho-torch: {short or error}", err=True)
+        sys.exit(memory.OUT_OF_MEMORY if short else 1)

@@ -7,7 +7,7 @@ from pydantic import Field
 from ptycho_torch.config.base import Count, Fraction, Name, NotNegative, Positive, Seed, Settings
 from ptycho_torch.config.clip import NoClip
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.study import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import (
     Adam,
     ConstantSchedule,

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from ptycho_torch.config.base import Count, Line, Name, NotNegative, Seed, Settings
+from ptycho_torch.config.base import Line, Name, NotNegative, Settings
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.parity import ParitySettings
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
@@ -80,39 +81,6 @@ class ArmSettings(Settings):
 
     success: SuccessSettings = SuccessSettings()
     """Conditions to be judged; none: the arm is there for comparison."""
-
-
-class RunSettings(Settings):
-    """Everything that decides one training run, and nothing else."""
-
-    dataset: Name
-    """Name of the dataset."""
-
-    patch_px: Count
-    """Side of its patches, pixels."""
-
-    arm: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=120)]
-    """Name of the arm, or of a variant of one."""
-
-    seed: Seed
-    """Root seed: weights and data order draw from named streams under it."""
-
-    generator: GeneratorSettings
-    """The network."""
-
-    training: TrainingSettings
-    """Loss, optimiser, schedule."""
-
-    execution: ExecutionSettings
-    """Device and clipping."""
-
-    @model_validator(mode="after")
-    def _can_be_built(self) -> "RunSettings":
-        try:
-            plan_levels(self.generator, self.patch_px)
-        except ValueError as error:
-            raise ValueError(f"generator: {error}") from None
-        return self
 
 
 class Study(Settings):

@@ -170,7 +170,7 @@ class ExecutionSettings(Settings):
 
     seeds_together: bool = False
     """Train all seeds of an arm in one job, as one batched network. Pays for small networks on a
-    large GPU; if the job is killed, all seeds start anew."""
+    large GPU; the state kept for an interrupted training is one for all of them."""
 
     threads: Count = 2
     """CPU threads of a training job; never more than the machine has."""

@@ -29,6 +29,7 @@ from ptycho_torch.diagnose.subject import (
     trained_loss,
 )
 from ptycho_torch.generators.bundle import WEIGHTS, Bundle, read_bundle
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.jobs import usable_threads
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ def _states(path: Path, sample: Sample) -> Iterator[Subject | Entry]:
     loss = trained_loss(best, folder)
     yield bundle_subject(best, sample, loss, where=folder, **label, state="best")
     if run["outcome"] != "completed":
+        must_match(path.parent / "last.safetensors", run)
         weights = io.read_tensors(path.parent / "last.safetensors")
         if reason := _not_finite(weights):
             yield unusable_entry({**label, "state": "last"}, reason)

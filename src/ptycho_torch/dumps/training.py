@@ -14,6 +14,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.dumps.dump import Dump
 from ptycho_torch.dumps.scales import Scales
+from ptycho_torch.io_checks import must_have, must_match
 from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
 from ptycho_torch.result_files import TileFacts, read_result
 
@@ -64,6 +65,7 @@ class TestScan:
 def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
     """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
     facts = read_result(dataset, TileFacts)
+    must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
     arrays = io.read_npz(test, *keys)
     corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
@@ -97,6 +99,7 @@ def training_dump(
         If a file lacks something, or the patches are not the test split's.
     """
     record, facts = io.read_json(run), io.read_json(dataset)
+    must_match(patches, record)
     predicted_nHWC = io.read_npz(patches, "best")["best"]
     groups, channels = scan.corners_nC2.shape[:2]
     expected = (groups, *scan.light_HW.shape, channels)

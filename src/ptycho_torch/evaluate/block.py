@@ -21,6 +21,7 @@ from ptycho_torch.evaluate.scores import (
     FLAT,
     NO_PHASE,
     Score,
+    finite,
     image_scores,
     mean_score,
     not_finite,
@@ -176,7 +177,7 @@ def _if_finite(
     measure: Callable[[Any, Any], float], truth_HW: NDArray[Any], pred_HW: NDArray[Any]
 ) -> Score:
     bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    return measure(truth_HW, pred_HW) if bad == 0 else not_finite(bad, pred_HW.size)
+    return finite(measure(truth_HW, pred_HW)) if bad == 0 else not_finite(bad, pred_HW.size)
 
 
 def _amplitude(truth_HW: ComplexStack, pred_HW: ComplexStack) -> Stack:

@@ -21,13 +21,21 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
 
     Both images are made mean-free under a Hann window, which keeps the borders from correlating,
-    and multiplied by it; they may be complex. A ring in which either is empty correlates by 0.
+    and multiplied by it; they may be complex. A ring in which either is empty, or not finite,
+    correlates by 0.
+
+    Raises
+    ------
+    ValueError
+        If the images have no pixel.
 
     References
     ----------
     van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
     shape = first_HW.shape
+    if not first_HW.size:
+        raise ValueError("there is no image to correlate")
     side = min(shape)
     ring = _ring_numbers(shape).ravel()
     first, second = (_windowed_spectrum(image).ravel() for image in (first_HW, second_HW))
@@ -47,8 +55,12 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
 def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> float:
     """Return where the curve first falls under `level`, linear between rings.
 
-    The curve starts at correlation 1 and frequency 0; Nyquist if it never falls under `level`.
+    The curve starts at correlation 1 and frequency 0; Nyquist if it never falls under `level`, 0 if
+    there is no ring. A correlation that is not a number is under every level.
     """
+    if not len(correlation_R):
+        return 0.0
+    correlation_R = np.nan_to_num(correlation_R, nan=-1.0)
     under = np.flatnonzero(correlation_R < level)
     if not len(under):
         return NYQUIST

@@ -127,10 +127,14 @@ def frame_errors(
     return np.stack([missed, total], axis=1)
 
 
-def r_factor(errors_n2: NDArray[np.float64]) -> float:
-    """Return sum |A_pred - A_obs| / sum A_obs of frames; predicting nothing gives 1."""
-    missed, total = errors_n2.sum(axis=0)
-    return float(missed / total)
+def r_factor(errors_n2: NDArray[np.float64]) -> float | None:
+    """Return sum |A_pred - A_obs| / sum A_obs of frames; predicting nothing gives 1.
+
+    None if there is no frame, no light in any, or something is not finite.
+    """
+    missed, total = (float(total) for total in errors_n2.sum(axis=0))
+    found = missed / total if total > 0 else np.nan
+    return found if np.isfinite(found) else None
 
 
 def lit_box(layers: Sequence[Layer], share: float) -> Box:

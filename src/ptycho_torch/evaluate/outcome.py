@@ -112,9 +112,11 @@ def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[s
             f"{settings.misfit_pearson_r:g}"
         )
     loss = evidence.best_mae_val_loss
-    if loss is None or not found:
+    if not found:
         return "misfit", None
     what = " and ".join(found)
+    if loss is None:  # Of what no network made, or of a run that never validated.
+        return "misfit", f"{what}, and there is no validation loss"
     if loss > settings.misfit_loss:
         limit = f"beyond misfit_loss {settings.misfit_loss:g}"
         return "stagnated", f"{what}, and the best validation loss of {loss:.3g} is {limit}"

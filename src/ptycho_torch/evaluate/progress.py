@@ -16,6 +16,7 @@ from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import read_settings
 from ptycho_torch.evaluate.scene import Scene, read_scene
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import must_match
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def evaluate_progress(
     for key in _RUN_KEYS:
         if key not in record:
             raise InputError(f"{run}: lacks '{key}'; another version wrote it, make it again")
+    must_match(objects, record)
     limits, scene = read_settings(settings), read_scene(test, dataset)
     kept = _read_objects(objects, scene)
     elapsed = np.cumsum(record["seconds"])

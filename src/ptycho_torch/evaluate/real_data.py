@@ -154,7 +154,7 @@ class _Scoring:
         }
         found: dict[str, Any] = {
             "train": r_factor(train),
-            "held_out_object": r_factor(unseen[self.covered]) if self.covered.any() else None,
+            "held_out_object": r_factor(unseen[self.covered]),
             "other_half": r_factor(np.concatenate(crossed)),
             "held_out_stitched": r_factor(own),
             "held_out_patch": self._patches(held, shown),
@@ -252,7 +252,7 @@ class _Scoring:
                 guess = predicted(flat, scan, 0.0) if frames is None else frames[None]
                 errors = frame_errors(guess, scan)
                 errors = errors if part == "train" else errors[self.covered]
-                found[f"{name}_{part}"] = r_factor(errors) if len(errors) else None
+                found[f"{name}_{part}"] = r_factor(errors)
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(self.layers["train"], train, self.known)
         return found
@@ -295,6 +295,6 @@ def _likeness(reference: NDArray[Any], image: NDArray[Any]) -> dict[str, Any]:
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
-    """Return |<a, b>| / (|a| |b|); None if either is zero."""
+    """Return |<a, b>| / (|a| |b|); None if either is zero or not finite."""
     size = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(abs(np.vdot(first, second)) / size) if size > 0 else None
+    return float(abs(np.vdot(first, second)) / size) if 0 < size < np.inf else None

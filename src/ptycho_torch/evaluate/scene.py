@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import must_have
 from ptycho_torch.physics.stitch import patch_positions, tile_extent
 from ptycho_torch.result_files import TileFacts, read_result
 
@@ -79,9 +80,11 @@ def read_scene(test: PathLike, dataset: PathLike) -> Scene:
     Raises
     ------
     InputError
-        If a file lacks something, or positions and objects do not belong together.
+        If a file lacks something, the split is not the one that `dataset.json` names, or positions
+        and objects do not belong together.
     """
     facts = read_result(dataset, TileFacts)
+    must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )

@@ -29,6 +29,9 @@ NO_PHASE = Undefined("not defined: the truth has no phase")
 FLAT_TRUTH = Undefined("not defined: the truth is constant")
 FLAT_PREDICTION = Undefined("not defined: the prediction is constant")
 NO_ERROR = Undefined("not defined: the error is zero")
+BROKEN_TRUTH = Undefined("not defined: the truth is not finite")
+EMPTY = Undefined("not defined: there is no image")
+OVERFLOW = Undefined("not defined: the numbers are too large to be squared")
 
 # An image is constant if its standard deviation is under this fraction of the scale at hand:
 # complex64 leaves about 1e-7 on a constant.
@@ -53,11 +56,9 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     """
     if truth_HW.shape != pred_HW.shape:
         raise ValueError(f"truth is {truth_HW.shape} px, prediction is {pred_HW.shape} px")
-    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    if bad:
-        return same_for_all(not_finite(bad, pred_HW.size))
-    if truth_HW.std() <= FLAT * np.abs(truth_HW).max():
-        return same_for_all(FLAT_TRUTH)
+    reason = _no_score(truth_HW, pred_HW)
+    if reason is not None:
+        return same_for_all(reason)
     span = float(np.ptp(truth_HW))
     error = float(np.square(pred_HW - truth_HW).mean())
     flat = pred_HW.std() <= FLAT * truth_HW.std()
@@ -66,15 +67,16 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
         if flat
         else _frc_crossings(truth_HW, pred_HW, (1 / 2, 1 / 7))
     )
-    return {
+    scores = {
         "ssim": _ssim(truth_HW, pred_HW, span),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
-        "psnr_db": float(10 * np.log10(span**2 / error)) if error > 0 else NO_ERROR,
+        "psnr_db": float(10 * np.log10(np.square(span) / error)) if error > 0 else NO_ERROR,
         "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
         "frc_half": half,
         "frc_seventh": seventh,
     }
+    return {kind: finite(score) for kind, score in scores.items()}
 
 
 def same_for_all(reason: Undefined) -> dict[str, Score]:
@@ -89,16 +91,19 @@ def not_finite(bad: int, size: int) -> Undefined:
 
 def ssim(truth_HW: Real, pred_HW: Real) -> Score:
     """Return the SSIM with the truth's range, or why there is none."""
-    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    if bad:
-        return not_finite(bad, pred_HW.size)
-    if truth_HW.std() <= FLAT * np.abs(truth_HW).max():
-        return FLAT_TRUTH
-    return _ssim(truth_HW, pred_HW, float(np.ptp(truth_HW)))
+    reason = _no_score(truth_HW, pred_HW)
+    return finite(_ssim(truth_HW, pred_HW, float(np.ptp(truth_HW)))) if reason is None else reason
+
+
+def finite(score: Score) -> Score:
+    """Return a score as it is, or why there is none if its sums overflowed."""
+    return OVERFLOW if isinstance(score, float) and not np.isfinite(score) else score
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Return the mean over images; undefined, for the first reason, if any is."""
+    """Return the mean over images; undefined, for the first reason, if any is or there are none."""
+    if not scores:
+        return EMPTY
     numbers = []
     for score in scores:
         if isinstance(score, Undefined):
@@ -107,11 +112,25 @@ def mean_score(scores: Sequence[Score]) -> Score:
     return float(np.mean(numbers))
 
 
+def _no_score(truth_HW: Real, pred_HW: Real) -> Undefined | None:
+    """Return why two images of one shape have no scores at all, if they have none."""
+    if not truth_HW.size:
+        return EMPTY
+    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
+    if bad:
+        return not_finite(bad, pred_HW.size)
+    if not np.isfinite(truth_HW).all():
+        return BROKEN_TRUTH
+    flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
+    return FLAT_TRUTH if flat else None
+
+
 def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
         return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
+    # Of numpy's kind, whose square is infinite where Python's raises.
     value = skimage.metrics.structural_similarity(
-        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+        truth_HW, pred_HW, data_range=np.float64(span), win_size=SSIM_WINDOW_PX
     )
     return float(value)
 

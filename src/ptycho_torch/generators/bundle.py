@@ -123,7 +123,7 @@ def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
         "weights_sha256": io.sha256(folder / WEIGHTS),
         "record": bundle.record,
     }
-    io.write_json(folder / FACTS, {**facts, "sha256": _digest(facts)})
+    io.write_json(folder / FACTS, {**facts, "sha256": _digest(facts)}, sign=False)
 
 
 def read_bundle(folder: io.PathLike) -> Bundle:

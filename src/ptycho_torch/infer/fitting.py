@@ -1,4 +1,4 @@
-"""How a scan meets a bundle: in whose units, under whose probe, on which device.
+"""How a scan meets a bundle: in whose units, under whose probe.
 
 Letters: M probe modes, H rows, W columns.
 """
@@ -6,10 +6,8 @@ Letters: M probe modes, H rows, W columns.
 import logging
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.generators.bundle import Bundle
 from ptycho_torch.measurements.scan import Scan
@@ -53,18 +51,3 @@ def unit_in_use(
         unit, said = scale / wanted, f"given: the file's s is {wanted:g}"
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, said)
     return unit, said
-
-
-def device_named(accelerator: str) -> torch.device:
-    """Return the device of that name; `InputError` if the machine has none."""
-    there = {
-        "gpu": ("cuda", torch.cuda.is_available()),
-        "mps": ("mps", torch.backends.mps.is_available()),
-        "cpu": ("cpu", True),
-    }
-    if accelerator == "auto":
-        return torch.device(next(name for name, usable in there.values() if usable))
-    name, usable = there[accelerator]
-    if not usable:
-        raise InputError(f"accelerator '{accelerator}': this machine has none that torch can use")
-    return torch.device(name)

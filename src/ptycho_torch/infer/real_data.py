@@ -27,6 +27,7 @@ def infer_measurement(
     parts: Mapping[str, io.PathLike],
     outputs: Mapping[str, io.PathLike],
     accelerator: str = "auto",
+    threads: int,
 ) -> None:
     """Stitch every part with the run's best weights; a failed run has a report and no objects.
 
@@ -38,14 +39,17 @@ def infer_measurement(
         Paths of `PARTS`.
     outputs
         Paths of `objects` (NPZ) and `report` (JSON), see docs/files.md.
+    threads
+        CPU threads that torch may use, at most the machine's.
     """
     record = io.read_json(run)
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
+    settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
     if record["outcome"] == "completed":
         bundle = read_bundle(Path(run).parent / "bundle")
         for part in PARTS:
-            found = _infer(bundle, parts[part], accelerator)
+            found = _infer(bundle, parts[part], settings)
             seconds += found.report["timing"]["network_s"]
             arrays |= _arrays(part, found)
     timing = io.read_json(Path(run).parent / "timing.json")
@@ -70,8 +74,7 @@ def infer_measurement(
     )
 
 
-def _infer(bundle: Bundle, path: io.PathLike, accelerator: str) -> Inference:
-    settings = InferSettings.model_validate({"accelerator": accelerator})
+def _infer(bundle: Bundle, path: io.PathLike, settings: InferSettings) -> Inference:
     # The probe that the network was trained under, whatever the file guesses.
     scan = replace(read_part(path), probe_MHW=bundle.probe_MHW.numpy())
     return infer_scan(bundle, scan, settings)

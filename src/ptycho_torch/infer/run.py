@@ -20,7 +20,8 @@ from ptycho_torch.config.files import GroupSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.dumps.scales import check_scale_reached
 from ptycho_torch.generators.bundle import Bundle, read_bundle
-from ptycho_torch.infer.fitting import device_named, probe_in_use, unit_in_use
+from ptycho_torch.gpus import choose_device
+from ptycho_torch.infer.fitting import probe_in_use, unit_in_use
 from ptycho_torch.infer.pictures import draw_object
 from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
 from ptycho_torch.jobs import usable_threads
@@ -28,6 +29,7 @@ from ptycho_torch.measurements.batch import Groups, groups_of_scan
 from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.memory import cured_by
 from ptycho_torch.output_folder import claim
 
 logger = logging.getLogger(__name__)
@@ -136,7 +138,7 @@ def infer_scan(
         gridsize=known.gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
     )
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
-    device = device_named(settings.accelerator)
+    device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = time.monotonic() - started
     places = scan.positions_n2[members].reshape(-1, 2)
@@ -242,7 +244,9 @@ def _predict(
     groups = groups_of_scan(scan, members_GC, unit)
     _check_scale(bundle, settings, unit, scan.amplitude_nHW[members_GC], groups)
     scale = bundle.settings.input_scale
-    with torch.inference_mode():
+    what = f"inferring {len(members_GC)} groups, {settings.batch_size} at once"
+    less = f"a --batch-size under {settings.batch_size} (the same numbers but for rounding)"
+    with torch.inference_mode(), cured_by(what, [less]):
         parts = [
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
             for batch in groups.batches(settings.batch_size)

@@ -6,7 +6,6 @@ Letters: n frames.
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
-from ptycho_torch.config.real_data import Measurement, RegionSettings
+from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.io_checks import must_have
 from ptycho_torch.measurements.hold_out import HeldOut
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.region import (
@@ -35,18 +35,25 @@ AS_WRITTEN = Reading(format="npz", values="amplitude", zero_frequency="centre", 
 
 def write_parts(
     measured: io.PathLike,
-    measurement: Measurement,
+    reading: Reading,
     region: RegionSettings,
     outputs: Mapping[str, io.PathLike],
+    *,
+    file: str,
+    sha256: str,
 ) -> dict[str, Any]:
     """Read a file of measurements and write its parts.
 
     Parameters
     ----------
     measured
-        The file, with the measurement's checksum.
+        The file.
     outputs
         Paths of `PARTS` (canonical NPZ) and of `split`, a JSON file.
+    file
+        What the measurement's file is called, for what is said of it.
+    sha256
+        Its checksum.
 
     Returns
     -------
@@ -58,13 +65,14 @@ def write_parts(
     InputError
         If the file has no probe, or no frame is left for a part.
     """
-    scan = read_scan(measured, measurement.reading)
+    must_have(measured, sha256)
+    scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
-        raise InputError(f"{measurement.file}: has no probe, which rPIE and networks start from")
+        raise InputError(f"{file}: has no probe, which rPIE and networks start from")
     gap = half_light_radius_px(scan.probe_MHW) if region.gap_px is None else region.gap_px
-    kept = hold_out_region(scan.positions_n2, region, gap_px=gap, source=measurement.file)
+    kept = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
     if len(kept.train) < 2:
-        raise InputError(f"{measurement.file}: one frame is left to learn from; two halves need 2")
+        raise InputError(f"{file}: one frame is left to learn from; two halves need 2")
     halves = interleaved_halves(scan.positions_n2[kept.train])
     frames = {
         "train": kept.train,
@@ -75,12 +83,10 @@ def write_parts(
     for part, index in frames.items():
         write_scan_npz(outputs[part], part_of(scan, index))
     said = _facts(scan, kept, frames, gap)
-    io.write_json(
-        outputs["split"], {"file": measurement.file, "sha256": io.sha256(measured), **said}
-    )
+    io.write_json(outputs["split"], {"file": file, "sha256": sha256, **said})
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
-        Path(measurement.file).name, len(kept.train), len(kept.validation), len(kept.gap), gap,
+        file, len(kept.train), len(kept.validation), len(kept.gap), gap,
     )  # fmt: skip
     return said
 

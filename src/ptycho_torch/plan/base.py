@@ -49,7 +49,7 @@ def measure_base() -> Base:
 
 def main() -> None:
     """Train and print."""
-    from ptycho_torch.config import RunSettings
+    from ptycho_torch.config.run import RunSettings
     from ptycho_torch.plan.machine import process_peak_mib
     from ptycho_torch.plan.probe import probe
     from ptycho_torch.plan.workload import Workload

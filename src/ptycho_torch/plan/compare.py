@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
 from ptycho_torch.config.files import first_message
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.plan.cost import Cost, Question, cost_of, fit_s, same_cost
 from ptycho_torch.plan.limits import not_counted
 from ptycho_torch.plan.workload import SPLITS, Workload

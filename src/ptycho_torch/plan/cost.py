@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.fits import MOST_BLOCKS, largest_batch, largest_depth
 from ptycho_torch.plan.footprint import Footprint, footprint

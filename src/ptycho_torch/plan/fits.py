@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from functools import cache
 
-from ptycho_torch.config import RunSettings
 from ptycho_torch.config.generator import plan_levels
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.memory import peak_mib
 from ptycho_torch.plan.workload import Workload

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import SGD
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.generators.convolution import counted_for_cpu

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from ptycho_torch.gpus import choose_device
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import platform_name
-from ptycho_torch.train.device import choose_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

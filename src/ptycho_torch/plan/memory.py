@@ -8,7 +8,7 @@ and docs/plan.md has what it is worth.
 
 from dataclasses import asdict, dataclass
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.plan.base import Base
 from ptycho_torch.plan.footprint import Footprint, footprint
 from ptycho_torch.plan.workload import Workload

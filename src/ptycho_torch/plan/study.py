@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
 from ptycho_torch.config.base import nearest
 from ptycho_torch.config.dataset import Dataset, SimulatedDataset
 from ptycho_torch.config.files import first_message
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.plan.cost import Cost, Question, as_json, cost_of, same_cost

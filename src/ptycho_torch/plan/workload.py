@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.config import InputError
 from ptycho_torch.config.checks import groups_per_image
 from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.physics.scales import SplitScales
 from ptycho_torch.train.fit import make_module

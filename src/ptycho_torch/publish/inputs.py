@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, must_match
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, OUTCOMES, PHASE_SSIM
 
 Run = tuple[str, str, int]
@@ -98,6 +99,7 @@ class StudyFacts(_Part):
     noise_floor: dict[str, float | None]
     undefined: dict[str, str]
     provenance: Provenance
+    files: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,8 @@ def read_inputs(
         If a file is unreadable, lacks a column or key, or knows runs or stages that others do not.
     """
     facts = _read_part(study, StudyFacts)
+    for path in (runs, history):
+        must_match(path, {FILES: facts.files})
     table = _read_runs(runs, facts, study)
     known = {run_of(row) for _, row in table.iterrows()}
     return Inputs(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.markdown import number
 from ptycho_torch.publish.inputs import Inputs, named, run_of
 from ptycho_torch.publish.table import why_undefined
@@ -180,6 +181,9 @@ def _read(row: "pd.Series[Any]", kinds: list[Kind], inputs: Inputs) -> dict[str,
             "evaluate it first"
         )
     path = inputs.reconstructions[run]
+    judged = path.with_name("metrics.json")
+    if judged.exists():
+        must_match(path, io.read_json(judged))
     arrays = io.read_npz(path, *(key for kind in kinds for key in (kind.key, kind.truth)))
     for key, array in arrays.items():
         if array.ndim != 3 or not array.size or array.dtype.kind != "f":

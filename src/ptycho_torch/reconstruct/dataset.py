@@ -23,6 +23,7 @@ from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.engines.canvas import predict, r_factor
 from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.result_files import PatchFacts, read_result
@@ -69,6 +70,7 @@ def reconstruct_test_split(
     found = _r_factor(split, made, positions_nC2, image_n)
     record = _record(settings, facts, made, wall_s)
     record["r_factor"] = found if np.isfinite(found) else None
+    record[FILES] = sums_of(outputs["patches"], outputs["objects"])
     io.write_json(outputs["run"], record)
     logger.info("R factor %.5g after %d passes in %.1f s", found, record["passes"], wall_s)
 

@@ -11,6 +11,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.markdown import percent
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
@@ -29,8 +30,12 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or holds other runs than the stage's.
+        If the file cannot be read, was changed after it was written, lacks a column, or holds
+        other runs than the stage's.
     """
+    beside = Path(path).with_name("findings.json")
+    if beside.exists():
+        must_match(path, io.read_json(beside))
     runs = io.read_csv(path)
     for column in _NEEDED:
         if column not in runs:

@@ -15,6 +15,7 @@ from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import must_match
 from ptycho_torch.result_files import DatasetFacts, Judgement, RunRecord, Timing, read_result
 from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
 from ptycho_torch.summarise.conventional import Conventional, read_conventional
@@ -24,12 +25,8 @@ Run = tuple[str, int]
 
 _GRADIENT = ("median", "p99", "max")
 _RUN_KEYS = (
-    "val_loss_name",
-    "best_epoch",
-    "best_val_loss",
-    "last_val_loss",
-    "best_mae_val_loss",
-    "first_loss",
+    *("val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
+    *("best_mae_val_loss", "first_loss"),
 )
 _TIMING_KEYS = (
     "wall_s",
@@ -128,6 +125,8 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
         timing = read_result(timings[run], Timing)
         rows.append(_row(record, judgement, timing))
         judged.append(judgement)
+        must_match(histories[run], record)
+        must_match(reconstructions[run], judgement)
         history = io.read_csv(histories[run])
         for column in ("epoch", record["val_loss_name"]):
             if column not in history:

@@ -12,6 +12,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.statistics import compare, verdict
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score
@@ -81,7 +82,9 @@ def summarise_stage(
     folder, said = Path(folder), answer(findings)
     _write_tables(findings, folder)
     write_figures(findings, folder)
-    io.write_json(folder / "findings.json", _findings(findings, answer_items(findings, said)))
+    found = _findings(findings, answer_items(findings, said))
+    found[FILES] = sums_of(folder / "runs.csv", folder / "history.csv")
+    io.write_json(folder / "findings.json", found)
     io.write_text(folder / "summary.md", report(findings, said))
 
 

@@ -11,6 +11,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
+from ptycho_torch.io_checks import FILES, must_match, sums_of
 from ptycho_torch.markdown import number, plural, spread_text, table
 from ptycho_torch.result_files import StageFindings, read_result
 from ptycho_torch.statistics.runs import failure_rate, score_spread
@@ -60,7 +61,9 @@ def summarise_study(
             raise InputError(f"{decision}: lacks '{key}'; delete it and run again")
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    io.write_json(folder / "study.json", _facts(parsed, stages, provenance))
+    facts = _facts(parsed, stages, provenance)
+    facts[FILES] = sums_of(folder / "runs.csv", folder / "history.csv")
+    io.write_json(folder / "study.json", facts)
     _draw(runs, stages, parsed, folder)
     io.write_text(
         folder / "summary.md", _text(parsed, stages, runs, decided, provenance=provenance)
@@ -80,6 +83,7 @@ def _merged(findings: Sequence[PathLike], name: str) -> pd.DataFrame:
     key = [*_RUN, "epoch"] if name == "history.csv" else _RUN
     tables = []
     for path in map(Path, findings):
+        must_match(path.parent / name, io.read_json(path))
         one = io.read_csv(path.parent / name)
         missing = [column for column in key if column not in one]
         if missing:

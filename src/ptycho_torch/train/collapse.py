@@ -10,7 +10,8 @@ Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,14 @@ class CollapseGuard:
         self.patience = training.collapse_patience_epochs
         self.largest: Tensor | None = None
         self._in_a_row: list[dict[str, int]] = []
+
+    def state(self) -> dict[str, Any]:
+        """Return the epochs without structure that are in a row so far."""
+        return {"in_a_row": [dict(epoch) for epoch in self._in_a_row]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self._in_a_row = list(state["in_a_row"])
 
     @contextlib.contextmanager
     def watching(self, network: nn.Module, probe_MHW: Tensor) -> Iterator[None]:

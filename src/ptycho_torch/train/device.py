@@ -10,30 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch.utils import deterministic
 
-from ptycho_torch.config import InputError
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import ExecutionSettings
 
 logger = logging.getLogger(__name__)
-
-
-def choose_device(accelerator: str) -> torch.device:
-    """Return the device that `execution.accelerator` names; auto: the fastest there is.
-
-    Raises
-    ------
-    InputError
-        If a device is asked for that is not there.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator)
-    if found is None:
-        found = "cuda" if cuda else "mps" if mps else "cpu"
-    if (found == "cuda" and not cuda) or (found == "mps" and not mps):
-        raise InputError(
-            f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
-            "device here; set it to auto or cpu"
-        )
-    return torch.device(found)
 
 
 @contextlib.contextmanager
@@ -92,6 +72,24 @@ def say_precision(execution: ExecutionSettings, device: torch.device) -> None:
             "execution.precision bf16: this processor has no bf16 arithmetic; it is imitated, "
             "slower than fp32"
         )
+
+
+def cures_of(run: RunSettings, *, together: int, checkpointed: bool) -> tuple[str, list[str]]:
+    """Return what a training does, and which of its settings take less memory, mildest first.
+
+    together: runs that are trained in one; checkpointed: whether networks are so already.
+    """
+    batch = run.training.batch_size
+    cures = []
+    if together > 1:
+        cures.append("execution.seeds_together: false")
+    if not checkpointed:
+        cures.append("execution.checkpointing: true (the same numbers, a third more work)")
+    if batch > 1:
+        cures.append(f"a training.batch_size under {batch} (another run, with other numbers)")
+    cures.append("`ptycho-torch plan` says what each takes")
+    seeds = f"{together} seeds at once" if together > 1 else f"seed {run.seed}"
+    return f"training '{run.arm}' on '{run.dataset}', {seeds}, {batch} groups a step", cures
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 Letters: M probe modes, H rows, W columns.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,19 +16,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.alone import alone_in
+from ptycho_torch.config import InputError
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.generators import build_generator
 from ptycho_torch.generators.bundle import write_bundle
 from ptycho_torch.generators.checkpointing import recompute_parts
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
+from ptycho_torch.output_folder import remove_leftovers
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.result_files import DatasetFacts, read_result
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+from ptycho_torch.train.resume import STATE
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | Path
 
@@ -72,20 +80,32 @@ def fit_runs(
     dataset: PathLike,
     outputs: Sequence[Mapping[str, PathLike]],
     threads: int,
+    spare_memory: bool = False,
 ) -> None:
     """Train runs that differ in their seeds alone, all at once, and write each one's files.
 
-    Parameters and errors as for `fit_run`, but for `runs` and the `outputs` of each.
+    Beside the first run's files stands the state of the training, until all are written; the same
+    call goes on from it. Parameters and errors as for `fit_run`, but for `runs`, the `outputs` of
+    each, and `spare_memory`: whether to checkpoint also where the runs do not ask for it, which is
+    said and changes no number.
     """
     torch.set_num_threads(usable_threads(threads))
-    facts = read_result(dataset, DatasetFacts)
-    train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
-    modules = [build_module(run, train, validation) for run in runs]
-    fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation))
-    test = groups_of_split(_read("test", splits, facts, runs[0]))
-    checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
-    for fitted, files in zip(fits, outputs, strict=True):
-        _write(fitted, files, train, test, {"dataset_sha256": checksums})
+    folders = [Path(files["run"]).parent for files in outputs]
+    with alone_in(folders):
+        facts = read_result(dataset, DatasetFacts)
+        train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
+        modules = [build_module(run, train, validation) for run in runs]
+        if spare_memory:
+            checkpoint_all(modules)
+        keep = folders[0] / STATE
+        for path in (keep, *(path for files in outputs for path in files.values())):
+            remove_leftovers(path)
+        fits = fit_seeds(modules, groups_of_split(train), groups_of_split(validation), keep=keep)
+        test = groups_of_split(_read("test", splits, facts, runs[0]))
+        checksums = {split: facts["splits"][split]["sha256"] for split in facts["splits"]}
+        for fitted, files in zip(fits, outputs, strict=True):
+            _write(fitted, files, train, test, {"dataset_sha256": checksums})
+        keep.unlink(missing_ok=True)
 
 
 def _write(
@@ -115,7 +135,9 @@ def _write(
     io.write_csv(outputs["history"], rows)
     io.write_json(outputs["timing"], timing(fitted, inference_s))
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
-    io.write_json(outputs["run"], {**names, "settings": settings, **data, **run_record(fitted)})
+    record = {**names, "settings": settings, **data, **run_record(fitted)}
+    files = sums_of(*(outputs[name] for name in ("history", "last", "patches")))
+    io.write_json(outputs["run"], {**record, FILES: files})
 
 
 def build_module(run: RunSettings, train: Split, validation: Split) -> FitModule:
@@ -166,6 +188,18 @@ def make_module(
     return FitModule(
         run, network, probe_MHW=probe_MHW, scales=dict(scales), input_scale=input_scale
     )
+
+
+def checkpoint_all(modules: Sequence[FitModule]) -> None:
+    """Let networks work out anew in the backward pass what they need for it; say so."""
+    if len(modules) > 1:
+        logger.warning("memory cannot be spared: seeds that are trained together exclude it")
+        return
+    for module in modules:
+        if not module.checkpointed:
+            logger.warning("memory is spared in this attempt: as with execution.checkpointing")
+            recompute_parts(module.network)
+            module.checkpointed = True
 
 
 def _read(

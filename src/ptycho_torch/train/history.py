@@ -32,6 +32,29 @@ class History:
         self.clipped = 0
         self._epochs = epochs
         self._started = time.monotonic()
+        self._taken_up = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything collected so far."""
+        return {
+            "rows": list(self.rows),
+            "best": self.best,
+            "best_epoch": self.best_row and self.best_row["epoch"],
+            "best_gain": self.best_gain,
+            "norms_before": torch.tensor(self.norms_before, dtype=torch.float64),
+            "parts": self.parts,
+            "clipped": self.clipped,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.rows, self.best = list(state["rows"]), state["best"]
+        epoch = state["best_epoch"]
+        self.best_row = None if epoch is None else self.rows[epoch - 1]
+        self.best_gain = state["best_gain"]
+        self.norms_before = state["norms_before"].tolist()
+        self.parts, self.clipped = state["parts"], state["clipped"]
+        self._taken_up = len(self.rows)
 
     def add_epoch(
         self,
@@ -94,7 +117,8 @@ class History:
 
     def _report(self, row: dict[str, Any], module: FitModule) -> None:
         spent = time.monotonic() - self._started
-        left = spent / row["epoch"] * (self._epochs - row["epoch"])
+        here = row["epoch"] - self._taken_up
+        left = spent / here * (self._epochs - row["epoch"])
         name = f"{module.run.training.loss}_train_loss"
         logger.info(
             "seed %d, epoch %d/%d: %s %.4f, %s %.4f, gradient norm %.3g, clipped %.0f %%, %.0f s, "

@@ -2,6 +2,9 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from ptycho_torch.generators.probing import fourier_blocks, gradient_moduli
 from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
 from ptycho_torch.train.collapse import CollapseGuard
-from ptycho_torch.train.history import History
+from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 from ptycho_torch.train.watch import RunStopped, StepRecords, Watch
@@ -121,8 +124,62 @@ class Learner:
             for name, losses in each.items()
         }
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the rest of the run depends on, at an epoch's end; copies."""
+        group = self.optimizer.param_groups[0]
+        gain = self.module.log_gain
+        return {
+            "stopped": self.stopped and asdict(self.stopped),
+            "network": snapshot(self.module.network),
+            "log_gain": None if gain is None else gain.detach().clone(),
+            "optimizer": {
+                str(number): {
+                    name: value.detach().clone()
+                    for name, value in self.optimizer.state[parameter].items()
+                    if value is not None
+                }
+                for number, parameter in enumerate(group["params"])
+            },
+            "rate": float(group["lr"]),
+            "schedule": self.schedule and self.schedule.state(),
+            "history": self.history.state(),
+            "watch": self.watch.state(),
+            "collapse": self.collapse.state(),
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; the learner must not have taken a step."""
+        self.stopped = state["stopped"] and RunStopped(**state["stopped"])
+        self.module.network.load_state_dict(state["network"])
+        if self.module.log_gain is not None:
+            self.module.log_gain.copy_(state["log_gain"])
+        group = self.optimizer.param_groups[0]
+        for number, parameter in enumerate(group["params"]):
+            self.optimizer.state[parameter] = {
+                name: _like(parameter, value)
+                for name, value in state["optimizer"].get(str(number), {}).items()
+            }
+        if self.schedule is not None:
+            self.schedule.load_state(state["schedule"])
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(state["rate"])
+        else:
+            group["lr"] = state["rate"]
+        self.history.load_state(state["history"])
+        self.watch.load_state(state["watch"])
+        self.collapse.load_state(state["collapse"])
+
     def _stop(self, stopped: RunStopped | None) -> None:
         if stopped is not None:
             self.stopped = stopped
             self.history.collect_steps(self.watch.records)
             logger.warning("seed %d ends here: %s", self.module.run.seed, stopped)
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return a value of the optimiser's on the parameter's device, laid out as it is in memory:
+    fused kernels go through both side by side."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -3,8 +3,8 @@
 Letters: S seeds, n groups, B batch, C patches of a group, H rows, W columns.
 """
 
+import contextlib
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptycho_torch import io
 from ptycho_torch.config import InputError
+from ptycho_torch.gpus import choose_device
 from ptycho_torch.measurements.batch import Batch, Groups
+from ptycho_torch.memory import cured_by
 from ptycho_torch.physics.groups import merged_patches
 from ptycho_torch.train.data import EpochOrder
 from ptycho_torch.train.device import (
-    choose_device,
+    cures_of,
     keep_freed_memory,
     numerics,
     records_steps,
@@ -28,6 +31,8 @@ from ptycho_torch.train.graph import RecordedStep
 from ptycho_torch.train.history import History, snapshot
 from ptycho_torch.train.learner import EVAL_BATCH, Learner
 from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.resume import Keeper, identity_of
+from ptycho_torch.train.stopping import StopRequests, noted
 from ptycho_torch.train.together import draw_together
 from ptycho_torch.train.watch import READ_EVERY, RunStopped
 
@@ -63,28 +68,45 @@ class Fitted:
     first_loss: float | None
     spikes: int
     wall_s: float
+    """Over all sittings; of one that was killed, up to the last state it left."""
+    sittings: int
+    """How often the training was begun or taken up again."""
     together: int
     """Runs that were trained in one, this one among them."""
     device: torch.device
 
 
-def fit(module: FitModule, train: Groups, validation: Groups) -> Fitted:
+def fit(
+    module: FitModule, train: Groups, validation: Groups, *, keep: io.PathLike | None = None
+) -> Fitted:
     """Train a module by its run's settings; a run that diverges is a result.
+
+    keep: as for `fit_seeds`.
 
     Raises
     ------
     InputError
         If the split has fewer groups than a batch, or the accelerator is not there.
     """
-    (fitted,) = fit_seeds([module], train, validation)
+    (fitted,) = fit_seeds([module], train, validation, keep=keep)
     return fitted
 
 
-def fit_seeds(modules: Sequence[FitModule], train: Groups, validation: Groups) -> list[Fitted]:
+def fit_seeds(
+    modules: Sequence[FitModule],
+    train: Groups,
+    validation: Groups,
+    *,
+    keep: io.PathLike | None = None,
+) -> list[Fitted]:
     """Train modules that differ in their seeds alone, step by step beside each other.
 
     Each sees its own batches, is clipped, judged and stopped by itself, and ends with what `fit`
     would give it, but for rounding.
+
+    keep: a file for the state after an epoch. If it holds this training's, training goes on from
+    there, and a signal that ends the process has the state written first. It stays, for the
+    caller to delete once the results are safe; None: nothing is kept.
 
     Raises
     ------
@@ -101,24 +123,45 @@ def fit_seeds(modules: Sequence[FitModule], train: Groups, validation: Groups) -
     merges = modules[0].merges and train.channels > 1
     recorded = records_steps(run.execution, device, merges=merges)
     keep_freed_memory()
-    with numerics(run.execution, device):
+    cures = cures_of(run, together=len(modules), checkpointed=modules[0].checkpointed)
+    with cured_by(*cures), numerics(run.execution, device):
         learners = [
             Learner(m.to(device), steps_per_epoch=len(order), recorded=recorded) for m in modules
         ]
         if run.execution.compile:
             for module in modules:
                 module.network.compile()
-        started = time.monotonic()
-        _train(learners, train.to(device), validation.to(device), order)
-        wall_s = time.monotonic() - started
+        keeper = Keeper(
+            keep, {} if keep is None else identity_of(modules, train, validation, device)
+        )
+        keeper.take_up(learners)
+        with noted() if keep is not None else contextlib.nullcontext(StopRequests()) as requests:
+            _train(learners, train.to(device), validation.to(device), order, keeper, requests)
+        if requests.reason is not None:
+            keeper.end_early(requests.reason)
+            requests.obey()
+        wall_s = keeper.wall_s
     return [
-        _fitted(one, channels=train.channels, wall_s=wall_s, together=len(modules), device=device)
+        _fitted(
+            one,
+            channels=train.channels,
+            wall_s=wall_s,
+            sittings=keeper.sittings,
+            together=len(modules),
+            device=device,
+        )
         for one in learners
     ]
 
 
 def _fitted(
-    one: Learner, *, channels: int, wall_s: float, together: int, device: torch.device
+    one: Learner,
+    *,
+    channels: int,
+    wall_s: float,
+    sittings: int,
+    together: int,
+    device: torch.device,
 ) -> Fitted:
     history, module = one.history, one.module
     last = Weights(snapshot(module.network), module.gain)
@@ -134,17 +177,31 @@ def _fitted(
         first_loss=one.watch.first_loss,
         spikes=one.watch.spikes,
         wall_s=wall_s,
+        sittings=sittings,
         together=together,
         device=device,
     )
 
 
-def _train(learners: list[Learner], train: Groups, validation: Groups, order: EpochOrder) -> None:
-    running, step = learners, _make_step(learners, train)
-    for epoch in range(learners[0].module.run.training.epochs):
+def _train(
+    learners: list[Learner],
+    train: Groups,
+    validation: Groups,
+    order: EpochOrder,
+    keeper: Keeper,
+    requests: StopRequests,
+) -> None:
+    """Train to the end, or until a request to stop comes."""
+    running = [one for one in learners if one.stopped is None]
+    if not running:
+        return
+    step = _make_step(running, train)
+    for epoch in range(keeper.epochs, learners[0].module.run.training.epochs):
         index_SkB = torch.stack([order.batches(one.module.run.seed, epoch) for one in running])
         index_SkB = index_SkB.to(train.amplitude_nCHW.device)
         for i in range(len(order)):
+            if requests.reason is not None:
+                return
             step(index_SkB[:, i], i % _LOOK_EVERY == 0)
             read = (i + 1) % READ_EVERY == 0 or i + 1 == len(order)
             for one in running:
@@ -157,6 +214,7 @@ def _train(learners: list[Learner], train: Groups, validation: Groups, order: Ep
                 step = _make_step(running, train)
         for one in running:
             one.end_epoch(validation)
+        keeper.end_epoch(learners, epoch + 1)
         if any(one.stopped for one in running):
             running = [one for one in running if one.stopped is None]
             if not running:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.measurements.batch import Batch
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes
@@ -50,6 +50,7 @@ class FitModule(nn.Module):
         self.register_buffer("probe_MHW", probe_MHW)
         self.scales = scales
         self.input_scale = input_scale
+        self.checkpointed = run.execution.checkpointing
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ptycho_torch import __version__
-from ptycho_torch.config import RunSettings
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.generators.bundle import Bundle, BundleSettings
 from ptycho_torch.provenance import commit, platform_name
@@ -127,10 +127,12 @@ def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
     wall_s = fitted.wall_s / fitted.together
     return {
         "wall_s": round(wall_s, 3),
+        "sittings": fitted.sittings,
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / wall_s, 2),
         "seeds_together": fitted.together,
         "peak_memory_mib": round(peak, 1),
+        "checkpointed": fitted.module.checkpointed,
         "device": name,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),

@@ -5,6 +5,7 @@ Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ptycho_torch import io
-from ptycho_torch.config import InputError, RunSettings
+from ptycho_torch.alone import alone_in
+from ptycho_torch.config import InputError
 from ptycho_torch.config.files import FitSettings, first_message
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.run import RunSettings
 from ptycho_torch.dumps.scales import Scales
 from ptycho_torch.dumps.statistics import write_patch_statistics
 from ptycho_torch.generators.bundle import write_bundle
+from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_scan
 from ptycho_torch.measurements.groups import scan_groups
@@ -33,6 +37,7 @@ from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import Fitted, fit, predict
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+from ptycho_torch.train.resume import STATE
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +75,9 @@ def train_scan(
     patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
     """Train on a scan; a run that diverges is a result.
+
+    A training that was stopped goes on when it is called again with the same scan, settings and
+    folder.
 
     Parameters
     ----------
@@ -114,19 +122,25 @@ def train_scan(
         probe_MHW=torch.from_numpy(ready.probe_MHW),
         input_scale=scan.patch_px / 2 / ready.train.power() ** 0.5 if scaled else 1.0,
     )
-    folder = claim(output_dir, mark="run.json", files=OUTPUTS, overwrite=overwrite)
-    with untouched_if_refused(folder):
-        fitted = fit(module, ready.train, ready.validation)
-    facts = {
-        "settings": settings.model_dump(mode="json"),
-        "data": {**(sources or {}), **_data_facts(scan, ready)},
-    }
-    # Gone first, written last: results that were torn off never look finished.
-    for name in ("run.json", *OPTIONAL):
-        (folder / name).unlink(missing_ok=True)
-    if patch_stats_limit is not None:
-        _write_statistics(folder, fitted, ready, patch_stats_limit)
-    return _write(folder, fitted, ready, tested, facts)
+    take = partial(claim, mark="run.json", files=OUTPUTS, overwrite=overwrite, state=STATE)
+    folder = take(output_dir)
+    with untouched_if_refused(folder), alone_in([folder]):
+        # Whoever was at work here may have ended.
+        take(folder)
+        keep = folder / STATE
+        fitted = fit(module, ready.train, ready.validation, keep=keep)
+        facts = {
+            "settings": settings.model_dump(mode="json"),
+            "data": {**(sources or {}), **_data_facts(scan, ready)},
+        }
+        # Gone first, written last: results that were torn off never look finished.
+        for name in ("run.json", *OPTIONAL):
+            (folder / name).unlink(missing_ok=True)
+        if patch_stats_limit is not None:
+            _write_statistics(folder, fitted, ready, patch_stats_limit)
+        record = _write(folder, fitted, ready, tested, facts)
+        keep.unlink(missing_ok=True)
+    return record
 
 
 def train_file(
@@ -265,5 +279,6 @@ def _write(
     io.write_csv(folder / "history.csv", rows)
     draw_learning_curve(rows, folder, loss=ready.run.training.loss, title=ready.run.dataset)
     io.write_json(folder / "timing.json", timing(fitted))
+    record[FILES] = sums_of(folder / "history.csv", folder / "last.safetensors")
     io.write_json(folder / "run.json", record)
     return record

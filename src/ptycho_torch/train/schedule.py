@@ -1,9 +1,9 @@
 """Optimisers and learning-rate schedules by name."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch.nn import Parameter
@@ -61,6 +61,14 @@ class SteppedSchedule:
     monitored: bool = False
     """Wants the validation loss that the run is judged by."""
 
+    def state(self) -> dict[str, Any]:
+        """Return what moves with the schedule: finite numbers and lists of them."""
+        return {k: v for k, v in self.scheduler.state_dict().items() if _is_plain(v)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state})
+
     def end_step(self) -> None:
         """A step has been taken."""
         if self.every_step:
@@ -72,6 +80,12 @@ class SteppedSchedule:
             self.scheduler.step(val_loss)  # type: ignore[arg-type]
         elif not self.every_step:
             self.scheduler.step()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def make_schedule(

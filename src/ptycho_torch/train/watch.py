@@ -7,7 +7,9 @@ failure and keep the weights of the step before.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,6 +135,23 @@ class Watch:
         self._rows.index_copy_(0, self._at, values[None])
         self._at += 1
         self._parts = report.parts
+
+    def state(self) -> dict[str, Any]:
+        """Return what later steps depend on; to be asked for at an epoch's end."""
+        return {
+            "first_loss": self.first_loss,
+            "spikes": self.spikes,
+            "steps": self.steps,
+            "first": self._first.clone(),
+            "in_a_row": self._in_a_row.clone(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.first_loss, self.spikes = state["first_loss"], state["spikes"]
+        self.steps = state["steps"]
+        self._first.copy_(state["first"])
+        self._in_a_row.copy_(state["in_a_row"])
 
     def read(self) -> RunStopped | None:
         """Take over the rows since the last look, at most `READ_EVERY`; say whether the run is

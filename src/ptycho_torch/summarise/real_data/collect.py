@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptycho_torch import io
 from ptycho_torch.config.real_plan import labels
 from ptycho_torch.config.study import Study
+from ptycho_torch.io_checks import must_match
 
 RPIE = "rpie"
 
@@ -83,10 +84,15 @@ def collect(study: Study, name: str, folder: Path) -> Collected:
         rpie=_result(folder / RPIE, RPIE, None),
         networks=[_result(folder / label / f"seed-{n}", label, n) for label, n in runs],
         histories={
-            (label, n): io.read_csv(folder / "train" / label / f"seed-{n}" / "history.csv")
-            for label, n in runs
+            (label, n): _history(folder / "train" / label / f"seed-{n}") for label, n in runs
         },
     )
+
+
+def _history(folder: Path) -> pd.DataFrame:
+    if (folder / "run.json").exists():
+        must_match(folder / "history.csv", io.read_json(folder / "run.json"))
+    return io.read_csv(folder / "history.csv")
 
 
 def _result(folder: Path, label: str, seed: int | None) -> Result:

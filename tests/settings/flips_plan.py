@@ -1,0 +1,139 @@
+"""Settings of the study, its arms and stages: what is planned, trained or said otherwise."""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+from ptycho_torch.config.fresh import fresh_networks
+from ptycho_torch.config.plan import stage_names, stage_plan
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.real_plan import fit_settings, labels
+from ptycho_torch.config.together import seed_jobs
+
+SHIPPED = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+
+
+def planned(settings):
+    """Return everything that the workflow reads of a study's plan, as text."""
+    study = parse_study(settings, "t")
+    plans = [stage_plan(study, name, study.stage_a.arms[1]) for name in stage_names(study)]
+    runs = [
+        study.run(plan.dataset, arm, seed).model_dump(mode="json", exclude={"arm"})
+        for plan in plans
+        for arm in plan.arms
+        for seed in plan.seed_list
+    ]
+    real = [
+        fit_settings(study, name, label, seed).model_dump(mode="json")
+        for name in study.real_data.measurements
+        for label in labels(study)
+        for seed in study.real_data.seed_list
+    ]
+    networks = {k: v.model_dump(mode="json") for k, v in fresh_networks(study).items()}
+    jobs = [dataclasses.asdict(job) for job in seed_jobs(study)]
+    return json.dumps([[dataclasses.asdict(plan) for plan in plans], runs, real, networks, jobs])
+
+
+def plans(key, value, **base):
+    """Return a flip that must plan other runs, comparisons or titles."""
+
+    def flip(tools):
+        settings = load_yaml(SHIPPED)
+        settings["datasets"]["other"] = copy.deepcopy(settings["datasets"]["triangle_n32"])
+        for path, changed in base.items():
+            _put(settings, path.replace("__", "."), changed)
+        other = copy.deepcopy(settings)
+        _put(other, key, value)
+        assert planned(settings) != planned(other)
+
+    return flip
+
+
+def _put(settings, key, value):
+    *blocks, last = key.split(".")
+    for name in blocks:
+        settings = settings.setdefault(name, {})
+    settings[last] = value
+
+
+def jobs(tools, key=None, value=None):
+    """Return the jobs of a small study of all targets, planned by Snakemake."""
+    if (key, str(value)) not in tools.jobs:
+        settings = tools.reruns.study()
+        edit = {} if key is None else {key: value}
+        folder = tools.folder / "planned"
+        folder.mkdir(exist_ok=True)
+        tools.jobs[key, str(value)] = tools.reruns.plan(tools.reruns.edited(settings, edit), folder)
+    return tools.jobs[key, str(value)]
+
+
+def reaches(rule, key, value, what):
+    """Return a flip that must give jobs of a rule other settings, files or threads."""
+
+    def flip(tools):
+        before, after = (
+            [getattr(job, what) for job in found.values() if job.rule == rule]
+            for found in (jobs(tools), jobs(tools, key, value))
+        )
+        assert before and before != after
+
+    return flip
+
+
+def words(key, value):
+    """Return a flip that must change the text of a stage's summary."""
+
+    def flip(tools):
+        study = load_yaml(SHIPPED)
+        _put(study, key, value)
+        other = dataclasses.replace(tools.findings, study=parse_study(study, "t"))
+        assert tools.said != tools.report(other)
+
+    return flip
+
+
+SWEEP = "sweeps.clip_sweep"
+REAL = "real_data.measurements.siemens_star"
+FLIPS = {
+    "Study.title": words("title", "Another title"),
+    "Study.protocol": words("protocol", "full"),
+    "ArmSettings.hypothesis": words("arms.agc.hypothesis", "does something else"),
+    "DiagnosticsSettings.stages": reaches(
+        "diagnose_runs", "diagnostics.stages", ["stage_a"], "inputs"
+    ),
+    "ConventionalSettings.threads": reaches("reconstruct", "conventional.threads", 2, "threads"),
+    "RealDataSettings.threads": reaches("real_data_rpie", "real_data.threads", 2, "threads"),
+    "RealDataSettings.network_probe": reaches(
+        "real_data_train", "real_data.network_probe", "file", "settings"
+    ),
+    "ExecutionSettings.threads": reaches("real_data_infer", "execution.threads", 2, "threads"),
+    "ArmSettings.generator": plans("arms.control.generator", {"width": 4}),
+    "ArmSettings.training": plans("arms.control.training", {"epochs": 3}),
+    "ArmSettings.execution": plans("arms.control.execution", {"threads": 1}),
+    "StageSettings.dataset": plans("stage_a.dataset", "other"),
+    "StageSettings.control": plans("stage_a.control", "norm1"),
+    "StageSettings.arms": plans("stage_a.arms", ["control", "stable", "agc"]),
+    "StageSettings.seeds": plans("stage_a.seeds", 3),
+    "SweepSettings.arm": plans(f"{SWEEP}.arm", "agc", sweeps__clip_sweep__sweep={"epochs": [2]}),
+    "SweepSettings.sweep": plans(f"{SWEEP}.sweep", {"clip.max_norm": [2]}),
+    "SweepSettings.question": plans(f"{SWEEP}.question", "Another?"),
+    "SweepSettings.dataset": plans(f"{SWEEP}.dataset", "other"),
+    "SweepSettings.control": plans(f"{SWEEP}.control", "stable"),
+    "SweepSettings.seeds": plans(f"{SWEEP}.seeds", [7]),
+    "DepthSettings.fno_blocks": plans("stage_b.fno_blocks", 6),
+    "DepthSettings.seeds": plans("stage_b.seeds", [7]),
+    "PivotSettings.arm": plans("pivot.arm", "norm1"),
+    "PivotSettings.cures": plans("pivot.cures", ["agc", "stable"]),
+    "RealDataSettings.arms": plans("real_data.arms", ["agc"]),
+    "RealDataSettings.gridsizes": plans("real_data.gridsizes", [1, 2]),
+    "RealDataSettings.seeds": plans("real_data.seeds", [5]),
+    "RealDataSettings.training": plans("real_data.training", {"epochs": 3}),
+    "RealDataSettings.generator": plans("real_data.generator", {"width": 4}),
+    "RealDataSettings.validation_fraction": plans("real_data.validation_fraction", 0.2),
+    "RegionSettings.gap_px": plans("real_data.held_out.gap_px", 3.0),
+    "FreshNetwork.loss": plans("training.loss", "poisson"),
+    "FreshNetwork.input_scaling": plans("training.input_scaling", "statistical"),
+    "FreshNetwork.object_big": plans("training.object_big", False),
+}
+HELD = {}

@@ -1,0 +1,231 @@
+"""Settings of networks and trainings: what of a training of three steps each one changes."""
+
+import copy
+import hashlib
+
+import torch
+
+from ptycho_torch.config.base import InputError
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import ExecutionSettings
+from ptycho_torch.generators import build_generator
+from ptycho_torch.gpus import choose_device
+from ptycho_torch.measurements.batch import groups_of_split
+from ptycho_torch.train import device as devices
+from ptycho_torch.train.fit import build_module
+from ptycho_torch.train.loop import fit
+from ptycho_torch.train.record import run_record
+
+BASE = {
+    "dataset": "tiny",
+    "patch_px": 16,
+    "arm": "control",
+    "seed": 0,
+    "generator": {"name": "hybrid", "width": 2, "fno_blocks": 2, "modes": 2},
+    "training": {
+        "epochs": 1,
+        "batch_size": 8,
+        "loss": "mae",
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "schedule": {"name": "constant"},
+    },
+    "execution": {
+        "accelerator": "cpu",
+        "threads": 1,
+        "clip": {"gradient_clip_algorithm": "none"},
+    },
+}
+# Each named so that a flip changes one key of a block that has it.
+BLOCKS = {
+    "adam": ("training.optimizer", {"name": "adam", "learning_rate": 0.01}),
+    "adamw": ("training.optimizer", {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1}),
+    "sgd": ("training.optimizer", {"name": "sgd", "learning_rate": 0.1}),
+    "warmup": ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 0.5}),
+    "exponential": ("training.schedule", {"name": "exponential", "gamma": 0.5}),
+    "norm": ("execution.clip", {"gradient_clip_algorithm": "norm", "max_norm": 0.01}),
+    "value": ("execution.clip", {"gradient_clip_algorithm": "value", "max_value": 0.001}),
+    "agc": ("execution.clip", {"gradient_clip_algorithm": "agc", "max_ratio": 0.001}),
+}
+TWO_EPOCHS = ("training.epochs", 2)
+
+
+def settings_with(*changes):
+    settings = copy.deepcopy(BASE)
+    for key, value in changes:
+        *blocks, last = key.split(".")
+        block = settings
+        for name in blocks:
+            block = block[name]
+        block[last] = copy.deepcopy(value)
+    return settings
+
+
+def trained(tools, *changes):
+    """Return how a training went: a checksum of its weights, the epochs' numbers, the outcome."""
+    key = repr(changes)
+    if key not in tools.trained:
+        run = RunSettings.model_validate(settings_with(*changes))
+        grid = 2 if ("data", 2) in changes else 1
+        train, validation = tools.splits[grid]
+        module = build_module(run, train, validation)
+        fitted = fit(module, groups_of_split(train), groups_of_split(validation))
+        weights = [value.numpy().tobytes() for value in fitted.last.weights.values()]
+        record = run_record(fitted)
+        tools.trained[key] = (
+            hashlib.sha256(repr((weights, fitted.last.gain)).encode()).hexdigest(),
+            [{k: v for k, v in row.items() if "_s" not in k} for row in fitted.history.rows],
+            (record["outcome"], record["epochs"], record["steps"]),
+        )
+    return tools.trained[key]
+
+
+def differs(key, value, *base):
+    """Return a flip that must leave other weights behind."""
+
+    def flip(tools):
+        assert trained(tools, *base)[0] != trained(tools, *base, (key, value))[0]
+
+    return flip
+
+
+def ends(key, value, *base):
+    """Return a flip that must end the run otherwise, or at another step."""
+
+    def flip(tools):
+        assert trained(tools, *base)[2] != trained(tools, *base, (key, value))[2]
+
+    return flip
+
+
+def network(key, value, **base):
+    """Return a flip that must give another network, or make it see or say something else."""
+
+    def flip(tools):
+        made = []
+        for changed in ({}, {key: value}):
+            settings = {**BASE["generator"], "fno_blocks": 3, **base, **changed}
+            built = build_generator(
+                GeneratorSettings.model_validate(settings), channels=1, patch_px=16, seed=0
+            )
+            seen = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(1)) + 0.1
+            with torch.no_grad():
+                made.append(built(seen).numpy().tobytes())
+        assert made[0] != made[1]
+
+    return flip
+
+
+def execution(**changed):
+    return ExecutionSettings.model_validate({**BASE["execution"], **changed})
+
+
+def accelerator(tools):
+    found = choose_device("cpu").type
+    try:
+        found += choose_device("gpu").type
+    except InputError as error:
+        found += str(error)
+    assert found != "cpucpu"
+
+
+def precision(tools):
+    """Other bytes, and the same numbers within the digits of bf16; tf32 is for a GPU to see."""
+    plain, half = (trained(tools, ("execution.precision", name)) for name in ("fp32", "bf16"))
+    assert plain[0] != half[0]
+    one, other = (found[1][-1]["mae_val_loss"] for found in (plain, half))
+    assert abs(one - other) < 0.05 * one
+    with devices.numerics(execution(precision="tf32"), torch.device("cpu")):
+        assert torch.backends.cuda.matmul.allow_tf32
+    with devices.numerics(execution(), torch.device("cpu")):
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def cuda_graphs(tools):
+    device = torch.device("cuda")
+    recorded = [
+        devices.records_steps(execution(accelerator="gpu", cuda_graphs=on), device, merges=False)
+        for on in (False, True)
+    ]
+    assert recorded == [False, True]
+
+
+def deterministic(tools):
+    inside = []
+    for on in (False, True):
+        with devices.numerics(execution(deterministic=on), torch.device("cpu")):
+            inside.append(torch.are_deterministic_algorithms_enabled())
+    assert inside == [False, True]
+
+
+# A step size that throws the loss far beyond its start.
+WILD = ("training.optimizer.learning_rate", 1e3)
+
+FLIPS = {
+    "GeneratorSettings.name": network("name", "stable_hybrid"),
+    "GeneratorSettings.width": network("width", 4),
+    "GeneratorSettings.fno_blocks": network("fno_blocks", 4),
+    "GeneratorSettings.levels": network("levels", 1),
+    "GeneratorSettings.modes": network("modes", 3),
+    "GeneratorSettings.spectral_rows": network("spectral_rows", "two_sided"),
+    "GeneratorSettings.channel_cap": network("channel_cap", 2),
+    "GeneratorSettings.input_transform": network("input_transform", "sqrt"),
+    "GeneratorSettings.output_mode": network("output_mode", "amplitude_phase"),
+    "Adam.name": differs(*BLOCKS["adam"]),
+    "Adam.learning_rate": differs("training.optimizer.learning_rate", 0.02, BLOCKS["adam"]),
+    "Adam.beta1": differs("training.optimizer.beta1", 0.5, BLOCKS["adam"]),
+    "Adam.beta2": differs("training.optimizer.beta2", 0.5, BLOCKS["adam"]),
+    "AdamW.name": differs(*BLOCKS["adamw"]),
+    "AdamW.weight_decay": differs("training.optimizer.weight_decay", 0.5, BLOCKS["adamw"]),
+    "SGD.name": differs(*BLOCKS["adam"]),
+    "SGD.learning_rate": differs("training.optimizer.learning_rate", 0.2),
+    "SGD.momentum": differs("training.optimizer.momentum", 0.0),
+    "ConstantSchedule.name": differs(*BLOCKS["exponential"], TWO_EPOCHS),
+    "WarmupCosineSchedule.name": differs(*BLOCKS["warmup"]),
+    "WarmupCosineSchedule.warmup_epochs": differs(
+        "training.schedule.warmup_epochs", 0.9, BLOCKS["warmup"]
+    ),
+    "WarmupCosineSchedule.final_fraction": differs(
+        "training.schedule.final_fraction", 0.5, BLOCKS["warmup"]
+    ),
+    "ExponentialSchedule.name": differs(*BLOCKS["exponential"], TWO_EPOCHS),
+    "ExponentialSchedule.gamma": differs(
+        "training.schedule.gamma", 0.1, TWO_EPOCHS, BLOCKS["exponential"]
+    ),
+    "TrainingSettings.epochs": ends(*TWO_EPOCHS),
+    "TrainingSettings.batch_size": ends("training.batch_size", 12),
+    "TrainingSettings.loss": differs("training.loss", "poisson"),
+    "TrainingSettings.input_scaling": differs("training.input_scaling", "statistical"),
+    "TrainingSettings.intensity_scale": differs("training.intensity_scale", "learned"),
+    "TrainingSettings.explode_factor": ends(
+        "training.explode_factor", 1e30, WILD, ("training.explode_patience_steps", 1)
+    ),
+    "TrainingSettings.explode_patience_steps": ends("training.explode_patience_steps", 1, WILD),
+    "NoClip.gradient_clip_algorithm": differs(*BLOCKS["norm"]),
+    "NormClip.gradient_clip_algorithm": differs(*BLOCKS["norm"]),
+    "NormClip.max_norm": differs("execution.clip.max_norm", 0.02, BLOCKS["norm"]),
+    "ValueClip.gradient_clip_algorithm": differs(*BLOCKS["value"]),
+    "ValueClip.max_value": differs("execution.clip.max_value", 0.002, BLOCKS["value"]),
+    "AdaptiveClip.gradient_clip_algorithm": differs(*BLOCKS["agc"]),
+    "AdaptiveClip.max_ratio": differs("execution.clip.max_ratio", 0.002, BLOCKS["agc"]),
+    "AdaptiveClip.min_weight_norm": differs("execution.clip.min_weight_norm", 1.0, BLOCKS["agc"]),
+    "ExecutionSettings.accelerator": accelerator,
+    "ExecutionSettings.precision": precision,
+    "ExecutionSettings.cuda_graphs": cuda_graphs,
+    "ExecutionSettings.deterministic": deterministic,
+    "RunSettings.seed": differs("seed", 1),
+}
+HELD = {
+    "PlateauSchedule.name": "train/test_schedule.py::test_plateau_is_stepped_with_the_validation_loss",
+    "PlateauSchedule.factor": "train/test_schedule.py::test_plateau_lowers_the_rate_after_its_patience",
+    "PlateauSchedule.patience_epochs": "train/test_schedule.py::test_plateau_lowers_the_rate_after_its_patience",
+    "TrainingSettings.object_big": "train/test_scan.py::test_groups_are_merged_unless_told_not_to",
+    "TrainingSettings.collapse_variance": "train/test_collapse.py::test_a_planted_collapse_ends_the_run_from_its_first_epoch",
+    "TrainingSettings.collapse_patience_epochs": "train/test_collapse.py::test_a_planted_collapse_ends_the_run_from_its_first_epoch",
+    "ExecutionSettings.compile": "train/test_arithmetic.py::test_a_network_is_compiled_where_it_is_asked_for",
+    "ExecutionSettings.checkpointing": "train/test_arithmetic.py::test_checkpointing_reaches_the_run_and_changes_no_number",
+    "ExecutionSettings.seeds_together": "workflow/test_dry_runs.py::test_seeds_together_are_one_job_an_arm_with_the_same_files",
+    "RunSettings.dataset": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
+    "RunSettings.arm": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
+    "RunSettings.patch_px": "infer/test_infer.py::test_frames_of_another_size_are_refused",
+}  # fmt: skip

@@ -1,0 +1,45 @@
+"""What is pinned, with which checksums, and what the oldest set holds, agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.M)
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return {normal(package): version for package, version in PINNED.findall(text)}
+
+
+def test_every_pinned_package_has_checksums_and_no_other_is_there():
+    tested, hashed = pinned("constraints.txt"), pinned("constraints-hashed.txt")
+    # Without a GPU's libraries, which torch's ordinary build cannot do without.
+    assert hashed == {**tested, "torch": f"{tested['torch']}+cpu"}
+    text = (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8")
+    # No package without a checksum: each starts a block whose other lines are checksums.
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        if not block.startswith("#"):
+            first, *hashes = block.split(" \\\n")
+            assert PINNED.match(first) and hashes, block[:100]
+            for line in hashes:
+                assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line), line
+    assert "://" not in text, "an address of a registry"
+
+
+def test_the_oldest_set_is_what_the_package_admits():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["slurm"]]
+    least = {}
+    for text in asked:
+        name, version = re.match(r"([A-Za-z0-9_-]+)(?:\[\w+\])?>=([\d.]+)", text).groups()
+        least[normal(name)] = version
+    oldest = pinned("constraints-oldest.txt")
+    assert set(oldest) == set(least)
+    for name, version in least.items():
+        assert re.fullmatch(rf"{re.escape(version)}(\.0)*", oldest[name]), name

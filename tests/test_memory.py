@@ -1,0 +1,206 @@
+"""Want of memory is told from every other failure, says what was needed, and is tried again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch import cli, memory
+from ptycho_torch.config.base import InputError
+from ptycho_torch.train.fit import fit_runs
+from ptycho_torch.train.learner import Learner
+
+OUTPUTS = {
+    "run": "run.json", "timing": "timing.json", "history": "history.csv",
+    "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "test_patches.npz",
+}  # fmt: skip
+CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB\nof"
+
+
+def too_much_of_numpy():
+    np.empty(2**60, np.uint8)
+
+
+def too_much_of_torch():
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def too_much_of_a_gpu():
+    raise torch.OutOfMemoryError(CUDA)
+
+
+def too_much_behind_another_error():
+    try:
+        too_much_of_torch()
+    except RuntimeError as error:
+        raise KeyError("weights") from error
+
+
+@pytest.mark.parametrize(
+    ("work", "wanted"),
+    [
+        (too_much_of_numpy, "Unable to allocate 1.00 EiB for an array with shape"),
+        (too_much_of_torch, "1.049e+06 GiB more could not be had"),
+        (too_much_of_a_gpu, "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"),
+        (too_much_behind_another_error, "1.049e+06 GiB more could not be had"),
+    ],
+)
+def test_what_could_not_be_had_is_named(work, wanted):
+    try:
+        with memory.cured_by("drawing", ["a smaller picture", "another day"]):
+            work()
+    except Exception as error:
+        said = memory.explain(error)
+    assert said.startswith(f"memory ran out while drawing: {wanted}")
+    assert "this process had " in said and "What helps: a smaller picture; another day; " in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        OSError(28, "No space left on device"),
+        ValueError("can't allocate memory"),
+        KeyError("out of memory"),
+        ImportError("no module named 'memory'"),
+    ],
+)
+def test_other_errors_are_none_of_its_business(error):
+    assert memory.shortage(error) is None and memory.explain(error) is None
+    with pytest.raises(type(error)), memory.cured_by("a", ["b"]):
+        raise error
+    assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(MemoryError(), memory.OUT_OF_MEMORY), (OSError(12, "x"), memory.OUT_OF_MEMORY),
+     (OSError(2, "No such file"), 1), (InputError("wrong"), 1)],
+)  # fmt: skip
+def test_commands_end_with_one_line_and_a_status_of_its_own(monkeypatch, capsys, error, status):
+    def app():
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == status
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ("memory ran out" in said) == (status != 1)
+
+
+@pytest.fixture
+def training(tiny_study, tiny_dataset):
+    def job(**changes):
+        run = tiny_study.run("tiny", "control", 0).model_dump(mode="json")
+        run["training"]["batch_size"] = changes.pop("batch_size", 8)
+        run["generator"] |= changes
+        inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
+        return {"input": inputs, "output": OUTPUTS, "params": {"runs": [run]}}
+
+    return job
+
+
+def test_a_gpu_without_memory_is_no_diverged_run(run_script, training, tmp_path, monkeypatch):
+    monkeypatch.setattr(Learner, "step", lambda *_, **__: too_much_of_a_gpu())
+    with pytest.raises(SystemExit) as ended:
+        run_script("train.py", **training())
+    assert ended.value.code == memory.OUT_OF_MEMORY != 1
+    log = (tmp_path / "log.txt").read_text()
+    assert "ERROR memory ran out while training 'control' on 'tiny', seed 0, 8 groups" in log
+    assert "Tried to allocate 2.50 GiB" in log and "Traceback" not in log
+    for cure in ("execution.checkpointing: true", "training.batch_size under 8", "mem_mb"):
+        assert cure in log
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log.txt"]
+
+
+LIMITED = """
+import json, resource, runpy, sys
+from types import SimpleNamespace as Space
+import ptycho_torch.train.fit, ptycho_torch.train.learner, torch
+job = json.loads(sys.argv[1])
+spaces = {name: Space(**job[name]) for name in ("input", "output", "params")}
+torch.ones(64, 64) @ torch.ones(64, 64)
+now = [l for l in open("/proc/self/status") if l.startswith("VmSize")][0].split()[1]
+room = int(now) * 1024 + 32 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+runpy.run_path(sys.argv[2], run_name="__main__",
+               init_globals={"snakemake": Space(**spaces, log=["log.txt"], threads=1)})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address spaces are limited on Linux only")
+def test_a_limited_machine_is_no_diverged_run(training, root, tmp_path):
+    job = training(width=48, batch_size=112)
+    job["input"] = {name: str(path) for name, path in job["input"].items()}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, json.dumps(job), root / "workflow/scripts/train.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == memory.OUT_OF_MEMORY, done.stderr
+    log = (tmp_path / "log.txt").read_text()
+    assert "memory ran out while training 'control'" in log and "Traceback" not in log
+    assert "this process had" in log and "iB (ulimit -v)" in log
+    assert {path.name for path in tmp_path.iterdir()} == {"log.txt"}
+
+
+def test_sparing_memory_changes_no_byte_of_the_results(tiny_study, tiny_dataset, tmp_path, caplog):
+    run = tiny_study.run("tiny", "agc", 0)
+    for spare in (False, True):
+        outputs = {key: tmp_path / str(spare) / name for key, name in OUTPUTS.items()}
+        fit_runs(
+            [run], splits=tiny_dataset.splits, dataset=tiny_dataset.dataset, outputs=[outputs],
+            threads=1, spare_memory=spare,
+        )  # fmt: skip
+        assert json.loads(outputs["timing"].read_text())["checkpointed"] is spare
+    assert "memory is spared in this attempt" in caplog.text
+    for name in set(OUTPUTS.values()) - {"timing.json"}:
+        assert (tmp_path / f"True/{name}").read_bytes() == (tmp_path / f"False/{name}").read_bytes()
+
+
+WORKFLOW = """
+rule train:
+    input: "results/data.npz"
+    output: "done.txt"
+    log: "log.txt"
+    script: "job.py"
+"""
+JOB = """
+from pathlib import Path
+from ptycho_torch.jobs import granted, run_job
+
+def main(job):
+    with Path("attempts.txt").open("a") as said:
+        print(*(int(granted(job, name)) for name in ("runtime", "spare_memory")), file=said)
+    if not granted(job, "spare_memory"):
+        raise MemoryError
+    Path(job.output[0]).touch()
+
+run_job(main, snakemake)
+"""
+
+
+def test_the_default_profile_tries_again_and_a_clock_that_went_back_costs_nothing(root, tmp_path):
+    (tmp_path / "Snakefile").write_text(WORKFLOW)
+    (tmp_path / "job.py").write_text(JOB)
+    data = tmp_path / "results/data.npz"
+    data.parent.mkdir()
+    data.touch()
+    # As a clock that went back leaves it: Snakemake would take it for newer than what is made.
+    os.utime(data, (time.time() + 86400,) * 2)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--workflow-profile",
+         root / "profiles/default"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "non-zero exit status 12" in done.stderr
+    assert (tmp_path / "attempts.txt").read_text().split("\n") == ["1440 0", "2880 1", ""]
+    assert "data.npz: was dated in the future" in (tmp_path / "log.txt").read_text()
+    assert data.stat().st_mtime <= (tmp_path / "done.txt").stat().st_mtime

@@ -1,0 +1,119 @@
+"""What an edit makes again: the lists of code against the imports, and docs/reruns.md."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from ptycho_torch.sources import code_behind
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "ptycho_torch"
+SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+
+
+def run_imports(node):
+    """Yield every import of a parsed file but those that mypy alone reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        guarded = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        for below in child.orelse if guarded else [child]:
+            yield from run_imports(below)
+
+
+def imported(path, known):
+    names = set()
+    for node in run_imports(ast.parse(path.read_text(encoding="utf-8"))):
+        names |= {alias.name for alias in node.names if isinstance(node, ast.Import)}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import is on no list of code"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    every = {".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)}
+    return {known[name] for name in every & set(known)}
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    """What each file of the package imports directly, as Python's own parser sees it."""
+    known = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        known[".".join(parts).removesuffix(".__init__")] = path
+    return {path: imported(path, known) for path in (*known.values(), *SCRIPTS)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_list_holds_what_its_script_imports_and_nothing_else(script, parsed):
+    reached, waiting = set(), [script]
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            waiting += parsed[path]
+    listed = code_behind(script, PACKAGE)
+    assert listed[0] == script and len(set(listed)) == len(listed)
+    assert {path for path in listed if path.suffix == ".py"} == reached
+
+
+def test_nothing_is_imported_by_a_name_that_is_made_while_running():
+    """`importlib.util.find_spec` asks whether a library is there, and runs nothing of ours."""
+    for path in (*PACKAGE.rglob("*.py"), *SCRIPTS):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"import_module\(|__import__\(|\brunpy|\bexec\(", text), path
+
+
+def test_the_pages_own_files_are_on_its_list_alone():
+    beside = {"page.html", "page.css", "page.js"}
+    for script in SCRIPTS:
+        found = {path.name for path in code_behind(script, PACKAGE)} & beside
+        assert found == (beside if script.stem == "publish" else set()), script
+
+
+def test_imports_are_followed_as_they_are_written(tmp_path):
+    package = tmp_path / "ptycho_torch"
+    texts = {
+        "__init__.py": "",
+        "a/__init__.py": "",
+        "a/direct.py": "import ptycho_torch.b.lazy\n",
+        "a/typed.py": "",
+        "b/__init__.py": "from ptycho_torch.c import (  # one and two\n    one,\n    word,\n)\n",
+        "b/lazy.py": "def use():\n    from ptycho_torch import d\n",
+        "c/__init__.py": "word = 1\n",
+        "c/one.py": "",
+        "c/two.py": "",
+        "d.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n\n"
+        "    from ptycho_torch.a import typed\nelse:\n    import ptycho_torch.e\n",
+        "e.py": "",
+        "f.py": "",
+    }
+    for name, text in texts.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    script = tmp_path / "script.py"
+    script.write_text("from ptycho_torch.a.direct import f\n")
+    found = [path.relative_to(package).as_posix() for path in code_behind(script, package)[1:]]
+    assert sorted(found) == sorted(set(texts) - {"a/typed.py", "c/two.py", "f.py"})
+
+
+@pytest.fixture(scope="module")
+def reruns():
+    spec = importlib.util.spec_from_file_location("reruns", ROOT / "docs" / "reruns.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
+    jobs = reruns.plan(reruns.study(), tmp_path)
+    assert {Path(job.script).stem for job in jobs.values()} == {path.stem for path in SCRIPTS}
+    for name, job in jobs.items():
+        lists = [path for path in job.inputs if path.startswith("results/sources/")]
+        assert lists == [f"results/sources/{Path(job.script).stem}.txt"], name
+
+
+def test_the_table_of_reruns_is_what_is_planned(reruns):
+    said = (ROOT / "docs" / "reruns.md").read_text(encoding="utf-8")
+    assert said == reruns.text(), "run `make docs`, and read what changed"

@@ -1,0 +1,99 @@
+"""A study in bad surroundings: no network, no home, no room for temporary files, odd paths, a
+checkout that cannot be written, a clock that jumps. The results are the same bytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "results/train/tiny/control/seed-0"
+# In name spaces of its own where the system allows them: no network at all, not for what is
+# written in C either, a checkout that is read only for root too, a full folder for temporary files.
+CUT_OFF = ["unshare", "--map-root-user", "--net", "--mount", "sh", "-e", "-c"]
+CLOSE = """
+mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"
+mount -t tmpfs -o size=4k none "$2"; head -c 8192 /dev/zero > "$2/full" 2>/dev/null || true
+shift 2; exec "$@"
+"""
+
+
+@pytest.fixture
+def surroundings(tmp_path, cut_off):
+    """Return a copy of the checkout under an odd path, and what runs a command beside it."""
+    checkout = tmp_path / "Prüfling β (2)"
+    for name in ("src", "workflow", "profiles", "config"):
+        unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, checkout / name, ignore=unwanted)
+    shutil.copy(ROOT / "Snakefile", checkout)
+    shutil.copy(ROOT / "tests/tiny.yaml", checkout / "kleinste Studie.yaml")
+    (tmp_path / "tmp").mkdir()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME")},
+        "HOME": "/nonexistent",
+        "TMPDIR": str(tmp_path / "tmp"),
+        "LC_ALL": "C",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **cut_off(tmp_path),
+        "PYTHONPATH": f"{ROOT / 'tests/no_network'}:{checkout / 'src'}",
+    }
+
+    closed = [*CUT_OFF, CLOSE, "sh", str(checkout), str(tmp_path / "tmp")]
+    if subprocess.run([*closed, "true"], capture_output=True, check=False).returncode:
+        closed = []
+
+    def run(*words):
+        return subprocess.run(
+            [*closed, *words], cwd=checkout, env=environment, capture_output=True, text=True,
+            encoding="utf-8", timeout=300, check=False,
+        )  # fmt: skip
+
+    return checkout, run, bool(closed)
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_run_in_bad_surroundings_is_the_same_run(
+    surroundings, tmp_path, tiny_study, tiny_dataset
+):
+    checkout, run, closed = surroundings
+    before, results = snapshot(checkout), tmp_path / "Ergebnisse für α"
+    done = run(
+        "snakemake", f"{RUN}/run.json", "--configfile", "kleinste Studie.yaml",
+        "--directory", str(results), "--cores", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = tmp_path / "network.log"
+    assert not asked.exists(), asked.read_text()
+    if closed:
+        assert snapshot(checkout) == before
+    made = train_here(tiny_study, tiny_dataset, tmp_path)
+    for name in ("run.json", "history.csv", "bundle/weights.safetensors", "last.safetensors"):
+        assert (results / RUN / name).read_bytes() == (made / name).read_bytes(), name
+
+
+def train_here(study, dataset, folder):
+    from ptycho_torch.train.fit import fit_run
+
+    names = ("run.json", "timing.json", "history.csv", "bundle/bundle.json", "last.safetensors")
+    keys = ("run", "timing", "history", "bundle", "last")
+    outputs = {key: folder / "here" / name for key, name in zip(keys, names, strict=True)}
+    outputs["patches"] = folder / "here/test_patches.npz"
+    fit_run(
+        study.run("tiny", "control", 0), splits=dataset.splits, dataset=dataset.dataset,
+        outputs=outputs, threads=1,
+    )  # fmt: skip
+    return folder / "here"
+
+
+def test_the_guard_sees_what_turns_to_the_network(surroundings, tmp_path):
+    """Or the test above would prove nothing."""
+    _, run, _ = surroundings
+    ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:9', timeout=1)"
+    assert run(sys.executable, "-c", ask).returncode != 0
+    assert "127.0.0.1" in (tmp_path / "network.log").read_text()
