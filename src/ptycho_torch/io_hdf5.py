@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike, whole_file
-from ptycho_torch.io_heap import check_heaps, little_room
 from ptycho_torch.io_npz import most_unpacked
 from ptycho_torch.io_open import size_of
+from ptycho_torch.io_probe import little_room, probe_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -48,7 +48,7 @@ class Hdf5:
     def names(self, path: str = "/") -> list[str]:
         """Return the names in a group, none if there is no such group."""
         found = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             return sorted(found) if hasattr(found, "keys") else []
 
     def array(self, path: str) -> NDArray[Any] | None:
@@ -143,28 +143,30 @@ class Hdf5:
     def text(self, path: str) -> str | None:
         """Return a text; None if nothing is there, or no text."""
         dataset = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             if not hasattr(dataset, "dtype") or dataset.nbytes > _LONGEST_TEXT:
                 return None
-            with little_room():
-                return _as_text(dataset[()])
+            return _as_text(dataset[()])
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
         found = self._find(path)
-        with self._readable(path):
+        with self._readable(path), little_room():
             for name in names:
-                if found is None or name not in found.attrs:
+                if found is None or name not in set(found.attrs):
                     continue
                 if found.attrs.get_id(name).get_storage_size() > _LONGEST_TEXT:
                     raise InputError(f"{self.source}: {path}: the attribute '{name}' is too large")
-                with little_room():
-                    value = found.attrs[name]
+                value = found.attrs[name]
                 return _as_text(value) if _as_text(value) is not None else value
         return None
 
     def _find(self, path: str) -> Any:
-        """Return what is at a path, link by link."""
+        """Return what is at a path, link by link; an index that grows without end is an error."""
+        with little_room():
+            return self._followed(path)
+
+    def _followed(self, path: str) -> Any:
         import h5py
 
         parts, followed = [part for part in path.split("/") if part], 0
@@ -174,7 +176,9 @@ class Hdf5:
             if not isinstance(group, h5py.Group):
                 return None
             try:
-                link = group.get(name, getlink=True)
+                # Only what the child went through is asked for: a damaged index may be a circle
+                # for a name that is not in it.
+                link = group.get(name, getlink=True) if name in set(group) else None
             except _UNREADABLE:
                 return None
             if link is None:
@@ -220,7 +224,7 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     import h5py
 
     size = size_of(path)
-    check_heaps(path)
+    probe_hdf5(path)
     try:
         file = h5py.File(path, "r")
     except _UNREADABLE as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COUNT = 300
+COUNT = 200
 
 
 def test_no_reader_breaks_a_law_on_hundreds_of_damaged_files(root):
