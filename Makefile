@@ -9,7 +9,7 @@ BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
+.PHONY: help setup stage-a stage-a-full study study-full test fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
   setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
@@ -61,6 +61,11 @@ format: $(READY) ## format the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+FUZZ ?= 210000
+fuzz: $(READY) ## read FUZZ damaged and hostile files by every reader (half an hour): results/fuzz.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" FUZZ_EXAMPLES=1500 pytest -q tests/fuzz/test_properties.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py --count $(FUZZ) --output results/fuzz.json
 
 bench: $(READY) ## compare speeds side by side, all or ONLY="one two": results/bench/
 	PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/run.py $(ONLY)

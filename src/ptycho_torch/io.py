@@ -1,32 +1,42 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-Beside it are its parts for whole files (`io_whole`), checksums (`io_checks`), HDF5 (`io_hdf5`),
-downloads (`io_download`) and the state of a training (`io_state`). NPZ may be packed by bzip2.
+Beside it are its parts for opening (`io_open`), whole files (`io_whole`), checksums (`io_checks`),
+NPZ (`io_npz`; may be packed by bzip2), HDF5 (`io_hdf5`), downloads (`io_download`) and the state of
+a training (`io_state`).
 """
 
-import bz2
 import json
-import tokenize
-import zipfile
-import zlib
+import math
+import warnings
 from collections.abc import Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io_checks import sha256 as sha256
 from ptycho_torch.io_checks import signed, verified
-from ptycho_torch.io_whole import PathLike as PathLike
+from ptycho_torch.io_npz import npz_is_text, npz_keys, read_npz, read_npz_known
+from ptycho_torch.io_open import PathLike, cannot_be_read, opened, read_text, size_of
 from ptycho_torch.io_whole import save_tensors
 from ptycho_torch.io_whole import whole_file as whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+__all__ = ["PathLike", "npz_is_text", "npz_keys", "read_npz", "read_npz_known"]
+
+LARGEST_JSON, LARGEST_CSV = 2**27, 2**29
+"""Bytes of a file; Python needs up to thirty times as many for JSON."""
+_MOST_COLUMNS = 2000
+
+WORDS = {
+    *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
+    *("val_loss_name", "device", "commit", "platform", "torch", "undefined"),
+}
+"""Columns of tables that hold words; all others hold numbers, truths, or nothing."""
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -50,17 +60,37 @@ def read_json(path: PathLike) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, holds anything but a JSON object, or was changed.
+        If the file cannot be read, was changed, or holds anything but a JSON object; NaN, infinity,
+        whole numbers beyond 64 bits and half characters, which JSON has no place for, included.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        text = read_text(path, LARGEST_JSON)
+        data = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_of_64_bits)
+        if "\\ud" in text.lower():
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
+    except RecursionError:
+        raise InputError(f"{path}: is not JSON that is read here: nested too deeply") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return verified(path, data)
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON; what is not defined is null")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+def _of_64_bits(digits: str) -> int:
+    number = int(digits)
+    return number if abs(number) < 2**63 else _refuse(digits)
 
 
 def read_csv(path: PathLike) -> "pd.DataFrame":
@@ -69,21 +99,41 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
     Raises
     ------
     InputError
-        If the file cannot be read, has no header, or is not a table.
+        If the file cannot be read, has no header, is not a table, or has words where numbers
+        belong.
     """
     import pandas as pd  # Slow to import, and only the summaries need it.
 
-    try:
-        table = pd.read_csv(path)
-        # An arm may be called 1, NA or 1e5, which are words here.
-        words = table.columns.intersection(["dataset", "arm"])
-        if len(words):
-            table[words] = pd.read_csv(path, usecols=words, dtype=str, keep_default_na=False)
-        return table
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors.
-        raise InputError(f"{path}: is not a CSV table ({error}); make it again") from None
+    with opened(path, LARGEST_CSV) as stream, warnings.catch_warnings():
+        # A row that is longer than the header would be cut in silence, or move all columns.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            columns = stream.readline().count(b",") + 1
+            if columns > _MOST_COLUMNS:
+                raise InputError(f"{path}: has {columns} columns, at most {_MOST_COLUMNS} are read")
+            stream.seek(0)
+            table = pd.read_csv(stream, index_col=False)
+            # An arm may be called 1, NA or 1e5, which are words here.
+            words = table.columns.intersection(["dataset", "arm"])
+            if len(words):
+                stream.seek(0)
+                table[words] = pd.read_csv(
+                    stream, usecols=words, dtype=str, keep_default_na=False, index_col=False
+                )
+        except InputError:
+            raise
+        except OSError as error:
+            raise cannot_be_read(path, error) from None
+        # pandas' parser errors and bad UTF-8 are ValueErrors.
+        except (*(ValueError, LookupError, OverflowError), MemoryError, Warning) as error:
+            said = " ".join(str(error).split())
+            raise InputError(f"{path}: is not a CSV table ({said}); make it again") from None
+    for column in table.columns if len(table) else ():
+        if column not in WORDS and not pd.api.types.is_numeric_dtype(table[column]):
+            raise InputError(
+                f"{path}: the column '{column}' holds what is no number; make it again"
+            )
+    return table
 
 
 def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
@@ -98,68 +148,6 @@ def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
         np.savez(handle, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
 
 
-def npz_keys(path: PathLike) -> list[str]:
-    """Return the names of the arrays in an NPZ file; `InputError` if it is not one."""
-    with _open_npz(path) as archive:
-        return list(archive.files)
-
-
-def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
-    """Return the named arrays of an NPZ file, all of them if none is named.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, not an NPZ, truncated, or lacks an array; or if an array is
-        pickled, which is never loaded.
-    """
-    with _open_npz(path) as archive:
-        for key in keys:
-            if key not in archive.files:
-                raise InputError(
-                    f"{path}: has no array '{key}'; it has: {', '.join(archive.files)}"
-                )
-        return {key: _array(path, archive, key) for key in keys or archive.files}
-
-
-def read_npz_known(path: PathLike, *keys: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return those of the named arrays that an NPZ file has, and the names of all it has.
-
-    The file is unpacked once, which matters where it is packed by bzip2. Raises as `read_npz`.
-    """
-    with _open_npz(path) as archive:
-        present = list(archive.files)
-        return {key: _array(path, archive, key) for key in keys if key in present}, present
-
-
-def _array(path: PathLike, archive: Any, key: str) -> NDArray[Any]:
-    try:
-        array = archive[key]
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{path}: array '{key}' cannot be read: {_without_advice(error)}"
-        ) from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: '{key}' is no array")
-    return array
-
-
-def _open_npz(path: PathLike) -> Any:
-    try:
-        archive = np.load(_unpacked(path), allow_pickle=False)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: is not an NPZ file, or is truncated ({_without_advice(error)}); make or copy "
-            "it again"
-        ) from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path}: is a single array, expected an NPZ file of named arrays")
-    return archive
-
-
 def first_bytes(path: PathLike, count: int = 8) -> bytes:
     """Return how a file begins, to tell what it is.
 
@@ -168,59 +156,11 @@ def first_bytes(path: PathLike, count: int = 8) -> bytes:
     InputError
         If it is missing, a folder, empty or cannot be read.
     """
-    try:
-        with Path(path).open("rb") as handle:
-            start = handle.read(count)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with opened(path) as handle:
+        start = handle.read(count)
     if not start:
         raise InputError(f"{path}: is empty; copy or make it again")
     return start
-
-
-LARGEST_UNPACKED = 4 * 2**30
-"""Bytes that a file packed by bzip2 may grow to, in memory; a small one can hide petabytes."""
-
-
-def _unpacked(path: PathLike) -> Path | BytesIO:
-    """Return the path, or what it holds in memory where it is packed by bzip2."""
-    path = Path(path)
-    with path.open("rb") as handle:
-        if handle.read(3) != b"BZh":
-            return path
-    whole = BytesIO()
-    with bz2.open(path) as packed:
-        while block := packed.read(2**20):
-            if whole.tell() + len(block) > LARGEST_UNPACKED:
-                raise InputError(
-                    f"{path}: unpacks to more than {LARGEST_UNPACKED} bytes; unpack it yourself "
-                    "(bunzip2) if it is to be trusted"
-                )
-            whole.write(block)
-    whole.seek(0)
-    return whole
-
-
-# What a damaged or hostile archive makes numpy and zipfile raise: encryption and unknown
-# compression are RuntimeErrors, a header that claims too much a MemoryError.
-_UNREADABLE = (
-    *(ValueError, EOFError, OSError, RuntimeError, MemoryError, SyntaxError, KeyError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
-
-
-def _without_advice(error: BaseException) -> str:
-    """Return a message without numpy's advice to unpickle."""
-    text = str(error)
-    return "it is pickled, which is never loaded" if "pickle" in text else text
-
-
-def npz_is_text(path: PathLike, key: str) -> bool:
-    """Return whether an array of an NPZ file is text, without loading pickled data."""
-    try:
-        return bool(read_npz(path, key)[key].dtype.kind == "U")
-    except InputError:
-        return False
 
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
@@ -240,11 +180,11 @@ def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    size_of(path)
     try:
         return load_file(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+        raise cannot_be_read(path, error) from None
     except SafetensorError as error:
         raise InputError(
             f"{path}: is not a whole safetensors file ({error}); copy or make it again"

@@ -5,6 +5,8 @@ virtual ones are refused: a file of measurements must not make this program read
 """
 
 import contextlib
+import math
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike, whole_file
+from ptycho_torch.io_heap import check_heaps, little_room
+from ptycho_torch.io_npz import most_unpacked
+from ptycho_torch.io_open import size_of
 
 if TYPE_CHECKING:
     import h5py
@@ -21,21 +26,30 @@ LARGEST = 32 * 2**30
 """Bytes that one array may claim: a small file can claim petabytes that were never written."""
 
 # What h5py raises on a damaged file, at any step.
-_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError),
+    *(ValueError, zlib.error),
+)
 _MOST_LINKS = 20
+_DEFLATE, _MOST_DEFLATED = 1, 1100
+"""Number of the filter gzip, and how many times as large it can make its input."""
+_LONGEST_TEXT = 2**16
+"""Bytes of a text or an attribute."""
 
 
 class Hdf5:
     """An open HDF5 file: arrays, numbers and text by path; what is not there is None."""
 
-    def __init__(self, source: str, file: "h5py.File"):
+    def __init__(self, source: str, file: "h5py.File", size: int):
         self.source = source
         self._file = file
+        self._size = size
 
     def names(self, path: str = "/") -> list[str]:
         """Return the names in a group, none if there is no such group."""
         found = self._find(path)
-        return sorted(found) if hasattr(found, "keys") else []
+        with self._readable(path):
+            return sorted(found) if hasattr(found, "keys") else []
 
     def array(self, path: str) -> NDArray[Any] | None:
         """Return the numbers at a path; None if nothing is there.
@@ -48,17 +62,60 @@ class Hdf5:
         dataset = self._find(path)
         if dataset is None:
             return None
+        with self._readable(path):
+            self._check_claim(path, dataset)
+            return np.asarray(dataset[()])
+
+    def _check_claim(self, path: str, dataset: Any) -> None:
+        """Refuse what is no array of numbers, or claims more than the file can hold."""
         if not hasattr(dataset, "dtype"):
             raise InputError(f"{self.source}: {path} is a group, expected an array")
-        if dataset.dtype.kind not in "fiucb":
+        if dataset.dtype.kind not in "fiucb" or dataset.shape is None:
             raise InputError(f"{self.source}: {path} has type {dataset.dtype}, expected numbers")
-        if dataset.nbytes > LARGEST:
+        chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+        most = min(LARGEST, most_unpacked(self._size))
+        if max(dataset.nbytes, chunk) > most:
             raise InputError(
                 f"{self.source}: {path} claims {dataset.shape} {dataset.dtype}, "
-                f"{dataset.nbytes / 2**30:.3g} GiB; at most {LARGEST / 2**30:.3g} GiB are read"
+                f"{max(dataset.nbytes, chunk) / 2**30:.3g} GiB; at most {most / 2**30:.3g} GiB are "
+                f"read from a file of {self._size} bytes"
             )
+        if dataset.chunks:
+            self._check_chunks(path, dataset, chunk)
+
+    def _check_chunks(self, path: str, dataset: Any, size: int) -> None:
+        """Refuse a chunk that unpacks to more than it should hold: the filter would not stop."""
+        plan = dataset.id.get_create_plist()
+        filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+        if filters.count(_DEFLATE) > 1:
+            raise InputError(f"{self.source}: {path} is compressed twice; mend it by h5repack")
+        large: list[Any] = []
+
+        def look(stored: Any) -> None:
+            if stored.size > size + size // 8 + _LONGEST_TEXT:
+                large.append(None)
+            elif stored.size * _MOST_DEFLATED > most_unpacked(0) and not stored.filter_mask:
+                large.append(stored.chunk_offset)
+
+        if filters:
+            dataset.id.chunk_iter(look)
+        for offset in large:
+            packed = b"" if offset is None else dataset.id.read_direct_chunk(offset)[1]
+            unpacker = zlib.decompressobj()
+            if offset is None or (
+                _DEFLATE in filters and len(unpacker.decompress(packed, size + 16)) > size + 8
+            ):
+                raise InputError(
+                    f"{self.source}: {path} has a chunk that unpacks to more than its {size} bytes"
+                )
+
+    @contextlib.contextmanager
+    def _readable(self, path: str) -> Iterator[None]:
+        """Say in one line what a damaged file makes h5py raise."""
         try:
-            return np.asarray(dataset[()])
+            yield
+        except InputError:
+            raise
         except _UNREADABLE as error:
             raise InputError(
                 f"{self.source}: {path} cannot be read ({_first_line(error)}); copy or make the "
@@ -86,15 +143,23 @@ class Hdf5:
     def text(self, path: str) -> str | None:
         """Return a text; None if nothing is there, or no text."""
         dataset = self._find(path)
-        value = dataset[()] if dataset is not None and hasattr(dataset, "dtype") else None
-        return _as_text(value)
+        with self._readable(path):
+            if not hasattr(dataset, "dtype") or dataset.nbytes > _LONGEST_TEXT:
+                return None
+            with little_room():
+                return _as_text(dataset[()])
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
         found = self._find(path)
-        for name in names:
-            if found is not None and name in found.attrs:
-                value = found.attrs[name]
+        with self._readable(path):
+            for name in names:
+                if found is None or name not in found.attrs:
+                    continue
+                if found.attrs.get_id(name).get_storage_size() > _LONGEST_TEXT:
+                    raise InputError(f"{self.source}: {path}: the attribute '{name}' is too large")
+                with little_room():
+                    value = found.attrs[name]
                 return _as_text(value) if _as_text(value) is not None else value
         return None
 
@@ -133,7 +198,9 @@ class Hdf5:
                 raise InputError(
                     f"{self.source}: {path} cannot be opened ({_first_line(error)})"
                 ) from None
-        if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
+        with self._readable(path):
+            elsewhere = isinstance(group, h5py.Dataset) and (group.external or group.is_virtual)
+        if elsewhere:
             raise InputError(
                 f"{self.source}: {path} is stored in other files, which are not opened; copy the "
                 "data into one file"
@@ -152,14 +219,16 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     """
     import h5py
 
+    size = size_of(path)
+    check_heaps(path)
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{path}: is no whole HDF5 file ({_first_line(error)}); copy or make it again"
         ) from None
     with file:
-        yield Hdf5(str(path), file)
+        yield Hdf5(str(path), file, size)
 
 
 def write_hdf5(

@@ -140,7 +140,7 @@ def test_files_that_do_not_belong_together_are_refused(judge, run, tmp_path):
     io.write_npz(tmp_path / "few.npz", {"best": np.ones((3, 16, 16, 1), complex)})
     with pytest.raises(InputError, match=r"few\.npz: 'best' is \(3, 16, 16, 1\), .* train again"):
         judge(patches=tmp_path / "few.npz")
-    record = json.loads((run.folder / "run.json").read_text())
+    record = io.read_json(run.folder / "run.json")
     del record["input_scale"]
     io.write_json(tmp_path / "old.json", record)
     with pytest.raises(InputError, match=r"old\.json .* lacks 'input_scale'"):
@@ -169,8 +169,11 @@ def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, m
     for name in ("draw_patches", "draw_stitched", "draw_comparison"):
         monkeypatch.setattr(pictures, name, lambda *a, **k: None)
     write_dump(tmp_path / "inference", dump)
+    facts = io.read_json(tiny_dataset.dataset)
+    facts["splits"]["test"]["sha256"] = io.sha256(tmp_path / "two.npz")
+    io.write_json(tmp_path / "dataset.json", facts)
     report_parity(
-        run=run.folder / "run.json", dataset=tiny_dataset.dataset, test=tmp_path / "two.npz",
+        run=run.folder / "run.json", dataset=tmp_path / "dataset.json", test=tmp_path / "two.npz",
         patches=tmp_path / "patches.npz", inference=tmp_path / "inference",
         settings=ParitySettings(rounding=1e-3).model_dump(mode="json"), folder=tmp_path / "parity",
     )  # fmt: skip

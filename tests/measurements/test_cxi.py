@@ -192,7 +192,7 @@ BAD = {
         h.pop(f"{DETECTOR}/data"),
         h.create_dataset(f"{DETECTOR}/data", (4, N, N), "f4", external=[("/etc/hostname", 0, 4096)]),
     ),
-    "claims .* GiB; at most 32 GiB are read": lambda h: (
+    "claims .* GiB; at most 0.25 GiB are read from a file of": lambda h: (
         h.pop(f"{DETECTOR}/data"),
         h.create_dataset(f"{DETECTOR}/data", (10**7, 512, 512), "f4", chunks=(1, 512, 512)),
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho_torch import io
+from ptycho_torch import io_npz
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.measurements.read import read_scan
@@ -122,7 +122,7 @@ def test_the_layout_of_tike_packed_or_not(tmp_path, scan, packed):
 def test_what_unpacks_beyond_the_bound_is_refused(tmp_path, scan, monkeypatch):
     path = tmp_path / "scan.npz.bz2"
     path.write_bytes(bz2.compress(bytes(3_000_000)))
-    monkeypatch.setattr(io, "LARGEST_UNPACKED", 2_000_000)
+    monkeypatch.setattr(io_npz, "LARGEST_UNPACKED", 2_000_000)
     with pytest.raises(InputError, match="unpacks to more than 2000000 bytes"):
         read_scan(path)
 

@@ -113,7 +113,9 @@ def infer(key, value, channels=1, **base):
         scan = dataclasses.replace(tools.scan, intensity_scale=50.0)
         made = []
         for changed in ({}, {key: value}):
-            settings = InferSettings.model_validate({"accelerator": "cpu", **base, **changed})
+            settings = InferSettings.model_validate(
+                {"accelerator": "cpu", "threads": 1, **base, **changed}
+            )
             try:
                 found = infer_scan(bundle(tools, channels), scan, settings)
                 shown = (found.patches_GCHW, found.members_GC, found.stitched.object_YX)
@@ -131,7 +133,7 @@ def batches(tools):
 
     def watch(size):
         made = bundle(tools)
-        settings = InferSettings(accelerator="cpu", batch_size=size)
+        settings = InferSettings(accelerator="cpu", threads=1, batch_size=size)
         plain = torch.nn.Module.__call__
 
         def call(self, *args, **more):
@@ -278,12 +280,12 @@ FLIPS = {
     "InferSettings.seed": infer("seed", 1, channels=4),
     "InferSettings.batch_size": batches,
     "InferSettings.threads": infer_threads,
+    "InferSettings.accelerator": infer("accelerator", "mps"),
 }
 FIRST = "measurements/test_read.py::test_"
 HELD = {
     "FitSettings.name": "train/test_scan.py::test_a_run_leaves_its_files_and_says_what_it_did",
     "FitSettings.arm": "train/test_scan.py::test_a_run_leaves_its_files_and_says_what_it_did",
-    "InferSettings.accelerator": "infer/test_infer.py::test_a_folder_with_object_report_and_pictures_is_left",
     "Reading.format": f"{FIRST}the_layout_of_tike_packed_or_not",
     "Reading.image": f"{FIRST}one_image_of_a_split",
     "Reading.translation_sign": "measurements/test_cxi.py::test_the_sign_is_an_option_and_always_said",

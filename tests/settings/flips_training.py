@@ -10,6 +10,7 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import ExecutionSettings
 from ptycho_torch.generators import build_generator
+from ptycho_torch.gpus import choose_device
 from ptycho_torch.measurements.batch import groups_of_split
 from ptycho_torch.train import device as devices
 from ptycho_torch.train.fit import build_module
@@ -120,9 +121,9 @@ def execution(**changed):
 
 
 def accelerator(tools):
-    found = devices.choose_device("cpu").type
+    found = choose_device("cpu").type
     try:
-        found += devices.choose_device("gpu").type
+        found += choose_device("gpu").type
     except InputError as error:
         found += str(error)
     assert found != "cpucpu"

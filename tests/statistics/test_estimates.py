@@ -1,6 +1,7 @@
 """Each statistic against a published example, a case worked by hand, or an independent count."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_holm_steps_down_and_counts_missing_tests():
     assert estimates.holm([0.02, 0.04, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
     assert estimates.holm([0.9, 0.8]) == [1.0, 1.0]
     assert estimates.holm([None, 0.01]) == [None, pytest.approx(0.02)]
+
+
+def test_holm_refuses_what_is_no_probability():
+    """NaN has no place in an order: it would be put anywhere, and others with it."""
+    for wrong in (math.nan, -0.1, 1.1):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            estimates.holm([0.01, wrong, None])
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 3, 5, 6, 8])

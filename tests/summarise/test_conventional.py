@@ -103,7 +103,7 @@ def test_other_stages_have_the_row_and_not_the_figure(planted):
     ("files", "message"),
     [
         ({"dataset_sha256": {"train": "0"}}, "made with other data"),
-        ({"scored": []}, "'scored' lacks rows"),
+        ({"scored": []}, "scored: List should have at least 1 item"),
     ],
 )
 def test_a_foreign_or_empty_file_is_refused(planted, files, message):

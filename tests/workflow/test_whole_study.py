@@ -15,11 +15,30 @@ BIN = Path(sys.executable).parent
 DEEP = "-fno_blocks-3"
 
 
+# Who runs the study, where: words that nothing published may hold.
+USER, HOST = "some-user-x81", "some-host-x81"
+NAMED = f"""
+import os, platform, socket
+os.environ |= dict(USER="{USER}", LOGNAME="{USER}", HOSTNAME="{HOST}")
+socket.gethostname = socket.getfqdn = platform.node = lambda *_: "{HOST}"
+real = os.uname
+os.uname = lambda: os.uname_result((real()[0], "{HOST}", *real()[2:]))
+"""
+
+
 def call(folder, *words, **environment):
+    # Python reads this file at the start of every process of the study.
+    (folder / "named").mkdir(exist_ok=True)
+    guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
+    (folder / "named" / "sitecustomize.py").write_text(NAMED + guard.read_text())
+    inherited = environment.pop("PYTHONPATH", os.environ.get("PYTHONPATH"))
+    places = [str(folder / "named"), *filter(None, [inherited])]
     return subprocess.run(
         [str(BIN / "snakemake"), *words, "--configfile", "tests/tiny.yaml", "--directory",
          str(folder), "--cores", "4", "--resources", "gpu=1"],
-        cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
+        cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
+                       **environment, "NETWORK_LOG": str(folder / "network.log"),
+                       "PYTHONPATH": ":".join(places)},
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
@@ -61,6 +80,24 @@ def test_the_decision_names_what_it_cannot_know(study):
     assert decision["decision"] == "undecided"
     text = (study / "results/study/decision.md").read_text()
     assert text.startswith("# Undecided") and "What would change it" in text
+
+
+def test_nothing_published_says_who_ran_it_or_where(study):
+    """All of results/ may be handed on: pages, pictures, tables, bundles, arrays."""
+    seen = subprocess.run(
+        [sys.executable, "-c", "import os, socket; print(socket.gethostname(), os.environ['USER'])"],
+        env={**os.environ, "PYTHONPATH": str(study / "named")}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert seen.stdout.split() == [HOST, USER]  # the names are in force
+    words = [USER, HOST, str(study), str(ROOT), str(Path.home()) + "/", "/tmp/", "file://"]
+    files = [path for path in (study / "results").rglob("*") if path.is_file()]
+    assert len(files) > 150
+    for path in files:
+        content = path.read_bytes()
+        # plotly.js has words of its own.
+        own = {"file://", "/tmp/"} if path.name == "index.html" else set()
+        assert not [w for w in words if w.encode() in content and w not in own], path
 
 
 def test_a_second_call_has_nothing_to_do_also_without_the_winners_file(study):

@@ -6,13 +6,51 @@ import inspect
 import re
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    model_validator,
+)
+
+# A name in a file may be as long as the file; a line is for people.
+_LONGEST_LINE = 3000
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that does nothing to a terminal or a log, whatever is in it.
+
+    Line breaks, control characters, what changes the direction of writing and half characters
+    are written as Python writes them, and the middle of a very long text is left out.
+    """
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
 
 
 class InputError(ValueError):
-    """A user's mistake: a setting or a file that cannot be used, said in one line."""
+    """A user's mistake: a setting or a file that cannot be used, said in one line.
+
+    `more`: further mistakes of the same file, an indented line each. Names from files are in
+    these lines, so what is not printable is written out.
+    """
+
+    def __init__(self, message: object = "", *more: object):
+        super().__init__("\n  ".join(printable(str(line)) for line in (message, *more)))
 
 
 # YAML 1.1 reads `1e9` as text because it has no decimal point, and people mean the number.
@@ -48,6 +86,23 @@ def _one_line(text: str) -> str:
 Line = Annotated[str, AfterValidator(_one_line)]
 
 
+def shown_path(path: str) -> str:
+    """Return a path as results may name it: of one outside the folder in use, its name alone.
+
+    An absolute path says who ran a study and on which machine; `../../home/...` does as well.
+    """
+    parts = Path(path).parts
+    outside = Path(path).is_absolute() or ".." in parts or path.startswith("~")
+    return Path(path).name if outside else path
+
+
+def _published_path(path: str, info: SerializationInfo) -> str:
+    return shown_path(path) if (info.context or {}).get("published") else path
+
+
+FilePath = Annotated[str, PlainSerializer(_published_path, return_type=str)]
+
+
 def nearest(word: str, choices: list[str]) -> str:
     """Return ", did you mean 'x'?" for the closest choice, or the list of choices."""
     close = difflib.get_close_matches(word, choices, n=1)
@@ -69,6 +124,10 @@ class Settings(BaseModel):
         defer_build=True,
     )
 
+    def published(self) -> dict[str, Any]:
+        """Return the settings as plain data for results: paths outside the folder are names."""
+        return self.model_dump(mode="json", context={"published": True})
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
@@ -77,7 +136,8 @@ class Settings(BaseModel):
         fields = list(cls.model_fields)
         for key in data:
             if key not in fields:
-                raise ValueError(f"{cls.__name__} has no key '{key}'{nearest(str(key), fields)}")
+                name = printable(str(key))
+                raise ValueError(f"{cls.__name__} has no key '{name}'{nearest(name, fields)}")
         return data
 
 

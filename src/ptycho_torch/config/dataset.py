@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
     Count,
+    FilePath,
     Positive,
     Real,
     Seed,
@@ -65,7 +66,7 @@ class FileProbe(ProbeSettings):
     shape: Literal["file"]
     """The probe's kind."""
 
-    path: str
+    path: FilePath
     """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
 
     resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
@@ -189,13 +190,13 @@ class DatasetFiles(Settings):
     patch_px: Annotated[int, Field(ge=8)]
     """Side of a patch that the files must have, pixels."""
 
-    train: str
+    train: FilePath
     """Path of the training split."""
 
-    validation: str
+    validation: FilePath
     """Path of the validation split."""
 
-    test: str
+    test: FilePath
     """Path of the test split; it needs `YY_full` and positions for scores."""
 
     test_step_px: Count

@@ -8,12 +8,47 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import InputError, nearest
+from ptycho_torch.config.base import InputError, nearest, printable
 from ptycho_torch.config.study import Study
+
+LARGEST_STUDY = 2**21
+"""Bytes of a YAML file, and the parts that it may have once aliases are written out: a few lines
+of aliases of aliases stand for billions."""
+_MOST_PARTS = 200_000
+
+
+class _NotYaml(InputError):
+    """A text that is no YAML at all; on the command line it is a text."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """A loader that refuses a key written twice, of which YAML would silently keep the last."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document, not yet built, unless its aliases stand for too much."""
+        node = super().get_single_node()
+        if node is not None:
+            _check_parts(node)
+        return node
+
+
+def _check_parts(root: yaml.Node) -> None:
+    """Refuse aliases that lead round in a circle, or stand for more parts than any study has."""
+    parts: dict[int, int] = {}
+
+    def count(node: yaml.Node) -> int:
+        if id(node) not in parts:
+            parts[id(node)] = -1
+            inner = node.value if isinstance(node, yaml.CollectionNode) else []
+            flat = [one for item in inner for one in (item if isinstance(item, tuple) else (item,))]
+            parts[id(node)] = 1 + sum(count(one) for one in flat)
+        found = parts[id(node)]
+        if found < 0 or found > _MOST_PARTS:
+            what = "an alias stands for itself" if found < 0 else "aliases stand for too much"
+            raise InputError(f"line {node.start_mark.line + 1}: {what}; write it out")
+        return found
+
+    count(root)
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -48,22 +83,41 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
     """
     name = name or str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+        with Path(path).open("rb") as stream:
+            raw = stream.read(LARGEST_STUDY + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    if len(raw) > LARGEST_STUDY:
+        raise InputError(f"{name}: has more than {LARGEST_STUDY} bytes, as no study has")
+    try:
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{name}: is not a UTF-8 text file") from None
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        data = _parsed(text)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{name}: is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{name}: is not YAML: blocks are nested too deeply") from None
     if not isinstance(data, dict):
         raise InputError(f"{name}: expected blocks of keys, got {type(data).__name__}")
     return data
+
+
+def _parsed(text: str) -> Any:
+    """Return what a YAML text says, whatever it tries; raises `InputError` alone."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except InputError:
+        raise
+    # The last three are what the library raises for `!!int ''`, `!!bool x` and `!!timestamp x`.
+    except (
+        *(yaml.YAMLError, ValueError, TypeError, OverflowError),
+        *(IndexError, KeyError, AttributeError),
+    ) as error:
+        raise _NotYaml(f"is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise _NotYaml("is not YAML: blocks are nested too deeply") from None
 
 
 def parse_study(data: Mapping[str, Any], source: str) -> Study:
@@ -85,9 +139,12 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
         # Through JSON: Snakemake hands over OrderedDicts, strict classes want plain ones.
         return Study.model_validate(json.loads(json.dumps(data)))
     except ValidationError as error:
-        raise InputError(f"{source}: {first_mistakes(error, data)}") from None
+        first, *more = first_mistakes(error, data).split("\n  ")
+        raise InputError(f"{source}: {first}", *more) from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{source}: blocks are nested too deeply") from None
 
 
 def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
@@ -113,6 +170,11 @@ def typed_overrides(value: Any) -> Any:
     """Return what `--config` gave with its numbers, truths and lists as such.
 
     Snakemake reads nested values of `--config` as text throughout.
+
+    Raises
+    ------
+    InputError
+        If a key stands twice, or aliases stand for too much.
     """
     if isinstance(value, Mapping):
         return {key: typed_overrides(inner) for key, inner in value.items()}
@@ -120,9 +182,11 @@ def typed_overrides(value: Any) -> Any:
         return [typed_overrides(inner) for inner in value]
     if isinstance(value, str):
         try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError:
+            return _parsed(value)
+        except _NotYaml:
             return value
+        except InputError as error:
+            raise InputError(f"--config: {error}") from None
     return value
 
 
@@ -142,7 +206,7 @@ def first_mistakes(error: ValidationError, data: Mapping[str, Any]) -> str:
             message = _wrong_kind(item)
         elif item["type"] != "value_error":
             message = f"{message}, got {_short(item['input'])}"
-        where = ".".join(_path_in(data, item["loc"]))
+        where = printable(".".join(_path_in(data, item["loc"])))
         line = f"{where}: {message}" if where else message
         if line not in lines:
             lines.append(line)

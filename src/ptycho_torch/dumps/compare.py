@@ -1,11 +1,12 @@
 """Compare two dumps: scales, variances, stitched images; a verdict, its reasons and a picture."""
 
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from ptycho_torch import io
-from ptycho_torch.config.base import InputError
+from ptycho_torch.config.base import InputError, shown_path
 from ptycho_torch.dumps.align import Pair, align
 from ptycho_torch.dumps.dump import Dump
 from ptycho_torch.dumps.pairing import differing_patches
@@ -64,7 +65,7 @@ class Comparison:
             "tolerance": self.tolerance,
             **{
                 letter: {
-                    "folder": dump.source,
+                    "folder": shown_path(dump.source),
                     "made_by": dump.made_by,
                     "scales": dump.scales.record(),
                     "stitched": list(dump.stitched_IYX.shape),
@@ -146,7 +147,9 @@ def comparison_text(found: Comparison) -> str:
     header = ("quantity", "A", "B", "ratio, error or similarity", "limit", "", "why")
     lines = [f"# Comparison: {found.headline}", ""]
     for letter, dump in zip("AB", found.dumps, strict=True):
-        lines.append(f"- {letter}: `{dump.source}`, made by: {dump.made_by}; {dump.scales.text()}")
+        # What another program says of itself is text, and no markup.
+        made_by, scales = (escape(said, quote=False) for said in (dump.made_by, dump.scales.text()))
+        lines.append(f"- {letter}: `{shown_path(dump.source)}`, made by: {made_by}; {scales}")
     lines += ["", table(header, rows), "", "## What was aligned", ""]
     lines += [f"- {sentence}" for sentence in found.pair.said]
     lines += ["", "## Patches that differ most", "", _patches_text(found.patches)]

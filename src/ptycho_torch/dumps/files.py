@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__, io
-from ptycho_torch.config.base import InputError
+from ptycho_torch.config.base import InputError, printable
 from ptycho_torch.dumps.dump import Dump
 from ptycho_torch.dumps.scales import FIELDS, Scales
 from ptycho_torch.dumps.statistics import Statistics, chosen_patches, statistics_record
@@ -103,7 +103,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         raise InputError(f"{folder / ARRAYS}: 'image_index' must hold whole numbers")
     return Dump(
         stitched_IYX=stitched[None] if stitched.ndim == 2 else stitched,
-        made_by=str(facts.get("made_by") or "not said"),
+        made_by=printable(str(facts.get("made_by") or "not said")),
         scales=_read_scales(path, facts),
         scale_is_free=_read_flag(path, facts, "scale_is_free"),
         origin_2=_real(folder, arrays, "origin"),

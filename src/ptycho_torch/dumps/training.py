@@ -16,6 +16,7 @@ from ptycho_torch.dumps.dump import Dump
 from ptycho_torch.dumps.scales import Scales
 from ptycho_torch.io_checks import must_have, must_match
 from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
+from ptycho_torch.result_files import TileFacts, read_result
 
 Complex = NDArray[np.complexfloating]
 
@@ -63,9 +64,7 @@ class TestScan:
 
 def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
     """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
-    facts = io.read_json(dataset)
-    if "test_step_px" not in facts:
-        raise InputError(f"{dataset}: lacks 'test_step_px'; make the dataset again")
+    facts = read_result(dataset, TileFacts)
     must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
     arrays = io.read_npz(test, *keys)

@@ -17,6 +17,8 @@ def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
     """Return mean(truth) / mean(prediction); 1 for a prediction that is zero everywhere; NaN if
     one of them is not finite."""
     mean = float(pred_HW.mean())
+    if not np.isfinite(mean):
+        return float("nan")
     return float(truth_HW.mean()) / mean if mean != 0 else 1.0
 
 

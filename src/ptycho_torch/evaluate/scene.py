@@ -13,6 +13,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
 from ptycho_torch.io_checks import must_have
 from ptycho_torch.physics.stitch import patch_positions, tile_extent
+from ptycho_torch.result_files import TileFacts, read_result
 
 Complex = NDArray[np.complex64]
 
@@ -82,11 +83,7 @@ def read_scene(test: PathLike, dataset: PathLike) -> Scene:
         If a file lacks something, the split is not the one that `dataset.json` names, or positions
         and objects do not belong together.
     """
-    facts = io.read_json(dataset)
-    if "test_step_px" not in facts:
-        raise InputError(
-            f"{dataset}: lacks 'test_step_px'; another version wrote it, make it again"
-        )
+    facts = read_result(dataset, TileFacts)
     must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"

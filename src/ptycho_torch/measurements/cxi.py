@@ -27,6 +27,8 @@ EXTRAS = "/entry_1/ptycho_torch"
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0}
 _METRES |= {"mm": 1e-3, "um": 1e-6, "micron": 1e-6, "microns": 1e-6, "µm": 1e-6, "nm": 1e-9}
+# Farther than any scan reaches, in metres or pixels; squares of it are still numbers.
+_FARTHEST = 1e12
 _PIXELS = {"pixel", "pixels", "px"}
 
 
@@ -119,7 +121,11 @@ def _positions(file: Hdf5, reading: Reading, notes: list[str]) -> tuple[NDArray[
     moved[:, : found.shape[1]] = found
     units, factor = _units(file, where, moved, reading, notes)
     # The probe moves on the sample against the sample's own translation.
-    return -(moved * factor - _centre(file, units)) @ axes_of(file, DETECTOR, notes).T, units
+    with np.errstate(over="ignore", invalid="ignore"):
+        corners = -(moved * factor - _centre(file, units)) @ axes_of(file, DETECTOR, notes).T
+    if not (np.abs(corners) < _FARTHEST).all():
+        raise InputError(f"{file.source}: {where} leads to {np.abs(corners).max():.3g} {units}")
+    return corners, units
 
 
 def _units(

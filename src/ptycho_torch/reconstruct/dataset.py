@@ -26,6 +26,7 @@ from ptycho_torch.io import PathLike
 from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import commit, platform_name
+from ptycho_torch.result_files import PatchFacts, read_result
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def reconstruct_test_split(
         If a file is damaged, not the one that `dataset.json` names, or without positions.
     """
     torch.set_num_threads(usable_threads(settings.threads))
-    facts = io.read_json(dataset)
+    facts = read_result(dataset, PatchFacts)
     checksum = facts["splits"]["test"]["sha256"]
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksum)
     positions_nC2, image_n = _positions(split, test)

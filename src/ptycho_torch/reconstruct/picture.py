@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ptycho_torch.config.base import printable
 from ptycho_torch.engines.rpie import Reconstruction
 
 # Where less than this of the most light fell, the object is not known.
@@ -19,7 +20,8 @@ def draw(made: Reconstruction, path: Path, *, title: str) -> None:
     """Draw a reconstruction as PNG; what no light reached is left white."""
     figure = Figure(figsize=(9.6, 7.4), dpi=110)
     figure.set_layout_engine("constrained")
-    figure.suptitle(title, fontsize=10)
+    # A file's name is text, whatever it holds: `$` starts no formula.
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)
     (amplitude, phase), (probe, error) = figure.subplots(2, 2)
     lit = made.light_YX > _LIT * made.light_YX.max()
     rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))

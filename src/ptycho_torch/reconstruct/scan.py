@@ -135,7 +135,7 @@ def _report(
         return r_factor(predicted[which_n], observed[which_n], good_1HW=mask)
 
     return {
-        "source": scan.source,
+        "source": Path(scan.source).name,
         "notes": list(scan.notes),
         "engine": engine,
         "settings": settings.model_dump(mode="json"),

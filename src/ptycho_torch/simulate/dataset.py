@@ -85,7 +85,7 @@ def simulate_dataset(
         summary,
         {
             "dataset": name,
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.published(),
             "patch_px": settings.patch_px,
             "test_step_px": settings.scan.test_step_px,
             "intensity_scale": scale,
@@ -236,7 +236,7 @@ def _coordinates(scan: Raster, images: int) -> Arrays:
 
 def _metadata(settings: SimulatedDataset, split: str) -> str:
     return json.dumps(
-        {"split": split, "settings": settings.model_dump(mode="json"), "ptycho_torch": __version__}
+        {"split": split, "settings": settings.published(), "ptycho_torch": __version__}
     )
 
 

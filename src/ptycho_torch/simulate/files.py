@@ -59,7 +59,7 @@ def import_dataset(
         summary,
         {
             "dataset": name,
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.published(),
             "patch_px": settings.patch_px,
             "test_step_px": settings.test_step_px,
             "intensity_scale": scale,

@@ -126,8 +126,7 @@ def fisher_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
     failed, control
         (failures, runs) of the arm and of the control.
     """
-    table = [[failed[0], failed[1] - failed[0]], [control[0], control[1] - control[0]]]
-    return float(scipy.stats.fisher_exact(table).pvalue)
+    return float(scipy.stats.fisher_exact([[f, n - f] for f, n in (failed, control)]).pvalue)
 
 
 def least_fisher_p(runs: int, control_runs: int) -> float:
@@ -147,10 +146,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     ----------
     Holm (1979), Scand. J. Statist. 6, 65.
     """
-    for p in p_values:
-        if p is not None and not 0 <= p <= 1:
-            raise ValueError(f"a p value must be from 0 to 1, got {p}")
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    if not all(0 <= p <= 1 for p, _ in known):
+        raise ValueError(f"p values must be from 0 to 1, got {[p for p, _ in known]}")
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, index) in enumerate(known):
@@ -180,11 +178,10 @@ def paired_difference(
     values = _finite(differences)
     if not values.size:
         return Difference(n=0)
-    n, mean = int(values.size), float(values.mean())
     return Difference(
-        n=n,
-        mean=mean,
-        interval=_bootstrap(values, confidence, resamples, seed) if n > 1 else None,
+        n=int(values.size),
+        mean=float(values.mean()),
+        interval=_bootstrap(values, confidence, resamples, seed) if values.size > 1 else None,
         p=sign_flip_p(values, seed=seed),
     )
 

@@ -40,7 +40,10 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     for column in _NEEDED:
         if column not in runs:
             raise InputError(f"{path}: lacks the column '{column}'; delete {Path(path).parent}/")
-    runs["failed"] = runs["failed"].astype(bool)
+    if len(runs) and runs["failed"].dtype != bool:
+        raise InputError(f"{path}: 'failed' must be True or False in every row; make it again")
+    if len(runs) and runs["seed"].dtype.kind != "i":
+        raise InputError(f"{path}: 'seed' must be a whole number in every row; make it again")
     strange = sorted(set(runs["outcome"].astype(str)) - set(OUTCOMES))
     if strange:
         raise InputError(f"{path}: outcome '{strange[0]}' is none of {', '.join(OUTCOMES)}")

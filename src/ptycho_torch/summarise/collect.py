@@ -16,6 +16,7 @@ from ptycho_torch.config.base import InputError
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.io import PathLike
 from ptycho_torch.io_checks import must_match
+from ptycho_torch.result_files import DatasetFacts, Judgement, RunRecord, Timing, read_result
 from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, OUTCOMES, STOPPING
 from ptycho_torch.summarise.conventional import Conventional, read_conventional
 
@@ -110,8 +111,7 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
     InputError
         If a file is missing, unreadable, of another run, of other data, or lacks a key.
     """
-    dataset = io.read_json(files.dataset)
-    _need(dataset, files.dataset, "splits")
+    dataset = read_result(files.dataset, DatasetFacts)
     records = _by_run(files.runs, "run.json", stage)
     metrics = _by_run(files.metrics, "metrics.json", stage)
     timings = _by_run(files.timings, "timing.json", stage)
@@ -122,13 +122,17 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
     for run in _expected(stage):
         record = _read_run(records[run], run, stage.dataset, dataset)
         judgement = _read_metrics(metrics[run], run, stage.dataset, record)
-        timing = _need(io.read_json(timings[run]), timings[run], *_TIMING_KEYS)
+        timing = read_result(timings[run], Timing)
         rows.append(_row(record, judgement, timing))
         judged.append(judgement)
         must_match(histories[run], record)
         must_match(reconstructions[run], judgement)
         history = io.read_csv(histories[run])
-        _need(dict.fromkeys(history.columns), histories[run], "epoch", record["val_loss_name"])
+        for column in ("epoch", record["val_loss_name"]):
+            if column not in history:
+                raise InputError(f"{histories[run]}: lacks the column '{column}'; train again")
+        if clash := {"dataset", "arm", "seed"} & set(history.columns):
+            raise InputError(f"{histories[run]}: has a column '{min(clash)}'; train again")
         history.insert(0, "dataset", stage.dataset)
         history.insert(1, "arm", run[0])
         history.insert(2, "seed", run[1])
@@ -178,13 +182,7 @@ def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[Run,
 
 
 def _read_run(path: Path, run: Run, name: str, dataset: Mapping[str, Any]) -> dict[str, Any]:
-    record = _need(
-        io.read_json(path),
-        path,
-        *("dataset", "arm", "seed", "outcome", "failure", "dataset_sha256", "epochs", "steps"),
-        *("settings", "parameters", "gradient_norm", "clipped_share", "loss_spikes", *_RUN_KEYS),
-        "versions",
-    )
+    record = read_result(path, RunRecord)
     _same_run(record, path, run, name)
     described = {split: facts["sha256"] for split, facts in dataset["splits"].items()}
     if record["dataset_sha256"] != described:
@@ -196,12 +194,7 @@ def _read_run(path: Path, run: Run, name: str, dataset: Mapping[str, Any]) -> di
 
 
 def _read_metrics(path: Path, run: Run, name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = _need(
-        io.read_json(path),
-        path,
-        *("dataset", "arm", "seed", "outcome", "failure", "reason", "twin"),
-        *("best", "last", "constant", "truth", "undefined"),
-    )
+    metrics = read_result(path, Judgement)
     _same_run(metrics, path, run, name)
     outcome, trained = metrics["outcome"], record["outcome"]
     if outcome not in OUTCOMES:
@@ -220,13 +213,6 @@ def _same_run(data: Mapping[str, Any], path: Path, run: Run, dataset: str) -> No
             f"{path}: says it is dataset {said[0]}, arm {said[1]}, seed {said[2]}; its folder "
             f"says {dataset}, {run[0]}, {run[1]}; put it back or make it again"
         )
-
-
-def _need(data: dict[str, Any], path: PathLike, *keys: str) -> dict[str, Any]:
-    for key in keys:
-        if key not in data:
-            raise InputError(f"{path}: lacks '{key}'; another version wrote it, make it again")
-    return data
 
 
 def _row(

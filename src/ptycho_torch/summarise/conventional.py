@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io import PathLike
+from ptycho_torch.result_files import ConventionalScores, Progress, read_result
 from ptycho_torch.statistics.scores import BLOCK_NAMES
-
-_PROGRESS_KEYS = ("scored", "settings", "dataset_sha256", "r_factor", "device", "threads", "passes")
-_SCORED_KEYS = ("pass", "seconds", "error", "amplitude_ssim", "complex_error_synchronised")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +71,8 @@ def read_conventional(files: Sequence[PathLike], dataset: Mapping[str, Any]) -> 
     for name in ("metrics.json", "progress.json"):
         if name not in paths:
             raise InputError(f"{', '.join(map(str, files))}: lacks {name}; reconstruct it again")
-    metrics = _need(paths["metrics.json"], "best", "undefined", "outcome")
-    progress = _need(paths["progress.json"], *_PROGRESS_KEYS)
+    metrics = read_result(paths["metrics.json"], ConventionalScores)
+    progress = read_result(paths["progress.json"], Progress)
     described = {split: facts["sha256"] for split, facts in dataset["splits"].items()}
     if progress["dataset_sha256"] != described:
         raise InputError(
@@ -83,10 +80,6 @@ def read_conventional(files: Sequence[PathLike], dataset: Mapping[str, Any]) -> 
             "delete it and reconstruct again"
         )
     scored = progress["scored"]
-    if not scored or any(key not in row for row in scored for key in _SCORED_KEYS):
-        raise InputError(
-            f"{paths['progress.json']}: 'scored' lacks rows or keys; reconstruct it again"
-        )
     return Conventional(
         scores={name: metrics["best"].get(name) for name in BLOCK_NAMES},
         undefined=metrics["undefined"],
@@ -98,11 +91,3 @@ def read_conventional(files: Sequence[PathLike], dataset: Mapping[str, Any]) -> 
         device=progress["device"],
         threads=progress["threads"],
     )
-
-
-def _need(path: Path, *keys: str) -> dict[str, Any]:
-    data = io.read_json(path)
-    for key in keys:
-        if key not in data:
-            raise InputError(f"{path}: lacks '{key}'; another version wrote it, make it again")
-    return data

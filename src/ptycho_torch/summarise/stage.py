@@ -191,4 +191,4 @@ def _write_tables(findings: Findings, folder: Path) -> None:
     io.write_csv(folder / "comparisons.csv", comparisons)
     io.write_csv(folder / "history.csv", collected.history)
     io.write_csv(folder / "survival.csv", tables.survival_table(findings.curves))
-    io.write_json(folder / "study.json", findings.study.model_dump(mode="json"))
+    io.write_json(folder / "study.json", findings.study.published())

@@ -13,6 +13,7 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.io import PathLike
 from ptycho_torch.io_checks import FILES, must_match, sums_of
 from ptycho_torch.markdown import number, plural, spread_text, table
+from ptycho_torch.result_files import StageFindings, read_result
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, loss_score
 
@@ -20,7 +21,6 @@ Stages = Mapping[str, Mapping[str, Any]]
 """Stage -> its findings.json."""
 
 _RUN = ["dataset", "arm", "seed"]
-_FINDINGS = ("name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined")
 
 
 def summarise_study(
@@ -52,7 +52,7 @@ def summarise_study(
         If the configuration is wrong, or a file is missing, unreadable or lacks a key.
     """
     parsed, folder = parse_study(study, "study"), Path(folder)
-    stages = {Path(path).parent.name: _read_findings(path) for path in findings}
+    stages = {Path(path).parent.name: read_result(path, StageFindings) for path in findings}
     runs = _merged(findings, "runs.csv")
     history = _merged(findings, "history.csv").drop(columns="stages")
     decided = io.read_json(decision)
@@ -76,14 +76,6 @@ def _draw(runs: pd.DataFrame, stages: Stages, study: Study, folder: Path) -> Non
 
     with styled():
         save(overview(runs, stages, study), folder, "overview")
-
-
-def _read_findings(path: PathLike) -> dict[str, Any]:
-    data = io.read_json(path)
-    for key in _FINDINGS:
-        if key not in data:
-            raise InputError(f"{path}: lacks '{key}'; delete {Path(path).parent}/ and run again")
-    return data
 
 
 def _merged(findings: Sequence[PathLike], name: str) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.batch import Groups, groups_of_split
 from ptycho_torch.output_folder import remove_leftovers
 from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
+from ptycho_torch.result_files import DatasetFacts, read_result
 from ptycho_torch.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
@@ -91,7 +92,7 @@ def fit_runs(
     torch.set_num_threads(usable_threads(threads))
     folders = [Path(files["run"]).parent for files in outputs]
     with alone_in(folders):
-        facts = io.read_json(dataset)
+        facts = read_result(dataset, DatasetFacts)
         train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
         modules = [build_module(run, train, validation) for run in runs]
         if spare_memory:

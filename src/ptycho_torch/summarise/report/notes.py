@@ -222,7 +222,7 @@ def _configuration(findings: Findings) -> str:
     rows = [
         [f"`{name}.{key}`", _value(value)]
         for name, block in blocks.items()
-        for key, value in _flat(block.model_dump(mode="json"))
+        for key, value in _flat(block.published())
     ]
     for arm in stage.arms:
         for name in ("generator", "training", "execution"):
