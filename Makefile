@@ -121,17 +121,20 @@ audit: ## ask the public advisories about every pinned package (needs the networ
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip --quiet install pip-audit==2.10.1; }
 	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-# docs/upgrades.md; ONLY="tests/train" for some of the tests.
+# docs/upgrades.md; ONLY="tests/train" for some of the tests. Several GB where torch is CUDA's.
+TEST_TOOLS := hypothesis pytest pytest-cov pytest-xdist selenium
 test-oldest: ## run the tests with the oldest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt torch 'setuptools>=77'
-	.venv-oldest/bin/python -m pip --quiet install --constraint constraints-oldest.txt --no-build-isolation --editable '.[dev]'
-	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" pytest -q $(ONLY)
+	.venv-oldest/bin/python -m pip --quiet install --prefer-binary --constraint constraints-oldest.txt \
+	  torch 'setuptools>=77' $(TEST_TOOLS)
+	.venv-oldest/bin/python -m pip --quiet install --prefer-binary --constraint constraints-oldest.txt \
+	  --no-build-isolation --editable .
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" pytest -q -m "not slurm" $(ONLY)
 
 test-newest: ## run the tests with the newest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip --quiet install --upgrade torch 'setuptools>=77'
-	.venv-newest/bin/python -m pip --quiet install --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[dev]'
+	.venv-newest/bin/python -m pip --quiet install --upgrade torch 'setuptools>=77' $(TEST_TOOLS)
+	.venv-newest/bin/python -m pip --quiet install --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[slurm]'
 	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" pytest -q $(ONLY)
 
 clean-env: ## remove the environment
