@@ -54,13 +54,15 @@ def write_json(path: PathLike, data: Mapping[str, Any], *, sign: bool = True) ->
     write_text(path, json.dumps(whole, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: PathLike) -> dict[str, Any]:
+def read_json(path: PathLike, *, sign: bool = True) -> dict[str, Any]:
     """Return the object in a JSON file, without the checksum that `write_json` put there.
+
+    sign: whether the checksum must be there; one that is there must be right.
 
     Raises
     ------
     InputError
-        If the file cannot be read, was changed, or holds anything but a JSON object; NaN, infinity,
+        If the file cannot be read, was changed, lacks its checksum, or holds anything but a JSON object; NaN, infinity,
         whole numbers beyond 64 bits and half characters, which JSON has no place for, included.
     """
     try:
@@ -76,7 +78,7 @@ def read_json(path: PathLike) -> dict[str, Any]:
         raise InputError(f"{path}: is not JSON that is read here: nested too deeply") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return verified(path, data)
+    return verified(path, data, sign=sign)
 
 
 def _refuse(word: str) -> Any:

@@ -33,17 +33,22 @@ def signed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, KEY: _digest(json.loads(json.dumps(data, allow_nan=False)))}
 
 
-def verified(path: str | Path, data: dict[str, Any]) -> dict[str, Any]:
+def verified(path: str | Path, data: dict[str, Any], *, sign: bool) -> dict[str, Any]:
     """Return what came out of a JSON file, without its checksum.
 
-    It must be right if it is there; files of other programs have none.
+    sign: whether it must have one; files of other programs have none.
 
     Raises
     ------
     InputError
-        If the file was changed after it was written.
+        If the file was changed after it was written, or lacks the checksum that it must have.
     """
     rest = {key: value for key, value in data.items() if key != KEY}
+    if sign and KEY not in data:
+        raise InputError(
+            f"{path}: lacks '{KEY}': another program or version wrote it, or it was changed "
+            "afterwards; delete it and run again"
+        )
     if KEY in data and (found := _digest(rest)) != data[KEY]:
         raise InputError(
             f"{path}: was changed after it was written: its contents have the checksum {found}, "

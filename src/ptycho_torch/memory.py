@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 OUT_OF_MEMORY = 12
 """Exit status where memory ran out, the number of the system's ENOMEM."""
@@ -82,10 +83,7 @@ def peaks() -> list[str]:
     """Return the most memory that this process has had so far, and the limits in force."""
     import resource
 
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 2**10
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    said = [f"this process had {_size(used)} at most"]
+    said = [f"this process had {_size(process_peak())} at most"]
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         said.append(f"its addresses are limited to {_size(limit)} (ulimit -v)")
@@ -96,6 +94,23 @@ def peaks() -> list[str]:
         whole = cuda.get_device_properties(cuda.current_device()).total_memory
         said.append(f"its tensors {_size(cuda.max_memory_allocated())} of the GPU's {_size(whole)}")
     return said
+
+
+def process_peak(status: Path = Path("/proc/self/status")) -> int:
+    """Return the most bytes of memory that this process has held.
+
+    status: where Linux says it. `getrusage` counts there what the process that started this one
+    held at that moment.
+    """
+    import resource
+
+    with contextlib.suppress(OSError):
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 2**10
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _asked_for(error: BaseException) -> str:

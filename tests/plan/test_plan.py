@@ -190,19 +190,19 @@ HELD = """
 import json, sys
 from ptycho_torch.config.read import read_study
 from ptycho_torch.plan.base import BLOCKS
-from ptycho_torch.plan.machine import process_peak_mib
+from ptycho_torch.memory import process_peak
 from ptycho_torch.plan.probe import probe
 from ptycho_torch.plan.workload import Workload, made_up_groups
 study = read_study(sys.argv[1])
 run = study.run("tiny", "control", 0)
 small = Workload(patch_px=16, channels=1, groups=dict(train=121, validation=8, test=8), reach_px=0)
-libraries = process_peak_mib()
+libraries = process_peak() / 2**20
 probe(run, small, steps=1)
-before = process_peak_mib()
+before = process_peak() / 2**20
 wide = run.model_copy(update={"patch_px": 32, "generator": run.generator.model_copy(update={"width": 16})})
 large = Workload(patch_px=32, channels=1, groups=dict(train=64, validation=64, test=8), reach_px=0)
 probe(wide, large, steps=2)
-print(json.dumps([libraries, before, process_peak_mib()]))
+print(json.dumps([libraries, before, process_peak() / 2**20]))
 """
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 
 import pytest
 import torch
@@ -115,6 +116,29 @@ def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
     assert same(found, whole)
     if "plateau" in name:
         assert len({row["learning_rate"] for row in found.history.rows}) > 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_training_with_its_last_epoch_kept(
+    training, tmp_path, monkeypatch, number, status
+):
+    """Writing is thought to be dear, so that of the first two epochs only one is kept without it."""
+
+    def planted(_, step):
+        if step == 2 * STEPS + 5:
+            signal.raise_signal(number)
+        return 1.0
+
+    (whole,), _ = training()
+    monkeypatch.setattr(resume, "SHARE", 1e-9)
+    keep = tmp_path / "resume.safetensors"
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        training(planted=planted, keep=keep)
+    assert ended.value.code == status and signal.getsignal(number) is before
+    assert read_state(keep)["epochs"] == 2
+    (found,), steps = training(keep=keep)
+    assert steps == (EPOCHS - 2) * STEPS and same(found, whole)
 
 
 def test_seeds_together_each_have_their_state_also_one_that_failed(training, tmp_path):

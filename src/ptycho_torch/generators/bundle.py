@@ -187,7 +187,7 @@ def _checked_probe(tensors: dict[str, Tensor], side: int, path: Path) -> Tensor:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    facts = io.read_json(path)
+    facts = io.read_json(path, sign=False)
     if facts.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no bundle, or "

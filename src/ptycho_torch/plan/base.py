@@ -50,7 +50,7 @@ def measure_base() -> Base:
 def main() -> None:
     """Train and print."""
     from ptycho_torch.config.run import RunSettings
-    from ptycho_torch.plan.machine import process_peak_mib
+    from ptycho_torch.memory import process_peak
     from ptycho_torch.plan.probe import probe
     from ptycho_torch.plan.workload import Workload
 
@@ -59,9 +59,9 @@ def main() -> None:
     run = RunSettings.model_validate({**names, **BLOCKS})
     groups = {"train": 8, "validation": 4, "test": 4}
     work = Workload(patch_px=16, channels=1, groups=groups, reach_px=0)
-    libraries = process_peak_mib()
+    libraries = process_peak() / 2**20
     probe(run, work, steps=1)
-    print(json.dumps({"libraries_mib": libraries, "memory_mib": process_peak_mib()}))
+    print(json.dumps({"libraries_mib": libraries, "memory_mib": process_peak() / 2**20}))
 
 
 if __name__ == "__main__":

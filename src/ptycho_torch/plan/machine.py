@@ -1,7 +1,5 @@
 """The device that a plan is for: its name and its memory."""
 
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,20 +47,6 @@ def this_machine(accelerator: str, threads: int) -> Machine:
         memory_gib=round(memory / 2**30, 2),
         platform=platform_name(),
     )
-
-
-def process_peak_mib(status: Path = Path("/proc/self/status")) -> float:
-    """Return the largest memory that this process has held, MiB.
-
-    status: where Linux says it. `getrusage` counts there what the process that started this one
-    held at that moment.
-    """
-    for line in status.read_text().splitlines() if status.exists() else []:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 2**10
-    # Linux counts in KiB, macOS in bytes.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def free_memory(root: Path = Path("/")) -> int:

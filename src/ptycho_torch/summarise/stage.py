@@ -80,10 +80,10 @@ def summarise_stage(
     parsed = parse_study(study, "study")
     findings = work_out(files, parsed, stage, provenance, winner=read_winner(winner))
     folder, said = Path(folder), answer(findings)
-    _write_tables(findings, folder)
+    tables_written = _write_tables(findings, folder)
     write_figures(findings, folder)
     found = _findings(findings, answer_items(findings, said))
-    found[FILES] = sums_of(folder / "runs.csv", folder / "history.csv")
+    found[FILES] = sums_of(*tables_written)
     io.write_json(folder / "findings.json", found)
     io.write_text(folder / "summary.md", report(findings, said))
 
@@ -182,13 +182,18 @@ def _verdicts(
     }
 
 
-def _write_tables(findings: Findings, folder: Path) -> None:
+def _write_tables(findings: Findings, folder: Path) -> list[Path]:
     collected, stage = findings.collected, findings.stage
     arms = tables.arms_table(collected, findings.study, stage.arms, findings.loss)
     comparisons = compare.as_table([*findings.comparisons, *findings.failure_tests])
-    io.write_csv(folder / "runs.csv", collected.runs)
-    io.write_csv(folder / "arms.csv", arms)
-    io.write_csv(folder / "comparisons.csv", comparisons)
-    io.write_csv(folder / "history.csv", collected.history)
-    io.write_csv(folder / "survival.csv", tables.survival_table(findings.curves))
+    written = {
+        "runs.csv": collected.runs,
+        "arms.csv": arms,
+        "comparisons.csv": comparisons,
+        "history.csv": collected.history,
+        "survival.csv": tables.survival_table(findings.curves),
+    }
+    for name, table in written.items():
+        io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", findings.study.published())
+    return [folder / name for name in written]

@@ -2,8 +2,6 @@
 `history.csv` (docs/files.md)."""
 
 import math
-import resource
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from ptycho_torch import __version__
 from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.generators.bundle import Bundle, BundleSettings
+from ptycho_torch.memory import process_peak
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.train.loop import Fitted
 
@@ -120,9 +119,7 @@ def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
         name = torch.cuda.get_device_name(device)
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        # Linux counts in KiB, macOS in bytes.
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        name, peak = device.type, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        name, peak = device.type, process_peak() / 2**20
     samples = fitted.steps * fitted.module.run.training.batch_size
     wall_s = fitted.wall_s / fitted.together
     return {
