@@ -9,7 +9,7 @@ BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
+.PHONY: help setup stage-a stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
   setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
@@ -43,7 +43,10 @@ study: $(READY) ## run the whole study in small: results/index.html
 study-full: $(READY) ## run the whole study by the full protocol (meant for a GPU)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake all --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
 
-test: $(READY) ## run the tests with coverage
+test: $(READY) ## run the tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile
+
+coverage: $(READY) ## run the tests and say which lines they reach (half as long again)
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 lint: $(READY) ## check style, types, spelling and the workflow

@@ -62,8 +62,9 @@ def read_json(path: PathLike, *, sign: bool = True) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, was changed, lacks its checksum, or holds anything but a JSON object; NaN, infinity,
-        whole numbers beyond 64 bits and half characters, which JSON has no place for, included.
+        If the file cannot be read, was changed, lacks its checksum, or holds anything but a JSON
+        object; NaN, infinity, whole numbers beyond 64 bits and half characters, which JSON has no
+        place for, included.
     """
     try:
         text = read_text(path, LARGEST_JSON)

@@ -112,7 +112,7 @@ def write_json(folder: Path) -> None:
 
 
 def read_json(folder: Path) -> None:
-    assert isinstance(io.read_json(folder / "run.json"), dict)
+    assert isinstance(io.read_json(folder / "run.json", sign=False), dict)
 
 
 def write_csv(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Text that is more than it looks: YAML of aliases, JSON without an end, tables that shift."""
 
-import json
 import subprocess
 import sys
 
@@ -164,10 +163,12 @@ def test_results_of_another_shape_name_the_key(tmp_path):
         ({"splits": {"train": {}}}, "lacks 'splits.train.sha256'"),
         ({"splits": {"train": {"sha256": "\x1b[2J"}, "test": 7}}, "lacks 'splits.validation'"),
     ):
-        path.write_text(json.dumps(data))
+        io.write_json(path, data)
         refused(lambda: read_result(path, DatasetFacts), str(path), word)
-    path.write_text("{}")
+    io.write_json(path, {})
     refused(lambda: read_result(path, RunRecord), "lacks 'dataset'")
+    path.write_text("{}")
+    refused(lambda: read_result(path, RunRecord), "lacks 'checksum'", "run again")
 
 
 def test_lines_for_people_hold_nothing_for_terminals():

@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from ptycho_torch import io
 from ptycho_torch.cli import app
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
@@ -116,9 +117,9 @@ def results(tiny_study, tiny_dataset, tmp_path):
             folder.mkdir(parents=True)
             settings = tiny_study.run("tiny", "control", seed).model_dump(mode="json")
             run = {"settings": settings, "steps": 30, "epochs": 2}
-            (folder / "run.json").write_text(json.dumps(run))
+            io.write_json(folder / "run.json", run)
             known = {"wall_s": 32.0, "peak_memory_mib": 400.0, "threads": 1, "device": "cpu"}
-            (folder / "timing.json").write_text(json.dumps(known | timing))
+            io.write_json(folder / "timing.json", known | timing)
         return tmp_path
 
     return write

@@ -1,6 +1,5 @@
 """A whole study that was never run: the files that the page is made from, with planted answers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho_torch import io
 from ptycho_torch.publish import publish_page
 
 ARMS = ("control", "stable", "agc")
@@ -154,8 +154,8 @@ class Planted:
         folder = self.folder
         pd.DataFrame(self.runs).to_csv(folder / "runs.csv", index=False)
         self.history().to_csv(folder / "history.csv", index=False)
-        (folder / "decision.json").write_text(json.dumps(self.decision))
-        (folder / "study.json").write_text(json.dumps(self.study))
+        io.write_json(folder / "decision.json", self.decision)
+        io.write_json(folder / "study.json", self.study)
         reconstructions = []
         for run in self.runs:
             place = folder / "evaluate" / run["dataset"] / run["arm"] / f"seed-{run['seed']}"

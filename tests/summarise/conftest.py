@@ -1,6 +1,5 @@
 """A study that was never run: the files of its runs and its dataset, with planted answers."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho_torch import io
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 
@@ -30,7 +30,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
             judged = folder / "evaluate" / "triangle_n32" / arm / f"seed-{seed}"
             trained.mkdir(parents=True)
             judged.mkdir(parents=True)
-            (trained / "run.json").write_text(json.dumps(run.record()))
+            io.write_json(trained / "run.json", run.record())
             timing = {
                 "wall_s": 20.0 + seed,
                 "inference_s": 0.5 + seed,
@@ -41,9 +41,9 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
                 "platform": "Linux x86_64, 2 CPU cores",
                 "threads": 2,
             }
-            (trained / "timing.json").write_text(json.dumps(timing))
+            io.write_json(trained / "timing.json", timing)
             (trained / "history.csv").write_text(run.history())
-            (judged / "metrics.json").write_text(json.dumps(run.metrics()))
+            io.write_json(judged / "metrics.json", run.metrics())
             np.savez(judged / "reconstruction.npz", **run.arrays())
             files["runs"].append(trained / "run.json")
             files["timings"].append(trained / "timing.json")
@@ -61,7 +61,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         for split, sha in CHECKSUMS.items()
     }
     dataset = folder / "dataset.json"
-    dataset.write_text(json.dumps({"dataset": "triangle_n32", "settings": {}, "splits": splits}))
+    io.write_json(dataset, {"dataset": "triangle_n32", "settings": {}, "splits": splits})
     provenance = {
         "command": "snakemake stage_a_summary --cores 4",
         "commit": "0123abc",
@@ -79,7 +79,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
     if plan.conventional is not None:
         given["conventional"] = write_conventional(folder / "rpie", plan)
     if plan.stage == "stage_b":
-        (folder / "winner.json").write_text(json.dumps({"winner": plan.winner}))
+        io.write_json(folder / "winner.json", {"winner": plan.winner})
         given["winner"] = folder / "winner.json"
     return given
 

@@ -1,13 +1,13 @@
 """Runs that were never made: their files as docs/files.md describes them, with planted answers."""
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptycho_torch import io
 from ptycho_torch.config.read import load_yaml
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
@@ -235,6 +235,6 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
     if not plan.set_phi:
         metrics["undefined"] = {f"{i}_{k}": NO_PHASE for i in IMAGES[1:] for k in KINDS}
     folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "progress.json").write_text(json.dumps(progress))
+    io.write_json(folder / "metrics.json", metrics)
+    io.write_json(folder / "progress.json", progress)
     return [folder / "metrics.json", folder / "progress.json"]

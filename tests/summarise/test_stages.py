@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.summarise import summarise_stage
@@ -154,7 +155,7 @@ def test_a_control_that_wins_is_beside_no_other_arm(said):
 
 def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
     given = plant(stage="stage_b", seeds=[0])
-    given["winner"].write_text("{}")
+    io.write_json(given["winner"], {})
     with pytest.raises(InputError, match="lacks 'winner'"):
         summarise_stage(**given, folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -180,10 +181,10 @@ def study(made, plant, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     stages = {name: made(name, seeds=[0, 1])[0] for name in ("stage_a", "clip_sweep", "stage_b")}
     decision = folder / "decision.json"
-    decision.write_text(json.dumps({
+    io.write_json(decision, {
         "decision": "undecided", "headline": "Undecided: planted", "because": ["one reason"],
         "would_change": ["more seeds"], "rules": [],
-    }))  # fmt: skip
+    })  # fmt: skip
     given = {
         "findings": [path / "findings.json" for path in stages.values()],
         "decision": decision,
@@ -228,7 +229,7 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
 
 def test_the_whole_study_refuses_a_damaged_decision(study, tmp_path):
     given, _, _ = study
-    (tmp_path / "decision.json").write_text("{}")
+    io.write_json(tmp_path / "decision.json", {})
     with pytest.raises(InputError, match="lacks 'decision'"):
         summarise_study(**{**given, "decision": tmp_path / "decision.json"}, folder=tmp_path / "o")
     assert not (tmp_path / "o").exists()

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.provenance import commit
@@ -190,7 +191,7 @@ def _read(given):
 
 
 def _change(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    io.write_json(path, {**io.read_json(path), **changes})
 
 
 def test_a_missing_or_foreign_file_is_named(plant, tmp_path):
@@ -227,9 +228,9 @@ def test_files_that_contradict_each_other_are_refused(plant, kind, changes, mess
 
 def test_a_file_of_another_version_is_refused_by_the_missing_key(plant):
     given = plant(seeds=[0])
-    record = json.loads(given["runs"][0].read_text())
+    record = io.read_json(given["runs"][0])
     del record["best_val_loss"]
-    given["runs"][0].write_text(json.dumps(record))
+    io.write_json(given["runs"][0], record)
     with pytest.raises(InputError, match=r"seed-0/run.json: lacks 'best_val_loss'"):
         _read(given)
 

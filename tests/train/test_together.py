@@ -47,9 +47,10 @@ def apart(one, other):
 @pytest.mark.parametrize("name", ARMS)
 def test_each_seed_ends_as_its_own_run_does(modules, name):
     """Rounding alone differs: over 30 steps weights stay within 1e-3 of the largest (two seeds are
-    1000 times as far apart), losses within 1e-4."""
+    1000 times as far apart), losses within 2e-3."""
     make, train, validation = modules
-    more = {"intensity_scale": "learned"} if name == "fno" else None
+    more = {"epochs": 2 if name == "hybrid" else 1}
+    more |= {"intensity_scale": "learned"} if name == "fno" else {}
     alone = [fit(module, train, validation) for module in make(name, training=more)]
     together = fit_seeds(make(name, training=more), train, validation)
     for one, other in zip(alone, together, strict=True):
@@ -72,11 +73,12 @@ def test_the_first_step_agrees_to_rounding(modules):
     np.testing.assert_allclose([f.history.norms_before for f in together], alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize("step", [3, 17])
+@pytest.mark.parametrize("step", [3, 6])
 def test_a_seed_that_fails_leaves_the_others_alone(modules, monkeypatch, step):
-    """Seed 1's loss is NaN from some step on, in the gradient as well."""
+    """Seed 1's loss is NaN from some step on, in the gradient as well; an epoch has four steps."""
     make, train, validation = modules
-    whole = fit_seeds(make(), train, validation)
+    few = {"batch_size": 30}
+    whole = fit_seeds(make(training=few), train, validation)
     plain, count = FitModule.training_loss, []
 
     def planted(self, batch, patches=None):
@@ -86,12 +88,12 @@ def test_a_seed_that_fails_leaves_the_others_alone(modules, monkeypatch, step):
         return loss * float("nan") if self.run.seed == 1 and len(count) >= step else loss
 
     monkeypatch.setattr(FitModule, "training_loss", planted)
-    found = fit_seeds(make(), train, validation)
+    found = fit_seeds(make(training=few), train, validation)
     stopped = found[1].stopped
     assert (stopped.outcome, stopped.step, found[1].steps) == ("non_finite", step, step - 1)
     assert all(torch.isfinite(v).all() for v in found[1].last.weights.values())
     for n in (0, 2):
-        assert found[n].stopped is None and found[n].steps == 30
+        assert found[n].stopped is None and found[n].steps == 8
         assert apart(found[n].last, whole[n].last) < 1e-3
 
 

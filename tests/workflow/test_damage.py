@@ -120,7 +120,7 @@ def test_the_error_names_file_found_expected_and_cure(tmp_path):
         must_match(table, facts)
 
 
-def test_a_json_file_carries_its_checksum_and_others_need_none(tmp_path):
+def test_json_carries_a_checksum_and_that_of_other_programs_needs_none(tmp_path):
     path = tmp_path / "facts.json"
     data = {"b": [1, 0.1, None], "a": {"x": "ü"}, "3": 1}
     io.write_json(path, data)
@@ -132,8 +132,12 @@ def test_a_json_file_carries_its_checksum_and_others_need_none(tmp_path):
     path.write_text(text.replace("0.1", "0.2"))
     with pytest.raises(InputError, match=r"facts\.json: was changed after it was written"):
         io.read_json(path)
+    with pytest.raises(InputError, match="was changed"):
+        io.read_json(path, sign=False)
     path.write_text(json.dumps(data))
-    assert io.read_json(path) == data
+    with pytest.raises(InputError, match=r"facts\.json: lacks 'checksum'.*delete it and run again"):
+        io.read_json(path)
+    assert io.read_json(path, sign=False) == data
 
 
 CHILD = """
