@@ -217,3 +217,23 @@ def test_names_in_tables_stay_words(tmp_path):
     assert table["seed"].tolist() == [0, 1, 2]
     path.write_text("epoch,loss\n1,0.5\n")
     assert io.read_csv(path)["loss"].tolist() == [0.5]
+
+
+def test_npz_is_written_as_numpy_does_and_objects_are_refused(tmp_path):
+    """Arrays longer than a piece, without elements, of no dimension, not contiguous, of words."""
+    arrays = {
+        "long": np.arange(300_001, dtype=np.float32),
+        "none": np.empty((0, 3), np.complex64),
+        "scalar": np.array(2.5),
+        "turned": np.arange(12.0).reshape(3, 4).T,
+        "cut": np.arange(12, dtype=np.int16)[::2],
+        "words": np.array(["a", "äö"]),
+        "truths": np.ones((2, 2), bool),
+        "parts": np.zeros(2, dtype=[("é", "f4"), ("n", "i8")]),
+    }
+    io.write_npz(tmp_path / "ours.npz", arrays)
+    np.savez(tmp_path / "numpys.npz", **arrays)
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
+    with pytest.raises(ValueError, match="allow_pickle"):
+        io.write_npz(tmp_path / "objects.npz", {"x": np.array([{}, None])})
+    assert not (tmp_path / "objects.npz").exists()

@@ -8,11 +8,12 @@ a training (`io_state`).
 import json
 import math
 import warnings
+import zipfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho_torch.config.base import InputError
 from ptycho_torch.io_checks import sha256 as sha256
@@ -31,6 +32,8 @@ __all__ = ["PathLike", "npz_is_text", "npz_keys", "read_npz", "read_npz_known"]
 LARGEST_JSON, LARGEST_CSV = 2**27, 2**29
 """Bytes of a file; Python needs up to thirty times as many for JSON."""
 _MOST_COLUMNS = 2000
+_PIECE = 2**20
+"""Bytes of an array that are written at once."""
 
 WORDS = {
     *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
@@ -147,8 +150,27 @@ def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
 
 def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
     """Write arrays as NPZ, whole; object arrays are refused, since they would be pickled."""
-    with whole_file(path) as part, part.open("wb") as handle:
-        np.savez(handle, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
+    with (
+        whole_file(path) as part,
+        part.open("wb") as handle,
+        zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for key, value in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                _write_npy(member, np.asarray(value))
+
+
+def _write_npy(stream: IO[bytes], array: NDArray[Any]) -> None:
+    """Write the bytes that `np.savez` does, in pieces that stay in the processor's cache: its own
+    of 16 MiB, each copied before it is written, take up to three times as long."""
+    if array.dtype.hasobject or array.dtype.names or not array.flags.c_contiguous:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        return
+    facts = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(stream, facts)
+    whole = memoryview(array.reshape(-1).view(np.uint8))
+    for start in range(0, len(whole), _PIECE):
+        stream.write(whole[start : start + _PIECE])
 
 
 def first_bytes(path: PathLike, count: int = 8) -> bytes:

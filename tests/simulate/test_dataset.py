@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 from skimage.draw import line
@@ -12,6 +13,7 @@ from skimage.draw import line
 from ptycho_torch import io
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
+from ptycho_torch.simulate.frames import draw_scene, mean_power
 from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.objects import line_images
 from ptycho_torch.simulate.probes import make_probe
@@ -193,3 +195,15 @@ def test_each_split_draws_its_noise_from_a_stream_of_its_own(tiny_study):
     )
     np.testing.assert_array_equal(one["YY_full"], other["YY_full"])
     assert not np.array_equal(one["diffraction"], other["diffraction"])
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_the_mean_power_is_that_of_the_exit_waves(tiny_study, gridsize):
+    settings = tiny_study.datasets["tiny"]
+    scan = settings.scan.model_copy(update={"gridsize": gridsize})
+    scene = draw_scene(settings.model_copy(update={"scan": scan}), "train")
+    stream = named_stream(0, "modes")
+    modes = stream.normal(size=(3, 16, 16)) + 1j * stream.normal(size=(3, 16, 16))
+    waves = modes * scene.patches(slice(None)).numpy().astype(complex)[:, :, None]
+    expected = np.sum(np.abs(waves) ** 2, axis=(2, 3, 4)).mean()
+    assert mean_power(scene, torch.from_numpy(modes)) == pytest.approx(expected, rel=1e-6)
