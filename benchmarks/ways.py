@@ -8,8 +8,7 @@ holds to be equal to it.
 Letters: B batch, I input and O output channels, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -40,14 +39,11 @@ LAYER = (64, 32, 64)
 """I, O and side of the convolution whose weight gradient is tried: the network's largest."""
 
 
-def with_patches(program: Program, patches: Iterable[Any]) -> Program:
-    """Return a program that runs with attributes replaced."""
-    made = list(patches)
+def by_library(program: Program) -> Program:
+    """Return a program that runs with every 3x3 convolution by the library."""
 
     def run() -> object:
-        with ExitStack() as stack:
-            for one in made:
-                stack.enter_context(one)
+        with patch.object(convolution.Conv3x3, "forward", nn.Conv2d.forward):
             return program()
 
     return run
@@ -69,9 +65,6 @@ def programs(settings: GeneratorSettings, data: Data, *, compiled: bool) -> dict
     def plain() -> nn.Module:
         return plain_network(ours(), settings, channels=1, patch_px=side)
 
-    def by_library(*kinds: type[nn.Module]) -> list[Any]:
-        return [patch.object(kind, "forward", kind.__mro__[1].forward) for kind in kinds]
-
     def own(**keywords: bool) -> Program:
         return step_of(ours(), data, fused=keywords.get("fused", True))
 
@@ -82,10 +75,7 @@ def programs(settings: GeneratorSettings, data: Data, *, compiled: bool) -> dict
     last = nn.Module.to(plain(), memory_format=torch.channels_last)
     made = {
         OURS: own(),
-        "ours, 3x3 by the library": with_patches(own(), by_library(convolution.Conv3x3)),
-        "ours, 2x2 by the library": with_patches(
-            own(), by_library(convolution.HalvingConv, convolution.DoublingConv)
-        ),
+        "ours, 3x3 by the library": by_library(own()),
         "ours, whole Fourier transforms": step_of(whole, data, fused=True),
         "ours, Adam not fused": own(fused=False),
         PLAIN: step_of(plain(), data, fused=False),

@@ -168,7 +168,7 @@ def _write_npy(stream: IO[bytes], array: NDArray[Any]) -> None:
         return
     facts = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(stream, facts)
-    whole = memoryview(array.reshape(-1).view(np.uint8))
+    whole = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(whole), _PIECE):
         stream.write(whole[start : start + _PIECE])
 

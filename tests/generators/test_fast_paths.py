@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.generators import GENERATORS, build_generator, convolution, truncated
-from ptycho_torch.generators.convolution import Conv3x3, DoublingConv, HalvingConv
+from ptycho_torch.generators.convolution import Conv3x3
 from ptycho_torch.generators.spectral import SpectralConv, kept_modes
 from ptycho_torch.generators.winograd import WinogradConvolution, kernel_matrix, matrices
 
@@ -190,22 +190,6 @@ def test_inference_first_spoils_no_training(transformed):
     second.sum().backward()
     torch.testing.assert_close(first.clone(), second.detach(), rtol=0, atol=0)
     assert len(transformed) == 2
-
-
-@pytest.mark.parametrize("size", [(8, 6), (7, 9)])
-def test_halving_and_doubling_are_torchs(size):
-    halving, doubling = HalvingConv(3, 5), DoublingConv(3, 5)
-    for layer, plain in ((halving, conv2d), (doubling, conv_transpose2d)):
-        x = torch.randn(2, 3, *size, requires_grad=True)
-        leaves = (x, layer.weight, layer.bias)
-        outs = [layer(x), plain(*leaves, stride=2)]
-        torch.testing.assert_close(*outs, rtol=1e-5, atol=1e-5)
-        direction = torch.randn_like(outs[0])
-        gradients = [torch.autograd.grad(out, leaves, direction) for out in outs]
-        for found, expected in zip(*gradients, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-        with torch.no_grad():
-            torch.testing.assert_close(layer(x), outs[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))

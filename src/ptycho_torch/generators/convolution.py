@@ -1,9 +1,9 @@
-"""Convolutions that choose the fastest of equal ways for what they are given.
+"""The 3x3 convolution, which takes the faster of two equal ways for what it is given.
 
-They are torch's own layers with torch's own weights; which way is taken depends on shapes, on the
+It is torch's own layer with torch's own weights; which way is taken depends on shapes, on the
 device and on whether a gradient is wanted, never on values.
 
-Letters: B batch, I input and O output channels, H rows, W columns, h and w of half of them.
+Letters: B batch, I input and O output channels, H rows, W columns.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d
 
 from ptycho_torch.generators.winograd import TILE, WinogradConvolution
 
@@ -70,41 +70,3 @@ class Conv3x3(nn.Conv2d):
             return conv2d(x_BIHW, self.weight, self.bias, padding=1)
         y: Tensor = WinogradConvolution.apply(x_BIHW, self.weight, self.bias)
         return y
-
-
-class HalvingConv(nn.Conv2d):
-    """`nn.Conv2d` of 2x2 with stride 2: each output sees four pixels that no other sees."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 2, stride=2)
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        """Return (B, O, H / 2, W / 2)."""
-        B, I, H, W = x_BIHW.shape  # noqa: E741
-        # Of the product only the backward pass is faster.
-        if library_only(x_BIHW) or not torch.is_grad_enabled() or H % 2 or W % 2:
-            return conv2d(x_BIHW, self.weight, self.bias, stride=2)
-        assert self.bias is not None
-        h, w = H // 2, W // 2
-        quads = x_BIHW.permute(0, 2, 3, 1).reshape(B, h, 2, w, 2, I).transpose(2, 3)
-        kernel = self.weight.permute(2, 3, 1, 0).reshape(4 * I, self.out_channels)
-        y = torch.addmm(self.bias, quads.reshape(-1, 4 * I), kernel)
-        return y.view(B, h, w, self.out_channels).permute(0, 3, 1, 2)
-
-
-class DoublingConv(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` of 2x2 with stride 2: each input makes four pixels of its own."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 2, stride=2)
-
-    def forward(self, x_BIhw: Tensor) -> Tensor:  # type: ignore[override]
-        """Return (B, O, 2h, 2w)."""
-        if library_only(x_BIhw) or not torch.is_grad_enabled():
-            return conv_transpose2d(x_BIhw, self.weight, self.bias, stride=2)
-        assert self.bias is not None
-        B, I, h, w = x_BIhw.shape  # noqa: E741
-        kernel = self.weight.permute(0, 2, 3, 1).reshape(I, 4 * self.out_channels)
-        quads = torch.addmm(self.bias.repeat(4), x_BIhw.permute(0, 2, 3, 1).reshape(-1, I), kernel)
-        y = quads.view(B, h, w, 2, 2, self.out_channels).transpose(2, 3)
-        return y.reshape(B, 2 * h, 2 * w, self.out_channels).permute(0, 3, 1, 2)

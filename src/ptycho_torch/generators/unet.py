@@ -11,7 +11,7 @@ from torch.nn.functional import gelu
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.generators.blocks import BlockBuilder
-from ptycho_torch.generators.convolution import Conv3x3, DoublingConv, HalvingConv
+from ptycho_torch.generators.convolution import Conv3x3
 from ptycho_torch.generators.heads import INPUT_TRANSFORMS, complex_patches
 
 
@@ -74,7 +74,7 @@ class FourierUNet(nn.Module):
         )
         pairs = list(pairwise(levels))
         self.down = nn.ModuleList(
-            HalvingConv(fine.channels, coarse.channels) for fine, coarse in pairs
+            nn.Conv2d(fine.channels, coarse.channels, 2, stride=2) for fine, coarse in pairs
         )
         deepest = levels[-1]
         self.bottleneck = fourier(deepest.channels, deepest.side_px, max(settings.modes // 2, 1))
@@ -116,7 +116,7 @@ class Decoder(nn.Module):
 
     def __init__(self, coarse_channels: int, fine_channels: int) -> None:
         super().__init__()
-        self.up = DoublingConv(coarse_channels, fine_channels)
+        self.up = nn.ConvTranspose2d(coarse_channels, fine_channels, 2, stride=2)
         self.first = Conv3x3(2 * fine_channels, fine_channels)
         self.second = Conv3x3(fine_channels, fine_channels)
 
