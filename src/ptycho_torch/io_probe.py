@@ -22,6 +22,8 @@ from ptycho_torch.io_open import PathLike
 
 SECONDS = 5.0
 """CPU time that a child has for going through a file's names, texts and places of data."""
+PATIENCE_S = 120.0
+"""Time on the clock that it has, for disks that are slow and locks that a fork left held."""
 _ROOM = 2**27
 """Bytes that memory may grow by while texts are read."""
 _MOST_OBJECTS = 2000
@@ -49,11 +51,14 @@ def probe_hdf5(path: PathLike) -> None:
         _in_child(lambda: _go_through(h5py, path))
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        what = "has no end in it" if number == signal.SIGPROF else f"ends it by signal {number}"
-        raise InputError(
-            f"{path}: is damaged so that the HDF5 library {what}; copy or make it again"
-        )
+        raise InputError(f"{path}: {_why(os.WTERMSIG(status))}")
+
+
+def _why(number: int) -> str:
+    if number == signal.SIGALRM:
+        return f"could not be gone through in {PATIENCE_S:g} s; copy it to a faster disk"
+    what = "finds no end in it" if number == signal.SIGPROF else f"is ended by signal {number}"
+    return f"is damaged so that the HDF5 library {what}; copy or make it again"
 
 
 def _in_child(work: Callable[[], None]) -> None:
@@ -62,6 +67,8 @@ def _in_child(work: Callable[[], None]) -> None:
         faulthandler.disable()
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with little_room():
             work()

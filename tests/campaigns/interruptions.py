@@ -135,8 +135,8 @@ def campaign(kills: int, seed: int, *, epochs: int, cores: int, folder: Path) ->
             number, everyone = WAYS[name]
             os.killpg(call.pid, number) if everyone else call.send_signal(number)
             call.wait()
-            if everyone:
-                end_all(call.pid)
+            # Also those whose call alone was killed, who must notice by themselves.
+            end_all(call.pid)
             done, ways[name] = done + 1, ways[name] + 1
             print(f"kill {done}: {name}", flush=True)
         text = (disturbed / "calls.log").read_text()

@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import struct
+import time
 import zipfile
 import zlib
 
@@ -269,7 +270,7 @@ def test_a_heap_without_an_end_is_refused(tmp_path, monkeypatch):
     data[heap + 16 : heap + 32] = bytes(16)
     path.write_bytes(data)
     monkeypatch.setattr(io_probe, "SECONDS", 0.2)
-    with pytest.raises(InputError, match="the HDF5 library has no end in it"), open_hdf5(path):
+    with pytest.raises(InputError, match="the HDF5 library finds no end in it"), open_hdf5(path):
         pass
 
 
@@ -277,7 +278,11 @@ def test_a_file_that_crashes_the_library_ends_a_child_and_not_us(tmp_path, monke
     path = tmp_path / "a.cxi"
     with_text(path)
     monkeypatch.setattr(io_probe, "_go_through", lambda *_: os.kill(os.getpid(), 9))
-    with pytest.raises(InputError, match="ends it by signal 9"), open_hdf5(path):
+    with pytest.raises(InputError, match="is ended by signal 9"), open_hdf5(path):
+        pass
+    monkeypatch.setattr(io_probe, "_go_through", lambda *_: time.sleep(60))
+    monkeypatch.setattr(io_probe, "PATIENCE_S", 0.2)
+    with pytest.raises(InputError, match="gone through in 0.2 s; copy it"), open_hdf5(path):
         pass
 
 
