@@ -23,6 +23,11 @@ def _option(text: str, *names: str, panel: str | None = None) -> Any:
 
 _NETWORK, _TRAINING, _DATA = "Network", "Training", "Frames"
 
+PatchStats = Annotated[
+    bool, _option("Write statistics of patches and a picture of them.", "--log-patch-stats")
+]
+PatchStatsLimit = Annotated[int, _option("Patches that these look at.")]
+
 
 def _train(
     *,
@@ -35,11 +40,8 @@ def _train(
     overwrite: Annotated[
         bool, _option("Replace the results of an earlier run in the folder.", "--overwrite")
     ] = False,
-    log_patch_stats: Annotated[
-        bool,
-        _option("Write statistics of patches and a picture of them.", "--log-patch-stats"),
-    ] = False,
-    patch_stats_limit: Annotated[int, _option("Patches that these look at.")] = 16,
+    log_patch_stats: PatchStats = False,
+    patch_stats_limit: PatchStatsLimit = 16,
     config: Annotated[
         Path | None, _option("Study in YAML whose settings are taken; with --arm.")
     ] = None,
@@ -166,11 +168,8 @@ def _infer(
     overwrite: Annotated[
         bool, _option("Replace the results of an earlier inference in the folder.", "--overwrite")
     ] = False,
-    log_patch_stats: Annotated[
-        bool,
-        _option("Write statistics of patches and a picture of them.", "--log-patch-stats"),
-    ] = False,
-    patch_stats_limit: Annotated[int, _option("Patches that these look at.")] = 16,
+    log_patch_stats: PatchStats = False,
+    patch_stats_limit: PatchStatsLimit = 16,
     debug_dump: Annotated[
         Path | None, _option("Folder for a dump that `compare` takes (docs/parity.md).")
     ] = None,
