@@ -36,7 +36,7 @@ TIMED = ("timing.json", "summary.md", "time_to_quality.png", "time_to_quality.sv
 TIMED_KEYS = {
     *("wall_s", "seconds", "inference_s", "samples_per_s", "peak_memory_mib", "sittings"),
     # Checksums of what holds such numbers.
-    *("checksum", "runs.csv", "run.json"),
+    *("checksum", "runs.csv", "arms.csv", "run.json"),
 }
 
 
@@ -57,7 +57,12 @@ def start(folder: Path, config: Path, cores: int) -> subprocess.Popen:
         [str(BIN / "snakemake"), "stage_a_summary", "--configfile", str(config),
          "--directory", str(folder), "--cores", str(cores), "--resources", "gpu=1"],
         cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            # This checkout's code, wherever the environment's is.
+            "PYTHONPATH": str(ROOT / "src"),
+        },
     )  # fmt: skip
 
 
@@ -85,7 +90,7 @@ def contents(path: Path):
     data = path.read_bytes()
     if path.suffix == ".json" and any(f'"{key}"'.encode() in data for key in TIMED_KEYS):
         return json.dumps(strip(json.loads(data)))
-    if path.name == "runs.csv":
+    if path.name in ("runs.csv", "arms.csv"):
         rows = csv.DictReader(io.StringIO(data.decode()))
         return [{k: v for k, v in row.items() if k not in TIMED_KEYS} for row in rows]
     return data
