@@ -9,7 +9,7 @@ import sys
 import pytest
 
 MEMBER = """
-import sys
+import os, sys
 from pathlib import Path
 from ptycho_torch import call
 
@@ -17,9 +17,11 @@ kind, place = sys.argv[1:]
 told = call.join(is_call=kind == "call")
 if kind == "call":
     call.began(jobs_are_here=place == "here")
-    locks = Path(".snakemake/locks")
-    locks.mkdir(exist_ok=True)
-    (locks / "0.output.lock").write_text("results/x\\n")
+    lock = Path(".snakemake/locks/0.output.lock")
+    lock.parent.mkdir(exist_ok=True)
+    # As Snakemake, which stops where it finds one.
+    if not lock.exists():
+        lock.write_text(str(os.getpid()))
 print(told, flush=True)
 sys.stdin.read()
 """
@@ -72,7 +74,7 @@ def test_a_live_calls_locks_stay_and_it_is_named(member, tmp_path):
     second, told = member("call")
     assert "another call of snakemake" in told and f"process {first.pid}" in told
     kill(second)
-    assert (tmp_path / ".snakemake/locks/0.output.lock").exists()
+    assert (tmp_path / ".snakemake/locks/0.output.lock").read_text() == str(first.pid)
     kill(first)
 
 
