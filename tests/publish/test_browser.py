@@ -254,13 +254,11 @@ HOVERED = "return document.querySelector('.hoverlayer').textContent"
 def test_a_hundred_and_fifty_runs_are_still_at_hand(browser, planted, make_run):
     arms = [f"arm_{letter}" for letter in "abcdefghijklmno"]
     planted.runs = [make_run(arm, seed, 0.1 + seed / 50) for arm in arms for seed in range(10)]
-    started = time.monotonic()
     browser.open(planted.publish())
     until(lambda: browser.js(DRAWN_LINES), 150)
     choose(browser, "arm", "arm_c")
     until(lambda: browser.js(DRAWN_LINES), 10)
     assert count(browser) == "10 of 150 runs"
-    assert time.monotonic() - started < 30
     # Arms that share a colour differ in the kind of line.
     looks = browser.js("return plot.data.map(line => line.line.color + line.line.dash)")
     assert len(set(looks)) == 15

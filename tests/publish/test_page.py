@@ -237,6 +237,15 @@ def test_a_run_without_its_epochs_is_refused(planted):
     refuse(planted, "lacks the epochs of lines/agc/seed-0", history=history)
 
 
+@pytest.mark.parametrize("epoch", [float("inf"), 1.5, None])
+def test_an_epoch_that_is_no_whole_number_is_refused(planted, epoch):
+    history = planted.folder / "elsewhere.csv"
+    table = planted.history().astype({"epoch": float})
+    table.loc[0, "epoch"] = epoch
+    table.to_csv(history, index=False)
+    refuse(planted, "elsewhere.csv", "epochs must be whole numbers", history=history)
+
+
 def test_a_missing_reconstruction_of_a_shown_run_is_refused(planted):
     files = planted.write()
     without = [p for p in files["reconstructions"] if "stable" not in str(p)]

@@ -187,8 +187,9 @@ def _read_table(path: PathLike, columns: Sequence[str]) -> pd.DataFrame:
     for column in _KEYS:
         if table[column].isna().any():
             raise InputError(f"{path}: a row has no {column}; make the table again")
-    if not pd.api.types.is_integer_dtype(table["seed"]) and len(table):
-        raise InputError(f"{path}: seeds must be whole numbers; make the table again")
+    for column in table.columns.intersection(["seed", "epoch"]):
+        if not pd.api.types.is_integer_dtype(table[column]) and len(table):
+            raise InputError(f"{path}: {column}s must be whole numbers; make the table again")
     return table
 
 
