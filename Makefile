@@ -44,10 +44,10 @@ study-full: $(READY) ## run the whole study by the full protocol (meant for a GP
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake all --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
 
 test: $(READY) ## run the tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 coverage: $(READY) ## run the tests and say which lines they reach (half as long again)
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/ruff check .

@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+LONGEST = ("test_whole_study.py", "test_slurm.py", "test_study_run.py", "test_stages.py")
+"""Files that take a minute or two; begun first, none is left alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture
 def root() -> Path:
     return ROOT

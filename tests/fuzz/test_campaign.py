@@ -1,5 +1,6 @@
 """The campaign of `make fuzz` in short, and that it finds what a broken reader does."""
 
+import mmap
 import subprocess
 import sys
 import time
@@ -51,7 +52,10 @@ def leave(folder):
 
 
 def grow(folder):
-    assert len(bytearray(600 * 2**20)) > 0
+    """New pages of the system's: what the process had freed may not count."""
+    with mmap.mmap(-1, 400 * 2**20) as pages:
+        for place in range(0, len(pages), mmap.PAGESIZE):
+            pages[place] = 1
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,7 @@ def grow(folder):
         (leak, "opened /etc/hostname"),
         (hang, "took more than"),
         (leave, "the process ended with 7"),
-        (grow, "MiB"),
+        (grow, "took 4"),
     ],
 )
 def test_the_campaign_sees_each_law_broken(campaign, monkeypatch, read, law):
