@@ -1,6 +1,7 @@
 """A small test scan of known truth, for each probe, and a way to evaluate predictions on it."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,9 @@ from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
+
+# What stands beside this file is found by its name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 SIDE, SIZE, STEP = 32, 96, 5
 PROBES = {

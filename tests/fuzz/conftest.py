@@ -1,14 +1,17 @@
 """Programs of tests/campaigns, imported by name as they import each other."""
 
 import importlib
+import resource
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ptycho_torch import io_npz
+
 CAMPAIGNS = Path(__file__).resolve().parents[1] / "campaigns"
-sys.path.insert(0, str(CAMPAIGNS))
+sys.path[:0] = [str(CAMPAIGNS), str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,17 @@ def scan_named(made):
         return (folder / "made.npz").rename(folder / name)
 
     return write
+
+
+@pytest.fixture
+def little_memory():
+    """Memory may grow by 150 MiB and no more while the block runs; else the test fails."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 * 1024
+
+
+@pytest.fixture
+def small_bound(monkeypatch):
+    """What is harmless unpacked is 2 MiB here, so that bombs need not be large."""
+    monkeypatch.setattr(io_npz, "_HARMLESS", 2 * 2**20)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from refusals import refused
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError, printable
@@ -16,15 +17,6 @@ LAUGHS = ["a0: &a0 [x, x]"] + [
 MERGES = ["a0: &a0 {x: 1}"] + [
     f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)
 ]
-
-
-def refused(call, *words):
-    with pytest.raises(InputError) as caught:
-        call()
-    assert all(line.isprintable() for line in str(caught.value).split("\n  "))
-    for word in words:
-        assert word in str(caught.value), caught.value
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

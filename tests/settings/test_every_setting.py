@@ -91,9 +91,9 @@ def tools(tmp_path_factory, tiny_dataset, made):
     found.splits = {1: _few(read_split, tiny_dataset)}
     found.findings, found.report = _findings(found.folder)
     found.said = found.report(found.findings)
-    import flips_judging as judging
+    import flips_diagnosing as diagnosing
 
-    found.subject = judging.subjects(found, judging.diagnostics())[0]
+    found.subject = diagnosing.subjects(found, diagnosing.diagnostics())[0]
     return found
 
 
