@@ -7,6 +7,8 @@ CORES ?= 4
 KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
+# A file of tests to a process, the longest first (tests/conftest.py).
+PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup stage-a stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
@@ -44,10 +46,10 @@ study-full: $(READY) ## run the whole study by the full protocol (meant for a GP
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake all --cores $(CORES) --resources gpu=1 --configfile config/full.yaml
 
 test: $(READY) ## run the tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST)
 
 coverage: $(READY) ## run the tests and say which lines they reach (half as long again)
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) --cov --cov-report=term
 
 lint: $(READY) ## check style, types, spelling and the workflow
 	$(BIN)/ruff check .
@@ -132,13 +134,13 @@ test-oldest: ## run the tests with the oldest versions that pyproject.toml admit
 	  torch 'setuptools>=77' $(TEST_TOOLS)
 	.venv-oldest/bin/python -m pip --quiet install --prefer-binary --constraint constraints-oldest.txt \
 	  --no-build-isolation --editable .
-	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" pytest -q -m "not slurm" $(ONLY)
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" $(PYTEST) -m "not slurm" $(ONLY)
 
 test-newest: ## run the tests with the newest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip --quiet install --upgrade torch 'setuptools>=77' $(TEST_TOOLS)
 	.venv-newest/bin/python -m pip --quiet install --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[slurm]'
-	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" pytest -q $(ONLY)
+	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" $(PYTEST) $(ONLY)
 
 clean-env: ## remove the environment
 	rm -rf $(VENV)

@@ -38,4 +38,5 @@ def fourier_shift(frames_HW: Tensor, shift_2: Tensor) -> Tensor:
     shift = shift_2.to(real)[..., None, None]
     turns = shift[..., 0, :, :] * rows + shift[..., 1, :, :] * columns
     ramp = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
-    return ifft2(fft2(frames_HW) * ramp)
+    # Contiguous: the MKL of torch 2.6 refuses frames that are one frame expanded.
+    return ifft2(fft2(frames_HW.contiguous()) * ramp)
