@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptycho_torch.config.base import InputError
+from ptycho_torch.config.base import InputError, printable
+from ptycho_torch.io_open import size_of
 from ptycho_torch.io_whole import PathLike, save_tensors, whole_file
 
 _SEPARATOR = "/"
@@ -32,16 +33,20 @@ def write_state(path: PathLike, state: Mapping[str, Any]) -> None:
         save_tensors(part, tensors, {"state": facts, "sha256": _digest(tensors, facts)})
 
 
-def read_state(path: PathLike) -> dict[str, Any]:
+def read_state(path: PathLike, most: int | None = None) -> dict[str, Any]:
     """Return what `write_state` wrote, tensors on the CPU.
+
+    most: bytes that are read; a larger file is no state of this training.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not whole, or was changed after it was written.
+        If the file cannot be read, is too large, is not whole, or was changed after it was
+        written.
     """
     from safetensors import SafetensorError, safe_open
 
+    size_of(path, most)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
@@ -50,16 +55,13 @@ def read_state(path: PathLike) -> dict[str, Any]:
         if metadata.get("sha256") != _digest(tensors, facts):
             raise InputError(f"{path}: was changed after it was written")
         state: dict[str, Any] = json.loads(facts)
+        _join(tensors, state)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: is not a whole state of a training ({error})") from None
-    for name, tensor in tensors.items():
-        *folders, last = name.split(_SEPARATOR)
-        place = state
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = tensor
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: is not a whole state of a training ({printable(str(error))})"
+        ) from None
     return state
 
 
@@ -79,6 +81,22 @@ def _split(
             yield from _split(value, rest.setdefault(key, {}), *above, key)
         else:
             rest[key] = value
+
+
+def _join(tensors: Mapping[str, Tensor], state: object) -> None:
+    """Put tensors where their paths lead; `ValueError` where something else lies there."""
+    if not isinstance(state, dict):
+        raise ValueError("its JSON is no object")
+    for name, tensor in tensors.items():
+        *folders, last = name.split(_SEPARATOR)
+        place = state
+        for folder in folders:
+            place = place.setdefault(folder, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name} leads through what is no object")
+        if last in place:
+            raise ValueError(f"{name} is there twice")
+        place[last] = tensor
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import fuzz_mutate as damage
 import numpy as np
+from fuzz_states import STATE
 from fuzz_tables import TABLES, Target
 
 from ptycho_torch import io
@@ -242,6 +243,7 @@ TARGETS = {
         Target("tensors", write_tensors, read_tensors, share=2.0),
         Target("bundle", write_bundle, read_bundle, after=sign_bundle, share=1.5),
         Target("dump", write_dump, read_dump, share=1.5),
+        STATE,
         *TABLES,
     )
 }

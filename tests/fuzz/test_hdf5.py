@@ -63,7 +63,8 @@ def test_hdf5_that_claims_or_leads_elsewhere_is_refused(tmp_path, cxi, change, w
     assert (tmp_path / "other.h5").stat().st_atime == 1
 
 
-@pytest.mark.parametrize("chunk", [16, MIB])
+# HDF5 before 2.0 writes no chunk of 16 bytes that takes 100 KB in the file.
+@pytest.mark.parametrize("chunk", [256, MIB])
 def test_a_chunk_that_unpacks_beyond_its_size_is_refused(cxi, chunk, small_bound):
     """A filter unpacks what is stored, whatever the chunk should hold."""
     packed = zlib.compress(bytes(100 * MIB))

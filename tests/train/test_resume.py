@@ -3,6 +3,7 @@
 import json
 import logging
 import signal
+from copy import deepcopy
 
 import pytest
 import torch
@@ -228,3 +229,96 @@ def test_a_state_is_read_back_as_it_was_written(tmp_path):
     assert found["list"] == state["list"]
     with pytest.raises(InputError, match="cannot be read"):
         read_state(tmp_path / "missing")
+
+
+def without(path):
+    """What takes a key out of a state, by its path."""
+
+    def change(state):
+        *folders, last = path.split("/")
+        for folder in folders:
+            state = state[folder]
+        del state[last]
+
+    return change
+
+
+def other(path, value):
+    """What puts another value, or another form of the tensor, in a state's place."""
+
+    def change(state):
+        *folders, last = path.split("/")
+        for folder in folders:
+            state = state[folder]
+        state[last] = value(state[last]) if callable(value) else value
+
+    return change
+
+
+FORGED = {
+    "no rate": (without("learners/0/rate"), "rate"),
+    "no first loss": (without("learners/0/watch/first_loss"), "first_loss"),
+    "no weight": (without("learners/0/network/lift.first.weight"), "other tensors"),
+    "no learner": (without("learners/0"), "learners: has 0, not 1"),
+    "no wall time": (without("wall_s"), "wall_s"),
+    "a text for a count": (other("sittings", "1"), "sittings"),
+    "no finite rate": (other("learners/0/rate", float("nan")), "rate"),
+    "another key": (other("learners", lambda them: {**them, "1": deepcopy(them["0"])}), "learners: has 2"),
+    "a weight of another shape": (
+        other("learners/0/network/lift.first.weight", torch.Tensor.flatten), "network.lift.first.weight is",
+    ),
+    "a best weight of another type": (
+        other("learners/0/history/best/lift.first.weight", torch.Tensor.double), "history.best.lift",
+    ),
+    "a moment of another shape": (
+        other("learners/0/optimizer/0/exp_avg", lambda old: old[:1].clone()), "optimizer exp_avg",
+    ),
+    "no second moment": (without("learners/0/optimizer/0/exp_avg_sq"), "optimizer has exp_avg, s"),
+    "the watch's counter as a list": (
+        other("learners/0/watch/in_a_row", lambda old: old.repeat(3)), "watch.in_a_row is",
+    ),
+    "a schedule that is not set": (other("learners/0/schedule", {"gamma": 0.5}), "schedule"),
+    "a row too few": (other("learners/0/history/rows", lambda rows: rows[:1]), "rows"),
+    "a row without its loss": (
+        other("learners/0/history/rows", lambda rows: [{"epoch": r["epoch"]} for r in rows]), "loss"
+    ),
+    "the best epoch behind the last": (other("learners/0/history/best_epoch", 9), "epoch is 9"),
+    "no best weights": (other("learners/0/history/best", None), "best"),
+    "norms as a table": (
+        other("learners/0/history/norms_before", lambda old: old[None].clone()), "norms_before",
+    ),
+}  # fmt: skip
+
+
+def test_a_state_that_no_training_wrote_is_not_taken_up(training, tmp_path, caplog):
+    """Signed as it ought to be; nothing of it reaches the training, which begins anew."""
+    keep = tmp_path / "resume.safetensors"
+    with pytest.raises(Killed):
+        training(keep=keep, until=2 * STEPS + 1)
+    kept = keep.read_bytes()
+    for name, (change, word) in FORGED.items():
+        keep.write_bytes(kept)
+        state = read_state(keep)
+        change(state)
+        write_state(keep, state)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING), pytest.raises(Killed):
+            training(keep=keep, until=1)
+        (said,) = [r.getMessage() for r in caplog.records]
+        assert str(keep) in said and word in said, name
+        assert said.endswith("training begins anew") and said.isprintable(), name
+    (found,), steps = training(keep=keep)
+    assert steps == EPOCHS * STEPS
+    (whole,), _ = training()
+    assert same(whole, found)
+
+
+def test_a_state_that_is_far_too_large_is_not_read(training, tmp_path, caplog):
+    """A sparse file; nothing is asked of the memory."""
+    keep = tmp_path / "resume.safetensors"
+    with keep.open("wb") as file:
+        file.truncate(2**40)
+    with caplog.at_level(logging.WARNING), pytest.raises(Killed):
+        training(keep=keep, until=1)
+    (said,) = [r.getMessage() for r in caplog.records]
+    assert "has 1099511627776 bytes; at most" in said and said.endswith("training begins anew")

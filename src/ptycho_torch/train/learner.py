@@ -14,6 +14,12 @@ from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
 from ptycho_torch.train.collapse import CollapseGuard
 from ptycho_torch.train.history import History, snapshot
+from ptycho_torch.train.kept import (
+    must_be_epochs,
+    must_be_like,
+    must_be_moments,
+    must_be_weights,
+)
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 from ptycho_torch.train.watch import RunStopped, StepRecords, Watch
@@ -146,6 +152,23 @@ class Learner:
             "watch": self.watch.state(),
             "collapse": self.collapse.state(),
         }
+
+    def must_fit(self, state: Mapping[str, Any]) -> None:
+        """Raise `ValueError` if a state of `KeptLearner`'s form is not of a learner like this."""
+        mine, history = self.state(), state["history"]
+        must_be_weights(state["network"], mine["network"], "network")
+        must_be_weights(history["best"] or mine["network"], mine["network"], "history.best")
+        must_be_like(state["log_gain"], mine["log_gain"], "log_gain")
+        for name in ("first", "in_a_row"):
+            must_be_like(state["watch"][name], mine["watch"][name], f"watch.{name}")
+        for number, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
+            must_be_moments(state["optimizer"].get(str(number), {}), parameter)
+        epochs = self.module.run.training.epochs
+        must_be_epochs(history, most=epochs, val_loss=self.module.val_loss_name)
+        if (state["schedule"] is None) != (self.schedule is None):
+            raise ValueError("schedule is there on one side only")
+        if self.schedule is not None:
+            self.schedule.must_fit(state["schedule"])
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -15,9 +15,11 @@ import torch
 
 from ptycho_torch import io
 from ptycho_torch.config import InputError
+from ptycho_torch.config.base import printable
 from ptycho_torch.io_state import digest_of_tensors, read_state, write_state
 from ptycho_torch.measurements.batch import Groups
 from ptycho_torch.sources import digest_of_code
+from ptycho_torch.train.kept import must_be_whole
 from ptycho_torch.train.learner import Learner
 from ptycho_torch.train.module import FitModule
 
@@ -80,8 +82,8 @@ class Keeper:
         if self.path is None or not self.path.exists():
             return
         try:
-            state = read_state(self.path)
-            self._must_be_mine(state)
+            state = read_state(self.path, _most_bytes(learners))
+            self._must_be_mine(state, learners)
         except InputError as error:
             logger.warning("%s; training begins anew", error)
             return
@@ -95,7 +97,7 @@ class Keeper:
         if state["machine"] != _machine():
             logger.warning(
                 "%s: was written with %s, goes on with %s: results may differ by rounding",
-                self.path, state["machine"], _machine(),
+                self.path, printable(state["machine"]), _machine(),
             )  # fmt: skip
 
     def end_epoch(self, learners: Sequence[Learner], epochs: int) -> None:
@@ -134,13 +136,28 @@ class Keeper:
         self._written = time.monotonic()
         self._cost_s = self._written - began
 
-    def _must_be_mine(self, state: Mapping[str, Any]) -> None:
+    def _must_be_mine(self, state: Mapping[str, Any], learners: Sequence[Learner]) -> None:
         if state.get("format") != FORMAT:
-            raise InputError(f"{self.path}: format is {state.get('format')!r}, expected {FORMAT!r}")
-        found = state["identity"]
-        other = [key for key, value in self._identity.items() if found.get(key) != value]
+            found = printable(repr(state.get("format")))
+            raise InputError(f"{self.path}: format is {found}, expected {FORMAT!r}")
+        identity = state.get("identity")
+        theirs = identity if isinstance(identity, dict) else {}
+        other = [key for key, value in self._identity.items() if theirs.get(key) != value]
         if other:
             raise InputError(f"{self.path}: is of another training ({', '.join(other)} differ)")
+        # Before any of it is taken up: half a state is worse than none.
+        try:
+            must_be_whole(state)
+            if list(state["learners"]) != [str(number) for number in range(len(learners))]:
+                raise ValueError(f"learners: has {len(state['learners'])}, not {len(learners)}")
+            for number, one in enumerate(learners):
+                kept = state["learners"][str(number)]
+                one.must_fit(kept)
+                # A run that failed has no more epochs; the others have all that were finished.
+                if not kept["stopped"] and len(kept["history"]["rows"]) != state["epochs"]:
+                    raise ValueError(f"learner {number} has not {state['epochs']} epochs")
+        except ValueError as error:
+            raise InputError(f"{self.path}: is no state of this program's ({error})") from None
 
 
 def identity_of(
@@ -164,6 +181,13 @@ def identity_of(
         "torch": torch.__version__,
         "device": device.type,
     }
+
+
+def _most_bytes(learners: Sequence[Learner]) -> int:
+    """Return what no state of these learners reaches: weights, the best ones and the optimiser's
+    two moments are four times the weights; histories of long trainings are some MiB."""
+    weights = (v for one in learners for v in one.module.state_dict().values())
+    return 8 * sum(v.numel() * v.element_size() for v in weights) + 256 * 2**20
 
 
 def _machine() -> str:

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from ptycho_torch.config.base import printable
 from ptycho_torch.config.training import (
     SGD,
     Adam,
@@ -64,6 +65,14 @@ class SteppedSchedule:
     def state(self) -> dict[str, Any]:
         """Return what moves with the schedule: finite numbers and lists of them."""
         return {k: v for k, v in self.scheduler.state_dict().items() if _is_plain(v)}
+
+    def must_fit(self, state: Mapping[str, Any]) -> None:
+        """Raise `ValueError` if a state has what a schedule like this has not."""
+        for key, value in state.items():
+            mine = self.scheduler.state_dict().get(key)
+            numbers = isinstance(value, list), isinstance(mine, list)
+            if mine is None or numbers[0] != numbers[1] or not _is_plain(value):
+                raise ValueError(f"schedule has {printable(key)}")
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
