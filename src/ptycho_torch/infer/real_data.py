@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.generators.bundle import Bundle, read_bundle
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.measurements.parts import PARTS, read_part
+from ptycho_torch.versions import versions
 
 
 def infer_measurement(
@@ -69,7 +70,7 @@ def infer_measurement(
             "inference_s": round(seconds, 3),
             "threads": timing["threads"],
             "device": timing["device"],
-            "versions": {"ptycho_torch": __version__},
+            "versions": versions(),
         },
     )
 

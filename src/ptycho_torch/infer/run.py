@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import GroupSettings, InferSettings
 from ptycho_torch.config.reading import Reading
@@ -31,6 +31,7 @@ from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.memory import cured_by
 from ptycho_torch.output_folder import claim
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def _facts(bundle: Bundle, scan: Scan, settings: InferSettings) -> dict[str, Any
         "frames": len(scan),
         "intensity_scale": known.intensity_scale,
         "intensity_scale_source": known.intensity_scale_source,
-        "versions": {"ptycho_torch": __version__, "torch": torch.__version__},
+        "versions": versions(torch),
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.dataset_file import Split, read_split
@@ -27,6 +27,7 @@ from ptycho_torch.io_checks import FILES, sums_of
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.result_files import PatchFacts, read_result
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -181,11 +182,7 @@ def _record(
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),
-        "versions": {
-            "ptycho_torch": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(torch, np),
     }
 
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.parts import PARTS, read_part
 from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def reconstruct_measurement(
             "seconds": sum(part["seconds"] for part in facts.values()),
             "threads": torch.get_num_threads(),
             "device": "cpu",
-            "versions": {"ptycho_torch": __version__, "torch": torch.__version__},
+            "versions": versions(torch),
         },
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.engines.canvas import predict, r_factor
@@ -21,6 +21,7 @@ from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.reconstruct.picture import draw
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -155,9 +156,5 @@ def _report(
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),
-        "versions": {
-            "ptycho_torch": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(torch, np),
     }

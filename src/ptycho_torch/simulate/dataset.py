@@ -36,6 +36,7 @@ from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import Raster
 from ptycho_torch.streams import named_stream
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def simulate_dataset(
             "test_step_px": settings.scan.test_step_px,
             "intensity_scale": scale,
             "splits": facts,
-            "versions": {"ptycho_torch": __version__, "numpy": np.__version__},
+            "versions": versions(np),
         },
     )
 

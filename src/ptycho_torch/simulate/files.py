@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import __version__, io
+from ptycho_torch import io
 from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.dataset_file import Split, read_split
 from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.simulate.dataset import SPLITS, split_facts
+from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def import_dataset(
             "test_step_px": settings.test_step_px,
             "intensity_scale": scale,
             "splits": facts,
-            "versions": {"ptycho_torch": __version__, "numpy": np.__version__},
+            "versions": versions(np),
         },
     )
 

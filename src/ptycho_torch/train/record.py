@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ptycho_torch import __version__
 from ptycho_torch.config.run import RunSettings
 from ptycho_torch.generators import count_parameters
 from ptycho_torch.generators.bundle import Bundle, BundleSettings
 from ptycho_torch.memory import process_peak
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.train.loop import Fitted
+from ptycho_torch.versions import versions
 
 ScaleSource = Literal["measured", "closed_form"]
 
@@ -100,11 +100,7 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
         },
         "clipped_share": history.clipped / history.parts if history.parts else 0.0,
         "loss_spikes": fitted.spikes,
-        "versions": {
-            "ptycho_torch": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(torch, np),
     }
 
 
