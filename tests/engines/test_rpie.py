@@ -130,6 +130,17 @@ def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
     assert late.error[:2] == fixed.error[:2] != result.error[:2]
 
 
+@pytest.mark.parametrize("batch", [6, 16, 48])
+def test_a_pass_ends_no_worse_than_it_met_the_frames(batch):
+    """49 noisy frames: were the last batch the one frame that is left over, the object and the
+    probe would end fitted to its noise, at the cost of all others."""
+    scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
+    noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
+    result = run(scan, amplitude=noisy, passes=30, batch_size=batch, refine_probe=True)
+    last = predict(result.object_YX, result.origin, result.probe_MHW, scan.positions)
+    assert r_factor(last, noisy.astype("f4")) < 0.99 * result.error[-1]
+
+
 def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
     here = run(scan, passes=2)

@@ -44,8 +44,9 @@ class RpieSettings(Settings):
     units, and the object's mean intensity under the probe comes out near 1."""
 
     batch_size: Count | None = 1
-    """Frames that are updated together; 1: one after the other, the rPIE of the paper; null: all
-    at once, which makes the order of frames irrelevant."""
+    """Frames that are updated together, at most: a pass is cut into batches of nearly equal size; 1:
+    one after the other, the rPIE of the paper; null: all at once, which makes the order of frames
+    irrelevant."""
 
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each pass."""

@@ -88,8 +88,10 @@ class Solver:
             for frame in order.tolist():
                 self._visit_one(frame, settings, mend)
         else:
-            for first in range(0, len(order), size):
-                self._visit_batch(order[first : first + size], settings, mend)
+            # Of nearly equal size: a last batch of a frame or two would have the pass end with an
+            # object and a probe that fit those frames, at the cost of all others.
+            for batch in np.array_split(order, -(-len(order) // size)):
+                self._visit_batch(batch, settings, mend)
         if mend:
             self._keep_power()
         wrong = (self.modulus_nHW - self.observed_nHW).abs_()
