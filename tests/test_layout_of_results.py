@@ -1,5 +1,7 @@
 """A folder of results says which layout it has; another version's is refused by name."""
 
+import os
+
 import pytest
 
 from ptycho_torch.config.base import InputError
@@ -56,6 +58,15 @@ def test_another_layout_is_named(results, found):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
-    (tmp_path / "results").write_text("a file")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(InputError, match="file: is no folder"):
+        check_layout(tmp_path / "file")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    with pytest.raises(InputError, match="nowhere: is no folder"):
+        check_layout(tmp_path / "nowhere")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / MARK)
+    with pytest.raises(InputError, match="layout.txt: cannot be read: it is a pipe"):
+        check_layout(tmp_path / "pipe")
     with pytest.raises(InputError, match="layout.txt: cannot be written"):
-        check_layout(tmp_path / "results")
+        check_layout(tmp_path / "file" / "results")

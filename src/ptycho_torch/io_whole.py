@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PathLike = str | Path
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.ELOOP)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -80,6 +81,10 @@ def _why_not(error: OSError, path: Path) -> str | None:
         return f"{error.strerror}; make room on that disk, then the same command goes on"
     if error.errno in _NOT_ALLOWED:
         return f"{error.strerror}; make the folder writable, or choose another"
+    if error.errno in _NO_FOLDER:
+        return f"'{path.parent}' is no folder and cannot be made one; choose another"
+    if error.errno == errno.EISDIR:
+        return "it is a folder; give the name of a file"
     return None
 
 

@@ -10,7 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from ptycho_torch.config.base import InputError
+from ptycho_torch.config.base import InputError, printable
+from ptycho_torch.io_open import opened
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ LAYOUT = "ptycho-torch results 1"
 """Raised where a file of a study moves, or means something else (docs/files.md)."""
 
 MARK = "layout.txt"
+_LONGEST_MARK = 10_000
 _MADE_BY_JOBS = ("simulate", "train", "evaluate", "stage_a")
 
 
@@ -32,6 +34,8 @@ def check_layout(results: Path) -> None:
     InputError
         If the folder's layout is another one, or the mark cannot be written. Nothing is touched.
     """
+    if os.path.lexists(results) and not results.is_dir():
+        raise InputError(f"{results}: is no folder, as results need; move it away")
     mark = results / MARK
     if mark.exists():
         found = _read(mark)
@@ -57,10 +61,9 @@ def check_layout(results: Path) -> None:
 
 
 def _read(mark: Path) -> str:
-    try:
-        return mark.read_text(encoding="utf-8", errors="replace").strip()[:80]
-    except OSError as error:
-        raise InputError(f"{mark}: cannot be read: {error.strerror}") from None
+    with opened(mark, _LONGEST_MARK) as stream:
+        text = stream.read().decode("utf-8", errors="replace")
+    return printable(text.strip())[:80]
 
 
 def _write(path: Path, text: str) -> None:

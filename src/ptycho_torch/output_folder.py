@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,12 +17,31 @@ def claim(
     overwrite: bool,
     state: str | None = None,
 ) -> Path:
-    """Return the folder, made and free for results.
+    """Return the folder, made and free for results; raises as `free`."""
+    folder = free(folder, mark=mark, files=files, overwrite=overwrite, state=state)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made a folder: {error.strerror}; choose another"
+        ) from None
+    return folder
+
+
+def free(
+    folder: str | Path,
+    *,
+    mark: str,
+    files: Sequence[str],
+    overwrite: bool,
+    state: str | None = None,
+) -> Path:
+    """Return the folder once it is known to be free for results; nothing is made.
 
     Parameters
     ----------
     folder
-        Where results go; made with its parents.
+        Where results go.
     mark
         The file that is written last: without it results are not finished.
     files
@@ -38,8 +58,9 @@ def claim(
         If the folder holds files and may not be used, or is none. Nothing is touched then.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give a folder for the results")
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise InputError(f"{folder}: {place} is no folder; give a folder for the results")
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))
@@ -51,7 +72,6 @@ def claim(
             f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
             f"to replace {', '.join(files[:3])} ... in it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -1,5 +1,7 @@
 """Let target names follow options that take a list."""
 
+from pathlib import Path
+
 PAIR_OPTIONS = frozenset(
     {"--resources", "--res", "--config", "-C", "--default-resources", "--set-threads"}
     | {"--set-resources", "--resource-scopes"}
@@ -43,5 +45,7 @@ def _ends_the_list(option: str, word: str) -> bool:
     if option in PAIR_OPTIONS:
         return "=" not in word and not word.startswith(_ENCODED)
     if option in FILE_OPTIONS:
-        return not word.endswith(_CONFIG_ENDINGS) or word.startswith("results/")
+        # A study may have any name; a target without an ending is no file.
+        known = word.endswith(_CONFIG_ENDINGS) or Path(word).is_file()
+        return not known or word.startswith("results/")
     return False

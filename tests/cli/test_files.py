@@ -118,6 +118,8 @@ def test_without_a_study_the_classes_defaults_hold():
         ({"training": {"epochs": 0}}, "training.epochs: "),
         ({"learning_rate": -1.0}, "learning_rate: "),
         ({"data": {"validation_fraction": 1.0}}, "validation_fraction: "),
+        ({"groups": {"neighbor_count": 5}}, "neighbor_count: 5 is of groups"),
+        ({"training": {"object_big": False}}, "are of groups: --gridsize 2"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(asked, said):
@@ -126,9 +128,11 @@ def test_impossible_settings_are_refused_in_one_line(asked, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("scale", ["sometimes", "-3", "0", "nan", "inf"])
+@pytest.mark.parametrize(
+    "scale", ["sometimes", "-3", "0", "nan", "inf", "1e-300", "1e300", "1_0", "\u0661\u0662", ""]
+)
 def test_a_scale_that_is_none_is_refused(scale):
-    with pytest.raises(InputError, match=r"scale"):
+    with pytest.raises(InputError, match=f"--scale {scale}: expected auto, stored, measured, or"):
         infer_settings(scale=scale)
 
 
@@ -169,4 +173,28 @@ def test_mistakes_leave_nothing_behind(call, tiny_dataset, tmp_path):
         assert not out.exists(), said
     with pytest.raises(InputError, match=r"nowhere: is no folder"):
         call("infer", "--model", tmp_path / "nowhere", "--test-data", good, "--output-dir", out)
+    assert not out.exists()
+
+
+def test_what_cannot_be_done_is_said_before_the_work(call, trained, tiny_dataset, tmp_path):
+    """No folder is made: the same command with its option put right need not overwrite."""
+    trained()
+    bundle, out = tmp_path / "run" / "bundle", tmp_path / "out"
+    (tmp_path / "file").write_text("")
+    words = ["infer", "--model", bundle, "--test-data", tiny_dataset.splits["test"]]
+    words += ["--output-dir", out, "--accelerator", "cpu", "--threads", 1]
+    for more, said in (
+        (["--debug-dump", tmp_path / "file"], "file is no folder"),
+        (["--debug-dump", bundle], "holds .*; give another folder"),
+        (["--patch-stats-limit", 4], "--patch-stats-limit is of --log-patch-stats"),
+        (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
+        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
+        (["--translation-sign", -1], "--translation-sign -1 is of the layouts cxi"),
+        (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call(*words, *more)
+        assert not out.exists(), said
+    with pytest.raises(AssertionError, match="not in the range"):
+        call(*words, "--log-patch-stats", "--patch-stats-limit", 0)
     assert not out.exists()

@@ -1,6 +1,7 @@
 """A user's mistake in a study gets one error: file, block, key, what came, what was expected."""
 
 import copy
+import os
 
 import pytest
 import yaml
@@ -110,6 +111,7 @@ def test_a_key_written_twice_is_refused_with_its_line(tmp_path):
         (b"- a\n- b\n", "expected blocks of keys"),
         (b"a: [1", "is not YAML"),
         (b"\xff\xfe\x00", "UTF-8|YAML"),
+        (b"# nothing\n", "is empty; expected blocks of keys"),
     ],
 )
 def test_files_that_are_no_study_are_refused(tmp_path, content, message):
@@ -117,6 +119,12 @@ def test_files_that_are_no_study_are_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_study(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match=r"pipe\.yaml: cannot be read: it is a pipe or a device"):
+        read_study(tmp_path / "pipe.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path):

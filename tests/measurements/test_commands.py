@@ -111,3 +111,19 @@ def test_a_mistake_is_one_line_and_status_1(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "No such file" in done.stderr
+
+
+def test_convert_leaves_no_file_that_it_refused_and_replaces_none(tmp_path, file):
+    tiny = ("--wavelength-m", "1e-300", "--distance-m", "1e300", "--detector-pixel-m", "1e-300")
+    done = run("convert", file, tmp_path / "a.cxi", *tiny)
+    assert done.exit_code and not (tmp_path / "a.cxi").exists()
+    (tmp_path / "mine.npz").write_text("years of work")
+    done = run("convert", file, tmp_path / "mine.npz")
+    assert "mine.npz: is there already; write another one, or --overwrite" in str(done.exception)
+    assert (tmp_path / "mine.npz").read_text() == "years of work"
+    assert run("convert", file, tmp_path / "mine.npz", "--overwrite").exit_code == 0
+    (tmp_path / "folder.npz").mkdir()
+    done = run("convert", file, tmp_path / "folder.npz", "--overwrite")
+    assert str(done.exception).endswith("folder.npz: is there already; write another one")
+    done = run("convert", file, tmp_path / "mine.npz" / "b.npz")
+    assert f"'{tmp_path / 'mine.npz'}' is no folder" in str(done.exception)

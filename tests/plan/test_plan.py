@@ -75,6 +75,17 @@ def test_what_is_tried_is_what_is_counted(plan, tmp_path):
     assert row["checkpointing"] and row["seconds"] is None
 
 
+def test_a_plan_is_not_written_over_a_study(plan, tmp_path, root):
+    study = tmp_path / "study.yaml"
+    study.write_bytes((root / "tests" / "tiny.yaml").read_bytes())
+    words = ("--arm", "control", "--no-probe", "--no-largest", "--output")
+    with pytest.raises(InputError, match="is there already and is no plan"):
+        plan(*words, study)
+    assert study.read_bytes() == (root / "tests" / "tiny.yaml").read_bytes()
+    for _ in range(2):  # An earlier plan may go.
+        plan(*words, tmp_path / "plan.json")
+
+
 def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
     tiny["execution"] |= {"accelerator": "auto", "seeds_together": True, "precision": "bf16"}
     tiny["execution"] |= {"compile": True, "cuda_graphs": True}

@@ -102,6 +102,14 @@ def test_the_command_says_how_it_goes_and_what_it_wrote(file, tmp_path, monkeypa
         (("--engine", "epie"), "--engine epie: expected rpie"),
         (("--engine", "ptychi-rpie"), "extra `baseline`) is not installed here: make setup"),
         (("--held-out", "1"), "--held-out 1 of 64 frames"),
+        (("--held-out", "0"), "--held-out 0 of 64 frames"),
+        (("--held-out", "-7"), "--held-out -7 of 64 frames"),
+        (("--held-out", "65"), "--held-out 65 of 64 frames"),
+        (("--probe-from-pass", "2"), "probe_from_pass: 2 has no effect on a known probe"),
+        (
+            ("--refine-probe", "--probe-from-pass", "5", "--passes", "2"),
+            "probe_from_pass: 5 comes after all 2 passes",
+        ),
         (("--device", "tpu"), "--device tpu: expected cpu or cuda"),
         (("--probe-scale", "mine"), "--probe-scale mine"),
     ],
@@ -117,3 +125,20 @@ def test_mistakes_are_one_line_and_leave_nothing(
     said = [line for line in capsys.readouterr().err.splitlines() if "ptycho-torch:" in line]
     assert len(said) == 1 and message in said[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_results_of_others_are_not_written_over(made, tmp_path):
+    """Also not those of an earlier reconstruction, unless that is asked for."""
+    scan, settings = as_scan(made), RpieSettings(passes=1)
+    (tmp_path / "amplitude.png").write_text("an inference's")
+    with pytest.raises(InputError, match=r"holds files \(amplitude.png\); give another folder"):
+        reconstruct_scan(scan, settings, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["amplitude.png"]
+    reconstruct_scan(scan, settings, folder=tmp_path / "a")
+    with pytest.raises(InputError, match="holds a finished run"):
+        reconstruct_scan(scan, settings, folder=tmp_path / "a")
+    again = reconstruct_scan(scan, RpieSettings(passes=2), folder=tmp_path / "a", overwrite=True)
+    assert io.read_json(tmp_path / "a" / "report.json") == again
+    for taken in (tmp_path / "amplitude.png", tmp_path / "amplitude.png" / "a"):
+        with pytest.raises(InputError, match="amplitude.png is no folder"):
+            reconstruct_scan(scan, settings, folder=taken)

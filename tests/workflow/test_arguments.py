@@ -35,6 +35,12 @@ def test_targets_end_the_list(typed, read):
     assert targets_first(typed.split()) == read.split()
 
 
+def test_a_study_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("")
+    assert targets_first(["--configfile", "mine", "all"]) == ["all", "--configfile", "mine"]
+
+
 def test_importing_the_plugin_elsewhere_leaves_the_arguments(monkeypatch):
     import importlib
     import sys

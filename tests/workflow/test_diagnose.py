@@ -192,6 +192,22 @@ def test_a_damaged_bundle_fails_its_job_with_one_line(run_script, tiny_dataset, 
     assert not (tmp_path / REPORTS["gradients"]).exists()
 
 
+def test_another_result_in_a_runs_place_is_refused(run_script, tiny_dataset, runs, tmp_path):
+    """Its own checksum is right: what it is has to be looked at."""
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    io.write_json(run / "run.json", {"winner": "agc", "arms": ["control", "agc"]})
+    with pytest.raises(SystemExit):
+        run_script(
+            "diagnose_runs.py",
+            input={"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset,
+                   "runs": [run / "run.json"]},
+            output=REPORTS, params={"settings": {}},
+        )  # fmt: skip
+    log = (tmp_path / "log.txt").read_text()
+    assert "run.json: lacks 'dataset'; another version wrote it" in log and "Traceback" not in log
+
+
 def test_every_figure_of_the_diagnoses_has_a_caption(root):
     rules = (root / "workflow/rules/diagnose.smk").read_text()
     names = re.findall(r'"(\w+)"', re.search(r"DIAGNOSIS_FIGURES = \(([^)]*)\)", rules).group(1))

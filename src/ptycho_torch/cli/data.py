@@ -69,6 +69,7 @@ def _split_line(file: Path, patch_px: int | None) -> str:
 @app.command()
 @with_reading
 def convert(
+    *,
     source: ScanFile,
     target: Annotated[Path, typer.Argument(help="File to write: .npz (canonical NPZ) or .cxi.")],
     reading: Reading,
@@ -81,6 +82,9 @@ def convert(
     detector_pixel_m: Annotated[
         float | None, typer.Option(help="For CXI: side of a detector pixel, metres.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
+    ] = False,
 ) -> None:
     """Write a file of measurements in another layout, and check what was written.
 
@@ -92,5 +96,5 @@ def convert(
     from ptycho_torch.measurements.geometry import given_geometry
 
     geometry = given_geometry(wavelength_m, distance_m, detector_pixel_m)
-    for line in convert_scan(source, target, reading, geometry):
+    for line in convert_scan(source, target, reading, geometry, overwrite=overwrite):
         typer.echo(line)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ptycho_torch.cli.reading import with_reading
+from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 
@@ -13,6 +14,7 @@ app = typer.Typer()
 
 _FIT = FitSettings(name="defaults")
 _INFER = InferSettings()
+_STATISTICS_OF = 16
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 Data = "NPZ (also packed by bzip2) or CXI of a scan (docs/data.md)"
 
@@ -26,7 +28,16 @@ _NETWORK, _TRAINING, _DATA = "Network", "Training", "Frames"
 PatchStats = Annotated[
     bool, _option("Write statistics of patches and a picture of them.", "--log-patch-stats")
 ]
-PatchStatsLimit = Annotated[int, _option("Patches that these look at.")]
+PatchStatsLimit = Annotated[
+    int | None, typer.Option(help="Patches that these look at (else 16).", min=1)
+]
+
+
+def _statistics_of(wanted: bool, limit: int | None) -> int | None:
+    """Return how many patches statistics are taken of; None: none."""
+    if limit is not None and not wanted:
+        raise InputError("--patch-stats-limit is of --log-patch-stats: give both, or neither")
+    return (limit or _STATISTICS_OF) if wanted else None
 
 
 def _train(
@@ -41,7 +52,7 @@ def _train(
         bool, _option("Replace the results of an earlier run in the folder.", "--overwrite")
     ] = False,
     log_patch_stats: PatchStats = False,
-    patch_stats_limit: PatchStatsLimit = 16,
+    patch_stats_limit: PatchStatsLimit = None,
     config: Annotated[
         Path | None, _option("Study in YAML whose settings are taken; with --arm.")
     ] = None,
@@ -147,7 +158,7 @@ def _train(
             test_data=test_data,
             reading=reading,
             overwrite=overwrite,
-            patch_stats_limit=patch_stats_limit if log_patch_stats else None,
+            patch_stats_limit=_statistics_of(log_patch_stats, patch_stats_limit),
         )
     best = "no epoch was finished"
     if record["best_val_loss"] is not None:
@@ -169,7 +180,7 @@ def _infer(
         bool, _option("Replace the results of an earlier inference in the folder.", "--overwrite")
     ] = False,
     log_patch_stats: PatchStats = False,
-    patch_stats_limit: PatchStatsLimit = 16,
+    patch_stats_limit: PatchStatsLimit = None,
     debug_dump: Annotated[
         Path | None, _option("Folder for a dump that `compare` takes (docs/parity.md).")
     ] = None,
@@ -214,7 +225,7 @@ def _infer(
             reading=reading,
             overwrite=overwrite,
             debug_dump=debug_dump,
-            patch_stats_limit=patch_stats_limit if log_patch_stats else None,
+            patch_stats_limit=_statistics_of(log_patch_stats, patch_stats_limit),
         )
     report = found.report
     typer.echo(

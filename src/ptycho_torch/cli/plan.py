@@ -1,5 +1,6 @@
 """The command that says what a study will cost before it is run."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+FORMAT = "ptycho-torch plan 1"
 _TRY = "Try instead of the study's settings"
 
 
@@ -71,6 +73,8 @@ def plan(
     """
     if memory_gib is not None and not 0 < memory_gib < float("inf"):
         raise InputError(f"--memory-gib: must be > 0, got {memory_gib}")
+    if output is not None:
+        _must_be_free(output)
     changes = {
         "patch_px": patch_px, "gridsize": gridsize, "batch_size": batch_size, "width": width,
         "fno_blocks": blocks, "checkpointing": checkpointing,
@@ -89,6 +93,16 @@ def plan(
     if output is not None:
         io.write_json(output, found)
     typer.echo(text)
+
+
+def _must_be_free(output: Path) -> None:
+    """Refuse what is there and is no earlier plan, before anything is worked out."""
+    if not output.exists():
+        return
+    with contextlib.suppress(InputError):
+        if io.read_json(output).get("format") == FORMAT:
+            return
+    raise InputError(f"--output {output}: is there already and is no plan; write another file")
 
 
 def _planned(
@@ -147,7 +161,7 @@ def _question(
         largest=largest,
     )
     return asked, {
-        "format": "ptycho-torch plan 1",
+        "format": FORMAT,
         "machine": asdict(machine),
         "commit": commit(Path(__file__)),
         "base": asdict(base),

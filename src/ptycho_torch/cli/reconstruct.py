@@ -53,8 +53,11 @@ def reconstruct(
     held_out: Annotated[
         int | None, typer.Option(help="Keep every n-th frame out and predict it at the end.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1, max=1024)] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda; rpie only.")] = "cpu",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier reconstruction in the folder.")
+    ] = False,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by pass, and a picture."""
     import logging
@@ -73,8 +76,6 @@ def reconstruct(
     )
     if engine not in ("rpie", "ptychi-rpie", "ptychi-lsqml"):
         raise InputError(f"--engine {engine}: expected rpie, ptychi-rpie or ptychi-lsqml")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"--output-dir {output_dir}: is a file, expected a folder")
     _check_device(device, engine)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ptycho_torch").setLevel(logging.INFO)
@@ -89,6 +90,7 @@ def reconstruct(
         held_out=held_out,
         threads=threads,
         device=device,
+        overwrite=overwrite,
         on_pass=_progress(settings.passes),
     )
     typer.echo(
@@ -108,6 +110,8 @@ def _settings(**values: Any) -> RpieSettings:
         return RpieSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # Of two that do not go together; it names them.
+            raise InputError(first["msg"].removeprefix("Value error, ")) from None
         flag = "--" + str(first["loc"][0]).replace("_", "-")
         raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
 

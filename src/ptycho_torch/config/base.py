@@ -71,6 +71,8 @@ Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]
 NotNegative = Annotated[Real, Field(ge=0, le=_LARGEST)]
 Fraction = Annotated[Real, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+# More is a slip of the hand; a plan of so many blocks takes minutes.
+Depth = Annotated[int, Field(ge=1, le=1000)]
 # RandomState takes 32 bits, and a seed is part of a folder's name.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.

@@ -1,10 +1,19 @@
 """Training and inference on files of measurements, outside a study."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ptycho_torch.config.base import Count, Fraction, Name, NotNegative, Positive, Seed, Settings
+from ptycho_torch.config.base import (
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    Positive,
+    Real,
+    Seed,
+    Settings,
+)
 from ptycho_torch.config.clip import NoClip
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.run import RunSettings
@@ -14,6 +23,8 @@ from ptycho_torch.config.training import (
     ExecutionSettings,
     TrainingSettings,
 )
+
+_NEIGHBOURS = 6
 
 
 class GroupSettings(Settings):
@@ -26,8 +37,17 @@ class GroupSettings(Settings):
     """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: as many as there are
     frames."""
 
-    neighbor_count: Count = 6
+    neighbor_count: Count = _NEIGHBOURS
     """Nearest neighbours that the other frames of a group are drawn from; at least four."""
+
+    @model_validator(mode="after")
+    def _must_have_effect(self) -> Self:
+        if self.gridsize == 1 and self.neighbor_count != _NEIGHBOURS:
+            raise ValueError(
+                f"neighbor_count: {self.neighbor_count} is of groups (gridsize 2) and has no "
+                "effect on single frames; leave it out"
+            )
+        return self
 
     @property
     def frames(self) -> int:
@@ -90,10 +110,14 @@ class FitSettings(Settings):
         )
 
 
+# Far beyond any measurement, and within what single precision holds.
+Scale = Annotated[Real, Field(ge=1e-12, le=1e12)]
+
+
 class InferSettings(Settings):
     """How a bundle is used on a scan."""
 
-    scale: Literal["auto", "stored", "measured"] | Positive = "auto"
+    scale: Literal["auto", "stored", "measured"] | Scale = "auto"
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: so that the probe and an object of modulus 1 explain their mean; a number: s of the
     file, (s A)^2 are photons. auto: stored where the file says its photons, else measured."""
@@ -101,7 +125,7 @@ class InferSettings(Settings):
     probe: Literal["bundle", "file"] = "bundle"
     """Whose probe weighs the patches and predicts the frames."""
 
-    neighbor_count: Count = 6
+    neighbor_count: Count = _NEIGHBOURS
     """As in training; only for groups."""
 
     n_images: Count | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ptycho_torch.config.base import Count, Settings
+from ptycho_torch.config.base import Count, Depth, Settings
 
 MIN_DEEPEST_SIDE_PX = 8
 """Side at the deepest level when `levels` is not given; pixels."""
@@ -21,7 +21,7 @@ class GeneratorSettings(Settings):
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""
 
-    fno_blocks: Count
+    fno_blocks: Depth
     """Fourier blocks in all, without the bottleneck; more than `levels` repeats blocks in a
     level, the deepest levels first."""
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ptycho_torch.config.base import InputError, nearest, printable
 from ptycho_torch.config.study import Study
+from ptycho_torch.io_open import read_text
 
 LARGEST_STUDY = 2**21
 """Bytes of a YAML file, and the parts that it may have once aliases are written out: a few lines
@@ -82,23 +83,13 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
         If the file cannot be read, is not YAML, is not a mapping, or repeats a key.
     """
     name = name or str(path)
-    try:
-        with Path(path).open("rb") as stream:
-            raw = stream.read(LARGEST_STUDY + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    if len(raw) > LARGEST_STUDY:
-        raise InputError(f"{name}: has more than {LARGEST_STUDY} bytes, as no study has")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: is not a UTF-8 text file") from None
+    text = read_text(path, LARGEST_STUDY)
     try:
         data = _parsed(text)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    if data is None:
+        raise InputError(f"{name}: is empty; expected blocks of keys (config/README.md)")
     if not isinstance(data, dict):
         raise InputError(f"{name}: expected blocks of keys, got {type(data).__name__}")
     return data

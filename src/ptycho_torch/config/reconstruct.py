@@ -1,8 +1,8 @@
 """How a scan is reconstructed without a network: rPIE, its steps, and when it stops."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import Count, Real, Seed, Settings
 
@@ -44,9 +44,9 @@ class RpieSettings(Settings):
     units, and the object's mean intensity under the probe comes out near 1."""
 
     batch_size: Count | None = 1
-    """Frames that are updated together, at most: a pass is cut into batches of nearly equal size; 1:
-    one after the other, the rPIE of the paper; null: all at once, which makes the order of frames
-    irrelevant."""
+    """Frames that are updated together, at most: a pass is cut into batches of nearly equal size.
+    1: one after the other, the rPIE of the paper; null: all at once, which makes the order of
+    frames irrelevant."""
 
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each pass."""
@@ -56,6 +56,23 @@ class RpieSettings(Settings):
 
     margin_px: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Free border round the windows in the object's canvas, pixels."""
+
+    @model_validator(mode="after")
+    def _must_have_effect(self) -> Self:
+        fields = RpieSettings.model_fields
+        if not self.refine_probe:
+            for key in ("probe_alpha", "probe_step", "probe_from_pass"):
+                if getattr(self, key) != fields[key].default:
+                    raise ValueError(
+                        f"{key}: {getattr(self, key)} has no effect on a known probe; set "
+                        "refine_probe, or leave it out"
+                    )
+        elif self.probe_from_pass > self.passes:
+            raise ValueError(
+                f"probe_from_pass: {self.probe_from_pass} comes after all {self.passes} passes, so "
+                "that no probe is mended; lower it, or unset refine_probe"
+            )
+        return self
 
 
 class ConventionalSettings(RpieSettings):

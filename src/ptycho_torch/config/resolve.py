@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ptycho_torch.config.base import InputError, nearest
-from ptycho_torch.config.files import FitSettings, InferSettings, first_message
+from ptycho_torch.config.files import FitSettings, InferSettings, Scale, first_message
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.study import merge
 
@@ -57,6 +57,8 @@ def resolve(asked: Asked) -> FitSettings:
         defaults = FitSettings(name="defaults").model_dump()
         base, arm = {block: defaults[block] for block in _BLOCKS}, "file"
     over = {block: _said(getattr(asked, block)) for block in _BLOCKS}
+    if "object_big" in over["training"] and asked.groups.get("gridsize", 1) == 1:
+        raise InputError("--object-big and its contrary are of groups: --gridsize 2")
     if asked.learning_rate is not None:
         over["training"]["optimizer"] = {
             **base["training"]["optimizer"], "learning_rate": asked.learning_rate
@@ -85,18 +87,25 @@ def infer_settings(*, scale: str, **others: Any) -> InferSettings:
     InputError
         If one is impossible; names it.
     """
-    try:
-        value: str | float = float(scale)
-    except ValueError:
-        value = scale
-        if scale not in ("auto", "stored", "measured"):
+    value: str | float = scale
+    if scale not in ("auto", "stored", "measured"):
+        try:
+            value = TypeAdapter(Scale).validate_python(_number(scale))
+        except (TypeError, ValueError):
             raise InputError(
-                f"--scale {scale}: expected auto, stored, measured, or a number > 0"
+                f"--scale {scale}: expected auto, stored, measured, or a number from 1e-12 to 1e12"
             ) from None
     try:
         return InferSettings.model_validate({"scale": value, **others})
     except ValidationError as error:
         raise InputError(f"settings: {first_message(error)}") from None
+
+
+def _number(text: str) -> float:
+    # float() takes digits of other scripts, and lines between them.
+    if not re.fullmatch(r"[0-9.eE+-]+", text):
+        raise ValueError(text)
+    return float(text)
 
 
 def dataset_name(file: str) -> str:

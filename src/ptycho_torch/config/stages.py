@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
-    Count,
+    Depth,
     Fraction,
     Line,
     Name,
@@ -115,7 +115,7 @@ class SweepSettings(Settings):
 class DepthSettings(Settings):
     """Stage B, the deep test: Stage A's winner and the control with more Fourier blocks."""
 
-    fno_blocks: Count
+    fno_blocks: Depth
     """Fourier blocks of the deep arms."""
 
     seeds: Seeds | None = None

@@ -14,6 +14,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.drift import judge_drift
 from ptycho_torch.diagnose.gate import Facts, decide, next_step
 from ptycho_torch.diagnose.prose import Comparison, Findings, decision_text
+from ptycho_torch.result_files import RunRecord, read_result
 from ptycho_torch.statistics.estimates import spread
 
 Entries = list[dict[str, Any]]
@@ -165,7 +166,7 @@ def _history(
 ) -> pd.DataFrame:
     tables = []
     for run_path, path in zip(runs, histories, strict=True):
-        run, rows = io.read_json(run_path), io.read_csv(path)
+        run, rows = read_result(run_path, RunRecord), io.read_csv(path)
         if "spectral_local_ratio" not in rows.columns:
             raise InputError(
                 f"{path}: lacks the column 'spectral_local_ratio'; train the run again"

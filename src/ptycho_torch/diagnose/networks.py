@@ -31,6 +31,7 @@ from ptycho_torch.diagnose.subject import (
 from ptycho_torch.generators.bundle import WEIGHTS, Bundle, read_bundle
 from ptycho_torch.io_checks import must_match
 from ptycho_torch.jobs import usable_threads
+from ptycho_torch.result_files import RunRecord, read_result
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def diagnose_runs(
 
 def _states(path: Path, sample: Sample) -> Iterator[Subject | Entry]:
     """Yield a run's best and, if it failed, last weights; an entry where they cannot be used."""
-    run = io.read_json(path)
+    run = read_result(path, RunRecord)
     label = {
         "name": run["arm"], "seed": run["seed"], "outcome": run["outcome"],
         "generator": run["settings"]["generator"]["name"],

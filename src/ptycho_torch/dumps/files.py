@@ -23,6 +23,7 @@ from ptycho_torch.dumps.statistics import Statistics, chosen_patches, statistics
 
 FORMAT = "ptycho-torch dump 1"
 FACTS, ARRAYS, PATCHES, STITCHED = "dump.json", "arrays.npz", "patches.png", "stitched.png"
+DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED)
 KNOWN = ("stitched", "origin", "patches", "positions", "image_index")
 SHOWN_PATCHES = 16
 

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from ptycho_torch import io
 from ptycho_torch.config.base import InputError
-from ptycho_torch.config.files import GroupSettings, InferSettings
+from ptycho_torch.config.files import GroupSettings, InferSettings, first_message
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.dumps.files import DUMP_FILES
 from ptycho_torch.dumps.scales import check_scale_reached
 from ptycho_torch.generators.bundle import Bundle, read_bundle
 from ptycho_torch.gpus import choose_device
@@ -30,7 +32,7 @@ from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.memory import cured_by
-from ptycho_torch.output_folder import claim
+from ptycho_torch.output_folder import claim, free
 from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -92,6 +94,10 @@ def infer_file(
     InputError
         If bundle, file and settings do not fit each other, or the folder holds files.
     """
+    # Before the work: what cannot be written, or would be written over.
+    free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    if debug_dump is not None:
+        free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle = read_bundle(model)
     scan = read_scan(test_data, reading)
     sources = {
@@ -135,9 +141,7 @@ def infer_scan(
     )  # fmt: skip
     probe = probe_in_use(bundle, scan, settings)
     unit, unit_source = unit_in_use(bundle, scan, settings, probe)
-    grouping = GroupSettings(
-        gridsize=known.gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
-    )
+    grouping = _grouping(known.gridsize, settings)
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
@@ -208,6 +212,15 @@ def write_inference(
     io.write_npz(folder / "object.npz", arrays)
     draw_object(whole, scan.object_YX, folder)
     io.write_json(folder / "report.json", {**(sources or {}), **found.report})
+
+
+def _grouping(gridsize: int, settings: InferSettings) -> GroupSettings:
+    try:
+        return GroupSettings(
+            gridsize=gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
+        )
+    except ValidationError as error:
+        raise InputError(f"settings: {first_message(error)}") from None
 
 
 def _mask(scan: Scan, frames: NDArray[np.int64]) -> NDArray[np.bool_] | None:

@@ -1,5 +1,6 @@
 """One layout into another, and a look at what was written."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +24,39 @@ def convert_scan(
     target: str | Path,
     reading: Reading,
     geometry: Geometry | None = None,
+    *,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write a scan in the layout that the target's ending names; return what there is to say.
+
+    overwrite: whether a file that is there already is replaced.
 
     Raises
     ------
     InputError
-        If the source cannot be read, the target names no layout or is the source, or what was
-        written is not what was read.
+        If the source cannot be read, the target names no layout, is the source or is there already,
+        or what was written is not what was read; no file is left then.
     """
-    if Path(target).exists() and Path(target).samefile(source):
+    target = Path(target)
+    if target.exists() and target.samefile(source):
         raise InputError(f"{target}: is the file that is read; write another one")
+    if os.path.lexists(target) and not (overwrite and target.is_file()):
+        cure = ", or --overwrite to replace it" if target.is_file() else ""
+        raise InputError(f"{target}: is there already; write another one{cure}")
     scan = read_scan(source, reading)
     write_scan(target, scan, geometry)
-    written = read_scan(target)
-    _check_same(scan, written)
+    try:
+        written = read_scan(target)
+        _check_same(scan, written)
+    except InputError:
+        target.unlink(missing_ok=True)
+        raise
     lines = [
         f"{source}: {scan.summary()}",
         *(f"  {note}" for note in scan.notes),
         f"{target}: written and read back, equal",
     ]
-    if Path(target).suffix != ".npz" and geometry is None:
+    if target.suffix != ".npz" and geometry is None:
         lines.append("  its geometry is made up, and marked so in /entry_1/ptycho_torch")
     if written.probe_MHW is not None and written.object_YX is not None:
         lines.append(f"  {agreement(written).sentence()}")

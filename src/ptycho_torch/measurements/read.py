@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
+_ONLY = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
+"""What of a reading only some layouts have."""
+
 
 def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: B008 (frozen)
     """Read and check a scan.
@@ -68,17 +71,29 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
     if start == _HDF5:
         if reading.format not in ("auto", "cxi"):
             raise InputError(f"{path}: is HDF5, not NPZ as --format {reading.format} says")
+        _must_have_effect(path, reading, "cxi")
         from ptycho_torch.measurements.cxi import read_cxi  # h5py is slow to import.
 
         return read_cxi(str(path), reading)
     if reading.format == "cxi":
         raise InputError(f"{path}: is no HDF5 file, as CXI is; leave out --format cxi")
     arrays, layout = _npz_layout(path, reading.format)
+    _must_have_effect(path, reading, layout)
     if layout == "split":
         return read_split_image(str(path), reading.image)
     if layout == "tike":
         return tike.read_tike(str(path), arrays)
     return canonical.read_canonical(str(path), arrays, reading)
+
+
+def _must_have_effect(path: str | Path, reading: Reading, layout: Format) -> None:
+    """Refuse what was asked for and the file's layout has no place for."""
+    for key, layouts in _ONLY.items():
+        if layout not in layouts and getattr(reading, key) != Reading.model_fields[key].default:
+            raise InputError(
+                f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
+                f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
+            )
 
 
 def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:

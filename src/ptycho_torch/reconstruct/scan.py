@@ -19,11 +19,14 @@ from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.io import PathLike
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.output_folder import claim, free
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.reconstruct.picture import draw
 from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
+
+OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
 
 EngineName = Literal["rpie", "ptychi-rpie", "ptychi-lsqml"]
 
@@ -37,6 +40,7 @@ def reconstruct_scan(
     held_out: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    overwrite: bool = False,
     on_pass: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Reconstruct a scan; write `object.npz`, `reconstruction.png` and `report.json`.
@@ -48,6 +52,8 @@ def reconstruct_scan(
         held-out frame see most of its object, so this tests the fit, not unseen places.
     threads
         CPU threads of torch.
+    overwrite
+        Replace an earlier reconstruction in the folder.
 
     Returns
     -------
@@ -57,22 +63,24 @@ def reconstruct_scan(
     Raises
     ------
     InputError
-        If the scan has no probe, the engine is not installed, or the result is not finite.
+        If the scan has no probe, the folder holds files, the engine is not installed, or the
+        result is not finite.
     """
     if scan.probe_MHW is None:
         raise InputError(
             f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
             "the file"
         )
-    torch.set_num_threads(usable_threads(threads))
     use_n = np.ones(len(scan), bool)
     if held_out is not None:
-        use_n[held_out - 1 :: held_out] = False
-        if not use_n.any() or use_n.all():
+        if not 2 <= held_out <= len(scan):
             raise InputError(
                 f"--held-out {held_out} of {len(scan)} frames leaves none on one side; give a "
                 f"number from 2 to {len(scan)}"
             )
+        use_n[held_out - 1 :: held_out] = False
+    free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    torch.set_num_threads(usable_threads(threads))
     made = _reconstruct(scan, settings, use_n, engine, device, on_pass)
     if made.stopped == "non_finite":
         raise InputError(
@@ -80,7 +88,9 @@ def reconstruct_scan(
             "larger --alpha, or a smaller --batch-size"
         )
     report = _report(scan, settings, made, use_n, engine, device)
-    folder = Path(folder)
+    folder = claim(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    # Gone first, written last: results that were torn off never look finished.
+    (folder / "report.json").unlink(missing_ok=True)
     io.write_npz(
         folder / "object.npz",
         {

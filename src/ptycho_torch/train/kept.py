@@ -29,8 +29,8 @@ class KeptStop(_Kept):
     """As `RunStopped`."""
 
     outcome: str
-    epoch: Number
-    step: Number
+    epoch: Count
+    step: Count
     reason: str
 
 
