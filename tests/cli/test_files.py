@@ -190,6 +190,7 @@ def test_what_cannot_be_done_is_said_before_the_work(call, trained, tiny_dataset
         (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
         (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
         (["--translation-sign", -1], "--translation-sign -1 is of the layouts cxi"),
+        (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
         (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
     ):
         with pytest.raises(InputError, match=said):

@@ -94,6 +94,8 @@ def _must_have_effect(path: str | Path, reading: Reading, layout: Format) -> Non
                 f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
                 f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
             )
+    if reading.fit != Reading.model_fields["fit"].default and reading.patch_px is None:
+        raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 
 def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
