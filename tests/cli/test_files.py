@@ -73,8 +73,9 @@ def test_every_option_reaches_the_settings_that_are_written(trained):
     }  # fmt: skip
     words = [w for option in options.items() for w in option]
     record = trained(
-        *words, "--no-object-big", "--no-deterministic", "--checkpointing", "--fit", "bin"
-    )
+        *words, "--no-object-big", "--no-deterministic", "--checkpointing",
+        *("--fit", "bin", "--patch-px", 16),
+    )  # fmt: skip
     found = FitSettings.model_validate(record["settings"])
     assert found.groups.model_dump() == {"gridsize": 2, "n_images": 16, "neighbor_count": 9}
     assert (found.validation_fraction, found.gap_px, found.photons) == (0.2, 6.0, 1e6)
@@ -89,7 +90,8 @@ def test_every_option_reaches_the_settings_that_are_written(trained):
     assert found.generator.model_dump(include={"name", "width", "fno_blocks", "modes"}) == {
         "name": "stable_hybrid", "width": 4, "fno_blocks": 2, "modes": 4,
     }  # fmt: skip
-    assert record["data"]["reading"]["fit"] == "bin"
+    reading = record["data"]["reading"]
+    assert (reading["fit"], reading["patch_px"]) == ("bin", 16)
 
 
 def test_an_arm_of_a_study_gives_what_options_do_not(root):
