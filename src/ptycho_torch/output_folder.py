@@ -60,7 +60,8 @@ def free(
     folder = Path(folder)
     for place in (folder, *folder.parents):
         if os.path.lexists(place) and not place.is_dir():
-            raise InputError(f"{folder}: {place} is no folder; give a folder for the results")
+            whose = f"{folder}:" if place == folder else f"{folder}: {place}"
+            raise InputError(f"{whose} is no folder; give a folder for the results")
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))

@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_said_before_the_work(call, trained, tiny_dataset
     words = ["infer", "--model", bundle, "--test-data", tiny_dataset.splits["test"]]
     words += ["--output-dir", out, "--accelerator", "cpu", "--threads", 1]
     for more, said in (
-        (["--debug-dump", tmp_path / "file"], "file is no folder"),
+        (["--debug-dump", tmp_path / "file"], "file: is no folder"),
         (["--debug-dump", bundle], "holds .*; give another folder"),
         (["--patch-stats-limit", 4], "--patch-stats-limit is of --log-patch-stats"),
         (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),

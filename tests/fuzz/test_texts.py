@@ -34,7 +34,7 @@ MERGES = ["a0: &a0 {x: 1}"] + [
         ("a: " + "[" * 600, "is not YAML"),
         ("a: " + "1" * 5000, "is not YAML"),
         ("a: b\x00c", "is not YAML"),
-        ("a: " + "b" * 2**21, "more than"),
+        ("a: " + "b" * 2**21, "at most"),
         ("{1: a}", "a key must be a word"),
         ("? [a, b]\n: c", "a key must be a word"),
     ],

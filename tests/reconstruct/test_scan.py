@@ -140,5 +140,5 @@ def test_results_of_others_are_not_written_over(made, tmp_path):
     again = reconstruct_scan(scan, RpieSettings(passes=2), folder=tmp_path / "a", overwrite=True)
     assert io.read_json(tmp_path / "a" / "report.json") == again
     for taken in (tmp_path / "amplitude.png", tmp_path / "amplitude.png" / "a"):
-        with pytest.raises(InputError, match="amplitude.png is no folder"):
+        with pytest.raises(InputError, match="amplitude.png:? is no folder"):
             reconstruct_scan(scan, settings, folder=taken)
