@@ -81,9 +81,9 @@ def _why_not(error: OSError, path: Path) -> str | None:
         return f"{error.strerror}; make room on that disk, then the same command goes on"
     if error.errno in _NOT_ALLOWED:
         return f"{error.strerror}; make the folder writable, or choose another"
-    if error.errno in _NO_FOLDER:
+    if error.errno in _NO_FOLDER and not path.parent.is_dir():
         return f"'{path.parent}' is no folder and cannot be made one; choose another"
-    if error.errno == errno.EISDIR:
+    if error.errno == errno.EISDIR and path.is_dir():
         return "it is a folder; give the name of a file"
     return None
 
