@@ -5,20 +5,23 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
 
 from ptycho_torch.config.base import InputError
 
 
-def claim(
-    folder: str | Path,
-    *,
-    mark: str,
-    files: Sequence[str],
-    overwrite: bool,
-    state: str | None = None,
-) -> Path:
-    """Return the folder, made and free for results; raises as `free`."""
-    folder = free(folder, mark=mark, files=files, overwrite=overwrite, state=state)
+class Rules(TypedDict):
+    """What `must_be_free` is asked by."""
+
+    mark: str
+    files: Sequence[str]
+    overwrite: bool
+    state: NotRequired[str | None]
+
+
+def claim(folder: str | Path, **rules: Unpack[Rules]) -> Path:
+    """Return the folder, made and free for results; takes and raises what `must_be_free` does."""
+    folder = must_be_free(folder, **rules)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -28,7 +31,7 @@ def claim(
     return folder
 
 
-def free(
+def must_be_free(
     folder: str | Path,
     *,
     mark: str,

@@ -51,6 +51,12 @@ def test_check_data_of_a_split_asks_for_its_side(tiny_dataset):
     assert "expected (n, 64, 64, C)" in str(wrong.exception)
 
 
+def test_a_split_is_not_cut_by_check_data(tiny_dataset):
+    words = ("--patch-px", "16", "--fit", "bin")
+    done = run("check-data", tiny_dataset.splits["test"], *words)
+    assert "--fit bin has no effect here: of a split" in str(done.exception)
+
+
 def test_check_data_of_a_split_without_positions(tmp_path, tiny_dataset):
     arrays = io.read_npz(tiny_dataset.splits["train"])
     kept = {key: arrays[key] for key in ("diffraction", "probeGuess", "norm_Y_I")}

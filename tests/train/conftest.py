@@ -1,6 +1,7 @@
 """Runs of the tiny study, trained in process."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,9 @@ import pandas as pd
 import pytest
 
 from ptycho_torch.config.read import parse_study
+
+# What stands beside this file is found by its name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -40,3 +44,44 @@ def train_tiny(tiny, tiny_dataset, tmp_path):
         )
 
     return train
+
+
+@pytest.fixture
+def training(tiny, tiny_dataset, tmp_path, monkeypatch):
+    """Train seeds; with `until`, so many steps of all of them and no more."""
+    from stopped import EPOCHS, Killed
+
+    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.measurements.batch import groups_of_split
+    from ptycho_torch.train import resume
+    from ptycho_torch.train.fit import build_module
+    from ptycho_torch.train.loop import fit_seeds
+    from ptycho_torch.train.module import FitModule
+
+    monkeypatch.setattr(resume, "SHARE", float("inf"))
+    train, validation = (
+        read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")
+    )
+    groups = groups_of_split(train), groups_of_split(validation)
+    plain = FitModule.training_loss
+
+    def run(*, seeds=(0,), until=None, planted=lambda *_: 1.0, keep=None, **blocks):
+        data = {**tiny}
+        for block, changes in blocks.items():
+            data[block] = {**data[block], **changes}
+        data["training"] = {**data["training"], "epochs": EPOCHS}
+        study = parse_study(data, "tiny.yaml")
+        calls = []
+
+        def counted(self, *rest):
+            if until is not None and len(calls) >= until * len(seeds):
+                raise Killed
+            calls.append(1)
+            return plain(self, *rest) * planted(self, -(-len(calls) // len(seeds)))
+
+        monkeypatch.setattr(FitModule, "training_loss", counted)
+        modules = [build_module(study.run("tiny", "control", s), train, validation) for s in seeds]
+        found = fit_seeds(modules, *groups, keep=keep)
+        return found, len(calls) // len(seeds)
+
+    return run

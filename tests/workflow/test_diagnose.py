@@ -174,38 +174,46 @@ def test_the_scripts_lead_from_runs_to_a_decision(diagnosed):
     )
 
 
-def test_a_damaged_bundle_fails_its_job_with_one_line(run_script, tiny_dataset, runs, tmp_path):
+@pytest.fixture
+def refused(run_script, tiny_dataset, runs, tmp_path):
+    """Diagnose a copy of a run after a change of its folder; return the job's log."""
+
+    def diagnose(change):
+        run = tmp_path / "run"
+        shutil.copytree(runs[0], run)
+        change(run)
+        with pytest.raises(SystemExit):
+            run_script(
+                "diagnose_runs.py",
+                input={"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset,
+                       "runs": [run / "run.json"]},
+                output=REPORTS, params={"settings": {}},
+            )  # fmt: skip
+        assert not (tmp_path / REPORTS["gradients"]).exists()
+        log = (tmp_path / "log.txt").read_text()
+        assert "Traceback" not in log
+        return log
+
+    return diagnose
+
+
+def test_a_damaged_bundle_fails_its_job_with_one_line(refused):
     """Weights that changed on disk are trouble with the machine, not a result of the run."""
-    run = tmp_path / "run"
-    shutil.copytree(runs[0], run)
-    facts = run / "bundle/bundle.json"
-    facts.write_text(facts.read_text().replace('"mae"', '"poisson"'))
-    with pytest.raises(SystemExit):
-        run_script(
-            "diagnose_runs.py",
-            input={"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset,
-                   "runs": [run / "run.json"]},
-            output=REPORTS, params={"settings": {}},
-        )  # fmt: skip
-    log = (tmp_path / "log.txt").read_text()
-    assert "bundle.json: was changed after it was written" in log and "Traceback" not in log
-    assert not (tmp_path / REPORTS["gradients"]).exists()
+
+    def change(run):
+        facts = run / "bundle/bundle.json"
+        facts.write_text(facts.read_text().replace('"mae"', '"poisson"'))
+
+    assert "bundle.json: was changed after it was written" in refused(change)
 
 
-def test_another_result_in_a_runs_place_is_refused(run_script, tiny_dataset, runs, tmp_path):
+def test_another_result_in_a_runs_place_is_refused(refused):
     """Its own checksum is right: what it is has to be looked at."""
-    run = tmp_path / "run"
-    shutil.copytree(runs[0], run)
-    io.write_json(run / "run.json", {"winner": "agc", "arms": ["control", "agc"]})
-    with pytest.raises(SystemExit):
-        run_script(
-            "diagnose_runs.py",
-            input={"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset,
-                   "runs": [run / "run.json"]},
-            output=REPORTS, params={"settings": {}},
-        )  # fmt: skip
-    log = (tmp_path / "log.txt").read_text()
-    assert "run.json: lacks 'dataset'; another version wrote it" in log and "Traceback" not in log
+
+    def change(run):
+        io.write_json(run / "run.json", {"winner": "agc", "arms": ["control", "agc"]})
+
+    assert "run.json: lacks 'dataset'; another version wrote it" in refused(change)
 
 
 def test_every_figure_of_the_diagnoses_has_a_caption(root):

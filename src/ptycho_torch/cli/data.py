@@ -41,6 +41,11 @@ def check_data(
             "written, or is another one: make it again"
         )
     if is_split(file):
+        if reading.fit != "crop":
+            raise InputError(
+                f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is the "
+                "side that its patches must have; leave it out"
+            )
         typer.echo(_split_line(file, reading.patch_px))
         reading = reading.model_copy(update={"patch_px": None})
     if not is_split(file) or "coords_offsets" in io.npz_keys(file):

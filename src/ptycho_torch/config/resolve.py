@@ -91,7 +91,7 @@ def infer_settings(*, scale: str, **others: Any) -> InferSettings:
     if scale not in ("auto", "stored", "measured"):
         try:
             value = TypeAdapter(Scale).validate_python(_number(scale))
-        except (TypeError, ValueError):
+        except ValueError:
             raise InputError(
                 f"--scale {scale}: expected auto, stored, measured, or a number from 1e-12 to 1e12"
             ) from None

@@ -32,7 +32,7 @@ from ptycho_torch.measurements.groups import scan_groups
 from ptycho_torch.measurements.read import read_scan
 from ptycho_torch.measurements.scan import Scan
 from ptycho_torch.memory import cured_by
-from ptycho_torch.output_folder import claim, free
+from ptycho_torch.output_folder import claim, must_be_free
 from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -95,9 +95,9 @@ def infer_file(
         If bundle, file and settings do not fit each other, or the folder holds files.
     """
     # Before the work: what cannot be written, or would be written over.
-    free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    must_be_free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
     if debug_dump is not None:
-        free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+        must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle = read_bundle(model)
     scan = read_scan(test_data, reading)
     sources = {

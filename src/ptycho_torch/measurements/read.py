@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
-_ONLY = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
-"""What of a reading only some layouts have."""
+_LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
+"""Which layouts have what only some have."""
 
 
 def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: B008 (frozen)
@@ -88,7 +88,7 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
 
 def _must_have_effect(path: str | Path, reading: Reading, layout: Format) -> None:
     """Refuse what was asked for and the file's layout has no place for."""
-    for key, layouts in _ONLY.items():
+    for key, layouts in _LAYOUTS_WITH.items():
         if layout not in layouts and getattr(reading, key) != Reading.model_fields[key].default:
             raise InputError(
                 f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "

@@ -19,7 +19,7 @@ from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.io import PathLike
 from ptycho_torch.jobs import usable_threads
 from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.output_folder import claim, free
+from ptycho_torch.output_folder import claim, must_be_free
 from ptycho_torch.provenance import commit, platform_name
 from ptycho_torch.reconstruct.picture import draw
 from ptycho_torch.versions import versions
@@ -79,7 +79,7 @@ def reconstruct_scan(
                 f"number from 2 to {len(scan)}"
             )
         use_n[held_out - 1 :: held_out] = False
-    free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = _reconstruct(scan, settings, use_n, engine, device, on_pass)
     if made.stopped == "non_finite":

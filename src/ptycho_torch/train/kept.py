@@ -113,9 +113,10 @@ def must_be_weights(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], wha
         must_be_like(tensor, mine[name], f"{what}.{name}")
 
 
-def must_be_moments(found: Mapping[str, Tensor], parameter: Tensor) -> None:
-    """Raise `ValueError` if an optimiser's state is not one of torch's Adam or SGD."""
-    if set(found) not in (set(), {"momentum_buffer"}, {"step", "exp_avg", "exp_avg_sq"}):
+def must_be_moments(found: Mapping[str, Tensor], parameter: Tensor, names: set[str]) -> None:
+    """Raise `ValueError` if what an optimiser keeps of a parameter is neither nothing nor all that
+    `names` says."""
+    if found and set(found) != names:
         raise ValueError(f"optimizer has {printable(', '.join(sorted(found)))}")
     for name, value in found.items():
         must_be_like(value, torch.zeros(()) if name == "step" else parameter, f"optimizer {name}")

@@ -21,7 +21,7 @@ from ptycho_torch.train.kept import (
     must_be_weights,
 )
 from ptycho_torch.train.module import FitModule
-from ptycho_torch.train.schedule import make_optimizer, make_schedule
+from ptycho_torch.train.schedule import make_optimizer, make_schedule, moments_of
 from ptycho_torch.train.watch import RunStopped, StepRecords, Watch
 
 logger = logging.getLogger(__name__)
@@ -157,12 +157,15 @@ class Learner:
         """Raise `ValueError` if a state of `KeptLearner`'s form is not of a learner like this."""
         mine, history = self.state(), state["history"]
         must_be_weights(state["network"], mine["network"], "network")
-        must_be_weights(history["best"] or mine["network"], mine["network"], "history.best")
+        if history["best"] is not None:
+            must_be_weights(history["best"], mine["network"], "history.best")
         must_be_like(state["log_gain"], mine["log_gain"], "log_gain")
         for name in ("first", "in_a_row"):
             must_be_like(state["watch"][name], mine["watch"][name], f"watch.{name}")
         for number, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
-            must_be_moments(state["optimizer"].get(str(number), {}), parameter)
+            must_be_moments(
+                state["optimizer"].get(str(number), {}), parameter, moments_of(self.optimizer)
+            )
         epochs = self.module.run.training.epochs
         must_be_epochs(history, most=epochs, val_loss=self.module.val_loss_name)
         if (state["schedule"] is None) != (self.schedule is None):

@@ -52,6 +52,13 @@ def make_optimizer(
             assert_never(settings)
 
 
+def moments_of(optimizer: Optimizer) -> set[str]:
+    """Return the names of what torch keeps of each parameter, once it has moved."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return {"momentum_buffer"}
+    return {"step", "exp_avg", "exp_avg_sq"}
+
+
 @dataclass(frozen=True, slots=True)
 class SteppedSchedule:
     """A learning-rate schedule and when it moves."""
