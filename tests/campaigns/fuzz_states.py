@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import fuzz_mutate as damage
 from fuzz_tables import ROOT, Target
@@ -18,8 +19,8 @@ NAME = "resume.safetensors"
 
 
 @cache
-def groups() -> tuple[Any, Any, Any]:
-    """Return the tiny study's run of two epochs and a few groups to train it with."""
+def tiny_run() -> tuple[Any, Any, Any]:
+    """Return the tiny study's run of two epochs, and its training and validation splits."""
     from ptycho_torch.config.read import load_yaml, parse_study
     from ptycho_torch.dataset_file import read_split
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
@@ -42,26 +43,26 @@ def parts() -> tuple[list[Any], Any, Any]:
     from ptycho_torch.measurements.batch import groups_of_split
     from ptycho_torch.train.fit import build_module
 
-    run, train, validation = groups()
+    run, train, validation = tiny_run()
     module = build_module(run, train, validation)
     return [module], groups_of_split(train), groups_of_split(validation)
 
 
 def write_state(folder: Path) -> None:
+    """Train both epochs, and keep the state of the first."""
     from ptycho_torch.train import loop, resume
 
-    share, resume.SHARE = resume.SHARE, float("inf")
     end_epoch = resume.Keeper.end_epoch
 
     def once(self: Any, learners: Any, epochs: int) -> None:
         if epochs == 1:
             end_epoch(self, learners, epochs)
 
-    resume.Keeper.end_epoch = once  # type: ignore[method-assign]
-    try:
+    with (
+        mock.patch.object(resume, "SHARE", float("inf")),
+        mock.patch.object(resume.Keeper, "end_epoch", once),
+    ):
         loop.fit_seeds(*parts(), keep=folder / NAME)
-    finally:
-        resume.SHARE, resume.Keeper.end_epoch = share, end_epoch  # type: ignore[method-assign]
 
 
 def read_state(folder: Path) -> None:

@@ -75,7 +75,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
 def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; errors call it `name`, or by its path.
+    """Return the mapping that a YAML file holds; what it says wrongly is told of `name`.
 
     Raises
     ------
