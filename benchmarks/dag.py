@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from side_by_side import command, take_turns
 
-from ptycho_torch.markdown import number, table
+from ptycho_torch.runtime.markdown import number, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {10: (2, 5), 100: (4, 25), 1000: (4, 250), 5000: (5, 1000)}

@@ -1,6 +1,6 @@
 """How often the decision is right, and how often wrong, on studies with a planted answer.
 
-Ten arms per study, planted failure rates and losses (tests/decide/planted.py); nothing is trained.
+Ten arms per study, planted failure rates and losses (tests/report/planted.py); nothing is trained.
 `make bench-decision` prints the table of docs/decision-rates.md.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 from scipy import stats
 
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.decide.decision import decide
+from ptycho_torch.report.decide.decision import decide
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTCOMES = ("gold", "silver", "pivot", "undecided")
 
 
 def _planted() -> Any:
-    path = ROOT / "tests" / "decide" / "planted.py"
+    path = ROOT / "tests" / "report" / "planted.py"
     spec = importlib.util.spec_from_file_location("planted", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -18,10 +18,10 @@ from training_step import LEARNING_RATE, make_data, training_step
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.generators import build_generator
-from ptycho_torch.markdown import number, table
-from ptycho_torch.plan.footprint import footprint
-from ptycho_torch.plan.workload import Workload
+from ptycho_torch.networks import build_generator
+from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.train.cost.footprint import footprint
+from ptycho_torch.train.cost.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from training_step import (
 )
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import build_generator
-from ptycho_torch.markdown import number, percent, table
+from ptycho_torch.networks import build_generator
+from ptycho_torch.runtime.markdown import number, percent, table
 from ptycho_torch.train.device import keep_freed_memory
 
 Layer = tuple[int, int, int]

@@ -19,18 +19,18 @@ from side_by_side import command, ratio, seconds, summary, take_turns, times
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.engines.canvas import predict
-from ptycho_torch.engines.rpie import reconstruct_rpie
 from ptycho_torch.evaluate import block
 from ptycho_torch.evaluate.frc import ring_correlation
 from ptycho_torch.evaluate.overlaps import compare_overlaps
 from ptycho_torch.evaluate.scene import Scene
 from ptycho_torch.evaluate.scores import ssim
-from ptycho_torch.markdown import table
 from ptycho_torch.physics.stitch import reassemble, stitch_tiles
+from ptycho_torch.reconstruct.canvas import predict
+from ptycho_torch.reconstruct.rpie import reconstruct_rpie
+from ptycho_torch.runtime.markdown import table
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.streams import named_stream
 
 OURS, PLAIN = "here", "plain NumPy"
 Program = Callable[[], Any]

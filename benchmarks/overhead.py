@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from ptycho_torch.config.clip import NormClip
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.generators import build_generator
-from ptycho_torch.markdown import number, table
-from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.split_scales import LOSSES, SplitScales
+from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.scales import LOSSES, SplitScales
+from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.simulate.dataset import simulate_split
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.streams import named_seed
 from ptycho_torch.train.data import epoch_order
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.learner import EVAL_BATCH

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
-from ptycho_torch.generators.heads import INPUT_TRANSFORMS, complex_patches
-from ptycho_torch.generators.spectral import SpectralConv
+from ptycho_torch.networks.heads import INPUT_TRANSFORMS, complex_patches
+from ptycho_torch.networks.spectral import SpectralConv
 
 
 class PlainSpectral(nn.Module):

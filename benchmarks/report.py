@@ -20,7 +20,7 @@ from typing import Any
 from run import NAMES
 from side_by_side import FOLDER, Goal
 
-from ptycho_torch.markdown import number, table
+from ptycho_torch.runtime.markdown import number, table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from side_by_side import command, ratio, seconds, summary, times
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.engines.canvas import predict
-from ptycho_torch.engines.ptychi_adapter import reconstruct_ptychi
-from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
-from ptycho_torch.markdown import number, table
+from ptycho_torch.reconstruct.canvas import predict
+from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
+from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import number, table
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 

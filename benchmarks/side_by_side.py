@@ -23,8 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch.markdown import number
-from ptycho_torch.provenance import commit
+from ptycho_torch.runtime.markdown import number
+from ptycho_torch.runtime.provenance import commit
 
 FOLDER = Path("results/bench")
 """Where benchmarks write."""

@@ -17,15 +17,15 @@ from side_by_side import Goal, command, ratio, seconds, summary, take_turns, tim
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.markdown import number, table
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
 from ptycho_torch.simulate.frames import diffract, draw_scene
 from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import raster
-from ptycho_torch.streams import named_stream
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 3.0

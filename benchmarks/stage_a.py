@@ -19,7 +19,7 @@ from typing import Any
 
 from side_by_side import Goal, command
 
-from ptycho_torch.markdown import number, percent, table
+from ptycho_torch.runtime.markdown import number, percent, table
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "stage_a_summary"

@@ -13,10 +13,10 @@ from side_by_side import command, ratio, seconds, summary, take_turns, times
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.markdown import table
-from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.scales import SplitScales
+from ptycho_torch.runtime.markdown import table
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import fit, fit_seeds
 from ptycho_torch.train.module import FitModule

@@ -22,10 +22,10 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import build_generator
-from ptycho_torch.markdown import number, percent
-from ptycho_torch.markdown import table as markdown_table
+from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.runtime.markdown import number, percent
+from ptycho_torch.runtime.markdown import table as markdown_table
 from ptycho_torch.train.device import keep_freed_memory
 
 SETTINGS = GeneratorSettings(name="hybrid", width=32, fno_blocks=4, modes=12)

@@ -28,9 +28,9 @@ from training_step import (
 )
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import build_generator, convolution
-from ptycho_torch.generators.spectral import SpectralConv
-from ptycho_torch.markdown import number, table
+from ptycho_torch.networks import build_generator, convolution
+from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.runtime.markdown import number, table
 from ptycho_torch.train.device import keep_freed_memory
 
 Program = Callable[[], object]

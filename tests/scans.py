@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import truncated
+from ptycho_torch.networks import truncated
 
 SMALL = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
 

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
-from ptycho_torch.dataset_file import read_split
+from ptycho_torch.data.dataset_file import read_split
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ptycho_torch import io
-from ptycho_torch.generators.bundle import read_bundle
+from ptycho_torch.files import io
+from ptycho_torch.networks.bundle import read_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from ptycho_torch.config.base import InputError
-from ptycho_torch.gpus import gpu_lease, installed_gpus
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import gpu_lease, installed_gpus
 
 JOB = """
 import os, sys
-from ptycho_torch.gpus import gpu_lease
+from ptycho_torch.runtime.gpus import gpu_lease
 with gpu_lease("auto") as gpu:
     print(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"), flush=True)
     sys.stdin.read()

@@ -9,29 +9,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ptycho_torch"
 
-# A folder may import these and itself; the plain modules beside them are open to all.
+# A room may import these, `runtime` and itself.
 ARROWS = {
+    "runtime": set(),
     "config": set(),
-    "drawing": {"config"},
+    "files": {"config"},
     "physics": {"config"},
-    "generators": {"config", "physics"},
-    "measurements": {"config", "physics"},
-    "engines": {"config", "physics"},
-    "dumps": {"config", "physics"},
-    "simulate": {"config", "physics"},
-    "train": {"config", "drawing", "physics", "generators", "measurements", "dumps"},
-    "plan": {"config", "physics", "generators", "measurements", "train"},
-    "infer": {"config", "drawing", "physics", "generators", "measurements", "dumps"},
-    "reconstruct": {"config", "physics", "measurements", "engines"},
-    "check": {"config", "physics", "measurements", "engines"},
-    "diagnose": {"config", "drawing", "physics", "generators", "measurements", "statistics"},
-    "evaluate": {"config", "physics", "measurements"},
+    "data": {"config", "files", "physics"},
+    "simulate": {"config", "files", "physics", "data"},
+    "networks": {"config", "files"},
+    "train": {"config", "files", "physics", "data", "networks"},
+    "reconstruct": {"config", "files", "physics", "data"},
+    "infer": {"config", "files", "physics", "data", "networks"},
+    "evaluate": {"config", "files", "physics", "data"},
     "statistics": {"config"},
-    "summarise": {"config", "drawing", "statistics"},
-    "decide": {"config", "statistics"},
-    "publish": {"config", "statistics"},
+    "report": {"config", "files", "statistics"},
+    "diagnose": {"config", "files", "physics", "data", "networks", "statistics"},
 }
 ARROWS["cli"] = set(ARROWS)
+
+DEBTS: dict[str, set[str]] = {
+    "data/patch_statistics.py": {"infer"},
+    "runtime/markdown.py": {"statistics"},
+    "statistics/runs.py": {"files"},
+}
+"""File -> rooms that it still imports against the arrows; it only shrinks."""
 
 
 def imported_folders(path):
@@ -47,7 +49,9 @@ def test_imports_point_one_way(folder):
     files = list((PACKAGE / folder).rglob("*.py"))
     assert files
     for path in files:
-        assert imported_folders(path) <= ARROWS[folder] | {folder}, path
+        debts = DEBTS.get(path.relative_to(PACKAGE).as_posix(), set())
+        unexpected = imported_folders(path) - ARROWS[folder] - {folder, "runtime"}
+        assert unexpected == debts, path
 
 
 def test_every_folder_is_in_the_picture():

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from ptycho_torch.config.base import InputError
-from ptycho_torch.layout import LAYOUT, MARK, check_layout
+from ptycho_torch.files.layout import LAYOUT, MARK, check_layout
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch import cli, memory
-from ptycho_torch.config.base import InputError
+from ptycho_torch import cli
+from ptycho_torch.runtime import memory
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.fit import fit_runs
 from ptycho_torch.train.learner import Learner
 
@@ -175,7 +176,7 @@ rule train:
 """
 JOB = """
 from pathlib import Path
-from ptycho_torch.jobs import granted, run_job
+from ptycho_torch.runtime.jobs import granted, run_job
 
 def main(job):
     with Path("attempts.txt").open("a") as said:

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from ptycho_torch.watchdog import time_limit
+from ptycho_torch.runtime.watchdog import time_limit
 
 JOB = """
 import signal, sys, time, os
 from types import SimpleNamespace as Space
-from ptycho_torch.jobs import run_job
-from ptycho_torch.watchdog import time_limit
+from ptycho_torch.runtime.jobs import run_job
+from ptycho_torch.runtime.watchdog import time_limit
 
 def waits_for_what_never_comes(job):
     time.sleep(60)

@@ -69,7 +69,7 @@ def read_case(target: Any, good: dict[Path, bytes], place: Path, rng: random.Ran
     """Write one case into a fresh folder, read it; return what broke, or None."""
     from fuzz_readers import one_line
 
-    from ptycho_torch.config.base import InputError
+    from ptycho_torch.runtime.errors import InputError
 
     folder = place / "case"
     chosen = rng.choice(sorted(good))
@@ -118,7 +118,7 @@ def work(name: str, seed: str, first: int, count: int, shared: Any, out: Any) ->
     global GUARD
     from fuzz_readers import TARGETS
 
-    from ptycho_torch import io_probe
+    from ptycho_torch.files import hdf5_screen as io_probe
 
     logging_off()
     # A process that is to read no further than a few kilobytes needs no more.

@@ -15,8 +15,8 @@ import numpy as np
 from fuzz_states import STATE
 from fuzz_tables import TABLES, Target
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -65,7 +65,7 @@ def write_packed(folder: Path) -> None:
 
 
 def write_cxi(folder: Path) -> None:
-    from ptycho_torch.measurements.write import write_scan_cxi
+    from ptycho_torch.data.write import write_scan_cxi
 
     write_scan_cxi(folder / "scan.cxi", scans.a_scan(size=(24, 26)))
 
@@ -95,8 +95,8 @@ def write_bundle(folder: Path) -> None:
     import torch
 
     from ptycho_torch.config.generator import GeneratorSettings
-    from ptycho_torch.generators import build_generator
-    from ptycho_torch.generators import bundle as b
+    from ptycho_torch.networks import build_generator
+    from ptycho_torch.networks import bundle as b
 
     generator = GeneratorSettings(name="fno", width=2, fno_blocks=1, modes=2)
     known = b.BundleSettings(
@@ -148,7 +148,7 @@ def read_npz(folder: Path) -> None:
 
 
 def read_scan(folder: Path) -> None:
-    from ptycho_torch.measurements.read import read_scan as read
+    from ptycho_torch.data.read import read_scan as read
 
     (path,) = folder.iterdir()
     scan = read(path)
@@ -165,7 +165,7 @@ def read_scan(folder: Path) -> None:
 
 
 def read_split(folder: Path) -> None:
-    from ptycho_torch.dataset_file import read_split as read
+    from ptycho_torch.data.dataset_file import read_split as read
 
     split = read(folder / "test.npz", patch_px=16)
     assert 0 < split.norm_Y_I < np.inf and 0 < split.intensity_scale < np.inf
@@ -175,7 +175,7 @@ def read_split(folder: Path) -> None:
 
 
 def read_hdf5(folder: Path) -> None:
-    from ptycho_torch.io_hdf5 import open_hdf5
+    from ptycho_torch.files.hdf5 import open_hdf5
 
     with open_hdf5(folder / "scan.cxi") as file:
         todo, seen = ["/"], 0
@@ -202,7 +202,7 @@ def read_tensors(folder: Path) -> None:
 def read_bundle(folder: Path) -> None:
     import torch
 
-    from ptycho_torch.generators.bundle import read_bundle as read
+    from ptycho_torch.networks.bundle import read_bundle as read
 
     found = read(folder)
     side = found.settings.patch_px
@@ -211,7 +211,7 @@ def read_bundle(folder: Path) -> None:
 
 
 def read_dump(folder: Path) -> None:
-    from ptycho_torch.dumps.files import read_dump as read
+    from ptycho_torch.infer.parity.files import read_dump as read
 
     dump = read(folder)
     assert dump.stitched_IYX.ndim == 3 and isinstance(dump.made_by, str)

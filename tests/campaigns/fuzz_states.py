@@ -22,7 +22,7 @@ NAME = "resume.safetensors"
 def tiny_run() -> tuple[Any, Any, Any]:
     """Return the tiny study's run of two epochs, and its training and validation splits."""
     from ptycho_torch.config.read import load_yaml, parse_study
-    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.data.dataset_file import read_split
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
     data = load_yaml(ROOT / "tests" / "tiny.yaml")
@@ -40,7 +40,7 @@ def tiny_run() -> tuple[Any, Any, Any]:
 
 def parts() -> tuple[list[Any], Any, Any]:
     """Return what `fit_seeds` takes, fresh."""
-    from ptycho_torch.measurements.batch import groups_of_split
+    from ptycho_torch.data.batch import groups_of_split
     from ptycho_torch.train.fit import build_module
 
     run, train, validation = tiny_run()
@@ -104,7 +104,7 @@ def sign_state(folder: Path) -> None:
     """Sign as a hostile writer would."""
     from safetensors import SafetensorError, safe_open
 
-    from ptycho_torch import io_state
+    from ptycho_torch.files import state as io_state
 
     path = folder / NAME
     data = path.read_bytes()

@@ -14,11 +14,12 @@ from typing import Any
 
 import fuzz_mutate as damage
 
-from ptycho_torch import io, io_checks
 from ptycho_torch.config.plan import stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study, read_study, typed_overrides
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
+from ptycho_torch.files import checksums as io_checks
+from ptycho_torch.files import io
 
 ROOT = Path(__file__).resolve().parents[2]
 Damage = Callable[[bytes, random.Random, bytes], bytes]
@@ -153,8 +154,8 @@ def write_page(folder: Path) -> None:
 
 
 def read_page(folder: Path) -> None:
-    from ptycho_torch.publish import page
-    from ptycho_torch.publish.inputs import read_inputs
+    from ptycho_torch.report.publish import page
+    from ptycho_torch.report.publish.inputs import read_inputs
 
     page.get_plotlyjs = lambda: ""  # 5 MB that are always the same.
     text = page.render(
@@ -183,7 +184,7 @@ def write_stage(folder: Path) -> None:
 
 
 def read_stage(folder: Path) -> None:
-    from ptycho_torch.summarise.collect import StageFiles, collect
+    from ptycho_torch.report.summarise.collect import StageFiles, collect
 
     names = {
         "metrics": "metrics.json", "runs": "run.json", "timings": "timing.json",

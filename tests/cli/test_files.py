@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ptycho_torch import io
 from ptycho_torch.cli import app
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.resolve import Asked, dataset_name, infer_settings, resolve
-from ptycho_torch.dumps.files import read_dump
+from ptycho_torch.files import io
+from ptycho_torch.infer.parity.files import read_dump
+from ptycho_torch.runtime.errors import InputError
 
 SMALL = [
     *("--width", "4", "--blocks", "2", "--modes", "4", "--max-epochs", "1", "--batch-size", "8"),

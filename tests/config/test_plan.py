@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.plan import deep, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture(params=["config.yaml", "full.yaml"])

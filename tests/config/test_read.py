@@ -6,8 +6,8 @@ import os
 import pytest
 import yaml
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
+from ptycho_torch.runtime.errors import InputError
 
 
 def edit(data, path, value):

@@ -5,9 +5,9 @@ import json
 import jsonschema
 import pytest
 
-from ptycho_torch.config import InputError
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
+from ptycho_torch.runtime.errors import InputError
 
 SHIPPED = ["config/config.yaml", "config/full.yaml", "tests/tiny.yaml"]
 

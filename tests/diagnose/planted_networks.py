@@ -2,7 +2,7 @@
 
 import torch
 
-from ptycho_torch.generators.blocks import FourierBlock
+from ptycho_torch.networks.blocks import FourierBlock
 
 
 class Doubling(FourierBlock):

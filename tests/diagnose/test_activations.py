@@ -16,7 +16,7 @@ from ptycho_torch.diagnose.activations import (
     low_frequency_share,
     monitor_activations,
 )
-from ptycho_torch.generators import GENERATORS, build_generator
+from ptycho_torch.networks import GENERATORS, build_generator
 
 
 def build(name, blocks=3, **changes):

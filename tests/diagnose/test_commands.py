@@ -10,8 +10,8 @@ import torch
 
 from ptycho_torch import cli
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_bundle_is_diagnosed(call, bundle, tiny_dataset):
 
 def test_a_probe_that_is_not_the_datas_is_said(bundle, tiny_dataset, sample, caplog):
     from ptycho_torch.diagnose.subject import bundle_subject
-    from ptycho_torch.generators.bundle import read_bundle
+    from ptycho_torch.networks.bundle import read_bundle
 
     bundle_subject(read_bundle(bundle()), sample, "mae", where="b", name="b")
     assert "was trained with another probe than the data's" in caplog.text

@@ -12,8 +12,8 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.initialisation import probe_block
 from ptycho_torch.diagnose.subject import fresh_subject, read_sample
-from ptycho_torch.generators.blocks import StableFourierBlock
-from ptycho_torch.generators.probing import fourier_blocks, gradient_moduli, mean_moduli
+from ptycho_torch.networks.blocks import StableFourierBlock
+from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli, mean_moduli
 
 
 def test_a_spectral_gradient_is_a_complex_number():
@@ -142,7 +142,7 @@ def test_both_initial_distributions_stand_side_by_side(settings):
 
 def test_the_loss_and_the_ratio_are_those_of_training(tiny, tiny_study, tiny_dataset, sample):
     """Fresh network of seed 3, both losses: what the run of seed 3 has in its first step."""
-    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.data.dataset_file import read_split
     from ptycho_torch.train.fit import build_module
 
     splits = [read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")]
@@ -173,7 +173,7 @@ def test_every_generator_is_probed(sample):
 @pytest.mark.parametrize("merged", [True, False])
 def test_groups_of_four_are_seen_as_training_sees_them(tiny, tmp_path, merged):
     from ptycho_torch.config.read import parse_study
-    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.data.dataset_file import read_split
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
     from ptycho_torch.train.fit import build_module
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho_torch import io
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
+from ptycho_torch.files import io
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 

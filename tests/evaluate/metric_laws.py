@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ptycho_torch.dumps.parity import amplitude_difference
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate import align, frc, layers, real_data, scores
 from ptycho_torch.evaluate.register import MARGIN_PX, register
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.infer.parity.parity import amplitude_difference
 
 SIDE = 24
 

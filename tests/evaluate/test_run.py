@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.evaluate.twin import turn_back
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 SCORES = {
     *(

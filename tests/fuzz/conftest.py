@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho_torch import io_npz
+from ptycho_torch.files import npz as io_npz
 
 CAMPAIGNS = Path(__file__).resolve().parents[1] / "campaigns"
 sys.path[:0] = [str(CAMPAIGNS), str(Path(__file__).parent)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptycho_torch.config.base import InputError
+from ptycho_torch.runtime.errors import InputError
 
 
 def refused(call, *words):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
-from ptycho_torch.dumps.files import read_dump
-from ptycho_torch.generators.bundle import read_bundle
-from ptycho_torch.io_hdf5 import open_hdf5
-from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.files import io
+from ptycho_torch.files.hdf5 import open_hdf5
+from ptycho_torch.infer.parity.files import read_dump
+from ptycho_torch.networks.bundle import read_bundle
+from ptycho_torch.runtime.errors import InputError
 
 MIB = 2**20
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from ptycho_torch import io_probe
-from ptycho_torch.config.base import InputError
-from ptycho_torch.io_hdf5 import open_hdf5
+from ptycho_torch.files import hdf5_screen as io_probe
+from ptycho_torch.files.hdf5 import open_hdf5
+from ptycho_torch.runtime.errors import InputError
 
 MIB = 2**20
 

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.base import InputError, shown_path
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.runtime.errors import InputError, shown_path
 
 BAD = (
     *("..", ".", "../up", "/etc/passwd", "a/b", "a\\b", "a\x00b", "a" * 61, "", " ", "a b", "-a"),

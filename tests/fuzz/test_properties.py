@@ -13,12 +13,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError, printable
 from ptycho_torch.config.read import load_yaml, parse_study, typed_overrides
 from ptycho_torch.config.study import Study
-from ptycho_torch.dumps.files import read_dump
-from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.files import io
+from ptycho_torch.infer.parity.files import read_dump
+from ptycho_torch.runtime.errors import InputError, printable
 
 # FUZZ_EXAMPLES is how many `make fuzz` asks for; without it, few and always the same.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.dumps.files import read_dump
+from ptycho_torch.infer.parity.files import read_dump
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
 

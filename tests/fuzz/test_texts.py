@@ -6,10 +6,10 @@ import sys
 import pytest
 from refusals import refused
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError, printable
 from ptycho_torch.config.read import load_yaml, parse_study, read_study, typed_overrides
-from ptycho_torch.result_files import DatasetFacts, RunRecord, read_result
+from ptycho_torch.files import io
+from ptycho_torch.files.schemas import DatasetFacts, RunRecord, read_result
+from ptycho_torch.runtime.errors import InputError, printable
 
 LAUGHS = ["a0: &a0 [x, x]"] + [
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.reading import Reading
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.units import probe_of
+from ptycho_torch.files import io
 from ptycho_torch.infer.run import OUTPUTS, infer_file, infer_scan
 from ptycho_torch.infer.stitch import predicted_amplitudes, r_factor, stitch
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.measurements.units import probe_of
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.physics.stitch import reassemble
+from ptycho_torch.runtime.errors import InputError
 
 N = 16
 

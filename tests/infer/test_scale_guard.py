@@ -6,12 +6,12 @@ import torch
 
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.dumps.scales import ScaleLost
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import Bundle, BundleSettings
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scales import ScaleLost
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.dump import inference_dump
-from ptycho_torch.measurements.read import read_scan
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle, BundleSettings
 
 
 @pytest.fixture

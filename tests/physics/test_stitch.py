@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.physics.stitch import (
     patch_positions,
     reassemble,
@@ -11,6 +10,7 @@ from ptycho_torch.physics.stitch import (
     tile_extent,
     tile_start,
 )
+from ptycho_torch.runtime.errors import InputError
 
 
 def raster(size: int, side: int, step: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ptycho_torch.config.base import InputError
-from ptycho_torch.io_download import fetch
+from ptycho_torch.files.download import fetch
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture

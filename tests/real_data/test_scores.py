@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.real_data import RealDataScores
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.layers import Layer, covered_shares, frame_errors, lit_box, predicted
 from ptycho_torch.evaluate.layers import r_factor as r_of
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.evaluate.register import MARGIN_PX, register
-from ptycho_torch.measurements.parts import PARTS, read_part
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 STREAM = np.random.default_rng(2)
 

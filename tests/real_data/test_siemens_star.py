@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ptycho_torch import io
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.engines.canvas import predict, r_factor
-from ptycho_torch.engines.rpie import reconstruct_rpie
-from ptycho_torch.measurements.parts import PARTS, read_part, write_parts
+from ptycho_torch.data.parts import PARTS, read_part, write_parts
+from ptycho_torch.files import io
+from ptycho_torch.reconstruct.canvas import predict, r_factor
+from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.measurements.parts import PARTS, read_part
-from ptycho_torch.measurements.region import (
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.region import (
     half_light_radius_px,
     hold_out_region,
     interleaved_halves,
 )
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture(params=["raster", "scattered", "shuffled"])

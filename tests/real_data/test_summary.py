@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.real_plan import fit_settings, labels
-from ptycho_torch.io import read_csv
-from ptycho_torch.summarise.real_data.run import summarise_real_data
+from ptycho_torch.files import io
+from ptycho_torch.files.io import read_csv
+from ptycho_torch.report.summarise.real_data.run import summarise_real_data
+from ptycho_torch.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVENANCE = {"command": "snakemake real_data_summary", "commit": "0", "python": "3", "platform": "p",

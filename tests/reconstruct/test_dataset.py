@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.reconstruct.dataset import reconstruct_test_split
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
 OUTPUTS = {"run": "run.json", "patches": "test_patches.npz", "objects": "objects.npz"}

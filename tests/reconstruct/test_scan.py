@@ -8,12 +8,12 @@ import pytest
 from matplotlib.image import imread
 from tests.engines.scans import apart_from_truth, make_scan
 
-from ptycho_torch import io
 from ptycho_torch.cli import main
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
 from ptycho_torch.reconstruct.scan import reconstruct_scan
+from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

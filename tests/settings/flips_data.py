@@ -9,9 +9,9 @@ import json
 import numpy as np
 import pytest
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DatasetFiles, SimulatedDataset
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, simulate_split
 from ptycho_torch.simulate.files import import_dataset
 from ptycho_torch.simulate.probes import make_probe

@@ -13,12 +13,12 @@ from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.config.study import SuccessSettings
-from ptycho_torch.decide.decision import decide
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.outcome import Evidence as Seen
 from ptycho_torch.evaluate.outcome import decide_outcome
 from ptycho_torch.evaluate.scene import read_scene
 from ptycho_torch.evaluate.twin import TwinReading
+from ptycho_torch.report.decide.decision import decide
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _planted():
-    path = ROOT / "tests" / "decide" / "planted.py"
+    path = ROOT / "tests" / "report" / "planted.py"
     spec = importlib.util.spec_from_file_location("planted_arms", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules["planted_arms"] = module

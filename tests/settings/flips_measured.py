@@ -8,21 +8,21 @@ from unittest import mock
 import numpy as np
 import torch
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RealDataScores, RegionSettings
 from ptycho_torch.config.reconstruct import ConventionalSettings, RpieSettings
-from ptycho_torch.engines.rpie import reconstruct_rpie
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.region import hold_out_region
 from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import Bundle, BundleSettings
+from ptycho_torch.files import io
 from ptycho_torch.infer.run import infer_scan
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.region import hold_out_region
-from ptycho_torch.summarise.real_data import report
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle, BundleSettings
+from ptycho_torch.reconstruct.rpie import reconstruct_rpie
+from ptycho_torch.report.summarise.real_data import report
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.scan import prepare
 
 
@@ -137,7 +137,7 @@ def batches(tools):
         plain = torch.nn.Module.__call__
 
         def call(self, *args, **more):
-            if type(self).__module__.startswith("ptycho_torch.generators.unet"):
+            if type(self).__module__.startswith("ptycho_torch.networks.unet"):
                 seen.append((size, len(args[0])))
             return plain(self, *args, **more)
 

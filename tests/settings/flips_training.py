@@ -5,13 +5,13 @@ import hashlib
 
 import torch
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import ExecutionSettings
-from ptycho_torch.generators import build_generator
-from ptycho_torch.gpus import choose_device
-from ptycho_torch.measurements.batch import groups_of_split
+from ptycho_torch.data.batch import groups_of_split
+from ptycho_torch.networks import build_generator
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.train import device as devices
 from ptycho_torch.train.fit import build_module
 from ptycho_torch.train.loop import fit

@@ -74,7 +74,7 @@ def test_tests_that_hold_a_setting_are_there():
 def tools(tmp_path_factory, tiny_dataset, made):
     """What flips share: a dataset and its splits, a scan, a study; results are kept."""
     from ptycho_torch.config.read import load_yaml, parse_study
-    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.data.dataset_file import read_split
 
     tiny = load_yaml(TESTS / "tiny.yaml")
     found = SimpleNamespace(
@@ -108,12 +108,12 @@ def _load(path):
 def _findings(folder):
     """What a planted Stage A shows, and what puts it into words."""
     from ptycho_torch.config.read import parse_study
-    from ptycho_torch.summarise.answers import answer
-    from ptycho_torch.summarise.collect import StageFiles
-    from ptycho_torch.summarise.report import report
-    from ptycho_torch.summarise.stage import work_out
+    from ptycho_torch.report.summarise.answers import answer
+    from ptycho_torch.report.summarise.collect import StageFiles
+    from ptycho_torch.report.summarise.report import report
+    from ptycho_torch.report.summarise.stage import work_out
 
-    planting = _load(TESTS / "summarise" / "conftest.py")
+    planting = _load(TESTS / "report" / "conftest.py")
     given = planting.write_study(folder / "planted", planting.Plan(seeds=[0, 1]))
     kinds = ("metrics", "runs", "timings", "histories", "reconstructions", "dataset")
     study = parse_study(given["study"], "t")

@@ -10,15 +10,15 @@ from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 from skimage.draw import line
 
-from ptycho_torch import io
 from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.files import io
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
 from ptycho_torch.simulate.frames import draw_scene, mean_power
 from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.objects import line_images
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import cut_patches, raster
-from ptycho_torch.streams import named_stream
 
 
 def changed(study, **updates) -> SimulatedDataset:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, TriangleProbe
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.probes import make_probe, normalisation, radius_px, triangle_mask
 
 PROBES = [

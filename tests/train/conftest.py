@@ -51,8 +51,8 @@ def training(tiny, tiny_dataset, tmp_path, monkeypatch):
     """Train seeds; with `until`, so many steps of all of them and no more."""
     from stopped import EPOCHS, Killed
 
-    from ptycho_torch.dataset_file import read_split
-    from ptycho_torch.measurements.batch import groups_of_split
+    from ptycho_torch.data.batch import groups_of_split
+    from ptycho_torch.data.dataset_file import read_split
     from ptycho_torch.train import resume
     from ptycho_torch.train.fit import build_module
     from ptycho_torch.train.loop import fit_seeds

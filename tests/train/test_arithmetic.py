@@ -56,7 +56,7 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch, co
 
 
 def test_checkpointing_reaches_the_run_and_changes_no_number(train_tiny, monkeypatch):
-    from ptycho_torch.generators import checkpointing
+    from ptycho_torch.networks import checkpointing
 
     again = []
     plain = checkpointing.checkpoint

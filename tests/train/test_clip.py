@@ -6,8 +6,8 @@ from torch.nn import Parameter
 
 from ptycho_torch.config.clip import AdaptiveClip, NoClip, NormClip, ValueClip
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators import GENERATORS, build_generator
-from ptycho_torch.generators.spectral import SpectralConv
+from ptycho_torch.networks import GENERATORS, build_generator
+from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
 
 AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)

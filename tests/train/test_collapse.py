@@ -8,7 +8,7 @@ import torch
 
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.generators import build_generator
+from ptycho_torch.networks import build_generator
 from ptycho_torch.train import fit
 from ptycho_torch.train.collapse import CollapseGuard, lit_variance
 from ptycho_torch.train.learner import Learner

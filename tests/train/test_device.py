@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils import deterministic
 
-from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.gpus import choose_device
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.train.device import numerics, records_steps, say_precision
 
 

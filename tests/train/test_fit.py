@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptycho_torch import io
-from ptycho_torch.config import InputError
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.dataset_file import read_split
-from ptycho_torch.generators.bundle import read_bundle
-from ptycho_torch.measurements.batch import groups_of_split
+from ptycho_torch.data.batch import groups_of_split
+from ptycho_torch.data.dataset_file import read_split
+from ptycho_torch.files import io
+from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.data import EpochOrder, epoch_order
 from ptycho_torch.train.fit import build_module, fit_run
 from ptycho_torch.train.history import History, snapshot
@@ -196,7 +196,7 @@ def test_a_dataset_with_another_checksum_is_refused_and_nothing_is_written(
 
 
 def test_threads_are_never_more_than_the_machine_has(train_tiny, monkeypatch):
-    from ptycho_torch import jobs
+    from ptycho_torch.runtime import jobs
 
     monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda pid: {0, 1})
     assert jobs.usable_threads(64) == 2

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from ptycho_torch.io_state import read_state
-from ptycho_torch.output_folder import remove_leftovers
-from ptycho_torch.streams import named_stream
+from ptycho_torch.files.state import read_state
+from ptycho_torch.runtime.atomic_write import remove_leftovers
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.train import resume
 
 EPOCHS = 8

@@ -6,9 +6,9 @@ import pytest
 import torch
 from stopped import EPOCHS, STEPS, Killed, same
 
-from ptycho_torch.config import InputError
-from ptycho_torch.io_state import read_state, write_state
-from ptycho_torch.streams import named_stream
+from ptycho_torch.files.state import read_state, write_state
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.train import resume
 
 SGD = {"name": "sgd", "learning_rate": 1e-2}

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from ptycho_torch import io
-from ptycho_torch.config import InputError
 from ptycho_torch.config.files import FitSettings, GroupSettings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.generators.bundle import read_bundle
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
 from ptycho_torch.infer.run import infer_file
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.stitch import reassemble
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train import scan as training
 from ptycho_torch.train.scan import prepare, train_file, train_scan
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from stopped import EPOCHS, STEPS, Killed, same
 
-from ptycho_torch.io_state import read_state, write_state
-from ptycho_torch.streams import named_stream
+from ptycho_torch.files.state import read_state, write_state
+from ptycho_torch.runtime.streams import named_stream
 
 
 def test_a_state_of_another_training_or_a_damaged_one_is_said_and_left(

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.dataset_file import read_split
-from ptycho_torch.measurements.batch import groups_of_split
+from ptycho_torch.data.batch import groups_of_split
+from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.train.fit import build_module
 from ptycho_torch.train.loop import fit, fit_seeds
 from ptycho_torch.train.module import FitModule

@@ -11,7 +11,7 @@ import pytest
 MEMBER = """
 import os, sys
 from pathlib import Path
-from ptycho_torch import call
+from ptycho_torch.runtime import call
 
 kind, place = sys.argv[1:]
 told = call.join(is_call=kind == "call")
@@ -92,7 +92,7 @@ def test_locks_whose_owner_may_live_elsewhere_stay_and_the_command_is_said(membe
 
 ORPHAN = """
 import subprocess, sys
-from ptycho_torch import call
+from ptycho_torch.runtime import call
 
 call.announce_call()
 job = "import sys, time; from ptycho_torch import call; print(call.caller_is_gone(), flush=True); " \\
@@ -118,7 +118,7 @@ def test_a_job_knows_when_its_call_was_killed():
 
 def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
     program = (
-        "import sys; from ptycho_torch.alone import alone_in\n"
+        "import sys; from ptycho_torch.runtime.run_lock import alone_in\n"
         "with alone_in([sys.argv[1]]):\n    print('in', flush=True); sys.stdin.readline()"
     )
 

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from ptycho_torch import io
-from ptycho_torch.config import InputError
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.evaluate.run import evaluate_run
-from ptycho_torch.io_checks import FILES, must_match, sums_of
-from ptycho_torch.streams import named_stream
-from ptycho_torch.summarise.collect import StageFiles, collect
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import FILES, must_match, sums_of
+from ptycho_torch.report.summarise.collect import StageFiles, collect
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.train.fit import fit_run
 
 SPLITS = ("train", "validation", "test")
@@ -146,8 +146,8 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
-from ptycho_torch import io
-from ptycho_torch.config import InputError
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 for name, write in {
     "a.npz": lambda path: io.write_npz(path, {"x": np.zeros(10**5)}),

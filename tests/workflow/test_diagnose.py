@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from ptycho_torch import io
 from ptycho_torch.config.fresh import fresh_networks
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.files import io
 
 REPORTS = {"gradients": "gradient_report.json", "activations": "activation_report.json"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_torch.sources import code_behind
+from ptycho_torch.runtime.code_digest import code_behind
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ptycho_torch"

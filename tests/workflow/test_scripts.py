@@ -187,7 +187,7 @@ def test_a_test_scan_that_cannot_be_scored_is_refused_before_training(
 
 def test_parity_scripts_report_first_and_fail_after(run_script, tmp_path, capsys):
     """The report stays whatever it says; only the last script fails, in one line."""
-    from ptycho_torch import io
+    from ptycho_torch.files import io
 
     report = {"format": "ptycho-torch parity 1", "passed": False, "headline": "FAILED: stitching"}
     io.write_json(tmp_path / "parity.json", report)

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from ptycho_torch import sources
-from ptycho_torch.sources import keep_list
+from ptycho_torch.runtime import code_digest as sources
+from ptycho_torch.runtime.code_digest import keep_list
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
-    from ptycho_torch import call
+    from ptycho_torch.runtime import call
     from ptycho_torch.config.fresh import fresh_networks
     from ptycho_torch.config.plan import stage_names, stage_plan
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.config.real_plan import fit_settings, labels
     from ptycho_torch.config.together import seed_jobs
-    from ptycho_torch.layout import check_layout
-    from ptycho_torch.sources import code_behind, keep_list
+    from ptycho_torch.files.layout import check_layout
+    from ptycho_torch.runtime.code_digest import code_behind, keep_list
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.decide.winner import write_winner
-from ptycho_torch.jobs import run_job
+from ptycho_torch.report.decide.winner import write_winner
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.fresh import FreshNetwork
 from ptycho_torch.diagnose.networks import diagnose_fresh
-from ptycho_torch.jobs import run_job
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

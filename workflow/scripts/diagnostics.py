@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.diagnose.decision import write_decision
-from ptycho_torch.jobs import run_job
-from ptycho_torch.provenance import collect_provenance
+from ptycho_torch.runtime.jobs import run_job
+from ptycho_torch.runtime.provenance import collect_provenance
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.evaluate.run import evaluate_run
-from ptycho_torch.jobs import run_job
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

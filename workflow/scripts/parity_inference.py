@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.files import InferSettings
-from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import run_job
+from ptycho_torch.runtime.gpus import gpu_lease
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,8 +15,8 @@ def main(job: Any) -> None:
     """Use a run's bundle on the test split and dump what it sees."""
     with gpu_lease(job.params.accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.dumps.files import write_dump
         from ptycho_torch.infer.dump import infer_split
+        from ptycho_torch.infer.parity.files import write_dump
 
         settings = InferSettings(accelerator=job.params.accelerator, threads=job.threads)
         dump = infer_split(Path(job.input.bundle).parent, job.input.test, settings)

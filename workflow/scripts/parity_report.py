@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.dumps.parity import report_parity
-from ptycho_torch.jobs import run_job
+from ptycho_torch.infer.parity.parity import report_parity
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

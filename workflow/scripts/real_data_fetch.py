@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch import io
-from ptycho_torch.io_download import fetch
-from ptycho_torch.jobs import run_job
+from ptycho_torch.files import io
+from ptycho_torch.files.download import fetch
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

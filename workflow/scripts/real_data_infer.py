@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch import io
-from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import run_job
-from ptycho_torch.measurements.parts import PARTS
+from ptycho_torch.data.parts import PARTS
+from ptycho_torch.files import io
+from ptycho_torch.runtime.gpus import gpu_lease
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

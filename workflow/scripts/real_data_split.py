@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.jobs import run_job
-from ptycho_torch.measurements.parts import PARTS, write_parts
+from ptycho_torch.data.parts import PARTS, write_parts
+from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

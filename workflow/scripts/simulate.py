@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
-from ptycho_torch.jobs import run_job
+from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 from ptycho_torch.simulate.files import import_dataset
 

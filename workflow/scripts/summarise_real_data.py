@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.jobs import run_job
-from ptycho_torch.provenance import collect_provenance
-from ptycho_torch.summarise.real_data.run import summarise_real_data
+from ptycho_torch.report.summarise.real_data.run import summarise_real_data
+from ptycho_torch.runtime.jobs import run_job
+from ptycho_torch.runtime.provenance import collect_provenance
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.gpus import gpu_lease
-from ptycho_torch.jobs import granted, run_job
+from ptycho_torch.runtime.gpus import gpu_lease
+from ptycho_torch.runtime.jobs import granted, run_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

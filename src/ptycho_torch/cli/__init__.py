@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch import __version__, memory
+from ptycho_torch import __version__
 from ptycho_torch.cli import check, compare, data, diagnose, files, plan, reconstruct, study
-from ptycho_torch.config.base import InputError
+from ptycho_torch.runtime import memory
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for family in (study, plan, data, files, check, reconstruct, compare):

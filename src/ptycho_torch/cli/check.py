@@ -7,8 +7,8 @@ import typer
 
 from ptycho_torch.cli.data import ScanFile
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
@@ -26,9 +26,9 @@ def check(
     frequency, amplitudes or counts; what is given stays as it is. Ends with status 1 where two
     readings explain the frames equally well.
     """
-    from ptycho_torch.check.flags import flags
-    from ptycho_torch.check.report import as_json, table
-    from ptycho_torch.check.run import check_file
+    from ptycho_torch.reconstruct.check.flags import flags
+    from ptycho_torch.reconstruct.check.report import as_json, table
+    from ptycho_torch.reconstruct.check.run import check_file
 
     report = check_file(file, reading)
     if as_data:

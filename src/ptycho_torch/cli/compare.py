@@ -36,9 +36,9 @@ def compare(
 
     1 is bad input: nothing was compared and nothing is written.
     """
-    from ptycho_torch.dumps.compare import compare as compare_dumps
-    from ptycho_torch.dumps.compare import comparison_text, write_comparison
-    from ptycho_torch.dumps.files import read_dump
+    from ptycho_torch.infer.parity.compare import compare as compare_dumps
+    from ptycho_torch.infer.parity.compare import comparison_text, write_comparison
+    from ptycho_torch.infer.parity.files import read_dump
 
     found = compare_dumps(read_dump(a), read_dump(b), tolerance=tolerance, free_scale=free_scale)
     write_comparison(output_dir, found)

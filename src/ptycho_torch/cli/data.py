@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch import io
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def check_data(
     """
     import logging
 
-    from ptycho_torch.measurements.read import is_split, read_scan
+    from ptycho_torch.data.read import is_split, read_scan
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     found = io.sha256(file)
@@ -58,7 +58,7 @@ def check_data(
 
 def _split_line(file: Path, patch_px: int | None) -> str:
     """Return what a split of the study holds, in a line."""
-    from ptycho_torch.dataset_file import read_split
+    from ptycho_torch.data.dataset_file import read_split
 
     if patch_px is None:
         shape = io.read_npz(file, "diffraction")["diffraction"].shape
@@ -97,8 +97,8 @@ def convert(
     predict are compared with the stored ones. A CXI file without a given geometry gets a made-up
     one, and says so.
     """
-    from ptycho_torch.measurements.convert import convert_scan
-    from ptycho_torch.measurements.geometry import given_geometry
+    from ptycho_torch.data.convert import convert_scan
+    from ptycho_torch.data.geometry import given_geometry
 
     geometry = given_geometry(wavelength_m, distance_m, detector_pixel_m)
     for line in convert_scan(source, target, reading, geometry, overwrite=overwrite):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError, nearest
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from ptycho_torch.config.study import Study
@@ -152,7 +152,7 @@ def _subject(
         read_sample,
         trained_loss,
     )
-    from ptycho_torch.generators.bundle import read_bundle
+    from ptycho_torch.networks.bundle import read_bundle
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     if data is None:

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.read import read_study
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from ptycho_torch.plan.cost import Question
+    from ptycho_torch.train.cost.cost import Question
 
 app = typer.Typer()
 
@@ -116,8 +116,8 @@ def _planned(
 ) -> tuple[dict[str, Any], str]:
     study = read_study(config)
     from ptycho_torch.cli.terminal import said
-    from ptycho_torch.plan.report import plan_text
-    from ptycho_torch.plan.study import Changes, plan_study
+    from ptycho_torch.train.cost.report import plan_text
+    from ptycho_torch.train.cost.study import Changes, plan_study
 
     with said():
         execution = study.execution
@@ -131,8 +131,8 @@ def _planned(
 
 def _compared(results: Path, memory_gib: float | None, steps: int) -> tuple[dict[str, Any], str]:
     from ptycho_torch.cli.terminal import said
-    from ptycho_torch.plan.compare import compare_results
-    from ptycho_torch.plan.report import comparison_text
+    from ptycho_torch.train.cost.compare import compare_results
+    from ptycho_torch.train.cost.report import comparison_text
 
     with said():
         asked, facts = _question("auto", 2, memory_gib, steps, largest=False)
@@ -146,10 +146,10 @@ def _question(
     """Return what is asked on this machine, and what a plan says of the machine."""
     from dataclasses import asdict
 
-    from ptycho_torch.plan.base import measure_base
-    from ptycho_torch.plan.cost import Question
-    from ptycho_torch.plan.machine import this_machine
-    from ptycho_torch.provenance import commit
+    from ptycho_torch.runtime.provenance import commit
+    from ptycho_torch.train.cost.base import measure_base
+    from ptycho_torch.train.cost.cost import Question
+    from ptycho_torch.train.cost.machine import this_machine
 
     machine = this_machine(accelerator, threads)
     base = measure_base()

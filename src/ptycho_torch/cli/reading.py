@@ -9,8 +9,9 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ptycho_torch.config.base import InputError, meanings
+from ptycho_torch.config.base import meanings
 from ptycho_torch.config.reading import Reading
+from ptycho_torch.runtime.errors import InputError
 
 PANEL = "How the file is read"
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
@@ -62,7 +62,7 @@ def reconstruct(
     """Reconstruct a scan by rPIE: object, probe, error by pass, and a picture."""
     import logging
 
-    from ptycho_torch.measurements.read import read_scan
+    from ptycho_torch.data.read import read_scan
 
     settings = _settings(
         passes=passes,

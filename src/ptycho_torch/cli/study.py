@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch import io
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
+from ptycho_torch.files import io
 
 app = typer.Typer()
 

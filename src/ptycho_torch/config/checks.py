@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import nearest
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.fresh import fresh_networks
 from ptycho_torch.config.generator import plan_levels
@@ -12,6 +11,7 @@ from ptycho_torch.config.plan import deep, settings_key, stage_names, stage_plan
 from ptycho_torch.config.real_plan import check_real_data
 from ptycho_torch.config.stages import repeated
 from ptycho_torch.config.variants import BLOCKS
+from ptycho_torch.runtime.errors import nearest
 
 if TYPE_CHECKING:
     from ptycho_torch.config.study import Study

@@ -16,7 +16,7 @@ class GeneratorSettings(Settings):
     """A network that maps diffraction amplitudes to complex object patches."""
 
     name: Literal["hybrid", "stable_hybrid", "layerscale_hybrid", "fno"]
-    """Entry of the registry in `ptycho_torch.generators`."""
+    """Entry of the registry in `ptycho_torch.networks`."""
 
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import InputError, nearest, printable
 from ptycho_torch.config.study import Study
-from ptycho_torch.io_open import read_text
+from ptycho_torch.runtime.errors import InputError, nearest, printable
+from ptycho_torch.runtime.regular_file import read_text
 
 LARGEST_STUDY = 2**21
 """Bytes of a YAML file, and the parts that it may have once aliases are written out: a few lines

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import nearest
+from ptycho_torch.runtime.errors import nearest
 
 if TYPE_CHECKING:
     from ptycho_torch.config.files import FitSettings

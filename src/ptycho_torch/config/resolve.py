@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ptycho_torch.config.base import InputError, nearest
 from ptycho_torch.config.files import FitSettings, InferSettings, Scale, first_message
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.study import merge
+from ptycho_torch.runtime.errors import InputError, nearest
 
 _BLOCKS = ("generator", "training", "execution")
 _CLIP_KEYS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptycho_torch.config.base import nearest
+from ptycho_torch.runtime.errors import nearest
 
 BLOCKS = ("generator", "training", "execution")
 """Blocks of a study that decide a run; their keys can be swept."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.diagnose.numbers import defined, geometric_mean, ratio
-from ptycho_torch.generators.blocks import FourierBlock
-from ptycho_torch.generators.spectral import SpectralConv
+from ptycho_torch.networks.blocks import FourierBlock
+from ptycho_torch.networks.spectral import SpectralConv
 
 QUANTILE_VALUES = 2**18
 """Quantiles are exact up to so many values; of more, every k-th is taken, k odd."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.drift import judge_drift
 from ptycho_torch.diagnose.gate import Facts, decide, next_step
 from ptycho_torch.diagnose.prose import Comparison, Findings, decision_text
-from ptycho_torch.result_files import RunRecord, read_result
+from ptycho_torch.files import io
+from ptycho_torch.files.schemas import RunRecord, read_result
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.estimates import spread
 
 Entries = list[dict[str, Any]]
@@ -88,7 +88,7 @@ def _draw(
     activations: Entries, history: pd.DataFrame, settings: DiagnosticsSettings, folder: Path
 ) -> None:
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
-    from ptycho_torch.drawing.style import save, styled  # matplotlib: slow to import
+    from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
     arms = list(dict.fromkeys(history["arm"])) if len(history) else []
     with styled():

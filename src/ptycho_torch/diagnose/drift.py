@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.diagnose.evidence import Group, collect, interval_words, judge
-from ptycho_torch.markdown import listed, number
+from ptycho_torch.runtime.markdown import listed, number
 
 Verdict = Literal["supported", "refuted", "undecided"]
 _SAME = 1e-6

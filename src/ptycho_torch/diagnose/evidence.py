@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.markdown import number, plural
+from ptycho_torch.runtime.markdown import number, plural
 from ptycho_torch.statistics.estimates import (
     Interval,
     holm,

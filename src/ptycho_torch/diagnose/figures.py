@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.config.fresh import COMPARED
-from ptycho_torch.drawing.style import (
+from ptycho_torch.runtime.plot_style import (
     COLOURS,
     INK,
     REFERENCE,

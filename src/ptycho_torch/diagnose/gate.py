@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.diagnose.evidence import Group, Side, collect, judge, seeds_needed
-from ptycho_torch.markdown import listed, number, plural
+from ptycho_torch.runtime.markdown import listed, number, plural
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 Reports = Sequence[Mapping[str, Any]]

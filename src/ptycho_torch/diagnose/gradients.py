@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.diagnose.numbers import defined, ratio
-from ptycho_torch.generators.blocks import FourierBlock
-from ptycho_torch.generators.probing import fourier_blocks, mean_moduli, spectral_modulus
+from ptycho_torch.networks.blocks import FourierBlock
+from ptycho_torch.networks.probing import fourier_blocks, mean_moduli, spectral_modulus
 
 
 def probe_gradients(

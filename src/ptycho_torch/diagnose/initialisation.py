@@ -12,9 +12,9 @@ from torch.nn.functional import l1_loss
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
-from ptycho_torch.generators.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
-from ptycho_torch.generators.spectral import SpectralConv
-from ptycho_torch.streams import named_seed
+from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
+from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.runtime.streams import named_seed
 
 Initialisation = Literal["1/in", "1/(in*out)"]
 INITIALISATIONS: tuple[Initialisation, ...] = ("1/in", "1/(in*out)")

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.dataset_file import Split, read_split
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
-from ptycho_torch.physics.scales import SplitScales
 
 Check = dict[str, Any]
 _RELATIVE = 1e-4

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ptycho_torch import io
 from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.config.fresh import FreshNetwork
 from ptycho_torch.diagnose.initialisation import redraw
@@ -28,10 +27,11 @@ from ptycho_torch.diagnose.subject import (
     read_sample,
     trained_loss,
 )
-from ptycho_torch.generators.bundle import WEIGHTS, Bundle, read_bundle
-from ptycho_torch.io_checks import must_match
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.result_files import RunRecord, read_result
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import must_match
+from ptycho_torch.files.schemas import RunRecord, read_result
+from ptycho_torch.networks.bundle import WEIGHTS, Bundle, read_bundle
+from ptycho_torch.runtime.jobs import usable_threads
 
 logger = logging.getLogger(__name__)
 

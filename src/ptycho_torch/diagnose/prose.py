@@ -8,7 +8,7 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.diagnose.drift import Drift, growth_words
 from ptycho_torch.diagnose.evidence import Group, Side, interval_words
 from ptycho_torch.diagnose.gate import Hypothesis, next_step
-from ptycho_torch.markdown import folded, number, p_text, percent, table
+from ptycho_torch.runtime.markdown import folded, number, p_text, percent, table
 
 _SIDES = {"below": "below", "above": "above", "undecided": "undecided"}
 

@@ -11,7 +11,7 @@ from ptycho_torch.config.diagnostics import DiagnosticsSettings
 from ptycho_torch.diagnose.activations import layer_statistics, monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.subject import Sample, Subject
-from ptycho_torch.generators.heads import INPUT_TRANSFORMS
+from ptycho_torch.networks.heads import INPUT_TRANSFORMS
 
 Entry = dict[str, Any]
 

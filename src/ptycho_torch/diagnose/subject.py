@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.fresh import FreshNetwork
-from ptycho_torch.dataset_file import Split, read_split
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import Bundle
-from ptycho_torch.measurements.batch import Batch, groups_of_split
-from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes
-from ptycho_torch.physics.scales import (
+from ptycho_torch.data.batch import Batch, groups_of_split
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.split_scales import (
     LossName,
     SplitScales,
     probe_tensor,
     statistical_input_scale,
 )
-from ptycho_torch.streams import named_seed, named_stream
+from ptycho_torch.files import io
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.groups import group_amplitudes
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_seed, named_stream
 
 logger = logging.getLogger(__name__)
 

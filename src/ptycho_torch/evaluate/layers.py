@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.base import InputError
-from ptycho_torch.measurements.predict import predicted_amplitudes
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.data.predict import predicted_amplitudes
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.runtime.errors import InputError
 
 Box = tuple[slice, slice]
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import read_settings
 from ptycho_torch.evaluate.scene import Scene, read_scene
-from ptycho_torch.io import PathLike
-from ptycho_torch.io_checks import must_match
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import must_match
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.real_data import RealDataScores
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.predict import noise_of_roots, predicted_amplitudes
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import aligned_phases
 from ptycho_torch.evaluate.frc import (
     crossing,
@@ -30,9 +31,8 @@ from ptycho_torch.evaluate.layers import (
 )
 from ptycho_torch.evaluate.register import MARGIN_PX, Free, register
 from ptycho_torch.evaluate.scores import Undefined, ssim
-from ptycho_torch.measurements.parts import PARTS, read_part
-from ptycho_torch.measurements.predict import noise_of_roots, predicted_amplitudes
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]

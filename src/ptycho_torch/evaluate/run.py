@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.block import (
     Reconstruction,
@@ -24,8 +22,10 @@ from ptycho_torch.evaluate.overlaps import Overlaps
 from ptycho_torch.evaluate.scene import Scene, read_predictions, read_scene
 from ptycho_torch.evaluate.scores import Score, Undefined
 from ptycho_torch.evaluate.twin import TwinReading, read_twin, turn_back, wave_correlations
-from ptycho_torch.io import PathLike
-from ptycho_torch.io_checks import FILES, must_match, sums_of
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import FILES, must_match, sums_of
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 

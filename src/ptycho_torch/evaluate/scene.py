@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
-from ptycho_torch.io import PathLike
-from ptycho_torch.io_checks import must_have
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import must_have
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.schemas import TileFacts, read_result
 from ptycho_torch.physics.stitch import patch_positions, tile_extent
-from ptycho_torch.result_files import TileFacts, read_result
+from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex64]
 

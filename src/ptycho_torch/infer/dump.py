@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.reading import Reading
-from ptycho_torch.dumps.dump import Dump
-from ptycho_torch.dumps.files import write_dump
-from ptycho_torch.dumps.scales import Scales
-from ptycho_torch.dumps.statistics import write_patch_statistics
-from ptycho_torch.generators.bundle import Bundle, read_bundle
+from ptycho_torch.data.patch_statistics import write_patch_statistics
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files.io import PathLike, npz_keys, read_npz
+from ptycho_torch.infer.parity.dump import Dump
+from ptycho_torch.infer.parity.files import write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
-from ptycho_torch.io import PathLike, npz_keys, read_npz
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.scan import Scan
+from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.runtime.errors import InputError
 
 # Where less light than this, of a frame's brightest pixel, came through in all, nothing was seen.
 _LIT = 1e-3

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.files import InferSettings
-from ptycho_torch.generators.bundle import Bundle
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.measurements.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.networks.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.drawing.style import new_figure, save, styled
 from ptycho_torch.infer.stitch import Stitched
+from ptycho_torch.runtime.plot_style import new_figure, save, styled
 
 # Where less light than this, of a frame's brightest pixel, came through in all, nothing is shown.
 _LIT = 0.05

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import io
 from ptycho_torch.config.files import InferSettings
-from ptycho_torch.generators.bundle import Bundle, read_bundle
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.files import io
 from ptycho_torch.infer.run import Inference, infer_scan
-from ptycho_torch.measurements.parts import PARTS, read_part
-from ptycho_torch.versions import versions
+from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.runtime.versions import versions
 
 
 def infer_measurement(

@@ -15,25 +15,25 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import GroupSettings, InferSettings, first_message
 from ptycho_torch.config.reading import Reading
-from ptycho_torch.dumps.files import DUMP_FILES
-from ptycho_torch.dumps.scales import check_scale_reached
-from ptycho_torch.generators.bundle import Bundle, read_bundle
-from ptycho_torch.gpus import choose_device
+from ptycho_torch.data.batch import Groups, groups_of_scan
+from ptycho_torch.data.groups import scan_groups
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scales import check_scale_reached
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.infer.fitting import probe_in_use, unit_in_use
+from ptycho_torch.infer.parity.files import DUMP_FILES
 from ptycho_torch.infer.pictures import draw_object
 from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.batch import Groups, groups_of_scan
-from ptycho_torch.measurements.groups import scan_groups
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.memory import cured_by
-from ptycho_torch.output_folder import claim, must_be_free
-from ptycho_torch.versions import versions
+from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.memory import cured_by
+from ptycho_torch.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ upper left corner in its image, whole pixels.
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.base import InputError
+from ptycho_torch.runtime.errors import InputError
 
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import ConventionalSettings
-from ptycho_torch.dataset_file import Split, read_split
-from ptycho_torch.engines.canvas import predict, r_factor
-from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
-from ptycho_torch.io import PathLike
-from ptycho_torch.io_checks import FILES, sums_of
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.provenance import commit, platform_name
-from ptycho_torch.result_files import PatchFacts, read_result
-from ptycho_torch.versions import versions
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import FILES, sums_of
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.schemas import PatchFacts, read_result
+from ptycho_torch.reconstruct.canvas import predict, r_factor
+from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.provenance import commit, platform_name
+from ptycho_torch.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 

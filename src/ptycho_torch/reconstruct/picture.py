@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.config.base import printable
-from ptycho_torch.engines.rpie import Reconstruction
+from ptycho_torch.reconstruct.rpie import Reconstruction
+from ptycho_torch.runtime.errors import printable
 
 # Where less than this of the most light fell, the object is not known.
 _LIT = 0.01

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.parts import PARTS, read_part
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.versions import versions
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 

@@ -11,18 +11,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.engines.canvas import predict, r_factor
-from ptycho_torch.engines.rpie import Reconstruction, reconstruct_rpie
-from ptycho_torch.io import PathLike
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.output_folder import claim, must_be_free
-from ptycho_torch.provenance import commit, platform_name
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.reconstruct.canvas import predict, r_factor
 from ptycho_torch.reconstruct.picture import draw
-from ptycho_torch.versions import versions
+from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.provenance import commit, platform_name
+from ptycho_torch.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def _reconstruct(
     shared: dict[str, Any] = {"good_1HW": scan.good_1HW, "use_n": use_n, "on_pass": on_pass}
     if engine == "rpie":
         return reconstruct_rpie(*arrays, **shared, device=device)
-    from ptycho_torch.engines.ptychi_adapter import reconstruct_ptychi
+    from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
 
     return reconstruct_ptychi(*arrays, **shared, engine=engine)
 

@@ -19,11 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch import __version__, io
-from ptycho_torch.config.base import InputError
+from ptycho_torch import __version__
 from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.jobs import usable_threads
+from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import tile_extent
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.streams import named_stream
+from ptycho_torch.runtime.versions import versions
 from ptycho_torch.simulate.frames import (
     Each,
     Scene,
@@ -35,8 +38,6 @@ from ptycho_torch.simulate.frames import (
 from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.probes import make_probe
 from ptycho_torch.simulate.scan import Raster
-from ptycho_torch.streams import named_stream
-from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 

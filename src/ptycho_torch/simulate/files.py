@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DatasetFiles
-from ptycho_torch.dataset_file import Split, read_split
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.versions import versions
 from ptycho_torch.simulate.dataset import SPLITS, split_facts
-from ptycho_torch.versions import versions
 
 logger = logging.getLogger(__name__)
 

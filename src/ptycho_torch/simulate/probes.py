@@ -11,10 +11,10 @@ import scipy
 import skimage
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
+from ptycho_torch.files import io
 from ptycho_torch.physics.probe import normalisation, normalise, radius_px
+from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]

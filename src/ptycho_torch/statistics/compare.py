@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.stages import StagePlan
-from ptycho_torch.markdown import interval_text, number, p_text, percent, plain, plural
+from ptycho_torch.runtime.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval
 from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, seeds_for_rates

@@ -7,7 +7,7 @@ import pandas as pd
 import scipy
 
 from ptycho_torch.config.stages import DepthSettings
-from ptycho_torch.markdown import number, percent, plain, plural
+from ptycho_torch.runtime.markdown import number, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import differences_of, judge
 from ptycho_torch.statistics.runs import failures_of, paired_values

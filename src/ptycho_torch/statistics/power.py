@@ -14,9 +14,9 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.markdown import percent
+from ptycho_torch.runtime.markdown import percent
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.statistics import estimates
-from ptycho_torch.streams import named_stream
 
 # Up to here all sign patterns of every simulated study are tried; beyond, the t test stands in.
 EXACT_PAIRS = 12

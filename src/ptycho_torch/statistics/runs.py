@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.stages import StagePlan
-from ptycho_torch.io import PathLike
-from ptycho_torch.io_checks import must_match
-from ptycho_torch.markdown import percent
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import must_match
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, OUTCOMES, RECONSTRUCTION_SCORES

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.markdown import p_text, percent, plural
+from ptycho_torch.runtime.markdown import p_text, percent, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM

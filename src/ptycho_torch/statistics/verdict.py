@@ -11,7 +11,7 @@ import pandas as pd
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import SuccessSettings
-from ptycho_torch.markdown import listed, number, percent, plain, plural
+from ptycho_torch.runtime.markdown import listed, number, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import (
     compare_failures,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ptycho_torch.config.clip import AdaptiveClip, Clip, NoClip, NormClip, ValueClip
-from ptycho_torch.generators.spectral import SpectralConv
+from ptycho_torch.networks.spectral import SpectralConv
 
 Unit = tuple[Parameter, int | None]
 """A parameter and the axis along which its units lie; None: the whole tensor is one unit."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.drawing.style import COLOURS, new_figure, save, styled
+from ptycho_torch.runtime.plot_style import COLOURS, new_figure, save, styled
 
 
 def draw_learning_curve(history: pd.DataFrame, folder: Path, *, loss: str, title: str) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.config.base import InputError
-from ptycho_torch.streams import named_stream
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_stream
 
 
 class EpochOrder:

@@ -15,21 +15,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch import io
-from ptycho_torch.alone import alone_in
-from ptycho_torch.config import InputError
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.dataset_file import Split, read_split
-from ptycho_torch.generators import build_generator
-from ptycho_torch.generators.bundle import write_bundle
-from ptycho_torch.generators.checkpointing import recompute_parts
-from ptycho_torch.io_checks import FILES, sums_of
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.batch import Groups, groups_of_split
-from ptycho_torch.output_folder import remove_leftovers
-from ptycho_torch.physics.scales import SplitScales, probe_tensor, statistical_input_scale
-from ptycho_torch.result_files import DatasetFacts, read_result
-from ptycho_torch.streams import named_seed
+from ptycho_torch.data.batch import Groups, groups_of_split
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.split_scales import SplitScales, probe_tensor, statistical_input_scale
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import FILES, sums_of
+from ptycho_torch.files.schemas import DatasetFacts, read_result
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import write_bundle
+from ptycho_torch.networks.checkpointing import recompute_parts
+from ptycho_torch.runtime.atomic_write import remove_leftovers
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.run_lock import alone_in
+from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
 from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing

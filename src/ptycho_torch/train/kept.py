@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ptycho_torch.config.base import printable
+from ptycho_torch.runtime.errors import printable
 
 _MOST = 2**53
 Count = Annotated[int, Field(ge=0, le=_MOST)]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptycho_torch.generators.probing import fourier_blocks, gradient_moduli
-from ptycho_torch.measurements.batch import Groups
+from ptycho_torch.data.batch import Groups
+from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
 from ptycho_torch.train.collapse import CollapseGuard
 from ptycho_torch.train.history import History, snapshot

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch import io
-from ptycho_torch.config import InputError
-from ptycho_torch.gpus import choose_device
-from ptycho_torch.measurements.batch import Batch, Groups
-from ptycho_torch.memory import cured_by
+from ptycho_torch.data.batch import Batch, Groups
+from ptycho_torch.files import io
 from ptycho_torch.physics.groups import merged_patches
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.memory import cured_by
 from ptycho_torch.train.data import EpochOrder
 from ptycho_torch.train.device import (
     cures_of,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.measurements.batch import Batch
+from ptycho_torch.data.batch import Batch
+from ptycho_torch.data.split_scales import LOSSES, SplitScales
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes
-from ptycho_torch.physics.scales import LOSSES, SplitScales
 
 
 class FitModule(nn.Module):

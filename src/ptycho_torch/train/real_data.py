@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ptycho_torch import io
-from ptycho_torch.config.base import InputError
 from ptycho_torch.config.files import FitSettings
-from ptycho_torch.measurements.parts import read_part
-from ptycho_torch.measurements.region import half_light_radius_px
+from ptycho_torch.data.parts import read_part
+from ptycho_torch.data.region import half_light_radius_px
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.scan import train_scan
 
 

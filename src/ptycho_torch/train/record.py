@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.generators import count_parameters
-from ptycho_torch.generators.bundle import Bundle, BundleSettings
-from ptycho_torch.memory import process_peak
-from ptycho_torch.provenance import commit, platform_name
+from ptycho_torch.networks import count_parameters
+from ptycho_torch.networks.bundle import Bundle, BundleSettings
+from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.runtime.provenance import commit, platform_name
+from ptycho_torch.runtime.versions import versions
 from ptycho_torch.train.loop import Fitted
-from ptycho_torch.versions import versions
 
 ScaleSource = Literal["measured", "closed_form"]
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 
-from ptycho_torch import io
-from ptycho_torch.config import InputError
-from ptycho_torch.config.base import printable
-from ptycho_torch.io_state import digest_of_tensors, read_state, write_state
-from ptycho_torch.measurements.batch import Groups
-from ptycho_torch.sources import digest_of_code
+from ptycho_torch.data.batch import Groups
+from ptycho_torch.files import io
+from ptycho_torch.files.state import digest_of_tensors, read_state, write_state
+from ptycho_torch.runtime.code_digest import digest_of_code
+from ptycho_torch.runtime.errors import InputError, printable
 from ptycho_torch.train.kept import must_be_whole
 from ptycho_torch.train.learner import Learner
 from ptycho_torch.train.module import FitModule
@@ -36,7 +35,7 @@ of many weights on small data or a fast GPU do not. Then SIGKILL costs five such
 """
 
 FORMAT = "ptycho-torch training state 1"
-CODE = ("config", "physics", "generators", "measurements", "train")
+CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
 
 

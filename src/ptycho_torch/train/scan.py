@@ -15,24 +15,24 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_torch import io
-from ptycho_torch.alone import alone_in
-from ptycho_torch.config import InputError
 from ptycho_torch.config.files import FitSettings, first_message
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.run import RunSettings
-from ptycho_torch.dumps.scales import Scales
-from ptycho_torch.dumps.statistics import write_patch_statistics
-from ptycho_torch.generators.bundle import write_bundle
-from ptycho_torch.io_checks import FILES, sums_of
-from ptycho_torch.jobs import usable_threads
-from ptycho_torch.measurements.batch import Groups, groups_of_scan
-from ptycho_torch.measurements.groups import scan_groups
-from ptycho_torch.measurements.hold_out import HeldOut, hold_out, overlap_px
-from ptycho_torch.measurements.read import read_scan
-from ptycho_torch.measurements.scan import Scan
-from ptycho_torch.measurements.units import Units, measured_units, probe_of, unit_of
-from ptycho_torch.output_folder import claim, untouched_if_refused
+from ptycho_torch.data.batch import Groups, groups_of_scan
+from ptycho_torch.data.groups import scan_groups
+from ptycho_torch.data.hold_out import HeldOut, hold_out, overlap_px
+from ptycho_torch.data.patch_statistics import write_patch_statistics
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import FILES, sums_of
+from ptycho_torch.files.output_folder import claim, untouched_if_refused
+from ptycho_torch.networks.bundle import write_bundle
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.run_lock import alone_in
 from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import Fitted, fit, predict

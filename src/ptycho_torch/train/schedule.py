@@ -10,7 +10,6 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from ptycho_torch.config.base import printable
 from ptycho_torch.config.training import (
     SGD,
     Adam,
@@ -21,6 +20,7 @@ from ptycho_torch.config.training import (
     Schedule,
     WarmupCosineSchedule,
 )
+from ptycho_torch.runtime.errors import printable
 
 
 def make_optimizer(

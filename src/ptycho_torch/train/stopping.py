@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from ptycho_torch.call import caller_is_gone
+from ptycho_torch.runtime.call import caller_is_gone
 
 logger = logging.getLogger(__name__)
 

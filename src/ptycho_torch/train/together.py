@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from ptycho_torch.measurements.batch import Batch
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.train.module import FitModule
 
 

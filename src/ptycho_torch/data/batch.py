@@ -1,0 +1,132 @@
+"""What a step of training or inference sees: frames in groups, where they lie, what was measured.
+
+Letters: n groups, B groups of a batch, C frames of a group, H rows, W columns. Positions are the
+(row, column) of a frame's upper left corner, pixels: a whole part and a fraction.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.data.dataset_file import Split
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.physics.views import split_positions
+
+# Positions this near to whole pixels are whole: what float32 in a file leaves of them.
+_WHOLE_PX = 1e-3
+
+
+class Batch(NamedTuple):
+    """Some groups; moved between devices as one."""
+
+    amplitude_BCHW: Tensor
+    """Measured amplitudes, in the units that enter the network; 0 where nothing was measured."""
+
+    whole_BC2: Tensor | None = None
+    """Whole pixels of the positions, int64; None where single frames need none."""
+
+    fraction_BC2: Tensor | None = None
+    """Fractions of the positions, float32; None: all are 0."""
+
+    good_BCHW: Tensor | None = None
+    """Which pixels were measured, also as (1, 1, H, W); None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """All groups of a split or a scan, in memory; the fields are those of `Batch`."""
+
+    amplitude_nCHW: Tensor
+    whole_nC2: Tensor | None = None
+    fraction_nC2: Tensor | None = None
+    good_nCHW: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.amplitude_nCHW)
+
+    @property
+    def channels(self) -> int:
+        """C, frames of a group."""
+        return self.amplitude_nCHW.shape[1]
+
+    def take(self, index: Tensor | slice) -> Batch:
+        """Return some groups as a batch."""
+        good = self.good_nCHW
+        return Batch(
+            self.amplitude_nCHW[index],
+            None if self.whole_nC2 is None else self.whole_nC2[index],
+            None if self.fraction_nC2 is None else self.fraction_nC2[index],
+            good if good is None or len(good) == 1 else good[index],
+        )
+
+    def to(self, device: torch.device) -> "Groups":
+        """Return the groups on a device; nothing is copied where they are there already."""
+        fields = (self.amplitude_nCHW, self.whole_nC2, self.fraction_nC2, self.good_nCHW)
+        return Groups(*(None if f is None else f.to(device) for f in fields))  # type: ignore[arg-type]
+
+    def batches(self, size: int) -> list[Batch]:
+        """Return all groups in their own order; the last batch may be smaller."""
+        return [self.take(slice(i, i + size)) for i in range(0, len(self), size)]
+
+    def scales(self, intensity_scale: float) -> SplitScales:
+        """Return the constants that losses relate to, over measured pixels."""
+        amplitude = self.amplitude_nCHW.numpy()
+        square = self._mean(np.square(amplitude, dtype=np.float64))
+        return SplitScales(intensity_scale, self._mean(amplitude), square * intensity_scale**2)
+
+    def power(self) -> float:
+        """Return the mean over frames of sum A^2."""
+        squares = np.square(self.amplitude_nCHW.numpy(), dtype=np.float64)
+        return float(squares.sum(axis=(-2, -1)).mean())
+
+    def _mean(self, values_nCHW: NDArray[Any]) -> float:
+        if self.good_nCHW is None:
+            return float(values_nCHW.mean(dtype=np.float64))
+        good = np.broadcast_to(self.good_nCHW.numpy(), values_nCHW.shape)
+        return float(values_nCHW.mean(dtype=np.float64, where=good))
+
+
+def groups_of_split(split: Split) -> Groups:
+    """Return the groups of a split in the layout of docs/files.md; positions only where C > 1."""
+    amplitude = torch.from_numpy(split.diffraction_nCHW)
+    arrays = split.arrays
+    if amplitude.shape[1] == 1 or not {"coords_offsets", "coords_nominal"} <= arrays.keys():
+        return Groups(amplitude)
+    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
+    return Groups(amplitude, *_whole_and_fraction(np.swapaxes(corners, 1, 2)))
+
+
+def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Groups:
+    """Return groups of a scan's frames; positions only where C > 1.
+
+    Parameters
+    ----------
+    members_nC
+        Which frames form each group.
+    unit
+        What the scan's amplitudes are divided by.
+    """
+    good = scan.good_1HW
+    amplitude = scan.amplitude_nHW if good is None else np.where(good, scan.amplitude_nHW, 0)
+    scaled = (amplitude / np.float32(unit)).astype(np.float32)
+    if good is None or good.all():
+        mask = None
+    else:
+        mask = torch.from_numpy(good[None] if len(good) == 1 else good[members_nC])
+    # A frame by itself explains its pattern wherever it was taken.
+    frames = torch.from_numpy(scaled[members_nC])
+    if members_nC.shape[1] == 1:
+        return Groups(frames, good_nCHW=mask)
+    return Groups(frames, *_whole_and_fraction(scan.positions_n2[members_nC]), mask)
+
+
+def _whole_and_fraction(corners_nC2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
+    whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(corners_nC2)))
+    if float(fraction.abs().max()) <= _WHOLE_PX:
+        return whole, None
+    return whole, fraction.to(torch.float32)

@@ -1,0 +1,96 @@
+"""From the geometry of a far-field experiment to the pixels of the object plane, and back.
+
+With wavelength L, distance z and N detector pixels of size d, a pixel of the object plane is
+L z / (N d) and a frame sees a window of L z / d there.
+"""
+
+from dataclasses import dataclass
+
+from ptycho_torch.runtime.errors import InputError
+
+PLANCK_TIMES_C = 6.62607015e-34 * 299792458
+"""h c in J m, exact in SI."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Wavelength, distance, and (height, width) of a detector pixel, all in metres."""
+
+    wavelength_m: float
+    distance_m: float
+    pixel_m: tuple[float, float]
+
+    def object_pixel_m(self, side_px: int) -> tuple[float, float]:
+        """Return (height, width) of a pixel of the object plane."""
+        height, width = self.window_m()
+        return height / side_px, width / side_px
+
+    def window_m(self) -> tuple[float, float]:
+        """Return (height, width) of what a frame sees of the object plane."""
+        reach = self.wavelength_m * self.distance_m
+        return reach / self.pixel_m[0], reach / self.pixel_m[1]
+
+
+MADE_UP = Geometry(wavelength_m=1.24e-10, distance_m=2.0, pixel_m=(75e-6, 75e-6))
+"""For files that must have a geometry and data that has none: 10 keV, 2 m, 75 um; always marked."""
+
+
+def given_geometry(
+    wavelength_m: float | None, distance_m: float | None, pixel_m: float | None
+) -> Geometry | None:
+    """Return a geometry of square pixels if all three are given, None if none is.
+
+    Raises
+    ------
+    InputError
+        If only some are given, or one is no length > 0.
+    """
+    given = {"--wavelength-m": wavelength_m, "--distance-m": distance_m}
+    given["--detector-pixel-m"] = pixel_m
+    if wavelength_m is None and distance_m is None and pixel_m is None:
+        return None
+    for name, value in given.items():
+        if value is None or not 0 < value < float("inf"):
+            raise InputError(f"{name} is {value}; a geometry needs {', '.join(given)}, all > 0")
+    assert wavelength_m is not None and distance_m is not None and pixel_m is not None
+    return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=(pixel_m, pixel_m))
+
+
+# Steps in windows, beyond which no far field is scanned.
+_SPARSE = 4
+
+
+def check_far_field(
+    source: str, geometry: Geometry, side_px: int, step_m: float | None = None
+) -> None:
+    """Refuse a geometry whose frames are no far field.
+
+    Two things give it away: a detector wider than its distance, where the paraxial far field ends;
+    and a scan whose steps are several times what a frame would see, so that frames that overlap
+    in the near field (and fill the detector) would be far apart. Steps of up to four windows pass:
+    a scan may be sparse.
+
+    Raises
+    ------
+    InputError
+        With the numbers.
+    """
+    detector = side_px * max(geometry.pixel_m)
+    window = min(geometry.window_m())
+    numbers = (
+        f"distance {geometry.distance_m:.6g} m, wavelength {geometry.wavelength_m:.6g} m, detector "
+        f"{side_px} x {max(geometry.pixel_m):.6g} m"
+    )
+    if not geometry.distance_m > detector:
+        raise InputError(
+            f"{source}: near-field geometry ({numbers}): the detector is wider than its distance, "
+            "so its frames are no far field, which is all that is computed here; if the distance "
+            "is wrong, mend it in the file"
+        )
+    if step_m is not None and step_m > _SPARSE * window:
+        fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
+        raise InputError(
+            f"{source}: near-field geometry ({numbers}): as a far field, a frame sees {window:.4g} "
+            f"m of the object, but the scan's steps are {step_m:.4g} m (Fresnel number "
+            f"{fresnel:.3g}), so frames would be far apart; near fields are not computed here"
+        )

@@ -1,0 +1,127 @@
+"""Groups of neighbouring frames of a scattered scan, found by a k-d tree.
+
+Letters: n frames, G groups, C frames of a group, K candidates. Positions are (row, column), pixels.
+"""
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from ptycho_torch.config.files import GroupSettings
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_stream
+
+# Two frames nearer than this were taken at one place: their overlap says nothing.
+_SAME_PLACE_PX = 1e-6
+
+
+def single_frames(frames: int, count: int | None, *, seed: int, source: str) -> NDArray[np.int64]:
+    """Return groups of one frame, (G, 1): all, or `count` of them chosen by `seed`, rising.
+
+    Raises
+    ------
+    InputError
+        If there are not so many.
+    """
+    if count is None or count == frames:
+        return np.arange(frames)[:, None]
+    if count > frames:
+        raise InputError(f"{source}: {count} images are asked for, there are {frames}")
+    chosen = named_stream(seed, "images").choice(frames, count, replace=False)
+    return np.sort(chosen)[:, None]
+
+
+def neighbour_groups(
+    positions_n2: NDArray[np.float64],
+    *,
+    size: int,
+    candidates: int,
+    count: int | None,
+    seed: int,
+    side_px: int,
+    source: str,
+) -> NDArray[np.int64]:
+    """Return groups of neighbours, (G, C), the frame that a group was drawn around first.
+
+    Each frame in turn has a group drawn around it: the others are drawn from its K nearest
+    neighbours. So each frame is used at least once, unless `count` is less than the frames.
+
+    Parameters
+    ----------
+    positions_n2
+        Of all frames, pixels.
+    size
+        C, frames of a group.
+    candidates
+        K, nearest neighbours that the other C - 1 are drawn from; at least C.
+    count
+        G; None: as many as there are frames. With fewer, the frames that groups are drawn around
+        are chosen by the seed; with more, frames have several groups.
+    side_px
+        Side of a frame: frames of a group must overlap.
+
+    Raises
+    ------
+    InputError
+        If there are too few frames or candidates, two frames at one place, or neighbours without
+        overlap.
+    """
+    frames = len(positions_n2)
+    if frames < size:
+        raise InputError(f"{source}: has {frames} frames, a group needs {size}")
+    if candidates < size:
+        raise InputError(
+            f"{source}: neighbor_count of {candidates} is less than the {size} frames of a group"
+        )
+    near = min(candidates, frames - 1)
+    distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
+    if (distance[:, 1] < _SAME_PLACE_PX).any():
+        first = int(np.flatnonzero(distance[:, 1] < _SAME_PLACE_PX)[0])
+        others = sorted(set(index[first, :2].tolist()) | {first})
+        raise InputError(
+            f"{source}: frames {others[0]} and {others[1]} were taken at one place, "
+            f"{tuple(positions_n2[first].tolist())}; groups need distinct positions: remove one"
+        )
+    stream = named_stream(seed, "groups")
+    around = _centres(stream, frames, count or frames)
+    # The tree gives a frame itself first: there are no two at one place.
+    drawn = stream.permuted(index[around, 1:], axis=1)[:, : size - 1]
+    groups = np.concatenate([around[:, None], np.sort(drawn, axis=1)], axis=1).astype(np.int64)
+    reach = np.ptp(positions_n2[groups], axis=1).max(axis=1)
+    if (reach >= side_px).any():
+        worst = int(reach.argmax())
+        raise InputError(
+            f"{source}: frames {groups[worst].tolist()} are neighbours but {reach[worst]:.3g} px "
+            f"apart, more than a frame of {side_px} px: they do not overlap; use gridsize 1, or a "
+            "smaller neighbor_count"
+        )
+    return groups
+
+
+def _centres(stream: np.random.Generator, frames: int, count: int) -> NDArray[np.int64]:
+    """Return the frames that groups are drawn around: all as often, the rest chosen."""
+    rounds, rest = divmod(count, frames)
+    chosen = np.sort(stream.choice(frames, rest, replace=False))
+    return np.concatenate([np.tile(np.arange(frames), rounds), chosen]).astype(np.int64)
+
+
+def scan_groups(
+    scan: Scan, frames_n: NDArray[np.int64], settings: GroupSettings, *, seed: int
+) -> NDArray[np.int64]:
+    """Return groups of some of a scan's frames, (G, C), by their number in the scan; raises as
+    `single_frames` and `neighbour_groups`."""
+    if settings.gridsize == 1:
+        return frames_n[
+            single_frames(len(frames_n), settings.n_images, seed=seed, source=scan.source)
+        ]
+    groups = neighbour_groups(
+        scan.positions_n2[frames_n],
+        size=settings.frames,
+        candidates=settings.neighbor_count,
+        count=settings.n_images,
+        seed=seed,
+        side_px=scan.patch_px,
+        source=scan.source,
+    )
+    return frames_n[groups]

@@ -1,0 +1,182 @@
+"""Per-patch statistics: is there structure in what a network predicts, and at which scale?
+
+Of the modulus, and of the complex patch where there is one; the latter do not change when a patch
+is turned by a global phase, which no diffraction pattern fixes.
+
+Letters: P patches (the patches of a group count one by one), H rows, W columns.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
+
+Real = NDArray[np.float64]
+Statistics = dict[str, dict[str, Real]]
+
+FORMAT = "ptycho-torch patch statistics 1"
+FACTS, PICTURE = "patch_stats.json", "patches.png"
+# Patches whose statistics are worked out at a time: bounds the memory for double precision.
+_CHUNK = 256
+
+
+def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
+    """Return the statistics of each patch over its own pixels, (P,) each.
+
+    Parameters
+    ----------
+    patches_PHW
+        Complex, or real and >= 0 where only amplitudes are known.
+
+    Returns
+    -------
+    Statistics
+        `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
+        (A - mean A)^2.
+        `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`, the mean of
+        |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`, var_zero_mean /
+        mean_square, from 0 (constant) to 1.
+        NaN where a patch is not finite, or zero where a ratio needs it.
+
+    Raises
+    ------
+    ValueError
+        If the patches are not (P, H, W) with H and W > 0.
+    """
+    if patches_PHW.ndim != 3 or 0 in patches_PHW.shape[1:]:
+        raise ValueError(f"expected patches (P, H, W), got {patches_PHW.shape}")
+    chunks = range(0, len(patches_PHW), _CHUNK)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        parts = [_statistics(patches_PHW[start : start + _CHUNK]) for start in chunks]
+    if not parts:
+        parts = [_statistics(np.ones((1, 1, 1), patches_PHW.dtype))]
+        return {b: {k: v[:0] for k, v in names.items()} for b, names in parts[0].items()}
+    return {
+        block: {name: np.concatenate([part[block][name] for part in parts]) for name in names}
+        for block, names in parts[0].items()
+    }
+
+
+def _statistics(patches_PHW: NDArray[Any]) -> Statistics:
+    pixels = (1, 2)
+    amplitude = np.abs(patches_PHW).astype(np.float64)
+    mean = amplitude.mean(axis=pixels)
+    variance = np.square(amplitude - mean[:, None, None]).mean(axis=pixels)
+    found: Statistics = {
+        "amplitude": {
+            "mean": mean,
+            "std": np.sqrt(variance),
+            "min": amplitude.min(axis=pixels),
+            "max": amplitude.max(axis=pixels),
+            "var_zero_mean": variance,
+        }
+    }
+    if np.iscomplexobj(patches_PHW):
+        wave = patches_PHW.astype(np.complex128)
+        centre = wave.mean(axis=pixels)
+        power = np.square(amplitude).mean(axis=pixels)
+        spread = np.square(np.abs(wave - centre[:, None, None])).mean(axis=pixels)
+        found["complex"] = {
+            "mean_modulus": np.abs(centre),
+            "mean_square": power,
+            "var_zero_mean": spread,
+            "relative_variance": spread / power,
+        }
+    return found
+
+
+def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
+    """Return which patches are looked at: at most `limit`, evenly spread from first to last.
+
+    Raises
+    ------
+    InputError
+        If `limit` is not positive.
+    """
+    if limit < 1:
+        raise InputError(f"patch_stats_limit must be at least 1, got {limit}")
+    if total <= limit:
+        return np.arange(total)
+    return np.rint(np.linspace(0, total - 1, limit)).astype(np.int64)
+
+
+def statistics_record(statistics: Statistics) -> dict[str, Any]:
+    """Return statistics for JSON: a list per name, and mean, median, min, max over the patches.
+
+    What is not finite is null in a list and left out of the four numbers.
+    """
+    record: dict[str, Any] = {}
+    for block, names in statistics.items():
+        record[block] = {name: _numbers(values) for name, values in names.items()}
+    record["over_patches"] = {
+        block: {name: _over_patches(values) for name, values in names.items()}
+        for block, names in statistics.items()
+    }
+    broken = ~np.isfinite(statistics["amplitude"]["mean"])
+    record["not_finite"] = int(broken.sum())
+    return record
+
+
+def _numbers(values: Real) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _over_patches(values: Real) -> dict[str, float] | None:
+    kept = values[np.isfinite(values)]
+    if not kept.size:
+        return None
+    found = {"mean": kept.mean(), "median": np.median(kept), "min": kept.min(), "max": kept.max()}
+    return {name: float(value) for name, value in found.items()}
+
+
+def write_patch_statistics(
+    folder: io.PathLike,
+    patches_PHW: NDArray[Any],
+    scales: Scales,
+    *,
+    limit: int,
+    made_by: str,
+) -> None:
+    """Write `patch_stats.json` and `patches.png` of a limited number of patches into `folder`.
+
+    Who did not ask for them must not call this: then nothing is worked out.
+
+    Parameters
+    ----------
+    patches_PHW
+        All patches, as the network gives them, in units of `norm_Y_I`.
+    scales
+        In force where they were made.
+    limit
+        At most so many patches are looked at, evenly spread from first to last.
+    made_by
+        What made them, in words.
+
+    Raises
+    ------
+    InputError
+        If there is no patch, or the limit is not positive.
+    """
+    from ptycho_torch.infer.parity.pictures import draw_patches
+
+    if not len(patches_PHW):
+        raise InputError(f"{folder}: there are no patches to take statistics of")
+    chosen = chosen_patches(len(patches_PHW), limit)
+    statistics = patch_statistics(patches_PHW[chosen])
+    draw_patches(Path(folder) / PICTURE, patches_PHW[chosen], chosen, total=len(patches_PHW))
+    record = {
+        "format": FORMAT,
+        "made_by": made_by,
+        "patches": len(patches_PHW),
+        "limit": limit,
+        "chosen": chosen.tolist(),
+        "shape": list(patches_PHW.shape[1:]),
+        "scales": scales.record(),
+        **statistics_record(statistics),
+    }
+    io.write_json(Path(folder) / FACTS, record)

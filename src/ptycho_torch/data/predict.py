@@ -1,0 +1,122 @@
+"""What a scan's own probe and object predict for its frames, and whether it is what was measured.
+
+Letters: n frames, B of them at a time, M probe modes, H rows, W columns (H = W).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.physics.forward import INTENSITY_FLOOR, far_field
+from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+from ptycho_torch.runtime.errors import InputError
+
+_BATCH = 64
+# Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
+_FEW_PHOTONS = 60
+WITHIN_NOISE = 1.1
+"""Prediction and measurement are equal if they differ by at most this many times the noise."""
+
+
+def predicted_amplitudes(scan: Scan) -> NDArray[np.float32]:
+    """Return the amplitudes that probe and object give at the fractional positions.
+
+    Modes add in intensity (Thibault and Menzel 2013).
+
+    Returns
+    -------
+    NDArray
+        (n, H, W) float32, in the units of probe and object.
+
+    Raises
+    ------
+    InputError
+        If the scan has no probe or no object.
+    """
+    if scan.probe_MHW is None or scan.object_YX is None:
+        lacks = "probe" if scan.probe_MHW is None else "object"
+        raise InputError(f"{scan.source}: has no {lacks}, so nothing can be predicted")
+    frames = np.empty(scan.amplitude_nHW.shape, np.float32)
+    positions = torch.from_numpy(np.ascontiguousarray(scan.positions_n2))
+    probe, thing = torch.from_numpy(scan.probe_MHW), torch.from_numpy(scan.object_YX)
+    for start in range(0, len(scan), _BATCH):
+        whole, fraction = split_positions(positions[start : start + _BATCH])
+        windows_BHW = cut_windows(thing, whole, scan.patch_px)
+        exit_BMHW = windows_BHW[:, None] * moved_probes(probe, fraction)
+        intensity = torch.view_as_real(far_field(exit_BMHW)).square().sum(dim=(-1, 1))
+        frames[start : start + _BATCH] = (intensity + INTENSITY_FLOOR).sqrt().numpy()
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well a scan's own probe and object predict its frames.
+
+    error: relative error of the amplitudes, after one factor; factor: measured / predicted, by
+    total power; noise: the relative error that photon noise alone would give, None if s is unknown.
+    """
+
+    error: float
+    factor: float
+    noise: float | None
+
+    @property
+    def within_noise(self) -> bool | None:
+        """Whether they are equal but for the noise; None where the noise is not known."""
+        return None if self.noise is None else self.error <= WITHIN_NOISE * self.noise
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        words = f"predicted patterns differ from the stored ones by {self.error:.4g} (relative)"
+        if self.noise is None:
+            return f"{words}; the photon noise is not known"
+        verdict = "within" if self.within_noise else "more than"
+        return f"{words}, {verdict} the photon noise of {self.noise:.4g}"
+
+
+def agreement(scan: Scan, predicted_nHW: NDArray[np.float32] | None = None) -> Agreement:
+    """Compare stored amplitudes with predicted ones, over the pixels that were measured.
+
+    Raises
+    ------
+    InputError
+        If the scan has no probe or no object.
+    """
+    if predicted_nHW is None:
+        predicted_nHW = predicted_amplitudes(scan)
+    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
+    measured = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
+    predicted = np.where(used, predicted_nHW, 0).astype(np.float64)
+    power = float((predicted**2).sum())
+    total = float((measured**2).sum())
+    # By power: the best factor of amplitudes is biased where photons are few.
+    factor = (total / power) ** 0.5 if power > 0 else 0.0
+    error = float(np.square(measured - factor * predicted).sum() / total) ** 0.5
+    noise = None
+    if scan.intensity_scale is not None:
+        photons = (scan.intensity_scale * factor * predicted) ** 2
+        expected = np.where(used, noise_of_roots(photons), 0).sum() / scan.intensity_scale**2
+        noise = float(expected / total) ** 0.5
+    return Agreement(error, factor, noise)
+
+
+def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of (sqrt(K) - sqrt(m))^2 for K Poisson with the mean m.
+
+    About 1/4 for many photons and 2 m for few; summed over K below 60.
+    """
+    grid = np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
+    few = np.interp(np.minimum(photons, _FEW_PHOTONS), grid, _noise_table(grid))
+    return np.where(photons < _FEW_PHOTONS, few, 0.25)
+
+
+def _noise_table(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.stats import poisson
+
+    counts = np.arange(200)[:, None]
+    return np.asarray(
+        ((np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)).sum(axis=0)
+    )

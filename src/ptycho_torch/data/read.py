@@ -1,0 +1,127 @@
+"""Read a scan from any file of measurements; what it is, is told from its content.
+
+| layout | recognised by |
+|---|---|
+| CXI, HDF5 | the signature of HDF5 |
+| split of the study | NPZ with `diffraction` of four axes, or `coords_offsets` |
+| canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
+| tike | NPZ with `data` and `scan` |
+
+NPZ may be packed by bzip2.
+"""
+
+import logging
+from pathlib import Path
+
+from ptycho_torch.config.reading import Format, Reading
+from ptycho_torch.data import canonical, tike
+from ptycho_torch.data.prepare import prepare
+from ptycho_torch.data.raw import Array, Raw
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.splits import read_split_image
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+_LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
+"""Which layouts have what only some have."""
+
+
+def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: B008 (frozen)
+    """Read and check a scan.
+
+    Parameters
+    ----------
+    path
+        NPZ (also packed by bzip2), or CXI; layouts: docs/data.md.
+    reading
+        Its conventions, where the file cannot say.
+
+    Returns
+    -------
+    Scan
+        Amplitudes with the zero frequency in the middle, corners in pixels, fractional; `notes`
+        say what was recognised and done.
+
+    Raises
+    ------
+    InputError
+        If the file is none of these, or holds what cannot be used; names file and array.
+    """
+    scan = prepare(read_raw(path, reading), reading)
+    for note in scan.notes:
+        logger.info("%s: %s", path, note)
+    return scan
+
+
+def is_split(path: str | Path) -> bool:
+    """Return whether a file is a split of the study, with or without positions."""
+    if io.first_bytes(path) == _HDF5:
+        return False
+    keys = set(io.npz_keys(path))
+    return "coords_offsets" in keys or ("diffraction" in keys and not keys & {"xcoords", "ycoords"})
+
+
+def read_raw(path: str | Path, reading: Reading) -> Raw:
+    """Read what a file holds, with no convention applied; raises as `read_scan`."""
+    start = io.first_bytes(path)
+    if start == _HDF5:
+        if reading.format not in ("auto", "cxi"):
+            raise InputError(f"{path}: is HDF5, not NPZ as --format {reading.format} says")
+        _must_have_effect(path, reading, "cxi")
+        from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
+
+        return read_cxi(str(path), reading)
+    if reading.format == "cxi":
+        raise InputError(f"{path}: is no HDF5 file, as CXI is; leave out --format cxi")
+    arrays, layout = _npz_layout(path, reading.format)
+    _must_have_effect(path, reading, layout)
+    if layout == "split":
+        return read_split_image(str(path), reading.image)
+    if layout == "tike":
+        return tike.read_tike(str(path), arrays)
+    return canonical.read_canonical(str(path), arrays, reading)
+
+
+def _must_have_effect(path: str | Path, reading: Reading, layout: Format) -> None:
+    """Refuse what was asked for and the file's layout has no place for."""
+    for key, layouts in _LAYOUTS_WITH.items():
+        if layout not in layouts and getattr(reading, key) != Reading.model_fields[key].default:
+            raise InputError(
+                f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
+                f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
+            )
+    if reading.fit != Reading.model_fields["fit"].default and reading.patch_px is None:
+        raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
+
+
+def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
+    """Return the arrays of a known layout, and which it is."""
+    arrays, present = io.read_npz_known(path, *canonical.KEYS, *tike.KEYS)
+    if "_metadata" in present and io.npz_is_text(path, "_metadata"):
+        arrays |= io.read_npz(path, "_metadata")
+    frames = next((arrays[key] for key in canonical.FRAMES if key in arrays), None)
+    found: Format
+    if frames is not None and "coords_offsets" in present:
+        found = "split"
+    elif frames is not None and {"xcoords", "ycoords"} & set(present):
+        found = "npz"
+    elif {"data", "scan"} <= set(present):
+        found = "tike"
+    elif frames is not None:
+        raise InputError(
+            f"{path}: has frames and no positions: expected 'xcoords' and 'ycoords' (canonical "
+            "NPZ), or 'coords_offsets' and 'coords_nominal' (split)"
+        )
+    else:
+        raise InputError(
+            f"{path}: is no file of measurements that is known here; expected 'diffraction' or "
+            f"'diff3d' with 'xcoords' and 'ycoords', or 'data' with 'scan'; it has: "
+            f"{', '.join(present) or 'nothing'}"
+        )
+    if wanted not in ("auto", found):
+        raise InputError(f"{path}: has the layout '{found}', not '{wanted}'; leave out --format")
+    return arrays, found

@@ -1,0 +1,141 @@
+"""A smaller detector: its centre alone, or its counts summed, with positions and probe to match.
+
+With wavelength L, distance z, N pixels of size d, a pixel of the object plane is L z / (N d).
+Cropping to p pixels coarsens it by N / p; binning keeps N d, so it stays and the window shrinks.
+
+Letters: n frames, H rows, W columns (H = W = N before, p after), M probe modes, Y, X of the object.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.runtime.errors import InputError
+
+# Share of the probe's power that may lie outside a smaller window before it is said.
+_OUTSIDE = 0.01
+
+
+def resized(scan: Scan, reading: Reading) -> Scan:
+    """Return the scan as a detector of `patch_px` would have measured it.
+
+    Raises
+    ------
+    InputError
+        If the frames are smaller, or do not divide into bins.
+    """
+    side, small = scan.patch_px, reading.patch_px or scan.patch_px
+    if small == side:
+        return scan
+    if small > side:
+        raise InputError(
+            f"{scan.source}: frames are {side} px, patch_px {small} asks for more; detectors are "
+            "cut, never padded"
+        )
+    if reading.fit == "crop":
+        return _cropped(scan, small)
+    if side % small or small % 2:
+        raise InputError(
+            f"{scan.source}: frames of {side} px do not bin to {small} px; expected an even "
+            f"divisor of {side}, or --fit crop"
+        )
+    return _binned(scan, small)
+
+
+def _cropped(scan: Scan, small: int) -> Scan:
+    side = scan.patch_px
+    first = side // 2 - small // 2
+    inner = (..., slice(first, first + small), slice(first, first + small))
+    factor = small / side
+    probe, thing = scan.probe_MHW, scan.object_YX
+    return replace(
+        scan,
+        amplitude_nHW=np.ascontiguousarray(scan.amplitude_nHW[inner]),
+        good_1HW=None if scan.good_1HW is None else np.ascontiguousarray(scan.good_1HW[inner]),
+        positions_n2=scan.positions_n2 * factor,
+        probe_MHW=None if probe is None else _far_field_cut(probe, small),
+        object_YX=None if thing is None else coarser(thing, small, side),
+        notes=(
+            *scan.notes,
+            f"detector cropped from {side} to {small} px: pixels of the object plane are "
+            f"{side / small:.6g} times as large, positions {factor:.6g} times",
+        ),
+    )
+
+
+def _far_field_cut(probe_MHW: NDArray[Any], small: int) -> NDArray[np.complex64]:
+    """Return the probe whose far field is the centre of this one's, pixel by pixel."""
+    side = probe_MHW.shape[-1]
+    first = side // 2 - small // 2
+    wave = np.fft.fftshift(np.fft.fft2(probe_MHW, norm="ortho"), axes=(-2, -1))
+    inner = wave[..., first : first + small, first : first + small]
+    cut = np.fft.ifft2(np.fft.ifftshift(inner, axes=(-2, -1)), norm="ortho")
+    return np.ascontiguousarray(cut.astype(np.complex64))
+
+
+def coarser(thing_YX: NDArray[Any], small: int, side: int) -> NDArray[np.complex64]:
+    """Return an object on pixels `side / small` times as large, its pixel 0 where it was.
+
+    The object is continued by its mirror image, so that nothing rings at its borders.
+    """
+    for axis in (0, 1):
+        length = thing_YX.shape[axis]
+        target = -(-length * small // side)
+        # A length whose share is whole: continue by the mirror to it, twice for the period.
+        whole = -(-length // side) * side
+        index = np.arange(2 * whole) % (2 * length)
+        index = np.where(index < length, index, 2 * length - 1 - index)
+        wave = np.fft.fft(np.take(thing_YX, index, axis=axis), axis=axis)
+        keep = 2 * whole * small // side
+        frequencies = np.fft.fftfreq(keep, 1 / keep).astype(int)
+        cut = np.take(wave, frequencies, axis=axis)
+        fine = np.fft.ifft(cut, axis=axis) * (small / side)
+        thing_YX = np.take(fine, np.arange(target), axis=axis)
+    return np.ascontiguousarray(thing_YX.astype(np.complex64))
+
+
+def _binned(scan: Scan, small: int) -> Scan:
+    side = scan.patch_px
+    bins = side // small
+    shape = (-1, small, bins, small, bins)
+    counts = np.square(scan.amplitude_nHW, dtype=np.float64).reshape(shape).sum(axis=(2, 4))
+    good = scan.good_1HW
+    first = (side - small) // 2
+    notes = [
+        *scan.notes,
+        f"detector binned from {side} to {small} px, {bins} x {bins} counts summed: the window is "
+        f"{small} px of the object plane, its pixels as they were",
+    ]
+    probe = scan.probe_MHW
+    if probe is not None:
+        inner = probe[..., first : first + small, first : first + small]
+        outside = 1 - float((np.abs(inner) ** 2).sum() / (np.abs(probe) ** 2).sum())
+        if outside > _OUTSIDE:
+            notes.append(
+                f"{100 * outside:.3g} % of the probe's power is outside the smaller window: the "
+                "binned frames are blurred; crop the detector instead"
+            )
+        probe = np.ascontiguousarray(inner * _tilt(small, bins))
+    return replace(
+        scan,
+        amplitude_nHW=np.sqrt(counts).astype(np.float32),
+        # A bin with a bad pixel has not counted all its photons.
+        good_1HW=None if good is None else np.asarray(good.reshape(shape).all(axis=(2, 4))),
+        positions_n2=scan.positions_n2 + first,
+        probe_MHW=probe,
+        notes=tuple(notes),
+    )
+
+
+def _tilt(small: int, bins: int) -> NDArray[np.complex64]:
+    """Return the ramp that moves a far field by the half bin between a bin's corner and middle.
+
+    The zero frequency is the first pixel of its bin; the bin's middle is (bins - 1) / 2 further.
+    """
+    turns = (bins - 1) / 2 / (small * bins) * np.arange(small)
+    ramp = np.exp(-2j * np.pi * turns)
+    return np.asarray(ramp[:, None] * ramp[None, :], dtype=np.complex64)

@@ -1,0 +1,108 @@
+"""The units in which a scan's frames meet probe and network.
+
+A network sees A = A_file / unit. The unit is such that the normalised probe and an object of mean
+squared modulus 1 explain the mean photons of a frame: mean sum A^2 = sum |P|^2. s says how many
+root photons such a unit amplitude is: (s A)^2 are photons.
+
+Letters: n frames, M probe modes, H rows, W columns.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.physics.probe import normalisation, normalise
+from ptycho_torch.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Probes whose intensities and phases agree to this correlation are the same.
+_SAME_PROBE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """unit: what the file's amplitudes are divided by; intensity_scale: s; source: where s comes
+    from."""
+
+    unit: float
+    intensity_scale: float
+    source: Literal["measured", "closed_form"]
+
+
+def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: float) -> Units:
+    """Return the units in which this probe and an object of modulus 1 explain the scan.
+
+    Photons on masked pixels are not known and count as none.
+
+    Parameters
+    ----------
+    probe_MHW
+        Normalised.
+    photons
+        Mean photons of a frame where the file does not say them: s is then the closed form
+        sqrt(photons) / (N/2).
+    """
+    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
+    squares = np.square(scan.amplitude_nHW, dtype=np.float64)
+    power = float(np.where(used, squares, 0).sum(axis=(1, 2)).mean())
+    if not power > 0:
+        raise InputError(f"{scan.source}: frames are zero everywhere that was measured")
+    unit = float(np.sqrt(power / (np.abs(probe_MHW) ** 2).sum()))
+    if scan.intensity_scale is not None:
+        return Units(unit, unit * scan.intensity_scale, "measured")
+    scale = photons**0.5 / (scan.patch_px / 2)
+    logger.warning(
+        "%s: does not say its photons; s is sqrt(photons)/(N/2) = %.6g for %g photons a frame",
+        scan.source, scale, photons,
+    )  # fmt: skip
+    return Units(unit, scale, "closed_form")
+
+
+def unit_of(scan: Scan, intensity_scale: float) -> float:
+    """Return the unit in which s has a given value: photons alone decide.
+
+    Raises
+    ------
+    InputError
+        If the scan does not say its photons.
+    """
+    if scan.intensity_scale is None:
+        raise InputError(
+            f"{scan.source}: does not say its photons, so its frames cannot be brought to the "
+            "bundle's units; use --scale measured, or give its s"
+        )
+    return intensity_scale / scan.intensity_scale
+
+
+def probe_of(scan: Scan) -> NDArray[np.complex64]:
+    """Return the scan's probe, normalised, (M, H, W).
+
+    Raises
+    ------
+    InputError
+        If it has none, or one that is dark around its centre.
+    """
+    if scan.probe_MHW is None:
+        raise InputError(f"{scan.source}: has no probe; the physics needs one (probeGuess)")
+    if not normalisation(scan.probe_MHW) > 0:
+        raise InputError(
+            f"{scan.source}: its probe is dark within a quarter of the frame round the centre; "
+            "centre it"
+        )
+    return normalise(scan.probe_MHW).astype(np.complex64)
+
+
+def same_probe(
+    first_MHW: NDArray[np.complexfloating], second_MHW: NDArray[np.complexfloating]
+) -> bool:
+    """Return whether two normalised probes are one, up to a phase."""
+    if first_MHW.shape != second_MHW.shape:
+        return False
+    inner = abs(np.vdot(first_MHW, second_MHW))
+    norms = np.linalg.norm(first_MHW), np.linalg.norm(second_MHW)
+    return bool(inner >= _SAME_PROBE * max(norms) ** 2)

@@ -1,1 +1,0 @@
-"""Conventional engines: what the networks are compared with. Arrays in, arrays out."""

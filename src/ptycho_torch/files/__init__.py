@@ -1,0 +1,1 @@
+"""Files of data and results: formats, schemas, checksums, layout of the results tree."""

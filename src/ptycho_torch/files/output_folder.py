@@ -1,0 +1,89 @@
+"""A folder that a command writes its results into: never over another's, and said when done."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
+
+from ptycho_torch.runtime.errors import InputError
+
+
+class Rules(TypedDict):
+    """What `must_be_free` is asked by."""
+
+    mark: str
+    files: Sequence[str]
+    overwrite: bool
+    state: NotRequired[str | None]
+
+
+def claim(folder: str | Path, **rules: Unpack[Rules]) -> Path:
+    """Return the folder, made and free for results; takes and raises what `must_be_free` does."""
+    folder = must_be_free(folder, **rules)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made a folder: {error.strerror}; choose another"
+        ) from None
+    return folder
+
+
+def must_be_free(
+    folder: str | Path,
+    *,
+    mark: str,
+    files: Sequence[str],
+    overwrite: bool,
+    state: str | None = None,
+) -> Path:
+    """Return the folder once it is known to be free for results; nothing is made.
+
+    Parameters
+    ----------
+    folder
+        Where results go.
+    mark
+        The file that is written last: without it results are not finished.
+    files
+        All that the command writes there; of earlier results these are replaced.
+    overwrite
+        Whether a folder with files in it may be used; other files in it stay as they are.
+    state
+        The file from which an unfinished run goes on: a folder that has it, but not the mark, and
+        nothing besides `files`, is free for the same run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds files and may not be used, or is none. Nothing is touched then.
+    """
+    folder = Path(folder)
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            whose = f"{folder}:" if place == folder else f"{folder}: {place}"
+            raise InputError(f"{whose} is no folder; give a folder for the results")
+    # Locks and what a killed process left half-written begin with a dot.
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    found = sorted(name for name in names if not name.startswith("."))
+    goes_on = state in found and mark not in found and set(found) <= {state, *files}
+    if found and not overwrite and not goes_on:
+        known = sorted(set(found) & set(files))
+        what = "a finished run" if mark in found else "an unfinished run" if known else "files"
+        raise InputError(
+            f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
+            f"to replace {', '.join(files[:3])} ... in it"
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def untouched_if_refused(folder: Path) -> Iterator[None]:
+    """Take an empty folder away again where a user's mistake ends the block."""
+    try:
+        yield
+    except InputError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

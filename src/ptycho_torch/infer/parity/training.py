@@ -1,0 +1,142 @@
+"""The training side of parity: what a run predicted on the test split, from the files it left.
+
+Letters: n groups, C patches of a group, P = n C patches, I images, M probe modes, H rows, W columns
+of a patch, Y rows, X columns of a stitched image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.files import io
+from ptycho_torch.files.checksums import must_have, must_match
+from ptycho_torch.files.schemas import TileFacts, read_result
+from ptycho_torch.infer.parity.dump import Dump
+from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
+from ptycho_torch.runtime.errors import InputError
+
+Complex = NDArray[np.complexfloating]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestScan:
+    """Where the test split's patches lie, and what they should show.
+
+    positions_B2, image_B: of the first patch of each group; light_HW: probe intensity.
+    """
+
+    corners_nC2: NDArray[np.float64]
+    positions_B2: NDArray[np.int64]
+    image_B: NDArray[np.int64]
+    light_HW: NDArray[np.float64]
+    tile_px: int
+    objects_IYX: Complex
+
+    def by_tiles(self, patches_BHW: Complex) -> NDArray[np.complex128]:
+        """Return the images stitched from central tiles, (I, Y, X)."""
+        return stitch_tiles(patches_BHW, self.positions_B2, self.image_B, self.tile_px)
+
+    def by_patches(self, patches_BHW: Complex) -> NDArray[np.complex128]:
+        """Return the images of whole patches weighted by the light, (I, Y, X), of the same part."""
+        places = (self.positions_B2, self.image_B)
+        return reassemble(patches_BHW, *places, self.light_HW, self.tile_px)
+
+    @property
+    def origin_2(self) -> NDArray[np.float64]:
+        """Corner of that part in the object."""
+        side = self.light_HW.shape[-1]
+        return np.array(
+            [s.start for s in tile_extent(self.positions_B2, side, self.tile_px)], float
+        )
+
+    def truth_BHW(self, norm: float) -> Complex:
+        """Return noise-free patches of the object, in units of `norm`."""
+        side = self.light_HW.shape[-1]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            self.objects_IYX, (side, side), axis=(1, 2)
+        )
+        cut: Complex = windows[self.image_B, *self.positions_B2.T] / np.float32(norm)
+        return cut
+
+
+def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
+    """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
+    facts = read_result(dataset, TileFacts)
+    must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
+    keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
+    arrays = io.read_npz(test, *keys)
+    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
+    probe = arrays["probeGuess"]
+    light = np.square(np.abs(probe.reshape(-1, *probe.shape[-2:]))).sum(axis=0)
+    return TestScan(
+        corners_nC2=np.swapaxes(corners, 1, 2),
+        positions_B2=patch_positions(arrays["coords_offsets"], arrays["coords_nominal"]),
+        image_B=arrays["image_index"].astype(np.int64),
+        light_HW=light.astype(np.float64),
+        tile_px=int(facts["test_step_px"]),
+        objects_IYX=arrays["YY_full"][..., 0],
+    )
+
+
+def training_dump(
+    scan: TestScan, *, run: io.PathLike, dataset: io.PathLike, patches: io.PathLike
+) -> Dump:
+    """Return what training predicted with its best weights, and the scales of its module.
+
+    Parameters
+    ----------
+    scan
+        Of `read_test_scan`.
+    run, dataset, patches
+        `run.json`, `dataset.json`, `test_patches.npz`.
+
+    Raises
+    ------
+    InputError
+        If a file lacks something, or the patches are not the test split's.
+    """
+    record, facts = io.read_json(run), io.read_json(dataset)
+    must_match(patches, record)
+    predicted_nHWC = io.read_npz(patches, "best")["best"]
+    groups, channels = scan.corners_nC2.shape[:2]
+    expected = (groups, *scan.light_HW.shape, channels)
+    if predicted_nHWC.shape != expected:
+        raise InputError(
+            f"{patches}: 'best' is {predicted_nHWC.shape}, the test split needs {expected}; it "
+            "belongs to another dataset: train again"
+        )
+    scales = _scales(run, record, dataset, facts)
+    patches_nCHW = np.moveaxis(predicted_nHWC, -1, 1)
+    whole = scan.by_patches(patches_nCHW[:, 0])
+    norm = scales.norm_Y_I or 1.0
+    return Dump(
+        stitched_IYX=(whole * norm).astype(np.complex64),
+        made_by=f"training of {record['arm']}, seed {record['seed']}, on {record['dataset']}: its "
+        "best weights on the test split",
+        scales=scales,
+        origin_2=scan.origin_2,
+        patches_PHW=patches_nCHW.reshape(-1, *scan.light_HW.shape),
+        positions_P2=scan.corners_nC2.reshape(-1, 2),
+        image_P=np.repeat(scan.image_B, channels),
+        source=str(patches),
+    )
+
+
+def _scales(
+    run: io.PathLike, record: dict[str, Any], dataset: io.PathLike, facts: dict[str, Any]
+) -> Scales:
+    try:
+        learned = record["settings"]["training"]["intensity_scale"] == "learned"
+        return Scales(
+            input_scale=record["input_scale"],
+            intensity_scale=record["intensity_scale"]["best"],
+            intensity_scale_source="learned" if learned else "of the training data",
+            norm_Y_I=facts["splits"]["train"]["norm_Y_I"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{run} or {dataset}: lacks {error}; another version wrote it, make it again"
+        ) from None

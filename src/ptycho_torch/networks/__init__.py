@@ -1,0 +1,66 @@
+"""Noun 2: networks that map diffraction amplitudes to complex object patches, by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
+from ptycho_torch.networks.fno import FNO
+from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.unet import FourierUNet
+
+GENERATORS: dict[str, Callable[..., nn.Module]] = {
+    "hybrid": partial(FourierUNet, block=FourierBlock),
+    "stable_hybrid": partial(FourierUNet, block=StableFourierBlock),
+    "layerscale_hybrid": partial(FourierUNet, block=LayerScaleFourierBlock),
+    "fno": FNO,
+}
+
+
+def build_generator(
+    settings: GeneratorSettings, *, channels: int, patch_px: int, seed: int
+) -> nn.Module:
+    """Return a new network with weights drawn from `seed` alone.
+
+    Parameters
+    ----------
+    channels
+        C, patches of a group.
+    patch_px
+        Side of a patch, pixels.
+    seed
+        Of the initial weights; the global random state is left as it was.
+
+    Raises
+    ------
+    ValueError
+        If the settings cannot be built at this patch size.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        stream = torch.Generator().manual_seed(seed)
+        network = GENERATORS[settings.name](
+            settings, channels=channels, patch_px=patch_px, generator=stream
+        )
+    for module in network.modules():
+        # Convolutions run faster with the channels innermost; nothing else has four axes of
+        # this meaning, so the network as a whole cannot be converted.
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def count_parameters(network: nn.Module) -> dict[str, int]:
+    """Return the number of weights, complex ones counted once.
+
+    `stored`: those that exist; `full`: with the modes that small frames do not have, which the
+    reference stores and never uses.
+    """
+    spectral = [m for m in network.modules() if isinstance(m, SpectralConv)]
+    complex_weights = sum(m.weight.numel() // 2 for m in spectral)
+    stored = sum(p.numel() for p in network.parameters()) - complex_weights
+    unused = sum(m.full_parameters for m in spectral) - complex_weights
+    return {"stored": stored, "full": stored + unused}

@@ -1,0 +1,60 @@
+"""What can be asked of a network's Fourier blocks, in training and in diagnoses alike.
+
+Spectral weights are stored as pairs of real numbers, (R, K, I, 2, O): the modulus of a weight, and
+of its gradient, is that of the complex number. For a real loss L the pair (dL/dRe, dL/dIm) is what
+torch would give as the gradient of a complex weight. Every stored mode is one that the data touch,
+so no dead mode dilutes a mean.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ptycho_torch.networks.blocks import FourierBlock
+
+_PAIR = 3
+"""Axis of real and imaginary part in a spectral weight."""
+
+
+def fourier_blocks(network: nn.Module) -> dict[str, FourierBlock]:
+    """Return a network's Fourier blocks by name, in the order in which data pass them."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, FourierBlock)}
+
+
+def spectral_modulus(pairs: Tensor) -> Tensor:
+    """Return the moduli (R, K, I, O) of weights or gradients stored as (R, K, I, 2, O)."""
+    # Twenty times as fast on a CPU as the norm along this axis, which lies inside.
+    return torch.hypot(*pairs.unbind(_PAIR))
+
+
+def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Return the mean gradient modulus of spectral and of local weights, each over all blocks.
+
+    Parameters
+    ----------
+    gradients
+        Of each block: of its spectral weights, and of its 3x3 convolution's (without bias). At
+        least one block.
+    """
+    spectral, local = _mean_moduli(list(gradients)).tolist()
+    return spectral, local
+
+
+def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
+    """Return `mean_moduli` of the gradients that weights hold, (2,), left on their device.
+
+    None where no block has gradients.
+    """
+    pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
+    known = [(g, h) for g, h in pairs if g is not None and h is not None]
+    return _mean_moduli(known) if known else None
+
+
+def _mean_moduli(gradients: list[tuple[Tensor, Tensor]]) -> Tensor:
+    moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
+    means = [
+        torch.stack([m.sum() for m in kind]).sum() / sum(m.numel() for m in kind)
+        for kind in zip(*moduli, strict=True)
+    ]
+    return torch.stack(means)

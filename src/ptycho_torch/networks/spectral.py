@@ -1,0 +1,150 @@
+"""The spectral layer: a convolution given by its low-frequency block.
+
+    x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
+
+The transform and its inverse are two real matrix products each (`truncated`), or `rfft2` and
+`irfft2` with zeros round the block where those are faster.
+
+Letters: B batch, I input and O output channels, H rows, W columns, R row and K column
+frequencies kept, 2 real and imaginary part.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from ptycho_torch.networks import truncated
+
+
+def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple[list[int], int]:
+    """Return the row frequencies (indices of the FFT) and the number of column frequencies kept.
+
+    A frequency that the frame does not have is not kept, so no weight is stored that the data
+    never touch.
+    """
+    if not two_sided:
+        return list(range(min(modes, rows))), min(modes, columns // 2 + 1)
+    if 2 * modes >= rows:
+        return list(range(rows)), min(modes, columns // 2 + 1)
+    return [*range(modes), *range(rows - modes, rows)], min(modes, columns // 2 + 1)
+
+
+class SpectralConv(nn.Module):
+    """Multiply the lowest frequencies by learned complex matrices; drop the others.
+
+    `one_sided` keeps row frequencies 0..m-1 and column frequencies 0..m-1 of the half spectrum,
+    as the first execution of the study did: half of the low-frequency plane. `two_sided` also
+    keeps the rows -m..-1.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels I and O.
+    modes
+        m, frequencies along each axis.
+    size_px
+        (H, W) of the frames that the layer will see.
+    two_sided
+        Also keep the negative row frequencies.
+    generator
+        Random stream of the initial weights.
+
+    Notes
+    -----
+    Weights are drawn with mean squared modulus 1 / I, so that the variance of a kept mode is
+    preserved. They are stored as real numbers, (R, K, I, 2, O) with real and imaginary part
+    along the fourth axis, so that a complex product is one real matrix product per mode.
+
+    References
+    ----------
+    Li et al. (2021), Fourier neural operator, arXiv:2010.08895.
+    """
+
+    to_rows: Tensor
+    to_columns: Tensor
+    from_columns: Tensor
+    from_rows: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        modes: int,
+        *,
+        size_px: tuple[int, int],
+        two_sided: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        rows, self.columns = kept_modes(modes, *size_px, two_sided=two_sided)
+        self.size_px = size_px
+        self.out_channels = out_channels
+        # Complex weights of the reference, which stores modes that small frames do not have.
+        self.full_parameters = in_channels * out_channels * modes**2 * (2 if two_sided else 1)
+        self._low = sum(row < modes for row in rows)
+        self._high = len(rows) - self._low
+        self.by_products = truncated.pays(len(rows), self.columns, size_px)
+        made = truncated.matrices(rows, self.columns, size_px)
+        names = ("to_rows", "to_columns", "from_columns", "from_rows")
+        for name, matrix in zip(names, made, strict=True):
+            # Not among the weights that are kept in files.
+            self.register_buffer(name, matrix.float(), persistent=False)
+        shape = (len(rows), self.columns, in_channels, 2, out_channels)
+        spread = (2 * in_channels) ** -0.5
+        self.weight = nn.Parameter(torch.randn(shape, generator=generator) * spread)
+
+    def forward(self, x_BIHW: Tensor) -> Tensor:
+        """Return (B, O, H, W), real, in the weights' precision whatever autocast asks for: half
+        precision is too coarse for a sum over a frame."""
+        if x_BIHW.shape[-2:] != self.size_px:
+            raise ValueError(
+                f"this spectral layer was built for frames of {self.size_px} px, got "
+                f"{tuple(x_BIHW.shape[-2:])}"
+            )
+        with _no_autocast(x_BIHW.device.type):
+            x = x_BIHW.to(self.weight.dtype)
+            # The matrices are as exact as float32; who asks for more gets the whole spectrum.
+            if self.by_products and x.dtype == torch.float32:
+                return self._by_products(x)
+            return self._by_fft(x)
+
+    def _by_products(self, x_BIHW: Tensor) -> Tensor:
+        made = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
+        mixed = self._mix(truncated.transform(x_BIHW.permute(0, 2, 3, 1), made))
+        return truncated.inverse(mixed, made).permute(0, 3, 1, 2)
+
+    def _by_fft(self, x_BIHW: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(x_BIHW)
+        low, K = self._low, self.columns
+        block = spectrum[:, :, :low, :K]
+        if self._high:
+            block = torch.cat([block, spectrum[:, :, -self._high :, :K]], dim=2)
+        mixed_BR2KO = self._mix(torch.view_as_real(block).permute(0, 2, 4, 3, 1))
+        mixed = torch.complex(*mixed_BR2KO.unbind(2)).permute(0, 3, 1, 2)
+        full = mixed.new_zeros(*mixed.shape[:2], *spectrum.shape[-2:])
+        full[:, :, :low, :K] = mixed[:, :, :low]
+        if self._high:
+            full[:, :, -self._high :, :K] = mixed[:, :, low:]
+        return torch.fft.irfft2(full, s=self.size_px)
+
+    def _mix(self, block_BR2KI: Tensor) -> Tensor:
+        """Return (B, R, 2, K, O): the matrix of each mode, as one real product."""
+        B, R, _, K, _ = block_BR2KI.shape
+        parts = block_BR2KI.permute(1, 3, 2, 0, 4).reshape(R * K, 2 * B, -1)
+        product = torch.bmm(parts, self.weight.flatten(0, 1).flatten(2))
+        product = product.view(R, K, 2, B, 2, self.out_channels)
+        real = product[:, :, 0, :, 0] - product[:, :, 1, :, 1]
+        imaginary = product[:, :, 0, :, 1] + product[:, :, 1, :, 0]
+        return torch.stack([real, imaginary]).permute(3, 1, 0, 2, 4)
+
+    def complex_weight(self) -> Tensor:
+        """Return the weights as complex numbers, (R, K, I, O)."""
+        return torch.complex(self.weight[:, :, :, 0], self.weight[:, :, :, 1])
+
+
+def _no_autocast(device: str) -> AbstractContextManager[object]:
+    # Not every device has it: the one that computes shapes alone has not.
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

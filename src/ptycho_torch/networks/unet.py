@@ -1,0 +1,126 @@
+"""The U-shaped generator: Fourier blocks on the way down, convolutions on the way up.
+
+Letters: B batch, C patches of a group, H rows, W columns.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.networks.blocks import BlockBuilder
+from ptycho_torch.networks.convolution import Conv3x3
+from ptycho_torch.networks.heads import INPUT_TRANSFORMS, complex_patches
+
+
+class FourierUNet(nn.Module):
+    """Lifter, Fourier blocks with 2x2 stride-2 downsampling, bottleneck, decoder with skips.
+
+    The bottleneck is one more Fourier block at the deepest level, with half the modes. With
+    `hybrid` blocks, 4 levels, width 32, 12 modes and C = 1 this is the network of the study's
+    first execution (17,202,402 weights, a complex one counted once, if those are counted that
+    small frames never touch).
+
+    Parameters
+    ----------
+    settings
+        Name, size and ends of the network.
+    block
+        The Fourier block's class.
+    channels
+        C, patches of a group.
+    patch_px
+        H = W, pixels.
+    generator
+        Random stream of the initial spectral weights.
+
+    Raises
+    ------
+    ValueError
+        If the settings are geometrically impossible; nothing is built then.
+    """
+
+    def __init__(
+        self,
+        settings: GeneratorSettings,
+        block: BlockBuilder,
+        *,
+        channels: int,
+        patch_px: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        levels = plan_levels(settings, patch_px)
+        self.transform = INPUT_TRANSFORMS[settings.input_transform]
+        self.output_mode = settings.output_mode
+
+        def fourier(level_channels: int, side: int, modes: int) -> nn.Module:
+            return block(
+                level_channels,
+                modes,
+                size_px=(side, side),
+                two_sided=settings.spectral_rows == "two_sided",
+                generator=generator,
+            )
+
+        self.lift = Lifter(channels, levels[0].channels)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(fourier(at.channels, at.side_px, settings.modes) for _ in range(at.blocks))
+            )
+            for at in levels
+        )
+        pairs = list(pairwise(levels))
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine.channels, coarse.channels, 2, stride=2) for fine, coarse in pairs
+        )
+        deepest = levels[-1]
+        self.bottleneck = fourier(deepest.channels, deepest.side_px, max(settings.modes // 2, 1))
+        self.up = nn.ModuleList(
+            Decoder(coarse.channels, fine.channels) for fine, coarse in reversed(pairs)
+        )
+        self.head = nn.Conv2d(levels[0].channels, 2 * channels, 1)
+
+    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
+        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
+        x = self.lift(self.transform(amplitude_BCHW))
+        skips = []
+        for blocks, down in zip(self.levels[:-1], self.down, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        x = self.bottleneck(self.levels[-1](x))
+        for decoder in self.up:
+            x = decoder(x, skips.pop())
+        return complex_patches(self.head(x), self.output_mode)
+
+
+class Lifter(nn.Module):
+    """Two 3x3 convolutions from the input's channels to the network's width."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.first = Conv3x3(in_channels, width)
+        self.second = Conv3x3(width, width)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return (B, width, H, W)."""
+        lifted: Tensor = self.second(gelu(self.first(x_BCHW)))
+        return lifted
+
+
+class Decoder(nn.Module):
+    """Double the resolution, concatenate the skip, and refine by two 3x3 convolutions."""
+
+    def __init__(self, coarse_channels: int, fine_channels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(coarse_channels, fine_channels, 2, stride=2)
+        self.first = Conv3x3(2 * fine_channels, fine_channels)
+        self.second = Conv3x3(fine_channels, fine_channels)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Return (B, fine_channels, 2H, 2W) for a coarse (B, coarse_channels, H, W)."""
+        x = torch.cat([self.up(coarse), skip], dim=1)
+        return gelu(self.second(gelu(self.first(x))))

@@ -1,0 +1,147 @@
+"""The canvas that a scan's windows lie on, and what an object on it predicts.
+
+Letters: n frames, B frames of a batch, M probe modes, H rows, W columns of a window, Y rows, X
+columns of the canvas. Positions are the (row, column) of a window's upper left corner, pixels,
+fractional, of any sign; the canvas' pixel [0, 0] lies at its `origin`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.fft import fft2, fftshift
+
+from ptycho_torch.physics.views import moved_probes, split_positions, window_indices
+from ptycho_torch.runtime.errors import InputError
+
+Array = NDArray[Any]
+# What a batch of predictions may take, in frames of one mode of 64 px.
+_BATCH_PX = 256 * 64 * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Where the windows of a scan lie on their canvas.
+
+    origin: object coordinates, px, of the pixel [0, 0]; shape: of the canvas; whole_n2, on the
+    canvas, and fraction_n2: each position, split.
+    """
+
+    origin: tuple[int, int]
+    shape: tuple[int, int]
+    whole_n2: Tensor
+    fraction_n2: Tensor
+
+    @property
+    def fractional(self) -> bool:
+        """Whether any position lies off the pixel grid."""
+        return bool((self.fraction_n2 != 0).any())
+
+
+def make_canvas(
+    positions_n2: Array,
+    side_px: int,
+    *,
+    margin_px: int = 0,
+    given: tuple[tuple[int, int], tuple[int, int]] | None = None,
+) -> Canvas:
+    """Return the smallest canvas that holds all windows and a margin, or the given one.
+
+    Parameters
+    ----------
+    given
+        Origin and shape of an object that is there already.
+
+    Raises
+    ------
+    InputError
+        If positions are not (n, 2) finite numbers, or a window reaches out of the given canvas.
+    """
+    positions_n2 = np.asarray(positions_n2, np.float64)
+    if positions_n2.ndim != 2 or positions_n2.shape[1] != 2 or len(positions_n2) == 0:
+        raise InputError(f"positions are {positions_n2.shape}, expected (n, 2) with n > 0")
+    if not np.isfinite(positions_n2).all():
+        raise InputError("positions hold NaN or infinity, expected pixels")
+    whole, fraction = split_positions(torch.from_numpy(positions_n2))
+    low, high = whole.amin(dim=0), whole.amax(dim=0) + side_px
+    if given is None:
+        first = low - margin_px
+        size = high + margin_px - first
+    else:
+        first, size = torch.tensor(given[0]), torch.tensor(given[1])
+        if (low < first).any() or (high > first + size).any():
+            raise InputError(
+                f"windows reach from {tuple(low.tolist())} to {tuple(high.tolist())} px, out of "
+                f"an object of {tuple(size.tolist())} px whose corner is {tuple(first.tolist())}"
+            )
+    rows, columns = size.tolist()
+    if rows * columns > 2**31:
+        raise InputError(
+            f"the positions span {rows} x {columns} px, more than any object; are they in pixels?"
+        )
+    row, column = first.tolist()
+    return Canvas((row, column), (rows, columns), whole - first, fraction)
+
+
+def predict(
+    object_YX: Array, origin: tuple[int, int], probe_MHW: Array, positions_n2: Array
+) -> NDArray[np.float32]:
+    """Return the amplitudes that an object gives at positions, (n, H, W).
+
+    Frames that were used and frames that were not are predicted alike; with `r_factor` this
+    scores held-out frames.
+
+    Raises
+    ------
+    InputError
+        If a window reaches out of the object.
+    """
+    given = (origin, (int(object_YX.shape[0]), int(object_YX.shape[1])))
+    canvas = make_canvas(positions_n2, probe_MHW.shape[-1], given=given)
+    flat = torch.from_numpy(np.ascontiguousarray(object_YX)).reshape(-1)
+    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW)).to(flat.dtype)
+    frames = np.empty((len(positions_n2), *probe.shape[1:]), np.float32)
+    step = max(1, _BATCH_PX // probe.numel())
+    with torch.inference_mode():
+        for first in range(0, len(frames), step):
+            part = slice(first, first + step)
+            index = window_indices(canvas.whole_n2[part], probe.shape[-1], canvas.shape)
+            probes = probe[None]
+            if canvas.fractional:
+                probes = moved_probes(probe, canvas.fraction_n2[part])
+            wave = fftshift(fft2(flat[index][:, None] * probes, norm="ortho"), dim=(-2, -1))
+            frames[part] = wave.abs().square().sum(dim=1).sqrt().numpy()
+    return frames
+
+
+def r_factor(predicted_nHW: Array, observed_nHW: Array, *, good_1HW: Array | None = None) -> float:
+    """Return sum |A_pred - A_obs| / sum A_obs over good pixels; predicting nothing gives 1.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or nothing was observed.
+    """
+    if predicted_nHW.shape != observed_nHW.shape:
+        raise InputError(
+            f"predicted frames are {predicted_nHW.shape}, observed ones {observed_nHW.shape}"
+        )
+    good = True if good_1HW is None else good_1HW
+    wrong = np.abs(predicted_nHW - observed_nHW).sum(dtype=np.float64, where=good)
+    total = observed_nHW.sum(dtype=np.float64, where=good)
+    if not total > 0:
+        raise InputError("the frames are dark in all good pixels; there is nothing to compare")
+    return float(wrong / total)
+
+
+def illumination(canvas: Canvas, probe_MHW: Tensor) -> Tensor:
+    """Return the probe's intensity summed over the windows, (Y, X): where an object is known."""
+    light = torch.zeros(canvas.shape, dtype=probe_MHW.real.dtype)
+    intensity = probe_MHW.abs().square().sum(dim=0)
+    height, width = intensity.shape
+    for row, column in canvas.whole_n2.tolist():
+        light[row : row + height, column : column + width] += intensity
+    return light

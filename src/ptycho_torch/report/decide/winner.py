@@ -1,0 +1,92 @@
+"""The winner of Stage A: the arm that goes on to depth."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.study import Study
+from ptycho_torch.files import io
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.runtime.markdown import listed, number
+from ptycho_torch.statistics.compare import compare_failures
+from ptycho_torch.statistics.runs import failures_of, read_runs, score_spread
+from ptycho_torch.statistics.scores import loss_score
+
+
+def write_winner(runs: PathLike, study: Mapping[str, Any], output: PathLike) -> None:
+    """Read Stage A's table of runs and write `winner.json`.
+
+    Raises
+    ------
+    InputError
+        If the configuration is wrong, or the table is unreadable, not Stage A's, or lacks a column.
+    """
+    parsed = parse_study(study, "study")
+    plan = stage_plan(parsed, "stage_a")
+    io.write_json(output, find_winner(read_runs(runs, plan), parsed))
+
+
+def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
+    """Return the winner, and how it came to be it.
+
+    The rule: of all arms, those that are shown to fail more often than the arm with the fewest
+    failures drop out (Fisher's exact test at the study's level, corrected by Holm); of the rest
+    the lowest median of the best validation loss over successful runs wins; ties by name. If no
+    run of any arm succeeded, the first of the rest by failures, then by name.
+
+    Parameters
+    ----------
+    runs
+        A row per run of Stage A.
+    study
+        The study.
+    """
+    stage, loss = study.stage_a, loss_score(runs["val_loss_name"].tolist())
+    counts = {arm: failures_of(runs, arm) for arm in stage.arms}
+    rates = {arm: failures / n for arm, (failures, n) in counts.items()}
+    medians = {arm: score_spread(runs, arm, loss.column).median for arm in stage.arms}
+    steadiest = min(stage.arms, key=lambda arm: (rates[arm], arm))
+    others = [(arm, steadiest) for arm in stage.arms if arm != steadiest]
+    tests = compare_failures(runs, others, study.statistics)
+    dropped = [item.arm for item in tests if item.better is False]
+    left = [arm for arm in stage.arms if arm not in dropped]
+    scored = [(medians[arm], arm) for arm in left if medians[arm] is not None]
+    winner = min(scored)[1] if scored else min(left, key=lambda arm: (rates[arm], arm))
+    return {
+        "winner": winner,
+        "sentence": _sentence(winner, dropped, left, medians, loss.label),
+        "dropped": dropped,
+        "arms": {
+            arm: {
+                "failures": counts[arm][0],
+                "runs": counts[arm][1],
+                "median_loss": medians[arm],
+                "dropped": arm in dropped,
+            }
+            for arm in stage.arms
+        },
+        "loss": loss.column,
+    }
+
+
+def _sentence(
+    winner: str,
+    dropped: list[str],
+    left: list[str],
+    medians: Mapping[str, float | None],
+    label: str,
+) -> str:
+    start = (
+        f"{listed(dropped)} failed more often, beyond chance, and dropped out"
+        if dropped
+        else "no arm is shown to fail more often than the one with the fewest failures"
+    )
+    if medians[winner] is None:
+        return f"{start}; no run succeeded, so the fewest failures, then the name, decide: {winner}"
+    return (
+        f"{start}; of {listed(left)}, {winner} has the lowest median {label}, "
+        f"{number(medians[winner])}. This picks an arm to go on with; it claims no difference"
+    )

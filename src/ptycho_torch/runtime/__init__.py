@@ -1,0 +1,1 @@
+"""What every job needs, whatever it does: errors, streams, locks, leases, provenance."""

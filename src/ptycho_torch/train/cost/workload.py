@@ -1,0 +1,118 @@
+"""What a run will see, by its sizes alone, and made-up data of these sizes.
+
+Letters: n groups, C patches of a group, M probe modes, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from ptycho_torch.config.checks import groups_per_image
+from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
+from ptycho_torch.config.run import RunSettings
+from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.train.fit import make_module
+from ptycho_torch.train.module import FitModule
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Sizes of a dataset."""
+
+    patch_px: int
+    """N, side of a patch."""
+
+    channels: int
+    """C, patches of a group."""
+
+    groups: dict[str, int]
+    """Groups of each split."""
+
+    reach_px: int
+    """How far the patches of a group lie apart along an axis."""
+
+    probe_modes: int = 1
+    """M."""
+
+    @property
+    def pixels(self) -> int:
+        """Numbers that were measured of one group."""
+        return self.channels * self.patch_px**2
+
+    def steps(self, batch_size: int) -> int:
+        """Return the steps of an epoch: only full batches train."""
+        return self.groups["train"] // batch_size
+
+
+def workload_of(dataset: Dataset) -> Workload:
+    """Return the sizes of a dataset, which need not exist yet if it is simulated.
+
+    Raises
+    ------
+    InputError
+        If files that it is made from cannot be read.
+    """
+    if isinstance(dataset, DatasetFiles):
+        return _of_files(dataset)
+    return _of_simulation(dataset)
+
+
+def _of_simulation(data: SimulatedDataset) -> Workload:
+    scan = data.scan
+    steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
+    modes = 1
+    if isinstance(data.probe, FileProbe):
+        shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
+        modes = shape[0] if len(shape) == 3 else 1
+    return Workload(
+        patch_px=data.patch_px,
+        channels=scan.gridsize**2,
+        groups={s: data.images_per_split * groups_per_image(data, steps[s]) for s in SPLITS},
+        reach_px=scan.group_offset_px if scan.gridsize == 2 else 0,
+        probe_modes=modes,
+    )
+
+
+def _of_files(data: DatasetFiles) -> Workload:
+    groups, channels, reach = {}, 1, 0
+    for split in SPLITS:
+        path = getattr(data, split)
+        arrays, _ = io.read_npz_known(path, "diffraction", "coords_nominal")
+        shape = arrays["diffraction"].shape if "diffraction" in arrays else ()
+        if len(shape) != 4:
+            raise InputError(f"{path}: has no array 'diffraction' of shape (n, N, N, C)")
+        groups[split], channels = shape[0], shape[-1]
+        if channels > 1 and "coords_nominal" in arrays:
+            places = arrays["coords_nominal"]
+            reach = max(reach, int((places.max(axis=-1) - places.min(axis=-1)).max()))
+    return Workload(patch_px=data.patch_px, channels=channels, groups=groups, reach_px=reach)
+
+
+def made_up_groups(work: Workload, count: int) -> Groups:
+    """Return groups of noise on torch's device in force; what they show changes no cost."""
+    side = work.patch_px
+    amplitude = torch.rand(count, work.channels, side, side)
+    if work.channels == 1:
+        return Groups(amplitude)
+    places = torch.zeros(count, work.channels, 2, dtype=torch.int64)
+    places[:, -1] = work.reach_px
+    return Groups(amplitude, places)
+
+
+def made_up_module(run: RunSettings, work: Workload) -> FitModule:
+    """Return the module of a run on made-up data, on torch's device in force."""
+    groups = made_up_groups(work, 1)
+    scales = SplitScales(intensity_scale=100.0, mean_amplitude=0.5, mean_counts=3000.0)
+    probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
+    return make_module(
+        run,
+        {"train": groups, "validation": groups},
+        {"train": scales, "validation": scales},
+        probe_MHW=probe,
+        input_scale=1.0,
+    )

@@ -1,0 +1,142 @@
+"""Frames kept out by position, and groups of neighbours: what each promises, and what is refused."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from ptycho_torch.config.files import GroupSettings
+from ptycho_torch.data.groups import neighbour_groups, scan_groups, single_frames
+from ptycho_torch.data.hold_out import hold_out, overlap_px
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.runtime.errors import InputError
+
+
+def scattered(frames=60, size=40, seed=0):
+    return np.random.default_rng(seed).random((frames, 2)) * size
+
+
+def grouped(positions, **changes):
+    asked = {"size": 4, "candidates": 6, "count": None, "seed": 0, "side_px": 32, "source": "x"}
+    return neighbour_groups(positions, **{**asked, **changes})
+
+
+def held(positions, **changes):
+    asked = {"fraction": 0.2, "gap_px": 6.0, "seed": 0, "source": "x"}
+    return hold_out(positions, **{**asked, **changes})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_training_frame_is_nearer_than_the_gap_to_a_validation_frame(seed):
+    positions = scattered()
+    kept = held(positions, seed=seed)
+    assert len(kept.validation) == 12
+    assert cdist(positions[kept.train], positions[kept.validation]).min() >= 6.0
+    assert cdist(positions[kept.gap], positions[kept.validation]).min(axis=1).max() < 6.0
+    parts = np.concatenate([kept.train, kept.validation, kept.gap])
+    assert sorted(parts) == list(range(60))
+
+
+def test_the_held_out_frames_are_one_block_not_a_random_choice():
+    positions = scattered(400)
+    block = positions[held(positions).validation]
+    assert np.ptp(block, axis=0).max() < 0.7 * 40
+    alone = cdist(block, block) + 99 * np.eye(len(block))
+    assert alone.min(axis=1).max() < 6
+
+
+def test_the_seed_decides_the_corner_and_nothing_else_does():
+    positions = scattered()
+    first, again = held(positions, seed=3), held(positions, seed=3)
+    assert all(
+        np.array_equal(getattr(first, k), getattr(again, k)) for k in ("train", "validation")
+    )
+    assert len({tuple(held(positions, seed=s).validation) for s in range(40)}) == 4
+
+
+def test_a_gap_that_leaves_nothing_is_refused():
+    with pytest.raises(InputError, match="x: keeping out 12 of 60 frames .* leaves none to train"):
+        held(scattered(), gap_px=99.0)
+
+
+def test_the_overlap_of_a_disk_ends_near_its_diameter():
+    """Two disks of radius 8 share nothing 16 px apart; 1 % of their area a little before."""
+    axis = np.arange(64) - 31.5
+    disk = (np.hypot(axis[:, None], axis) < 8).astype(complex)[None]
+    assert 14 < overlap_px(disk) <= 17
+    assert overlap_px(np.roll(disk, 9, axis=1)) == pytest.approx(overlap_px(disk))
+
+
+def test_a_long_probe_overlaps_as_far_as_it_is_long():
+    long = np.zeros((1, 64, 64), complex)
+    long[0, 4:60, 30:34] = 1
+    assert 50 < overlap_px(long) < 58
+
+
+def test_every_frame_is_used_and_groups_are_distinct_neighbours():
+    positions = scattered()
+    groups = grouped(positions)
+    assert groups.shape == (60, 4)
+    assert set(groups.ravel()) == set(range(60))
+    distance = cdist(positions, positions)
+    for first, *others in groups:
+        assert len({first, *others}) == 4
+        nearest = np.argsort(distance[first])[1:7]
+        assert set(others) <= set(nearest)
+
+
+def test_the_candidates_widen_what_groups_are_drawn_from():
+    positions = scattered()
+    distance = cdist(positions, positions)
+    reach = [
+        np.mean([distance[g[0], g[1:]].max() for g in grouped(positions, candidates=k)])
+        for k in (4, 20)
+    ]
+    assert reach[0] < 0.7 * reach[1]
+
+
+def test_the_seed_draws_the_groups():
+    positions = scattered()
+    assert np.array_equal(grouped(positions, seed=1), grouped(positions, seed=1))
+    assert not np.array_equal(grouped(positions, seed=1), grouped(positions, seed=2))
+
+
+@pytest.mark.parametrize("count", [7, 60, 150])
+def test_the_number_of_groups_is_what_was_asked_for(count):
+    groups = grouped(scattered(), count=count)
+    assert len(groups) == count
+    firsts = np.bincount(groups[:, 0], minlength=60)
+    assert firsts.max() - firsts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("positions", "changes", "said"),
+    [
+        (scattered(3), {}, "x: has 3 frames, a group needs 4"),
+        (scattered(), {"candidates": 3}, "x: neighbor_count of 3 is less than the 4 frames"),
+        (np.repeat(scattered(), 2, axis=0), {}, "x: frames .* at one place"),
+        (scattered(size=4000), {}, "they do not overlap"),
+    ],
+)
+def test_what_makes_no_groups_is_refused(positions, changes, said):
+    with pytest.raises(InputError, match=said):
+        grouped(positions, **changes)
+
+
+def test_single_frames_are_all_of_them_or_a_choice_by_seed():
+    assert np.array_equal(single_frames(5, None, seed=0, source="x"), np.arange(5)[:, None])
+    some = single_frames(50, 20, seed=0, source="x")
+    assert some.shape == (20, 1) and len(np.unique(some)) == 20
+    assert not np.array_equal(some, single_frames(50, 20, seed=1, source="x"))
+    with pytest.raises(InputError, match="x: 51 images are asked for, there are 50"):
+        single_frames(50, 51, seed=0, source="x")
+
+
+def test_groups_of_some_frames_hold_those_frames_alone():
+    """Training groups must not reach into the held-out block."""
+    frames = np.ones((60, 32, 32), np.float32)
+    scan = Scan(source="x", amplitude_nHW=frames, positions_n2=scattered())
+    chosen = np.arange(10, 40)
+    for settings in (GroupSettings(gridsize=2), GroupSettings(gridsize=1, n_images=9)):
+        groups = scan_groups(scan, chosen, settings, seed=0)
+        assert set(groups.ravel()) <= set(chosen)
+        assert groups.shape == ((30, 4) if settings.gridsize == 2 else (9, 1))

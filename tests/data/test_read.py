@@ -1,0 +1,161 @@
+"""Every layout is read as the same scan, and what is recognised is said."""
+
+import bz2
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.files import npz as io_npz
+from ptycho_torch.runtime.errors import InputError
+
+N = 16
+
+
+def save(folder, arrays, name="scan.npz"):
+    np.savez(folder / name, **arrays)
+    return folder / name
+
+
+def same(found, expected, *, atol=1e-6):
+    np.testing.assert_allclose(found.amplitude_nHW, expected.amplitude_nHW, atol=atol)
+    np.testing.assert_allclose(found.positions_n2, expected.positions_n2, atol=1e-9)
+    for key in ("probe_MHW", "object_YX"):
+        np.testing.assert_allclose(getattr(found, key), getattr(expected, key), atol=atol)
+
+
+def said(scan, words):
+    assert any(words in note for note in scan.notes), scan.notes
+
+
+def test_a_canonical_npz_names_the_middle_of_each_window(tmp_path, scan, canonical):
+    found = read_scan(save(tmp_path, canonical))
+    same(found, scan)
+    assert found.intensity_scale is None
+    said(found, "window's pixel [N // 2]")
+
+
+def test_corners_are_an_option(tmp_path, scan, canonical):
+    canonical["xcoords"], canonical["ycoords"] = scan.positions_n2[:, 1], scan.positions_n2[:, 0]
+    same(read_scan(save(tmp_path, canonical), Reading(origin="corner")), scan)
+
+
+@pytest.mark.parametrize("turn", [lambda f: np.moveaxis(f, 0, -1), lambda f: f[..., None]])
+def test_transposed_and_four_axed_stacks_are_turned_and_said(tmp_path, scan, canonical, turn):
+    canonical["diff3d"] = turn(canonical.pop("diffraction"))
+    found = read_scan(save(tmp_path, canonical))
+    same(found, scan)
+    assert any("transposed" in n or "dropped" in n for n in found.notes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_the_root_of_counts_is_taken_and_said(tmp_path, scan, canonical, dtype):
+    counts = np.rint(scan.amplitude_nHW.astype(np.float64) ** 2 * 100)
+    canonical["diff3d"] = counts.astype(dtype)
+    del canonical["diffraction"]
+    found = read_scan(save(tmp_path, canonical))
+    np.testing.assert_allclose(found.amplitude_nHW**2, counts, rtol=1e-6)
+    assert found.intensity_scale == 1
+    said(found, "root taken")
+
+
+def test_whole_numbers_can_be_amplitudes_if_told(tmp_path, canonical):
+    canonical["diffraction"] = np.rint(canonical["diffraction"] * 100)
+    found = read_scan(save(tmp_path, canonical), Reading(values="amplitude"))
+    np.testing.assert_array_equal(found.amplitude_nHW, canonical["diffraction"])
+
+
+def test_the_zero_frequency_is_found_in_the_corner_and_moved(tmp_path, scan, canonical):
+    canonical["diffraction"] = np.fft.ifftshift(canonical["diffraction"], axes=(1, 2))
+    found = read_scan(save(tmp_path, canonical))
+    same(found, scan)
+    said(found, "zero frequency in the corner")
+
+
+def test_one_of_several_scans_must_be_chosen(tmp_path, scan, canonical):
+    canonical["scan_index"] = np.arange(len(scan)) // 5
+    path = save(tmp_path, canonical)
+    with pytest.raises(InputError, match="holds .* scans .* choose one with --scan-index"):
+        read_scan(path)
+    found = read_scan(path, Reading(scan_index=1))
+    np.testing.assert_allclose(found.positions_n2, scan.positions_n2[5:10])
+    with pytest.raises(InputError, match="has no scan 99"):
+        read_scan(path, Reading(scan_index=99))
+
+
+def test_a_scan_index_that_numbers_the_frames_is_one_scan(tmp_path, scan, canonical):
+    canonical["scan_index"] = np.arange(len(scan))
+    found = read_scan(save(tmp_path, canonical))
+    assert len(found) == len(scan)
+    said(found, "numbers the frames")
+
+
+def tike(scan):
+    counts = np.rint(scan.amplitude_nHW.astype(np.float64) ** 2 * 1000)
+    return {
+        "data": np.fft.ifftshift(counts, axes=(1, 2))[None].astype(np.float32),
+        "scan": scan.positions_n2[None].astype(np.float32),
+        "probe": scan.probe_MHW[None, None, None],
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_layout_of_tike_packed_or_not(tmp_path, scan, packed):
+    path = save(tmp_path, tike(scan))
+    if packed:
+        path = tmp_path / "scan.npz.bz2"
+        path.write_bytes(bz2.compress((tmp_path / "scan.npz").read_bytes()))
+    found = read_scan(path)
+    np.testing.assert_allclose(found.positions_n2, scan.positions_n2, atol=1e-5)
+    np.testing.assert_allclose(
+        found.amplitude_nHW**2,
+        tike(scan)["data"][0][:, *np.ix_(np.arange(N) - N // 2, np.arange(N) - N // 2)],
+        rtol=1e-5,
+    )
+    assert found.intensity_scale == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({"scan.npz", path.name})
+
+
+def test_what_unpacks_beyond_the_bound_is_refused(tmp_path, scan, monkeypatch):
+    path = tmp_path / "scan.npz.bz2"
+    path.write_bytes(bz2.compress(bytes(3_000_000)))
+    monkeypatch.setattr(io_npz, "LARGEST_UNPACKED", 2_000_000)
+    with pytest.raises(InputError, match="unpacks to more than 2000000 bytes"):
+        read_scan(path)
+
+
+def test_one_image_of_a_split(tiny_dataset):
+    found = read_scan(tiny_dataset.splits["test"])
+    assert found.amplitude_nHW.ndim == 3
+    assert found.intensity_scale > 1
+    said(found, "split of the study")
+    with pytest.raises(InputError, match="has no image 7; it has 1"):
+        read_scan(tiny_dataset.splits["test"], Reading(image=7))
+
+
+def test_the_siemens_star():
+    star = Path(os.environ.get("PTYCHO_DATA", "")) / "siemens-star-small.npz.bz2"
+    if "PTYCHO_DATA" not in os.environ or not star.exists():
+        pytest.skip(f"PTYCHO_DATA names no folder with {star.name} (docs/data.md: where from)")
+    found = read_scan(star)
+    assert found.amplitude_nHW.shape == (516, 128, 128)
+    assert np.square(found.amplitude_nHW).max() == pytest.approx(963)
+    assert np.square(found.amplitude_nHW, dtype=float).sum((1, 2)).mean() == pytest.approx(
+        461e3, rel=0.01
+    )
+    np.testing.assert_allclose(np.ptp(found.positions_n2, axis=0), 332, atol=4)
+    assert (found.positions_n2 % 1 != 0).mean() > 0.9
+    said(found, "zero frequency in the corner")
+
+
+def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(tmp_path, canonical):
+    del canonical["objectGuess"]
+    canonical["ycoords"] = canonical["ycoords"][::-1].copy() - 100
+    path = save(tmp_path, canonical)
+    whole, part = read_scan(path), read_scan(path, Reading(n_images=7))
+    assert len(part) == 7
+    np.testing.assert_array_equal(part.positions_n2, whole.positions_n2[:7])
+    assert 0 <= whole.positions_n2.min() < 1

@@ -1,0 +1,118 @@
+"""The units of a scan, and its frames as batches: masks, photons, probes."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.data.batch import groups_of_scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.physics.forward import intensities
+from ptycho_torch.physics.probe import normalisation
+from ptycho_torch.runtime.errors import InputError
+
+N = 16
+
+
+def beam(scale=1.0):
+    axis = np.arange(N) - (N - 1) / 2
+    return (scale * np.exp(-(axis[:, None] ** 2 + axis**2) / 18))[None].astype(np.complex64)
+
+
+def scan_of(amplitude, *, scale=1.0, good=None, probe=None, frames=3):
+    stack = np.broadcast_to(amplitude, (frames, N, N)).astype(np.float32)
+    positions = np.arange(2.0 * frames).reshape(frames, 2)
+    return Scan(
+        source="x", amplitude_nHW=stack, positions_n2=positions, intensity_scale=scale,
+        good_1HW=good, probe_MHW=beam(7.0) if probe is None else probe,
+    )  # fmt: skip
+
+
+def counts(photons):
+    """Root photons of an empty object under the beam, `photons` in all."""
+    pattern = intensities(torch.ones(1, 1, N, N, dtype=torch.complex64), torch.from_numpy(beam()))
+    return np.sqrt(pattern[0, 0].numpy() * photons / pattern.sum().item())
+
+
+@pytest.mark.parametrize("photons", [1e3, 1e7])
+@pytest.mark.parametrize("stored", [1.0, 0.01])
+def test_an_empty_object_is_one_in_the_units_of_its_scan(photons, stored):
+    """Whatever factor the file keeps, patches of 1 under the normalised probe explain its frames."""
+    scan = scan_of(counts(photons) * stored, scale=1 / stored)
+    probe = probe_of(scan)
+    units = measured_units(scan, probe, photons=5.0)
+    frames = groups_of_scan(scan, np.arange(3)[:, None], units.unit).amplitude_nCHW
+    ones = torch.ones(3, 1, N, N, dtype=torch.complex64)
+    predicted = intensities(ones, torch.from_numpy(probe)).sqrt()
+    torch.testing.assert_close(frames, predicted, rtol=1e-4, atol=1e-5)
+    assert units.source == "measured"
+    assert (units.intensity_scale**2 * frames[0].square().sum()).item() == pytest.approx(photons)
+    assert unit_of(scan, units.intensity_scale) == pytest.approx(units.unit)
+
+
+def test_a_file_that_does_not_say_its_photons_has_the_closed_form():
+    scan = scan_of(counts(1e5), scale=None)
+    units = measured_units(scan, probe_of(scan), photons=1e6)
+    assert units.source == "closed_form"
+    assert units.intensity_scale == pytest.approx(1000 / (N / 2))
+    with pytest.raises(InputError, match="x: does not say its photons"):
+        unit_of(scan, 3.0)
+
+
+def test_masked_pixels_are_zero_and_count_for_nothing():
+    good = np.ones((1, N, N), bool)
+    good[0, 3, 5] = False
+    clean, dirty = counts(1e5), counts(1e5)
+    dirty[3, 5] = np.nan
+    clean[3, 5] = 0
+    scans = [scan_of(clean), scan_of(dirty, good=good)]
+    units = [measured_units(s, probe_of(s), 1.0).unit for s in scans]
+    assert units[0] == units[1]
+    seen = groups_of_scan(scans[1], np.arange(3)[:, None], 1.0)
+    assert (seen.amplitude_nCHW[:, 0, 3, 5] == 0).all()
+    assert seen.take(slice(0, 2)).good_BCHW.shape == (1, 1, N, N)
+    scales = seen.scales(1.0)
+    assert scales.mean_amplitude == pytest.approx(clean.sum() / (N * N - 1), rel=1e-5)
+    assert scales.mean_counts == pytest.approx((clean**2).sum() / (N * N - 1), rel=1e-5)
+
+
+def test_masks_of_each_frame_follow_their_frames():
+    good = np.ones((3, N, N), bool)
+    good[2, 0, 0] = False
+    seen = groups_of_scan(scan_of(counts(9.0), good=good), np.array([[2], [0]]), 1.0)
+    batch = seen.take(torch.tensor([0, 1]))
+    assert batch.good_BCHW.shape == (2, 1, N, N)
+    assert not batch.good_BCHW[0, 0, 0, 0] and batch.good_BCHW[1].all()
+
+
+def test_the_probe_is_normalised_whatever_its_scale():
+    for scale in (1e-6, 1.0, 300.0):
+        assert normalisation(probe_of(scan_of(counts(9.0), probe=beam(scale)))) == pytest.approx(1)
+
+
+def test_a_scan_without_a_usable_probe_is_refused():
+    off = np.zeros((1, N, N), np.complex64)
+    off[0, 0, 0] = 1
+    with pytest.raises(InputError, match="its probe is dark within a quarter"):
+        probe_of(scan_of(counts(9.0), probe=off))
+    bare = Scan(source="x", amplitude_nHW=np.ones((1, N, N)), positions_n2=np.zeros((1, 2)))
+    with pytest.raises(InputError, match="x: has no probe"):
+        probe_of(bare)
+
+
+def test_probes_are_the_same_up_to_a_phase():
+    probe = probe_of(scan_of(counts(9.0)))
+    assert same_probe(probe, probe * np.exp(1.3j))
+    assert not same_probe(probe, np.roll(probe, 1, axis=1))
+    assert not same_probe(probe, 1.1 * probe)
+    assert not same_probe(probe, np.concatenate([probe, probe]))
+
+
+def test_frames_that_are_dark_where_measured_are_refused():
+    good = np.zeros((1, N, N), bool)
+    good[0, 0, 0] = True
+    frame = counts(9.0)
+    frame[0, 0] = 0
+    scan = scan_of(frame, good=good)
+    with pytest.raises(InputError, match="zero everywhere that was measured"):
+        measured_units(scan, probe_of(scan), 1.0)

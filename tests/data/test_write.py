@@ -1,0 +1,178 @@
+"""What is written is read back equal, and its own probe and object predict it."""
+
+import dataclasses
+import json
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptycho_torch.data.geometry import Geometry
+from ptycho_torch.data.predict import agreement, noise_of_roots, predicted_amplitudes
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import write_scan, write_scan_cxi
+from ptycho_torch.runtime.errors import InputError
+
+LAYOUTS = ("scan.npz", "scan.cxi")
+
+
+def same(found, expected):
+    np.testing.assert_allclose(found.amplitude_nHW, expected.amplitude_nHW, rtol=1e-6)
+    np.testing.assert_allclose(found.positions_n2, expected.positions_n2, atol=1e-9)
+    for key in ("probe_MHW", "object_YX"):
+        np.testing.assert_array_equal(getattr(found, key), getattr(expected, key))
+    if expected.good_1HW is not None:
+        np.testing.assert_array_equal(found.good_1HW, expected.good_1HW)
+    assert found.intensity_scale == expected.intensity_scale
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("modes", [1, 2])
+@pytest.mark.parametrize("counts", [None, 1e5])
+def test_a_written_scan_is_read_back_equal(made, tmp_path, name, modes, counts):
+    scan = made.a_scan(modes=modes, counts=counts)
+    write_scan(tmp_path / name, scan)
+    found = read_scan(tmp_path / name)
+    same(found, scan)
+    assert agreement(found).error == pytest.approx(agreement(scan).error, abs=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_masks_and_counts_survive(made, tmp_path, name):
+    scan = made.a_scan(counts=1e5)
+    counts = np.rint((scan.amplitude_nHW * scan.intensity_scale) ** 2.0)
+    good = np.random.default_rng(0).random(counts.shape) > 0.1
+    scan = dataclasses.replace(
+        scan,
+        amplitude_nHW=np.where(good, np.sqrt(counts), 0).astype(np.float32),
+        good_1HW=good,
+        intensity_scale=1.0,
+    )
+    write_scan(tmp_path / name, scan)
+    same(read_scan(tmp_path / name), scan)
+    if name.endswith("cxi"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["/entry_1/data_1/data"].dtype == np.int32
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_any_scan_survives_both_layouts(tmp_path_factory, data):
+    frames = data.draw(st.integers(2, 5))
+    side = data.draw(st.sampled_from([5, 6]))
+    shape = (data.draw(st.integers(20, 25)), data.draw(st.integers(20, 25)))
+    place = st.floats(0, 12, allow_nan=False, width=32)
+    positions = data.draw(
+        st.lists(st.tuples(place, place), min_size=frames, max_size=frames, unique=True)
+    )
+    stream = np.random.default_rng(data.draw(st.integers(0, 9)))
+    complexes = [
+        stream.normal(size=s) + 1j * stream.normal(size=s) for s in ((2, side, side), shape)
+    ]
+    scan = Scan(
+        source="drawn",
+        amplitude_nHW=stream.random((frames, side, side)).astype(np.float32),
+        positions_n2=np.array(positions, np.float64),
+        probe_MHW=complexes[0].astype(np.complex64),
+        object_YX=complexes[1].astype(np.complex64),
+        intensity_scale=data.draw(st.sampled_from([None, 3.7])),
+    )
+    folder = tmp_path_factory.mktemp("any")
+    for name in LAYOUTS:
+        write_scan(folder / name, scan)
+        same(read_scan(folder / name), scan)
+
+
+def test_predictions_equal_the_patterns_at_fractional_positions(made):
+    scan = made.a_scan(modes=2)
+    np.testing.assert_allclose(predicted_amplitudes(scan), scan.amplitude_nHW, atol=2e-5)
+    assert agreement(scan).error < 1e-5
+    rounded = dataclasses.replace(scan, positions_n2=np.round(scan.positions_n2))
+    assert agreement(rounded).error > 0.02
+
+
+@pytest.mark.parametrize("counts", [50, 1e5])
+def test_noisy_patterns_are_equal_within_the_photon_noise_and_others_are_not(made, counts):
+    scan = made.a_scan(counts=counts)
+    found = agreement(scan)
+    assert found.within_noise
+    assert found.noise == pytest.approx(found.error, rel=0.05)
+    assert found.factor == pytest.approx(1, abs=0.05)
+    moved = dataclasses.replace(scan, positions_n2=scan.positions_n2[::-1].copy())
+    assert not agreement(moved).within_noise
+    assert "more than the photon noise" in agreement(moved).sentence()
+
+
+def test_the_noise_of_a_root_by_hand():
+    # Few photons: K is 0 or 1, so the mean of (sqrt K - sqrt m)^2 is about 2 m.
+    np.testing.assert_allclose(noise_of_roots(np.array([1e-4, 1e6])), [2e-4, 0.25], rtol=0.02)
+    drawn = np.random.default_rng(0).poisson(3.0, 200_000)
+    assert noise_of_roots(np.array([3.0]))[0] == pytest.approx(
+        np.square(np.sqrt(drawn) - 3**0.5).mean(), rel=0.02
+    )
+
+
+def test_a_cxi_file_has_what_the_standard_asks_for(made, tmp_path):
+    """The rules of the standard's validator (cxidb/CXI, validate_cxi.py), and SI units."""
+    geometry = Geometry(wavelength_m=2e-10, distance_m=1.5, pixel_m=(5e-5, 7e-5))
+    scan = made.a_scan(modes=2, counts=1e4)
+    write_scan_cxi(tmp_path / "scan.cxi", scan, geometry)
+    same(read_scan(tmp_path / "scan.cxi"), scan)
+    with h5py.File(tmp_path / "scan.cxi") as file:
+        assert file["cxi_version"][()] == 160
+        assert file["number_of_entries"][()] == 1
+        entry = file["entry_1"]
+        data, detector = entry["data_1/data"], entry["instrument_1/detector_1"]
+        axes = data.attrs["axes"]
+        assert axes.split(":") == ["translation", "y", "x"]
+        for group in (entry["data_1"], detector):
+            assert group["translation"].shape == (len(scan), 3)
+        assert data == detector["data"]
+        assert isinstance(entry.get("data_1/data", getlink=True), h5py.SoftLink)
+        assert [detector[k][()] for k in ("distance", "x_pixel_size", "y_pixel_size")] == [
+            1.5,
+            7e-5,
+            5e-5,
+        ]
+        np.testing.assert_array_equal(detector["basis_vectors"], [[0, -5e-5, 0], [-7e-5, 0, 0]])
+        assert detector["corner_position"].shape == (3,)
+        source = entry["instrument_1/source_1"]
+        assert source["energy"][()] * source["wavelength"][()] == pytest.approx(1.98644586e-25)
+        assert source["illumination"].dtype.kind == "c"
+        for image in ("image_1", "image_2"):
+            assert entry[image]["data_type"][()].decode() in ("amplitude", "electron density")
+            assert entry[image]["data_space"][()].decode() == "real"
+        # 2e-10 * 1.5 / (16 * 7e-5) metres a column, from the middle of the object.
+        column = scan.positions_n2[3, 1] - (44 - 16) / 2
+        assert data.parent["translation"][3, 0] == pytest.approx(column * 3e-10 / (16 * 7e-5))
+        assert entry["ptycho_torch"].attrs["geometry"] == "given"
+
+
+def test_a_made_up_geometry_is_marked(scan, tmp_path):
+    write_scan_cxi(tmp_path / "scan.cxi", scan)
+    assert any("geometry is made up" in note for note in read_scan(tmp_path / "scan.cxi").notes)
+
+
+def test_the_same_scan_gives_the_same_bytes(scan, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_scan_cxi(tmp_path / name / "scan.cxi", scan)
+    assert (tmp_path / "a/scan.cxi").read_bytes() == (tmp_path / "b/scan.cxi").read_bytes()
+
+
+def test_the_npz_is_the_canonical_one(scan, tmp_path):
+    write_scan(tmp_path / "scan.npz", scan)
+    with np.load(tmp_path / "scan.npz", allow_pickle=False) as file:
+        np.testing.assert_allclose(file["xcoords"], scan.positions_n2[:, 1] + 8)
+        assert file["probeGuess"].shape == (16, 16)
+        assert json.loads(str(file["_metadata"]))["format"] == "ptycho-torch scan 1"
+
+
+def test_other_endings_are_refused(scan, tmp_path):
+    with pytest.raises(InputError, match="ends in '.tif', expected .npz or .cxi"):
+        write_scan(tmp_path / "scan.tif", scan)
+    assert not list(tmp_path.iterdir())

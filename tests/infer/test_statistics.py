@@ -1,0 +1,102 @@
+"""Statistics of patches, with numbers worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ptycho_torch.data.patch_statistics import (
+    chosen_patches,
+    patch_statistics,
+    statistics_record,
+    write_patch_statistics,
+)
+from ptycho_torch.data.scales import ScaleLost, Scales, check_scale_reached
+from ptycho_torch.runtime.errors import InputError
+
+
+def test_statistics_worked_out_by_hand():
+    """1, 3, 3i, i: moduli 1, 3, 3, 1; mean 1 + i; mean square 5; about the mean 5 - 2."""
+    found = patch_statistics(np.array([[[1, 3], [3j, 1j]]]))
+    plain = {name: float(value[0]) for name, value in found["amplitude"].items()}
+    assert plain == pytest.approx({"mean": 2, "std": 1, "min": 1, "max": 3, "var_zero_mean": 1})
+    wave = {name: float(value[0]) for name, value in found["complex"].items()}
+    assert wave == pytest.approx(
+        {"mean_modulus": 2**0.5, "mean_square": 5, "var_zero_mean": 3, "relative_variance": 0.6}
+    )
+
+
+def test_each_patch_has_its_own_mean():
+    """The variance is about the patch's mean; about that of all patches it would be 1."""
+    patches = np.stack([np.full((4, 4), 1.0), np.full((4, 4), 3.0)])
+    found = patch_statistics(patches)
+    assert found["amplitude"]["var_zero_mean"].tolist() == [0, 0]
+    assert "complex" not in found
+
+
+def test_a_global_phase_changes_nothing_and_a_scale_counts_squared():
+    stream = np.random.default_rng(0)
+    patches = stream.normal(size=(300, 5, 5)) + 1j * stream.normal(size=(300, 5, 5))
+    plain, turned = patch_statistics(patches), patch_statistics(2 * patches * np.exp(1.1j))
+    for block in ("amplitude", "complex"):
+        np.testing.assert_allclose(
+            turned[block]["var_zero_mean"], 4 * plain[block]["var_zero_mean"]
+        )
+    np.testing.assert_allclose(
+        turned["complex"]["relative_variance"], plain["complex"]["relative_variance"]
+    )
+
+
+def test_what_is_not_finite_is_null_and_counted():
+    patches = np.ones((3, 2, 2), complex)
+    patches[1, 0, 0] = np.nan
+    patches[2] = 0
+    record = json.loads(json.dumps(statistics_record(patch_statistics(patches)), allow_nan=False))
+    assert record["amplitude"]["var_zero_mean"] == [0, None, 0]
+    assert record["complex"]["relative_variance"] == [0, None, None]
+    assert record["not_finite"] == 1
+    assert record["over_patches"]["amplitude"]["mean"] == {
+        "mean": 0.5, "median": 0.5, "min": 0, "max": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("total", "limit", "expected"),
+    [(3, 16, [0, 1, 2]), (101, 5, [0, 25, 50, 75, 100]), (7, 1, [0]), (0, 4, [])],
+)
+def test_patches_are_chosen_evenly_and_always_the_same(total, limit, expected):
+    assert chosen_patches(total, limit).tolist() == expected
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        chosen_patches(total, 0)
+
+
+def test_the_file_has_the_limited_patches_and_the_scales(tmp_path):
+    patches = np.arange(5)[:, None, None] + np.array([[0, 1], [0, 1]])
+    scales = Scales(input_scale=0.5, intensity_scale=30.0, intensity_scale_source="learned")
+    write_patch_statistics(tmp_path, patches, scales, limit=3, made_by="a test")
+    found = json.loads((tmp_path / "patch_stats.json").read_text())
+    assert (found["patches"], found["chosen"], found["limit"]) == (5, [0, 2, 4], 3)
+    assert found["amplitude"]["mean"] == [0.5, 2.5, 4.5]
+    assert found["amplitude"]["var_zero_mean"] == [0.25] * 3
+    assert found["scales"] == {
+        "input_scale": 0.5, "intensity_scale": 30.0, "intensity_scale_source": "learned",
+        "norm_Y_I": None,
+    }  # fmt: skip
+    assert (tmp_path / "patches.png").stat().st_size > 3000
+    with pytest.raises(InputError, match="there are no patches"):
+        write_patch_statistics(tmp_path, patches[:0], scales, limit=3, made_by="a test")
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "2", True])
+def test_a_scale_is_a_number_above_zero(value):
+    with pytest.raises(InputError, match="intensity_scale: must be a number > 0"):
+        Scales(intensity_scale=value)
+
+
+def test_a_lost_scale_is_told_and_a_kept_one_is_not():
+    raw = np.random.default_rng(1).random((4, 8, 8))
+    check_scale_reached("s", 2.5, raw, (raw / 2.5).astype(np.float32))
+    check_scale_reached("s", 2.5, raw * 0, raw * 0)
+    for lost in (raw, raw / 2.6, raw * 0):
+        with pytest.raises(ScaleLost, match=r"s of 2\.5 was asked for, .* lost on its way"):
+            check_scale_reached("s", 2.5, raw, lost)

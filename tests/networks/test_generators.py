@@ -1,0 +1,238 @@
+"""Networks: counts, depth, identity at step 0, variance, and the spectral layer's formula."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.networks import GENERATORS, build_generator, count_parameters
+from ptycho_torch.networks.blocks import (
+    FourierBlock,
+    LayerScaleFourierBlock,
+    StableFourierBlock,
+)
+from ptycho_torch.networks.spectral import SpectralConv
+
+
+def settings(**changes):
+    return GeneratorSettings(
+        **{"name": "hybrid", "width": 8, "fno_blocks": 3, "modes": 4, **changes}
+    )
+
+
+def build(patch_px=32, channels=1, seed=0, **changes):
+    return build_generator(settings(**changes), channels=channels, patch_px=patch_px, seed=seed)
+
+
+def spectral(modes, size, two_sided=False, channels=(3, 5)):
+    stream = torch.Generator().manual_seed(0)
+    return SpectralConv(*channels, modes, size_px=size, two_sided=two_sided, generator=stream)
+
+
+def test_registry_and_configuration_name_the_same_generators():
+    allowed = GeneratorSettings.model_fields["name"].annotation.__args__
+    assert set(GENERATORS) == set(allowed)
+
+
+def test_parameter_count_of_the_reference_network():
+    network = build(width=32, fno_blocks=4, modes=12, patch_px=64)
+    assert count_parameters(network) == {"stored": 9_403_618, "full": 17_202_402}
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+@pytest.mark.parametrize("channels", [1, 4])
+def test_output_is_one_complex_patch_per_channel(name, channels):
+    network = build(name=name, channels=channels)
+    out = network(torch.rand(2, channels, 32, 32))
+    assert out.shape == (2, channels, 32, 32)
+    assert out.is_complex()
+
+
+def test_every_stored_weight_touches_the_data():
+    """The first execution stored and optimised weights that no frame could reach."""
+    network = build(width=4, fno_blocks=4, modes=12, patch_px=64)
+    network(torch.rand(4, 1, 64, 64)).abs().square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+    for module in network.modules():
+        if isinstance(module, SpectralConv):
+            per_mode = module.weight.grad.abs().sum(dim=(2, 3, 4))
+            assert (per_mode > 0).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 17), (16, 13), (7, 6)])
+@pytest.mark.parametrize("modes", [3, 6, 20])
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_spectral_layer_is_its_plain_fft_formula(size, modes, two_sided):
+    layer = spectral(modes, size, two_sided).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    H, W = size
+    spectrum = np.fft.rfft2(x.numpy())
+    weight = layer.complex_weight().detach().numpy()
+    if two_sided and 2 * modes < H:
+        rows = [*range(modes), *range(H - modes, H)]
+    else:
+        rows = list(range(H if two_sided else min(modes, H)))
+    expected = np.zeros((2, 5, H, W // 2 + 1), complex)
+    for i, row in enumerate(rows):
+        for column in range(min(modes, W // 2 + 1)):
+            expected[:, :, row, column] = spectrum[:, :, row, column] @ weight[i, column]
+    np.testing.assert_allclose(
+        layer(x).detach().numpy(), np.fft.irfft2(expected, s=size), atol=1e-12
+    )
+
+
+def test_two_sided_reaches_negative_rows_and_one_sided_does_not():
+    row = torch.arange(16.0)[:, None] * 2 * torch.pi / 16
+    wave = torch.cos(-row + torch.arange(16.0) * 2 * torch.pi / 16)[None, None]
+    one, two = (spectral(4, (16, 16), s, channels=(1, 1))(wave) for s in (False, True))
+    assert one.abs().max() < 1e-5
+    assert two.abs().max() > 0.1
+
+
+def test_two_sided_layer_agrees_with_neuraloperator(root):
+    """Numbers of the library's own layer (make_oracle.py): its rows run from -3 to 2, ours from
+    0 to 2, then -3 to -1."""
+    with np.load(root / "tests/networks/neuraloperator.npz") as oracle:
+        weight, x, output = (torch.from_numpy(oracle[key]) for key in ("weight", "x", "output"))
+    layer = spectral(3, (12, 12), True, channels=(2, 3))
+    ours = torch.cat([weight[3:], weight[:3]])
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([ours.real, ours.imag], dim=3))
+    torch.testing.assert_close(layer(x), output, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+def test_initial_weights_preserve_variance(channels):
+    """Mean squared modulus 1/in_channels: not 1/(in*out), which starves wide layers."""
+    layer = spectral(12, (64, 64), channels=(channels, channels))
+    modulus = layer.complex_weight().abs().square().mean().item()
+    assert modulus == pytest.approx(1 / channels, rel=0.05)
+    real = layer.weight.select(3, 0).std().item()
+    assert real == pytest.approx((2 * channels) ** -0.5, rel=0.05)
+
+    # Band-limited noise (frequency zero and the axes aside) keeps its power per channel.
+    spectrum = torch.zeros(32, channels, 64, 33, dtype=torch.complex64)
+    spectrum[:, :, 1:12, 1:12] = torch.randn(32, channels, 11, 11, dtype=torch.complex64)
+    x = torch.fft.irfft2(spectrum, s=(64, 64))
+    assert (layer(x).var() / x.var()).item() == pytest.approx(1, rel=0.15)
+
+
+def test_zero_gamma_block_is_the_identity_at_step_0():
+    stream = torch.Generator().manual_seed(0)
+    geometry = {"size_px": (16, 16), "two_sided": False, "generator": stream}
+    x = torch.randn(2, 6, 16, 16)
+    stable, plain = (cls(6, 4, **geometry) for cls in (StableFourierBlock, FourierBlock))
+    torch.testing.assert_close(stable(x), x, atol=0, rtol=0)
+    assert not torch.allclose(plain(x), x)
+
+
+def test_stable_update_has_zero_mean_whatever_its_scale():
+    stream = torch.Generator().manual_seed(0)
+    block = StableFourierBlock(6, 4, size_px=(16, 16), two_sided=False, generator=stream)
+    torch.nn.init.constant_(block.norm.weight, 3.0)
+    x = torch.randn(2, 6, 16, 16) + 5
+    update = block(x) - x
+    assert update.std() > 1
+    assert update.mean(dim=(-2, -1)).abs().max() < 1e-4
+    assert FourierBlock.update(block, x).mean() > 0.1  # GELU alone drifts upwards
+
+
+def test_layer_scale_gates_each_channel_from_a_thousandth_on():
+    """At step 0 the update's standard deviation is the scale, and every weight has a gradient."""
+    torch.manual_seed(0)
+    stream = torch.Generator().manual_seed(0)
+    block = LayerScaleFourierBlock(6, 4, size_px=(16, 16), two_sided=False, generator=stream)
+    x = torch.randn(2, 6, 16, 16)
+    update = block(x) - x
+    torch.testing.assert_close(
+        update.std(dim=(-2, -1), correction=0), torch.full((2, 6), 1e-3), rtol=1e-3, atol=0
+    )
+    assert update.mean(dim=(-2, -1)).abs().max() < 1e-6
+    block(x).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in block.parameters())
+    with torch.no_grad():
+        block.scale[2] = 0
+    torch.testing.assert_close(block(x)[:, 2], x[:, 2], atol=0, rtol=0)
+    assert not torch.equal(block(x)[:, 3], x[:, 3])
+
+
+def test_depth_eight_at_64_px_has_two_blocks_in_each_of_four_levels():
+    levels = plan_levels(settings(fno_blocks=8), 64)
+    assert [(at.side_px, at.blocks) for at in levels] == [(64, 2), (32, 2), (16, 2), (8, 2)]
+    network = build(fno_blocks=8, width=4, patch_px=64)
+    assert network(torch.rand(1, 1, 64, 64)).shape == (1, 1, 64, 64)
+
+
+def test_odd_blocks_go_to_the_deepest_levels_and_the_cap_holds():
+    levels = plan_levels(settings(fno_blocks=6, channel_cap=20), 64)
+    assert [at.blocks for at in levels] == [1, 1, 2, 2]
+    assert [at.channels for at in levels] == [8, 16, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fno_blocks": 8, "levels": 8}, "7 halvings of 64 px"),
+        ({"fno_blocks": 2, "levels": 3}, "at least 3 Fourier blocks"),
+        ({"channel_cap": 4}, "below the width"),
+        ({"name": "fno", "levels": 2}, "one resolution"),
+    ],
+)
+def test_infeasible_settings_are_refused_before_any_layer_is_built(changes, message, monkeypatch):
+    built = []
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: built.append(self))
+    with pytest.raises(ValueError, match=message):
+        build(patch_px=64, **changes)
+    assert not built
+
+
+def test_weights_depend_on_the_seed_and_on_nothing_else():
+    torch.manual_seed(99)
+    first = build(seed=5)
+    state = torch.random.get_rng_state()
+    torch.rand(7)
+    second, other = build(seed=5), build(seed=6)
+    same = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not torch.equal(first.lift.first.weight, other.lift.first.weight)
+    torch.random.set_rng_state(state)
+
+
+def test_building_leaves_the_global_random_state_alone():
+    state = torch.random.get_rng_state()
+    build(seed=5)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("transform", ["sqrt", "log1p", "instance_norm"])
+def test_each_input_transform_changes_the_output(transform):
+    x = torch.rand(2, 1, 32, 32) * 5
+    assert not torch.allclose(build()(x), build(input_transform=transform)(x))
+
+
+def test_amplitude_phase_output_is_bounded_in_phase_and_positive():
+    out = build(output_mode="amplitude_phase")(torch.rand(2, 1, 32, 32))
+    assert (out.abs() > 0).all()
+    assert not torch.allclose(out, build()(torch.rand(2, 1, 32, 32)))
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+@pytest.mark.parametrize(
+    "changes",
+    [{"spectral_rows": "two_sided"}, {"input_transform": "sqrt"}, {"output_mode": "amplitude_phase"},
+     {"modes": 3}, {"width": 6}, {"fno_blocks": 4}],
+)  # fmt: skip
+def test_every_generator_obeys_every_shared_setting(name, changes):
+    x = torch.rand(1, 1, 32, 32) * 5
+
+    def out(**more):
+        network = build(name=name, **more)
+        for norm in network.modules():  # a zero gamma would hide the spectral layer
+            if isinstance(norm, torch.nn.InstanceNorm2d) and norm.affine:
+                torch.nn.init.ones_(norm.weight)
+            if isinstance(norm, LayerScaleFourierBlock):
+                torch.nn.init.ones_(norm.scale)
+        return network(x)
+
+    assert not torch.allclose(out(), out(**changes))

@@ -1,0 +1,48 @@
+"""Write ptychi.npz: what pty-chi's rPIE and LSQML make of two of the tests' scans.
+
+Pty-chi has an environment of its own, so its numbers are stored and compared without it. Run it
+there, from the repository's root, after `make setup-baseline`:
+
+    PYTHONPATH=. .venv-baseline/bin/python tests/reconstruct/make_ptychi.py
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from tests.engines.scans import SCANS, make_scan
+
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
+
+RUNS = {
+    "rpie": ("ptychi-rpie", RpieSettings(passes=30)),
+    "lsqml": ("ptychi-lsqml", RpieSettings(passes=30, batch_size=7)),
+    "rpie_refined": ("ptychi-rpie", RpieSettings(passes=30, refine_probe=True)),
+}
+
+
+def main() -> None:
+    """Reconstruct and write."""
+    arrays = {"ptychi": np.array(version("ptychi")), "torch": np.array(torch.__version__)}
+    for name, keys in SCANS.items():
+        scan = make_scan(**keys)
+        for run, (engine, settings) in RUNS.items():
+            made = reconstruct_ptychi(
+                scan.amplitude.astype(np.float32),
+                scan.positions,
+                scan.probe,
+                settings,
+                engine=engine,
+            )
+            print(name, run, made.error[-1], sum(made.seconds))
+            arrays[f"{name}_{run}_object"] = made.object_YX
+            arrays[f"{name}_{run}_probe"] = made.probe_MHW
+            arrays[f"{name}_{run}_origin"] = np.array(made.origin)
+            arrays[f"{name}_{run}_error"] = np.array(made.error[-1])
+    np.savez(Path(__file__).with_name("ptychi.npz"), **arrays)
+
+
+if __name__ == "__main__":
+    main()

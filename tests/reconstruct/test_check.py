@@ -1,0 +1,164 @@
+"""A file under a planted convention is read right with the flags found; ties are not decided."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ptycho_torch.cli import app
+from ptycho_torch.config.reading import Reading
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.write import write_scan_cxi
+from ptycho_torch.reconstruct.check.run import check_file
+from ptycho_torch.reconstruct.check.trial import twin_likeness
+from ptycho_torch.runtime.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def known(made):
+    """A scan of a known object, with photon noise."""
+    return made.a_scan(counts=1e5, size=(40, 44), step=1.9)
+
+
+@pytest.fixture(autouse=True)
+def fewer_frames(monkeypatch):
+    """Enough for this small scan."""
+    monkeypatch.setattr("ptycho_torch.reconstruct.check.trial.RECONSTRUCTED_FRAMES", 36)
+
+
+@pytest.fixture
+def quick(monkeypatch, fewer_frames):
+    """Fewer still, where it does not matter how good a reconstruction is."""
+    monkeypatch.setattr("ptycho_torch.reconstruct.check.trial.RECONSTRUCTED_FRAMES", 16)
+
+
+def arrays(scan, **change):
+    rows, columns = scan.positions_n2.T + 8
+    return {
+        "diffraction": scan.amplitude_nHW,
+        "xcoords": columns,
+        "ycoords": rows,
+        "probeGuess": scan.probe_MHW[0],
+        "objectGuess": scan.object_YX,
+    } | change
+
+
+def mirrored(scan, axis):
+    """The coordinate of windows in a mirrored object: as flipping it again undoes."""
+    return (scan.object_YX.shape[axis] - 16) - scan.positions_n2[:, axis] + 8
+
+
+PLANTED = {
+    "none": lambda s: {},
+    "corner": lambda s: {"xcoords": s.positions_n2[:, 1], "ycoords": s.positions_n2[:, 0]},
+    "x and y swapped": lambda s: {
+        "xcoords": s.positions_n2[:, 0] + 8,
+        "ycoords": s.positions_n2[:, 1] + 8,
+        "objectGuess": s.object_YX,
+    },
+    "rows mirrored": lambda s: {"ycoords": mirrored(s, 0)},
+    "both mirrored": lambda s: {"ycoords": mirrored(s, 0), "xcoords": mirrored(s, 1)},
+    "half a pixel": lambda s: {
+        "ycoords": s.positions_n2[:, 0] + 7.5,
+        "xcoords": s.positions_n2[:, 1] + 7.5,
+    },
+    "from the middle": lambda s: {
+        "ycoords": s.positions_n2[:, 0] - 12,
+        "xcoords": s.positions_n2[:, 1] - 14,
+    },
+    "zero frequency in the corner": lambda s: {
+        "diffraction": np.fft.ifftshift(s.amplitude_nHW, axes=(1, 2))
+    },
+    "intensities": lambda s: {"diffraction": s.amplitude_nHW**2},
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_convention_is_found(tmp_path, known, planted):
+    np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED[planted](known)))
+    report = check_file(tmp_path / "scan.npz", Reading())
+    assert report.doubt == ""
+    found = read_scan(tmp_path / "scan.npz", report.reading)
+    np.testing.assert_allclose(found.positions_n2, known.positions_n2, atol=1e-9)
+    np.testing.assert_allclose(found.amplitude_nHW, known.amplitude_nHW, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_told_is_not_tried(tmp_path, known):
+    np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED["rows mirrored"](known)))
+    report = check_file(tmp_path / "scan.npz", Reading(origin="centre", flip_rows=True))
+    tried = [found.reading for stage in report.stages for found in stage.outcomes]
+    assert tried
+    assert all(reading.origin == "centre" and reading.flip_rows for reading in tried)
+
+
+@pytest.mark.parametrize("planted", ["rows mirrored", "x and y swapped"])
+def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
+    made = arrays(known, **PLANTED[planted](known))
+    del made["objectGuess"]
+    np.savez(tmp_path / "scan.npz", **made)
+    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    assert report.doubt == ""
+    apart = read_scan(tmp_path / "scan.npz", report.reading).positions_n2 - known.positions_n2
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[0], apart.shape), atol=1e-9)
+
+
+def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
+    flat = np.ones_like(known.object_YX)
+    np.savez(tmp_path / "scan.npz", **arrays(known, objectGuess=flat))
+    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    assert [s.answer for s in report.stages if s.question == "object"]
+    assert report.doubt == ""
+    assert not (report.reading.swap_axes or report.reading.flip_rows or report.reading.flip_columns)
+
+
+def test_flags_under_which_the_file_cannot_be_read_are_not_given(tmp_path, known, quick):
+    np.savez(tmp_path / "scan.npz", **arrays(known, xcoords=known.positions_n2[:, 1] + 500))
+    assert check_file(tmp_path / "scan.npz", Reading(values="amplitude")).doubt
+
+
+def test_without_a_probe_the_twin_cannot_be_ruled_out(tmp_path, known, quick):
+    made = arrays(known)
+    del made["objectGuess"], made["probeGuess"]
+    np.savez(tmp_path / "scan.npz", **made)
+    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    assert "the turned, conjugated object fits as well" in report.doubt
+
+
+def test_a_probe_that_is_its_own_twin_leaves_the_sign_open(made, tmp_path, quick):
+    y, x = np.mgrid[:16, :16] - 8
+    disk = np.exp(-(((y**2 + x**2) / 12.0) ** 2))[None].astype(np.complex64)
+    assert twin_likeness(disk) > 0.99
+    assert twin_likeness(made.a_probe()) < 0.9
+    scan = made.a_scan(counts=1e5, size=(40, 44), step=1.9)
+    frames = made.patterns(disk, scan.object_YX, scan.positions_n2)
+    parts = arrays(scan, diffraction=np.sqrt(frames), probeGuess=disk[0])
+    del parts["objectGuess"]
+    np.savez(tmp_path / "scan.npz", **parts)
+    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    assert "the turned, conjugated object fits as well" in report.doubt
+
+
+def test_the_sign_of_translation_is_told_by_probe_and_object(tmp_path, known):
+    write_scan_cxi(tmp_path / "scan.cxi", known)
+    report = check_file(tmp_path / "scan.cxi", Reading())
+    assert report.doubt == ""
+    assert report.reading.translation_sign == 1
+
+
+def test_the_command_says_which_flags_and_fails_on_doubt(tmp_path, known, quick):
+    run = CliRunner().invoke
+    path = str(tmp_path / "scan.npz")
+    np.savez(path, **arrays(known, **PLANTED["corner"](known)))
+    done = run(app, ["check", path])
+    assert done.exit_code == 0, done.output
+    assert "read it with: " in done.output and "--origin corner" in done.output
+    found = json.loads(run(app, ["check", path, "--json"]).stdout)
+    assert found["decided"] and found["reading"]["origin"] == "corner"
+
+    same = np.repeat(known.amplitude_nHW[:1], len(known), axis=0)
+    np.savez(path, **arrays(known, diffraction=same))
+    done = run(app, ["check", path, "--json", "--values", "amplitude"])
+    assert isinstance(done.exception, InputError)
+    assert "cannot be told apart" in str(done.exception) or "no reading" in str(done.exception)
+    assert not json.loads(done.stdout)["decided"]
