@@ -53,7 +53,7 @@ def too_much_behind_another_error():
 )
 def test_what_could_not_be_had_is_named(work, wanted):
     try:
-        with memory.cured_by("drawing", ["a smaller picture", "another day"]):
+        with memory.mitigated_by("drawing", ["a smaller picture", "another day"]):
             work()
     except Exception as error:
         said = memory.explain(error)
@@ -74,7 +74,7 @@ def test_what_could_not_be_had_is_named(work, wanted):
 )
 def test_other_errors_are_none_of_its_business(error):
     assert memory.shortage(error) is None and memory.explain(error) is None
-    with pytest.raises(type(error)), memory.cured_by("a", ["b"]):
+    with pytest.raises(type(error)), memory.mitigated_by("a", ["b"]):
         raise error
     assert not hasattr(error, "__notes__")
 

@@ -118,8 +118,8 @@ def test_a_job_knows_when_its_call_was_killed():
 
 def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
     program = (
-        "import sys; from ptycho_torch.runtime.run_lock import alone_in\n"
-        "with alone_in([sys.argv[1]]):\n    print('in', flush=True); sys.stdin.readline()"
+        "import sys; from ptycho_torch.runtime.run_lock import run_lock\n"
+        "with run_lock([sys.argv[1]]):\n    print('in', flush=True); sys.stdin.readline()"
     )
 
     def start():

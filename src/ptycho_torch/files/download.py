@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from ptycho_torch.files.io import whole_file
+from ptycho_torch.files.io import atomic_write
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _answer(address: str, file: str) -> Iterator[BinaryIO]:
 def _take(stream: BinaryIO, path: str | Path, *, source: str, sha256: str, max_bytes: int) -> None:
     """Copy a stream into place if it has the checksum."""
     digest, size = hashlib.sha256(), 0
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         with part.open("wb") as handle:
             while block := stream.read(_BLOCK):
                 size += len(block)

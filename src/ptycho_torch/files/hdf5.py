@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files.hdf5_screen import little_room, probe_hdf5
-from ptycho_torch.files.io import PathLike, whole_file
+from ptycho_torch.files.io import PathLike, atomic_write
 from ptycho_torch.files.npz import most_unpacked
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.regular_file import size_of
@@ -255,7 +255,7 @@ def write_hdf5(
     """
     import h5py
 
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with atomic_write(path) as part, h5py.File(part, "w") as file:
         for name, value in values.items():
             large = isinstance(value, np.ndarray) and value.size > 1000
             # Without times in it, equal content gives equal bytes.

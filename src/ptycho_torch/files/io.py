@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_torch.files.checksums import sha256 as sha256
 from ptycho_torch.files.checksums import signed, verified
 from ptycho_torch.files.npz import npz_is_text, npz_keys, read_npz, read_npz_known
+from ptycho_torch.runtime.atomic_write import atomic_write as atomic_write
 from ptycho_torch.runtime.atomic_write import save_tensors
-from ptycho_torch.runtime.atomic_write import whole_file as whole_file
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.regular_file import PathLike, cannot_be_read, opened, read_text, size_of
 
@@ -44,7 +44,7 @@ WORDS = {
 
 def write_text(path: PathLike, text: str) -> None:
     """Write a UTF-8 text file, whole."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -144,14 +144,14 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
 
 def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
     """Write a table as CSV, whole; what is not defined is an empty field."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
 def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
     """Write arrays as NPZ, whole; object arrays are refused, since they would be pickled."""
     with (
-        whole_file(path) as part,
+        atomic_write(path) as part,
         part.open("wb") as handle,
         zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive,
     ):
@@ -190,7 +190,7 @@ def first_bytes(path: PathLike, count: int = 8) -> bytes:
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
     """Write torch tensors as safetensors, whole; names and shapes only, nothing to execute."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         save_tensors(part, tensors)
 
 

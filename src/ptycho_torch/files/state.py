@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptycho_torch.runtime.atomic_write import PathLike, save_tensors, whole_file
+from ptycho_torch.runtime.atomic_write import PathLike, atomic_write, save_tensors
 from ptycho_torch.runtime.errors import InputError, printable
 from ptycho_torch.runtime.regular_file import size_of
 
@@ -29,7 +29,7 @@ def write_state(path: PathLike, state: Mapping[str, Any]) -> None:
     rest: dict[str, Any] = {}
     tensors = dict(_split(state, rest))
     facts = json.dumps(rest)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         save_tensors(part, tensors, {"state": facts, "sha256": _digest(tensors, facts)})
 
 

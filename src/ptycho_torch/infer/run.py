@@ -32,7 +32,7 @@ from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.memory import cured_by
+from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def _predict(
     scale = bundle.settings.input_scale
     what = f"inferring {len(members_GC)} groups, {settings.batch_size} at once"
     less = f"a --batch-size under {settings.batch_size} (the same numbers but for rounding)"
-    with torch.inference_mode(), cured_by(what, [less]):
+    with torch.inference_mode(), mitigated_by(what, [less]):
         parts = [
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
             for batch in groups.batches(settings.batch_size)

@@ -102,7 +102,7 @@ def reconstruct_scan(
             "used": use_n,
         },
     )
-    with io.whole_file(folder / "reconstruction.png") as part:
+    with io.atomic_write(folder / "reconstruction.png") as part:
         draw(made, part, title=f"{Path(scan.source).name}, {engine}")
     io.write_json(folder / "report.json", report)
     return report

@@ -23,7 +23,7 @@ _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextlib.contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
+def atomic_write(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place if the block ends well.
 
     What it holds is on the disk before its name is: a loss of power leaves no empty file.
@@ -96,7 +96,7 @@ def _umask() -> int:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove what a killed process left of a file, under the temporary names of `whole_file`."""
+    """Remove what a killed process left of a file, under the temporary names of `atomic_write`."""
     path = Path(path)
     for part in path.parent.glob(f".{glob.escape(path.stem)}-????????{glob.escape(path.suffix)}"):
         part.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ _MORE = (
 
 
 @contextlib.contextmanager
-def cured_by(what: str, cures: Iterable[str]) -> Iterator[None]:
+def mitigated_by(what: str, cures: Iterable[str]) -> Iterator[None]:
     """Add to an error for want of memory what was being done, and what would need less.
 
     Parameters

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ptycho_torch.runtime.atomic_write import PathLike, whole_file
+from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
 
 DPI = 110
 PALE = "#c8c8c8"
@@ -81,9 +81,9 @@ def save(figure: Figure, folder: PathLike, name: str) -> None:
     """Write `name.png` and `name.svg`, whole and undated: the same input, the same bytes."""
     folder = Path(folder)
     # Not `savefig`: it draws everything twice to find a layout that `print_*` find in one go.
-    with whole_file(folder / f"{name}.png") as part:
+    with atomic_write(folder / f"{name}.png") as part:
         FigureCanvasAgg(figure).print_png(str(part))
     # The layout is found; finding it again for the other format would cost as much as drawing.
     figure.set_layout_engine("none")
-    with whole_file(folder / f"{name}.svg") as part:
+    with atomic_write(folder / f"{name}.svg") as part:
         FigureCanvasSVG(figure).print_svg(str(part), metadata={"Date": None})

@@ -15,7 +15,7 @@ LOCK = ".training.lock"
 
 
 @contextlib.contextmanager
-def alone_in(folders: Iterable[str | Path]) -> Iterator[None]:
+def run_lock(folders: Iterable[str | Path]) -> Iterator[None]:
     """Hold the locks of some folders, made if missing; wait for another job that holds one.
 
     The lock files go with the block, and so do folders that it leaves empty. Where a file system

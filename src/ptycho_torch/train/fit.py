@@ -28,7 +28,7 @@ from ptycho_torch.networks.checkpointing import recompute_parts
 from ptycho_torch.runtime.atomic_write import remove_leftovers
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.run_lock import alone_in
+from ptycho_torch.runtime.run_lock import run_lock
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.loop import Fitted, fit_seeds, predict
 from ptycho_torch.train.module import FitModule
@@ -91,7 +91,7 @@ def fit_runs(
     """
     torch.set_num_threads(usable_threads(threads))
     folders = [Path(files["run"]).parent for files in outputs]
-    with alone_in(folders):
+    with run_lock(folders):
         facts = read_result(dataset, DatasetFacts)
         train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
         modules = [build_module(run, train, validation) for run in runs]

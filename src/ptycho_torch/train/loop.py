@@ -18,7 +18,7 @@ from ptycho_torch.files import io
 from ptycho_torch.physics.groups import merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
-from ptycho_torch.runtime.memory import cured_by
+from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.train.data import EpochOrder
 from ptycho_torch.train.device import (
     cures_of,
@@ -124,7 +124,7 @@ def fit_seeds(
     recorded = records_steps(run.execution, device, merges=merges)
     keep_freed_memory()
     cures = cures_of(run, together=len(modules), checkpointed=modules[0].checkpointed)
-    with cured_by(*cures), numerics(run.execution, device):
+    with mitigated_by(*cures), numerics(run.execution, device):
         learners = [
             Learner(m.to(device), steps_per_epoch=len(order), recorded=recorded) for m in modules
         ]

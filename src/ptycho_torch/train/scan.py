@@ -32,7 +32,7 @@ from ptycho_torch.files.output_folder import claim, untouched_if_refused
 from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.run_lock import alone_in
+from ptycho_torch.runtime.run_lock import run_lock
 from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import make_module
 from ptycho_torch.train.loop import Fitted, fit, predict
@@ -124,7 +124,7 @@ def train_scan(
     )
     take = partial(claim, mark="run.json", files=OUTPUTS, overwrite=overwrite, state=STATE)
     folder = take(output_dir)
-    with untouched_if_refused(folder), alone_in([folder]):
+    with untouched_if_refused(folder), run_lock([folder]):
         # Whoever was at work here may have ended.
         take(folder)
         keep = folder / STATE

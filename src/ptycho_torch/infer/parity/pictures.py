@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.files.io import PathLike, whole_file
+from ptycho_torch.files.io import PathLike, atomic_write
 
 _DPI = 110
 # Normalised amplitudes are shown over this many standard deviations, either way.
@@ -210,5 +210,5 @@ def _caption(figure: Figure, said: str) -> None:
 
 def _save(figure: Figure, path: PathLike) -> None:
     # Not `savefig`: it draws everything twice.
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         FigureCanvasAgg(figure).print_png(str(part), metadata={"Software": None})
