@@ -29,7 +29,6 @@ ARROWS = {
 ARROWS["cli"] = set(ARROWS)
 
 DEBTS: dict[str, set[str]] = {
-    "data/patch_statistics.py": {"infer"},
     "runtime/markdown.py": {"statistics"},
     "statistics/runs.py": {"files"},
 }

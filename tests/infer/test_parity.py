@@ -50,7 +50,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
     """Hold the run against an inference's dump; returns parity.json and its folder."""
 
     def make(dump=None, *, record=None, patches=None, drawn=False, **settings):
-        for name in () if drawn else ("draw_patches", "draw_stitched", "draw_comparison"):
+        for name in () if drawn else ("draw_stitched", "draw_comparison"):
             monkeypatch.setattr(pictures, name, lambda *a, **k: None)
         write_dump(tmp_path / "inference", dump or run.dump, shown=1)
         report_parity(
@@ -166,7 +166,7 @@ def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, m
     patches = np.concatenate([io.read_npz(run.folder / "patches.npz", "best")["best"]] * 2)
     patches[groups] *= 3
     io.write_npz(tmp_path / "patches.npz", {"best": patches})
-    for name in ("draw_patches", "draw_stitched", "draw_comparison"):
+    for name in ("draw_stitched", "draw_comparison"):
         monkeypatch.setattr(pictures, name, lambda *a, **k: None)
     write_dump(tmp_path / "inference", dump)
     facts = io.read_json(tiny_dataset.dataset)

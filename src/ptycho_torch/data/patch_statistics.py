@@ -162,13 +162,13 @@ def write_patch_statistics(
     InputError
         If there is no patch, or the limit is not positive.
     """
-    from ptycho_torch.infer.parity.pictures import draw_patches
+    from ptycho_torch.data.patch_picture import draw_patches
 
     if not len(patches_PHW):
         raise InputError(f"{folder}: there are no patches to take statistics of")
     chosen = chosen_patches(len(patches_PHW), limit)
     statistics = patch_statistics(patches_PHW[chosen])
-    draw_patches(Path(folder) / PICTURE, patches_PHW[chosen], chosen, total=len(patches_PHW))
+    draw_patches(Path(folder) / PICTURE, patches_PHW[chosen], total=len(patches_PHW))
     record = {
         "format": FORMAT,
         "made_by": made_by,

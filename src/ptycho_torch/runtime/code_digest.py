@@ -15,7 +15,7 @@ from pathlib import Path
 
 NAME = "ptycho_torch"
 # What a module may read from its own folder.
-_BESIDE = (".html", ".css", ".js")
+_BESIDE = (".html", ".css", ".js", ".j2")
 # Found by pattern: parsing two hundred files would take longer than all else at a call. A block
 # of `if TYPE_CHECKING:` is for mypy and never runs.
 _FOR_MYPY = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n|[ \t]*\n)+", re.M)
@@ -78,7 +78,8 @@ def _with_those_above(name: str) -> Iterator[str]:
 
 @cache
 def _beside(folder: Path) -> tuple[Path, ...]:
-    return tuple(file for file in folder.iterdir() if file.suffix in _BESIDE)
+    files = [*folder.iterdir(), *folder.glob("templates/*")]
+    return tuple(file for file in files if file.suffix in _BESIDE)
 
 
 def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
@@ -111,7 +112,7 @@ def _sha256(file: Path) -> str:
 @cache
 def digest_of_code(*folders: str) -> str:
     """Return the SHA-256 of the package's code in some folders and beside them, in hexadecimal."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     files = [
         *package.glob("*.py"),
         *(f for name in folders for f in (package / name).rglob("*.py")),

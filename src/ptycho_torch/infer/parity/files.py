@@ -37,7 +37,8 @@ def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = SHOWN_PATCHES) -
     shown
         At most so many patches are in the picture; the arrays and the statistics have them all.
     """
-    from ptycho_torch.infer.parity.pictures import draw_patches, draw_stitched
+    from ptycho_torch.data.patch_picture import draw_patches
+    from ptycho_torch.infer.parity.pictures import draw_stitched
 
     folder = Path(folder)
     # A dump that is being written over is none until it is whole again.
@@ -56,7 +57,7 @@ def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = SHOWN_PATCHES) -
     if dump.patches_PHW is not None:
         chosen = chosen_patches(len(dump.patches_PHW), shown)
         total = len(dump.patches_PHW)
-        draw_patches(folder / PATCHES, dump.patches_PHW[chosen], chosen, total=total)
+        draw_patches(folder / PATCHES, dump.patches_PHW[chosen], total=total)
     io.write_json(
         folder / FACTS,
         {

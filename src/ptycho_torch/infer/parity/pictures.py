@@ -4,7 +4,6 @@ Letters: P patches, I images, Y rows, X columns of an image, H rows, W columns o
 """
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,84 +17,10 @@ from numpy.typing import NDArray
 from ptycho_torch.files.io import PathLike, atomic_write
 
 _DPI = 110
-# Normalised amplitudes are shown over this many standard deviations, either way.
-_DEVIATIONS = 2.5
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
-_COLUMNS = 4
 # Cyclic, and bright around zero.
 _PHASE = "twilight_shifted"
-
-
-def draw_patches(
-    path: PathLike, patches_PHW: NDArray[Any], numbers: Sequence[int] | NDArray[Any], *, total: int
-) -> None:
-    """Draw patches beside each other: amplitude, normalised patch by patch, and phase.
-
-    Parameters
-    ----------
-    patches_PHW
-        What to show, complex or real; what is not finite is red.
-    numbers
-        Number of each among all patches.
-    total
-        How many patches there are.
-    """
-    phases = np.iscomplexobj(patches_PHW)
-    count, height, width = patches_PHW.shape
-    columns = min(count, _COLUMNS)
-    rows = -(-count // columns)
-    gap = max(height // 12, 1)
-    step = height + 3 * gap, (1 + phases) * (width + gap) + 2 * gap
-    # One picture of all patches: a panel for each would take seconds to lay out.
-    canvas = np.ones((rows * step[0], columns * step[1], 4))
-    inches = columns * (3.0 if phases else 1.7), rows * 1.8
-    figure = _figure(inches[0] + 0.2, inches[1] + 0.75)
-    axes = figure.add_axes((0, 0.7 / (inches[1] + 0.75), 1, inches[1] / (inches[1] + 0.75)))
-    axes.set_axis_off()
-    for place, (patch, number) in enumerate(zip(patches_PHW, numbers, strict=True)):
-        top, left = (index * size for index, size in zip(divmod(place, columns), step, strict=True))
-        top, left = top + 2 * gap, left + gap
-        shown, said = _normalised(patch)
-        tiles = [_colours("gray")(shown / (2 * _DEVIATIONS) + 0.5)]
-        if phases:
-            tiles.append(_colours(_PHASE)(_turned_phase(patch) / (2 * np.pi) + 0.5))
-        for index, tile in enumerate(tiles):
-            start = left + index * (width + gap)
-            canvas[top : top + height, start : start + width] = tile
-        axes.text(left, top - gap / 2, f"{number}: {said}", fontsize=7, va="bottom")
-    axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    also = " Right: phase about its mean direction, -pi to pi." if phases else ""
-    figure.text(
-        0.5,
-        0.1 / (inches[1] + 0.75),
-        f"{count} of {total} patches, numbered.{also} Red: not finite.\n"
-        f"Amplitude less its mean, over its standard deviation, within ±{_DEVIATIONS:g},\n"
-        "patch by patch; above it mean ± standard deviation as they were.",
-        fontsize=7 if columns > 1 else 5,
-        ha="center",
-    )
-    _save(figure, path)
-
-
-def _normalised(patch_HW: NDArray[Any]) -> tuple[NDArray[np.float64], str]:
-    """Return the amplitude less its mean over its standard deviation, and both in words."""
-    amplitude = np.where(np.isfinite(patch_HW), np.abs(patch_HW), np.nan).astype(np.float64)
-    broken = int(np.isnan(amplitude).sum())
-    if broken == amplitude.size:
-        return amplitude, "not finite"
-    mean, deviation = float(np.nanmean(amplitude)), float(np.nanstd(amplitude))
-    also = f", {broken} px not finite" if broken else ""
-    if deviation <= _FLAT * mean:
-        return amplitude * 0, f"{mean:.3g}, constant{also}"
-    return (amplitude - mean) / deviation, f"{mean:.3g} ± {deviation:.2g}{also}"
-
-
-def _turned_phase(patch_HW: NDArray[Any]) -> NDArray[np.float64]:
-    finite = np.isfinite(patch_HW)
-    middle = np.where(finite, patch_HW, 0).sum()
-    turned: NDArray[np.float64] = np.angle(patch_HW * np.conj(middle))
-    return np.where(finite, turned, np.nan)
 
 
 def draw_stitched(path: PathLike, stitched_IYX: NDArray[Any]) -> None:

@@ -1,0 +1,35 @@
+"""Documents from Jinja templates: sentences lie in `templates`, values are computed in Python."""
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+
+from ptycho_torch.runtime import markdown
+
+_FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed")
+
+
+@cache
+def template(room: str, name: str) -> Template:
+    """Return `templates/NAME` of a room of the package.
+
+    A value that is missing is an error. The filters are those of `runtime.markdown`, and `cell`,
+    which makes a text harmless within a Markdown table. What ends in `.html.j2` is escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader(f"ptycho_torch.{room}"),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {name: getattr(markdown, name) for name in _FILTERS}
+    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
+    return environment.get_template(name)
+
+
+def render(room: str, name: str, **values: Any) -> str:
+    """Return the document that a room's template gives for these values."""
+    return template(room, name).render(values)
