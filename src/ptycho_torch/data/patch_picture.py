@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.files.io import PathLike, whole_file
+from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
 
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
@@ -45,7 +45,7 @@ def draw_patches(path: PathLike, patches_PHW: NDArray[Any], *, total: int) -> No
         f"{len(patches_PHW)} of {total} patches, in rows, each normalised by itself; red: not "
         "finite", fontsize=8,
     )  # fmt: skip
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 
 
