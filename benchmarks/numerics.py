@@ -24,8 +24,8 @@ from ptycho_torch.evaluate.frc import ring_correlation
 from ptycho_torch.evaluate.overlaps import compare_overlaps
 from ptycho_torch.evaluate.scene import Scene
 from ptycho_torch.evaluate.scores import ssim
+from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.physics.stitch import reassemble, stitch_tiles
-from ptycho_torch.reconstruct.canvas import predict
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 from ptycho_torch.runtime.markdown import table
 from ptycho_torch.runtime.streams import named_stream
@@ -98,7 +98,7 @@ def conventional(side: int, step: int, places: int, passes: int) -> tuple[Progra
     scene, _ = make_scene(side, step, places, 1)
     probe, positions = scene.probe_MHW, scene.positions_B2
     thing = (scene.objects_IHW[0] / scene.norm).astype(np.complex64)
-    frames = predict(thing, (0, 0), probe, positions.astype(float))
+    frames = predict_amplitudes(thing, probe, positions)
     settings = RpieSettings(passes=passes)
     stream = named_stream(settings.seed, "rpie", "order")
     orders = [stream.permutation(len(frames)) for _ in range(passes)]

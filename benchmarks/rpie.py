@@ -16,7 +16,7 @@ from side_by_side import command, ratio, seconds, summary, times
 
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct.canvas import predict
+from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
@@ -42,7 +42,7 @@ def make_data() -> tuple[Any, Any, Any, Any]:
     probe = make_probe(TriangleProbe(shape="triangle"), SIDE)[None].astype(np.complex64)
     places = 1.0 + STEP * np.arange(PLACES)
     positions = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
-    return predict(thing, (0, 0), probe, positions), positions, probe, thing
+    return predict_amplitudes(thing, probe, positions), positions, probe, thing
 
 
 def run(engine: str, batch: int, passes: int, data: tuple[Any, Any, Any, Any]) -> Reconstruction:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptycho_torch.data.geometry import Geometry
-from ptycho_torch.data.predict import agreement, noise_of_roots, predicted_amplitudes
+from ptycho_torch.data.predict import agreement, noise_of_roots, predict_scan
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan, write_scan_cxi
@@ -89,7 +89,7 @@ def test_any_scan_survives_both_layouts(tmp_path_factory, data):
 
 def test_predictions_equal_the_patterns_at_fractional_positions(made):
     scan = made.a_scan(modes=2)
-    np.testing.assert_allclose(predicted_amplitudes(scan), scan.amplitude_nHW, atol=2e-5)
+    np.testing.assert_allclose(predict_scan(scan), scan.amplitude_nHW, atol=2e-5)
     assert agreement(scan).error < 1e-5
     rounded = dataclasses.replace(scan, positions_n2=np.round(scan.positions_n2))
     assert agreement(rounded).error > 0.02

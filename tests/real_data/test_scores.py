@@ -9,11 +9,11 @@ from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.layers import Layer, covered_shares, frame_errors, lit_box, predicted
-from ptycho_torch.evaluate.layers import r_factor as r_of
+from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted, scan_errors
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.evaluate.register import MARGIN_PX, register
 from ptycho_torch.files import io
+from ptycho_torch.physics.predict import r_factor_of
 from ptycho_torch.runtime.errors import InputError
 
 STREAM = np.random.default_rng(2)
@@ -46,12 +46,12 @@ def test_the_r_factor_of_the_truth_is_the_noise(truth):
     """Without noise it is 0; with it, what E|sqrt(K) - sqrt(m)| gives, drawn independently."""
     exact = scan_of(truth, np.sqrt(truth.mean))
     found = predicted(true_layer(truth), exact, 0.01)
-    assert r_of(frame_errors(found, exact)) < 1e-4
+    assert r_factor_of(scan_errors(found, exact)) < 1e-4
     noisy = scan_of(truth, np.sqrt(truth.counts))
     other = np.random.default_rng(99).poisson(truth.mean)
     expected = np.abs(np.sqrt(other) - np.sqrt(truth.mean)).sum() / np.sqrt(other).sum()
-    assert r_of(frame_errors(found, noisy)) == pytest.approx(expected, rel=0.02)
-    assert r_of(frame_errors(np.zeros_like(found), noisy)) == 1
+    assert r_factor_of(scan_errors(found, noisy)) == pytest.approx(expected, rel=0.02)
+    assert r_factor_of(scan_errors(np.zeros_like(found), noisy)) == 1
 
 
 def test_masked_pixels_do_not_count(truth):
@@ -67,7 +67,7 @@ def test_masked_pixels_do_not_count(truth):
         probe_MHW=exact.probe_MHW,
         good_1HW=good,
     )
-    assert r_of(frame_errors(predicted(true_layer(truth), masked, 0.01), masked)) < 1e-4
+    assert r_factor_of(scan_errors(predicted(true_layer(truth), masked, 0.01), masked)) < 1e-4
 
 
 def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
@@ -80,8 +80,8 @@ def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
     left = truth.positions[:, 1] < 3
     right = truth.positions[:, 1] > half.shape[1] // 2 + 1
     assert shares[left].min() == pytest.approx(1) and shares[right].max() == 0
-    errors = frame_errors(predicted(dark, exact, 0.5), exact)
-    assert r_of(errors[left]) < 1e-4 and 0.02 < r_of(errors[right]) < 1
+    errors = scan_errors(predicted(dark, exact, 0.5), exact)
+    assert r_factor_of(errors[left]) < 1e-4 and 0.02 < r_factor_of(errors[right]) < 1
 
 
 def test_the_box_is_the_largest_rectangle_lit_in_all():

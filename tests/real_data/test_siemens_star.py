@@ -7,7 +7,7 @@ from ptycho_torch.config.read import read_study
 from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.data.parts import PARTS, read_part, write_parts
 from ptycho_torch.files import io
-from ptycho_torch.reconstruct.canvas import predict, r_factor
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 
 
@@ -40,9 +40,8 @@ def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_pat
     few = star.rpie.model_copy(update={"passes": 6})
     made = reconstruct_rpie(train.amplitude_nHW, train.positions_n2, train.probe_MHW, few)
     inside = np.flatnonzero(held.positions_n2[:, 1] > train.positions_n2[:, 1].min())
-    guess = predict(made.object_YX, made.origin, made.probe_MHW, held.positions_n2[inside])
+    places = held.positions_n2[inside]
+    guess = predict_amplitudes(made.object_YX, made.probe_MHW, places, origin=made.origin)
     assert r_factor(guess, held.amplitude_nHW[inside]) < 0.15
-    swapped = predict(
-        made.object_YX.T.copy(), made.origin[::-1], made.probe_MHW, held.positions_n2[inside]
-    )
+    swapped = predict_amplitudes(made.object_YX.T, made.probe_MHW, places, origin=made.origin[::-1])
     assert r_factor(swapped, held.amplitude_nHW[inside]) > 0.18

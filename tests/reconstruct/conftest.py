@@ -1,7 +1,7 @@
 """Small noise-free scans with a known probe."""
 
 import pytest
-from tests.engines.scans import make_scan
+from tests.reconstruct.scans import make_scan
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tests.engines.scans import SCANS, make_scan
+from tests.reconstruct.scans import SCANS, make_scan
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi

@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.engines.scans import SCANS, distance, make_scan, rough_object
+from tests.reconstruct.scans import SCANS, distance, make_scan, rough_object
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.reconstruct import ptychi_adapter

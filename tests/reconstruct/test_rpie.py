@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.engines.scans import complex_error, distance, make_scan, truth_on
+from tests.reconstruct.scans import complex_error, distance, make_scan, truth_on
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct.canvas import make_canvas, predict, r_factor
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.reconstruct.canvas import make_canvas
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 
@@ -137,7 +138,9 @@ def test_a_pass_ends_no_worse_than_it_met_the_frames(batch):
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
     result = run(scan, amplitude=noisy, passes=30, batch_size=batch, refine_probe=True)
-    last = predict(result.object_YX, result.origin, result.probe_MHW, scan.positions)
+    last = predict_amplitudes(
+        result.object_YX, result.probe_MHW, scan.positions, origin=result.origin
+    )
     assert r_factor(last, noisy.astype("f4")) < 0.99 * result.error[-1]
 
 
@@ -156,14 +159,16 @@ def test_frames_that_were_not_used_are_predicted(scan):
     use[40:43] = False
     spoiled = np.where(use[:, None, None], scan.amplitude, 7.0)
     result = run(scan, amplitude=spoiled, use_n=use, passes=60)
-    held = predict(result.object_YX, result.origin, result.probe_MHW, scan.positions[~use])
+    held = predict_amplitudes(
+        result.object_YX, result.probe_MHW, scan.positions[~use], origin=result.origin
+    )
     assert r_factor(held, scan.amplitude[~use]) < 0.05
     # The canvas holds all windows, used or not, so that two half scans share it.
     assert result.object_YX.shape == run(scan, passes=1).object_YX.shape
 
 
 def test_predict_is_the_forward_model(fractional):
-    found = predict(fractional.object, (0, 0), fractional.probe, fractional.positions)
+    found = predict_amplitudes(fractional.object, fractional.probe, fractional.positions)
     np.testing.assert_allclose(found, fractional.amplitude, atol=1e-5)
     assert r_factor(found, fractional.amplitude) < 1e-6
     assert r_factor(0 * found, fractional.amplitude) == pytest.approx(1)

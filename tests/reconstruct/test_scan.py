@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from tests.engines.scans import apart_from_truth, make_scan
+from tests.reconstruct.scans import apart_from_truth, make_scan
 
 from ptycho_torch.cli import main
 from ptycho_torch.config.reconstruct import RpieSettings

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -241,14 +242,12 @@ def _norm(path: str | Path, arrays: dict[str, Array]) -> float:
 def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
     """Return the mean over patches of the patch's largest object amplitude."""
     side = arrays["diffraction"].shape[1]
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.abs(arrays["YY_full"][..., 0]), (side, side), axis=(1, 2)
-    )
+    modulus = np.abs(arrays["YY_full"][..., 0])
     corners = np.rint(arrays["coords_offsets"] + arrays["coords_nominal"]).astype(int)[:, 0]
     image = arrays["image_index"][:, None]
     try:
-        patches = windows[image, corners[:, 0], corners[:, 1]]
-    except IndexError:
+        patches = object_patches(modulus, np.moveaxis(corners, 1, -1), image, side)
+    except (IndexError, ValueError):
         raise InputError(
             f"{path}: positions in 'coords_offsets' + 'coords_nominal' lie outside 'YY_full' of "
             f"{arrays['YY_full'].shape[1:3]} px"

@@ -1,35 +1,25 @@
 """What a scan's own probe and object predict for its frames, and whether it is what was measured.
 
-Letters: n frames, B of them at a time, M probe modes, H rows, W columns (H = W).
+Letters: n frames, M probe modes, H rows, W columns (H = W).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.physics.forward import INTENSITY_FLOOR, far_field
-from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.runtime.errors import InputError
 
-_BATCH = 64
 # Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
 _FEW_PHOTONS = 60
 WITHIN_NOISE = 1.1
 """Prediction and measurement are equal if they differ by at most this many times the noise."""
 
 
-def predicted_amplitudes(scan: Scan) -> NDArray[np.float32]:
-    """Return the amplitudes that probe and object give at the fractional positions.
-
-    Modes add in intensity (Thibault and Menzel 2013).
-
-    Returns
-    -------
-    NDArray
-        (n, H, W) float32, in the units of probe and object.
+def predict_scan(scan: Scan) -> NDArray[np.float32]:
+    """Return the amplitudes that a scan's own probe and object give for its frames, (n, H, W).
 
     Raises
     ------
@@ -39,16 +29,7 @@ def predicted_amplitudes(scan: Scan) -> NDArray[np.float32]:
     if scan.probe_MHW is None or scan.object_YX is None:
         lacks = "probe" if scan.probe_MHW is None else "object"
         raise InputError(f"{scan.source}: has no {lacks}, so nothing can be predicted")
-    frames = np.empty(scan.amplitude_nHW.shape, np.float32)
-    positions = torch.from_numpy(np.ascontiguousarray(scan.positions_n2))
-    probe, thing = torch.from_numpy(scan.probe_MHW), torch.from_numpy(scan.object_YX)
-    for start in range(0, len(scan), _BATCH):
-        whole, fraction = split_positions(positions[start : start + _BATCH])
-        windows_BHW = cut_windows(thing, whole, scan.patch_px)
-        exit_BMHW = windows_BHW[:, None] * moved_probes(probe, fraction)
-        intensity = torch.view_as_real(far_field(exit_BMHW)).square().sum(dim=(-1, 1))
-        frames[start : start + _BATCH] = (intensity + INTENSITY_FLOOR).sqrt().numpy()
-    return frames
+    return predict_amplitudes(scan.object_YX, scan.probe_MHW, scan.positions_n2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +67,7 @@ def agreement(scan: Scan, predicted_nHW: NDArray[np.float32] | None = None) -> A
         If the scan has no probe or no object.
     """
     if predicted_nHW is None:
-        predicted_nHW = predicted_amplitudes(scan)
+        predicted_nHW = predict_scan(scan)
     used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     measured = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
     predicted = np.where(used, predicted_nHW, 0).astype(np.float64)

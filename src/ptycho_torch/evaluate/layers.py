@@ -5,14 +5,14 @@ boxes are in the coordinates of the scan, (row, column), pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.predict import predicted_amplitudes
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.physics.predict import frame_errors, illuminated, predict_amplitudes
 from ptycho_torch.runtime.errors import InputError
 
 Box = tuple[slice, slice]
@@ -38,7 +38,7 @@ class Layer:
 
     def on(self, corner: tuple[int, int], shape: tuple[int, int], share: float) -> "Layer":
         """Return this layer on another canvas; what is not lit becomes the mean of what is."""
-        lit = self.light_YX >= share
+        lit = illuminated(self.light_YX, share)
         mean = self.object_YX[lit].mean()
         thing = np.full(shape, mean, np.complex64)
         light = np.zeros(shape, np.float32)
@@ -81,20 +81,13 @@ def predicted(layer: Layer, scan: Scan, share: float) -> NDArray[np.float32]:
     """
     corner, shape = _canvas(scan, layer)
     whole = layer.on(corner, shape, share)
-    return predicted_amplitudes(
-        replace(
-            scan,
-            positions_n2=scan.positions_n2 - np.array(corner),
-            object_YX=whole.object_YX.astype(np.complex64),
-            probe_MHW=layer.probe_MHW.astype(np.complex64),
-        )
-    )
+    return predict_amplitudes(whole.object_YX, layer.probe_MHW, scan.positions_n2, origin=corner)
 
 
 def covered_shares(layer: Layer, scan: Scan, share: float) -> NDArray[np.float64]:
     """Return which share of the probe's power falls on lit pixels of a layer, for each frame."""
     corner, shape = _canvas(scan, layer)
-    lit = layer.on(corner, shape, share).light_YX >= share
+    lit = illuminated(layer.on(corner, shape, share).light_YX, share)
     power = (np.abs(layer.probe_MHW) ** 2).sum(axis=0)
     side = scan.patch_px
     corners = np.rint(scan.positions_n2).astype(int) - np.array(corner)
@@ -112,29 +105,15 @@ def _canvas(scan: Scan, layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]
     return (int(low[0]), int(low[1])), (rows, columns)
 
 
-def frame_errors(
+def scan_errors(
     predicted_nHW: NDArray[Any], scan: Scan, index: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """Return sum |A_pred - A_obs| and sum A_obs of each frame over measured pixels, (n, 2); the R
-    factor of frames is the ratio of the sums."""
+    """Return `physics.predict.frame_errors` against a scan's frames, or those of an index."""
     where = np.arange(len(scan)) if index is None else index
-    used: Any = True
-    if scan.good_1HW is not None:
-        used = scan.good_1HW if len(scan.good_1HW) == 1 else scan.good_1HW[where]
-    observed = scan.amplitude_nHW[where]
-    missed = np.where(used, np.abs(predicted_nHW - observed), 0).sum(axis=(1, 2), dtype=np.float64)
-    total = np.where(used, observed, 0).sum(axis=(1, 2), dtype=np.float64)
-    return np.stack([missed, total], axis=1)
-
-
-def r_factor(errors_n2: NDArray[np.float64]) -> float | None:
-    """Return sum |A_pred - A_obs| / sum A_obs of frames; predicting nothing gives 1.
-
-    None if there is no frame, no light in any, or something is not finite.
-    """
-    missed, total = (float(total) for total in errors_n2.sum(axis=0))
-    found = missed / total if total > 0 else np.nan
-    return found if np.isfinite(found) else None
+    good = scan.good_1HW
+    if good is not None and len(good) > 1:
+        good = good[where]
+    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], good)
 
 
 def lit_box(layers: Sequence[Layer], share: float) -> Box:
@@ -152,7 +131,7 @@ def lit_box(layers: Sequence[Layer], share: float) -> Box:
     lit = np.ones(shape, bool)
     for layer in layers:
         mine, _ = _overlap(layer.origin, layer.object_YX.shape, corner, shape)
-        lit &= layer.light_YX[mine] >= share
+        lit &= illuminated(layer.light_YX, share)[mine]
     top, left, rows, columns = _largest_rectangle(lit)
     if min(rows, columns) < 16:
         raise InputError(

@@ -16,6 +16,7 @@ from ptycho_torch.evaluate.scene import Scene, read_scene
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_match
 from ptycho_torch.files.io import PathLike
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,5 @@ def _cut(
         arrays = io.read_npz(path, *names)
         mine = np.flatnonzero(scene.image_B == image)
         corners = scene.positions_B2[mine] - arrays[names[1]]
-        windows = np.lib.stride_tricks.sliding_window_view(arrays[names[0]], (side, side))
-        patches[mine] = windows[corners[:, 0], corners[:, 1]]
+        patches[mine] = object_patches(arrays[names[0]][None], corners, np.array(0), side)
     return patches

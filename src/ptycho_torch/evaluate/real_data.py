@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.parts import PARTS, read_part
-from ptycho_torch.data.predict import noise_of_roots, predicted_amplitudes
+from ptycho_torch.data.predict import noise_of_roots
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import aligned_phases
 from ptycho_torch.evaluate.frc import (
@@ -24,14 +24,14 @@ from ptycho_torch.evaluate.frc import (
 from ptycho_torch.evaluate.layers import (
     Layer,
     covered_shares,
-    frame_errors,
     lit_box,
     predicted,
-    r_factor,
+    scan_errors,
 )
 from ptycho_torch.evaluate.register import MARGIN_PX, Free, register
 from ptycho_torch.evaluate.scores import Undefined, ssim
 from ptycho_torch.files import io
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor_of
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -130,14 +130,14 @@ class _Scoring:
 
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
-        train = frame_errors(predicted(self.layers["train"], self.scans["train"], self.known),
+        train = scan_errors(predicted(self.layers["train"], self.scans["train"], self.known),
                              self.scans["train"])  # fmt: skip
         held = self.scans["held_out"]
         guessed = predicted(self.layers["train"], held, self.known)
-        unseen = frame_errors(guessed, held)
-        own = frame_errors(predicted(self.layers["held_out"], held, self.known), held)
+        unseen = scan_errors(guessed, held)
+        own = scan_errors(predicted(self.layers["held_out"], held, self.known), held)
         crossed = [
-            frame_errors(predicted(self.layers[a], self.scans[b], self.known), self.scans[b])
+            scan_errors(predicted(self.layers[a], self.scans[b], self.known), self.scans[b])
             for a, b in (("half_a", "half_b"), ("half_b", "half_a"))
         ]
         self.curves |= {
@@ -153,10 +153,10 @@ class _Scoring:
             "predicted": guessed[shown],
         }
         found: dict[str, Any] = {
-            "train": r_factor(train),
-            "held_out_object": r_factor(unseen[self.covered]),
-            "other_half": r_factor(np.concatenate(crossed)),
-            "held_out_stitched": r_factor(own),
+            "train": _r_factor(train),
+            "held_out_object": _r_factor(unseen[self.covered]),
+            "other_half": _r_factor(np.concatenate(crossed)),
+            "held_out_stitched": _r_factor(own),
             "held_out_patch": self._patches(held, shown),
         }
         return found
@@ -167,25 +167,12 @@ class _Scoring:
         if "held_out_patches" not in self.arrays:
             return None
         patches, members = self.arrays["held_out_patches"], self.arrays["held_out_members"]
-        side = held.patch_px
-        guessed = np.concatenate(
-            [
-                # A patch lies on the pixels of its own frame: nothing is moved.
-                predicted_amplitudes(
-                    Scan(
-                        source="patch",
-                        amplitude_nHW=np.zeros((1, side, side), np.float32),
-                        positions_n2=np.zeros((1, 2)),
-                        probe_MHW=self.layers["held_out"].probe_MHW.astype(np.complex64),
-                        object_YX=patch,
-                    )
-                )
-                for patch in patches
-            ]
-        )
+        probe = self.layers["held_out"].probe_MHW
+        # A patch lies on the pixels of its own frame: nothing is moved.
+        guessed = np.concatenate([predict_amplitudes(p, probe, np.zeros((1, 2))) for p in patches])
         first = [int(np.flatnonzero(members == frame)[0]) for frame in shown]
         self.curves["predicted_patch"] = guessed[first]
-        return r_factor(frame_errors(guessed, held, members))
+        return _r_factor(scan_errors(guessed, held, members))
 
     def _shown(self) -> NDArray[np.int64]:
         """Return frames for pictures, evenly among those that count: no choice by their looks."""
@@ -250,12 +237,18 @@ class _Scoring:
         for name, frames in (("constant", None), ("mean_frame", mean)):
             for part, scan in (("train", train), ("held_out", held)):
                 guess = predicted(flat, scan, 0.0) if frames is None else frames[None]
-                errors = frame_errors(guess, scan)
+                errors = scan_errors(guess, scan)
                 errors = errors if part == "train" else errors[self.covered]
-                found[f"{name}_{part}"] = r_factor(errors)
+                found[f"{name}_{part}"] = _r_factor(errors)
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(self.layers["train"], train, self.known)
         return found
+
+
+def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:
+    """Return the R factor; None if there is no frame, no light, or something is not finite."""
+    found = r_factor_of(errors_n2)
+    return found if np.isfinite(found) else None
 
 
 def _flat(layer: Layer, scan: Scan) -> Layer:

@@ -13,6 +13,7 @@ from ptycho_torch.files.checksums import must_have
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import TileFacts, read_result
 from ptycho_torch.physics.stitch import patch_positions, tile_extent
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex64]
@@ -50,12 +51,8 @@ class Scene:
     def truth_patches_BHW(self) -> Complex:
         """Noise-free patches, in units of `norm`, as a network predicts them."""
         side = self.probe_MHW.shape[-1]
-        windows = np.lib.stride_tricks.sliding_window_view(
-            self.objects_IHW, (side, side), axis=(1, 2)
-        )
-        rows, columns = self.positions_B2.T
-        cut: Complex = windows[self.image_B, rows, columns] / np.float32(self.norm)
-        return cut
+        cut: Complex = object_patches(self.objects_IHW, self.positions_B2, self.image_B, side)
+        return cut / np.float32(self.norm)
 
     def truth_IHW(self, trim_px: int) -> NDArray[np.complex128]:
         """Return the part of the objects that the tiles cover, less `trim_px` on each side."""

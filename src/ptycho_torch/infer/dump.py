@@ -21,10 +21,8 @@ from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.infer.parity.files import write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
-
-# Where less light than this, of a frame's brightest pixel, came through in all, nothing was seen.
-_LIT = 1e-3
 
 
 def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
@@ -37,7 +35,7 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     known, wanted = bundle.settings, found.report["settings"]["scale"]
     own = wanted if isinstance(wanted, float) else scan.intensity_scale
     whole = found.stitched
-    seen = np.where(whole.coverage_YX > _LIT, whole.object_YX, np.nan)
+    seen = np.where(illuminated(whole.coverage_YX), whole.object_YX, np.nan)
     patches = found.patches_GCHW.reshape(-1, *found.patches_GCHW.shape[-2:])
     return Dump(
         stitched_IYX=(seen * known.norm_Y_I).astype(np.complex64)[None],

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.infer.stitch import Stitched
+from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.plot_style import new_figure, save, styled
-
-# Where less light than this, of a frame's brightest pixel, came through in all, nothing is shown.
-_LIT = 0.05
 
 
 def draw_object(whole: Stitched, guess_YX: NDArray[Any] | None, folder: Path) -> None:
     """Write `amplitude` and `phase`, PNG and SVG; what hardly any light reached is blank."""
-    lit = whole.coverage_YX > _LIT
+    lit = illuminated(whole.coverage_YX)
     found = np.where(lit, whole.object_YX, np.nan)
     images, titles = [found], ["stitched"]
     beside = _window(guess_YX, whole)

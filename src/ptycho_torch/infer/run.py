@@ -27,8 +27,9 @@ from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.infer.fitting import probe_in_use, unit_in_use
 from ptycho_torch.infer.parity.files import DUMP_FILES
 from ptycho_torch.infer.pictures import draw_object
-from ptycho_torch.infer.stitch import Stitched, predicted_amplitudes, r_factor, stitch
+from ptycho_torch.infer.stitch import Stitched, stitch
 from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
@@ -149,7 +150,10 @@ def infer_scan(
     places = scan.positions_n2[members].reshape(-1, 2)
     whole = stitch(patches.reshape(-1, *patches.shape[-2:]), places, probe)
     used = np.unique(members)
-    predicted = predicted_amplitudes(whole, scan.positions_n2[used], probe)
+    row, column = whole.origin_2.tolist()
+    predicted = predict_amplitudes(
+        whole.object_YX, probe, scan.positions_n2[used], origin=(row, column)
+    )
     report = {
         **_facts(bundle, scan, settings),
         "frames_used": len(used),

@@ -1,4 +1,4 @@
-"""From patches to one object on the scan's positions, and from it back to the frames.
+"""From patches to one object on the scan's positions.
 
 Each patch's exit wave is put where its frame was taken, by fractions of a pixel, and the object is
 the one that explains all waves best: the mean of overlapping patches weighted by the probe's
@@ -10,16 +10,14 @@ object. Positions are the (row, column) of a patch's upper left corner, pixels, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import divide, placed_waves
-from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes, split_positions
+from ptycho_torch.physics.views import add_windows, split_positions
 
 _BATCH = 64
 # Positions this near to whole pixels are whole.
@@ -62,34 +60,6 @@ def stitch(
         (light / brightest).numpy().astype(np.float32),
         origin.numpy(),
     )
-
-
-def predicted_amplitudes(
-    stitched: Stitched, positions_n2: NDArray[np.float64], probe_MHW: NDArray[np.complexfloating]
-) -> NDArray[np.float32]:
-    """Return the amplitudes that a stitched object predicts for frames, (n, H, W)."""
-    whole, fraction = _parts(positions_n2)
-    thing = torch.from_numpy(stitched.object_YX)
-    probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex64))
-    origin = torch.from_numpy(stitched.origin_2)
-    frames = []
-    for part in _slices(len(whole)):
-        windows = cut_windows(thing, whole[part] - origin, probe.shape[-1])[:, None]
-        here = probe
-        if fraction is not None:
-            here = moved_probes(probe, fraction[part])[:, None]
-        frames.append(amplitudes(windows, here)[:, 0])
-    return torch.cat(frames).numpy()
-
-
-def r_factor(
-    predicted_nHW: NDArray[Any], observed_nHW: NDArray[Any], good_1HW: NDArray[np.bool_] | None
-) -> float:
-    """Return sum |A_pred - A_obs| / sum A_obs over measured pixels; 0 is perfect, predicting
-    nothing gives 1."""
-    used = np.ones((1, 1, 1), bool) if good_1HW is None else good_1HW
-    missed = np.where(used, np.abs(predicted_nHW - observed_nHW), 0).sum(dtype=np.float64)
-    return float(missed / np.where(used, observed_nHW, 0).sum(dtype=np.float64))
 
 
 def _parts(positions_n2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:

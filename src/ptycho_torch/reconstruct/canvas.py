@@ -1,6 +1,6 @@
-"""The canvas that a scan's windows lie on, and what an object on it predicts.
+"""The canvas that a scan's windows lie on.
 
-Letters: n frames, B frames of a batch, M probe modes, H rows, W columns of a window, Y rows, X
+Letters: n frames, M probe modes, H rows, W columns of a window, Y rows, X
 columns of the canvas. Positions are the (row, column) of a window's upper left corner, pixels,
 fractional, of any sign; the canvas' pixel [0, 0] lies at its `origin`.
 """
@@ -12,14 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.fft import fft2, fftshift
 
-from ptycho_torch.physics.views import moved_probes, split_positions, window_indices
+from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
-# What a batch of predictions may take, in frames of one mode of 64 px.
-_BATCH_PX = 256 * 64 * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,57 +81,6 @@ def make_canvas(
         )
     row, column = first.tolist()
     return Canvas((row, column), (rows, columns), whole - first, fraction)
-
-
-def predict(
-    object_YX: Array, origin: tuple[int, int], probe_MHW: Array, positions_n2: Array
-) -> NDArray[np.float32]:
-    """Return the amplitudes that an object gives at positions, (n, H, W).
-
-    Frames that were used and frames that were not are predicted alike; with `r_factor` this
-    scores held-out frames.
-
-    Raises
-    ------
-    InputError
-        If a window reaches out of the object.
-    """
-    given = (origin, (int(object_YX.shape[0]), int(object_YX.shape[1])))
-    canvas = make_canvas(positions_n2, probe_MHW.shape[-1], given=given)
-    flat = torch.from_numpy(np.ascontiguousarray(object_YX)).reshape(-1)
-    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW)).to(flat.dtype)
-    frames = np.empty((len(positions_n2), *probe.shape[1:]), np.float32)
-    step = max(1, _BATCH_PX // probe.numel())
-    with torch.inference_mode():
-        for first in range(0, len(frames), step):
-            part = slice(first, first + step)
-            index = window_indices(canvas.whole_n2[part], probe.shape[-1], canvas.shape)
-            probes = probe[None]
-            if canvas.fractional:
-                probes = moved_probes(probe, canvas.fraction_n2[part])
-            wave = fftshift(fft2(flat[index][:, None] * probes, norm="ortho"), dim=(-2, -1))
-            frames[part] = wave.abs().square().sum(dim=1).sqrt().numpy()
-    return frames
-
-
-def r_factor(predicted_nHW: Array, observed_nHW: Array, *, good_1HW: Array | None = None) -> float:
-    """Return sum |A_pred - A_obs| / sum A_obs over good pixels; predicting nothing gives 1.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ, or nothing was observed.
-    """
-    if predicted_nHW.shape != observed_nHW.shape:
-        raise InputError(
-            f"predicted frames are {predicted_nHW.shape}, observed ones {observed_nHW.shape}"
-        )
-    good = True if good_1HW is None else good_1HW
-    wrong = np.abs(predicted_nHW - observed_nHW).sum(dtype=np.float64, where=good)
-    total = observed_nHW.sum(dtype=np.float64, where=good)
-    if not total > 0:
-        raise InputError("the frames are dark in all good pixels; there is nothing to compare")
-    return float(wrong / total)
 
 
 def illumination(canvas: Canvas, probe_MHW: Tensor) -> Tensor:

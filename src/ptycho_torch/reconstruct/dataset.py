@@ -22,7 +22,8 @@ from ptycho_torch.files import io
 from ptycho_torch.files.checksums import FILES, sums_of
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import PatchFacts, read_result
-from ptycho_torch.reconstruct.canvas import predict, r_factor
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
@@ -110,12 +111,10 @@ def _cut_patches(
 ) -> NDArray[np.complex64]:
     """Return what the objects show at the frames' whole positions, (n, H, W, C)."""
     patches = np.empty((*positions_nC2.shape[:2], side_px, side_px), np.complex64)
-    for group, image in enumerate(image_n.tolist()):
-        corners = np.rint(positions_nC2[group]).astype(int) - made[image].origin
-        for channel, (row, column) in enumerate(corners):
-            patches[group, channel] = made[image].object_YX[
-                row : row + side_px, column : column + side_px
-            ]
+    for image, result in made.items():
+        mine = image_n == image
+        corners = np.rint(positions_nC2[mine]).astype(int) - result.origin
+        patches[mine] = object_patches(result.object_YX[None], corners, np.array(0), side_px)
     return np.ascontiguousarray(np.moveaxis(patches, 1, -1))
 
 
@@ -141,11 +140,15 @@ def _r_factor(
     predicted = np.empty_like(observed)
     for image, result in made.items():
         mine = image_n == image
-        frames = predict(
-            result.object_YX, result.origin, result.probe_MHW, positions_nC2[mine].reshape(-1, 2)
+        frames = predict_amplitudes(
+            result.object_YX,
+            result.probe_MHW,
+            positions_nC2[mine].reshape(-1, 2),
+            origin=result.origin,
         )
         predicted[mine] = frames.reshape(predicted[mine].shape)
-    return r_factor(predicted, observed)
+    side = observed.shape[-1]
+    return r_factor(predicted.reshape(-1, side, side), observed.reshape(-1, side, side))
 
 
 def _record(

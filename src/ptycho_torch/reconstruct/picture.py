@@ -9,11 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.reconstruct.rpie import Reconstruction
 from ptycho_torch.runtime.errors import printable
-
-# Where less than this of the most light fell, the object is not known.
-_LIT = 0.01
 
 
 def draw(made: Reconstruction, path: Path, *, title: str) -> None:
@@ -23,7 +21,7 @@ def draw(made: Reconstruction, path: Path, *, title: str) -> None:
     # A file's name is text, whatever it holds: `$` starts no formula.
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
     (amplitude, phase), (probe, error) = figure.subplots(2, 2)
-    lit = made.light_YX > _LIT * made.light_YX.max()
+    lit = illuminated(made.light_YX)
     rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
     part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     row, column = made.origin

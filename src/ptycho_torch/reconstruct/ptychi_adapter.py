@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct.canvas import Canvas, illumination, make_canvas, predict, r_factor
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.reconstruct.canvas import Canvas, illumination, make_canvas
 from ptycho_torch.reconstruct.rpie import Reconstruction, check_frames, scale_probe
 from ptycho_torch.reconstruct.solver import Frames
 from ptycho_torch.runtime.errors import InputError
@@ -86,8 +87,8 @@ def reconstruct_ptychi(
         task.run(1)
         seconds.append(time.perf_counter() - begin)
         found, mended = _results(task, side)
-        predicted = predict(found, canvas.origin, mended, positions)
-        errors.append(r_factor(predicted, observed, good_1HW=good_1HW))
+        predicted = predict_amplitudes(found, mended, positions, origin=canvas.origin)
+        errors.append(r_factor(predicted, observed, good_1HW))
         if on_pass is not None:
             on_pass(number, errors[-1])
         if not np.isfinite(errors[-1]):

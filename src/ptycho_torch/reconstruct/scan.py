@@ -16,7 +16,7 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.reconstruct.canvas import predict, r_factor
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.picture import draw
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
@@ -134,16 +134,16 @@ def _report(
     engine: EngineName,
     device: str,
 ) -> dict[str, Any]:
-    predicted = predict(made.object_YX, made.origin, made.probe_MHW, scan.positions_n2)
+    predicted = predict_amplitudes(
+        made.object_YX, made.probe_MHW, scan.positions_n2, origin=made.origin
+    )
     good = scan.good_1HW
-    # What lies under a mask may be NaN, and is compared with nothing.
-    observed = scan.amplitude_nHW if good is None else np.where(good, scan.amplitude_nHW, 0)
 
     def score(which_n: Any) -> float | None:
         if not which_n.any():
             return None
         mask = good if good is None or len(good) == 1 else good[which_n]
-        return r_factor(predicted[which_n], observed[which_n], good_1HW=mask)
+        return r_factor(predicted[which_n], scan.amplitude_nHW[which_n], mask)
 
     return {
         "source": Path(scan.source).name,

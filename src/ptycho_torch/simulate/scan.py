@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import ScanSettings
+from ptycho_torch.physics.views import object_patches
 
 Number = TypeVar("Number", bound=np.generic)
 ALL = slice(None)
@@ -45,8 +45,7 @@ def cut_patches(
 
     `groups` takes some of the n groups alone.
     """
-    windows = sliding_window_view(images, (patch_px, patch_px), axis=(1, 2))
     a_scan = len(scan.corners_n2)
     image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
     places = scan.corners_n2[group][:, None] + scan.nominal_C2
-    return np.asarray(windows[image[:, None], places[..., 0], places[..., 1]])
+    return object_patches(images, places, image[:, None], patch_px)

@@ -16,6 +16,7 @@ from ptycho_torch.files.checksums import must_have, must_match
 from ptycho_torch.files.schemas import TileFacts, read_result
 from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complexfloating]
@@ -55,11 +56,8 @@ class TestScan:
     def truth_BHW(self, norm: float) -> Complex:
         """Return noise-free patches of the object, in units of `norm`."""
         side = self.light_HW.shape[-1]
-        windows = np.lib.stride_tricks.sliding_window_view(
-            self.objects_IYX, (side, side), axis=(1, 2)
-        )
-        cut: Complex = windows[self.image_B, *self.positions_B2.T] / np.float32(norm)
-        return cut
+        cut: Complex = object_patches(self.objects_IYX, self.positions_B2, self.image_B, side)
+        return cut / np.float32(norm)
 
 
 def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:

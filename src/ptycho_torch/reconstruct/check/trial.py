@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.data.positions import corners_of
-from ptycho_torch.data.predict import predicted_amplitudes
+from ptycho_torch.data.predict import predict_scan
 from ptycho_torch.data.prepare import measured
 from ptycho_torch.data.raw import Array, Raw
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.reconstruct.canvas import predict
+from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
@@ -53,7 +53,7 @@ def predicted(raw: Raw, reading: Reading) -> Outcome:
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(reading, None, "windows reach out of the object", None)
     scan = _part(raw, reading, np.unique(frames), with_object=True)
-    return _outcome(reading, scan, predicted_amplitudes(scan))
+    return _outcome(reading, scan, predict_scan(scan))
 
 
 def reconstructed(raw: Raw, reading: Reading) -> Outcome:
@@ -71,7 +71,9 @@ def reconstructed(raw: Raw, reading: Reading) -> Outcome:
         )
     if done.stopped == "non_finite":
         return Outcome(reading, None, "the quick reconstruction diverged", None)
-    frames = predict(done.object_YX, done.origin, done.probe_MHW, scan.positions_n2)
+    frames = predict_amplitudes(
+        done.object_YX, done.probe_MHW, scan.positions_n2, origin=done.origin
+    )
     return _outcome(reading, scan, frames)
 
 

@@ -1,0 +1,98 @@
+"""What an object predicts for frames, how far that is from what was measured, where it is known.
+
+Letters: n frames, M probe modes, H rows, W columns of a frame (H = W), Y rows, X columns of an
+object. Positions are the (row, column) of a frame's upper left corner, pixels, fractional.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+
+# What a batch of predictions may take, pixels of all modes: 256 frames of one mode of 64 px.
+_BATCH_PX = 256 * 64 * 64
+ILLUMINATED = 0.01
+"""Share of the largest summed illumination from which a pixel of an object counts as known."""
+
+
+def predict_amplitudes(
+    object_YX: NDArray[Any],
+    probe_MHW: NDArray[Any],
+    positions_n2: NDArray[Any],
+    *,
+    origin: tuple[int, int] = (0, 0),
+) -> NDArray[np.float32]:
+    """Return the amplitudes that an object gives for frames at positions, (n, H, W).
+
+    Frames that made the object and frames that were held out are predicted alike. Computed in
+    single precision, in the units of probe and object; modes add in intensity.
+
+    Parameters
+    ----------
+    origin
+        Position of the object's pixel [0, 0], whole pixels.
+
+    Raises
+    ------
+    ValueError
+        If a frame's window reaches out of the object.
+    """
+    whole_n2, fraction_n2 = split_positions(torch.from_numpy(np.array(positions_n2, np.float64)))
+    whole_n2 = whole_n2 - torch.tensor([int(origin[0]), int(origin[1])])
+    thing = torch.from_numpy(np.ascontiguousarray(object_YX, np.complex64))
+    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW, np.complex64))
+    fractional = bool((fraction_n2 != 0).any())
+    frames = np.empty((len(whole_n2), *probe.shape[1:]), np.float32)
+    step = max(1, _BATCH_PX // probe.numel())
+    with torch.inference_mode():
+        for first in range(0, len(frames), step):
+            part = slice(first, first + step)
+            windows = cut_windows(thing, whole_n2[part], probe.shape[-1])[:, None]
+            here = moved_probes(probe, fraction_n2[part])[:, None] if fractional else probe
+            frames[part] = amplitudes(windows, here)[:, 0].numpy()
+    return frames
+
+
+def frame_errors(
+    predicted_nHW: NDArray[Any], observed_nHW: NDArray[Any], good_nHW: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Return sum |A_pred - A_obs| and sum A_obs of each frame, (n, 2).
+
+    Only pixels that `good_nHW`, (n, H, W) or (1, H, W), calls measured take part; None: all.
+    One predicted frame, (1, H, W), stands for all.
+    """
+    good = np.ones((1, 1, 1), bool) if good_nHW is None else good_nHW
+    missed = np.where(good, np.abs(predicted_nHW - observed_nHW), 0)
+    total = np.where(good, observed_nHW, 0)
+    return np.stack([part.sum(axis=(1, 2), dtype=np.float64) for part in (missed, total)], axis=1)
+
+
+def r_factor_of(errors_n2: NDArray[np.float64]) -> float:
+    """Return the R factor of `frame_errors`, sum |A_pred - A_obs| / sum A_obs; 0 is perfect,
+    predicting nothing gives 1, and NaN means that nothing was observed."""
+    missed, total = (float(part) for part in errors_n2.sum(axis=0))
+    return missed / total if total > 0 else float("nan")
+
+
+def r_factor(
+    predicted_nHW: NDArray[Any],
+    observed_nHW: NDArray[Any],
+    good_nHW: NDArray[np.bool_] | None = None,
+) -> float:
+    """Return the R factor of frames; see `frame_errors` and `r_factor_of`."""
+    return r_factor_of(frame_errors(predicted_nHW, observed_nHW, good_nHW))
+
+
+def illuminated(light_YX: NDArray[Any], share: float = ILLUMINATED) -> NDArray[np.bool_]:
+    """Return where an object is known: at least `share` of the most light fell there.
+
+    Parameters
+    ----------
+    light_YX
+        The probe's intensity summed over the frames, in any unit.
+    """
+    return np.asarray(light_YX >= share * light_YX.max())

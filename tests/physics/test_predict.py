@@ -1,0 +1,63 @@
+"""What an object predicts for frames, the R factor, and patches cut from objects."""
+
+import numpy as np
+import pytest
+
+from ptycho_torch.physics.predict import (
+    frame_errors,
+    illuminated,
+    predict_amplitudes,
+    r_factor,
+    r_factor_of,
+)
+from ptycho_torch.physics.views import object_patches
+
+
+def gaussian(row, column, side, width):
+    y, x = np.mgrid[:side, :side]
+    return np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
+
+
+def test_predictions_follow_positions_modes_and_the_objects_origin():
+    """Against NumPy on an analytic object; a rounded position or swapped axes fail here."""
+    modes = np.stack([gaussian(15.5, 15.5, 32, 3), 0.5j * gaussian(13, 17, 32, 2.5)])
+    thing = 1 + 0.5 * gaussian(24, 26, 48, 5) * np.exp(0.7j)
+    positions = np.array([[14.3, 6.6], [12.0, 9.0]])
+
+    found = predict_amplitudes(thing, modes, positions, origin=(10, 2))
+
+    for frame, (row, column) in zip(found, positions - (10, 2), strict=True):
+        seen = 1 + 0.5 * gaussian(24 - row, 26 - column, 32, 5) * np.exp(0.7j)
+        waves = np.fft.fftshift(np.fft.fft2(seen * modes, norm="ortho"), axes=(-2, -1))
+        np.testing.assert_allclose(frame, np.sqrt((abs(waves) ** 2).sum(axis=0)), atol=2e-4)
+    with pytest.raises(ValueError, match="reach from"):
+        predict_amplitudes(thing, modes, positions + 20)
+
+
+def test_the_r_factor_counts_measured_pixels_only():
+    observed = np.array([[[1.0, 2.0], [np.nan, 3.0]], [[1.0, 1.0], [7.0, 2.0]]])
+    good = np.array([[[True, True], [False, True]]])
+    assert r_factor(0 * observed, observed, good) == 1
+    assert r_factor(observed + 0.5, observed, good) == pytest.approx(0.5 * 6 / 10)
+    errors = frame_errors(1.5 * observed, observed, good)
+    np.testing.assert_allclose(errors, [[3, 6], [2, 4]])
+    assert r_factor_of(errors[:1]) == 0.5
+    assert np.isnan(r_factor_of(errors[:0]))
+
+
+def test_an_object_is_known_where_enough_of_the_most_light_fell():
+    light = np.array([0.0, 0.9, 1.1, 100.0])
+    assert illuminated(light).tolist() == [False, False, True, True]
+    assert illuminated(light / 7, 0.5).tolist() == [False, False, False, True]
+
+
+def test_patches_are_the_objects_windows():
+    objects = np.arange(2 * 5 * 6).reshape(2, 5, 6)
+    corners = np.array([[[0, 0], [2, 3]], [[1, 2], [0, 3]]])
+    found = object_patches(objects, corners, np.array([[1], [0]]), 3)
+    assert found.shape == (2, 2, 3, 3)
+    np.testing.assert_array_equal(found[0, 1], objects[1, 2:5, 3:6])
+    np.testing.assert_array_equal(found[1, 0], objects[0, 1:4, 2:5])
+    for wrong in ([-1, 0], [3, 0], [0, 4]):
+        with pytest.raises(ValueError, match="the objects are"):
+            object_patches(objects, np.array([wrong]), np.array([0]), 3)
