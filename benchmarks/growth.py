@@ -16,6 +16,7 @@ import torch
 from side_by_side import command, seconds, summary, take_turns
 from training_step import LEARNING_RATE, make_data, training_step
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.networks import build_generator
@@ -63,7 +64,7 @@ def counted(size: Size) -> dict[str, float]:
     plan = study(size.patch_px, size.width, size.blocks, seeds=1, batch=size.batch)
     plan["generator"] = generator(size).model_dump()
     plan["execution"]["accelerator"] = "cpu"
-    run = parse_study(plan, "benchmark").run("data", "control", 0)
+    run = run_settings(parse_study(plan, "benchmark"), "data", "control", 0)
     groups = {"train": size.batch, "validation": size.batch, "test": size.batch}
     work = Workload(patch_px=size.patch_px, channels=1, groups=groups, reach_px=0)
     found = footprint(run, work)

@@ -21,9 +21,8 @@ import torch
 from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
 from torch import Tensor, nn
 
-from ptycho_torch.config.clip import NormClip
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import NormClip, RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.split_scales import LOSSES, SplitScales
 from ptycho_torch.networks import build_generator

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from side_by_side import command, ratio, seconds, summary, take_turns, times
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.data.batch import Groups
@@ -72,7 +73,7 @@ def modules(plan: Mapping[str, Any], amplitude_nCHW: torch.Tensor) -> list[FitMo
     probe = torch.ones(1, *amplitude_nCHW.shape[-2:], dtype=torch.complex64)
     return [
         make_module(
-            parsed.run("data", "control", seed),
+            run_settings(parsed, "data", "control", seed),
             groups,
             scales,
             probe_MHW=probe,

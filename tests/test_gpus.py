@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import gpu_lease, installed_gpus
 
@@ -185,7 +186,7 @@ def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny
         "def fit_runs(runs, **files):\n"
         "    print(*seen)\n"
     )
-    settings = tiny_study.run("tiny", "agc", 0).model_dump(mode="json")
+    settings = run_settings(tiny_study, "tiny", "agc", 0).model_dump(mode="json")
     settings["execution"]["accelerator"] = "auto"
     program = f"""
 import importlib.util, json, runpy, sys

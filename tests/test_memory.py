@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ptycho_torch import cli
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.fit import fit_runs
@@ -99,7 +100,7 @@ def test_commands_end_with_one_line_and_a_status_of_its_own(monkeypatch, capsys,
 @pytest.fixture
 def training(tiny_study, tiny_dataset):
     def job(**changes):
-        run = tiny_study.run("tiny", "control", 0).model_dump(mode="json")
+        run = run_settings(tiny_study, "tiny", "control", 0).model_dump(mode="json")
         run["training"]["batch_size"] = changes.pop("batch_size", 8)
         run["generator"] |= changes
         inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
@@ -154,7 +155,7 @@ def test_a_limited_machine_is_no_diverged_run(training, root, tmp_path):
 
 
 def test_sparing_memory_changes_no_byte_of_the_results(tiny_study, tiny_dataset, tmp_path, caplog):
-    run = tiny_study.run("tiny", "agc", 0)
+    run = run_settings(tiny_study, "tiny", "agc", 0)
     for spare in (False, True):
         outputs = {key: tmp_path / str(spare) / name for key, name in OUTPUTS.items()}
         fit_runs(

@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.train.fit import build_module
@@ -82,7 +83,7 @@ def few(split, groups=16):
 
 def test_training_on_two_threads_differs_by_rounding_alone(tiny_study, tiny_dataset):
     """Sums in another order: 1e-4 of the loss after an epoch; each number repeats itself."""
-    run = tiny_study.run("tiny", "control", 0).model_dump()
+    run = run_settings(tiny_study, "tiny", "control", 0).model_dump()
     run["training"]["epochs"] = 1
     train, validation = (
         few(read_split(tiny_dataset.splits[split], patch_px=16))

@@ -21,6 +21,7 @@ NAME = "resume.safetensors"
 @cache
 def tiny_run() -> tuple[Any, Any, Any]:
     """Return the tiny study's run of two epochs, and its training and validation splits."""
+    from ptycho_torch.config.arms import run_settings
     from ptycho_torch.config.read import load_yaml, parse_study
     from ptycho_torch.data.dataset_file import read_split
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
@@ -35,7 +36,7 @@ def tiny_run() -> tuple[Any, Any, Any]:
             study.datasets["tiny"], name="tiny", splits=splits, summary=Path(place) / "dataset.json"
         )
         train, validation = (read_split(splits[s], patch_px=16) for s in ("train", "validation"))
-    return study.run("tiny", "control", 0), train, validation
+    return run_settings(study, "tiny", "control", 0), train, validation
 
 
 def parts() -> tuple[list[Any], Any, Any]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import fuzz_mutate as damage
 
-from ptycho_torch.config.plan import stage_names, stage_plan
+from ptycho_torch.config.plan import StagePlan, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study, read_study, typed_overrides
-from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import checksums as io_checks
 from ptycho_torch.files import io

@@ -7,9 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.files import FitSettings, InferSettings
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.resolve import Asked, dataset_name, infer_settings, resolve
+from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.parity.files import read_dump
 from ptycho_torch.runtime.errors import InputError
@@ -115,7 +114,7 @@ def test_without_a_study_the_classes_defaults_hold():
         ({"arm": "agc"}, "--config and --arm belong together"),
         ({"clip_value": 1.0}, "name it by --clip"),
         ({"clip": "norm"}, "--clip norm needs its bound"),
-        ({"clip": "none", "clip_value": 2.0}, "no clipping to have a clip_value"),
+        ({"clip": "none", "clip_value": 2.0}, "NoClip has no key 'clip_value'"),
         ({"groups": {"gridsize": 3}}, "groups.gridsize: .* less than or equal to 2"),
         ({"training": {"epochs": 0}}, "training.epochs: "),
         ({"learning_rate": -1.0}, "learning_rate: "),
@@ -140,7 +139,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 
 def test_every_key_of_reading_is_an_option(call):
     text = call("infer", "--help") + call("train", "--help")
-    for name in set(Reading.model_fields) - {"n_images"}:
+    for name in set(ScanConventions.model_fields) - {"n_images"}:
         assert f"--{name.replace('_', '-')}"[:14] in text, name
 
 

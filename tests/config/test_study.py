@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
 from ptycho_torch.runtime.errors import InputError
@@ -52,7 +53,7 @@ def test_full_study_is_the_protocol(root):
     """R3: N=64, 4 blocks, width 32, 12 modes, 1e9 photons, MAE, Adam 1e-3, batch 16, 50 epochs."""
     study = read_study(root / "config/full.yaml")
     data = study.datasets[study.stage_a.dataset]
-    control = study.run(study.stage_a.dataset, "control", 0)
+    control = run_settings(study, study.stage_a.dataset, "control", 0)
     generator, training = control.generator, control.training
     assert (data.patch_px, data.images_per_split, data.photons) == (64, 2, 1e9)
     assert (data.scan.train_step_px, data.scan.test_step_px, data.object.size_px) == (4, 10, 392)
@@ -66,17 +67,20 @@ def test_full_study_is_the_protocol(root):
     assert (training.loss, training.batch_size, training.epochs) == ("mae", 16, 50)
     assert (training.optimizer.name, training.optimizer.learning_rate) == ("adam", 1e-3)
     assert len(study.stage_a.seed_list) == 5
-    clips = {a: study.run(study.stage_a.dataset, a, 0).execution.clip for a in study.stage_a.arms}
+    clips = {
+        a: run_settings(study, study.stage_a.dataset, a, 0).execution.clip
+        for a in study.stage_a.arms
+    }
     assert clips["agc"].max_ratio == 0.01 and clips["norm1"].max_norm == 1.0
     assert (
         clips["control"] == clips["stable"] and clips["control"].gradient_clip_algorithm == "none"
     )
-    assert study.run("triangle_n64", "stable", 0).generator.name == "stable_hybrid"
+    assert run_settings(study, "triangle_n64", "stable", 0).generator.name == "stable_hybrid"
 
 
 def test_an_arm_changes_its_keys_and_keeps_the_others(tiny):
     tiny["arms"]["agc"]["training"] = {"optimizer": {"learning_rate": 1e-4}}
-    run = parse_study(tiny, "x").run("tiny", "agc", 3)
+    run = run_settings(parse_study(tiny, "x"), "tiny", "agc", 3)
     assert (run.training.optimizer.learning_rate, run.training.optimizer.name) == (1e-4, "adam")
     assert run.training.epochs == 2 and run.generator.width == 4 and run.seed == 3
 
@@ -85,14 +89,14 @@ def test_naming_a_kind_replaces_the_block(tiny):
     """Adam's betas mean nothing to SGD; they must not be carried over."""
     tiny["training"]["optimizer"]["beta1"] = 0.5
     tiny["arms"]["agc"]["training"] = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
-    optimizer = parse_study(tiny, "x").run("tiny", "agc", 0).training.optimizer
+    optimizer = run_settings(parse_study(tiny, "x"), "tiny", "agc", 0).training.optimizer
     assert optimizer.model_dump() == {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
 
 
 def test_runs_of_one_arm_do_not_depend_on_another_arm(tiny):
-    before = parse_study(tiny, "x").run("tiny", "control", 0)
+    before = run_settings(parse_study(tiny, "x"), "tiny", "control", 0)
     tiny["arms"]["agc"]["execution"]["clip"]["max_ratio"] = 0.5
-    assert parse_study(tiny, "x").run("tiny", "control", 0) == before
+    assert run_settings(parse_study(tiny, "x"), "tiny", "control", 0) == before
 
 
 def test_seeds_are_a_number_or_a_list(tiny):
@@ -108,11 +112,11 @@ def test_settings_are_frozen(tiny_study):
 
 
 def test_parity_is_of_an_arm_that_exists_and_part_of_no_run(tiny):
-    plain = parse_study(tiny, "x").run("tiny", "control", 0)
+    plain = run_settings(parse_study(tiny, "x"), "tiny", "control", 0)
     tiny["parity"] = {"arm": "agc", "seed": 3, "rounding": 0.01}
     study = parse_study(tiny, "x")
     assert (study.parity.arm, study.parity.tolerance) == ("agc", 0.1)
-    assert study.run("tiny", "control", 0) == plain
+    assert run_settings(study, "tiny", "control", 0) == plain
     tiny["parity"] = {"arm": "acg"}
     with pytest.raises(InputError, match=r"parity\.arm: there is no arm 'acg'; did you mean 'agc'"):
         parse_study(tiny, "x")

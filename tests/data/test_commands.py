@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
@@ -27,7 +27,7 @@ def file(tmp_path, canonical):
 def test_every_setting_of_reading_is_a_flag_of_every_reading_command():
     for command in ("check-data", "convert", "check"):
         text = run(command, "--help").output
-        for name in Reading.model_fields:
+        for name in ScanConventions.model_fields:
             assert "--" + name.replace("_", "-") in text, (command, name)
 
 

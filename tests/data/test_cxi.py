@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import MADE_UP
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_cxi
@@ -46,7 +46,7 @@ def get(file, path):
         return handle[path][()]
 
 
-def same_positions(file, scan, reading=Reading()):  # noqa: B008
+def same_positions(file, scan, reading=ScanConventions()):  # noqa: B008
     found = read_scan(file, reading)
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2, atol=1e-9)
     return found
@@ -75,7 +75,7 @@ def test_the_sign_is_an_option_and_always_said(file, scan):
     found = same_positions(file, scan)
     assert any("+translation (y, x); the other sign fits" in note for note in found.notes)
     put(file, TRANSLATION, -get(file, TRANSLATION))
-    found = same_positions(file, scan, Reading(translation_sign=-1))
+    found = same_positions(file, scan, ScanConventions(translation_sign=-1))
     assert any("-translation (y, x)" in note for note in found.notes)
 
 
@@ -135,7 +135,7 @@ def test_what_is_missing_for_pixels_is_named_and_can_be_given(file, scan, gone, 
     remove(file, *(f"{place}/{name}" for name in gone))
     with pytest.raises(InputError, match=f"cannot be converted .* {named}.*give --pixel-m"):
         read_scan(file)
-    same_positions(file, scan, Reading(pixel_m=PIXEL))
+    same_positions(file, scan, ScanConventions(pixel_m=PIXEL))
 
 
 @pytest.mark.parametrize("distance", [0.001, 0.01])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from ptycho_torch.config.files import GroupSettings
+from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.groups import neighbour_groups, scan_groups, single_frames
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.scan import Scan

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import npz as io_npz
 from ptycho_torch.runtime.errors import InputError
@@ -40,7 +40,7 @@ def test_a_canonical_npz_names_the_middle_of_each_window(tmp_path, scan, canonic
 
 def test_corners_are_an_option(tmp_path, scan, canonical):
     canonical["xcoords"], canonical["ycoords"] = scan.positions_n2[:, 1], scan.positions_n2[:, 0]
-    same(read_scan(save(tmp_path, canonical), Reading(origin="corner")), scan)
+    same(read_scan(save(tmp_path, canonical), ScanConventions(origin="corner")), scan)
 
 
 @pytest.mark.parametrize("turn", [lambda f: np.moveaxis(f, 0, -1), lambda f: f[..., None]])
@@ -64,7 +64,7 @@ def test_the_root_of_counts_is_taken_and_said(tmp_path, scan, canonical, dtype):
 
 def test_whole_numbers_can_be_amplitudes_if_told(tmp_path, canonical):
     canonical["diffraction"] = np.rint(canonical["diffraction"] * 100)
-    found = read_scan(save(tmp_path, canonical), Reading(values="amplitude"))
+    found = read_scan(save(tmp_path, canonical), ScanConventions(values="amplitude"))
     np.testing.assert_array_equal(found.amplitude_nHW, canonical["diffraction"])
 
 
@@ -80,10 +80,10 @@ def test_one_of_several_scans_must_be_chosen(tmp_path, scan, canonical):
     path = save(tmp_path, canonical)
     with pytest.raises(InputError, match="holds .* scans .* choose one with --scan-index"):
         read_scan(path)
-    found = read_scan(path, Reading(scan_index=1))
+    found = read_scan(path, ScanConventions(scan_index=1))
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2[5:10])
     with pytest.raises(InputError, match="has no scan 99"):
-        read_scan(path, Reading(scan_index=99))
+        read_scan(path, ScanConventions(scan_index=99))
 
 
 def test_a_scan_index_that_numbers_the_frames_is_one_scan(tmp_path, scan, canonical):
@@ -133,7 +133,7 @@ def test_one_image_of_a_split(tiny_dataset):
     assert found.intensity_scale > 1
     said(found, "split of the study")
     with pytest.raises(InputError, match="has no image 7; it has 1"):
-        read_scan(tiny_dataset.splits["test"], Reading(image=7))
+        read_scan(tiny_dataset.splits["test"], ScanConventions(image=7))
 
 
 def test_the_siemens_star():
@@ -155,7 +155,7 @@ def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(tmp_path, canonical
     del canonical["objectGuess"]
     canonical["ycoords"] = canonical["ycoords"][::-1].copy() - 100
     path = save(tmp_path, canonical)
-    whole, part = read_scan(path), read_scan(path, Reading(n_images=7))
+    whole, part = read_scan(path), read_scan(path, ScanConventions(n_images=7))
     assert len(part) == 7
     np.testing.assert_array_equal(part.positions_n2, whole.positions_n2[:7])
     assert 0 <= whole.positions_n2.min() < 1

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.convert import convert_scan
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.runtime.errors import InputError
@@ -98,7 +98,7 @@ def test_bad_arrays_are_refused_in_one_line(tmp_path, canonical, reason):
     path = tmp_path / "scan.npz"
     np.savez(path, **canonical)
     with pytest.raises(InputError, match=reason) as error:
-        convert_scan(path, tmp_path / "new" / "out.npz", Reading())
+        convert_scan(path, tmp_path / "new" / "out.npz", ScanConventions())
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists()
@@ -175,11 +175,14 @@ def test_bad_files_are_refused_in_one_line(tmp_path, reason):
 @pytest.mark.parametrize(
     ("reading", "reason"),
     [
-        (Reading(format="tike"), "has the layout 'npz', not 'tike'"),
-        (Reading(format="cxi"), "is no HDF5 file, as CXI is"),
-        (Reading(units="metres"), "cannot be converted to pixels: the file has no geometry; give"),
-        (Reading(saturation_counts=1e-9), "every pixel is masked or saturated"),
-        (Reading(origin="corner"), "outside the object"),
+        (ScanConventions(format="tike"), "has the layout 'npz', not 'tike'"),
+        (ScanConventions(format="cxi"), "is no HDF5 file, as CXI is"),
+        (
+            ScanConventions(units="metres"),
+            "cannot be converted to pixels: the file has no geometry; give",
+        ),
+        (ScanConventions(saturation_counts=1e-9), "every pixel is masked or saturated"),
+        (ScanConventions(origin="corner"), "outside the object"),
     ],
 )
 def test_a_reading_that_the_file_contradicts_is_refused(tmp_path, canonical, reading, reason):
@@ -206,7 +209,7 @@ def test_saturated_and_full_pixels_are_masked_and_said(tmp_path, canonical):
     assert np.argwhere(~scan.good_1HW).tolist() == [[3, 2, 2]]
     assert scan.amplitude_nHW[3, 2, 2] == 0
     assert any("1 pixels in 1 frames masked: at 65535" in note for note in scan.notes)
-    scan = read_scan(tmp_path / "scan.npz", Reading(saturation_counts=float(brightest)))
+    scan = read_scan(tmp_path / "scan.npz", ScanConventions(saturation_counts=float(brightest)))
     assert (~scan.good_1HW).sum() >= 5
     np.testing.assert_array_equal(~scan.good_1HW, counts >= brightest)
 
@@ -225,5 +228,5 @@ def test_converting_a_file_onto_itself_is_refused(tmp_path, canonical):
     np.savez(tmp_path / "scan.npz", **canonical)
     before = (tmp_path / "scan.npz").read_bytes()
     with pytest.raises(InputError, match="is the file that is read"):
-        convert_scan(tmp_path / "scan.npz", Path(tmp_path / "." / "scan.npz"), Reading())
+        convert_scan(tmp_path / "scan.npz", Path(tmp_path / "." / "scan.npz"), ScanConventions())
     assert (tmp_path / "scan.npz").read_bytes() == before

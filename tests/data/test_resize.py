@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
@@ -38,7 +38,7 @@ def wide_scan(made, *, side, spot, blur):
 def test_a_cropped_detector_sees_larger_pixels(made):
     scan = wide_scan(made, side=32, spot=32, blur=3)
     assert error(made, scan) < 1e-6
-    cut = resized(scan, Reading(patch_px=16))
+    cut = resized(scan, ScanConventions(patch_px=16))
     np.testing.assert_array_equal(cut.amplitude_nHW, scan.amplitude_nHW[:, 8:24, 8:24])
     np.testing.assert_allclose(cut.positions_n2, scan.positions_n2 / 2)
     assert cut.object_YX.shape == (36, 38)
@@ -51,7 +51,7 @@ def test_an_empty_frame_keeps_its_far_field_pixel_by_pixel(made):
     scan = wide_scan(made, side=32, spot=32, blur=3)
     empty = dataclasses.replace(scan, object_YX=np.ones_like(scan.object_YX))
     full = np.sqrt(made.patterns(empty.probe_MHW, empty.object_YX, np.zeros((1, 2))))
-    cut = resized(empty, Reading(patch_px=12))
+    cut = resized(empty, ScanConventions(patch_px=12))
     np.testing.assert_allclose(cut.object_YX, 1, atol=1e-6)
     seen = np.sqrt(made.patterns(cut.probe_MHW, cut.object_YX, np.zeros((1, 2))))
     np.testing.assert_allclose(seen, full[:, 10:22, 10:22], atol=1e-5)
@@ -59,7 +59,7 @@ def test_an_empty_frame_keeps_its_far_field_pixel_by_pixel(made):
 
 def test_a_binned_detector_sees_a_smaller_window(made):
     scan = wide_scan(made, side=32, spot=14, blur=1.2)
-    cut = resized(scan, Reading(patch_px=16, fit="bin"))
+    cut = resized(scan, ScanConventions(patch_px=16, fit="bin"))
     counts = np.square(scan.amplitude_nHW, dtype=float)
     np.testing.assert_allclose(
         np.square(cut.amplitude_nHW[2, 3, 5], dtype=float), counts[2, 6:8, 10:12].sum(), rtol=1e-5
@@ -75,22 +75,25 @@ def test_a_binned_detector_sees_a_smaller_window(made):
 def test_a_bin_with_a_bad_pixel_is_bad(made):
     scan = wide_scan(made, side=32, spot=14, blur=1.2)
     scan.good_1HW[0, 7, 11] = False
-    good = resized(scan, Reading(patch_px=16, fit="bin")).good_1HW
+    good = resized(scan, ScanConventions(patch_px=16, fit="bin")).good_1HW
     assert np.argwhere(~good).tolist() == [[0, 3, 5]]
 
 
 def test_a_probe_wider_than_the_binned_window_is_said(made):
     scan = wide_scan(made, side=32, spot=32, blur=3)
     aside = dataclasses.replace(scan, probe_MHW=np.roll(scan.probe_MHW, 8, axis=-1))
-    notes = resized(aside, Reading(patch_px=16, fit="bin")).notes
+    notes = resized(aside, ScanConventions(patch_px=16, fit="bin")).notes
     assert any("% of the probe's power is outside the smaller window" in note for note in notes)
 
 
 @pytest.mark.parametrize(
     ("reading", "reason"),
     [
-        (Reading(patch_px=64), "frames are 32 px, patch_px 64 asks for more"),
-        (Reading(patch_px=12, fit="bin"), "do not bin to 12 px; expected an even divisor of 32"),
+        (ScanConventions(patch_px=64), "frames are 32 px, patch_px 64 asks for more"),
+        (
+            ScanConventions(patch_px=12, fit="bin"),
+            "do not bin to 12 px; expected an even divisor of 32",
+        ),
     ],
 )
 def test_what_cannot_be_cut_is_refused(made, reading, reason):

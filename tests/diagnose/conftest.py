@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings, StatisticsSettings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.diagnose.drift import judge_drift
 from ptycho_torch.diagnose.evidence import collect, judge

@@ -7,8 +7,9 @@ import torch
 from planted_networks import make_block, noise
 from torch import nn
 
-from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.initialisation import probe_block
 from ptycho_torch.diagnose.subject import fresh_subject, read_sample
@@ -147,10 +148,10 @@ def test_the_loss_and_the_ratio_are_those_of_training(tiny, tiny_study, tiny_dat
 
     splits = [read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")]
     for loss, scaling in (("mae", "none"), ("poisson", "statistical")):
-        run = tiny_study.run("tiny", "control", 3)
+        run = run_settings(tiny_study, "tiny", "control", 3)
         training = run.training.model_copy(update={"loss": loss, "input_scaling": scaling})
         module = build_module(run.model_copy(update={"training": training}), *splits)
-        fresh = FreshNetwork(generator=run.generator, loss=loss, input_scaling=scaling)
+        fresh = UntrainedNetwork(generator=run.generator, loss=loss, input_scaling=scaling)
         subject = fresh_subject(fresh, 3, sample)
         expected = module.training_loss(sample.batch)
         assert torch.equal(subject.training_loss(), expected)
@@ -163,7 +164,7 @@ def test_the_loss_and_the_ratio_are_those_of_training(tiny, tiny_study, tiny_dat
 def test_every_generator_is_probed(sample):
     for name in ("hybrid", "layerscale_hybrid", "fno"):
         settings = GeneratorSettings(name=name, width=4, fno_blocks=2, modes=4)
-        fresh = FreshNetwork(generator=settings, loss="mae", input_scaling="none")
+        fresh = UntrainedNetwork(generator=settings, loss="mae", input_scaling="none")
         subject = fresh_subject(fresh, 0, sample)
         report = probe_gradients(subject.network, subject.training_loss, min_ratio=0.1)
         assert report["spectral_local_ratio"] > 0
@@ -183,9 +184,9 @@ def test_groups_of_four_are_seen_as_training_sees_them(tiny, tmp_path, merged):
     files = {split: tmp_path / f"{split}.npz" for split in SPLITS}
     simulate_dataset(study.datasets["tiny"], name="tiny", splits=files, summary=tmp_path / "d.json")
     splits = [read_split(files[split], patch_px=16) for split in ("train", "validation")]
-    run = study.run("tiny", "control", 3)
+    run = run_settings(study, "tiny", "control", 3)
     sample = read_sample(files["train"], patch_px=16, groups=8)
-    fresh = FreshNetwork(
+    fresh = UntrainedNetwork(
         generator=run.generator, loss="mae", input_scaling="none", object_big=merged
     )
     expected = build_module(run, *splits).training_loss(sample.batch)

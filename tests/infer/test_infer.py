@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import InferSettings, ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import probe_of
@@ -159,7 +158,7 @@ def test_another_probe_is_said_and_used_only_if_told(bundle, scan, caplog):
 
 
 def test_frames_of_another_size_are_refused(bundle, tiny_dataset):
-    small = read_scan(tiny_dataset.splits["test"], Reading(patch_px=8))
+    small = read_scan(tiny_dataset.splits["test"], ScanConventions(patch_px=8))
     with pytest.raises(InputError, match=r"frames are 8 px, the bundle was trained on 16 px"):
         infer_scan(bundle(), small)
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptycho_torch.config.files import InferSettings
-from ptycho_torch.config.parity import ParitySettings
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import infer_split
 from ptycho_torch.infer.parity import pictures
@@ -35,7 +36,7 @@ def run(tiny_dataset, tmp_path_factory):
         "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "patches.npz",
     }  # fmt: skip
     fit_run(
-        study.run("tiny", "control", 0),
+        run_settings(study, "tiny", "control", 0),
         splits=tiny_dataset.splits,
         dataset=tiny_dataset.dataset,
         outputs={key: folder / name for key, name in names.items()},

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.config.files import InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import ScaleLost
 from ptycho_torch.infer import run as inference

@@ -132,7 +132,7 @@ def run_job(name, **job):
 @pytest.fixture(scope="session")
 def results(tmp_path_factory, real_study, packed):
     """The results of every script of the chain, run in process; the parsed study."""
-    from ptycho_torch.config.real_plan import fit_settings
+    from ptycho_torch.config.arms import fit_settings
 
     folder = tmp_path_factory.mktemp("real")
     study = parse_study(real_study, "test")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ptycho_torch.config.arms import fit_settings, labels
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.real_plan import fit_settings, labels
 from ptycho_torch.files import io
 from ptycho_torch.files.io import read_csv
 from ptycho_torch.report.summarise.real_data.run import summarise_real_data

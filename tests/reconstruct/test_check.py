@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.reconstruct.check.run import check_file
@@ -77,7 +77,7 @@ PLANTED = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_convention_is_found(tmp_path, known, planted):
     np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED[planted](known)))
-    report = check_file(tmp_path / "scan.npz", Reading())
+    report = check_file(tmp_path / "scan.npz", ScanConventions())
     assert report.doubt == ""
     found = read_scan(tmp_path / "scan.npz", report.reading)
     np.testing.assert_allclose(found.positions_n2, known.positions_n2, atol=1e-9)
@@ -86,7 +86,7 @@ def test_a_planted_convention_is_found(tmp_path, known, planted):
 
 def test_what_is_told_is_not_tried(tmp_path, known):
     np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED["rows mirrored"](known)))
-    report = check_file(tmp_path / "scan.npz", Reading(origin="centre", flip_rows=True))
+    report = check_file(tmp_path / "scan.npz", ScanConventions(origin="centre", flip_rows=True))
     tried = [found.reading for stage in report.stages for found in stage.outcomes]
     assert tried
     assert all(reading.origin == "centre" and reading.flip_rows for reading in tried)
@@ -97,7 +97,7 @@ def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
     made = arrays(known, **PLANTED[planted](known))
     del made["objectGuess"]
     np.savez(tmp_path / "scan.npz", **made)
-    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert report.doubt == ""
     apart = read_scan(tmp_path / "scan.npz", report.reading).positions_n2 - known.positions_n2
     np.testing.assert_allclose(apart, np.broadcast_to(apart[0], apart.shape), atol=1e-9)
@@ -106,7 +106,7 @@ def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
 def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
     flat = np.ones_like(known.object_YX)
     np.savez(tmp_path / "scan.npz", **arrays(known, objectGuess=flat))
-    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert [s.answer for s in report.stages if s.question == "object"]
     assert report.doubt == ""
     assert not (report.reading.swap_axes or report.reading.flip_rows or report.reading.flip_columns)
@@ -114,14 +114,14 @@ def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
 
 def test_flags_under_which_the_file_cannot_be_read_are_not_given(tmp_path, known, quick):
     np.savez(tmp_path / "scan.npz", **arrays(known, xcoords=known.positions_n2[:, 1] + 500))
-    assert check_file(tmp_path / "scan.npz", Reading(values="amplitude")).doubt
+    assert check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude")).doubt
 
 
 def test_without_a_probe_the_twin_cannot_be_ruled_out(tmp_path, known, quick):
     made = arrays(known)
     del made["objectGuess"], made["probeGuess"]
     np.savez(tmp_path / "scan.npz", **made)
-    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert "the turned, conjugated object fits as well" in report.doubt
 
 
@@ -135,13 +135,13 @@ def test_a_probe_that_is_its_own_twin_leaves_the_sign_open(made, tmp_path, quick
     parts = arrays(scan, diffraction=np.sqrt(frames), probeGuess=disk[0])
     del parts["objectGuess"]
     np.savez(tmp_path / "scan.npz", **parts)
-    report = check_file(tmp_path / "scan.npz", Reading(values="amplitude"))
+    report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert "the turned, conjugated object fits as well" in report.doubt
 
 
 def test_the_sign_of_translation_is_told_by_probe_and_object(tmp_path, known):
     write_scan_cxi(tmp_path / "scan.cxi", known)
-    report = check_file(tmp_path / "scan.cxi", Reading())
+    report = check_file(tmp_path / "scan.cxi", ScanConventions())
     assert report.doubt == ""
     assert report.reading.translation_sign == 1
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 
@@ -51,7 +52,7 @@ def planted_runs(study, truth: Truth, stage: str, rng: np.random.Generator) -> p
     seeds = {seed: rng.normal(0, 0.1) for seed in plan.seed_list}
     rows = []
     for arm in plan.arms:
-        variant = study.variants.get(arm)
+        variant = derive(study).variants.get(arm)
         name = f"{variant.base}@8" if variant else arm
         base = variant.base if variant else arm
         rate = truth.failure.get(name, truth.failure.get(base, truth.base_failure))

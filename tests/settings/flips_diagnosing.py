@@ -2,8 +2,8 @@
 
 import json
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.fresh import fresh_networks
+from ptycho_torch.config.evaluation import DiagnosticsSettings
+from ptycho_torch.config.plan import untrained_networks
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
@@ -32,7 +32,7 @@ def sampled(key, value):
 
 
 def subjects(tools, settings):
-    networks = dict(list(fresh_networks(tools.study).items())[:1])
+    networks = dict(list(untrained_networks(tools.study).items())[:1])
     return list(_fresh_subjects(networks, sample_of(tools, settings), settings))
 
 
@@ -74,7 +74,7 @@ def fresh(key, value):
 
     def flip(tools):
         other = parse_study({**tools.tiny, "diagnostics": {key: value}}, "t")
-        assert set(fresh_networks(tools.study)) != set(fresh_networks(other))
+        assert set(untrained_networks(tools.study)) != set(untrained_networks(other))
 
     return flip
 

@@ -11,8 +11,7 @@ import pandas as pd
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.config.stages import DepthSettings
-from ptycho_torch.config.study import SuccessSettings
+from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.outcome import Evidence as Seen
 from ptycho_torch.evaluate.outcome import decide_outcome

@@ -8,11 +8,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from ptycho_torch.config.files import FitSettings, InferSettings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RealDataScores, RegionSettings
 from ptycho_torch.config.reconstruct import ConventionalSettings, RpieSettings
+from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.region import hold_out_region
 from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted
@@ -219,7 +218,7 @@ def reading(key, value, **base):
         io.write_npz(tools.folder / "scan.npz", arrays)
         found = []
         for changed in ({}, {key: value}):
-            settings = Reading.model_validate({"scan_index": 0, **base, **changed})
+            settings = ScanConventions.model_validate({"scan_index": 0, **base, **changed})
             try:
                 found.append(_shown(read_scan(tools.folder / "scan.npz", settings)))
             except InputError as error:
@@ -232,20 +231,20 @@ def reading(key, value, **base):
 GROUPS = (("groups", {"gridsize": 2}),)
 FLIPS = {
     "Measurement.about": about,
-    "Reading.values": reading("values", "intensity"),
-    "Reading.zero_frequency": reading("zero_frequency", "corner"),
-    "Reading.units": reading("units", "metres", pixel_m=1e-8),
-    "Reading.pixel_m": reading("pixel_m", 2e-8, units="metres"),
-    "Reading.origin": reading("origin", "corner"),
-    "Reading.half_pixel": reading("half_pixel", 1),
-    "Reading.swap_axes": reading("swap_axes", True),
-    "Reading.flip_rows": reading("flip_rows", True),
-    "Reading.flip_columns": reading("flip_columns", True),
-    "Reading.scan_index": reading("scan_index", 1),
-    "Reading.n_images": reading("n_images", 5),
-    "Reading.patch_px": reading("patch_px", 12),
-    "Reading.fit": reading("fit", "bin", patch_px=8),
-    "Reading.saturation_counts": reading("saturation_counts", 1e-3),
+    "ScanConventions.values": reading("values", "intensity"),
+    "ScanConventions.zero_frequency": reading("zero_frequency", "corner"),
+    "ScanConventions.units": reading("units", "metres", pixel_m=1e-8),
+    "ScanConventions.pixel_m": reading("pixel_m", 2e-8, units="metres"),
+    "ScanConventions.origin": reading("origin", "corner"),
+    "ScanConventions.half_pixel": reading("half_pixel", 1),
+    "ScanConventions.swap_axes": reading("swap_axes", True),
+    "ScanConventions.flip_rows": reading("flip_rows", True),
+    "ScanConventions.flip_columns": reading("flip_columns", True),
+    "ScanConventions.scan_index": reading("scan_index", 1),
+    "ScanConventions.n_images": reading("n_images", 5),
+    "ScanConventions.patch_px": reading("patch_px", 12),
+    "ScanConventions.fit": reading("fit", "bin", patch_px=8),
+    "ScanConventions.saturation_counts": reading("saturation_counts", 1e-3),
     "RpieSettings.passes": rpie("passes", 4),
     "RpieSettings.alpha": rpie("alpha", 0.5),
     "RpieSettings.object_step": rpie("object_step", 0.5),
@@ -286,9 +285,9 @@ FIRST = "measurements/test_read.py::test_"
 HELD = {
     "FitSettings.name": "train/test_scan.py::test_a_run_leaves_its_files_and_says_what_it_did",
     "FitSettings.arm": "train/test_scan.py::test_a_run_leaves_its_files_and_says_what_it_did",
-    "Reading.format": f"{FIRST}the_layout_of_tike_packed_or_not",
-    "Reading.image": f"{FIRST}one_image_of_a_split",
-    "Reading.translation_sign": "measurements/test_cxi.py::test_the_sign_is_an_option_and_always_said",
+    "ScanConventions.format": f"{FIRST}the_layout_of_tike_packed_or_not",
+    "ScanConventions.image": f"{FIRST}one_image_of_a_split",
+    "ScanConventions.translation_sign": "measurements/test_cxi.py::test_the_sign_is_an_option_and_always_said",
     "Measurement.address": "real_data/test_download.py::test_a_download_is_the_very_file",
     "Measurement.sha256": "real_data/test_download.py::test_a_wrong_download_is_one_line_and_leaves_nothing",
     "Measurement.file": "real_data/test_download.py::test_a_folder_comes_first_and_is_checked_as_well",

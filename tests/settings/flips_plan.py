@@ -5,10 +5,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ptycho_torch.config.fresh import fresh_networks
-from ptycho_torch.config.plan import stage_names, stage_plan
+from ptycho_torch.config.arms import fit_settings, labels, run_settings
+from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.real_plan import fit_settings, labels
 from ptycho_torch.config.together import seed_jobs
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -19,7 +18,7 @@ def planned(settings):
     study = parse_study(settings, "t")
     plans = [stage_plan(study, name, study.stage_a.arms[1]) for name in stage_names(study)]
     runs = [
-        study.run(plan.dataset, arm, seed).model_dump(mode="json", exclude={"arm"})
+        run_settings(study, plan.dataset, arm, seed).model_dump(mode="json", exclude={"arm"})
         for plan in plans
         for arm in plan.arms
         for seed in plan.seed_list
@@ -30,7 +29,7 @@ def planned(settings):
         for label in labels(study)
         for seed in study.real_data.seed_list
     ]
-    networks = {k: v.model_dump(mode="json") for k, v in fresh_networks(study).items()}
+    networks = {k: v.model_dump(mode="json") for k, v in untrained_networks(study).items()}
     jobs = [dataclasses.asdict(job) for job in seed_jobs(study)]
     return json.dumps([[dataclasses.asdict(plan) for plan in plans], runs, real, networks, jobs])
 
@@ -132,8 +131,8 @@ FLIPS = {
     "RealDataSettings.generator": plans("real_data.generator", {"width": 4}),
     "RealDataSettings.validation_fraction": plans("real_data.validation_fraction", 0.2),
     "RegionSettings.gap_px": plans("real_data.held_out.gap_px", 3.0),
-    "FreshNetwork.loss": plans("training.loss", "poisson"),
-    "FreshNetwork.input_scaling": plans("training.input_scaling", "statistical"),
-    "FreshNetwork.object_big": plans("training.object_big", False),
+    "UntrainedNetwork.loss": plans("training.loss", "poisson"),
+    "UntrainedNetwork.input_scaling": plans("training.input_scaling", "statistical"),
+    "UntrainedNetwork.object_big": plans("training.object_big", False),
 }
 HELD = {}

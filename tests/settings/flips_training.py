@@ -6,8 +6,7 @@ import hashlib
 import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.run import RunSettings
-from ptycho_torch.config.training import ExecutionSettings
+from ptycho_torch.config.training import ExecutionSettings, RunSettings
 from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.errors import InputError

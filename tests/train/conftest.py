@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 
 # What stands beside this file is found by its name.
@@ -23,7 +24,7 @@ def train_tiny(tiny, tiny_dataset, tmp_path):
         data = {**tiny}
         for block, changes in blocks.items():
             data[block] = {**data[block], **changes}
-        run = parse_study(data, "tiny.yaml").run("tiny", arm, seed)
+        run = run_settings(parse_study(data, "tiny.yaml"), "tiny", arm, seed)
         out = tmp_path / folder
         names = {
             "run": "run.json",
@@ -80,7 +81,10 @@ def training(tiny, tiny_dataset, tmp_path, monkeypatch):
             return plain(self, *rest) * planted(self, -(-len(calls) // len(seeds)))
 
         monkeypatch.setattr(FitModule, "training_loss", counted)
-        modules = [build_module(study.run("tiny", "control", s), train, validation) for s in seeds]
+        modules = [
+            build_module(run_settings(study, "tiny", "control", s), train, validation)
+            for s in seeds
+        ]
         found = fit_seeds(modules, *groups, keep=keep)
         return found, len(calls) // len(seeds)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from ptycho_torch.config.clip import AdaptiveClip, NoClip, NormClip, ValueClip
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.training import AdaptiveClip, NoClip, NormClip, ValueClip
 from ptycho_torch.networks import GENERATORS, build_generator
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.networks import build_generator
 from ptycho_torch.train import fit
 from ptycho_torch.train.collapse import CollapseGuard, lit_variance
@@ -42,7 +43,7 @@ def test_fresh_networks_are_far_above_the_threshold_and_fading_ones_far_below(
     probe = torch.from_numpy(data["probeGuess"])[None]
     seen = torch.from_numpy(np.moveaxis(data["diffraction"], -1, 1))
     tiny["generator"] |= {"name": name, "width": 8}
-    run = parse_study(tiny, "x").run("tiny", "control", 0)
+    run = run_settings(parse_study(tiny, "x"), "tiny", "control", 0)
     threshold = run.training.collapse_variance
     for seed in range(2):
         network = build_generator(run.generator, channels=1, patch_px=16, seed=seed)
@@ -119,7 +120,7 @@ def test_the_guard_changes_no_result_and_leaves_no_hook(train_tiny):
 
 
 def test_a_broken_validation_resets_the_count_and_leaves_it_to_the_losses(tiny):
-    run: RunSettings = parse_study(tiny, "x").run("tiny", "control", 0)
+    run: RunSettings = run_settings(parse_study(tiny, "x"), "tiny", "control", 0)
     guard = CollapseGuard(run.training)
     guard._in_a_row = [{"epoch": 1, "step": 1}, {"epoch": 2, "step": 2}]
     guard.largest = torch.tensor(float("nan"))

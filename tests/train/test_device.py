@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils import deterministic
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
@@ -16,7 +17,7 @@ from ptycho_torch.train.device import numerics, records_steps, say_precision
 def execution(tiny):
     def make(**changes):
         tiny["execution"] |= {"accelerator": "auto", **changes}
-        return parse_study(tiny, "x").run("tiny", "control", 0).execution
+        return run_settings(parse_study(tiny, "x"), "tiny", "control", 0).execution
 
     return make
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.data.dataset_file import read_split
@@ -84,7 +85,7 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     """Computed anew from the network alone, with the input's scale worked out here."""
     result = train_tiny(training={"input_scaling": scaling})
     tiny["training"]["input_scaling"] = scaling
-    run = parse_study(tiny, "tiny.yaml").run("tiny", "control", 0)
+    run = run_settings(parse_study(tiny, "tiny.yaml"), "tiny", "control", 0)
     train, validation, test = (
         read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation", "test")
     )
@@ -114,7 +115,7 @@ def test_only_full_batches_train_in_an_order_of_their_own():
 
 def test_every_group_is_validated_and_counts_the_same(tiny_study, tiny_dataset):
     """121 groups make batches of 64 and 57: a mean of means fails here."""
-    run = tiny_study.run("tiny", "control", 0)
+    run = run_settings(tiny_study, "tiny", "control", 0)
     train, validation = (
         read_split(tiny_dataset.splits[s], patch_px=16) for s in ("train", "validation")
     )
@@ -132,7 +133,7 @@ def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
     tiny_study, tiny_dataset, tmp_path
 ):
     """Files are not known to the configuration, so the run itself must refuse."""
-    run = tiny_study.run("tiny", "agc", 0)
+    run = run_settings(tiny_study, "tiny", "agc", 0)
     large = run.training.model_copy(update={"batch_size": 500})
     names = ("run", "timing", "history", "bundle", "last", "patches")
     message = r"arms\.agc on dataset 'tiny': training\.batch_size is 500, .* only 121 groups"

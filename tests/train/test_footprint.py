@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.train.cost.footprint import SavedBytes, Walk, footprint, training_loss
 from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
@@ -13,7 +14,7 @@ from ptycho_torch.train.schedule import make_optimizer
 def run_of(tiny, **blocks):
     for block, changes in blocks.items():
         tiny[block] = {**tiny[block], **changes}
-    return parse_study(tiny, "tiny.yaml").run("tiny", "control", 0)
+    return run_settings(parse_study(tiny, "tiny.yaml"), "tiny", "control", 0)
 
 
 def workload(channels=1, **sizes):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.files.state import read_state
 from ptycho_torch.runtime.atomic_write import remove_leftovers
 from ptycho_torch.runtime.streams import named_stream
@@ -20,7 +21,7 @@ FILES = ("run.json", "history.csv", "bundle/bundle.json", "bundle/weights.safete
          "last.safetensors", "test_patches.npz")  # fmt: skip
 CHILD = """
 import json, sys
-from ptycho_torch.config.study import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.train import resume
 from ptycho_torch.train.fit import fit_run
 
@@ -37,7 +38,7 @@ def job(tiny, tiny_dataset, tmp_path):
     from ptycho_torch.config.read import parse_study
 
     tiny["training"] |= {"epochs": EPOCHS, "schedule": {"name": "exponential", "gamma": 0.95}}
-    run = parse_study(tiny, "tiny.yaml").run("tiny", "agc", 3)
+    run = run_settings(parse_study(tiny, "tiny.yaml"), "tiny", "agc", 3)
 
     def make(name):
         names = {
@@ -56,7 +57,7 @@ def job(tiny, tiny_dataset, tmp_path):
 
 
 def train_here(given):
-    from ptycho_torch.config.study import RunSettings
+    from ptycho_torch.config.training import RunSettings
     from ptycho_torch.train.fit import fit_run
 
     rest = {key: value for key, value in given.items() if key != "run"}

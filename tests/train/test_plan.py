@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
@@ -126,7 +127,7 @@ def results(tiny_study, tiny_dataset, tmp_path):
         for seed, timing in enumerate(timings):
             folder = tmp_path / "train" / "tiny" / "control" / f"seed-{seed}"
             folder.mkdir(parents=True)
-            settings = tiny_study.run("tiny", "control", seed).model_dump(mode="json")
+            settings = run_settings(tiny_study, "tiny", "control", seed).model_dump(mode="json")
             run = {"settings": settings, "steps": 30, "epochs": 2}
             io.write_json(folder / "run.json", run)
             known = {"wall_s": 32.0, "peak_memory_mib": 400.0, "threads": 1, "device": "cpu"}
@@ -140,7 +141,7 @@ def test_a_comparison_is_of_medians(plan, results, tmp_path, tiny_study):
     folder = results({}, {"wall_s": 8.0, "peak_memory_mib": 350.0}, {"peak_memory_mib": 9000.0})
     said = plan("--compare", folder, "--output", tmp_path / "found.json")
     (row,) = json.loads((tmp_path / "found.json").read_text())["arms"]
-    run = tiny_study.run("tiny", "control", 0)
+    run = run_settings(tiny_study, "tiny", "control", 0)
     work = workload_of(tiny_study.datasets["tiny"])
     expected = job_memory(footprint(run, work), work, run, BASE).peak
     assert row["memory_mib"] == {"predicted": pytest.approx(expected), "measured": 400.0}
@@ -189,7 +190,7 @@ def test_parts_of_a_job_by_hand(tiny_study):
         parameters={}, flops=0, weights=mib, optimizer=2 * mib, saved=0, step=8 * mib,
         validation=5 * mib,
     )  # fmt: skip
-    run = tiny_study.run("tiny", "control", 0)
+    run = run_settings(tiny_study, "tiny", "control", 0)
     work = Workload(patch_px=16, channels=1, groups=SIZES, reach_px=0)
     memory = job_memory(step, work, run, BASE)
     data = 2 * 121 * 256 * 4 * 3 / mib
@@ -200,13 +201,14 @@ def test_parts_of_a_job_by_hand(tiny_study):
 
 HELD = """
 import json, sys
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.train.cost.base import BLOCKS
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.train.cost.probe import probe
 from ptycho_torch.train.cost.workload import Workload, made_up_groups
 study = read_study(sys.argv[1])
-run = study.run("tiny", "control", 0)
+run = run_settings(study, "tiny", "control", 0)
 small = Workload(patch_px=16, channels=1, groups=dict(train=121, validation=8, test=8), reach_px=0)
 libraries = process_peak() / 2**20
 probe(run, small, steps=1)
@@ -223,7 +225,7 @@ def test_a_process_holds_about_what_was_predicted(tiny, root):
     words = [sys.executable, "-c", HELD, str(root / "tests" / "tiny.yaml")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     libraries, before, after = json.loads(done.stdout)
-    run = parse_study(tiny, "tiny.yaml").run("tiny", "control", 0)
+    run = run_settings(parse_study(tiny, "tiny.yaml"), "tiny", "control", 0)
     generator = run.generator.model_copy(update={"width": 16})
     run = run.model_copy(update={"patch_px": 32, "generator": generator})
     groups = {"train": 64, "validation": 64, "test": 8}

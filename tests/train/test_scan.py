@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ptycho_torch.config.files import FitSettings, GroupSettings
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io

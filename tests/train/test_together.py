@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.data.dataset_file import read_split
@@ -32,7 +33,7 @@ def modules(tiny, tiny_dataset):
         tiny["execution"] |= {"clip": ARMS[name]}
         tiny["training"] |= training or {}
         study = parse_study(tiny, "x")
-        runs = [study.run("tiny", "control", seed) for seed in SEEDS]
+        runs = [run_settings(study, "tiny", "control", seed) for seed in SEEDS]
         return [build_module(run, train, validation) for run in runs]
 
     return make, groups_of_split(train), groups_of_split(validation)

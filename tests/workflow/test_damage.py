@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.evaluate.run import evaluate_run
@@ -45,7 +46,7 @@ def chain(tiny_dataset, tmp_path_factory):
     splits = {split: data / f"{split}.npz" for split in SPLITS}
 
     def train(**more):
-        fit_run(study.run("tiny", "control", 0), splits=splits, dataset=data / "dataset.json",
+        fit_run(run_settings(study, "tiny", "control", 0), splits=splits, dataset=data / "dataset.json",
                 outputs=outputs | more, threads=1)  # fmt: skip
 
     def evaluate():

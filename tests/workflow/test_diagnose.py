@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ptycho_torch.config.fresh import fresh_networks
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.plan import untrained_networks
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 
@@ -61,12 +62,12 @@ def test_the_block_reaches_no_run(tiny, tiny_study):
     changed = parse_study({**tiny, "diagnostics": {"groups": 3}}, "tiny.yaml")
     assert changed.diagnostics.groups == 3
     for arm in changed.stage_a.arms:
-        assert changed.run("tiny", arm, 0) == tiny_study.run("tiny", arm, 0)
+        assert run_settings(changed, "tiny", arm, 0) == run_settings(tiny_study, "tiny", arm, 0)
 
 
 def test_fresh_networks_are_each_there_once(tiny_study):
     """`agc` is `control` before its first step; both have another depth than those compared."""
-    assert list(fresh_networks(tiny_study)) == [
+    assert list(untrained_networks(tiny_study)) == [
         "hybrid-4", "stable_hybrid-4", "layerscale_hybrid-4",
         "hybrid-8", "stable_hybrid-8", "layerscale_hybrid-8", "control",
     ]  # fmt: skip
@@ -84,7 +85,7 @@ def runs(tmp_path_factory, tiny_dataset):
     names = {"run": "run.json", "timing": "timing.json", "history": "history.csv",
              "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "p.npz"}  # fmt: skip
     fit_run(
-        study.run("tiny", "control", 0), splits=tiny_dataset.splits, dataset=tiny_dataset.dataset,
+        run_settings(study, "tiny", "control", 0), splits=tiny_dataset.splits, dataset=tiny_dataset.dataset,
         outputs={key: good / name for key, name in names.items()}, threads=1,
     )  # fmt: skip
     record = io.read_json(good / "run.json")
@@ -111,7 +112,7 @@ def diagnosed(run_script, tiny, tiny_dataset, runs, tmp_path):
     )
     settings = study.diagnostics.model_dump(mode="json")
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
-    networks = {k: v.model_dump(mode="json") for k, v in fresh_networks(study).items()}
+    networks = {k: v.model_dump(mode="json") for k, v in untrained_networks(study).items()}
     outputs = {
         kind: {key: f"{kind}/{name}" for key, name in REPORTS.items()}
         for kind in ("fresh", "trained")

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho_torch.config.arms import run_settings
+
 # These import torch when they work; training and inference only when they have a GPU, see
 # tests/test_gpus.py.
 NEED_TORCH = {
@@ -150,7 +152,7 @@ def test_train_script_obeys_its_jobs_threads(run_script, tiny_study, tiny_datase
                 "run": "run.json", "timing": "timing.json", "history": "history.csv",
                 "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "p.npz",
             },
-            params={"runs": [tiny_study.run("tiny", "agc", 0).model_dump(mode="json")]},
+            params={"runs": [run_settings(tiny_study, "tiny", "agc", 0).model_dump(mode="json")]},
             threads=1,
         )  # fmt: skip
     finally:

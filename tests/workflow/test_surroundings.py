@@ -78,6 +78,7 @@ def test_a_run_in_bad_surroundings_is_the_same_run(
 
 
 def train_here(study, dataset, folder):
+    from ptycho_torch.config.arms import run_settings
     from ptycho_torch.train.fit import fit_run
 
     names = ("run.json", "timing.json", "history.csv", "bundle/bundle.json", "last.safetensors")
@@ -85,7 +86,7 @@ def train_here(study, dataset, folder):
     outputs = {key: folder / "here" / name for key, name in zip(keys, names, strict=True)}
     outputs["patches"] = folder / "here/test_patches.npz"
     fit_run(
-        study.run("tiny", "control", 0), splits=dataset.splits, dataset=dataset.dataset,
+        run_settings(study, "tiny", "control", 0), splits=dataset.splits, dataset=dataset.dataset,
         outputs=outputs, threads=1,
     )  # fmt: skip
     return folder / "here"

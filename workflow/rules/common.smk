@@ -9,10 +9,9 @@ from snakemake.utils import update_config
 
 try:
     from ptycho_torch.runtime import call
-    from ptycho_torch.config.fresh import fresh_networks
-    from ptycho_torch.config.plan import stage_names, stage_plan
+    from ptycho_torch.config.arms import derive, fit_settings, labels, run_settings
+    from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
-    from ptycho_torch.config.real_plan import fit_settings, labels
     from ptycho_torch.config.together import seed_jobs
     from ptycho_torch.files.layout import check_layout
     from ptycho_torch.runtime.code_digest import code_behind, keep_list
@@ -50,7 +49,7 @@ except ValueError as error:
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, STUDY.datasets)),
-    arm="|".join(map(re.escape, [*STUDY.arms, *STUDY.variants])),
+    arm="|".join(map(re.escape, [*STUDY.arms, *derive(STUDY).variants])),
     seed=r"\d+",
 
 
@@ -70,15 +69,15 @@ def sources(script: str) -> str:
     return listed
 
 
-def run_settings(wildcards) -> list[dict]:
+def settings_of_run(wildcards) -> list[dict]:
     """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
-    run = STUDY.run(wildcards.dataset, wildcards.arm, int(wildcards.seed))
+    run = run_settings(STUDY, wildcards.dataset, wildcards.arm, int(wildcards.seed))
     return [run.model_dump(mode="json")]
 
 
 def settings_of(job) -> list[dict]:
     """The same for the runs that one job trains together."""
-    runs = [STUDY.run(job.dataset, job.arm, seed) for seed in job.seeds]
+    runs = [run_settings(STUDY, job.dataset, job.arm, seed) for seed in job.seeds]
     return [run.model_dump(mode="json") for run in runs]
 
 

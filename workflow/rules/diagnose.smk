@@ -31,7 +31,7 @@ rule diagnose_fresh:
         "logs/diagnose/{dataset}/fresh.log",
     threads: STUDY.execution.threads
     params:
-        networks={k: v.model_dump(mode="json") for k, v in fresh_networks(STUDY).items()},
+        networks={k: v.model_dump(mode="json") for k, v in untrained_networks(STUDY).items()},
         settings=STUDY.diagnostics.model_dump(mode="json"),
     script:
         "../scripts/diagnose_fresh.py"

@@ -15,11 +15,11 @@ rule train:
         **of_run("{dataset}", "{arm}", "{seed}"),
     log:
         "logs/train/{dataset}/{arm}/seed-{seed}.log",
-    threads: lambda wildcards: STUDY.run(wildcards.dataset, wildcards.arm, 0).execution.threads
+    threads: lambda wildcards: settings_of_run(wildcards)[0]["execution"]["threads"]
     resources:
         gpu=1,
     params:
-        runs=run_settings,
+        runs=settings_of_run,
     script:
         "../scripts/train.py"
 
@@ -43,7 +43,7 @@ for number, seeds in enumerate(seed_jobs(STUDY)):
             **of_run(seeds.dataset, seeds.arm, seeds.seeds),
         log:
             f"logs/train/{seeds.dataset}/{seeds.arm}/seeds-{'-'.join(map(str, seeds.seeds))}.log",
-        threads: STUDY.run(seeds.dataset, seeds.arm, 0).execution.threads
+        threads: run_settings(STUDY, seeds.dataset, seeds.arm, 0).execution.threads
         resources:
             gpu=1,
         params:

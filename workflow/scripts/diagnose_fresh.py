@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.config.evaluation import DiagnosticsSettings
+from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.networks import diagnose_fresh
 from ptycho_torch.runtime.jobs import run_job
 
@@ -15,7 +15,7 @@ def main(job: Any) -> None:
     """Diagnose all fresh networks on one dataset."""
     networks = job.params.networks
     diagnose_fresh(
-        {name: FreshNetwork.model_validate(value) for name, value in networks.items()},
+        {name: UntrainedNetwork.model_validate(value) for name, value in networks.items()},
         train=job.input.train,
         dataset=job.input.dataset,
         settings=DiagnosticsSettings.model_validate(job.params.settings),

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.diagnose.networks import diagnose_runs
 from ptycho_torch.runtime.jobs import run_job
 

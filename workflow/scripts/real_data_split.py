@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.parts import PARTS, write_parts
 from ptycho_torch.runtime.jobs import run_job
 
@@ -15,7 +15,7 @@ def main(job: Any) -> None:
     """Split one measurement."""
     write_parts(
         job.input.measured,
-        Reading.model_validate(job.params.measurement["reading"]),
+        ScanConventions.model_validate(job.params.measurement["reading"]),
         RegionSettings.model_validate(job.params.region),
         {name: getattr(job.output, name) for name in (*PARTS, "split")},
         file=job.params.measurement["file"],

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.files import FitSettings
+from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.runtime.gpus import gpu_lease
 from ptycho_torch.runtime.jobs import run_job
 

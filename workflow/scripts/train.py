@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.runtime.gpus import gpu_lease
 from ptycho_torch.runtime.jobs import granted, run_job
 

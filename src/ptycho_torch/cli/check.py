@@ -7,7 +7,7 @@ import typer
 
 from ptycho_torch.cli.data import ScanFile
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -17,7 +17,7 @@ app = typer.Typer()
 @with_reading
 def check(
     file: ScanFile,
-    reading: Reading,
+    reading: ScanConventions,
     as_data: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Try how a file can be read and say which reading explains its frames best.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -21,7 +21,7 @@ ScanFile = Annotated[
 @with_reading
 def check_data(
     file: ScanFile,
-    reading: Reading,
+    reading: ScanConventions,
     sha256: Annotated[str | None, typer.Option(help="Checksum that the file must have.")] = None,
 ) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it.
@@ -77,7 +77,7 @@ def convert(
     *,
     source: ScanFile,
     target: Annotated[Path, typer.Argument(help="File to write: .npz (canonical NPZ) or .cxi.")],
-    reading: Reading,
+    reading: ScanConventions,
     wavelength_m: Annotated[
         float | None, typer.Option(help="For CXI: wavelength, metres; with the next two.")
     ] = None,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, nearest
 
@@ -168,14 +169,14 @@ def _subject(
         )
         label = {"name": str(bundle.name), "state": "bundle", "dataset": read.settings.dataset}
         return bundle_subject(read, sample, in_force, where=bundle, **label), settings
-    from ptycho_torch.config.fresh import FreshNetwork
+    from ptycho_torch.config.plan import UntrainedNetwork
     from ptycho_torch.config.read import read_study
 
     assert config is not None
     study = read_study(config)
-    run = study.run(study.stage_a.dataset, _known_arm(study, config, arm), seed or 0)
+    run = run_settings(study, study.stage_a.dataset, _known_arm(study, config, arm), seed or 0)
     settings = _with_groups(study.diagnostics, groups)
-    fresh = FreshNetwork(
+    fresh = UntrainedNetwork(
         generator=run.generator,
         loss=loss or run.training.loss,
         input_scaling=run.training.input_scaling,
@@ -188,7 +189,7 @@ def _subject(
 
 
 def _known_arm(study: "Study", config: Path, arm: str | None) -> str:
-    names = [*study.arms, *study.variants]
+    names = [*study.arms, *derive(study).variants]
     if arm is None:
         raise InputError(f"--arm NAME says which arm of {config}; it has: {', '.join(names)}")
     if arm not in names:

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.files import FitSettings, InferSettings
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -44,7 +43,7 @@ def _train(
     *,
     train_data: Annotated[Path, _option(f"Training data: {Data}.")],
     output_dir: Annotated[Path, _option("Folder for bundle, run.json, history.csv, pictures.")],
-    reading: Reading,
+    reading: ScanConventions,
     test_data: Annotated[
         Path | None, _option("Test data; predicted after training, selects nothing.")
     ] = None,
@@ -175,7 +174,7 @@ def _infer(
     model: Annotated[Path, _option("Bundle: folder of bundle.json and weights.safetensors.")],
     test_data: Annotated[Path, _option(f"Scan to reconstruct: {Data}.")],
     output_dir: Annotated[Path, _option("Folder for object.npz, report.json, pictures.")],
-    reading: Reading,
+    reading: ScanConventions,
     overwrite: Annotated[
         bool, _option("Replace the results of an earlier inference in the folder.", "--overwrite")
     ] = False,

@@ -1,4 +1,4 @@
-"""The settings of `Reading` as flags, the same in every command that reads measurements."""
+"""The settings of `ScanConventions` as flags, the same in every command that reads measurements."""
 
 import inspect
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ptycho_torch.config.base import meanings
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.base import mistakes
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 PANEL = "How the file is read"
@@ -19,15 +19,15 @@ PANEL = "How the file is read"
 def with_reading(
     command: Callable[..., None], *, without: tuple[str, ...] = ()
 ) -> Callable[..., None]:
-    """Give a command a flag for every setting of `Reading`, in place of its `reading`.
+    """Give a command a flag for every setting of `ScanConventions`, in place of its `reading`.
 
-    The command takes a parameter `reading: Reading`; a flag is the setting's name in kebab case,
-    its help the text under the setting; those in `without` have none and keep their defaults.
+    The command takes a parameter `reading: ScanConventions`; a flag is the setting's name in
+    kebab case, its help the text under the setting; those in `without` have none and keep their
+    defaults.
     """
     own = inspect.signature(command, eval_str=True)
-    names = [name for name in Reading.model_fields if name not in without]
-    said = meanings(Reading)
-    flags = [_flag(name, Reading.model_fields[name], said[name]) for name in names]
+    names = [name for name in ScanConventions.model_fields if name not in without]
+    flags = [_flag(name, ScanConventions.model_fields[name]) for name in names]
 
     @wraps(command)
     def with_flags(*args: Any, **values: Any) -> None:
@@ -43,7 +43,7 @@ def with_reading(
     return with_flags
 
 
-def reading_from(told: dict[str, Any]) -> Reading:
+def reading_from(told: dict[str, Any]) -> ScanConventions:
     """Return the settings that flags say.
 
     Raises
@@ -52,19 +52,18 @@ def reading_from(told: dict[str, Any]) -> Reading:
         If a value is none of the setting's; names the flag.
     """
     try:
-        return Reading(**told)
+        return ScanConventions(**told)
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"{flag} {first['input']}: {first['msg'].lower()}") from None
+        key, _, what = mistakes(error)[0].partition(": ")
+        raise InputError(f"--{key.replace('_', '-')}: {what}") from None
 
 
-def _flag(name: str, info: FieldInfo, meaning: str) -> inspect.Parameter:
+def _flag(name: str, info: FieldInfo) -> inspect.Parameter:
     kind = _plain(info.annotation)
     choices = _choices(info.annotation)
     option = typer.Option(
         "--" + name.replace("_", "-"),
-        help=" ".join(meaning.split()),
+        help=" ".join((info.description or "").split()),
         metavar="|".join(map(str, choices)) or None,
         rich_help_panel=PANEL,
         show_default=info.default is not None,
@@ -82,7 +81,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def _plain(annotation: Any) -> Any:
-    """Return what typer reads a setting as; `Reading` itself checks bounds and choices."""
+    """Return what typer reads a setting as; `ScanConventions` itself checks bounds and choices."""
     choices = _choices(annotation)
     if choices:
         return type(choices[0])

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -21,7 +21,7 @@ def reconstruct(
     *,
     file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/files.md.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
-    reading: Reading,
+    reading: ScanConventions,
     engine: Annotated[
         str,
         typer.Option(help="rpie (ours), ptychi-rpie or ptychi-lsqml (extra `baseline`)."),

@@ -1,11 +1,8 @@
-"""What every settings class shares: frozen, strict, and errors that name the cure."""
+"""What every settings class shares: frozen, strict, and one way to say what is wrong with one."""
 
-import ast
-import inspect
 import re
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,10 +12,11 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializationInfo,
+    ValidationError,
     model_validator,
 )
 
-from ptycho_torch.runtime.errors import nearest, printable, shown_path
+from ptycho_torch.runtime.errors import InputError, nearest, printable, shown_path
 
 # YAML 1.1 reads `1e9` as text because it has no decimal point, and people mean the number.
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -31,35 +29,58 @@ def number_from_yaml(value: Any) -> Any:
     return value
 
 
-Real = Annotated[float, BeforeValidator(number_from_yaml)]
-# float32 is what the numbers meet in the end.
-_LARGEST = 3e38
-Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]
-NotNegative = Annotated[Real, Field(ge=0, le=_LARGEST)]
-Fraction = Annotated[Real, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-# More is a slip of the hand: of 100,000 blocks a plan had no answer after 40 s.
-Depth = Annotated[int, Field(ge=1, le=1000)]
-# RandomState takes 32 bits, and a seed is part of a folder's name.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-# Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=60)]
-
-
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text that is one line of printable letters; else raise `ValueError`."""
     if not text.isprintable():
         raise ValueError("must be one line of printable text")
     return text
 
 
-Line = Annotated[str, AfterValidator(_one_line)]
+def repeated(key: str, values: list[str]) -> None:
+    """Raise `ValueError` if a list names something twice."""
+    twice = sorted({v for v in values if values.count(v) > 1})
+    if twice:
+        raise ValueError(f"{key} names {', '.join(twice)} more than once")
+
+
+def seed_list(seeds: int | list[int]) -> list[int]:
+    """Return the seeds, spelled out: a number is how many, counted from 0."""
+    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+
+
+def _seeds_differ(seeds: list[int]) -> list[int]:
+    repeated("seeds", [str(seed) for seed in seeds])
+    return seeds
 
 
 def _published_path(path: str, info: SerializationInfo) -> str:
     return shown_path(path) if (info.context or {}).get("published") else path
 
 
+Real = Annotated[float, BeforeValidator(number_from_yaml)]
+# float32 is what the numbers meet in the end.
+_LARGEST = 3e38
+Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]
+NotNegative = Annotated[Real, Field(ge=0, le=_LARGEST)]
+Fraction = Annotated[Real, Field(gt=0, lt=1)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Gridsize = Annotated[int, Field(ge=1, le=2)]
+# More is a slip of the hand: of 100,000 blocks a plan had no answer after 40 s.
+Depth = Annotated[int, Field(ge=1, le=1000)]
+# RandomState takes 32 bits, and a seed is part of a folder's name.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = (
+    Annotated[int, Field(ge=1, le=1000)]
+    | Annotated[list[Seed], Field(min_length=1), AfterValidator(_seeds_differ)]
+)
+# Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+Line = Annotated[str, AfterValidator(one_line)]
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FilePath = Annotated[str, PlainSerializer(_published_path, return_type=str)]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 
 class Settings(BaseModel):
@@ -71,6 +92,7 @@ class Settings(BaseModel):
         strict=True,
         allow_inf_nan=False,
         validate_default=True,
+        use_attribute_docstrings=True,
         # A job uses a few of these classes, and each costs milliseconds to build.
         defer_build=True,
     )
@@ -82,32 +104,61 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
         fields = list(cls.model_fields)
-        for key in data:
+        for key in data if isinstance(data, Mapping) else ():
             if key not in fields:
                 name = printable(str(key))
                 raise ValueError(f"{cls.__name__} has no key '{name}'{nearest(name, fields)}")
         return data
 
 
-def meanings(model: type[Settings]) -> dict[str, str]:
-    """Return the docstring under each field of a class, for those who write documents.
+def mistakes(error: ValidationError, data: Any = None) -> list[str]:
+    """Return what pydantic found wrong, a line each: `block.key: what, got value`.
 
-    pydantic can read them when a class is made, but that takes longer than all else that a job
-    has to do with settings.
+    Parameters
+    ----------
+    error
+        What pydantic found.
+    data
+        The settings as they came, nested mappings; None: a key may name a union's member, too.
     """
-    found: dict[str, str] = {}
-    for cls in reversed(model.__mro__):
-        if issubclass(cls, Settings):
-            (written,) = ast.parse(inspect.getsource(cls)).body
-            assert isinstance(written, ast.ClassDef)
-            for field, text in pairwise(written.body):
-                match field, text:
-                    case (
-                        ast.AnnAssign(target=ast.Name(id=name)),
-                        ast.Expr(value=ast.Constant(value=str(said))),
-                    ):
-                        found[name] = inspect.cleandoc(said)
-    return found
+    lines = []
+    for item in error.errors():
+        what = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            what = "this key is missing"
+        elif item["type"] == "union_tag_not_found":
+            kind = item["ctx"]["discriminator"].strip("'")
+            what = f"the key '{kind}', which says the block's kind, is missing"
+        elif item["type"] == "union_tag_invalid":
+            kind, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
+            known = item["ctx"]["expected_tags"].replace("'", "").split(", ")
+            what = f"{kind} '{tag}' is not known{nearest(tag, known)}"
+        elif item["type"] != "value_error":
+            text = repr(item["input"])
+            what += f", got {text if len(text) <= 80 else text[:77] + '...'}"
+        key = printable(_key(item["loc"], item["type"], data))
+        lines.append(f"{key}: {what}" if key else what)
+    return list(dict.fromkeys(lines))
+
+
+def _key(location: tuple[int | str, ...], kind: str, data: Any) -> str:
+    """Return the key at a location, without what pydantic adds: the names of a union's members."""
+    path: list[str] = []
+    for step in location:
+        in_list = isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if in_list or (isinstance(data, Mapping) and step in data):
+            data = data[step]
+        elif data is not None and (kind != "missing" or step is not location[-1]):
+            continue
+        path.append(str(step))
+    return ".".join(path)
+
+
+def mistake(where: object, error: ValidationError, data: Any = None) -> InputError:
+    """Return the one error that a user gets for the settings of a file, option or block.
+
+    See `mistakes` for the parameters.
+    """
+    first, *more = mistakes(error, data)
+    return InputError(f"{where}: {first}", *more)

@@ -1,31 +1,33 @@
 """What is simulated: object, probe, scan, photons, seeds; or files that others made."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
+    Checksum,
     Count,
     FilePath,
+    Gridsize,
     Positive,
     Real,
     Seed,
     Settings,
 )
 
+PatchSide = Annotated[int, Field(ge=8)]
+EdgePhase = Annotated[Real, Field(ge=-1000, le=1000)]
+
 
 class ObjectSettings(Settings):
     """Random one-pixel lines, blurred: the "grid lines" object (docs/physics.md)."""
 
-    size_px: Annotated[int, Field(ge=8)]
+    size_px: PatchSide
     """Side of the square object, pixels."""
-
     num_lines: Count = 400
     """Bresenham lines drawn on a canvas of twice the side, of which the centre is kept."""
-
     set_phi: bool
     """Give the object a phase; without it every phase metric is reported as not defined."""
-
     phase: Literal["from_amplitude", "independent"] = "from_amplitude"
     """Phase as a function of the amplitude, or drawn from a second line image."""
 
@@ -41,12 +43,9 @@ class TriangleProbe(ProbeSettings):
     """Equilateral triangle with a phase curvature, whose twin fits worse (docs/physics.md)."""
 
     shape: Literal["triangle"]
-    """The probe's kind."""
-
     circumradius: Annotated[Real, Field(ge=0.1, le=0.5)] = 0.325
     """Circumradius as a fraction of the patch side; dimensionless."""
-
-    edge_phase_rad: Annotated[Real, Field(ge=-1000, le=1000)] = 3.2
+    edge_phase_rad: EdgePhase = 3.2
     """Phase at the circumradius, growing with the square of the radius; radians."""
 
 
@@ -54,9 +53,7 @@ class DiskProbe(ProbeSettings):
     """Blurred disk; point-symmetric, so the twin image fits as well as the truth."""
 
     shape: Literal["disk"]
-    """The probe's kind."""
-
-    edge_phase_rad: Annotated[Real, Field(ge=-1000, le=1000)] = 0.0
+    edge_phase_rad: EdgePhase = 0.0
     """Phase at the disk's edge, growing with the square of the radius; radians; 0: ideal disk."""
 
 
@@ -64,11 +61,8 @@ class FileProbe(ProbeSettings):
     """The array `probeGuess` of an NPZ file: (H, W), or (M, H, W) for M incoherent modes."""
 
     shape: Literal["file"]
-    """The probe's kind."""
-
     path: FilePath
     """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
-
     resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
     """What to do if the size differs from `patch_px`: refuse; pad with zeros; cubic interpolation
     of real and imaginary part; or pad with the quadratic extrapolation of the unwrapped phase."""
@@ -80,16 +74,13 @@ Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="sh
 class ScanSettings(Settings):
     """Where the patches lie: a raster of windows of `patch_px`."""
 
-    gridsize: Annotated[int, Field(ge=1, le=2)] = 1
+    gridsize: Gridsize = 1
     """Patches along each side of a group: 1, or 2 for groups of four (channels)."""
-
     train_step_px: Count
     """Step of the training scan, pixels."""
-
     test_step_px: Count
     """Step of the validation and test scans, and side of the tile that each test patch gives to
     the stitched image; pixels."""
-
     group_offset_px: Count = 4
     """Distance of the patches within a group when `gridsize` is 2; pixels."""
 
@@ -99,18 +90,15 @@ class SplitSeeds(Settings):
 
     train: Seed = 1
     """Object of the training split."""
-
     test: Seed = 2
     """Object of the test split."""
-
     validation: Seed = 3
     """Object of the validation split."""
-
     noise: Seed = 0
     """Photon noise; each split draws from its own stream under this seed."""
 
     @model_validator(mode="after")
-    def _objects_differ(self) -> "SplitSeeds":
+    def _objects_differ(self) -> Self:
         if len({self.train, self.test, self.validation}) < 3:
             raise ValueError(
                 "train, test and validation need three different objects, got seeds "
@@ -123,45 +111,45 @@ class SimulatedDataset(Settings):
     """Three splits from three random objects, seen through one known probe."""
 
     source: Literal["simulated"]
-    """Where the dataset comes from."""
-
-    patch_px: Annotated[int, Field(ge=8)]
+    patch_px: PatchSide
     """Side N of a patch and of the detector, pixels."""
-
     images_per_split: Count = 1
     """Objects drawn for each split."""
-
     photons: Annotated[Real, Field(ge=1, le=1e15)] = 1e9
     """Mean number of photons of one diffraction pattern."""
-
     noise: Literal["poisson", "none"] = "poisson"
     """Photon counting noise on the patterns."""
-
     object: ObjectSettings
     """The object."""
-
     probe: Probe
     """The probe."""
-
     scan: ScanSettings
     """The scan."""
-
     seeds: SplitSeeds = SplitSeeds()
     """Seeds of objects and noise."""
 
-    @model_validator(mode="after")
-    def _patches_fit(self) -> "SimulatedDataset":
+    @property
+    def room_px(self) -> int:
+        """Distance between the first and the last place that a group of patches can have."""
         offset = self.scan.group_offset_px if self.scan.gridsize == 2 else 0
-        if offset >= self.patch_px:
+        return self.object.size_px - self.patch_px - offset
+
+    def groups_per_image(self, step_px: int) -> int:
+        """Return how many groups of patches a raster of this step takes from one object."""
+        return int(self.room_px // step_px + 1) ** 2
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        offset, room = self.scan.group_offset_px, self.room_px
+        if self.scan.gridsize == 2 and offset >= self.patch_px:
             raise ValueError(
                 f"scan.group_offset_px of {offset} px leaves no overlap between patches of "
                 f"{self.patch_px} px in a group; use less than {self.patch_px}"
             )
-        room = self.object.size_px - self.patch_px - offset
         if room < 0:
             raise ValueError(
                 f"no patch fits: object.size_px is {self.object.size_px}, a patch or group of "
-                f"patches needs {self.patch_px + offset} px; enlarge object.size_px"
+                f"patches needs {self.object.size_px - room} px; enlarge object.size_px"
             )
         for key in ("train_step_px", "test_step_px"):
             step = getattr(self.scan, key)
@@ -170,53 +158,42 @@ class SimulatedDataset(Settings):
                     f"scan.{key} of {step} px leaves one patch a row: object.size_px - patch "
                     f"leaves {room} px to scan; use a step of at most {room}"
                 )
-        if self.scan.test_step_px > self.patch_px:
-            raise ValueError(
-                f"scan.test_step_px of {self.scan.test_step_px} px leaves gaps between patches of "
-                f"{self.patch_px} px; use at most {self.patch_px}"
-            )
+        _tiles_fit(self.scan.test_step_px, self.patch_px, "scan.")
         return self
-
-
-Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DatasetFiles(Settings):
     """Three NPZ files of the layout in docs/files.md that another program wrote."""
 
     source: Literal["files"]
-    """Where the dataset comes from."""
-
-    patch_px: Annotated[int, Field(ge=8)]
+    patch_px: PatchSide
     """Side of a patch that the files must have, pixels."""
-
     train: FilePath
     """Path of the training split."""
-
     validation: FilePath
     """Path of the validation split."""
-
     test: FilePath
     """Path of the test split; it needs `YY_full` and positions for scores."""
-
     test_step_px: Count
     """Step of the test scan, pixels."""
-
     photons: Positive = 1e9
     """Mean photons of a pattern, used where a file has no `intensity_scale`, by the closed form
     sqrt(photons) / (N/2); the log says so."""
-
     sha256: dict[Literal["train", "validation", "test"], Checksum] | None = None
     """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""
 
     @model_validator(mode="after")
-    def _tiles_fit(self) -> "DatasetFiles":
-        if self.test_step_px > self.patch_px:
-            raise ValueError(
-                f"test_step_px of {self.test_step_px} px leaves gaps between patches of "
-                f"{self.patch_px} px; use at most {self.patch_px}"
-            )
+    def _patches_fit(self) -> Self:
+        _tiles_fit(self.test_step_px, self.patch_px)
         return self
+
+
+def _tiles_fit(step_px: int, patch_px: int, block: str = "") -> None:
+    if step_px > patch_px:
+        raise ValueError(
+            f"{block}test_step_px of {step_px} px leaves gaps between patches of {patch_px} px; "
+            f"use at most {patch_px}"
+        )
 
 
 Dataset = Annotated[SimulatedDataset | DatasetFiles, Field(discriminator="source")]

@@ -2,12 +2,12 @@
 
 import json
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ptycho_torch.config.base import Settings, meanings
+from ptycho_torch.config.base import Settings
 from ptycho_torch.config.study import Study
 
 _INTRODUCTION = """# Every key
@@ -27,16 +27,11 @@ An arm names only the settings by which it differs. A block with a kind (`clip`,
 `schedule`) is replaced as a whole when an arm names a kind, since the keys of one kind mean nothing
 to another; all other blocks are laid over the base key by key.
 """
+_NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any"}
 
 
 def schema_text() -> str:
     """Return the JSON schema of a study's YAML file, for editors."""
-    models = _models()
-    for model in models:
-        for name, meaning in meanings(model).items():
-            model.model_fields[name].description = meaning
-    for model in reversed(models):
-        model.model_rebuild(force=True)
     schema = Study.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2) + "\n"
@@ -44,43 +39,31 @@ def schema_text() -> str:
 
 def readme_text() -> str:
     """Return config/README.md: a section per class, a row per key."""
-    sections = [_INTRODUCTION]
-    for model in _models():
-        sections.append(_section(model))
-    return "\n".join(sections)
+    return "\n".join([_INTRODUCTION, *map(_section, _models(Study, []))])
 
 
-def _models() -> list[type[Settings]]:
-    """Return `Study` and every class below it, in the order of their first mention."""
-    found: list[type[Settings]] = []
-
-    def visit(model: type[Settings]) -> None:
-        if model in found:
-            return
-        found.append(model)
-        for field in model.model_fields.values():
-            for inner in _classes(field.annotation):
-                visit(inner)
-
-    visit(Study)
+def _models(part: Any, found: list[type[Settings]]) -> list[type[Settings]]:
+    """Return `found`, and behind it a type's classes of settings in the order of their mention."""
+    is_model = isinstance(part, type) and issubclass(part, Settings)
+    inner = [field.annotation for field in part.model_fields.values()] if is_model else ()
+    if is_model and part not in found:
+        found.append(part)
+        for annotation in inner:
+            _models(annotation, found)
+    for annotation in get_args(part):
+        _models(annotation, found)
     return found
-
-
-def _classes(annotation: Any) -> list[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _classes(part)]
 
 
 def _section(model: type[Settings]) -> str:
     description = " ".join((model.__doc__ or "").split())
     lines = [f"## {model.__name__}", "", description, "", "| key | type | default | meaning |"]
     lines.append("|---|---|---|---|")
-    said = meanings(model)
     for name, field in model.model_fields.items():
-        meaning = " ".join(said.get(name, "").split()).replace("|", "\\|")
-        kind = type_text(field.annotation).replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind} | {_default(field)} | {meaning} |")
+        meaning = " ".join((field.description or "Names the kind of the block.").split())
+        cells = [f"`{name}`", type_text(field.annotation), _default(field), meaning]
+        row = " | ".join(cell.replace("|", "\\|") for cell in cells)
+        lines.append(f"| {row} |")
     return "\n".join(lines) + "\n"
 
 
@@ -101,13 +84,10 @@ def type_text(annotation: Any) -> str:
         return type_text(parts[0])
     if origin in (Union, UnionType):
         return " | ".join(type_text(part) for part in parts)
-    if str(origin) == "typing.Literal":
+    if origin is Literal:
         return " | ".join(f"`{json.dumps(part)}`" for part in parts)
     if origin is dict:
         return f"mapping of name to {type_text(parts[1])}"
     if origin is list:
         return f"list of {type_text(parts[0])}"
-    names = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any"}
-    if annotation in names:
-        return names[annotation]
-    return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    return _NAMES.get(annotation) or f"[{annotation.__name__}](#{annotation.__name__.lower()})"

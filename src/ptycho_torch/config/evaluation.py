@@ -1,10 +1,24 @@
-"""How a reconstruction is judged: alignment, and the thresholds of each outcome."""
+"""How results are judged: thresholds of outcomes, certainty of claims, parity, diagnoses.
 
-from typing import Annotated
+None of it reaches a training: the rules that simulate and train do not depend on this file.
+"""
 
-from pydantic import Field
+from typing import Annotated, Self
 
-from ptycho_torch.config.base import Fraction, Positive, Real, Settings
+from pydantic import Field, model_validator
+
+from ptycho_torch.config.base import (
+    Count,
+    Fraction,
+    Name,
+    Positive,
+    Real,
+    Seed,
+    Seeds,
+    Settings,
+    repeated,
+    seed_list,
+)
 
 
 class EvaluationSettings(Settings):
@@ -12,25 +26,19 @@ class EvaluationSettings(Settings):
 
     trim_px: Annotated[int, Field(ge=0)] = 2
     """Pixels cut from each side of the stitched image before scoring."""
-
     remove_phase_plane: bool = False
     """Remove a fitted plane from the phase difference, not only a constant."""
-
     collapse_fraction: Fraction = 0.1
     """`collapsed`: standard deviation of the stitched amplitude under this fraction of the
     truth's."""
-
     twin_share: Fraction = 0.5
     """`twin`: more than this share of the distinguishable patches is closer to the twin."""
-
     misfit_correlation: Fraction = 0.9
     """`misfit`: the median patch's exit wave correlates less than this with the true wave and
     with its twin ..."""
-
     misfit_pearson_r: Fraction = 0.5
     """... or its stitched amplitude has a Pearson r under this with the truth's (waves agree by
     their probe and mean alone, amplitudes do not) ..."""
-
     misfit_loss: Positive = 0.25
     """... although the best validation loss is at most this (relative, predicting nothing is 1);
     with a higher loss the same is `stagnated`."""
@@ -41,22 +49,76 @@ class StatisticsSettings(Settings):
 
     confidence: Annotated[Real, Field(ge=0.5, lt=1)] = 0.95
     """Level of every interval; 1 minus it is the level of every test."""
-
     bootstrap_resamples: Annotated[int, Field(ge=100)] = 9999
     """Resamples of the paired bootstrap."""
-
     bootstrap_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the resampling, and of the simulations of power."""
-
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the seeds that are named as enough would decide a comparison."""
-
     most_seeds: Annotated[int, Field(ge=2, le=300)] = 100
     """Largest number of seeds that is tried; beyond it the summary says "more than"."""
-
     power_simulations: Annotated[int, Field(ge=100, le=20_000)] = 2000
     """Simulated studies per number of seeds. 2000 give the power to about 1 %."""
-
     worthwhile_failure_difference: Fraction = 0.25
     """Difference of failure rates to plan for where the seen rates are equal; 0.25 is one run
     in four."""
+
+
+class ParitySettings(Settings):
+    """Training and inference of one run, and two ways of stitching; no run depends on these."""
+
+    arm: Name | None = None
+    """Arm of the run on Stage A's dataset; null: Stage A's control."""
+    seed: Seed | None = None
+    """Its seed; null: Stage A's first."""
+    tolerance: Fraction = 0.1
+    """Training and inference: what a ratio of scale or variance may deviate from 1, a relative
+    MAE may be, an SSIM may lack to 1."""
+    rounding: Fraction = 1e-3
+    """Training and inference: largest ||A - B|| / ||A|| of a patch, which is seen by the same
+    weights through both. On one device it is 1e-6 or less."""
+    reassembly: Fraction = 0.05
+    """Central tiles and whole patches weighted by the probe: largest mean difference of the
+    amplitudes over their mean. Measured on 22 different trained runs at N=32: 0.021 to 0.032."""
+
+
+class DiagnosticsSettings(Settings):
+    """Diagnoses of networks, fresh and trained: `snakemake diagnostics`, docs/diagnostics.md."""
+
+    groups: Annotated[int, Field(ge=1, le=256)] = 16
+    """Groups of the training split that every network sees; the same ones for all, and the bound
+    on memory: every activation of that many groups exists at once."""
+    groups_seed: Seed = 0
+    """Draws those groups."""
+    seeds: Seeds = 10
+    """Seeds of fresh networks: a list, or how many (counted from 0); with seed n a fresh network
+    has the weights that the run of seed n starts from."""
+    depths: Annotated[list[Count], Field(min_length=1)] = [4, 8]
+    """Fourier blocks at which fresh `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
+    compared."""
+    stages: list[Name] | None = None
+    """Stages whose trained runs are diagnosed; null: all of them; an empty list: none, which
+    trains nothing."""
+    min_gradient_ratio: Fraction = 0.1
+    """Mean gradient modulus of spectral over that of local weights: flagged below this."""
+    min_output_ratio: Fraction = 0.1
+    """Mean output modulus of a block's spectral path over that of its local path: flagged below
+    this."""
+    max_p99_over_p50: Annotated[Real, Field(gt=1)] = 5.0
+    """99th percentile of a layer's modulus over its median: flagged above this."""
+    max_dc_share: Fraction = 0.5
+    """Share of a layer's energy that the frames' means hold: flagged above this."""
+    photon_tolerance: Positive = 0.01
+    """The dataset's photons by Parseval may differ from those asked for by this fraction, beside
+    what photon noise allows."""
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds of fresh networks, spelled out."""
+        return seed_list(self.seeds)
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Self:
+        repeated("depths", [str(depth) for depth in self.depths])
+        repeated("stages", list(self.stages or []))
+        return self

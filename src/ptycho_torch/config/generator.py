@@ -17,31 +17,23 @@ class GeneratorSettings(Settings):
 
     name: Literal["hybrid", "stable_hybrid", "layerscale_hybrid", "fno"]
     """Entry of the registry in `ptycho_torch.networks`."""
-
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""
-
     fno_blocks: Depth
     """Fourier blocks in all, without the bottleneck; more than `levels` repeats blocks in a
     level, the deepest levels first."""
-
     levels: Count | None = None
     """Resolutions of the U-shape; null: as many as there are blocks, down to a side of 8 px.
     Not used by `fno`, which must leave it null."""
-
     modes: Count
     """Low frequencies kept along each axis by a spectral layer."""
-
     spectral_rows: Literal["one_sided", "two_sided"] = "one_sided"
     """Rows 0..m-1 as in the first execution of the study, or also the negative rows -m..-1."""
-
     channel_cap: Count | None = None
     """Largest number of channels of a level; null: doubles at every level.
     Not used by `fno`, which must leave it null."""
-
     input_transform: Literal["none", "sqrt", "log1p", "instance_norm"] = "none"
     """Applied to the diffraction amplitude before the network."""
-
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
@@ -79,10 +71,11 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
         )
     halvings = levels - 1
     if patch_px % 2**halvings or patch_px >> halvings < 2:
+        most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
         raise ValueError(
             f"{levels} levels need {halvings} halvings of {patch_px} px, which is geometrically "
-            f"impossible (each must be even, and at least 2 px must be left); use at most "
-            f"{_most_levels(patch_px)} levels: more fno_blocks then repeat within a level"
+            "impossible (each must be even, and at least 2 px must be left); use at most "
+            f"{most} levels: more fno_blocks then repeat within a level"
         )
     base, extra = divmod(settings.fno_blocks, levels)
     cap = settings.channel_cap or settings.width * 2**halvings
@@ -96,11 +89,3 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
         )
         for i in range(levels)
     ]
-
-
-def _most_levels(patch_px: int) -> int:
-    levels = 1
-    while patch_px % 2 == 0 and patch_px > 2:
-        patch_px //= 2
-        levels += 1
-    return levels

@@ -1,30 +1,54 @@
-"""Stages with every name resolved: which runs, on which data, and what is compared with what.
+"""Stages with every name resolved: which runs, on which data, and what is compared with what."""
 
-A variant whose settings are those of a named arm is that arm, and of two equal variants there is
-one: the same training is never run twice for two stages.
-"""
-
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
-from ptycho_torch.config.stages import StagePlan, against, seed_list
-from ptycho_torch.config.variants import Variant, grid
+from ptycho_torch.config.arms import deep, run_settings, varied_arms
+from ptycho_torch.config.base import Settings, seed_list
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.study import Study
+from ptycho_torch.config.training import TrainingSettings
 
-if TYPE_CHECKING:
-    from ptycho_torch.config.study import Study
-
-DEPTH = "generator.fno_blocks"
-"""What Stage B, the pivot and the crash hunt change."""
+COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
+"""Generators whose activations are compared with depth."""
 
 
-def stage_names(study: "Study") -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """A stage with every name resolved: what is run, and what is compared with what."""
+
+    name: str
+    """Name of the stage's folder and target, such as `stage_a`."""
+    title: str
+    """As a heading."""
+    question: str
+    """What the stage is to answer."""
+    dataset: str
+    """Entry of `datasets`."""
+    control: str
+    """The arm that the others are seen against."""
+    arms: tuple[str, ...]
+    """Arms and variants, in the order of tables and figures."""
+    seed_list: tuple[int, ...]
+    """Seeds of every arm."""
+    pairs: tuple[tuple[str, str], ...]
+    """(arm, other) of every comparison: the family of Holm's correction."""
+    depth: tuple[tuple[str, str], ...] = ()
+    """(deep arm, shallow one that it is to match), where depth is judged."""
+
+
+def against(control: str, arms: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return every arm beside the control, as pairs to compare."""
+    return tuple((arm, control) for arm in arms if arm != control)
+
+
+def stage_names(study: Study) -> list[str]:
     """Return the stages that a study has, in the order in which they are read."""
     names = ["stage_a", *study.sweeps]
     return names + [name for name in ("stage_b", "pivot") if getattr(study, name) is not None]
 
 
-def likely_winner(study: "Study") -> str:
+def likely_winner(study: Study) -> str:
     """Return an arm to count with while Stage A is not decided.
 
     One that no other stage takes to depth, if there is one: it costs most.
@@ -34,7 +58,7 @@ def likely_winner(study: "Study") -> str:
     return next((arm for arm in stage.arms if arm not in shared), stage.arms[-1])
 
 
-def stage_plan(study: "Study", name: str, winner: str | None = None) -> StagePlan:
+def stage_plan(study: Study, name: str, winner: str | None = None) -> StagePlan:
     """Return a stage with its names resolved.
 
     Parameters
@@ -62,7 +86,7 @@ def stage_plan(study: "Study", name: str, winner: str | None = None) -> StagePla
     raise ValueError(f"there is no stage '{name}'; it has: {', '.join(stage_names(study))}")
 
 
-def _stage_a(study: "Study") -> StagePlan:
+def _stage_a(study: Study) -> StagePlan:
     stage = study.stage_a
     return StagePlan(
         name="stage_a",
@@ -78,7 +102,7 @@ def _stage_a(study: "Study") -> StagePlan:
     )
 
 
-def _sweep(study: "Study", name: str) -> StagePlan:
+def _sweep(study: Study, name: str) -> StagePlan:
     sweep, stage = study.sweeps[name], study.stage_a
     control = sweep.control or stage.control
     arms = list(dict.fromkeys([control, *(arm for _, arm in varied_arms(study, name))]))
@@ -95,45 +119,7 @@ def _sweep(study: "Study", name: str) -> StagePlan:
     )
 
 
-def sweep_variants(study: "Study", name: str) -> list[Variant]:
-    """Return the variants of a sweep, in the order of its values."""
-    sweep = study.sweeps[name]
-    return grid(sweep.arm, sweep.sweep, study.blocks_of(sweep.arm))
-
-
-def varied_arms(study: "Study", name: str) -> list[tuple[Variant, str]]:
-    """Return each variant of a sweep with the name under which its runs are kept.
-
-    By rising value where one key takes numbers, else in the order in which they are written.
-    """
-    variants = sweep_variants(study, name)
-    if numbers := numbers_of(variants):
-        by_value = sorted(range(len(variants)), key=numbers.__getitem__)
-        variants = [variants[place] for place in by_value]
-    return [(variant, resolve(study, variant)) for variant in variants]
-
-
-def numbers_of(variants: list[Variant]) -> list[float]:
-    """Return the values of variants of one key; empty if they are no numbers, or of several keys.
-
-    Words, and grids of several keys, have no order in which a trend could be asked for.
-    """
-    if len(variants[0].changes) > 1:
-        return []
-    values = [variant.changes[0][1] for variant in variants]
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in values):
-        return []
-    return [float(value) for value in values]
-
-
-def deep(study: "Study", arm: str) -> str:
-    """Return the name of an arm at Stage B's depth."""
-    if study.stage_b is None:
-        raise ValueError("there is no stage 'stage_b', which says the depth")
-    return resolve(study, Variant(arm, ((DEPTH, study.stage_b.fno_blocks),)))
-
-
-def _stage_b(study: "Study", winner: str | None) -> StagePlan:
+def _stage_b(study: Study, winner: str | None) -> StagePlan:
     stage, depth = study.stage_a, study.stage_b
     assert depth is not None
     if winner not in stage.arms:
@@ -161,7 +147,7 @@ def _stage_b(study: "Study", winner: str | None) -> StagePlan:
     )
 
 
-def _pivot(study: "Study") -> StagePlan:
+def _pivot(study: Study) -> StagePlan:
     stage, depth, pivot = study.stage_a, study.stage_b, study.pivot
     assert depth is not None and pivot is not None
     shallow = list(dict.fromkeys([stage.control, *pivot.cures]))
@@ -183,72 +169,49 @@ def _pivot(study: "Study") -> StagePlan:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """Variants of a study's arms, and the name under which each set of settings is run."""
+class UntrainedNetwork(Settings):
+    """A network before its first step, and the loss that it would be trained with."""
 
-    variants: dict[str, Variant]
-    """Name -> variant; those that equal a named arm or another variant are left out."""
+    generator: GeneratorSettings
+    """The network."""
+    loss: Literal["mae", "poisson"]
+    """As in `training`."""
+    input_scaling: Literal["none", "statistical"]
+    """As in `training`."""
+    object_big: bool = True
+    """As in `training`."""
 
-    names: dict[str, str]
-    """Settings, as text -> name of the arm or variant that has them."""
 
-    blocks: dict[str, dict[str, Any]]
-    """Name of each variant -> its blocks in force."""
+def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:
+    """Return the untrained networks to diagnose, by name, each set of settings once.
 
-
-def find_variants(study: "Study") -> Derived:
-    """Return every variant that some stage may run and that is not a named arm.
+    First `hybrid-4` and the like, every compared generator at every depth of the block
+    `diagnostics`, all else as in the block `generator`; then arms of Stage A, by their names, that
+    differ from all of those.
 
     Raises
     ------
     ValueError
-        If a key of a sweep is unknown, or two variants of different settings have one name.
+        If a generator's settings are wrong; its size is checked where it is built.
     """
-    wanted: list[tuple[str, Variant]] = []
-    for name in study.sweeps:
-        try:
-            wanted += [(f"sweeps.{name}", variant) for variant in sweep_variants(study, name)]
-        except ValueError as error:
-            raise ValueError(f"sweeps.{name}.sweep: {error}") from None
-    if study.stage_b is not None:
-        arms = list(study.stage_a.arms)
-        arms += [study.pivot.arm, *study.pivot.cures] if study.pivot else []
-        change = ((DEPTH, study.stage_b.fno_blocks),)
-        wanted += [("stage_b", Variant(arm, change)) for arm in dict.fromkeys(arms)]
-    known = {settings_key(study, arm): arm for arm in reversed(study.arms)}
-    found: dict[str, Variant] = {}
-    for where, variant in wanted:
-        key = settings_key(study, variant.base, variant)
-        if known.setdefault(key, variant.name) != variant.name:
-            continue
-        if variant.name in study.arms and settings_key(study, variant.name) == key:
-            continue  # An arm that is written out under the very name.
-        if variant.name in study.arms or found.setdefault(variant.name, variant) != variant:
-            raise ValueError(
-                f"{where}: '{variant.name}' is already the name of a run with other settings; "
-                "rename the arm or sweep under another one"
-            )
-    blocks = {name: study.blocks_of(variant.base, variant) for name, variant in found.items()}
-    return Derived(found, known, blocks)
+    found: dict[str, UntrainedNetwork] = {}
 
+    def add(name: str, generator: GeneratorSettings, training: TrainingSettings) -> None:
+        network = UntrainedNetwork(
+            generator=generator,
+            loss=training.loss,
+            input_scaling=training.input_scaling,
+            object_big=training.object_big,
+        )
+        if network not in found.values():
+            found[name] = network
 
-def resolve(study: "Study", variant: Variant) -> str:
-    """Return the name under which a variant's runs are kept: an equal arm's, or its own."""
-    mine = settings_key(study, variant.base, variant)
-    # Of equal arms the one that is varied, as a reader expects.
-    return variant.base if settings_key(study, variant.base) == mine else study.derived.names[mine]
-
-
-def settings_key(study: "Study", arm: str, variant: Variant | None = None) -> str:
-    """Return what tells one arm's settings from another's; 5 and 5.0 are the same."""
-    blocks = study.blocks_of(arm, variant)
-    return json.dumps(_floats(blocks), sort_keys=True)
-
-
-def _floats(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _floats(inner) for key, inner in value.items()}
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        return float(value)
-    return value
+    for depth in study.diagnostics.depths:
+        for name in COMPARED:
+            changes = {"name": name, "fno_blocks": depth}
+            settings = GeneratorSettings.model_validate(study.generator.model_dump() | changes)
+            add(f"{name}-{depth}", settings, study.training)
+    for arm in study.stage_a.arms:
+        run = run_settings(study, study.stage_a.dataset, arm, seed=0)
+        add(arm, run.generator, run.training)
+    return found

@@ -8,64 +8,28 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ptycho_torch.config.base import mistake
+from ptycho_torch.config.checks import check_study
 from ptycho_torch.config.study import Study
-from ptycho_torch.runtime.errors import InputError, nearest, printable
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.regular_file import read_text
 
 LARGEST_STUDY = 2**21
-"""Bytes of a YAML file, and the parts that it may have once aliases are written out: a few lines
-of aliases of aliases stand for billions."""
-_MOST_PARTS = 200_000
-
-
-class _NotYaml(InputError):
-    """A text that is no YAML at all; on the command line it is a text."""
+"""Bytes of a YAML file."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """A loader that refuses a key written twice, of which YAML would silently keep the last."""
 
-    def get_single_node(self) -> yaml.Node | None:
-        """Return the document, not yet built, unless its aliases stand for too much."""
-        node = super().get_single_node()
-        if node is not None:
-            _check_parts(node)
-        return node
-
-
-def _check_parts(root: yaml.Node) -> None:
-    """Refuse aliases that lead round in a circle, or stand for more parts than any study has."""
-    parts: dict[int, int] = {}
-
-    def count(node: yaml.Node) -> int:
-        if id(node) not in parts:
-            parts[id(node)] = -1
-            inner = node.value if isinstance(node, yaml.CollectionNode) else []
-            flat = [one for item in inner for one in (item if isinstance(item, tuple) else (item,))]
-            parts[id(node)] = 1 + sum(count(one) for one in flat)
-        found = parts[id(node)]
-        if found < 0 or found > _MOST_PARTS:
-            what = "an alias stands for itself" if found < 0 else "aliases stand for too much"
-            raise InputError(f"line {node.start_mark.line + 1}: {what}; write it out")
-        return found
-
-    count(root)
-
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
+    seen: set[str] = set()
     for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
+        key, line = loader.construct_object(key_node), f"line {key_node.start_mark.line + 1}"
         if not isinstance(key, str):
-            raise InputError(
-                f"line {key_node.start_mark.line + 1}: a key must be a word, got {key}"
-            )
-        if key in seen:
-            raise InputError(
-                f"line {key_node.start_mark.line + 1}: '{key}' stands twice in its block"
-            )
+            raise InputError(f"{line}: a key must be a word, got {key}")
+        if key in seen and not key_node.tag.endswith(":merge"):
+            raise InputError(f"{line}: '{key}' stands twice in its block")
         seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -74,8 +38,21 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
+def _parsed(text: str) -> Any:
+    """Return what a YAML text says; raises `InputError` alone."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except InputError:
+        raise
+    # The library raises any of these for what it cannot build, such as `!!int ''` or `!!bool x`.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError("is not YAML: blocks are nested too deeply") from None
+
+
 def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; what it says wrongly is told of `name`.
+    """Return the mapping that a YAML file holds; an error is of the file `name`.
 
     Raises
     ------
@@ -83,32 +60,15 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
         If the file cannot be read, is not YAML, is not a mapping, or repeats a key.
     """
     name = name or str(path)
-    text = read_text(path, LARGEST_STUDY)
     try:
-        data = _parsed(text)
+        data = _parsed(read_text(path, LARGEST_STUDY))
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise InputError(f"{name}: {str(error).removeprefix(f'{path}: ')}") from None
     if data is None:
         raise InputError(f"{name}: is empty; expected blocks of keys (config/README.md)")
     if not isinstance(data, dict):
         raise InputError(f"{name}: expected blocks of keys, got {type(data).__name__}")
     return data
-
-
-def _parsed(text: str) -> Any:
-    """Return what a YAML text says, whatever it tries; raises `InputError` alone."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except InputError:
-        raise
-    # The last three are what the library raises for `!!int ''`, `!!bool x` and `!!timestamp x`.
-    except (
-        *(yaml.YAMLError, ValueError, TypeError, OverflowError),
-        *(IndexError, KeyError, AttributeError),
-    ) as error:
-        raise _NotYaml(f"is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise _NotYaml("is not YAML: blocks are nested too deeply") from None
 
 
 def parse_study(data: Mapping[str, Any], source: str) -> Study:
@@ -128,14 +88,15 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
     """
     try:
         # Through JSON: Snakemake hands over OrderedDicts, strict classes want plain ones.
-        return Study.model_validate(json.loads(json.dumps(data)))
+        study = Study.model_validate(json.loads(json.dumps(data)))
+        check_study(study)
     except ValidationError as error:
-        first, *more = first_mistakes(error, data).split("\n  ")
-        raise InputError(f"{source}: {first}", *more) from None
+        raise mistake(source, error, data) from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: {error}") from None
     except RecursionError:
         raise InputError(f"{source}: blocks are nested too deeply") from None
+    return study
 
 
 def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
@@ -149,23 +110,22 @@ def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
         As `load_yaml`.
     """
     names = []
-    for path in map(Path, paths):
-        whole = path.absolute()
-        inside = whole.is_relative_to(project)
-        names.append(str(whole.relative_to(project) if inside else whole))
-        load_yaml(whole, names[-1])
+    for path in (Path(path).absolute() for path in paths):
+        inside = path.is_relative_to(project)
+        names.append(str(path.relative_to(project) if inside else path))
+        load_yaml(path, names[-1])
     return " + ".join(names) or "--config"
 
 
 def typed_overrides(value: Any) -> Any:
     """Return what `--config` gave with its numbers, truths and lists as such.
 
-    Snakemake reads nested values of `--config` as text throughout.
+    Snakemake reads nested values of `--config` as text throughout; what is no YAML is a text.
 
     Raises
     ------
     InputError
-        If a key stands twice, or aliases stand for too much.
+        If a key stands twice.
     """
     if isinstance(value, Mapping):
         return {key: typed_overrides(inner) for key, inner in value.items()}
@@ -174,9 +134,9 @@ def typed_overrides(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return _parsed(value)
-        except _NotYaml:
-            return value
         except InputError as error:
+            if str(error).startswith("is not YAML"):
+                return value
             raise InputError(f"--config: {error}") from None
     return value
 
@@ -184,57 +144,3 @@ def typed_overrides(value: Any) -> Any:
 def read_study(path: str | Path) -> Study:
     """Return the study in a YAML file; see `load_yaml` and `parse_study` for the errors."""
     return parse_study(load_yaml(path), str(path))
-
-
-def first_mistakes(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """Return the mistakes of a validation, one a line, as `block.key: what, got value`."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            message = "this key is missing"
-        elif item["type"].startswith("union_tag"):
-            message = _wrong_kind(item)
-        elif item["type"] != "value_error":
-            message = f"{message}, got {_short(item['input'])}"
-        where = printable(".".join(_path_in(data, item["loc"])))
-        line = f"{where}: {message}" if where else message
-        if line not in lines:
-            lines.append(line)
-    return "\n  ".join(lines)
-
-
-def _path_in(data: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Drop what pydantic adds to a location: the names of a union's members."""
-    path: list[str] = []
-    for depth, step in enumerate(location):
-        in_list = isinstance(data, list) and isinstance(step, int) and step < len(data)
-        if in_list or (isinstance(data, Mapping) and step in data):
-            data = data[step]
-        elif depth < len(location) - 1 or not isinstance(data, Mapping) or _is_type(step, data):
-            continue
-        path.append(str(step))
-    return path
-
-
-def _is_type(step: int | str, data: Mapping[str, Any]) -> bool:
-    """Return whether a step names a class, a constraint or a union's member, not a key."""
-    return isinstance(step, str) and (
-        step[:1].isupper()
-        or "[" in step
-        or step in [v for v in data.values() if isinstance(v, str)]
-    )
-
-
-def _wrong_kind(item: Any) -> str:
-    """Say which kinds a block can be of."""
-    key = item["ctx"]["discriminator"].strip("'")
-    if item["type"] == "union_tag_not_found":
-        return f"the key '{key}', which says the block's kind, is missing"
-    tag, kinds = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
-    return f"{key} '{tag}' is not known{nearest(tag, kinds)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

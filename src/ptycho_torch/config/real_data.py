@@ -3,26 +3,28 @@
 Nothing here enters the study's own runs: the target is `real_data_summary`.
 """
 
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from ptycho_torch.config.base import Count, Fraction, Line, Name, NotNegative, Real, Settings
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.base import (
+    Checksum,
+    Count,
+    Fraction,
+    Gridsize,
+    Line,
+    Name,
+    NotNegative,
+    Seeds,
+    Settings,
+    Share,
+    repeated,
+    seed_list,
+)
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.config.stages import Seeds, repeated, seed_list
+from ptycho_torch.config.scan import ScanConventions
 
-Share = Annotated[Real, Field(ge=0, le=1)]
 Range = Annotated[list[Share], Field(min_length=2, max_length=2)]
-Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Gridsize = Annotated[int, Field(ge=1, le=2)]
-
-
-def _web_address(text: str) -> str:
-    if urlsplit(text).scheme not in ("http", "https"):
-        raise ValueError("must begin with https:// or http://")
-    return text
 
 
 class Measurement(Settings):
@@ -30,24 +32,19 @@ class Measurement(Settings):
 
     about: Line = ""
     """What was measured, where, under which licence; for the summary."""
-
-    address: Annotated[Line, AfterValidator(_web_address)]
+    address: Annotated[Line, Field(pattern="^https?://")]
     """Where the file is downloaded, unless the folder in PTYCHO_DATA has it."""
-
     sha256: Checksum
     """Checksum that it must have, wherever it comes from."""
-
     file: Name
     """Its name in that folder."""
-
     max_bytes: Annotated[int, Field(ge=1, le=2**40)] = 200_000_000
     """A download that grows beyond this is broken off."""
-
-    reading: Reading
+    reading: ScanConventions
     """Conventions of the file; `patch_px` must be given, since networks are built for it."""
 
     @model_validator(mode="after")
-    def _has_a_size(self) -> "Measurement":
+    def _has_a_size(self) -> Self:
         if self.reading.patch_px is None:
             raise ValueError("reading.patch_px must be given: the networks are built for this size")
         return self
@@ -58,17 +55,15 @@ class RegionSettings(Settings):
 
     rows: Range = [0.1, 0.2]
     """First and last row, as shares of the scan's extent."""
-
     columns: Range = [0.0, 0.5]
     """First and last column, likewise."""
-
     gap_px: NotNegative | None = None
     """Frames nearer than this to a held-out frame are used for nothing, pixels of the frames in
     use; null: the radius that holds half of the probe's light. Also around the block of training
     frames that validates a network."""
 
     @model_validator(mode="after")
-    def _rises(self) -> "RegionSettings":
+    def _rises(self) -> Self:
         for key in ("rows", "columns"):
             low, high = getattr(self, key)
             if not low < high:
@@ -82,11 +77,9 @@ class RealDataScores(Settings):
     lit_share: Fraction = 0.1
     """Objects are compared in the largest rectangle whose pixels all get this share of the
     brightest pixel's light, in the training frames and in each half of them."""
-
     covered_share: Fraction = 0.8
     """A held-out frame counts for an object if this share of its probe's power falls on pixels
     that are lit so by the training frames."""
-
     known_share: Fraction = 0.001
     """Where frames are predicted, pixels with less light than this share of the brightest one's
     are taken for the object's mean, whoever reconstructed it."""
@@ -97,40 +90,29 @@ class RealDataSettings(Settings):
 
     measurements: Annotated[dict[Name, Measurement], Field(min_length=1)]
     """Measurements by name."""
-
     arms: Annotated[list[Name], Field(min_length=1)]
     """Entries of the block `arms` that are trained on each measurement."""
-
     gridsizes: Annotated[list[Gridsize], Field(min_length=1)] = [1]
     """Each arm is trained at each: 1: single frames, 2: groups of four merged neighbours."""
-
     seeds: Seeds = 1
     """How many, counted from 0, or which."""
-
     training: dict[str, Any] = {}
     """Keys of the block `training` that differ here, for every arm."""
-
     generator: dict[str, Any] = {}
     """Keys of the block `generator` that differ here, for every arm."""
-
     validation_fraction: Fraction = 0.1
     """Share of the training frames that choose the best epoch: one block at a corner."""
-
     held_out: RegionSettings = RegionSettings()
     """Frames that no object and no network learns from."""
-
     rpie: RpieSettings = RpieSettings(
         passes=40, batch_size=32, refine_probe=True, probe_from_pass=2, probe_scale="frames"
     )
     """The conventional reconstruction."""
-
     network_probe: Literal["refined", "file"] = "refined"
     """Probe of the networks' physics: rPIE's, refined on the training frames alone, or the
     file's as it is."""
-
     scores: RealDataScores = RealDataScores()
     """Which pixels and frames count."""
-
     threads: Count = 1
     """CPU threads of rPIE, whose batches are small; those of training are `execution.threads`."""
 
@@ -140,7 +122,7 @@ class RealDataSettings(Settings):
         return seed_list(self.seeds)
 
     @model_validator(mode="after")
-    def _names_things_once(self) -> "RealDataSettings":
+    def _names_things_once(self) -> Self:
         repeated("arms", self.arms)
         repeated("gridsizes", [str(size) for size in self.gridsizes])
         return self

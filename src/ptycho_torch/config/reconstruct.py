@@ -18,42 +18,31 @@ class RpieSettings(Settings):
 
     passes: Count = 100
     """Passes over all frames."""
-
     alpha: Regularisation = 0.1
     """Weight of the brightest illumination in the object's step: near 0 dimly lit pixels take
     large steps, 1 is ePIE; dimensionless."""
-
     object_step: Step = 1.0
     """Factor on the object's step; dimensionless."""
-
     refine_probe: bool = False
     """Mend the probe as well; false: it is known and stays as it is."""
-
     probe_alpha: Regularisation = 1.0
     """`alpha` of the probe's step."""
-
     probe_step: Step = 1.0
     """Factor on the probe's step; dimensionless."""
-
     probe_from_pass: Count = 1
     """First pass in which the probe is mended; the object needs a form before."""
-
     probe_scale: Literal["given", "frames"] = "given"
     """The probe's scale. `given`: its power is in the units of the frames' squared amplitude, as
     in this project's files; `frames`: it is scaled to the frames' mean power, for probes in other
     units, and the object's mean intensity under the probe comes out near 1."""
-
     batch_size: Count | None = 1
     """Frames that are updated together, at most: a pass is cut into batches of nearly equal size.
     1: one after the other, the rPIE of the paper; null: all at once, which makes the order of
     frames irrelevant."""
-
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each pass."""
-
     stop_change: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     """Stop when ten passes lowered the error by less than this fraction; 0: never."""
-
     margin_px: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Free border round the windows in the object's canvas, pixels."""
 
@@ -83,7 +72,6 @@ class ConventionalSettings(RpieSettings):
     snapshots: Annotated[list[Count], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
     """Passes after which quality is scored against the time they took; the last pass always is,
     and those beyond it are left out."""
-
     threads: Count = 1
     """CPU threads; one frame after the other gains nothing by more."""
 

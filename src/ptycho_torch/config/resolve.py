@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ptycho_torch.config.files import FitSettings, InferSettings, Scale, first_message
+from ptycho_torch.config.arms import derive
+from ptycho_torch.config.base import mistake
 from ptycho_torch.config.read import read_study
-from ptycho_torch.config.study import merge
+from ptycho_torch.config.scan import FitSettings, InferSettings, Scale
+from ptycho_torch.config.variants import merge
 from ptycho_torch.runtime.errors import InputError, nearest
 
 _BLOCKS = ("generator", "training", "execution")
@@ -52,7 +54,7 @@ def resolve(asked: Asked) -> FitSettings:
             raise InputError(
                 f"{asked.config}: has no arm '{asked.arm}'{nearest(asked.arm, list(study.arms))}"
             )
-        base, arm = study.blocks(asked.arm), asked.arm
+        base, arm = derive(study).blocks[asked.arm], asked.arm
     else:
         defaults = FitSettings(name="defaults").model_dump()
         base, arm = {block: defaults[block] for block in _BLOCKS}, "file"
@@ -76,7 +78,7 @@ def resolve(asked: Asked) -> FitSettings:
     try:
         return FitSettings.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"settings: {first_message(error)}") from None
+        raise mistake("settings", error) from None
 
 
 def infer_settings(*, scale: str, **others: Any) -> InferSettings:
@@ -98,7 +100,7 @@ def infer_settings(*, scale: str, **others: Any) -> InferSettings:
     try:
         return InferSettings.model_validate({"scale": value, **others})
     except ValidationError as error:
-        raise InputError(f"settings: {first_message(error)}") from None
+        raise mistake("settings", error) from None
 
 
 def _number(text: str) -> float:

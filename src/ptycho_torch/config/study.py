@@ -1,48 +1,57 @@
-"""The whole study in one frozen object, and the settings of one run taken from it."""
+"""The blocks of a study that say which arms meet where; and the whole study, in one object."""
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from ptycho_torch.config.base import Line, Name, NotNegative, Settings
+from ptycho_torch.config.base import (
+    Depth,
+    Fraction,
+    Line,
+    Name,
+    NotNegative,
+    Positive,
+    Seeds,
+    Settings,
+    number_from_yaml,
+    repeated,
+    seed_list,
+)
 from ptycho_torch.config.dataset import Dataset
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
+from ptycho_torch.config.evaluation import (
+    DiagnosticsSettings,
+    EvaluationSettings,
+    ParitySettings,
+    StatisticsSettings,
+)
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.parity import ParitySettings
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.config.reconstruct import ConventionalSettings
-from ptycho_torch.config.run import RunSettings
-from ptycho_torch.config.stages import (
-    DecisionSettings,
-    DepthSettings,
-    PivotSettings,
-    StageSettings,
-    SweepSettings,
-)
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.config.variants import BLOCKS, Variant
+from ptycho_torch.runtime.errors import nearest
 
-if TYPE_CHECKING:
-    from ptycho_torch.config.plan import Derived
-
-# Blocks with a kind: an arm that names another kind replaces the whole block,
-# since the keys of one kind mean nothing to another.
-_BLOCKS_WITH_KIND: dict[tuple[str, ...], str] = {
-    ("execution", "clip"): "gradient_clip_algorithm",
-    ("training", "optimizer"): "name",
-    ("training", "schedule"): "name",
-}
-
+# Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
+Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
 # A sweep's name becomes a folder of results and a target of Snakemake.
 SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+# Folders of results and rules that a sweep must not take.
+_TAKEN = {
+    *("stage_a", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
+    *("parity", "diagnose", "diagnostics", "reconstruct"),
+}
 
 
-def _none_is_empty(value: Any) -> Any:
-    """Take a block whose entries are all commented out for an empty one."""
-    return {} if value is None else value
+def value_text(value: Any) -> str:
+    """Return a setting's value as part of a name: 5, 0.001, agc, none."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    # A plus sign is no part of a folder's name: 1e20.
+    return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
 class SuccessSettings(Settings):
@@ -50,16 +59,12 @@ class SuccessSettings(Settings):
 
     lowest_loss: bool = False
     """Its median best validation loss is the lowest of the stage."""
-
     no_failures: bool = False
     """None of its runs fails."""
-
     lowest_failure_rate: bool = False
     """No other arm fails less often."""
-
     fewer_failures_than_control: bool = False
     """It fails less often than the control."""
-
     max_loss_increase: NotNegative | None = None
     """Its median loss exceeds the control's by at most this fraction; null: not asked."""
 
@@ -69,18 +74,110 @@ class ArmSettings(Settings):
 
     hypothesis: str
     """What the arm is expected to show, for the summary."""
-
     generator: dict[str, Any] = {}
     """Keys of the block `generator` that differ."""
-
     training: dict[str, Any] = {}
     """Keys of the block `training` that differ."""
-
     execution: dict[str, Any] = {}
     """Keys of the block `execution` that differ."""
-
     success: SuccessSettings = SuccessSettings()
     """Conditions to be judged; none: the arm is there for comparison."""
+
+
+class StageSettings(Settings):
+    """Which arms meet on which data, with which seeds."""
+
+    dataset: Name
+    """Entry of `datasets`; all arms and seeds use its bytes."""
+    control: Name
+    """The arm that the others are compared with."""
+    arms: Annotated[list[Name], Field(min_length=1)]
+    """Entries of the block `arms`; the control among them."""
+    seeds: Seeds
+    """Seeds of every arm: a list, or how many (counted from 0)."""
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds, spelled out."""
+        return seed_list(self.seeds)
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Self:
+        repeated("arms", self.arms)
+        if self.control not in self.arms:
+            raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
+        return self
+
+
+class SweepSettings(Settings):
+    """One arm at several values of one or more of its settings; several keys make a grid.
+
+    A value at which the arm equals an arm of the study is that arm: nothing is trained twice.
+    """
+
+    arm: Name
+    """Entry of `arms` that is varied."""
+    sweep: Annotated[
+        dict[str, Annotated[list[Swept], Field(min_length=1)]], Field(min_length=1, max_length=3)
+    ]
+    """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
+    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the
+    bound of the arm's clipping rule, whatever the rule calls it."""
+    question: Line | None = None
+    """What the sweep is to answer, for its summary."""
+    dataset: Name | None = None
+    """Entry of `datasets`; null: that of Stage A."""
+    control: Name | None = None
+    """Arm that every value is compared with; null: the control of Stage A."""
+    seeds: Seeds | None = None
+    """As in `stage_a`; null: those of Stage A."""
+    alike_within: Fraction = 0.1
+    """A value is alike to the control once its loss is shown to lie within this fraction of the
+    control's, either way."""
+
+    @model_validator(mode="after")
+    def _values_differ(self) -> Self:
+        for key, values in self.sweep.items():
+            repeated(key, [value_text(value) for value in values])
+        return self
+
+
+class DepthSettings(Settings):
+    """Stage B, the deep test: Stage A's winner and the control with more Fourier blocks."""
+
+    fno_blocks: Depth
+    """Fourier blocks of the deep arms."""
+    seeds: Seeds | None = None
+    """As in `stage_a`; null: those of Stage A."""
+    max_loss_increase: NotNegative = 0.1
+    """The deep arm matches its shallow self if its loss is at most this fraction higher ..."""
+    max_ssim_decrease: NotNegative = 0.02
+    """... and its amplitude SSIM at most this much lower; paired by seed."""
+    gradient_factor: Positive = 10.0
+    """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of Stage
+    A's: the largest 99th percentile among the shallow arm's runs."""
+
+
+class PivotSettings(Settings):
+    """The pivot: a further arm at Stage B's depth, beside the control and the cures."""
+
+    arm: Name
+    """Entry of `arms`, not of Stage A: what is tried if the cures fail."""
+    cures: Annotated[list[Name], Field(min_length=1)]
+    """Arms of Stage A that are to survive depth."""
+
+
+class DecisionSettings(Settings):
+    """What Gold, Silver and Pivot ask for, beyond `statistics`."""
+
+    gold: Name
+    """Arm that Gold is about: its generator becomes the default."""
+    silver: Name
+    """Arm that Silver is about: its clipping becomes the training policy."""
+    max_loss_increase: NotNegative = 0.1
+    """Silver: the loss exceeds the control's by at most this fraction (paired ratio)."""
+    acceptable_failure_rate: Fraction = 0.1
+    """A cure fails at depth once its failure rate is shown to exceed this (exact binomial test)."""
 
 
 class Study(Settings):
@@ -88,150 +185,93 @@ class Study(Settings):
 
     title: Line
     """Heading of the summaries."""
-
     protocol: Literal["small", "full"]
     """Small: a study that ends in minutes, and whose summary says so; full: the protocol."""
-
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     """Datasets by name."""
-
     generator: GeneratorSettings
     """The network that every arm starts from."""
-
     training: TrainingSettings
     """The training that every arm starts from."""
-
     execution: ExecutionSettings
     """The execution that every arm starts from."""
-
     evaluation: EvaluationSettings = EvaluationSettings()
     """How reconstructions are judged."""
-
     statistics: StatisticsSettings = StatisticsSettings()
     """How certain a claim has to be."""
-
     parity: ParitySettings = ParitySettings()
     """What `snakemake parity` compares."""
-
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     """What the diagnoses look at, and their thresholds."""
-
     arms: Annotated[dict[Name, ArmSettings], Field(min_length=1)]
     """Arms by name."""
-
     stage_a: StageSettings
     """Stage A, the shootout."""
-
-    sweeps: Annotated[dict[SweepName, SweepSettings], BeforeValidator(_none_is_empty)] = {}
+    sweeps: Annotated[
+        dict[SweepName, SweepSettings], BeforeValidator(lambda block: block or {})
+    ] = {}
     """Sweeps by name; each is a stage with the target `<name>_summary`."""
-
     stage_b: DepthSettings | None = None
     """Stage B, the deep test of Stage A's winner; null: there is none."""
-
     pivot: PivotSettings | None = None
     """The pivot: cures and a further arm at Stage B's depth; null: there is none."""
-
     decision: DecisionSettings | None = None
     """Gold, Silver, Pivot or Undecided; null: nothing is decided."""
-
     conventional: ConventionalSettings | None = None
     """A conventional reconstruction of the test split, beside the networks; null: none."""
-
     real_data: RealDataSettings | None = None
     """Real measurements, for the target `real_data_summary`; null: none."""
 
-    @cached_property
-    def derived(self) -> "Derived":
-        """Arms that sweeps and depth derive from the named ones."""
-        from ptycho_torch.config.plan import find_variants
-
-        return find_variants(self)
-
-    @property
-    def variants(self) -> dict[str, Variant]:
-        """Arms that sweeps and depth derive from the named ones, by name."""
-        return self.derived.variants
-
-    def arm(self, name: str) -> ArmSettings:
-        """Return an arm, or what a variant of one is: without conditions of its own."""
-        if name in self.arms:
-            return self.arms[name]
-        variant = self.variants[name]
-        return self.arms[variant.base].model_copy(
-            update={
-                "hypothesis": f"{variant.base} with {variant.label()}",
-                "success": SuccessSettings(),
-            }
-        )
-
-    def blocks(self, name: str) -> dict[str, Any]:
-        """Return the blocks in force for an arm or a variant, nested; worked out once."""
-        return self._arm_blocks[name] if name in self.arms else self.derived.blocks[name]
-
-    @cached_property
-    def _arm_blocks(self) -> dict[str, dict[str, Any]]:
-        return {arm: self.blocks_of(arm) for arm in self.arms}
-
-    def blocks_of(self, arm: str, variant: Variant | None = None) -> dict[str, Any]:
-        """Return the blocks of an arm, with a variant's changes laid over them.
-
-        Defaults that a block leaves out are filled in, so that equal settings compare equal
-        and every one of them can be swept; a block that is not valid is left as it is written.
-        """
-        layers = [{block: getattr(self.arms[arm], block) for block in BLOCKS}]
-        if variant is not None:
-            layers.append(variant.overrides())
-        found = {block: getattr(self, block).model_dump() for block in BLOCKS}
-        for layer in layers:
-            found = {b: _settled(b, merge(found[b], layer.get(b, {}), (b,))) for b in BLOCKS}
-        return found
-
-    def run(self, dataset: str, arm: str, seed: int) -> RunSettings:
-        """Return the settings of one run; only the base and this arm's blocks enter.
-
-        Raises
-        ------
-        ValueError
-            If the arm is unknown or its settings are impossible; names the block and the key.
-        """
-        patch_px = self.datasets[dataset].patch_px
-        return RunSettings(
-            dataset=dataset, patch_px=patch_px, arm=arm, seed=seed, **self.blocks(arm)
-        )
+    def __hash__(self) -> int:
+        """By identity, so that what is derived from a study can be kept for it."""
+        return id(self)
 
     @model_validator(mode="after")
-    def _stages_fit(self) -> "Study":
-        from ptycho_torch.config.checks import check_study
+    def _names_are_known(self) -> Self:
+        arms, stage = list(self.arms), self.stage_a
+        for name, arm in self.arms.items():
+            if not arm.hypothesis.strip():
+                raise ValueError(f"arms.{name}.hypothesis: must say something")
+        _known("stage_a.dataset", [stage.dataset], self.datasets, "dataset")
+        _known("stage_a.arms", stage.arms, arms, "arm")
+        _known("parity.arm", [self.parity.arm], arms, "arm")
+        for name, sweep in self.sweeps.items():
+            if name in _TAKEN:
+                raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")
+            _known(f"sweeps.{name}.arm", [sweep.arm], arms, "arm")
+            _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
+            _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
+        if self.real_data is not None:
+            _known("real_data.arms", self.real_data.arms, arms, "arm")
+        stages = ["stage_a", *self.sweeps]
+        stages += [name for name in ("stage_b", "pivot") if getattr(self, name) is not None]
+        _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
+        return self
 
-        check_study(self)
+    @model_validator(mode="after")
+    def _pivot_and_decision_fit(self) -> Self:
+        pivot, stage = self.pivot, self.stage_a
+        if self.decision is not None and pivot is None:
+            raise ValueError("decision: needs the blocks stage_b and pivot")
+        if pivot is None:
+            return self
+        if self.stage_b is None:
+            raise ValueError("pivot: needs the block stage_b, which says the depth")
+        _known("pivot.arm", [pivot.arm], self.arms, "arm")
+        repeated("pivot.cures", pivot.cures)
+        if stage.control in pivot.cures:
+            raise ValueError(f"pivot.cures: '{stage.control}' is the control, which is no cure")
+        _known("pivot.cures", pivot.cures, stage.arms, "arm of Stage A")
+        if pivot.arm in (*pivot.cures, stage.control):
+            raise ValueError(f"pivot.arm: '{pivot.arm}' is a cure or the control itself")
+        if self.decision is not None:
+            _known("decision.gold", [self.decision.gold], pivot.cures, "cure")
+            _known("decision.silver", [self.decision.silver], pivot.cures, "cure")
         return self
 
 
-def _settled(block: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return a block with its defaults filled in and its numbers read; as it is if not valid."""
-    kinds: dict[str, type[Settings]] = {
-        "generator": GeneratorSettings,
-        "training": TrainingSettings,
-        "execution": ExecutionSettings,
-    }
-    try:
-        return kinds[block].model_validate(values).model_dump()
-    except ValidationError:  # Told where the run is checked, with its place.
-        return values
-
-
-def merge(
-    base: Mapping[str, Any], override: Mapping[str, Any], where: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return `base` with `override` laid over it, block by block."""
-    kind = _BLOCKS_WITH_KIND.get(where)
-    if kind is not None and kind in override:
-        return dict(override)
-    merged = dict(base)
-    for key, value in override.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = merge(below, value, (*where, key))
-        else:
-            merged[key] = value
-    return merged
+def _known(where: str, names: Iterable[str | None], choices: Iterable[str], what: str) -> None:
+    """Raise `ValueError` if one of the names that are given is not among the choices."""
+    for name in names:
+        if name is not None and name not in choices:
+            raise ValueError(f"{where}: there is no {what} '{name}'{nearest(name, list(choices))}")

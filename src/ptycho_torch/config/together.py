@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import stage_names, stage_plan
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def seed_jobs(study: "Study") -> list[SeedJob]:
     return [
         SeedJob(dataset, arm, seeds)
         for (dataset, arm), stages in wanted.items()
-        if study.blocks(arm)["execution"].get("seeds_together")
+        if derive(study).blocks[arm]["execution"]["seeds_together"]
         for seeds in _same_stages(stages)
         if len(seeds) > 1
     ]

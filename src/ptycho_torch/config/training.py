@@ -1,11 +1,64 @@
-"""How a network is trained: loss, optimiser, schedule; and on what, with which clipping."""
+"""How a network is trained: clipping, loss, optimiser, schedule, device; and one run's settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptycho_torch.config.base import Count, Fraction, NotNegative, Positive, Real, Settings
-from ptycho_torch.config.clip import Clip
+from ptycho_torch.config.base import (
+    NAME,
+    Accelerator,
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    Positive,
+    Real,
+    Seed,
+    Settings,
+    Share,
+)
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+
+
+class NoClip(Settings):
+    """Leave gradients as they are."""
+
+    gradient_clip_algorithm: Literal["none"]
+
+
+class NormClip(Settings):
+    """Scale all gradients down together when their global norm is too large."""
+
+    gradient_clip_algorithm: Literal["norm"]
+    max_norm: Positive
+    """Largest 2-norm of all gradients taken as one vector; loss per unit weight, > 0."""
+
+
+class ValueClip(Settings):
+    """Cut each gradient element at a bound."""
+
+    gradient_clip_algorithm: Literal["value"]
+    max_value: Positive
+    """Largest modulus of one real gradient element; loss per unit weight, > 0."""
+
+
+class AdaptiveClip(Settings):
+    """Keep each unit's gradient below a fraction of its weight (AGC).
+
+    Brock et al. (2021), arXiv:2102.06171, section 4.
+    """
+
+    gradient_clip_algorithm: Literal["agc"]
+    max_ratio: Positive
+    """Largest ||gradient|| / ||weight|| of one unit (output channel); dimensionless, > 0."""
+    min_weight_norm: Positive = 1e-3
+    """Floor on ||weight||, so that a unit that starts at zero can still learn; > 0."""
+
+
+Clip = Annotated[
+    NoClip | NormClip | ValueClip | AdaptiveClip,
+    Field(discriminator="gradient_clip_algorithm"),
+]
 
 Beta = Annotated[Real, Field(ge=0, lt=1)]
 
@@ -14,14 +67,10 @@ class Adam(Settings):
     """Kingma and Ba (2015), arXiv:1412.6980."""
 
     name: Literal["adam"]
-    """The optimiser's name."""
-
     learning_rate: Positive
     """Step size at the start of the schedule."""
-
     beta1: Beta = 0.9
     """Decay of the gradient's running mean."""
-
     beta2: Beta = 0.999
     """Decay of the squared gradient's running mean."""
 
@@ -30,8 +79,6 @@ class AdamW(Adam):
     """Adam with decoupled weight decay; Loshchilov and Hutter (2019), arXiv:1711.05101."""
 
     name: Literal["adamw"]  # type: ignore[assignment]
-    """The optimiser's name."""
-
     weight_decay: NotNegative
     """Share of each weight taken off per step and unit learning rate."""
 
@@ -40,11 +87,8 @@ class SGD(Settings):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    """The optimiser's name."""
-
     learning_rate: Positive
     """Step size at the start of the schedule."""
-
     momentum: Beta = 0.9
     """Decay of the velocity; 0 for none."""
 
@@ -56,19 +100,15 @@ class ConstantSchedule(Settings):
     """The same learning rate throughout."""
 
     name: Literal["constant"]
-    """The schedule's name."""
 
 
 class WarmupCosineSchedule(Settings):
     """Linear rise, then a half cosine to a fraction of the peak; moves at every step."""
 
     name: Literal["warmup_cosine"]
-    """The schedule's name."""
-
     warmup_epochs: NotNegative
     """Length of the linear rise, epochs; may be a fraction."""
-
-    final_fraction: Annotated[Real, Field(ge=0, le=1)] = 0.0
+    final_fraction: Share = 0.0
     """Learning rate at the end, as a fraction of the peak."""
 
 
@@ -76,8 +116,6 @@ class ExponentialSchedule(Settings):
     """The learning rate times a constant after every epoch."""
 
     name: Literal["exponential"]
-    """The schedule's name."""
-
     gamma: Annotated[Real, Field(gt=0, le=1)]
     """Factor per epoch."""
 
@@ -86,11 +124,8 @@ class PlateauSchedule(Settings):
     """Lower the learning rate when the validation loss stops falling."""
 
     name: Literal["plateau"]
-    """The schedule's name."""
-
     factor: Fraction
     """Factor at each lowering."""
-
     patience_epochs: Count
     """Epochs without improvement before a lowering."""
 
@@ -106,42 +141,31 @@ class TrainingSettings(Settings):
 
     epochs: Count
     """Passes over the training split."""
-
     batch_size: Count
     """Groups of patches per step; only full batches are used."""
-
     loss: Literal["mae", "poisson"]
     """MAE of amplitudes, or the Poisson negative log-likelihood of counts."""
-
     input_scaling: Literal["none", "statistical"] = "none"
     """Amplitudes as stored, or times sqrt((N/2)^2 / mean sum A^2) of the training split."""
-
     intensity_scale: Literal["fixed", "learned"] = "fixed"
     """s as measured on the data, or times a factor that is trained with the weights: predicted
     amplitudes are multiplied and the network's input divided by it."""
-
     object_big: bool = True
     """Merge the patches of a group into one region before the physics, so that their overlap
     constrains them; without it, and at gridsize 1, each patch explains its own frame alone."""
-
     optimizer: Optimizer
     """The optimiser."""
-
     schedule: Schedule
     """The learning-rate schedule."""
-
     explode_factor: Annotated[Real, Field(gt=1)] = 10.0
     """A step's loss beyond this multiple of the run's first loss is a spike ..."""
-
     explode_patience_steps: Count = 10
     """... and this many spikes in a row end the run as `exploded`, from the first of them; 1: at
     once. A single spike may heal, and what it does to the optimiser is part of the study."""
-
     collapse_variance: Positive | None = 1e-6
     """A patch without structure: its variance about its mean, over its mean square and where the
     probe lights it, is under this. All patches of the validation split without structure ...
     Null: the guard is off."""
-
     collapse_patience_epochs: Count = 3
     """... for this many epochs in a row end the run as `collapsed`, from the first of them."""
 
@@ -151,40 +175,32 @@ class ExecutionSettings(Settings):
 
     clip: Clip
     """Gradient clipping."""
-
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    accelerator: Accelerator = "auto"
     """Device; gpu: CUDA, or Apple's; auto: the fastest there is."""
-
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of the network in training steps. tf32: factors of a CUDA GPU's products rounded
     to 10 bits; bf16: convolutions in bfloat16. Spectra, physics and losses, validation and
     predictions are fp32 in any case."""
-
     compile: bool = False
     """Compile the network with torch.compile before the first step: some tens of seconds, and a
     C++ compiler on a CPU."""
-
     cuda_graphs: bool = False
     """Record the training step once and replay it: no time between kernels. CUDA only, and not
     where groups are merged; on another device it is said and left."""
-
     seeds_together: bool = False
     """Train all seeds of an arm in one job, as one batched network. Pays for small networks on a
     large GPU; the state kept for an interrupted training is one for all of them."""
-
     threads: Count = 2
     """CPU threads of a training job; never more than the machine has."""
-
     deterministic: bool = True
     """The same run twice gives the same bytes on a CPU; operations that cannot are refused."""
-
     checkpointing: bool = False
     """Keep only the input of each part of the network (lifter, Fourier block, decoder, refiner) and
     work the rest out again in the backward pass: less memory, about a third more work, the same
     numbers."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "ExecutionSettings":
+    def _fits_together(self) -> Self:
         if self.seeds_together and self.checkpointing:
             raise ValueError(
                 "seeds_together and checkpointing exclude each other: what is worked out anew "
@@ -195,4 +211,31 @@ class ExecutionSettings(Settings):
                 f"cuda_graphs: true needs CUDA, and accelerator is '{self.accelerator}'; set it to "
                 "auto or gpu, or cuda_graphs to false"
             )
+        return self
+
+
+class RunSettings(Settings):
+    """Everything that decides one training run, and nothing else."""
+
+    dataset: Name
+    """Name of the dataset."""
+    patch_px: Count
+    """Side of its patches, pixels."""
+    arm: Annotated[str, Field(pattern=NAME, max_length=120)]
+    """Name of the arm, or of a variant of one."""
+    seed: Seed
+    """Root seed: weights and data order draw from named streams under it."""
+    generator: GeneratorSettings
+    """The network."""
+    training: TrainingSettings
+    """Loss, optimiser, schedule."""
+    execution: ExecutionSettings
+    """Device and clipping."""
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        try:
+            plan_levels(self.generator, self.patch_px)
+        except ValueError as error:
+            raise ValueError(f"generator: {error}") from None
         return self

@@ -1,4 +1,4 @@
-"""Arms that are derived from others by changing settings: their names, and what they change."""
+"""An arm with some settings changed: which setting a key means, and what the variant is called."""
 
 import itertools
 import re
@@ -6,11 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ptycho_torch.config.study import value_text
 from ptycho_torch.runtime.errors import nearest
 
 BLOCKS = ("generator", "training", "execution")
 """Blocks of a study that decide a run; their keys can be swept."""
 
+# Blocks with a kind: an arm that names another kind replaces the whole block,
+# since the keys of one kind mean nothing to another.
+_KINDS: dict[tuple[str, ...], str] = {
+    ("execution", "clip"): "gradient_clip_algorithm",
+    ("training", "optimizer"): "name",
+    ("training", "schedule"): "name",
+}
 # Names become folders; the longest that common file systems take is 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,119}")
 
@@ -28,14 +36,14 @@ class Variant:
     @property
     def name(self) -> str:
         """The base's name, and the last part of each key with its value."""
-        parts = [self.base]
-        for key, value in self.changes:
-            parts += [key.rsplit(".", 1)[-1], value_text(value)]
-        return "-".join(parts)
+        return "-".join([self.base, *(f"{key}-{value}" for key, value in self._short())])
 
     def label(self) -> str:
         """Return what is changed, in words: `max_norm 5`."""
-        return ", ".join(f"{k.rsplit('.', 1)[-1]} {value_text(v)}" for k, v in self.changes)
+        return ", ".join(f"{key} {value}" for key, value in self._short())
+
+    def _short(self) -> list[tuple[str, str]]:
+        return [(key.rsplit(".", 1)[-1], value_text(value)) for key, value in self.changes]
 
     def overrides(self) -> dict[str, Any]:
         """Return the changes as nested blocks."""
@@ -49,16 +57,30 @@ class Variant:
         return nested
 
 
-def value_text(value: Any) -> str:
-    """Return a setting's value as part of a name: 5, 0.001, agc, none."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    # A plus sign is no part of a folder's name: 1e20.
-    return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
+def merge(
+    base: Mapping[str, Any], override: Mapping[str, Any], where: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return `base` with `override` laid over it, block by block."""
+    kind = _KINDS.get(where)
+    if kind is not None and kind in override:
+        return dict(override)
+    merged = dict(base)
+    for key, value in override.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = merge(below, value, (*where, key)) if both else value
+    return merged
+
+
+def numbers_of(variants: list[Variant]) -> list[float]:
+    """Return the values of variants of one key; empty if they are no numbers, or of several keys.
+
+    Words, and grids of several keys, have no order in which a trend could be asked for.
+    """
+    values = [variant.changes[0][1] for variant in variants if len(variant.changes) == 1]
+    if not values or any(type(value) not in (int, float) for value in values):
+        return []
+    return [float(value) for value in values]
 
 
 def grid(
@@ -105,36 +127,22 @@ def full_key(key: str, settings: Mapping[str, Any]) -> str:
         If there is none, or more than one.
     """
     keys = list(_leaves(settings))
-    if key in keys:
-        return key
-    if f"execution.{key}".endswith("execution.clip.value"):
-        return _clip_bound(key, keys)
-    found = [full for full in keys if full.endswith(f".{key}")]
-    if not found and key.startswith(("dataset", "evaluation", "statistics")):
+    found = [full for full in keys if f".{full}".endswith(f".{key}")]
+    if f".{key}".endswith("clip.value") or key == "value":
+        # The bound of the arm's clipping rule, whatever the rule calls it.
+        found = [full for full in keys if full.startswith("execution.clip.max_")]
+    if len(found) > 1 and key not in found:
+        raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
+    if found:
+        return key if key in found else found[0]
+    if key.startswith(("dataset", "evaluation", "statistics")):
         raise ValueError(
             f"'{key}' is no setting of a run; a sweep varies {', '.join(BLOCKS)}. For other "
             "data write an entry of datasets for each value, and name it in a sweep's `dataset`"
         )
-    if not found:
-        raise ValueError(f"there is no setting '{key}'{_near(key, keys)}")
-    if len(found) > 1:
-        raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
-    return found[0]
-
-
-def _clip_bound(key: str, keys: list[str]) -> str:
-    """Return the key of the bound of the arm's clipping rule, whatever the rule calls it."""
-    bounds = [full for full in keys if full.startswith("execution.clip.max_")]
-    if not bounds:
-        raise ValueError(
-            f"there is no setting '{key}': this arm does not clip; sweep one with a clipping rule"
-        )
-    return bounds[0]
-
-
-def _near(key: str, keys: list[str]) -> str:
-    short = {full.split(".", cut)[-1]: full for full in keys for cut in range(full.count(".") + 1)}
-    return nearest(key, list(short)) if key.split(".")[0] not in BLOCKS else nearest(key, keys)
+    ends = [full.split(".", n)[-1] for full in keys for n in range(full.count(".") + 1)]
+    same = [end for end in dict.fromkeys(ends) if end.count(".") == key.count(".")]
+    raise ValueError(f"there is no setting '{key}'{nearest(key, same or keys)}")
 
 
 def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.raw import (
     Array,
     Raw,
@@ -33,7 +33,7 @@ KEYS = (
 )
 
 
-def read_canonical(source: str, arrays: dict[str, Array], reading: Reading) -> Raw:
+def read_canonical(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
     """Return a canonical NPZ's scan.
 
     Raises

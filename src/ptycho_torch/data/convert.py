@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import Geometry
 from ptycho_torch.data.predict import agreement
 from ptycho_torch.data.read import read_scan
@@ -22,7 +22,7 @@ _SAME_RELATIVE = 1e-6
 def convert_scan(
     source: str | Path,
     target: str | Path,
-    reading: Reading,
+    reading: ScanConventions,
     geometry: Geometry | None = None,
     *,
     overwrite: bool = False,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.cxi_geometry import axes_of, geometry_of, object_pixel_of
 from ptycho_torch.data.geometry import Geometry, check_far_field
 from ptycho_torch.data.raw import Array, Raw, object_plane, probe_modes, real_frames
@@ -32,7 +32,7 @@ _FARTHEST = 1e12
 _PIXELS = {"pixel", "pixels", "px"}
 
 
-def read_cxi(source: str, reading: Reading) -> Raw:
+def read_cxi(source: str, reading: ScanConventions) -> Raw:
     """Return the scan of a CXI file.
 
     Raises
@@ -99,7 +99,9 @@ def _is_shifted(file: Hdf5, where: str) -> bool:
     return shifted is not None and not bool(shifted)
 
 
-def _positions(file: Hdf5, reading: Reading, notes: list[str]) -> tuple[NDArray[np.float64], Any]:
+def _positions(
+    file: Hdf5, reading: ScanConventions, notes: list[str]
+) -> tuple[NDArray[np.float64], Any]:
     """Return positions (row, column), in metres or pixels, and which of them."""
     places = (TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation")
     where = next((place for place in places if file.array(place) is not None), None)
@@ -129,7 +131,7 @@ def _positions(file: Hdf5, reading: Reading, notes: list[str]) -> tuple[NDArray[
 
 
 def _units(
-    file: Hdf5, where: str, moved: NDArray[np.float64], reading: Reading, notes: list[str]
+    file: Hdf5, where: str, moved: NDArray[np.float64], reading: ScanConventions, notes: list[str]
 ) -> tuple[str, float]:
     """Return `metres` or `pixels`, and what translations are multiplied by."""
     told = file.attribute(where, "units", "Units", "unit")

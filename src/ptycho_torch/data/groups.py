@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptycho_torch.config.files import GroupSettings
+from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream

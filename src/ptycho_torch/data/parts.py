@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.hold_out import HeldOut
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.region import (
@@ -29,13 +29,15 @@ from ptycho_torch.runtime.errors import InputError
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "half_a", "half_b", "held_out")
-AS_WRITTEN = Reading(format="npz", values="amplitude", zero_frequency="centre", origin="centre")
+AS_WRITTEN = ScanConventions(
+    format="npz", values="amplitude", zero_frequency="centre", origin="centre"
+)
 """How files of parts are read: nothing is guessed again from fewer frames."""
 
 
 def write_parts(
     measured: io.PathLike,
-    reading: Reading,
+    reading: ScanConventions,
     region: RegionSettings,
     outputs: Mapping[str, io.PathLike],
     *,

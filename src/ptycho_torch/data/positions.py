@@ -6,7 +6,7 @@ Letters: n frames, N side of a frame, Y rows, X columns of the object. Positions
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.raw import Raw
 from ptycho_torch.runtime.errors import InputError
 
@@ -17,7 +17,7 @@ _ORIGINS = {
 }
 
 
-def corners_of(raw: Raw, reading: Reading, notes: list[str]) -> NDArray[np.float64]:
+def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
     """Return the corners of all windows of a file, (row, column) in the object's pixels.
 
     Raises
@@ -64,7 +64,7 @@ def corners_of(raw: Raw, reading: Reading, notes: list[str]) -> NDArray[np.float
     return np.ascontiguousarray(corners)
 
 
-def _in_pixels(raw: Raw, reading: Reading, notes: list[str]) -> NDArray[np.float64]:
+def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
     """Return positions in pixels of the object plane."""
     units = raw.units if reading.units == "auto" else reading.units
     if units == "pixels":
@@ -83,7 +83,7 @@ def _in_pixels(raw: Raw, reading: Reading, notes: list[str]) -> NDArray[np.float
     return raw.positions_n2 / np.array(pixel)
 
 
-def _say(reading: Reading, notes: list[str]) -> None:
+def _say(reading: ScanConventions, notes: list[str]) -> None:
     for said, does in (
         (reading.swap_axes, "rows and columns of the positions swapped"),
         (reading.flip_rows, "rows of the positions mirrored"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.canonical import values_of
 from ptycho_torch.data.positions import check_repeats, corners_of
 from ptycho_torch.data.raw import Array, Raw
@@ -20,7 +20,7 @@ from ptycho_torch.runtime.errors import InputError
 _CLEAR = 3.0
 
 
-def prepare(raw: Raw, reading: Reading) -> Scan:
+def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     """Return the scan that a file holds under a reading.
 
     Raises
@@ -54,7 +54,11 @@ def prepare(raw: Raw, reading: Reading) -> Scan:
 
 
 def measured(
-    raw: Raw, reading: Reading, frames: Array, good: NDArray[np.bool_] | None, notes: list[str]
+    raw: Raw,
+    reading: ScanConventions,
+    frames: Array,
+    good: NDArray[np.bool_] | None,
+    notes: list[str],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, float | None]:
     """Return amplitudes with the zero frequency in the middle, their mask, and s if it is known.
 
@@ -80,7 +84,11 @@ def light_is_at(frames_nHW: Array) -> str | None:
 
 
 def _centred(
-    raw: Raw, reading: Reading, frames: Array, good: NDArray[np.bool_] | None, notes: list[str]
+    raw: Raw,
+    reading: ScanConventions,
+    frames: Array,
+    good: NDArray[np.bool_] | None,
+    notes: list[str],
 ) -> tuple[Array, NDArray[np.bool_] | None]:
     """Return frames, and their mask, with the zero frequency at [N // 2, N // 2]."""
     place, why = reading.zero_frequency, "as told"
@@ -96,7 +104,11 @@ def _centred(
 
 
 def _unsaturated(
-    raw: Raw, reading: Reading, frames: Array, good: NDArray[np.bool_] | None, notes: list[str]
+    raw: Raw,
+    reading: ScanConventions,
+    frames: Array,
+    good: NDArray[np.bool_] | None,
+    notes: list[str],
 ) -> NDArray[np.bool_] | None:
     """Return the mask without saturated pixels."""
     if good is not None and (
@@ -130,7 +142,7 @@ def _say_masked(pixels: NDArray[np.bool_], why: str, notes: list[str]) -> None:
         )
 
 
-def values_in_force(raw: Raw, reading: Reading) -> str:
+def values_in_force(raw: Raw, reading: ScanConventions) -> str:
     """Return what pixels hold: as told, as they look, or as the layout has it."""
     if reading.values != "auto":
         return reading.values
@@ -139,7 +151,11 @@ def values_in_force(raw: Raw, reading: Reading) -> str:
 
 
 def _amplitude(
-    raw: Raw, reading: Reading, frames: Array, good: NDArray[np.bool_] | None, notes: list[str]
+    raw: Raw,
+    reading: ScanConventions,
+    frames: Array,
+    good: NDArray[np.bool_] | None,
+    notes: list[str],
 ) -> tuple[NDArray[np.float32], float | None]:
     """Return amplitudes, zero where masked, and s with (s A)^2 photons where it is known."""
     used = np.ones((1, 1, 1), bool) if good is None else good

@@ -13,7 +13,7 @@ NPZ may be packed by bzip2.
 import logging
 from pathlib import Path
 
-from ptycho_torch.config.reading import Format, Reading
+from ptycho_torch.config.scan import Format, ScanConventions
 from ptycho_torch.data import canonical, tike
 from ptycho_torch.data.prepare import prepare
 from ptycho_torch.data.raw import Array, Raw
@@ -30,7 +30,7 @@ _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index"
 """Which layouts have what only some have."""
 
 
-def read_scan(path: str | Path, reading: Reading = Reading()) -> Scan:  # noqa: B008 (frozen)
+def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) -> Scan:  # noqa: B008 (frozen)
     """Read and check a scan.
 
     Parameters
@@ -65,7 +65,7 @@ def is_split(path: str | Path) -> bool:
     return "coords_offsets" in keys or ("diffraction" in keys and not keys & {"xcoords", "ycoords"})
 
 
-def read_raw(path: str | Path, reading: Reading) -> Raw:
+def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     """Read what a file holds, with no convention applied; raises as `read_scan`."""
     start = io.first_bytes(path)
     if start == _HDF5:
@@ -86,15 +86,18 @@ def read_raw(path: str | Path, reading: Reading) -> Raw:
     return canonical.read_canonical(str(path), arrays, reading)
 
 
-def _must_have_effect(path: str | Path, reading: Reading, layout: Format) -> None:
+def _must_have_effect(path: str | Path, reading: ScanConventions, layout: Format) -> None:
     """Refuse what was asked for and the file's layout has no place for."""
     for key, layouts in _LAYOUTS_WITH.items():
-        if layout not in layouts and getattr(reading, key) != Reading.model_fields[key].default:
+        if (
+            layout not in layouts
+            and getattr(reading, key) != ScanConventions.model_fields[key].default
+        ):
             raise InputError(
                 f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
                 f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
             )
-    if reading.fit != Reading.model_fields["fit"].default and reading.patch_px is None:
+    if reading.fit != ScanConventions.model_fields["fit"].default and reading.patch_px is None:
         raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
 
@@ -20,7 +20,7 @@ from ptycho_torch.runtime.errors import InputError
 _OUTSIDE = 0.01
 
 
-def resized(scan: Scan, reading: Reading) -> Scan:
+def resized(scan: Scan, reading: ScanConventions) -> Scan:
     """Return the scan as a detector of `patch_px` would have measured it.
 
     Raises

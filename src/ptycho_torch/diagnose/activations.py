@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.diagnose.numbers import defined, geometric_mean, ratio
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.spectral import SpectralConv

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.drift import judge_drift
 from ptycho_torch.diagnose.gate import Facts, decide, next_step
@@ -58,7 +59,7 @@ def write_decision(
     several = len(checks) > 1
     gradient_entries, _ = _read(gradients, several)
     activation_entries, inputs = _read(activations, several)
-    generator = parsed.run(parsed.stage_a.dataset, parsed.stage_a.control, 0).generator
+    generator = run_settings(parsed, parsed.stage_a.dataset, parsed.stage_a.control, 0).generator
     facts = Facts(
         gradients=gradient_entries,
         activations=activation_entries,

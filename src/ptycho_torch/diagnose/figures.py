@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.config.fresh import COMPARED
+from ptycho_torch.config.plan import COMPARED
 from ptycho_torch.runtime.plot_style import (
     COLOURS,
     INK,

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings, StatisticsSettings
 from ptycho_torch.diagnose.evidence import Group, Side, collect, judge, seeds_needed
 from ptycho_torch.runtime.markdown import listed, number, plural
 

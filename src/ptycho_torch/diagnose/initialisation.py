@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import l1_loss
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock

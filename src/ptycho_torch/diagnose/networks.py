@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
-from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.config.evaluation import DiagnosticsSettings
+from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.initialisation import redraw
 from ptycho_torch.diagnose.loss_units import check_dataset, check_losses
 from ptycho_torch.diagnose.report import (
@@ -39,7 +39,7 @@ Paths = Mapping[str, io.PathLike]
 
 
 def diagnose_fresh(
-    networks: Mapping[str, FreshNetwork],
+    networks: Mapping[str, UntrainedNetwork],
     *,
     train: io.PathLike,
     dataset: io.PathLike,
@@ -85,7 +85,7 @@ def diagnose_fresh(
 
 
 def _fresh_subjects(
-    networks: Mapping[str, FreshNetwork], sample: Sample, settings: DiagnosticsSettings
+    networks: Mapping[str, UntrainedNetwork], sample: Sample, settings: DiagnosticsSettings
 ) -> Iterator[Subject]:
     for name, fresh in networks.items():
         for seed in settings.seed_list:

@@ -7,7 +7,7 @@ is an entry too: `unusable` says why, and there are no numbers.
 from typing import Any
 
 from ptycho_torch import __version__
-from ptycho_torch.config.diagnostics import DiagnosticsSettings
+from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.diagnose.activations import layer_statistics, monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.subject import Sample, Subject

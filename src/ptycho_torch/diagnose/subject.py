@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config.fresh import FreshNetwork
+from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.data.batch import Batch, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.split_scales import (
@@ -144,7 +144,7 @@ class Subject:
         return self.sample.scales.loss(self.loss, found * self.unit, batch.amplitude_BCHW)
 
 
-def fresh_subject(fresh: FreshNetwork, seed: int, sample: Sample, **label: Any) -> Subject:
+def fresh_subject(fresh: UntrainedNetwork, seed: int, sample: Sample, **label: Any) -> Subject:
     """Return a network before its first step, as the run of this seed starts.
 
     Raises

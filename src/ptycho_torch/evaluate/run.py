@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from ptycho_torch.config.base import mistake
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.block import (
     Reconstruction,
@@ -167,7 +168,4 @@ def read_settings(settings: Mapping[str, Any] | EvaluationSettings) -> Evaluatio
     try:
         return EvaluationSettings.model_validate(dict(settings))
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
-        )
-        raise InputError(f"evaluation settings: {mistakes}") from None
+        raise mistake("evaluation settings", error) from None

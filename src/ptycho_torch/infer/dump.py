@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__
-from ptycho_torch.config.files import InferSettings
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import InferSettings, ScanConventions
 from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import Scales
@@ -89,7 +88,7 @@ def infer_split(model: PathLike, split: PathLike, settings: InferSettings) -> Du
         images = int(read_npz(split, "image_index")["image_index"].max()) + 1
     dumps = []
     for image in range(images):
-        scan = read_scan(split, Reading(image=image))
+        scan = read_scan(split, ScanConventions(image=image))
         dumps.append(inference_dump(bundle, scan, infer_scan(bundle, scan, settings)))
     return dumps[0] if images == 1 else _stack(dumps, str(split))
 

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.files import InferSettings
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.networks.bundle import Bundle

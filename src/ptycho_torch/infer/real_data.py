@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.files import InferSettings
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.files import io
 from ptycho_torch.infer.run import Inference, infer_scan

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_torch.config.files import GroupSettings, InferSettings, first_message
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.base import mistake
+from ptycho_torch.config.scan import GroupSettings, InferSettings, ScanConventions
 from ptycho_torch.data.batch import Groups, groups_of_scan
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.read import read_scan
@@ -76,7 +76,7 @@ def infer_file(
     output_dir: io.PathLike,
     *,
     settings: InferSettings = InferSettings(),  # noqa: B008 (frozen)
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)
     overwrite: bool = False,
     debug_dump: io.PathLike | None = None,
     patch_stats_limit: int | None = None,
@@ -224,7 +224,7 @@ def _grouping(gridsize: int, settings: InferSettings) -> GroupSettings:
             gridsize=gridsize, n_images=settings.n_images, neighbor_count=settings.neighbor_count
         )
     except ValidationError as error:
-        raise InputError(f"settings: {first_message(error)}") from None
+        raise mistake("settings", error) from None
 
 
 def _mask(scan: Scan, frames: NDArray[np.int64]) -> NDArray[np.bool_] | None:

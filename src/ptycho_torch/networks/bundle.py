@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import Count, Name, NotNegative, Positive, Settings
+from ptycho_torch.config.base import Count, Name, NotNegative, Positive, Settings, mistake
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
@@ -151,10 +151,7 @@ def read_bundle(folder: io.PathLike) -> Bundle:
     try:
         settings = BundleSettings.model_validate(facts["settings"])
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
-        )
-        raise InputError(f"{folder / FACTS}: settings: {mistakes}") from None
+        raise mistake(f"{folder / FACTS}: settings", error) from None
     probe = _checked_probe(tensors, settings.patch_px, path)
     weights = {key.removeprefix("network."): value for key, value in tensors.items()}
     bundle = Bundle(

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.runtime.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval

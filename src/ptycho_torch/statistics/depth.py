@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.config.stages import DepthSettings
+from ptycho_torch.config.study import DepthSettings
 from ptycho_torch.runtime.markdown import number, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import differences_of, judge

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_match
 from ptycho_torch.files.io import PathLike

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import SuccessSettings
 from ptycho_torch.runtime.markdown import listed, number, percent, plain, plural
 from ptycho_torch.statistics import estimates

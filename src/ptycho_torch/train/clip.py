@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from ptycho_torch.config.clip import AdaptiveClip, Clip, NoClip, NormClip, ValueClip
+from ptycho_torch.config.training import AdaptiveClip, Clip, NoClip, NormClip, ValueClip
 from ptycho_torch.networks.spectral import SpectralConv
 
 Unit = tuple[Parameter, int | None]

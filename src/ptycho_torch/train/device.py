@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils import deterministic
 
-from ptycho_torch.config.run import RunSettings
-from ptycho_torch.config.training import ExecutionSettings
+from ptycho_torch.config.training import ExecutionSettings, RunSettings
 
 logger = logging.getLogger(__name__)
 

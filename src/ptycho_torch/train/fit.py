@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.split_scales import SplitScales, probe_tensor, statistical_input_scale

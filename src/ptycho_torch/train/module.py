@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.split_scales import LOSSES, SplitScales
 from ptycho_torch.physics.forward import amplitudes

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ptycho_torch.config.files import FitSettings
+from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.parts import read_part
 from ptycho_torch.data.region import half_light_radius_px
 from ptycho_torch.files import io

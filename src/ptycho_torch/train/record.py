@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.runtime.memory import process_peak

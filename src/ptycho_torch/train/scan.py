@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_torch.config.files import FitSettings, first_message
-from ptycho_torch.config.reading import Reading
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.base import mistake
+from ptycho_torch.config.scan import FitSettings, ScanConventions
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups, groups_of_scan
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.hold_out import HeldOut, hold_out, overlap_px
@@ -149,7 +149,7 @@ def train_file(
     output_dir: io.PathLike,
     *,
     test_data: io.PathLike | None = None,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)
     overwrite: bool = False,
     patch_stats_limit: int | None = None,
 ) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def prepare(scan: Scan, settings: FitSettings) -> Prepared:
     try:
         run = settings.run(scan.patch_px)
     except ValidationError as error:
-        raise InputError(f"{scan.source}: {first_message(error)}") from None
+        raise mistake(scan.source, error) from None
     probe = probe_of(scan)
     units = measured_units(scan, probe, settings.photons)
     gap = overlap_px(probe) if settings.gap_px is None else settings.gap_px

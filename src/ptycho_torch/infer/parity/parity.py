@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.parity import ParitySettings
+from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.infer.parity.compare import Comparison, compare, comparison_text

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from ptycho_torch.config.reading import Reading
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.canonical import values_of
 from ptycho_torch.data.prepare import light_is_at
 from ptycho_torch.data.raw import Raw
@@ -53,11 +53,11 @@ class Report:
 
     source: str
     stages: tuple[Stage, ...]
-    reading: Reading
+    reading: ScanConventions
     doubt: str
 
 
-def check_file(path: str | Path, told: Reading) -> Report:
+def check_file(path: str | Path, told: ScanConventions) -> Report:
     """Try the readings of a file.
 
     Parameters
@@ -88,7 +88,7 @@ def check_file(path: str | Path, told: Reading) -> Report:
     return _by_reconstruction(raw, stages, variants)
 
 
-def _from_frames(raw: Raw, told: Reading) -> tuple[list[Stage], list[Reading]]:
+def _from_frames(raw: Raw, told: ScanConventions) -> tuple[list[Stage], list[ScanConventions]]:
     """Settle what frames show by themselves; return readings that remain."""
     places: list[str] = [told.zero_frequency]
     if told.zero_frequency == "auto":
@@ -118,14 +118,14 @@ def _from_frames(raw: Raw, told: Reading) -> tuple[list[Stage], list[Reading]]:
     return stages, variants
 
 
-def _axes(raw: Raw, reading: Reading) -> list[Reading]:
+def _axes(raw: Raw, reading: ScanConventions) -> list[ScanConventions]:
     """Return a reading with rows and columns swapped and mirrored in all eight ways."""
     # The sign of both axes at once is CXI's own setting.
     both: dict[str, object] = {"flip_rows": True, "flip_columns": True}
     both = {"translation_sign": -1} if raw.layout == "cxi" else both
     mirrors: list[dict[str, object]] = [{}, {"flip_rows": True}, {"flip_columns": True}, both]
     swaps: list[dict[str, object]] = [{}, {"swap_axes": True}]
-    found: list[Reading] = []
+    found: list[ScanConventions] = []
     for swap, mirror in product(swaps, mirrors):
         candidate = reading.model_copy(update=swap | mirror)
         if candidate not in found:
@@ -133,7 +133,9 @@ def _axes(raw: Raw, reading: Reading) -> list[Reading]:
     return found
 
 
-def _by_prediction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Report | Stage:
+def _by_prediction(
+    raw: Raw, stages: list[Stage], variants: list[ScanConventions]
+) -> Report | Stage:
     """Decide by the file's own object; a stage that says why, if that decides nothing."""
     origins: tuple[Literal["corner", "centre", "middle"], ...] = ("corner", "centre", "middle")
     candidates = [
@@ -160,7 +162,7 @@ def _by_prediction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Re
     return Report(raw.source, tuple(stages), best.reading, doubt)
 
 
-def _by_reconstruction(raw: Raw, stages: list[Stage], variants: list[Reading]) -> Report:
+def _by_reconstruction(raw: Raw, stages: list[Stage], variants: list[ScanConventions]) -> Report:
     """Decide by what one object can explain."""
     candidates = [turned for variant in variants for turned in _axes(raw, variant)]
     outcomes = _ranked([reconstructed(raw, candidate) for candidate in candidates])

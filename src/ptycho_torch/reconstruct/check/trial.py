@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reading import Reading
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.positions import corners_of
 from ptycho_torch.data.predict import predict_scan
 from ptycho_torch.data.prepare import measured
@@ -38,13 +38,13 @@ class Outcome:
     it is; errors_n: squared error of each frame.
     """
 
-    reading: Reading
+    reading: ScanConventions
     error: float | None
     why: str
     errors_n: NDArray[np.float64] | None
 
 
-def predicted(raw: Raw, reading: Reading) -> Outcome:
+def predicted(raw: Raw, reading: ScanConventions) -> Outcome:
     """Return how well the file's own probe and object predict its frames under a reading."""
     frames = np.linspace(0, len(raw.frames_nHW) - 1, PREDICTED_FRAMES).round().astype(int)
     assert raw.object_YX is not None
@@ -56,14 +56,14 @@ def predicted(raw: Raw, reading: Reading) -> Outcome:
     return _outcome(reading, scan, predict_scan(scan))
 
 
-def reconstructed(raw: Raw, reading: Reading) -> Outcome:
+def reconstructed(raw: Raw, reading: ScanConventions) -> Outcome:
     """Return how well some neighbouring frames can be explained by one object under a reading."""
     corners = corners_of(raw, reading, [])
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
     scan = _part(raw, reading, nearest, with_object=False)
     if scan.patch_px > _QUICK_PX:
-        scan = resized(scan, Reading(patch_px=_QUICK_PX))
+        scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
     probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan)
     with _one_thread():
         done = reconstruct_rpie(
@@ -88,7 +88,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _part(raw: Raw, reading: Reading, frames: NDArray[np.intp], *, with_object: bool) -> Scan:
+def _part(
+    raw: Raw, reading: ScanConventions, frames: NDArray[np.intp], *, with_object: bool
+) -> Scan:
     """Return some frames of a file, as a reading has them."""
     good = raw.good_nHW
     if good is not None and len(good) == len(raw.frames_nHW) > 1:
@@ -107,7 +109,7 @@ def _part(raw: Raw, reading: Reading, frames: NDArray[np.intp], *, with_object: 
     )
 
 
-def _outcome(reading: Reading, scan: Scan, predicted_nHW: Array) -> Outcome:
+def _outcome(reading: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:
     used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     seen = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
     made = np.where(used, predicted_nHW, 0).astype(np.float64)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.plan import deep
+from ptycho_torch.config.arms import deep
 from ptycho_torch.report.decide.decision import Decision
 from ptycho_torch.report.decide.rules import Rule, Runs
 from ptycho_torch.runtime.markdown import percent, plural, spread_text, table

@@ -11,7 +11,8 @@ from typing import Literal
 
 import pandas as pd
 
-from ptycho_torch.config.plan import deep, stage_plan
+from ptycho_torch.config.arms import deep
+from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.statistics.compare import (

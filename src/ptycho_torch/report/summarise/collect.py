@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_match
 from ptycho_torch.files.io import PathLike

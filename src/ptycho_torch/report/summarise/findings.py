@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.report.summarise.collect import Collected
 from ptycho_torch.statistics.compare import Comparison

@@ -5,9 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.plan import StagePlan, stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.stages import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import FILES, sums_of

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.study import Study
 from ptycho_torch.report.summarise.collect import Collected
 from ptycho_torch.statistics import estimates
@@ -40,7 +41,7 @@ def arms_table(
     for arm in arms:
         runs = collected.runs[collected.runs["arm"] == arm]
         failed = failure_rate(runs, arm, study.statistics.confidence)
-        settings = study.run(str(runs["dataset"].iloc[0]), arm, seed=0)
+        settings = run_settings(study, str(runs["dataset"].iloc[0]), arm, seed=0)
         row: dict[str, Any] = {
             "kind": "arm",
             "arm": arm,

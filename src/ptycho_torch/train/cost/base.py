@@ -49,7 +49,7 @@ def measure_base() -> Base:
 
 def main() -> None:
     """Train and print."""
-    from ptycho_torch.config.run import RunSettings
+    from ptycho_torch.config.training import RunSettings
     from ptycho_torch.runtime.memory import process_peak
     from ptycho_torch.train.cost.probe import probe
     from ptycho_torch.train.cost.workload import Workload

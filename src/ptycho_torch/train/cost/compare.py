@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.files import first_message
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.base import mistake
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.cost.cost import Cost, Question, cost_of, fit_s, same_cost
@@ -140,8 +140,6 @@ def _settings(record: Record, name: str) -> RunSettings:
     try:
         run = RunSettings.model_validate(told.get("settings"))
     except ValidationError as error:
-        raise InputError(
-            f"{name}: run.json has settings of another version: {first_message(error)}"
-        ) from None
+        raise mistake(f"{name}: run.json has settings of another version", error) from None
     threads = run.execution.model_copy(update={"threads": int(timing["threads"])})
     return run.model_copy(update={"execution": threads})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.train.cost.base import Base
 from ptycho_torch.train.cost.fits import MOST_BLOCKS, largest_batch, largest_depth
 from ptycho_torch.train.cost.footprint import Footprint, footprint

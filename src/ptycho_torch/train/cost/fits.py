@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 
 from ptycho_torch.config.generator import plan_levels
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.train.cost.base import Base
 from ptycho_torch.train.cost.memory import peak_mib
 from ptycho_torch.train.cost.workload import Workload

@@ -20,8 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ptycho_torch.config.run import RunSettings
-from ptycho_torch.config.training import SGD
+from ptycho_torch.config.training import SGD, RunSettings
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.split_scales import LOSSES
 from ptycho_torch.networks import count_parameters

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 
 
 def not_counted(runs: Iterable[RunSettings]) -> list[str]:

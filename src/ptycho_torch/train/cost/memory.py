@@ -8,7 +8,7 @@ and docs/plan.md has what it is worth.
 
 from dataclasses import asdict, dataclass
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.train.cost.base import Base
 from ptycho_torch.train.cost.footprint import Footprint, footprint
 from ptycho_torch.train.cost.workload import Workload

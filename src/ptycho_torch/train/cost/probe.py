@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
 from ptycho_torch.train.learner import EVAL_BATCH

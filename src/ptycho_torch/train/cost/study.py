@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.config.base import mistake
 from ptycho_torch.config.dataset import Dataset, SimulatedDataset
-from ptycho_torch.config.files import first_message
-from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
-from ptycho_torch.config.run import RunSettings
-from ptycho_torch.config.stages import StagePlan
+from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.study import Study
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.train.cost.cost import Cost, Question, as_json, cost_of, same_cost
 from ptycho_torch.train.cost.limits import not_counted
@@ -65,7 +65,8 @@ def plan_study(
         for name in dict.fromkeys(name for name, _ in wanted)
     }
     runs = {
-        pair: _changed_run(study.run(*pair, seed=0), works[pair[0]], changes) for pair in wanted
+        pair: _changed_run(run_settings(study, *pair, seed=0), works[pair[0]], changes)
+        for pair in wanted
     }
     costs: dict[str, Cost] = {}
     for (name, _), run in runs.items():
@@ -95,7 +96,7 @@ def _stages(study: Study) -> list[StagePlan]:
 def _wanted(
     study: Study, stages: list[StagePlan], arm: str | None, dataset: str | None
 ) -> list[tuple[str, str]]:
-    arms = [*study.arms, *study.variants]
+    arms = [*study.arms, *derive(study).variants]
     for name, known, what in ((arm, arms, "arm"), (dataset, list(study.datasets), "dataset")):
         if name is not None and name not in known:
             raise InputError(f"--{what}: there is no {what} '{name}'{nearest(name, known)}")
@@ -120,7 +121,7 @@ def _changed_dataset(data: Dataset, changes: Changes) -> Dataset:
     try:
         return SimulatedDataset.model_validate(said)
     except ValidationError as error:
-        raise InputError(f"--patch-px, --gridsize: {first_message(error)}") from None
+        raise mistake("--patch-px, --gridsize", error) from None
 
 
 def _changed_run(run: RunSettings, work: Workload, changes: Changes) -> RunSettings:
@@ -134,7 +135,7 @@ def _changed_run(run: RunSettings, work: Workload, changes: Changes) -> RunSetti
     try:
         changed = RunSettings.model_validate(said)
     except ValidationError as error:
-        raise InputError(f"{run.arm} on {run.dataset}: {first_message(error)}") from None
+        raise mistake(f"{run.arm} on {run.dataset}", error) from None
     if changed.training.batch_size > work.groups["train"]:
         raise InputError(
             f"{run.arm} on {run.dataset}: batch_size is {changed.training.batch_size}, the "

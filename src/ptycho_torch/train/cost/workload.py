@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ptycho_torch.config.checks import groups_per_image
 from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
-from ptycho_torch.config.run import RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.files import io
@@ -72,7 +71,7 @@ def _of_simulation(data: SimulatedDataset) -> Workload:
     return Workload(
         patch_px=data.patch_px,
         channels=scan.gridsize**2,
-        groups={s: data.images_per_split * groups_per_image(data, steps[s]) for s in SPLITS},
+        groups={s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS},
         reach_px=scan.group_offset_px if scan.gridsize == 2 else 0,
         probe_modes=modes,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ptycho_torch.config.plan import deep
+from ptycho_torch.config.arms import deep
 from ptycho_torch.report.summarise.findings import Answer, Findings
 from ptycho_torch.runtime.markdown import listed, number, plain
 from ptycho_torch.statistics.compare import FAILURE_RATE, Comparison

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ptycho_torch.config.plan import numbers_of, varied_arms
-from ptycho_torch.config.variants import Variant, value_text
+from ptycho_torch.config.arms import varied_arms
+from ptycho_torch.config.study import value_text
+from ptycho_torch.config.variants import Variant, numbers_of
 from ptycho_torch.report.summarise.findings import Answer, Findings, why_missing
 from ptycho_torch.runtime.markdown import listed, number, percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates, trend

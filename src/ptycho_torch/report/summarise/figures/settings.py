@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ptycho_torch.config.plan import numbers_of, varied_arms
-from ptycho_torch.config.variants import value_text
+from ptycho_torch.config.arms import varied_arms
+from ptycho_torch.config.study import value_text
+from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.plot_style import (
     COLOURS,

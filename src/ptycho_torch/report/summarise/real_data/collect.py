@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch.config.real_plan import labels
+from ptycho_torch.config.arms import labels
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_match

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.report.summarise.findings import Findings, why_missing
 from ptycho_torch.runtime.markdown import (
     number,
@@ -51,7 +52,7 @@ def gradients(findings: Findings) -> str:
     rows = []
     for arm in findings.stage.arms:
         runs = findings.runs[findings.runs["arm"] == arm]
-        clip = findings.study.run(findings.stage.dataset, arm, seed=0).execution.clip
+        clip = run_settings(findings.study, findings.stage.dataset, arm, seed=0).execution.clip
         rule, *limits = clip.model_dump().items()
         setting = ", ".join([str(rule[1]), *(f"{key} {plain(value)}" for key, value in limits)])
         norms = [

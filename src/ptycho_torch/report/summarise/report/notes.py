@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.config.study import Study, merge
+from ptycho_torch.config.study import Study
 from ptycho_torch.config.training import TrainingSettings
-from ptycho_torch.config.variants import BLOCKS
+from ptycho_torch.config.variants import BLOCKS, merge
 from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.markdown import folded, listed, number, percent, plain, plural, table
 from ptycho_torch.statistics import estimates
@@ -236,7 +237,7 @@ def _configuration(findings: Findings) -> str:
 
 def _differing(study: Study, arm: str) -> Mapping[str, Any]:
     """Return what an arm's block says, and what a variant changes, as nested blocks."""
-    variant = study.variants.get(arm)
+    variant = derive(study).variants.get(arm)
     base = study.arms[variant.base if variant else arm]
     blocks = {name: getattr(base, name) for name in BLOCKS}
     return merge(blocks, variant.overrides(), ()) if variant else blocks

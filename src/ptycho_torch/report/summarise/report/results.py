@@ -1,5 +1,6 @@
 """Results by arm, differences to the control, and the verdicts."""
 
+from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.report.summarise.findings import Findings, why_missing
 from ptycho_torch.report.summarise.tables import all_scores
 from ptycho_torch.runtime.markdown import (
@@ -200,7 +201,7 @@ def verdicts(findings: Findings) -> str:
     rows = [
         [
             f"`{arm}`",
-            findings.study.arm(arm).hypothesis,
+            arm_settings(findings.study, arm).hypothesis,
             _condition(verdict, findings),
             f"**{verdict.status}**",
             verdict.sentence,
@@ -230,7 +231,7 @@ _CONDITIONS = {
 
 def _condition(verdict: Verdict, findings: Findings) -> str:
     if verdict.condition == "max_loss_increase":
-        bound = findings.study.arm(verdict.arm).success.max_loss_increase
+        bound = arm_settings(findings.study, verdict.arm).success.max_loss_increase
         return f"loss at most {percent(bound or 0)} above the control's (paired ratio)"
     depth = findings.study.stage_b
     if depth is not None and verdict.condition == "loss_matches":

@@ -1,12 +1,14 @@
-"""Training and inference on files of measurements, outside a study."""
+"""A file of measurements: how it is read, and how a network is trained and used on it."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
+    Accelerator,
     Count,
     Fraction,
+    Gridsize,
     Name,
     NotNegative,
     Positive,
@@ -14,29 +16,84 @@ from ptycho_torch.config.base import (
     Seed,
     Settings,
 )
-from ptycho_torch.config.clip import NoClip
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.run import RunSettings
 from ptycho_torch.config.training import (
     Adam,
     ConstantSchedule,
     ExecutionSettings,
+    NoClip,
+    RunSettings,
     TrainingSettings,
 )
 
+Format = Literal["auto", "npz", "cxi", "split", "tike"]
 _NEIGHBOURS = 6
+
+
+class ScanConventions(Settings):
+    """Conventions of a file. `auto` is told from the file and said; the rest is as given.
+
+    Order: frames and positions are chosen (`scan_index`, `image`, `n_images`), counts become
+    amplitudes, positions become corners in pixels (`units`, `origin`, `half_pixel`), are swapped,
+    then flipped, and at last the detector is cut to `patch_px`.
+    """
+
+    format: Format = "auto"
+    """Layout: npz (canonical NPZ of the field), cxi, split (docs/files.md), tike (data, scan,
+    probe)."""
+    values: Literal["auto", "amplitude", "intensity"] = "auto"
+    """What a pixel holds. auto: whole numbers are counts, of which the root is taken; else as the
+    layout has it."""
+    zero_frequency: Literal["auto", "centre", "corner"] = "auto"
+    """Where the direct beam is. auto: where the light is, if that is clear; else as the layout has
+    it."""
+    units: Literal["auto", "pixels", "metres"] = "auto"
+    """Of positions. auto: metres in CXI, pixels of the object plane elsewhere."""
+    pixel_m: Positive | None = None
+    """Side of a pixel in the object plane, metres, before the detector is cut; wins over what the
+    file says."""
+    origin: Literal["auto", "corner", "centre", "middle"] = "auto"
+    """What a position names: the upper left pixel of its window (corner), its pixel [N // 2]
+    (centre), both counted from the object's pixel 0; or its centre counted from the middle of the
+    object, or of the scan where there is no object (middle). auto: centre for npz, middle for cxi,
+    corner else."""
+    half_pixel: Literal[-1, 0, 1] = 0
+    """Half pixels added to both coordinates: 1 where the middle of a window is at
+    (N - 1) / 2, not at N / 2."""
+    swap_axes: bool = False
+    """Row and column change places, before the flips."""
+    flip_rows: bool = False
+    """Mirror the rows of the positions, in the object, or in the scan where there is none."""
+    flip_columns: bool = False
+    """Mirror the columns of the positions."""
+    translation_sign: Literal[-1, 1] = 1
+    """CXI only: (row, column) run along this sign times `translation` (y, x). Both signs fit the
+    data alone equally well, with the twin image."""
+    scan_index: Annotated[int, Field(ge=0)] | None = None
+    """Which scan, of a file that holds several; by its number in `scan_index` or
+    `object_index`."""
+    image: Annotated[int, Field(ge=0)] = 0
+    """Which image of a split, counted from 0."""
+    n_images: Count | None = None
+    """Only this many frames, the first ones; None: all."""
+    patch_px: Count | None = None
+    """Side of a frame after the detector was cut, pixels; None: as it is."""
+    fit: Literal["crop", "bin"] = "crop"
+    """How it is cut. crop: keeps the centre, the object's pixels become larger. bin: sums counts,
+    the window becomes smaller, the object's pixels stay."""
+    saturation_counts: Positive | None = None
+    """Pixels with this intensity or more, as stored (amplitudes squared), are masked; None: only
+    those at the largest value of their integer type."""
 
 
 class GroupSettings(Settings):
     """How a scan's frames are grouped."""
 
-    gridsize: Annotated[int, Field(ge=1, le=2)] = 1
+    gridsize: Gridsize = 1
     """1: single frames; 2: groups of four neighbours."""
-
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: as many as there are
     frames."""
-
     neighbor_count: Count = _NEIGHBOURS
     """Nearest neighbours that the other frames of a group are drawn from; at least four."""
 
@@ -60,31 +117,23 @@ class FitSettings(Settings):
 
     name: Name
     """Name of the training data."""
-
     arm: Name = "file"
     """Name of the arm that the settings were taken from."""
-
     seed: Seed = 0
     """Root seed: weights, order of the data, held-out block and groups draw from named streams."""
-
     groups: GroupSettings = GroupSettings()
     """How frames are grouped."""
-
     validation_fraction: Fraction = 0.15
     """Share of the frames that are kept out of training, in one block at a corner of the scan."""
-
     gap_px: NotNegative | None = None
     """Frames nearer than this to a validation frame are used for neither, pixels; None: as far as
     the probe reaches (docs/inference.md)."""
-
     photons: Positive = 1e9
     """Mean photons of a frame, for files that do not say them."""
-
     generator: GeneratorSettings = GeneratorSettings(
         name="hybrid", width=32, fno_blocks=4, modes=12
     )
     """The network."""
-
     training: TrainingSettings = TrainingSettings(
         epochs=50,
         batch_size=16,
@@ -93,7 +142,6 @@ class FitSettings(Settings):
         schedule=ConstantSchedule(name="constant"),
     )
     """Loss, optimiser, schedule."""
-
     execution: ExecutionSettings = ExecutionSettings(clip=NoClip(gradient_clip_algorithm="none"))
     """Device and clipping."""
 
@@ -121,32 +169,17 @@ class InferSettings(Settings):
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: so that the probe and an object of modulus 1 explain their mean; a number: s of the
     file, (s A)^2 are photons. auto: stored where the file says its photons, else measured."""
-
     probe: Literal["bundle", "file"] = "bundle"
     """Whose probe weighs the patches and predicts the frames."""
-
     neighbor_count: Count = _NEIGHBOURS
     """As in training; only for groups."""
-
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used; None: as many as there are frames."""
-
     seed: Seed = 0
     """Of the groups."""
-
     batch_size: Count = 64
     """Groups that the network sees at once; changes no result beyond rounding."""
-
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    accelerator: Accelerator = "auto"
     """Device; auto: the fastest there is."""
-
     threads: Count = 2
     """CPU threads; never more than the machine has."""
-
-
-def first_message(error: Any) -> str:
-    """Return a validation error's first mistake as `key: what`, one line."""
-    item = error.errors()[0]
-    where = ".".join(str(step) for step in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
