@@ -10,13 +10,12 @@ from torch import nn
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.diagnose.activations import (
-    QUANTILE_VALUES,
     dc_share,
     layer_statistics,
     low_frequency_share,
     monitor_activations,
 )
-from ptycho_torch.networks import GENERATORS, build_generator
+from ptycho_torch.networks import build_generator
 
 
 def build(name, blocks=3, **changes):
@@ -45,14 +44,6 @@ def test_the_statistics_of_a_layer_are_those_of_the_modulus():
         assert found[key] == pytest.approx(float(modulus.quantile(level)))
     assert found["p99_over_p50"] == pytest.approx(found["p99"] / found["median"])
     assert layer_statistics(3j * torch.ones(1, 1, 4, 4))["mean"] == pytest.approx(3)
-
-
-def test_quantiles_of_large_layers_are_near_the_exact_ones():
-    x = noise(1, 8, 256, 256)
-    assert x.numel() > QUANTILE_VALUES
-    assert layer_statistics(x)["p99"] == pytest.approx(
-        float(x.abs().flatten().sort()[0][-5243]), rel=0.01
-    )
 
 
 def test_dc_share_of_known_frames():
@@ -109,42 +100,16 @@ def test_the_input_is_seen_after_its_transform(settings):
     assert rooted["mean"] == pytest.approx(float(x.sqrt().mean()))
 
 
-@pytest.mark.parametrize("blocks", [4, 8])
-def test_the_update_of_a_fresh_stable_network_is_exactly_zero(settings, blocks):
+def test_the_update_of_an_untrained_stable_network_is_exactly_zero(settings):
     """So its mean cannot drift before training; in `hybrid` every block moves it."""
     x = noise(2, 1, 16, 16).abs()
-    stable = monitor_activations(build("stable_hybrid", blocks), x, settings)
-    assert len(stable["blocks"]) == blocks + 1
+    stable = monitor_activations(build("stable_hybrid", 4), x, settings)
+    assert len(stable["blocks"]) == 5
     assert {row["update_mean"] for row in stable["blocks"]} == {0.0}
     assert {row["update_modulus"] for row in stable["blocks"]} == {0.0}
     assert stable["growth_per_block"] == 1
-    hybrid = monitor_activations(build("hybrid", blocks), x, settings)
+    hybrid = monitor_activations(build("hybrid", 4), x, settings)
     assert all(abs(row["update_mean"]) > 1e-4 for row in hybrid["blocks"])
-
-
-@pytest.mark.parametrize("name", GENERATORS)
-def test_watching_changes_no_result_and_leaves_no_hook(settings, name):
-    network, x = build(name), noise(2, 1, 16, 16)
-    weights = {k: v.clone() for k, v in network.state_dict().items()}
-    before = network(x)
-    seen = []
-    handle = network.lift.register_forward_hook(lambda *_: seen.append(1))
-    report = monitor_activations(network, x, settings)
-    handle.remove()
-    assert seen == [1]  # Another's hook stays and works.
-    assert torch.equal(network(x), before)
-    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
-    assert all(p.grad is None for p in network.parameters())
-    json.dumps(report, allow_nan=False)
-    assert report["layers"][-1]["layer"] == "output"
-
-
-def test_no_hook_is_left_when_the_network_fails(settings):
-    network = nn.Sequential(make_block(), nn.Conv2d(99, 1, 1))
-    with pytest.raises(RuntimeError):
-        monitor_activations(network, noise(2, 3, 8, 8), settings)
-    assert not any(m._forward_hooks for m in network.modules())
 
 
 def test_numbers_that_are_not_finite_are_null(settings):
@@ -156,7 +121,19 @@ def test_numbers_that_are_not_finite_are_null(settings):
     json.dumps(report, allow_nan=False)
 
 
-def test_a_network_without_fourier_blocks_has_layers_alone(settings):
-    report = monitor_activations(nn.Conv2d(1, 2, 3), noise(2, 1, 8, 8), settings)
-    assert report["blocks"] == [] and report["growth_per_block"] is None
-    assert [row["layer"] for row in report["layers"]] == ["input", "network", "output"]
+def test_watching_changes_no_result_and_leaves_no_hook(settings):
+    network, x = build("hybrid"), noise(2, 1, 16, 16)
+    weights = {k: v.clone() for k, v in network.state_dict().items()}
+    before = network(x)
+    seen = []
+    handle = network.lift.register_forward_hook(lambda *_: seen.append(1))
+    report = monitor_activations(network, x, settings)
+    handle.remove()
+    assert seen == [1]  # Another's hook stays and works.
+    with pytest.raises(RuntimeError):
+        monitor_activations(network, noise(2, 9, 16, 16), settings)
+    assert torch.equal(network(x), before)
+    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert all(p.grad is None for p in network.parameters())
+    assert report["layers"][-1]["layer"] == "output"

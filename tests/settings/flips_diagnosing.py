@@ -8,7 +8,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.loss_units import check_dataset
-from ptycho_torch.diagnose.networks import _fresh_subjects
+from ptycho_torch.diagnose.networks import untrained_subjects
 from ptycho_torch.diagnose.subject import read_sample
 
 
@@ -33,7 +33,7 @@ def sampled(key, value):
 
 def subjects(tools, settings):
     networks = dict(list(untrained_networks(tools.study).items())[:1])
-    return list(_fresh_subjects(networks, sample_of(tools, settings), settings))
+    return list(untrained_subjects(networks, sample_of(tools, settings), settings))
 
 
 def flagged(key, value):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.networks import diagnose_fresh
+from ptycho_torch.diagnose.networks import diagnose_untrained
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    """Diagnose all fresh networks on one dataset."""
+    """Diagnose all untrained networks on one dataset."""
     networks = job.params.networks
-    diagnose_fresh(
+    diagnose_untrained(
         {name: UntrainedNetwork.model_validate(value) for name, value in networks.items()},
         train=job.input.train,
         dataset=job.input.dataset,

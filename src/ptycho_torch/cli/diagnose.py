@@ -73,7 +73,7 @@ def gradients(
         network = {"arm": arm, "data": data, "groups": groups, "loss": loss}
         _refuse(network, "goes with --bundle or --config, of which neither is given")
         from ptycho_torch.diagnose.initialisation import probe_block
-        from ptycho_torch.diagnose.report import report_head
+        from ptycho_torch.diagnose.networks import report_head
 
         settings = DiagnosticsSettings()
         kind = block or "hybrid"
@@ -86,7 +86,7 @@ def gradients(
         report = {**report_head(None, settings), "network": network_facts, **probe}
     else:
         _refuse(of_block, "is of one block by itself; it does not go with --bundle or --config")
-        from ptycho_torch.diagnose.report import gradient_entry, report_head
+        from ptycho_torch.diagnose.networks import gradient_entry, report_head
 
         subject, settings = _subject(bundle, config, arm, seed, data=data, groups=groups, loss=loss)
         report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
@@ -117,7 +117,7 @@ def activations(
     """
     if bundle is None and config is None:
         raise InputError("--bundle DIR, or --config STUDY and --arm NAME, says which network")
-    from ptycho_torch.diagnose.report import activation_entry, input_statistics, report_head
+    from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
 
     subject, settings = _subject(bundle, config, arm, seed, data=data, groups=groups, loss="mae")
     report = {
@@ -149,9 +149,9 @@ def _subject(
 
     from ptycho_torch.diagnose.subject import (
         bundle_subject,
-        fresh_subject,
         read_sample,
         trained_loss,
+        untrained_subject,
     )
     from ptycho_torch.networks.bundle import read_bundle
 
@@ -185,7 +185,7 @@ def _subject(
     sample = read_sample(
         data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
     )
-    return fresh_subject(fresh, run.seed, sample, name=run.arm), settings
+    return untrained_subject(fresh, run.seed, sample, name=run.arm), settings
 
 
 def _known_arm(study: "Study", config: Path, arm: str | None) -> str:

@@ -7,27 +7,24 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings
-from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.diagnose.drift import judge_drift
-from ptycho_torch.diagnose.gate import Facts, decide, next_step
-from ptycho_torch.diagnose.prose import Comparison, Findings, decision_text
+from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
 from ptycho_torch.files.schemas import RunRecord, read_result
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.estimates import spread
+from ptycho_torch.runtime.templates import render
 
 Entries = list[dict[str, Any]]
+Paths = Sequence[io.PathLike]
 
 
 def write_decision(
     *,
-    gradients: Sequence[io.PathLike],
-    activations: Sequence[io.PathLike],
-    units: Sequence[io.PathLike],
-    runs: Sequence[io.PathLike],
-    histories: Sequence[io.PathLike],
+    gradients: Paths,
+    activations: Paths,
+    units: Paths,
+    runs: Paths,
+    histories: Paths,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
     folder: io.PathLike,
@@ -37,7 +34,7 @@ def write_decision(
     Parameters
     ----------
     gradients, activations
-        Reports of fresh networks and of trained runs, of each dataset.
+        Reports of untrained networks and of trained runs, of each dataset.
     units
         `loss_units.json` of each dataset.
     runs, histories
@@ -55,145 +52,92 @@ def write_decision(
         If the configuration is wrong or a file is damaged.
     """
     parsed = parse_study(study, "study")
-    checks = [io.read_json(path) for path in units]
-    several = len(checks) > 1
+    several = len(units) > 1
     gradient_entries, _ = _read(gradients, several)
     activation_entries, inputs = _read(activations, several)
-    generator = run_settings(parsed, parsed.stage_a.dataset, parsed.stage_a.control, 0).generator
-    facts = Facts(
-        gradients=gradient_entries,
-        activations=activation_entries,
-        units=checks,
-        control=parsed.stage_a.control,
-        modes=generator.modes,
+    checks = [io.read_json(path) for path in units]
+    hypotheses = decide(
+        parsed, gradients=gradient_entries, activations=activation_entries, units=checks
     )
-    found = Findings(
-        study=parsed,
-        hypotheses=decide(facts, parsed.diagnostics, parsed.statistics),
-        drift=judge_drift(activation_entries, parsed.statistics),
-        before_after=_before_after(gradient_entries, activation_entries),
-        units=tuple(checks),
-        inputs=inputs,
-        failed=_failed(gradient_entries, activation_entries),
-        runs=len(runs),
-        provenance=provenance,
-    )
-    folder = Path(folder)
-    history = _history(runs, histories, several)
-    _draw(activation_entries, history, parsed.diagnostics, folder)
-    io.write_json(folder / "decision.json", _as_json(found))
-    io.write_text(folder / "decision.md", decision_text(found))
-
-
-def _draw(
-    activations: Entries, history: pd.DataFrame, settings: DiagnosticsSettings, folder: Path
-) -> None:
+    drift = judge_drift(activation_entries, parsed)
+    drawn_both_ways = _initialisations(gradient_entries, activation_entries)
+    failed = [
+        {**activation, **gradient}
+        for gradient, activation in zip(gradient_entries, activation_entries, strict=True)
+        if gradient["network"].get("outcome", "completed") != "completed"
+    ]
+    groups = {key: [asdict(group) for group in drift[key]] for key in ("fresh", "trained")}
+    record = {
+        "next": next_step(hypotheses),
+        "hypotheses": [asdict(item) for item in hypotheses],
+        "drift": {**drift, **groups},
+        "initialisations": drawn_both_ways,
+        "failed": [item["network"] | {"unusable": item["unusable"]} for item in failed],
+        "thresholds": parsed.diagnostics.model_dump(mode="json"),
+        "provenance": dict(provenance),
+    }
+    text = render(
+        "diagnose", "decision.md.j2", next=record["next"], study=parsed, runs=len(runs),
+        hypotheses=hypotheses, drift=drift, steady=steady, initialisations=drawn_both_ways,
+        units=checks, inputs=inputs, failed=failed, provenance=provenance,
+    )  # fmt: skip
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
-    arms = list(dict.fromkeys(history["arm"])) if len(history) else []
+    settings = parsed.diagnostics
+    history = _history(runs, histories, several)
     with styled():
-        save(activation_depth(activations, list(settings.depths)), folder, "activation_depth")
-        figure = gradient_ratio(history, arms, settings.min_gradient_ratio)
-        save(figure, folder, "gradient_ratio")
+        save(activation_depth(activation_entries, settings.depths), folder, "activation_depth")
+        save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
+    io.write_json(Path(folder) / "decision.json", record)
+    io.write_text(Path(folder) / "decision.md", text)
 
 
-def _read(
-    paths: Sequence[io.PathLike], several: bool
-) -> tuple[Entries, dict[str, Mapping[str, Any]]]:
+def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, Any]]]:
     """Return all networks, named with their dataset if there are several, and inputs by dataset."""
     entries: Entries = []
     inputs: dict[str, Mapping[str, Any]] = {}
     for path in paths:
         report = io.read_json(path)
-        for key in ("dataset", "networks"):
-            if key not in report:
-                raise InputError(f"{path}: lacks '{key}': it is no report of the diagnoses")
+        if missing := {"dataset", "networks"} - set(report):
+            raise InputError(f"{path}: lacks '{min(missing)}': it is no report of the diagnoses")
+        prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
-            network = dict(entry["network"])
-            if several:
-                network["name"] = f"{report['dataset']}/{network['name']}"
+            network = entry["network"] | {"name": prefix + entry["network"]["name"]}
             entries.append({**entry, "network": network})
         if "inputs" in report:
             inputs[report["dataset"]] = report["inputs"]
     return entries, inputs
 
 
-def _before_after(gradients: Entries, activations: Entries) -> tuple[Comparison, ...]:
-    """Return medians over seeds of fresh networks that were drawn both ways."""
-    twice = {
-        e["network"]["name"]
-        for e in gradients
-        if e["network"].get("initialisation") == "1/(in*out)"
+def _initialisations(gradients: Entries, activations: Entries) -> list[dict[str, Any]]:
+    """Return medians over seeds of untrained networks whose weights were drawn both ways."""
+    columns = {
+        "gradient_ratio": "spectral_local_ratio",
+        "output_ratio": "spectral_local_output_ratio",
+        "growth": "growth_per_block",
     }
-    keys = dict.fromkeys(
-        (e["network"]["name"], e["network"]["initialisation"])
-        for e in gradients
-        if e["network"]["state"] == "fresh" and e["network"]["name"] in twice
+    rows = [
+        {**{key: {**a, **g}[column] for key, column in columns.items()}, **g["network"]}
+        for g, a in zip(gradients, activations, strict=True)
+        if g["network"]["state"] == "fresh"
+    ]
+    table = pd.DataFrame(rows, columns=["name", "initialisation", *columns]).dropna(
+        subset="initialisation"
     )
-
-    def median(entries: Entries, key: tuple[str, str], column: str) -> float | None:
-        values = [
-            e[column]
-            for e in entries
-            if (e["network"]["name"], e["network"].get("initialisation")) == key
-            and e[column] is not None
-        ]
-        return spread(values).median
-
-    return tuple(
-        Comparison(
-            name=key[0],
-            initialisation=key[1],
-            gradient_ratio=median(gradients, key, "spectral_local_ratio"),
-            output_ratio=median(activations, key, "spectral_local_output_ratio"),
-            growth=median(activations, key, "growth_per_block"),
-        )
-        for key in keys
-    )
+    twice = table.loc[table["initialisation"] == "1/(in*out)", "name"]
+    labels = ["name", "initialisation"]
+    both = table[table["name"].isin(twice)].groupby(labels, sort=False)
+    medians = both[list(columns)].agg(lambda values: pd.to_numeric(values).median()).astype(object)
+    return list(medians.where(medians.notna(), None).reset_index().to_dict("records"))
 
 
-def _failed(gradients: Entries, activations: Entries) -> tuple[Mapping[str, Any], ...]:
-    """Return what is known of runs that failed in training, best and last weights."""
-    return tuple(
-        {**activation, **gradient}
-        for gradient, activation in zip(gradients, activations, strict=True)
-        if gradient["network"].get("outcome", "completed") != "completed"
-    )
-
-
-def _history(
-    runs: Sequence[io.PathLike], histories: Sequence[io.PathLike], several: bool
-) -> pd.DataFrame:
-    tables = []
+def _history(runs: Paths, histories: Paths, several: bool) -> pd.DataFrame:
+    """Return `arm`, `seed`, `epoch` and `spectral_local_ratio` of all runs."""
+    tables = [pd.DataFrame(columns=["arm", "seed", "epoch", "spectral_local_ratio"])]
     for run_path, path in zip(runs, histories, strict=True):
         run, rows = read_result(run_path, RunRecord), io.read_csv(path)
-        if "spectral_local_ratio" not in rows.columns:
-            raise InputError(
-                f"{path}: lacks the column 'spectral_local_ratio'; train the run again"
-            )
         name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]
-        tables.append(rows.assign(arm=name, seed=run["seed"]))
-    columns = ["arm", "seed", "epoch", "spectral_local_ratio"]
-    filled = [rows[columns] for rows in tables if len(rows)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
-
-
-def _as_json(found: Findings) -> dict[str, Any]:
-    hypotheses = []
-    for item in found.hypotheses:
-        data = asdict(item)
-        data["groups"] = [group.as_json() for group in item.groups]
-        hypotheses.append(data)
-    drift = asdict(found.drift)
-    for key, groups in (("fresh", found.drift.fresh), ("trained", found.drift.trained)):
-        drift[key] = [group.as_json() for group in groups]
-    return {
-        "next": next_step(found.hypotheses),
-        "hypotheses": hypotheses,
-        "drift": drift,
-        "initialisations": [asdict(item) for item in found.before_after],
-        "failed": [item["network"] | {"unusable": item["unusable"]} for item in found.failed],
-        "thresholds": found.study.diagnostics.model_dump(mode="json"),
-        "provenance": dict(found.provenance),
-    }
+        tables.append(rows.assign(arm=name, seed=run["seed"])[tables[0].columns])
+    filled = [rows for rows in tables if len(rows)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]

@@ -1,20 +1,29 @@
 """The gradient probe: do the spectral weights of a network learn beside the local ones?
 
 One forward and backward pass of the training loss on a sample. The modulus of a spectral weight's
-gradient is that of the complex number (generators/probing.py). Biases are left out.
-
-Letters: B batch, C channels, H rows, W columns.
+gradient is that of the complex number (networks/probing.py). Biases are left out.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.diagnose.numbers import defined, ratio
-from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.probing import fourier_blocks, mean_moduli, spectral_modulus
+
+
+def defined(value: float | None) -> float | None:
+    """Return a finite number; None for NaN and infinity, which have no place in JSON."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def ratio(above: float | None, below: float | None) -> float | None:
+    """Return above / below; None if either is not defined or `below` is not positive."""
+    if above is None or below is None or not below > 0:
+        return None
+    return defined(above / below)
 
 
 def probe_gradients(
@@ -42,53 +51,42 @@ def probe_gradients(
     """
     blocks = fourier_blocks(network)
     if not blocks:
-        nothing = _ratio_of(None, None, min_ratio, "the network has no Fourier block")
+        nothing = {
+            **_compare(None, None, min_ratio),
+            "undefined": "the network has no Fourier block",
+        }
         return {**nothing, "loss": None, "flagged_blocks": [], "blocks": []}
     weights = [w for b in blocks.values() for w in (b.spectral.weight, b.local.weight)]
     with torch.enable_grad():
         value = loss()
-        found = torch.autograd.grad(value, weights, allow_unused=True)
-    known = [_or_zero(gradient, w) for gradient, w in zip(found, weights, strict=True)]
-    gradients = dict(zip(blocks, zip(known[::2], known[1::2], strict=True), strict=True))
-    spectral, local = mean_moduli(gradients.values())
-    rows = [_block(name, block, gradients[name], min_ratio) for name, block in blocks.items()]
+        gradients = torch.autograd.grad(value, weights, materialize_grads=True)
+    pairs = list(zip(gradients[::2], gradients[1::2], strict=True))
+    rows = [
+        {
+            "block": name or "network",
+            "channels": block.local.out_channels,
+            "side_px": block.spectral.size_px[0],
+            **_compare(*mean_moduli([pair]), min_ratio),
+            "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
+            "local_weights": weight_statistics(block.local.weight.detach().abs()),
+        }
+        for (name, block), pair in zip(blocks.items(), pairs, strict=True)
+    ]
     return {
-        **_ratio_of(spectral, local, min_ratio),
+        **_compare(*mean_moduli(pairs), min_ratio),
         "loss": defined(float(value.detach())),
         "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,
     }
 
 
-def _or_zero(gradient: Tensor | None, weight: Tensor) -> Tensor:
-    """Return a gradient; zero for a weight that the loss does not depend on."""
-    return torch.zeros_like(weight) if gradient is None else gradient
-
-
-def _block(
-    name: str, block: FourierBlock, gradients: tuple[Tensor, Tensor], min_ratio: float
-) -> dict[str, Any]:
-    spectral, local = mean_moduli([gradients])
-    return {
-        "block": name or "network",
-        "channels": block.local.out_channels,
-        "side_px": block.spectral.size_px[0],
-        **_ratio_of(spectral, local, min_ratio),
-        "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
-        "local_weights": weight_statistics(block.local.weight.detach().abs()),
-    }
-
-
-def _ratio_of(
-    spectral: float | None, local: float | None, min_ratio: float, undefined: str | None = None
-) -> dict[str, Any]:
+def _compare(spectral: float | None, local: float | None, min_ratio: float) -> dict[str, Any]:
     value = ratio(spectral, local)
-    if undefined is None and value is None:
-        undefined = (
-            "neither kind of weight has a gradient: the block's norm or scale is zero"
-            if spectral == 0 == local
-            else "a gradient is not finite, or the local ones are zero"
-        )
+    undefined = None
+    if value is None:
+        undefined = "a gradient is not finite, or the local ones are zero"
+        if spectral == 0 == local:
+            undefined = "neither kind of weight has a gradient: the block's norm or scale is zero"
     return {
         "spectral_grad_mean": defined(spectral),
         "local_grad_mean": defined(local),

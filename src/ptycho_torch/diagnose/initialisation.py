@@ -1,9 +1,6 @@
-"""One Fourier block by itself, and spectral weights as they were before their variance was kept.
+"""One Fourier block by itself, and spectral weights as they were before their variance was kept."""
 
-Letters: B batch, C channels, H rows, W columns.
-"""
-
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,16 +13,11 @@ from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, S
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.runtime.streams import named_seed
 
-Initialisation = Literal["1/in", "1/(in*out)"]
-INITIALISATIONS: tuple[Initialisation, ...] = ("1/in", "1/(in*out)")
-
 BLOCKS: dict[str, type[FourierBlock]] = {
     "hybrid": FourierBlock,
     "stable_hybrid": StableFourierBlock,
     "layerscale_hybrid": LayerScaleFourierBlock,
 }
-
-_BATCH = 8
 
 
 def redraw(network: nn.Module, seed: int) -> None:
@@ -46,19 +38,6 @@ def redraw(network: nn.Module, seed: int) -> None:
                 module.weight.copy_(drawn)
 
 
-def build_block(kind: str, *, channels: int, modes: int, patch_px: int, seed: int) -> FourierBlock:
-    """Return one Fourier block with weights drawn from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return BLOCKS[kind](
-            channels,
-            modes,
-            size_px=(patch_px, patch_px),
-            two_sided=False,
-            generator=torch.Generator().manual_seed(seed),
-        )
-
-
 def probe_block(
     kind: str, *, channels: int, modes: int, patch_px: int, seed: int,
     settings: DiagnosticsSettings,
@@ -75,11 +54,15 @@ def probe_block(
         same keys without blocks, `spectral_local_output_ratio`, and `spectral_weights`.
     """
     stream = torch.Generator().manual_seed(named_seed(seed, "block probe"))
-    shape = (_BATCH, channels, patch_px, patch_px)
-    x, target = (torch.randn(shape, generator=stream) for _ in range(2))
-    found: dict[str, dict[str, Any]] = {}
-    for initialisation in INITIALISATIONS:
-        block = build_block(kind, channels=channels, modes=modes, patch_px=patch_px, seed=seed)
+    x, target = (torch.randn(8, channels, patch_px, patch_px, generator=stream) for _ in range(2))
+    probes: dict[str, dict[str, Any]] = {}
+    for initialisation in ("1/in", "1/(in*out)"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            block = BLOCKS[kind](
+                channels, modes, size_px=(patch_px, patch_px), two_sided=False,
+                generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
         if initialisation == "1/(in*out)":
             redraw(block, seed)
         probe = probe_gradients(
@@ -87,12 +70,12 @@ def probe_block(
             min_ratio=settings.min_gradient_ratio,
         )  # fmt: skip
         outputs = monitor_activations(block, x, settings)["spectral_local_output_ratio"]
-        found[initialisation] = {**probe, "spectral_local_output_ratio": outputs}
+        probes[initialisation] = {**probe, "spectral_local_output_ratio": outputs}
     sides = {
         name: {
-            **{k: v for k, v in probe.items() if k not in ("blocks", "flagged_blocks")},
+            **{key: v for key, v in probe.items() if key not in ("blocks", "flagged_blocks")},
             "spectral_weights": probe["blocks"][0]["spectral_weights"],
         }
-        for name, probe in found.items()
+        for name, probe in probes.items()
     }
-    return {**found["1/in"], "initialisations": sides}
+    return {**probes["1/in"], "initialisations": sides}

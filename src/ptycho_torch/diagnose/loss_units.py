@@ -5,15 +5,13 @@ be 1, and a scale reaches a loss as (B, 1, 1, 1), so that it cannot broadcast ov
 """
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
@@ -27,49 +25,50 @@ _POWER_TOLERANCE = 0.2
 def check_losses() -> list[Check]:
     """Return the checks of the loss functions in force: `check`, `expected`, `found`, `passed`."""
     predicted, observed = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 3.0)
-    one = scale_B111(1.0, observed)
+    one, two = scale_B111(1.0, observed), torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
     scales = SplitScales(intensity_scale=1.0, mean_amplitude=1.0, mean_counts=1.0)
-    # 4 - 9 ln 4 + ln 9!
-    by_hand = 4 - 9 * math.log(4) + math.lgamma(10)
-    return [
-        _equal("MAE of predicted 2, observed 3", 1.0, lambda: mae_loss(predicted, observed, one)),
-        _equal(
-            "Poisson loss of predicted 2, observed 3: rate 4, observation 9",
-            by_hand,
-            lambda: poisson_loss(predicted, observed, one, one),
+    by_hand = 4 - 9 * math.log(4) + math.lgamma(10)  # 4 - 9 ln 4 + ln 9!
+    with torch.enable_grad():
+        matching = observed.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(poisson_loss(matching, observed, one, one), matching)
+    stream = torch.Generator().manual_seed(0)
+    patches = torch.randn(1, 1, 8, 8, dtype=torch.complex64, generator=stream)
+    probe = torch.randn(2, 8, 8, dtype=torch.complex64, generator=stream)
+    power = (patches[:, :, None] * probe).abs().square().sum()
+    numbers = {
+        "MAE of predicted 2, observed 3": (1.0, mae_loss(predicted, observed, one)),
+        "Poisson loss of predicted 2, observed 3: rate 4, observation 9": (
+            by_hand, poisson_loss(predicted, observed, one, one),
         ),
-        _equal(
-            "the same MAE as training takes it",
-            1.0,
-            lambda: scales.loss("mae", predicted, observed),
+        "the same MAE as training takes it": (1.0, scales.loss("mae", predicted, observed)),
+        "the same Poisson loss as training takes it": (
+            by_hand, scales.loss("poisson", predicted, observed),
         ),
-        _equal(
-            "the same Poisson loss as training takes it",
-            by_hand,
-            lambda: scales.loss("poisson", predicted, observed),
+        "Poisson loss is least where predicted = observed (gradient)": (0.0, slope.abs().max()),
+        "a scale of (B, 1, 1, 1) acts on its own group: MAE with scales 1 and 2": (
+            0.75, mae_loss(predicted, observed, two),
         ),
-        _equal(
-            "Poisson loss is least where predicted = observed (gradient)",
-            0.0,
-            lambda: _poisson_slope(observed),
+        "forward model: intensities of a frame sum to its exit wave's (Parseval)": (
+            float(power), intensities(patches, probe).sum(),
         ),
-        _equal(
-            "a scale of (B, 1, 1, 1) acts on its own group: MAE with scales 1 and 2",
-            0.75,
-            lambda: mae_loss(predicted, observed, torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)),
-        ),
-        _refused("a scale of another shape is refused", predicted, observed),
-        _equal(
-            "forward model: intensities of a frame sum to its exit wave's (Parseval)",
-            _exit_power(),
-            lambda: intensities(*_exit_parts()).sum(),
-        ),
-    ]
+    }  # fmt: skip
+    checks = []
+    for name, (expected, value) in numbers.items():
+        near = math.isclose(float(value), expected, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
+        checks.append(_check(name, f"{expected:.6g}", f"{float(value):.6g}", near))
+    try:
+        mae_loss(predicted, observed, torch.ones(2))
+        outcome = "no error"
+    except ValueError:
+        outcome = "an error"
+    refused = outcome == "an error"
+    checks.insert(6, _check("a scale of another shape is refused", "an error", outcome, refused))
+    return checks
 
 
-def check_dataset(path: str | Path, *, patch_px: int, photons: float | None, tolerance: float) -> (
-    list[Check]
-):  # fmt: skip
+def check_dataset(
+    path: str | Path, *, patch_px: int, photons: float | None, tolerance: float
+) -> list[Check]:
     """Return the checks of a training split: photons by Parseval, and amplitudes as such.
 
     Parameters
@@ -79,7 +78,7 @@ def check_dataset(path: str | Path, *, patch_px: int, photons: float | None, tol
     patch_px
         Side of its patches, pixels.
     photons
-        Mean photons of a pattern that were asked for; None: not known, not checked.
+        Mean photons of a pattern that were requested; None: not known, not checked.
     tolerance
         Relative difference that is allowed beside five standard deviations of photon noise.
 
@@ -89,75 +88,27 @@ def check_dataset(path: str | Path, *, patch_px: int, photons: float | None, tol
         As `read_split`.
     """
     split = read_split(path, patch_px=patch_px)
-    amplitude = split.diffraction_nCHW.astype(np.float64)
-    power = np.square(amplitude).sum(axis=(-2, -1))
+    squares = np.square(split.diffraction_nCHW, dtype=np.float64)
+    power = squares.sum(axis=(-2, -1))
     checks = []
     if photons is not None:
-        found = float(power.mean() * split.intensity_scale**2)
+        name = "mean photons of a pattern, sum of (s A)^2"
         allowed = tolerance + 5 / math.sqrt(photons * power.size)
-        checks.append(
-            _compared("mean photons of a pattern, sum of (s A)^2", photons, found, allowed)
-        )
+        seen = float(power.mean() * split.intensity_scale**2)
+        checks.append(_compared(name, photons, seen, allowed))
     if (illuminated := split.arrays.get("Y_I")) is not None:
+        name = "power of the patterns over that of the illuminated object (Parseval)"
         truth = float(np.square(illuminated, dtype=np.float64).sum())
-        checks.append(
-            _compared(
-                "power of the patterns over that of the illuminated object (Parseval)",
-                1.0,
-                float(power.sum()) / truth,
-                _POWER_TOLERANCE,
-            )
-        )
-    return [*checks, _scales_of(split, amplitude)]
+        checks.append(_compared(name, 1.0, float(power.sum()) / truth, _POWER_TOLERANCE))
+    name = "mean count of a pixel as the Poisson loss has it"
+    counts = float(squares.mean()) * split.intensity_scale**2
+    return [*checks, _compared(name, counts, SplitScales.of(split).mean_counts, 1e-3)]
 
 
-def _scales_of(split: Split, amplitude: np.ndarray) -> Check:
-    counts = float(np.square(amplitude).mean()) * split.intensity_scale**2
-    found = SplitScales.of(split).mean_counts
-    return _compared("mean count of a pixel as the Poisson loss has it", counts, found, 1e-3)
+def _compared(check: str, expected: float, value: float, allowed: float) -> Check:
+    limit = f"{expected:.6g} within {100 * allowed:.2g} %"
+    return _check(check, limit, f"{value:.6g}", abs(value / expected - 1) <= allowed)
 
 
-def _equal(check: str, expected: float, compute: Callable[[], Tensor]) -> Check:
-    try:
-        found = float(compute())
-    except (ValueError, RuntimeError) as error:
-        return _check(check, f"{expected:.6g}", f"an error: {error}", passed=False)
-    near = math.isclose(found, expected, rel_tol=_RELATIVE, abs_tol=_RELATIVE)
-    return _check(check, f"{expected:.6g}", f"{found:.6g}", passed=near)
-
-
-def _compared(check: str, expected: float, found: float, allowed: float) -> Check:
-    near = abs(found / expected - 1) <= allowed
-    wanted = f"{expected:.6g} within {100 * allowed:.2g} %"
-    return _check(check, wanted, f"{found:.6g}", passed=near)
-
-
-def _refused(check: str, predicted: Tensor, observed: Tensor) -> Check:
-    try:
-        mae_loss(predicted, observed, torch.ones(2))
-    except ValueError:
-        return _check(check, "an error", "an error", passed=True)
-    return _check(check, "an error", "no error", passed=False)
-
-
-def _check(check: str, expected: str, found: str, *, passed: bool) -> Check:
+def _check(check: str, expected: str, found: str, passed: bool) -> Check:
     return {"check": check, "expected": expected, "found": found, "passed": passed}
-
-
-def _poisson_slope(observed: Tensor) -> Tensor:
-    predicted = observed.clone().requires_grad_()
-    one = scale_B111(1.0, observed)
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(poisson_loss(predicted, observed, one, one), predicted)
-    return slope.abs().max()
-
-
-def _exit_parts() -> tuple[Tensor, Tensor]:
-    stream = torch.Generator().manual_seed(0)
-    patches = torch.randn(1, 1, 8, 8, dtype=torch.complex64, generator=stream)
-    return patches, torch.randn(2, 8, 8, dtype=torch.complex64, generator=stream)
-
-
-def _exit_power() -> float:
-    patches, probe = _exit_parts()
-    return float((patches[:, :, None] * probe).abs().square().sum())

@@ -1,4 +1,4 @@
-"""What is diagnosed: a network, fresh or trained, and the groups of a dataset that it sees.
+"""What is diagnosed: a network, untrained or trained, and the groups of a dataset that it sees.
 
 Letters: B groups looked at, C patches of a group, H rows, W columns, M probe modes.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.data.batch import Batch, groups_of_split
-from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.split_scales import (
     LossName,
     SplitScales,
@@ -33,22 +33,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Groups of one split, the same for every network, and the split's constants."""
+    """Groups of one split, the same for every network, and the split's constants.
+
+    batch: measured amplitudes, and where the frames of a group lie; probe_MHW: the data's probe;
+    scales: what losses relate to, and statistical_scale: what `input_scaling: statistical`
+    multiplies amplitudes by, both of the whole split; facts: which data, for reports.
+    """
 
     batch: Batch
-    """Measured amplitudes, and where the frames of a group lie."""
-
     probe_MHW: Tensor
-    """The data's probe."""
-
     scales: SplitScales
-    """What losses relate to; of the whole split."""
-
     statistical_scale: float
-    """What `input_scaling: statistical` multiplies amplitudes by; of the whole split."""
-
     facts: dict[str, Any]
-    """Which data, for reports."""
 
     @property
     def amplitude_BCHW(self) -> Tensor:
@@ -68,7 +64,7 @@ def read_sample(
     patch_px
         Side that its patches must have, pixels.
     groups
-        B; all of them where the split has fewer, which is said.
+        B; all of them where the split has fewer, with a warning.
     seed
         Of the draw.
     sha256
@@ -89,44 +85,34 @@ def read_sample(
         probe_MHW=probe_tensor(split),
         scales=SplitScales.of(split),
         statistical_scale=statistical_input_scale(split),
-        facts=_facts(path, split, len(order), seed),
+        facts={
+            "file": Path(path).name,
+            "sha256": io.sha256(path),
+            "groups": len(order),
+            "groups_seed": seed,
+            "groups_in_file": available,
+        },
     )
-
-
-def _facts(path: io.PathLike, split: Split, groups: int, seed: int) -> dict[str, Any]:
-    return {
-        "file": Path(path).name,
-        "sha256": io.sha256(path),
-        "groups": groups,
-        "groups_seed": seed,
-        "groups_in_file": len(split.arrays["diffraction"]),
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A network before a sample of data."""
+    """A network before a sample of data.
+
+    network: amplitudes (B, C, H, W) in, complex patches of the same shape out; input_scale: what
+    amplitudes are multiplied by before it; object_big: whether the patches of a group become one
+    region before the physics; unit: the network's intensity scale over the data's, another than 1
+    where it was learned; loss: the loss that it is, or would be, trained with; label: what it is,
+    for reports.
+    """
 
     network: nn.Module
-    """Amplitudes (B, C, H, W) in, complex patches of the same shape out."""
-
     sample: Sample
-    """What it sees."""
-
     input_scale: float
-    """What amplitudes are multiplied by before the network."""
-
     object_big: bool
-    """Whether the patches of a group become one region before the physics."""
-
     unit: float = 1.0
-    """The network's intensity scale over the data's; another than 1 where it was learned."""
-
     loss: LossName
-    """The loss that it is, or would be, trained with."""
-
     label: dict[str, Any]
-    """What it is, for reports."""
 
     @property
     def input_BCHW(self) -> Tensor:
@@ -138,13 +124,15 @@ class Subject:
         patches, batch = self.network(self.input_BCHW), self.sample.batch
         probe = self.sample.probe_MHW
         if self.object_big and batch.whole_BC2 is not None:
-            found = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
+            predicted = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
         else:
-            found = amplitudes(patches, probe)
-        return self.sample.scales.loss(self.loss, found * self.unit, batch.amplitude_BCHW)
+            predicted = amplitudes(patches, probe)
+        return self.sample.scales.loss(self.loss, predicted * self.unit, batch.amplitude_BCHW)
 
 
-def fresh_subject(fresh: UntrainedNetwork, seed: int, sample: Sample, **label: Any) -> Subject:
+def untrained_subject(
+    settings: UntrainedNetwork, seed: int, sample: Sample, **label: Any
+) -> Subject:
     """Return a network before its first step, as the run of this seed starts.
 
     Raises
@@ -152,25 +140,24 @@ def fresh_subject(fresh: UntrainedNetwork, seed: int, sample: Sample, **label: A
     InputError
         If the network cannot be built for the data's patches.
     """
+    generator = settings.generator
     channels, patch_px = sample.amplitude_BCHW.shape[1], sample.amplitude_BCHW.shape[-1]
     try:
         network = build_generator(
-            fresh.generator, channels=channels, patch_px=patch_px, seed=named_seed(seed, "weights")
+            generator, channels=channels, patch_px=patch_px, seed=named_seed(seed, "weights")
         )
     except ValueError as error:
-        raise InputError(f"generator {fresh.generator.name}: {error}") from None
-    scaled = fresh.input_scaling == "statistical"
+        raise InputError(f"generator {generator.name}: {error}") from None
+    scaled = settings.input_scaling == "statistical"
+    kind = {"generator": generator.name, "fno_blocks": generator.fno_blocks}
     return Subject(
         network=network,
         sample=sample,
         input_scale=sample.statistical_scale if scaled else 1.0,
-        object_big=fresh.object_big,
-        loss=fresh.loss,
-        label={
-            **label, "seed": seed, "state": "fresh", "generator": fresh.generator.name,
-            "fno_blocks": fresh.generator.fno_blocks,
-        },
-    )  # fmt: skip
+        object_big=settings.object_big,
+        loss=settings.loss,
+        label={**label, "seed": seed, "state": "fresh", **kind},
+    )
 
 
 def bundle_subject(
@@ -189,10 +176,10 @@ def bundle_subject(
             f"{where}: the network takes groups of {settings.channels} patches, the data has "
             f"{channels}; take data of the same gridsize"
         )
-    if bundle.probe_MHW.shape != sample.probe_MHW.shape or not torch.equal(
-        bundle.probe_MHW, sample.probe_MHW
-    ):
+    if not torch.equal(bundle.probe_MHW, sample.probe_MHW):
         logger.warning("%s: was trained with another probe than the data's, which is used", where)
+    generator = settings.generator
+    kind = {"generator": generator.name, "fno_blocks": generator.fno_blocks}
     return Subject(
         network=bundle.network(),
         sample=sample,
@@ -200,18 +187,13 @@ def bundle_subject(
         object_big=settings.object_big,
         unit=settings.intensity_scale / sample.scales.intensity_scale,
         loss=loss,
-        label={
-            **label, "generator": settings.generator.name,
-            "fno_blocks": settings.generator.fno_blocks,
-        },
-    )  # fmt: skip
+        label={**label, **kind},
+    )
 
 
 def trained_loss(bundle: Bundle, where: io.PathLike) -> LossName:
     """Return the loss that a bundle's record says it was trained with; `InputError` if none."""
-    run = bundle.record.get("run")
-    training = run.get("training") if isinstance(run, dict) else None
-    loss = training.get("loss") if isinstance(training, dict) else None
+    loss: LossName = bundle.record.get("run", {}).get("training", {}).get("loss")
     if loss not in ("mae", "poisson"):
         raise InputError(
             f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
