@@ -9,23 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.runtime.markdown import interval_text, number, p_text, percent, plain, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval
 from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, seeds_for_rates
-from ptycho_torch.statistics.runs import failures_of, paired_values
+from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values
 from ptycho_torch.statistics.scores import Score
 
-FAILURE_RATE = "failure_rate"
-"""Stands for a score's column in comparisons of failure rates."""
+FAILURE_RATE = Score(column="failure_rate", label="failure rate", lower_is_better=True)
+"""Stands for a score in comparisons of failure rates."""
 
 State = Literal["lower", "higher", "undecided"]
+
+Reason = Literal["supported", "no_pairs", "few_pairs", "interval", "p", "holm", "rates"]
+"""Why a state is what it is: the first of the rule's tests that stopped it, or `supported`.
+
+No seed or too few at which both runs succeeded; the interval includes 0; p is above the level
+alone, or only after Holm's correction; the failure rates are not told apart.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,36 +71,54 @@ class Comparison:
     better: bool | None
     """Whether that is to the arm's good; null if undecided."""
 
-    why: str
-    """The reason in words, with numbers."""
+    reason: Reason
+    """What decided, or what is missing."""
 
     family: int
     """Comparisons that Holm's correction counts."""
 
+    rates: tuple[FailureRate, FailureRate] | None = None
+    """Failure rates of arm and other; null for a score."""
+
     seeds: SeedsNeeded | None = None
-    """How many seeds would decide it; null where it is decided, or not asked (`with_seeds`)."""
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """How many seeds would decide it; null if decided, or if no number is given."""
-        return self.seeds.seeds if self.seeds else None
-
-    @property
-    def seeds_sentence(self) -> str:
-        """The same in words, with what it assumes; empty if decided."""
-        return self.seeds.sentence if self.seeds else ""
-
-    @property
-    def conclusion(self) -> str:
-        """One line for a table."""
-        if self.better is None:
-            return f"undecided: {self.why}"
-        return f"supported: {self.state} ({'better' if self.better else 'worse'})"
+    """How many seeds would decide it; null where it is decided, or not requested."""
 
 
-def others_of(stage: StagePlan, arm: str) -> list[str]:
-    """Return every other arm of the stage."""
-    return [name for name in stage.arms if name != arm]
+def others_of(arms: Sequence[str], arm: str) -> list[str]:
+    """Return every other arm."""
+    return [name for name in arms if name != arm]
+
+
+def judge(
+    difference: Difference, *, p_holm: float | None, family: int, confidence: float
+) -> tuple[State, Reason]:
+    """Return what paired differences support about the sign of their mean, and the reason.
+
+    Parameters
+    ----------
+    difference
+        Mean of the pairs, its interval and p.
+    p_holm
+        Its p, corrected for `family` comparisons.
+    family
+        How many comparisons the correction counts.
+    confidence
+        1 minus it is the level.
+    """
+    alpha = estimates.level(confidence)
+    interval, p = difference.interval, difference.p
+    if difference.n == 0:
+        return "undecided", "no_pairs"
+    few = difference.n < estimates.pairs_needed(confidence)
+    if few or interval is None or p is None or p_holm is None:
+        return "undecided", "few_pairs"
+    if interval.low <= 0 <= interval.high:
+        return "undecided", "interval"
+    if p > alpha:
+        return "undecided", "p"
+    if p_holm > alpha:
+        return "undecided", "holm"
+    return ("lower" if interval.high < 0 else "higher"), "supported"
 
 
 def compare_score(
@@ -119,13 +140,14 @@ def compare_score(
     found = []
     for arm, other in pairs:
         mine, theirs = paired_values(runs, arm, other, score.column)
-        found.append(differences_of(mine - theirs, settings))
+        found.append(estimates.paired_difference(mine - theirs, settings))
     corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
     for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
-        state, why = judge(
+        state, reason = judge(
             difference, p_holm=p_holm, family=len(pairs), confidence=settings.confidence
         )
+        decided = state != "undecided"
         comparisons.append(
             Comparison(
                 arm=arm,
@@ -139,90 +161,49 @@ def compare_score(
                 p_holm=p_holm,
                 least_p=estimates.least_sign_flip_p(difference.n),
                 state=state,
-                better=None
-                if state == "undecided"
-                else (state == "lower") == score.lower_is_better,
-                why=why,
+                better=(state == "lower") == score.lower_is_better if decided else None,
+                reason=reason,
                 family=len(pairs),
             )
         )
     return comparisons
 
 
-def differences_of(values: NDArray[np.float64], settings: StatisticsSettings) -> Difference:
-    """Return `estimates.paired_difference` under the study's settings."""
-    return estimates.paired_difference(
-        values.tolist(),
-        confidence=settings.confidence,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.bootstrap_seed,
-    )
-
-
-def judge(
-    difference: Difference, *, p_holm: float | None, family: int, confidence: float
-) -> tuple[State, str]:
-    """Return what paired differences support about their mean, and why, in words."""
-    n, needed, alpha = (
-        difference.n,
-        estimates.pairs_needed(confidence),
-        estimates.level(confidence),
-    )
-    if n == 0 or difference.mean is None:
-        return "undecided", "no seed at which both runs succeeded"
-    if n < needed or difference.interval is None or difference.p is None or p_holm is None:
-        least = number(estimates.least_sign_flip_p(n), 2)
-        cannot = f"{plural(n, 'pair')} cannot reach p <= {plain(alpha)} (the least is {least})"
-        return "undecided", f"{cannot}; {needed} pairs are the minimum"
-    low, high = difference.interval.low, difference.interval.high
-    where = f"the {percent(confidence)} interval {interval_text(difference.interval)}"
-    if low <= 0 <= high:
-        return "undecided", f"{where} includes 0"
-    if difference.p > alpha:
-        return "undecided", f"{p_text(difference.p)} is more than {plain(alpha)}"
-    if p_holm > alpha:
-        return "undecided", (
-            f"{p_text(difference.p)} alone, {number(p_holm, 2)} after Holm's correction for "
-            f"{family} comparisons"
-        )
-    why = f"{where} excludes 0 and {p_text(p_holm)}, {plural(n, 'pair')}"
-    return ("lower" if high < 0 else "higher"), why
-
-
 def compare_failures(
     runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], settings: StatisticsSettings
 ) -> list[Comparison]:
     """Return Fisher's exact tests of failure rates; Holm's family is `pairs`."""
-    counts = [(failures_of(runs, arm), failures_of(runs, other)) for arm, other in pairs]
-    found = [estimates.fisher_p(mine, theirs) for mine, theirs in counts]
-    alpha = estimates.level(settings.confidence)
+    rates = [
+        (failure_rate(runs, a, settings.confidence), failure_rate(runs, b, settings.confidence))
+        for a, b in pairs
+    ]
+    found = [estimates.fisher_p(mine.pair, theirs.pair) for mine, theirs in rates]
+    corrected = estimates.holm(found)
     comparisons = []
-    for (arm, other), (mine, theirs), p, p_holm in zip(
-        pairs, counts, found, estimates.holm(found), strict=True
-    ):
-        estimate = mine[0] / mine[1] - theirs[0] / theirs[1]
-        decided = p_holm is not None and p_holm <= alpha and estimate != 0
-        least = estimates.least_fisher_p(mine[1], theirs[1])
-        comparison = Comparison(
-            arm=arm,
-            other=other,
-            score=FAILURE_RATE,
-            label="failure rate",
-            n=mine[1],
-            estimate=estimate,
-            interval=None,
-            p=p,
-            p_holm=p_holm,
-            least_p=least,
-            state="undecided",
-            better=None,
-            why=_rates_in_words(mine, theirs, p_holm, least),
-            family=len(pairs),
+    for (arm, other), (mine, theirs), p, p_holm in zip(pairs, rates, found, corrected, strict=True):
+        estimate = mine.rate - theirs.rate
+        low_p = p_holm is not None and p_holm <= estimates.level(settings.confidence)
+        decided = low_p and estimate != 0
+        state: State = "undecided" if not decided else "lower" if estimate < 0 else "higher"
+        comparisons.append(
+            Comparison(
+                arm=arm,
+                other=other,
+                score=FAILURE_RATE.column,
+                label=FAILURE_RATE.label,
+                n=mine.runs,
+                estimate=estimate,
+                interval=None,
+                p=p,
+                p_holm=p_holm,
+                least_p=estimates.least_fisher_p(mine.runs, theirs.runs),
+                state=state,
+                better=estimate < 0 if decided else None,
+                reason="supported" if decided else "rates",
+                family=len(pairs),
+                rates=(mine, theirs),
+            )
         )
-        if decided:
-            fewer = estimate < 0
-            comparison = replace(comparison, state="lower" if fewer else "higher", better=fewer)
-        comparisons.append(comparison)
     return comparisons
 
 
@@ -233,52 +214,10 @@ def with_seeds(item: Comparison, runs: pd.DataFrame, settings: StatisticsSetting
     """
     if item.better is not None:
         return item
-    if item.score == FAILURE_RATE:
-        counts = failures_of(runs, item.arm), failures_of(runs, item.other)
-        return replace(item, seeds=seeds_for_rates(*counts, family=item.family, settings=settings))
-    mine, theirs = paired_values(runs, item.arm, item.other, item.score)
-    seeds = seeds_for_difference(mine - theirs, family=item.family, settings=settings)
+    if item.rates is not None:
+        mine, theirs = (rate.pair for rate in item.rates)
+        seeds = seeds_for_rates(mine, theirs, family=item.family, settings=settings)
+    else:
+        a, b = paired_values(runs, item.arm, item.other, item.score)
+        seeds = seeds_for_difference(a - b, family=item.family, settings=settings)
     return replace(item, seeds=seeds)
-
-
-def _rates_in_words(
-    mine: tuple[int, int], theirs: tuple[int, int], p_holm: float | None, least: float
-) -> str:
-    counts = f"{mine[0]} of {mine[1]} runs failed against {theirs[0]} of {theirs[1]}"
-    if mine[0] == theirs[0] == 0:
-        return f"{counts}: no failure to tell them by"
-    return (
-        f"{counts}; Fisher's exact {p_text(p_holm)} after Holm's correction (the least that so "
-        f"many runs can give alone is {number(least, 2)})"
-    )
-
-
-def as_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """Return `comparisons.csv`: a row per comparison, with its conclusion in words."""
-    table = pd.DataFrame(
-        [
-            {
-                "arm": item.arm,
-                "control": item.other,
-                "score": item.score,
-                "n": item.n,
-                "difference": item.estimate,
-                "low": item.interval.low if item.interval else None,
-                "high": item.interval.high if item.interval else None,
-                "p": item.p,
-                "p_holm": item.p_holm,
-                "least_p": item.least_p,
-                "state": item.state,
-                "conclusion": item.conclusion,
-                "seeds_needed": item.seeds_needed,
-                "seeds_sentence": item.seeds_sentence,
-            }
-            for item in comparisons
-        ],
-        columns=[
-            *("arm", "control", "score", "n", "difference", "low", "high"),
-            *("p", "p_holm", "least_p", "state", "conclusion"),
-            *("seeds_needed", "seeds_sentence"),
-        ],
-    )
-    return table.astype({"seeds_needed": "Int64"})  # 13, not 13.0, beside empty cells

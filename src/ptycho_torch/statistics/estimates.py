@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho_torch.config.evaluation import StatisticsSettings
 
 # Up to here all 2^n sign patterns are tried; beyond, a seeded random subset of them.
 _EXACT_PAIRS = 15
@@ -109,13 +111,13 @@ def wilson_interval(failures: int, runs: int, confidence: float) -> Interval:
     return Interval(low=float(bounds.low), high=float(bounds.high))
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: ArrayLike) -> Spread:
     """Return median and quartiles (linear interpolation) of the finite values."""
-    finite = _finite(values)
-    if not finite.size:
+    sample = finite(values)
+    if not sample.size:
         return Spread(n=0)
-    low, median, high = (float(q) for q in np.quantile(finite, [0.25, 0.5, 0.75]))
-    return Spread(n=int(finite.size), median=median, low=low, high=high)
+    low, median, high = (float(q) for q in np.quantile(sample, [0.25, 0.5, 0.75]))
+    return Spread(n=int(sample.size), median=median, low=low, high=high)
 
 
 def fisher_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
@@ -157,52 +159,42 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def paired_difference(
-    differences: Sequence[float], *, confidence: float, resamples: int, seed: int
-) -> Difference:
+def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Difference:
     """Return the mean of paired differences, its bootstrap interval and its sign-flip p.
 
     Parameters
     ----------
-    differences
-        Arm minus control, one per seed at which both have a value.
-    confidence
-        Level of the interval, in (0, 1).
-    resamples, seed
-        Of the percentile bootstrap. BCa gains nothing at so few pairs and fails on ties.
+    values
+        Arm minus control, one per seed at which both have a value; what is not finite is left out.
+    settings
+        Confidence, and resamples and seed of the percentile bootstrap (BCa gains nothing at so
+        few pairs and fails on ties).
 
     References
     ----------
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 13 and 15.
     """
-    values = _finite(differences)
-    if not values.size:
+    sample = finite(values)
+    if not sample.size:
         return Difference(n=0)
-    return Difference(
-        n=int(values.size),
-        mean=float(values.mean()),
-        interval=_bootstrap(values, confidence, resamples, seed) if values.size > 1 else None,
-        p=sign_flip_p(values, seed=seed),
-    )
+    interval = None
+    if sample.size > 1 and np.ptp(sample) == 0:  # Every resample has the same mean.
+        interval = Interval(low=float(sample[0]), high=float(sample[0]))
+    elif sample.size > 1:
+        bounds = scipy.stats.bootstrap(
+            (sample,),
+            np.mean,
+            n_resamples=settings.bootstrap_resamples,
+            confidence_level=settings.confidence,
+            method="percentile",
+            rng=np.random.default_rng(settings.bootstrap_seed),
+        ).confidence_interval
+        interval = Interval(low=float(bounds.low), high=float(bounds.high))
+    p = sign_flip_p(sample, seed=settings.bootstrap_seed)
+    return Difference(n=int(sample.size), mean=float(sample.mean()), interval=interval, p=p)
 
 
-def _bootstrap(
-    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
-) -> Interval:
-    if np.ptp(values) == 0:  # Every resample has the same mean: the interval is a point.
-        return Interval(low=float(values[0]), high=float(values[0]))
-    bounds = scipy.stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(low=float(bounds.low), high=float(bounds.high))
-
-
-def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], *, seed: int = 0) -> float:
+def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
     """Return the two-sided p of the sign-flip permutation test of a zero mean.
 
     Exact (all 2^n sign patterns) up to 15 pairs, else from 9,999 random patterns under `seed`.
@@ -216,7 +208,7 @@ def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], *, seed: int
     ----------
     Fisher (1935), The Design of Experiments, section 21.
     """
-    values = _finite(differences)
+    values = finite(differences)
     if not values.size:
         raise ValueError("the sign-flip test needs at least one finite difference, got none")
     if values.size == 1:  # Both patterns are as extreme as the one seen.
@@ -295,6 +287,7 @@ def kaplan_meier(
     return steps
 
 
-def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def finite(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the finite values, in their order."""
     array = np.asarray(values, dtype=np.float64)
     return array[np.isfinite(array)]

@@ -5,16 +5,15 @@ repetitions see a smaller effect than the true one, and would need more seeds.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.statistics import estimates
 
@@ -28,20 +27,20 @@ class SeedsNeeded:
     """The number of seeds that would decide a comparison, or why there is none."""
 
     seeds: int | None
-    """Pairs of successful runs, or runs per arm; null if no number is given."""
+    """Pairs of successful runs, or runs per arm; null: more than `most_seeds`, or no number."""
 
-    short: str
-    """For a table: the number, "more than 100", or the reason."""
+    missing: Literal["pairs", "spread", "difference"] | None = None
+    """What no number can be given for: pairs, their spread, or a mean other than 0."""
 
-    sentence: str
-    """The same with what it assumes."""
+    sample: tuple[int, ...]
+    """What it rests on: pairs, or runs of the arm and of the control."""
+
+    assumed_rates: tuple[float, float] | None = None
+    """Failure rates of arm and control that are assumed, since the seen ones are equal."""
 
 
 def seeds_for_difference(
-    differences: Sequence[float] | NDArray[np.float64],
-    *,
-    family: int,
-    settings: StatisticsSettings,
+    differences: ArrayLike, *, family: int, settings: StatisticsSettings
 ) -> SeedsNeeded:
     """Return how many pairs would support a difference of the seen mean and spread.
 
@@ -71,16 +70,16 @@ def seeds_for_difference(
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4 (the t test).
     """
     _check_family(family)
-    array = np.asarray(differences, dtype=np.float64)
-    values = array[np.isfinite(array)]
+    values = estimates.finite(differences)
+    sample = (int(values.size),)
     if values.size < 2:
-        return _no_number(f"a spread needs 2 pairs, there {_are(values.size)}")
+        return SeedsNeeded(seeds=None, missing="pairs", sample=sample)
     if np.ptp(values) == 0:
-        return _no_number("the seen differences are all equal, so they have no spread")
+        return SeedsNeeded(seeds=None, missing="spread", sample=sample)
     values = values / np.abs(values).max()  # Only mean over spread matters; no overflow.
     effect = abs(float(values.mean() / values.std(ddof=1)))
     if effect == 0:
-        return _no_number("the seen mean difference is 0")
+        return SeedsNeeded(seeds=None, missing="difference", sample=sample)
     alpha = estimates.level(settings.confidence)
     most = settings.most_seeds
     drawn = effect + _normal(settings.bootstrap_seed, settings.power_simulations, most)
@@ -98,8 +97,7 @@ def seeds_for_difference(
         return float(np.mean((family * p <= alpha) & (studies.mean(axis=1) > 0)))
 
     place = bisect_left(tried, settings.power, key=supported)
-    under = f"if the seen difference and spread are the true ones (rough, of {values.size} pairs)"
-    return _found(tried[place] if place < len(tried) else None, under, settings)
+    return SeedsNeeded(seeds=tried[place] if place < len(tried) else None, sample=sample)
 
 
 def sign_flip_p_values(studies_SN: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,24 +171,15 @@ def seeds_for_rates(
             )
     rates = failed[0] / failed[1], control[0] / control[1]
     equal = failed[0] * control[1] == control[0] * failed[1]
-    if equal:
-        rates = _worthwhile(rates[0], settings.worthwhile_failure_difference)
-    seeds = _least_runs(rates, 1 if equal else min(failed[1], control[1]) + 1, family, settings)
-    if not equal:
-        under = f"(rough, of {failed[1]} and {control[1]} runs)"
-        return _found(seeds, f"if the seen rates are the true ones {under}", settings)
-    assumed = f"rates of {percent(rates[0])} and {percent(rates[1])}"
-    why = "an assumption, since the seen rates are equal"
-    found = _found(seeds, f"if the arm and the control had failure {assumed} ({why})", settings)
+    if equal:  # Both rates stay in [0, 1].
+        higher = min(1.0, rates[0] + settings.worthwhile_failure_difference)
+        rates = higher - settings.worthwhile_failure_difference, higher
+    least = 1 if equal else min(failed[1], control[1]) + 1
     return SeedsNeeded(
-        seeds=found.seeds, short=f"{found.short} (for {assumed})", sentence=found.sentence
+        seeds=_least_runs(rates, least, family, settings),
+        sample=(failed[1], control[1]),
+        assumed_rates=rates if equal else None,
     )
-
-
-def _worthwhile(rate: float, difference: float) -> tuple[float, float]:
-    """Return the arm's rate and one that is higher by `difference`; both stay in [0, 1]."""
-    higher = min(1.0, rate + difference)
-    return higher - difference, higher
 
 
 def _least_runs(
@@ -248,17 +237,3 @@ def _uniform(seed: int, studies: int, runs: int, name: str) -> NDArray[np.float6
 def _check_family(family: int) -> None:
     if family < 1:
         raise ValueError(f"family must be at least 1, got {family}")
-
-
-def _found(seeds: int | None, under: str, settings: StatisticsSettings) -> SeedsNeeded:
-    short = str(seeds) if seeds is not None else f"more than {settings.most_seeds}"
-    sentence = f"{short} seeds would decide it at {percent(settings.power)} power, {under}"
-    return SeedsNeeded(seeds=seeds, short=short, sentence=sentence)
-
-
-def _no_number(reason: str) -> SeedsNeeded:
-    return SeedsNeeded(seeds=None, short=f"no number: {reason}", sentence=f"no number: {reason}")
-
-
-def _are(count: int) -> str:
-    return f"is {count}" if count == 1 else f"are {count}"

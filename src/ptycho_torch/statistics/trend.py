@@ -8,16 +8,30 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.runtime.markdown import p_text, percent, plural
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
-from ptycho_torch.statistics.verdict import Evidence, loss_at_most
-
-Likeness = Literal["same", "differs", "alike", "undecided"]
+from ptycho_torch.statistics.verdict import BoundCheck, Evidence, loss_at_most
 
 # All orders of up to so many runs are tried; beyond, a seeded random subset of them.
 _MOST_ORDERS = 9_999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """Whether an arm is shown to differ from the control, or to be like it."""
+
+    state: Literal["same", "differs", "alike", "undecided"]
+    """`same`: its runs have the control's very numbers."""
+
+    different: tuple[Comparison, ...]
+    """What tells it apart from the control."""
+
+    margin: float
+    """Alike: losses within this fraction of the control's, either way."""
+
+    loss: BoundCheck | None
+    """Its loss against the upper end of the margin; null where the runs are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +41,20 @@ class Trend:
     p: float | None
     """Two-sided p; null where there is nothing to test."""
 
-    sentence: str
-    """In words, with n."""
+    rising: bool
+    """Which way it goes."""
+
+    supported: bool
+    """Whether that is shown, at the study's level."""
+
+    n: int
+    """Seeds at which every run succeeded, or runs."""
 
 
-def likeness(
+def similarity(
     arm: str, control: str, comparisons: Sequence[Comparison], evidence: Evidence, margin: float
-) -> tuple[Likeness, str]:
-    """Return whether an arm is shown to differ from the control, or to be alike, and why.
+) -> Similarity:
+    """Return whether an arm is shown to differ from the control, or to be alike.
 
     Runs with the control's very numbers are the same runs, as where a clipping norm is so large
     that nothing was ever clipped: no test is needed to call them alike.
@@ -52,18 +72,16 @@ def likeness(
         Alike: the loss is shown to lie within this fraction of the control's, either way.
     """
     if same_runs(arm, control, evidence):
-        return "same", "seed by seed its runs have the very numbers of the control's"
+        return Similarity(state="same", different=(), margin=margin, loss=None)
     mine = [item for item in comparisons if (item.arm, item.other) == (arm, control)]
-    different = [item for item in mine if item.better is not None]
-    above, why = loss_at_most(arm, control, evidence, margin)
-    below, _ = loss_at_most(control, arm, evidence, margin)
-    within = above == below == "met"
+    different = tuple(item for item in mine if item.better is not None)
+    above = loss_at_most(arm, control, evidence, margin)
+    below = loss_at_most(control, arm, evidence, margin)
+    within = above.status == below.status == "met"
+    state: Literal["differs", "alike", "undecided"] = "differs" if different else "undecided"
     if within and all(item.score == evidence.loss.column for item in different):
-        small = f", though told apart from it ({different[0].state})" if different else ""
-        return "alike", f"its loss lies within {percent(margin)} of the control's{small}"
-    if different:
-        return "differs", "; ".join(f"{item.label} {item.state} ({item.why})" for item in different)
-    return "undecided", why
+        state = "alike"
+    return Similarity(state=state, different=different, margin=margin, loss=above)
 
 
 def same_runs(arm: str, control: str, evidence: Evidence) -> bool:
@@ -79,40 +97,23 @@ def same_runs(arm: str, control: str, evidence: Evidence) -> bool:
 def loss_trend(arms: Sequence[str], evidence: Evidence) -> Trend:
     """Return whether the loss rises or falls along the arms: Page's test, paired by seed.
 
-    Only seeds at which every arm succeeded enter. Two-sided by doubling the smaller of the
-    exact one-sided p values.
+    Only seeds at which every arm succeeded enter; 3 arms and 2 seeds are needed. Two-sided by
+    doubling the smaller of the exact one-sided p values.
 
     References
     ----------
     Page (1963), J. Amer. Statist. Assoc. 58, 216, doi:10.1080/01621459.1963.10500843.
     """
-    table = _losses(arms, evidence)
-    if len(arms) < 3 or len(table) < 2:
-        return Trend(
-            p=None,
-            sentence=(
-                f"no test of a trend of the loss: {plural(len(arms), 'value')}, "
-                f"{plural(len(table), 'seed')} at which every run succeeded (3 and 2 are needed)"
-            ),
-        )
-    rising, falling = (
-        scipy.stats.page_trend_test(table),
-        scipy.stats.page_trend_test(table[:, ::-1]),
-    )
-    p = min(1.0, 2 * float(min(rising.pvalue, falling.pvalue)))
-    way = "rises" if rising.pvalue < falling.pvalue else "falls"
-    decided = p <= estimates.level(evidence.settings.confidence)
-    said = f"the loss {way} along the values" if decided else "no trend of the loss is shown"
-    return Trend(p=p, sentence=f"{said} (Page's test, two-sided {p_text(p)}, {len(table)} seeds)")
-
-
-def _losses(arms: Sequence[str], evidence: Evidence) -> np.ndarray:
-    """Return (seeds, arms): the losses at the seeds at which every arm succeeded."""
     good = evidence.runs[~evidence.runs["failed"].astype(bool)]
     wide = good.pivot_table(index="seed", columns="arm", values=evidence.loss.column)
-    if any(arm not in wide for arm in arms):
-        return np.empty((0, len(arms)))
-    return wide[list(arms)].dropna().to_numpy(np.float64)
+    table_SA = wide.reindex(columns=list(arms)).dropna().to_numpy(np.float64)
+    if len(arms) < 3 or len(table_SA) < 2:
+        return Trend(p=None, rising=False, supported=False, n=len(table_SA))
+    rising = scipy.stats.page_trend_test(table_SA).pvalue
+    falling = scipy.stats.page_trend_test(table_SA[:, ::-1]).pvalue
+    p = min(1.0, 2 * float(min(rising, falling)))
+    supported = p <= estimates.level(evidence.settings.confidence)
+    return Trend(p=p, rising=bool(rising < falling), supported=supported, n=len(table_SA))
 
 
 def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence: float) -> Trend:
@@ -134,13 +135,11 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
     ----------
     Armitage (1955), Biometrics 11, 375, doi:10.2307/3001775.
     """
-    k, n = int(np.sum(failed)), len(failed)
-    if k in (0, n):
-        return Trend(
-            p=None, sentence=f"{k} of {plural(n, 'run')} failed, so failures have no trend"
-        )
+    x, y, n = np.asarray(values, float), np.asarray(failed, float), len(failed)
+    if y.sum() in (0, n):
+        return Trend(p=None, rising=False, supported=False, n=n)
     found = scipy.stats.permutation_test(
-        (np.asarray(values, float), np.asarray(failed, float)),
+        (x, y),
         lambda x, y, axis: np.sum(x * y, axis=axis),
         permutation_type="pairings",
         vectorized=True,
@@ -148,11 +147,8 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
         rng=np.random.default_rng(0),
     )
     p = float(found.pvalue)
-    centred = float(np.dot(np.asarray(values) - np.mean(values), np.asarray(failed, float)))
-    way = "more" if centred > 0 else "less"
-    decided = p <= estimates.level(confidence)
-    said = f"failures become {way} frequent" if decided else "no trend of the failures is shown"
-    return Trend(p=p, sentence=f"{said} (permutation test, two-sided {p_text(p)}, {n} runs)")
+    rising = bool(np.dot(x - x.mean(), y) > 0)
+    return Trend(p=p, rising=rising, supported=p <= estimates.level(confidence), n=n)
 
 
 def first_failing(arms: Sequence[str], runs: pd.DataFrame) -> str | None:

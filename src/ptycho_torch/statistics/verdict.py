@@ -1,30 +1,98 @@
 """Did each arm do what its hypothesis asks? As far as the seeds can tell, and no further."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import SuccessSettings
-from ptycho_torch.runtime.markdown import listed, number, percent, plain, plural
-from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import (
+    Comparison,
+    Reason,
     compare_failures,
     compare_score,
-    differences_of,
     judge,
     others_of,
 )
-from ptycho_torch.statistics.estimates import Interval
-from ptycho_torch.statistics.runs import failures_of, paired_values, score_spread
+from ptycho_torch.statistics.estimates import Difference, Spread, paired_difference
+from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values, score_spread
 from ptycho_torch.statistics.scores import Score
 
 Status = Literal["met", "met in these runs", "not met", "undecided", "not asked"]
+"""`met in these runs` says nothing of further runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundCheck:
+    """A paired difference, or the logarithm of a paired ratio, held against a bound."""
+
+    other: str
+    """What the arm is paired with."""
+
+    bound: float
+    """Largest ratio of the losses, or least difference of a score."""
+
+    status: Status
+    """Met, not met or undecided."""
+
+    reason: Reason
+    """What decided, or what is missing; `interval`: it includes the bound."""
+
+    seen: Difference
+    """The difference, or the logarithm of the ratio."""
+
+    excess: Difference
+    """The same less its bound, which is what the test was made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientCheck:
+    """The gradient norm of deep runs, held against a multiple of the shallow ones'."""
+
+    shallow: str
+    """Arm that the bound is taken from."""
+
+    bound: float | None
+    """`factor` times the largest 99th percentile over a shallow run; null without one."""
+
+    factor: float
+    """Setting."""
+
+    epochs: int
+    """Epochs that ended."""
+
+    largest: float | None
+    """Largest 99th percentile of an epoch; null without epochs."""
+
+    stopped: int
+    """Runs that ended in NaN or explosion."""
+
+    beyond: int
+    """Epochs beyond the bound."""
+
+    runs_beyond: int
+    """Runs that they are of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """An arm against every other."""
+
+    comparisons: tuple[Comparison, ...]
+    """With each other arm; empty: there is none."""
+
+    medians: Mapping[str, Spread]
+    """Loss of every arm; empty where failures are compared."""
+
+
+Basis = FailureRate | BoundCheck | GradientCheck | Ranking | Comparison | None
+"""The numbers of a verdict; none: nothing was asked, or the control is held against itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +106,10 @@ class Verdict:
     """Key of `SuccessSettings`, or `negative_control`, or `comparison` if nothing was asked."""
 
     status: Status
-    """`met in these runs` says nothing of further runs."""
+    """Whether it is met."""
 
-    sentence: str
-    """Why, with numbers and n."""
+    basis: Basis
+    """On which numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +128,10 @@ class Evidence:
     settings: StatisticsSettings
     """Confidence and bootstrap."""
 
+    def failures(self, arm: str) -> FailureRate:
+        """Return how often an arm failed."""
+        return failure_rate(self.runs, arm, self.settings.confidence)
+
 
 def judge_arm(arm: str, success: SuccessSettings, evidence: Evidence) -> list[Verdict]:
     """Return a verdict per condition that is set; a control without one is judged as such.
@@ -73,175 +145,101 @@ def judge_arm(arm: str, success: SuccessSettings, evidence: Evidence) -> list[Ve
     evidence
         All runs of the stage.
     """
-    verdicts = []
-    for condition, check in _CHECKS.items():
-        if getattr(success, condition):
-            status, sentence = check(arm, evidence)
-            verdicts.append(Verdict(arm=arm, condition=condition, status=status, sentence=sentence))
-    if success.max_loss_increase is not None:
-        status, sentence = loss_at_most(
-            arm, evidence.stage.control, evidence, success.max_loss_increase
-        )
-        verdicts.append(
-            Verdict(arm=arm, condition="max_loss_increase", status=status, sentence=sentence)
-        )
-    if not verdicts:
-        verdicts.append(
-            _control(arm, evidence) if arm == evidence.stage.control else _bystander(arm)
-        )
-    return verdicts
-
-
-def _control(arm: str, evidence: Evidence) -> Verdict:
-    failures, n = failures_of(evidence.runs, arm)
-    bounds = _bounds(failures, n, evidence.settings.confidence)
-    seen = f"it failed in {failures} of {plural(n, 'run')} ({bounds})"
-    if failures:
-        return Verdict(
-            arm=arm, condition="negative_control", status="met in these runs", sentence=seen
-        )
-    return Verdict(
-        arm=arm,
-        condition="negative_control",
-        status="undecided",
-        sentence=f"{seen}; where it does not fail, no arm can be shown to fail less",
-    )
-
-
-def _bystander(arm: str) -> Verdict:
-    return Verdict(
-        arm=arm,
-        condition="comparison",
-        status="not asked",
-        sentence="no condition is set: the arm is there for comparison",
-    )
-
-
-def never_failed(arm: str, evidence: Evidence) -> tuple[Status, str]:
-    """Judge by whether a run of the arm failed; the sample says nothing of further runs."""
-    failures, n = failures_of(evidence.runs, arm)
-    confidence = evidence.settings.confidence
-    if failures:
-        return (
-            "not met",
-            f"{failures} of {plural(n, 'run')} failed ({_bounds(failures, n, confidence)})",
-        )
-    bound = estimates.wilson_interval(0, n, confidence).high
-    return "met in these runs", (
-        f"no failure seen in {plural(n, 'run')}; the {percent(confidence)} Wilson upper bound is "
-        f"{percent(bound)}, so whether it never fails is undecided"
-    )
-
-
-def _fewer_failures_than_control(arm: str, evidence: Evidence) -> tuple[Status, str]:
-    stage = evidence.stage
-    # The family is that of the table of failure rates, so that both say the same.
-    family = [(name, stage.control) for name in others_of(stage, stage.control)]
-    if (arm, stage.control) not in family:
-        return "not met", "it is the control itself"
-    found = compare_failures(evidence.runs, family, evidence.settings)[
-        family.index((arm, stage.control))
-    ]
-    if found.better is None:
-        return "undecided", found.why
-    return ("met" if found.better else "not met"), found.why
-
-
-def _lowest_failure_rate(arm: str, evidence: Evidence) -> tuple[Status, str]:
-    runs, others = evidence.runs, others_of(evidence.stage, arm)
-    if not others:
-        return "undecided", "there is no other arm"
-    found = compare_failures(runs, [(arm, other) for other in others], evidence.settings)
-    worse = [item.other for item in found if item.better is False]
-    if worse:
-        return "not met", f"{listed(worse)} failed less often, beyond chance"
-    if all(item.better for item in found):
-        return "met", f"it failed less often than {listed(others)}, beyond chance"
-    failures, n = failures_of(runs, arm)
-    fewer = [other for other in others if _rate(runs, other) < failures / n]
-    seen = f"{listed(fewer)} failed less often" if fewer else "no arm failed less often"
-    open_ = listed([item.other for item in found if item.better is None])
-    return "undecided", (
-        f"{failures} of {plural(n, 'run')} failed, and {seen} in this sample; the rates are not "
-        f"told apart from those of {open_}"
-    )
-
-
-def _lowest_loss(arm: str, evidence: Evidence) -> tuple[Status, str]:
-    others = others_of(evidence.stage, arm)
-    if not others:
-        return "undecided", "there is no other arm"
-    found = compare_score(
-        evidence.runs, [(arm, other) for other in others], evidence.loss, evidence.settings
-    )
-    medians = {
-        name: score_spread(evidence.runs, name, evidence.loss.column) for name in (arm, *others)
+    judged: dict[str, tuple[Status, Basis]] = {
+        condition: check(arm, evidence)
+        for condition, check in _CHECKS.items()
+        if getattr(success, condition)
     }
-    mine = medians[arm]
-    if mine.median is None:
-        return "undecided", "none of its runs succeeded, so it has no median loss"
-    worse = [item.other for item in found if item.better is False]
-    seen = f"its median is {number(mine.median)} (n = {mine.n})"
-    if worse:
-        return "not met", f"{seen}; {listed(worse)} reached a lower loss, beyond chance"
-    if all(item.better for item in found):
-        return "met", f"{seen}; lower than {listed(others)}, beyond chance"
-    ranked = sorted((v.median, name) for name, v in medians.items() if v.median is not None)
-    best, leader = ranked[0]
-    place = "the lowest of this sample" if leader == arm else f"{leader} has {number(best)}"
-    reasons = dict.fromkeys(item.why for item in found if item.better is None)
-    groups = [
-        f"{listed([item.other for item in found if item.why == why])} ({why})" for why in reasons
+    if success.max_loss_increase is not None:
+        control = evidence.stage.control
+        check = loss_at_most(arm, control, evidence, success.max_loss_increase)
+        judged["max_loss_increase"] = check.status, check
+    if not judged and arm == evidence.stage.control:
+        rate = evidence.failures(arm)
+        # Where the control does not fail, no arm can be shown to fail less.
+        judged["negative_control"] = "met in these runs" if rate.failures else "undecided", rate
+    elif not judged:
+        judged["comparison"] = "not asked", None
+    return [
+        Verdict(arm=arm, condition=condition, status=status, basis=basis)
+        for condition, (status, basis) in judged.items()
     ]
-    return "undecided", f"{seen}, {place}; not told apart from {'; '.join(groups)}"
 
 
-def loss_at_most(arm: str, other: str, evidence: Evidence, bound: float) -> tuple[Status, str]:
+def never_failed(arm: str, evidence: Evidence) -> tuple[Status, FailureRate]:
+    """Judge by whether a run of the arm failed; the sample says nothing of further runs."""
+    rate = evidence.failures(arm)
+    return ("not met" if rate.failures else "met in these runs"), rate
+
+
+def loss_at_most(arm: str, other: str, evidence: Evidence, bound: float) -> BoundCheck:
     """Judge the geometric mean of the paired ratios of losses, arm to other, against 1 + bound."""
-    settings = evidence.settings
     mine, theirs = paired_values(evidence.runs, arm, other, evidence.loss.column)
     usable = (mine > 0) & (theirs > 0)
     logs = np.log(mine[usable] / theirs[usable])
-    ratio = differences_of(logs, settings)
-    limit = f"the bound is {plain(1 + bound)}"
-    whose = "the control's" if other == evidence.stage.control else f"that of {other}"
-    if ratio.mean is None:
-        return "undecided", f"no seed at which both runs succeeded; {limit}"
-    excess = differences_of(logs - math.log1p(bound), settings)
-    state, why = judge(excess, p_holm=excess.p, family=1, confidence=settings.confidence)
-    seen = (
-        f"the loss is {number(math.exp(ratio.mean))} times {whose} "
-        f"({_ratio_bounds(ratio.interval, settings.confidence)}, {plural(ratio.n, 'pair')}); "
-        f"{limit}"
+    seen, excess, side, reason = _excess(logs, math.log1p(bound), evidence.settings)
+    status: Status = "undecided" if side == "undecided" else "met" if side == "lower" else "not met"
+    return BoundCheck(
+        other=other, bound=1 + bound, status=status, reason=reason, seen=seen, excess=excess
     )
-    if state == "undecided":
-        # `why` speaks of the logarithm's zero, which is the bound.
-        return "undecided", f"{seen}; {_about_the_bound(why)}"
-    return ("met" if state == "lower" else "not met"), seen
 
 
-def _about_the_bound(why: str) -> str:
-    return "the interval includes the bound" if why.endswith("includes 0") else why
+def score_at_least(
+    arm: str, other: str, evidence: Evidence, score: Score, decrease: float
+) -> BoundCheck:
+    """Judge the mean of the paired differences of a score, arm less other, against -decrease."""
+    mine, theirs = paired_values(evidence.runs, arm, other, score.column)
+    seen, excess, side, reason = _excess(mine - theirs, -decrease, evidence.settings)
+    status: Status = (
+        "undecided" if side == "undecided" else "met" if side == "higher" else "not met"
+    )
+    return BoundCheck(
+        other=other, bound=-decrease, status=status, reason=reason, seen=seen, excess=excess
+    )
 
 
-def _ratio_bounds(interval: Interval | None, confidence: float) -> str:
-    if interval is None:
-        return "no interval from one pair"
-    low, high = math.exp(interval.low), math.exp(interval.high)
-    return f"{percent(confidence)} interval {number(low)} to {number(high)}"
+def _excess(
+    values: NDArray[np.float64], bound: float, settings: StatisticsSettings
+) -> tuple[Difference, Difference, str, Reason]:
+    """Return the differences, those less the bound, their side of it, and the reason."""
+    seen = paired_difference(values, settings)
+    excess = paired_difference(values - bound, settings)
+    side, reason = judge(excess, p_holm=excess.p, family=1, confidence=settings.confidence)
+    return seen, excess, side, reason
 
 
-def _bounds(failures: int, n: int, confidence: float) -> str:
-    bounds = estimates.wilson_interval(failures, n, confidence)
-    return f"{percent(confidence)} interval {percent(bounds.low)} to {percent(bounds.high)}"
+def _fewer_failures_than_control(arm: str, evidence: Evidence) -> tuple[Status, Basis]:
+    control = evidence.stage.control
+    if arm == control:
+        return "not met", None
+    # The family is that of the table of failure rates, so that both say the same.
+    family = [(name, control) for name in others_of(evidence.stage.arms, control)]
+    tests = compare_failures(evidence.runs, family, evidence.settings)
+    found = tests[family.index((arm, control))]
+    return ("undecided" if found.better is None else "met" if found.better else "not met"), found
 
 
-def _rate(runs: pd.DataFrame, arm: str) -> float:
-    failures, n = failures_of(runs, arm)
-    return failures / n
+def _ranked(tests: list[Comparison]) -> Status:
+    """Met if the arm is better than every other; not met if one of them is better."""
+    if any(item.better is False for item in tests):
+        return "not met"
+    return "met" if tests and all(item.better for item in tests) else "undecided"
 
 
-_CHECKS: dict[str, Callable[[str, Evidence], tuple[Status, str]]] = {
+def _lowest_failure_rate(arm: str, evidence: Evidence) -> tuple[Status, Basis]:
+    pairs = [(arm, other) for other in others_of(evidence.stage.arms, arm)]
+    tests = compare_failures(evidence.runs, pairs, evidence.settings)
+    return _ranked(tests), Ranking(comparisons=tuple(tests), medians={})
+
+
+def _lowest_loss(arm: str, evidence: Evidence) -> tuple[Status, Basis]:
+    others, runs, loss = others_of(evidence.stage.arms, arm), evidence.runs, evidence.loss
+    tests = compare_score(runs, [(arm, other) for other in others], loss, evidence.settings)
+    medians = {name: score_spread(runs, name, loss.column) for name in (arm, *others)}
+    return _ranked(tests), Ranking(comparisons=tuple(tests), medians=medians)
+
+
+_CHECKS: dict[str, Callable[[str, Evidence], tuple[Status, Basis]]] = {
     "lowest_loss": _lowest_loss,
     "no_failures": never_failed,
     "lowest_failure_rate": _lowest_failure_rate,
