@@ -30,6 +30,7 @@ from ptycho_torch.evaluate.block import overlaps_of, reconstruct, score
 from ptycho_torch.evaluate.scene import Scene
 from ptycho_torch.evaluate.twin import read_twin, wave_correlations
 from ptycho_torch.physics.stitch import reassemble
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics.estimates import paired_difference
 
 random = np.random.default_rng(0)
@@ -50,7 +51,7 @@ scores = score(reconstruct(pred, scene, settings, overlaps))
 waves = wave_correlations(truth, pred, scene.probe_MHW)
 twin = read_twin(waves, pred, grid, image, scene.probe_MHW, overlaps=overlaps)
 whole = reassemble(pred, grid, image, scene.intensity_HW, step)
-found = paired_difference(random.normal(size=9), confidence=0.95, resamples=999, seed=0)
+found = paired_difference(random.normal(size=9), StatisticsSettings(bootstrap_resamples=999))
 print(json.dumps({
     "scores": {**scores, **asdict(twin)},
     "bytes": [hashlib.sha256(whole.tobytes()).hexdigest(), repr(found)],

@@ -203,7 +203,7 @@ def read_stage(folder: Path) -> None:
 
 
 def read_runs(folder: Path) -> None:
-    from ptycho_torch.statistics.runs import read_runs as read
+    from ptycho_torch.report.runs_table import read_runs as read
 
     table = read(folder / "runs.csv", planned())
     assert table["failed"].dtype == bool and (table["dataset"] == "triangle_n32").all()

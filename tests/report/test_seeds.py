@@ -8,6 +8,8 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.report.summarise.collect import StageFiles
 from ptycho_torch.report.summarise.report import results
 from ptycho_torch.report.summarise.stage import work_out
+from ptycho_torch.report.summarise.tables import comparisons_table
+from ptycho_torch.report.wording import seeds_short
 from ptycho_torch.statistics import compare
 from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
 
@@ -27,12 +29,12 @@ def test_undecided_comparisons_ask_for_seeds_in_the_whole_family(findings):
     stable = next(c for c in findings.comparisons if c.arm == "stable")
     mine, theirs = compare.paired_values(findings.runs, "stable", "control", stable.score)
     expected = seeds_for_difference(mine - theirs, family=3, settings=settings)
-    assert (stable.seeds_needed, stable.seeds_sentence) == (expected.seeds, expected.sentence)
-    assert stable.seeds_needed >= 7
+    assert stable.seeds == expected
+    assert stable.seeds.seeds >= 7
     rates = next(c for c in findings.failure_tests if c.arm == "stable")
     assert rates.seeds == seeds_for_rates((0, 4), (2, 4), family=3, settings=settings)
     norm1 = next(c for c in findings.comparisons if c.arm == "norm1")
-    assert (norm1.seeds_needed, norm1.seeds_sentence[:9]) == (None, "no number")
+    assert seeds_short(norm1.seeds, settings).startswith("no number")
 
 
 def test_a_decided_comparison_has_no_number():
@@ -45,14 +47,14 @@ def test_a_decided_comparison_has_no_number():
         }
     )
     (found,) = compare.compare_failures(runs, [("a", "b")], StatisticsSettings())
-    assert (found.state, found.seeds_needed, found.seeds_sentence) == ("lower", None, "")
+    assert (found.state, found.seeds) == ("lower", None)
 
 
 def test_the_table_keeps_whole_numbers_and_leaves_the_rest_empty(findings, tmp_path):
     items = [*findings.comparisons, *findings.failure_tests]
-    table = compare.as_table(items)
+    table = comparisons_table(items, StatisticsSettings())
     assert [None if pd.isna(n) else n for n in table["seeds_needed"]] == [
-        item.seeds_needed for item in items
+        item.seeds.seeds if item.seeds else None for item in items
     ]
     table.to_csv(tmp_path / "comparisons.csv")
     assert ".0" not in "".join(
@@ -66,6 +68,6 @@ def test_the_summary_shows_the_number_or_the_reason_and_how_rough_it_is(findings
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     items = [*findings.comparisons, *findings.failure_tests]
     cells = [row.split("|")[-2].strip() for row in rows]
-    assert cells == [item.seeds.short if item.seeds else "decided" for item in items]
+    assert cells == [seeds_short(item.seeds, StatisticsSettings()) or "decided" for item in items]
     assert "with 80 % probability in 2,000 simulated studies" in text
     assert "this is rough" in text

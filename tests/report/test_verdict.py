@@ -2,10 +2,14 @@
 
 import pytest
 
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.report.summarise.collect import StageFiles
 from ptycho_torch.report.summarise.stage import work_out
+from ptycho_torch.report.wording import because, conclusion
 from ptycho_torch.runtime.markdown import number, p_text, percent
+
+SETTINGS = StatisticsSettings()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,10 @@ def test_two_seeds_support_no_difference_however_large(two):
     for comparison in two.comparisons:
         assert comparison.state == "undecided"
         assert comparison.n == 2
-        assert "2 pairs cannot reach p <= 0.05 (the least is 0.50)" in comparison.conclusion
-        assert "6 pairs are the minimum" in comparison.conclusion
+        assert "2 pairs cannot reach p <= 0.05 (the least is 0.50)" in conclusion(
+            comparison, SETTINGS
+        )
+        assert "6 pairs are the minimum" in conclusion(comparison, SETTINGS)
     assert {v.status for v in _verdicts(two, "agc").values()} == {"undecided"}
     assert _verdicts(two, "stable")["lowest_loss"].status == "undecided"
 
@@ -51,17 +57,19 @@ def test_two_seeds_support_no_difference_however_large(two):
 def test_no_failure_in_two_runs_is_told_with_its_bound_and_claims_no_more(two):
     verdict = _verdicts(two, "stable")["no_failures"]
     assert verdict.status == "met in these runs"
-    assert "no failure seen in 2 runs; the 95 % Wilson upper bound is 66 %" in verdict.sentence
-    assert "undecided" in verdict.sentence
+    assert "no failure seen in 2 runs; the 95 % Wilson upper bound is 66 %" in because(
+        verdict, SETTINGS
+    )
+    assert "undecided" in because(verdict, SETTINGS)
 
 
 def test_fewer_failures_is_undecided_where_the_control_does_not_fail(two):
     verdict = _verdicts(two, "agc")["fewer_failures_than_control"]
     assert verdict.status == "undecided"
-    assert "0 of 2 runs failed against 0 of 2" in verdict.sentence
+    assert "0 of 2 runs failed against 0 of 2" in because(verdict, SETTINGS)
     control = _verdicts(two, "control")["negative_control"]
     assert control.status == "undecided"
-    assert "0 of 2 runs" in control.sentence
+    assert "0 of 2 runs" in because(control, SETTINGS)
     assert _verdicts(two, "norm1")["comparison"].status == "not asked"
 
 
@@ -80,7 +88,7 @@ def test_eight_seeds_support_a_clear_difference_in_the_right_direction(eight):
 def test_an_arm_without_successful_runs_has_no_pairs_and_no_claim(eight):
     comparison = _comparison(eight, "norm1", "best_val_loss")
     assert (comparison.n, comparison.p, comparison.state) == (0, None, "undecided")
-    assert "no seed at which both runs succeeded" in comparison.conclusion
+    assert "no seed at which both runs succeeded" in conclusion(comparison, SETTINGS)
 
 
 def test_lowest_loss_needs_every_other_arm_to_be_beaten_beyond_chance(eight, findings_of):
@@ -93,19 +101,19 @@ def test_lowest_loss_needs_every_other_arm_to_be_beaten_beyond_chance(eight, fin
     )
     verdict = _verdicts(worse, "stable")["lowest_loss"]
     assert verdict.status == "not met"
-    assert "control and agc reached a lower loss" in verdict.sentence
+    assert "control and agc reached a lower loss" in because(verdict, SETTINGS)
 
 
 def test_the_bound_on_the_loss_is_judged_by_the_interval_of_the_paired_ratio(eight, findings_of):
     within = _verdicts(eight, "agc")["max_loss_increase"]
     assert within.status == "met"
-    assert "the bound is 1.1" in within.sentence
+    assert "the bound is 1.1" in because(within, SETTINGS)
     beyond = findings_of(seeds=list(range(8)), loss={**_LOSS, "agc": 0.08 * 1.2})
     assert _verdicts(beyond, "agc")["max_loss_increase"].status == "not met"
     at_bound = findings_of(seeds=list(range(8)), loss={**_LOSS, "agc": 0.08 * 1.1})
     verdict = _verdicts(at_bound, "agc")["max_loss_increase"]
     assert verdict.status == "undecided"
-    assert "includes the bound" in verdict.sentence
+    assert "includes the bound" in because(verdict, SETTINGS)
 
 
 _LOSS = {"control": 0.08, "stable": 0.06, "agc": 0.082, "norm1": 0.1}
@@ -127,7 +135,7 @@ def test_holm_holds_back_what_one_comparison_alone_would_claim(findings_of):
     comparison = _comparison(findings, "stable", "best_val_loss")
     assert comparison.p == pytest.approx(2 / 2**6)
     assert comparison.state == "undecided"
-    assert "0.094 after Holm's correction for 3 comparisons" in comparison.conclusion
+    assert "0.094 after Holm's correction for 3 comparisons" in conclusion(comparison, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -160,5 +168,5 @@ def test_a_few_failures_more_or_less_are_no_claim(findings_of):
     for comparison in findings.failure_tests:
         assert comparison.p == pytest.approx(0.4)
         assert comparison.state == "undecided"
-        assert "0 of 3 runs failed against 2 of 3" in comparison.conclusion
+        assert "0 of 3 runs failed against 2 of 3" in conclusion(comparison, SETTINGS)
     assert _verdicts(findings, "agc")["fewer_failures_than_control"].status == "undecided"

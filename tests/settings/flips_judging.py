@@ -83,10 +83,7 @@ def statistics(key, value, **base):
     """Return a flip that must change an interval or the number of seeds needed."""
 
     def found(settings):
-        interval = paired_difference(
-            DIFFERENCES, confidence=settings.confidence, resamples=settings.bootstrap_resamples,
-            seed=settings.bootstrap_seed,
-        ).interval  # fmt: skip
+        interval = paired_difference(DIFFERENCES, settings).interval
         pairs = seeds_for_difference(DIFFERENCES, family=1, settings=settings)
         rates = [
             seeds_for_rates(failed, (5, 10), family=1, settings=settings)

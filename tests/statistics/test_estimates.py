@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 
 
@@ -81,7 +82,7 @@ def test_pairs_needed_is_the_least_number_that_can_reach_the_level(comparisons, 
 
 
 def _difference(values):
-    return estimates.paired_difference(values, confidence=0.95, resamples=999, seed=0)
+    return estimates.paired_difference(values, StatisticsSettings(bootstrap_resamples=999))
 
 
 def test_bootstrap_interval_of_many_pairs_is_that_of_the_normal_law():
@@ -126,15 +127,15 @@ def test_kaplan_meier_has_no_interval_where_none_is_defined():
 
 def test_the_bootstrap_obeys_its_seed_its_resamples_and_its_confidence():
     differences = np.random.default_rng(0).normal(1, 1, 8)
-    base = {"confidence": 0.95, "resamples": 999, "seed": 0}
 
     def interval(**changes):
-        found = estimates.paired_difference(differences, **{**base, **changes})
+        settings = StatisticsSettings(**{"bootstrap_resamples": 999, **changes})
+        found = estimates.paired_difference(differences, settings)
         return found.interval.low, found.interval.high
 
     assert interval() == interval()
-    assert interval(seed=1) != interval()
-    assert interval(resamples=500) != interval()
+    assert interval(bootstrap_seed=1) != interval()
+    assert interval(bootstrap_resamples=500) != interval()
     low, high = interval()
     narrow_low, narrow_high = interval(confidence=0.5)
     assert low < narrow_low < narrow_high < high

@@ -103,7 +103,7 @@ def test_where_the_exact_test_is_significant_the_bootstrap_interval_excludes_0(p
     significant = studies[power.sign_flip_p_values(studies) <= 0.05]
     assert len(significant) > 80
     bounds = [
-        estimates.paired_difference(study, confidence=0.95, resamples=999, seed=0).interval
+        estimates.paired_difference(study, StatisticsSettings(bootstrap_resamples=999)).interval
         for study in significant
     ]
     assert np.mean([low.low <= 0 <= low.high for low in bounds]) < 0.01
@@ -163,44 +163,30 @@ def test_runs_agree_with_the_exact_power_of_fishers_test(rates, family):
 def test_equal_rates_are_planned_for_a_difference_worth_knowing():
     none = _rates((0, 2), (0, 2))
     assert abs(none.seeds - _expected_runs(0, 0.25)) <= 1
-    assert none.short == f"{none.seeds} (for rates of 0 % and 25 %)"
-    assert "an assumption, since the seen rates are equal" in none.sentence
+    assert none.assumed_rates == (0, 0.25)
     # 1 cannot be exceeded: the arm fails less often by as much.
-    assert "rates of 75 % and 100 %" in _rates((5, 5), (5, 5)).sentence
-    assert "rates of 50 % and 75 %" in _rates((1, 2), (3, 6)).sentence
+    assert _rates((5, 5), (5, 5)).assumed_rates == (0.75, 1)
+    assert _rates((1, 2), (3, 6)).assumed_rates == (0.5, 0.75)
     wide = _rates((0, 2), (0, 2), settings=StatisticsSettings(worthwhile_failure_difference=0.5))
     assert wide.seeds < none.seeds
 
 
-def test_what_has_no_number_says_why():
-    def reason(*values):
+def test_what_has_no_number_says_what_is_missing():
+    def missing(*values):
         found = power.seeds_for_difference(values, family=1, settings=SETTINGS)
         assert found.seeds is None
-        return found.sentence
+        return found.missing, found.sample
 
-    assert reason() == "no number: a spread needs 2 pairs, there are 0"
-    assert reason(0.3, float("nan")) == "no number: a spread needs 2 pairs, there is 1"
-    assert (
-        reason(0.3, 0.3) == "no number: the seen differences are all equal, so they have no spread"
-    )
-    assert reason(-0.3, 0.3) == "no number: the seen mean difference is 0"
-    assert reason(-1, 0, 1.1).startswith("more than 100 seeds would decide it at 80 % power, if")
+    assert missing() == ("pairs", (0,))
+    assert missing(0.3, float("nan")) == ("pairs", (1,))
+    assert missing(0.3, 0.3) == ("spread", (2,))
+    assert missing(-0.3, 0.3) == ("difference", (2,))
+    # Beyond the most that is tried: 100, or as set.
+    assert missing(-1, 0, 1.1) == (None, (3,))
     few = StatisticsSettings(most_seeds=5)
-    assert power.seeds_for_difference([1, 2], family=1, settings=few).short == "more than 5"
-    assert _rates((1, 5), (2, 5), family=3).short == "more than 100"
-
-
-def test_numbers_are_rough_by_their_own_words_and_the_same_every_time():
-    found = power.seeds_for_difference([1.0, 2.0, 4.0], family=3, settings=SETTINGS)
-    again = power.seeds_for_difference([1.0, 2.0, 4.0], family=3, settings=SETTINGS)
-    assert found == again
-    assert found.short == str(found.seeds)
-    assert (
-        "if the seen difference and spread are the true ones (rough, of 3 pairs)" in found.sentence
-    )
-    assert "if the seen rates are the true ones (rough, of 5 and 4 runs)" in (
-        _rates((0, 5), (3, 4)).sentence
-    )
+    assert power.seeds_for_difference([1, 2], family=1, settings=few).seeds is None
+    found = _rates((1, 5), (2, 5), family=3)
+    assert (found.seeds, found.sample, found.assumed_rates) == (None, (5, 5), None)
 
 
 def test_impossible_questions_are_refused():

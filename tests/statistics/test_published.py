@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 
 # Freireich et al. (1963), Blood 21, 699: weeks in remission.
@@ -91,7 +92,8 @@ def test_holm_rejects_what_published_examples_reject(p_values, rejected):
 def test_the_bootstrap_interval_is_that_of_all_resamples(values, confidence):
     """All n^n resamples, enumerated; the drawn ends lie within four standard errors of a share."""
     resamples = np.array(list(itertools.product(values, repeat=len(values)))).mean(axis=1)
-    found = estimates.paired_difference(values, confidence=confidence, resamples=9999, seed=0)
+    settings = StatisticsSettings(confidence=confidence, bootstrap_resamples=9999)
+    found = estimates.paired_difference(values, settings)
     tail = (1 - confidence) / 2
     slack = 4 * math.sqrt(tail * (1 - tail) / 9999)
     for end, share in ((found.interval.low, tail), (found.interval.high, 1 - tail)):

@@ -75,10 +75,7 @@ def judge(
     }
     tests = [
         paired_difference(
-            [math.log(max(value / threshold, _SMALLEST)) for value in group.values()],
-            confidence=settings.confidence,
-            resamples=settings.bootstrap_resamples,
-            seed=settings.bootstrap_seed,
+            [math.log(max(value / threshold, _SMALLEST)) for value in group.values()], settings
         )
         for group in known.values()
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from ptycho_torch.config.stages import DepthSettings
+from ptycho_torch.config.study import DepthSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import FailureRate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM

@@ -8,6 +8,7 @@ import pandas as pd
 from ptycho_torch.config.arms import deep
 from ptycho_torch.report.decide.decision import Decision
 from ptycho_torch.report.decide.rules import Rule, Runs
+from ptycho_torch.report.wording import bounds, counts
 from ptycho_torch.runtime.markdown import percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import failure_rate, score_spread
@@ -93,7 +94,7 @@ def _row(table_of_runs: pd.DataFrame, runs: Runs, arm: str, depth: str) -> list[
         spread_text(score_spread(table_of_runs, arm, score.column), "no successful run has it")
         for score in (loss, AMPLITUDE_SSIM)
     ]
-    return [f"`{arm}`", depth, failed.counts, failed.bounds, *scores]
+    return [f"`{arm}`", depth, counts(failed), bounds(failed.interval), *scores]
 
 
 def _rule(rule: Rule) -> str:

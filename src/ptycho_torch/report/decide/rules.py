@@ -14,6 +14,7 @@ import pandas as pd
 from ptycho_torch.config.arms import deep
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.study import Study
+from ptycho_torch.report.wording import about_bound, about_depth, seeds_short, why
 from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.statistics.compare import (
     Comparison,
@@ -160,9 +161,9 @@ def _compared(
     return Condition(
         condition=f"`{item.arm}` has {asked} than `{item.other}`",
         state=state,
-        sentence=_with_medians(item, evidence) if loss else item.why,
-        seeds_needed=item.seeds_needed,
-        seeds=item.seeds.short if item.seeds else "",
+        sentence=_with_medians(item, evidence) if loss else why(item, evidence.settings),
+        seeds_needed=item.seeds.seeds if item.seeds else None,
+        seeds=seeds_short(item.seeds, evidence.settings),
     )
 
 
@@ -175,25 +176,25 @@ def _with_medians(item: Comparison, evidence: Evidence) -> str:
         for arm, spread in zip((item.arm, item.other), spreads, strict=True)
         if spread.median is not None
     ]
-    return f"medians: {', '.join(said) or 'none'}; {item.why}"
+    return f"medians: {', '.join(said) or 'none'}; {why(item, evidence.settings)}"
 
 
 def _depth(runs: Runs, cure: str) -> Condition:
     """Judge whether a cure is shown to fail at depth."""
     study = runs.study
     assert study.decision is not None and study.stage_b is not None
-    failing, sentence = fails_at_depth(
+    found = fails_at_depth(
         deep(study, cure),
         cure,
         runs.evidence("pivot"),
         acceptable=study.decision.acceptable_failure_rate,
         settings=study.stage_b,
     )
-    state: State = "undecided" if failing is None else "met" if failing else "not met"
+    state: State = "undecided" if found.fails is None else "met" if found.fails else "not met"
     return Condition(
         condition=f"`{cure}` fails at {study.stage_b.fno_blocks} blocks",
         state=state,
-        sentence=sentence,
+        sentence=about_depth(found, study.statistics),
     )
 
 
@@ -207,13 +208,13 @@ def _not_failing(depth: Condition, arm: str) -> Condition:
 
 def _loss_kept(runs: Runs, arm: str, bound: float) -> Condition:
     evidence = runs.evidence("stage_a")
-    status, sentence = loss_at_most(arm, evidence.stage.control, evidence, bound)
+    found = loss_at_most(arm, evidence.stage.control, evidence, bound)
     states: dict[str, State] = {"met": "met", "not met": "not met"}
     return Condition(
         condition=(
             f"the loss of `{arm}` is at most {percent(bound)} above that of "
             f"`{evidence.stage.control}`"
         ),
-        state=states.get(status, "undecided"),
-        sentence=sentence,
+        state=states.get(found.status, "undecided"),
+        sentence=about_bound(found, evidence.settings, ratio=True),
     )

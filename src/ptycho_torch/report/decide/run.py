@@ -10,8 +10,8 @@ from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.decide.decision import decide
 from ptycho_torch.report.decide.prose import decision_text
 from ptycho_torch.report.decide.rules import Runs
+from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.runs import read_runs
 
 
 def write_decision(

@@ -10,9 +10,10 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
+from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.markdown import listed, number
 from ptycho_torch.statistics.compare import compare_failures
-from ptycho_torch.statistics.runs import failures_of, read_runs, score_spread
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import loss_score
 
 
@@ -45,8 +46,8 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
         The study.
     """
     stage, loss = study.stage_a, loss_score(runs["val_loss_name"].tolist())
-    counts = {arm: failures_of(runs, arm) for arm in stage.arms}
-    rates = {arm: failures / n for arm, (failures, n) in counts.items()}
+    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in stage.arms}
+    rates = {arm: found.rate for arm, found in failed.items()}
     medians = {arm: score_spread(runs, arm, loss.column).median for arm in stage.arms}
     steadiest = min(stage.arms, key=lambda arm: (rates[arm], arm))
     others = [(arm, steadiest) for arm in stage.arms if arm != steadiest]
@@ -61,8 +62,8 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
         "dropped": dropped,
         "arms": {
             arm: {
-                "failures": counts[arm][0],
-                "runs": counts[arm][1],
+                "failures": failed[arm].failures,
+                "runs": failed[arm].runs,
                 "median_loss": medians[arm],
                 "dropped": arm in dropped,
             }

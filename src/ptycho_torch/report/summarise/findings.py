@@ -11,7 +11,7 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.report.summarise.collect import Collected
 from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.estimates import SurvivalStep
-from ptycho_torch.statistics.runs import failures_of
+from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, Score
 from ptycho_torch.statistics.verdict import Verdict
 
@@ -75,8 +75,8 @@ def why_missing(findings: Findings, arm: str, score: Score) -> str:
     """Return why no successful run of an arm has a score."""
     if score.name in findings.collected.undefined:
         return findings.collected.undefined[score.name]
-    failures, n = failures_of(findings.runs, arm)
-    return "no run succeeded" if failures == n else "no successful run has it"
+    rate = failure_rate(findings.runs, arm, findings.confidence)
+    return "no run succeeded" if rate.failures == rate.runs else "no successful run has it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from ptycho_torch.report.summarise.collect import Collected, StageFiles, collect
 from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.report.summarise.report import report
 from ptycho_torch.report.summarise.report.opening import answer_items
+from ptycho_torch.report.wording import because
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import compare, verdict
 from ptycho_torch.statistics.depth import judge_depth
@@ -102,7 +103,16 @@ def _findings(findings: Findings, sentences: Sequence[str]) -> dict[str, Any]:
         "arms": list(stage.arms),
         "winner": findings.winner,
         "loss": findings.loss.column,
-        "verdicts": [asdict(item) for group in findings.verdicts.values() for item in group],
+        "verdicts": [
+            {
+                "arm": item.arm,
+                "condition": item.condition,
+                "status": item.status,
+                "sentence": because(item, findings.study.statistics),
+            }
+            for group in findings.verdicts.values()
+            for item in group
+        ],
         "baselines": collected.baselines,
         "conventional": asdict(collected.conventional) if collected.conventional else None,
         "noise_floor": collected.dataset["splits"]["validation"].get("noise_floor"),
@@ -186,7 +196,9 @@ def _verdicts(
 def _write_tables(findings: Findings, folder: Path) -> list[Path]:
     collected, stage = findings.collected, findings.stage
     arms = tables.arms_table(collected, findings.study, stage.arms, findings.loss)
-    comparisons = compare.as_table([*findings.comparisons, *findings.failure_tests])
+    comparisons = tables.comparisons_table(
+        [*findings.comparisons, *findings.failure_tests], findings.study.statistics
+    )
     written = {
         "runs.csv": collected.runs,
         "arms.csv": arms,

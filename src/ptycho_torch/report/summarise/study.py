@@ -12,6 +12,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.checksums import FILES, must_match, sums_of
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import StageFindings, read_result
+from ptycho_torch.report.wording import bounds, counts
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number, plural, spread_text, table
 from ptycho_torch.statistics.runs import failure_rate, score_spread
@@ -166,7 +167,7 @@ def _every_arm(runs: pd.DataFrame, study: Study, stages: Stages) -> str:
             spread_text(score_spread(mine, str(arm), score.column), "no successful run")
             for score in scores
         ]
-        rate = f"{failed.counts} ({failed.bounds})"
+        rate = f"{counts(failed)} ({bounds(failed.interval)})"
         rows.append(
             [f"`{arm}`", str(dataset), mine["stages"].iloc[0].replace(";", ", "), rate, *cells]
         )

@@ -6,9 +6,12 @@ from typing import Any
 import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.study import Study
 from ptycho_torch.report.summarise.collect import Collected
+from ptycho_torch.report.wording import conclusion, seeds_sentence
 from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.estimates import SurvivalStep
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import (
@@ -104,3 +107,34 @@ def survival_table(curves: Mapping[str, Sequence[SurvivalStep]]) -> pd.DataFrame
 
 def _median(runs: pd.DataFrame, column: str) -> float | None:
     return estimates.spread(runs[column].astype(float).tolist()).median
+
+
+def comparisons_table(
+    comparisons: Sequence[Comparison], settings: StatisticsSettings
+) -> pd.DataFrame:
+    """Return `comparisons.csv`: a row per comparison, with its conclusion in words."""
+    rows = [
+        {
+            "arm": item.arm,
+            "control": item.other,
+            "score": item.score,
+            "n": item.n,
+            "difference": item.estimate,
+            "low": item.interval.low if item.interval else None,
+            "high": item.interval.high if item.interval else None,
+            "p": item.p,
+            "p_holm": item.p_holm,
+            "least_p": item.least_p,
+            "state": item.state,
+            "conclusion": conclusion(item, settings),
+            "seeds_needed": item.seeds.seeds if item.seeds else None,
+            "seeds_sentence": seeds_sentence(item.seeds, settings),
+        }
+        for item in comparisons
+    ]
+    columns = (
+        *("arm", "control", "score", "n", "difference", "low", "high"),
+        *("p", "p_holm", "least_p", "state", "conclusion", "seeds_needed", "seeds_sentence"),
+    )
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"seeds_needed": "Int64"})  # 13, not 13.0, beside empty cells

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ptycho_torch.config.arms import deep
 from ptycho_torch.report.summarise.findings import Answer, Findings
+from ptycho_torch.report.wording import why
 from ptycho_torch.runtime.markdown import listed, number, plain
 from ptycho_torch.statistics.compare import FAILURE_RATE, Comparison
 from ptycho_torch.statistics.depth import gradient_bound
@@ -47,10 +48,10 @@ def pivot_answer(findings: Findings) -> Answer:
 def _against(findings: Findings, arm: str, other: str) -> list[str]:
     """Return how an arm's failures and loss are beside another's, a sentence each."""
     return [
-        _beside(item)
+        _beside(item, why(item, findings.study.statistics))
         for item in (*findings.failure_tests, *findings.comparisons)
         if (item.arm, item.other) == (arm, other)
-        and item.score in (FAILURE_RATE, findings.loss.column)
+        and item.score in (FAILURE_RATE.column, findings.loss.column)
     ]
 
 
@@ -66,11 +67,11 @@ def _conditions(verdicts: Sequence[Verdict]) -> str:
     return "; ".join(f"{state}: {listed(names)}" for state, names in by_state.items()) + "."
 
 
-def _beside(item: Comparison) -> str:
+def _beside(item: Comparison, why: str) -> str:
     if item.better is None:
-        return f"Its {item.label} beside `{item.other}` is undecided: {item.why}."
+        return f"Its {item.label} beside `{item.other}` is undecided: {why}."
     way = "better" if item.better else "worse"
-    return f"Its {item.label} is {item.state} than that of `{item.other}` ({way}): {item.why}."
+    return f"Its {item.label} is {item.state} than that of `{item.other}` ({way}): {why}."
 
 
 def _gradient_section(findings: Findings) -> str:

@@ -7,6 +7,13 @@ from ptycho_torch.config.arms import varied_arms
 from ptycho_torch.config.study import value_text
 from ptycho_torch.config.variants import Variant, numbers_of
 from ptycho_torch.report.summarise.findings import Answer, Findings, why_missing
+from ptycho_torch.report.wording import (
+    about_failure_trend,
+    about_loss_trend,
+    about_similarity,
+    bounds,
+    counts,
+)
 from ptycho_torch.runtime.markdown import listed, number, percent, plural, spread_text, table
 from ptycho_torch.statistics import estimates, trend
 from ptycho_torch.statistics.runs import failure_rate, score_spread
@@ -37,10 +44,13 @@ def sweep_answer(findings: Findings) -> Answer:
     tests = [item for item in findings.comparisons if item.score == findings.loss.column]
     tests += findings.failure_tests
     control = findings.stage.control
-    states = {a: trend.likeness(a, control, tests, evidence, sweep.margin) for a in others}
+    found_at = {a: trend.similarity(a, control, tests, evidence, sweep.margin) for a in others}
+    states = {
+        arm: (one.state, about_similarity(one, evidence.settings)) for arm, one in found_at.items()
+    }
     sentences = [_dependence(sweep, states)]
     if sweep.has_order:
-        said = trend.loss_trend(arms, evidence).sentence
+        said = about_loss_trend(trend.loss_trend(arms, evidence), len(arms))
         sentences += [f"{said[:1].upper()}{said[1:]}."]
     sentences += [_failures(sweep)]
     return Answer(sentences=tuple(sentences), section=_section(sweep, states))
@@ -131,9 +141,8 @@ def _failures(sweep: _Sweep) -> str:
             f"No run failed at any value ({len(runs)} runs; at one value up to {percent(bound)} of "
             "many runs may still fail)."
         )
-    begins = (
-        f"{sweep.variants[first].label()} ({failure_rate(runs, first, findings.confidence).counts})"
-    )
+    rate = failure_rate(runs, first, findings.confidence)
+    begins = f"{sweep.variants[first].label()} ({counts(rate)})"
     if not sweep.has_order:
         return (
             f"The first value with a failed run is {begins}; the values have no order, so no trend "
@@ -145,7 +154,8 @@ def _failures(sweep: _Sweep) -> str:
         runs["failed"].astype(bool).tolist(),
         confidence=findings.confidence,
     )
-    return f"In the order of the values, the first with a failed run is {begins}; {found.sentence}."
+    failures = about_failure_trend(found, int(runs["failed"].sum()))
+    return f"In the order of the values, the first with a failed run is {begins}; {failures}."
 
 
 def _section(sweep: _Sweep, states: States) -> str:
@@ -191,8 +201,8 @@ def _row(findings: Findings, values: list[str], arm: str, states: States) -> lis
     return [
         *values,
         f"`{arm}`",
-        failed.counts,
-        failed.bounds,
+        counts(failed),
+        bounds(failed.interval),
         *scores,
         percent(share),
         number(norm),

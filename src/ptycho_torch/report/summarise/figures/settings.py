@@ -13,6 +13,7 @@ from ptycho_torch.config.arms import varied_arms
 from ptycho_torch.config.study import value_text
 from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.report.summarise.findings import Findings
+from ptycho_torch.report.wording import counts
 from ptycho_torch.runtime.plot_style import (
     COLOURS,
     INK,
@@ -105,7 +106,7 @@ def _failure_rates(
         low, high = failed.interval.low, failed.interval.high
         axes.plot([place, place], [low, high], color=_BLUE, linewidth=1.4)
         axes.plot([place], [failed.failures / failed.runs], "o", color=_BLUE, markersize=5)
-        axes.annotate(failed.counts, (place, high), ha="center", va="bottom", fontsize=7.5)
+        axes.annotate(counts(failed), (place, high), ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(-0.04, 1.12)
 
 

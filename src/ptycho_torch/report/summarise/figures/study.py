@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho_torch.config.study import Study
+from ptycho_torch.report.wording import counts
 from ptycho_torch.runtime.plot_style import COLOURS, INK, REFERENCE, new_figure
 from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
@@ -55,7 +56,7 @@ def overview(runs: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]], study:
         right.plot(ends, [place, place], color=_BLUE, linewidth=1.2)
         right.plot([failed.failures / failed.runs], [place], "o", color=_BLUE, markersize=4)
         right.annotate(
-            failed.counts, (1.02, place), xycoords=("axes fraction", "data"), fontsize=7.5,
+            counts(failed), (1.02, place), xycoords=("axes fraction", "data"), fontsize=7.5,
             va="center",
         )  # fmt: skip
     right.set_xlim(-0.03, 1.03)

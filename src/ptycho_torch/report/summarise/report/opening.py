@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ptycho_torch.report.summarise.findings import Answer, Findings
+from ptycho_torch.report.wording import why
 from ptycho_torch.runtime.markdown import (
     listed,
     number,
@@ -11,7 +12,7 @@ from ptycho_torch.runtime.markdown import (
     signed,
 )
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.runs import failures_of, score_spread
+from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import (
     COMPLETED,
     OUTCOMES,
@@ -124,14 +125,14 @@ def _failure_sentence(findings: Findings) -> str:
     if found:
         words = [
             f"`{item.arm}` fails {'less' if item.better else 'more'} often than `{item.other}` "
-            f"({item.why})"
+            f"({why(item, findings.study.statistics)})"
             for item in found
         ]
         return f"Failure rates, supported: {'; '.join(words)}."
     if not findings.runs["failed"].any():
         bounds = {
-            percent(estimates.wilson_interval(0, n, findings.confidence).high)
-            for _, n in (failures_of(findings.runs, arm) for arm in findings.stage.arms)
+            percent(failure_rate(findings.runs, arm, findings.confidence).interval.high)
+            for arm in findings.stage.arms
         }
         return (
             "No failure was seen. So few runs are compatible with failure rates of up to "

@@ -3,6 +3,7 @@
 from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.report.summarise.findings import Findings, why_missing
 from ptycho_torch.report.summarise.tables import all_scores
+from ptycho_torch.report.wording import because, bounds, conclusion, counts, seeds_short
 from ptycho_torch.runtime.markdown import (
     folded,
     interval_text,
@@ -55,13 +56,13 @@ def results(findings: Findings) -> str:
 def _arm_row(findings: Findings, arm: str) -> list[str]:
     runs = findings.runs[findings.runs["arm"] == arm]
     failed = failure_rate(runs, arm, findings.confidence)
-    counts = runs["outcome"].value_counts()
-    outcomes = ", ".join(f"{name} {counts[name]}" for name in OUTCOMES if name in counts)
+    seen = runs["outcome"].value_counts()
+    outcomes = ", ".join(f"{name} {seen[name]}" for name in OUTCOMES if name in seen)
     scores = [
         spread_text(score_spread(runs, arm, score.column), why_missing(findings, arm, score))
         for score in findings.main_scores
     ]
-    return [f"`{arm}`", f"{failed.counts} ({failed.bounds})", outcomes, *scores]
+    return [f"`{arm}`", f"{counts(failed)} ({bounds(failed.interval)})", outcomes, *scores]
 
 
 def _baseline_text(findings: Findings, block: str, score: Score) -> str:
@@ -117,18 +118,19 @@ def differences(findings: Findings) -> str:
     """Return the paired differences to the control, and the tests of the failure rates."""
     if not findings.comparisons:
         return "## Differences to the control\n\nThere is no other arm."
+    settings = findings.study.statistics
     rows = [
         [
             *(_pair(item, findings), item.label, str(item.n), signed(item.estimate)),
             *(interval_text(item.interval), _bare_p(item.p), _bare_p(item.p_holm)),
-            *(item.conclusion, _seeds(item)),
+            *(conclusion(item, settings), _seeds(item, findings)),
         ]
         for item in findings.comparisons
     ]
     failures = [
         [
             *(_pair(item, findings), signed(item.estimate), _bare_p(item.p), _bare_p(item.p_holm)),
-            *(item.conclusion, _seeds(item)),
+            *(conclusion(item, settings), _seeds(item, findings)),
         ]
         for item in findings.failure_tests
     ]
@@ -143,8 +145,8 @@ def differences(findings: Findings) -> str:
     )
 
 
-def _seeds(item: Comparison) -> str:
-    return item.seeds.short if item.seeds else "decided"
+def _seeds(item: Comparison, findings: Findings) -> str:
+    return seeds_short(item.seeds, findings.study.statistics) or "decided"
 
 
 def _planning(findings: Findings) -> str:
@@ -204,7 +206,7 @@ def verdicts(findings: Findings) -> str:
             arm_settings(findings.study, arm).hypothesis,
             _condition(verdict, findings),
             f"**{verdict.status}**",
-            verdict.sentence,
+            because(verdict, findings.study.statistics),
         ]
         for arm, found in findings.verdicts.items()
         for verdict in found
