@@ -8,7 +8,6 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
-    from ptycho_torch.runtime import call
     from ptycho_torch.config.arms import derive, fit_settings, labels, run_settings
     from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
@@ -20,17 +19,6 @@ except ModuleNotFoundError as error:
         f"{error}: the project's environment is not active; run `make setup`, then "
         "`source .venv/bin/activate`"
     )
-
-if workflow.is_main_process:
-    call.announce_call()
-if told := call.join(is_call=workflow.is_main_process):
-    logger.warning(told)
-
-
-onstart:
-    if workflow.is_main_process:
-        call.began(jobs_are_here=workflow.local_exec)
-
 
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
@@ -64,8 +52,8 @@ def sources(script: str) -> str:
     listed = f"results/sources/{Path(script).stem}.txt"
     try:
         keep_list(Path(listed), files, root=PROJECT)
-    except OSError as error:
-        raise WorkflowError(f"{listed}: cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
     return listed
 
 

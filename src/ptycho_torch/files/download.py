@@ -1,24 +1,19 @@
-"""The part of `io` that fetches a file by address and checksum: whole and right, or not at all."""
+"""A file of known checksum, from the folder in PTYCHO_DATA or its address: right, or not there."""
 
-import hashlib
-import http.client
 import logging
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, Literal
 
-from ptycho_torch.files.io import atomic_write
+from ptycho_torch.files.checksums import must_have
+from ptycho_torch.runtime.atomic_write import atomic_write
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "PTYCHO_DATA"
 """Environment variable: a folder with files that need not be downloaded."""
-_BLOCK = 2**20
 _TIMEOUT_S = 30.0
 
 
@@ -38,7 +33,7 @@ def fetch(
     sha256
         Checksum that it must have, wherever it comes from.
     max_bytes
-        Where a download is broken off.
+        Size beyond which a download is not begun.
 
     Returns
     -------
@@ -54,57 +49,34 @@ def fetch(
     if folder and not Path(folder).is_dir():
         raise InputError(f"{FOLDER}={folder}: is no folder; name the one that holds {file}")
     if folder and (near := Path(folder) / file).exists():
-        with _opened(near) as stream:
-            _take(stream, path, source=str(near), sha256=sha256, max_bytes=max_bytes)
+        must_have(near, sha256)
+        with atomic_write(path) as part:
+            shutil.copyfile(near, part)
         logger.info("%s: taken from the folder in %s, SHA-256 as expected", near, FOLDER)
         return "folder"
-    if folder:
-        logger.info("%s: the folder in %s has no %s; it is downloaded", folder, FOLDER, file)
-    with _answer(address, file) as stream:
-        _take(stream, path, source=address, sha256=sha256, max_bytes=max_bytes)
+    _download(Path(path), address, file, sha256, max_bytes)
     logger.info("%s: downloaded, SHA-256 as expected", address)
     return "download"
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) -> None:
+    import pooch  # Slow to import.
+    from requests import RequestException, Response
 
+    def check_size(answer: Response, **_: Any) -> None:
+        size = int(answer.headers.get("content-length", 0))
+        if size > max_bytes:
+            raise InputError(f"{address}: has {size} bytes, more than {max_bytes} (max_bytes)")
 
-@contextmanager
-def _answer(address: str, file: str) -> Iterator[BinaryIO]:
-    """Yield what an address answers; every failure of the network is one line with the cure."""
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S, hooks={"response": check_size})
     try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
-            yield answer
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        code = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        pooch.retrieve(
+            address, f"sha256:{sha256}", fname=path.name, path=path.parent, downloader=downloader
+        )
+    except InputError:
+        raise
+    except (OSError, RequestException, ValueError) as error:
         raise InputError(
-            f"{address}: cannot be downloaded: {code}{reason}; get the file in another way, put it "
-            f"as '{file}' into a folder and name that in the environment variable {FOLDER}"
+            f"{address}: cannot be downloaded: {error}; get the file in another way, put it as "
+            f"'{file}' into a folder and name that in the environment variable {FOLDER}"
         ) from None
-
-
-def _take(stream: BinaryIO, path: str | Path, *, source: str, sha256: str, max_bytes: int) -> None:
-    """Copy a stream into place if it has the checksum."""
-    digest, size = hashlib.sha256(), 0
-    with atomic_write(path) as part:
-        with part.open("wb") as handle:
-            while block := stream.read(_BLOCK):
-                size += len(block)
-                if size > max_bytes:
-                    raise InputError(f"{source}: is larger than {max_bytes} bytes (max_bytes)")
-                digest.update(block)
-                handle.write(block)
-        if digest.hexdigest() != sha256:
-            raise InputError(
-                f"{source}: SHA-256 of {size} bytes is {digest.hexdigest()}, expected {sha256}; "
-                "the file is truncated, or another one"
-            )

@@ -1,32 +1,22 @@
-"""A folder that a command writes its results into: never over another's, and said when done."""
+"""A folder that a command writes its results into: never over another's."""
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict, Unpack
+from typing import Any
 
+from ptycho_torch.runtime.atomic_write import write_error
 from ptycho_torch.runtime.errors import InputError
 
 
-class Rules(TypedDict):
-    """What `must_be_free` is asked by."""
-
-    mark: str
-    files: Sequence[str]
-    overwrite: bool
-    state: NotRequired[str | None]
-
-
-def claim(folder: str | Path, **rules: Unpack[Rules]) -> Path:
+def claim(folder: str | Path, **rules: Any) -> Path:
     """Return the folder, made and free for results; takes and raises what `must_be_free` does."""
     folder = must_be_free(folder, **rules)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made a folder: {error.strerror}; choose another"
-        ) from None
+        raise write_error(folder, error) from None
     return folder
 
 
@@ -51,7 +41,7 @@ def must_be_free(
     overwrite
         Whether a folder with files in it may be used; other files in it stay as they are.
     state
-        The file from which an unfinished run goes on: a folder that has it, but not the mark, and
+        The file from which an unfinished run resumes: a folder that has it, but not the mark, and
         nothing besides `files`, is free for the same run.
 
     Raises
@@ -62,13 +52,12 @@ def must_be_free(
     folder = Path(folder)
     for place in (folder, *folder.parents):
         if os.path.lexists(place) and not place.is_dir():
-            whose = f"{folder}:" if place == folder else f"{folder}: {place}"
-            raise InputError(f"{whose} is no folder; give a folder for the results")
+            raise InputError(f"{folder}: {place} is no folder; give a folder for the results")
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))
-    goes_on = state in found and mark not in found and set(found) <= {state, *files}
-    if found and not overwrite and not goes_on:
+    resumes = state in found and mark not in found and set(found) <= {state, *files}
+    if found and not overwrite and not resumes:
         known = sorted(set(found) & set(files))
         what = "a finished run" if mark in found else "an unfinished run" if known else "files"
         raise InputError(

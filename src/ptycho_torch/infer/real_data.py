@@ -19,7 +19,7 @@ from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.files import io
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
-from ptycho_torch.runtime.versions import versions
+from ptycho_torch.runtime.provenance import versions
 
 
 def infer_measurement(

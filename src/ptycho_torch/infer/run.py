@@ -34,7 +34,7 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.memory import mitigated_by
-from ptycho_torch.runtime.versions import versions
+from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from ptycho_torch.files import io
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.versions import versions
+from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
 

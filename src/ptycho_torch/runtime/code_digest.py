@@ -6,18 +6,19 @@ most of what planning cost (docs/adr/0010). What is on a list follows from the i
 """
 
 import hashlib
-import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from ptycho_torch.runtime.atomic_write import atomic_write
+
 NAME = "ptycho_torch"
+PACKAGE = Path(__file__).parents[1]
 # What a module may read from its own folder.
 _BESIDE = (".html", ".css", ".js", ".j2")
-# Found by pattern: parsing two hundred files would take longer than all else at a call. A block
-# of `if TYPE_CHECKING:` is for mypy and never runs.
+# Found by pattern: parsing all files would take longer than all else at a call. A block of
+# `if TYPE_CHECKING:` is for mypy and never runs.
 _FOR_MYPY = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n|[ \t]*\n)+", re.M)
 _IMPORT = re.compile(rf"^[ \t]*import ({NAME}[\w.]*)", re.M)
 _FROM = re.compile(rf"^[ \t]*from ({NAME}[\w.]*) import (\([^)]*\)|.*)", re.M)
@@ -26,13 +27,8 @@ _FROM = re.compile(rf"^[ \t]*from ({NAME}[\w.]*) import (\([^)]*\)|.*)", re.M)
 def code_behind(script: Path, package: Path) -> list[Path]:
     """Return a script and every file of the package that it imports, directly or through others.
 
-    Imports inside functions count, and the `__init__.py` of each folder on the way. Beside a
-    module count the page's own files, which no import names.
-
-    Parameters
-    ----------
-    package
-        Folder of the package.
+    Imports inside functions count, and the `__init__.py` of each folder on the way, and the
+    templates, styles and scripts beside a module, which no import names.
     """
     found: set[Path] = set()
     waiting = [script]
@@ -54,9 +50,9 @@ def _imported(file: Path, package: Path) -> frozenset[Path]:
         words = re.findall(r"\w+", re.sub(r"#.*", "", listed))
         names |= {module, *(f"{module}.{word}" for word in words)}
     modules = _modules(package)
-    return frozenset(
-        modules[above] for name in names for above in _with_those_above(name) if above in modules
-    )
+    # Importing a.b.c runs a and a.b as well.
+    runs = {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
+    return frozenset(modules[name] for name in runs & modules.keys())
 
 
 @cache
@@ -69,13 +65,6 @@ def _modules(package: Path) -> dict[str, Path]:
     return named
 
 
-def _with_those_above(name: str) -> Iterator[str]:
-    """Yield a.b.c, a.b and a: importing the first runs all three."""
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
-
-
 @cache
 def _beside(folder: Path) -> tuple[Path, ...]:
     files = [*folder.iterdir(), *folder.glob("templates/*")]
@@ -83,25 +72,15 @@ def _beside(folder: Path) -> tuple[Path, ...]:
 
 
 def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
-    """Write `path` as `sha256sum` writes it, unless it says the same already.
+    """Write the checksums of files under `root` as `sha256sum` does, unless `path` has them.
 
     A list that stays keeps its date: after a mere touch of a source, or in a fresh clone beside
     kept results, nothing looks newer than it is.
-
-    Parameters
-    ----------
-    files, root
-        The sources, and the folder that their names in the list are relative to.
     """
     text = "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent, text=True)
-    with os.fdopen(handle, "w", encoding="utf-8") as written:
-        written.write(text)
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 @cache
@@ -111,13 +90,8 @@ def _sha256(file: Path) -> str:
 
 @cache
 def digest_of_code(*folders: str) -> str:
-    """Return the SHA-256 of the package's code in some folders and beside them, in hexadecimal."""
-    package = Path(__file__).parents[1]
-    files = [
-        *package.glob("*.py"),
-        *(f for name in folders for f in (package / name).rglob("*.py")),
-    ]
+    """Return the SHA-256 of the code in some folders of the package, in hexadecimal."""
     whole = hashlib.sha256()
-    for file in sorted(files):
-        whole.update(f"{_sha256(file)}  {file.relative_to(package).as_posix()}\n".encode())
+    for file in sorted(f for name in folders for f in (PACKAGE / name).rglob("*.py")):
+        whole.update(f"{_sha256(file)}  {file.relative_to(PACKAGE).as_posix()}\n".encode())
     return whole.hexdigest()

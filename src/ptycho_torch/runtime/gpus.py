@@ -5,16 +5,16 @@ and left alone every job takes the first.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from ptycho_torch.runtime.errors import InputError
 
@@ -43,12 +43,7 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
     ------
     str or None
         The GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
-        one, or CUDA_VISIBLE_DEVICES was set by Slurm or the user, whose word stands.
-
-    Raises
-    ------
-    InputError
-        If the folder of the locks is not this user's alone.
+        one, or CUDA_VISIBLE_DEVICES was set by Slurm or the user.
     """
     if accelerator in ("cpu", "mps"):
         yield None
@@ -61,7 +56,8 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
     if len(gpus) < 2:
         yield None
         return
-    lock, gpu, others = _take(_lock_folder(), gpus)
+    folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
+    lock, gpu, others = _take(folder, gpus)
     logger.info("GPU %s of %s, used by %d other jobs of ours", gpu, ", ".join(gpus), others)
     # Without the order, CUDA counts the fastest GPU first and nvidia-smi by place.
     before = {name: os.environ.get(name) for name in ("CUDA_DEVICE_ORDER", VISIBLE)}
@@ -69,21 +65,20 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
     try:
         yield gpu
     finally:
-        os.close(lock)
+        lock.release()
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
 
 
 def choose_device(accelerator: str) -> "torch.device":
-    """Return the device that `accelerator` names; auto: the fastest there is, which is said.
+    """Return the device that `accelerator` names; auto: the fastest there is, which is logged.
 
     Raises
     ------
     InputError
-        If a device is asked for that is not there.
+        If a device is requested that is not there.
     """
     import torch
 
@@ -102,76 +97,47 @@ def choose_device(accelerator: str) -> "torch.device":
 
 
 def installed_gpus() -> list[str]:
-    """Return the indices of this machine's NVIDIA GPUs, as its driver's own program tells."""
+    """Return the indices of this machine's NVIDIA GPUs, by its driver's own program."""
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        told = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError:
         return []
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi does not tell of any GPU (%s); none is chosen", error)
         return []
-    return [line.strip() for line in told.splitlines() if line.strip().isdigit()]
+    return [line.strip() for line in output.stdout.splitlines() if line.strip().isdigit()]
 
 
-def _lock_folder() -> Path:
-    """Return this user's folder of locks on this machine; made if missing."""
-    folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    # The folder for temporary files is open to all: what stands there may be anybody's.
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise InputError(
-            f"{folder}: expected a folder of this user's with mode 700, got "
-            f"{stat.filemode(facts.st_mode)} of user {facts.st_uid}; remove it, or say which "
-            f"GPU to use: {VISIBLE}=0"
-        )
-    return folder
-
-
-def _take(folder: Path, gpus: list[str]) -> tuple[int, str, int]:
-    """Return the descriptor of a lock, its GPU, and how many others hold one of that GPU's.
+def _take(folder: Path, gpus: list[str]) -> tuple[FileLock, str, int]:
+    """Return a lock that is held, its GPU, and how many others hold one of that GPU's.
 
     A GPU's n-th job holds `gpu<index>-<n>.lock`. One job chooses at a time, or two would count
     the same and choose alike. Going by the first free file alone would put two jobs on one GPU
     beside an idle one, after an earlier job has ended before a later one.
     """
-    with contextlib.ExitStack() as choosing:
-        door = _open(folder / "choose.lock")
-        choosing.callback(os.close, door)
-        fcntl.flock(door, fcntl.LOCK_EX)
-        jobs = {gpu: sum(map(_is_held, folder.glob(f"gpu{gpu}-*.lock"))) for gpu in gpus}
-        gpu = min(gpus, key=jobs.__getitem__)
-        for place in count():
-            lock = _open(folder / f"gpu{gpu}-{place}.lock")
-            if _locked(lock):
-                return lock, gpu, jobs[gpu]
-            os.close(lock)
-    raise AssertionError("unreachable: some place is free")
-
-
-def _is_held(path: Path) -> bool:
-    lock = _open(path)
     try:
-        return not _locked(lock)
-    finally:
-        os.close(lock)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with FileLock(folder / "choose.lock"):
+            jobs = {
+                gpu: sum(_lock(path) is None for path in folder.glob(f"gpu{gpu}-*.lock"))
+                for gpu in gpus
+            }
+            gpu = min(gpus, key=jobs.__getitem__)
+            places = (_lock(folder / f"gpu{gpu}-{place}.lock") for place in count())
+            return next(lock for lock in places if lock is not None), gpu, jobs[gpu]
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot hold this user's locks: {error.strerror}; remove it, or say which "
+            f"GPU to use: {VISIBLE}=0"
+        ) from None
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-
-
-def _locked(lock: int) -> bool:
-    """Lock a file without waiting; return whether that worked."""
+def _lock(path: Path) -> FileLock | None:
+    """Lock a file without waiting, until the last reference goes; None if another job holds it."""
+    lock = FileLock(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock

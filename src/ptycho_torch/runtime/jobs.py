@@ -1,12 +1,10 @@
-"""What every rule script does around its work: a log file, and errors a user can read."""
+"""What every rule script does around its work: a log file, a time limit, errors in one line."""
 
 import contextlib
 import faulthandler
 import logging
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from typing import Any
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.atomic_write import remove_leftovers
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.watchdog import time_limit
 
 logger = logging.getLogger("ptycho_torch")
 
@@ -24,18 +21,46 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 
     A user's mistake ends the job with one line and exit status 1, Ctrl-C with status 130, want of
     memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback, since it is
-    a fault of ours or of the machine. A job that its profile gives a `runtime` (minutes) is ended
-    after that time. What a killed job left of these outputs, half-written under temporary names,
-    is taken away first.
+    a fault of ours or of the machine. A job that its profile gives a `runtime` (minutes) ends
+    after that time, with its stack in the log. What a killed job left of these outputs,
+    half-written under temporary names, is removed first.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if job.log:
-        Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
-        Path(job.log[0]).write_text("", encoding="utf-8")
-        # Added to, never written over: at a time limit the watch writes into it as well.
-        handlers.append(logging.FileHandler(job.log[0], mode="a", encoding="utf-8"))
-        # The terminal belongs to the study's progress; what a job has to say is in its log.
-        handlers[0].setLevel(logging.ERROR)
+    with _logging_to(job.log[0] if job.log else None) as log:
+        try:
+            outputs = getattr(job, "output", ())
+            for value in outputs if isinstance(outputs, Iterable) else vars(outputs).values():
+                for path in [value] if isinstance(value, str) else value:
+                    remove_leftovers(path)
+            if minutes := granted(job, "runtime"):
+                faulthandler.dump_traceback_later(60 * minutes, exit=True, file=log)
+            main(job)
+        except KeyboardInterrupt:
+            logger.error("interrupted")
+            sys.exit(130)
+        except InputError as error:
+            logger.error("%s", error)
+            sys.exit(1)
+        except Exception as error:
+            short = memory.explain(error)
+            if short is not None:
+                logger.error("%s", short)
+                sys.exit(memory.OUT_OF_MEMORY)
+            logger.exception("this job failed; the traceback may help those who mend it")
+            sys.exit(1)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def _logging_to(path: str | None) -> Iterator[Any]:
+    """Log to a file, written anew, and errors to the terminal; yield the file's stream."""
+    terminal = logging.StreamHandler(sys.stderr)
+    handlers: list[logging.Handler] = [terminal]
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        # The terminal belongs to the study's progress.
+        terminal.setLevel(logging.ERROR)
     layout = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     root = logging.getLogger()
     for handler in handlers:
@@ -47,24 +72,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
-        for path in _paths(getattr(job, "output", ())):
-            remove_leftovers(path)
-        with _limited(job):
-            main(job)
-        _settle_dates(_paths(getattr(job, "input", ())))
-    except KeyboardInterrupt:
-        logger.error("interrupted")
-        sys.exit(130)
-    except InputError as error:
-        logger.error("%s", error)
-        sys.exit(1)
-    except Exception as error:
-        short = memory.explain(error)
-        if short is not None:
-            logger.error("%s", short)
-            sys.exit(memory.OUT_OF_MEMORY)
-        logger.exception("this job failed; the traceback may help those who mend it")
-        sys.exit(1)
+        yield handlers[-1].stream  # type: ignore[attr-defined]
     finally:
         for handler in handlers:
             root.removeHandler(handler)
@@ -72,51 +80,15 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 
 
 def granted(job: Any, resource: str) -> float:
-    """Return what the profile gives a job of a resource that we know; 0 if it says nothing."""
+    """Return what the profile gives a job of a resource; 0 if it says nothing."""
     value = getattr(getattr(job, "resources", None), resource, None)
     return value if isinstance(value, (int, float)) else 0
 
 
-@contextlib.contextmanager
-def _limited(job: Any) -> Iterator[None]:
-    """End the job after the time that its profile gives it, if any; its log says where it was."""
-    minutes = granted(job, "runtime")
-    if not (minutes and job.log):
-        yield
-        return
-    with Path(job.log[0]).open("a", encoding="utf-8") as log:
-        # By the C library, whatever Python is doing.
-        faulthandler.register(signal.SIGUSR1, file=log)
-        try:
-            with time_limit(60 * minutes, job.log[0]):
-                yield
-        finally:
-            faulthandler.unregister(signal.SIGUSR1)
-
-
-def _paths(named: Any) -> Iterator[str]:
-    """Return the paths of a job's named files, those of lists included."""
-    for found in named if isinstance(named, Iterable) else vars(named).values():
-        yield from [found] if isinstance(found, str) else map(str, found)
-
-
-def _settle_dates(files: Iterable[str]) -> None:
-    """Take dates in the future off the results that a job has read: the clock has gone back.
-
-    Snakemake would throw what the job made away, as older than what it was made from. Files from
-    outside the folder of results are left as they are.
-    """
-    now = time.time()
-    for path in map(Path, files):
-        if path.parts[:1] == ("results",) and path.stat().st_mtime > now:
-            os.utime(path, (now, now))
-            logger.warning("%s: was dated in the future, and is dated now: the clock moved", path)
-
-
-def usable_threads(asked: int) -> int:
-    """Return `asked`, but no more than the cores this process may use."""
+def usable_threads(requested: int) -> int:
+    """Return `requested`, but no more than the cores this process may use."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows do not tell
         cores = os.cpu_count() or 1
-    return max(1, min(asked, cores))
+    return max(1, min(requested, cores))

@@ -1,9 +1,18 @@
-"""Numbers, intervals and tables as GitHub shows them."""
+"""Numbers and tables as GitHub shows them."""
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
-from ptycho_torch.statistics.estimates import Interval, Spread
+
+class _Interval(Protocol):
+    low: float
+    high: float
+
+
+class _Spread(_Interval, Protocol):
+    n: int
+    median: float
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -16,11 +25,9 @@ def number(value: float | None, digits: int = 3) -> str:
         return "0"
     if not 1e-4 <= abs(value) < 1e5:
         return f"{value:.{digits - 1}e}"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    # Rounding may carry into the next decade: 0.9996 has three digits as 1.00.
-    if round(abs(value), decimals) >= 10 ** (digits - decimals):
-        decimals -= 1
-    return f"{value:,.{max(decimals, 0)}f}"
+    # Rounded first, which may carry into the next decade: 0.9996 has three digits as 1.00.
+    decade = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:,.{max(digits - 1 - decade, 0)}f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -44,7 +51,7 @@ def percent(share: float | None) -> str:
     return f"{value:.0f} %"
 
 
-def interval_text(interval: Interval | None) -> str:
+def interval_text(interval: _Interval | None) -> str:
     """Return an interval of a score as [low, high]."""
     if interval is None:
         return "no interval"
@@ -58,7 +65,7 @@ def p_text(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"
 
 
-def spread_text(spread: Spread, reason: str) -> str:
+def spread_text(spread: _Spread, reason: str) -> str:
     """Return median [quartiles] (n), or "not defined" and the reason."""
     if spread.n == 0:
         return f"not defined: {reason}"
@@ -82,16 +89,10 @@ def listed(items: Sequence[str]) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; pipes and line breaks in cells are made harmless."""
     lines = [header, ["---"] * len(header), *rows]
-    for row in lines:
-        if len(row) != len(header):
-            raise ValueError(f"a row has {len(row)} cells, the header {len(header)}: {row}")
-    return "\n".join("| " + " | ".join(_cell(text) for text in row) + " |" for row in lines)
+    cells = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def folded(title: str, body: str) -> str:
     """Return a section that GitHub shows folded."""
     return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

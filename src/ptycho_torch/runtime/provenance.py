@@ -5,6 +5,7 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _PACKAGES = (
@@ -14,20 +15,21 @@ _PACKAGES = (
 
 
 def collect_provenance(command: str) -> dict[str, Any]:
-    """Return commit, command, versions and platform, all as text or plain numbers.
-
-    Parameters
-    ----------
-    command
-        What makes this summary again.
-    """
+    """Return commit, versions and platform, beside the command that makes a summary again."""
     return {
         "command": command,
         "commit": commit(Path(__file__)),
         "python": platform.python_version(),
         "platform": platform_name(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
+
+
+def versions(*modules: ModuleType) -> dict[str, str]:
+    """Return the versions of this package and of modules, by name."""
+    from ptycho_torch import __version__
+
+    return {"ptycho_torch": __version__} | {one.__name__: one.__version__ for one in modules}
 
 
 def platform_name() -> str:
@@ -38,38 +40,21 @@ def platform_name() -> str:
 def commit(source: Path) -> str:
     """Return the commit that a source file is tracked in, or "unknown" and the reason.
 
-    A package installed into an environment that lies inside some other repository is not tracked
-    there, and that repository's commit is not its own.
+    A package installed into an environment inside some other repository is not tracked there.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(
+            command, cwd=source.parent, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
     try:
-        _git(source, "rev-parse", "--git-dir")
+        head = git("rev-parse", "HEAD")
+        git("ls-files", "--error-unmatch", source.name)
+        changed = git("status", "--porcelain")
     except FileNotFoundError:
         return "unknown: git is not installed"
     except (OSError, subprocess.SubprocessError):
-        return "unknown: not a git checkout"
-    try:
-        head = _git(source, "rev-parse", "HEAD")
-        _git(source, "ls-files", "--error-unmatch", source.name)
-        changed = _git(source, "status", "--porcelain")
-    except (OSError, subprocess.SubprocessError):
         return "unknown: no commit holds this package"
     return f"{head} with uncommitted changes" if changed else head
-
-
-def _git(source: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=source.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    )
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -14,7 +14,7 @@ from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.versions import versions
+from ptycho_torch.runtime.provenance import versions
 from ptycho_torch.simulate.dataset import SPLITS, split_facts
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from ptycho_torch.runtime.call import caller_is_gone
-
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
