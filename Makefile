@@ -67,10 +67,9 @@ format: $(READY) ## format the sources
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-FUZZ ?= 210000
-fuzz: $(READY) ## read FUZZ damaged and hostile files by every reader (half an hour): results/fuzz.json
-	PATH="$(CURDIR)/$(BIN):$$PATH" FUZZ_EXAMPLES=1500 pytest -q tests/fuzz/test_properties.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py --count $(FUZZ) --output results/fuzz.json
+FUZZ ?= 2000
+fuzz: $(READY) ## read FUZZ generated and damaged files by the readers
+	PATH="$(CURDIR)/$(BIN):$$PATH" FUZZ_EXAMPLES=$(FUZZ) pytest -q tests/files/test_properties.py
 
 bench: $(READY) ## compare speeds side by side, all or ONLY="one two": results/bench/
 	PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/run.py $(ONLY)

@@ -61,7 +61,7 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
     """
     name = name or str(path)
     try:
-        data = _parsed(read_text(path, LARGEST_STUDY))
+        data = _parsed(read_text(path))
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{path}: ')}") from None
     if data is None:

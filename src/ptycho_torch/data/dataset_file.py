@@ -106,8 +106,6 @@ def _known_arrays(path: str | Path) -> dict[str, Array]:
         "image_index",
     )
     arrays = io.read_npz(path, *(key for key in wanted if key in present))
-    if "_metadata" in present and not io.npz_is_text(path, "_metadata"):
-        logger.warning("%s: _metadata is a pickled object; skipped, never unpickled", path)
     for key, array in arrays.items():
         if array.dtype.kind not in "fiuc" or (array.dtype.kind == "c" and key not in _COMPLEX):
             raise InputError(f"{path}: array '{key}' has type {array.dtype}, expected real numbers")

@@ -10,6 +10,7 @@
 NPZ may be packed by bzip2.
 """
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -104,8 +105,10 @@ def _must_have_effect(path: str | Path, reading: ScanConventions, layout: Format
 def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
     """Return the arrays of a known layout, and which it is."""
     arrays, present = io.read_npz_known(path, *canonical.KEYS, *tike.KEYS)
-    if "_metadata" in present and io.npz_is_text(path, "_metadata"):
-        arrays |= io.read_npz(path, "_metadata")
+    if "_metadata" in present:
+        # Other programs pickle it, and nothing is unpickled.
+        with contextlib.suppress(InputError):
+            arrays |= io.read_npz(path, "_metadata")
     frames = next((arrays[key] for key in canonical.FRAMES if key in arrays), None)
     found: Format
     if frames is not None and "coords_offsets" in present:

@@ -79,7 +79,10 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             # An arm may be called 1, NA or 1e5, which are words here.
-            table = pd.read_csv(stream, index_col=False, converters={"dataset": str, "arm": str})
+            words = {"dataset": str, "arm": str}
+            table = pd.read_csv(
+                stream, index_col=False, dtype=words, keep_default_na=False, na_values=[""]
+            )
         except OSError as error:
             raise cannot_be_read(path, error) from None
         # pandas' parser errors and bad UTF-8 are ValueErrors.

@@ -31,8 +31,8 @@ def check_layout(results: Path) -> None:
         found = read_text(mark).strip()
         if found != LAYOUT:
             raise InputError(
-                f"{results}: is of the layout '{found:.80}', this version makes '{LAYOUT}'; use the "
-                f"version that made it, or let it be (mv {results} {results}-other) and start anew"
+                f"{results}: is of the layout '{found:.80}', this version makes '{LAYOUT}'; use "
+                f"the version that made it, or let it be (mv {results} {results}-other)"
             )
         return
     made = [name for name in _MADE_BY_JOBS if (results / name).exists()]

@@ -92,7 +92,9 @@ def _array(path: PathLike, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             version = np.lib.format.read_magic(member)
             shape, _, dtype = _HEADERS[version](member)
             there = archive.getinfo(name).file_size - member.tell()
-            if not dtype.hasobject and math.prod(shape) * dtype.itemsize != there:
+            if dtype.hasobject:
+                raise ValueError("it is pickled, which is never loaded")
+            if math.prod(shape) * dtype.itemsize != there:
                 raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
         with archive.open(name) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write, save_tensors
+from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
 from ptycho_torch.runtime.errors import InputError, printable
 from ptycho_torch.runtime.regular_file import size_of
 
@@ -26,27 +26,27 @@ def write_state(path: PathLike, state: Mapping[str, Any]) -> None:
     Tensors are values of dictionaries, on any device; lists hold what JSON can. Infinity and NaN
     are allowed.
     """
+    from safetensors.torch import save
+
     rest: dict[str, Any] = {}
     tensors = dict(_split(state, rest))
     facts = json.dumps(rest)
     with atomic_write(path) as part:
-        save_tensors(part, tensors, {"state": facts, "sha256": _digest(tensors, facts)})
+        part.write_bytes(save(tensors, {"state": facts, "sha256": _digest(tensors, facts)}))
 
 
-def read_state(path: PathLike, most: int | None = None) -> dict[str, Any]:
+def read_state(path: PathLike) -> dict[str, Any]:
     """Return what `write_state` wrote, tensors on the CPU.
-
-    most: bytes that are read; a larger file is no state of this training.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is too large, is not whole, or was changed after it was
+        If the file cannot be read, is not whole, or was changed after it was
         written.
     """
     from safetensors import SafetensorError, safe_open
 
-    size_of(path, most)
+    size_of(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}

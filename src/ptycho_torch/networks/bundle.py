@@ -125,7 +125,7 @@ def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
         "weights_sha256": io.sha256(folder / WEIGHTS),
         "record": bundle.record,
     }
-    io.write_json(folder / FACTS, {**facts, "sha256": _digest(facts)}, sign=False)
+    io.write_json(folder / FACTS, {**facts, "sha256": _digest(facts)})
 
 
 def read_bundle(folder: io.PathLike) -> Bundle:
@@ -186,7 +186,7 @@ def _checked_probe(tensors: dict[str, Tensor], side: int, path: Path) -> Tensor:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    facts = io.read_json(path, sign=False)
+    facts = io.read_json(path)
     if facts.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no bundle, or "

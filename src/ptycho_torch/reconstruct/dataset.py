@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import FILES, sums_of
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import PatchFacts, read_result
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
@@ -27,8 +26,7 @@ from ptycho_torch.physics.views import object_patches
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.provenance import commit, platform_name
-from ptycho_torch.runtime.provenance import versions
+from ptycho_torch.runtime.provenance import commit, platform_name, versions
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +70,6 @@ def reconstruct_test_split(
     found = _r_factor(split, made, positions_nC2, image_n)
     record = _record(settings, facts, made, wall_s)
     record["r_factor"] = found if np.isfinite(found) else None
-    record[FILES] = sums_of(outputs["patches"], outputs["objects"])
     io.write_json(outputs["run"], record)
     logger.info("R factor %.5g after %d passes in %.1f s", found, record["passes"], wall_s)
 

@@ -21,8 +21,7 @@ from ptycho_torch.reconstruct.picture import draw
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.provenance import commit, platform_name
-from ptycho_torch.runtime.provenance import versions
+from ptycho_torch.runtime.provenance import commit, platform_name, versions
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.runtime.provenance import versions
+from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.frames import (
     Each,
     Scene,

@@ -20,7 +20,6 @@ from ptycho_torch.data.batch import Groups, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.split_scales import SplitScales, probe_tensor, statistical_input_scale
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import FILES, sums_of
 from ptycho_torch.files.schemas import DatasetFacts, read_result
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import write_bundle
@@ -91,7 +90,7 @@ def fit_runs(
     """
     torch.set_num_threads(usable_threads(threads))
     folders = [Path(files["run"]).parent for files in outputs]
-    with run_lock(folders):
+    with run_lock(folders[0]):
         facts = read_result(dataset, DatasetFacts)
         train, validation = (_read(s, splits, facts, runs[0]) for s in ("train", "validation"))
         modules = [build_module(run, train, validation) for run in runs]
@@ -136,8 +135,7 @@ def _write(
     io.write_json(outputs["timing"], timing(fitted, inference_s))
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
     record = {**names, "settings": settings, **data, **run_record(fitted)}
-    files = sums_of(*(outputs[name] for name in ("history", "last", "patches")))
-    io.write_json(outputs["run"], {**record, FILES: files})
+    io.write_json(outputs["run"], record)
 
 
 def build_module(run: RunSettings, train: Split, validation: Split) -> FitModule:

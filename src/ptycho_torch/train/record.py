@@ -13,8 +13,7 @@ from ptycho_torch.config.training import RunSettings
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.runtime.memory import process_peak
-from ptycho_torch.runtime.provenance import commit, platform_name
-from ptycho_torch.runtime.provenance import versions
+from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.loop import Fitted
 
 ScaleSource = Literal["measured", "closed_form"]

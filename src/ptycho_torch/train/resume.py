@@ -81,7 +81,7 @@ class Keeper:
         if self.path is None or not self.path.exists():
             return
         try:
-            state = read_state(self.path, _most_bytes(learners))
+            state = read_state(self.path)
             self._must_be_mine(state, learners)
         except InputError as error:
             logger.warning("%s; training begins anew", error)
@@ -180,13 +180,6 @@ def identity_of(
         "torch": torch.__version__,
         "device": device.type,
     }
-
-
-def _most_bytes(learners: Sequence[Learner]) -> int:
-    """Return what no state of these learners reaches: weights, the best ones and the optimiser's
-    two moments are four times the weights; histories of long trainings are some MiB."""
-    weights = (v for one in learners for v in one.module.state_dict().values())
-    return 8 * sum(v.numel() * v.element_size() for v in weights) + 256 * 2**20
 
 
 def _machine() -> str:

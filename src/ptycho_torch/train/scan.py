@@ -27,7 +27,6 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import FILES, sums_of
 from ptycho_torch.files.output_folder import claim, untouched_if_refused
 from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.runtime.errors import InputError
@@ -124,7 +123,7 @@ def train_scan(
     )
     take = partial(claim, mark="run.json", files=OUTPUTS, overwrite=overwrite, state=STATE)
     folder = take(output_dir)
-    with untouched_if_refused(folder), run_lock([folder]):
+    with untouched_if_refused(folder), run_lock(folder):
         # Whoever was at work here may have ended.
         take(folder)
         keep = folder / STATE
@@ -279,6 +278,5 @@ def _write(
     io.write_csv(folder / "history.csv", rows)
     draw_learning_curve(rows, folder, loss=ready.run.training.loss, title=ready.run.dataset)
     io.write_json(folder / "timing.json", timing(fitted))
-    record[FILES] = sums_of(folder / "history.csv", folder / "last.safetensors")
     io.write_json(folder / "run.json", record)
     return record

@@ -1,4 +1,4 @@
-"""Requests to end a training before its time: signals, and a study that is no more.
+"""Requests to end a training before its time: signals.
 
 A request is noted and looked at between steps, so that the state of the last finished epoch can be
 written first. The exit status is 130 after SIGINT, 143 after SIGTERM.
@@ -9,7 +9,6 @@ import logging
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -18,27 +17,17 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what clusters and Snakemake send."""
 
-_LOOK_EVERY_S = 1.0
-"""Seconds between two looks at whether the call of snakemake lives, which opens a file."""
-
 
 class StopRequests:
     """Which request has come, if any."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._looked = time.monotonic()
-        self._orphaned = False
 
     @property
     def reason(self) -> str | None:
         """Why the training is to end, in words; None: it is not."""
-        if self.signal is not None:
-            return self.signal.name
-        now = time.monotonic()
-        if now - self._looked > _LOOK_EVERY_S:
-            self._looked, self._orphaned = now, caller_is_gone()
-        return "the call of snakemake that started this job is gone" if self._orphaned else None
+        return None if self.signal is None else self.signal.name
 
     def obey(self) -> None:
         """End the process, with the status of one that the signal ended."""

@@ -91,7 +91,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         what = "is no folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder}: {what}; a dump is a folder with {FACTS} and {ARRAYS}")
     path = folder / FACTS
-    facts = io.read_json(path, sign=False)  # Other programs write dumps, too.
+    facts = io.read_json(path)
     if facts.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no dump, or "

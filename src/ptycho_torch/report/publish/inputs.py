@@ -9,7 +9,6 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import FILES, must_match
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, OUTCOMES, PHASE_SSIM
@@ -99,7 +98,6 @@ class StudyFacts(_Part):
     noise_floor: dict[str, float | None]
     undefined: dict[str, str]
     provenance: Provenance
-    files: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +136,6 @@ def read_inputs(
         If a file is unreadable, lacks a column or key, or knows runs or stages that others do not.
     """
     facts = _read_part(study, StudyFacts)
-    for path in (runs, history):
-        must_match(path, {FILES: facts.files})
     table = _read_runs(runs, facts, study)
     known = {run_of(row) for _, row in table.iterrows()}
     return Inputs(

@@ -13,7 +13,6 @@ import pandas as pd
 
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_match
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import DatasetFacts, Judgement, RunRecord, Timing, read_result
 from ptycho_torch.report.summarise.conventional import Conventional, read_conventional
@@ -125,8 +124,6 @@ def collect(files: StageFiles, stage: StagePlan) -> Collected:
         timing = read_result(timings[run], Timing)
         rows.append(_row(record, judgement, timing))
         judged.append(judgement)
-        must_match(histories[run], record)
-        must_match(reconstructions[run], judgement)
         history = io.read_csv(histories[run])
         for column in ("epoch", record["val_loss_name"]):
             if column not in history:

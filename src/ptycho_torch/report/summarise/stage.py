@@ -9,7 +9,6 @@ from ptycho_torch.config.plan import StagePlan, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import FILES, sums_of
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.summarise import tables
 from ptycho_torch.report.summarise.answers import answer
@@ -82,11 +81,9 @@ def summarise_stage(
     parsed = parse_study(study, "study")
     findings = work_out(files, parsed, stage, provenance, winner=read_winner(winner))
     folder, said = Path(folder), answer(findings)
-    tables_written = _write_tables(findings, folder)
+    _write_tables(findings, folder)
     write_figures(findings, folder)
-    found = _findings(findings, answer_items(findings, said))
-    found[FILES] = sums_of(*tables_written)
-    io.write_json(folder / "findings.json", found)
+    io.write_json(folder / "findings.json", _findings(findings, answer_items(findings, said)))
     io.write_text(folder / "summary.md", report(findings, said))
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ptycho_torch.config.arms import labels
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_match
 
 RPIE = "rpie"
 
@@ -90,8 +89,6 @@ def collect(study: Study, name: str, folder: Path) -> Collected:
 
 
 def _history(folder: Path) -> pd.DataFrame:
-    if (folder / "run.json").exists():
-        must_match(folder / "history.csv", io.read_json(folder / "run.json"))
     return io.read_csv(folder / "history.csv")
 
 

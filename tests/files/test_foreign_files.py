@@ -1,0 +1,189 @@
+"""Files that are truncated, foreign, pickled or claim too much: one line, and nothing executed."""
+
+import bz2
+import json
+import os
+import pickle
+import struct
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.files import io
+from ptycho_torch.files import npz as npz_module
+from ptycho_torch.files.hdf5 import open_hdf5
+from ptycho_torch.files.schemas import DatasetFacts, RunRecord, read_result
+from ptycho_torch.infer.parity.files import read_dump
+from ptycho_torch.networks.bundle import read_bundle
+from ptycho_torch.runtime.errors import InputError, printable
+
+
+def refused(call, *words):
+    """Call what must raise `InputError` with these words in printable lines."""
+    with pytest.raises(InputError) as caught:
+        call()
+    assert all(line.isprintable() for line in str(caught.value).split("\n  "))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def read_hdf5(path, where="/x"):
+    with open_hdf5(path) as file:
+        return file.array(where)
+
+
+READERS = {
+    "npz": io.read_npz, "json": io.read_json, "csv": io.read_csv, "tensors": io.read_tensors,
+    "hdf5": read_hdf5, "scan": read_scan,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_of_the_kind_is_named(tmp_path, name):
+    read, path = READERS[name], tmp_path / "file"
+    for content in (b"", b"\xff\xfe\x00no file of data", b"\x93NUMPY\x01\x00"):
+        path.write_bytes(content)
+        refused(lambda: read(path), str(path))
+    for path in (tmp_path, tmp_path / "missing", f"{tmp_path}/a\x00b"):
+        refused(lambda path=path: read(path), "cannot be read")
+    os.mkfifo(tmp_path / "pipe")
+    refused(lambda: read(tmp_path / "pipe"), "a pipe or a device")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("kind", ["npz", "json", "tensors", "hdf5"])
+def test_a_file_that_was_cut_is_refused(tmp_path, kind, keep):
+    import torch
+
+    path = tmp_path / "file"
+    data = np.random.default_rng(1).random(3000)
+    if kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["x"] = data
+    else:
+        write = {"npz": io.write_npz, "json": io.write_json, "tensors": io.write_tensors}[kind]
+        x = {"npz": data, "json": data.tolist(), "tensors": torch.from_numpy(data)}[kind]
+        write(path, {"x": x})
+    READERS[kind](path)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    refused(lambda: READERS[kind](path), str(path))
+
+
+class Bomb:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_no_pickle_runs_wherever_it_stands(tmp_path):
+    mark = tmp_path / "executed"
+    data = pickle.dumps(Bomb(mark))
+    pickle.loads(data).close()
+    assert mark.exists()  # the bomb works
+    mark.unlink()
+    whole = np.array({"by": Bomb(mark)}, dtype=object)
+    np.savez(tmp_path / "a.npz", diffraction=whole, xcoords=whole, ycoords=whole, _metadata=whole)
+    np.save(tmp_path / "b.npy", whole)
+    (tmp_path / "c.npz").write_bytes(data)
+    for name in ("a.npz", "b.npy", "c.npz"):
+        refused(lambda name=name: read_scan(tmp_path / name))
+        refused(lambda name=name: io.read_tensors(tmp_path / name), "safetensors")
+    for name in ("bundle.json", "weights.safetensors", "dump.json", "arrays.npz"):
+        (tmp_path / name).write_bytes(data)
+    refused(lambda: read_bundle(tmp_path), "bundle.json")
+    (tmp_path / "dump.json").write_text(json.dumps({"format": "ptycho-torch dump 1"}))
+    refused(lambda: read_dump(tmp_path), "arrays.npz")
+    assert not mark.exists()
+
+
+def npy(shape, kind="<f4", data=b""):
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("(1000000000000,)", "<f4"), ("(2**62, 4)", "|V0"), ("(-1, 4)", "<f4"), ("(4,)", "|O")],
+)
+def test_an_array_that_claims_what_is_not_there_is_refused(tmp_path, shape, kind):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("x.npy", npy(shape, kind, bytes(64)))
+    refused(lambda: io.read_npz(tmp_path / "a.npz"), "array 'x' cannot be read")
+
+
+def test_what_unpacks_to_far_more_than_a_measurement_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz_module, "_HARMLESS", 2**20)
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(2**22))
+    refused(lambda: io.read_npz(tmp_path / "a.npz"), "claims to unpack")
+    (tmp_path / "b.npz").write_bytes(bz2.compress(bytes(2**23)))
+    refused(lambda: io.read_npz(tmp_path / "b.npz"), "unpacks to more than")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file.create_dataset("x", (10**9,), "f8", chunks=(10**6,))
+    refused(lambda: read_hdf5(tmp_path / "c.h5"), "claims (1000000000,) float64")
+
+
+def test_hdf5_that_lies_in_another_file_is_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.ones(3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["linked"] = h5py.ExternalLink("other.h5", "/x")
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", shape=(3,))
+        file.create_virtual_dataset("virtual", layout)
+        file["near"], file["soft"] = np.ones(3), h5py.SoftLink("/near")
+        file["nowhere"] = h5py.SoftLink("/gone")
+    for where in ("/linked", "/virtual"):
+        refused(lambda where=where: read_hdf5(tmp_path / "a.h5", where), "another file")
+    assert read_hdf5(tmp_path / "a.h5", "/soft").tolist() == [1, 1, 1]
+    assert read_hdf5(tmp_path / "a.h5", "/nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("epoch,loss\n1,2,3\n", "is not a CSV table"),
+        ("epoch,loss\n1,2\n1,2,3\n", "is not a CSV table"),
+        ("epoch,loss\n1,low\n", "'loss' holds what is no number"),
+        ('"a\n1,2', "is not a CSV table"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
+    (tmp_path / "history.csv").write_text(text)
+    refused(lambda: io.read_csv(tmp_path / "history.csv"), word)
+
+
+def test_names_in_tables_stay_words_and_a_header_alone_is_a_table(tmp_path):
+    """An arm may be called 1, NA or 1e5; numbers beside it stay numbers."""
+    path = tmp_path / "runs.csv"
+    path.write_text("dataset,arm,seed\nd,1,0\nd,NA,1\nd,1e5,2\n")
+    table = io.read_csv(path)
+    assert table["arm"].tolist() == ["1", "NA", "1e5"] and table["seed"].tolist() == [0, 1, 2]
+    path.write_text("epoch,loss\n")
+    assert io.read_csv(path).shape == (0, 2)
+
+
+def test_results_of_another_shape_name_the_key(tmp_path):
+    path = tmp_path / "dataset.json"
+    for data, word in (
+        ({}, "lacks 'splits'"),
+        ({"splits": []}, "splits: Input should be"),
+        ({"splits": {"train": {"sha256": "\x1b[2J"}, "test": 7}}, "lacks 'splits.validation'"),
+    ):
+        io.write_json(path, data)
+        refused(lambda: read_result(path, DatasetFacts), str(path), word)
+    refused(lambda: read_result(path, RunRecord), "lacks 'dataset'")
+    path.write_text('{"a": NaN}')
+    refused(lambda: io.read_json(path), "NaN is no number of JSON")
+
+
+def test_lines_for_people_hold_nothing_for_terminals():
+    assert printable("é µ ± 中 a\\b") == "é µ ± 中 a\\b"
+    assert printable("a\nb\r\x1b[2J\u202e\ud800\x00") == r"a\nb\r\x1b[2J\u202e\ud800\x00"
+    assert str(InputError("a\nb", "c\nd")) == "a\\nb\n  c\\nd"
