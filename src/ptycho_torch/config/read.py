@@ -14,9 +14,6 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.regular_file import read_text
 
-LARGEST_STUDY = 2**21
-"""Bytes of a YAML file."""
-
 
 class _StrictLoader(yaml.SafeLoader):
     """A loader that refuses a key written twice, of which YAML would silently keep the last."""

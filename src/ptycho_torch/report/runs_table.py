@@ -6,7 +6,6 @@ import pandas as pd
 
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_match
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import OUTCOMES, RECONSTRUCTION_SCORES
@@ -24,12 +23,9 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file cannot be read, was changed after it was written, lacks a column, or holds
+        If the file cannot be read, lacks a column, or holds
         other runs than the stage's.
     """
-    beside = Path(path).with_name("findings.json")
-    if beside.exists():
-        must_match(path, io.read_json(beside))
     runs = io.read_csv(path)
     for column in _NEEDED:
         if column not in runs:
