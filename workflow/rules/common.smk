@@ -46,7 +46,7 @@ def sources(script: str) -> str:
 
     An edit there makes a stage's results out of date; Snakemake itself never looks at src/.
     The list is brought up to date here, at every call of snakemake, and keeps its date while it
-    says the same (docs/adr/0010, 0011).
+    says the same (docs/adr/0010).
     """
     files = code_behind(PROJECT / "workflow" / "scripts" / script, PACKAGE)
     listed = f"results/sources/{Path(script).stem}.txt"

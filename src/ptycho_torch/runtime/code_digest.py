@@ -2,7 +2,7 @@
 
 Snakemake looks at every input of every job; with the source files themselves as inputs that was
 most of what planning cost (docs/adr/0010). What is on a list follows from the imports
-(docs/adr/0011). Imported at every parse: no numpy here.
+(docs/adr/0010). Imported at every parse: no numpy here.
 """
 
 import hashlib
