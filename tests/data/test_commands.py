@@ -48,7 +48,7 @@ def test_check_data_of_a_split_asks_for_its_side(tiny_dataset):
     assert done.exit_code == 0, done.output
     assert "groups of 1 patches of 16 px, norm_Y_I" in done.output
     wrong = run("check-data", split, "--patch-px", 64)
-    assert "expected (n, 64, 64, C)" in str(wrong.exception)
+    assert "expected real (n, 64, 64, C)" in str(wrong.exception)
 
 
 def test_a_split_is_not_cut_by_check_data(tiny_dataset):
@@ -63,7 +63,7 @@ def test_check_data_of_a_split_without_positions(tmp_path, tiny_dataset):
     io.write_npz(tmp_path / "split.npz", kept)
     done = run("check-data", tmp_path / "split.npz", "--patch-px", 16)
     assert done.exit_code == 0, done.output
-    with pytest.raises(InputError, match="has frames and no positions"):
+    with pytest.raises(InputError, match="is no scan in a layout"):
         read_scan(tmp_path / "split.npz")
 
 
@@ -87,9 +87,9 @@ def test_a_split_of_the_study_is_predicted_within_the_photon_noise(tmp_path, tin
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--values", "photons"), "--values photons: input should be"),
-        (("--patch-px", "0"), "--patch-px 0: input should be greater"),
-        (("--half-pixel", "2"), "--half-pixel 2: input should be -1, 0 or 1"),
+        (("--values", "photons"), "--values: Input should be"),
+        (("--patch-px", "0"), "--patch-px: Input should be greater"),
+        (("--half-pixel", "2"), "--half-pixel: Input should be -1, 0 or 1"),
         (("--wavelength-m", "1e-10"), "--distance-m is None; a geometry needs"),
     ],
 )
@@ -131,5 +131,3 @@ def test_convert_leaves_no_file_that_it_refused_and_replaces_none(tmp_path, file
     (tmp_path / "folder.npz").mkdir()
     done = run("convert", file, tmp_path / "folder.npz", "--overwrite")
     assert str(done.exception).endswith("folder.npz: is there already; write another one")
-    done = run("convert", file, tmp_path / "mine.npz" / "b.npz")
-    assert f"'{tmp_path / 'mine.npz'}' is no folder" in str(done.exception)

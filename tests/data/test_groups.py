@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from ptycho_torch.config.scan import GroupSettings
-from ptycho_torch.data.groups import neighbour_groups, scan_groups, single_frames
+from ptycho_torch.data.groups import neighbour_groups, scan_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
@@ -16,8 +16,8 @@ def scattered(frames=60, size=40, seed=0):
 
 
 def grouped(positions, **changes):
-    asked = {"size": 4, "candidates": 6, "count": None, "seed": 0, "side_px": 32, "source": "x"}
-    return neighbour_groups(positions, **{**asked, **changes})
+    options = {"seed": changes.pop("seed", 0), "side_px": 32, "source": "x"}
+    return neighbour_groups(positions, GroupSettings(gridsize=2, **changes), **options)
 
 
 def held(positions, **changes):
@@ -88,7 +88,7 @@ def test_the_candidates_widen_what_groups_are_drawn_from():
     positions = scattered()
     distance = cdist(positions, positions)
     reach = [
-        np.mean([distance[g[0], g[1:]].max() for g in grouped(positions, candidates=k)])
+        np.mean([distance[g[0], g[1:]].max() for g in grouped(positions, neighbor_count=k)])
         for k in (4, 20)
     ]
     assert reach[0] < 0.7 * reach[1]
@@ -102,7 +102,7 @@ def test_the_seed_draws_the_groups():
 
 @pytest.mark.parametrize("count", [7, 60, 150])
 def test_the_number_of_groups_is_what_was_asked_for(count):
-    groups = grouped(scattered(), count=count)
+    groups = grouped(scattered(), n_images=count)
     assert len(groups) == count
     firsts = np.bincount(groups[:, 0], minlength=60)
     assert firsts.max() - firsts.min() <= 1
@@ -112,7 +112,7 @@ def test_the_number_of_groups_is_what_was_asked_for(count):
     ("positions", "changes", "said"),
     [
         (scattered(3), {}, "x: has 3 frames, a group needs 4"),
-        (scattered(), {"candidates": 3}, "x: neighbor_count of 3 is less than the 4 frames"),
+        (scattered(), {"neighbor_count": 3}, "x: neighbor_count of 3 is less than the 4 frames"),
         (np.repeat(scattered(), 2, axis=0), {}, "x: frames .* at one place"),
         (scattered(size=4000), {}, "they do not overlap"),
     ],
@@ -120,15 +120,6 @@ def test_the_number_of_groups_is_what_was_asked_for(count):
 def test_what_makes_no_groups_is_refused(positions, changes, said):
     with pytest.raises(InputError, match=said):
         grouped(positions, **changes)
-
-
-def test_single_frames_are_all_of_them_or_a_choice_by_seed():
-    assert np.array_equal(single_frames(5, None, seed=0, source="x"), np.arange(5)[:, None])
-    some = single_frames(50, 20, seed=0, source="x")
-    assert some.shape == (20, 1) and len(np.unique(some)) == 20
-    assert not np.array_equal(some, single_frames(50, 20, seed=1, source="x"))
-    with pytest.raises(InputError, match="x: 51 images are asked for, there are 50"):
-        single_frames(50, 51, seed=0, source="x")
 
 
 def test_groups_of_some_frames_hold_those_frames_alone():
@@ -140,3 +131,5 @@ def test_groups_of_some_frames_hold_those_frames_alone():
         groups = scan_groups(scan, chosen, settings, seed=0)
         assert set(groups.ravel()) <= set(chosen)
         assert groups.shape == ((30, 4) if settings.gridsize == 2 else (9, 1))
+    with pytest.raises(InputError, match="x: 31 images are requested, there are 30"):
+        scan_groups(scan, chosen, GroupSettings(n_images=31), seed=0)

@@ -9,7 +9,6 @@ import pytest
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.files import npz as io_npz
 from ptycho_torch.runtime.errors import InputError
 
 N = 16
@@ -117,14 +116,6 @@ def test_the_layout_of_tike_packed_or_not(tmp_path, scan, packed):
     )
     assert found.intensity_scale == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted({"scan.npz", path.name})
-
-
-def test_what_unpacks_beyond_the_bound_is_refused(tmp_path, scan, monkeypatch):
-    path = tmp_path / "scan.npz.bz2"
-    path.write_bytes(bz2.compress(bytes(3_000_000)))
-    monkeypatch.setattr(io_npz, "LARGEST_UNPACKED", 2_000_000)
-    with pytest.raises(InputError, match="unpacks to more than 2000000 bytes"):
-        read_scan(path)
 
 
 def test_one_image_of_a_split(tiny_dataset):

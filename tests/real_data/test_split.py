@@ -7,12 +7,12 @@ import pytest
 from scipy.spatial import cKDTree
 
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.data.parts import PARTS, read_part
-from ptycho_torch.data.region import (
+from ptycho_torch.data.hold_out import (
     half_light_radius_px,
     hold_out_region,
     interleaved_halves,
 )
+from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.runtime.errors import InputError
 
 

@@ -12,8 +12,8 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.real_data import RealDataScores, RegionSettings
 from ptycho_torch.config.reconstruct import ConventionalSettings, RpieSettings
 from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
+from ptycho_torch.data.hold_out import hold_out_region
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.region import hold_out_region
 from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted
 from ptycho_torch.files import io
 from ptycho_torch.infer.run import infer_scan

@@ -97,8 +97,8 @@ def convert(
     predict are compared with the stored ones. A CXI file without a given geometry gets a made-up
     one, and says so.
     """
-    from ptycho_torch.data.convert import convert_scan
     from ptycho_torch.data.geometry import given_geometry
+    from ptycho_torch.data.write import convert_scan
 
     geometry = given_geometry(wavelength_m, distance_m, detector_pixel_m)
     for line in convert_scan(source, target, reading, geometry, overwrite=overwrite):

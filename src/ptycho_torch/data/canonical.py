@@ -1,8 +1,12 @@
-"""The field's canonical NPZ: `diffraction` or `diff3d`, `xcoords`, `ycoords`, `probeGuess`.
+"""NPZ of measurements: the field's canonical layout, and that of the library tike's test data.
 
-x is the column, y the row. A coordinate names the pixel [N // 2] of its window, counted from pixel
-0 of `objectGuess`: PtychoPINN, where the layout comes from, pads the object by N // 2 on each side
-and cuts [y : y + N, x : x + N] of that (`raw_data.get_image_patches`).
+Canonical: `diffraction` or `diff3d`, `xcoords`, `ycoords`, `probeGuess`. x is the column, y the
+row. A coordinate names the pixel [N // 2] of its window, counted from pixel 0 of `objectGuess`:
+PtychoPINN, where the layout comes from, pads the object by N // 2 on each side and cuts
+[y : y + N, x : x + N] of that (`raw_data.get_image_patches`).
+
+tike: `data` (n, N, N) counts with the zero frequency in the corner; `scan` (n, 2) corners (row,
+column) of the windows in pixels of the object plane; `probe` (1, 1, 1, M, N, N), a guess.
 
 Letters: n frames, N side of a frame.
 """
@@ -13,14 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.raw import (
-    Array,
-    Raw,
-    object_plane,
-    one_axis,
-    probe_modes,
-    real_frames,
-)
+from ptycho_torch.data.raw import Array, Raw, check_array, object_plane, probe_modes
 from ptycho_torch.runtime.errors import InputError
 
 FRAMES = ("diffraction", "diff3d")
@@ -29,11 +26,11 @@ FORMAT = "ptycho-torch scan 1"
 KEYS = (
     *FRAMES,
     *("xcoords", "ycoords", "probeGuess", "objectGuess", "scan_index", "object_index"),
-    *("good_pixels", "intensity_scale"),
+    *("good_pixels", "intensity_scale", "data", "scan", "probe", "psi"),
 )
 
 
-def read_canonical(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
+def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConventions) -> Raw:
     """Return a canonical NPZ's scan.
 
     Raises
@@ -44,50 +41,74 @@ def read_canonical(source: str, arrays: dict[str, Array], reading: ScanConventio
     for key in ("xcoords", "ycoords"):
         if key not in arrays:
             raise InputError(f"{source}: has no array '{key}'; positions need both coordinates")
-    x_n, y_n = (one_axis(source, key, arrays[key]) for key in ("xcoords", "ycoords"))
-    if len(x_n) != len(y_n):
-        raise InputError(
-            f"{source}: 'xcoords' has {len(x_n)} values and 'ycoords' {len(y_n)}; expected one of "
-            "each for every frame"
-        )
-    name, frames = _one_stack(source, arrays)
-    frames, notes = _frames_first(source, name, frames, len(x_n))
-    positions = np.stack([y_n, x_n], axis=1)
-    chosen, note = _chosen_scan(source, arrays, reading.scan_index, len(frames))
-    probe = arrays.get("probeGuess")
-    thing = arrays.get("objectGuess")
+    name, *other = (key for key in FRAMES if key in arrays)
+    if other and not np.array_equal(arrays[name], arrays[other[0]]):
+        raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
+    frames, notes = _frames_first(source, name, arrays[name], arrays["xcoords"].size)
+    y_n, x_n = (_per_frame(source, key, arrays, len(frames)) for key in ("ycoords", "xcoords"))
+    chosen, note = _chosen_scan(source, arrays, conventions.scan_index, len(frames))
     good = arrays.get("good_pixels")
-    if good is not None and good.dtype.kind != "b":
-        raise InputError(f"{source}: 'good_pixels' has type {good.dtype}, expected booleans")
-    if good is not None and len(good) == len(frames) > 1:
-        good = good[chosen]
+    if good is not None:
+        check_array(source, "good_pixels", good, "boolean", (1, "N", "N"), (len(frames), "N", "N"))
+        good = good[chosen] if len(good) == len(frames) > 1 else good
+    scale = arrays.get("intensity_scale")
+    if scale is not None and (scale.size != 1 or not 0 < scale.item() < np.inf):
+        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
     return Raw(
         source=source,
         layout="npz",
         frames_nHW=frames[chosen],
-        positions_n2=positions[chosen],
-        probe_MHW=None if probe is None else probe_modes(source, "probeGuess", probe),
-        object_YX=None if thing is None else object_plane(source, "objectGuess", thing),
+        positions_n2=np.stack([y_n, x_n], axis=1)[chosen],
+        **_probe_and_object(source, arrays, "probeGuess", "objectGuess"),
         good_nHW=good,
-        intensity_scale=_scale(source, arrays),
+        intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
         certain=FORMAT in str(arrays.get("_metadata", "")),
         notes=(f"canonical NPZ, frames from '{name}'", *notes, *note),
     )
 
 
-def _one_stack(source: str, arrays: dict[str, Array]) -> tuple[str, Array]:
-    found = [key for key in FRAMES if key in arrays]
-    first, last = (np.squeeze(arrays[key]) for key in (found[0], found[-1]))
-    if not np.array_equal(first, last, equal_nan=first.dtype.kind == "f"):
-        raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
-    return found[0], arrays[found[0]]
+def read_tike(source: str, arrays: dict[str, Array]) -> Raw:
+    """Return the scan of tike's layout; the axis of angles may be there if it has length one.
+
+    Raises
+    ------
+    InputError
+        If an array has a shape of another layout.
+    """
+    data, scan = (
+        arrays[key][0] if arrays[key].ndim == ndim and len(arrays[key]) == 1 else arrays[key]
+        for key, ndim in (("data", 4), ("scan", 3))
+    )
+    check_array(source, "data", data, "real", ("n", "N", "N"))
+    check_array(source, "scan", scan, "real", (len(data), 2))
+    return Raw(
+        source=source,
+        layout="tike",
+        frames_nHW=data,
+        positions_n2=scan.astype(np.float64),
+        **_probe_and_object(source, arrays, "probe", "psi"),
+        values="intensity",
+        zero_frequency="corner",
+        notes=("layout of tike: data, scan, probe",),
+    )
+
+
+def _probe_and_object(
+    source: str, arrays: dict[str, Array], probe: str, thing: str
+) -> dict[str, Array]:
+    found = {}
+    if probe in arrays:
+        found["probe_MHW"] = probe_modes(source, probe, arrays[probe])
+    if thing in arrays:
+        found["object_YX"] = object_plane(source, thing, arrays[thing])
+    return found
 
 
 def _frames_first(
     source: str, name: str, frames: Array, count: int
 ) -> tuple[Array, tuple[str, ...]]:
-    """Return frames as (n, N, N); a legacy stack (N, N, n) is turned, and said."""
+    """Return frames as (n, N, N); a legacy stack (N, N, n) is turned, and noted."""
     notes: tuple[str, ...] = ()
     if frames.ndim == 4 and frames.shape[-1] == 1:
         frames, notes = frames[..., 0], (f"'{name}' has a last axis of one, dropped",)
@@ -95,54 +116,43 @@ def _frames_first(
     if frames.ndim == 3 and shape[0] != count and shape[2] == count and shape[0] == shape[1]:
         notes += (f"'{name}' is a transposed legacy stack {shape}, turned to (n, N, N)",)
         frames = np.moveaxis(frames, -1, 0)
-    real_frames(source, name, frames)
-    if len(frames) != count:
-        raise InputError(
-            f"{source}: '{name}' has {len(frames)} frames and 'xcoords' {count} values; expected "
-            "one position for every frame"
-        )
+    check_array(source, name, frames, "real", ("n", "N", "N"))
     return frames, notes
 
 
+def _per_frame(
+    source: str, name: str, arrays: dict[str, Array], frames: int
+) -> NDArray[np.float64]:
+    """Return a coordinate or an index as float64 (n,)."""
+    array = arrays[name].reshape(-1)
+    check_array(source, name, array, "real", (frames,))
+    return array.astype(np.float64)
+
+
 def _chosen_scan(
-    source: str, arrays: dict[str, Array], wanted: int | None, frames: int
+    source: str, arrays: dict[str, Array], requested: int | None, frames: int
 ) -> tuple[NDArray[np.bool_] | slice, tuple[str, ...]]:
-    """Return which frames belong to the wanted scan, and what to say."""
+    """Return which frames belong to the requested scan, and what to say."""
     for key in ("object_index", "scan_index"):
         if key not in arrays:
             continue
-        index = one_axis(source, key, arrays[key])
-        if len(index) != frames:
-            raise InputError(
-                f"{source}: '{key}' has {len(index)} values, the file {frames} frames; expected "
-                "one for every frame"
-            )
+        index = _per_frame(source, key, arrays, frames)
         scans = np.unique(index)
-        if key == "scan_index" and len(scans) == frames > 1 and wanted is None:
+        if key == "scan_index" and len(scans) == frames > 1 and requested is None:
             return slice(None), ("'scan_index' numbers the frames: taken as one scan",)
-        if len(scans) == 1 and wanted in (None, int(scans[0])):
+        if len(scans) == 1 and requested in (None, int(scans[0])):
             continue
         known = ", ".join(f"{scan:g}" for scan in scans[:8]) + (", ..." if len(scans) > 8 else "")
-        if wanted is None:
+        if requested is None:
             raise InputError(
                 f"{source}: holds {len(scans)} scans ('{key}': {known}); choose one with "
                 "--scan-index"
             )
-        if wanted not in scans:
-            raise InputError(f"{source}: has no scan {wanted}; '{key}' has: {known}")
-        mask: NDArray[np.bool_] = index == wanted
-        return mask, (f"scan {wanted} of {len(scans)} ('{key}'): {int(mask.sum())} frames",)
+        if requested not in scans:
+            raise InputError(f"{source}: has no scan {requested}; '{key}' has: {known}")
+        mask: NDArray[np.bool_] = index == requested
+        return mask, (f"scan {requested} of {len(scans)} ('{key}'): {int(mask.sum())} frames",)
     return slice(None), ()
-
-
-def _scale(source: str, arrays: dict[str, Array]) -> float | None:
-    if "intensity_scale" not in arrays:
-        return None
-    scale = arrays["intensity_scale"]
-    if scale.size != 1 or scale.dtype.kind not in "fiu" or not 0 < scale.item() < np.inf:
-        came = scale.tolist() if scale.size < 4 else f"{scale.shape} values"
-        raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {came}")
-    return float(scale.item())
 
 
 def values_of(frames: Array) -> Literal["amplitude", "intensity"]:

@@ -10,12 +10,12 @@ Letters: n frames, N side of a frame.
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.cxi_geometry import axes_of, geometry_of, object_pixel_of
-from ptycho_torch.data.geometry import Geometry, check_far_field
-from ptycho_torch.data.raw import Array, Raw, object_plane, probe_modes, real_frames
+from ptycho_torch.data.geometry import PLANCK_TIMES_C, Geometry, check_far_field
+from ptycho_torch.data.raw import Array, Raw, check_array, object_plane, probe_modes
 from ptycho_torch.files.hdf5 import Hdf5, open_hdf5
 from ptycho_torch.runtime.errors import InputError
 
@@ -27,9 +27,9 @@ EXTRAS = "/entry_1/ptycho_torch"
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0}
 _METRES |= {"mm": 1e-3, "um": 1e-6, "micron": 1e-6, "microns": 1e-6, "µm": 1e-6, "nm": 1e-9}
-# Farther than any scan reaches, in metres or pixels; squares of it are still numbers.
-_FARTHEST = 1e12
 _PIXELS = {"pixel", "pixels", "px"}
+# More than any photon has; CXI is in joules, and people write electronvolts.
+_MOST_ENERGY_J = 1e-9
 
 
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
@@ -41,110 +41,94 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         If it is no CXI of a ptychographic far field, or lacks what a scan needs; names the field.
     """
     with open_hdf5(source) as file:
-        notes = _recognised(file)
-        where, frames = _frames(file)
+        if "entry_1" not in file.names():
+            raise InputError(
+                f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
+                f"{', '.join(file.names()[:8]) or 'nothing'}"
+            )
+        version = file.number("/cxi_version")
+        notes = [f"CXI, {'no cxi_version' if version is None else f'version {version / 100:.2f}'}"]
+        if file.attribute(EXTRAS, "geometry") == "made up":
+            notes.append("its geometry is made up; only the pixels are meant")
+        where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
+        frames = frames[:, 0] if frames.ndim == 4 and frames.shape[1] == 1 else frames
+        check_array(source, where, frames, "real", ("n", "N", "N"))
+        side = frames.shape[-1]
         positions, units = _positions(file, reading, notes)
-        geometry, missing = geometry_of(file, DETECTOR, SOURCE, notes)
-        _refuse_near_field(file, geometry, frames.shape[-1], positions, units)
-        pixel = object_pixel_of(file, geometry, frames.shape[-1])
-        probe, thing = _probe(file, frames.shape[-1], notes), _object(file, notes)
+        geometry, missing = _geometry(file, notes)
+        if geometry is not None:
+            step = _median_step(positions) if units == "metres" else None
+            check_far_field(source, geometry, side, step)
+        shifted = file.attribute(where, "is_fft_shifted")
         return Raw(
             source=source,
             layout="cxi",
-            frames_nHW=real_frames(source, where, frames),
+            frames_nHW=frames,
             positions_n2=positions,
             certain=file.text(f"{EXTRAS}/program") == "ptycho-torch",
-            probe_MHW=probe,
-            object_YX=thing,
+            probe_MHW=_probe(file, side, notes),
+            object_YX=_object(file, notes),
             good_nHW=_mask(file),
             intensity_scale=file.number(f"{EXTRAS}/intensity_scale"),
             values="intensity",
-            zero_frequency="corner" if _is_shifted(file, where) else "centre",
+            zero_frequency="corner" if shifted is not None and not bool(shifted) else "centre",
             origin="middle",
             units=units,
-            pixel_m=pixel,
+            pixel_m=_object_pixel(file, geometry, side),
             pixel_missing=missing,
             notes=tuple(notes),
         )
 
 
-def _recognised(file: Hdf5) -> list[str]:
-    if "entry_1" not in file.names():
-        raise InputError(
-            f"{file.source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
-            f"{', '.join(file.names()[:8]) or 'nothing'}"
-        )
-    version = file.number("/cxi_version")
-    known = "no cxi_version" if version is None else f"version {version / 100:.2f}"
-    notes = [f"CXI, {known}"]
-    if file.attribute(EXTRAS, "geometry") == "made up":
-        notes.append("its geometry is made up; only the pixels are meant")
-    return notes
-
-
-def _frames(file: Hdf5) -> tuple[str, Array]:
-    for where in (f"{DETECTOR}/data", "/entry_1/data_1/data"):
-        frames = file.array(where)
-        if frames is not None:
-            if frames.ndim == 4 and frames.shape[1] == 1:
-                frames = frames[:, 0]
-            return where, frames
-    raise InputError(
-        f"{file.source}: has no frames: neither {DETECTOR}/data nor /entry_1/data_1/data"
-    )
-
-
-def _is_shifted(file: Hdf5, where: str) -> bool:
-    shifted = file.attribute(where, "is_fft_shifted")
-    return shifted is not None and not bool(shifted)
+def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
+    """Return the first of these places that the file has, and its array."""
+    for where in places:
+        if (found := file.array(where)) is not None:
+            return where, found
+    raise InputError(f"{file.source}: has no {what}: neither {' nor '.join(places)}")
 
 
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
 ) -> tuple[NDArray[np.float64], Any]:
     """Return positions (row, column), in metres or pixels, and which of them."""
-    places = (TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation")
-    where = next((place for place in places if file.array(place) is not None), None)
-    if where is None:
-        raise InputError(f"{file.source}: has no positions: no {TRANSLATION}")
-    found = file.array(where)
-    assert found is not None
-    if found.dtype.kind not in "fiu" or found.ndim != 2 or not {2, 3} & set(found.shape):
-        raise InputError(
-            f"{file.source}: {where} is {found.shape} {found.dtype}, expected (n, 3) (x, y, z)"
-        )
-    if found.shape[1] not in (2, 3):
+    where, found = _first(
+        file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
+    )
+    if found.ndim == 2 and found.shape[1] not in (2, 3):
         notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
         found = found.T
+    check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
     if not np.isfinite(found[:, :2]).all():
         first = int(np.flatnonzero(~np.isfinite(found[:, :2]).all(axis=1))[0])
         raise InputError(f"{file.source}: the translation of frame {first} is not finite")
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
     units, factor = _units(file, where, moved, reading, notes)
+    # ptychodus writes the object's middle (x, y), in metres.
+    middle = np.zeros(3)
+    if units == "metres":
+        places = [f"/entry_1/ptychodus/object_center_{axis}_m" for axis in "xy"]
+        middle[:2] = [file.number(place) or 0.0 for place in places]
     # The probe moves on the sample against the sample's own translation.
-    with np.errstate(over="ignore", invalid="ignore"):
-        corners = -(moved * factor - _centre(file, units)) @ axes_of(file, DETECTOR, notes).T
-    if not (np.abs(corners) < _FARTHEST).all():
-        raise InputError(f"{file.source}: {where} leads to {np.abs(corners).max():.3g} {units}")
-    return corners, units
+    return -(moved * factor - middle) @ _axes(file, notes).T, units
 
 
 def _units(
     file: Hdf5, where: str, moved: NDArray[np.float64], reading: ScanConventions, notes: list[str]
 ) -> tuple[str, float]:
     """Return `metres` or `pixels`, and what translations are multiplied by."""
-    told = file.attribute(where, "units", "Units", "unit")
+    unit = file.attribute(where, "units", "Units", "unit")
     if reading.units == "pixels":
         return "pixels", 1.0
-    if told is not None:
-        word = str(told).strip().lower()
+    if unit is not None:
+        word = str(unit).strip().lower()
         if word in _PIXELS:
             notes.append("translations are in pixels, as their attribute says")
             return "pixels", 1.0
         if word not in _METRES:
             raise InputError(
-                f"{file.source}: {where} is in units '{told}', which are not known; expected m, "
+                f"{file.source}: {where} is in units '{unit}', which are not known; expected m, "
                 "mm, um, nm or pixels: give --units pixels, or mend the attribute"
             )
         return "metres", _METRES[word]
@@ -154,44 +138,115 @@ def _units(
     return "metres", 1.0
 
 
-def _centre(file: Hdf5, units: str) -> NDArray[np.float64]:
-    """Return the object's middle (x, y, z) in metres, where ptychodus wrote it; else 0."""
-    found = [file.number(f"/entry_1/ptychodus/object_center_{axis}_m") for axis in "xy"]
-    return np.array([*(value or 0.0 for value in found), 0.0]) * (units == "metres")
+def _median_step(positions_n2: NDArray[np.float64]) -> float | None:
+    """Return the median distance to the nearest other place."""
+    places = np.unique(positions_n2, axis=0)
+    if len(places) < 2:
+        return None
+    return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
 
 
-def _refuse_near_field(
-    file: Hdf5,
-    geometry: Geometry | None,
-    side_px: int,
-    positions: NDArray[np.float64],
-    units: str,
-) -> None:
-    if geometry is None:
-        return
-    step = None
-    if units == "metres" and len(positions) > 1:
-        from scipy.spatial import KDTree
+def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
+    """Return wavelength, distance and pixels of the detector, or None and what is missing."""
+    distance = file.number(f"{DETECTOR}/distance")
+    corner = file.array(f"{DETECTOR}/corner_position")
+    if distance is None and corner is not None and corner.size > 2:
+        distance = float(corner.reshape(-1)[2])
+    height, width = (file.number(f"{DETECTOR}/{axis}_pixel_size") for axis in "yx")
+    basis = _basis(file)
+    if (height is None or width is None) and basis is not None:
+        height, width = (float(np.linalg.norm(vector)) for vector in basis)
+    found = {
+        f"{SOURCE}/wavelength or energy": _wavelength(file, notes),
+        # CXI's z points downstream, so that some write the distance as negative.
+        f"{DETECTOR}/distance": None if distance is None else abs(distance),
+        f"{DETECTOR}/y_pixel_size": height,
+        f"{DETECTOR}/x_pixel_size": width,
+    }
+    for name, value in found.items():
+        if value is not None and not 0 < value < np.inf:
+            raise InputError(f"{file.source}: {name} is {value:g}, expected a length > 0 in metres")
+    missing = [name for name, value in found.items() if value is None]
+    if missing:
+        return None, f"the file has no {', no '.join(missing)}"
+    wavelength, distance, height, width = (value or 0.0 for value in found.values())
+    notes.append(
+        f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
+        f"{height:.6g} x {width:.6g} m"
+    )
+    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=(height, width)), ""
 
-        places = np.unique(positions, axis=0)
-        if len(places) > 1:
-            step = float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
-    check_far_field(file.source, geometry, side_px, step)
+
+def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
+    wavelength, energy = file.number(f"{SOURCE}/wavelength"), file.number(f"{SOURCE}/energy")
+    if wavelength is not None or energy is None:
+        return wavelength
+    if not 0 < energy < _MOST_ENERGY_J:
+        raise InputError(
+            f"{file.source}: {SOURCE}/energy is {energy:g} J, which no photon has; CXI is in "
+            "joules (1 eV = 1.602e-19 J): mend it, or add the wavelength"
+        )
+    notes.append("wavelength from the photon energy")
+    return PLANCK_TIMES_C / energy
+
+
+def _object_pixel(
+    file: Hdf5, geometry: Geometry | None, side_px: int
+) -> tuple[float, float] | None:
+    """Return (height, width) of a pixel of the object plane, by the file or by its geometry."""
+    height, width = (
+        file.number(f"/entry_1/ptychodus/object_pixel_{side}_m") for side in ("height", "width")
+    )
+    if height and width:
+        return height, width
+    return None if geometry is None else geometry.object_pixel_m(side_px)
+
+
+def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
+    """Return unit vectors (x, y, z) of rows and columns of the detector, (2, 3)."""
+    usual = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
+    basis = _basis(file)
+    if basis is None:
+        return usual
+    lengths = np.linalg.norm(basis, axis=1, keepdims=True)
+    if not (lengths > 0).all() or not np.isfinite(basis).all():
+        raise InputError(
+            f"{file.source}: {DETECTOR}/basis_vectors is {basis.tolist()}: not two directions"
+        )
+    axes: NDArray[np.float64] = basis / lengths
+    if not np.allclose(axes, usual, atol=1e-6):
+        notes.append(
+            f"rows run along {axes[0].round(6)}, columns along {axes[1].round(6)} (x, y, z)"
+        )
+    return axes
+
+
+def _basis(file: Hdf5) -> NDArray[np.float64] | None:
+    """Return the basis vectors as (2, 3); cdtools writes them transposed."""
+    where = f"{DETECTOR}/basis_vectors"
+    found = file.array(where)
+    if found is None:
+        return None
+    while found.ndim > 2 and len(found) == 1:
+        found = found[0]
+    check_array(file.source, where, found, "real", (2, 3), (3, 2))
+    return (found.T if found.shape == (3, 2) else found).astype(np.float64)
 
 
 def _mask(file: Hdf5) -> NDArray[np.bool_] | None:
-    mask = file.array(f"{DETECTOR}/mask")
+    where = f"{DETECTOR}/mask"
+    mask = file.array(where)
     if mask is None:
         return None
     if mask.dtype.kind == "f" and np.array_equal(mask, np.rint(mask)):
         mask = mask.astype(np.int64)
-    if mask.dtype.kind not in "iu":
+    if mask.dtype.kind not in "iu" or mask.ndim < 2:
         raise InputError(
-            f"{file.source}: {DETECTOR}/mask has type {mask.dtype}, expected whole numbers, whose "
+            f"{file.source}: {where} is {mask.shape} {mask.dtype}, expected whole numbers, whose "
             "bits say what is wrong with a pixel"
         )
     good: NDArray[np.bool_] = (mask & BAD_PIXEL) == 0
-    return good.reshape((-1, *good.shape[-2:])) if good.ndim > 1 else good
+    return good.reshape((-1, *good.shape[-2:]))
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:

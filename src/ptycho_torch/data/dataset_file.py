@@ -12,17 +12,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.data.raw import Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
-from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-_PATCH_ARRAYS = ("diffraction", "Y_I", "Y_phi")
 _COORDINATES = ("coords_offsets", "coords_nominal", "coords_true")
 _COMPLEX = ("YY_full", "YY_ground_truth", "probeGuess", "probe_simulated")
+_SCALARS = ("norm_Y_I", "intensity_scale")
 # Power by Parseval may differ by photon noise and by a rounded scale, not by more than this.
 _POWER_TOLERANCE = 0.2
 
@@ -77,129 +77,129 @@ def read_split(
     """
     must_have(path, sha256)
     arrays = _known_arrays(path)
-    _check_patches(path, arrays, patch_px)
-    _check_probe(path, arrays, patch_px)
-    _check_objects(path, arrays, patch_px)
-    _check_coordinates(path, arrays)
+    _check_shapes(str(path), arrays, patch_px)
+    _check_values(path, arrays)
+    _check_images(path, arrays)
     _warn_of_intensities(path, arrays)
-    norm = _norm(path, arrays)
-    scale = _scalar(path, arrays, "intensity_scale")
-    source: Literal["measured", "closed_form"] = "measured"
-    if scale is None:
-        source = "closed_form"
-        scale = photons**0.5 / (patch_px / 2)
-        logger.warning("%s: has no intensity_scale; using sqrt(photons)/(N/2) = %.6g", path, scale)
-    return Split(arrays, norm, scale, source)
+    for key in _SCALARS:
+        if key in arrays and (arrays[key].size != 1 or not arrays[key].item() > 0):
+            raise InputError(f"{path}: '{key}' must be one number > 0, got {arrays[key]}")
+    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
+    if "intensity_scale" in arrays:
+        return Split(arrays, norm, float(arrays["intensity_scale"].item()))
+    scale = photons**0.5 / (patch_px / 2)
+    logger.warning("%s: has no intensity_scale; using sqrt(photons)/(N/2) = %.6g", path, scale)
+    return Split(arrays, norm, scale, "closed_form")
+
+
+def read_split_image(source: str, image: int) -> Raw:
+    """Return the frames of one image of a split, with its object in the network's units.
+
+    Raises
+    ------
+    InputError
+        As `read_split`, or if the split has no positions or no such image.
+    """
+    shape = io.read_npz(source, "diffraction")["diffraction"].shape
+    side = int(shape[1]) if len(shape) == 4 else 0
+    split = read_split(source, patch_px=side)
+    arrays = split.arrays
+    if not {"coords_offsets", "coords_nominal"} <= arrays.keys():
+        raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
+    images = arrays.get("image_index", np.zeros(shape[0], int))
+    count = int(images.max()) + 1
+    if image >= count:
+        raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
+    mine = images == image
+    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[mine][:, 0]
+    return Raw(
+        source=source,
+        layout="split",
+        frames_nHW=split.diffraction_nCHW[mine].reshape(-1, side, side),
+        positions_n2=np.moveaxis(corners, -1, 1).reshape(-1, 2).astype(np.float64),
+        probe_MHW=split.probe_MHW,
+        object_YX=arrays["YY_full"][image, :, :, 0] / split.norm_Y_I
+        if "YY_full" in arrays
+        else None,
+        intensity_scale=split.intensity_scale,
+        notes=(
+            f"split of the study, image {image} of {count}",
+            f"object divided by norm_Y_I {split.norm_Y_I:.6g}",
+        ),
+    )
 
 
 def _known_arrays(path: str | Path) -> dict[str, Array]:
-    present = io.npz_keys(path)
+    """Return the arrays of the layout, those but the scalars in their types."""
+    known = ("diffraction", "Y_I", "Y_phi", *_COORDINATES, *_COMPLEX, *_SCALARS, "image_index")
+    arrays, present = io.read_npz_known(path, *known)
     for key in ("diffraction", "probeGuess"):
-        if key not in present:
+        if key not in arrays:
             raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
-    wanted = (
-        *_PATCH_ARRAYS,
-        *_COORDINATES,
-        *_COMPLEX,
-        "norm_Y_I",
-        "intensity_scale",
-        "image_index",
-    )
-    arrays = io.read_npz(path, *(key for key in wanted if key in present))
     for key, array in arrays.items():
-        if array.dtype.kind not in "fiuc" or (array.dtype.kind == "c" and key not in _COMPLEX):
+        if array.dtype.kind not in ("fiuc" if key in _COMPLEX else "fiu"):
             raise InputError(f"{path}: array '{key}' has type {array.dtype}, expected real numbers")
-        # Infinity and NaN, also those that a float64 becomes in float32.
-        kind = np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
         if key == "image_index" and not np.array_equal(array, np.rint(array)):
             raise InputError(f"{path}: array 'image_index' must hold whole numbers")
-        if key not in ("norm_Y_I", "intensity_scale"):
+        kind = np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
+        if key not in _SCALARS:
             with np.errstate(over="ignore"):
-                array = array.astype(kind, copy=False)
+                arrays[key] = array.astype(kind, copy=False)
+    return arrays
+
+
+def _check_shapes(path: str, arrays: dict[str, Array], patch_px: int) -> None:
+    groups, channels = arrays["diffraction"].shape[0], arrays["diffraction"].shape[-1]
+    object_shape = ("images", "height", "width", 1)
+    shapes: dict[str, list[tuple[str | int, ...]]] = {
+        "diffraction": [("n", patch_px, patch_px, "C")],
+        "probeGuess": [(patch_px, patch_px), ("M", patch_px, patch_px)],
+        "image_index": [(groups,)],
+        **{key: [(groups, patch_px, patch_px, channels)] for key in ("Y_I", "Y_phi")},
+        **{key: [(groups, 1, 2, channels)] for key in _COORDINATES},
+        **{key: [object_shape] for key in ("YY_full", "YY_ground_truth")},
+    }
+    for key, allowed in shapes.items():
+        if key in arrays:
+            kind = "complex" if key in _COMPLEX else "real"
+            check_array(path, key, arrays[key], kind, *allowed)
+    if "YY_full" in arrays and min(arrays["YY_full"].shape[1:3]) < patch_px:
+        raise InputError(f"{path}: array 'YY_full' has objects smaller than a patch, {patch_px} px")
+
+
+def _check_values(path: str | Path, arrays: dict[str, Array]) -> None:
+    for key, array in arrays.items():
+        # Infinity and NaN, also those that a float64 becomes in float32.
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
             raise InputError(
                 f"{path}: array '{key}' has {bad} values that are NaN or infinite (of "
                 f"{array.size}), expected finite numbers; remove or mend those frames"
             )
-        arrays[key] = array
-    return arrays
-
-
-def _check_patches(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
-    shape = arrays["diffraction"].shape
-    if len(shape) != 4 or shape[0] == 0 or shape[1:3] != (patch_px, patch_px) or shape[3] == 0:
-        raise InputError(
-            f"{path}: array 'diffraction' has shape {shape}, expected "
-            f"(n, {patch_px}, {patch_px}, C) with n, C > 0, since patch_px is {patch_px}"
-        )
-    for key in ("Y_I", "Y_phi"):
-        if key in arrays and arrays[key].shape != shape:
-            raise InputError(
-                f"{path}: array '{key}' has shape {arrays[key].shape}, expected {shape} as "
-                "'diffraction' has"
-            )
-    for key in ("diffraction", "Y_I"):
-        if key in arrays and (arrays[key] < 0).any():
+        if key in ("diffraction", "Y_I") and (array < 0).any():
             raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
-    if not arrays["diffraction"].any():
-        raise InputError(f"{path}: array 'diffraction' is zero everywhere")
+        if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not array.any():
+            raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
 
 
-def _check_probe(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
-    shape = arrays["probeGuess"].shape
-    if len(shape) not in (2, 3) or shape[-2:] != (patch_px, patch_px) or shape[0] == 0:
-        raise InputError(
-            f"{path}: array 'probeGuess' has shape {shape}, expected ({patch_px}, {patch_px}) or "
-            f"(M, {patch_px}, {patch_px})"
-        )
-
-    if not np.abs(arrays["probeGuess"]).sum() > 0:
-        raise InputError(f"{path}: array 'probeGuess' is zero everywhere: no light, no data")
-
-
-def _check_objects(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
-    for key in ("YY_full", "YY_ground_truth"):
-        if key not in arrays:
-            continue
-        shape = arrays[key].shape
-        if len(shape) != 4 or shape[0] == 0 or shape[3] != 1:
-            raise InputError(f"{path}: array '{key}' has shape {shape}, expected (images, h, w, 1)")
-        if key == "YY_full" and min(shape[1:3]) < patch_px:
-            raise InputError(
-                f"{path}: array 'YY_full' has objects of {shape[1:3]} px, smaller than a patch of "
-                f"{patch_px} px"
-            )
-        if not np.abs(arrays[key]).max() > 0:
-            raise InputError(f"{path}: array '{key}' is zero everywhere")
-
-
-def _check_coordinates(path: str | Path, arrays: dict[str, Array]) -> None:
-    groups, *_, channels = arrays["diffraction"].shape
-    for key in _COORDINATES:
-        if key in arrays and arrays[key].shape != (groups, 1, 2, channels):
-            raise InputError(
-                f"{path}: array '{key}' has shape {arrays[key].shape}, expected "
-                f"({groups}, 1, 2, {channels})"
-            )
+def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
+    """Check which group shows which object; without an index each object has as many groups."""
+    if "YY_full" not in arrays:
+        return
+    groups, images = len(arrays["diffraction"]), len(arrays["YY_full"])
     index = arrays.get("image_index")
-    if index is not None and index.shape != (groups,):
-        raise InputError(
-            f"{path}: array 'image_index' has shape {index.shape}, expected ({groups},)"
-        )
-    images = len(arrays["YY_full"]) if "YY_full" in arrays else None
-    if index is not None and images is not None and not ((index >= 0) & (index < images)).all():
-        raise InputError(
-            f"{path}: array 'image_index' runs from {index.min()} to {index.max()}, 'YY_full' has "
-            f"{images} images, counted from 0"
-        )
-    if index is None and images is not None:
+    if index is None:
         if groups % images:
             raise InputError(
                 f"{path}: has no array 'image_index', and {groups} groups do not divide among the "
                 f"{images} images of 'YY_full'"
             )
         arrays["image_index"] = np.repeat(np.arange(images, dtype=np.int32), groups // images)
+    elif not ((index >= 0) & (index < images)).all():
+        raise InputError(
+            f"{path}: array 'image_index' runs from {index.min()} to {index.max()}, 'YY_full' has "
+            f"{images} images, counted from 0"
+        )
 
 
 def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
@@ -207,9 +207,8 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
     data = arrays["diffraction"].astype(np.float64)
     if "Y_I" in arrays and arrays["Y_I"].any():
         power = float(np.square(arrays["Y_I"], dtype=np.float64).sum())
-        squared = float(np.square(data).sum()) / power
+        squared, plain = (float(sum_) / power for sum_ in (np.square(data).sum(), data.sum()))
         if abs(squared - 1) > _POWER_TOLERANCE:
-            plain = float(data.sum()) / power
             verdict = "intensities" if abs(plain - 1) < _POWER_TOLERANCE else "not amplitudes"
             logger.warning(
                 "%s: 'diffraction' seems to hold %s: sum of squares is %.3g of what 'Y_I' says, "
@@ -224,41 +223,23 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
         )
 
 
-def _norm(path: str | Path, arrays: dict[str, Array]) -> float:
-    norm = _scalar(path, arrays, "norm_Y_I")
-    if norm is not None:
-        return norm
-    norm = 1.0
-    if {"YY_full", "coords_offsets", "coords_nominal", "image_index"} <= arrays.keys():
-        norm = _measured_norm(path, arrays)
-        logger.warning("%s: has no norm_Y_I; measured on its objects: %.6g", path, norm)
-    else:
-        logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
-    return norm
-
-
 def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
-    """Return the mean over patches of the patch's largest object amplitude."""
+    """Return the mean over patches of the patch's largest object amplitude; 1 without objects."""
+    if not {"YY_full", "coords_offsets", "coords_nominal", "image_index"} <= arrays.keys():
+        logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
+        return 1.0
     side = arrays["diffraction"].shape[1]
-    modulus = np.abs(arrays["YY_full"][..., 0])
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.abs(arrays["YY_full"][..., 0]), (side, side), axis=(1, 2)
+    )
     corners = np.rint(arrays["coords_offsets"] + arrays["coords_nominal"]).astype(int)[:, 0]
-    image = arrays["image_index"][:, None]
     try:
-        patches = object_patches(modulus, np.moveaxis(corners, 1, -1), image, side)
-    except (IndexError, ValueError):
+        patches = windows[arrays["image_index"][:, None], corners[:, 0], corners[:, 1]]
+    except IndexError:
         raise InputError(
             f"{path}: positions in 'coords_offsets' + 'coords_nominal' lie outside 'YY_full' of "
             f"{arrays['YY_full'].shape[1:3]} px"
         ) from None
-    return float(patches.max(axis=(-2, -1)).mean())
-
-
-def _scalar(path: str | Path, arrays: dict[str, Array], key: str) -> float | None:
-    if key not in arrays:
-        return None
-    value = arrays[key]
-    if value.size != 1 or not float(value.reshape(-1)[0]) > 0:
-        raise InputError(
-            f"{path}: '{key}' must be one number > 0, got shape {value.shape}: {value}"
-        )
-    return float(value.reshape(-1)[0])
+    norm = float(patches.max(axis=(-2, -1)).mean())
+    logger.warning("%s: has no norm_Y_I; measured on its objects: %.6g", path, norm)
+    return norm

@@ -10,6 +10,8 @@ from ptycho_torch.runtime.errors import InputError
 
 PLANCK_TIMES_C = 6.62607015e-34 * 299792458
 """h c in J m, exact in SI."""
+# Steps in windows, beyond which no far field is scanned.
+_SPARSE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +49,13 @@ def given_geometry(
     """
     given = {"--wavelength-m": wavelength_m, "--distance-m": distance_m}
     given["--detector-pixel-m"] = pixel_m
-    if wavelength_m is None and distance_m is None and pixel_m is None:
+    if all(value is None for value in given.values()):
         return None
     for name, value in given.items():
         if value is None or not 0 < value < float("inf"):
             raise InputError(f"{name} is {value}; a geometry needs {', '.join(given)}, all > 0")
-    assert wavelength_m is not None and distance_m is not None and pixel_m is not None
-    return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=(pixel_m, pixel_m))
-
-
-# Steps in windows, beyond which no far field is scanned.
-_SPARSE = 4
+    wavelength, distance, pixel = (value or 0.0 for value in given.values())
+    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=(pixel, pixel))
 
 
 def check_far_field(
@@ -75,13 +73,12 @@ def check_far_field(
     InputError
         With the numbers.
     """
-    detector = side_px * max(geometry.pixel_m)
     window = min(geometry.window_m())
     numbers = (
         f"distance {geometry.distance_m:.6g} m, wavelength {geometry.wavelength_m:.6g} m, detector "
         f"{side_px} x {max(geometry.pixel_m):.6g} m"
     )
-    if not geometry.distance_m > detector:
+    if not geometry.distance_m > side_px * max(geometry.pixel_m):
         raise InputError(
             f"{source}: near-field geometry ({numbers}): the detector is wider than its distance, "
             "so its frames are no far field, which is all that is computed here; if the distance "

@@ -16,28 +16,37 @@ from ptycho_torch.runtime.streams import named_stream
 _SAME_PLACE_PX = 1e-6
 
 
-def single_frames(frames: int, count: int | None, *, seed: int, source: str) -> NDArray[np.int64]:
-    """Return groups of one frame, (G, 1): all, or `count` of them chosen by `seed`, rising.
+def scan_groups(
+    scan: Scan, frames_n: NDArray[np.int64], settings: GroupSettings, *, seed: int
+) -> NDArray[np.int64]:
+    """Return groups of some of a scan's frames, (G, C), by their number in the scan.
+
+    At gridsize 1 a group is one frame: all, or `n_images` of them chosen by the seed, rising.
 
     Raises
     ------
     InputError
-        If there are not so many.
+        As `neighbour_groups`, or if there are fewer frames than images requested.
     """
-    if count is None or count == frames:
-        return np.arange(frames)[:, None]
-    if count > frames:
-        raise InputError(f"{source}: {count} images are asked for, there are {frames}")
-    chosen = named_stream(seed, "images").choice(frames, count, replace=False)
-    return np.sort(chosen)[:, None]
+    count = settings.n_images
+    if settings.gridsize > 1:
+        groups = neighbour_groups(
+            scan.positions_n2[frames_n], settings, seed=seed, side_px=scan.patch_px,
+            source=scan.source,
+        )  # fmt: skip
+        return frames_n[groups]
+    if count is None or count == len(frames_n):
+        return frames_n[:, None]
+    if count > len(frames_n):
+        raise InputError(f"{scan.source}: {count} images are requested, there are {len(frames_n)}")
+    chosen = named_stream(seed, "images").choice(len(frames_n), count, replace=False)
+    return frames_n[np.sort(chosen)[:, None]]
 
 
 def neighbour_groups(
     positions_n2: NDArray[np.float64],
+    settings: GroupSettings,
     *,
-    size: int,
-    candidates: int,
-    count: int | None,
     seed: int,
     side_px: int,
     source: str,
@@ -45,19 +54,16 @@ def neighbour_groups(
     """Return groups of neighbours, (G, C), the frame that a group was drawn around first.
 
     Each frame in turn has a group drawn around it: the others are drawn from its K nearest
-    neighbours. So each frame is used at least once, unless `count` is less than the frames.
+    neighbours. So each frame is used at least once, unless G is less than the frames.
 
     Parameters
     ----------
     positions_n2
         Of all frames, pixels.
-    size
-        C, frames of a group.
-    candidates
-        K, nearest neighbours that the other C - 1 are drawn from; at least C.
-    count
-        G; None: as many as there are frames. With fewer, the frames that groups are drawn around
-        are chosen by the seed; with more, frames have several groups.
+    settings
+        C frames of a group; `neighbor_count`, K; `n_images`, G (None: as many as there are
+        frames). With fewer, the frames that groups are drawn around are chosen by the seed; with
+        more, frames have several groups.
     side_px
         Side of a frame: frames of a group must overlap.
 
@@ -67,7 +73,7 @@ def neighbour_groups(
         If there are too few frames or candidates, two frames at one place, or neighbours without
         overlap.
     """
-    frames = len(positions_n2)
+    frames, size, candidates = len(positions_n2), settings.frames, settings.neighbor_count
     if frames < size:
         raise InputError(f"{source}: has {frames} frames, a group needs {size}")
     if candidates < size:
@@ -84,7 +90,9 @@ def neighbour_groups(
             f"{tuple(positions_n2[first].tolist())}; groups need distinct positions: remove one"
         )
     stream = named_stream(seed, "groups")
-    around = _centres(stream, frames, count or frames)
+    rounds, rest = divmod(settings.n_images or frames, frames)
+    chosen = np.sort(stream.choice(frames, rest, replace=False))
+    around = np.concatenate([np.tile(np.arange(frames), rounds), chosen])
     # The tree gives a frame itself first: there are no two at one place.
     drawn = stream.permuted(index[around, 1:], axis=1)[:, : size - 1]
     groups = np.concatenate([around[:, None], np.sort(drawn, axis=1)], axis=1).astype(np.int64)
@@ -97,31 +105,3 @@ def neighbour_groups(
             "smaller neighbor_count"
         )
     return groups
-
-
-def _centres(stream: np.random.Generator, frames: int, count: int) -> NDArray[np.int64]:
-    """Return the frames that groups are drawn around: all as often, the rest chosen."""
-    rounds, rest = divmod(count, frames)
-    chosen = np.sort(stream.choice(frames, rest, replace=False))
-    return np.concatenate([np.tile(np.arange(frames), rounds), chosen]).astype(np.int64)
-
-
-def scan_groups(
-    scan: Scan, frames_n: NDArray[np.int64], settings: GroupSettings, *, seed: int
-) -> NDArray[np.int64]:
-    """Return groups of some of a scan's frames, (G, C), by their number in the scan; raises as
-    `single_frames` and `neighbour_groups`."""
-    if settings.gridsize == 1:
-        return frames_n[
-            single_frames(len(frames_n), settings.n_images, seed=seed, source=scan.source)
-        ]
-    groups = neighbour_groups(
-        scan.positions_n2[frames_n],
-        size=settings.frames,
-        candidates=settings.neighbor_count,
-        count=settings.n_images,
-        seed=seed,
-        side_px=scan.patch_px,
-        source=scan.source,
-    )
-    return frames_n[groups]

@@ -7,12 +7,12 @@ Letters: n frames, M probe modes, H rows, W columns. Positions are (row, column)
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
@@ -55,21 +55,56 @@ def hold_out(
     """
     low, high = positions_n2.min(axis=0), positions_n2.max(axis=0)
     corner = np.where(named_stream(seed, "hold out").random(2) < 0.5, low, high)
-    count = max(1, round(fraction * len(positions_n2)))
     from_corner = np.hypot(*(positions_n2 - corner).T)
-    # Frames at one distance, as on a raster, are told apart by their number: always the same ones.
-    validation = np.sort(np.argsort(from_corner, kind="stable")[:count])
-    nearest, _ = scipy.spatial.cKDTree(positions_n2[validation]).query(positions_n2)
     held = np.zeros(len(positions_n2), bool)
-    held[validation] = True
+    # Frames at one distance, as on a raster, are told apart by their number: always the same ones.
+    nearest = np.argsort(from_corner, kind="stable")
+    held[nearest[: max(1, round(fraction * len(positions_n2)))]] = True
+    return _apart(positions_n2, held, gap_px, source, "a smaller validation fraction or gap")
+
+
+def hold_out_region(
+    positions_n2: NDArray[np.float64], region: RegionSettings, *, gap_px: float, source: str
+) -> HeldOut:
+    """Hold out the frames in a rectangle of the scan's extent, and leave a gap around them.
+
+    Unlike a corner, the region may lie inside the scan: then its surroundings light it, and what
+    an object learned from them predicts there can be tested.
+
+    Raises
+    ------
+    InputError
+        If the region holds no frame, or the gap leaves none.
+    """
+    low, extent = positions_n2.min(axis=0), np.ptp(positions_n2, axis=0)
+    share = (positions_n2 - low) / np.where(extent > 0, extent, 1)
+    first, last = np.array([region.rows, region.columns]).T
+    held = ((share >= first) & (share <= last)).all(axis=1)
+    if not held.any():
+        raise InputError(
+            f"{source}: no frame lies in the region held out, rows {region.rows} and columns "
+            f"{region.columns} of the scan's extent; make it larger"
+        )
+    return _apart(positions_n2, held, gap_px, source, "a smaller region or gap")
+
+
+def _apart(
+    positions_n2: NDArray[np.float64],
+    held: NDArray[np.bool_],
+    gap_px: float,
+    source: str,
+    cure: str,
+) -> HeldOut:
+    """Return the frames held out, those in the gap around them, and the others for training."""
+    nearest, _ = scipy.spatial.cKDTree(positions_n2[held]).query(positions_n2)
     near = (nearest < gap_px) & ~held
     train = np.flatnonzero(~held & ~near)
     if not len(train):
         raise InputError(
-            f"{source}: keeping out {count} of {len(positions_n2)} frames with a gap of "
-            f"{gap_px:.3g} px leaves none to train on; use a smaller validation fraction or gap"
+            f"{source}: keeping out {int(held.sum())} of {len(held)} frames with a gap of "
+            f"{gap_px:.3g} px leaves none to train on; use {cure}"
         )
-    return HeldOut(train, validation, np.flatnonzero(near))
+    return HeldOut(train, np.flatnonzero(held), np.flatnonzero(near))
 
 
 def overlap_px(probe_MHW: NDArray[np.complexfloating]) -> float:
@@ -78,9 +113,58 @@ def overlap_px(probe_MHW: NDArray[np.complexfloating]) -> float:
     Beyond it, in every direction, the intensities of the two probes have less than 1 % of the
     product that they have with themselves.
     """
-    intensity: NDArray[Any] = (np.abs(probe_MHW) ** 2).sum(axis=0)
+    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
     side = np.array(intensity.shape)
     power = np.abs(np.fft.fft2(intensity, s=tuple(2 * side))) ** 2
     shared = np.fft.ifft2(power).real
     distance = np.hypot(*np.meshgrid(*(np.fft.fftfreq(2 * n, 1 / (2 * n)) for n in side)))
     return float(distance.T[shared > _SHARED_LIGHT * shared[0, 0]].max()) + 1.0
+
+
+def half_light_radius_px(probe_MHW: NDArray[np.complexfloating]) -> float:
+    """Return the radius around the probe's centre of mass that holds half of its power, pixels."""
+    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
+    centre = scipy.ndimage.center_of_mass(intensity)
+    rows, columns = np.indices(intensity.shape)
+    radius = np.hypot(rows - centre[0], columns - centre[1]).ravel()
+    order = np.argsort(radius, kind="stable")
+    share = np.cumsum(intensity.ravel()[order]) / intensity.sum()
+    return float(radius[order][np.searchsorted(share, 0.5)])
+
+
+def interleaved_halves(
+    positions_n2: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return two disjoint halves, rising, such that each covers what the other does.
+
+    Neighbours are paired, and one of each pair goes to each half; an odd frame goes to the first.
+    """
+    tree = scipy.spatial.cKDTree(positions_n2)
+    free = np.ones(len(positions_n2), bool)
+    halves: tuple[list[int], list[int]] = ([], [])
+    for pair, frame in enumerate(_in_strips(positions_n2).tolist()):
+        if not free[frame]:
+            continue
+        free[frame] = False
+        halves[pair % 2].append(frame)
+        near = 8
+        while free.any():
+            _, found = tree.query(positions_n2[frame], k=min(near, len(free)))
+            others = [int(other) for other in np.atleast_1d(found) if free[other]]
+            if others:
+                free[others[0]] = False
+                halves[1 - pair % 2].append(others[0])
+                break
+            near *= 4
+    first, second = sorted(halves, key=len, reverse=True)
+    return np.array(sorted(first), np.int64), np.array(sorted(second), np.int64)
+
+
+def _in_strips(positions_n2: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the frames in strips two steps wide, so that no frame is left without neighbours."""
+    if len(positions_n2) < 2:
+        return np.arange(len(positions_n2))
+    step = float(np.median(scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=2)[0][:, 1]))
+    strip = np.floor((positions_n2[:, 0] - positions_n2[:, 0].min()) / max(2 * step, 1e-9))
+    along = np.where(strip % 2 == 0, positions_n2[:, 1], -positions_n2[:, 1])
+    return np.lexsort((along, strip))

@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.hold_out import HeldOut
+from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.region import (
-    half_light_radius_px,
-    hold_out_region,
-    interleaved_halves,
-)
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.files import io
@@ -71,26 +66,36 @@ def write_parts(
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
-    gap = half_light_radius_px(scan.probe_MHW) if region.gap_px is None else region.gap_px
+    radius = half_light_radius_px(scan.probe_MHW)
+    gap = radius if region.gap_px is None else region.gap_px
     kept = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
     if len(kept.train) < 2:
         raise InputError(f"{file}: one frame is left to learn from; two halves need 2")
     halves = interleaved_halves(scan.positions_n2[kept.train])
-    frames = {
-        "train": kept.train,
-        "half_a": kept.train[halves[0]],
-        "half_b": kept.train[halves[1]],
-        "held_out": kept.validation,
+    index = (kept.train, kept.train[halves[0]], kept.train[halves[1]], kept.validation)
+    frames = dict(zip(PARTS, index, strict=True))
+    for part, index_n in frames.items():
+        write_scan_npz(outputs[part], part_of(scan, index_n))
+    held, train = scan.positions_n2[kept.validation], scan.positions_n2[kept.train]
+    apart = np.hypot(*(held[:, None] - train[None]).transpose(2, 0, 1)).min(axis=1)
+    facts = {
+        "notes": list(scan.notes),
+        "frames": len(scan),
+        "patch_px": scan.patch_px,
+        "intensity_scale": scan.intensity_scale,
+        "extent_px": np.ptp(scan.positions_n2, axis=0).tolist(),
+        "half_light_radius_px": radius,
+        "gap_px": gap,
+        "gap_frames": kept.gap.tolist(),
+        "nearest_px": {"least": float(apart.min()), "largest": float(apart.max())},
+        "parts": {part: index_n.tolist() for part, index_n in frames.items()},
     }
-    for part, index in frames.items():
-        write_scan_npz(outputs[part], part_of(scan, index))
-    said = _facts(scan, kept, frames, gap)
-    io.write_json(outputs["split"], {"file": file, "sha256": sha256, **said})
+    io.write_json(outputs["split"], {"file": file, "sha256": sha256, **facts})
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
         file, len(kept.train), len(kept.validation), len(kept.gap), gap,
     )  # fmt: skip
-    return said
+    return facts
 
 
 def part_of(scan: Scan, index_n: NDArray[np.int64]) -> Scan:
@@ -107,23 +112,3 @@ def part_of(scan: Scan, index_n: NDArray[np.int64]) -> Scan:
 def read_part(path: io.PathLike) -> Scan:
     """Read a part; raises as `read_scan`."""
     return read_scan(path, AS_WRITTEN)
-
-
-def _facts(
-    scan: Scan, kept: HeldOut, frames: Mapping[str, NDArray[np.int64]], gap: float
-) -> dict[str, Any]:
-    assert scan.probe_MHW is not None
-    held, train = scan.positions_n2[kept.validation], scan.positions_n2[kept.train]
-    apart = np.hypot(*(held[:, None] - train[None]).transpose(2, 0, 1)).min(axis=1)
-    return {
-        "notes": list(scan.notes),
-        "frames": len(scan),
-        "patch_px": scan.patch_px,
-        "intensity_scale": scan.intensity_scale,
-        "extent_px": np.ptp(scan.positions_n2, axis=0).tolist(),
-        "half_light_radius_px": half_light_radius_px(scan.probe_MHW),
-        "gap_px": gap,
-        "gap_frames": kept.gap.tolist(),
-        "nearest_px": {"least": float(apart.min()), "largest": float(apart.max())},
-        "parts": {part: index.tolist() for part, index in frames.items()},
-    }

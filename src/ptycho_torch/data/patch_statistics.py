@@ -21,7 +21,7 @@ Statistics = dict[str, dict[str, Real]]
 
 FORMAT = "ptycho-torch patch statistics 1"
 FACTS, PICTURE = "patch_stats.json", "patches.png"
-# Patches whose statistics are worked out at a time: bounds the memory for double precision.
+# Patches whose statistics are computed at a time: bounds the memory for double precision.
 _CHUNK = 256
 
 
@@ -46,16 +46,13 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     Raises
     ------
     ValueError
-        If the patches are not (P, H, W) with H and W > 0.
+        If the patches are not (P, H, W) with P, H and W > 0.
     """
-    if patches_PHW.ndim != 3 or 0 in patches_PHW.shape[1:]:
+    if patches_PHW.ndim != 3 or 0 in patches_PHW.shape:
         raise ValueError(f"expected patches (P, H, W), got {patches_PHW.shape}")
     chunks = range(0, len(patches_PHW), _CHUNK)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         parts = [_statistics(patches_PHW[start : start + _CHUNK]) for start in chunks]
-    if not parts:
-        parts = [_statistics(np.ones((1, 1, 1), patches_PHW.dtype))]
-        return {b: {k: v[:0] for k, v in names.items()} for b, names in parts[0].items()}
     return {
         block: {name: np.concatenate([part[block][name] for part in parts]) for name in names}
         for block, names in parts[0].items()
@@ -100,9 +97,7 @@ def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
     """
     if limit < 1:
         raise InputError(f"patch_stats_limit must be at least 1, got {limit}")
-    if total <= limit:
-        return np.arange(total)
-    return np.rint(np.linspace(0, total - 1, limit)).astype(np.int64)
+    return np.rint(np.linspace(0, total - 1, min(total, limit))).astype(np.int64)
 
 
 def statistics_record(statistics: Statistics) -> dict[str, Any]:
@@ -110,28 +105,22 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
     What is not finite is null in a list and left out of the four numbers.
     """
-    record: dict[str, Any] = {}
-    for block, names in statistics.items():
-        record[block] = {name: _numbers(values) for name, values in names.items()}
+    record: dict[str, Any] = {
+        block: {name: [v if np.isfinite(v) else None for v in a.tolist()] for name, a in n.items()}
+        for block, n in statistics.items()
+    }
     record["over_patches"] = {
         block: {name: _over_patches(values) for name, values in names.items()}
         for block, names in statistics.items()
     }
-    broken = ~np.isfinite(statistics["amplitude"]["mean"])
-    record["not_finite"] = int(broken.sum())
+    record["not_finite"] = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
     return record
 
 
-def _numbers(values: Real) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
-
-
 def _over_patches(values: Real) -> dict[str, float] | None:
-    kept = values[np.isfinite(values)]
-    if not kept.size:
-        return None
-    found = {"mean": kept.mean(), "median": np.median(kept), "min": kept.min(), "max": kept.max()}
-    return {name: float(value) for name, value in found.items()}
+    finite = values[np.isfinite(values)]
+    names = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
+    return {name: float(of(finite)) for name, of in names.items()} if finite.size else None
 
 
 def write_patch_statistics(
@@ -143,8 +132,6 @@ def write_patch_statistics(
     made_by: str,
 ) -> None:
     """Write `patch_stats.json` and `patches.png` of a limited number of patches into `folder`.
-
-    Who did not ask for them must not call this: then nothing is worked out.
 
     Parameters
     ----------
@@ -162,12 +149,11 @@ def write_patch_statistics(
     InputError
         If there is no patch, or the limit is not positive.
     """
-    from ptycho_torch.data.patch_picture import draw_patches
+    from ptycho_torch.data.patch_picture import draw_patches  # matplotlib: slow to import
 
     if not len(patches_PHW):
         raise InputError(f"{folder}: there are no patches to take statistics of")
     chosen = chosen_patches(len(patches_PHW), limit)
-    statistics = patch_statistics(patches_PHW[chosen])
     draw_patches(Path(folder) / PICTURE, patches_PHW[chosen], total=len(patches_PHW))
     record = {
         "format": FORMAT,
@@ -177,6 +163,6 @@ def write_patch_statistics(
         "chosen": chosen.tolist(),
         "shape": list(patches_PHW.shape[1:]),
         "scales": scales.record(),
-        **statistics_record(statistics),
+        **statistics_record(patch_statistics(patches_PHW[chosen])),
     }
     io.write_json(Path(folder) / FACTS, record)

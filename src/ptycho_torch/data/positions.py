@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.raw import Raw
+from ptycho_torch.data.raw import Raw, check_array
 from ptycho_torch.runtime.errors import InputError
 
 _ORIGINS = {
@@ -25,11 +25,7 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     InputError
         If a position is not finite, or its unit cannot be converted.
     """
-    if len(raw.positions_n2) != len(raw.frames_nHW):
-        raise InputError(
-            f"{raw.source}: {len(raw.frames_nHW)} frames, but {len(raw.positions_n2)} positions; "
-            "expected one for every frame"
-        )
+    check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
     if not np.isfinite(raw.positions_n2).all():
         first = int(np.flatnonzero(~np.isfinite(raw.positions_n2).all(axis=1))[0])
         raise InputError(f"{raw.source}: the position of frame {first} is not finite")
@@ -46,6 +42,7 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
         )
     if reading.swap_axes:
         corners = corners[:, ::-1]
+        notes.append("rows and columns of the positions swapped")
     flips = np.array([reading.flip_rows, reading.flip_columns])
     half = 0.5 * reading.half_pixel
     if origin == "middle":
@@ -56,7 +53,10 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
         corners = corners + half - (side // 2 if origin == "centre" else 0)
         ends = corners.min(axis=0) + corners.max(axis=0) if shape is None else shape - side
         corners = np.where(flips, ends - corners, corners)
-    _say(reading, notes)
+    for axis in np.array(["rows", "columns"])[flips]:
+        notes.append(f"{axis} of the positions mirrored")
+    if reading.half_pixel:
+        notes.append(f"{reading.half_pixel:+d} half pixel added to the positions")
     low = corners.min(axis=0)
     if shape is None and (low < 0).any():
         notes.append("positions moved by whole pixels to start at 0; the file has no object")
@@ -66,8 +66,7 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
 
 def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
     """Return positions in pixels of the object plane."""
-    units = raw.units if reading.units == "auto" else reading.units
-    if units == "pixels":
+    if (raw.units if reading.units == "auto" else reading.units) == "pixels":
         return raw.positions_n2
     pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is None:
@@ -76,37 +75,18 @@ def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
             f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
             "--units pixels"
         )
-    notes.append(
-        f"positions from metres to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m"
-        + (", as told" if reading.pixel_m is not None else "")
-    )
+    notes.append(f"positions from metres to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
     return raw.positions_n2 / np.array(pixel)
 
 
-def _say(reading: ScanConventions, notes: list[str]) -> None:
-    for said, does in (
-        (reading.swap_axes, "rows and columns of the positions swapped"),
-        (reading.flip_rows, "rows of the positions mirrored"),
-        (reading.flip_columns, "columns of the positions mirrored"),
-        (reading.half_pixel, f"{reading.half_pixel:+d} half pixel added to the positions"),
-    ):
-        if said:
-            notes.append(does)
-
-
-def check_repeats(source: str, positions: NDArray[np.float64], notes: list[str]) -> None:
-    """Refuse a scan that does not move; say where a few positions are repeated."""
-    places = len(np.unique(positions, axis=0))
-    repeats = len(positions) - places
-    if len(positions) > 1 and places == 1:
+def check_repeats(source: str, positions_n2: NDArray[np.float64], notes: list[str]) -> None:
+    """Refuse a scan that does not move; note where a few positions are repeated."""
+    places = len(np.unique(positions_n2, axis=0))
+    repeats = len(positions_n2) - places
+    if repeats > places or (repeats and places == 1):
         raise InputError(
-            f"{source}: all {len(positions)} frames have the position "
-            f"{tuple(positions[0].tolist())}; expected a scan, whose positions differ"
-        )
-    if repeats > places:
-        raise InputError(
-            f"{source}: {len(positions)} frames have only {places} distinct positions, so most are "
-            "duplicates; are these the right coordinates? average repeated exposures first"
+            f"{source}: {len(positions_n2)} frames have only {places} distinct positions, so most "
+            "are duplicates; are these the right coordinates? average repeated exposures first"
         )
     if repeats:
         notes.append(f"{repeats} frames repeat an earlier position: taken as repeated exposures")

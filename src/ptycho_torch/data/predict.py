@@ -58,7 +58,7 @@ class Agreement:
         return f"{words}, {verdict} the photon noise of {self.noise:.4g}"
 
 
-def agreement(scan: Scan, predicted_nHW: NDArray[np.float32] | None = None) -> Agreement:
+def agreement(scan: Scan) -> Agreement:
     """Compare stored amplitudes with predicted ones, over the pixels that were measured.
 
     Raises
@@ -66,13 +66,10 @@ def agreement(scan: Scan, predicted_nHW: NDArray[np.float32] | None = None) -> A
     InputError
         If the scan has no probe or no object.
     """
-    if predicted_nHW is None:
-        predicted_nHW = predict_scan(scan)
     used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     measured = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
-    predicted = np.where(used, predicted_nHW, 0).astype(np.float64)
-    power = float((predicted**2).sum())
-    total = float((measured**2).sum())
+    predicted = np.where(used, predict_scan(scan), 0).astype(np.float64)
+    power, total = float((predicted**2).sum()), float((measured**2).sum())
     # By power: the best factor of amplitudes is biased where photons are few.
     factor = (total / power) ** 0.5 if power > 0 else 0.0
     error = float(np.square(measured - factor * predicted).sum() / total) ** 0.5
@@ -89,15 +86,9 @@ def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:
 
     About 1/4 for many photons and 2 m for few; summed over K below 60.
     """
-    grid = np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
-    few = np.interp(np.minimum(photons, _FEW_PHOTONS), grid, _noise_table(grid))
+    from scipy.stats import poisson  # Slow to import.
+
+    counts, means = np.arange(200)[:, None], np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
+    table = (np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)
+    few = np.interp(np.minimum(photons, _FEW_PHOTONS), means, table.sum(axis=0))
     return np.where(photons < _FEW_PHOTONS, few, 0.25)
-
-
-def _noise_table(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import poisson
-
-    counts = np.arange(200)[:, None]
-    return np.asarray(
-        ((np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)).sum(axis=0)
-    )

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
+_KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
     """Arrays as they were stored, and what the layout says of them.
 
-    values, zero_frequency, origin: the layout's convention, in force where `Reading` says auto.
+    values, zero_frequency, origin: the layout's convention, in force where `ScanConventions` says
+    auto.
     """
 
     source: str
@@ -44,82 +46,47 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
-def real_frames(source: str, name: str, frames: Array) -> Array:
-    """Return frames whose type can be a measurement.
+def check_array(
+    source: str, name: str, array: Array, kind: str, *shapes: tuple[str | int, ...]
+) -> None:
+    """Raise `InputError` unless an array has one of these shapes and a type of the kind.
 
-    Raises
-    ------
-    InputError
-        If they are complex, text or booleans, or not three axes.
+    Parameters
+    ----------
+    kind
+        `real`, `complex` (or real) or `boolean`.
+    shapes
+        A side each: a number, or a letter, which stands for any number > 0, everywhere the same.
     """
-    if frames.dtype.kind == "c":
-        raise InputError(
-            f"{source}: '{name}' is complex ({frames.dtype}), expected measured amplitudes or "
-            "counts, which are real; is it a simulated wave?"
-        )
-    if frames.dtype.kind not in "fiu":
-        raise InputError(f"{source}: '{name}' has type {frames.dtype}, expected real numbers")
-    if frames.ndim != 3 or 0 in frames.shape:
-        raise InputError(
-            f"{source}: '{name}' has shape {frames.shape}, expected (n, N, N) with n, N > 0"
-        )
-    if frames.shape[1] != frames.shape[2]:
-        raise InputError(
-            f"{source}: frames of '{name}' are {frames.shape[1]} x {frames.shape[2]} px, expected "
-            "squares; cut the square around the direct beam first"
-        )
-    return frames
+    if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
+        return
+    expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
+    cure = "; is it a simulated wave?" if kind == "real" and array.dtype.kind == "c" else ""
+    raise InputError(
+        f"{source}: '{name}' is {array.shape} {array.dtype}, expected {kind} {expected}{cure}"
+    )
+
+
+def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
+    letters: dict[str, int] = {}
+    return len(found) == len(expected) and all(
+        side > 0 and side == (want if isinstance(want, int) else letters.setdefault(want, side))
+        for side, want in zip(found, expected, strict=True)
+    )
 
 
 def probe_modes(source: str, name: str, probe: Array) -> Array:
-    """Return a probe as modes (M, H, W); axes of length one in front are dropped.
-
-    Raises
-    ------
-    InputError
-        If it has no two last axes, or more than one axis of modes.
-    """
-    _numbers(source, name, probe)
-    leading = [side for side in probe.shape[:-2] if side != 1]
-    if probe.ndim < 2 or len(leading) > 1 or 0 in probe.shape:
-        raise InputError(
-            f"{source}: '{name}' has shape {probe.shape}, expected (H, W) or (M, H, W)"
-        )
+    """Return a probe as modes (M, H, W); axes of length one in front are dropped."""
+    while probe.ndim > 3 and len(probe) == 1:
+        probe = probe[0]
+    check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
     return probe.reshape(-1, *probe.shape[-2:])
 
 
 def object_plane(source: str, name: str, thing: Array) -> Array:
-    """Return an object as (Y, X); axes of length one in front or behind are dropped.
-
-    Raises
-    ------
-    InputError
-        If it is more than one image.
-    """
-    _numbers(source, name, thing)
+    """Return an object as (Y, X); axes of length one in front or behind are dropped."""
     plane = thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing
-    while plane.ndim > 2 and plane.shape[0] == 1:
+    while plane.ndim > 2 and len(plane) == 1:
         plane = plane[0]
-    if plane.ndim != 2 or 0 in plane.shape:
-        raise InputError(f"{source}: '{name}' has shape {thing.shape}, expected one image (Y, X)")
+    check_array(source, name, plane, "complex", ("Y", "X"))
     return plane
-
-
-def _numbers(source: str, name: str, array: Array) -> None:
-    if array.dtype.kind not in "fiuc":
-        raise InputError(f"{source}: '{name}' has type {array.dtype}, expected complex numbers")
-
-
-def one_axis(source: str, name: str, array: Array) -> NDArray[np.float64]:
-    """Return a coordinate or an index as float64 (n,), whole and finite or not.
-
-    Raises
-    ------
-    InputError
-        If it is not real, or has more than one axis longer than one.
-    """
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{source}: '{name}' has type {array.dtype}, expected real numbers")
-    if sum(side != 1 for side in array.shape) > 1:
-        raise InputError(f"{source}: '{name}' has shape {array.shape}, expected one axis")
-    return array.reshape(-1).astype(np.float64)

@@ -3,7 +3,7 @@
 | layout | recognised by |
 |---|---|
 | CXI, HDF5 | the signature of HDF5 |
-| split of the study | NPZ with `diffraction` of four axes, or `coords_offsets` |
+| split of the study | NPZ with `diffraction` and `coords_offsets` |
 | canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
 | tike | NPZ with `data` and `scan` |
 
@@ -15,11 +15,11 @@ import logging
 from pathlib import Path
 
 from ptycho_torch.config.scan import Format, ScanConventions
-from ptycho_torch.data import canonical, tike
+from ptycho_torch.data import canonical
+from ptycho_torch.data.dataset_file import read_split_image
 from ptycho_torch.data.prepare import prepare
 from ptycho_torch.data.raw import Array, Raw
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.splits import read_split_image
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -68,66 +68,54 @@ def is_split(path: str | Path) -> bool:
 
 def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     """Read what a file holds, with no convention applied; raises as `read_scan`."""
-    start = io.first_bytes(path)
-    if start == _HDF5:
-        if reading.format not in ("auto", "cxi"):
-            raise InputError(f"{path}: is HDF5, not NPZ as --format {reading.format} says")
-        _must_have_effect(path, reading, "cxi")
+    if io.first_bytes(path) == _HDF5:
+        _check_conventions(path, reading, "cxi")
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 
         return read_cxi(str(path), reading)
-    if reading.format == "cxi":
-        raise InputError(f"{path}: is no HDF5 file, as CXI is; leave out --format cxi")
-    arrays, layout = _npz_layout(path, reading.format)
-    _must_have_effect(path, reading, layout)
+    arrays, layout = _npz_layout(path)
+    _check_conventions(path, reading, layout)
     if layout == "split":
         return read_split_image(str(path), reading.image)
     if layout == "tike":
-        return tike.read_tike(str(path), arrays)
+        return canonical.read_tike(str(path), arrays)
     return canonical.read_canonical(str(path), arrays, reading)
 
 
-def _must_have_effect(path: str | Path, reading: ScanConventions, layout: Format) -> None:
-    """Refuse what was asked for and the file's layout has no place for."""
+def _check_conventions(path: str | Path, reading: ScanConventions, layout: Format) -> None:
+    """Refuse what was requested and the file contradicts or has no place for."""
+    if reading.format not in ("auto", layout):
+        raise InputError(
+            f"{path}: has the layout '{layout}', not '{reading.format}'; leave out --format"
+        )
+    defaults = ScanConventions()
     for key, layouts in _LAYOUTS_WITH.items():
-        if (
-            layout not in layouts
-            and getattr(reading, key) != ScanConventions.model_fields[key].default
-        ):
+        if layout not in layouts and getattr(reading, key) != getattr(defaults, key):
             raise InputError(
                 f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
                 f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
             )
-    if reading.fit != ScanConventions.model_fields["fit"].default and reading.patch_px is None:
+    if reading.fit != defaults.fit and reading.patch_px is None:
         raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 
-def _npz_layout(path: str | Path, wanted: Format) -> tuple[dict[str, Array], Format]:
+def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format]:
     """Return the arrays of a known layout, and which it is."""
-    arrays, present = io.read_npz_known(path, *canonical.KEYS, *tike.KEYS)
+    arrays, present = io.read_npz_known(path, *canonical.KEYS)
     if "_metadata" in present:
         # Other programs pickle it, and nothing is unpickled.
         with contextlib.suppress(InputError):
             arrays |= io.read_npz(path, "_metadata")
-    frames = next((arrays[key] for key in canonical.FRAMES if key in arrays), None)
-    found: Format
-    if frames is not None and "coords_offsets" in present:
-        found = "split"
-    elif frames is not None and {"xcoords", "ycoords"} & set(present):
-        found = "npz"
-    elif {"data", "scan"} <= set(present):
-        found = "tike"
-    elif frames is not None:
-        raise InputError(
-            f"{path}: has frames and no positions: expected 'xcoords' and 'ycoords' (canonical "
-            "NPZ), or 'coords_offsets' and 'coords_nominal' (split)"
-        )
-    else:
-        raise InputError(
-            f"{path}: is no file of measurements that is known here; expected 'diffraction' or "
-            f"'diff3d' with 'xcoords' and 'ycoords', or 'data' with 'scan'; it has: "
-            f"{', '.join(present) or 'nothing'}"
-        )
-    if wanted not in ("auto", found):
-        raise InputError(f"{path}: has the layout '{found}', not '{wanted}'; leave out --format")
-    return arrays, found
+    if any(key in arrays for key in canonical.FRAMES):
+        if "coords_offsets" in present:
+            return arrays, "split"
+        if {"xcoords", "ycoords"} & arrays.keys():
+            return arrays, "npz"
+    elif {"data", "scan"} <= arrays.keys():
+        return arrays, "tike"
+    raise InputError(
+        f"{path}: is no scan in a layout that is known here; expected 'diffraction' or 'diff3d' "
+        "with 'xcoords' and 'ycoords' (canonical NPZ) or with 'coords_offsets' and "
+        f"'coords_nominal' (split), or 'data' with 'scan' (tike); it has: "
+        f"{', '.join(present) or 'nothing'}"
+    )

@@ -16,7 +16,7 @@ from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
 
-# Share of the probe's power that may lie outside a smaller window before it is said.
+# Share of the probe's power that may lie outside a smaller window before it is noted.
 _OUTSIDE = 0.01
 
 
@@ -48,14 +48,12 @@ def resized(scan: Scan, reading: ScanConventions) -> Scan:
 
 def _cropped(scan: Scan, small: int) -> Scan:
     side = scan.patch_px
-    first = side // 2 - small // 2
-    inner = (..., slice(first, first + small), slice(first, first + small))
     factor = small / side
-    probe, thing = scan.probe_MHW, scan.object_YX
+    probe, thing, good = scan.probe_MHW, scan.object_YX, scan.good_1HW
     return replace(
         scan,
-        amplitude_nHW=np.ascontiguousarray(scan.amplitude_nHW[inner]),
-        good_1HW=None if scan.good_1HW is None else np.ascontiguousarray(scan.good_1HW[inner]),
+        amplitude_nHW=_inner(scan.amplitude_nHW, small),
+        good_1HW=None if good is None else _inner(good, small),
         positions_n2=scan.positions_n2 * factor,
         probe_MHW=None if probe is None else _far_field_cut(probe, small),
         object_YX=None if thing is None else coarser(thing, small, side),
@@ -67,14 +65,17 @@ def _cropped(scan: Scan, small: int) -> Scan:
     )
 
 
+def _inner(frames: NDArray[Any], small: int) -> NDArray[Any]:
+    """Return the centre of frames, such that [N // 2] becomes [p // 2]."""
+    first = frames.shape[-1] // 2 - small // 2
+    return np.ascontiguousarray(frames[..., first : first + small, first : first + small])
+
+
 def _far_field_cut(probe_MHW: NDArray[Any], small: int) -> NDArray[np.complex64]:
     """Return the probe whose far field is the centre of this one's, pixel by pixel."""
-    side = probe_MHW.shape[-1]
-    first = side // 2 - small // 2
     wave = np.fft.fftshift(np.fft.fft2(probe_MHW, norm="ortho"), axes=(-2, -1))
-    inner = wave[..., first : first + small, first : first + small]
-    cut = np.fft.ifft2(np.fft.ifftshift(inner, axes=(-2, -1)), norm="ortho")
-    return np.ascontiguousarray(cut.astype(np.complex64))
+    inner = np.fft.ifftshift(_inner(wave, small), axes=(-2, -1))
+    return np.fft.ifft2(inner, norm="ortho").astype(np.complex64)
 
 
 def coarser(thing_YX: NDArray[Any], small: int, side: int) -> NDArray[np.complex64]:
@@ -90,10 +91,9 @@ def coarser(thing_YX: NDArray[Any], small: int, side: int) -> NDArray[np.complex
         index = np.arange(2 * whole) % (2 * length)
         index = np.where(index < length, index, 2 * length - 1 - index)
         wave = np.fft.fft(np.take(thing_YX, index, axis=axis), axis=axis)
-        keep = 2 * whole * small // side
-        frequencies = np.fft.fftfreq(keep, 1 / keep).astype(int)
-        cut = np.take(wave, frequencies, axis=axis)
-        fine = np.fft.ifft(cut, axis=axis) * (small / side)
+        size = 2 * whole * small // side
+        frequencies = np.fft.fftfreq(size, 1 / size).astype(int)
+        fine = np.fft.ifft(np.take(wave, frequencies, axis=axis), axis=axis) * (small / side)
         thing_YX = np.take(fine, np.arange(target), axis=axis)
     return np.ascontiguousarray(thing_YX.astype(np.complex64))
 
@@ -103,16 +103,14 @@ def _binned(scan: Scan, small: int) -> Scan:
     bins = side // small
     shape = (-1, small, bins, small, bins)
     counts = np.square(scan.amplitude_nHW, dtype=np.float64).reshape(shape).sum(axis=(2, 4))
-    good = scan.good_1HW
-    first = (side - small) // 2
+    good, probe = scan.good_1HW, scan.probe_MHW
     notes = [
         *scan.notes,
         f"detector binned from {side} to {small} px, {bins} x {bins} counts summed: the window is "
         f"{small} px of the object plane, its pixels as they were",
     ]
-    probe = scan.probe_MHW
     if probe is not None:
-        inner = probe[..., first : first + small, first : first + small]
+        inner = _inner(probe, small)
         outside = 1 - float((np.abs(inner) ** 2).sum() / (np.abs(probe) ** 2).sum())
         if outside > _OUTSIDE:
             notes.append(
@@ -125,7 +123,7 @@ def _binned(scan: Scan, small: int) -> Scan:
         amplitude_nHW=np.sqrt(counts).astype(np.float32),
         # A bin with a bad pixel has not counted all its photons.
         good_1HW=None if good is None else np.asarray(good.reshape(shape).all(axis=(2, 4))),
-        positions_n2=scan.positions_n2 + first,
+        positions_n2=scan.positions_n2 + (side - small) // 2,
         probe_MHW=probe,
         notes=tuple(notes),
     )

@@ -11,10 +11,11 @@ from ptycho_torch.runtime.errors import InputError
 
 # float32 amplitudes, summed over a scan; a lost override is off by percents, or by factors.
 _REACHED = 1e-3
+NUMBERS = ("input_scale", "intensity_scale", "norm_Y_I")
 
 
 class ScaleLost(RuntimeError):
-    """A scale that was asked for did not reach the physics: a fault of ours, never a result."""
+    """A scale that was requested did not reach the physics: a fault of ours, never a result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,10 @@ class Scales:
     def __post_init__(self) -> None:
         for name in NUMBERS:
             value = getattr(self, name)
-            if value is None:
-                continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value > 0):
+            if value is not None and not (number and math.isfinite(value) and value > 0):
                 raise InputError(f"scales.{name}: must be a number > 0, got {value!r}")
-        source = self.intensity_scale_source
-        if source is not None and not isinstance(source, str):
+        if not isinstance(source := self.intensity_scale_source, str | None):
             raise InputError(f"scales.intensity_scale_source: must be text, got {source!r}")
 
     def record(self) -> dict[str, Any]:
@@ -57,14 +55,11 @@ class Scales:
 
     def text(self) -> str:
         """Return them in one line, for a log."""
-        parts = []
-        for name in NUMBERS:
-            value = getattr(self, name)
-            parts.append(f"{name} {'not known' if value is None else format(value, '.6g')}")
-        return f"{', '.join(parts)} ({self.intensity_scale_source or 'source not known'})"
+        values = {name: getattr(self, name) for name in NUMBERS}
+        known = [f"{k} {'not known' if v is None else format(v, '.6g')}" for k, v in values.items()]
+        return f"{', '.join(known)} ({self.intensity_scale_source or 'source not known'})"
 
 
-NUMBERS = ("input_scale", "intensity_scale", "norm_Y_I")
 FIELDS = tuple(field.name for field in fields(Scales))
 
 
@@ -76,7 +71,7 @@ def check_scale_reached(name: str, wanted: float, before: ArrayLike, after: Arra
     name
         What the scale is called, for the message.
     wanted
-        The scale that was asked for: `after` = `before` / `wanted`.
+        The scale that was requested: `after` = `before` / `wanted`.
     before, after
         Data as read, and as the physics got them; >= 0.
 
@@ -85,8 +80,7 @@ def check_scale_reached(name: str, wanted: float, before: ArrayLike, after: Arra
     ScaleLost
         If they are not what division by `wanted` gives.
     """
-    raw = float(np.sum(np.asarray(before), dtype=np.float64))
-    used = float(np.sum(np.asarray(after), dtype=np.float64))
+    raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
     # Dark data are the same under every scale, and say nothing.
     if raw == 0 and used == 0:
         return

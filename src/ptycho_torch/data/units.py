@@ -8,8 +8,7 @@ Letters: n frames, M probe modes, H rows, W columns.
 """
 
 import logging
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ logger = logging.getLogger(__name__)
 _SAME_PROBE = 0.999
 
 
-@dataclass(frozen=True, slots=True)
-class Units:
+class Units(NamedTuple):
     """unit: what the file's amplitudes are divided by; intensity_scale: s; source: where s comes
     from."""
 
@@ -104,5 +102,4 @@ def same_probe(
     if first_MHW.shape != second_MHW.shape:
         return False
     inner = abs(np.vdot(first_MHW, second_MHW))
-    norms = np.linalg.norm(first_MHW), np.linalg.norm(second_MHW)
-    return bool(inner >= _SAME_PROBE * max(norms) ** 2)
+    return bool(inner >= _SAME_PROBE * max(map(np.linalg.norm, (first_MHW, second_MHW))) ** 2)

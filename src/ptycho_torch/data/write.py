@@ -4,7 +4,7 @@ Letters: n frames, N side of a frame, M probe modes.
 """
 
 import json
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.canonical import FORMAT
 from ptycho_torch.data.cxi import DETECTOR, EXTRAS, SOURCE, TRANSLATION
 from ptycho_torch.data.geometry import MADE_UP, PLANCK_TIMES_C, Geometry
+from ptycho_torch.data.predict import agreement
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
 CXI_VERSION = 160
 _IS_BAD = 0x80
+# Positions in metres are divided and multiplied by a pixel's side: rounding, in pixels.
+_SAME_PX = 1e-6
+# Amplitudes squared as float32 and rooted again.
+_SAME_RELATIVE = 1e-6
+
+
+def convert_scan(
+    source: str | Path,
+    target: str | Path,
+    reading: ScanConventions,
+    geometry: Geometry | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a scan in the layout that the target's ending names; return what there is to say.
+
+    overwrite: whether a file that is there already is replaced.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, the target names no layout, is the source or is there already,
+        or what was written is not what was read; no file is left then.
+    """
+    target = Path(target)
+    if target.exists() and target.samefile(source):
+        raise InputError(f"{target}: is the file that is read; write another one")
+    if os.path.lexists(target) and not (overwrite and target.is_file()):
+        cure = ", or --overwrite to replace it" if target.is_file() else ""
+        raise InputError(f"{target}: is there already; write another one{cure}")
+    scan = read_scan(source, reading)
+    write_scan(target, scan, geometry)
+    try:
+        written = read_scan(target)
+        _check_same(scan, written)
+    except InputError:
+        target.unlink(missing_ok=True)
+        raise
+    lines = [
+        f"{source}: {scan.summary()}",
+        *(f"  {note}" for note in scan.notes),
+        f"{target}: written and read back, equal",
+    ]
+    if target.suffix != ".npz" and geometry is None:
+        lines.append("  its geometry is made up, and marked so in /entry_1/ptycho_torch")
+    if written.probe_MHW is not None and written.object_YX is not None:
+        lines.append(f"  {agreement(written).sentence()}")
+    else:
+        lacks = "object" if written.object_YX is None else "probe"
+        lines.append(f"  without {lacks}, so there is nothing to predict its patterns with")
+    return lines
+
+
+def _check_same(scan: Scan, written: Scan) -> None:
+    """Refuse a file that is not what was written."""
+    apart = float(np.abs(scan.positions_n2 - written.positions_n2).max())
+    largest = float(scan.amplitude_nHW.max())
+    other = float(np.abs(scan.amplitude_nHW - written.amplitude_nHW).max()) / largest
+    if apart > _SAME_PX or other > _SAME_RELATIVE:
+        raise InputError(
+            f"{written.source}: read back, positions differ by {apart:.3g} px and amplitudes by "
+            f"{other:.3g}; was it written over meanwhile?"
+        )
 
 
 def write_scan(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
@@ -46,31 +112,25 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
     """Write the field's canonical NPZ, whole; layout in docs/files.md."""
     rows, columns = scan.positions_n2.T
     half = scan.patch_px // 2
+    metadata = {
+        "format": FORMAT,
+        "ptycho_torch": __version__,
+        "diffraction": "amplitude, zero frequency at [N // 2, N // 2]",
+        "xcoords, ycoords": "column, row of the window's pixel [N // 2] in objectGuess, pixels",
+    }
+    scale = scan.intensity_scale
     arrays: dict[str, Any] = {
         "diffraction": scan.amplitude_nHW,
         "xcoords": columns + half,
         "ycoords": rows + half,
         "scan_index": np.zeros(len(scan), np.int64),
+        "probeGuess": _one_or_modes(scan.probe_MHW),
+        "objectGuess": scan.object_YX,
+        "good_pixels": scan.good_1HW,
+        "intensity_scale": None if scale is None else np.float64(scale),
+        "_metadata": json.dumps(metadata),
     }
-    if scan.probe_MHW is not None:
-        # Readers of this layout expect one mode without an axis of its own.
-        one = len(scan.probe_MHW) == 1
-        arrays["probeGuess"] = scan.probe_MHW[0] if one else scan.probe_MHW
-    if scan.object_YX is not None:
-        arrays["objectGuess"] = scan.object_YX
-    if scan.good_1HW is not None:
-        arrays["good_pixels"] = scan.good_1HW
-    if scan.intensity_scale is not None:
-        arrays["intensity_scale"] = np.float64(scan.intensity_scale)
-    arrays["_metadata"] = json.dumps(
-        {
-            "format": FORMAT,
-            "ptycho_torch": __version__,
-            "diffraction": "amplitude, zero frequency at [N // 2, N // 2]",
-            "xcoords, ycoords": "column, row of the window's pixel [N // 2] in objectGuess, pixels",
-        }
-    )
-    io.write_npz(path, arrays)
+    io.write_npz(path, {key: value for key, value in arrays.items() if value is not None})
 
 
 def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
@@ -87,18 +147,27 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     """
     from ptycho_torch.files.hdf5 import write_hdf5
 
-    made_up, geometry = geometry is None, geometry or MADE_UP
-    values = {
+    if scan.probe_MHW is None and scan.object_YX is not None:
+        raise InputError(
+            f"{scan.source}: has an object and no probe, which CXI's images cannot say; write .npz"
+        )
+    mark, geometry = "made up" if geometry is None else "given", geometry or MADE_UP
+    bad = None if scan.good_1HW is None else np.where(scan.good_1HW, 0, _IS_BAD).astype(np.uint32)
+    scale = scan.intensity_scale
+    values: dict[str, Any] = {
         "/cxi_version": CXI_VERSION,
         "/number_of_entries": 1,
         "/entry_1/title": Path(path).stem,
-        **_instrument(geometry, scan),
-        **_sample(geometry, scan),
+        **_instrument(geometry, scan.patch_px),
+        f"{DETECTOR}/data": _intensities(scan),
+        f"{DETECTOR}/mask": _one_or_modes(bad),
+        TRANSLATION: _translation(geometry, scan),
+        **_image(1, "amplitude", _one_or_modes(scan.probe_MHW)),
+        **_image(2, "electron density", scan.object_YX),
         f"{EXTRAS}/program": "ptycho-torch",
         f"{EXTRAS}/version": __version__,
+        f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
     }
-    if scan.intensity_scale is not None:
-        values[f"{EXTRAS}/intensity_scale"] = np.float64(scan.intensity_scale)
     links = {
         f"{DETECTOR}/translation": TRANSLATION,
         "/entry_1/data_1/data": f"{DETECTOR}/data",
@@ -106,21 +175,25 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     }
     if scan.probe_MHW is not None:
         links[f"{SOURCE}/illumination"] = "/entry_1/image_1/data"
-    attributes: Mapping[str, Mapping[str, Any]] = {
+    attributes: dict[str, dict[str, Any]] = {
         f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
         TRANSLATION: {"units": "m"},
-        EXTRAS: {"geometry": "made up" if made_up else "given"},
+        EXTRAS: {"geometry": mark},
     }
-    write_hdf5(path, values, links=links, attributes=attributes)
+    present = {name: value for name, value in values.items() if value is not None}
+    write_hdf5(path, present, links=links, attributes=attributes)
 
 
-def _instrument(geometry: Geometry, scan: Scan) -> dict[str, Any]:
+def _one_or_modes(array: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return a single mode or mask without an axis of its own, as readers expect it."""
+    return array if array is None or len(array) > 1 else array[0]
+
+
+def _instrument(geometry: Geometry, side: int) -> dict[str, Any]:
     height, width = geometry.pixel_m
-    side = scan.patch_px
-    values: dict[str, Any] = {
+    return {
         f"{SOURCE}/wavelength": geometry.wavelength_m,
         f"{SOURCE}/energy": PLANCK_TIMES_C / geometry.wavelength_m,
-        f"{DETECTOR}/data": _intensities(scan),
         f"{DETECTOR}/distance": geometry.distance_m,
         f"{DETECTOR}/x_pixel_size": width,
         f"{DETECTOR}/y_pixel_size": height,
@@ -130,40 +203,24 @@ def _instrument(geometry: Geometry, scan: Scan) -> dict[str, Any]:
             [(side // 2 + 0.5) * width, (side // 2 + 0.5) * height, geometry.distance_m]
         ),
     }
-    if scan.good_1HW is not None:
-        bad = np.where(scan.good_1HW, 0, _IS_BAD).astype(np.uint32)
-        values[f"{DETECTOR}/mask"] = bad[0] if len(bad) == 1 else bad
-    return values
 
 
-def _sample(geometry: Geometry, scan: Scan) -> dict[str, Any]:
-    pixel = np.array(geometry.object_pixel_m(scan.patch_px))
+def _translation(geometry: Geometry, scan: Scan) -> NDArray[np.float64]:
+    """Return (x, y, z) in metres, from the middle of the object to that of the window."""
     middle = np.zeros(2)
-    values: dict[str, Any] = {}
     if scan.object_YX is not None:
-        # Metres count from the middle of the object to the middle of the window.
         middle = (np.array(scan.object_YX.shape) - scan.patch_px) / 2
-        values |= _image(2, scan.object_YX)
-    if scan.probe_MHW is not None:
-        one = len(scan.probe_MHW) == 1
-        values |= _image(1, scan.probe_MHW[0] if one else scan.probe_MHW)
-    elif scan.object_YX is not None:
-        raise InputError(
-            f"{scan.source}: has an object and no probe, which CXI's images cannot say; write .npz"
-        )
     translation = np.zeros((len(scan), 3))
+    pixel = np.array(geometry.object_pixel_m(scan.patch_px))
     translation[:, 1::-1] = (scan.positions_n2 - middle) * pixel
-    values[TRANSLATION] = translation
-    return values
+    return translation
 
 
-def _image(number: int, data: NDArray[Any]) -> dict[str, Any]:
+def _image(number: int, kind: str, data: NDArray[Any] | None) -> dict[str, Any]:
     place = f"/entry_1/image_{number}"
-    return {
-        f"{place}/data": data,
-        f"{place}/data_type": "electron density" if number == 2 else "amplitude",
-        f"{place}/data_space": "real",
-    }
+    if data is None:
+        return {}
+    return {f"{place}/data": data, f"{place}/data_type": kind, f"{place}/data_space": "real"}
 
 
 def _intensities(scan: Scan) -> NDArray[Any]:

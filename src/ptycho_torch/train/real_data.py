@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptycho_torch.config.scan import FitSettings
+from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.parts import read_part
-from ptycho_torch.data.region import half_light_radius_px
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.scan import train_scan
