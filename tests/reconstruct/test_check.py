@@ -10,8 +10,8 @@ from ptycho_torch.cli import app
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_cxi
-from ptycho_torch.reconstruct.check.run import check_file
-from ptycho_torch.reconstruct.check.trial import twin_likeness
+from ptycho_torch.reconstruct.check import check_file
+from ptycho_torch.reconstruct.trial import twin_similarity
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -24,13 +24,13 @@ def known(made):
 @pytest.fixture(autouse=True)
 def fewer_frames(monkeypatch):
     """Enough for this small scan."""
-    monkeypatch.setattr("ptycho_torch.reconstruct.check.trial.RECONSTRUCTED_FRAMES", 36)
+    monkeypatch.setattr("ptycho_torch.reconstruct.trial.RECONSTRUCTED_FRAMES", 36)
 
 
 @pytest.fixture
 def quick(monkeypatch, fewer_frames):
     """Fewer still, where it does not matter how good a reconstruction is."""
-    monkeypatch.setattr("ptycho_torch.reconstruct.check.trial.RECONSTRUCTED_FRAMES", 16)
+    monkeypatch.setattr("ptycho_torch.reconstruct.trial.RECONSTRUCTED_FRAMES", 16)
 
 
 def arrays(scan, **change):
@@ -79,7 +79,7 @@ def test_a_planted_convention_is_found(tmp_path, known, planted):
     np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED[planted](known)))
     report = check_file(tmp_path / "scan.npz", ScanConventions())
     assert report.doubt == ""
-    found = read_scan(tmp_path / "scan.npz", report.reading)
+    found = read_scan(tmp_path / "scan.npz", report.conventions)
     np.testing.assert_allclose(found.positions_n2, known.positions_n2, atol=1e-9)
     np.testing.assert_allclose(found.amplitude_nHW, known.amplitude_nHW, rtol=1e-5, atol=1e-6)
 
@@ -87,7 +87,7 @@ def test_a_planted_convention_is_found(tmp_path, known, planted):
 def test_what_is_told_is_not_tried(tmp_path, known):
     np.savez(tmp_path / "scan.npz", **arrays(known, **PLANTED["rows mirrored"](known)))
     report = check_file(tmp_path / "scan.npz", ScanConventions(origin="centre", flip_rows=True))
-    tried = [found.reading for stage in report.stages for found in stage.outcomes]
+    tried = [found.conventions for stage in report.stages for found in stage.outcomes]
     assert tried
     assert all(reading.origin == "centre" and reading.flip_rows for reading in tried)
 
@@ -99,7 +99,7 @@ def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
     np.savez(tmp_path / "scan.npz", **made)
     report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert report.doubt == ""
-    apart = read_scan(tmp_path / "scan.npz", report.reading).positions_n2 - known.positions_n2
+    apart = read_scan(tmp_path / "scan.npz", report.conventions).positions_n2 - known.positions_n2
     np.testing.assert_allclose(apart, np.broadcast_to(apart[0], apart.shape), atol=1e-9)
 
 
@@ -109,7 +109,11 @@ def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
     report = check_file(tmp_path / "scan.npz", ScanConventions(values="amplitude"))
     assert [s.answer for s in report.stages if s.question == "object"]
     assert report.doubt == ""
-    assert not (report.reading.swap_axes or report.reading.flip_rows or report.reading.flip_columns)
+    assert not (
+        report.conventions.swap_axes
+        or report.conventions.flip_rows
+        or report.conventions.flip_columns
+    )
 
 
 def test_flags_under_which_the_file_cannot_be_read_are_not_given(tmp_path, known, quick):
@@ -128,8 +132,8 @@ def test_without_a_probe_the_twin_cannot_be_ruled_out(tmp_path, known, quick):
 def test_a_probe_that_is_its_own_twin_leaves_the_sign_open(made, tmp_path, quick):
     y, x = np.mgrid[:16, :16] - 8
     disk = np.exp(-(((y**2 + x**2) / 12.0) ** 2))[None].astype(np.complex64)
-    assert twin_likeness(disk) > 0.99
-    assert twin_likeness(made.a_probe()) < 0.9
+    assert twin_similarity(disk) > 0.99
+    assert twin_similarity(made.a_probe()) < 0.9
     scan = made.a_scan(counts=1e5, size=(40, 44), step=1.9)
     frames = made.patterns(disk, scan.object_YX, scan.positions_n2)
     parts = arrays(scan, diffraction=np.sqrt(frames), probeGuess=disk[0])
@@ -143,7 +147,7 @@ def test_the_sign_of_translation_is_told_by_probe_and_object(tmp_path, known):
     write_scan_cxi(tmp_path / "scan.cxi", known)
     report = check_file(tmp_path / "scan.cxi", ScanConventions())
     assert report.doubt == ""
-    assert report.reading.translation_sign == 1
+    assert report.conventions.translation_sign == 1
 
 
 def test_the_command_says_which_flags_and_fails_on_doubt(tmp_path, known, quick):
@@ -160,5 +164,5 @@ def test_the_command_says_which_flags_and_fails_on_doubt(tmp_path, known, quick)
     np.savez(path, **arrays(known, diffraction=same))
     done = run(app, ["check", path, "--json", "--values", "amplitude"])
     assert isinstance(done.exception, InputError)
-    assert "cannot be told apart" in str(done.exception) or "no reading" in str(done.exception)
+    assert "cannot be told apart" in str(done.exception) or "no conventions" in str(done.exception)
     assert not json.loads(done.stdout)["decided"]

@@ -13,7 +13,7 @@ from ptycho_torch.runtime.errors import InputError
 
 def run(scan, *, amplitude=None, positions=None, probe=None, good=None, **settings):
     extra = {
-        k: settings.pop(k) for k in ("use_n", "start", "snapshots", "on_pass") if k in settings
+        k: settings.pop(k) for k in ("use_n", "start", "snapshots", "on_iteration") if k in settings
     }
     return reconstruct_rpie(
         (scan.amplitude if amplitude is None else amplitude).astype(settings.pop("real", "f4")),
@@ -188,7 +188,7 @@ def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
 
 def test_snapshots_seeds_and_the_stop(scan):
     seen = []
-    result = run(scan, passes=5, snapshots=(2, 5), on_pass=lambda *what: seen.append(what))
+    result = run(scan, passes=5, snapshots=(2, 5), on_iteration=lambda *what: seen.append(what))
     np.testing.assert_array_equal(result.snapshots[2], run(scan, passes=2).object_YX)
     np.testing.assert_array_equal(result.snapshots[5], result.object_YX)
     assert seen == list(enumerate(result.error, 1))
@@ -210,7 +210,7 @@ def test_snapshots_seeds_and_the_stop(scan):
         ({"probe": np.ones((1, 16, 16))}, r"expected \(M, 32, 32\)"),
         ({"probe": np.zeros((1, 32, 32))}, "the probe is not finite, or zero"),
         ({"good": np.ones((2, 32, 32), bool)}, "the mask is"),
-        ({"use_n": np.zeros(81, bool)}, "with at least one"),
+        ({"use_n": np.zeros(81, bool)}, "use at least one"),
         ({"start": (np.ones((40, 40)), (0, 0))}, "out of an object of"),
     ],
 )

@@ -12,7 +12,7 @@ from ptycho_torch.cli import main
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.reconstruct.scan import reconstruct_scan
+from ptycho_torch.reconstruct.run import reconstruct_scan
 from ptycho_torch.runtime.errors import InputError
 
 

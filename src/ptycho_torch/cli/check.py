@@ -26,17 +26,15 @@ def check(
     frequency, amplitudes or counts; what is given stays as it is. Ends with status 1 where two
     readings explain the frames equally well.
     """
-    from ptycho_torch.reconstruct.check.flags import flags
-    from ptycho_torch.reconstruct.check.report import as_json, table
-    from ptycho_torch.reconstruct.check.run import check_file
+    from ptycho_torch.reconstruct.check import check_file, flags
 
     report = check_file(file, reading)
     if as_data:
-        typer.echo(json.dumps(as_json(report), indent=2))
+        typer.echo(json.dumps(report.as_json(), indent=2))
     else:
-        for line in table(report):
+        for line in report.table():
             typer.echo(line)
     if report.doubt:
         raise InputError(f"{file}: {report.doubt}")
     if not as_data:
-        typer.echo(f"read it with: {flags(report.reading) or 'no flags'}")
+        typer.echo(f"read it with: {flags(report.conventions) or 'no flags'}")

@@ -80,7 +80,7 @@ def reconstruct(
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ptycho_torch").setLevel(logging.INFO)
     scan = read_scan(file, reading)
-    from ptycho_torch.reconstruct.scan import reconstruct_scan
+    from ptycho_torch.reconstruct.run import reconstruct_scan
 
     report = reconstruct_scan(
         scan,
@@ -91,7 +91,7 @@ def reconstruct(
         threads=threads,
         device=device,
         overwrite=overwrite,
-        on_pass=_progress(settings.passes),
+        on_iteration=_progress(settings.passes),
     )
     typer.echo(
         f"{report['frames_used']} of {report['frames']} frames, {report['passes']} passes in "

@@ -1,11 +1,11 @@
 """The canvas that a scan's windows lie on.
 
-Letters: n frames, M probe modes, H rows, W columns of a window, Y rows, X
-columns of the canvas. Positions are the (row, column) of a window's upper left corner, pixels,
-fractional, of any sign; the canvas' pixel [0, 0] lies at its `origin`.
+Letters: n frames, M probe modes, H rows, W columns of a window, Y rows, X columns of the canvas.
+Positions are the (row, column) of a window's upper left corner, pixels, fractional, of any sign;
+the canvas' pixel [0, 0] lies at its `origin`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,19 @@ class Canvas:
         """Whether any position lies off the pixel grid."""
         return bool((self.fraction_n2 != 0).any())
 
+    def only(self, frames: Array) -> "Canvas":
+        """Return the same canvas with some of its windows."""
+        return replace(self, whole_n2=self.whole_n2[frames], fraction_n2=self.fraction_n2[frames])
+
+    def illumination(self, probe_MHW: Tensor) -> Tensor:
+        """Return the probe's intensity summed over the windows, (Y, X)."""
+        light = torch.zeros(self.shape, dtype=probe_MHW.real.dtype)
+        intensity = probe_MHW.abs().square().sum(dim=0)
+        height, width = intensity.shape
+        for row, column in self.whole_n2.tolist():
+            light[row : row + height, column : column + width] += intensity
+        return light
+
 
 def make_canvas(
     positions_n2: Array,
@@ -64,30 +77,17 @@ def make_canvas(
         raise InputError("positions hold NaN or infinity, expected pixels")
     whole, fraction = split_positions(torch.from_numpy(positions_n2))
     low, high = whole.amin(dim=0), whole.amax(dim=0) + side_px
-    if given is None:
-        first = low - margin_px
-        size = high + margin_px - first
-    else:
+    first, size = low - margin_px, high - low + 2 * margin_px
+    if given is not None:
         first, size = torch.tensor(given[0]), torch.tensor(given[1])
         if (low < first).any() or (high > first + size).any():
             raise InputError(
                 f"windows reach from {tuple(low.tolist())} to {tuple(high.tolist())} px, out of "
                 f"an object of {tuple(size.tolist())} px whose corner is {tuple(first.tolist())}"
             )
-    rows, columns = size.tolist()
+    (row, column), (rows, columns) = first.tolist(), size.tolist()
     if rows * columns > 2**31:
         raise InputError(
             f"the positions span {rows} x {columns} px, more than any object; are they in pixels?"
         )
-    row, column = first.tolist()
     return Canvas((row, column), (rows, columns), whole - first, fraction)
-
-
-def illumination(canvas: Canvas, probe_MHW: Tensor) -> Tensor:
-    """Return the probe's intensity summed over the windows, (Y, X): where an object is known."""
-    light = torch.zeros(canvas.shape, dtype=probe_MHW.real.dtype)
-    intensity = probe_MHW.abs().square().sum(dim=0)
-    height, width = intensity.shape
-    for row, column in canvas.whole_n2.tolist():
-        light[row : row + height, column : column + width] += intensity
-    return light

@@ -3,7 +3,7 @@
 What differs there and is minded here (pty-chi 2.2): positions are window centres and the object's
 origin is given, half a pixel off for even N; the transform is not normalised, so the probe is
 divided by N; `random_seed` does not reach the order of frames, the loader's own generator does;
-every ten passes object and probe are rescaled, which is switched off; updates of a batch are
+every ten iterations object and probe are rescaled, which is switched off; updates of a batch are
 summed, so batches of overlapping frames must be small; it imports torchvision for one blur that
 these engines never call.
 
@@ -17,7 +17,6 @@ import importlib.util
 import logging
 import sys
 import time
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal
 
@@ -27,8 +26,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
-from ptycho_torch.reconstruct.canvas import Canvas, illumination, make_canvas
-from ptycho_torch.reconstruct.rpie import Reconstruction, check_frames, scale_probe
+from ptycho_torch.reconstruct.canvas import Canvas, make_canvas
+from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, check_frames, scale_probe
 from ptycho_torch.reconstruct.solver import Frames
 from ptycho_torch.runtime.errors import InputError
 
@@ -49,11 +48,11 @@ def reconstruct_ptychi(
     engine: Engine = "ptychi-rpie",
     good_1HW: Array | None = None,
     use_n: Array | None = None,
-    on_pass: Callable[[int, float], None] | None = None,
+    on_iteration: OnIteration | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan by pty-chi; arguments and result are those of `reconstruct_rpie`.
 
-    The error of a pass is the R factor after it, not within it, and its time is not counted.
+    The error of an iteration is the R factor after it, not within it, and its time is not counted.
     LSQML finds its own steps: alpha and step do not apply to it. `stop_change` is not used.
 
     Raises
@@ -62,21 +61,18 @@ def reconstruct_ptychi(
         If pty-chi is not installed, the mask differs from frame to frame, or the scan does not fit.
     """
     api, task_class = _import_ptychi()
-    used = check_frames(amplitude_nHW, probe_MHW, good_1HW, use_n)
+    used = check_frames(amplitude_nHW, positions_n2, probe_MHW, good_1HW, use_n)
     if good_1HW is not None and len(good_1HW) != 1:
         raise InputError("pty-chi takes one mask for all frames, (1, H, W); use our own rPIE")
     # Pty-chi pads, and says so, where less than this is left round the windows.
     canvas = make_canvas(
         positions_n2, amplitude_nHW.shape[-1], margin_px=max(2, settings.margin_px)
-    )
-    if len(canvas.whole_n2) != len(amplitude_nHW):
-        raise InputError(f"{len(amplitude_nHW)} frames, but {len(canvas.whole_n2)} positions")
-    chosen = Canvas(canvas.origin, canvas.shape, canvas.whole_n2[used], canvas.fraction_n2[used])
+    ).only(used)
     probe = scale_probe(probe_MHW, Frames(amplitude_nHW[used], good_1HW), settings)
     observed = amplitude_nHW[used].astype(np.float32)
     if good_1HW is not None:
         observed = np.where(good_1HW, observed, np.float32(0))
-    task = task_class(_options(api, settings, engine), **_arrays(observed, chosen, probe, good_1HW))
+    task = task_class(_options(api, settings, engine), **_arrays(observed, canvas, probe, good_1HW))
     # Its `random_seed` leaves the order of frames alone.
     task.reconstructor.dataloader.generator.manual_seed(settings.seed)
     positions = np.asarray(positions_n2, np.float64)[used]
@@ -86,18 +82,18 @@ def reconstruct_ptychi(
         begin = time.perf_counter()
         task.run(1)
         seconds.append(time.perf_counter() - begin)
-        found, mended = _results(task, side)
-        predicted = predict_amplitudes(found, mended, positions, origin=canvas.origin)
+        found, refined = _results(task, side)
+        predicted = predict_amplitudes(found, refined, positions, origin=canvas.origin)
         errors.append(r_factor(predicted, observed, good_1HW))
-        if on_pass is not None:
-            on_pass(number, errors[-1])
+        if on_iteration is not None:
+            on_iteration(number, errors[-1])
         if not np.isfinite(errors[-1]):
             break
     return Reconstruction(
         object_YX=found,
         origin=canvas.origin,
-        probe_MHW=mended,
-        light_YX=illumination(chosen, torch.from_numpy(mended)).numpy(),
+        probe_MHW=refined,
+        light_YX=canvas.illumination(torch.from_numpy(refined)).numpy(),
         error=tuple(errors),
         seconds=tuple(seconds),
         stopped="passes" if np.isfinite(errors[-1]) else "non_finite",

@@ -29,14 +29,16 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct.canvas import Canvas, illumination, make_canvas
+from ptycho_torch.physics.predict import predict_amplitudes
+from ptycho_torch.reconstruct.canvas import make_canvas
 from ptycho_torch.reconstruct.solver import Frames, Solver
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
 Array = NDArray[Any]
 Stopped = Literal["passes", "no_change", "non_finite"]
-# Passes that `stop_change` looks back.
+OnIteration = Callable[[int, float], None]
+# Iterations that `stop_change` looks back.
 _LOOK_BACK = 10
 
 
@@ -52,23 +54,27 @@ class Reconstruction:
     p - origin."""
 
     probe_MHW: Array
-    """Probe modes, as given (scaled, if asked for) or mended."""
+    """Probe modes, as given (scaled, if requested) or refined."""
 
     light_YX: Array
     """Probe intensity summed over the frames that were used: how well a pixel is known."""
 
     error: tuple[float, ...]
-    """Amplitude R factor of each pass, sum |A_pred - A_obs| / sum A_obs over the good pixels, as
-    met in the pass: each batch before its own update."""
+    """Amplitude R factor of each iteration, sum |A_pred - A_obs| / sum A_obs over the good pixels,
+    as met in the iteration: each batch before its own update."""
 
     seconds: tuple[float, ...]
-    """Wall time of each pass."""
+    """Wall time of each iteration."""
 
     stopped: Stopped = "passes"
-    """Why it ended: all passes done, no more change, or a value that is not finite."""
+    """Why it ended: all iterations done, no more change, or a value that is not finite."""
 
     snapshots: dict[int, Array] = field(default_factory=dict)
-    """The object after the passes that were asked for."""
+    """The object after the iterations that were requested."""
+
+    def predict(self, positions_n2: Array) -> NDArray[np.float32]:
+        """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""
+        return predict_amplitudes(self.object_YX, self.probe_MHW, positions_n2, origin=self.origin)
 
 
 def reconstruct_rpie(
@@ -81,10 +87,10 @@ def reconstruct_rpie(
     use_n: Array | None = None,
     start: tuple[Array, tuple[int, int]] | None = None,
     snapshots: Collection[int] = (),
-    on_pass: Callable[[int, float], None] | None = None,
+    on_iteration: OnIteration | None = None,
     device: str = "cpu",
 ) -> Reconstruction:
-    """Reconstruct the object, and if asked the probe, from a scan.
+    """Reconstruct the object, and if requested the probe, from a scan.
 
     Parameters
     ----------
@@ -102,35 +108,32 @@ def reconstruct_rpie(
     start
         Object to start from, and the position of its pixel [0, 0]; None: ones.
     snapshots
-        Passes after which the object is kept, from 1.
-    on_pass
-        Called after each pass with its number and its error.
+        Iterations after which the object is kept, from 1.
+    on_iteration
+        Called after each iteration with its number and its error.
 
     Raises
     ------
     InputError
         If shapes do not belong together, or frames hold NaN or negative values in good pixels.
     """
-    use = check_frames(amplitude_nHW, probe_MHW, good_1HW, use_n)
+    use = check_frames(amplitude_nHW, positions_n2, probe_MHW, good_1HW, use_n)
     given = None if start is None else (start[1], (start[0].shape[0], start[0].shape[1]))
     canvas = make_canvas(
         positions_n2, amplitude_nHW.shape[-1], margin_px=settings.margin_px, given=given
-    )
-    if len(canvas.whole_n2) != len(amplitude_nHW):
-        raise InputError(f"{len(amplitude_nHW)} frames, but {len(canvas.whole_n2)} positions")
-    used = Canvas(canvas.origin, canvas.shape, canvas.whole_n2[use], canvas.fraction_n2[use])
+    ).only(use)
     good = good_1HW if good_1HW is None or len(good_1HW) == 1 else good_1HW[use]
     frames = Frames(amplitude_nHW[use], good)
     probe = scale_probe(probe_MHW, frames, settings)
     begin = np.ones(canvas.shape) if start is None else start[0]
     with torch.inference_mode():
-        solver = Solver(frames, used, probe, begin, device=device)
-        kept, errors, seconds, stopped = _run(solver, settings, snapshots, on_pass)
+        solver = Solver(frames, canvas, probe, begin, device=device)
+        kept, errors, seconds, stopped = _iterate(solver, settings, snapshots, on_iteration)
         return Reconstruction(
             object_YX=solver.object_YX.cpu().numpy(),
             origin=canvas.origin,
             probe_MHW=solver.probe_MHW.cpu().numpy(),
-            light_YX=illumination(used, solver.probe_MHW.cpu()).numpy(),
+            light_YX=canvas.illumination(solver.probe_MHW.cpu()).numpy(),
             error=tuple(errors),
             seconds=tuple(seconds),
             stopped=stopped,
@@ -138,28 +141,28 @@ def reconstruct_rpie(
         )
 
 
-def _run(
+def _iterate(
     solver: Solver,
     settings: RpieSettings,
     snapshots: Collection[int],
-    on_pass: Callable[[int, float], None] | None,
+    on_iteration: OnIteration | None,
 ) -> tuple[dict[int, Array], list[float], list[float], Stopped]:
-    """Make the passes; return snapshots, errors, seconds, and why it ended."""
+    """Return snapshots, errors, seconds, and why it ended."""
     stream = named_stream(settings.seed, "rpie", "order")
     kept: dict[int, Array] = {}
     errors: list[float] = []
     seconds: list[float] = []
     for number in range(1, settings.passes + 1):
         order = stream.permutation(len(solver.frames))
-        mend = settings.refine_probe and number >= settings.probe_from_pass
+        refine = settings.refine_probe and number >= settings.probe_from_pass
         begin = time.perf_counter()
-        error = solver.one_pass(order, settings, mend=mend)
+        error = solver.iterate(order, settings, refine=refine)
         seconds.append(time.perf_counter() - begin)
         errors.append(error)
         if number in snapshots:
             kept[number] = solver.object_YX.cpu().numpy().copy()
-        if on_pass is not None:
-            on_pass(number, error)
+        if on_iteration is not None:
+            on_iteration(number, error)
         if not np.isfinite(error):
             return kept, errors, seconds, "non_finite"
         if number > _LOOK_BACK and settings.stop_change > 0:
@@ -170,12 +173,18 @@ def _run(
 
 
 def check_frames(
-    amplitude_nHW: Array, probe_MHW: Array, good_1HW: Array | None, use_n: Array | None
+    amplitude_nHW: Array,
+    positions_n2: Array,
+    probe_MHW: Array,
+    good_1HW: Array | None,
+    use_n: Array | None,
 ) -> NDArray[np.intp]:
-    """Return the numbers of the frames to use, after a look at all shapes."""
+    """Return the numbers of the frames to use; `InputError` if shapes do not belong together."""
     shape = amplitude_nHW.shape
     if amplitude_nHW.ndim != 3 or 0 in shape or shape[1] != shape[2]:
         raise InputError(f"frames are {shape}, expected (n, N, N) with n, N > 0")
+    if len(positions_n2) != len(amplitude_nHW):
+        raise InputError(f"{len(amplitude_nHW)} frames, but {len(positions_n2)} positions")
     if probe_MHW.ndim != 3 or len(probe_MHW) == 0 or probe_MHW.shape[1:] != shape[1:]:
         raise InputError(
             f"the probe is {probe_MHW.shape}, expected (M, {shape[1]}, {shape[2]}), the frames' "
@@ -187,14 +196,10 @@ def check_frames(
         raise InputError(
             f"the mask is {good_1HW.shape}, expected (1, H, W) or (n, H, W) of {shape}"
         )
-    if use_n is None:
-        return np.arange(shape[0])
-    if use_n.shape != (shape[0],) or use_n.dtype != np.bool_ or not use_n.any():
-        raise InputError(
-            f"which frames to use is {use_n.dtype} {use_n.shape} with {int(use_n.sum())} true; "
-            f"expected bool ({shape[0]},) with at least one"
-        )
-    return np.flatnonzero(use_n)
+    use = np.arange(shape[0]) if use_n is None else np.flatnonzero(use_n)
+    if not len(use):
+        raise InputError("no frame is left to reconstruct from; use at least one")
+    return use
 
 
 def scale_probe(probe_MHW: Array, frames: Frames, settings: RpieSettings) -> Array:

@@ -1,4 +1,4 @@
-"""One pass of rPIE over a scan's frames: the equations of `rpie.py`, as fast as torch has them.
+"""One iteration of rPIE over a scan's frames: the equations of `rpie.py` in torch.
 
 Letters: n frames, B frames of a batch, M incoherent probe modes, H rows, W columns of a frame, Y
 rows, X columns of the object's canvas.
@@ -20,7 +20,7 @@ from ptycho_torch.runtime.errors import InputError
 Array = NDArray[Any]
 # Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.
 _DARK = 1e-20
-# Moved probes and their steps are kept from pass to pass if all of them take less than this.
+# Moved probes and their steps are kept between iterations if all of them take less than this.
 _KEPT_BYTES = 2**29
 
 
@@ -59,7 +59,7 @@ class Frames:
 
 
 class Solver:
-    """The object and the probe as they stand, and how a pass changes them."""
+    """The object and the probe as they stand, and how an iteration changes them."""
 
     def __init__(
         self, frames: Frames, canvas: Canvas, probe_MHW: Array, begin_YX: Array, *, device: str
@@ -76,42 +76,42 @@ class Solver:
         self.corners = canvas.whole_n2.tolist()
         self.fraction_n2 = canvas.fraction_n2.to(self.device) if canvas.fractional else None
         self.power = float(self.probe_MHW.abs().square().sum())
-        # What a known probe's steps are in every pass; emptied when the probe changes.
+        # What a known probe's steps are in every iteration; emptied when the probe changes.
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         views = len(self.corners) if canvas.fractional else 1
         self.keep = 2 * views * self.probe_MHW.nbytes <= _KEPT_BYTES
 
-    def one_pass(self, order: Array, settings: RpieSettings, *, mend: bool) -> float:
-        """Visit all frames in the given order; return the pass's R factor."""
+    def iterate(self, order: Array, settings: RpieSettings, *, refine: bool) -> float:
+        """Visit all frames in the given order; return the iteration's R factor."""
         size = min(settings.batch_size or len(order), len(order))
         if size == 1:
             for frame in order.tolist():
-                self._visit_one(frame, settings, mend)
+                self._visit_one(frame, settings, refine)
         else:
-            # Of nearly equal size: a last batch of a frame or two would have the pass end with an
-            # object and a probe that fit those frames, at the cost of all others.
+            # Of nearly equal size: a last batch of a frame or two would leave an object and a
+            # probe that fit those frames, at the cost of all others.
             for batch in np.array_split(order, -(-len(order) // size)):
-                self._visit_batch(batch, settings, mend)
-        if mend:
+                self._visit_batch(batch, settings, refine)
+        if refine:
             self._keep_power()
         wrong = (self.modulus_nHW - self.observed_nHW).abs_()
         if self.good_nHW is not None:
             wrong *= self.good_nHW
         return float(wrong.sum(dtype=torch.float64)) / self.frames.total
 
-    def _visit_one(self, frame: int, settings: RpieSettings, mend: bool) -> None:
+    def _visit_one(self, frame: int, settings: RpieSettings, refine: bool) -> None:
         """rPIE's step: one frame, on a view of the object."""
         row, column = self.corners[frame]
         height, width = self.probe_MHW.shape[1:]
         window_HW = self.object_YX[row : row + height, column : column + width]
         probe_MHW, step_MHW = self._probe_and_step(frame, settings)
         change_MHW = self._change((window_HW * probe_MHW)[None], frame, frame + 1)[0]
-        seen_HW = window_HW.clone() if mend else None
+        seen_HW = window_HW.clone() if refine else None
         move_MHW = step_MHW * change_MHW
         # One mode spares a sum.
         window_HW += move_MHW[0] if len(move_MHW) == 1 else move_MHW.sum(dim=0)
         if seen_HW is not None:
-            self._mend_probe(seen_HW[None], change_MHW[None], [frame], settings)
+            self._refine_probe(seen_HW[None], change_MHW[None], [frame], settings)
 
     def _probe_and_step(self, frame: int, settings: RpieSettings) -> tuple[Tensor, Tensor]:
         """Return the probe that a frame sees, and what its change is multiplied by, (M, H, W)."""
@@ -129,7 +129,7 @@ class Solver:
             self.kept[key] = both
         return both
 
-    def _visit_batch(self, frames: Array, settings: RpieSettings, mend: bool) -> None:
+    def _visit_batch(self, frames: Array, settings: RpieSettings, refine: bool) -> None:
         """Change the object by all frames of a batch at once."""
         height, width = self.probe_MHW.shape[1:]
         places = [
@@ -151,8 +151,8 @@ class Solver:
         alpha = settings.alpha
         weight_YX = (1 - alpha) * light_YX + alpha * light_YX.amax() + _DARK
         self.object_YX += total_YX * (settings.object_step / weight_YX)
-        if mend:
-            self._mend_probe(windows_BHW, change_BMHW, frames, settings)
+        if refine:
+            self._refine_probe(windows_BHW, change_BMHW, frames, settings)
 
     def _change(self, exit_BMHW: Tensor, which: Tensor | int, stop: int = 0) -> Tensor:
         """Return what turns exit waves into waves of the measured modulus, (B, M, H, W)."""
@@ -170,7 +170,7 @@ class Solver:
         wave_BMHW *= excess_BHW[:, None]
         return ifft2(wave_BMHW)
 
-    def _mend_probe(
+    def _refine_probe(
         self, windows_BHW: Tensor, change_BMHW: Tensor, frames: Any, settings: RpieSettings
     ) -> None:
         """Change the probe by a batch; each frame's part is moved back by its fraction."""

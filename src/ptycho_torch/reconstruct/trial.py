@@ -1,10 +1,8 @@
-"""How well a reading explains a file's frames: by prediction, or by a quick reconstruction.
+"""How well conventions explain a file's frames: by prediction, or by a quick reconstruction.
 
-Letters: n frames, N side of a frame, M probe modes, Y rows, X columns of the object.
+Letters: n frames, M probe modes.
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +17,10 @@ from ptycho_torch.data.prepare import measured
 from ptycho_torch.data.raw import Array, Raw
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
-# Detector of the quick reconstruction, pixels: enough to tell readings apart.
+# Detector of the quick reconstruction, pixels: enough to tell conventions apart.
 _QUICK_PX = 64
 _QUICK = RpieSettings(
     passes=12, batch_size=4, refine_probe=True, probe_from_pass=3, probe_scale="frames"
@@ -32,93 +29,77 @@ _QUICK = RpieSettings(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a reading gives.
+    """What conventions give: error is the relative error of the amplitudes, None where they are
+    impossible, and why; errors_n: squared error of each frame."""
 
-    reading; error: relative error of the amplitudes, None where the reading is impossible; why:
-    it is; errors_n: squared error of each frame.
-    """
-
-    reading: ScanConventions
+    conventions: ScanConventions
     error: float | None
-    why: str
-    errors_n: NDArray[np.float64] | None
+    why: str = ""
+    errors_n: NDArray[np.float64] | None = None
 
 
-def predicted(raw: Raw, reading: ScanConventions) -> Outcome:
-    """Return how well the file's own probe and object predict its frames under a reading."""
-    frames = np.linspace(0, len(raw.frames_nHW) - 1, PREDICTED_FRAMES).round().astype(int)
+def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
+    """Return how well the file's own probe and object predict its frames."""
     assert raw.object_YX is not None
-    corners = corners_of(raw, reading, [])
+    corners = corners_of(raw, conventions, [])
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
-        return Outcome(reading, None, "windows reach out of the object", None)
-    scan = _part(raw, reading, np.unique(frames), with_object=True)
-    return _outcome(reading, scan, predict_scan(scan))
+        return Outcome(conventions, None, "windows reach out of the object")
+    frames = np.linspace(0, len(raw.frames_nHW) - 1, PREDICTED_FRAMES).round().astype(int)
+    scan = _part(raw, conventions, np.unique(frames), with_object=True)
+    return _outcome(conventions, scan, predict_scan(scan))
 
 
-def reconstructed(raw: Raw, reading: ScanConventions) -> Outcome:
-    """Return how well some neighbouring frames can be explained by one object under a reading."""
-    corners = corners_of(raw, reading, [])
+def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
+    """Return how well some neighbouring frames can be explained by one object."""
+    corners = corners_of(raw, conventions, [])
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
-    scan = _part(raw, reading, nearest, with_object=False)
+    scan = _part(raw, conventions, nearest, with_object=False)
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
     probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan)
-    with _one_thread():
-        done = reconstruct_rpie(
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # Small frames gain nothing by more.
+    try:
+        made = reconstruct_rpie(
             scan.amplitude_nHW, scan.positions_n2, probe, _QUICK, good_1HW=scan.good_1HW
         )
-    if done.stopped == "non_finite":
-        return Outcome(reading, None, "the quick reconstruction diverged", None)
-    frames = predict_amplitudes(
-        done.object_YX, done.probe_MHW, scan.positions_n2, origin=done.origin
-    )
-    return _outcome(reading, scan, frames)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small frames gain nothing by threads, and lose much where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+    if made.stopped == "non_finite":
+        return Outcome(conventions, None, "the quick reconstruction diverged")
+    return _outcome(conventions, scan, made.predict(scan.positions_n2))
 
 
 def _part(
-    raw: Raw, reading: ScanConventions, frames: NDArray[np.intp], *, with_object: bool
+    raw: Raw, conventions: ScanConventions, frames: NDArray[np.intp], *, with_object: bool
 ) -> Scan:
-    """Return some frames of a file, as a reading has them."""
-    good = raw.good_nHW
+    """Return some frames of a file under conventions."""
+    good, thing = raw.good_nHW, raw.object_YX if with_object else None
     if good is not None and len(good) == len(raw.frames_nHW) > 1:
         good = good[frames]
-    amplitude, good, scale = measured(raw, reading, raw.frames_nHW[frames], good, [])
+    amplitude, good, scale = measured(raw, conventions, raw.frames_nHW[frames], good, [])
     return Scan(
         source=raw.source,
         amplitude_nHW=amplitude,
-        positions_n2=corners_of(raw, reading, [])[frames],
+        positions_n2=corners_of(raw, conventions, [])[frames],
         probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
-        object_YX=raw.object_YX.astype(np.complex64)
-        if with_object and raw.object_YX is not None
-        else None,
+        object_YX=None if thing is None else thing.astype(np.complex64),
         good_1HW=good,
         intensity_scale=scale,
     )
 
 
-def _outcome(reading: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:
+def _outcome(conventions: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:
     used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     seen = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
     made = np.where(used, predicted_nHW, 0).astype(np.float64)
     power = float(np.square(made).sum())
     # The file's probe may be in other units: one factor for all frames.
     made *= float((seen * made).sum()) / power if power > 0 else 0.0
-    total = float(np.square(seen).sum())
-    errors = np.square(seen - made).sum(axis=(1, 2)) / total
-    return Outcome(reading, float(errors.sum()) ** 0.5, "", errors)
+    errors = np.square(seen - made).sum(axis=(1, 2)) / float(np.square(seen).sum())
+    return Outcome(conventions, float(errors.sum()) ** 0.5, errors_n=errors)
 
 
 def _start_probe(scan: Scan) -> NDArray[np.complex64]:
@@ -128,7 +109,7 @@ def _start_probe(scan: Scan) -> NDArray[np.complex64]:
     return wave[None].astype(np.complex64)
 
 
-def twin_likeness(probe_MHW: Array) -> float:
+def twin_similarity(probe_MHW: Array) -> float:
     """Return how like the first mode is to its own twin, conj(P(-r)), at the best shift: 0 to 1.
 
     At 1 the sign of both axes cannot be told from frames: the turned, conjugated object fits too.
@@ -140,7 +121,7 @@ def twin_likeness(probe_MHW: Array) -> float:
 
 
 def told_apart(best: Outcome, other: Outcome, *, ratio: float) -> bool:
-    """Return whether one reading explains the same frames better than another, beyond chance.
+    """Return whether `best` explains the same frames better than another, beyond chance.
 
     Its error must be smaller by the ratio, and frame by frame: the mean difference of squared
     errors beyond five standard errors.

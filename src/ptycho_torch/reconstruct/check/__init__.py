@@ -1,1 +1,0 @@
-"""Check: by which conventions a foreign file is to be read."""

@@ -1,0 +1,225 @@
+"""Drive an engine over a scan or a measurement's parts, and write what came out.
+
+docs/files.md describes the files. Letters: n frames, H rows, W columns of
+a frame, M probe modes.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.physics.predict import r_factor
+from ptycho_torch.reconstruct.picture import draw
+from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
+from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct_rpie
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.provenance import commit, platform_name, versions
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
+EngineName = Literal["rpie", "ptychi-rpie", "ptychi-lsqml"]
+
+
+def reconstruct_scan(
+    scan: Scan,
+    settings: RpieSettings,
+    *,
+    folder: PathLike,
+    engine: EngineName = "rpie",
+    held_out: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_iteration: OnIteration | None = None,
+) -> dict[str, Any]:
+    """Reconstruct a scan; write `object.npz`, `reconstruction.png` and `report.json`.
+
+    Parameters
+    ----------
+    held_out
+        Keep every so many-th frame out and predict it at the end; None: use all. Neighbours of a
+        held-out frame see most of its object, so this tests the fit, not unseen places.
+    threads
+        CPU threads of torch.
+    overwrite
+        Replace an earlier reconstruction in the folder.
+
+    Returns
+    -------
+    dict
+        What `report.json` holds.
+
+    Raises
+    ------
+    InputError
+        If the scan has no probe, the folder holds files, the engine is not installed, or the
+        result is not finite.
+    """
+    use_n = np.ones(len(scan), bool)
+    if held_out is not None:
+        if not 2 <= held_out <= len(scan):
+            raise InputError(
+                f"--held-out {held_out} of {len(scan)} frames leaves none on one side; give a "
+                f"number from 2 to {len(scan)}"
+            )
+        use_n[held_out - 1 :: held_out] = False
+    probe = _probe_of(scan)
+    must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    torch.set_num_threads(usable_threads(threads))
+    arrays = (scan.amplitude_nHW, scan.positions_n2, probe, settings)
+    shared: dict[str, Any] = {
+        "good_1HW": scan.good_1HW,
+        "use_n": use_n,
+        "on_iteration": on_iteration,
+    }
+    if engine == "rpie":
+        made = reconstruct_rpie(*arrays, **shared, device=device)
+    else:
+        made = reconstruct_ptychi(*arrays, **shared, engine=engine)
+    if made.stopped == "non_finite":
+        raise InputError(
+            f"{scan.source}: the reconstruction is not finite after iteration {len(made.error)}; "
+            "take a larger --alpha, or a smaller --batch-size"
+        )
+    predicted, good = made.predict(scan.positions_n2), scan.good_1HW
+
+    def score(which_n: NDArray[np.bool_]) -> float | None:
+        mask = good if good is None or len(good) == 1 else good[which_n]
+        return r_factor(predicted[which_n], scan.amplitude_nHW[which_n], mask)
+
+    report = {
+        "source": Path(scan.source).name,
+        "notes": list(scan.notes),
+        "engine": engine,
+        "settings": settings.model_dump(mode="json"),
+        "frames": len(scan),
+        "frames_used": int(use_n.sum()),
+        "patch_px": scan.patch_px,
+        "probe_modes": len(made.probe_MHW),
+        "object_px": list(made.object_YX.shape),
+        "origin_px": list(made.origin),
+        "r_factor": score(use_n),
+        "r_factor_held_out": None if held_out is None else score(~use_n),
+        **_course(made),
+        **machine(device),
+    }
+    folder = claim(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    _write_scan(folder, made, report, use_n)
+    return report
+
+
+def _write_scan(
+    folder: Path, made: Reconstruction, report: dict[str, Any], use_n: NDArray[np.bool_]
+) -> None:
+    # Gone first, written last: results that were torn off never look finished.
+    (folder / "report.json").unlink(missing_ok=True)
+    arrays = {
+        "object": made.object_YX,
+        "origin": np.array(made.origin),
+        "probe": made.probe_MHW,
+        "light": made.light_YX,
+        "error": np.array(made.error),
+        "used": use_n,
+    }
+    io.write_npz(folder / "object.npz", arrays)
+    with io.atomic_write(folder / "reconstruction.png") as part:
+        draw(made, part, title=f"{report['source']}, {report['engine']}")
+    io.write_json(folder / "report.json", report)
+
+
+def _probe_of(scan: Scan) -> NDArray[np.complex64]:
+    if scan.probe_MHW is None:
+        raise InputError(
+            f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
+            "the file"
+        )
+    return scan.probe_MHW
+
+
+def _course(made: Reconstruction) -> dict[str, Any]:
+    """Return how a reconstruction went, iteration by iteration."""
+    return {
+        "passes": len(made.error),
+        "stopped": made.stopped,
+        "error": [float(error) if np.isfinite(error) else None for error in made.error],
+        "seconds": [round(second, 6) for second in made.seconds],
+    }
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Return what a reconstruction was made with."""
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "commit": commit(Path(__file__)),
+        "platform": platform_name(),
+        "versions": versions(torch, np),
+    }
+
+
+def reconstruct_measurement(
+    settings: RpieSettings,
+    *,
+    parts: Mapping[str, PathLike],
+    outputs: Mapping[str, PathLike],
+    threads: int,
+) -> None:
+    """Reconstruct a measurement by rPIE: its training frames, each half, the frames held out.
+
+    Each half starts anew from the file's probe, so nothing but the file is common to the two. The
+    frames held out are too few to refine a probe: theirs is the training frames'.
+
+    Parameters
+    ----------
+    parts
+        Paths of `PARTS`.
+    outputs
+        Paths of `objects` (NPZ) and `report` (JSON), see docs/files.md.
+    """
+    torch.set_num_threads(usable_threads(threads))
+    known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})
+    arrays: dict[str, NDArray[Any]] = {}
+    facts: dict[str, Any] = {}
+    failure = None
+    for part in PARTS:
+        scan = read_part(parts[part])
+        probe, chosen = _probe_of(scan), settings
+        if part == "held_out":
+            probe, chosen = arrays["train_probe"], known
+        made = reconstruct_rpie(
+            scan.amplitude_nHW, scan.positions_n2, probe, chosen, good_1HW=scan.good_1HW
+        )
+        arrays |= {
+            f"{part}_object": made.object_YX,
+            f"{part}_origin": np.array(made.origin, np.int64),
+            f"{part}_light": (made.light_YX / made.light_YX.max()).astype(np.float32),
+            f"{part}_probe": made.probe_MHW,
+        }
+        facts[part] = _course(made) | {"seconds": round(sum(made.seconds), 3)}
+        logger.info("%s: R %.4g after %d iterations", part, made.error[-1], len(made.error))
+        if made.stopped == "non_finite" and failure is None:
+            failure = {"epoch": len(made.error), "reason": f"{part}: the object is not finite"}
+    io.write_npz(outputs["objects"], arrays if failure is None else {})
+    report = {
+        "engine": "rPIE",
+        "settings": settings.model_dump(mode="json"),
+        "outcome": "completed" if failure is None else "non_finite",
+        "failure": failure,
+        "parts": facts,
+        "seconds": sum(part["seconds"] for part in facts.values()),
+        **machine(),
+    }
+    io.write_json(outputs["report"], report)
