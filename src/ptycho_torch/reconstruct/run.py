@@ -5,7 +5,7 @@ a frame, M probe modes.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,19 +76,14 @@ def reconstruct_scan(
                 f"number from 2 to {len(scan)}"
             )
         use_n[held_out - 1 :: held_out] = False
-    probe = _probe_of(scan)
+    _probe_of(scan)
     must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
-    arrays = (scan.amplitude_nHW, scan.positions_n2, probe, settings)
-    shared: dict[str, Any] = {
-        "good_1HW": scan.good_1HW,
-        "use_n": use_n,
-        "on_iteration": on_iteration,
-    }
+    shared: dict[str, Any] = {"use_n": use_n, "on_iteration": on_iteration}
     if engine == "rpie":
-        made = reconstruct_rpie(*arrays, **shared, device=device)
+        made = _reconstruct(reconstruct_rpie, scan, settings, **shared, device=device)
     else:
-        made = reconstruct_ptychi(*arrays, **shared, engine=engine)
+        made = _reconstruct(reconstruct_ptychi, scan, settings, **shared, engine=engine)
     if made.stopped == "non_finite":
         raise InputError(
             f"{scan.source}: the reconstruction is not finite after iteration {len(made.error)}; "
@@ -138,6 +133,18 @@ def _write_scan(
     with io.atomic_write(folder / "reconstruction.png") as part:
         draw(made, part, title=f"{report['source']}, {report['engine']}")
     io.write_json(folder / "report.json", report)
+
+
+def _reconstruct(
+    engine: Callable[..., Reconstruction],
+    scan: Scan,
+    settings: RpieSettings,
+    probe_MHW: NDArray[Any] | None = None,
+    **more: Any,
+) -> Reconstruction:
+    probe = _probe_of(scan) if probe_MHW is None else probe_MHW
+    arrays = (scan.amplitude_nHW, scan.positions_n2, probe)
+    return engine(*arrays, settings, good_1HW=scan.good_1HW, **more)
 
 
 def _probe_of(scan: Scan) -> NDArray[np.complex64]:
@@ -196,12 +203,10 @@ def reconstruct_measurement(
     failure = None
     for part in PARTS:
         scan = read_part(parts[part])
-        probe, chosen = _probe_of(scan), settings
         if part == "held_out":
-            probe, chosen = arrays["train_probe"], known
-        made = reconstruct_rpie(
-            scan.amplitude_nHW, scan.positions_n2, probe, chosen, good_1HW=scan.good_1HW
-        )
+            made = _reconstruct(reconstruct_rpie, scan, known, arrays["train_probe"])
+        else:
+            made = _reconstruct(reconstruct_rpie, scan, settings)
         arrays |= {
             f"{part}_object": made.object_YX,
             f"{part}_origin": np.array(made.origin, np.int64),
