@@ -136,7 +136,7 @@ def _write_scan(
 
 
 def _reconstruct(
-    engine: Callable[..., Reconstruction],
+    function: Callable[..., Reconstruction],
     scan: Scan,
     settings: RpieSettings,
     probe_MHW: NDArray[Any] | None = None,
@@ -144,7 +144,7 @@ def _reconstruct(
 ) -> Reconstruction:
     probe = _probe_of(scan) if probe_MHW is None else probe_MHW
     arrays = (scan.amplitude_nHW, scan.positions_n2, probe)
-    return engine(*arrays, settings, good_1HW=scan.good_1HW, **more)
+    return function(*arrays, settings, good_1HW=scan.good_1HW, **more)
 
 
 def _probe_of(scan: Scan) -> NDArray[np.complex64]:
