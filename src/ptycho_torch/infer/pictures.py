@@ -1,68 +1,82 @@
-"""Amplitude and phase of a stitched object, beside the known one if there is one.
+"""Pictures of stitched objects: amplitude above, phase below, one column each."""
 
-Letters: Y rows, X columns of an object.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.infer.stitch import Stitched
-from ptycho_torch.physics.predict import illuminated
-from ptycho_torch.runtime.plot_style import new_figure, save, styled
+from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.plot_style import new_figure
 
 
-def draw_object(whole: Stitched, guess_YX: NDArray[Any] | None, folder: Path) -> None:
-    """Write `amplitude` and `phase`, PNG and SVG; what hardly any light reached is blank."""
-    lit = illuminated(whole.coverage_YX)
-    found = np.where(lit, whole.object_YX, np.nan)
-    images, titles = [found], ["stitched"]
-    beside = _window(guess_YX, whole)
-    if beside is not None:
-        beside = np.where(lit, beside, np.nan)
-        images, titles = [found, _in_phase(beside, found)], ["stitched", "object in the file"]
-    _draw([np.abs(image) for image in images], titles, folder, "amplitude", cyclic=False)
-    _draw([np.angle(image) for image in images], titles, folder, "phase", cyclic=True)
+def draw_objects(
+    images: Mapping[str, NDArray[Any]],
+    *,
+    parts: Sequence[str] = ("amplitude", "phase"),
+    difference: bool = False,
+    caption: str = "",
+) -> Figure:
+    """Return a figure of objects, (Y, X) each, on the scales of the first.
+
+    Parameters
+    ----------
+    images
+        By title; NaN, drawn red, where nothing was seen. Real ones have an amplitude only.
+    parts
+        Rows: `amplitude`, `phase`.
+    difference
+        Whether a last column shows the second less the first.
+    """
+    arrays = list(images.values())
+    complex_ones = all(np.iscomplexobj(image) for image in arrays)
+    rows = [part for part in parts if part == "amplitude" or complex_ones]
+    columns = len(images) + difference
+    figure = new_figure(3.8 * columns, 3.4 * len(rows) + 0.6)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, part in zip(grid, rows, strict=True):
+        convert = np.abs if part == "amplitude" else np.angle
+        low, high = _span(convert(arrays[0]))
+        colours = "gray"
+        if part == "phase" and high - low > np.pi:
+            (low, high), colours = (-np.pi, np.pi), "twilight_shifted"
+        for axes, (title, image) in zip(line, images.items(), strict=False):
+            _show(axes, convert(image), f"{title}: {part}", colours, (low, high))
+        if difference:
+            first, second = arrays
+            rest = np.abs(second) - np.abs(first)
+            if part == "phase":
+                rest = np.angle(second * np.conj(first))
+            limit = float(np.nanmax(np.abs(rest), initial=0.0)) or 1.0
+            _show(line[-1], rest, f"B - A: {part}", "RdBu_r", (-limit, limit))
+    figure.supxlabel(caption, fontsize=8)
+    return figure
 
 
-def _window(guess_YX: NDArray[Any] | None, whole: Stitched) -> NDArray[Any] | None:
-    """Return the part of a known object that the stitched one shows; None if it does not cover
-    it."""
-    if guess_YX is None:
-        return None
-    first = whole.origin_2
-    last = first + whole.object_YX.shape
-    if (first < 0).any() or (last > guess_YX.shape).any():
-        return None
-    return guess_YX[first[0] : last[0], first[1] : last[1]]
+def save_png(path: PathLike, figure: Figure) -> None:
+    """Write a figure as PNG, whole."""
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png")
 
 
-def _in_phase(guess: NDArray[Any], found: NDArray[Any]) -> NDArray[Any]:
-    """Return the known object turned by the constant phase that no data fix."""
-    inner = np.nansum(found * guess.conj())
-    return guess * (inner / abs(inner)) if abs(inner) > 0 else guess
+def _span(image: NDArray[Any]) -> tuple[float, float]:
+    """Return the 0.5th and 99.5th percentile of what is finite, apart from each other."""
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
-def _draw(
-    images: Sequence[NDArray[Any]], titles: Sequence[str], folder: Path, name: str, *, cyclic: bool
+def _show(
+    axes: Axes, image: NDArray[Any], title: str, colours: str, span: tuple[float, float]
 ) -> None:
-    with styled():
-        figure = new_figure(4.2 * len(images), 3.8)
-        for axes, image, title in zip(
-            figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True
-        ):
-            shown = image[np.isfinite(image)]
-            low, high = np.percentile(shown, [0.5, 99.5]) if shown.size else (0.0, 1.0)
-            if cyclic and high - low > np.pi:
-                drawn = axes.imshow(image, cmap="twilight_shifted", vmin=-np.pi, vmax=np.pi)
-            else:
-                drawn = axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-            axes.set_title(title)
-            axes.set_xlabel("column, px")
-            axes.set_ylabel("row, px")
-            label = "phase, rad" if cyclic else "amplitude"
-            figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
-        save(figure, folder, name)
+    colour_map = colormaps[colours].with_extremes(bad="red")
+    drawn = axes.imshow(image, cmap=colour_map, vmin=span[0], vmax=span[1])
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="rad" if "phase" in title else "")

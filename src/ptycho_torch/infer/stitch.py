@@ -8,13 +8,11 @@ Letters: P patches, M probe modes, H rows, W columns of a patch (H = W), Y rows,
 object. Positions are the (row, column) of a patch's upper left corner, pixels, fractional.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.views import add_windows, split_positions
@@ -42,16 +40,16 @@ def stitch(
 ) -> Stitched:
     """Stitch patches, each of which shows the object from its fractional position on."""
     probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
-    whole, fraction = _parts(positions_P2)
+    whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))
+    fractional = float(fraction.abs().max()) > _WHOLE_PX
     origin = whole.amin(dim=0)
-    side = patches_PHW.shape[-1]
-    rows, columns = (whole.amax(dim=0) - origin + side).tolist()
+    rows, columns = (whole.amax(dim=0) - origin + patches_PHW.shape[-1]).tolist()
     total = torch.zeros(rows, columns, dtype=torch.complex128)
     light = torch.zeros(rows, columns, dtype=torch.float64)
-    for part in _slices(len(whole)):
+    for start in range(0, len(whole), _BATCH):
+        part = slice(start, start + _BATCH)
         patches = torch.from_numpy(np.asarray(patches_PHW[part], dtype=np.complex128))
-        moved = None if fraction is None else fraction[part]
-        waves, weights = placed_waves(patches, probe, moved)
+        waves, weights = placed_waves(patches, probe, fraction[part] if fractional else None)
         add_windows(total, waves, whole[part] - origin)
         add_windows(light, weights.contiguous(), whole[part] - origin)
     brightest = float(probe.abs().square().sum(dim=0).max())
@@ -60,13 +58,3 @@ def stitch(
         (light / brightest).numpy().astype(np.float32),
         origin.numpy(),
     )
-
-
-def _parts(positions_n2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
-    whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_n2)))
-    return whole, None if float(fraction.abs().max()) <= _WHOLE_PX else fraction
-
-
-def _slices(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BATCH):
-        yield slice(start, start + _BATCH)

@@ -1,21 +1,22 @@
-"""Bring two stitched images onto their common part, and remove what the data cannot fix.
+"""What two dumps have in common: their images on one canvas, and which patches are the same.
 
-Letters: I images, Y rows, X columns. A is the reference.
+Letters: I images, Y rows, X columns, P patches, K pairs of patches. A is the reference.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.runtime.errors import InputError
 
 # Origins further than this from whole pixels of each other are said to be rounded.
-_WHOLE_PIXEL = 1e-2
-# No canvas is wider than this; an origin beyond it is a mistake of units.
-_FARTHEST = 1e7
+_WHOLE_PX = 1e-2
+# Positions closer than this are the same.
+_SAME_PX = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +25,14 @@ class Pair:
 
     first_IYX, second_IYX: A, and B after the fit; complex, or both real amplitudes; rms: root mean
     square amplitudes of A and of B before the fit, over the common part; known: pixels of it;
-    said: what was aligned, in sentences.
+    notes: what was aligned, in sentences.
     """
 
     first_IYX: NDArray[Any]
     second_IYX: NDArray[Any]
     rms: tuple[float, float]
     known: int
-    said: list[str]
+    notes: list[str]
 
 
 def align(first: Dump, second: Dump, *, free_scale: bool) -> Pair:
@@ -47,91 +48,150 @@ def align(first: Dump, second: Dump, *, free_scale: bool) -> Pair:
     InputError
         If the numbers of images differ, or the canvases have no pixel in common.
     """
-    if len(first.stitched_IYX) != len(second.stitched_IYX):
+    a, b = first.stitched_IYX, second.stitched_IYX
+    if len(a) != len(b):
         raise InputError(
-            f"{second.source}: has {len(second.stitched_IYX)} stitched images, {first.source} has "
-            f"{len(first.stitched_IYX)}; only dumps of the same scan can be compared"
+            f"{second.source}: has {len(b)} stitched images, {first.source} has {len(a)}; only "
+            "dumps of the same scan can be compared"
         )
-    said: list[str] = []
-    mine, theirs = _overlap(first, second, said)
-    mine, theirs = _same_kind(mine, theirs, said)
-    finite = np.isfinite(mine) & np.isfinite(theirs)
-    known = int(finite.sum())
-    said.append(f"{known} of {finite.size} px of the overlap are known in both")
-    mine, theirs = (np.where(finite, image, np.nan) for image in (mine, theirs))
-    rms = (_rms(mine), _rms(theirs))
-    fitted = np.stack([_fit(a, b, free_scale) for a, b in zip(mine, theirs, strict=True)])
-    each = "" if len(mine) == 1 else ", image by image"
+    notes: list[str] = []
+    a, b = _overlap(first, second, notes)
+    if np.iscomplexobj(a) != np.iscomplexobj(b):
+        notes.append("one image has no phase; amplitudes are compared")
+    if not (np.iscomplexobj(a) and np.iscomplexobj(b)):
+        a, b = np.abs(a), np.abs(b)
+    precise = np.complex128 if np.iscomplexobj(a) else np.float64
+    finite = np.isfinite(a) & np.isfinite(b)
+    a, b = (np.where(finite, image, np.nan).astype(precise) for image in (a, b))
+    notes.append(f"{int(finite.sum())} of {finite.size} px of the overlap are known in both")
+    rms = (_rms(a[finite]), _rms(b[finite]))
+    each = "" if len(a) == 1 else ", image by image"
     if free_scale:
-        said.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
-    elif np.iscomplexobj(mine):
-        said.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
-    return Pair(first_IYX=mine, second_IYX=fitted, rms=rms, known=known, said=said)
+        notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
+    elif np.iscomplexobj(a):
+        notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
+    for image, target in zip(b, a, strict=True):
+        image *= _factor(target, image, free_scale)
+    return Pair(first_IYX=a, second_IYX=b, rms=rms, known=int(finite.sum()), notes=notes)
 
 
-def _overlap(first: Dump, second: Dump, said: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    mine, theirs = first.stitched_IYX, second.stitched_IYX
+def _overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    a, b = first.stitched_IYX, second.stitched_IYX
     if first.origin_2 is None or second.origin_2 is None:
-        if mine.shape != theirs.shape:
-            without = first.source if first.origin_2 is None else second.source
+        if a.shape != b.shape:
             raise InputError(
-                f"{without}: has no 'origin', and the canvases are {mine.shape[1:]} and "
-                f"{theirs.shape[1:]} px; give 'origin', or images of the same canvas"
+                f"{(first if first.origin_2 is None else second).source}: has no 'origin', and the "
+                f"canvases are {a.shape[1:]} and {b.shape[1:]} px; give 'origin', or images of the "
+                "same canvas"
             )
-        said.append("origins are not given by both; the canvases are of one size and taken as one")
-        return mine, theirs
+        notes.append("origins are not given by both; the canvases are of one size and taken as one")
+        return a, b
     exact = second.origin_2 - first.origin_2
-    if (np.abs(exact) > _FARTHEST).any():
-        raise InputError(
-            f"{second.source}: 'origin' lies {exact.tolist()} px from that of {first.source}; are "
-            "both in pixels?"
-        )
     shift = np.rint(exact).astype(int)
-    if (np.abs(exact - shift) > _WHOLE_PIXEL).any():
-        said.append(
+    if (np.abs(exact - shift) > _WHOLE_PX).any():
+        notes.append(
             f"the origins differ by {exact.round(3).tolist()} px, taken as {shift.tolist()}"
         )
     low = np.maximum(shift, 0)
-    high = np.minimum(mine.shape[1:], np.asarray(theirs.shape[1:]) + shift)
+    high = np.minimum(a.shape[1:], b.shape[1:] + shift)
     if (high <= low).any():
         raise InputError(
-            f"{second.source}: its canvas of {theirs.shape[1:]} px from {second.origin_2.tolist()} "
-            f"has no pixel in common with that of {first.source}, {mine.shape[1:]} px from "
-            f"{first.origin_2.tolist()}"
+            f"{second.source}: its canvas of {b.shape[1:]} px from {second.origin_2.tolist()} has "
+            f"no pixel in common with that of {first.source}, {a.shape[1:]} px from "
+            f"{first.origin_2.tolist()}; are both in pixels?"
         )
-    ours = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    other = tuple(slice(int(a), int(b)) for a, b in zip(low - shift, high - shift, strict=True))
-    if mine.shape != theirs.shape or shift.any():
-        said.append(
-            f"canvases of {mine.shape[1:]} and {theirs.shape[1:]} px, {shift.tolist()} px apart, "
-            f"were cropped to their overlap of {tuple(int(n) for n in high - low)} px"
+    if a.shape != b.shape or shift.any():
+        notes.append(
+            f"canvases of {a.shape[1:]} and {b.shape[1:]} px, {shift.tolist()} px apart, were "
+            f"cropped to their overlap of {tuple((high - low).tolist())} px"
         )
-    return mine[(slice(None), *ours)], theirs[(slice(None), *other)]
+    a = a[:, low[0] : high[0], low[1] : high[1]]
+    low, high = low - shift, high - shift
+    return a, b[:, low[0] : high[0], low[1] : high[1]]
 
 
-def _same_kind(
-    mine: NDArray[Any], theirs: NDArray[Any], said: list[str]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return both complex, or both as amplitudes, in double precision."""
-    if np.iscomplexobj(mine) and np.iscomplexobj(theirs):
-        return mine.astype(np.complex128), theirs.astype(np.complex128)
-    if np.iscomplexobj(mine) != np.iscomplexobj(theirs):
-        said.append("one image has no phase; amplitudes are compared")
-    return np.abs(mine).astype(np.float64), np.abs(theirs).astype(np.float64)
+def _rms(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.square(np.abs(values)).mean())) if values.size else float("nan")
 
 
-def _rms(images_IYX: NDArray[Any]) -> float:
-    power = np.square(np.abs(images_IYX[np.isfinite(images_IYX)]))
-    return float(np.sqrt(power.mean())) if power.size else float("nan")
-
-
-def _fit(first_YX: NDArray[Any], second_YX: NDArray[Any], free_scale: bool) -> NDArray[Any]:
+def _factor(first_YX: NDArray[Any], second_YX: NDArray[Any], free_scale: bool) -> Any:
     finite = np.isfinite(first_YX)
     product = np.vdot(second_YX[finite], first_YX[finite])
     power = float(np.square(np.abs(second_YX[finite])).sum())
     if free_scale:
-        factor = product / power if power > 0 else 1.0
-    else:
-        factor = np.exp(1j * np.angle(product)) if np.iscomplexobj(first_YX) else 1.0
-    fitted: NDArray[Any] = second_YX * factor
-    return fitted
+        return product / power if power > 0 else 1.0
+    return np.exp(1j * np.angle(product)) if np.iscomplexobj(first_YX) else 1.0
+
+
+def differing_patches(first: Dump, second: Dump, *, most: int = 5) -> dict[str, Any]:
+    """Return the patches that differ most, each turned by its own free phase; for JSON.
+
+    `paired` counts the pairs, `median_error` and `worst` are of ||A - B|| / ||A|| after the phase
+    that fits best; `reason` says why patches could not be paired.
+    """
+    pairs = _pairs(first, second)
+    if isinstance(pairs, str):
+        return {"paired": 0, "of": None, "reason": pairs, "median_error": None, "worst": []}
+    a, b = np.asarray(first.patches_PHW), np.asarray(second.patches_PHW)
+    errors = np.array([_error(a[i], b[j]) for i, j in pairs])
+    # What is not finite differs most of all.
+    ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:most]
+    variances = [(d.statistics or {})["amplitude"]["var_zero_mean"] for d in (first, second)]
+    positions, finite = first.positions_P2, errors[np.isfinite(errors)]
+    return {
+        "paired": len(pairs),
+        "of": [len(a), len(b)],
+        "reason": None,
+        "median_error": float(np.median(finite)) if finite.size else None,
+        "worst": [
+            {
+                "a": int(pairs[k][0]),
+                "b": int(pairs[k][1]),
+                "position": None if positions is None else positions[pairs[k][0]].tolist(),
+                "error": _known(errors[k]),
+                "var_zero_mean": [_known(v[i]) for v, i in zip(variances, pairs[k], strict=True)],
+            }
+            for k in ranked
+        ],
+    }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
+    """Return the numbers of the same patches in A and in B, (K, 2), or why there are none."""
+    a, b = first.patches_PHW, second.patches_PHW
+    if a is None or b is None:
+        return "not both dumps have patches"
+    if a.shape[1:] != b.shape[1:]:
+        return f"patches are {a.shape[1:]} and {b.shape[1:]} px"
+    in_order = np.repeat(np.arange(len(a)), 2).reshape(-1, 2)
+    if first.positions_P2 is None or second.positions_P2 is None:
+        if len(a) != len(b):
+            return "positions are not given by both, and the numbers of patches differ"
+        return in_order
+    places = [
+        np.column_stack([np.zeros(len(d.positions_P2)) if d.image_P is None else d.image_P,
+                         d.positions_P2])
+        for d in (first, second)
+        if d.positions_P2 is not None
+    ]  # fmt: skip
+    if len(a) == len(b) and np.allclose(*places, rtol=0, atol=_SAME_PX):
+        return in_order
+    tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]
+    if any(table.duplicated().any() for table in tables):
+        return "patches lie in another order, and several share a position"
+    numbered = [table.reset_index(names=name) for name, table in zip("ab", tables, strict=True)]
+    both = numbered[0].merge(numbered[1], on=list(tables[0].columns))
+    return both[["a", "b"]].to_numpy() if len(both) else "no patch of A lies where one of B does"
+
+
+def _error(first_HW: NDArray[Any], second_HW: NDArray[Any]) -> float:
+    a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
+    if not (np.iscomplexobj(first_HW) and np.iscomplexobj(second_HW)):
+        a, b = np.abs(a), np.abs(b)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        turned = b * np.exp(1j * np.angle(np.vdot(b, a)))
+        return float(np.linalg.norm(a - turned) / np.linalg.norm(a))

@@ -1,33 +1,23 @@
 """Compare two dumps: scales, variances, stitched images; a verdict, its reasons and a picture."""
 
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from ptycho_torch.files import io
-from ptycho_torch.infer.parity.align import Pair, align
+from ptycho_torch.infer.parity.align import Pair, align, differing_patches
 from ptycho_torch.infer.parity.dump import Dump
-from ptycho_torch.infer.parity.pairing import differing_patches
-from ptycho_torch.infer.parity.quantities import (
-    Quantity,
-    image_quantities,
-    scale_quantities,
-    variance_quantities,
-)
+from ptycho_torch.infer.parity.quantities import Quantity, compare_quantities
 from ptycho_torch.runtime.errors import InputError, shown_path
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.templates import render
 
 FORMAT = "ptycho-torch comparison 1"
-FACTS, PROSE, PICTURE = "compare.json", "compare.md", "compare.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two dumps beside each other.
-
-    dumps: A, the reference, and B; pair: their images, aligned; patches: which differ most.
-    """
+    """Two dumps beside each other: dumps: A, the reference, and B; pair: their images, aligned;
+    patches: which differ most."""
 
     dumps: tuple[Dump, Dump]
     tolerance: float
@@ -41,11 +31,6 @@ class Comparison:
         return [q.name for q in self.quantities if q.status == "fail"]
 
     @property
-    def passed(self) -> bool:
-        """Whether every quantity that both dumps give passed."""
-        return not self.failed
-
-    @property
     def headline(self) -> str:
         """The verdict in one sentence."""
         skipped = [q.name for q in self.quantities if q.status == "not judged"]
@@ -57,25 +42,31 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         """Return the comparison for JSON."""
+        dumps = {
+            letter: {
+                "folder": shown_path(dump.source),
+                "made_by": dump.made_by,
+                "scales": dump.scales.record(),
+                "stitched": list(dump.stitched_IYX.shape),
+            }
+            for letter, dump in zip("ab", self.dumps, strict=True)
+        }
         return {
             "format": FORMAT,
-            "passed": self.passed,
+            "passed": not self.failed,
             "failed": self.failed,
             "headline": self.headline,
             "tolerance": self.tolerance,
-            **{
-                letter: {
-                    "folder": shown_path(dump.source),
-                    "made_by": dump.made_by,
-                    "scales": dump.scales.record(),
-                    "stitched": list(dump.stitched_IYX.shape),
-                }
-                for letter, dump in zip("ab", self.dumps, strict=True)
-            },
-            "aligned": self.pair.said,
+            **dumps,
+            "aligned": self.pair.notes,
             "quantities": [asdict(quantity) for quantity in self.quantities],
             "patches": self.patches,
         }
+
+    def text(self, level: str = "#") -> str:
+        """Return the comparison in Markdown, under headings of a level."""
+        dumps = [(shown_path(dump.source), dump) for dump in self.dumps]
+        return render("infer", "compare.md.j2", level=level, comparison=self, dumps=dumps)
 
 
 def compare(first: Dump, second: Dump, *, tolerance: float, free_scale: bool = False) -> Comparison:
@@ -98,83 +89,24 @@ def compare(first: Dump, second: Dump, *, tolerance: float, free_scale: bool = F
         raise InputError(f"tolerance must lie between 0 and 1, got {tolerance:g}")
     free = free_scale or first.scale_is_free or second.scale_is_free
     pair = align(first, second, free_scale=free)
-    quantities = [
-        *scale_quantities(first, second, tolerance),
-        *variance_quantities(first, second, tolerance, free_scale=free),
-        *image_quantities(pair, tolerance, free_scale=free),
-    ]
     if free:
-        pair.said.append("variances are relative to each patch's mean square")
-    patches = differing_patches(first, second)
+        pair.notes.append("variances are relative to each patch's mean square")
     return Comparison(
         dumps=(first, second),
         tolerance=tolerance,
         pair=pair,
-        quantities=quantities,
-        patches=patches,
+        quantities=compare_quantities(first, second, pair, tolerance, free_scale=free),
+        patches=differing_patches(first, second),
     )
 
 
-def write_comparison(folder: io.PathLike, found: Comparison) -> None:
-    """Write `compare.json`, `compare.md` and `compare.png` into `folder`."""
-    from ptycho_torch.infer.parity.pictures import draw_comparison
+def write_comparison(folder: io.PathLike, comparison: Comparison) -> None:
+    """Write `compare.json`, `compare.md` and `compare.png`, of the first image, into `folder`."""
+    from ptycho_torch.infer.pictures import draw_objects, save_png
 
-    folder = Path(folder)
-    images = len(found.pair.first_IYX)
-    also = "" if images == 1 else f" The first of {images} images."
-    said = ". ".join(s[0].upper() + s[1:] for s in found.pair.said) + "."
-    draw_comparison(
-        folder / PICTURE, (found.pair.first_IYX, found.pair.second_IYX), ("A", "B"), said + also
-    )
-    io.write_text(folder / PROSE, comparison_text(found))
-    io.write_json(folder / FACTS, found.record())
-
-
-def comparison_text(found: Comparison) -> str:
-    """Return a comparison in Markdown: verdict, table, what was aligned, which patches differ."""
-    rows = [
-        [
-            f"`{q.name}`",
-            "" if q.a is None else number(q.a, 4),
-            "" if q.b is None else number(q.b, 4),
-            "not defined" if q.value is None else f"{q.value:.4f}",
-            q.limit,
-            q.status.upper() if q.status == "fail" else q.status,
-            q.reason or "",
-        ]
-        for q in found.quantities
-    ]
-    header = ("quantity", "A", "B", "ratio, error or similarity", "limit", "", "why")
-    lines = [f"# Comparison: {found.headline}", ""]
-    for letter, dump in zip("AB", found.dumps, strict=True):
-        # What another program says of itself is text, and no markup.
-        made_by, scales = (escape(said, quote=False) for said in (dump.made_by, dump.scales.text()))
-        lines.append(f"- {letter}: `{shown_path(dump.source)}`, made by: {made_by}; {scales}")
-    lines += ["", table(header, rows), "", "## What was aligned", ""]
-    lines += [f"- {sentence}" for sentence in found.pair.said]
-    lines += ["", "## Patches that differ most", "", _patches_text(found.patches)]
-    return "\n".join(lines) + "\n"
-
-
-def _patches_text(patches: dict[str, Any]) -> str:
-    if patches["reason"]:
-        return f"Not paired: {patches['reason']}."
-    rows = [
-        [
-            str(w["a"]),
-            str(w["b"]),
-            "" if w["position"] is None else ", ".join(f"{x:g}" for x in w["position"]),
-            number(w["error"]),
-            *(number(value) for value in w["var_zero_mean"]),
-        ]
-        for w in patches["worst"]
-    ]
-    header = (
-        "patch of A", "of B", "position, px", "error", "`var_zero_mean` in A", "in B",
-    )  # fmt: skip
-    mine, theirs = patches["of"]
-    return (
-        f"{patches['paired']} of {mine} and {theirs} patches are paired; the median error is "
-        f"{number(patches['median_error'])}. Error: ||A - B|| / ||A|| after the phase that fits "
-        f"best, patch by patch.\n\n{table(header, rows)}"
-    )
+    folder, pair = Path(folder), comparison.pair
+    images = {"A": pair.first_IYX[0], "B": pair.second_IYX[0]}
+    figure = draw_objects(images, difference=True, caption="Aligned images; red: not in both.")
+    save_png(folder / "compare.png", figure)
+    io.write_text(folder / "compare.md", comparison.text())
+    io.write_json(folder / "compare.json", comparison.record())

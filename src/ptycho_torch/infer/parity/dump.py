@@ -1,25 +1,54 @@
-"""What a debug dump holds, checked: an image, and where known the patches it is made of.
+"""A debug dump: what a reconstruction is made of, in a folder that another program can write too.
+
+    dump.json     what it is, who made it, scales, statistics of each patch
+    arrays.npz    stitched image; patches and where they lie
+    patches.png   some patches, normalised
+    stitched.png  the image
+
+Only `format` in dump.json and `stitched` in arrays.npz are needed; docs/files.md has the layout.
 
 Letters: P patches, I images, Y rows, X columns of a stitched image, H rows, W columns of a patch.
 Positions are (row, column) of upper left corners, pixels of the object, whatever their origin.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
-from ptycho_torch.data.patch_statistics import Statistics, patch_statistics
-from ptycho_torch.data.scales import Scales
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch import __version__
+from ptycho_torch.config.base import mistake
+from ptycho_torch.data.patch_statistics import (
+    Statistics,
+    chosen_patches,
+    patch_statistics,
+    statistics_record,
+)
+from ptycho_torch.data.scales import FIELDS, Scales
+from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError, printable
 
+FORMAT = "ptycho-torch dump 1"
+DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED) = (
+    *("dump.json", "arrays.npz", "patches.png", "stitched.png"),
+)
 UNKNOWN = Scales()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dump:
     """What a training or an inference reconstructed; None: not known.
+
+    stitched_IYX: object, un-normalised: complex, or real where only the amplitude is known; NaN:
+    not seen; made_by: which program made it, of what; scales: in force where it was made;
+    scale_is_free: the data fix the image up to a factor only, as where the probe was refined;
+    origin_2: position of the image's first pixel, in the coordinates of positions_P2, the corners
+    of the patches; patches_PHW: as the network gives them, in units of `norm_Y_I`; image_P: which
+    image a patch belongs to, None: there is one; statistics: of each patch, computed where patches
+    are given; source: where it was read from.
 
     Raises
     ------
@@ -28,87 +57,174 @@ class Dump:
     """
 
     stitched_IYX: NDArray[Any]
-    """Object, un-normalised: complex, or real where only the amplitude is known; NaN: not seen."""
-
     made_by: str = "not said"
-    """Which program made it, of what; in words."""
-
     scales: Scales = UNKNOWN
-    """In force where it was made."""
-
     scale_is_free: bool = False
-    """The data fix the image up to a factor only, as where the probe was refined."""
-
     origin_2: NDArray[np.float64] | None = None
-    """Position of the stitched image's first pixel, in the coordinates of `positions_P2`."""
-
     patches_PHW: NDArray[Any] | None = None
-    """As the network gives them, in units of `norm_Y_I`; real where only amplitudes are known."""
-
     positions_P2: NDArray[np.float64] | None = None
-    """Corners of the patches."""
-
     image_P: NDArray[np.int64] | None = None
-    """Which stitched image a patch belongs to; None: there is one."""
-
     statistics: Statistics | None = None
-    """Of each patch; worked out from the patches where these are given."""
-
     source: str = "dump"
-    """Where it was read from, for messages."""
 
     def __post_init__(self) -> None:
-        _check_stitched(self)
-        _check_patches(self)
-        if self.patches_PHW is not None:
-            object.__setattr__(self, "statistics", patch_statistics(self.patches_PHW))
-
-
-def _check_stitched(dump: Dump) -> None:
-    image = dump.stitched_IYX
-    if image.dtype.kind not in "fiuc" or image.ndim != 3 or 0 in image.shape:
-        raise InputError(
-            f"{dump.source}: 'stitched' is {image.dtype} {image.shape}, expected numbers (Y, X) or "
-            "(images, Y, X), not empty"
-        )
-    if image.dtype.kind != "c" and (image < 0).any():
-        raise InputError(
-            f"{dump.source}: 'stitched' is real and has negative values; give the amplitude, >= 0, "
-            "or the complex object"
-        )
-    origin = dump.origin_2
-    if origin is not None and (origin.shape != (2,) or not np.isfinite(origin).all()):
-        raise InputError(
-            f"{dump.source}: 'origin' is {origin.tolist()}, expected two finite numbers: row, "
-            "column of the stitched image's first pixel"
-        )
-
-
-def _check_patches(dump: Dump) -> None:
-    patches, positions, image = dump.patches_PHW, dump.positions_P2, dump.image_P
-    if patches is None:
-        if positions is not None or image is not None:
+        images, patches = self.stitched_IYX, self.patches_PHW
+        self._must("stitched", images, "(Y, X) or (images, Y, X), not empty", (None, None, None))
+        if images.dtype.kind != "c" and (images < 0).any():
             raise InputError(
-                f"{dump.source}: has 'positions' or 'image_index', but no 'patches' to go with it"
+                f"{self.source}: 'stitched' is real and has negative values; give the amplitude, "
+                ">= 0, or the complex object"
             )
-        return
-    if patches.dtype.kind not in "fiuc" or patches.ndim != 3 or 0 in patches.shape:
+        self._must("origin", self.origin_2, "row and column of the first pixel", (2,), "fiu")
+        if patches is None:
+            if self.positions_P2 is not None or self.image_P is not None:
+                raise InputError(
+                    f"{self.source}: has 'positions' or 'image_index', but no 'patches' to go with "
+                    "it"
+                )
+            return
+        self._must("patches", patches, "(patches, H, W), not empty", (None, None, None))
+        count = len(patches)
+        self._must("positions", self.positions_P2, "row and column of each", (count, 2), "fiu")
+        image = self.image_P
+        self._must("image_index", image, "a whole number for each patch", (count,), "iu")
+        if image is not None and not ((image >= 0) & (image < len(images))).all():
+            raise InputError(
+                f"{self.source}: 'image_index' must be from 0 to {len(images) - 1}, since "
+                f"'stitched' has {len(images)} images"
+            )
+        object.__setattr__(self, "statistics", patch_statistics(patches))
+
+    def _must(
+        self, key: str, array: NDArray[Any] | None, what: str, shape: tuple[int | None, ...],
+        kinds: str = "fiuc",
+    ) -> None:  # fmt: skip
+        if array is None:
+            return
+        fits = array.ndim == len(shape) and array.size > 0
+        if not fits or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
+            fits = False
+        if array.dtype.kind not in kinds or not fits or (None not in shape and not _finite(array)):
+            numbers = "real numbers" if "c" not in kinds else "numbers"
+            raise InputError(
+                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected finite {numbers}: "
+                f"{what}"
+            )
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    return bool(np.isfinite(array).all())
+
+
+class _Facts(BaseModel, extra="ignore", strict=True):
+    """dump.json, as far as it is read."""
+
+    format: Literal["ptycho-torch dump 1"]
+    made_by: str | None = None
+    scales: dict[str, Any] | None = None
+    scale_is_free: bool = False
+    arrays_sha256: str | None = None
+    patch_statistics: dict[str, Any] | None = None
+
+
+def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = 16) -> None:
+    """Write a dump into `folder`; dump.json last, so that a torn dump is not one.
+
+    Parameters
+    ----------
+    shown
+        At most so many patches are in the picture; the arrays and the statistics have them all.
+    """
+    from ptycho_torch.data.patch_picture import draw_patches
+    from ptycho_torch.infer.pictures import draw_objects, save_png
+
+    folder = Path(folder)
+    # A dump that is being written over is none until it is whole again.
+    (folder / FACTS).unlink(missing_ok=True)
+    arrays = {
+        "stitched": _single(dump.stitched_IYX),
+        "origin": dump.origin_2,
+        "patches": None if dump.patches_PHW is None else _single(dump.patches_PHW),
+        "positions": dump.positions_P2,
+        "image_index": dump.image_P,
+    }
+    given = {key: array for key, array in arrays.items() if array is not None}
+    io.write_npz(folder / ARRAYS, given)
+    images = {f"image {n}": image for n, image in enumerate(dump.stitched_IYX)}
+    save_png(folder / STITCHED, draw_objects(images, caption="Red: not seen."))
+    if dump.patches_PHW is not None:
+        chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), shown)]
+        draw_patches(folder / PATCHES, chosen, total=len(dump.patches_PHW))
+    io.write_json(
+        folder / FACTS,
+        {
+            "format": FORMAT,
+            "made_by": dump.made_by,
+            "ptycho_torch": __version__,
+            "scales": dump.scales.record(),
+            "scale_is_free": dump.scale_is_free,
+            "shapes": {key: list(value.shape) for key, value in given.items()},
+            "arrays_sha256": io.sha256(folder / ARRAYS),
+            "patch_statistics": dump.statistics and statistics_record(dump.statistics),
+        },
+    )
+
+
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in single precision, as networks work."""
+    return array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
+
+
+def read_dump(folder: io.PathLike) -> Dump:
+    """Read a dump, ours or another program's.
+
+    Raises
+    ------
+    InputError
+        If it is none, of another version, torn, changed, or its parts do not belong together.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; a dump is one, with {FACTS} and {ARRAYS}")
+    path = folder / FACTS
+    try:
+        facts = _Facts.model_validate(io.read_json(path, sign=False))
+        blocks = (facts.patch_statistics or {}).items()
+        statistics = {
+            block: {name: np.array(values, np.float64) for name, values in names.items()}
+            for block, names in blocks
+            if block in ("amplitude", "complex")
+        }
+        scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
+    except ValidationError as error:
+        raise mistake(path, error) from None
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except (TypeError, ValueError, AttributeError):
         raise InputError(
-            f"{dump.source}: 'patches' is {patches.dtype} {patches.shape}, expected numbers "
-            "(patches, H, W), not empty"
-        )
-    if positions is not None and (
-        positions.shape != (len(patches), 2) or not np.isfinite(positions).all()
-    ):
+            f"{path}: 'patch_statistics' must be lists of numbers under 'amplitude' and 'complex'"
+        ) from None
+    path = folder / ARRAYS
+    if facts.arrays_sha256 not in (None, io.sha256(path)):
+        raise InputError(f"{path}: is not the file that {FACTS} was written with; copy both again")
+    present = io.npz_keys(path)
+    if "stitched" not in present:
         raise InputError(
-            f"{dump.source}: 'positions' is {positions.shape}, expected {(len(patches), 2)} finite "
-            "numbers: row, column of each patch's corner"
+            f"{path}: has no array 'stitched', the one that a dump needs; it has: "
+            f"{', '.join(present) or 'none'}"
         )
-    images = len(dump.stitched_IYX)
-    if image is not None and (
-        image.shape != (len(patches),) or not ((image >= 0) & (image < images)).all()
-    ):
-        raise InputError(
-            f"{dump.source}: 'image_index' is {image.shape}, expected {(len(patches),)} numbers "
-            f"from 0 to {images - 1}, since 'stitched' has {images} images"
-        )
+    known = {"stitched", "origin", "patches", "positions", "image_index"} & set(present)
+    arrays = io.read_npz(path, *known)
+    stitched = arrays["stitched"]
+    return Dump(
+        stitched_IYX=stitched[None] if stitched.ndim == 2 else stitched,
+        made_by=printable(facts.made_by or "not said"),
+        scales=scales,
+        scale_is_free=facts.scale_is_free,
+        origin_2=arrays.get("origin"),
+        patches_PHW=arrays.get("patches"),
+        positions_P2=arrays.get("positions"),
+        image_P=arrays.get("image_index"),
+        statistics=statistics or None,
+        source=str(folder),
+    )

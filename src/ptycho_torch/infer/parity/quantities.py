@@ -4,6 +4,7 @@ Letters: I images, Y rows, X columns. A is the reference; a ratio is B's value o
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.infer.parity.align import Pair
 from ptycho_torch.infer.parity.dump import Dump
 
-Status = Literal["pass", "fail", "not judged"]
 # Side of scikit-image's default window: uniform, 7x7.
 _WINDOW_PX = 7
 # An image is constant if its standard deviation is under this fraction of its largest value.
@@ -35,157 +35,133 @@ class Quantity:
     name: str
     kind: Literal["ratio", "error", "similarity"]
     value: float | None
-    status: Status
+    status: Literal["pass", "fail", "not judged"]
     limit: str
     a: float | None = None
     b: float | None = None
     reason: str | None = None
 
 
-def scale_quantities(first: Dump, second: Dump, tolerance: float) -> list[Quantity]:
-    """Return the ratios of the scales in force."""
-    return [
+def compare_quantities(
+    first: Dump, second: Dump, pair: Pair, tolerance: float, *, free_scale: bool
+) -> list[Quantity]:
+    """Return the ratios of scales and of patch variances, and scale, MAE and SSIM of the images.
+
+    MAE is relative to A's mean amplitude; SSIM's range is A's. What is constant, not finite or
+    without a pixel in common cannot be judged, and what cannot be judged has not passed.
+
+    Parameters
+    ----------
+    free_scale
+        The images' scale is not judged, and each patch's variance is relative to its mean square.
+    """
+    quantities = [
         _ratio(name, getattr(first.scales, name), getattr(second.scales, name), tolerance)
         for name in NUMBERS
     ]
-
-
-def variance_quantities(
-    first: Dump, second: Dump, tolerance: float, *, free_scale: bool
-) -> list[Quantity]:
-    """Return the ratios of mean and median `var_zero_mean` over the patches.
-
-    With a free scale each patch's variance is taken relative to its mean square.
-    """
-    found = []
     for block in ("amplitude", "complex"):
-        values = [_variances(dump, block, free_scale) for dump in (first, second)]
-        if block == "complex" and (values[0] is None or values[1] is None):
+        a, b = (_variances(dump, block, free_scale) for dump in (first, second))
+        if block == "complex" and (a is None or b is None):
             continue  # Amplitudes alone were dumped, which is said where they are aligned.
         for name, take in (("mean", np.mean), ("median", np.median)):
-            a, b = (None if v is None else _over(take, v) for v in values)
-            found.append(_ratio(f"{block}_var_zero_mean_{name}", a, b, tolerance))
-    return found
+            values = [None if v is None else float(take(v)) if v.size else math.nan for v in (a, b)]
+            quantities.append(_ratio(f"{block}_var_zero_mean_{name}", *values, tolerance))
+    quantities.append(_ratio("stitched_rms", *pair.rms, tolerance, judged=not free_scale))
+    amplitudes = np.abs(pair.first_IYX), np.abs(pair.second_IYX)
+    quantities.append(_measured("amplitude_mae", "error", _mae, amplitudes, tolerance))
+    quantities.append(_measured("amplitude_ssim", "similarity", _ssim, amplitudes, tolerance))
+    if np.iscomplexobj(pair.first_IYX):
+        images = pair.first_IYX, pair.second_IYX
+        quantities.append(_measured("complex_mae", "error", _mae, images, tolerance))
+    return quantities
 
 
 def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] | None:
     names = (dump.statistics or {}).get(block, {})
-    variance = names.get("var_zero_mean")
-    if variance is None or not free_scale:
-        return variance
+    if not free_scale or not names:
+        return names.get("var_zero_mean")
     if block == "complex":
         return names.get("relative_variance")
-    mean = names.get("mean")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return None if mean is None else variance / (np.square(mean) + variance)
+        variance = names["var_zero_mean"]
+        return variance / (np.square(names["mean"]) + variance) if "mean" in names else None
 
 
-def _over(take: Any, values: NDArray[np.float64]) -> float:
-    # A patch that is not finite must not be left out in silence: the quantity has no value then.
-    return float(take(values)) if values.size else math.nan
-
-
-def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
-    limit = f"within 1 ± {tolerance:g}"
-    missing = [letter for letter, value in (("A", a), ("B", b)) if value is None]
-    if a is None or b is None:
-        reason = f"{' and '.join(missing)} {'do' if len(missing) > 1 else 'does'} not give it"
-        return Quantity(
-            name=name, kind="ratio", value=None, status="not judged", limit=limit,
-            a=a, b=b, reason=reason,
-        )  # fmt: skip
+def _ratio(
+    name: str, a: float | None, b: float | None, tolerance: float, *, judged: bool = True
+) -> Quantity:
     values = {"A": a, "B": b}
-    broken = [letter for letter, value in values.items() if not math.isfinite(value)]
-    if broken or a == 0:
-        why = f"{' and '.join(broken)} not finite" if broken else "A is zero"
-        return Quantity(
-            name=name, kind="ratio", value=None, status="fail", limit=limit,
-            a=_finite(a), b=_finite(b), reason=f"not defined: {why}",
-        )  # fmt: skip
-    ratio = b / a
-    status: Status = "pass" if _within(abs(ratio - 1), tolerance) else "fail"
-    return Quantity(name=name, kind="ratio", value=ratio, status=status, limit=limit, a=a, b=b)
+    missing = [letter for letter, value in values.items() if value is None]
+    broken = [letter for letter, v in values.items() if v is not None and not math.isfinite(v)]
+    value = status = reason = None
+    if a is None or b is None:
+        reason, judged = f"{' and '.join(missing)} {'do' if missing[1:] else 'does'} not give it", False
+    elif broken or a == 0:
+        reason = f"not defined: {' and '.join(broken)} not finite" if broken else "not defined: A is zero"
+    else:
+        value = b / a
+    passed = value is not None and _within(abs(value - 1), tolerance)
+    status = "not judged" if not judged else "pass" if passed else "fail"
+    if status == "not judged" and reason is None:
+        reason = "the scale is free"
+    a, b = (v if v is not None and math.isfinite(v) else None for v in (a, b))
+    limit = f"within 1 ± {tolerance:g}"
+    return Quantity(
+        name=name, kind="ratio", value=value, status=status, limit=limit, a=a, b=b, reason=reason
+    )
 
 
-def image_quantities(pair: Pair, tolerance: float, *, free_scale: bool) -> list[Quantity]:
-    """Return scale, MAE and SSIM of the stitched images.
-
-    MAE is relative to A's mean amplitude; SSIM's range is A's. An image that is constant, not
-    finite or without a pixel in common cannot be judged, and what cannot be judged has not passed.
-    """
-    scale = _ratio("stitched_rms", *pair.rms, tolerance)
-    if free_scale:
-        scale = Quantity(
-            name=scale.name, kind="ratio", value=scale.value, status="not judged",
-            limit=scale.limit, a=scale.a, b=scale.b, reason="the scale is free",
-        )  # fmt: skip
-    first, second = np.abs(pair.first_IYX), np.abs(pair.second_IYX)
-    found = [
-        scale,
-        _error("amplitude_mae", first, second, tolerance),
-        _similarity("amplitude_ssim", first, second, tolerance),
-    ]
-    if np.iscomplexobj(pair.first_IYX):
-        found.append(_error("complex_mae", pair.first_IYX, pair.second_IYX, tolerance))
-    return found
-
-
-def _error(name: str, first: NDArray[Any], second: NDArray[Any], tolerance: float) -> Quantity:
+def _measured(
+    name: str,
+    kind: Literal["error", "similarity"],
+    measure: Callable[..., float],
+    images: tuple[NDArray[Any], NDArray[Any]],
+    tolerance: float,
+) -> Quantity:
     limit = f"at most {tolerance:g} of A's mean amplitude"
-    reason = _unusable(first)
-    if reason:
-        return Quantity(
-            name=name, kind="error", value=None, status="fail", limit=limit, reason=reason
-        )
+    if kind == "similarity":
+        limit = f"at least {1 - tolerance:g}"
+    first, value, reason = images[0], None, None
     finite = np.isfinite(first)
-    mean = float(np.abs(first[finite]).mean())
-    value = float(np.abs(second[finite] - first[finite]).mean()) / mean
-    status: Status = "pass" if _within(value, tolerance) else "fail"
-    return Quantity(name=name, kind="error", value=value, status=status, limit=limit)
+    try:
+        if not finite.any():
+            raise ValueError("no pixel is known in both")
+        if not np.abs(first[finite]).any():
+            raise ValueError("A is zero everywhere")
+        value = measure(*images)
+    except ValueError as error:
+        reason = f"not defined: {error}"
+    passed = value is not None and _within(value if kind == "error" else 1 - value, tolerance)
+    return Quantity(
+        name=name, kind=kind, value=value, status="pass" if passed else "fail", limit=limit,
+        reason=reason,
+    )  # fmt: skip
 
 
-def _similarity(name: str, first: NDArray[Any], second: NDArray[Any], tolerance: float) -> Quantity:
-    limit = f"at least {1 - tolerance:g}"
-    reason = _unusable(first)
-    numbers: list[float] = []
-    for a, b in zip(first, second, strict=True) if reason is None else ():
-        score = _ssim(a, b)
-        if isinstance(score, str):
-            reason = score
-            break
-        numbers.append(score)
-    if reason:
-        return Quantity(
-            name=name, kind="similarity", value=None, status="fail", limit=limit, reason=reason
-        )
-    value = float(np.mean(numbers))
-    status: Status = "pass" if _within(1 - value, tolerance) else "fail"
-    return Quantity(name=name, kind="similarity", value=value, status=status, limit=limit)
+def _mae(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> float:
+    difference = np.nanmean(np.abs(second_IYX - first_IYX))
+    return float(difference / np.nanmean(np.abs(first_IYX)))
 
 
-def _unusable(first: NDArray[Any]) -> str | None:
-    finite = np.isfinite(first)
-    if not finite.any():
-        return "not defined: no pixel is known in both"
-    if not np.abs(first[finite]).any():
-        return "not defined: A is zero everywhere"
-    return None
+def _ssim(first_IYX: NDArray[np.float64], second_IYX: NDArray[np.float64]) -> float:
+    """Return the mean SSIM over the windows that lie wholly in what both know; `ValueError` says
+    why there is none."""
+    return float(np.mean([_ssim_of(a, b) for a, b in zip(first_IYX, second_IYX, strict=True)]))
 
 
-def _ssim(first_YX: NDArray[np.float64], second_YX: NDArray[np.float64]) -> float | str:
-    """Return the SSIM over the windows that lie wholly in what both know, or why there is none."""
+def _ssim_of(first_YX: NDArray[np.float64], second_YX: NDArray[np.float64]) -> float:
     finite = np.isfinite(first_YX)
     if min(first_YX.shape) < _WINDOW_PX:
-        return f"not defined: SSIM needs images of {_WINDOW_PX} px or more"
+        raise ValueError(f"SSIM needs images of {_WINDOW_PX} px or more")
     inside = scipy.ndimage.minimum_filter(finite, size=_WINDOW_PX, mode="constant", cval=0)
     if not inside.any():
-        return f"not defined: no window of {_WINDOW_PX} px is known in both"
-    kept = first_YX[finite]
-    if kept.std() <= _FLAT * kept.max():
-        return "not defined: A is constant"
+        raise ValueError(f"no window of {_WINDOW_PX} px is known in both")
+    known = first_YX[finite]
+    if known.std() <= _FLAT * known.max():
+        raise ValueError("A is constant")
     _, scores = skimage.metrics.structural_similarity(
         np.where(finite, first_YX, 0.0), np.where(finite, second_YX, 0.0),
-        data_range=float(np.ptp(kept)), win_size=_WINDOW_PX, full=True,
+        data_range=float(np.ptp(known)), win_size=_WINDOW_PX, full=True,
     )  # fmt: skip
     return float(scores[inside].mean())
 
@@ -193,7 +169,3 @@ def _ssim(first_YX: NDArray[np.float64], second_YX: NDArray[np.float64]) -> floa
 def _within(deviation: float, tolerance: float) -> bool:
     # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
     return deviation <= tolerance * (1 + 1e-9)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,18 +1,16 @@
 """The training side of parity: what a run predicted on the test split, from the files it left.
 
 Letters: n groups, C patches of a group, P = n C patches, I images, M probe modes, H rows, W columns
-of a patch, Y rows, X columns of a stitched image.
+of a patch, Y rows, X columns of a stitched image, B the first patches of all groups.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_have
 from ptycho_torch.files.schemas import TileFacts, read_result
 from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
@@ -45,25 +43,14 @@ class TestScan:
         places = (self.positions_B2, self.image_B)
         return reassemble(patches_BHW, *places, self.light_HW, self.tile_px)
 
-    @property
-    def origin_2(self) -> NDArray[np.float64]:
-        """Corner of that part in the object."""
+    def truth_BHW(self) -> Complex:
+        """Return noise-free patches of the object."""
         side = self.light_HW.shape[-1]
-        return np.array(
-            [s.start for s in tile_extent(self.positions_B2, side, self.tile_px)], float
-        )
-
-    def truth_BHW(self, norm: float) -> Complex:
-        """Return noise-free patches of the object, in units of `norm`."""
-        side = self.light_HW.shape[-1]
-        cut: Complex = object_patches(self.objects_IYX, self.positions_B2, self.image_B, side)
-        return cut / np.float32(norm)
+        return object_patches(self.objects_IYX, self.positions_B2, self.image_B, side)
 
 
 def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
     """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
-    facts = read_result(dataset, TileFacts)
-    must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
     arrays = io.read_npz(test, *keys)
     corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
@@ -74,7 +61,7 @@ def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
         positions_B2=patch_positions(arrays["coords_offsets"], arrays["coords_nominal"]),
         image_B=arrays["image_index"].astype(np.int64),
         light_HW=light.astype(np.float64),
-        tile_px=int(facts["test_step_px"]),
+        tile_px=int(read_result(dataset, TileFacts)["test_step_px"]),
         objects_IYX=arrays["YY_full"][..., 0],
     )
 
@@ -97,43 +84,38 @@ def training_dump(
         If a file lacks something, or the patches are not the test split's.
     """
     record, facts = io.read_json(run), io.read_json(dataset)
-    predicted_nHWC = io.read_npz(patches, "best")["best"]
+    patches_nCHW = np.moveaxis(io.read_npz(patches, "best")["best"], -1, 1)
     groups, channels = scan.corners_nC2.shape[:2]
-    expected = (groups, *scan.light_HW.shape, channels)
-    if predicted_nHWC.shape != expected:
+    if patches_nCHW.shape != (groups, channels, *scan.light_HW.shape):
         raise InputError(
-            f"{patches}: 'best' is {predicted_nHWC.shape}, the test split needs {expected}; it "
-            "belongs to another dataset: train again"
+            f"{patches}: 'best' holds {patches_nCHW.shape} groups, patches and pixels, the test "
+            f"split needs {(groups, channels, *scan.light_HW.shape)}; it belongs to another "
+            "dataset: train again"
         )
-    scales = _scales(run, record, dataset, facts)
-    patches_nCHW = np.moveaxis(predicted_nHWC, -1, 1)
-    whole = scan.by_patches(patches_nCHW[:, 0])
-    norm = scales.norm_Y_I or 1.0
-    return Dump(
-        stitched_IYX=(whole * norm).astype(np.complex64),
-        made_by=f"training of {record['arm']}, seed {record['seed']}, on {record['dataset']}: its "
-        "best weights on the test split",
-        scales=scales,
-        origin_2=scan.origin_2,
-        patches_PHW=patches_nCHW.reshape(-1, *scan.light_HW.shape),
-        positions_P2=scan.corners_nC2.reshape(-1, 2),
-        image_P=np.repeat(scan.image_B, channels),
-        source=str(patches),
-    )
-
-
-def _scales(
-    run: io.PathLike, record: dict[str, Any], dataset: io.PathLike, facts: dict[str, Any]
-) -> Scales:
     try:
         learned = record["settings"]["training"]["intensity_scale"] == "learned"
-        return Scales(
+        norm = facts["splits"]["train"]["norm_Y_I"]
+        scales = Scales(
             input_scale=record["input_scale"],
             intensity_scale=record["intensity_scale"]["best"],
             intensity_scale_source="learned" if learned else "of the training data",
-            norm_Y_I=facts["splits"]["train"]["norm_Y_I"],
+            norm_Y_I=norm,
         )
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{run} or {dataset}: lacks {error}; another version wrote it, make it again"
         ) from None
+    return Dump(
+        stitched_IYX=(scan.by_patches(patches_nCHW[:, 0]) * (norm or 1.0)).astype(np.complex64),
+        made_by=f"training of {record['arm']}, seed {record['seed']}, on {record['dataset']}: its "
+        "best weights on the test split",
+        scales=scales,
+        origin_2=np.array(
+            [s.start for s in tile_extent(scan.positions_B2, len(scan.light_HW), scan.tile_px)],
+            np.float64,
+        ),
+        patches_PHW=patches_nCHW.reshape(-1, *scan.light_HW.shape),
+        positions_P2=scan.corners_nC2.reshape(-1, 2),
+        image_P=np.repeat(scan.image_B, channels),
+        source=str(patches),
+    )

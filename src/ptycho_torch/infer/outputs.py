@@ -1,0 +1,234 @@
+"""What a bundle sees, as files: of a user's scan, of a test split, of the parts of a measurement.
+
+Letters: I images, P patches, H rows, W columns of a patch, Y rows, X columns of a stitched image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch import __version__
+from ptycho_torch.config.scan import InferSettings, ScanConventions
+from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.patch_statistics import write_patch_statistics
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.files import io
+from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.infer.parity.dump import DUMP_FILES, Dump, write_dump
+from ptycho_torch.infer.pictures import draw_objects
+from ptycho_torch.infer.run import Inference, infer_scan
+from ptycho_torch.infer.stitch import Stitched
+from ptycho_torch.networks.bundle import Bundle, read_bundle
+from ptycho_torch.physics.predict import illuminated
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.plot_style import save, styled
+from ptycho_torch.runtime.versions import versions
+
+OUTPUTS = (
+    *("report.json", "object.npz"),
+    *("amplitude.png", "amplitude.svg", "phase.png", "phase.svg"),
+)
+
+STATISTICS = ("patch_stats.json", "patches.png")
+"""Written beside them where they are requested."""
+
+
+def infer_file(
+    model: io.PathLike,
+    test_data: io.PathLike,
+    output_dir: io.PathLike,
+    *,
+    settings: InferSettings = InferSettings(),  # noqa: B008 (frozen)
+    reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)
+    overwrite: bool = False,
+    debug_dump: io.PathLike | None = None,
+    patch_stats_limit: int | None = None,
+) -> Inference:
+    """Use the bundle in folder `model` on a file and write `OUTPUTS` into a folder.
+
+    Parameters
+    ----------
+    debug_dump
+        Folder for a dump (docs/parity.md); None: no dump.
+    patch_stats_limit
+        Statistics of at most so many patches go beside the results; None: none are computed.
+
+    Raises
+    ------
+    InputError
+        If bundle, file and settings do not fit each other, or the folder holds files.
+    """
+    # Before the work: what cannot be written, or would be written over.
+    must_be_free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    if debug_dump is not None:
+        must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+    bundle, scan = read_bundle(model), read_scan(test_data, reading)
+    inference = infer_scan(bundle, scan, settings)
+    folder = claim(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    # Gone first, written last: results that were torn off never look finished.
+    for name in (OUTPUTS[0], *STATISTICS):
+        (folder / name).unlink(missing_ok=True)
+    stitched = inference.stitched
+    arrays: dict[str, NDArray[Any]] = {
+        "object": stitched.object_YX,
+        "coverage": stitched.coverage_YX,
+        "origin": stitched.origin_2,
+        "positions": scan.positions_n2,
+        "probe": inference.probe_MHW,
+    }
+    io.write_npz(folder / "object.npz", arrays)
+    images = _beside(stitched, scan.object_YX)
+    with styled():
+        for part in ("amplitude", "phase"):
+            save(draw_objects(images, parts=(part,)), folder, part)
+    sources = {
+        "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
+        "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
+        "reading": reading.model_dump(mode="json"),
+    }
+    io.write_json(folder / OUTPUTS[0], sources | inference.report)
+    dump = inference_dump(bundle, scan, inference)
+    if debug_dump is not None:
+        write_dump(debug_dump, dump)
+    if patch_stats_limit is not None:
+        made = {"limit": patch_stats_limit, "made_by": dump.made_by}
+        patches = inference.patches_GCHW.reshape(-1, scan.patch_px, scan.patch_px)
+        write_patch_statistics(folder, patches, dump.scales, **made)
+    return inference
+
+
+def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
+    """Return the stitched object, and the part of the file's that it shows, turned by the constant
+    phase that no data fix; what hardly any light reached is blank."""
+    seen = illuminated(stitched.coverage_YX)
+    images = {"stitched": np.where(seen, stitched.object_YX, np.nan)}
+    first, last = stitched.origin_2, stitched.origin_2 + stitched.object_YX.shape
+    if known_YX is not None and (first >= 0).all() and (last <= known_YX.shape).all():
+        window = np.where(seen, known_YX[first[0] : last[0], first[1] : last[1]], np.nan)
+        turn = np.angle(np.nansum(images["stitched"] * window.conj()))
+        images["object in the file"] = window * np.exp(1j * turn)
+    return images
+
+
+def inference_dump(bundle: Bundle, scan: Scan, inference: Inference) -> Dump:
+    """Return what a bundle saw in a scan, with the scales in force there.
+
+    The intensity scale is that of the amplitudes as they entered the network: the file's times
+    what they were divided by, so that it shows what was done and not what was meant; where the
+    file says no photons it is the bundle's.
+    """
+    trained, requested = bundle.settings, inference.report["settings"]["scale"]
+    own = requested if isinstance(requested, float) else scan.intensity_scale
+    stitched = inference.stitched
+    seen = np.where(illuminated(stitched.coverage_YX), stitched.object_YX, np.nan)
+    return Dump(
+        stitched_IYX=(seen * trained.norm_Y_I).astype(np.complex64)[None],
+        made_by=f"inference by ptycho-torch {__version__}, bundle trained on {trained.dataset}, on "
+        f"{Path(scan.source).name}",
+        scales=Scales(
+            input_scale=trained.input_scale,
+            intensity_scale=trained.intensity_scale if own is None else own * inference.unit,
+            intensity_scale_source=trained.intensity_scale_source,
+            norm_Y_I=trained.norm_Y_I,
+        ),
+        origin_2=stitched.origin_2.astype(np.float64),
+        patches_PHW=inference.patches_GCHW.reshape(-1, scan.patch_px, scan.patch_px),
+        positions_P2=scan.positions_n2[inference.members_GC].reshape(-1, 2),
+        source=scan.source,
+    )
+
+
+def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings) -> Dump:
+    """Use the bundle in folder `model` on every image of a dataset split; return one dump.
+
+    Raises
+    ------
+    InputError
+        As `read_bundle`, `read_scan` and `infer_scan`; or if the images' canvases differ.
+    """
+    bundle = read_bundle(model)
+    images = 1
+    if "image_index" in io.npz_keys(split):
+        images = int(io.read_npz(split, "image_index")["image_index"].max()) + 1
+    scans = [read_scan(split, ScanConventions(image=image)) for image in range(images)]
+    dumps = [inference_dump(bundle, scan, infer_scan(bundle, scan, settings)) for scan in scans]
+    canvases = {(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}
+    if len(canvases) > 1:
+        raise InputError(
+            f"{split}: its images were scanned over different canvases, "
+            f"{dumps[0].stitched_IYX.shape[1:]} px and others; one dump holds images of one canvas"
+        )
+    if images == 1:
+        return dumps[0]
+    return replace(
+        dumps[0],
+        stitched_IYX=np.concatenate([dump.stitched_IYX for dump in dumps]),
+        patches_PHW=np.concatenate([np.asarray(dump.patches_PHW) for dump in dumps]),
+        positions_P2=np.concatenate([np.asarray(dump.positions_P2) for dump in dumps]),
+        image_P=np.repeat(np.arange(images), [len(np.asarray(d.patches_PHW)) for d in dumps]),
+        source=str(split),
+    )
+
+
+def infer_measurement(
+    run: io.PathLike,
+    *,
+    parts: Mapping[str, io.PathLike],
+    outputs: Mapping[str, io.PathLike],
+    accelerator: str = "auto",
+    threads: int,
+) -> None:
+    """Stitch every part of a measurement with the run's best weights.
+
+    Objects are kept with a probe in the file's units, so that |F(probe x object)| are the file's
+    amplitudes, and rPIE's and the networks' objects are scored alike. A failed run has a report
+    and no objects.
+
+    Parameters
+    ----------
+    run
+        Its `run.json`, beside its bundle.
+    parts
+        Paths of `PARTS`.
+    outputs
+        Paths of `objects` (NPZ) and `report` (JSON), see docs/files.md.
+    threads
+        CPU threads that torch may use, at most the machine's.
+    """
+    record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
+    settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
+    arrays: dict[str, NDArray[Any]] = {}
+    seconds = 0.0
+    for part in PARTS if record["outcome"] == "completed" else ():
+        bundle = read_bundle(Path(run).parent / "bundle")
+        # The probe that the network was trained under, whatever the file guesses.
+        scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+        seen = infer_scan(bundle, scan, settings)
+        seconds += seen.report["timing"]["network_s"]
+        light = seen.stitched.coverage_YX
+        arrays[f"{part}_object"] = seen.stitched.object_YX
+        arrays[f"{part}_origin"] = seen.stitched.origin_2
+        arrays[f"{part}_light"] = light / light.max()
+        arrays[f"{part}_probe"] = (seen.probe_MHW * seen.unit).astype(np.complex64)
+        if part == "held_out":
+            arrays["held_out_patches"] = seen.patches_GCHW.reshape(-1, *seen.probe_MHW.shape[1:])
+            arrays["held_out_members"] = seen.members_GC.reshape(-1)
+    io.write_npz(outputs["objects"], arrays)
+    kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
+    report = {
+        "engine": "network",
+        **{key: record[key] for key in kept},
+        "train_frames": record["data"]["train_frames"],
+        "seconds": timing["wall_s"],
+        "inference_s": round(seconds, 3),
+        "threads": timing["threads"],
+        "device": timing["device"],
+        "versions": versions(),
+    }
+    io.write_json(outputs["report"], report)
