@@ -10,7 +10,7 @@ from ptycho_torch.cli import app
 from ptycho_torch.config.resolve import Asked, dataset_name, infer_settings, resolve
 from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.files import io
-from ptycho_torch.infer.parity.files import read_dump
+from ptycho_torch.infer.parity.dump import read_dump
 from ptycho_torch.runtime.errors import InputError
 
 SMALL = [

@@ -6,27 +6,25 @@ import numpy as np
 import pytest
 
 from ptycho_torch.files import io
-from ptycho_torch.infer.parity.dump import Dump
-from ptycho_torch.infer.parity.files import FORMAT, read_dump, write_dump
+from ptycho_torch.infer.parity.dump import FORMAT, Dump, read_dump, write_dump
 from ptycho_torch.runtime.errors import InputError
 
 
-@pytest.fixture
-def written(made, tmp_path):
-    write_dump(tmp_path / "dump", made(image_P=np.zeros(25, int)), shown=4)
-    return tmp_path / "dump"
-
-
-def test_what_is_written_is_read(made, written):
-    dump, back = made(), read_dump(written)
+@pytest.mark.parametrize("images", [1, 2])
+def test_what_is_written_is_read(made, tmp_path, images):
+    gaps = np.stack([made().stitched_IYX[0]] * images)
+    gaps[-1, :3] = np.nan
+    dump, folder = made(image_P=np.zeros(25, int), stitched_IYX=gaps), tmp_path / "dump"
+    write_dump(folder, dump, shown=4)
+    back = read_dump(folder)
     for key in ("stitched_IYX", "patches_PHW", "positions_P2", "origin_2"):
         np.testing.assert_array_equal(getattr(back, key), getattr(dump, key))
     assert (back.scales, back.made_by, back.scale_is_free) == (dump.scales, "a test", False)
-    facts = json.loads((written / "dump.json").read_text())
+    facts = json.loads((folder / "dump.json").read_text())
     assert facts["patch_statistics"]["amplitude"]["mean"] == pytest.approx(
         np.abs(dump.patches_PHW).mean(axis=(1, 2))
     )
-    assert {p.name for p in written.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         "dump.json", "arrays.npz", "patches.png", "stitched.png",
     }  # fmt: skip
 
@@ -39,54 +37,38 @@ def foreign(folder, facts=None, **arrays):
     return folder
 
 
-def test_two_keys_are_enough(tmp_path):
-    folder = foreign(tmp_path / "theirs", stitched=np.ones((9, 7)))
-    dump = read_dump(folder)
+def test_two_keys_are_enough_and_statistics_count_where_there_are_no_patches(tmp_path):
+    dump = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7))))
     assert dump.stitched_IYX.shape == (1, 9, 7)
     assert (dump.patches_PHW, dump.statistics, dump.scales.input_scale) == (None, None, None)
+    facts = {"patch_statistics": {"amplitude": {"var_zero_mean": [0.5, None]}}}
+    claimed = read_dump(foreign(tmp_path / "claims", facts, stitched=np.ones((9, 7))))
+    np.testing.assert_array_equal(claimed.statistics["amplitude"]["var_zero_mean"], [0.5, np.nan])
+    arrays = {"stitched": np.ones((9, 7)), "patches": np.ones((3, 4, 4))}
+    both = read_dump(foreign(tmp_path / "both", facts, **arrays))
+    assert both.statistics["amplitude"]["var_zero_mean"].tolist() == [0, 0, 0]
 
 
-def test_statistics_count_where_there_are_no_patches(tmp_path):
-    claimed = {"amplitude": {"var_zero_mean": [0.5, None]}}
-    facts = {"patch_statistics": claimed}
-    folder = foreign(tmp_path / "theirs", facts, stitched=np.ones((9, 7)))
-    found = read_dump(folder).statistics["amplitude"]["var_zero_mean"]
-    np.testing.assert_array_equal(found, [0.5, np.nan])
-    patches = foreign(
-        tmp_path / "both", facts, stitched=np.ones((9, 7)), patches=np.ones((3, 4, 4))
-    )
-    assert read_dump(patches).statistics["amplitude"]["var_zero_mean"].tolist() == [0, 0, 0]
-
-
+PATCH = {"patches": np.ones((1, 4, 4))}
 BAD = {
-    "no image": ({}, {"image": np.ones(3)}, "has no array 'stitched', .* it has: image"),
-    "empty image": ({}, {"stitched": np.ones((0, 5))}, r"'stitched' is float64 \(1, 0, 5\)"),
-    "one row": ({}, {"stitched": np.ones(5)}, "expected numbers"),
+    "no image": ({}, {"image": np.ones(3)}, "has no array 'stitched'; it has: image"),
+    "empty": ({}, {"stitched": np.ones((0, 5))}, r"'stitched' is float64 \(1, 0, 5\)"),
     "words": ({}, {"stitched": np.array([["a"]])}, "'stitched' is <U1"),
+    "pickled": ({}, {"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
     "negative": ({}, {"stitched": -np.ones((9, 9))}, "real and has negative values"),
-    "origin": ({}, {"origin": np.ones(3)}, "'origin' is .* expected two finite numbers"),
-    "bare positions": ({}, {"positions": np.ones((3, 2))}, "but no 'patches'"),
+    "origin": ({}, {"origin": np.ones(3)}, "'origin' is .*: row and column of the first"),
+    "bare positions": ({}, {"positions": np.ones((3, 2))}, "no 'patches'"),
     "patches": ({}, {"patches": np.ones((3, 4))}, r"'patches' is float64 \(3, 4\)"),
-    "positions": (
-        {}, {"patches": np.ones((3, 4, 4)), "positions": np.ones((2, 2))}, r"expected \(3, 2\)",
-    ),
-    "complex positions": (
-        {}, {"patches": np.ones((1, 4, 4)), "positions": np.ones((1, 2)) * 1j}, "real numbers",
-    ),
-    "index": (
-        {}, {"patches": np.ones((1, 4, 4)), "image_index": np.array([1])}, "from 0 to 0",
-    ),
-    "index type": (
-        {}, {"patches": np.ones((1, 4, 4)), "image_index": np.array([0.5])}, "whole numbers",
-    ),
-    "format": ({"format": "ptycho-torch dump 9"}, {}, "format is 'ptycho-torch dump 9', expected"),
+    "positions": ({}, {**PATCH, "positions": np.ones((2, 2))}, r"'positions' is float64 \(2, 2\)"),
+    "complex": ({}, {**PATCH, "positions": np.ones((1, 2)) * 1j}, "'positions' is complex128"),
+    "NaN": ({}, {**PATCH, "positions": np.full((1, 2), np.nan)}, "'positions' is "),
+    "index": ({}, {**PATCH, "image_index": np.array([1])}, "from 0 to 0"),
+    "format": ({"format": "ptycho-torch dump 9"}, {}, "format: .*'ptycho-torch dump 9'"),
     "scale": ({"scales": {"input_scale": -1}}, {}, r"scales\.input_scale: must be a number > 0"),
-    "scales": ({"scales": 3}, {}, "'scales' must be an object"),
-    "flag": ({"scale_is_free": "yes"}, {}, "'scale_is_free' must be true or false"),
+    "flag": ({"scale_is_free": "yes"}, {}, "scale_is_free: .* got 'yes'"),
     "statistics": ({"patch_statistics": {"amplitude": 3}}, {}, "must be lists of numbers"),
-    "shapes": ({"shapes": {"stitched": [9, 8]}}, {}, r"'stitched' is \[9, 9\], .* torn"),
-    "checksum": ({"arrays_sha256": "0" * 64}, {}, "SHA-256 is .* torn or was changed"),
-}  # fmt: skip
+    "checksum": ({"arrays_sha256": "0" * 64}, {}, "not the file that dump.json was written with"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -100,35 +82,12 @@ def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, case)
     assert "\n" not in str(caught.value) and "theirs" in str(caught.value)
 
 
-def test_no_folder_a_file_and_a_missing_file_are_told_apart(tmp_path, written):
-    with pytest.raises(InputError, match="nowhere: does not exist; a dump is a folder"):
+def test_a_dump_that_was_torn_while_it_was_written_over_is_none(made, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="nowhere: is no folder; a dump is one"):
         read_dump(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"dump\.json: is no folder"):
-        read_dump(written / "dump.json")
-    (written / "arrays.npz").unlink()
-    with pytest.raises(InputError, match=r"arrays\.npz: cannot be read"):
-        read_dump(written)
-    (written / "dump.json").write_text("{")
-    with pytest.raises(InputError, match=r"dump\.json: is not JSON"):
-        read_dump(written)
-
-
-def test_nothing_is_unpickled(tmp_path):
-    folder = foreign(tmp_path / "theirs", stitched=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match="pickled, which is never loaded"):
-        read_dump(folder)
-
-
-def test_a_dump_that_was_torn_while_it_was_written_over_is_none(made, written, monkeypatch):
+    write_dump(tmp_path / "dump", Dump(stitched_IYX=np.ones((1, 9, 9))))
     monkeypatch.setattr(io, "write_npz", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        write_dump(written, made(scale=2.0))
+        write_dump(tmp_path / "dump", made(scale=2.0))
     with pytest.raises(InputError, match=r"dump\.json: cannot be read"):
-        read_dump(written)
-
-
-def test_images_and_gaps_are_kept(tmp_path):
-    images = np.ones((2, 9, 9), np.float32)
-    images[1, :3] = np.nan
-    write_dump(tmp_path / "d", Dump(stitched_IYX=images))
-    np.testing.assert_array_equal(read_dump(tmp_path / "d").stitched_IYX, images)
+        read_dump(tmp_path / "dump")

@@ -13,9 +13,9 @@ from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.files import io
-from ptycho_torch.infer.dump import infer_split
-from ptycho_torch.infer.parity import pictures
-from ptycho_torch.infer.parity.files import read_dump, write_dump
+from ptycho_torch.infer import pictures
+from ptycho_torch.infer.outputs import infer_split
+from ptycho_torch.infer.parity.dump import read_dump, write_dump
 from ptycho_torch.infer.parity.parity import report_parity, require_parity
 from ptycho_torch.infer.parity.training import TestScan as Scan
 from ptycho_torch.networks.bundle import read_bundle, write_bundle
@@ -50,33 +50,33 @@ def run(tiny_dataset, tmp_path_factory):
 def judge(run, tiny_dataset, tmp_path, monkeypatch):
     """Hold the run against an inference's dump; returns parity.json and its folder."""
 
-    def make(dump=None, *, record=None, patches=None, drawn=False, **settings):
-        for name in () if drawn else ("draw_stitched", "draw_comparison"):
+    def make(dump=None, *, drawn=False, files=None, **settings):
+        for name in () if drawn else ("draw_objects", "save_png"):
             monkeypatch.setattr(pictures, name, lambda *a, **k: None)
         write_dump(tmp_path / "inference", dump or run.dump, shown=1)
+        inputs = {
+            "run": run.folder / "run.json",
+            "dataset": tiny_dataset.dataset,
+            "test": tiny_dataset.splits["test"],
+            "patches": run.folder / "patches.npz",
+        }
         report_parity(
-            run=record or run.folder / "run.json",
-            dataset=tiny_dataset.dataset,
-            test=tiny_dataset.splits["test"],
-            patches=patches or run.folder / "patches.npz",
+            **inputs | (files or {}),
             inference=tmp_path / "inference",
             settings=ParitySettings(**settings).model_dump(mode="json"),
             folder=tmp_path / "parity",
         )
         found = json.loads((tmp_path / "parity/parity.json").read_text())
+        found["values"] = {check["name"]: check["value"] for check in found["checks"]}
         return SimpleNamespace(folder=tmp_path / "parity", **found)
 
     return make
 
 
-def checks(found):
-    return {c["name"]: c["value"] for c in found.checks}
-
-
 def test_training_and_inference_agree_to_rounding(judge, tmp_path):
     found = judge(drawn=True)
     assert found.passed and found.failed == []
-    seen = checks(found)
+    seen = found.values
     assert seen["patches_to_rounding"] < 1e-5 and seen["scales_to_rounding"] < 1e-6
     assert seen["stitching_of_the_truth"] < 1e-6 < 1e-3 < seen["stitching"] < 0.05
     assert {p.name for p in found.folder.iterdir()} == {
@@ -85,27 +85,29 @@ def test_training_and_inference_agree_to_rounding(judge, tmp_path):
     assert read_dump(found.folder / "training").patches_PHW.shape == (121, 16, 16)
     require_parity(found.folder / "parity.json", tmp_path / "passed.txt")
     assert "passed" in (tmp_path / "passed.txt").read_text()
+    assert judge(reassembly=1e-4).failed == ["stitching"]
 
 
 def test_a_failed_parity_keeps_its_report_and_cannot_be_taken_for_passed(judge, run, tmp_path):
-    dump = run.dump
-    found = judge(
-        replace(dump, patches_PHW=1.2 * dump.patches_PHW, stitched_IYX=1.2 * dump.stitched_IYX)
-    )
-    assert {"stitched_rms", "amplitude_var_zero_mean_mean", "patches_to_rounding"} <= set(
-        found.failed
-    )
+    scaled = {key: 1.2 * getattr(run.dump, key) for key in ("patches_PHW", "stitched_IYX")}
+    found = judge(replace(run.dump, **scaled))
+    names = {"stitched_rms", "amplitude_var_zero_mean_mean", "patches_to_rounding"}
+    assert names <= set(found.failed)
     assert (found.folder / "parity.md").read_text().startswith("# Parity FAILED: ")
     with pytest.raises(InputError, match=r"parity FAILED: .*stitched_rms.*parity\.md has the"):
         require_parity(found.folder / "parity.json", tmp_path / "passed.txt")
     assert not (tmp_path / "passed.txt").exists()
+    io.write_json(tmp_path / "other.json", {"passed": True})
+    with pytest.raises(InputError, match="format is None"):
+        require_parity(tmp_path / "other.json", tmp_path / "passed.txt")
 
 
 def test_what_agrees_to_ten_percent_but_not_to_rounding_is_told(judge, run):
-    found = judge(replace(run.dump, patches_PHW=1.01 * run.dump.patches_PHW))
+    near = replace(run.dump, patches_PHW=1.01 * run.dump.patches_PHW)
+    found = judge(near)
     assert found.failed == ["patches_to_rounding"]
-    assert checks(found)["patches_to_rounding"] == pytest.approx(0.01, rel=1e-3)
-    assert judge(replace(run.dump, patches_PHW=1.01 * run.dump.patches_PHW), rounding=0.02).passed
+    assert found.values["patches_to_rounding"] == pytest.approx(0.01, rel=1e-3)
+    assert judge(near, rounding=0.02).passed
 
 
 def test_a_bundle_whose_scale_is_another_fails_by_the_scales_name(
@@ -122,42 +124,28 @@ def test_a_bundle_whose_scale_is_another_fails_by_the_scales_name(
 def test_a_stitching_that_misplaces_patches_is_seen_on_the_truth(judge, monkeypatch):
     plain = Scan.by_patches
     monkeypatch.setattr(Scan, "by_patches", lambda *a: np.roll(plain(*a), 1, axis=2))
-    found = judge()
-    assert "stitching_of_the_truth" in found.failed
-
-
-def test_the_bound_of_the_stitchings_is_a_setting(judge):
-    assert judge(reassembly=1e-4).failed == ["stitching"]
+    assert "stitching_of_the_truth" in judge().failed
 
 
 def test_a_run_that_diverged_has_no_parity(judge, run, tmp_path):
     patches = io.read_npz(run.folder / "patches.npz")
     io.write_npz(tmp_path / "nan.npz", {k: v * np.nan for k, v in patches.items()})
-    found = judge(patches=tmp_path / "nan.npz")
+    found = judge(files={"patches": tmp_path / "nan.npz"})
     assert {"stitching", "patches_to_rounding", "amplitude_ssim"} <= set(found.failed)
 
 
-def test_files_that_do_not_belong_together_are_refused(judge, run, tmp_path):
+def test_patches_of_another_dataset_are_refused(judge, tmp_path):
     io.write_npz(tmp_path / "few.npz", {"best": np.ones((3, 16, 16, 1), complex)})
-    with pytest.raises(InputError, match=r"few\.npz: 'best' is \(3, 16, 16, 1\), .* train again"):
-        judge(patches=tmp_path / "few.npz")
-    record = io.read_json(run.folder / "run.json")
-    del record["input_scale"]
-    io.write_json(tmp_path / "old.json", record)
-    with pytest.raises(InputError, match=r"old\.json .* lacks 'input_scale'"):
-        judge(record=tmp_path / "old.json")
-    io.write_json(tmp_path / "other.json", {"passed": True})
-    with pytest.raises(InputError, match="format is None"):
-        require_parity(tmp_path / "other.json", tmp_path / "passed.txt")
+    with pytest.raises(InputError, match=r"few\.npz: 'best' holds .* train again"):
+        judge(files={"patches": tmp_path / "few.npz"})
 
 
-def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, monkeypatch):
+def test_every_image_of_the_test_split_takes_part(judge, run, tiny_dataset, tmp_path):
     """Two images, the second with its first patch spoilt: told, and by the image it is of."""
     arrays = io.read_npz(tiny_dataset.splits["test"])
     groups = len(arrays["diffraction"])
     twice = {k: np.concatenate([v, v]) if v.ndim else v for k, v in arrays.items()}
-    twice["probeGuess"] = arrays["probeGuess"]
-    twice["probe_simulated"] = arrays["probe_simulated"]
+    twice |= {key: arrays[key] for key in ("probeGuess", "probe_simulated")}
     twice["image_index"] = np.repeat([0, 1], groups).astype(np.int32)
     io.write_npz(tmp_path / "two.npz", twice)
     dump = infer_split(run.folder / "bundle", tmp_path / "two.npz", InferSettings())
@@ -167,20 +155,6 @@ def test_every_image_of_the_test_split_takes_part(run, tiny_dataset, tmp_path, m
     patches = np.concatenate([io.read_npz(run.folder / "patches.npz", "best")["best"]] * 2)
     patches[groups] *= 3
     io.write_npz(tmp_path / "patches.npz", {"best": patches})
-    for name in ("draw_stitched", "draw_comparison"):
-        monkeypatch.setattr(pictures, name, lambda *a, **k: None)
-    write_dump(tmp_path / "inference", dump)
-    facts = io.read_json(tiny_dataset.dataset)
-    facts["splits"]["test"]["sha256"] = io.sha256(tmp_path / "two.npz")
-    io.write_json(tmp_path / "dataset.json", facts)
-    record = io.read_json(run.folder / "run.json")
-    del record["files"]
-    io.write_json(tmp_path / "run.json", record)
-    report_parity(
-        run=tmp_path / "run.json", dataset=tmp_path / "dataset.json", test=tmp_path / "two.npz",
-        patches=tmp_path / "patches.npz", inference=tmp_path / "inference",
-        settings=ParitySettings(rounding=1e-3).model_dump(mode="json"), folder=tmp_path / "parity",
-    )  # fmt: skip
-    found = json.loads((tmp_path / "parity/parity.json").read_text())
-    assert "patches_to_rounding" in found["failed"]
-    assert found["comparison"]["patches"]["worst"][0]["a"] == groups
+    found = judge(dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "patches.npz"})
+    assert "patches_to_rounding" in found.failed
+    assert found.comparison["patches"]["worst"][0]["a"] == groups

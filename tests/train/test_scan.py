@@ -12,7 +12,7 @@ from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.infer.run import infer_file
+from ptycho_torch.infer.outputs import infer_file
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.stitch import reassemble
 from ptycho_torch.runtime.errors import InputError

@@ -16,7 +16,7 @@ def main(job: Any) -> None:
     accelerator = io.read_json(job.input.run)["settings"]["execution"]["accelerator"]
     with gpu_lease(accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.infer.real_data import infer_measurement
+        from ptycho_torch.infer.outputs import infer_measurement
 
         infer_measurement(
             job.input.run,

@@ -37,11 +37,11 @@ def compare(
     1 is bad input: nothing was compared and nothing is written.
     """
     from ptycho_torch.infer.parity.compare import compare as compare_dumps
-    from ptycho_torch.infer.parity.compare import comparison_text, write_comparison
-    from ptycho_torch.infer.parity.files import read_dump
+    from ptycho_torch.infer.parity.compare import write_comparison
+    from ptycho_torch.infer.parity.dump import read_dump
 
     found = compare_dumps(read_dump(a), read_dump(b), tolerance=tolerance, free_scale=free_scale)
     write_comparison(output_dir, found)
-    typer.echo(comparison_text(found))
-    if not found.passed:
+    typer.echo(found.text())
+    if found.failed:
         raise typer.Exit(2)

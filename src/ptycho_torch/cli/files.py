@@ -214,7 +214,7 @@ def _infer(
         batch_size=batch_size, accelerator=accelerator, threads=threads,
     )  # fmt: skip
     with said():
-        from ptycho_torch.infer.run import infer_file
+        from ptycho_torch.infer.outputs import infer_file
 
         found = infer_file(
             model,

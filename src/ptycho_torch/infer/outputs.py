@@ -28,7 +28,7 @@ from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.plot_style import save, styled
-from ptycho_torch.runtime.versions import versions
+from ptycho_torch.runtime.provenance import versions
 
 OUTPUTS = (
     *("report.json", "object.npz"),

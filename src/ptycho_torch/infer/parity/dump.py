@@ -68,52 +68,44 @@ class Dump:
     source: str = "dump"
 
     def __post_init__(self) -> None:
-        images, patches = self.stitched_IYX, self.patches_PHW
-        self._must("stitched", images, "(Y, X) or (images, Y, X), not empty", (None, None, None))
+        images, patches, image = self.stitched_IYX, self.patches_PHW, self.image_P
+        self._must_be("stitched", images, "(Y, X) or (images, Y, X)", (None, None, None))
         if images.dtype.kind != "c" and (images < 0).any():
             raise InputError(
                 f"{self.source}: 'stitched' is real and has negative values; give the amplitude, "
                 ">= 0, or the complex object"
             )
-        self._must("origin", self.origin_2, "row and column of the first pixel", (2,), "fiu")
+        self._must_be("origin", self.origin_2, "row and column of the first pixel", (2,), "fiu")
         if patches is None:
-            if self.positions_P2 is not None or self.image_P is not None:
-                raise InputError(
-                    f"{self.source}: has 'positions' or 'image_index', but no 'patches' to go with "
-                    "it"
-                )
+            if self.positions_P2 is not None or image is not None:
+                raise InputError(f"{self.source}: has 'positions' or 'image_index', no 'patches'")
             return
-        self._must("patches", patches, "(patches, H, W), not empty", (None, None, None))
-        count = len(patches)
-        self._must("positions", self.positions_P2, "row and column of each", (count, 2), "fiu")
-        image = self.image_P
-        self._must("image_index", image, "a whole number for each patch", (count,), "iu")
+        self._must_be("patches", patches, "(patches, H, W)", (None, None, None))
+        count = (len(patches),)
+        self._must_be("positions", self.positions_P2, "row and column of each", (*count, 2), "fiu")
+        self._must_be("image_index", image, "the image of each patch", count, "iu")
         if image is not None and not ((image >= 0) & (image < len(images))).all():
-            raise InputError(
-                f"{self.source}: 'image_index' must be from 0 to {len(images) - 1}, since "
-                f"'stitched' has {len(images)} images"
-            )
+            raise InputError(f"{self.source}: 'image_index' is not from 0 to {len(images) - 1}")
         object.__setattr__(self, "statistics", patch_statistics(patches))
 
-    def _must(
-        self, key: str, array: NDArray[Any] | None, what: str, shape: tuple[int | None, ...],
+    def _must_be(
+        self,
+        key: str,
+        array: NDArray[Any] | None,
+        what: str,
+        shape: tuple[int | None, ...],
         kinds: str = "fiuc",
-    ) -> None:  # fmt: skip
+    ) -> None:
         if array is None:
             return
-        fits = array.ndim == len(shape) and array.size > 0
-        if not fits or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
-            fits = False
-        if array.dtype.kind not in kinds or not fits or (None not in shape and not _finite(array)):
-            numbers = "real numbers" if "c" not in kinds else "numbers"
+        fits = array.ndim == len(shape) and array.size and array.dtype.kind in kinds
+        fits = fits and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        # What is not seen is NaN, which no place may be.
+        if not fits or (None not in shape and not np.isfinite(array).all()):
             raise InputError(
-                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected finite {numbers}: "
-                f"{what}"
+                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected numbers, real "
+                f"unless of the object, not empty: {what}"
             )
-
-
-def _finite(array: NDArray[Any]) -> bool:
-    return bool(np.isfinite(array).all())
 
 
 class _Facts(BaseModel, extra="ignore", strict=True):
@@ -188,7 +180,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         raise InputError(f"{folder}: is no folder; a dump is one, with {FACTS} and {ARRAYS}")
     path = folder / FACTS
     try:
-        facts = _Facts.model_validate(io.read_json(path, sign=False))
+        facts = _Facts.model_validate(io.read_json(path))
         blocks = (facts.patch_statistics or {}).items()
         statistics = {
             block: {name: np.array(values, np.float64) for name, values in names.items()}
@@ -207,24 +199,22 @@ def read_dump(folder: io.PathLike) -> Dump:
     path = folder / ARRAYS
     if facts.arrays_sha256 not in (None, io.sha256(path)):
         raise InputError(f"{path}: is not the file that {FACTS} was written with; copy both again")
-    present = io.npz_keys(path)
-    if "stitched" not in present:
-        raise InputError(
-            f"{path}: has no array 'stitched', the one that a dump needs; it has: "
-            f"{', '.join(present) or 'none'}"
-        )
-    known = {"stitched", "origin", "patches", "positions", "image_index"} & set(present)
-    arrays = io.read_npz(path, *known)
+    known = {"stitched", "origin", "patches", "positions", "image_index"}
+    arrays = io.read_npz(path, "stitched", *(known.intersection(io.npz_keys(path)) - {"stitched"}))
     stitched = arrays["stitched"]
     return Dump(
         stitched_IYX=stitched[None] if stitched.ndim == 2 else stitched,
         made_by=printable(facts.made_by or "not said"),
         scales=scales,
         scale_is_free=facts.scale_is_free,
-        origin_2=arrays.get("origin"),
+        origin_2=_float(arrays.get("origin")),
         patches_PHW=arrays.get("patches"),
-        positions_P2=arrays.get("positions"),
+        positions_P2=_float(arrays.get("positions")),
         image_P=arrays.get("image_index"),
         statistics=statistics or None,
         source=str(folder),
     )
+
+
+def _float(array: NDArray[Any] | None) -> NDArray[Any] | None:
+    return array.astype(np.float64) if array is not None and array.dtype.kind in "iu" else array

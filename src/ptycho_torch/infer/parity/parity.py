@@ -63,9 +63,7 @@ def report_parity(
     folder = Path(folder)
     limits = ParitySettings.model_validate(dict(settings))
     scan = read_test_scan(test, dataset)
-    write_dump(
-        folder / "training", training_dump(scan, run=run, dataset=dataset, patches=patches)
-    )
+    write_dump(folder / "training", training_dump(scan, run=run, dataset=dataset, patches=patches))
     # Read back, so that what is compared is what anybody can compare again.
     training = read_dump(folder / "training")
     comparison = compare(training, read_dump(inference), tolerance=limits.tolerance)

@@ -17,6 +17,7 @@ from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.infer.parity.align import Pair
 from ptycho_torch.infer.parity.dump import Dump
 
+Status = Literal["pass", "fail", "not judged"]
 # Side of scikit-image's default window: uniform, 7x7.
 _WINDOW_PX = 7
 # An image is constant if its standard deviation is under this fraction of its largest value.
@@ -35,7 +36,7 @@ class Quantity:
     name: str
     kind: Literal["ratio", "error", "similarity"]
     value: float | None
-    status: Literal["pass", "fail", "not judged"]
+    status: Status
     limit: str
     a: float | None = None
     b: float | None = None
@@ -90,20 +91,22 @@ def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] 
 def _ratio(
     name: str, a: float | None, b: float | None, tolerance: float, *, judged: bool = True
 ) -> Quantity:
-    values = {"A": a, "B": b}
-    missing = [letter for letter, value in values.items() if value is None]
-    broken = [letter for letter, v in values.items() if v is not None and not math.isfinite(v)]
-    value = status = reason = None
+    given = [(letter, value) for letter, value in (("A", a), ("B", b)) if value is not None]
+    value = reason = None
     if a is None or b is None:
-        reason, judged = f"{' and '.join(missing)} {'do' if missing[1:] else 'does'} not give it", False
-    elif broken or a == 0:
-        reason = f"not defined: {' and '.join(broken)} not finite" if broken else "not defined: A is zero"
+        missing = [letter for letter in "AB" if letter not in dict(given)]
+        reason = f"{' and '.join(missing)} {'does' if given else 'do'} not give it"
+        judged = False
+    elif broken := [letter for letter, number in given if not math.isfinite(number)]:
+        reason = f"not defined: {' and '.join(broken)} not finite"
+    elif a == 0:
+        reason = "not defined: A is zero"
     else:
         value = b / a
-    passed = value is not None and _within(abs(value - 1), tolerance)
-    status = "not judged" if not judged else "pass" if passed else "fail"
-    if status == "not judged" and reason is None:
+    if not judged and reason is None:
         reason = "the scale is free"
+    passed = value is not None and _within(abs(value - 1), tolerance)
+    status: Status = "not judged" if not judged else "pass" if passed else "fail"
     a, b = (v if v is not None and math.isfinite(v) else None for v in (a, b))
     limit = f"within 1 ± {tolerance:g}"
     return Quantity(
