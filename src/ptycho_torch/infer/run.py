@@ -80,7 +80,7 @@ def infer_scan(
     members = _members(bundle, scan, settings)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
-    network_s = time.monotonic() - started
+    network_s = round(time.monotonic() - started, 3)
     places = scan.positions_n2[members].reshape(-1, 2)
     stitched = stitch(patches.reshape(-1, *patches.shape[-2:]), places, probe)
     used = np.unique(members)
@@ -90,6 +90,7 @@ def infer_scan(
     )
     good = scan.good_1HW
     good = good if good is None or len(good) == 1 else good[used]
+    timing = {"network_s": network_s, "wall_s": round(time.monotonic() - started, 3)}
     report = {
         "settings": settings.model_dump(mode="json"),
         "bundle": trained.model_dump(mode="json"),
@@ -105,11 +106,7 @@ def infer_scan(
         "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, good),
         "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
-        "timing": {
-            "network_s": round(network_s, 3),
-            "wall_s": round(time.monotonic() - started, 3),
-            "device": str(device),
-        },
+        "timing": {**timing, "device": str(device)},
     }
     return Inference(
         patches_GCHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
