@@ -68,8 +68,8 @@ def report_parity(
     training = read_dump(folder / "training")
     comparison = compare(training, read_dump(inference), tolerance=limits.tolerance)
     predicted = np.asarray(training.patches_PHW)[:: scan.corners_nC2.shape[1]]
-    truth = scan.truth_BHW()
     tiles, whole = scan.by_tiles(predicted), scan.by_patches(predicted)
+    truth = scan.truth_BHW()
     values = {
         **_rounding(comparison),
         "stitching": amplitude_difference(tiles, whole),
@@ -77,13 +77,7 @@ def report_parity(
             scan.by_tiles(truth), scan.by_patches(truth)
         ),
     }
-    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
-    checks = []
-    for name, value in values.items():
-        bound = bounds.get(name, limits.rounding)
-        passed = value is not None and value <= bound
-        check = {"name": name, "value": value, "bound": bound, "passed": passed}
-        checks.append({**check, "meaning": MEANINGS[name]})
+    checks = [_check(name, value, limits) for name, value in values.items()]
     failed = [*comparison.failed, *(check["name"] for check in checks if not check["passed"])]
     headline = "passed: training and inference agree, and so do both ways of stitching"
     record = io.read_json(run)
@@ -110,6 +104,15 @@ def report_parity(
     )  # fmt: skip
     io.write_json(folder / "parity.json", report)
     logger.info("parity %s", report["headline"])
+
+
+def _check(name: str, value: float | None, limits: ParitySettings) -> dict[str, Any]:
+    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
+    bound = bounds.get(name, limits.rounding)
+    passed = value is not None and value <= bound
+    return {
+        "name": name, "value": value, "bound": bound, "passed": passed, "meaning": MEANINGS[name],
+    }  # fmt: skip
 
 
 def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> float | None:
