@@ -57,13 +57,31 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(splits=splits, dataset=folder / "dataset.json", folder=folder)
 
 
-@pytest.fixture(scope="session")
-def made():
-    """What builds scans whose patterns are known: the functions of tests/scans.py."""
-    spec = importlib.util.spec_from_file_location("scans", ROOT / "tests" / "scans.py")
+def _module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What builds scans whose patterns are known: the functions of tests/scans.py."""
+    return _module(ROOT / "tests" / "scans.py")
+
+
+@pytest.fixture(scope="session")
+def contract():
+    """What records the contract: tests/contract/record.py."""
+    return _module(ROOT / "tests" / "contract" / "record.py")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, contract):
+    """The finished tiny study, run once for all test processes (tests/tiny_run.py)."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    return _module(ROOT / "tests" / "tiny_run.py").run_once(shared, contract)
 
 
 class Names(list):

@@ -11,44 +11,12 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 DEEP = "-fno_blocks-3"
 
 
-# Who runs the study, where: words that nothing published may hold.
-USER, HOST = "some-user-x81", "some-host-x81"
-NAMED = f"""
-import os, platform, socket
-os.environ |= dict(USER="{USER}", LOGNAME="{USER}", HOSTNAME="{HOST}")
-socket.gethostname = socket.getfqdn = platform.node = lambda *_: "{HOST}"
-real = os.uname
-os.uname = lambda: os.uname_result((real()[0], "{HOST}", *real()[2:]))
-"""
-
-
-def call(folder, *words, **environment):
-    # Python reads this file at the start of every process of the study.
-    (folder / "named").mkdir(exist_ok=True)
-    guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
-    (folder / "named" / "sitecustomize.py").write_text(NAMED + guard.read_text())
-    inherited = environment.pop("PYTHONPATH", os.environ.get("PYTHONPATH"))
-    places = [str(folder / "named"), *filter(None, [inherited])]
-    return subprocess.run(
-        [str(BIN / "snakemake"), *words, "--configfile", "tests/tiny.yaml", "--directory",
-         str(folder), "--cores", "4", "--resources", "gpu=1"],
-        cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
-                       **environment, "NETWORK_LOG": str(folder / "network.log"),
-                       "PYTHONPATH": ":".join(places)},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, cut_off):
-    folder = tmp_path_factory.mktemp("whole")
-    done = call(folder, "all", **cut_off(folder))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+def study(tiny_run):
+    return tiny_run.folder
 
 
 def runs_on_disk(study):
@@ -82,15 +50,16 @@ def test_the_decision_names_what_it_cannot_know(study):
     assert text.startswith("# Undecided") and "What would change it" in text
 
 
-def test_nothing_published_says_who_ran_it_or_where(study):
+def test_nothing_published_says_who_ran_it_or_where(study, tiny_run):
     """All of results/ may be handed on: pages, pictures, tables, bundles, arrays."""
     seen = subprocess.run(
         [sys.executable, "-c", "import os, socket; print(socket.gethostname(), os.environ['USER'])"],
         env={**os.environ, "PYTHONPATH": str(study / "named")}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    assert seen.stdout.split() == [HOST, USER]  # the names are in force
-    words = [USER, HOST, str(study), str(ROOT), str(Path.home()) + "/", "/tmp/", "file://"]
+    names = [tiny_run.HOST, tiny_run.USER]
+    assert seen.stdout.split() == names  # the names are in force
+    words = [*names, str(study), str(ROOT), str(Path.home()) + "/", "/tmp/", "file://"]
     files = [path for path in (study / "results").rglob("*") if path.is_file()]
     assert len(files) > 150
     for path in files:
@@ -100,14 +69,14 @@ def test_nothing_published_says_who_ran_it_or_where(study):
         assert not [w for w in words if w.encode() in content and w not in own], path
 
 
-def test_a_second_call_has_nothing_to_do_also_without_the_winners_file(study):
-    again = call(study, "all", "-n")
+def test_a_second_call_has_nothing_to_do_also_without_the_winners_file(study, tiny_run):
+    again = tiny_run.call(study, "all", "-n")
     assert "Nothing to be done" in again.stdout + again.stderr
     winner = study / "results/stage_a/winner.json"
     kept = winner.read_bytes()
     winner.unlink()
     try:
-        text = call(study, "all", "-n")
+        text = tiny_run.call(study, "all", "-n")
         assert "train" not in text.stdout + text.stderr, text.stdout
     finally:
         winner.write_bytes(kept)
@@ -122,12 +91,9 @@ def test_the_page_has_every_run_and_opens_without_a_word(study, browser):
     assert page.console_errors() == []
 
 
-def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study):
+def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study, tiny_run):
     """The report and both dumps stay; no run of the study is made again."""
-    done = call(study, "parity")
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert "train" not in said.replace("parity", "")
+    assert "train" not in tiny_run.said["parity"].replace("parity", "")
     folder = study / "results/parity"
     assert (folder / "passed.txt").read_text().startswith("passed")
     assert (folder / "parity.md").read_text().startswith("# Parity passed")
@@ -135,8 +101,8 @@ def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study):
         assert (folder / side / "dump.json").exists()
 
 
-def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, browser):
-    done = call(study, "all", "--report", "report.html")
+def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, tiny_run, browser):
+    done = tiny_run.call(study, "all", "--report", "report.html")
     assert done.returncode == 0, done.stdout + done.stderr
     text = (study / "report.html").read_text()
     for category in ("Stage A", "Stage B", "Pivot", "Ratios", "Whole study"):
