@@ -57,10 +57,43 @@ def step(size: Size) -> Any:
     return lambda: training_step(network, optimizer, data)
 
 
+def study(side: int, width: int, blocks: int, *, seeds: int, batch: int) -> dict[str, Any]:
+    """Return a study of one arm as plain data."""
+    return {
+        "title": "benchmark",
+        "protocol": "small",
+        "datasets": {
+            "data": {
+                "source": "simulated", "patch_px": side, "images_per_split": 1,
+                "photons": 1e9, "noise": "poisson",
+                "object": {"size_px": 4 * side, "num_lines": 50, "set_phi": True},
+                "probe": {"shape": "triangle"},
+                "scan": {"gridsize": 1, "train_step_px": 4, "test_step_px": 4},
+            }
+        },
+        "generator": {
+            "name": "hybrid", "width": width, "fno_blocks": blocks, "modes": min(12, side // 4),
+        },
+        "training": {
+            "epochs": 1, "batch_size": batch, "loss": "mae",
+            "optimizer": {"name": "adam", "learning_rate": 1e-3}, "schedule": {"name": "constant"},
+        },
+        "execution": {"accelerator": "auto", "clip": {"gradient_clip_algorithm": "none"}},
+        "arms": {
+            "control": {"hypothesis": "none"},
+            "norm": {
+                "hypothesis": "none",
+                "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 1.0}},
+            },
+        },
+        "stage_a": {
+            "dataset": "data", "control": "control", "arms": ["control", "norm"], "seeds": seeds,
+        },
+    }  # fmt: skip
+
+
 def counted(size: Size) -> dict[str, float]:
     """Return GFLOP and MiB of a step, and weights in millions."""
-    from together import study
-
     plan = study(size.patch_px, size.width, size.blocks, seeds=1, batch=size.batch)
     plan["generator"] = generator(size).model_dump()
     plan["execution"]["accelerator"] = "cpu"

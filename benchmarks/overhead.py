@@ -1,8 +1,9 @@
 """What a training job adds to the bare loop of its steps: `make bench ONLY=overhead`.
 
-`train.loop.fit` beside a loop written out here, with the same network, data, batches, physics,
-loss, clipping and optimiser, which ends with the same weights; once without validation, which is
-the goal's measure, and once with it. Then what the job's process costs before its first step.
+`train.fit.fit`, which is Lightning's Trainer, beside a loop written out here, with the same
+network, data, batches, physics, loss, clipping and optimiser, which ends with the same weights;
+once without validation, which is the goal's measure, and once with it. Then what the job's process
+costs before its first step.
 
 Letters: n groups, C patches of a group (1 here), H rows, W columns, M probe modes.
 """
@@ -24,17 +25,17 @@ from torch import Tensor, nn
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.training import NormClip, RunSettings
 from ptycho_torch.data.batch import Groups
-from ptycho_torch.data.split_scales import LOSSES, SplitScales
+from ptycho_torch.data.module import EVAL_BATCH, epoch_order
+from ptycho_torch.data.split_scales import LOSSES
+from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.runtime.markdown import number, table
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.simulate.dataset import simulate_split
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.train.data import epoch_order
-from ptycho_torch.train.fit import make_module
-from ptycho_torch.train.learner import EVAL_BATCH
-from ptycho_torch.train.loop import fit
+from ptycho_torch.train.fit import fit
+from ptycho_torch.train.module import PtychoModule
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB, BARE, CHECKED = "the job", "bare loop", "bare loop and validation"
@@ -48,7 +49,7 @@ of the protocol, training to validation as there (6.3 to 1); the second is the s
 PROGRAMS = {
     "import numpy": "import numpy",
     "import torch": "import torch",
-    "import the training job": "import ptycho_torch.train.fit",
+    "import the training job": "import ptycho_torch.train.run",
 }
 
 
@@ -57,11 +58,7 @@ class Case:
     """A run and its data."""
 
     run: RunSettings
-    train: Groups
-    validation: Groups
-    scales: dict[str, SplitScales]
-    probe_MHW: Tensor
-    input_scale: float
+    data: TrainingData
 
 
 def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
@@ -84,25 +81,25 @@ def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
         groups[split] = Groups(torch.from_numpy(np.ascontiguousarray(frames)))
     return Case(
         run=run.model_copy(update={"training": training, "execution": execution}),
-        **groups,
-        scales={split: found.scales(scale) for split, found in groups.items()},
-        probe_MHW=torch.from_numpy(probe.astype(np.complex64)).reshape(-1, *probe.shape[-2:]),
-        input_scale=data.patch_px / 2 / groups["train"].power() ** 0.5,
+        data=TrainingData(
+            **groups,
+            scales={split: found.scales(scale) for split, found in groups.items()},
+            probe_MHW=torch.from_numpy(probe.astype(np.complex64)).reshape(-1, *probe.shape[-2:]),
+        ),
     )
 
 
 def job(case: Case) -> dict[str, Tensor]:
     """Train as a job does; return the last weights."""
-    groups = {"train": case.train, "validation": case.validation}
-    module = make_module(
-        case.run, groups, case.scales, probe_MHW=case.probe_MHW, input_scale=case.input_scale
-    )
-    return fit(module, case.train, case.validation).last.weights
+    data = case.data
+    return fit(PtychoModule.for_data(case.run, data), data.train, data.validation).last.weights
 
 
 def bare_loop(case: Case, *, validate: bool) -> dict[str, Tensor]:
     """Train by the least code that takes the same steps; return the last weights."""
-    run, observed_nCHW = case.run, case.train.amplitude_nCHW
+    run, data, observed_nCHW = case.run, case.data, case.data.train.amplitude_nCHW
+    scaled = run.training.input_scaling == "statistical"
+    scale = data.statistical_input_scale() if scaled else 1.0
     clip, size = run.execution.clip, run.training.batch_size
     assert clip.gradient_clip_algorithm == "norm" and run.training.optimizer.name == "adam"
     network = build_generator(
@@ -115,21 +112,21 @@ def bare_loop(case: Case, *, validate: bool) -> dict[str, Tensor]:
         for i in range(len(order) // size):
             batch = observed_nCHW[order[i * size : (i + 1) * size]]
             optimizer.zero_grad()
-            found = amplitudes(network(batch * case.input_scale), case.probe_MHW)
-            case.scales["train"].loss(run.training.loss, found, batch).backward()
+            found = amplitudes(network(batch * scale), data.probe_MHW)
+            data.scales["train"].loss(run.training.loss, found, batch).backward()
             nn.utils.clip_grad_norm_(network.parameters(), clip.max_norm)
             optimizer.step()
         if validate:
-            _validate(network, case)
+            _validate(network, data, scale)
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 
-def _validate(network: nn.Module, case: Case) -> list[float]:
+def _validate(network: nn.Module, data: TrainingData, scale: float) -> list[float]:
     losses = []
     with torch.no_grad():
-        for batch in case.validation.amplitude_nCHW.split(EVAL_BATCH):
-            found = amplitudes(network(batch * case.input_scale), case.probe_MHW)
-            losses += [float(case.scales["validation"].loss(n, found, batch)) for n in LOSSES]
+        for batch in data.validation.amplitude_nCHW.split(EVAL_BATCH):
+            found = amplitudes(network(batch * scale), data.probe_MHW)
+            losses += [float(data.scales["validation"].loss(n, found, batch)) for n in LOSSES]
     return losses
 
 
@@ -165,11 +162,11 @@ def measure(
         }
         began = time.perf_counter()
         taken = take_turns(programs, rounds=rounds, warmups=1)
-        steps = case.run.training.epochs * (len(case.train) // case.run.training.batch_size)
+        steps = case.run.training.epochs * (len(case.data.train) // case.run.training.batch_size)
         found[name] = {
             "seconds": taken,
             "steps": steps,
-            "validation_patches": case.run.training.epochs * len(case.validation),
+            "validation_patches": case.run.training.epochs * len(case.data.validation),
             "measured_s": time.perf_counter() - began,
         }
     return {"sizes": found, "start_up_cpu_s": start_up(rounds)}

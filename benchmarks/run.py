@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NAMES = (
-    "training_step", "limits", "ways", "together", "overhead", "stage_a", "simulation", "numerics",
+    "training_step", "limits", "ways", "overhead", "stage_a", "simulation", "numerics",
     "growth", "startup", "dag", "rpie",
 )  # fmt: skip
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""

@@ -35,14 +35,12 @@ import sys
 from pathlib import Path
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.train.fit import fit_run
+from ptycho_torch.train.run import train_run
 study = parse_study(load_yaml("tests/tiny.yaml"), "tiny.yaml")
 data = Path(sys.argv[1])
-names = {"run": "run.json", "timing": "timing.json", "history": "history.csv",
-         "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "patches.npz"}
-fit_run(run_settings(study, "tiny", "control", 0),
+train_run(run_settings(study, "tiny", "control", 0),
         splits={s: data / f"{s}.npz" for s in ("train", "validation", "test")},
-        dataset=data / "dataset.json", outputs={k: data / v for k, v in names.items()}, threads=1)
+        dataset=data / "dataset.json", folder=data / "run", threads=1)
 """
 
 

@@ -15,10 +15,10 @@ import torch
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.train.fit import build_module
-from ptycho_torch.train.loop import fit
+from ptycho_torch.data.training import TrainingData
+from ptycho_torch.train.fit import fit
+from ptycho_torch.train.module import PtychoModule
 
 # Larger than what OpenBLAS leaves to one thread.
 JUDGED = """
@@ -86,17 +86,18 @@ def test_training_on_two_threads_differs_by_rounding_alone(tiny_study, tiny_data
     """Sums in another order: 1e-4 of the loss after an epoch; each number repeats itself."""
     run = run_settings(tiny_study, "tiny", "control", 0).model_dump()
     run["training"]["epochs"] = 1
-    train, validation = (
-        few(read_split(tiny_dataset.splits[split], patch_px=16))
+    splits = {
+        split: few(read_split(tiny_dataset.splits[split], patch_px=16))
         for split in ("train", "validation")
-    )
+    }
+    data = TrainingData.of_splits(splits)
     before, losses = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 2):
             torch.set_num_threads(threads)
-            module = build_module(RunSettings.model_validate(run), train, validation)
-            fitted = fit(module, groups_of_split(train), groups_of_split(validation))
-            losses.append(fitted.history.rows[-1]["mae_val_loss"])
+            module = PtychoModule.for_data(RunSettings.model_validate(run), data)
+            fit(module, data.train, data.validation)
+            losses.append(module.history.rows[-1]["mae_val_loss"])
     finally:
         torch.set_num_threads(before)
     one, two, again = losses

@@ -125,7 +125,6 @@ def test_parity_is_of_an_arm_that_exists_and_part_of_no_run(tiny):
 @pytest.mark.parametrize(
     ("execution", "message"),
     [
-        ({"seeds_together": True, "checkpointing": True}, "exclude each other"),
         ({"cuda_graphs": True, "accelerator": "cpu"}, "cuda_graphs: true needs CUDA"),
     ],
 )

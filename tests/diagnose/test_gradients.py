@@ -129,21 +129,23 @@ def test_loss_and_ratio_are_those_of_trainings_first_step(
     from ptycho_torch.config.arms import run_settings
     from ptycho_torch.config.read import parse_study
     from ptycho_torch.data.dataset_file import read_split
+    from ptycho_torch.data.training import TrainingData
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
-    from ptycho_torch.train.fit import build_module
+    from ptycho_torch.train.module import PtychoModule
 
     tiny["datasets"]["tiny"]["scan"]["gridsize"] = gridsize
     tiny["training"] |= {"object_big": merged, "loss": loss, "input_scaling": scaling}
     study = parse_study(tiny, "tiny.yaml")
     files = {split: tmp_path / f"{split}.npz" for split in SPLITS}
     simulate_dataset(study.datasets["tiny"], name="tiny", splits=files, summary=tmp_path / "d.json")
-    splits = [read_split(files[split], patch_px=16) for split in ("train", "validation")]
+    splits = {split: read_split(files[split], patch_px=16) for split in ("train", "validation")}
     run = run_settings(study, "tiny", "control", 3)
     sample = read_sample(files["train"], patch_px=16, groups=8)
     untrained = UntrainedNetwork(
         generator=run.generator, loss=loss, input_scaling=scaling, object_big=merged
     )
-    module, subject = build_module(run, *splits), untrained_subject(untrained, 3, sample)
+    module = PtychoModule.for_data(run, TrainingData.of_splits(splits))
+    subject = untrained_subject(untrained, 3, sample)
     expected = module.training_loss(sample.batch)
     assert torch.equal(subject.training_loss(), expected)
     expected.backward()

@@ -27,19 +27,15 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def run(tiny_dataset, tmp_path_factory):
     """A trained run of the tiny study and what its bundle sees in the test split."""
-    from ptycho_torch.train.fit import fit_run
+    from ptycho_torch.train.run import train_run
 
     folder = tmp_path_factory.mktemp("run")
     study = parse_study(load_yaml(ROOT / "tests" / "tiny.yaml"), "tiny.yaml")
-    names = {
-        "run": "run.json", "timing": "timing.json", "history": "history.csv",
-        "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "patches.npz",
-    }  # fmt: skip
-    fit_run(
+    train_run(
         run_settings(study, "tiny", "control", 0),
         splits=tiny_dataset.splits,
         dataset=tiny_dataset.dataset,
-        outputs={key: folder / name for key, name in names.items()},
+        folder=folder,
         threads=1,
     )
     dump = infer_split(folder / "bundle", tiny_dataset.splits["test"], InferSettings())
@@ -58,7 +54,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
             "run": run.folder / "run.json",
             "dataset": tiny_dataset.dataset,
             "test": tiny_dataset.splits["test"],
-            "patches": run.folder / "patches.npz",
+            "patches": run.folder / "test_patches.npz",
         }
         report_parity(
             **inputs | (files or {}),
@@ -128,7 +124,7 @@ def test_a_stitching_that_misplaces_patches_is_seen_on_the_truth(judge, monkeypa
 
 
 def test_a_run_that_diverged_has_no_parity(judge, run, tmp_path):
-    patches = io.read_npz(run.folder / "patches.npz")
+    patches = io.read_npz(run.folder / "test_patches.npz")
     io.write_npz(tmp_path / "nan.npz", {k: v * np.nan for k, v in patches.items()})
     found = judge(files={"patches": tmp_path / "nan.npz"})
     assert {"stitching", "patches_to_rounding", "amplitude_ssim"} <= set(found.failed)
@@ -152,9 +148,9 @@ def test_every_image_of_the_test_split_takes_part(judge, run, tiny_dataset, tmp_
     assert dump.stitched_IYX.shape == (2, 56, 56)
     assert dump.image_P.tolist() == twice["image_index"].tolist()
     np.testing.assert_array_equal(dump.stitched_IYX[0], dump.stitched_IYX[1])
-    patches = np.concatenate([io.read_npz(run.folder / "patches.npz", "best")["best"]] * 2)
+    patches = np.concatenate([io.read_npz(run.folder / "test_patches.npz", "best")["best"]] * 2)
     patches[groups] *= 3
-    io.write_npz(tmp_path / "patches.npz", {"best": patches})
-    found = judge(dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "patches.npz"})
+    io.write_npz(tmp_path / "test_patches.npz", {"best": patches})
+    found = judge(dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "test_patches.npz"})
     assert "patches_to_rounding" in found.failed
     assert found.comparison["patches"]["worst"][0]["a"] == groups

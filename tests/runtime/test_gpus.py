@@ -167,7 +167,7 @@ def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny
     stand_in.write_text(
         "import os, sys\n"
         "seen = os.environ.get('CUDA_VISIBLE_DEVICES'), 'torch' in sys.modules\n"
-        "def fit_runs(runs, **files):\n"
+        "def train_run(run, **files):\n"
         "    print(*seen)\n"
     )
     settings = run_settings(tiny_study, "tiny", "agc", 0).model_dump(mode="json")
@@ -179,13 +179,13 @@ from unittest.mock import MagicMock
 
 class Finder:
     def find_spec(self, name, path, target=None):
-        if name == "ptycho_torch.train.fit":
+        if name == "ptycho_torch.train.run":
             return importlib.util.spec_from_file_location(name, {str(stand_in)!r})
 
 sys.meta_path.insert(0, Finder())
 main = runpy.run_path({str(root / "workflow/scripts/train.py")!r})["main"]
 job = MagicMock()
-job.params = SimpleNamespace(runs=[json.loads(sys.stdin.read())])
+job.params = SimpleNamespace(run=json.loads(sys.stdin.read()))
 main(job)
 """
     done = subprocess.run(

@@ -12,8 +12,8 @@ from ptycho_torch import cli
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.train.fit import fit_runs
-from ptycho_torch.train.learner import Learner
+from ptycho_torch.train.module import PtychoModule
+from ptycho_torch.train.run import train_run
 
 OUTPUTS = {
     "run": "run.json", "timing": "timing.json", "history": "history.csv",
@@ -102,13 +102,13 @@ def training(tiny_study, tiny_dataset):
         run["training"]["batch_size"] = changes.pop("batch_size", 8)
         run["generator"] |= changes
         inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-        return {"input": inputs, "output": OUTPUTS, "params": {"runs": [run]}}
+        return {"input": inputs, "output": OUTPUTS, "params": {"run": run}}
 
     return job
 
 
 def test_a_gpu_without_memory_is_no_diverged_run(run_script, training, tmp_path, monkeypatch):
-    monkeypatch.setattr(Learner, "step", lambda *_, **__: too_much_of_a_gpu())
+    monkeypatch.setattr(PtychoModule, "training_loss", lambda *_: too_much_of_a_gpu())
     with pytest.raises(SystemExit) as ended:
         run_script("train.py", **training())
     assert ended.value.code == memory.OUT_OF_MEMORY != 1
@@ -124,12 +124,12 @@ def test_sparing_memory_changes_no_byte_of_the_results(tiny_study, tiny_dataset,
     run = run_settings(tiny_study, "tiny", "agc", 0)
     for spare in (False, True):
         outputs = {key: tmp_path / str(spare) / name for key, name in OUTPUTS.items()}
-        fit_runs(
-            [run], splits=tiny_dataset.splits, dataset=tiny_dataset.dataset, outputs=[outputs],
-            threads=1, spare_memory=spare,
+        train_run(
+            run, splits=tiny_dataset.splits, dataset=tiny_dataset.dataset,
+            folder=tmp_path / str(spare), threads=1, low_memory=spare,
         )  # fmt: skip
         assert json.loads(outputs["timing"].read_text())["checkpointed"] is spare
-    assert "memory is spared in this attempt" in caplog.text
+    assert "low memory in this attempt" in caplog.text
     for name in set(OUTPUTS.values()) - {"timing.json"}:
         assert (tmp_path / f"True/{name}").read_bytes() == (tmp_path / f"False/{name}").read_bytes()
 

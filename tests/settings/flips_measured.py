@@ -14,6 +14,7 @@ from ptycho_torch.config.reconstruct import ConventionalSettings, RpieSettings
 from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.data.hold_out import hold_out_region
 from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.training import data_of_scan
 from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted
 from ptycho_torch.files import io
 from ptycho_torch.infer.run import infer_scan
@@ -22,7 +23,6 @@ from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 from ptycho_torch.report.summarise.real_data import report
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.train.scan import prepare
 
 
 def rpie(key, value, **base):
@@ -71,7 +71,7 @@ def fit(key, value, base=()):
             settings = FitSettings.model_validate(given)
             try:
                 scan = dataclasses.replace(tools.scan, intensity_scale=None)
-                made.append(_shown(prepare(scan, settings)))
+                made.append(_shown(data_of_scan(scan, settings)))
             except InputError as error:
                 made.append(str(error))
         assert made[0] != made[1]

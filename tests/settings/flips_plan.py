@@ -8,7 +8,6 @@ from pathlib import Path
 from ptycho_torch.config.arms import fit_settings, labels, run_settings
 from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.together import seed_jobs
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -30,8 +29,7 @@ def planned(settings):
         for seed in study.real_data.seed_list
     ]
     networks = {k: v.model_dump(mode="json") for k, v in untrained_networks(study).items()}
-    jobs = [dataclasses.asdict(job) for job in seed_jobs(study)]
-    return json.dumps([[dataclasses.asdict(plan) for plan in plans], runs, real, networks, jobs])
+    return json.dumps([[dataclasses.asdict(plan) for plan in plans], runs, real, networks])
 
 
 def plans(key, value, **base):

@@ -7,13 +7,13 @@ import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.training import ExecutionSettings, RunSettings
-from ptycho_torch.data.batch import groups_of_split
+from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.train import device as devices
-from ptycho_torch.train.fit import build_module
-from ptycho_torch.train.loop import fit
+from ptycho_torch.train.fit import fit
+from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.record import run_record
 
 BASE = {
@@ -66,14 +66,16 @@ def trained(tools, *changes):
     if key not in tools.trained:
         run = RunSettings.model_validate(settings_with(*changes))
         grid = 2 if ("data", 2) in changes else 1
-        train, validation = tools.splits[grid]
-        module = build_module(run, train, validation)
-        fitted = fit(module, groups_of_split(train), groups_of_split(validation))
+        data = TrainingData.of_splits(
+            dict(zip(("train", "validation"), tools.splits[grid], strict=True))
+        )
+        module = PtychoModule.for_data(run, data)
+        fitted = fit(module, data.train, data.validation)
         weights = [value.numpy().tobytes() for value in fitted.last.weights.values()]
         record = run_record(fitted)
         tools.trained[key] = (
             hashlib.sha256(repr((weights, fitted.last.gain)).encode()).hexdigest(),
-            [{k: v for k, v in row.items() if "_s" not in k} for row in fitted.history.rows],
+            [{k: v for k, v in row.items() if "_s" not in k} for row in module.history.rows],
             (record["outcome"], record["epochs"], record["steps"]),
         )
     return tools.trained[key]
@@ -134,9 +136,9 @@ def precision(tools):
     assert plain[0] != half[0]
     one, other = (found[1][-1]["mae_val_loss"] for found in (plain, half))
     assert abs(one - other) < 0.05 * one
-    with devices.numerics(execution(precision="tf32"), torch.device("cpu")):
+    with devices.numerics(execution(precision="tf32")):
         assert torch.backends.cuda.matmul.allow_tf32
-    with devices.numerics(execution(), torch.device("cpu")):
+    with devices.numerics(execution()):
         assert not torch.backends.cuda.matmul.allow_tf32
 
 
@@ -147,14 +149,6 @@ def cuda_graphs(tools):
         for on in (False, True)
     ]
     assert recorded == [False, True]
-
-
-def deterministic(tools):
-    inside = []
-    for on in (False, True):
-        with devices.numerics(execution(deterministic=on), torch.device("cpu")):
-            inside.append(torch.are_deterministic_algorithms_enabled())
-    assert inside == [False, True]
 
 
 # A step size that throws the loss far beyond its start.
@@ -211,7 +205,6 @@ FLIPS = {
     "ExecutionSettings.accelerator": accelerator,
     "ExecutionSettings.precision": precision,
     "ExecutionSettings.cuda_graphs": cuda_graphs,
-    "ExecutionSettings.deterministic": deterministic,
     "RunSettings.seed": differs("seed", 1),
 }
 HELD = {
@@ -223,7 +216,9 @@ HELD = {
     "TrainingSettings.collapse_patience_epochs": "train/test_collapse.py::test_a_planted_collapse_ends_the_run_from_its_first_epoch",
     "ExecutionSettings.compile": "train/test_arithmetic.py::test_a_network_is_compiled_where_it_is_asked_for",
     "ExecutionSettings.checkpointing": "train/test_arithmetic.py::test_checkpointing_reaches_the_run_and_changes_no_number",
-    "ExecutionSettings.seeds_together": "workflow/test_dry_runs.py::test_seeds_together_are_one_job_an_arm_with_the_same_files",
+    "ExecutionSettings.deterministic": "train/test_arithmetic.py::test_arithmetic_is_set_for_a_training_and_put_back",
+    "ExecutionSettings.devices": "train/test_trainer.py::test_two_processes_train_as_one_with_the_doubled_batch",
+    "ExecutionSettings.loggers": "train/test_trainer.py::test_loggers_get_every_epoch_and_change_no_result",
     "RunSettings.dataset": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
     "RunSettings.arm": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
     "RunSettings.patch_px": "infer/test_infer.py::test_frames_of_another_size_are_refused",

@@ -1,18 +1,25 @@
-"""Precision, compilation and recorded steps: settings that reach the steps, and what they change."""
+"""Precision, compilation and recorded steps: settings that reach the steps, and what they
+change; what a device cannot do."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptycho_torch.data.batch import Batch
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.train import graph
-from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.device import records_steps, warn_of_precision
+from ptycho_torch.train.fit import fit
+from ptycho_torch.train.module import PtychoModule
 
 
 def test_bf16_trains_in_bf16_and_measures_in_fp32(train_tiny, monkeypatch):
     seen = {True: set(), False: set()}
-    plain = FitModule.forward
+    plain = PtychoModule.forward
 
     def forward(self, amplitude_BCHW):
         hook = self.network.head.register_forward_hook(
@@ -23,7 +30,7 @@ def test_bf16_trains_in_bf16_and_measures_in_fp32(train_tiny, monkeypatch):
         assert patches.dtype == torch.complex64
         return patches
 
-    monkeypatch.setattr(FitModule, "forward", forward)
+    monkeypatch.setattr(PtychoModule, "forward", forward)
     base = train_tiny(folder="fp32")
     assert seen == {True: {torch.float32}, False: {torch.float32}}
     seen[True].clear()
@@ -89,36 +96,17 @@ class Recording:
 
 @pytest.fixture
 def recorder(monkeypatch):
-    class Context:
-        def __init__(self, graph, pool=None):
-            self.graph = graph
+    @contextlib.contextmanager
+    def recording(graph, pool=None):
+        Recording.current = graph
+        yield
+        Recording.current = None
 
-        def __enter__(self):
-            Recording.current = self.graph
-
-        def __exit__(self, *_):
-            Recording.current = None
-
-    class Stream:
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def wait_stream(self, _):
-            pass
-
+    stream = SimpleNamespace(wait_stream=lambda _: None)
     stand_in = SimpleNamespace(
-        CUDAGraph=Recording,
-        Stream=Stream,
-        graph=Context,
-        stream=lambda stream: stream,
-        current_stream=Stream,
-    )
+        CUDAGraph=Recording, Stream=lambda: stream, graph=recording,
+        stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
+    )  # fmt: skip
     monkeypatch.setattr(graph.torch, "cuda", stand_in)
 
 
@@ -126,17 +114,82 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(recorder):
     """A recording is not a step: that which is recorded must be replayed too, and none twice."""
     taken = []
 
-    def step(index, look):
+    def step(batch, look):
         def work():
-            taken.append((index.tolist(), look))
+            taken.append((batch.amplitude_BCHW.tolist(), look))
 
         if Recording.current is None:
             work()
         else:
             Recording.current.calls.append(work)
 
-    recorded = graph.RecordedStep(step, torch.device("cpu"))
-    wanted = [([[i, i + 1]], i % 8 == 0) for i in range(20)]
-    for index, look in wanted:
-        recorded(torch.tensor(index), look)
-    assert taken == wanted
+    recorded = graph.RecordedStep(step)
+    expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
+    for values, look in expected:
+        recorded(Batch(torch.tensor(values)), look)
+    assert taken == expected
+
+
+@pytest.mark.parametrize("found", [(True, False), (False, True), (False, False)])
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, found):
+    cuda, mps = found
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    best = "cuda" if cuda else "mps" if mps else "cpu"
+    assert choose_device("auto").type == best
+    assert choose_device("cpu").type == "cpu"
+    for name in ("gpu", "mps"):
+        if best == "cpu" or (name == "mps" and not mps):
+            with pytest.raises(
+                InputError, match=f"execution.accelerator '{name}': torch .* no such"
+            ):
+                choose_device(name)
+        else:
+            assert choose_device(name).type == best
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_arithmetic_is_set_for_a_training_and_put_back(
+    run_of, tiny_data, monkeypatch, deterministic, precision
+):
+    def state():
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.allow_tf32,
+        )
+
+    def look(*_):
+        reduced = precision == "tf32"
+        assert state() == (deterministic, False, reduced, reduced)
+        raise KeyError
+
+    before = state()
+    monkeypatch.setattr(PtychoModule, "training_loss", look)
+    run = run_of(execution={"deterministic": deterministic, "precision": precision})
+    module = PtychoModule.for_data(run, tiny_data)
+    with pytest.raises(KeyError):
+        fit(module, tiny_data.train, tiny_data.validation)
+    assert state() == before
+
+
+def test_what_a_device_cannot_do_is_logged(run_of, caplog, monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+
+    def execution(**changes):
+        return run_of(execution={"accelerator": "auto", **changes}).execution
+
+    graphs = execution(cuda_graphs=True)
+    assert records_steps(graphs, cuda, merges=False) and not caplog.records
+    assert not records_steps(graphs, cpu, merges=False)
+    assert not records_steps(graphs, cuda, merges=True)
+    assert not records_steps(graphs, cuda, merges=False, processes=2)
+    warn_of_precision(execution(precision="tf32"), cpu)
+    for has in (False, True):
+        monkeypatch.setattr("ptycho_torch.train.device._cpu_has_bf16", lambda has=has: has)
+        warn_of_precision(execution(precision="bf16"), cpu)
+    parts = ("the device is cpu", "groups are merged", "several devices", "tf32", "imitated")
+    for part, record in zip(parts, caplog.records, strict=True):
+        assert part in record.message

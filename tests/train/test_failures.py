@@ -5,21 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptycho_torch.train.history import snapshot
-from ptycho_torch.train.module import FitModule
-
-
-def plant_losses(monkeypatch, change):
-    """Let training see `change(step, loss)`; steps count from 1. Returns the weights at each."""
-    weights = []
-    plain = FitModule.training_loss
-
-    def planted(self, batch, patches=None):
-        weights.append(snapshot(self.network))
-        return change(len(weights), plain(self, batch, patches))
-
-    monkeypatch.setattr(FitModule, "training_loss", planted)
-    return weights
+from ptycho_torch.train.module import PtychoModule
 
 
 def bad_gradient(loss):
@@ -32,12 +18,12 @@ def bad_gradient(loss):
 @pytest.mark.parametrize("step", [1, 15, 16, 17, 20, 30])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(
-    train_tiny, monkeypatch, where, step
+    train_tiny, plant_losses, where, step
 ):
     """15 steps an epoch, looked at after 16 or at its end: the weights must be those that the bad
     step found, though more steps were computed before anybody looked."""
     spoil = bad_gradient if where == "gradient" else lambda loss: loss * float("inf")
-    weights = plant_losses(monkeypatch, lambda n, loss: spoil(loss) if n == step else loss)
+    weights = plant_losses(lambda n, loss: spoil(loss) if n == step else loss)
     result = train_tiny()
 
     assert result.run["outcome"] == "non_finite"
@@ -61,7 +47,7 @@ def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(
     ],
 )
 def test_spikes_in_a_row_end_the_run_from_the_first_of_them(
-    train_tiny, monkeypatch, multiple, steps, outcome, spikes
+    train_tiny, plant_losses, multiple, steps, outcome, spikes
 ):
     """A spike that heals is counted and does not end the run."""
     seen = []
@@ -70,7 +56,7 @@ def test_spikes_in_a_row_end_the_run_from_the_first_of_them(
         seen.append(loss.detach())
         return loss + (multiple * seen[0] - loss).detach() if step in steps else loss
 
-    weights = plant_losses(monkeypatch, change)
+    weights = plant_losses(change)
     result = train_tiny(training={"explode_patience_steps": 4})
     run = result.run
 
@@ -92,8 +78,8 @@ def test_a_run_that_truly_diverges_is_a_result(train_tiny):
     assert result.run["failure"]["step"] >= 2
 
 
-def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatch):
-    plant_losses(monkeypatch, lambda step, loss: loss * float("inf"))
+def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, plant_losses):
+    plant_losses(lambda step, loss: loss * float("inf"))
     result = train_tiny()
     assert result.run["outcome"] == "non_finite" and result.run["best_val_loss"] is None
     assert result.run["failure"]["step"] == 1 and result.run["first_loss"] is None
@@ -103,9 +89,9 @@ def test_a_run_that_fails_at_once_still_writes_every_file(train_tiny, monkeypatc
 def test_a_validation_loss_that_is_not_finite_ends_the_run_in_the_epochs_last_step(
     train_tiny, monkeypatch
 ):
-    plain = FitModule.validation_losses
+    plain = PtychoModule.validation_losses
     monkeypatch.setattr(
-        FitModule,
+        PtychoModule,
         "validation_losses",
         lambda self, batch: {k: v * float("nan") for k, v in plain(self, batch).items()},
     )

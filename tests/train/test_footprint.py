@@ -5,9 +5,9 @@ import torch
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.train.cost.footprint import SavedBytes, Walk, footprint, training_loss
 from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
-from ptycho_torch.train.learner import EVAL_BATCH
 from ptycho_torch.train.schedule import make_optimizer
 
 

@@ -88,12 +88,12 @@ def test_a_plan_is_not_written_over_a_study(plan, tmp_path, root):
 
 
 def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
-    tiny["execution"] |= {"accelerator": "auto", "seeds_together": True, "precision": "bf16"}
+    tiny["execution"] |= {"accelerator": "auto", "precision": "bf16"}
     tiny["execution"] |= {"compile": True, "cuda_graphs": True}
     path = tmp_path / "study.json"
     path.write_text(json.dumps(tiny))
     said = plan("--arm", "control", "--no-probe", "--no-largest", config=path)
-    for key in ("seeds_together", "precision bf16", "compile", "cuda_graphs"):
+    for key in ("precision bf16", "compile", "cuda_graphs"):
         assert f"Not counted: execution.{key}" in said
     assert "Not counted" not in plan("--arm", "control", "--no-probe", "--no-largest")
 
@@ -153,7 +153,6 @@ def test_a_comparison_is_of_medians(plan, results, tmp_path, tiny_study):
 @pytest.mark.parametrize(
     ("timing", "reason"),
     [
-        ({"seeds_together": 2}, "trained together, in one process"),
         ({"device": "NVIDIA H200"}, "trained on NVIDIA H200, and this plan is for a CPU"),
     ],
 )

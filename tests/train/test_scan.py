@@ -11,13 +11,13 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.training import data_of_file, data_of_scan
 from ptycho_torch.files import io
 from ptycho_torch.infer.outputs import infer_file
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.stitch import reassemble
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.train import scan as training
-from ptycho_torch.train.scan import prepare, train_file, train_scan
+from ptycho_torch.train import run as training
 
 
 @pytest.fixture
@@ -35,6 +35,15 @@ def settings(tiny_study):
         )
 
     return make
+
+
+def train_scan(scan, settings, folder, test=None, **options):
+    return training.train_scan(data_of_scan(scan, settings, test), settings, folder, **options)
+
+
+def train_file(path, settings, folder, test_data=None):
+    data = data_of_file(path, settings, test_data=test_data)
+    return training.train_scan(data, settings, folder)
 
 
 @pytest.fixture
@@ -115,10 +124,10 @@ def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, loss):
         masked(scan, good, 50.0),
         masked(scan, np.ones_like(good), 0.0),
     ):
-        ready = prepare(made, settings(loss=loss))
+        ready = data_of_scan(made, settings(loss=loss))
         batch = ready.train.take(slice(0, 8))
         observed, predicted = batch.amplitude_BCHW, 1.1 * batch.amplitude_BCHW + 0.01
-        scales = ready.train.scales(ready.units.intensity_scale)
+        scales = ready.scales["train"]
         losses.append(float(scales.loss(loss, predicted, observed, batch.good_BCHW)))
         # What is predicted where nothing was measured is nobody's business.
         predicted[:, :, 2:4, 5] = 99.0
@@ -160,8 +169,9 @@ def test_groups_are_merged_unless_told_not_to(settings, scan, tmp_path):
 
 def test_what_is_held_out_never_trains(settings, scan):
     for gridsize in (1, 2):
-        ready = prepare(scan, settings(gridsize))
-        assert set(ready.members_nC.ravel()) <= set(ready.kept.train)
+        ready = data_of_scan(scan, settings(gridsize))
+        held_out = {*ready.facts["validation_frames"], *ready.facts["gap_frames"]}
+        assert held_out and not held_out & set(ready.members_nC.ravel())
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -77,22 +77,19 @@ def test_fresh_networks_are_each_there_once(tiny_study):
 def runs(tmp_path_factory, tiny_dataset):
     """Three runs: one as trained, one that failed, and one that failed with weights of NaN."""
     from ptycho_torch.config.read import load_yaml
-    from ptycho_torch.train.fit import fit_run
+    from ptycho_torch.train.run import train_run
 
     study = parse_study(load_yaml("tests/tiny.yaml"), "tiny.yaml")
     root = tmp_path_factory.mktemp("runs")
     good = root / "good"
-    names = {"run": "run.json", "timing": "timing.json", "history": "history.csv",
-             "bundle": "bundle/bundle.json", "last": "last.safetensors", "patches": "p.npz"}  # fmt: skip
-    fit_run(
+    train_run(
         run_settings(study, "tiny", "control", 0), splits=tiny_dataset.splits, dataset=tiny_dataset.dataset,
-        outputs={key: good / name for key, name in names.items()}, threads=1,
+        folder=good, threads=1,
     )  # fmt: skip
     record = io.read_json(good / "run.json")
     for name, seed in (("failed", 1), ("lost", 2)):
         shutil.copytree(good, root / name)
         changed = record | {"seed": seed, "outcome": "non_finite"}
-        del changed["files"]  # Checksums: one of the files is changed below.
         io.write_json(root / name / "run.json", changed)
     tensors = io.read_tensors(root / "lost/last.safetensors")
     io.write_tensors(root / "lost/last.safetensors", {k: v * torch.nan for k, v in tensors.items()})

@@ -43,20 +43,6 @@ def test_a_config_file_replaces_the_default(snakemake, config_file):
     assert found["train"] == 2
 
 
-def test_seeds_together_are_one_job_an_arm_with_the_same_files(snakemake, config_file):
-    def change(data):
-        data["execution"]["seeds_together"] = True
-        data["stage_a"]["seeds"] = 4
-
-    words = ("stage_a_summary", "-n", "--cores", "1", "--configfile", config_file(change))
-    found = planned(snakemake(*words))
-    assert (found["train_4_seeds_0"], found["train_4_seeds_1"], found["evaluate"]) == (1, 1, 8)
-    assert "train" not in found
-    assert "train, evaluate tiny/agc seeds 0-3" in said(snakemake(*words))
-    one = planned(snakemake("results/train/tiny/agc/seed-2/history.csv", *words[1:]))
-    assert one["total"] == 2
-
-
 def test_a_dry_run_says_in_one_line_each_what_would_run(snakemake):
     lines = said(snakemake("all", "-n", "--cores", "4")).splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]

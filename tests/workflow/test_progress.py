@@ -38,29 +38,6 @@ def test_runs_are_counted_and_the_end_is_expected(run_json):
     assert progress.line(20).startswith("2 of 8 jobs")
 
 
-def test_a_job_of_several_seeds_is_several_runs(tmp_path):
-    """The rule's name says how many, the files which."""
-    outputs = []
-    for seed, outcome in ((0, "completed"), (1, "exploded"), (2, "completed")):
-        path = tmp_path / "results" / "train" / "tiny" / "agc" / f"seed-{seed}" / "run.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"outcome": outcome}))
-        outputs.append(str(path))
-    progress = StudyProgress()
-    progress.planned({"train_3_seeds_0": 1, "train_2_seeds_1": 1, "evaluate": 5, "total": 7})
-    together = job(1, rule="train_3_seeds_0", outputs=outputs)
-    assert progress.started(together, now=0) == "train tiny/agc/0-2"
-    assert "0 done (0 of them diverged), 3 running, 2 to come" in progress.line(1)
-    assert progress.finished(1, now=30) == "train tiny/agc/0-2: completed, exploded, completed"
-    assert "3 done (1 of them diverged), 0 running, 2 to come" in progress.line(30)
-    assert progress.seconds_left(30) == pytest.approx(2 * 10)
-    planned = Planned()
-    planned.add(together)
-    planned.add(job(2, rule="evaluate", dataset="tiny", arm="agc", seed="1"))
-    first = " ".join(planned.lines()[0].split())
-    assert first.startswith("train tiny/agc seeds 0-2")
-
-
 def test_runs_that_a_checkpoint_adds_are_counted(run_json):
     progress = StudyProgress()
     progress.planned({"train": 1, "total": 1})

@@ -79,15 +79,11 @@ def test_a_run_in_bad_surroundings_is_the_same_run(
 
 def train_here(study, dataset, folder):
     from ptycho_torch.config.arms import run_settings
-    from ptycho_torch.train.fit import fit_run
+    from ptycho_torch.train.run import train_run
 
-    names = ("run.json", "timing.json", "history.csv", "bundle/bundle.json", "last.safetensors")
-    keys = ("run", "timing", "history", "bundle", "last")
-    outputs = {key: folder / "here" / name for key, name in zip(keys, names, strict=True)}
-    outputs["patches"] = folder / "here/test_patches.npz"
-    fit_run(
+    train_run(
         run_settings(study, "tiny", "control", 0), splits=dataset.splits, dataset=dataset.dataset,
-        outputs=outputs, threads=1,
+        folder=folder / "here", threads=1,
     )  # fmt: skip
     return folder / "here"
 

@@ -11,7 +11,6 @@ try:
     from ptycho_torch.config.arms import derive, fit_settings, labels, run_settings
     from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
-    from ptycho_torch.config.together import seed_jobs
     from ptycho_torch.files.layout import check_layout
     from ptycho_torch.runtime.code_digest import code_behind, keep_list
 except ModuleNotFoundError as error:
@@ -57,42 +56,10 @@ def sources(script: str) -> str:
     return listed
 
 
-def settings_of_run(wildcards) -> list[dict]:
+def settings_of_run(wildcards) -> dict:
     """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
     run = run_settings(STUDY, wildcards.dataset, wildcards.arm, int(wildcards.seed))
-    return [run.model_dump(mode="json")]
-
-
-def settings_of(job) -> list[dict]:
-    """The same for the runs that one job trains together."""
-    runs = [run_settings(STUDY, job.dataset, job.arm, seed) for seed in job.seeds]
-    return [run.model_dump(mode="json") for run in runs]
-
-
-def of_run(dataset: str, arm: str, seeds) -> dict[str, list[str]]:
-    """The files of a run, or of several seeds of an arm, by name."""
-    seeds = [seeds] if isinstance(seeds, str) else seeds
-    names = {
-        "run": "run.json",
-        "timing": "timing.json",
-        "history": "history.csv",
-        "bundle": "bundle/bundle.json",
-        "weights": "bundle/weights.safetensors",
-        "last": "last.safetensors",
-        "patches": "test_patches.npz",
-    }
-    return {
-        name: [f"results/train/{dataset}/{arm}/seed-{seed}/{file}" for seed in seeds]
-        for name, file in names.items()
-    }
-
-
-def copy_resources(name: str, other: str) -> None:
-    """Give a rule, not yet defined, what the profile or the command line sets for another."""
-    settings = workflow.resource_settings
-    for known in (settings.overwrite_resources, settings.overwrite_threads):
-        if name in known:
-            known.setdefault(other, known[name])
+    return run.model_dump(mode="json")
 
 
 def files_of_runs(plan, folder: str, file: str) -> list[str]:

@@ -80,7 +80,7 @@ if STUDY.real_data is not None:
             "logs/real_data/{measurement}/train/{label}/seed-{seed}.log",
         threads: lambda wildcards: real_fit(wildcards)["execution"]["threads"]
         resources:
-            gpu=1,
+            gpu=lambda wildcards: real_fit(wildcards)["execution"]["devices"],
         params:
             fit=real_fit,
             probe=STUDY.real_data.network_probe,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Fit one network."""
     settings = FitSettings.model_validate(job.params.fit)
-    with gpu_lease(settings.execution.accelerator):
+    with gpu_lease(settings.execution.accelerator, devices=settings.execution.devices):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.train.real_data import train_measurement
+        from ptycho_torch.train.run import train_measurement
 
         train_measurement(
             settings,

@@ -1,5 +1,6 @@
 """Rule `train`: hand the job's files and settings to the package; no logic here."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.training import RunSettings
@@ -11,27 +12,20 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    """Fit one run, or those of an arm that are trained together."""
-    runs = [RunSettings.model_validate(run) for run in job.params.runs]
-    names = ("run", "timing", "history", "bundle", "last", "patches")
-    files = zip(*(listed(getattr(job.output, name)) for name in names), strict=True)
-    with gpu_lease(runs[0].execution.accelerator):
+    """Fit one run."""
+    run = RunSettings.model_validate(job.params.run)
+    with gpu_lease(run.execution.accelerator, devices=run.execution.devices):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.train.fit import fit_runs
+        from ptycho_torch.train.run import train_run
 
-        fit_runs(
-            runs,
+        train_run(
+            run,
             splits={split: getattr(job.input, split) for split in ("train", "validation", "test")},
             dataset=job.input.dataset,
-            outputs=[dict(zip(names, of_run, strict=True)) for of_run in files],
+            folder=Path(job.output.run).parent,
             threads=job.threads,
-            spare_memory=granted(job, "spare_memory") > 0,
+            low_memory=granted(job, "spare_memory") > 0,
         )
-
-
-def listed(files: Any) -> list[str]:
-    """Return the files of one name, which Snakemake gives as a text where there is one."""
-    return [files] if isinstance(files, str) else list(files)
 
 
 if __name__ == "__main__":

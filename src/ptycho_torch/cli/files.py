@@ -1,5 +1,6 @@
 """Training and inference on files of measurements that the study did not make."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,15 +149,16 @@ def _train(
         )
     )  # fmt: skip
     with said():
-        from ptycho_torch.train.scan import train_file
+        from ptycho_torch.data.training import data_of_file
+        from ptycho_torch.train.run import train_scan
 
-        record = train_file(
-            train_data,
+        data = data_of_file(train_data, settings, test_data=test_data, reading=reading)
+        record = train_scan(
+            data,
             settings,
             output_dir,
-            test_data=test_data,
-            reading=reading,
             overwrite=overwrite,
+            progress=sys.stderr.isatty(),
             patch_stats_limit=_statistics_of(log_patch_stats, patch_stats_limit),
         )
     best = "no epoch was finished"

@@ -137,7 +137,7 @@ Schedule = Annotated[
 
 
 class TrainingSettings(Settings):
-    """What the optimiser is asked to do."""
+    """What the optimiser does."""
 
     epochs: Count
     """Passes over the training split."""
@@ -164,7 +164,7 @@ class TrainingSettings(Settings):
     once. A single spike may heal, and what it does to the optimiser is part of the study."""
     collapse_variance: Positive | None = 1e-6
     """A patch without structure: its variance about its mean, over its mean square and where the
-    probe lights it, is under this. All patches of the validation split without structure ...
+    probe illuminates it, is under this. All patches of the validation split without structure ...
     Null: the guard is off."""
     collapse_patience_epochs: Count = 3
     """... for this many epochs in a row end the run as `collapsed`, from the first of them."""
@@ -186,10 +186,12 @@ class ExecutionSettings(Settings):
     C++ compiler on a CPU."""
     cuda_graphs: bool = False
     """Record the training step once and replay it: no time between kernels. CUDA only, and not
-    where groups are merged; on another device it is said and left."""
-    seeds_together: bool = False
-    """Train all seeds of an arm in one job, as one batched network. Pays for small networks on a
-    large GPU; the state kept for an interrupted training is one for all of them."""
+    where groups are merged; on another device it has no effect, which is logged."""
+    devices: Count = 1
+    """Devices that share each step of a run, batch_size groups each (DDP); on a CPU, processes."""
+    loggers: list[Literal["csv", "tensorboard", "mlflow", "wandb"]] = []
+    """Where each epoch's numbers go beside history.csv, in the run's folder `logs`; changes no
+    result."""
     threads: Count = 2
     """CPU threads of a training job; never more than the machine has."""
     deterministic: bool = True
@@ -201,11 +203,6 @@ class ExecutionSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.seeds_together and self.checkpointing:
-            raise ValueError(
-                "seeds_together and checkpointing exclude each other: what is worked out anew "
-                "would be one seed's; leave one of them false"
-            )
         if self.cuda_graphs and self.accelerator in ("cpu", "mps"):
             raise ValueError(
                 f"cuda_graphs: true needs CUDA, and accelerator is '{self.accelerator}'; set it to "

@@ -27,7 +27,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextlib.contextmanager
-def gpu_lease(accelerator: str) -> Iterator[str | None]:
+def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
     """Make the GPU that the fewest of this user's jobs use the only one that CUDA will see.
 
     The lease ends with the block or, being a lock of the kernel's, with the process however it
@@ -38,6 +38,8 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
     ----------
     accelerator
         `execution.accelerator` of the run; `cpu` and `mps` lease nothing.
+    devices
+        `execution.devices` of the run; several are not leased: the run takes the first ones.
 
     Yields
     ------
@@ -45,7 +47,7 @@ def gpu_lease(accelerator: str) -> Iterator[str | None]:
         The GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
         one, or CUDA_VISIBLE_DEVICES was set by Slurm or the user.
     """
-    if accelerator in ("cpu", "mps"):
+    if accelerator in ("cpu", "mps") or devices > 1:
         yield None
         return
     if VISIBLE in os.environ:

@@ -1,28 +1,29 @@
 """The guard against collapse: a network whose patches have lost their structure ends its run.
 
 Watched are the patches that the network draws for the validation split, before any physics, where
-the probe lights them: in the dark a network may draw what it likes, and the padding of its
+the probe illuminates them: in the dark a network may draw what it likes, and the padding of its
 convolutions draws borders there whatever it sees. docs/parity.md has the margins.
 
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
-import contextlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ptycho_torch.config.training import TrainingSettings
-from ptycho_torch.train.watch import RunStopped
+from ptycho_torch.train.divergence import DivergenceMonitor
 
 logger = logging.getLogger(__name__)
 
 
-def lit_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
+def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
     """Return each patch's variance about its mean over its mean square, in the light, (B, C).
 
     Pixels count by the probe's intensity. The patches are complex, so that a global phase changes
@@ -52,7 +53,7 @@ def _square(values: Tensor) -> Tensor:
     return torch.view_as_real(values).square().sum(dim=-1)
 
 
-class CollapseGuard:
+class CollapseGuard(Callback):
     """Ends a run as `collapsed` if no patch has structure, for some epochs in a row.
 
     Parameters
@@ -60,60 +61,68 @@ class CollapseGuard:
     training
         `collapse_variance`: every patch must be under it; None: the guard is off.
         `collapse_patience_epochs`: so many epochs in a row.
+    monitor
+        Ends the run, and knows its steps.
     """
 
-    def __init__(self, training: TrainingSettings) -> None:
+    def __init__(self, training: TrainingSettings, monitor: DivergenceMonitor) -> None:
         self.threshold = training.collapse_variance
         self.patience = training.collapse_patience_epochs
+        self.monitor = monitor
         self.largest: Tensor | None = None
-        self._in_a_row: list[dict[str, int]] = []
+        self.first_step = 0
+        self.in_a_row = 0
+        self._hook: RemovableHandle | None = None
 
-    def state(self) -> dict[str, Any]:
-        """Return the epochs without structure that are in a row so far."""
-        return {"in_a_row": [dict(epoch) for epoch in self._in_a_row]}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self._in_a_row = list(state["in_a_row"])
-
-    @contextlib.contextmanager
-    def watching(self, network: nn.Module, probe_MHW: Tensor) -> Iterator[None]:
-        """Watch what the network draws within the block; nothing waits for the device."""
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch what the network draws during validation; nothing waits for the device."""
         self.largest = None
-        if self.threshold is None:
-            yield
+        if self.threshold is None or trainer.sanity_checking:
             return
 
         def watch(_: nn.Module, __: object, patches_BCHW: Tensor) -> None:
-            found = lit_variance(patches_BCHW, probe_MHW).max()
+            found = illuminated_variance(patches_BCHW, pl_module.probe_MHW).max()
             self.largest = found if self.largest is None else found.maximum(self.largest)
 
-        hook = network.register_forward_hook(watch)
-        try:
-            yield
-        finally:
-            hook.remove()
+        self._hook = pl_module.network.register_forward_hook(watch)
 
-    def end_epoch(self, *, epoch: int, step: int) -> RunStopped | None:
-        """Count epochs without structure; from the first of them the run ends if they are too
-        many in a row."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch no more."""
+        if self._hook is not None:
+            self._hook.remove()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count epochs without structure; the run ends if they are too many in a row, from the
+        first of them."""
+        if self.monitor.failure is not None:
+            return
         largest = math.nan if self.largest is None else float(self.largest)
         # NaN is the business of the losses' own guard.
         if self.threshold is None or not largest < self.threshold:
-            self._in_a_row = []
-            return None
-        self._in_a_row.append({"epoch": epoch, "step": step})
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        if self.in_a_row == 1:
+            self.first_step = self.monitor.steps
         logger.warning(
             "epoch %d: all patches are nearly constant (relative variance at most %.3g, under "
             "collapse_variance %.3g), %d of %d epochs in a row",
-            epoch, largest, self.threshold, len(self._in_a_row), self.patience,
+            trainer.current_epoch + 1, largest, self.threshold, self.in_a_row, self.patience,
         )  # fmt: skip
-        if len(self._in_a_row) < self.patience:
-            return None
-        return RunStopped(
-            "collapsed",
-            reason=f"all patches of the validation split are nearly constant: relative variance in "
-            f"the probe's light at most {largest:.3g}, under collapse_variance "
-            f"{self.threshold:g}, for {self.patience} epochs in a row",
-            **self._in_a_row[0],
-        )
+        if self.in_a_row == self.patience:
+            self.monitor.end_run(
+                trainer,
+                "collapsed",
+                f"all patches of the validation split are nearly constant: relative variance where "
+                f"the probe illuminates them at most {largest:.3g}, under collapse_variance "
+                f"{self.threshold:g}, for {self.patience} epochs in a row",
+                self.first_step,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epochs without structure so far."""
+        return {"first_step": self.first_step, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Resume from what `state_dict` returned."""
+        self.first_step, self.in_a_row = state_dict["first_step"], state_dict["in_a_row"]

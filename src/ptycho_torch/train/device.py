@@ -1,9 +1,8 @@
-"""Where a run is computed, and by which arithmetic."""
+"""By which arithmetic a run is computed, and what its device cannot do."""
 
 import contextlib
 import ctypes
 import logging
-import os
 import sys
 from collections.abc import Iterator
 
@@ -16,52 +15,53 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def numerics(execution: ExecutionSettings, device: torch.device) -> Iterator[None]:
+def numerics(execution: ExecutionSettings) -> Iterator[None]:
     """Set torch's arithmetic for one training, and put back what was set before.
 
     float32 means float32 on every device: cuDNN would take TF32 by itself. `tf32` lets matrix
-    products and convolutions of a GPU round their factors to 10 bits.
+    products and convolutions of a GPU round their factors to 10 bits. Whether operations are
+    deterministic is the Trainer's to set, and put back here as well.
     """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (
         torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
         deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
+        matmul.allow_tf32,
+        cudnn.allow_tf32,
     )
-    if execution.deterministic and device.type == "cuda":
-        # cuBLAS reads it when it starts; without it torch refuses deterministic products.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(execution.deterministic)
     # Every new tensor would be filled with NaN first; nothing here reads what it has not written.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.allow_tf32 = execution.precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = execution.precision == "tf32"
+    matmul.allow_tf32 = cudnn.allow_tf32 = execution.precision == "tf32"
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.allow_tf32 = before[3]
-        torch.backends.cudnn.allow_tf32 = before[4]
+        torch.use_deterministic_algorithms(before[0])
+        deterministic.fill_uninitialized_memory = before[1]  # type: ignore[attr-defined]
+        matmul.allow_tf32, cudnn.allow_tf32 = before[2:]
 
 
-def records_steps(execution: ExecutionSettings, device: torch.device, *, merges: bool) -> bool:
-    """Return whether steps are recorded as CUDA graphs; say so where they cannot be.
+def records_steps(
+    execution: ExecutionSettings, device: torch.device, *, merges: bool, processes: int = 1
+) -> bool:
+    """Return whether steps are recorded as CUDA graphs; log why where they cannot be.
 
     merges: whether groups are merged, whose extent the host must know at each step.
     """
     if not execution.cuda_graphs:
         return False
-    reason = f"the device is {device.type}" if device.type != "cuda" else "groups are merged"
-    if device.type == "cuda" and not merges:
-        return True
-    logger.warning("execution.cuda_graphs has no effect here: %s", reason)
-    return False
+    reasons = {
+        f"the device is {device.type}": device.type != "cuda",
+        "groups are merged": merges,
+        "several devices share a step": processes > 1,
+    }
+    reason = next((text for text, holds in reasons.items() if holds), None)
+    if reason is not None:
+        logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+    return reason is None
 
 
-def say_precision(execution: ExecutionSettings, device: torch.device) -> None:
-    """Log where the precision that was asked for is not this device's own."""
+def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
+    """Log where the precision that was requested is not this device's own."""
     if execution.precision == "tf32" and device.type != "cuda":
         logger.warning(
             "execution.precision tf32 has no effect on %s: computed in fp32", device.type
@@ -73,22 +73,19 @@ def say_precision(execution: ExecutionSettings, device: torch.device) -> None:
         )
 
 
-def cures_of(run: RunSettings, *, together: int, checkpointed: bool) -> tuple[str, list[str]]:
+def mitigations(run: RunSettings, *, checkpointed: bool) -> tuple[str, list[str]]:
     """Return what a training does, and which of its settings take less memory, mildest first.
 
-    together: runs that are trained in one; checkpointed: whether networks are so already.
+    checkpointed: whether the network is so already.
     """
     batch = run.training.batch_size
-    cures = []
-    if together > 1:
-        cures.append("execution.seeds_together: false")
+    less = []
     if not checkpointed:
-        cures.append("execution.checkpointing: true (the same numbers, a third more work)")
+        less.append("execution.checkpointing: true (the same numbers, a third more work)")
     if batch > 1:
-        cures.append(f"a training.batch_size under {batch} (another run, with other numbers)")
-    cures.append("`ptycho-torch plan` says what each takes")
-    seeds = f"{together} seeds at once" if together > 1 else f"seed {run.seed}"
-    return f"training '{run.arm}' on '{run.dataset}', {seeds}, {batch} groups a step", cures
+        less.append(f"a training.batch_size under {batch} (another run, with other numbers)")
+    less.append("`ptycho-torch plan` says what each takes")
+    return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
 
 
 def keep_freed_memory() -> None:

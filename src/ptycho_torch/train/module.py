@@ -1,22 +1,44 @@
-"""What is trained: a generator seen through the forward model, and its losses.
+"""What is trained: a generator seen through the forward model, its losses, and a step of training.
 
 Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
+from typing import Any, Self
 
 import torch
+from lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.split_scales import LOSSES, SplitScales
+from ptycho_torch.data.training import TrainingData
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.checkpointing import recompute_parts
+from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes
+from ptycho_torch.physics.groups import group_amplitudes, merged_patches
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_seed
+from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
+from ptycho_torch.train.collapse import CollapseGuard
+from ptycho_torch.train.device import records_steps
+from ptycho_torch.train.divergence import DivergenceMonitor, mean_over_processes
+from ptycho_torch.train.graph import RecordedStep
+from ptycho_torch.train.history import History
+from ptycho_torch.train.schedule import make_optimizer, make_schedule
+
+LOOK_EVERY = 8
+"""Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
+step; the first step is looked at."""
 
 
-class FitModule(nn.Module):
+class PtychoModule(LightningModule):
     """A generator under training, through the forward model, without labels.
+
+    Any `lightning.Trainer` trains it; the guards that end a bad run as a result come with it as
+    callbacks, `monitor` and `history` among them.
 
     Parameters
     ----------
@@ -45,6 +67,8 @@ class FitModule(nn.Module):
         input_scale: float,
     ) -> None:
         super().__init__()
+        # Clipping by unit and the verdict on a step stand between its gradients and its update.
+        self.automatic_optimization = False
         self.run = run
         self.network = network
         self.register_buffer("probe_MHW", probe_MHW)
@@ -53,6 +77,47 @@ class FitModule(nn.Module):
         self.checkpointed = run.execution.checkpointing
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
+        self.monitor = DivergenceMonitor(run.training)
+        self.history = History(self.monitor)
+        self.learning_rate = run.training.optimizer.learning_rate
+        self.val_losses: dict[str, float] = {}
+        self._validated: list[tuple[int, dict[str, Tensor]]] = []
+
+    @classmethod
+    def for_data(cls, run: RunSettings, data: TrainingData) -> Self:
+        """Return the module of a run before training; its weights depend on the run's seed alone.
+
+        Raises
+        ------
+        InputError
+            If the network cannot be built for the data, or groups have no positions to be merged
+            by.
+        """
+        channels = data.train.channels
+        splits = (data.train, data.validation)
+        merges = run.training.object_big and channels > 1
+        if merges and any(split.whole_nC2 is None for split in splits):
+            raise InputError(
+                f"dataset '{run.dataset}': has groups of {channels} frames but no 'coords_offsets' "
+                "and 'coords_nominal' to merge them by; add them, or set training.object_big: false"
+            )
+        seed = named_seed(run.seed, "weights")
+        try:
+            network = build_generator(
+                run.generator, channels=channels, patch_px=run.patch_px, seed=seed
+            )
+        except ValueError as error:
+            raise InputError(f"arms.{run.arm}.generator: {error}") from None
+        if run.execution.checkpointing:
+            recompute_parts(network)
+        scaled = run.training.input_scaling == "statistical"
+        return cls(
+            run,
+            network,
+            probe_MHW=data.probe_MHW,
+            scales=data.scales,
+            input_scale=data.statistical_input_scale() if scaled else 1.0,
+        )
 
     @property
     def val_loss_name(self) -> str:
@@ -80,19 +145,18 @@ class FitModule(nn.Module):
         scaled = amplitude_BCHW * self.input_scale
         return scaled if self.log_gain is None else scaled / self.log_gain.exp()
 
-    def arithmetic(self) -> torch.autocast:
-        """Return the context in which the network runs: bfloat16 in training, where it is asked
-        for. Spectra, physics, losses and all that only measures stay float32."""
-        reduced = self.training and self.run.execution.precision == "bf16"
-        return torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced)
-
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`."""
-        with self.arithmetic():
+        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`.
+
+        The network runs in bfloat16 in training, where that is requested; spectra, physics, losses
+        and all that only measures stay float32.
+        """
+        reduced = self.training and self.run.execution.precision == "bf16"
+        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
             patches: Tensor = self.network(self.network_input(amplitude_BCHW))
         return patches
 
-    def explained(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
+    def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
         """Return the amplitudes that object patches let expect for a batch, (B, C, H, W)."""
         if self.merges and batch.whole_BC2 is not None:
             found = group_amplitudes(
@@ -102,24 +166,113 @@ class FitModule(nn.Module):
             found = amplitudes(patches_BCHW, self.probe_MHW)
         return found if self.log_gain is None else found * self.log_gain.exp()
 
-    def training_loss(self, batch: Batch, patches_BCHW: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch of the training split, by the run's choice.
-
-        `patches_BCHW`: what the network drew for it, if that is known already.
-        """
-        patches = self(batch.amplitude_BCHW) if patches_BCHW is None else patches_BCHW
+    def training_loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch of the training split, by the run's choice."""
+        predicted = self.predict_amplitudes(self(batch.amplitude_BCHW), batch)
         return self.scales["train"].loss(
-            self.run.training.loss,
-            self.explained(patches, batch),
-            batch.amplitude_BCHW,
-            batch.good_BCHW,
+            self.run.training.loss, predicted, batch.amplitude_BCHW, batch.good_BCHW
         )
 
     def validation_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return every loss of a batch of the validation split, by its name in `history.csv`."""
-        predicted = self.explained(self(batch.amplitude_BCHW), batch)
+        predicted = self.predict_amplitudes(self(batch.amplitude_BCHW), batch)
         scales = self.scales["validation"]
         return {
             f"{name}_val_loss": scales.loss(name, predicted, batch.amplitude_BCHW, batch.good_BCHW)
             for name in LOSSES
         }
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the guards and the history; they look at an epoch in this order."""
+        guard = CollapseGuard(self.run.training, self.monitor)
+        return [self.monitor, self.history, guard]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | tuple[list[Any], list[Any]]:
+        """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
+        training = self.run.training
+        merged = self.merges and self.trainer.datamodule.train.channels > 1
+        recorded = records_steps(
+            self.run.execution,
+            self.probe_MHW.device,
+            merges=merged,
+            processes=self.trainer.world_size,
+        )
+        self._step = RecordedStep(self._take_step) if recorded else self._take_step
+        self._units = unit_axes(self.network)
+        if self.log_gain is not None:
+            self._units.append((self.log_gain, None))
+        self._blocks = list(fourier_blocks(self.network).values())
+        optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
+        # torch's own way to tell an optimiser, without waiting for the device, not to move.
+        optimizer.found_inf = self.monitor.skip_update  # type: ignore[attr-defined]
+        self._optimizer = optimizer
+        self._schedule = make_schedule(
+            training.schedule,
+            optimizer,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            epochs=self.trainer.max_epochs or training.epochs,
+        )
+        return optimizer if self._schedule is None else ([optimizer], [self._schedule.scheduler])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take a step; the weights move here and nowhere else."""
+        self._step(batch, batch_idx % LOOK_EVERY == 0)
+        if self.trainer.is_last_batch:
+            self.learning_rate = float(self._optimizer.param_groups[0]["lr"])
+        if self._schedule is not None:
+            self._schedule.end_step()
+
+    def _take_step(self, batch: Batch, look: bool) -> None:
+        """Clip the gradients of a batch, and move unless the step is bad.
+
+        look: whether to note the ratio of spectral and local gradients as well.
+        """
+        self._optimizer.zero_grad()
+        loss = self.training_loss(batch)
+        self.manual_backward(loss)
+        loss = mean_over_processes(loss)
+        norm = total_norm(self._units)
+        # Before clipping, which may change their ratio.
+        moduli = gradient_moduli(self._blocks) if look else None
+        report = clip_gradients(self._units, self.run.execution.clip, norm)
+        verdict = self.monitor.check_step(loss, norm)
+        self._optimizer.step()
+        self.monitor.log_step(loss, norm, report, verdict, moduli)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the losses of a batch."""
+        if self.monitor.failure is None:
+            self._validated.append((len(batch.amplitude_BCHW), self.validation_losses(batch)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Average the losses, and end a run whose weights are not worth another epoch."""
+        found, self._validated = self._validated, []
+        if not found or self.trainer.sanity_checking:
+            return
+        total = sum(size for size, _ in found)
+        for name in found[0][1]:
+            # Fetched from the device at once; each group has the same weight.
+            losses = torch.stack([losses[name] for _, losses in found]).tolist()
+            sizes = [size for size, _ in found]
+            self.val_losses[name] = (
+                sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / total
+            )
+        self.log_dict(self.val_losses, logger=False, prog_bar=True)
+        judged = self.val_losses[self.val_loss_name]
+        if not math.isfinite(judged):
+            # The epoch's last step has been taken: that is the step that failed.
+            reason = f"the validation loss is {judged}"
+            self.monitor.end_run(self.trainer, "non_finite", reason, self.monitor.steps)
+
+    def on_train_epoch_end(self) -> None:
+        """Move a schedule that goes by epochs."""
+        if self._schedule is not None and self.monitor.failure is None:
+            self._schedule.end_epoch(self.val_losses[self.val_loss_name])
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """Return the object patches of a batch, (B, C, H, W); those of a group that are merged in
+        training are windows of the merged region here as well."""
+        patches: Tensor = self(batch.amplitude_BCHW)
+        if self.merges and batch.whole_BC2 is not None:
+            patches = merged_patches(patches, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2)
+        return patches

@@ -2,59 +2,42 @@
 `history.csv` (docs/files.md)."""
 
 import math
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
-from ptycho_torch.train.loop import Fitted
-
-ScaleSource = Literal["measured", "closed_form"]
+from ptycho_torch.train.fit import TrainResult
 
 
-def make_bundle(
-    fitted: Fitted, *, norm: float, source: ScaleSource, record: Mapping[str, Any]
-) -> Bundle:
-    """Return the run's best weights with all that inference needs.
-
-    Parameters
-    ----------
-    norm
-        `norm_Y_I` of the training data.
-    source
-        Where its intensity scale comes from, if it was not learned.
-    record
-        What else to keep.
-    """
-    module, run = fitted.module, fitted.module.run
+def make_bundle(result: TrainResult, data: TrainingData, record: dict[str, Any]) -> Bundle:
+    """Return the run's best weights with all that inference needs; `record`: what else to keep."""
+    module, run, gain = result.module, result.module.run, result.best.gain
     scales = module.scales["train"]
-    gain = fitted.best.gain
+    learned = module.log_gain is not None
     settings = BundleSettings(
         generator=run.generator,
         patch_px=run.patch_px,
-        channels=fitted.channels,
-        gridsize=math.isqrt(fitted.channels),
+        channels=result.channels,
+        gridsize=math.isqrt(result.channels),
         object_big=run.training.object_big,
         input_scale=module.input_scale,
-        norm_Y_I=norm,
+        norm_Y_I=data.norm_Y_I,
         intensity_scale=scales.intensity_scale * gain,
-        intensity_scale_source="learned" if module.log_gain is not None else source,
+        intensity_scale_source="learned" if learned else data.intensity_scale_source,
         mean_amplitude=scales.mean_amplitude / gain,
         dataset=run.dataset,
     )
-    return Bundle(
-        settings=settings,
-        weights=fitted.best.weights,
-        probe_MHW=module.probe_MHW.cpu(),
-        record=dict(record),
-    )
+    probe = module.probe_MHW.cpu()
+    return Bundle(settings=settings, weights=result.best.weights, probe_MHW=probe, record=record)
 
 
 def history_columns(run: RunSettings) -> list[str]:
@@ -67,29 +50,30 @@ def history_columns(run: RunSettings) -> list[str]:
     ]  # fmt: skip
 
 
-def run_record(fitted: Fitted) -> dict[str, Any]:
+def run_record(result: TrainResult) -> dict[str, Any]:
     """Return what `run.json` says of the training: outcome, losses, gradient norms, versions."""
-    module, history, stopped = fitted.module, fitted.history, fitted.stopped
+    module, history, monitor = result.module, result.module.history, result.module.monitor
     name, best = module.val_loss_name, history.best_row or {}
     last = history.rows[-1] if history.rows else {}
     norms = np.array(history.norms_before)
     scale = module.scales["train"].intensity_scale
+    failure = None if monitor.failure is None else asdict(monitor.failure)
     return {
-        "outcome": stopped.outcome if stopped else "completed",
-        "failure": stopped.failure if stopped else None,
+        "outcome": failure.pop("outcome") if failure else "completed",
+        "failure": failure,
         "epochs": len(history.rows),
-        "steps": fitted.steps,
+        "steps": monitor.steps,
         "val_loss_name": name,
         "best_epoch": best.get("epoch"),
         "best_val_loss": best.get(name),
         "last_val_loss": last.get(name),
         "best_mae_val_loss": best.get("mae_val_loss"),
-        "first_loss": fitted.first_loss,
+        "first_loss": monitor.first_loss,
         "input_scale": module.input_scale,
         "intensity_scale": {
             "measured": scale,
-            "best": scale * fitted.best.gain,
-            "last": scale * fitted.last.gain,
+            "best": scale * result.best.gain,
+            "last": scale * result.last.gain,
         },
         "parameters": count_parameters(module.network),
         "gradient_norm": {
@@ -98,34 +82,32 @@ def run_record(fitted: Fitted) -> dict[str, Any]:
             "max": float(norms.max()) if norms.size else None,
         },
         "clipped_share": history.clipped / history.parts if history.parts else 0.0,
-        "loss_spikes": fitted.spikes,
+        "loss_spikes": monitor.spikes,
         "versions": versions(torch, np),
     }
 
 
-def timing(fitted: Fitted, inference_s: float | None = None) -> dict[str, Any]:
+def timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     """Return what `timing.json` says: what differs from machine to machine.
 
-    inference_s: of the test data, warm; None where there are none. Of a training of several seeds
-    the wall time is each one's share, so that sums are right.
+    inference_s: of the test data, warm; None where there are none.
     """
-    device = fitted.device
+    device, execution = result.device, result.module.run.execution
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
         name, peak = device.type, process_peak() / 2**20
-    samples = fitted.steps * fitted.module.run.training.batch_size
-    wall_s = fitted.wall_s / fitted.together
+    samples = result.module.monitor.steps * result.module.run.training.batch_size
     return {
-        "wall_s": round(wall_s, 3),
-        "sittings": fitted.sittings,
+        "wall_s": round(result.wall_s, 3),
+        "attempts": result.attempts,
         "inference_s": None if inference_s is None else round(inference_s, 6),
-        "samples_per_s": round(samples / wall_s, 2),
-        "seeds_together": fitted.together,
+        "samples_per_s": round(samples * execution.devices / result.wall_s, 2),
         "peak_memory_mib": round(peak, 1),
-        "checkpointed": fitted.module.checkpointed,
+        "checkpointed": result.module.checkpointed,
         "device": name,
+        "devices": execution.devices,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),

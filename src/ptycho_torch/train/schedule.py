@@ -1,9 +1,9 @@
 """Optimisers and learning-rate schedules by name."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch.nn import Parameter
@@ -20,7 +20,6 @@ from ptycho_torch.config.training import (
     Schedule,
     WarmupCosineSchedule,
 )
-from ptycho_torch.runtime.errors import printable
 
 
 def make_optimizer(
@@ -52,13 +51,6 @@ def make_optimizer(
             assert_never(settings)
 
 
-def moments_of(optimizer: Optimizer) -> set[str]:
-    """Return the names of what torch keeps of each parameter, once it has moved."""
-    if isinstance(optimizer, torch.optim.SGD):
-        return {"momentum_buffer"}
-    return {"step", "exp_avg", "exp_avg_sq"}
-
-
 @dataclass(frozen=True, slots=True)
 class SteppedSchedule:
     """A learning-rate schedule and when it moves."""
@@ -67,23 +59,7 @@ class SteppedSchedule:
     every_step: bool
     """Moves after each step; else after each epoch's validation."""
     monitored: bool = False
-    """Wants the validation loss that the run is judged by."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what moves with the schedule: finite numbers and lists of them."""
-        return {k: v for k, v in self.scheduler.state_dict().items() if _is_plain(v)}
-
-    def must_fit(self, state: Mapping[str, Any]) -> None:
-        """Raise `ValueError` if a state has what a schedule like this has not."""
-        for key, value in state.items():
-            mine = self.scheduler.state_dict().get(key)
-            numbers = isinstance(value, list), isinstance(mine, list)
-            if mine is None or numbers[0] != numbers[1] or not _is_plain(value):
-                raise ValueError(f"schedule has {printable(key)}")
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state})
+    """Needs the validation loss that the run is judged by."""
 
     def end_step(self) -> None:
         """A step has been taken."""
@@ -96,12 +72,6 @@ class SteppedSchedule:
             self.scheduler.step(val_loss)  # type: ignore[arg-type]
         elif not self.every_step:
             self.scheduler.step()
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def make_schedule(

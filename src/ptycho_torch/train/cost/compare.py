@@ -52,8 +52,6 @@ def compare_results(results: io.PathLike, asked: Question) -> dict[str, Any]:
 
 def _not_comparable(found: Sequence[Record], asked: Question) -> str | None:
     timings = [timing for _, timing in found]
-    if any(timing.get("seeds_together", 1) > 1 for timing in timings):
-        return "its seeds were trained together, in one process"
     here = "a GPU" if asked.gpu else "a CPU"
     if any((timing.get("device") != "cpu") != asked.gpu for timing in timings):
         return f"trained on {timings[0].get('device')}, and this plan is for {here}"

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.train.cost.base import Base
 from ptycho_torch.train.cost.fits import MOST_BLOCKS, largest_batch, largest_depth
 from ptycho_torch.train.cost.footprint import Footprint, footprint
 from ptycho_torch.train.cost.memory import JobMemory, job_memory
 from ptycho_torch.train.cost.probe import Pace, probe
 from ptycho_torch.train.cost.workload import Workload
-from ptycho_torch.train.learner import EVAL_BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,12 @@ from torch.utils.flop_counter import flop_registry
 
 from ptycho_torch.config.training import SGD, RunSettings
 from ptycho_torch.data.batch import Batch
+from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.split_scales import LOSSES
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.convolution import counted_for_cpu
 from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
-from ptycho_torch.train.learner import EVAL_BATCH
-from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.module import PtychoModule
 
 aten = torch.ops.aten
 
@@ -171,25 +171,27 @@ def footprint(run: RunSettings, work: Workload, *, gpu: bool = False) -> Footpri
     )
 
 
-def training_loss(module: FitModule, batch: Batch) -> Tensor:
+def training_loss(module: PtychoModule, batch: Batch) -> Tensor:
     """Return the loss of a training step, as a graph to be walked backwards."""
-    return module.training_loss(batch, _drawn(module, batch))
+    predicted = module.predict_amplitudes(_drawn(module, batch), batch)
+    name = module.run.training.loss
+    return module.scales["train"].loss(name, predicted, batch.amplitude_BCHW)
 
 
-def _validate(module: FitModule, batch: Batch) -> None:
-    predicted = module.explained(_drawn(module, batch), batch)
+def _validate(module: PtychoModule, batch: Batch) -> None:
+    predicted = module.predict_amplitudes(_drawn(module, batch), batch)
     for name in LOSSES:
         module.scales["validation"].loss(name, predicted, batch.amplitude_BCHW)
 
 
-def _drawn(module: FitModule, batch: Batch) -> Tensor:
+def _drawn(module: PtychoModule, batch: Batch) -> Tensor:
     """Return what the network draws, (B, C, H, W); in float32, since meta tensors know no other
     arithmetic."""
     patches: Tensor = module.network(module.network_input(batch.amplitude_BCHW))
     return patches
 
 
-def _walk(module: FitModule, batch: Batch, work: Workload) -> Walk:
+def _walk(module: PtychoModule, batch: Batch, work: Workload) -> Walk:
     walk = Walk(reach_px=work.reach_px)
     walk.known(*module.parameters(), *module.buffers())
     walk.known(*(tensor for tensor in batch if tensor is not None))

@@ -10,11 +10,6 @@ def not_counted(runs: Iterable[RunSettings]) -> list[str]:
     found: dict[str, None] = {}
     for run in runs:
         execution = run.execution
-        if execution.seeds_together:
-            found[
-                "execution.seeds_together: memory and time are those of a run alone; a job of S "
-                "seeds takes up to S times what it has beside interpreter, libraries and data."
-            ] = None
         if execution.precision == "bf16":
             found["execution.precision bf16: memory is counted in float32; time is as probed."] = (
                 None

@@ -13,10 +13,10 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
-from ptycho_torch.train.learner import EVAL_BATCH
-from ptycho_torch.train.loop import fit
+from ptycho_torch.train.fit import fit
 
 WARM_UP = 2
 """Steps that are not counted: the first ones fill caches and choose algorithms."""

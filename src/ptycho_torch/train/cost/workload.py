@@ -11,10 +11,10 @@ from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, Simula
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.train.fit import make_module
-from ptycho_torch.train.module import FitModule
+from ptycho_torch.train.module import PtychoModule
 
 SPLITS = ("train", "validation", "test")
 
@@ -103,15 +103,11 @@ def made_up_groups(work: Workload, count: int) -> Groups:
     return Groups(amplitude, places)
 
 
-def made_up_module(run: RunSettings, work: Workload) -> FitModule:
+def made_up_module(run: RunSettings, work: Workload) -> PtychoModule:
     """Return the module of a run on made-up data, on torch's device in force."""
     groups = made_up_groups(work, 1)
-    scales = SplitScales(intensity_scale=100.0, mean_amplitude=0.5, mean_counts=3000.0)
+    scale = SplitScales(intensity_scale=100.0, mean_amplitude=0.5, mean_counts=3000.0)
     probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
-    return make_module(
-        run,
-        {"train": groups, "validation": groups},
-        {"train": scales, "validation": scales},
-        probe_MHW=probe,
-        input_scale=1.0,
-    )
+    scales = dict.fromkeys(("train", "validation"), scale)
+    data = TrainingData(train=groups, validation=groups, probe_MHW=probe, scales=scales)
+    return PtychoModule.for_data(run, data)

@@ -1,0 +1,153 @@
+"""A training's data as Lightning sees them: batches of groups, in an order fixed by the seed.
+
+Letters: n groups, k batches of an epoch, B groups of a batch.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.batch import Batch, Groups
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.streams import named_stream
+
+EVAL_BATCH = 64
+"""Groups of a batch where nothing is learned."""
+
+
+def epoch_order(seed: int, epoch: int, groups: int) -> NDArray[np.int64]:
+    """Return the order of the groups in one epoch (counted from 0), (groups,) int64."""
+    return named_stream(seed, "data order", epoch).permutation(groups)
+
+
+class EpochOrder:
+    """Full batches of a split, in a new order each epoch, fixed by seed and epoch alone.
+
+    Several processes share a step: each takes `batch_size` groups of it.
+
+    Parameters
+    ----------
+    groups
+        Groups of the split.
+    batch_size
+        B; the groups left over after the last full batch sit out that epoch.
+    seed
+        Root seed of the run.
+    rank, processes
+        Which process this is, of how many.
+
+    Raises
+    ------
+    InputError
+        If the split has fewer groups than a batch.
+    """
+
+    def __init__(
+        self, groups: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
+    ) -> None:
+        if groups < batch_size * processes:
+            shared = f" for each of {processes} devices" if processes > 1 else ""
+            raise InputError(
+                f"training.batch_size is {batch_size}{shared}, the training split has only "
+                f"{groups} groups; only full batches train"
+            )
+        self.groups, self.batch_size, self.seed = groups, batch_size, seed
+        self.rank, self.processes = rank, processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0; a Trainer does so before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.groups // (self.batch_size * self.processes)
+
+    def batches(self) -> Tensor:
+        """Return the groups of each of this process's batches, (k, B) int64."""
+        order = torch.from_numpy(epoch_order(self.seed, self.epoch, self.groups))
+        used = order[: len(self) * self.processes * self.batch_size]
+        return used.view(len(self), self.processes, self.batch_size)[:, self.rank]
+
+
+class GroupBatches:
+    """Full batches of a split in the order of the epoch, taken where its groups lie."""
+
+    def __init__(self, groups: Groups, order: EpochOrder) -> None:
+        self.groups = groups
+        self.sampler = order  # The name by which a Trainer looks for `set_epoch`.
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # At the first batch, not before: a Trainer asks for the iterator before it sets the epoch.
+        for index_B in self.sampler.batches().to(self.groups.amplitude_nCHW.device):
+            yield self.groups.take(index_B)
+
+
+class AllGroups:
+    """All groups of a split in their own order; the last batch may be smaller."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return -(-len(self.groups) // EVAL_BATCH)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.groups.batches(EVAL_BATCH))
+
+
+class ScanDataModule(LightningDataModule):
+    """Training and validation groups of a run.
+
+    Parameters
+    ----------
+    run
+        `training.batch_size` and `seed` of it decide the batches.
+    train, validation
+        The groups; they are moved to the Trainer's device as a whole.
+
+    Raises
+    ------
+    InputError
+        If the training split has fewer groups than a batch.
+    """
+
+    def __init__(self, run: RunSettings, train: Groups, validation: Groups) -> None:
+        super().__init__()
+        self.run = run
+        self.train, self.validation = train, validation
+        self.order = self._order()
+
+    def _order(self, **process: int) -> EpochOrder:
+        run = self.run
+        try:
+            return EpochOrder(len(self.train), run.training.batch_size, run.seed, **process)
+        except InputError as error:
+            raise InputError(f"arms.{run.arm} on dataset '{run.dataset}': {error}") from None
+
+    def setup(self, stage: str) -> None:
+        """Share the steps between the Trainer's processes, and move the groups to its device."""
+        assert self.trainer is not None
+        self.order = self._order(rank=self.trainer.global_rank, processes=self.trainer.world_size)
+        device = self.trainer.strategy.root_device
+        self.train, self.validation = self.train.to(device), self.validation.to(device)
+
+    def train_dataloader(self) -> GroupBatches:
+        """Return full batches in the order of the epoch."""
+        return GroupBatches(self.train, self.order)
+
+    def val_dataloader(self) -> AllGroups:
+        """Return all groups; each process validates on all of them."""
+        return AllGroups(self.validation)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, *_: Any) -> Any:
+        """Return the batch, which lies on the device already."""
+        return batch

@@ -1,0 +1,199 @@
+"""What one training sees, from simulated splits or from a measured scan: the same for both.
+
+Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.config.scan import FitSettings, ScanConventions
+from ptycho_torch.data.batch import Groups, groups_of_scan, groups_of_split
+from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.groups import scan_groups
+from ptycho_torch.data.hold_out import hold_out, overlap_px
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
+from ptycho_torch.files import io
+from ptycho_torch.files.schemas import DatasetFacts, read_result
+from ptycho_torch.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """Groups for training and validation, and the constants that belong to them."""
+
+    train: Groups
+    validation: Groups
+
+    test: Groups | None = None
+    """Patches are predicted for it after training; it never selects anything."""
+
+    probe_MHW: Tensor
+    """Probe modes, complex."""
+
+    scales: dict[str, SplitScales]
+    """Of `train` and `validation`."""
+
+    norm_Y_I: float = 1.0
+    """Object amplitude = the patches' amplitude times this."""
+
+    intensity_scale_source: Literal["measured", "closed_form"] = "measured"
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What `run.json` and the bundle say of the data."""
+
+    members_nC: NDArray[np.int64] | None = None
+    """Which frames of the scan form each training group."""
+
+    @classmethod
+    def of_splits(cls, splits: Mapping[str, Split], facts: dict[str, Any] | None = None) -> Self:
+        """Return the data of `train`, `validation` and, if it is there, `test`."""
+        groups = {name: groups_of_split(split) for name, split in splits.items()}
+        train = splits["train"]
+        return cls(
+            **groups,
+            probe_MHW=torch.from_numpy(train.probe_MHW.copy()),
+            scales={
+                name: groups[name].scales(splits[name].intensity_scale)
+                for name in ("train", "validation")
+            },
+            norm_Y_I=train.norm_Y_I,
+            intensity_scale_source=train.intensity_scale_source,
+            facts=facts or {},
+        )
+
+    def statistical_input_scale(self) -> float:
+        """Return sqrt((N/2)^2 / mean over frames of sum A^2) of the training groups."""
+        return float(((self.train.amplitude_nCHW.shape[-1] / 2) ** 2 / self.train.power()) ** 0.5)
+
+
+def data_of_splits(
+    splits: Mapping[str, io.PathLike], dataset: io.PathLike, *, patch_px: int
+) -> TrainingData:
+    """Return the data of a dataset with a split for each purpose (docs/files.md).
+
+    Parameters
+    ----------
+    splits
+        Paths of `train`, `validation` and `test`.
+    dataset
+        `dataset.json`, whose checksums the splits must have.
+    patch_px
+        Side that their patches must have, pixels.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged or not the one that `dataset.json` names.
+    """
+    facts = read_result(dataset, DatasetFacts)["splits"]
+    checksums = {split: facts[split]["sha256"] for split in facts}
+    found = {
+        split: read_split(path, patch_px=patch_px, sha256=checksums[split])
+        for split, path in splits.items()
+    }
+    return TrainingData.of_splits(found, {"dataset_sha256": checksums})
+
+
+def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) -> TrainingData:
+    """Return the data of one measured scan; a block of its frames is kept out and validates.
+
+    test: a scan whose patches are predicted after training.
+
+    Raises
+    ------
+    InputError
+        If scan and settings do not fit each other.
+    """
+    probe = probe_of(scan)
+    units = measured_units(scan, probe, settings.photons)
+    gap = overlap_px(probe) if settings.gap_px is None else settings.gap_px
+    held = hold_out(
+        scan.positions_n2,
+        fraction=settings.validation_fraction,
+        gap_px=gap,
+        seed=settings.seed,
+        source=scan.source,
+    )
+    logger.info(
+        "%s: %d frames train, %d in one block validate, %d within %.3g px of it are left out",
+        scan.source, len(held.train), len(held.validation), len(held.gap), gap,
+    )  # fmt: skip
+    members = scan_groups(scan, held.train, settings.groups, seed=settings.seed)
+    every = settings.groups.model_copy(update={"n_images": None})
+    checks = scan_groups(scan, held.validation, every, seed=settings.seed)
+    groups = {
+        "train": groups_of_scan(scan, members, units.unit),
+        "validation": groups_of_scan(scan, checks, units.unit),
+    }
+    return TrainingData(
+        **groups,
+        test=None if test is None else _test_groups(test, scan, probe, units, settings),
+        probe_MHW=torch.from_numpy(probe),
+        scales={name: split.scales(units.intensity_scale) for name, split in groups.items()},
+        intensity_scale_source=units.source,
+        members_nC=members,
+        facts={
+            "source": Path(scan.source).name,
+            "notes": list(scan.notes),
+            "frames": len(scan),
+            "patch_px": scan.patch_px,
+            "train_frames": len(held.train),
+            "train_groups": len(groups["train"]),
+            "validation_frames": held.validation.tolist(),
+            "gap_frames": held.gap.tolist(),
+            "gap_px": gap,
+            "unit": units.unit,
+            "intensity_scale_source": units.source,
+        },
+    )
+
+
+def data_of_file(
+    train_data: io.PathLike,
+    settings: FitSettings,
+    *,
+    test_data: io.PathLike | None = None,
+    reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)
+) -> TrainingData:
+    """Return the data of a file of measurements, read as `reading` says; see `data_of_scan`."""
+    test = None if test_data is None else read_scan(test_data, reading)
+    data = data_of_scan(read_scan(train_data, reading), settings, test)
+    files = {"train_data": train_data, "test_data": test_data}
+    data.facts.update(
+        reading=reading.model_dump(mode="json"),
+        **{
+            name: {"file": Path(path).name, "sha256": io.sha256(path)}
+            for name, path in files.items()
+            if path is not None
+        },
+    )
+    return data
+
+
+def _test_groups(
+    test: Scan, scan: Scan, probe_MHW: NDArray[np.complex64], units: Units, settings: FitSettings
+) -> Groups:
+    if test.patch_px != scan.patch_px:
+        raise InputError(
+            f"{test.source}: frames are {test.patch_px} px, those trained on {scan.patch_px}"
+        )
+    every = settings.groups.model_copy(update={"n_images": None})
+    members = scan_groups(test, np.arange(len(test)), every, seed=settings.seed)
+    if test.intensity_scale is None or units.source == "closed_form":
+        unit = measured_units(test, probe_MHW, settings.photons).unit
+    else:
+        unit = unit_of(test, units.intensity_scale)
+    return groups_of_scan(test, members, unit)

@@ -1,0 +1,265 @@
+"""Train one run, on a study's splits or on a measured scan, and write its files (docs/files.md)."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import ValidationError
+
+from ptycho_torch.config.base import mistake
+from ptycho_torch.config.scan import FitSettings
+from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.parts import read_part
+from ptycho_torch.data.patch_statistics import write_patch_statistics
+from ptycho_torch.data.hold_out import half_light_radius_px
+from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
+from ptycho_torch.files import io
+from ptycho_torch.files.output_folder import claim, untouched_if_refused
+from ptycho_torch.networks.bundle import write_bundle
+from ptycho_torch.networks.checkpointing import recompute_parts
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.run_lock import run_lock
+from ptycho_torch.train.checkpoint import CHECKPOINT
+from ptycho_torch.train.curve import draw_learning_curve
+from ptycho_torch.train.fit import TrainResult, fit, predict
+from ptycho_torch.train.loggers import LOGS
+from ptycho_torch.train.module import PtychoModule
+from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = (
+    *("run.json", "timing.json", "history.csv", "bundle", "last.safetensors"),
+    *("learning_curve.png", "learning_curve.svg"),
+)
+OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png")
+"""Written where they are requested; an earlier run's would be taken for this one's."""
+
+
+def train_run(
+    run: RunSettings,
+    *,
+    splits: Mapping[str, io.PathLike],
+    dataset: io.PathLike,
+    folder: io.PathLike,
+    threads: int,
+    low_memory: bool = False,
+) -> None:
+    """Train one run of a study and predict the test split with its best and last weights.
+
+    Parameters
+    ----------
+    run
+        Everything that decides the run.
+    splits
+        Paths of `train`, `validation` and `test`.
+    dataset
+        `dataset.json`, whose checksums the splits must have.
+    folder
+        Where the run's files go. Until they are written its checkpoint lies there, from which the
+        same call resumes.
+    threads
+        CPU threads that torch may use, at most the machine's.
+    low_memory
+        Whether to checkpoint activations also where the run does not ask for it; changes no number.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged or not the one that `dataset.json` names. A run that diverges
+        raises nothing: it is written as a result.
+    """
+    torch.set_num_threads(usable_threads(threads))
+    folder = Path(folder)
+    with _alone_in(folder):
+        data = data_of_splits(splits, dataset, patch_px=run.patch_px)
+        module = PtychoModule.for_data(run, data)
+        if low_memory and not module.checkpointed:
+            logger.warning("low memory in this attempt: as with execution.checkpointing")
+            recompute_parts(module.network)
+            module.checkpointed = True
+        result = fit(module, data.train, data.validation, folder=folder)
+        names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
+        facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
+        _write(folder, result, data, facts)
+
+
+def train_scan(
+    data: TrainingData,
+    settings: FitSettings,
+    folder: io.PathLike,
+    *,
+    overwrite: bool = False,
+    patch_stats_limit: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train on a measured scan; a run that diverges is a result.
+
+    A training that was stopped resumes when it is called again with the same data, settings and
+    folder.
+
+    Parameters
+    ----------
+    data
+        From `data_of_file` or `data_of_scan`.
+    settings
+        Everything that decides the run.
+    folder
+        For `OUTPUTS`; `run.json` is written last.
+    overwrite
+        Replace an earlier run's files in the folder.
+    patch_stats_limit
+        Statistics of at most so many patches that the best weights draw for the held-out frames
+        go beside the results; None: none are computed.
+    progress
+        Whether to draw a progress bar.
+
+    Returns
+    -------
+    dict
+        What `run.json` says.
+
+    Raises
+    ------
+    InputError
+        If data and settings do not fit each other, or the folder holds another run's files.
+    """
+    torch.set_num_threads(usable_threads(settings.execution.threads))
+    try:
+        run = settings.run(data.train.amplitude_nCHW.shape[-1])
+    except ValidationError as error:
+        raise mistake(data.facts["source"], error) from None
+    module = PtychoModule.for_data(run, data)
+    folder = Path(folder)
+    known = (*OUTPUTS, LOGS)
+    with _alone_in(folder, mark="run.json", files=known, overwrite=overwrite, state=CHECKPOINT):
+        result = fit(module, data.train, data.validation, folder=folder, progress=progress)
+        # Gone first, written last: results that were torn off never look finished.
+        for name in ("run.json", *OPTIONAL):
+            (folder / name).unlink(missing_ok=True)
+        if patch_stats_limit is not None:
+            _write_statistics(folder, result, data, patch_stats_limit)
+        draw_learning_curve(_history(result), folder, loss=run.training.loss, title=run.dataset)
+        facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
+        return _write(folder, result, data, facts)
+
+
+def train_measurement(
+    settings: FitSettings,
+    *,
+    frames: io.PathLike,
+    rpie: Mapping[str, io.PathLike],
+    probe: Literal["refined", "file"],
+    folder: io.PathLike,
+) -> dict[str, Any]:
+    """Train on the training frames of a study's measurement; return what `run.json` says.
+
+    Parameters
+    ----------
+    frames
+        The training frames.
+    rpie
+        `objects` and `report` of the training frames' iterative reconstruction, which has the
+        refined probe.
+    probe
+        Which one the network sees.
+    folder
+        Where the run's files go; an earlier run's are replaced.
+
+    Raises
+    ------
+    InputError
+        If the refined probe is requested, and rPIE has failed.
+    """
+    scan = read_part(frames)
+    if probe == "refined":
+        report = io.read_json(rpie["report"])
+        if report["outcome"] != "completed":
+            raise InputError(
+                f"{rpie['report']}: rPIE ended as {report['outcome']}, so there is no refined "
+                "probe; mend real_data.rpie, or set network_probe: file"
+            )
+        refined = io.read_npz(rpie["objects"], "train_probe")["train_probe"]
+        scan = replace(scan, probe_MHW=refined)
+    if settings.gap_px is None and scan.probe_MHW is not None:
+        # The gap around the validation block is that around the frames held out.
+        settings = settings.model_copy(update={"gap_px": half_light_radius_px(scan.probe_MHW)})
+    data = data_of_scan(scan, settings)
+    data.facts["train_data"] = {"file": Path(frames).name, "sha256": io.sha256(frames)}
+    data.facts["probe"] = probe
+    return train_scan(data, settings, folder, overwrite=True)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path, **rules: Any) -> Iterator[None]:
+    """Hold the folder of a run, against any other job, and take an empty one away again where a
+    user's mistake ends the block; `rules`: what `claim` asks of it.
+
+    The other processes of a run that several devices share come in with the first.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        yield
+        return
+    if rules:
+        claim(folder, **rules)
+    with untouched_if_refused(folder), run_lock(folder):
+        if rules:
+            # Whoever was at work here may have ended.
+            claim(folder, **rules)
+        yield
+
+
+def _write(
+    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
+) -> dict[str, Any]:
+    write_bundle(folder / "bundle", make_bundle(result, data, facts))
+    io.write_tensors(folder / "last.safetensors", result.last.weights)
+    inference_s = None
+    if data.test is not None:
+        patches = {}
+        for name, weights in (("best", result.best), ("last", result.last)):
+            began = time.monotonic()
+            patches[name] = predict(result.module, weights, data.test, result.device)
+            inference_s = time.monotonic() - began  # The second counts: the first also warms up.
+        io.write_npz(folder / "test_patches.npz", patches)
+    io.write_csv(folder / "history.csv", _history(result))
+    io.write_json(folder / "timing.json", timing(result, inference_s))
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
+
+
+def _history(result: TrainResult) -> pd.DataFrame:
+    rows = result.module.history.rows
+    return pd.DataFrame(rows, columns=history_columns(result.module.run))
+
+
+def _write_statistics(folder: Path, result: TrainResult, data: TrainingData, limit: int) -> None:
+    module, best = result.module, result.best
+    drawn = np.moveaxis(predict(module, best, data.validation, result.device), -1, 1)
+    scales = Scales(
+        input_scale=module.input_scale,
+        intensity_scale=module.scales["train"].intensity_scale * best.gain,
+        intensity_scale_source=(
+            data.intensity_scale_source if module.log_gain is None else "learned"
+        ),
+        norm_Y_I=data.norm_Y_I,
+    )
+    write_patch_statistics(
+        folder,
+        drawn.reshape(-1, *drawn.shape[-2:]),
+        scales,
+        limit=limit,
+        made_by=f"training on {module.run.dataset}, best weights, held-out frames",
+    )
