@@ -11,14 +11,15 @@ import logging
 import pickle
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
 
+from ptycho_torch.data.batch import Groups
 from ptycho_torch.files import io
 from ptycho_torch.runtime.atomic_write import remove_leftovers
 from ptycho_torch.runtime.code_digest import digest_of_code
@@ -134,22 +135,25 @@ class ResumeCheckpoint(Checkpoint):
         self._earlier_s = state_dict["wall_s"]
 
 
-def identity_of(module: PtychoModule, tensors: Mapping[str, Tensor | None]) -> dict[str, str]:
-    """Return what decides the bytes that a training gives, as far as it can be known before.
-
-    tensors: the data by name.
-    """
+def identity_of(
+    module: PtychoModule, train: Groups, validation: Groups, device: torch.device
+) -> dict[str, str]:
+    """Return what decides the bytes that a training gives, as far as it can be known before."""
     digest = hashlib.sha256()
-    for name, tensor in {**tensors, "probe": module.probe_MHW}.items():
-        if tensor is not None:
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
+    tensors = [getattr(groups, f.name) for groups in (train, validation) for f in fields(Groups)]
+    for tensor in (*tensors, module.probe_MHW):
+        if tensor is None:
+            digest.update(b"none")
+            continue
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
     return {
         "settings": json.dumps(module.run.model_dump(mode="json")),
         "data": digest.hexdigest(),
         "scales": f"{module.scales} {module.input_scale!r}",
         "code": digest_of_code(*CODE),
         "torch": str(torch.__version__),
+        "device": device.type,
     }
 
 

@@ -96,12 +96,7 @@ def fit(
     keep_freed_memory()
     callbacks, checkpoint = [StopOnSignal()], None
     if folder is not None:
-        tensors = {
-            f"{name} {field}": getattr(groups, field)
-            for name, groups in (("train", train), ("validation", validation))
-            for field in ("amplitude_nCHW", "whole_nC2", "fraction_nC2", "good_nCHW")
-        }
-        identity = {**identity_of(module, tensors), "device": device.type}
+        identity = identity_of(module, train, validation, device)
         checkpoint = ResumeCheckpoint(Path(folder) / CHECKPOINT, identity)
         callbacks.append(checkpoint)
     what, less_memory = mitigations(run, checkpointed=module.checkpointed)
