@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.parts import read_part
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
