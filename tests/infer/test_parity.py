@@ -151,6 +151,8 @@ def test_every_image_of_the_test_split_takes_part(judge, run, tiny_dataset, tmp_
     patches = np.concatenate([io.read_npz(run.folder / "test_patches.npz", "best")["best"]] * 2)
     patches[groups] *= 3
     io.write_npz(tmp_path / "test_patches.npz", {"best": patches})
-    found = judge(dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "test_patches.npz"})
+    found = judge(
+        dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "test_patches.npz"}
+    )
     assert "patches_to_rounding" in found.failed
     assert found.comparison["patches"]["worst"][0]["a"] == groups

@@ -209,7 +209,7 @@ def test_results_are_never_lost_unless_told_so(settings, scan, tmp_path):
     with pytest.raises(InputError, match="out: holds a finished run"):
         train_scan(scan, settings(), folder)
     assert (folder / "run.json").read_bytes() == before
-    with pytest.raises(InputError, match=r"thesis.txt: is no folder"):
+    with pytest.raises(InputError, match=r"thesis.txt is no folder"):
         train_scan(scan, settings(), folder / "thesis.txt", overwrite=True)
 
 
