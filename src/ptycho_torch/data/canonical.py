@@ -31,13 +31,7 @@ KEYS = (
 
 
 def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConventions) -> Raw:
-    """Return a canonical NPZ's scan.
-
-    Raises
-    ------
-    InputError
-        If an array is missing, or arrays do not belong together; names the array.
-    """
+    """Return a canonical NPZ's scan; raises as `read_scan`."""
     for key in ("xcoords", "ycoords"):
         if key not in arrays:
             raise InputError(f"{source}: has no array '{key}'; positions need both coordinates")
@@ -69,13 +63,7 @@ def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConve
 
 
 def read_tike(source: str, arrays: dict[str, Array]) -> Raw:
-    """Return the scan of tike's layout; the axis of angles may be there if it has length one.
-
-    Raises
-    ------
-    InputError
-        If an array has a shape of another layout.
-    """
+    """Return the scan of tike's layout, which may have one angle; raises as `read_scan`."""
     data, scan = (
         arrays[key][0] if arrays[key].ndim == ndim and len(arrays[key]) == 1 else arrays[key]
         for key, ndim in (("data", 4), ("scan", 3))

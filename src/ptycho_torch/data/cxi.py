@@ -33,13 +33,7 @@ _MOST_ENERGY_J = 1e-9
 
 
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
-    """Return the scan of a CXI file.
-
-    Raises
-    ------
-    InputError
-        If it is no CXI of a ptychographic far field, or lacks what a scan needs; names the field.
-    """
+    """Return the scan of a CXI file; raises as `read_scan`."""
     with open_hdf5(source) as file:
         if "entry_1" not in file.names():
             raise InputError(

@@ -1,9 +1,7 @@
 """What a scan's own probe and object predict for its frames, and whether it is what was measured.
 
-Letters: n frames, M probe modes, H rows, W columns (H = W).
+Letters: n frames, H rows, W columns (H = W).
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,34 +30,14 @@ def predict_scan(scan: Scan) -> NDArray[np.float32]:
     return predict_amplitudes(scan.object_YX, scan.probe_MHW, scan.positions_n2)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well a scan's own probe and object predict its frames.
-
-    error: relative error of the amplitudes, after one factor; factor: measured / predicted, by
-    total power; noise: the relative error that photon noise alone would give, None if s is unknown.
-    """
-
-    error: float
-    factor: float
-    noise: float | None
-
-    @property
-    def within_noise(self) -> bool | None:
-        """Whether they are equal but for the noise; None where the noise is not known."""
-        return None if self.noise is None else self.error <= WITHIN_NOISE * self.noise
-
-    def sentence(self) -> str:
-        """Return it in words."""
-        words = f"predicted patterns differ from the stored ones by {self.error:.4g} (relative)"
-        if self.noise is None:
-            return f"{words}; the photon noise is not known"
-        verdict = "within" if self.within_noise else "more than"
-        return f"{words}, {verdict} the photon noise of {self.noise:.4g}"
-
-
-def agreement(scan: Scan) -> Agreement:
+def prediction_error(scan: Scan) -> tuple[float, float | None]:
     """Compare stored amplitudes with predicted ones, over the pixels that were measured.
+
+    Returns
+    -------
+    tuple
+        The relative error of the amplitudes after one factor, and the error that photon noise
+        alone would give, None where s is not known.
 
     Raises
     ------
@@ -71,14 +49,12 @@ def agreement(scan: Scan) -> Agreement:
     predicted = np.where(used, predict_scan(scan), 0).astype(np.float64)
     power, total = float((predicted**2).sum()), float((measured**2).sum())
     # By power: the best factor of amplitudes is biased where photons are few.
-    factor = (total / power) ** 0.5 if power > 0 else 0.0
-    error = float(np.square(measured - factor * predicted).sum() / total) ** 0.5
-    noise = None
-    if scan.intensity_scale is not None:
-        photons = (scan.intensity_scale * factor * predicted) ** 2
-        expected = np.where(used, noise_of_roots(photons), 0).sum() / scan.intensity_scale**2
-        noise = float(expected / total) ** 0.5
-    return Agreement(error, factor, noise)
+    predicted *= (total / power) ** 0.5 if power > 0 else 0.0
+    error = float(np.square(measured - predicted).sum() / total) ** 0.5
+    if scan.intensity_scale is None:
+        return error, None
+    noise = np.where(used, noise_of_roots((scan.intensity_scale * predicted) ** 2), 0).sum()
+    return error, float(noise / scan.intensity_scale**2 / total) ** 0.5
 
 
 def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:

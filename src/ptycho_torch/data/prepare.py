@@ -22,13 +22,7 @@ Mask = NDArray[np.bool_] | None
 
 
 def prepare(raw: Raw, reading: ScanConventions) -> Scan:
-    """Return the scan that a file holds under these conventions.
-
-    Raises
-    ------
-    InputError
-        If the arrays do not belong together, or hold what cannot be measured.
-    """
+    """Return the scan that a file holds under these conventions; raises as `read_scan`."""
     notes = list(raw.notes)
     total = len(raw.frames_nHW)
     count = min(total, reading.n_images or total)

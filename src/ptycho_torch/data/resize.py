@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
@@ -21,13 +22,7 @@ _OUTSIDE = 0.01
 
 
 def resized(scan: Scan, reading: ScanConventions) -> Scan:
-    """Return the scan as a detector of `patch_px` would have measured it.
-
-    Raises
-    ------
-    InputError
-        If the frames are smaller, or do not divide into bins.
-    """
+    """Return the scan as a detector of `patch_px` would have measured it; raises as `read_scan`."""
     side, small = scan.patch_px, reading.patch_px or scan.patch_px
     if small == side:
         return scan
@@ -90,11 +85,9 @@ def coarser(thing_YX: NDArray[Any], small: int, side: int) -> NDArray[np.complex
         whole = -(-length // side) * side
         index = np.arange(2 * whole) % (2 * length)
         index = np.where(index < length, index, 2 * length - 1 - index)
-        wave = np.fft.fft(np.take(thing_YX, index, axis=axis), axis=axis)
-        size = 2 * whole * small // side
-        frequencies = np.fft.fftfreq(size, 1 / size).astype(int)
-        fine = np.fft.ifft(np.take(wave, frequencies, axis=axis), axis=axis) * (small / side)
-        thing_YX = np.take(fine, np.arange(target), axis=axis)
+        mirrored = np.take(thing_YX, index, axis=axis)
+        resampled = scipy.signal.resample(mirrored, 2 * whole * small // side, axis=axis)
+        thing_YX = np.take(resampled, np.arange(target), axis=axis)
     return np.ascontiguousarray(thing_YX.astype(np.complex64))
 
 

@@ -16,7 +16,7 @@ from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.canonical import FORMAT
 from ptycho_torch.data.cxi import DETECTOR, EXTRAS, SOURCE, TRANSLATION
 from ptycho_torch.data.geometry import MADE_UP, PLANCK_TIMES_C, Geometry
-from ptycho_torch.data.predict import agreement
+from ptycho_torch.data.predict import WITHIN_NOISE, prediction_error
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
@@ -69,12 +69,19 @@ def convert_scan(
     ]
     if target.suffix != ".npz" and geometry is None:
         lines.append("  its geometry is made up, and marked so in /entry_1/ptycho_torch")
-    if written.probe_MHW is not None and written.object_YX is not None:
-        lines.append(f"  {agreement(written).sentence()}")
-    else:
-        lacks = "object" if written.object_YX is None else "probe"
-        lines.append(f"  without {lacks}, so there is nothing to predict its patterns with")
-    return lines
+    return [*lines, f"  {_prediction(written)}"]
+
+
+def _prediction(scan: Scan) -> str:
+    if scan.probe_MHW is None or scan.object_YX is None:
+        lacks = "object" if scan.object_YX is None else "probe"
+        return f"without {lacks}, so there is nothing to predict its patterns with"
+    error, noise = prediction_error(scan)
+    text = f"predicted patterns differ from the stored ones by {error:.4g} (relative)"
+    if noise is None:
+        return f"{text}; the photon noise is not known"
+    verdict = "within" if error <= WITHIN_NOISE * noise else "more than"
+    return f"{text}, {verdict} the photon noise of {noise:.4g}"
 
 
 def _check_same(scan: Scan, written: Scan) -> None:

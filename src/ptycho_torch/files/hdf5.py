@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Hdf5:
-    """An open HDF5 file: arrays, numbers and text by path; what is not there is None."""
+    """An open HDF5 file: arrays, numbers and text by path; what is not there is None.
+
+    What cannot be read, is of another kind or lies in another file raises `InputError`.
+    """
 
     def __init__(self, source: str, file: "h5py.File", size: int):
         self.source = source
@@ -29,23 +32,13 @@ class Hdf5:
         return sorted(self._file)
 
     def array(self, path: str) -> NDArray[Any] | None:
-        """Return the numbers at a path; None if nothing is there.
-
-        Raises
-        ------
-        InputError
-            If they are in another file, cannot be read, or are no numbers.
-        """
-        with self._readable(path):
-            dataset = self._find(path)
+        """Return the numbers at a path; None if nothing is there."""
+        with self._found(path) as dataset:
             if dataset is None:
                 return None
-            if not hasattr(dataset, "dtype"):
-                raise InputError(f"{self.source}: {path} is a group, expected an array")
-            if dataset.dtype.kind not in "fiucb" or dataset.shape is None:
-                raise InputError(
-                    f"{self.source}: {path} has type {dataset.dtype}, expected numbers"
-                )
+            if not hasattr(dataset, "dtype") or dataset.dtype.kind not in "fiucb":
+                kind = getattr(dataset, "dtype", "a group")
+                raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
             if dataset.nbytes > most_unpacked(self._size):
                 raise InputError(
                     f"{self.source}: {path} claims {dataset.shape} {dataset.dtype}, "
@@ -54,14 +47,7 @@ class Hdf5:
             return np.asarray(dataset[()])
 
     def number(self, path: str) -> float | None:
-        """Return one finite number, also where it is repeated for every frame; None if nothing is
-        there.
-
-        Raises
-        ------
-        InputError
-            If it is no single finite number.
-        """
+        """Return one finite number, also where it is repeated for every frame."""
         array = self.array(path)
         if array is None:
             return None
@@ -73,34 +59,27 @@ class Hdf5:
 
     def text(self, path: str) -> str | None:
         """Return a text; None if nothing is there, or no text."""
-        with self._readable(path):
-            dataset = self._find(path)
+        with self._found(path) as dataset:
             return _as_text(dataset[()]) if hasattr(dataset, "dtype") else None
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
-        with self._readable(path):
-            found = self._find(path)
-            for name in names:
-                if found is not None and name in found.attrs:
-                    value = found.attrs[name]
-                    return _as_text(value) if _as_text(value) is not None else value
-        return None
-
-    def _find(self, path: str) -> Any:
-        found = self._file.get(path)
-        elsewhere = getattr(found, "external", None) or getattr(found, "is_virtual", False)
-        if found is not None and (elsewhere or found.file.filename != self._file.filename):
-            raise InputError(
-                f"{self.source}: {path} is stored in another file, which is not opened; copy the "
-                "data into one file"
-            )
-        return found
+        with self._found(path) as found:
+            values = (found.attrs[n] for n in names if found is not None and n in found.attrs)
+            value = next(values, None)
+            return value if _as_text(value) is None else _as_text(value)
 
     @contextlib.contextmanager
-    def _readable(self, path: str) -> Iterator[None]:
+    def _found(self, path: str) -> Iterator[Any]:
         try:
-            yield
+            found = self._file.get(path)
+            elsewhere = getattr(found, "external", None) or getattr(found, "is_virtual", False)
+            if found is not None and (elsewhere or found.file.filename != self._file.filename):
+                raise InputError(
+                    f"{self.source}: {path} is stored in another file, which is not opened; copy "
+                    "the data into one file"
+                )
+            yield found
         except (InputError, MemoryError):
             raise
         except Exception as error:
@@ -112,13 +91,7 @@ class Hdf5:
 
 @contextlib.contextmanager
 def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
-    """Open an HDF5 file to read.
-
-    Raises
-    ------
-    InputError
-        If it is missing, truncated or no HDF5 file.
-    """
+    """Open an HDF5 file to read; `InputError` if it is missing, truncated or no HDF5 file."""
     import h5py
 
     size = size_of(path)
