@@ -21,7 +21,7 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.markdown import number, table
-from ptycho_torch.train.cost.footprint import footprint
+from ptycho_torch.train.cost.count import footprint
 from ptycho_torch.train.cost.workload import Workload
 
 

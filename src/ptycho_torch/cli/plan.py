@@ -2,16 +2,13 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from ptycho_torch.train.cost.cost import Question
 
 app = typer.Typer()
 
@@ -75,20 +72,23 @@ def plan(
         raise InputError(f"--memory-gib: must be > 0, got {memory_gib}")
     if output is not None:
         _must_be_free(output)
-    changes = {
-        "patch_px": patch_px, "gridsize": gridsize, "batch_size": batch_size, "width": width,
-        "fno_blocks": blocks, "checkpointing": checkpointing,
-    }  # fmt: skip
+    data_changes = _given({"patch_px": patch_px, "scan.gridsize": gridsize})
+    run_changes = _given(
+        {
+            "training.batch_size": batch_size, "generator.width": width,
+            "generator.fno_blocks": blocks, "execution.checkpointing": checkpointing,
+        }
+    )  # fmt: skip
     steps = probe_steps if probe else 0
     if compare is not None:
-        given = {"--arm": arm, "--dataset": dataset} | changes
-        if any(value is not None for value in given.values()):
+        if data_changes or run_changes or arm or dataset:
             raise InputError("--compare takes runs as they are: leave out what chooses or changes")
         found, text = _compared(compare, memory_gib, steps)
     else:
         found, text = _planned(
-            config, memory_gib, steps,
-            largest=largest, arm=arm, dataset=dataset, changes=changes, runs_at_once=runs_at_once,
+            config, memory_gib, steps, largest,
+            arm=arm, dataset=dataset, data_changes=data_changes, run_changes=run_changes,
+            runs_at_once=runs_at_once,
         )  # fmt: skip
     if output is not None:
         io.write_json(output, found)
@@ -105,27 +105,27 @@ def _must_be_free(output: Path) -> None:
     raise InputError(f"--output {output}: is there already and is no plan; write another file")
 
 
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def _planned(
-    config: Path,
-    memory_gib: float | None,
-    steps: int,
-    *,
-    largest: bool,
-    changes: dict[str, Any],
-    **chosen: Any,
+    config: Path, memory_gib: float | None, steps: int, largest: bool, **chosen: Any
 ) -> tuple[dict[str, Any], str]:
     study = read_study(config)
     from ptycho_torch.cli.terminal import said
     from ptycho_torch.train.cost.report import plan_text
-    from ptycho_torch.train.cost.study import Changes, plan_study
+    from ptycho_torch.train.cost.run_cost import Estimator
+    from ptycho_torch.train.cost.study import study_cost
 
     with said():
         execution = study.execution
-        asked, facts = _question(
+        estimator = Estimator.on_this_machine(
             execution.accelerator, execution.threads, memory_gib, steps, largest=largest
         )
-        plan = plan_study(study, asked, changes=Changes(**changes), **chosen)
-    found = {**facts, "config": str(config), "title": study.title, **plan}
+        found = {"config": str(config), "title": study.title}
+        found |= study_cost(study, estimator, **chosen)
+    found = _facts() | estimator.facts() | found
     return found, plan_text(found)
 
 
@@ -133,38 +133,15 @@ def _compared(results: Path, memory_gib: float | None, steps: int) -> tuple[dict
     from ptycho_torch.cli.terminal import said
     from ptycho_torch.train.cost.compare import compare_results
     from ptycho_torch.train.cost.report import comparison_text
+    from ptycho_torch.train.cost.run_cost import Estimator
 
     with said():
-        asked, facts = _question("auto", 2, memory_gib, steps, largest=False)
-        found = {**facts, **compare_results(results, asked)}
+        estimator = Estimator.on_this_machine("auto", 2, memory_gib, steps, largest=False)
+        found = _facts() | estimator.facts() | compare_results(results, estimator)
     return found, comparison_text(found)
 
 
-def _question(
-    accelerator: str, threads: int, memory_gib: float | None, steps: int, *, largest: bool
-) -> "tuple[Question, dict[str, Any]]":
-    """Return what is asked on this machine, and what a plan says of the machine."""
-    from dataclasses import asdict
-
+def _facts() -> dict[str, Any]:
     from ptycho_torch.runtime.provenance import commit
-    from ptycho_torch.train.cost.base import measure_base
-    from ptycho_torch.train.cost.cost import Question
-    from ptycho_torch.train.cost.machine import this_machine
 
-    machine = this_machine(accelerator, threads)
-    base = measure_base()
-    asked = Question(
-        base=base,
-        gpu=machine.gpu,
-        memory_gib=memory_gib or machine.memory_gib,
-        probe_steps=steps,
-        largest=largest,
-    )
-    return asked, {
-        "format": FORMAT,
-        "machine": asdict(machine),
-        "commit": commit(Path(__file__)),
-        "base": asdict(base),
-        "memory_gib": asked.memory_gib,
-        "probe_steps": steps,
-    }
+    return {"format": FORMAT, "commit": commit(Path(__file__))}

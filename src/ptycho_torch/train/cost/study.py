@@ -1,8 +1,5 @@
-"""The plan of a study: a row per arm, and how long its stages and the whole take."""
+"""The cost of a study: a row per arm, and how long its stages and the whole take."""
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,44 +9,32 @@ from ptycho_torch.config.base import mistake
 from ptycho_torch.config.dataset import Dataset, SimulatedDataset
 from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.training import RunSettings
 from ptycho_torch.runtime.errors import InputError, nearest
-from ptycho_torch.train.cost.cost import Cost, Question, as_json, cost_of, same_cost
-from ptycho_torch.train.cost.limits import not_counted
+from ptycho_torch.train.cost.run_cost import Estimator, Row, not_counted
 from ptycho_torch.train.cost.workload import Workload, workload_of
 
-logger = logging.getLogger(__name__)
+Changes = dict[str, Any]
+"""Values to try instead of the study's, by their path in a run's or a dataset's settings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """Settings to try instead of the study's; None: the study's."""
-
-    patch_px: int | None = None
-    gridsize: int | None = None
-    batch_size: int | None = None
-    width: int | None = None
-    fno_blocks: int | None = None
-    checkpointing: bool | None = None
-
-
-def plan_study(
+def study_cost(
     study: Study,
-    asked: Question,
+    estimator: Estimator,
     *,
     arm: str | None = None,
     dataset: str | None = None,
-    changes: Changes = Changes(),
+    data_changes: Changes | None = None,
+    run_changes: Changes | None = None,
     runs_at_once: int = 1,
-) -> dict[str, Any]:
+) -> Row:
     """Return rows, and where the whole study is asked for its stages, as `plan.json` has them.
 
     Parameters
     ----------
     arm, dataset
         Only this arm, on this dataset; None: all of them, on the data of their stages.
-    changes
-        What to try instead.
+    data_changes, run_changes
+        What to try instead: of simulated datasets, as `scan.gridsize`, and of runs.
     runs_at_once
         Trainings side by side, each as fast as one alone.
 
@@ -58,42 +43,33 @@ def plan_study(
     InputError
         If there is no such arm or dataset, or what is to be tried is impossible.
     """
-    stages = _stages(study)
-    wanted = _wanted(study, stages, arm, dataset)
-    works = {
-        name: workload_of(_changed_dataset(study.datasets[name], changes))
-        for name in dict.fromkeys(name for name, _ in wanted)
-    }
-    runs = {
-        pair: _changed_run(run_settings(study, *pair, seed=0), works[pair[0]], changes)
-        for pair in wanted
-    }
-    costs: dict[str, Cost] = {}
-    for (name, _), run in runs.items():
-        key = same_cost(run)
-        if key not in costs:
-            logger.info("%s on %s ...", run.arm, name)
-            costs[key] = cost_of(run, works[name], asked)
-    found = {pair: costs[same_cost(run)] for pair, run in runs.items()}
-    rows = [
-        as_json(run, works[name], found[name, run.arm], asked.base.start_s)
-        for (name, _), run in runs.items()
-    ]
-    whole = arm is None and dataset is None
-    times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
-    return {
-        "arms": rows,
-        "not_counted": not_counted(runs.values()),
-        **(_totals(stages, times, runs_at_once) if whole else {}),
-    }
-
-
-def _stages(study: Study) -> list[StagePlan]:
     winner = likely_winner(study)
-    return [stage_plan(study, name, winner) for name in stage_names(study)]
+    stages = [stage_plan(study, name, winner) for name in stage_names(study)]
+    runs, rows, works = [], [], {}
+    for name, of_arm in _requested(study, stages, arm, dataset):
+        if name not in works:
+            works[name] = _work(study.datasets[name], data_changes or {})
+        changes = {"patch_px": works[name].patch_px, **(run_changes or {})}
+        where = f"{of_arm} on {name}"
+        runs.append(_changed(run_settings(study, name, of_arm, seed=0), changes, where))
+        batch, groups = runs[-1].training.batch_size, works[name].groups["train"]
+        if batch > groups:
+            raise InputError(
+                f"{where}: batch_size is {batch}, the training split has only {groups} groups; "
+                "only full batches train"
+            )
+        rows.append(estimator.row(runs[-1], works[name]))
+    whole = _totals(stages, rows, runs_at_once) if arm is None and dataset is None else {}
+    return {"arms": rows, "not_counted": not_counted(runs), **whole}
 
 
-def _wanted(
+def _work(data: Dataset, changes: Changes) -> Workload:
+    if changes and not isinstance(data, SimulatedDataset):
+        raise InputError("--patch-px and --gridsize change simulated datasets only")
+    return workload_of(_changed(data, changes, "--patch-px, --gridsize"))
+
+
+def _requested(
     study: Study, stages: list[StagePlan], arm: str | None, dataset: str | None
 ) -> list[tuple[str, str]]:
     arms = [*study.arms, *derive(study).variants]
@@ -108,66 +84,32 @@ def _wanted(
     return pairs
 
 
-def _changed_dataset(data: Dataset, changes: Changes) -> Dataset:
-    if changes.patch_px is None and changes.gridsize is None:
-        return data
-    if not isinstance(data, SimulatedDataset):
-        raise InputError("--patch-px and --gridsize change simulated datasets only")
-    said = data.model_dump()
-    if changes.patch_px is not None:
-        said["patch_px"] = changes.patch_px
-    if changes.gridsize is not None:
-        said["scan"]["gridsize"] = changes.gridsize
+def _changed(settings: Any, changes: Changes, where: str) -> Any:
+    """Return settings with some values changed, by their path as in `training.batch_size`."""
+    values = settings.model_dump()
+    for path, value in changes.items():
+        block, _, key = path.rpartition(".")
+        (values[block] if block else values)[key] = value
     try:
-        return SimulatedDataset.model_validate(said)
+        return type(settings).model_validate(values)
     except ValidationError as error:
-        raise mistake("--patch-px, --gridsize", error) from None
+        raise mistake(where, error) from None
 
 
-def _changed_run(run: RunSettings, work: Workload, changes: Changes) -> RunSettings:
-    said = run.model_dump() | {"patch_px": work.patch_px}
-    for block, key in (
-        ("training", "batch_size"), ("generator", "width"), ("generator", "fno_blocks"),
-        ("execution", "checkpointing"),
-    ):  # fmt: skip
-        if (value := getattr(changes, key)) is not None:
-            said[block][key] = value
-    try:
-        changed = RunSettings.model_validate(said)
-    except ValidationError as error:
-        raise mistake(f"{run.arm} on {run.dataset}", error) from None
-    if changed.training.batch_size > work.groups["train"]:
-        raise InputError(
-            f"{run.arm} on {run.dataset}: batch_size is {changed.training.batch_size}, the "
-            f"training split has only {work.groups['train']} groups; only full batches train"
-        )
-    return changed
-
-
-def _totals(
-    stages: list[StagePlan],
-    times: Mapping[tuple[str, str], Mapping[str, float] | None],
-    runs_at_once: int,
-) -> dict[str, Any]:
+def _totals(stages: list[StagePlan], rows: list[Row], runs_at_once: int) -> Row:
     """Return runs and seconds of each stage by itself, and of all, each run once."""
+    times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
 
     def seconds(runs: set[tuple[str, str, int]]) -> float | None:
         each = [times[name, arm] for name, arm, _ in runs]
-        known = [row["run"] for row in each if row is not None]
-        return sum(known) / runs_at_once if len(known) == len(each) else None
+        return None if None in each else sum(row["run"] for row in each) / runs_at_once
 
     every: set[tuple[str, str, int]] = set()
     listed = []
     for stage in stages:
         runs = {(stage.dataset, arm, seed) for arm in stage.arms for seed in stage.seed_list}
-        new = runs - every
+        counts = {"runs": len(runs), "new_runs": len(runs - every)}
+        listed.append({"stage": stage.name, **counts, "seconds": seconds(runs)})
         every |= runs
-        listed.append(
-            {"stage": stage.name, "runs": len(runs), "new_runs": len(new),
-             "seconds": seconds(runs)}
-        )  # fmt: skip
-    return {
-        "runs_at_once": runs_at_once,
-        "stages": listed,
-        "study": {"runs": len(every), "seconds": seconds(every)},
-    }
+    whole = {"runs": len(every), "seconds": seconds(every)}
+    return {"runs_at_once": runs_at_once, "stages": listed, "study": whole}

@@ -1,13 +1,11 @@
-"""What a run will see, by its sizes alone, and made-up data of these sizes.
-
-Letters: n groups, C patches of a group, M probe modes, H rows, W columns.
-"""
+"""What a run will see, by its sizes alone, and made-up data of these sizes."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe, SimulatedDataset
+from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.split_scales import SplitScales
@@ -21,34 +19,21 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Sizes of a dataset."""
+    """Sizes of a dataset: side of a patch, patches of a group, groups of each split, how far the
+    patches of a group lie apart along an axis, modes of the probe."""
 
     patch_px: int
-    """N, side of a patch."""
-
     channels: int
-    """C, patches of a group."""
-
     groups: dict[str, int]
-    """Groups of each split."""
-
     reach_px: int
-    """How far the patches of a group lie apart along an axis."""
-
     probe_modes: int = 1
-    """M."""
-
-    @property
-    def pixels(self) -> int:
-        """Numbers that were measured of one group."""
-        return self.channels * self.patch_px**2
 
     def steps(self, batch_size: int) -> int:
         """Return the steps of an epoch: only full batches train."""
         return self.groups["train"] // batch_size
 
 
-def workload_of(dataset: Dataset) -> Workload:
+def workload_of(data: Dataset) -> Workload:
     """Return the sizes of a dataset, which need not exist yet if it is simulated.
 
     Raises
@@ -56,15 +41,10 @@ def workload_of(dataset: Dataset) -> Workload:
     InputError
         If files that it is made from cannot be read.
     """
-    if isinstance(dataset, DatasetFiles):
-        return _of_files(dataset)
-    return _of_simulation(dataset)
-
-
-def _of_simulation(data: SimulatedDataset) -> Workload:
-    scan = data.scan
+    if isinstance(data, DatasetFiles):
+        return _of_files(data)
+    scan, modes = data.scan, 1
     steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
-    modes = 1
     if isinstance(data.probe, FileProbe):
         shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
         modes = shape[0] if len(shape) == 3 else 1
@@ -86,16 +66,14 @@ def _of_files(data: DatasetFiles) -> Workload:
         if len(shape) != 4:
             raise InputError(f"{path}: has no array 'diffraction' of shape (n, N, N, C)")
         groups[split], channels = shape[0], shape[-1]
-        if channels > 1 and "coords_nominal" in arrays:
-            places = arrays["coords_nominal"]
-            reach = max(reach, int((places.max(axis=-1) - places.min(axis=-1)).max()))
+        if "coords_nominal" in arrays:
+            reach = max(reach, int(np.ptp(arrays["coords_nominal"], axis=-1).max()))
     return Workload(patch_px=data.patch_px, channels=channels, groups=groups, reach_px=reach)
 
 
 def made_up_groups(work: Workload, count: int) -> Groups:
     """Return groups of noise on torch's device in force; what they show changes no cost."""
-    side = work.patch_px
-    amplitude = torch.rand(count, work.channels, side, side)
+    amplitude = torch.rand(count, work.channels, work.patch_px, work.patch_px)
     if work.channels == 1:
         return Groups(amplitude)
     places = torch.zeros(count, work.channels, 2, dtype=torch.int64)
