@@ -56,7 +56,7 @@ BAD = {
     "words": ({}, {"stitched": np.array([["a"]])}, "'stitched' is <U1"),
     "pickled": ({}, {"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
     "negative": ({}, {"stitched": -np.ones((9, 9))}, "real and has negative values"),
-    "origin": ({}, {"origin": np.ones(3)}, "'origin' is .*: row and column of the first"),
+    "origin": ({}, {"origin": np.ones(3)}, "'origin' is .* row and column of the first"),
     "bare positions": ({}, {"positions": np.ones((3, 2))}, "no 'patches'"),
     "patches": ({}, {"patches": np.ones((3, 4))}, r"'patches' is float64 \(3, 4\)"),
     "positions": ({}, {**PATCH, "positions": np.ones((2, 2))}, r"'positions' is float64 \(2, 2\)"),

@@ -138,7 +138,7 @@ def test_an_override_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypa
     plain = inference.groups_of_scan
     faults = {"groups_of_scan": lambda s, m, unit: plain(s, m, 1.0), "_unit": lambda *a: (1.0, "")}
     monkeypatch.setattr(inference, lost, faults[lost])
-    with pytest.raises(ScaleLost, match="of 4 was asked for"):
+    with pytest.raises(ScaleLost, match="of 4 was requested"):
         infer_scan(bundle(intensity_scale=1000.0), scan, InferSettings(scale=250.0))
 
 

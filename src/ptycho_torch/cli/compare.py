@@ -37,11 +37,13 @@ def compare(
     1 is bad input: nothing was compared and nothing is written.
     """
     from ptycho_torch.infer.parity.compare import compare as compare_dumps
-    from ptycho_torch.infer.parity.compare import write_comparison
+    from ptycho_torch.infer.parity.compare import comparison_text, write_comparison
     from ptycho_torch.infer.parity.dump import read_dump
 
-    found = compare_dumps(read_dump(a), read_dump(b), tolerance=tolerance, free_scale=free_scale)
-    write_comparison(output_dir, found)
-    typer.echo(found.text())
-    if found.failed:
+    record, pair = compare_dumps(
+        read_dump(a), read_dump(b), tolerance=tolerance, free_scale=free_scale
+    )
+    write_comparison(output_dir, record, pair)
+    typer.echo(comparison_text(record))
+    if not record["passed"]:
         raise typer.Exit(2)

@@ -37,8 +37,10 @@ def draw_objects(
     columns = len(images) + difference
     figure = new_figure(3.8 * columns, 3.4 * len(rows) + 0.6)
     grid = figure.subplots(len(rows), columns, squeeze=False)
+    # No data fix the global phase.
+    turn = np.exp(-1j * np.angle(np.nansum(arrays[0])))
     for line, part in zip(grid, rows, strict=True):
-        convert = np.abs if part == "amplitude" else np.angle
+        convert = np.abs if part == "amplitude" else lambda image: np.angle(image * turn)
         low, high = _span(convert(arrays[0]))
         colours = "gray"
         if part == "phase" and high - low > np.pi:

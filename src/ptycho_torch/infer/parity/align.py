@@ -1,6 +1,6 @@
 """What two dumps have in common: their images on one canvas, and which patches are the same.
 
-Letters: I images, Y rows, X columns, P patches, K pairs of patches. A is the reference.
+Letters: I images, Y rows, X columns, K pairs of patches. A is the reference.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.runtime.errors import InputError
 
-# Origins further than this from whole pixels of each other are said to be rounded.
-_WHOLE_PX = 1e-2
-# Positions closer than this are the same.
+# Origins, and positions of patches, closer than this are the same, pixels.
 _SAME_PX = 0.01
 
 
@@ -24,14 +22,12 @@ class Pair:
     """Two images on one canvas, NaN where not both are known.
 
     first_IYX, second_IYX: A, and B after the fit; complex, or both real amplitudes; rms: root mean
-    square amplitudes of A and of B before the fit, over the common part; known: pixels of it;
-    notes: what was aligned, in sentences.
+    square amplitudes of A and of B before the fit, over the common part; notes: what was aligned.
     """
 
     first_IYX: NDArray[Any]
     second_IYX: NDArray[Any]
     rms: tuple[float, float]
-    known: int
     notes: list[str]
 
 
@@ -48,62 +44,62 @@ def align(first: Dump, second: Dump, *, free_scale: bool) -> Pair:
     InputError
         If the numbers of images differ, or the canvases have no pixel in common.
     """
-    a, b = first.stitched_IYX, second.stitched_IYX
-    if len(a) != len(b):
-        raise InputError(
-            f"{second.source}: has {len(b)} stitched images, {first.source} has {len(a)}; only "
-            "dumps of the same scan can be compared"
-        )
     notes: list[str] = []
     a, b = _overlap(first, second, notes)
     if np.iscomplexobj(a) != np.iscomplexobj(b):
         notes.append("one image has no phase; amplitudes are compared")
     if not (np.iscomplexobj(a) and np.iscomplexobj(b)):
         a, b = np.abs(a), np.abs(b)
-    precise = np.complex128 if np.iscomplexobj(a) else np.float64
     finite = np.isfinite(a) & np.isfinite(b)
-    a, b = (np.where(finite, image, np.nan).astype(precise) for image in (a, b))
     notes.append(f"{int(finite.sum())} of {finite.size} px of the overlap are known in both")
+    precise = np.complex128 if np.iscomplexobj(a) else np.float64
+    a, b = (np.where(finite, image, np.nan).astype(precise) for image in (a, b))
     rms = (_rms(a[finite]), _rms(b[finite]))
+    for first_YX, second_YX, known in zip(a, b, finite, strict=True):
+        product = np.vdot(second_YX[known], first_YX[known])
+        factor = np.exp(1j * np.angle(product)) if np.iscomplexobj(a) else 1.0
+        if free_scale:
+            factor = product / (np.square(np.abs(second_YX[known])).sum() or np.inf)
+        second_YX *= factor
     each = "" if len(a) == 1 else ", image by image"
     if free_scale:
         notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
+        notes.append("variances are relative to each patch's mean square")
     elif np.iscomplexobj(a):
         notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
-    for image, target in zip(b, a, strict=True):
-        image *= _factor(target, image, free_scale)
-    return Pair(first_IYX=a, second_IYX=b, rms=rms, known=int(finite.sum()), notes=notes)
+    return Pair(first_IYX=a, second_IYX=b, rms=rms, notes=notes)
 
 
 def _overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
     a, b = first.stitched_IYX, second.stitched_IYX
+    sizes = f"canvases of {a.shape[1:]} and {b.shape[1:]} px"
+    if len(a) != len(b):
+        raise InputError(
+            f"{second.source}: has {len(b)} stitched images, {first.source} has {len(a)}; only "
+            "dumps of the same scan can be compared"
+        )
     if first.origin_2 is None or second.origin_2 is None:
         if a.shape != b.shape:
-            raise InputError(
-                f"{(first if first.origin_2 is None else second).source}: has no 'origin', and the "
-                f"canvases are {a.shape[1:]} and {b.shape[1:]} px; give 'origin', or images of the "
-                "same canvas"
-            )
+            without = first if first.origin_2 is None else second
+            raise InputError(f"{without.source}: has no 'origin', which {sizes} need")
         notes.append("origins are not given by both; the canvases are of one size and taken as one")
         return a, b
     exact = second.origin_2 - first.origin_2
     shift = np.rint(exact).astype(int)
-    if (np.abs(exact - shift) > _WHOLE_PX).any():
+    if (np.abs(exact - shift) > _SAME_PX).any():
         notes.append(
             f"the origins differ by {exact.round(3).tolist()} px, taken as {shift.tolist()}"
         )
-    low = np.maximum(shift, 0)
-    high = np.minimum(a.shape[1:], b.shape[1:] + shift)
+    low, high = np.maximum(shift, 0), np.minimum(a.shape[1:], b.shape[1:] + shift)
     if (high <= low).any():
         raise InputError(
-            f"{second.source}: its canvas of {b.shape[1:]} px from {second.origin_2.tolist()} has "
-            f"no pixel in common with that of {first.source}, {a.shape[1:]} px from "
-            f"{first.origin_2.tolist()}; are both in pixels?"
+            f"{second.source}: lies {exact.tolist()} px from {first.source}; {sizes} have no pixel "
+            "in common there; are both origins in pixels?"
         )
     if a.shape != b.shape or shift.any():
         notes.append(
-            f"canvases of {a.shape[1:]} and {b.shape[1:]} px, {shift.tolist()} px apart, were "
-            f"cropped to their overlap of {tuple((high - low).tolist())} px"
+            f"{sizes}, {shift.tolist()} px apart, were cropped to their overlap of "
+            f"{tuple((high - low).tolist())} px"
         )
     a = a[:, low[0] : high[0], low[1] : high[1]]
     low, high = low - shift, high - shift
@@ -112,15 +108,6 @@ def _overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[NDArray[Any],
 
 def _rms(values: NDArray[Any]) -> float:
     return float(np.sqrt(np.square(np.abs(values)).mean())) if values.size else float("nan")
-
-
-def _factor(first_YX: NDArray[Any], second_YX: NDArray[Any], free_scale: bool) -> Any:
-    finite = np.isfinite(first_YX)
-    product = np.vdot(second_YX[finite], first_YX[finite])
-    power = float(np.square(np.abs(second_YX[finite])).sum())
-    if free_scale:
-        return product / power if power > 0 else 1.0
-    return np.exp(1j * np.angle(product)) if np.iscomplexobj(first_YX) else 1.0
 
 
 def differing_patches(first: Dump, second: Dump, *, most: int = 5) -> dict[str, Any]:
@@ -138,22 +125,19 @@ def differing_patches(first: Dump, second: Dump, *, most: int = 5) -> dict[str, 
     ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:most]
     variances = [(d.statistics or {})["amplitude"]["var_zero_mean"] for d in (first, second)]
     positions, finite = first.positions_P2, errors[np.isfinite(errors)]
-    return {
-        "paired": len(pairs),
-        "of": [len(a), len(b)],
-        "reason": None,
-        "median_error": float(np.median(finite)) if finite.size else None,
-        "worst": [
-            {
-                "a": int(pairs[k][0]),
-                "b": int(pairs[k][1]),
-                "position": None if positions is None else positions[pairs[k][0]].tolist(),
-                "error": _known(errors[k]),
-                "var_zero_mean": [_known(v[i]) for v, i in zip(variances, pairs[k], strict=True)],
-            }
-            for k in ranked
-        ],
-    }
+    worst = [
+        {
+            "a": int(i),
+            "b": int(j),
+            "position": None if positions is None else positions[i].tolist(),
+            "error": _known(error),
+            "var_zero_mean": [_known(variances[0][i]), _known(variances[1][j])],
+        }
+        for (i, j), error in zip(pairs[ranked], errors[ranked], strict=True)
+    ]
+    median = float(np.median(finite)) if finite.size else None
+    counts = {"paired": len(pairs), "of": [len(a), len(b)], "reason": None}
+    return {**counts, "median_error": median, "worst": worst}
 
 
 def _known(value: float) -> float | None:
@@ -168,16 +152,14 @@ def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
     if a.shape[1:] != b.shape[1:]:
         return f"patches are {a.shape[1:]} and {b.shape[1:]} px"
     in_order = np.repeat(np.arange(len(a)), 2).reshape(-1, 2)
-    if first.positions_P2 is None or second.positions_P2 is None:
-        if len(a) != len(b):
-            return "positions are not given by both, and the numbers of patches differ"
-        return in_order
-    places = [
-        np.column_stack([np.zeros(len(d.positions_P2)) if d.image_P is None else d.image_P,
-                         d.positions_P2])
-        for d in (first, second)
-        if d.positions_P2 is not None
-    ]  # fmt: skip
+    places = []
+    for dump in (first, second):
+        if dump.positions_P2 is None:
+            if len(a) != len(b):
+                return "positions are not given by both, and the numbers of patches differ"
+            return in_order
+        image = 0 if dump.image_P is None else dump.image_P
+        places.append(np.insert(dump.positions_P2, 0, image, axis=1))
     if len(a) == len(b) and np.allclose(*places, rtol=0, atol=_SAME_PX):
         return in_order
     tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]

@@ -69,42 +69,37 @@ class Dump:
 
     def __post_init__(self) -> None:
         images, patches, image = self.stitched_IYX, self.patches_PHW, self.image_P
-        self._must_be("stitched", images, "(Y, X) or (images, Y, X)", (None, None, None))
+        self._must_be("stitched", images, "numbers (Y, X) or (images, Y, X)", (None, None, None))
         if images.dtype.kind != "c" and (images < 0).any():
             raise InputError(
                 f"{self.source}: 'stitched' is real and has negative values; give the amplitude, "
                 ">= 0, or the complex object"
             )
-        self._must_be("origin", self.origin_2, "row and column of the first pixel", (2,), "fiu")
-        if patches is None:
-            if self.positions_P2 is not None or image is not None:
-                raise InputError(f"{self.source}: has 'positions' or 'image_index', no 'patches'")
-            return
-        self._must_be("patches", patches, "(patches, H, W)", (None, None, None))
-        count = (len(patches),)
-        self._must_be("positions", self.positions_P2, "row and column of each", (*count, 2), "fiu")
-        self._must_be("image_index", image, "the image of each patch", count, "iu")
-        if image is not None and not ((image >= 0) & (image < len(images))).all():
+        self._must_be("origin", self.origin_2, "row and column of the first pixel", (2,))
+        if patches is None and (self.positions_P2 is not None or image is not None):
+            raise InputError(f"{self.source}: has 'positions' or 'image_index', no 'patches'")
+        self._must_be("patches", patches, "numbers (patches, H, W)", (None, None, None))
+        count = 0 if patches is None else len(patches)
+        self._must_be("positions", self.positions_P2, "row and column of each", (count, 2))
+        self._must_be("image_index", image, f"numbers from 0 to {len(images) - 1}", (count,))
+        if image is not None and not np.isin(image, np.arange(len(images))).all():
             raise InputError(f"{self.source}: 'image_index' is not from 0 to {len(images) - 1}")
-        object.__setattr__(self, "statistics", patch_statistics(patches))
+        if patches is not None:
+            object.__setattr__(self, "statistics", patch_statistics(patches))
 
     def _must_be(
-        self,
-        key: str,
-        array: NDArray[Any] | None,
-        what: str,
-        shape: tuple[int | None, ...],
-        kinds: str = "fiuc",
+        self, key: str, array: NDArray[Any] | None, what: str, shape: tuple[int | None, ...]
     ) -> None:
         if array is None:
             return
-        fits = array.ndim == len(shape) and array.size and array.dtype.kind in kinds
+        fits = array.ndim == len(shape) and array.size
         fits = fits and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-        # What is not seen is NaN, which no place may be.
-        if not fits or (None not in shape and not np.isfinite(array).all()):
+        # Pixels may be complex, and NaN where nothing was seen; places are neither.
+        place = None not in shape
+        fits = fits and array.dtype.kind in ("fiu" if place else "fiuc")
+        if not fits or (place and not np.isfinite(array).all()):
             raise InputError(
-                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected numbers, real "
-                f"unless of the object, not empty: {what}"
+                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected {what}, not empty"
             )
 
 

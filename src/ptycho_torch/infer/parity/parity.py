@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
-from ptycho_torch.infer.parity.compare import Comparison, compare
+from ptycho_torch.infer.parity.compare import compare, comparison_text
 from ptycho_torch.infer.parity.dump import read_dump, write_dump
-from ptycho_torch.infer.parity.training import read_test_scan, training_dump
+from ptycho_torch.infer.parity.training import TestScan, training_dump
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
 
@@ -62,11 +62,11 @@ def report_parity(
 
     folder = Path(folder)
     limits = ParitySettings.model_validate(dict(settings))
-    scan = read_test_scan(test, dataset)
+    scan = TestScan.read(test, dataset)
     write_dump(folder / "training", training_dump(scan, run=run, dataset=dataset, patches=patches))
     # Read back, so that what is compared is what anybody can compare again.
     training = read_dump(folder / "training")
-    comparison = compare(training, read_dump(inference), tolerance=limits.tolerance)
+    comparison, pair = compare(training, read_dump(inference), tolerance=limits.tolerance)
     predicted = np.asarray(training.patches_PHW)[:: scan.corners_nC2.shape[1]]
     tiles, whole = scan.by_tiles(predicted), scan.by_patches(predicted)
     truth = scan.truth_BHW()
@@ -78,7 +78,7 @@ def report_parity(
         ),
     }
     checks = [_check(name, value, limits) for name, value in values.items()]
-    failed = [*comparison.failed, *(check["name"] for check in checks if not check["passed"])]
+    failed = [*comparison["failed"], *(check["name"] for check in checks if not check["passed"])]
     headline = "passed: training and inference agree, and so do both ways of stitching"
     record = io.read_json(run)
     report = {
@@ -89,9 +89,8 @@ def report_parity(
         "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},
         "settings": limits.model_dump(mode="json"),
         "checks": checks,
-        "comparison": comparison.record(),
+        "comparison": comparison,
     }
-    pair = comparison.pair
     for name, images in {
         "parity": {"A, training": pair.first_IYX[0], "B, inference": pair.second_IYX[0]},
         "stitching": {"A, central tiles": tiles[0], "B, whole patches": whole[0]},
@@ -99,8 +98,8 @@ def report_parity(
         save_png(folder / f"{name}.png", draw_objects(images, difference=True))
     io.write_text(
         folder / "parity.md",
-        render("infer", "parity.md.j2", **report, text=comparison.text("##"),
-               reason=comparison.patches["reason"]),
+        render("infer", "parity.md.j2", **report, text=comparison_text(comparison, "##"),
+               reason=comparison["patches"]["reason"]),
     )  # fmt: skip
     io.write_json(folder / "parity.json", report)
     logger.info("parity %s", report["headline"])
@@ -124,14 +123,14 @@ def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> f
     return float(np.abs(first - second).mean() / first.mean())
 
 
-def _rounding(comparison: Comparison) -> dict[str, float | None]:
+def _rounding(comparison: dict[str, Any]) -> dict[str, float | None]:
     """Return how far training and inference are from being the same computation."""
     found: dict[str, float | None] = {}
     # Groups of several patches are formed anew by inference, and then no patch has a partner.
-    if comparison.patches["reason"] is None:
-        worst = comparison.patches["worst"]
+    if comparison["patches"]["reason"] is None:
+        worst = comparison["patches"]["worst"]
         found["patches_to_rounding"] = worst[0]["error"] if worst else None
-    ratios = [q.value for q in comparison.quantities if q.name in NUMBERS]
+    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
     known = [abs(ratio - 1) for ratio in ratios if ratio is not None]
     found["scales_to_rounding"] = max(known) if len(known) == len(ratios) else None
     return found

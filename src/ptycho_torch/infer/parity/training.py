@@ -24,7 +24,8 @@ Complex = NDArray[np.complexfloating]
 class TestScan:
     """Where the test split's patches lie, and what they should show.
 
-    positions_B2, image_B: of the first patch of each group; light_HW: probe intensity.
+    corners_nC2: of all patches; positions_B2, image_B: of the first of each group; light_HW: probe
+    intensity; tile_px: side of a central tile; objects_IYX: the truth.
     """
 
     corners_nC2: NDArray[np.float64]
@@ -33,6 +34,21 @@ class TestScan:
     light_HW: NDArray[np.float64]
     tile_px: int
     objects_IYX: Complex
+
+    @classmethod
+    def read(cls, test: io.PathLike, dataset: io.PathLike) -> "TestScan":
+        """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
+        keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
+        offsets, nominal, image, objects, probe = io.read_npz(test, *keys).values()
+        probe = probe.reshape(-1, *probe.shape[-2:])
+        return cls(
+            corners_nC2=np.swapaxes((offsets + nominal)[:, 0].astype(np.float64), 1, 2),
+            positions_B2=patch_positions(offsets, nominal),
+            image_B=image.astype(np.int64),
+            light_HW=np.square(np.abs(probe)).sum(axis=0).astype(np.float64),
+            tile_px=int(read_result(dataset, TileFacts)["test_step_px"]),
+            objects_IYX=objects[..., 0],
+        )
 
     def by_tiles(self, patches_BHW: Complex) -> NDArray[np.complex128]:
         """Return the images stitched from central tiles, (I, Y, X)."""
@@ -47,23 +63,6 @@ class TestScan:
         """Return noise-free patches of the object."""
         side = self.light_HW.shape[-1]
         return object_patches(self.objects_IYX, self.positions_B2, self.image_B, side)
-
-
-def read_test_scan(test: io.PathLike, dataset: io.PathLike) -> TestScan:
-    """Read `test.npz` and `dataset.json`; `InputError` if one lacks something."""
-    keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
-    arrays = io.read_npz(test, *keys)
-    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
-    probe = arrays["probeGuess"]
-    light = np.square(np.abs(probe.reshape(-1, *probe.shape[-2:]))).sum(axis=0)
-    return TestScan(
-        corners_nC2=np.swapaxes(corners, 1, 2),
-        positions_B2=patch_positions(arrays["coords_offsets"], arrays["coords_nominal"]),
-        image_B=arrays["image_index"].astype(np.int64),
-        light_HW=light.astype(np.float64),
-        tile_px=int(read_result(dataset, TileFacts)["test_step_px"]),
-        objects_IYX=arrays["YY_full"][..., 0],
-    )
 
 
 def training_dump(
@@ -85,37 +84,32 @@ def training_dump(
     """
     record, facts = io.read_json(run), io.read_json(dataset)
     patches_nCHW = np.moveaxis(io.read_npz(patches, "best")["best"], -1, 1)
-    groups, channels = scan.corners_nC2.shape[:2]
-    if patches_nCHW.shape != (groups, channels, *scan.light_HW.shape):
+    expected = (*scan.corners_nC2.shape[:2], *scan.light_HW.shape)
+    if patches_nCHW.shape != expected:
         raise InputError(
             f"{patches}: 'best' holds {patches_nCHW.shape} groups, patches and pixels, the test "
-            f"split needs {(groups, channels, *scan.light_HW.shape)}; it belongs to another "
-            "dataset: train again"
+            f"split {expected}; it belongs to another dataset: train again"
         )
     try:
         learned = record["settings"]["training"]["intensity_scale"] == "learned"
-        norm = facts["splits"]["train"]["norm_Y_I"]
         scales = Scales(
             input_scale=record["input_scale"],
             intensity_scale=record["intensity_scale"]["best"],
             intensity_scale_source="learned" if learned else "of the training data",
-            norm_Y_I=norm,
+            norm_Y_I=facts["splits"]["train"]["norm_Y_I"],
         )
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{run} or {dataset}: lacks {error}; another version wrote it, make it again"
-        ) from None
+    except KeyError as error:
+        raise InputError(f"{run} or {dataset}: lacks {error}; make it again") from None
+    part = tile_extent(scan.positions_B2, len(scan.light_HW), scan.tile_px)
+    whole = scan.by_patches(patches_nCHW[:, 0]) * (scales.norm_Y_I or 1.0)
     return Dump(
-        stitched_IYX=(scan.by_patches(patches_nCHW[:, 0]) * (norm or 1.0)).astype(np.complex64),
+        stitched_IYX=whole.astype(np.complex64),
         made_by=f"training of {record['arm']}, seed {record['seed']}, on {record['dataset']}: its "
         "best weights on the test split",
         scales=scales,
-        origin_2=np.array(
-            [s.start for s in tile_extent(scan.positions_B2, len(scan.light_HW), scan.tile_px)],
-            np.float64,
-        ),
+        origin_2=np.array([part[0].start, part[1].start], np.float64),
         patches_PHW=patches_nCHW.reshape(-1, *scan.light_HW.shape),
         positions_P2=scan.corners_nC2.reshape(-1, 2),
-        image_P=np.repeat(scan.image_B, channels),
+        image_P=np.repeat(scan.image_B, expected[1]),
         source=str(patches),
     )
