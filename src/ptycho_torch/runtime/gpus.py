@@ -47,31 +47,23 @@ def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
         The GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
         one, or CUDA_VISIBLE_DEVICES was set by Slurm or the user.
     """
-    if accelerator in ("cpu", "mps") or devices > 1:
-        yield None
-        return
-    if VISIBLE in os.environ:
-        logger.info("GPU: %s=%s was set before this job", VISIBLE, os.environ[VISIBLE])
-        yield None
-        return
-    gpus = installed_gpus()
+    chosen = accelerator in ("cpu", "mps") or devices > 1 or VISIBLE in os.environ
+    gpus = [] if chosen else installed_gpus()
     if len(gpus) < 2:
         yield None
         return
     folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
     lock, gpu, others = _take(folder, gpus)
     logger.info("GPU %s of %s, used by %d other jobs of ours", gpu, ", ".join(gpus), others)
+    before = os.environ.copy()
     # Without the order, CUDA counts the fastest GPU first and nvidia-smi by place.
-    before = {name: os.environ.get(name) for name in ("CUDA_DEVICE_ORDER", VISIBLE)}
     os.environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: gpu}
     try:
         yield gpu
     finally:
         lock.release()
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def choose_device(accelerator: str) -> "torch.device":
