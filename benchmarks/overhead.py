@@ -99,7 +99,7 @@ def bare_loop(case: Case, *, validate: bool) -> dict[str, Tensor]:
     """Train by the least code that takes the same steps; return the last weights."""
     run, data, observed_nCHW = case.run, case.data, case.data.train.amplitude_nCHW
     scaled = run.training.input_scaling == "statistical"
-    scale = data.statistical_input_scale() if scaled else 1.0
+    scale = data.train.statistical_scale() if scaled else 1.0
     clip, size = run.execution.clip, run.training.batch_size
     assert clip.gradient_clip_algorithm == "norm" and run.training.optimizer.name == "adam"
     network = build_generator(

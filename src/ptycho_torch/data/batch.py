@@ -79,10 +79,11 @@ class Groups:
         square = self._mean(np.square(amplitude, dtype=np.float64))
         return SplitScales(intensity_scale, self._mean(amplitude), square * intensity_scale**2)
 
-    def power(self) -> float:
-        """Return the mean over frames of sum A^2."""
+    def statistical_scale(self) -> float:
+        """Return sqrt((N/2)^2 / mean over frames of sum A^2), `input_scaling: statistical`."""
         squares = np.square(self.amplitude_nCHW.numpy(), dtype=np.float64)
-        return float(squares.sum(axis=(-2, -1)).mean())
+        power = float(squares.sum(axis=(-2, -1)).mean())
+        return float(((self.amplitude_nCHW.shape[-1] / 2) ** 2 / power) ** 0.5)
 
     def _mean(self, values_nCHW: NDArray[Any]) -> float:
         if self.good_nCHW is None:

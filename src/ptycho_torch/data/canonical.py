@@ -53,7 +53,8 @@ def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConve
         layout="npz",
         frames_nHW=frames[chosen],
         positions_n2=np.stack([y_n, x_n], axis=1)[chosen],
-        **_probe_and_object(source, arrays, "probeGuess", "objectGuess"),
+        probe_MHW=probe_modes(source, "probeGuess", arrays.get("probeGuess")),
+        object_YX=object_plane(source, "objectGuess", arrays.get("objectGuess")),
         good_nHW=good,
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
@@ -75,22 +76,12 @@ def read_tike(source: str, arrays: dict[str, Array]) -> Raw:
         layout="tike",
         frames_nHW=data,
         positions_n2=scan.astype(np.float64),
-        **_probe_and_object(source, arrays, "probe", "psi"),
+        probe_MHW=probe_modes(source, "probe", arrays.get("probe")),
+        object_YX=object_plane(source, "psi", arrays.get("psi")),
         values="intensity",
         zero_frequency="corner",
         notes=("layout of tike: data, scan, probe",),
     )
-
-
-def _probe_and_object(
-    source: str, arrays: dict[str, Array], probe: str, thing: str
-) -> dict[str, Array]:
-    found = {}
-    if probe in arrays:
-        found["probe_MHW"] = probe_modes(source, probe, arrays[probe])
-    if thing in arrays:
-        found["object_YX"] = object_plane(source, thing, arrays[thing])
-    return found
 
 
 def _frames_first(

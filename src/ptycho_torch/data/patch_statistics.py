@@ -119,8 +119,10 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
 def _over_patches(values: Real) -> dict[str, float] | None:
     finite = values[np.isfinite(values)]
-    names = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
-    return {name: float(of(finite)) for name, of in names.items()} if finite.size else None
+    if not finite.size:
+        return None
+    numbers = finite.mean(), np.median(finite), finite.min(), finite.max()
+    return dict(zip(("mean", "median", "min", "max"), map(float, numbers), strict=True))
 
 
 def write_patch_statistics(

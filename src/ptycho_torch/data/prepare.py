@@ -92,7 +92,7 @@ def _unsaturated(
 ) -> Mask:
     """Return the mask without saturated pixels."""
     full: Any = np.zeros((1, 1, 1), bool)
-    levels = {}
+    levels: dict[str, float] = {}
     if frames.dtype.kind in "iu":
         top = np.iinfo(frames.dtype).max
         levels[f"at {top}, the largest {frames.dtype}"] = top

@@ -75,16 +75,20 @@ def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
     )
 
 
-def probe_modes(source: str, name: str, probe: Array) -> Array:
+def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
     """Return a probe as modes (M, H, W); axes of length one in front are dropped."""
+    if probe is None:
+        return None
     while probe.ndim > 3 and len(probe) == 1:
         probe = probe[0]
     check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
     return probe.reshape(-1, *probe.shape[-2:])
 
 
-def object_plane(source: str, name: str, thing: Array) -> Array:
+def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
     """Return an object as (Y, X); axes of length one in front or behind are dropped."""
+    if thing is None:
+        return None
     plane = thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing
     while plane.ndim > 2 and len(plane) == 1:
         plane = plane[0]

@@ -1,16 +1,13 @@
-"""Losses with the constants of each split, and what a forward pass needs of it.
+"""Losses with the constants of each split.
 
-Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
+Letters: B batch, C patches of a group, H rows, W columns.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
 
 LossName = Literal["mae", "poisson"]
@@ -24,13 +21,6 @@ class SplitScales:
     intensity_scale: float
     mean_amplitude: float
     mean_counts: float
-
-    @classmethod
-    def of(cls, split: Split) -> "SplitScales":
-        """Measure them on a split's stored amplitudes."""
-        data = split.arrays["diffraction"]
-        counts = float(np.square(data, dtype=np.float64).mean()) * split.intensity_scale**2
-        return cls(split.intensity_scale, float(data.mean(dtype=np.float64)), counts)
 
     def loss(
         self,
@@ -51,15 +41,3 @@ class SplitScales:
             scale_B111(self.mean_counts, observed_BCHW),
             good_BCHW,
         )
-
-
-def statistical_input_scale(split: Split) -> float:
-    """Return sqrt((N/2)^2 / mean over patches of sum A^2), from the training split."""
-    amplitude_nCHW = split.diffraction_nCHW
-    power = np.square(amplitude_nCHW, dtype=np.float64).sum(axis=(-2, -1)).mean()
-    return float(np.sqrt((amplitude_nCHW.shape[-1] / 2) ** 2 / power))
-
-
-def probe_tensor(split: Split) -> Tensor:
-    """Return the stored probe, (M, H, W), complex64."""
-    return torch.from_numpy(split.probe_MHW.copy())

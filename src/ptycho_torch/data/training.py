@@ -63,7 +63,9 @@ class TrainingData:
         groups = {name: groups_of_split(split) for name, split in splits.items()}
         train = splits["train"]
         return cls(
-            **groups,
+            train=groups["train"],
+            validation=groups["validation"],
+            test=groups.get("test"),
             probe_MHW=torch.from_numpy(train.probe_MHW.copy()),
             scales={
                 name: groups[name].scales(splits[name].intensity_scale)
@@ -73,10 +75,6 @@ class TrainingData:
             intensity_scale_source=train.intensity_scale_source,
             facts=facts or {},
         )
-
-    def statistical_input_scale(self) -> float:
-        """Return sqrt((N/2)^2 / mean over frames of sum A^2) of the training groups."""
-        return float(((self.train.amplitude_nCHW.shape[-1] / 2) ** 2 / self.train.power()) ** 0.5)
 
 
 def data_of_splits(
@@ -139,7 +137,8 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
         "validation": groups_of_scan(scan, checks, units.unit),
     }
     return TrainingData(
-        **groups,
+        train=groups["train"],
+        validation=groups["validation"],
         test=None if test is None else _test_groups(test, scan, probe, units, settings),
         probe_MHW=torch.from_numpy(probe),
         scales={name: split.scales(units.intensity_scale) for name, split in groups.items()},

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ptycho_torch.data.batch import groups_of_split
 from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.physics.forward import intensities
@@ -102,7 +103,8 @@ def check_dataset(
         checks.append(_compared(name, 1.0, float(power.sum()) / truth, _POWER_TOLERANCE))
     name = "mean count of a pixel as the Poisson loss has it"
     counts = float(squares.mean()) * split.intensity_scale**2
-    return [*checks, _compared(name, counts, SplitScales.of(split).mean_counts, 1e-3)]
+    scales = groups_of_split(split).scales(split.intensity_scale)
+    return [*checks, _compared(name, counts, scales.mean_counts, 1e-3)]
 
 
 def _compared(check: str, expected: float, value: float, allowed: float) -> Check:

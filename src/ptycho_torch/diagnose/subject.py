@@ -14,12 +14,7 @@ from torch import Tensor, nn
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.data.batch import Batch, groups_of_split
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.data.split_scales import (
-    LossName,
-    SplitScales,
-    probe_tensor,
-    statistical_input_scale,
-)
+from ptycho_torch.data.split_scales import LossName, SplitScales
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle
@@ -80,11 +75,12 @@ def read_sample(
     if available < groups:
         logger.warning("%s: has %d groups, fewer than %d: all are used", path, available, groups)
     order = named_stream(seed, "diagnosed groups").permutation(available)[:groups]
+    every = groups_of_split(split)
     return Sample(
-        batch=groups_of_split(split).take(torch.from_numpy(order)),
-        probe_MHW=probe_tensor(split),
-        scales=SplitScales.of(split),
-        statistical_scale=statistical_input_scale(split),
+        batch=every.take(torch.from_numpy(order)),
+        probe_MHW=torch.from_numpy(split.probe_MHW.copy()),
+        scales=every.scales(split.intensity_scale),
+        statistical_scale=every.statistical_scale(),
         facts={
             "file": Path(path).name,
             "sha256": io.sha256(path),

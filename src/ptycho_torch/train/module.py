@@ -116,7 +116,7 @@ class PtychoModule(LightningModule):
             network,
             probe_MHW=data.probe_MHW,
             scales=data.scales,
-            input_scale=data.statistical_input_scale() if scaled else 1.0,
+            input_scale=data.train.statistical_scale() if scaled else 1.0,
         )
 
     @property
