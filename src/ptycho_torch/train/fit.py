@@ -52,7 +52,6 @@ class TrainResult:
     module: PtychoModule
     best: Weights
     last: Weights
-    channels: int
     wall_s: float
     """Over all attempts; of one that was killed, up to the last checkpoint it left."""
     attempts: int
@@ -129,7 +128,6 @@ def fit(
         module=module,
         best=last if history.best is None else Weights(history.best, history.best_gain),
         last=last,
-        channels=train.channels,
         wall_s=time.monotonic() - began if checkpoint is None else checkpoint.wall_s,
         attempts=1 if checkpoint is None else checkpoint.attempts,
         device=device,

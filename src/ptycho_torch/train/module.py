@@ -52,6 +52,8 @@ class PtychoModule(LightningModule):
         `SplitScales` of `train` and `validation`.
     input_scale
         What amplitudes are multiplied by before the network.
+    channels
+        C of the data.
     """
 
     probe_MHW: Tensor
@@ -65,6 +67,7 @@ class PtychoModule(LightningModule):
         probe_MHW: Tensor,
         scales: dict[str, SplitScales],
         input_scale: float,
+        channels: int,
     ) -> None:
         super().__init__()
         # Clipping by unit and the verdict on a step stand between its gradients and its update.
@@ -74,6 +77,7 @@ class PtychoModule(LightningModule):
         self.register_buffer("probe_MHW", probe_MHW)
         self.scales = scales
         self.input_scale = input_scale
+        self.channels = channels
         self.checkpointed = run.execution.checkpointing
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
@@ -117,6 +121,7 @@ class PtychoModule(LightningModule):
             probe_MHW=data.probe_MHW,
             scales=data.scales,
             input_scale=data.train.statistical_scale() if scaled else 1.0,
+            channels=channels,
         )
 
     @property
@@ -138,7 +143,7 @@ class PtychoModule(LightningModule):
     @property
     def merges(self) -> bool:
         """Whether the patches of a group become one region before the physics."""
-        return self.run.training.object_big
+        return self.run.training.object_big and self.channels > 1
 
     def network_input(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return what the network is shown of measured amplitudes."""
@@ -190,11 +195,10 @@ class PtychoModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer | tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training = self.run.training
-        merged = self.merges and self.trainer.datamodule.train.channels > 1
         recorded = records_steps(
             self.run.execution,
-            self.probe_MHW.device,
-            merges=merged,
+            self.device,
+            merges=self.merges,
             processes=self.trainer.world_size,
         )
         self._step = RecordedStep(self._take_step) if recorded else self._take_step

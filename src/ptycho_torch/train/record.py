@@ -26,8 +26,8 @@ def make_bundle(result: TrainResult, data: TrainingData, record: dict[str, Any])
     settings = BundleSettings(
         generator=run.generator,
         patch_px=run.patch_px,
-        channels=result.channels,
-        gridsize=math.isqrt(result.channels),
+        channels=module.channels,
+        gridsize=math.isqrt(module.channels),
         object_big=run.training.object_big,
         input_scale=module.input_scale,
         norm_Y_I=data.norm_Y_I,
