@@ -22,8 +22,8 @@ from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.evaluate import block
 from ptycho_torch.evaluate.frc import ring_correlation
 from ptycho_torch.evaluate.overlaps import compare_overlaps
-from ptycho_torch.evaluate.scene import Scene
 from ptycho_torch.evaluate.scores import ssim
+from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.physics.stitch import reassemble, stitch_tiles
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
@@ -36,13 +36,13 @@ OURS, PLAIN = "here", "plain NumPy"
 Program = Callable[[], Any]
 
 
-def make_scene(side: int, step: int, places: int, images: int) -> tuple[Scene, Any]:
+def make_scene(side: int, step: int, places: int, images: int) -> tuple[GroundTruth, Any]:
     """Return a test scan of so many places along each axis, and predictions of its patches."""
     size = side + step * (places - 1)
     objects = draw_objects(ObjectSettings(size_px=size, set_phi=True), images=images, seed=2)
     corners = step * np.stack(np.meshgrid(*[np.arange(places)] * 2, indexing="ij"), -1)
     corners = corners.reshape(-1, 2)
-    scene = Scene(
+    scene = GroundTruth(
         objects_IHW=objects.astype(np.complex64),
         positions_B2=np.tile(corners, (images, 1)),
         image_B=np.repeat(np.arange(images), len(corners)),
@@ -50,22 +50,22 @@ def make_scene(side: int, step: int, places: int, images: int) -> tuple[Scene, A
         norm=float(np.abs(objects).max()),
         tile_px=step,
     )
-    truth = scene.truth_patches_BHW
+    truth = scene.patches_BHW
     stream = np.random.default_rng(0)
     noise = stream.normal(size=(2, *truth.shape))
     turned = np.exp(1j * stream.normal(0, 0.3, len(truth)))[:, None, None]
     return scene, ((truth + 0.1 * (noise[0] + 1j * noise[1])) * turned).astype(np.complex64)
 
 
-def evaluation(scene: Scene, patches_BHW: Any) -> dict[str, tuple[Program, Program | None]]:
+def evaluation(scene: GroundTruth, patches_BHW: Any) -> dict[str, tuple[Program, Program | None]]:
     """Return what evaluates patches: task -> (our program, the plain one)."""
     where = (scene.positions_B2, scene.image_B)
     intensity = (np.abs(scene.probe_MHW) ** 2).sum(axis=0)
     tiles = (patches_BHW, *where, scene.tile_px)
     whole = (patches_BHW, *where, intensity, scene.tile_px)
     images = np.abs(stitch_tiles(*tiles)) * scene.norm
-    truths = np.abs(scene.truth_IHW(0))
-    found = compare_overlaps(patches_BHW, *where, intensity)
+    truths = np.abs(scene.images_IHW(0))
+    found = compare_overlaps(patches_BHW, scene)
     pairs = np.stack([found.first_K, found.second_K], axis=1)
     settings = EvaluationSettings()
     return {
@@ -75,7 +75,7 @@ def evaluation(scene: Scene, patches_BHW: Any) -> dict[str, tuple[Program, Progr
             partial(plain.reassemble, *whole),
         ),
         "overlaps of neighbours": (
-            partial(compare_overlaps, patches_BHW, *where, intensity),
+            partial(compare_overlaps, patches_BHW, scene),
             partial(plain.overlap_products, patches_BHW, scene.positions_B2, intensity, pairs),
         ),
         "SSIM of one image": (

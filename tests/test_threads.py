@@ -26,9 +26,10 @@ import hashlib, json
 from dataclasses import asdict
 import numpy as np
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.block import overlaps_of, reconstruct, score
-from ptycho_torch.evaluate.scene import Scene
-from ptycho_torch.evaluate.twin import read_twin, wave_correlations
+from ptycho_torch.evaluate.block import reconstruct, score
+from ptycho_torch.evaluate.overlaps import compare_overlaps
+from ptycho_torch.evaluate.truth import GroundTruth
+from ptycho_torch.evaluate.twin import read_twin
 from ptycho_torch.physics.stitch import reassemble
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics.estimates import paired_difference
@@ -41,15 +42,14 @@ grid = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
 row = np.arange(side) - 15.5
 probe = np.exp(-(row[:, None] ** 2 + row**2) / 60 + 0.01j * row[:, None] ** 2)
 image = np.zeros(len(grid), np.int64)
-scene = Scene(objects_IHW=thing.astype(np.complex64), positions_B2=grid, image_B=image,
+scene = GroundTruth(objects_IHW=thing.astype(np.complex64), positions_B2=grid, image_B=image,
               probe_MHW=probe[None].astype(np.complex64), norm=1.0, tile_px=step)
-truth = scene.truth_patches_BHW
+truth = scene.patches_BHW
 pred = truth + random.normal(size=truth.shape).astype(np.complex64)
-overlaps = overlaps_of(pred, scene)
+overlaps = compare_overlaps(pred, scene)
 settings = EvaluationSettings(remove_phase_plane=True)
 scores = score(reconstruct(pred, scene, settings, overlaps))
-waves = wave_correlations(truth, pred, scene.probe_MHW)
-twin = read_twin(waves, pred, grid, image, scene.probe_MHW, overlaps=overlaps)
+twin = read_twin(pred, scene, overlaps)
 whole = reassemble(pred, grid, image, scene.intensity_HW, step)
 found = paired_difference(random.normal(size=9), StatisticsSettings(bootstrap_resamples=999))
 print(json.dumps({

@@ -2,18 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
+from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.files import io
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 
@@ -28,66 +27,49 @@ PROBES = {
 }
 
 
-@dataclass(frozen=True)
-class Scan:
-    """Truth of a test scan: objects (I, H, W), patches (B, H, W) over `norm`, probe (M, H, W)."""
-
-    objects: np.ndarray
-    patches: np.ndarray
-    positions: np.ndarray
-    image: np.ndarray
-    probe: np.ndarray
-    norm: float
-
-    def write(self, folder: Path) -> None:
-        offsets = self.positions[:, None, :, None].astype(np.float32)
-        arrays = {
-            "coords_offsets": offsets,
-            "coords_nominal": np.zeros_like(offsets),
-            "image_index": self.image.astype(np.int32),
-            "YY_full": self.objects[..., None],
-            "probeGuess": self.probe[0] if len(self.probe) == 1 else self.probe,
-            "norm_Y_I": np.float64(self.norm),
-        }
-        io.write_npz(folder / "test.npz", arrays)
-        io.write_json(folder / "dataset.json", {"test_step_px": STEP})
-
-
 @cache
-def build(probe: str, images: int, set_phi: bool) -> Scan:
+def build(probe="triangle", images=1, set_phi=True):
     settings = ObjectSettings(size_px=SIZE, num_lines=100, set_phi=set_phi)
     objects = draw_objects(settings, images=images, seed=2)
     places = np.arange(0, SIZE - SIDE + 1, STEP)
     grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
-    patches = np.stack([o[r : r + SIDE, c : c + SIDE] for o in objects for r, c in grid])
-    norm = float(np.abs(patches).max(axis=(1, 2)).mean())
-    return Scan(
-        objects=objects,
-        patches=patches / np.float32(norm),
-        positions=np.tile(grid, (images, 1)),
-        image=np.repeat(np.arange(images), len(grid)),
-        probe=make_probe(PROBES[probe], SIDE).astype(np.complex64)[None],
-        norm=norm,
+    positions, image = np.tile(grid, (images, 1)), np.repeat(np.arange(images), len(grid))
+    patches = object_patches(objects, positions, image, SIDE)
+    return GroundTruth(
+        objects_IHW=objects,
+        positions_B2=positions,
+        image_B=image,
+        probe_MHW=make_probe(PROBES[probe], SIDE).astype(np.complex64)[None],
+        norm=float(np.abs(patches).max(axis=(1, 2)).mean()),
+        tile_px=STEP,
     )
 
 
 @pytest.fixture(scope="session")
-def scan() -> Callable[..., Scan]:
-    def make(probe: str = "triangle", *, images: int = 1, set_phi: bool = True) -> Scan:
-        return build(probe, images, set_phi)
+def scan():
+    return build
 
-    return make
+
+def write(truth, folder):
+    offsets = truth.positions_B2[:, None, :, None].astype(np.float32)
+    arrays = {
+        "coords_offsets": offsets,
+        "coords_nominal": np.zeros_like(offsets),
+        "image_index": truth.image_B.astype(np.int32),
+        "YY_full": truth.objects_IHW[..., None],
+        "probeGuess": truth.probe_MHW[0],
+        "norm_Y_I": np.float64(truth.norm),
+    }
+    io.write_npz(folder / "test.npz", arrays)
+    io.write_json(folder / "dataset.json", {"test_step_px": STEP})
 
 
 @pytest.fixture
-def judge(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def judge(tmp_path):
     """Evaluate predicted patches (B, H, W) of a scan; returns `metrics.json` as read back."""
 
-    def evaluate(
-        scan: Scan, best: np.ndarray, *, last: np.ndarray | None = None,
-        loss: float | None = 0.08, settings: dict[str, Any] | None = None, **record: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        scan.write(tmp_path)
+    def evaluate(truth, best, *, last=None, loss=0.08, settings=None, **record):
+        write(truth, tmp_path)
         weights = {"best": best, "last": best if last is None else last}
         channels = {key: value[..., None].astype(np.complex64) for key, value in weights.items()}
         io.write_npz(tmp_path / "test_patches.npz", channels)
@@ -103,7 +85,6 @@ def judge(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             metrics=tmp_path / "metrics.json",
             reconstruction=tmp_path / "reconstruction.npz",
         )
-        metrics: dict[str, Any] = json.loads((tmp_path / "metrics.json").read_text())
-        return metrics
+        return json.loads((tmp_path / "metrics.json").read_text())
 
     return evaluate

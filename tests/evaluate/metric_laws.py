@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ptycho_torch.data.scan import Scan
-from ptycho_torch.evaluate import align, frc, layers, real_data, scores
-from ptycho_torch.evaluate.register import MARGIN_PX, register
+from ptycho_torch.evaluate import align, frc, real_data, scores
+from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.infer.parity.parity import amplitude_difference
+from ptycho_torch.physics import predict
 
 SIDE = 24
 
@@ -46,24 +46,12 @@ class Laws:
     constant: str | float | None = "worse"
 
 
-def number(score):
-    return None if isinstance(score, scores.Undefined) else score
-
-
 def kind(name):
-    return lambda truth, pred: number(scores.image_scores(abs(truth), abs(pred))[name])
-
-
-def scan_of(amplitude_HW):
-    return Scan(
-        source="t",
-        amplitude_nHW=amplitude_HW[None].astype(np.float64),
-        positions_n2=np.zeros((1, 2)),
-    )
+    return lambda truth, pred: scores.value_of(scores.image_scores(abs(truth), abs(pred))[name])
 
 
 def r_factor(truth, pred):
-    return layers.r_factor(layers.frame_errors(abs(pred)[None], scan_of(abs(truth))))
+    return known(predict.r_factor(abs(pred)[None], abs(truth)[None]))
 
 
 def registered(free):
@@ -96,8 +84,8 @@ def known(value):
     return value if value is not None and math.isfinite(value) else None
 
 
-def likeness(name):
-    return lambda truth, pred: real_data._likeness(truth, pred)[name]
+def similar(name):
+    return lambda truth, pred: real_data.similarity(truth, pred)[name]
 
 
 METRICS = {
@@ -121,7 +109,7 @@ METRICS = {
         constant=None,
     ),
     "ssim": Laws(
-        of=lambda t, p: number(scores.ssim(abs(t), abs(p))), best=1, higher=True, symmetric=False
+        of=lambda t, p: scores.value_of(scores.ssim(abs(t), abs(p))), best=1, higher=True, symmetric=False
     ),
     "amplitude_factor": Laws(
         of=lambda t, p: known(align.amplitude_factor(abs(t), abs(p))), best=1, higher=None,
@@ -146,21 +134,21 @@ METRICS = {
         of=curve_mean, best=1, higher=True, symmetric=True, scaled="same", turned="worse",
         added="same",
     ),
-    "_correlation": Laws(
-        of=real_data._correlation, best=1, higher=True, symmetric=True, scaled="same",
+    "correlation": Laws(
+        of=align.correlation, best=1, higher=True, symmetric=True, scaled="same",
     ),
-    "_likeness.correlation": Laws(
-        of=likeness("correlation"), best=1, higher=True, symmetric=True, scaled="same",
+    "similarity.correlation": Laws(
+        of=similar("correlation"), best=1, higher=True, symmetric=True, scaled="same",
     ),
-    "_likeness.contrast_correlation": Laws(
-        of=likeness("contrast_correlation"), best=1, higher=True, symmetric=True, scaled="same",
+    "similarity.contrast_correlation": Laws(
+        of=similar("contrast_correlation"), best=1, higher=True, symmetric=True, scaled="same",
         added="same", constant="any",
     ),
-    "_likeness.amplitude_ssim": Laws(
-        of=likeness("amplitude_ssim"), best=1, higher=True, symmetric=False
+    "similarity.amplitude_ssim": Laws(
+        of=similar("amplitude_ssim"), best=1, higher=True, symmetric=False
     ),
-    "_likeness.phase_ssim": Laws(
-        of=likeness("phase_ssim"), best=1, higher=True, symmetric=False, scaled="same"
+    "similarity.phase_ssim": Laws(
+        of=similar("phase_ssim"), best=1, higher=True, symmetric=False, scaled="same"
     ),
     "r_factor": Laws(of=r_factor, best=0, higher=False, symmetric=False),
     "register.phase": Laws(of=registered("phase"), best=0, higher=False, symmetric=False),

@@ -30,7 +30,6 @@ def test_the_amplitude_factor_makes_the_means_equal():
 @pytest.mark.parametrize("offset", [-3.0, 0.4, 3.1])
 def test_a_phase_offset_is_removed(truth, offset):
     expected, phase = aligned_phases(truth, 3 * truth * np.exp(1j * offset))
-
     assert phase_offset(truth, truth * np.exp(1j * offset)) == pytest.approx(offset)
     np.testing.assert_allclose(phase, expected, atol=1e-12)
     np.testing.assert_allclose(expected, np.angle(truth), atol=1e-12)
@@ -39,7 +38,6 @@ def test_a_phase_offset_is_removed(truth, offset):
 def test_the_branch_lies_away_from_the_truth(truth):
     """A truth round pi: one and the same phase must not come out as pi here, -pi there."""
     expected, phase = aligned_phases(-truth, -truth * np.exp(0.01j * ROW))
-
     assert np.ptp(expected) == pytest.approx(np.ptp(np.angle(truth)))
     assert np.abs(phase - expected).max() < 0.3
 
@@ -48,7 +46,6 @@ def test_the_branch_lies_away_from_the_truth(truth):
 def test_a_plane_is_removed_only_on_request(truth, slopes):
     plane = slopes[0] * ROW + slopes[1] * COLUMN
     pred = truth * np.exp(1j * (plane + 0.7))
-
     np.testing.assert_allclose(phase_plane(truth, pred), plane, atol=1e-9)
     expected, removed = aligned_phases(truth, pred, remove_plane=True)
     _, kept = aligned_phases(truth, pred)

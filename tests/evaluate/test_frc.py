@@ -14,7 +14,6 @@ def noise(seed: int, shape: tuple[int, int] = (64, 64)) -> np.ndarray:
 def test_an_image_agrees_with_itself_up_to_nyquist(shape):
     image = noise(0, shape)
     frequencies = ring_frequencies(shape)
-
     curve = ring_correlation(image, 3.0 * image + 5.0)
 
     np.testing.assert_allclose(curve, 1.0, atol=1e-12)
@@ -25,13 +24,11 @@ def test_an_image_agrees_with_itself_up_to_nyquist(shape):
 
 def test_the_negative_disagrees_and_keeps_its_sign():
     image = noise(0)
-
     np.testing.assert_allclose(ring_correlation(image, -image), -1.0, atol=1e-12)
 
 
 def test_independent_noise_does_not_correlate():
     curve = ring_correlation(noise(1, (128, 128)), noise(2, (128, 128)))
-
     assert np.abs(curve[16:]).max() < 0.4
     assert abs(curve[16:].mean()) < 0.05
 
@@ -46,7 +43,6 @@ def test_the_crossing_finds_where_a_low_pass_image_turns_to_noise(cut_off):
     rows, columns = np.fft.fftfreq(256)[:, None], np.fft.fftfreq(256)[None, :]
     kept = np.hypot(rows, columns) <= cut_off
     mixed = np.fft.ifft2(np.where(kept, np.fft.fft2(image), np.fft.fft2(other))).real
-
     half = crossing(ring_frequencies((256, 256)), ring_correlation(image, mixed))
 
     assert half == pytest.approx(cut_off, abs=2 / 256)
@@ -54,7 +50,6 @@ def test_the_crossing_finds_where_a_low_pass_image_turns_to_noise(cut_off):
 
 def test_the_crossing_is_linear_between_rings_and_the_first_one():
     frequencies = np.array([0.1, 0.2, 0.3, 0.4])
-
     assert crossing(frequencies, np.array([0.9, 0.6, 0.2, 0.9])) == pytest.approx(0.225)
     assert crossing(frequencies, np.array([0.0, 0.9, 0.9, 0.9])) == pytest.approx(0.05)
     assert crossing(frequencies, np.array([0.9, 0.6, 0.4, 0.1]), level=1 / 7) == pytest.approx(
@@ -66,7 +61,6 @@ def test_the_border_alone_does_not_correlate():
     """Without a window, two ramps share the cross of their jumps at the border."""
     row, column = np.mgrid[0:64, 0:64] / 6.0
     curve = ring_correlation(row + noise(5), row + column * 0 + noise(6))
-
     assert np.abs(curve[5:]).mean() < 0.15
 
 

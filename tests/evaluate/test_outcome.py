@@ -68,11 +68,9 @@ def test_outcomes(changed, reading, outcome):
 def test_trainings_own_failure_stays():
     """A run that exploded may also look collapsed, a twin, or fine."""
     failure = {"epoch": 3, "step": 41, "reason": "loss 9.9 is over 5 times its start"}
-
     outcome, reason = decide(
         outcome="exploded", failure=failure, amplitude_std_ratio=0.0, broken_patches=9
     )
-
     assert outcome == "exploded"
     assert (
         reason == "training ended exploded (epoch 3, step 41): loss 9.9 is over 5 times its start"
@@ -81,7 +79,6 @@ def test_trainings_own_failure_stays():
 
 def test_a_collapsed_run_is_not_called_a_twin_or_a_misfit():
     collapsed = decide(amplitude_std_ratio=0.01, amplitude_pearson_r=0.1, twin=TWIN)
-
     assert collapsed[0] == "collapsed"
 
 
@@ -97,6 +94,5 @@ def test_a_collapsed_run_is_not_called_a_twin_or_a_misfit():
 )
 def test_the_reason_has_the_numbers_and_the_thresholds(changed, settings, words):
     _, reason = decide(settings, **changed)
-
     for word in words:
         assert word in reason

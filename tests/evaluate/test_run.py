@@ -35,8 +35,7 @@ def blurred(patches, sigma):
 @pytest.mark.parametrize("probe", ["disk", "triangle"])
 def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     scene = scan(probe)
-
-    metrics = judge(scene, scene.patches)
+    metrics = judge(scene, scene.patches_BHW)
 
     assert metrics["outcome"] == "completed"
     assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
@@ -55,7 +54,9 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
 
 def test_null_scores_and_reasons_go_together(scan, judge):
     scene = scan()
-    metrics = judge(scene, np.ones_like(scene.patches), last=np.full_like(scene.patches, np.nan))
+    metrics = judge(
+        scene, np.ones_like(scene.patches_BHW), last=np.full_like(scene.patches_BHW, np.nan)
+    )
 
     nulls = {
         name if block == "best" else f"{block}.{name}"
@@ -72,8 +73,7 @@ def test_null_scores_and_reasons_go_together(scan, judge):
 @pytest.mark.parametrize("factor", [3.0, np.exp(0.9j), 1e-12, 1e15])
 def test_scale_and_global_phase_change_no_score(scan, judge, factor):
     scene = scan()
-    pred = blurred(scene.patches, 1.5) + 0.05 * noise(scene.patches.shape)
-
+    pred = blurred(scene.patches_BHW, 1.5) + 0.05 * noise(scene.patches_BHW.shape)
     plain, scaled = judge(scene, pred), judge(scene, factor * pred)
 
     # The one score that does tell: the scale is fixed by the known probe.
@@ -100,8 +100,7 @@ PREDICTIONS = {
 def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
     scene = scan("triangle")
     make, outcome = PREDICTIONS[name]
-
-    metrics = judge(scene, make(scene.patches))
+    metrics = judge(scene, make(scene.patches_BHW))
 
     assert metrics["outcome"] == outcome, metrics["reason"]
     assert metrics["best"]["amplitude_ssim"] < 0.85
@@ -111,8 +110,7 @@ def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
 
 
 def test_a_conjugated_prediction_has_a_good_amplitude_and_a_bad_phase(scan, judge):
-    best = judge(scan(), scan().patches.conj())["best"]
-
+    best = judge(scan(), scan().patches_BHW.conj())["best"]
     assert best["amplitude_ssim"] == pytest.approx(1.0)
     assert best["phase_pearson_r"] == pytest.approx(-1.0, abs=1e-4)
     assert best["phase_frc_half"] < 0.02
@@ -123,12 +121,10 @@ def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
     """The ramp of a whole image, as a shift of the detector makes it."""
     scene = scan()
     row, column = np.mgrid[0:32, 0:32]
-    ramp = [np.exp(0.03j * (row + r - 2 * (column + c))) for r, c in scene.positions]
-    pred = scene.patches * np.array(ramp)
-
+    ramp = [np.exp(0.03j * (row + r - 2 * (column + c))) for r, c in scene.positions_B2]
+    pred = scene.patches_BHW * np.array(ramp)
     kept = judge(scene, pred)["best"]
     removed = judge(scene, pred, settings={"remove_phase_plane": True})["best"]
-
     assert kept["phase_ssim"] < 0.5 < 0.999 < removed["phase_ssim"]
     assert removed["phase_synchronised_ssim"] > 0.999
     assert kept["amplitude_ssim"] == pytest.approx(1.0)
@@ -136,20 +132,19 @@ def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
 
 def test_phases_of_patches_are_synchronised_and_the_difference_is_shown(scan, judge):
     scene = scan("disk")
-    phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches))
+    phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches_BHW))
+    best = judge(scene, scene.patches_BHW * np.exp(1j * phases)[:, None, None])["best"]
 
-    best = judge(scene, scene.patches * np.exp(1j * phases)[:, None, None])["best"]
-
-    assert best["phase_ssim"] < 0.1
+    assert best["phase_ssim"] < 0.1 and best["complex_error"] > 0.3
     assert best["phase_synchronised_ssim"] > 0.999
+    assert best["complex_error_synchronised"] < 1e-3
     assert best["amplitude_ssim_reassembled"] > 0.999
 
 
 @pytest.mark.parametrize("probe", ["disk", "triangle"])
 def test_a_twin_is_called_so_and_scores_well_once_turned_back(scan, judge, probe):
     scene = scan(probe)
-
-    metrics = judge(scene, turn_back(scene.patches, scene.probe))
+    metrics = judge(scene, turn_back(scene.patches_BHW, scene.probe_MHW))
 
     assert metrics["outcome"] == "twin"
     assert metrics["best"]["amplitude_ssim"] < 0.6
@@ -157,26 +152,13 @@ def test_a_twin_is_called_so_and_scores_well_once_turned_back(scan, judge, probe
     assert metrics["turned_back"]["phase_ssim"] > 0.99
 
 
-def test_a_mixture_below_the_limit_is_no_twin(scan, judge):
-    scene = scan("disk")
-    planted = np.random.default_rng(1).random(len(scene.patches)) < 0.4
-    twin = turn_back(scene.patches, scene.probe)
-
-    metrics = judge(scene, np.where(planted[:, None, None], twin, scene.patches))
-
-    assert metrics["twin"]["share"] == pytest.approx(planted.mean(), abs=0.02)
-    assert metrics["outcome"] != "twin"
-    assert metrics["turned_back"] is None
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("outcome", ["exploded", "collapsed", "completed"])
 def test_a_run_that_failed_is_a_row(scan, judge, bad, outcome):
     scene = scan()
-    pred = scene.patches.copy()
+    pred = scene.patches_BHW.copy()
     pred[5:9] = bad
     failure = {"epoch": 1, "step": 2, "reason": "r"} if outcome != "completed" else None
-
     metrics = judge(scene, pred, outcome=outcome, failure=failure, loss=None)
 
     assert metrics["outcome"] == {"completed": "non_finite"}.get(outcome, outcome)
@@ -189,8 +171,7 @@ def test_a_run_that_failed_is_a_row(scan, judge, bad, outcome):
 
 def test_a_flat_truth_has_no_phase_scores(scan, judge):
     scene = scan(set_phi=False)
-
-    metrics = judge(scene, scene.patches)
+    metrics = judge(scene, scene.patches_BHW)
 
     for block in BLOCKS:
         for name, value in metrics[block].items():
@@ -205,10 +186,9 @@ def test_a_flat_truth_has_no_phase_scores(scan, judge):
 def test_every_image_counts(scan, judge, tmp_path):
     """One image right, one shuffled: the score is the mean of both."""
     scene = scan(images=2)
-    half = len(scene.patches) // 2
-    pred = scene.patches.copy()
+    half = len(scene.patches_BHW) // 2
+    pred = scene.patches_BHW.copy()
     pred[half:] = np.random.default_rng(0).permutation(pred[half:])
-
     metrics = judge(scene, pred)
 
     assert 0.45 < metrics["best"]["amplitude_ssim"] < 0.75
@@ -219,10 +199,9 @@ def test_every_image_counts(scan, judge, tmp_path):
 
 def test_the_images_are_aligned_and_trimmed(scan, judge, tmp_path):
     scene = scan()
-    judge(scene, 5j * scene.patches, settings={"trim_px": 4})
+    judge(scene, 5j * scene.patches_BHW, settings={"trim_px": 4})
     images = io.read_npz(tmp_path / "reconstruction.npz")
-
-    truth = scene.objects[0, 13:78, 13:78][4:-4, 4:-4]
+    truth = scene.objects_IHW[0, 13:78, 13:78][4:-4, 4:-4]
     assert {image.dtype for image in images.values()} == {np.dtype(np.float32)}
     np.testing.assert_allclose(images["amplitude"][0], np.abs(truth), rtol=1e-5)
     np.testing.assert_allclose(images["truth_amplitude"][0], np.abs(truth), rtol=1e-6)
@@ -232,7 +211,7 @@ def test_the_images_are_aligned_and_trimmed(scan, judge, tmp_path):
 
 def test_the_same_files_give_the_same_bytes(scan, judge, tmp_path):
     scene = scan()
-    pred = scene.patches + 0.1 * noise(scene.patches.shape)
+    pred = scene.patches_BHW + 0.1 * noise(scene.patches_BHW.shape)
 
     def evaluate():
         judge(scene, pred)
@@ -243,26 +222,18 @@ def test_the_same_files_give_the_same_bytes(scan, judge, tmp_path):
 
 def test_patches_of_another_dataset_are_refused(scan, judge):
     with pytest.raises(InputError, match="belongs to another dataset"):
-        judge(scan(), scan().patches[:-1])
+        judge(scan(), scan().patches_BHW[:-1])
 
 
 def test_settings_and_files_that_do_not_fit_are_refused(scan, judge):
     scene = scan()
     with pytest.raises(InputError, match="twin_shar"):
-        judge(scene, scene.patches, settings={"twin_shar": 0.4})
+        judge(scene, scene.patches_BHW, settings={"twin_shar": 0.4})
     with pytest.raises(InputError, match="leaves nothing"):
-        judge(scene, scene.patches, settings={"trim_px": 40})
-
-
-def test_free_phases_of_patches_spoil_the_complex_error_until_they_are_synchronised(scan, judge):
-    scene = scan()
-    turns = np.exp(2j * np.pi * np.random.default_rng(0).random(len(scene.patches)))
-    best = judge(scene, scene.patches * turns[:, None, None])["best"]
-    assert best["complex_error"] > 0.5
-    assert best["complex_error_synchronised"] < 1e-3
+        judge(scene, scene.patches_BHW, settings={"trim_px": 40})
 
 
 def test_last_scores_are_those_of_the_last_weights(scan, judge):
     scene = scan()
-    metrics = judge(scene, scene.patches, last=blurred(scene.patches, 2.0))
+    metrics = judge(scene, scene.patches_BHW, last=blurred(scene.patches_BHW, 2.0))
     assert metrics["last"]["amplitude_ssim"] < 0.99 < metrics["best"]["amplitude_ssim"]

@@ -34,7 +34,6 @@ def small():
 def test_a_constant_amplitude_has_the_reference_scores(truth):
     """The published table's collapsed run had just these; another SSIM convention fails here."""
     scores = image_scores(truth, np.full_like(truth, truth.mean()))
-
     assert truth.shape == (326, 326)
     assert truth.mean() == pytest.approx(2.889508, abs=1e-6)
     assert truth.std() == pytest.approx(0.641223, abs=1e-6)
@@ -46,7 +45,6 @@ def test_a_constant_amplitude_has_the_reference_scores(truth):
 
 def test_psnr_uses_the_truths_range_not_255(small):
     error = 0.01 * np.ptp(small)
-
     scores = image_scores(small, small + error)
 
     assert scores["psnr_db"] == pytest.approx(40.0)
@@ -55,7 +53,6 @@ def test_psnr_uses_the_truths_range_not_255(small):
 
 def test_known_scores(small):
     scores = image_scores(small, small.mean() - 2 * (small - small.mean()))
-
     assert scores["pearson_r"] == pytest.approx(-1.0)
     assert scores["std_ratio"] == pytest.approx(2.0)
     assert scores["mae"] == pytest.approx(3 * np.abs(small - small.mean()).mean())
@@ -63,7 +60,6 @@ def test_known_scores(small):
 
 def test_a_perfect_image_scores_best_and_its_psnr_has_a_reason(small):
     scores = image_scores(small, small)
-
     best = {
         "ssim": 1,
         "mae": 0,
@@ -80,7 +76,6 @@ def test_a_perfect_image_scores_best_and_its_psnr_has_a_reason(small):
 def test_one_bad_pixel_leaves_no_score(small, bad):
     pred = small.copy()
     pred[3, 4] = bad
-
     scores = image_scores(small, pred)
 
     assert set(scores) == set(KINDS)
@@ -95,7 +90,6 @@ def test_a_constant_truth_leaves_no_score(small):
 
 def test_an_image_smaller_than_the_ssim_window_has_the_others(small):
     scores = image_scores(small[:6, :6], 1.1 * small[:6, :6])
-
     assert isinstance(scores["ssim"], Undefined)
     assert isinstance(scores["mae"], float)
 

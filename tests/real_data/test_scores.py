@@ -8,10 +8,10 @@ import pytest
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.evaluate.align import MARGIN_PX, register
+from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, scan_errors
 from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted, scan_errors
 from ptycho_torch.evaluate.real_data import evaluate_measurement
-from ptycho_torch.evaluate.register import MARGIN_PX, register
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor_of
 from ptycho_torch.runtime.errors import InputError
@@ -37,15 +37,15 @@ def scan_of(truth, amplitude):
     )
 
 
-def true_layer(truth):
+def true_estimate(truth):
     light = np.ones(truth.object.shape, np.float32)
-    return Layer(truth.object.astype(np.complex64), (0, 0), light, truth.probe)
+    return ObjectEstimate(truth.object.astype(np.complex64), (0, 0), light, truth.probe)
 
 
 def test_the_r_factor_of_the_truth_is_the_noise(truth):
     """Without noise it is 0; with it, what E|sqrt(K) - sqrt(m)| gives, drawn independently."""
     exact = scan_of(truth, np.sqrt(truth.mean))
-    found = predicted(true_layer(truth), exact, 0.01)
+    found = true_estimate(truth).predict(exact, 0.01)
     assert r_factor_of(scan_errors(found, exact)) < 1e-4
     noisy = scan_of(truth, np.sqrt(truth.counts))
     other = np.random.default_rng(99).poisson(truth.mean)
@@ -67,20 +67,20 @@ def test_masked_pixels_do_not_count(truth):
         probe_MHW=exact.probe_MHW,
         good_1HW=good,
     )
-    assert r_factor_of(scan_errors(predicted(true_layer(truth), masked, 0.01), masked)) < 1e-4
+    assert r_factor_of(true_estimate(truth).errors(masked, 0.01)) < 1e-4
 
 
 def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
     exact = scan_of(truth, np.sqrt(truth.mean))
-    layer = true_layer(truth)
-    half = layer.light_YX.copy()
+    estimate = true_estimate(truth)
+    half = estimate.light_YX.copy()
     half[:, half.shape[1] // 2 :] = 0
-    dark = Layer(np.where(half > 0, layer.object_YX, 77), (0, 0), half, truth.probe)
-    shares = covered_shares(dark, exact, 0.5)
+    dark = ObjectEstimate(np.where(half > 0, estimate.object_YX, 77), (0, 0), half, truth.probe)
+    shares = dark.covered_shares(exact, 0.5)
     left = truth.positions[:, 1] < 3
     right = truth.positions[:, 1] > half.shape[1] // 2 + 1
     assert shares[left].min() == pytest.approx(1) and shares[right].max() == 0
-    errors = scan_errors(predicted(dark, exact, 0.5), exact)
+    errors = dark.errors(exact, 0.5)
     assert r_factor_of(errors[left]) < 1e-4 and 0.02 < r_factor_of(errors[right]) < 1
 
 
@@ -89,11 +89,11 @@ def test_the_box_is_the_largest_rectangle_lit_in_all():
     light[5:45, 10:60] = 1
     light[20:22, 55:60] = 0
     thing = np.ones((60, 70), complex)
-    other = Layer(thing, (-4, 3), np.ones_like(light), thing[None])
-    first = Layer(thing, (0, 0), light, thing[None])
-    assert lit_box([first, other], 0.5) == (slice(5, 45), slice(10, 55))
+    other = ObjectEstimate(thing, (-4, 3), np.ones_like(light), thing[None])
+    first = ObjectEstimate(thing, (0, 0), light, thing[None])
+    assert common_box([first, other], 0.5) == (slice(5, 45), slice(10, 55))
     with pytest.raises(InputError, match="in common"):
-        lit_box([first, Layer(thing, (40, 0), np.ones_like(light), thing[None])], 0.5)
+        common_box([first, ObjectEstimate(thing, (40, 0), np.ones_like(light), thing[None])], 0.5)
 
 
 def test_the_half_bit_threshold_falls_with_the_pixels_of_a_ring():

@@ -15,7 +15,7 @@ from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.outcome import Evidence as Seen
 from ptycho_torch.evaluate.outcome import decide_outcome
-from ptycho_torch.evaluate.scene import read_scene
+from ptycho_torch.evaluate.truth import read_truth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.report.decide.decision import decide
 from ptycho_torch.statistics.depth import judge_depth
@@ -63,8 +63,8 @@ def scores(key, value):
     """Return a flip that must change the scores of tilted patches."""
 
     def flip(tools):
-        scene = read_scene(tools.dataset.splits["test"], tools.dataset.dataset)
-        truth = scene.truth_patches_BHW
+        scene = read_truth(tools.dataset.splits["test"], tools.dataset.dataset)
+        truth = scene.patches_BHW
         tilt = np.exp(0.05j * scene.positions_B2[:, 0])[:, None, None].astype(np.complex64)
         made = [
             score(reconstruct(truth * tilt, scene, settings))["phase_mae"]

@@ -15,7 +15,7 @@ from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.data.hold_out import hold_out_region
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import data_of_scan
-from ptycho_torch.evaluate.layers import Layer, covered_shares, lit_box, predicted
+from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box
 from ptycho_torch.files import io
 from ptycho_torch.infer.run import infer_scan
 from ptycho_torch.networks import build_generator
@@ -168,7 +168,7 @@ def layer(tools):
     lit = np.zeros(scan.object_YX.shape)
     rows, columns = (np.linspace(0, 1, n) for n in lit.shape)
     lit[:] = np.minimum.outer(np.minimum(rows, 1 - rows), np.minimum(columns, 1 - columns)) * 2
-    return Layer(scan.object_YX, (0, 0), lit, scan.probe_MHW)
+    return ObjectEstimate(scan.object_YX, (0, 0), lit, scan.probe_MHW)
 
 
 def about(tools):
@@ -261,10 +261,10 @@ FLIPS = {
     "RegionSettings.rows": region("rows", [0.5, 1.0]),
     "RegionSettings.columns": region("columns", [0.5, 1.0]),
     "RealDataScores.lit_share": shares(
-        "lit_share", lambda made, scan, share: repr(lit_box([made], share))
+        "lit_share", lambda made, scan, share: repr(common_box([made], share))
     ),
-    "RealDataScores.covered_share": shares("covered_share", covered_shares),
-    "RealDataScores.known_share": shares("known_share", predicted),
+    "RealDataScores.covered_share": shares("covered_share", ObjectEstimate.covered_shares),
+    "RealDataScores.known_share": shares("known_share", ObjectEstimate.predict),
     "GroupSettings.gridsize": fit("groups", {"gridsize": 2}),
     "GroupSettings.n_images": fit("groups", {"n_images": 30}),
     "GroupSettings.neighbor_count": fit("groups", {"gridsize": 2, "neighbor_count": 5}, GROUPS),

@@ -1,16 +1,28 @@
-"""Remove what the data cannot fix before scoring: a factor, a phase offset, a phase plane.
+"""Remove what the data leave free before scoring: a factor, a phase plane, a shift.
 
-Letters: H rows, W columns of one stitched image. Phases are radians.
+Letters: H rows, W columns of one image. Phases are radians.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
+import scipy
+import skimage
 from numpy.typing import NDArray
+
+from ptycho_torch.evaluate.frc import windowed
 
 Complex = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
+Free = Literal["phase", "all"]
 
+MARGIN_PX = 8
+"""Border round an image that a shift may draw on; larger shifts are not looked for."""
 # The plane is found by its strongest frequency, then refined on the wrapped remainder.
 _PLANE_ROUNDS = 3
+# A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
+_SHIFT_ROUNDS = 4
 
 
 def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
@@ -33,29 +45,19 @@ def phase_plane(truth_HW: Complex, pred_HW: Complex) -> Real:
     Pixels count by their amplitudes. Slopes up to half a turn per pixel are found.
     """
     difference = np.conj(truth_HW) * pred_HW
-    height, width = difference.shape
-    row = (np.arange(height) - (height - 1) / 2)[:, None]
-    column = (np.arange(width) - (width - 1) / 2)[None, :]
+    row, column = (np.arange(n) - (n - 1) / 2 for n in difference.shape)
+    rows, columns = np.meshgrid(row, column, indexing="ij")
     peak = np.unravel_index(np.abs(np.fft.fft2(difference)).argmax(), difference.shape)
-    slopes = (
-        2
-        * np.pi
-        * np.array([np.fft.fftfreq(n)[k] for n, k in zip((height, width), peak, strict=True)])
-    )
+    found = [np.fft.fftfreq(n)[k] for n, k in zip(difference.shape, peak, strict=True)]
+    slopes = 2 * np.pi * np.array(found)
     weight = np.sqrt(np.abs(difference)).ravel()
-    design = np.stack(
-        [
-            np.broadcast_to(axis, difference.shape).ravel()
-            for axis in (row, column, np.ones((1, 1)))
-        ],
-        axis=1,
-    )
+    design = np.stack([rows.ravel(), columns.ravel(), np.ones(rows.size)], axis=1)
     for _ in range(_PLANE_ROUNDS):
-        rest = difference * np.exp(-1j * (slopes[0] * row + slopes[1] * column))
+        rest = difference * np.exp(-1j * (slopes[0] * rows + slopes[1] * columns))
         rest = np.angle(rest * np.exp(-1j * np.angle(rest.sum())))
         fitted = np.linalg.lstsq(design * weight[:, None], rest.ravel() * weight, rcond=None)[0]
         slopes = slopes + fitted[:2]
-    plane: Real = slopes[0] * row + slopes[1] * column
+    plane: Real = slopes[0] * rows + slopes[1] * columns
     return plane
 
 
@@ -81,8 +83,85 @@ def aligned_phases(
     return truth_phase, pred_phase
 
 
+def least_squares_factor(truth_HW: Complex, pred_HW: Complex) -> complex:
+    """Return the complex factor that brings a prediction nearest to the truth; 0 if it is zero."""
+    power = float(np.vdot(pred_HW, pred_HW).real)
+    return complex(np.vdot(pred_HW, truth_HW) / power) if power > 0 else 0j
+
+
 def complex_error(truth_HW: Complex, pred_HW: Complex) -> float:
     """Return min over a of ||truth - a pred|| / ||truth||, a complex; 1 for a zero prediction."""
-    power = float(np.vdot(pred_HW, pred_HW).real)
-    factor = np.vdot(pred_HW, truth_HW) / power if power > 0 else 0.0
-    return float(np.linalg.norm(truth_HW - factor * pred_HW) / np.linalg.norm(truth_HW))
+    rest = truth_HW - least_squares_factor(truth_HW, pred_HW) * pred_HW
+    return float(np.linalg.norm(rest) / np.linalg.norm(truth_HW))
+
+
+def correlation(first_HW: Complex, second_HW: Complex) -> float | None:
+    """Return |<a, b>| / (|a| |b|); None if either is zero or not finite."""
+    size = float(np.linalg.norm(first_HW) * np.linalg.norm(second_HW))
+    return float(abs(np.vdot(first_HW, second_HW)) / size) if 0 < size < np.inf else None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An object on another one: image_HW in the box, and what was taken away.
+
+    shift_px: (row, column) by which it was moved; tilt: (row, column), radians per pixel; factor:
+    what it was multiplied by at last.
+    """
+
+    image_HW: Complex
+    shift_px: tuple[float, float]
+    tilt: tuple[float, float]
+    factor: complex
+
+
+def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Registered:
+    """Return an object as near to the reference as what is free can bring it.
+
+    Where the probe was refined, an object may be shifted, tilted in phase and scaled, with the
+    probe taking the opposite. Where both objects belong to one fixed probe, a phase is all.
+
+    Parameters
+    ----------
+    reference_HW
+        In the box.
+    wide_HW
+        With `MARGIN_PX` more on each side.
+    free
+        `phase`: a constant phase; `all`: shift, tilt and one complex factor.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not belong together.
+    """
+    expected = tuple(side + 2 * MARGIN_PX for side in reference_HW.shape)
+    if wide_HW.shape != expected:
+        raise ValueError(f"the wide image is {wide_HW.shape} px, expected {expected}")
+    if free == "phase":
+        inner = _moved(wide_HW, np.zeros(2))
+        product = np.vdot(inner, reference_HW)
+        turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
+        return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0), turn)
+    shift = np.zeros(2)
+    for _ in range(_SHIFT_ROUNDS):
+        inner = _moved(wide_HW, shift)
+        flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
+        step, _, _ = skimage.registration.phase_cross_correlation(
+            windowed(reference_HW), windowed(flat), upsample_factor=100, normalization=None
+        )
+        shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
+    inner = _moved(wide_HW, shift)
+    plane = phase_plane(reference_HW, inner)
+    flat = inner * np.exp(-1j * plane)
+    factor = least_squares_factor(reference_HW, flat) or 1.0 + 0j
+    down, right = (float(np.diff(plane, axis=axis).mean()) for axis in (0, 1))
+    return Registered(factor * flat, (float(shift[0]), float(shift[1])), (down, right), factor)
+
+
+def _moved(wide_HW: Complex, shift: NDArray[np.float64]) -> Complex:
+    """Return the inside of an image moved by fractions of a pixel; what wraps round is cut."""
+    if shift.any():
+        spectrum = np.fft.fft2(wide_HW).astype(np.complex128)
+        wide_HW = np.fft.ifft2(scipy.ndimage.fourier_shift(spectrum, shift))
+    return wide_HW[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]

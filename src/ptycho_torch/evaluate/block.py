@@ -16,19 +16,19 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import align
 from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps
-from ptycho_torch.evaluate.scene import Scene, trim
 from ptycho_torch.evaluate.scores import (
     FLAT,
+    KINDS,
     NO_PHASE,
     Score,
     finite,
     image_scores,
     mean_score,
     not_finite,
-    same_for_all,
     ssim,
 )
 from ptycho_torch.evaluate.synchronise import phase_factors
+from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import reassemble, stitch_tiles
 
 Stack = NDArray[np.float64]
@@ -39,7 +39,8 @@ ComplexStack = NDArray[np.complex128]
 class Reconstruction:
     """Images of one set of weights, (I, H, W), aligned with the truth and trimmed.
 
-    An image with NaN or infinity in it is left unaligned.
+    An image with NaN or infinity in it is left unaligned. complex_errors: as stitched;
+    amplitude_factors: mean(truth) / mean(prediction), what the amplitude was multiplied by.
     """
 
     amplitude: Stack
@@ -49,44 +50,54 @@ class Reconstruction:
     truth_phase: Stack
     reassembled_amplitude: Stack
     complex_errors: list[Score]
-    """As stitched."""
     complex_errors_synchronised: list[Score]
     amplitude_factors: list[Score]
-    """mean(truth) / mean(prediction): what the amplitude was multiplied by."""
-
-
-def overlaps_of(patches_BHW: NDArray[np.complex64], scene: Scene) -> Overlaps:
-    """Return what neighbouring patches of a scene say of each other."""
-    return compare_overlaps(patches_BHW, scene.positions_B2, scene.image_B, scene.intensity_HW)
 
 
 def reconstruct(
     patches_BHW: NDArray[np.complex64],
-    scene: Scene,
+    truth: GroundTruth,
     settings: EvaluationSettings,
     overlaps: Overlaps | None = None,
 ) -> Reconstruction:
-    """Make the images of one set of patches, given in units of the scene's `norm`.
+    """Make the images of one set of patches, given in units of the truth's `norm`.
 
-    overlaps: `overlaps_of` the patches, where they are known already.
+    overlaps: `compare_overlaps` of the patches, where they are known already.
 
     The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
     the same before and after. Whole patches are reassembled after it: patches of different
     phase would cancel where they overlap.
     """
-    where = (scene.positions_B2, scene.image_B)
-    factors = phase_factors(overlaps or overlaps_of(patches_BHW, scene), len(patches_BHW))
-    in_phase = patches_BHW * factors.astype(np.complex64)[:, None, None]
+    where = (truth.positions_B2, truth.image_B)
+    overlaps = overlaps or compare_overlaps(patches_BHW, truth)
+    factors = phase_factors(overlaps, len(patches_BHW))
+    in_phase_BHW = patches_BHW * factors.astype(np.complex64)[:, None, None]
+    stitched, in_phase, whole = (
+        trim(images * truth.norm, settings.trim_px)
+        for images in (
+            stitch_tiles(patches_BHW, *where, truth.tile_px),
+            stitch_tiles(in_phase_BHW, *where, truth.tile_px),
+            reassemble(in_phase_BHW, *where, truth.intensity_HW, truth.tile_px),
+        )
+    )
+    true, plane = truth.images_IHW(settings.trim_px), settings.remove_phase_plane
 
-    def finish(stitched: ComplexStack) -> ComplexStack:
-        return trim(stitched * scene.norm, settings.trim_px)
+    def each(measure: Callable[..., Any], pred_IHW: ComplexStack, *more: Any) -> list[Any]:
+        return [measure(one, other, *more) for one, other in zip(true, pred_IHW, strict=True)]
 
-    return _align(
-        scene.truth_IHW(settings.trim_px),
-        finish(stitch_tiles(patches_BHW, *where, scene.tile_px)),
-        finish(stitch_tiles(in_phase, *where, scene.tile_px)),
-        finish(reassemble(in_phase, *where, scene.intensity_HW, scene.tile_px)),
-        remove_plane=settings.remove_phase_plane,
+    return Reconstruction(
+        amplitude=np.stack(each(_amplitude, stitched)),
+        phase=np.stack(each(_phase, stitched, plane)),
+        phase_synchronised=np.stack(each(_phase, in_phase, plane)),
+        truth_amplitude=np.abs(true),
+        truth_phase=np.stack([align.aligned_phases(one, one)[0] for one in true]),
+        reassembled_amplitude=np.stack(each(_amplitude, whole)),
+        complex_errors=each(_if_finite(align.complex_error), stitched),
+        complex_errors_synchronised=each(_if_finite(align.complex_error), in_phase),
+        amplitude_factors=each(
+            _if_finite(lambda one, other: align.amplitude_factor(np.abs(one), np.abs(other))),
+            stitched,
+        ),
     )
 
 
@@ -100,12 +111,11 @@ def score(images: Reconstruction) -> dict[str, Score]:
         ("phase_synchronised", images.truth_phase, images.phase_synchronised, phased),
     )
     for name, truths, preds, defined in pairs:
-        each = (
-            [image_scores(truth, pred) for truth, pred in zip(truths, preds, strict=True)]
-            if defined
-            else [same_for_all(NO_PHASE)]
-        )
-        block |= {f"{name}_{kind}": mean_score([one[kind] for one in each]) for kind in each[0]}
+        both = zip(truths, preds, strict=True)
+        each = [image_scores(truth, pred) for truth, pred in both] if defined else []
+        for kind in KINDS:
+            mean = mean_score([one[kind] for one in each]) if defined else NO_PHASE
+            block[f"{name}_{kind}"] = mean
     block["complex_error"] = mean_score(images.complex_errors)
     block["complex_error_synchronised"] = mean_score(images.complex_errors_synchronised)
     block["amplitude_factor"] = mean_score(images.amplitude_factors)
@@ -116,68 +126,25 @@ def score(images: Reconstruction) -> dict[str, Score]:
 
 def ring_curves(images: Reconstruction, scores: dict[str, Score]) -> dict[str, list[float] | None]:
     """Return the mean ring correlations over images; None where `scores` has no crossing."""
-    shape = images.amplitude.shape[1:]
     curves: dict[str, list[float] | None] = {
-        "cycles_per_px": ring_frequencies((shape[0], shape[1])).tolist()
+        "cycles_per_px": ring_frequencies(images.amplitude.shape[1:]).tolist()
     }
-    pairs = (
-        ("amplitude", images.truth_amplitude, images.amplitude),
-        ("phase", images.truth_phase, images.phase),
-    )
-    for name, truths, preds in pairs:
-        defined = isinstance(scores[f"{name}_frc_half"], float)
-        both = zip(truths, preds, strict=True)
-        curves[name] = (
-            np.mean([ring_correlation(truth, pred) for truth, pred in both], axis=0).tolist()
-            if defined
-            else None
-        )
+    for name in ("amplitude", "phase"):
+        both = zip(getattr(images, f"truth_{name}"), getattr(images, name), strict=True)
+        curves[name] = None
+        if isinstance(scores[f"{name}_frc_half"], float):
+            each = [ring_correlation(truth, pred) for truth, pred in both]
+            curves[name] = np.mean(each, axis=0).tolist()
     return curves
 
 
-def _align(
-    truth_IHW: ComplexStack,
-    stitched_IHW: ComplexStack,
-    in_phase_IHW: ComplexStack,
-    reassembled_IHW: ComplexStack,
-    *,
-    remove_plane: bool,
-) -> Reconstruction:
-    images: dict[str, list[Stack]] = {}
-    errors: list[Score] = []
-    errors_in_phase: list[Score] = []
-    factors: list[Score] = []
-    for truth, stitched, in_phase, whole in zip(
-        truth_IHW, stitched_IHW, in_phase_IHW, reassembled_IHW, strict=True
-    ):
-        truth_phase, _ = align.aligned_phases(truth, truth)
-        made = {
-            "amplitude": _amplitude(truth, stitched),
-            "phase": _phase(truth, stitched, remove_plane),
-            "phase_synchronised": _phase(truth, in_phase, remove_plane),
-            "truth_amplitude": np.abs(truth),
-            "truth_phase": truth_phase,
-            "reassembled_amplitude": _amplitude(truth, whole),
-        }
-        for name, image in made.items():
-            images.setdefault(name, []).append(image)
-        errors.append(_if_finite(align.complex_error, truth, stitched))
-        errors_in_phase.append(_if_finite(align.complex_error, truth, in_phase))
-        factors.append(_if_finite(align.amplitude_factor, np.abs(truth), np.abs(stitched)))
-    stacks = {name: np.stack(stack) for name, stack in images.items()}
-    return Reconstruction(
-        **stacks,
-        complex_errors=errors,
-        complex_errors_synchronised=errors_in_phase,
-        amplitude_factors=factors,
-    )
+def _if_finite(measure: Callable[[Any, Any], float]) -> Callable[[Any, Any], Score]:
+    """Return a measure that is undefined where the prediction is not finite."""
 
+    def measured(truth_HW: NDArray[Any], pred_HW: NDArray[Any]) -> Score:
+        return not_finite(pred_HW) or finite(measure(truth_HW, pred_HW))
 
-def _if_finite(
-    measure: Callable[[Any, Any], float], truth_HW: NDArray[Any], pred_HW: NDArray[Any]
-) -> Score:
-    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    return finite(measure(truth_HW, pred_HW)) if bad == 0 else not_finite(bad, pred_HW.size)
+    return measured
 
 
 def _amplitude(truth_HW: ComplexStack, pred_HW: ComplexStack) -> Stack:
@@ -189,6 +156,5 @@ def _amplitude(truth_HW: ComplexStack, pred_HW: ComplexStack) -> Stack:
 
 def _phase(truth_HW: ComplexStack, pred_HW: ComplexStack, remove_plane: bool) -> Stack:
     if not np.isfinite(pred_HW).all():
-        phase: Stack = np.angle(pred_HW)
-        return phase
+        return np.angle(pred_HW).astype(np.float64)
     return align.aligned_phases(truth_HW, pred_HW, remove_plane=remove_plane)[1]

@@ -11,7 +11,7 @@ Image = NDArray[np.inexact]
 NYQUIST = 0.5
 
 
-def ring_frequencies(shape: tuple[int, int]) -> Real:
+def ring_frequencies(shape: tuple[int, ...]) -> Real:
     """Return the frequency of each ring, (R,): multiples of 1 / shorter side, up to Nyquist."""
     side = min(shape)
     return np.arange(1, side // 2 + 1) / side
@@ -20,9 +20,8 @@ def ring_frequencies(shape: tuple[int, int]) -> Real:
 def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
 
-    Both images are made mean-free under a Hann window, which keeps the borders from correlating,
-    and multiplied by it; they may be complex. A ring in which either is empty, or not finite,
-    correlates by 0.
+    Both images are `windowed`; they may be complex. A ring in which either is empty, or not
+    finite, correlates by 0.
 
     Raises
     ------
@@ -33,20 +32,11 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     ----------
     van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
-    shape = first_HW.shape
     if not first_HW.size:
         raise ValueError("there is no image to correlate")
-    side = min(shape)
-    ring = _ring_numbers(shape).ravel()
-    first, second = (_windowed_spectrum(image).ravel() for image in (first_HW, second_HW))
-
-    def over_rings(values: Real) -> Real:
-        # The corners beyond Nyquist are left out, and the ring of the mean.
-        sums = np.bincount(ring, weights=values)[1 : side // 2 + 1]
-        return sums.astype(np.float64)
-
-    power = over_rings(np.abs(first) ** 2) * over_rings(np.abs(second) ** 2)
-    common = over_rings((first * second.conj()).real)
+    first, second = (np.fft.fft2(windowed(image)) for image in (first_HW, second_HW))
+    power = _over_rings(np.abs(first) ** 2) * _over_rings(np.abs(second) ** 2)
+    common = _over_rings((first * second.conj()).real)
     correlation = np.zeros_like(common)
     np.divide(common, np.sqrt(power), out=correlation, where=power > 0)
     return correlation
@@ -60,19 +50,18 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
     """
     if not len(correlation_R):
         return 0.0
-    correlation_R = np.nan_to_num(correlation_R, nan=-1.0)
-    under = np.flatnonzero(correlation_R < level)
+    frequencies = np.concatenate([[0.0], frequencies_R])
+    curve = np.concatenate([[1.0], np.nan_to_num(correlation_R, nan=-1.0)])
+    under = np.flatnonzero(curve[1:] < level)
     if not len(under):
         return NYQUIST
-    frequencies = np.concatenate([[0.0], frequencies_R])
-    curve = np.concatenate([[1.0], correlation_R])
     at = int(under[0])
     left, right = curve[at], curve[at + 1]
     step = frequencies[at + 1] - frequencies[at]
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
-def half_bit(shape: tuple[int, int]) -> Real:
+def half_bit(shape: tuple[int, ...]) -> Real:
     """Return the half-bit threshold of each ring, (R,): what two halves of one data set correlate
     by where both together hold half a bit per pixel.
 
@@ -85,18 +74,18 @@ def half_bit(shape: tuple[int, int]) -> Real:
     """
     window = _window(shape)
     independent = (window**2).mean() ** 2 / (window**4).mean()
-    ring = _ring_numbers(shape)
-    side = min(shape)
-    root = np.sqrt(np.bincount(ring.ravel())[1 : side // 2 + 1] * independent)
+    root = np.sqrt(_over_rings(np.ones(shape)) * independent)
     snr = (np.sqrt(2) - 1) / 2
-    return np.asarray(
-        (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root), np.float64
-    )
+    threshold: Real = (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root)
+    return threshold
 
 
-def _ring_numbers(shape: tuple[int, ...]) -> NDArray[np.int64]:
-    rows, columns = (np.fft.fftfreq(n) for n in shape)
-    return np.rint(np.hypot(rows[:, None], columns[None, :]) * min(shape)).astype(np.int64)
+def windowed(image_HW: Image) -> Image:
+    """Return an image made mean-free under a Hann window and multiplied by it, which keeps the
+    borders from correlating."""
+    window = _window(image_HW.shape)
+    product: Image = window * (image_HW - (window * image_HW).sum() / window.sum())
+    return product
 
 
 def _window(shape: tuple[int, ...]) -> Real:
@@ -104,8 +93,10 @@ def _window(shape: tuple[int, ...]) -> Real:
     return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
 
 
-def _windowed_spectrum(image_HW: Image) -> NDArray[np.complex128]:
-    window = _window(image_HW.shape)
-    mean_free = image_HW - (window * image_HW).sum() / window.sum()
-    spectrum: NDArray[np.complex128] = np.fft.fft2(window * mean_free)
-    return spectrum
+def _over_rings(values_HW: Real) -> Real:
+    """Return sums over rings, (R,), without the mean and the corners beyond Nyquist."""
+    side = min(values_HW.shape)
+    rows, columns = (np.fft.fftfreq(n) for n in values_HW.shape)
+    ring = np.rint(np.hypot(rows[:, None], columns[None, :]) * side).astype(np.int64)
+    sums = np.bincount(ring.ravel(), weights=values_HW.ravel())[1 : side // 2 + 1]
+    return sums.astype(np.float64)

@@ -13,28 +13,21 @@ MIN_DISTINCT_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What the outcome is decided by; of the best weights. None: not defined."""
+    """What the outcome is decided by; of the best weights. None: not defined.
+
+    outcome: what training said; failure: epoch, step and reason, if training stopped;
+    best_mae_val_loss: relative MAE of the best epoch, predicting nothing scores 1;
+    broken_patches: predicted patches with NaN or infinity in them; amplitude_std_ratio: standard
+    deviation of the stitched amplitude over the truth's; amplitude_pearson_r: of the two.
+    """
 
     outcome: str
-    """What training said."""
-
     failure: Mapping[str, Any] | None
-    """Epoch, step and reason, if training stopped."""
-
     best_mae_val_loss: float | None
-    """Relative MAE of the best epoch; predicting nothing scores 1."""
-
     broken_patches: int
-    """Predicted patches with NaN or infinity in them."""
-
     amplitude_std_ratio: float | None
-    """Standard deviation of the stitched amplitude over the truth's."""
-
     amplitude_pearson_r: float | None
-    """Of the stitched amplitude with the truth's."""
-
     twin: TwinReading
-    """The twin test."""
 
 
 def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str]:
@@ -45,20 +38,24 @@ def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[st
     """
     if evidence.outcome != "completed":
         return evidence.outcome, _training_failure(evidence)
+    twin, ratio = evidence.twin, evidence.amplitude_std_ratio
     if evidence.broken_patches:
         return "non_finite", (
-            f"{evidence.broken_patches} of {evidence.twin.patches} predicted patches hold NaN or "
-            "infinity"
+            f"{evidence.broken_patches} of {twin.patches} predicted patches hold NaN or infinity"
         )
-    findings = (
-        ("collapsed", _collapse(evidence, settings)),
-        ("twin", _twin(evidence.twin, settings)),
-        _far_from_truth(evidence, settings),
-    )
-    for outcome, reason in findings:
-        if reason is not None:
-            return outcome, reason
-    return "completed", _completed(evidence, settings)
+    if ratio is not None and ratio < settings.collapse_fraction:
+        return "collapsed", (
+            f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
+            f"collapse_fraction {settings.collapse_fraction:g}: nearly constant"
+        )
+    if _on_twin(twin, settings):
+        return "twin", (
+            f"{twin.share:.1%} of {twin.distinct_patches} distinguishable patches are closer to "
+            f"the twin, over twin_share {settings.twin_share:.1%}; the median exit wave correlates "
+            f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
+            "with the true one"
+        )
+    return _far_from_truth(evidence, settings) or ("completed", _completed(evidence, settings))
 
 
 def _training_failure(evidence: Evidence) -> str:
@@ -68,41 +65,23 @@ def _training_failure(evidence: Evidence) -> str:
     return f"training ended {evidence.outcome}{f' ({where})' if where else ''}: {reason}"
 
 
-def _collapse(evidence: Evidence, settings: EvaluationSettings) -> str | None:
-    ratio = evidence.amplitude_std_ratio
-    if ratio is None or ratio >= settings.collapse_fraction:
-        return None
-    return (
-        f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
-        f"collapse_fraction {settings.collapse_fraction:g}: nearly constant"
-    )
-
-
-def _twin(twin: TwinReading, settings: EvaluationSettings) -> str | None:
+def _on_twin(twin: TwinReading, settings: EvaluationSettings) -> bool:
     if twin.share is None or twin.twin_correlation is None:
-        return None
+        return False
     enough = twin.distinct_patches >= MIN_DISTINCT_SHARE * twin.patches
     good = twin.twin_correlation >= settings.misfit_correlation
-    if not (enough and good and twin.share > settings.twin_share):
-        return None
-    return (
-        f"{twin.share:.1%} of {twin.distinct_patches} distinguishable patches are closer to the "
-        f"twin, over twin_share {settings.twin_share:.1%}; the median exit wave correlates "
-        f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
-        "with the true one"
-    )
+    return enough and good and twin.share > settings.twin_share
 
 
-def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str | None]:
+def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str] | None:
     """Tell a reconstruction that is wrong in spite of a good loss from one not learned at all."""
     found = []
-    correlation = evidence.twin.best_correlation
+    correlation, pearson = evidence.twin.best_correlation, evidence.amplitude_pearson_r
     if correlation is not None and correlation < settings.misfit_correlation:
         found.append(
             f"the median patch's exit wave correlates {correlation:.3f} with the true one or its "
             f"twin, under misfit_correlation {settings.misfit_correlation:g}"
         )
-    pearson = evidence.amplitude_pearson_r
     # In a wave the probe and a positive mean weigh so much that it correlates by 0.88 even where
     # the amplitude's Pearson r is 0.3 (patches of the triangle retrieved from random starts, loss
     # 0.14 to 0.16). Usable reconstructions have 0.8 or more.
@@ -111,17 +90,18 @@ def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[s
             f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
             f"{settings.misfit_pearson_r:g}"
         )
-    loss = evidence.best_mae_val_loss
     if not found:
-        return "misfit", None
-    what = " and ".join(found)
+        return None
+    what, loss = " and ".join(found), evidence.best_mae_val_loss
     if loss is None:  # Of what no network made, or of a run that never validated.
         return "misfit", f"{what}, and there is no validation loss"
+    best, limit = (
+        f"the best validation loss of {loss:.3g} is",
+        f"misfit_loss {settings.misfit_loss:g}",
+    )
     if loss > settings.misfit_loss:
-        limit = f"beyond misfit_loss {settings.misfit_loss:g}"
-        return "stagnated", f"{what}, and the best validation loss of {loss:.3g} is {limit}"
-    limit = f"within misfit_loss {settings.misfit_loss:g}"
-    return "misfit", f"{what}, although the best validation loss of {loss:.3g} is {limit}"
+        return "stagnated", f"{what}, and {best} beyond {limit}"
+    return "misfit", f"{what}, although {best} within {limit}"
 
 
 def _completed(evidence: Evidence, settings: EvaluationSettings) -> str:

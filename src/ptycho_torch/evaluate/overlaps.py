@@ -10,6 +10,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from ptycho_torch.evaluate.truth import GroundTruth
+
 # The eight neighbours of a raster; farther ones share little light.
 NEIGHBOURS = 8
 # An overlap counts if its weights sum to more than this fraction of a whole patch's: less is
@@ -33,33 +35,23 @@ class Overlaps:
     agreement_K: NDArray[np.float64]
 
 
-def compare_overlaps(
-    patches_BHW: NDArray[np.complexfloating],
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    illumination_HW: NDArray[np.floating],
-) -> Overlaps:
+def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) -> Overlaps:
     """Compare each patch with its neighbours in the same image.
 
     A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
-    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
-
-    Parameters
-    ----------
-    illumination_HW
-        Intensity of the probe on a patch, any scale.
+    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps. Of the
+    truth only positions and probe are used.
     """
+    positions_B2, illumination_HW = truth.positions_B2, truth.intensity_HW
     finite = np.isfinite(patches_BHW).all(axis=(1, 2))
     # Correlations need no scale, and single precision overflows when squared.
     scale = np.abs(patches_BHW[finite]).max() if finite.any() else 0.0
-    first, second = _neighbours(positions_B2, image_B, finite)
+    first, second = _neighbours(positions_B2, truth.image_B, finite)
     if scale == 0.0 or not len(first):
         empty = np.zeros(0)
         return Overlaps(first[:0], second[:0], empty.astype(complex), empty)
     # Once for each patch, which has eight pairs. As a product of reals, not a complex division.
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # Patches that are not finite are in no pair.
+    with np.errstate(invalid="ignore", over="ignore"):  # Broken patches are in no pair.
         unit_BHW = patches_BHW * (1 / scale)
         power_BHW = np.abs(unit_BHW) ** 2
     least = MIN_WEIGHT * illumination_HW.sum() / 2

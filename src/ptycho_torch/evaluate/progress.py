@@ -1,4 +1,4 @@
-"""Score the conventional reconstruction pass by pass: its quality against the time it took.
+"""Score the iterative reconstruction on its way: its quality against the time it took.
 
 Letters: B patches (first channel of each group), H rows, W columns.
 """
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.run import read_settings
-from ptycho_torch.evaluate.scene import Scene, read_scene
+from ptycho_torch.evaluate.run import read_record, read_settings
+from ptycho_torch.evaluate.scores import value_of
+from ptycho_torch.evaluate.truth import GroundTruth, read_truth
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.physics.views import object_patches
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 SCORED = ("amplitude_ssim", "phase_synchronised_ssim", "complex_error_synchronised")
 _RUN_KEYS = (
-    *("dataset", "engine", "settings", "dataset_sha256", "passes", "error", "seconds"),
+    *("dataset", "engine", "settings", "dataset_sha256", "passes", "seconds"),
     *("wall_s", "r_factor", "device", "threads", "commit", "platform", "versions"),
 )
 
@@ -36,7 +37,7 @@ def evaluate_progress(
     settings: Mapping[str, Any],
     progress: PathLike,
 ) -> None:
-    """Score the objects kept after some passes and write `progress.json` (docs/files.md).
+    """Score the objects kept after some iterations and write `progress.json` (docs/files.md).
 
     They take the path of a network's patches: cut at the test positions, stitched, aligned.
 
@@ -54,62 +55,44 @@ def evaluate_progress(
     InputError
         If a file lacks something or the files do not belong together.
     """
-    record = io.read_json(run)
-    for key in _RUN_KEYS:
-        if key not in record:
-            raise InputError(f"{run}: lacks '{key}'; another version wrote it, make it again")
-    limits, scene = read_settings(settings), read_scene(test, dataset)
-    kept = _read_objects(objects, scene)
-    elapsed = np.cumsum(record["seconds"])
-    rows = []
-    for number in sorted({number for passes in kept.values() for number in passes}):
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            scores = score(reconstruct(_cut(kept, number, objects, scene), scene, limits))
-        found = {name: scores[name] for name in SCORED}
-        rows.append(
-            {
-                "pass": number,
-                "seconds": round(float(elapsed[number - 1]), 6),
-                "error": record["error"][number - 1],
-                **{
-                    key: value if isinstance(value, float) else None for key, value in found.items()
-                },
-            }
-        )
-        logger.info("%s", rows[-1])
-    io.write_json(
-        progress, {"scored": rows, **{key: record[key] for key in _RUN_KEYS if key != "error"}}
-    )
-
-
-def _read_objects(path: PathLike, scene: Scene) -> dict[int, list[int]]:
-    """Return which passes are kept of each image."""
-    kept: dict[int, list[int]] = {}
-    for name in io.npz_keys(path):
-        parts = name.split("_")
-        if parts[0] == "object":
-            kept.setdefault(int(parts[1]), []).append(int(parts[3]))
-    if set(kept) != set(range(len(scene.objects_IHW))):
+    record = read_record(run, (*_RUN_KEYS, "error"))
+    limits, truth = read_settings(settings), read_truth(test, dataset)
+    arrays = io.read_npz(objects)
+    images = {int(key.split("_")[1]) for key in arrays if key.startswith("origin")}
+    if images != set(range(len(truth.objects_IHW))):
         raise InputError(
-            f"{path}: has objects of the images {sorted(kept)}, the test split has "
-            f"{len(scene.objects_IHW)}; reconstruct it again"
+            f"{objects}: has objects of the images {sorted(images)}, the test split has "
+            f"{len(truth.objects_IHW)}; reconstruct it again"
         )
-    return kept
+    elapsed = np.cumsum(record["seconds"])
+    rows: list[dict[str, Any]] = []
+    for number in sorted({int(key.split("_")[3]) for key in arrays if key.startswith("object")}):
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            scores = score(reconstruct(_patches(arrays, number, truth), truth, limits))
+        row = {
+            "pass": number,
+            "seconds": round(float(elapsed[number - 1]), 6),
+            "error": record["error"][number - 1],
+        }
+        rows.append(row | {name: value_of(scores[name]) for name in SCORED})
+        logger.info("%s", rows[-1])
+    io.write_json(progress, {"scored": rows, **{key: record[key] for key in _RUN_KEYS}})
 
 
-def _cut(
-    kept: Mapping[int, list[int]], number: int, path: PathLike, scene: Scene
+def _patches(
+    arrays: Mapping[str, NDArray[Any]], number: int, truth: GroundTruth
 ) -> NDArray[np.complex64]:
-    """Return the patches that the objects show after a pass, (B, H, W); an image that ended
+    """Return the patches that the objects show after an iteration, (B, H, W); an image that ended
     before it shows its last object.
     """
-    side = scene.probe_MHW.shape[-1]
-    patches = np.empty((len(scene.image_B), side, side), np.complex64)
-    for image, passes in kept.items():
-        last = max(p for p in passes if p <= number or p == min(passes))
-        names = f"object_{image}_pass_{last}", f"origin_{image}"
-        arrays = io.read_npz(path, *names)
-        mine = np.flatnonzero(scene.image_B == image)
-        corners = scene.positions_B2[mine] - arrays[names[1]]
-        patches[mine] = object_patches(arrays[names[0]][None], corners, np.array(0), side)
+    side = truth.probe_MHW.shape[-1]
+    patches = np.empty((len(truth.image_B), side, side), np.complex64)
+    for image in range(len(truth.objects_IHW)):
+        start = f"object_{image}_pass_"
+        kept = [int(key.removeprefix(start)) for key in arrays if key.startswith(start)]
+        last = max([n for n in kept if n <= number], default=min(kept))
+        mine = np.flatnonzero(truth.image_B == image)
+        corners = truth.positions_B2[mine] - arrays[f"origin_{image}"]
+        thing = arrays[f"{start}{last}"][None]
+        patches[mine] = object_patches(thing, corners, np.array(0), side)
     return patches

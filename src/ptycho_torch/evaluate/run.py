@@ -11,26 +11,24 @@ from pydantic import ValidationError
 
 from ptycho_torch.config.base import mistake
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.block import (
-    Reconstruction,
-    overlaps_of,
-    reconstruct,
-    ring_curves,
-    score,
-)
+from ptycho_torch.evaluate.block import Reconstruction, reconstruct, ring_curves, score
 from ptycho_torch.evaluate.outcome import Evidence, decide_outcome
-from ptycho_torch.evaluate.overlaps import Overlaps
-from ptycho_torch.evaluate.scene import Scene, read_predictions, read_scene
-from ptycho_torch.evaluate.scores import Score, Undefined
-from ptycho_torch.evaluate.twin import TwinReading, read_twin, turn_back, wave_correlations
+from ptycho_torch.evaluate.overlaps import compare_overlaps
+from ptycho_torch.evaluate.scores import Score, Undefined, value_of
+from ptycho_torch.evaluate.truth import GroundTruth, read_predictions, read_truth
+from ptycho_torch.evaluate.twin import read_twin, turn_back
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Patches = NDArray[np.complex64]
-_RUN_KEYS = ("dataset", "arm", "seed", "outcome", "failure", "best_val_loss", "last_val_loss")
+Blocks = dict[str, dict[str, Score] | None]
+_RUN_KEYS = (
+    *("dataset", "arm", "seed", "outcome", "failure"),
+    *("best_val_loss", "last_val_loss", "best_mae_val_loss"),
+)
+_IMAGES = ("amplitude", "phase", "phase_synchronised", "truth_amplitude", "truth_phase")
 
 
 def evaluate_run(
@@ -61,49 +59,49 @@ def evaluate_run(
         error: what it cannot have is null, with the reason.
     """
     limits = read_settings(settings)
-    record = _read_run(run)
-    scene = read_scene(test, dataset)
+    record = read_record(run, _RUN_KEYS)
+    truth = read_truth(test, dataset)
     # Failed runs predict NaN, infinity and zeros; each score says so for itself.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        report, images = _evaluate(record, patches, scene, limits)
-        io.write_npz(reconstruction, _images(images))
+        report, images = _evaluate(record, patches, truth, limits)
+        arrays = {name: getattr(images, name).astype(np.float32) for name in _IMAGES}
+    io.write_npz(reconstruction, arrays)
     io.write_json(metrics, {**report, "settings": limits.model_dump(mode="json")})
     logger.info("%s: %s", report["outcome"], report["reason"])
 
 
 def _evaluate(
-    record: Mapping[str, Any], patches: PathLike, scene: Scene, settings: EvaluationSettings
+    record: Mapping[str, Any], patches: PathLike, truth: GroundTruth, settings: EvaluationSettings
 ) -> tuple[dict[str, Any], Reconstruction]:
     """Return the contents of `metrics.json`, less the settings, and the best weights' images."""
-    truth = scene.truth_patches_BHW
-    best = read_predictions(patches, "best", scene)
-    overlaps = overlaps_of(best, scene)
-    twin = _test_twin(truth, best, scene, overlaps)
-    images = reconstruct(best, scene, settings, overlaps)
+    best = read_predictions(patches, "best", truth)
+    overlaps = compare_overlaps(best, truth)
+    twin = read_twin(best, truth, overlaps)
+    images = reconstruct(best, truth, settings, overlaps)
+    scores = score(images)
 
-    def score_patches(made: Patches) -> dict[str, Score]:
-        return score(reconstruct(made, scene, settings))
+    def score_patches(made: NDArray[np.complex64]) -> dict[str, Score]:
+        return score(reconstruct(made, truth, settings))
 
-    blocks: dict[str, dict[str, Score] | None] = {
-        "best": score(images),
-        "last": score_patches(read_predictions(patches, "last", scene)),
-        "constant": score_patches(np.ones_like(truth)),
-        "truth": score_patches(truth),
+    blocks: Blocks = {
+        "best": scores,
+        "last": score_patches(read_predictions(patches, "last", truth)),
+        "constant": score_patches(np.ones_like(truth.patches_BHW)),
+        "truth": score_patches(truth.patches_BHW),
         "turned_back": None,
     }
-    scores = blocks["best"] or {}
     evidence = Evidence(
         outcome=record["outcome"],
         failure=record["failure"],
         best_mae_val_loss=record["best_mae_val_loss"],
         broken_patches=int((~np.isfinite(best).all(axis=(1, 2))).sum()),
-        amplitude_std_ratio=_number(scores["amplitude_std_ratio"]),
-        amplitude_pearson_r=_number(scores["amplitude_pearson_r"]),
+        amplitude_std_ratio=value_of(scores["amplitude_std_ratio"]),
+        amplitude_pearson_r=value_of(scores["amplitude_pearson_r"]),
         twin=twin,
     )
     outcome, reason = decide_outcome(evidence, settings)
     if outcome == "twin":
-        blocks["turned_back"] = score_patches(turn_back(best, scene.probe_MHW))
+        blocks["turned_back"] = score_patches(turn_back(best, truth.probe_MHW))
     report = {
         **{key: record[key] for key in ("dataset", "arm", "seed")},
         "outcome": outcome,
@@ -111,28 +109,18 @@ def _evaluate(
         "reason": reason,
         **{key: record[key] for key in ("best_val_loss", "last_val_loss")},
         "twin": asdict(twin),
-        **{name: block and _numbers(block) for name, block in blocks.items()},
+        **{name: _values(block) for name, block in blocks.items()},
         "undefined": _reasons(blocks),
         "frc": ring_curves(images, scores),
     }
     return report, images
 
 
-def _test_twin(truth: Patches, pred: Patches, scene: Scene, overlaps: Overlaps) -> TwinReading:
-    correlations = wave_correlations(truth, pred, scene.probe_MHW)
-    where = (scene.positions_B2, scene.image_B)
-    return read_twin(correlations, pred, *where, scene.probe_MHW, overlaps=overlaps)
+def _values(block: Mapping[str, Score] | None) -> dict[str, float | None] | None:
+    return None if block is None else {name: value_of(score) for name, score in block.items()}
 
 
-def _numbers(block: Mapping[str, Score]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in block.items()}
-
-
-def _number(value: Score) -> float | None:
-    return None if isinstance(value, Undefined) else value
-
-
-def _reasons(blocks: Mapping[str, Mapping[str, Score] | None]) -> dict[str, str]:
+def _reasons(blocks: Blocks) -> dict[str, str]:
     """Return why scores are null: by their name for the best weights, else `block.name`.
 
     What is null for the best weights too, for the same reason, is said once.
@@ -145,16 +133,12 @@ def _reasons(blocks: Mapping[str, Mapping[str, Score] | None]) -> dict[str, str]
     return reasons
 
 
-def _images(images: Reconstruction) -> dict[str, NDArray[np.float32]]:
-    names = ("amplitude", "phase", "phase_synchronised", "truth_amplitude", "truth_phase")
-    return {name: getattr(images, name).astype(np.float32) for name in names}
-
-
-def _read_run(path: PathLike) -> dict[str, Any]:
+def read_record(path: PathLike, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return a `run.json`; `InputError` if it lacks a key."""
     record = io.read_json(path)
-    for key in (*_RUN_KEYS, "best_mae_val_loss"):
-        if key not in record:
-            raise InputError(f"{path}: lacks '{key}'; another version wrote it, train again")
+    missing = [key for key in keys if key not in record]
+    if missing:
+        raise InputError(f"{path}: lacks '{missing[0]}'; another version wrote it, make it again")
     return record
 
 

@@ -5,6 +5,7 @@ Letters: H rows, W columns of one stitched, trimmed image.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import skimage
@@ -58,41 +59,48 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
         raise ValueError(f"truth is {truth_HW.shape} px, prediction is {pred_HW.shape} px")
     reason = _no_score(truth_HW, pred_HW)
     if reason is not None:
-        return same_for_all(reason)
-    span = float(np.ptp(truth_HW))
+        return dict.fromkeys(KINDS, reason)
     error = float(np.square(pred_HW - truth_HW).mean())
-    flat = pred_HW.std() <= FLAT * truth_HW.std()
-    half, seventh = (
-        (FLAT_PREDICTION, FLAT_PREDICTION)
-        if flat
-        else _frc_crossings(truth_HW, pred_HW, (1 / 2, 1 / 7))
-    )
-    scores = {
-        "ssim": _ssim(truth_HW, pred_HW, span),
+    scores: dict[str, Score] = {
+        "ssim": ssim(truth_HW, pred_HW),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
-        "psnr_db": float(10 * np.log10(np.square(span) / error)) if error > 0 else NO_ERROR,
-        "pearson_r": FLAT_PREDICTION if flat else _pearson(truth_HW, pred_HW),
+        "psnr_db": NO_ERROR,
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
-        "frc_half": half,
-        "frc_seventh": seventh,
+        **dict.fromkeys(("pearson_r", "frc_half", "frc_seventh"), FLAT_PREDICTION),
     }
-    return {kind: finite(score) for kind, score in scores.items()}
-
-
-def same_for_all(reason: Undefined) -> dict[str, Score]:
-    """Return every score of `KINDS` as undefined for one reason."""
-    return dict.fromkeys(KINDS, reason)
-
-
-def not_finite(bad: int, size: int) -> Undefined:
-    """Return the reason for an image with NaN or infinity in it."""
-    return Undefined(f"not defined: {bad} of {size} px of the prediction are not finite")
+    if error > 0:
+        scores["psnr_db"] = float(10 * np.log10(np.square(np.ptp(truth_HW)) / error))
+    if pred_HW.std() > FLAT * truth_HW.std():
+        curve, rings = ring_correlation(truth_HW, pred_HW), ring_frequencies(truth_HW.shape)
+        scores |= {
+            "pearson_r": float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1]),
+            "frc_half": crossing(rings, curve, 1 / 2),
+            "frc_seventh": crossing(rings, curve, 1 / 7),
+        }
+    return {kind: finite(scores[kind]) for kind in KINDS}
 
 
 def ssim(truth_HW: Real, pred_HW: Real) -> Score:
     """Return the SSIM with the truth's range, or why there is none."""
     reason = _no_score(truth_HW, pred_HW)
-    return finite(_ssim(truth_HW, pred_HW, float(np.ptp(truth_HW)))) if reason is None else reason
+    if reason is not None:
+        return reason
+    if min(truth_HW.shape) < SSIM_WINDOW_PX:
+        return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
+    # Of numpy's kind, whose square is infinite where Python's raises.
+    span = np.float64(np.ptp(truth_HW))
+    value = skimage.metrics.structural_similarity(
+        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+    )
+    return finite(float(value))
+
+
+def not_finite(pred_HW: NDArray[Any]) -> Undefined | None:
+    """Return the reason for an image with NaN or infinity in it; None if it has none."""
+    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
+    if not bad:
+        return None
+    return Undefined(f"not defined: {bad} of {pred_HW.size} px of the prediction are not finite")
 
 
 def finite(score: Score) -> Score:
@@ -102,44 +110,24 @@ def finite(score: Score) -> Score:
 
 def mean_score(scores: Sequence[Score]) -> Score:
     """Return the mean over images; undefined, for the first reason, if any is or there are none."""
-    if not scores:
-        return EMPTY
-    numbers = []
     for score in scores:
         if isinstance(score, Undefined):
             return score
-        numbers.append(score)
-    return float(np.mean(numbers))
+    return float(np.mean([value_of(score) for score in scores])) if scores else EMPTY
+
+
+def value_of(score: Score) -> float | None:
+    """Return a score's number; None if it is undefined."""
+    return None if isinstance(score, Undefined) else score
 
 
 def _no_score(truth_HW: Real, pred_HW: Real) -> Undefined | None:
     """Return why two images of one shape have no scores at all, if they have none."""
     if not truth_HW.size:
         return EMPTY
-    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    if bad:
-        return not_finite(bad, pred_HW.size)
+    if (reason := not_finite(pred_HW)) is not None:
+        return reason
     if not np.isfinite(truth_HW).all():
         return BROKEN_TRUTH
     flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
     return FLAT_TRUTH if flat else None
-
-
-def _ssim(truth_HW: Real, pred_HW: Real, span: float) -> Score:
-    if min(truth_HW.shape) < SSIM_WINDOW_PX:
-        return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
-    # Of numpy's kind, whose square is infinite where Python's raises.
-    value = skimage.metrics.structural_similarity(
-        truth_HW, pred_HW, data_range=np.float64(span), win_size=SSIM_WINDOW_PX
-    )
-    return float(value)
-
-
-def _pearson(truth_HW: Real, pred_HW: Real) -> float:
-    return float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
-
-
-def _frc_crossings(truth_HW: Real, pred_HW: Real, levels: Sequence[float]) -> list[Score]:
-    curve = ring_correlation(truth_HW, pred_HW)
-    frequencies = ring_frequencies((truth_HW.shape[0], truth_HW.shape[1]))
-    return [crossing(frequencies, curve, level) for level in levels]

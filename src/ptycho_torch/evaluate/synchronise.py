@@ -32,21 +32,11 @@ _TOLERANCE = 1e-10
 
 
 def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
-    """Return the factors of modulus 1 that bring patches to a common phase, (B,).
+    """Return the factors of modulus 1 that bring so many patches to a common phase, (B,).
 
-    Parameters
-    ----------
-    overlaps
-        Of `compare_overlaps`.
-    patches
-        B, number of patches.
-
-    Returns
-    -------
-    Complex
-        Multiply patch k by factor k. Each connected part of the graph has its own free phase,
-        chosen so that its factors sum to a positive number (weighted); a patch without overlaps
-        keeps its phase.
+    Multiply patch k by factor k. Each connected part of the graph has its own free phase, chosen
+    so that its factors sum to a positive number (weighted); a patch without overlaps keeps its
+    phase.
     """
     matrix = _hermitian(overlaps, patches)
     degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
@@ -55,8 +45,8 @@ def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
     for label in np.unique(label_B[degree > 0]):
         members = np.flatnonzero(label_B == label)
         # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
-        scaled = _scale(matrix[members][:, members], 1 / np.sqrt(degree[members]))
-        vector = _leading_vector(scaled)
+        scale = scipy.sparse.diags_array(1 / np.sqrt(degree[members]))
+        vector = _leading_vector((scale @ matrix[members][:, members] @ scale).tocsr())
         turned = np.exp(-1j * np.angle(vector))
         turned *= np.exp(-1j * np.angle((degree[members] * turned).sum()))
         factors[members] = turned
@@ -68,13 +58,6 @@ def _hermitian(overlaps: Overlaps, patches: int) -> "csr_array":
     columns = np.concatenate([overlaps.second_K, overlaps.first_K])
     values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
     return scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
-
-
-def _scale(matrix: "csr_array", factor: NDArray[np.float64]) -> "csr_array":
-    """Return diag(factor) matrix diag(factor)."""
-    entries = matrix.tocoo()
-    values = entries.data * factor[entries.row] * factor[entries.col]
-    return scipy.sparse.coo_array((values, (entries.row, entries.col)), shape=matrix.shape).tocsr()
 
 
 def _leading_vector(matrix: "csr_array") -> Complex:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps
+from ptycho_torch.evaluate.truth import GroundTruth
 
 Complex = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
@@ -60,34 +61,25 @@ class WaveCorrelations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwinReading:
-    """What the twin test found; None where no patch can say."""
+    """What the twin test found; None where no patch can say.
+
+    share: of the distinct patches that is closer to the twin; distinct_patches: that can tell
+    truth from twin. Medians over patches: direct_correlation, of the predicted with the true exit
+    wave; twin_correlation, with the true one's twin; truth_twin_correlation, of the true wave with
+    its twin (1: they cannot be told apart); best_correlation, the larger of direct and twin.
+    Without the truth: overlap_direct and overlap_twin, median agreement of neighbouring patches as
+    predicted, and after all were turned back.
+    """
 
     share: float | None
-    """Share of the distinct patches that is closer to the twin."""
-
     distinct_patches: int
-    """Patches that can tell truth from twin."""
-
     patches: int
-    """Patches tested."""
-
     direct_correlation: float | None
-    """Median over patches: predicted with true exit wave."""
-
     twin_correlation: float | None
-    """Median over patches: predicted exit wave with the true one's twin."""
-
     truth_twin_correlation: float | None
-    """Median over patches: true exit wave with its twin; 1 means that they cannot be told apart."""
-
     best_correlation: float | None
-    """Median over patches of the larger of direct and twin correlation."""
-
     overlap_direct: float | None
-    """Median agreement of neighbouring patches as predicted; needs no truth."""
-
     overlap_twin: float | None
-    """Median agreement of neighbouring patches after all were turned back; needs no truth."""
 
 
 def turned_wave(wave: Complex) -> Complex:
@@ -104,7 +96,8 @@ def turn_back(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex64]
     intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
     inverse = probe_MHW.conj() / (intensity + DARK * intensity.max())
     turned = np.empty(patches_BHW.shape, np.complex64)
-    for batch in _batches(len(patches_BHW)):
+    for start in range(0, len(patches_BHW), _BATCH):
+        batch = slice(start, start + _BATCH)
         wave = turned_wave(patches_BHW[batch, None] * probe_MHW)
         turned[batch] = (inverse * wave).sum(axis=1)
     return turned
@@ -115,7 +108,8 @@ def wave_correlations(
 ) -> WaveCorrelations:
     """Correlate exit waves patch by patch; a patch's scale and phase do not matter."""
     found = np.full((3, len(truth_BHW)), np.nan)
-    for batch in _batches(len(truth_BHW)):
+    for start in range(0, len(truth_BHW), _BATCH):
+        batch = slice(start, start + _BATCH)
         truth = _unit_waves(truth_BHW[batch], probe_MHW)
         pred = _unit_waves(pred_BHW[batch], probe_MHW)
         twin = turned_wave(truth)
@@ -126,33 +120,25 @@ def wave_correlations(
 
 
 def read_twin(
-    correlations: WaveCorrelations,
-    pred_BHW: Complex,
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    probe_MHW: Complex,
-    *,
-    overlaps: Overlaps | None = None,
+    pred_BHW: Complex, truth: GroundTruth, overlaps: Overlaps | None = None
 ) -> TwinReading:
-    """Summarise `wave_correlations`, and add what the overlaps say without the truth.
+    """Compare predicted patches with the truth and its twin, and neighbours with each other.
 
-    overlaps: those of the prediction, where they are known already.
+    overlaps: `compare_overlaps` of the prediction, where they are known already.
     """
-    distinct = int(correlations.distinct.sum())
-    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
-    turned = turn_back(pred_BHW, probe_MHW)
-    as_made = overlaps or compare_overlaps(pred_BHW, positions_B2, image_B, intensity)
-    turned_back = compare_overlaps(turned, positions_B2, image_B, intensity)
+    waves = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
+    distinct = int(waves.distinct.sum())
+    turned = compare_overlaps(turn_back(pred_BHW, truth.probe_MHW), truth)
     return TwinReading(
-        share=int(correlations.on_twin.sum()) / distinct if distinct else None,
+        share=int(waves.on_twin.sum()) / distinct if distinct else None,
         distinct_patches=distinct,
         patches=len(pred_BHW),
-        direct_correlation=_median(correlations.direct),
-        twin_correlation=_median(correlations.twin),
-        truth_twin_correlation=_median(correlations.truth_twin),
-        best_correlation=_median(np.maximum(correlations.direct, correlations.twin)),
-        overlap_direct=_median(as_made.agreement_K),
-        overlap_twin=_median(turned_back.agreement_K),
+        direct_correlation=_median(waves.direct),
+        twin_correlation=_median(waves.twin),
+        truth_twin_correlation=_median(waves.truth_twin),
+        best_correlation=_median(np.maximum(waves.direct, waves.twin)),
+        overlap_direct=_median((overlaps or compare_overlaps(pred_BHW, truth)).agreement_K),
+        overlap_twin=_median(turned.agreement_K),
     )
 
 
@@ -170,7 +156,3 @@ def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex1
 def _median(values: Real) -> float | None:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else None
-
-
-def _batches(count: int) -> list[slice]:
-    return [slice(start, start + _BATCH) for start in range(0, count, _BATCH)]

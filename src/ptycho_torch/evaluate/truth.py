@@ -1,9 +1,10 @@
-"""The test scan and its truth, as read from the dataset's files and checked.
+"""The ground truth of a test scan, as read from the dataset's files.
 
 Letters: B patches (first channel of each group), M probe modes, I images, H rows, W columns.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,27 +20,21 @@ from ptycho_torch.runtime.errors import InputError
 Complex = NDArray[np.complex64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What predictions of the test split are compared with."""
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """What predictions of the test split are compared with.
+
+    objects_IHW: un-normalised; positions_B2: corners of the patches, whole pixels; image_B: which
+    image a patch shows; norm: what object amplitudes were divided by; tile_px: side of the tile
+    that a patch gives to the stitched image.
+    """
 
     objects_IHW: Complex
-    """True objects, un-normalised."""
-
     positions_B2: NDArray[np.int64]
-    """Corners of the patches."""
-
     image_B: NDArray[np.int64]
-    """Which image a patch shows."""
-
     probe_MHW: Complex
-    """Probe modes."""
-
     norm: float
-    """What object amplitudes were divided by."""
-
     tile_px: int
-    """Side of the tile that a patch gives to the stitched image."""
 
     @property
     def intensity_HW(self) -> NDArray[np.float32]:
@@ -47,18 +42,17 @@ class Scene:
         total: NDArray[np.float32] = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
         return total
 
-    @property
-    def truth_patches_BHW(self) -> Complex:
+    @cached_property
+    def patches_BHW(self) -> Complex:
         """Noise-free patches, in units of `norm`, as a network predicts them."""
         side = self.probe_MHW.shape[-1]
         cut: Complex = object_patches(self.objects_IHW, self.positions_B2, self.image_B, side)
         return cut / np.float32(self.norm)
 
-    def truth_IHW(self, trim_px: int) -> NDArray[np.complex128]:
+    def images_IHW(self, trim_px: int) -> NDArray[np.complex128]:
         """Return the part of the objects that the tiles cover, less `trim_px` on each side."""
         extent = tile_extent(self.positions_B2, self.probe_MHW.shape[-1], self.tile_px)
-        covered = self.objects_IHW[(slice(None), *extent)].astype(np.complex128)
-        return trim(covered, trim_px)
+        return trim(self.objects_IHW[(slice(None), *extent)].astype(np.complex128), trim_px)
 
 
 def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex128]:
@@ -71,7 +65,7 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
     return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
 
 
-def read_scene(test: PathLike, dataset: PathLike) -> Scene:
+def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
     """Read `test.npz` and `dataset.json`.
 
     Raises
@@ -85,22 +79,17 @@ def read_scene(test: PathLike, dataset: PathLike) -> Scene:
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )
-    objects = arrays["YY_full"][..., 0]
-    probe = arrays["probeGuess"]
+    objects, probe = arrays["YY_full"][..., 0], arrays["probeGuess"]
     positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
-    image = arrays["image_index"].astype(np.int64)
-    side = probe.shape[-1]
+    image, side = arrays["image_index"].astype(np.int64), probe.shape[-1]
     inside = (positions + side <= objects.shape[1:3]).all()
-    if (
-        len(image) != len(positions)
-        or set(image.tolist()) != set(range(len(objects)))
-        or not inside
-    ):
+    known = set(image.tolist()) == set(range(len(objects)))
+    if len(image) != len(positions) or not known or not inside:
         raise InputError(
             f"{test}: {len(positions)} positions, {len(image)} image indices and "
             f"{len(objects)} objects of {objects.shape[1:3]} px do not belong together"
         )
-    return Scene(
+    return GroundTruth(
         objects_IHW=objects,
         positions_B2=positions,
         image_B=image,
@@ -110,7 +99,7 @@ def read_scene(test: PathLike, dataset: PathLike) -> Scene:
     )
 
 
-def read_predictions(path: PathLike, key: str, scene: Scene) -> Complex:
+def read_predictions(path: PathLike, key: str, truth: GroundTruth) -> Complex:
     """Return the predicted patches of the first channel, (B, H, W), in units of `norm`.
 
     Raises
@@ -119,7 +108,7 @@ def read_predictions(path: PathLike, key: str, scene: Scene) -> Complex:
         If their number or size is not that of the test split.
     """
     patches = io.read_npz(path, key)[key]
-    expected = (len(scene.positions_B2), *scene.probe_MHW.shape[-2:])
+    expected = (len(truth.positions_B2), *truth.probe_MHW.shape[-2:])
     if patches.ndim != 4 or patches.shape[:3] != expected:
         raise InputError(
             f"{path}: '{key}' is {patches.shape}, the test split needs {(*expected, 'C')}; "
