@@ -10,7 +10,6 @@ Letters: n frames, N side of a frame.
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
@@ -51,8 +50,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         positions, units = _positions(file, reading, notes)
         geometry, missing = _geometry(file, notes)
         if geometry is not None:
-            step = _median_step(positions) if units == "metres" else None
-            check_far_field(source, geometry, side, step)
+            check_far_field(source, geometry, side, positions if units == "metres" else None)
         shifted = file.attribute(where, "is_fft_shifted")
         return Raw(
             source=source,
@@ -130,14 +128,6 @@ def _units(
         notes.append("translations span more than a metre: taken as pixels")
         return "pixels", 1.0
     return "metres", 1.0
-
-
-def _median_step(positions_n2: NDArray[np.float64]) -> float | None:
-    """Return the median distance to the nearest other place."""
-    places = np.unique(positions_n2, axis=0)
-    if len(places) < 2:
-        return None
-    return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
 
 
 def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:

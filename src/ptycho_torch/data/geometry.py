@@ -6,6 +6,10 @@ L z / (N d) and a frame sees a window of L z / d there.
 
 from dataclasses import dataclass
 
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
 from ptycho_torch.runtime.errors import InputError
 
 PLANCK_TIMES_C = 6.62607015e-34 * 299792458
@@ -59,7 +63,7 @@ def given_geometry(
 
 
 def check_far_field(
-    source: str, geometry: Geometry, side_px: int, step_m: float | None = None
+    source: str, geometry: Geometry, side_px: int, positions_m: NDArray[np.float64] | None = None
 ) -> None:
     """Refuse a geometry whose frames are no far field.
 
@@ -67,6 +71,8 @@ def check_far_field(
     and a scan whose steps are several times what a frame would see, so that frames that overlap
     in the near field (and fill the detector) would be far apart. Steps of up to four windows pass:
     a scan may be sparse.
+
+    positions_m: of the frames, (n, 2), where they are known in metres.
 
     Raises
     ------
@@ -84,7 +90,11 @@ def check_far_field(
             "so its frames are no far field, which is all that is computed here; if the distance "
             "is wrong, mend it in the file"
         )
-    if step_m is not None and step_m > _SPARSE * window:
+    places = np.empty((0, 2)) if positions_m is None else np.unique(positions_m, axis=0)
+    if len(places) < 2:
+        return
+    step_m = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
+    if step_m > _SPARSE * window:
         fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
         raise InputError(
             f"{source}: near-field geometry ({numbers}): as a far field, a frame sees {window:.4g} "

@@ -58,7 +58,13 @@ def convert_scan(
     write_scan(target, scan, geometry)
     try:
         written = read_scan(target)
-        _check_same(scan, written)
+        apart = float(np.abs(scan.positions_n2 - written.positions_n2).max())
+        change = np.abs(scan.amplitude_nHW - written.amplitude_nHW).max() / scan.amplitude_nHW.max()
+        if apart > _SAME_PX or change > _SAME_RELATIVE:
+            raise InputError(
+                f"{target}: read back, positions differ by {apart:.3g} px and amplitudes by "
+                f"{change:.3g}; was it written over meanwhile?"
+            )
     except InputError:
         target.unlink(missing_ok=True)
         raise
@@ -82,18 +88,6 @@ def _prediction(scan: Scan) -> str:
         return f"{text}; the photon noise is not known"
     verdict = "within" if error <= WITHIN_NOISE * noise else "more than"
     return f"{text}, {verdict} the photon noise of {noise:.4g}"
-
-
-def _check_same(scan: Scan, written: Scan) -> None:
-    """Refuse a file that is not what was written."""
-    apart = float(np.abs(scan.positions_n2 - written.positions_n2).max())
-    largest = float(scan.amplitude_nHW.max())
-    other = float(np.abs(scan.amplitude_nHW - written.amplitude_nHW).max()) / largest
-    if apart > _SAME_PX or other > _SAME_RELATIVE:
-        raise InputError(
-            f"{written.source}: read back, positions differ by {apart:.3g} px and amplitudes by "
-            f"{other:.3g}; was it written over meanwhile?"
-        )
 
 
 def write_scan(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
