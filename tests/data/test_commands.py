@@ -1,14 +1,10 @@
 """The commands on files of measurements: what they say, and that a mistake is one line."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
@@ -22,13 +18,6 @@ def run(*words):
 def file(tmp_path, canonical):
     np.savez(tmp_path / "scan.npz", **canonical)
     return tmp_path / "scan.npz"
-
-
-def test_every_setting_of_reading_is_a_flag_of_every_reading_command():
-    for command in ("check-data", "convert", "check"):
-        text = run(command, "--help").output
-        for name in ScanConventions.model_fields:
-            assert "--" + name.replace("_", "-") in text, (command, name)
 
 
 def test_check_data_says_what_was_read(file):
@@ -49,12 +38,6 @@ def test_check_data_of_a_split_asks_for_its_side(tiny_dataset):
     assert "groups of 1 patches of 16 px, norm_Y_I" in done.output
     wrong = run("check-data", split, "--patch-px", 64)
     assert "expected real (n, 64, 64, C)" in str(wrong.exception)
-
-
-def test_a_split_is_not_cut_by_check_data(tiny_dataset):
-    words = ("--patch-px", "16", "--fit", "bin")
-    done = run("check-data", tiny_dataset.splits["test"], *words)
-    assert "--fit bin has no effect here: of a split" in str(done.exception)
 
 
 def test_check_data_of_a_split_without_positions(tmp_path, tiny_dataset):
@@ -106,17 +89,6 @@ def test_a_given_geometry_is_written_and_npz_takes_none(tmp_path, file):
     assert done.exit_code == 0 and "made up" not in done.output
     done = run("convert", file, tmp_path / "a.npz", *words)
     assert "has no place for a geometry" in str(done.exception)
-
-
-def test_a_mistake_is_one_line_and_status_1(tmp_path):
-    """As users run it, not through the test runner: no traceback."""
-    code = "from ptycho_torch.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "check-data", str(tmp_path / "none.cxi")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "No such file" in done.stderr
 
 
 def test_convert_leaves_no_file_that_it_refused_and_replaces_none(tmp_path, file):

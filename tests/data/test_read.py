@@ -37,11 +37,6 @@ def test_a_canonical_npz_names_the_middle_of_each_window(tmp_path, scan, canonic
     said(found, "window's pixel [N // 2]")
 
 
-def test_corners_are_an_option(tmp_path, scan, canonical):
-    canonical["xcoords"], canonical["ycoords"] = scan.positions_n2[:, 1], scan.positions_n2[:, 0]
-    same(read_scan(save(tmp_path, canonical), ScanConventions(origin="corner")), scan)
-
-
 @pytest.mark.parametrize("turn", [lambda f: np.moveaxis(f, 0, -1), lambda f: f[..., None]])
 def test_transposed_and_four_axed_stacks_are_turned_and_said(tmp_path, scan, canonical, turn):
     canonical["diff3d"] = turn(canonical.pop("diffraction"))
@@ -83,13 +78,6 @@ def test_one_of_several_scans_must_be_chosen(tmp_path, scan, canonical):
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2[5:10])
     with pytest.raises(InputError, match="has no scan 99"):
         read_scan(path, ScanConventions(scan_index=99))
-
-
-def test_a_scan_index_that_numbers_the_frames_is_one_scan(tmp_path, scan, canonical):
-    canonical["scan_index"] = np.arange(len(scan))
-    found = read_scan(save(tmp_path, canonical))
-    assert len(found) == len(scan)
-    said(found, "numbers the frames")
 
 
 def tike(scan):

@@ -79,13 +79,6 @@ def test_a_bin_with_a_bad_pixel_is_bad(made):
     assert np.argwhere(~good).tolist() == [[0, 3, 5]]
 
 
-def test_a_probe_wider_than_the_binned_window_is_said(made):
-    scan = wide_scan(made, side=32, spot=32, blur=3)
-    aside = dataclasses.replace(scan, probe_MHW=np.roll(scan.probe_MHW, 8, axis=-1))
-    notes = resized(aside, ScanConventions(patch_px=16, fit="bin")).notes
-    assert any("% of the probe's power is outside the smaller window" in note for note in notes)
-
-
 @pytest.mark.parametrize(
     ("reading", "reason"),
     [

@@ -8,7 +8,6 @@ from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.physics.forward import intensities
-from ptycho_torch.physics.probe import normalisation
 from ptycho_torch.runtime.errors import InputError
 
 N = 16
@@ -85,11 +84,6 @@ def test_masks_of_each_frame_follow_their_frames():
     assert not batch.good_BCHW[0, 0, 0, 0] and batch.good_BCHW[1].all()
 
 
-def test_the_probe_is_normalised_whatever_its_scale():
-    for scale in (1e-6, 1.0, 300.0):
-        assert normalisation(probe_of(scan_of(counts(9.0), probe=beam(scale)))) == pytest.approx(1)
-
-
 def test_a_scan_without_a_usable_probe_is_refused():
     off = np.zeros((1, N, N), np.complex64)
     off[0, 0, 0] = 1
@@ -106,13 +100,3 @@ def test_probes_are_the_same_up_to_a_phase():
     assert not same_probe(probe, np.roll(probe, 1, axis=1))
     assert not same_probe(probe, 1.1 * probe)
     assert not same_probe(probe, np.concatenate([probe, probe]))
-
-
-def test_frames_that_are_dark_where_measured_are_refused():
-    good = np.zeros((1, N, N), bool)
-    good[0, 0, 0] = True
-    frame = counts(9.0)
-    frame[0, 0] = 0
-    scan = scan_of(frame, good=good)
-    with pytest.raises(InputError, match="zero everywhere that was measured"):
-        measured_units(scan, probe_of(scan), 1.0)
