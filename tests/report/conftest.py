@@ -61,7 +61,9 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         for split, sha in CHECKSUMS.items()
     }
     dataset = folder / "dataset.json"
-    io.write_json(dataset, {"dataset": "triangle_n32", "settings": {}, "splits": splits})
+    io.write_json(
+        dataset, {"dataset": "triangle_n32", "settings": {}, "splits": splits, "patch_px": 32}
+    )
     provenance = {
         "command": "snakemake stage_a_summary --cores 4",
         "commit": "0123abc",

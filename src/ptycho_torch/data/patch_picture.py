@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from skimage.util import montage
 
 from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
 
@@ -31,13 +32,18 @@ def draw_patches(path: PathLike, patches_PHW: NDArray[Any], *, total: int) -> No
     if np.iscomplexobj(patches_PHW):
         turned = [np.angle(patch * np.conj(np.nansum(patch))) for patch in patches_PHW]
         panels.append(("phase about its mean direction, rad", turned, "twilight_shifted", np.pi))
+    columns = min(4, len(patches_PHW))
+    shape = (-(-len(patches_PHW) // columns), columns)
     figure = Figure(figsize=(5.5 * len(panels), 5.5), dpi=110, layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, images, colours, limit) in zip(grid, panels, strict=True):
         drawn = axes.imshow(
-            _mosaic(images), cmap=colormaps[colours].with_extremes(bad="red"), vmin=-limit,
-            vmax=limit, interpolation="nearest",
-        )  # fmt: skip
+            montage(images, fill=0, padding_width=1, grid_shape=shape),
+            cmap=colormaps[colours].with_extremes(bad="red"),
+            vmin=-limit,
+            vmax=limit,
+            interpolation="nearest",
+        )
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()
         figure.colorbar(drawn, ax=axes, shrink=0.8)
@@ -53,15 +59,3 @@ def _normalised(amplitude_HW: NDArray[Any]) -> NDArray[np.float64]:
     finite = amplitude_HW[np.isfinite(amplitude_HW)]
     mean, deviation = (finite.mean(), finite.std()) if finite.size else (0.0, 0.0)
     return np.asarray((amplitude_HW - mean) / (deviation if deviation > _FLAT * mean else np.inf))
-
-
-def _mosaic(images: list[NDArray[Any]], columns: int = 4) -> NDArray[Any]:
-    """Return images in rows, a pixel of zeros apart."""
-    columns = min(columns, len(images))
-    height, width = (side + 1 for side in images[0].shape)
-    rows = -(-len(images) // columns)
-    canvas = np.zeros((rows * height - 1, columns * width - 1))
-    for place, image in enumerate(images):
-        row, column = divmod(place, columns)
-        canvas[row * height :, column * width :][: height - 1, : width - 1] = image
-    return canvas

@@ -3,7 +3,6 @@
 Keys that nobody reads here are no fault. docs/files.md has the layouts.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,14 +36,9 @@ class Splits(Part):
 
 
 class DatasetFacts(Part):
-    """`dataset.json`, as all that reads it needs it."""
+    """`dataset.json`."""
 
     splits: Splits
-
-
-class PatchFacts(DatasetFacts):
-    """`dataset.json`, as what reads its splits by itself needs it."""
-
     patch_px: int = Field(gt=0)
 
 
@@ -178,12 +172,6 @@ def read_result(path: PathLike, kind: type[Part]) -> dict[str, Any]:
         If it cannot be read, lacks a key, or has another type of value; names file and key.
     """
     data = io.read_json(path)
-    check_result(data, path, kind)
-    return data
-
-
-def check_result(data: Mapping[str, Any], path: PathLike, kind: type[Part]) -> None:
-    """Raise `InputError` if a result does not hold what it must; see `read_result`."""
     try:
         kind.model_validate(data)
     except ValidationError as error:
@@ -194,3 +182,4 @@ def check_result(data: Mapping[str, Any], path: PathLike, kind: type[Part]) -> N
         else:
             what = f"{where}: {first['msg']}, got {str(first['input'])[:80]!r}"
         raise InputError(f"{path}: {what}; another version wrote it, make it again") from None
+    return data

@@ -2,17 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
-
-
-class _Interval(Protocol):
-    low: float
-    high: float
-
-
-class _Spread(_Interval, Protocol):
-    n: int
-    median: float
+from typing import Any
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -51,7 +41,7 @@ def percent(share: float | None) -> str:
     return f"{value:.0f} %"
 
 
-def interval_text(interval: _Interval | None) -> str:
+def interval_text(interval: Any) -> str:
     """Return an interval of a score as [low, high]."""
     if interval is None:
         return "no interval"
@@ -65,7 +55,7 @@ def p_text(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"
 
 
-def spread_text(spread: _Spread, reason: str) -> str:
+def spread_text(spread: Any, reason: str) -> str:
     """Return median [quartiles] (n), or "not defined" and the reason."""
     if spread.n == 0:
         return f"not defined: {reason}"
