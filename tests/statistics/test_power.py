@@ -92,8 +92,6 @@ def test_the_t_test_stands_in_for_the_sign_flip_test_beyond_12_pairs():
     assert np.median(np.abs(flips[near] / t[near] - 1)) < 0.1
     for level in (0.05, 0.05 / 3):
         assert np.mean(flips <= level) == pytest.approx(np.mean(t <= level), abs=0.01)
-    with pytest.raises(ValueError, match="got 13"):
-        power.sign_flip_p_values(np.ones((1, 13)))
 
 
 @pytest.mark.parametrize("pairs", [6, 8, 12])
@@ -187,14 +185,3 @@ def test_what_has_no_number_says_what_is_missing():
     assert power.seeds_for_difference([1, 2], family=1, settings=few).seeds is None
     found = _rates((1, 5), (2, 5), family=3)
     assert (found.seeds, found.sample, found.assumed_rates) == (None, (5, 5), None)
-
-
-def test_impossible_questions_are_refused():
-    with pytest.raises(ValueError, match="family must be at least 1, got 0"):
-        _pairs(1, family=0)
-    with pytest.raises(ValueError, match="family must be at least 1, got 0"):
-        _rates((0, 2), (1, 2), family=0)
-    with pytest.raises(ValueError, match="got 3 of 2"):
-        _rates((3, 2), (0, 2))
-    with pytest.raises(ValueError, match="got 0 of 0"):
-        _rates((0, 2), (0, 0))

@@ -18,7 +18,7 @@ from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, see
 from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values
 from ptycho_torch.statistics.scores import Score
 
-FAILURE_RATE = Score(column="failure_rate", label="failure rate", lower_is_better=True)
+FAILURE_RATE = Score("failure_rate", "failure rate", lower_is_better=True)
 """Stands for a score in comparisons of failure rates."""
 
 State = Literal["lower", "higher", "undecided"]

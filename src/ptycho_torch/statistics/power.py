@@ -60,16 +60,10 @@ def seeds_for_difference(
     settings
         Confidence, power, simulations, the most seeds to try, and the seed.
 
-    Raises
-    ------
-    ValueError
-        If `family` is less than 1.
-
     References
     ----------
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4 (the t test).
     """
-    _check_family(family)
     values = estimates.finite(differences)
     sample = (int(values.size),)
     if values.size < 2:
@@ -105,15 +99,8 @@ def sign_flip_p_values(studies_SN: NDArray[np.float64]) -> NDArray[np.float64]:
 
     All sign patterns are one matrix. A pattern and its negative are equally extreme, so half of
     them are tried.
-
-    Raises
-    ------
-    ValueError
-        If a row has more pairs than can be enumerated.
     """
     pairs = studies_SN.shape[1]
-    if not 1 <= pairs <= EXACT_PAIRS:
-        raise ValueError(f"expected 1 to {EXACT_PAIRS} pairs per study, got {pairs}")
     codes = np.arange(2 ** (pairs - 1))[:, None]
     signs_PN = 1.0 - 2.0 * (codes >> np.arange(pairs) & 1)
     seen = np.abs(studies_SN.sum(axis=1, keepdims=True)) * (1 - 1e-12)
@@ -154,21 +141,10 @@ def seeds_for_rates(
     settings
         Confidence, power, simulations, the most seeds to try, and the seed.
 
-    Raises
-    ------
-    ValueError
-        If `family` is less than 1, an arm has no runs, or more failures than runs.
-
     References
     ----------
     Haseman (1978), Biometrics 34, 106: sample sizes of Fisher's exact test.
     """
-    _check_family(family)
-    for failures, runs in (failed, control):
-        if not 0 <= failures <= runs or runs < 1:
-            raise ValueError(
-                f"expected 0 <= failures <= runs and runs >= 1, got {failures} of {runs}"
-            )
     rates = failed[0] / failed[1], control[0] / control[1]
     equal = failed[0] * control[1] == control[0] * failed[1]
     if equal:  # Both rates stay in [0, 1].
@@ -232,8 +208,3 @@ def _normal(seed: int, studies: int, pairs: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=4)
 def _uniform(seed: int, studies: int, runs: int, name: str) -> NDArray[np.float64]:
     return named_stream(seed, "power", "rate", name).random((studies, runs))
-
-
-def _check_family(family: int) -> None:
-    if family < 1:
-        raise ValueError(f"family must be at least 1, got {family}")

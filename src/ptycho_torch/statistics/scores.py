@@ -1,36 +1,23 @@
 """Names of the scores: their columns, how people read them, and which way is better."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Outcome = Literal["completed", "non_finite", "exploded", "collapsed", "twin", "misfit", "stagnated"]
 
 COMPLETED = "completed"
-OUTCOMES: tuple[Outcome, ...] = (
-    "completed",
-    "non_finite",
-    "exploded",
-    "collapsed",
-    "twin",
-    "misfit",
-    "stagnated",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 # These may stop a run where they happen; all but `exploded` are also found when it is evaluated.
 STOPPING = ("non_finite", "exploded", "collapsed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Score:
-    """One number per run."""
+    """One number per run: its column of the table of runs, and how it is printed."""
 
     column: str
-    """Column of the table of runs."""
-
     label: str
-    """As printed in tables and on axes."""
-
     lower_is_better: bool
-    """Direction."""
 
     @property
     def name(self) -> str:
@@ -60,41 +47,32 @@ def image_score(image: str, kind: str) -> Score:
     label, lower = _KINDS[kind]
     column = f"best_{image}_{kind}"
     before, after = _IMAGE_LABELS[image]
-    return Score(column=column, label=f"{before} {label}{after}", lower_is_better=lower)
+    return Score(column, f"{before} {label}{after}", lower)
 
 
 IMAGE_SCORES = tuple(image_score(image, kind) for image in IMAGES for kind in _KINDS)
-BEST_LOSS = Score(column="best_val_loss", label="best validation loss", lower_is_better=True)
-LAST_LOSS = Score(column="last_val_loss", label="last validation loss", lower_is_better=True)
-TWIN_SHARE = Score(column="twin_share", label="share of patches on the twin", lower_is_better=True)
+BEST_LOSS = Score("best_val_loss", "best validation loss", lower_is_better=True)
+LAST_LOSS = Score("last_val_loss", "last validation loss", lower_is_better=True)
+BEST_MAE_LOSS = Score(
+    "best_mae_val_loss", "MAE validation loss of the best epoch", lower_is_better=True
+)
+TWIN_SHARE = Score("twin_share", "share of patches on the twin", lower_is_better=True)
 COMPLEX_ERROR = Score(
-    column="best_complex_error_synchronised",
-    label="complex error (synchronised)",
-    lower_is_better=True,
+    "best_complex_error_synchronised", "complex error (synchronised)", lower_is_better=True
 )
 COMPLEX_ERROR_STITCHED = Score(
-    column="best_complex_error", label="complex error (as stitched)", lower_is_better=True
+    "best_complex_error", "complex error (as stitched)", lower_is_better=True
 )
 AMPLITUDE_FACTOR = Score(
-    column="best_amplitude_factor",
-    label="amplitude factor, mean(truth) / mean(prediction)",
+    "best_amplitude_factor",
+    "amplitude factor, mean(truth) / mean(prediction)",
     lower_is_better=False,
 )
 REASSEMBLED = Score(
-    column="best_amplitude_ssim_reassembled",
-    label="amplitude SSIM, patches reassembled",
-    lower_is_better=False,
+    "best_amplitude_ssim_reassembled", "amplitude SSIM, patches reassembled", lower_is_better=False
 )
-BLOCK_NAMES = tuple(
-    score.name
-    for score in (
-        *IMAGE_SCORES,
-        COMPLEX_ERROR,
-        COMPLEX_ERROR_STITCHED,
-        AMPLITUDE_FACTOR,
-        REASSEMBLED,
-    )
-)
+_OTHERS = (COMPLEX_ERROR, COMPLEX_ERROR_STITCHED, AMPLITUDE_FACTOR, REASSEMBLED)
+BLOCK_NAMES = tuple(score.name for score in (*IMAGE_SCORES, *_OTHERS))
 """Every score of a block of `metrics.json`."""
 
 AMPLITUDE_SSIM = image_score("amplitude", "ssim")
@@ -112,10 +90,4 @@ def loss_score(names: list[str]) -> Score:
         `val_loss_name` of the runs. Where they differ, the losses have different units, and the
         MAE of the best epoch takes their place.
     """
-    if len(set(names)) > 1:
-        return Score(
-            column="best_mae_val_loss",
-            label="MAE validation loss of the best epoch",
-            lower_is_better=True,
-        )
-    return BEST_LOSS
+    return BEST_MAE_LOSS if len(set(names)) > 1 else BEST_LOSS
