@@ -2,17 +2,16 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import (
     Bundle,
     BundleSettings,
-    _digest,
     read_bundle,
     write_bundle,
 )
@@ -54,22 +53,18 @@ def folder(tmp_path):
 
 
 def change_tensors(folder, change):
-    """Change the tensors and sign the bundle anew, as a hostile or broken writer would."""
+    """Change the tensors of a bundle, whose checksum follows."""
     tensors = load_file(folder / "weights.safetensors")
     change(tensors)
     save_file(tensors, folder / "weights.safetensors")
-    sign(folder, lambda facts: None)
+    change_facts(folder, lambda facts: None)
 
 
-def sign(folder, change):
-    import hashlib
-
+def change_facts(folder, change):
     facts = json.loads((folder / "bundle.json").read_text())
-    facts.pop("sha256")
-    data = (folder / "weights.safetensors").read_bytes()
-    facts["weights_sha256"] = hashlib.sha256(data).hexdigest()
+    facts["weights_sha256"] = io.sha256(folder / "weights.safetensors")
     change(facts)
-    (folder / "bundle.json").write_text(json.dumps({**facts, "sha256": _digest(facts)}))
+    (folder / "bundle.json").write_text(json.dumps(facts))
 
 
 def refused(folder):
@@ -92,42 +87,23 @@ def test_a_bundle_comes_back_to_the_bit(tmp_path, source):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
-@pytest.mark.parametrize("place", [0.3, 0.5, 0.97])
-def test_a_changed_byte_is_refused(folder, name, place):
-    path = folder / name
-    data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= 1
-    path.write_bytes(data)
-    assert name in refused(folder)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
-def test_a_missing_torn_or_replaced_file_is_refused(folder, name):
+def test_a_missing_or_torn_file_is_refused(folder, name):
     path = folder / name
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    assert name in refused(folder)
-    path.write_bytes(b"")
-    assert name in refused(folder)
+    for left in (data[: len(data) // 2], b""):
+        path.write_bytes(left)
+        assert name in refused(folder)
     path.unlink()
     assert name in refused(folder)
-    path.mkdir()
-    assert name in refused(folder)
-
-
-def test_a_file_instead_of_the_folder_is_refused(folder):
-    assert "folder" in refused(folder / "weights.safetensors")
     assert "folder" in refused(folder / "nowhere")
 
 
-def test_another_architecture_is_refused_by_name(folder):
-    sign(folder, lambda facts: facts["settings"]["generator"].update(name="fno"))
-    assert "is not the network 'fno'" in refused(folder)
-
-
-def test_the_same_architecture_of_another_width_is_refused(folder):
-    sign(folder, lambda facts: facts["settings"]["generator"].update(width=8))
-    assert "needs (8" in refused(folder)
+def test_weights_of_another_bundle_are_refused(folder):
+    path = folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert "belong to another bundle" in refused(folder)
 
 
 KEY = "network.head.weight"
@@ -138,20 +114,12 @@ KEY = "network.head.weight"
     [
         (lambda t: t.pop(KEY), "lacks ['head.weight']"),
         (lambda t: t.update({"network.more": torch.zeros(2)}), "has unknown ['more']"),
-        (lambda t: t.update({"more": torch.zeros(2)}), "has unknown ['more']"),
         (lambda t: t.update({KEY: t[KEY][:1].clone()}), "'head.weight' is (1, 4, 1, 1)"),
         (lambda t: t.update({KEY: t[KEY].double()}), "torch.float64"),
         (lambda t: t.update({KEY: t[KEY] * float("nan")}), "'head.weight' holds NaN"),
         (lambda t: t.pop(PROBE), "has no tensor 'probe_MHW2'"),
         (lambda t: t.update({PROBE: torch.zeros(1, 8, 8, 2)}), "'probe_MHW2' is (1, 8, 8, 2)"),
-        (lambda t: t.update({PROBE: torch.ones(0, 16, 16, 2)}), "'probe_MHW2' is (0, 16, 16, 2)"),
-        (lambda t: t.update({PROBE: t[PROBE].double()}), "'probe_MHW2' is"),
-        (lambda t: t.update({PROBE: t[PROBE] * float("inf")}), "'probe_MHW2' holds NaN"),
-        (lambda t: t.update({PROBE: t[PROBE] * 0}), "'probe_MHW2' is zero"),
-    ],
-    ids=[
-        *("missing", "unknown", "unprefixed", "shape", "type", "NaN"),
-        *("no probe", "small probe", "no mode", "double probe", "infinite probe", "dark probe"),
+        (lambda t: t.update({PROBE: t[PROBE] * 0}), "or is zero"),
     ],
 )
 def test_wrong_tensors_are_refused_by_name(folder, change, said):
@@ -164,41 +132,20 @@ def test_wrong_tensors_are_refused_by_name(folder, change, said):
     [
         (lambda f: f.update(format="ptycho-torch bundle 2"), "another version"),
         (lambda f: f["settings"].pop("intensity_scale"), "intensity_scale"),
-        (lambda f: f["settings"].pop("intensity_scale_source"), "intensity_scale_source"),
-        (lambda f: f["settings"].update(intensity_scale=0.0), "intensity_scale"),
         (lambda f: f["settings"].update(intensity_scale_source="guessed"), "learned"),
-        (lambda f: f["settings"].update(surprise=1), "surprise"),
         (lambda f: f["settings"].update(channels=4), "gridsize"),
         (lambda f: f["settings"]["generator"].update(levels=3), "3 levels need"),
-        (lambda f: f["settings"]["generator"].update(name="../evil"), "name"),
+        (lambda f: f["settings"]["generator"].update(name="fno"), "is not the network 'fno'"),
         (lambda f: f.pop("record"), "record"),
-        (lambda f: f.update(record=[]), "record"),
-        (lambda f: f.update(settings=3), "settings"),
-        (lambda f: f.update(weights_sha256=3), "SHA-256"),
     ],
 )
 def test_wrong_facts_are_refused_and_no_default_steps_in(folder, change, said):
-    sign(folder, change)
+    change_facts(folder, change)
     assert said in refused(folder)
-
-
-def test_a_pickle_in_a_bundles_clothes_is_refused_and_not_executed(folder, tmp_path):
-    import pickle
-
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "executed"), "w"))
-
-    (folder / "weights.safetensors").write_bytes(pickle.dumps(Evil()))
-    sign(folder, lambda facts: None)
-    assert "not a whole safetensors file" in refused(folder)
-    assert not (tmp_path / "executed").exists()
 
 
 def test_a_bundle_that_was_not_finished_is_none(tmp_path, monkeypatch):
     """bundle.json is written last, and taken away first where a bundle is written over."""
-    from ptycho_torch.files import io
-
     write_bundle(tmp_path, bundle())
 
     def torn(path, tensors):
@@ -208,10 +155,3 @@ def test_a_bundle_that_was_not_finished_is_none(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_bundle(tmp_path, bundle(dataset="other"))
     assert "bundle.json" in refused(tmp_path)
-
-
-def test_weights_that_are_not_finite_are_refused_when_read_not_replaced(tmp_path):
-    made = bundle()
-    made.weights["head.bias"][0] = np.nan
-    write_bundle(tmp_path, made)
-    assert "'head.bias' holds NaN" in refused(tmp_path)

@@ -39,15 +39,6 @@ def test_parameter_count_of_the_reference_network():
     assert count_parameters(network) == {"stored": 9_403_618, "full": 17_202_402}
 
 
-@pytest.mark.parametrize("name", list(GENERATORS))
-@pytest.mark.parametrize("channels", [1, 4])
-def test_output_is_one_complex_patch_per_channel(name, channels):
-    network = build(name=name, channels=channels)
-    out = network(torch.rand(2, channels, 32, 32))
-    assert out.shape == (2, channels, 32, 32)
-    assert out.is_complex()
-
-
 def test_every_stored_weight_touches_the_data():
     """The first execution stored and optimised weights that no frame could reach."""
     network = build(width=4, fno_blocks=4, modes=12, patch_px=64)
@@ -60,8 +51,8 @@ def test_every_stored_weight_touches_the_data():
             assert (per_mode > 0).all()
 
 
-@pytest.mark.parametrize("size", [(16, 16), (15, 17), (16, 13), (7, 6)])
-@pytest.mark.parametrize("modes", [3, 6, 20])
+@pytest.mark.parametrize("size", [(16, 16), (15, 17), (7, 6)])
+@pytest.mark.parametrize("modes", [3, 20])
 @pytest.mark.parametrize("two_sided", [False, True])
 def test_spectral_layer_is_its_plain_fft_formula(size, modes, two_sided):
     layer = spectral(modes, size, two_sided).double()
@@ -189,38 +180,21 @@ def test_infeasible_settings_are_refused_before_any_layer_is_built(changes, mess
 
 def test_weights_depend_on_the_seed_and_on_nothing_else():
     torch.manual_seed(99)
-    first = build(seed=5)
     state = torch.random.get_rng_state()
+    first = build(seed=5)
+    assert torch.equal(state, torch.random.get_rng_state())
     torch.rand(7)
     second, other = build(seed=5), build(seed=6)
     same = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
     assert not torch.equal(first.lift.first.weight, other.lift.first.weight)
-    torch.random.set_rng_state(state)
-
-
-def test_building_leaves_the_global_random_state_alone():
-    state = torch.random.get_rng_state()
-    build(seed=5)
-    assert torch.equal(state, torch.random.get_rng_state())
-
-
-@pytest.mark.parametrize("transform", ["sqrt", "log1p", "instance_norm"])
-def test_each_input_transform_changes_the_output(transform):
-    x = torch.rand(2, 1, 32, 32) * 5
-    assert not torch.allclose(build()(x), build(input_transform=transform)(x))
-
-
-def test_amplitude_phase_output_is_bounded_in_phase_and_positive():
-    out = build(output_mode="amplitude_phase")(torch.rand(2, 1, 32, 32))
-    assert (out.abs() > 0).all()
-    assert not torch.allclose(out, build()(torch.rand(2, 1, 32, 32)))
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))
 @pytest.mark.parametrize(
     "changes",
-    [{"spectral_rows": "two_sided"}, {"input_transform": "sqrt"}, {"output_mode": "amplitude_phase"},
+    [{"spectral_rows": "two_sided"}, {"input_transform": "sqrt"}, {"input_transform": "log1p"},
+     {"input_transform": "instance_norm"}, {"output_mode": "amplitude_phase"},
      {"modes": 3}, {"width": 6}, {"fno_blocks": 4}],
 )  # fmt: skip
 def test_every_generator_obeys_every_shared_setting(name, changes):

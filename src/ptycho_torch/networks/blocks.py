@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from ptycho_torch.networks.convolution import Conv3x3
 from ptycho_torch.networks.spectral import SpectralConv
 
 BlockBuilder = Callable[..., nn.Module]
@@ -45,7 +44,7 @@ class FourierBlock(nn.Module):
         self.spectral = SpectralConv(
             channels, channels, modes, size_px=size_px, two_sided=two_sided, generator=generator
         )
-        self.local = Conv3x3(channels, channels)
+        self.local = nn.Conv2d(channels, channels, 3, padding=1)
 
     def update(self, x_BCHW: Tensor) -> Tensor:
         """Return what the block adds to its input, (B, C, H, W)."""

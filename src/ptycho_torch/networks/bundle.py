@@ -6,8 +6,6 @@
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +123,7 @@ def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
         "weights_sha256": io.sha256(folder / WEIGHTS),
         "record": bundle.record,
     }
-    io.write_json(folder / FACTS, {**facts, "sha256": _digest(facts)})
+    io.write_json(folder / FACTS, facts)
 
 
 def read_bundle(folder: io.PathLike) -> Bundle:
@@ -172,16 +170,13 @@ def _checked_probe(tensors: dict[str, Tensor], side: int, path: Path) -> Tensor:
     if _PROBE not in tensors:
         raise InputError(f"{path}: has no tensor '{_PROBE}', the probe")
     probe = tensors.pop(_PROBE)
-    shape = tuple(probe.shape)
-    if probe.dtype != torch.float32 or shape[1:] != (side, side, 2) or shape[0] == 0:
+    if probe.dtype != torch.float32 or probe.shape[1:] != (side, side, 2) or len(probe) == 0:
         raise InputError(
-            f"{path}: '{_PROBE}' is {shape} {probe.dtype}, expected (M, {side}, {side}, 2) "
-            f"{torch.float32}"
+            f"{path}: '{_PROBE}' is {tuple(probe.shape)} {probe.dtype}, expected "
+            f"(M, {side}, {side}, 2) {torch.float32}"
         )
-    if not torch.isfinite(probe).all():
-        raise InputError(f"{path}: '{_PROBE}' holds NaN or infinity")
-    if not probe.any():
-        raise InputError(f"{path}: '{_PROBE}' is zero everywhere: no light, no data")
+    if not (torch.isfinite(probe).all() and probe.any()):
+        raise InputError(f"{path}: '{_PROBE}' holds NaN or infinity, or is zero everywhere")
     return torch.view_as_complex(probe.contiguous())
 
 
@@ -192,18 +187,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
             f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no bundle, or "
             "one of another version"
         )
-    for key in ("settings", "weights_sha256", "record", "sha256"):
+    for key in ("settings", "weights_sha256", "record"):
         if key not in facts:
             raise InputError(f"{path}: lacks '{key}'; copy the bundle again")
-    if not isinstance(facts["record"], dict):
-        raise InputError(f"{path}: record is no JSON object")
-    if _digest({k: v for k, v in facts.items() if k != "sha256"}) != facts["sha256"]:
-        raise InputError(f"{path}: was changed after it was written; copy the bundle again")
     return facts
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _check_weights(found: Mapping[str, Tensor], needed: Mapping[str, Tensor], name: str) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.networks.convolution import Conv3x3
 from ptycho_torch.networks.heads import INPUT_TRANSFORMS, complex_patches
 from ptycho_torch.networks.unet import Lifter
 
@@ -46,9 +45,9 @@ class FNO(nn.Module):
             )
         )
         self.refine = nn.Sequential(
-            Conv3x3(width, width),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
-            Conv3x3(width, width),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
         )
         self.head = nn.Conv2d(width, 2 * channels, 1)

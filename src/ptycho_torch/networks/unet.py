@@ -11,7 +11,6 @@ from torch.nn.functional import gelu
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.networks.blocks import BlockBuilder
-from ptycho_torch.networks.convolution import Conv3x3
 from ptycho_torch.networks.heads import INPUT_TRANSFORMS, complex_patches
 
 
@@ -102,8 +101,8 @@ class Lifter(nn.Module):
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
-        self.first = Conv3x3(in_channels, width)
-        self.second = Conv3x3(width, width)
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return (B, width, H, W)."""
@@ -117,8 +116,8 @@ class Decoder(nn.Module):
     def __init__(self, coarse_channels: int, fine_channels: int) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(coarse_channels, fine_channels, 2, stride=2)
-        self.first = Conv3x3(2 * fine_channels, fine_channels)
-        self.second = Conv3x3(fine_channels, fine_channels)
+        self.first = nn.Conv2d(2 * fine_channels, fine_channels, 3, padding=1)
+        self.second = nn.Conv2d(fine_channels, fine_channels, 3, padding=1)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """Return (B, fine_channels, 2H, 2W) for a coarse (B, coarse_channels, H, W)."""
