@@ -22,6 +22,7 @@ import torch
 from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
 from torch import Tensor, nn
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.training import NormClip, RunSettings
 from ptycho_torch.data.batch import Groups
@@ -69,7 +70,7 @@ def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
     thing = data.object.model_copy(update={"size_px": size_px})
     data = data.model_copy(update={"object": thing, "images_per_split": 1})
     probe = make_probe(data.probe, data.patch_px)
-    run = settings.run(name, settings.stage_a.control, seed=0)
+    run = run_settings(settings, name, settings.stage_a.control, seed=0)
     training = run.training.model_copy(update={"epochs": epochs})
     clip = NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
     execution = run.execution.model_copy(update={"accelerator": "cpu", "clip": clip})

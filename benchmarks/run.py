@@ -1,4 +1,4 @@
-"""Run benchmarks one after another: `make bench`, or some of them: `make bench ONLY=growth`.
+"""Run benchmarks one after another: `make bench`, or some of them: `make bench ONLY=dag`.
 
 Each runs in a process of its own, so that none leaves threads, caches or memory to the next, and
 writes results/bench/<name>.json. `make bench-report` puts the results into docs/performance.md.
@@ -11,10 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = (
-    "training_step", "limits", "ways", "overhead", "stage_a", "simulation", "numerics",
-    "growth", "startup", "dag", "rpie",
-)  # fmt: skip
+NAMES = ("training_step", "overhead", "stage_a", "startup", "dag", "rpie")
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""
 
 BY_NAME = ("stage_a",)
