@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.networks import diagnose_untrained
+from ptycho_torch.diagnose.networks import diagnose, untrained_subjects
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Diagnose all untrained networks on one dataset."""
-    networks = job.params.networks
-    diagnose_untrained(
-        {name: UntrainedNetwork.model_validate(value) for name, value in networks.items()},
+    settings = DiagnosticsSettings.model_validate(job.params.settings)
+    networks = {
+        name: UntrainedNetwork.model_validate(value) for name, value in job.params.networks.items()
+    }
+    diagnose(
+        lambda sample: untrained_subjects(networks, sample, settings),
         train=job.input.train,
         dataset=job.input.dataset,
-        settings=DiagnosticsSettings.model_validate(job.params.settings),
+        settings=settings,
         outputs={k: getattr(job.output, k) for k in ("gradients", "activations", "units")},
         threads=job.threads,
     )

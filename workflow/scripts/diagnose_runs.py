@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
-from ptycho_torch.diagnose.networks import diagnose_runs
+from ptycho_torch.diagnose.networks import diagnose, trained_subjects
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Diagnose all trained runs on one dataset."""
-    diagnose_runs(
-        job.input.runs,
+    diagnose(
+        lambda sample: trained_subjects(job.input.runs, sample),
         train=job.input.train,
         dataset=job.input.dataset,
         settings=DiagnosticsSettings.model_validate(job.params.settings),

@@ -5,7 +5,8 @@ network that cannot be looked at is an entry too: `unusable` says why, and there
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from ptycho_torch.diagnose.subject import (
 )
 from ptycho_torch.files import io
 from ptycho_torch.files.schemas import RunRecord, read_result
-from ptycho_torch.networks.bundle import WEIGHTS, Bundle, read_bundle
+from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.heads import INPUT_TRANSFORMS
 from ptycho_torch.runtime.jobs import usable_threads
 
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
-Paths = Mapping[str, io.PathLike]
 
 
 def gradient_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:
@@ -67,58 +67,72 @@ def report_head(
 
 def input_statistics(sample: Sample, input_scale: float) -> dict[str, Any]:
     """Return what each input transform would hand to a network: `layer_statistics` by its name."""
-    scaled = sample.amplitude_BCHW * input_scale
+    scaled = sample.batch.amplitude_BCHW * input_scale
     return {
         name: layer_statistics(transform(scaled)) for name, transform in INPUT_TRANSFORMS.items()
     }
 
 
-def diagnose_untrained(
-    networks: Mapping[str, UntrainedNetwork],
+def diagnose(
+    subjects: Callable[[Sample], Iterable[Subject | Entry]],
     *,
     train: io.PathLike,
     dataset: io.PathLike,
     settings: DiagnosticsSettings,
-    outputs: Paths,
+    outputs: Mapping[str, io.PathLike],
     threads: int,
 ) -> None:
-    """Write the reports of untrained networks at every seed, and the checks of the loss's units.
-
-    `hybrid` is also looked at with spectral weights as they were drawn before (`1/(in*out)`).
+    """Write the reports of networks on one dataset; only numbers are kept of each.
 
     Parameters
     ----------
-    networks
-        By name.
+    subjects
+        `untrained_subjects` or `trained_subjects`, of the sample that they see.
     train, dataset
         Training split, and `dataset.json`, whose checksum it must have.
     settings
-        Seeds, groups and thresholds.
+        Groups and thresholds.
     outputs
-        Paths of `gradients`, `activations` and `units`.
+        Paths of `gradients`, `activations` and, if the loss's units are to be checked, `units`.
     threads
         CPU threads that torch may use.
 
     Raises
     ------
     InputError
-        If a file is damaged, or a network cannot be built for its patches.
+        If a file is damaged, or a network cannot be built for its patches. Weights that are not
+        finite are a result: an entry without numbers.
     """
-    facts, sample = _prepare(train, dataset, settings, threads)
-    subjects = untrained_subjects(networks, sample, settings)
-    _write_reports(subjects, sample, settings, outputs, facts["dataset"])
-    checks = check_dataset(
-        train, patch_px=facts["patch_px"], photons=facts["settings"].get("photons"),
-        tolerance=settings.photon_tolerance,
+    torch.set_num_threads(usable_threads(threads))
+    facts = io.read_json(dataset)
+    sample = read_sample(
+        train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
+        sha256=facts["splits"]["train"]["sha256"],
     )  # fmt: skip
-    report = {"dataset": facts["dataset"], "losses": check_losses(), "dataset_checks": checks}
-    io.write_json(outputs["units"], report)
+    gradients, activations = [], []
+    for subject in subjects(sample):
+        usable = isinstance(subject, Subject)
+        logger.info("diagnosed %s", subject.label if usable else subject)
+        gradients.append(gradient_entry(subject, settings) if usable else subject)
+        activations.append(activation_entry(subject, settings) if usable else subject)
+    head = report_head(sample, settings, facts["dataset"])
+    io.write_json(outputs["gradients"], {**head, "networks": gradients})
+    inputs = input_statistics(sample, 1.0)
+    io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
+    if "units" in outputs:
+        checks = check_dataset(
+            train, patch_px=facts["patch_px"], photons=facts["settings"].get("photons"),
+            tolerance=settings.photon_tolerance,
+        )  # fmt: skip
+        units = {"dataset": facts["dataset"], "losses": check_losses(), "dataset_checks": checks}
+        io.write_json(outputs["units"], units)
 
 
 def untrained_subjects(
     networks: Mapping[str, UntrainedNetwork], sample: Sample, settings: DiagnosticsSettings
 ) -> Iterator[Subject]:
-    """Yield each network at each seed; `hybrid` with both initial distributions."""
+    """Yield each network at each seed; `hybrid` also with spectral weights as they were drawn
+    before, `1/(in*out)`."""
     for name, network in networks.items():
         for seed in settings.seed_list:
             yield untrained_subject(network, seed, sample, name=name, initialisation="1/in")
@@ -129,95 +143,25 @@ def untrained_subjects(
                 yield before
 
 
-def diagnose_runs(
-    runs: Sequence[io.PathLike],
-    *,
-    train: io.PathLike,
-    dataset: io.PathLike,
-    settings: DiagnosticsSettings,
-    outputs: Paths,
-    threads: int,
-) -> None:
-    """Write the reports of trained runs: their best weights, of those that failed also the last.
-
-    Parameters
-    ----------
-    runs
-        `run.json` of each; the bundle and the last weights lie beside it.
-    train, dataset, settings, outputs, threads
-        As for `diagnose_untrained`; outputs are `gradients` and `activations`.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged. Weights that are not finite are a result: an entry without numbers.
-    """
-    facts, sample = _prepare(train, dataset, settings, threads)
-    subjects = (subject for path in runs for subject in _states(Path(path), sample))
-    _write_reports(subjects, sample, settings, outputs, facts["dataset"])
-
-
-def _states(path: Path, sample: Sample) -> Iterator[Subject | Entry]:
-    """Yield a run's best and, if it failed, last weights; an entry where they cannot be used."""
-    run = read_result(path, RunRecord)
-    generator = run["settings"]["generator"]
-    label = {
-        "name": run["arm"], "seed": run["seed"], "outcome": run["outcome"],
-        "generator": generator["name"], "fno_blocks": generator["fno_blocks"],
-    }  # fmt: skip
-    folder = path.parent / "bundle"
-    # Read before the bundle, which refuses what is not finite without saying that it is data.
-    if reason := _not_finite(io.read_tensors(folder / WEIGHTS)):
-        yield {"network": {**label, "state": "best"}, "unusable": reason}
-        return
-    best = read_bundle(folder)
-    loss = trained_loss(best, folder)
-    yield bundle_subject(best, sample, loss, where=folder, **label, state="best")
-    if run["outcome"] != "completed":
-        weights = io.read_tensors(path.parent / "last.safetensors")
-        if reason := _not_finite(weights):
-            yield {"network": {**label, "state": "last"}, "unusable": reason}
-            return
-        last = Bundle(settings=best.settings, weights=weights, probe_MHW=best.probe_MHW)
-        yield bundle_subject(last, sample, loss, where=path.parent, **label, state="last")
-
-
-def _not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
-    bad = sorted(name for name, tensor in tensors.items() if not torch.isfinite(tensor).all())
-    return f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]}" if bad else None
-
-
-def _prepare(
-    train: io.PathLike, dataset: io.PathLike, settings: DiagnosticsSettings, threads: int
-) -> tuple[dict[str, Any], Sample]:
-    torch.set_num_threads(usable_threads(threads))
-    facts = io.read_json(dataset)
-    checksum = facts["splits"]["train"]["sha256"]
-    return facts, read_sample(
-        train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
-        sha256=checksum,
-    )  # fmt: skip
-
-
-def _write_reports(
-    subjects: Iterable[Subject | Entry],
-    sample: Sample,
-    settings: DiagnosticsSettings,
-    outputs: Paths,
-    dataset: str,
-) -> None:
-    """Look at one network after the other; only numbers are kept of each."""
-    gradients, activations = [], []
-    for subject in subjects:
-        if isinstance(subject, Subject):
-            gradients.append(gradient_entry(subject, settings))
-            activations.append(activation_entry(subject, settings))
-            logger.info("diagnosed %s", " ".join(map(str, subject.label.values())))
-        else:
-            logger.warning("%s: %s", subject["network"], subject["unusable"])
-            gradients.append(subject)
-            activations.append(subject)
-    head = report_head(sample, settings, dataset)
-    io.write_json(outputs["gradients"], {**head, "networks": gradients})
-    inputs = input_statistics(sample, 1.0)
-    io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
+def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Subject | Entry]:
+    """Yield the best weights of runs and, of those that failed, the last; an entry where they
+    hold NaN. The bundle and the last weights lie beside each `run.json`."""
+    for path in map(Path, runs):
+        run, folder = read_result(path, RunRecord), path.parent / "bundle"
+        label = {key: run[key] for key in ("seed", "outcome")} | {"name": run["arm"]}
+        kind = {key: run["settings"]["generator"][key] for key in ("name", "fno_blocks")}
+        where = {"best": folder / WEIGHTS, "last": path.parent / "last.safetensors"}
+        for state in ("best",) if run["outcome"] == "completed" else ("best", "last"):
+            # Before the bundle, which refuses what is not finite without saying that it is data.
+            weights = io.read_tensors(where[state])
+            bad = sorted(name for name, w in weights.items() if not torch.isfinite(w).all())
+            if bad:
+                reason = f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]}"
+                labels = {**label, "generator": kind["name"], "fno_blocks": kind["fno_blocks"]}
+                yield {"network": {**labels, "state": state}, "unusable": reason}
+                break
+            bundle = read_bundle(folder)
+            if state == "last":
+                bundle = replace(bundle, weights=weights)
+            loss = trained_loss(bundle, folder)
+            yield bundle_subject(bundle, sample, loss, where=path.parent, **label, state=state)

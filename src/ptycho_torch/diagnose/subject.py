@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.data.batch import Batch, groups_of_split
 from ptycho_torch.data.dataset_file import read_split
@@ -40,11 +41,6 @@ class Sample:
     scales: SplitScales
     statistical_scale: float
     facts: dict[str, Any]
-
-    @property
-    def amplitude_BCHW(self) -> Tensor:
-        """Measured amplitudes."""
-        return self.batch.amplitude_BCHW
 
 
 def read_sample(
@@ -113,7 +109,7 @@ class Subject:
     @property
     def input_BCHW(self) -> Tensor:
         """What enters the network."""
-        return self.sample.amplitude_BCHW * (self.input_scale / self.unit)
+        return self.sample.batch.amplitude_BCHW * (self.input_scale / self.unit)
 
     def training_loss(self) -> Tensor:
         """Return the loss of the sample as training takes it: network, forward model, loss."""
@@ -136,24 +132,25 @@ def untrained_subject(
     InputError
         If the network cannot be built for the data's patches.
     """
-    generator = settings.generator
-    channels, patch_px = sample.amplitude_BCHW.shape[1], sample.amplitude_BCHW.shape[-1]
+    generator, shape = settings.generator, sample.batch.amplitude_BCHW.shape
+    size = {"channels": shape[1], "patch_px": shape[-1]}
     try:
-        network = build_generator(
-            generator, channels=channels, patch_px=patch_px, seed=named_seed(seed, "weights")
-        )
+        network = build_generator(generator, **size, seed=named_seed(seed, "weights"))
     except ValueError as error:
         raise InputError(f"generator {generator.name}: {error}") from None
-    scaled = settings.input_scaling == "statistical"
-    kind = {"generator": generator.name, "fno_blocks": generator.fno_blocks}
+    statistical = settings.input_scaling == "statistical"
     return Subject(
         network=network,
         sample=sample,
-        input_scale=sample.statistical_scale if scaled else 1.0,
+        input_scale=sample.statistical_scale if statistical else 1.0,
         object_big=settings.object_big,
         loss=settings.loss,
-        label={**label, "seed": seed, "state": "fresh", **kind},
+        label={**label, "seed": seed, "state": "fresh", **_kind(generator)},
     )
+
+
+def _kind(generator: GeneratorSettings) -> dict[str, Any]:
+    return {"generator": generator.name, "fno_blocks": generator.fno_blocks}
 
 
 def bundle_subject(
@@ -166,7 +163,7 @@ def bundle_subject(
     InputError
         If its groups have another number of patches than the data's, or a weight is not finite.
     """
-    settings, channels = bundle.settings, sample.amplitude_BCHW.shape[1]
+    settings, channels = bundle.settings, sample.batch.amplitude_BCHW.shape[1]
     if settings.channels != channels:
         raise InputError(
             f"{where}: the network takes groups of {settings.channels} patches, the data has "
@@ -174,8 +171,6 @@ def bundle_subject(
         )
     if not torch.equal(bundle.probe_MHW, sample.probe_MHW):
         logger.warning("%s: was trained with another probe than the data's, which is used", where)
-    generator = settings.generator
-    kind = {"generator": generator.name, "fno_blocks": generator.fno_blocks}
     return Subject(
         network=bundle.network(),
         sample=sample,
@@ -183,7 +178,7 @@ def bundle_subject(
         object_big=settings.object_big,
         unit=settings.intensity_scale / sample.scales.intensity_scale,
         loss=loss,
-        label={**label, **kind},
+        label={**label, **_kind(settings.generator)},
     )
 
 
