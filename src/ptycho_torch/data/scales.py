@@ -87,6 +87,6 @@ def check_scale_reached(name: str, wanted: float, before: ArrayLike, after: Arra
     found = raw / used if used else math.inf
     if not abs(found / wanted - 1) <= _REACHED:
         raise ScaleLost(
-            f"{name} of {wanted:.6g} was asked for, but the data were divided by {found:.6g}: the "
+            f"{name} of {wanted:.6g} was requested, but the data were divided by {found:.6g}: the "
             "override was lost on its way"
         )
