@@ -121,14 +121,13 @@ def _chosen_scan(
             return slice(None), ("'scan_index' numbers the frames: taken as one scan",)
         if len(scans) == 1 and requested in (None, int(scans[0])):
             continue
-        known = ", ".join(f"{scan:g}" for scan in scans[:8]) + (", ..." if len(scans) > 8 else "")
-        if requested is None:
+        if requested not in scans:
+            known = ", ".join(f"{scan:g}" for scan in scans[:8])
+            lacks = "" if requested is None else f"has no scan {requested}; it "
             raise InputError(
-                f"{source}: holds {len(scans)} scans ('{key}': {known}); choose one with "
+                f"{source}: {lacks}holds {len(scans)} scans ('{key}': {known}); choose one with "
                 "--scan-index"
             )
-        if requested not in scans:
-            raise InputError(f"{source}: has no scan {requested}; '{key}' has: {known}")
         mask: NDArray[np.bool_] = index == requested
         return mask, (f"scan {requested} of {len(scans)} ('{key}'): {int(mask.sum())} frames",)
     return slice(None), ()

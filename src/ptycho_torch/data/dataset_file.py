@@ -76,13 +76,11 @@ def read_split(
         shape or type or holds NaN; names the file and the array.
     """
     must_have(path, sha256)
-    arrays = _known_arrays(path)
-    _check_shapes(str(path), arrays, patch_px)
-    _check_values(path, arrays)
-    _check_images(path, arrays)
+    arrays = _known_arrays(path, patch_px)
+    _check_images(path, arrays, patch_px)
     _warn_of_intensities(path, arrays)
     for key in _SCALARS:
-        if key in arrays and (arrays[key].size != 1 or not arrays[key].item() > 0):
+        if key in arrays and not arrays[key].item() > 0:
             raise InputError(f"{path}: '{key}' must be one number > 0, got {arrays[key]}")
     norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
     if "intensity_scale" in arrays:
@@ -129,48 +127,26 @@ def read_split_image(source: str, image: int) -> Raw:
     )
 
 
-def _known_arrays(path: str | Path) -> dict[str, Array]:
-    """Return the arrays of the layout, those but the scalars in their types."""
+def _known_arrays(path: str | Path, patch_px: int) -> dict[str, Array]:
+    """Return the arrays of the layout, checked, and all but the scalars in their types."""
     known = ("diffraction", "Y_I", "Y_phi", *_COORDINATES, *_COMPLEX, *_SCALARS, "image_index")
     arrays, present = io.read_npz_known(path, *known)
     for key in ("diffraction", "probeGuess"):
         if key not in arrays:
             raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
+    for key, allowed in _shapes(arrays["diffraction"].shape, patch_px).items():
+        if key in arrays:
+            kind = "complex" if key in _COMPLEX else "real"
+            check_array(str(path), key, arrays[key], kind, *allowed)
     for key, array in arrays.items():
-        if array.dtype.kind not in ("fiuc" if key in _COMPLEX else "fiu"):
-            raise InputError(f"{path}: array '{key}' has type {array.dtype}, expected real numbers")
         if key == "image_index" and not np.array_equal(array, np.rint(array)):
             raise InputError(f"{path}: array 'image_index' must hold whole numbers")
         kind = np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
         if key not in _SCALARS:
             with np.errstate(over="ignore"):
                 arrays[key] = array.astype(kind, copy=False)
-    return arrays
-
-
-def _check_shapes(path: str, arrays: dict[str, Array], patch_px: int) -> None:
-    groups, channels = arrays["diffraction"].shape[0], arrays["diffraction"].shape[-1]
-    object_shape = ("images", "height", "width", 1)
-    shapes: dict[str, list[tuple[str | int, ...]]] = {
-        "diffraction": [("n", patch_px, patch_px, "C")],
-        "probeGuess": [(patch_px, patch_px), ("M", patch_px, patch_px)],
-        "image_index": [(groups,)],
-        **{key: [(groups, patch_px, patch_px, channels)] for key in ("Y_I", "Y_phi")},
-        **{key: [(groups, 1, 2, channels)] for key in _COORDINATES},
-        **{key: [object_shape] for key in ("YY_full", "YY_ground_truth")},
-    }
-    for key, allowed in shapes.items():
-        if key in arrays:
-            kind = "complex" if key in _COMPLEX else "real"
-            check_array(path, key, arrays[key], kind, *allowed)
-    if "YY_full" in arrays and min(arrays["YY_full"].shape[1:3]) < patch_px:
-        raise InputError(f"{path}: array 'YY_full' has objects smaller than a patch, {patch_px} px")
-
-
-def _check_values(path: str | Path, arrays: dict[str, Array]) -> None:
-    for key, array in arrays.items():
         # Infinity and NaN, also those that a float64 becomes in float32.
-        bad = array.size - int(np.isfinite(array).sum())
+        bad = array.size - int(np.isfinite(arrays[key]).sum())
         if bad:
             raise InputError(
                 f"{path}: array '{key}' has {bad} values that are NaN or infinite (of "
@@ -180,13 +156,30 @@ def _check_values(path: str | Path, arrays: dict[str, Array]) -> None:
             raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
         if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not array.any():
             raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
+    return arrays
 
 
-def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
+def _shapes(diffraction: tuple[int, ...], patch_px: int) -> dict[str, list[tuple[str | int, ...]]]:
+    """Return the shapes that arrays may have beside a `diffraction` of this one."""
+    groups, channels = (diffraction[0], diffraction[3]) if len(diffraction) == 4 else (0, 0)
+    return {
+        "diffraction": [("n", patch_px, patch_px, "C")],
+        "probeGuess": [(patch_px, patch_px), ("M", patch_px, patch_px)],
+        "image_index": [(groups,)],
+        **{key: [(groups, patch_px, patch_px, channels)] for key in ("Y_I", "Y_phi")},
+        **{key: [(groups, 1, 2, channels)] for key in _COORDINATES},
+        **{key: [("images", "height", "width", 1)] for key in ("YY_full", "YY_ground_truth")},
+        **{key: [(), (1,)] for key in _SCALARS},
+    }
+
+
+def _check_images(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
     """Check which group shows which object; without an index each object has as many groups."""
     if "YY_full" not in arrays:
         return
     groups, images = len(arrays["diffraction"]), len(arrays["YY_full"])
+    if min(arrays["YY_full"].shape[1:3]) < patch_px:
+        raise InputError(f"{path}: array 'YY_full' has objects smaller than a patch, {patch_px} px")
     index = arrays.get("image_index")
     if index is None:
         if groups % images:
