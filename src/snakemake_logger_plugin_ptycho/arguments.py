@@ -11,11 +11,6 @@ PAIR_OPTIONS = frozenset(
 FILE_OPTIONS = frozenset({"--configfile", "--configfiles"})
 """Options whose values are configuration files."""
 
-_ENCODED = "base64//"
-"""How Snakemake hands such pairs to the jobs that it starts on a cluster."""
-
-_CONFIG_ENDINGS = (".yaml", ".yml", ".json")
-
 
 def targets_first(words: list[str]) -> list[str]:
     """Return the arguments with targets that stand behind such a list moved to the front.
@@ -29,23 +24,22 @@ def targets_first(words: list[str]) -> list[str]:
     option = ""
     for position, word in enumerate(words):
         if word == "--":
-            kept += words[position:]
-            break
+            return [*targets, *kept, *words[position:]]
         if word.startswith("-"):
             option = word
-        elif _ends_the_list(option, word):
-            targets.append(word)
-            continue
-        kept.append(word)
+        (targets if _ends_the_list(option, word) else kept).append(word)
     return targets + kept
 
 
 def _ends_the_list(option: str, word: str) -> bool:
     """Return whether a word cannot be a value of the option that it follows."""
+    if word == option:
+        return False
     if option in PAIR_OPTIONS:
-        return "=" not in word and not word.startswith(_ENCODED)
+        # Snakemake hands such pairs in base64 to the jobs that it starts on a cluster.
+        return "=" not in word and not word.startswith("base64//")
     if option in FILE_OPTIONS:
         # A study may have any name; a target without an ending is no file.
-        known = word.endswith(_CONFIG_ENDINGS) or Path(word).is_file()
+        known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
         return not known or word.startswith("results/")
     return False

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from snakemake_logger_plugin_ptycho.plan import Planned, job_name, spans
+from snakemake_logger_plugin_ptycho.dry_run import DryRun, job_name, spans
 from snakemake_logger_plugin_ptycho.progress import StudyProgress
 
 
@@ -54,21 +54,21 @@ def test_a_failed_job_is_not_a_diverged_run():
     progress = StudyProgress()
     progress.planned({"train": 1, "total": 1})
     progress.started(job(1), now=0)
-    progress.broken(1)
+    progress.failed(1)
     assert "1 jobs failed" in progress.line(1)
-    assert progress.failed_runs == 0
+    assert progress.diverged_runs == 0
 
 
 def test_names_and_reasons_are_short():
     record = job(1, arm="agc", seed="0") | {"reason": "Missing output files: a/b/c.json; Input x"}
     assert job_name(record) == "train agc/0"
-    planned = Planned()
+    planned = DryRun()
     planned.add(record)
     assert planned.lines()[0].split("  ")[-1].strip() == "not made yet"
 
 
 def test_a_plan_has_one_line_per_arm_and_reason():
-    planned = Planned()
+    planned = DryRun()
     for seed in (0, 1, 2, 5):
         for rule in ("train", "evaluate"):
             planned.add(job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "A"})
@@ -78,4 +78,4 @@ def test_a_plan_has_one_line_per_arm_and_reason():
     assert lines == [
         "train, evaluate d/agc seeds 0-2, 5 A", "train d/agc seed 11 B", "stage_a_summary D",
     ]  # fmt: skip
-    assert planned.lines() == [] and spans(("3", "4")) == "3, 4"
+    assert planned.lines() == [] and spans([3, 4]) == "3, 4"
