@@ -222,7 +222,8 @@ def _alone_in(folder: Path, **rules: Any) -> Iterator[None]:
 def _write(
     folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    write_bundle(folder / "bundle", make_bundle(result, data, facts))
+    kept = {"run": result.module.run.model_dump(mode="json"), **data.facts}
+    write_bundle(folder / "bundle", make_bundle(result, data, kept))
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
     if data.test is not None:
