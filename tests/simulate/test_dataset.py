@@ -14,11 +14,9 @@ from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
-from ptycho_torch.simulate.frames import draw_scene, mean_power
-from ptycho_torch.simulate.noise import count_photons
+from ptycho_torch.simulate.frames import count_photons, cut_patches, draw_scene, mean_power, raster
 from ptycho_torch.simulate.objects import line_images
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.simulate.scan import cut_patches, raster
 
 
 def changed(study, **updates) -> SimulatedDataset:

@@ -6,9 +6,9 @@ from numpy.random import RandomState
 
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, ScanSettings, SimulatedDataset
 from ptycho_torch.simulate.dataset import simulate_split
+from ptycho_torch.simulate.frames import cut_patches, raster
 from ptycho_torch.simulate.objects import line_images
 from ptycho_torch.simulate.probes import disk_mask, make_probe, normalisation, radius_px
-from ptycho_torch.simulate.scan import cut_patches, raster
 
 
 def reference(smoothing_sigma_px=0.5, images=1):

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptycho_torch import __version__
-from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.dataset import DatasetFiles, SimulatedDataset
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
@@ -29,15 +28,14 @@ from ptycho_torch.runtime.provenance import versions
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.frames import (
     Each,
-    Scene,
+    Raster,
+    count_photons,
     diffract,
     draw_scene,
-    illuminated,
+    illuminated_patches,
     mean_power,
 )
-from ptycho_torch.simulate.noise import count_photons
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.simulate.scan import Raster
 
 logger = logging.getLogger(__name__)
 
@@ -63,38 +61,37 @@ def simulate_dataset(
     InputError
         If a probe file cannot be used, or no photon arrives.
     """
-    probe = make_probe(settings.probe, settings.patch_px)
-
-    def finish(split: str, scene: Scene, exposed: Exposed) -> dict[str, Any]:
-        found = _finished(settings, split, probe, scene, exposed)
-        io.write_npz(splits[split], found.arrays)
-        facts = split_facts(found.arrays, splits[split])
-        return {**facts, "noise_floor": found.noise_floor}
-
+    probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
     with _workers(threads) as pool:
-        drawn = {split: pool.submit(draw_scene, settings, split) for split in SPLITS}
-        scale = _intensity_scale(settings, drawn["train"].result(), probe, pool.map)
-        jobs = {}
-        # Threads write one split while they expose the next.
-        for split in SPLITS:
-            scene = drawn[split].result()
-            exposed = expose(settings, split, scene, probe, scale, pool.map)
-            jobs[split] = pool.submit(finish, split, scene, exposed)
-        facts = {split: job.result() for split, job in jobs.items()}
-    for split, found in facts.items():
-        logger.info("%s: %s", split, found)
-    io.write_json(
-        summary,
-        {
-            "dataset": name,
-            "settings": settings.published(),
-            "patch_px": settings.patch_px,
-            "test_step_px": settings.scan.test_step_px,
-            "intensity_scale": scale,
-            "splits": facts,
-            "versions": versions(np),
-        },
-    )
+        for split in SPLITS:  # The training split first: it gives the scale.
+            found = simulate_split(settings, split, probe, intensity_scale=scale, each=pool.map)
+            scale = found.intensity_scale
+            io.write_npz(splits[split], found.arrays)
+            floor = {"noise_floor": found.noise_floor}
+            facts[split] = split_facts(found.arrays, splits[split]) | floor
+            logger.info("%s: %s", split, facts[split])
+    write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
+
+
+def write_summary(
+    path: str | Path,
+    settings: SimulatedDataset | DatasetFiles,
+    name: str,
+    test_step_px: int,
+    intensity_scale: float | None,
+    splits: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write `dataset.json`."""
+    facts = {
+        "dataset": name,
+        "settings": settings.published(),
+        "patch_px": settings.patch_px,
+        "test_step_px": test_step_px,
+        "intensity_scale": intensity_scale,
+        "splits": splits,
+        "versions": versions(np),
+    }
+    io.write_json(path, facts)
 
 
 @contextlib.contextmanager
@@ -118,21 +115,13 @@ class SimulatedSplit:
     noise_floor: float
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
-    """What the detector sees of a split, (n, C, H, W), and MAE of the noise over the mean."""
-
-    diffraction: NDArray[np.float32]
-    intensity_scale: float
-    noise_floor: float
-
-
 def simulate_split(
     settings: SimulatedDataset,
     split: str,
     probe: NDArray[np.complexfloating],
     *,
     intensity_scale: float | None = None,
+    each: Each = map,
 ) -> SimulatedSplit:
     """Simulate one split.
 
@@ -142,80 +131,43 @@ def simulate_split(
         (H, W) or (M, H, W), normalised.
     intensity_scale
         s of the training split; None: measure it here.
-    """
-    scene = draw_scene(settings, split)
-    scale = intensity_scale or _intensity_scale(settings, scene, probe)
-    return _finished(settings, split, probe, scene, expose(settings, split, scene, probe, scale))
-
-
-def expose(
-    settings: SimulatedDataset,
-    split: str,
-    scene: Scene,
-    probe: NDArray[np.complexfloating],
-    scale: float,
-    each: Each = map,
-) -> Exposed:
-    """Return what the detector sees of a scene at an intensity scale s.
 
     Raises
     ------
     InputError
         If no photon arrives.
     """
-    amplitude = diffract(scene, _modes(probe), each)
-    if settings.noise != "poisson":
-        return Exposed(amplitude, scale, 0.0)
-    stream = partial(named_stream, settings.seeds.noise, "noise", split)
-    diffraction = count_photons(amplitude, scale, stream, each)
-    if not diffraction.any():
-        raise InputError(
-            f"the {split} split has no photon at all: photons of {settings.photons:g} a "
-            "pattern are too few"
-        )
-    error = np.subtract(diffraction, amplitude, out=amplitude)
-    noise_floor = float(np.abs(error, out=error).mean() / diffraction.mean())
-    return Exposed(diffraction, scale, noise_floor)
-
-
-def _finished(
-    settings: SimulatedDataset,
-    split: str,
-    probe: NDArray[np.complexfloating],
-    scene: Scene,
-    exposed: Exposed,
-) -> SimulatedSplit:
-    lit, phase = illuminated(scene, _modes(probe))
-    probe_64 = probe.astype(np.complex64)
+    scene, probe = draw_scene(settings, split), probe.astype(np.complex64)
+    modes = torch.from_numpy(probe).reshape(-1, *probe.shape[-2:])
+    scale = intensity_scale or float(np.sqrt(settings.photons / mean_power(scene, modes, each)))
+    diffraction, noise_floor = diffract(scene, modes, each), 0.0
+    if settings.noise == "poisson":
+        stream = partial(named_stream, settings.seeds.noise, "noise", split)
+        exact, diffraction = diffraction, count_photons(diffraction, scale, stream, each)
+        if not diffraction.any():
+            raise InputError(
+                f"the {split} split has no photon at all: photons of {settings.photons:g} a "
+                "pattern are too few"
+            )
+        noise_floor = float(np.abs(diffraction - exact).mean() / diffraction.mean())
+    amplitude, phase = illuminated_patches(scene, modes)
+    metadata = {"split": split, "settings": settings.published(), "ptycho_torch": __version__}
     arrays: Arrays = {
-        "diffraction": _last(exposed.diffraction),
-        "Y_I": _last(lit),
+        "diffraction": _last(diffraction),
+        "Y_I": _last(amplitude),
         "Y_phi": _last(phase),
         **_coordinates(scene.scan, settings.images_per_split),
         "YY_full": scene.drawn[..., None],
-        "probeGuess": probe_64,
-        "probe_simulated": probe_64,
+        "probeGuess": probe,
+        "probe_simulated": probe,
         "norm_Y_I": np.array(scene.norm),
-        "intensity_scale": np.array(exposed.intensity_scale),
-        "_metadata": np.array(_metadata(settings, split)),
+        "intensity_scale": np.array(scale),
+        "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(
-            scene.scan.corners_n2, patch_px=settings.patch_px, tile_px=scene.step_px
-        )
+        extent = tile_extent(scene.scan.corners_n2, settings.patch_px, scene.step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
-    return SimulatedSplit(arrays, exposed.intensity_scale, exposed.noise_floor)
-
-
-def _modes(probe: NDArray[np.complexfloating]) -> Tensor:
-    """Return (M, H, W) in the type that simulates and trains."""
-    return torch.from_numpy(probe.astype(np.complex64)).reshape(-1, *probe.shape[-2:])
-
-
-def _intensity_scale(
-    settings: SimulatedDataset, scene: Scene, probe: NDArray[np.complexfloating], each: Each = map
-) -> float:
-    return float(np.sqrt(settings.photons / mean_power(scene, _modes(probe), each)))
+    return SimulatedSplit(arrays, scale, noise_floor)
 
 
 def _last(stack: NDArray[Any]) -> NDArray[np.float32]:
@@ -234,12 +186,6 @@ def _coordinates(scan: Raster, images: int) -> Arrays:
         "coords_true": nominal.copy(),
         "image_index": np.repeat(np.arange(images, dtype=np.int32), len(scan.corners_n2)),
     }
-
-
-def _metadata(settings: SimulatedDataset, split: str) -> str:
-    return json.dumps(
-        {"split": split, "settings": settings.published(), "ptycho_torch": __version__}
-    )
 
 
 def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.provenance import versions
-from ptycho_torch.simulate.dataset import SPLITS, split_facts
+from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +55,7 @@ def import_dataset(
         }
         io.write_npz(splits[split], arrays)
         facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
-    io.write_json(
-        summary,
-        {
-            "dataset": name,
-            "settings": settings.published(),
-            "patch_px": settings.patch_px,
-            "test_step_px": settings.test_step_px,
-            "intensity_scale": scale,
-            "splits": facts,
-            "versions": versions(np),
-        },
-    )
+    write_summary(summary, settings, name, settings.test_step_px, scale, facts)
 
 
 def _check_test_scan(settings: DatasetFiles, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -9,22 +9,59 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.dataset import ScanSettings, SimulatedDataset
 from ptycho_torch.physics.forward import intensities
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.simulate.objects import draw_objects
-from ptycho_torch.simulate.scan import Raster, cut_patches, raster
 
 _AT_ONCE = 16
+_SHARE_A_STREAM = 64
 
+Number = TypeVar("Number", bound=np.generic)
 Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
 """`map`, or that of a pool of threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Groups of patches on a grid.
+
+    corners_n2: corner of each group; nominal_C2: corner of each patch within its group.
+    """
+
+    corners_n2: NDArray[np.int64]
+    nominal_C2: NDArray[np.int64]
+
+
+def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> Raster:
+    """Return the groups that fit an object of `size_px`, row by row."""
+    offset = scan.group_offset_px if scan.gridsize == 2 else 0
+    places = np.arange(0, size_px - patch_px - offset + 1, step_px)
+    corners = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    inner = np.arange(scan.gridsize) * scan.group_offset_px
+    nominal = np.stack(np.meshgrid(inner, inner, indexing="ij"), axis=-1).reshape(-1, 2)
+    return Raster(corners, nominal)
+
+
+def cut_patches(
+    images: NDArray[Number], scan: Raster, patch_px: int, groups: slice = slice(None)
+) -> NDArray[Number]:
+    """Return the patches of all images, one image after the other, (n, C, H, W).
+
+    `groups` takes some of the n groups alone.
+    """
+    a_scan = len(scan.corners_n2)
+    image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
+    places = scan.corners_n2[group][:, None] + scan.nominal_C2
+    return object_patches(images, places, image[:, None], patch_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +141,38 @@ def diffract(scene: Scene, modes: Tensor, each: Each = map) -> NDArray[np.float3
     return amplitude
 
 
-def illuminated(scene: Scene, modes: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def illuminated_patches(
+    scene: Scene, modes: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the amplitude of patches times probe, and the phase of patches, (n, C, H, W)."""
-    lit = np.sqrt(np.square(np.abs(modes.numpy())).sum(axis=0))
+    light = np.sqrt(np.square(np.abs(modes.numpy())).sum(axis=0))
     modulus, angle = np.abs(scene.objects), np.angle(scene.objects)
     amplitude, phase = (np.empty(scene.shape, dtype=np.float32) for _ in range(2))
     for groups in scene.batches():
-        amplitude[groups] = cut_patches(modulus, scene.scan, scene.patch_px, groups) * lit
+        amplitude[groups] = cut_patches(modulus, scene.scan, scene.patch_px, groups) * light
         phase[groups] = cut_patches(angle, scene.scan, scene.patch_px, groups)
     return amplitude, phase
+
+
+def count_photons(
+    amplitude: NDArray[np.floating],
+    intensity_scale: float,
+    stream: Callable[[int], Generator],
+    each: Each = map,
+) -> NDArray[np.float32]:
+    """Return sqrt(Poisson((s A)^2)) / s for amplitudes (n, ...); root photons are s A.
+
+    Every 64 groups have a stream of their own, named by the first of them and drawn from in
+    the order of the array, so that threads can share the work without a say in what it gives.
+    """
+    noisy = np.empty(amplitude.shape, dtype=np.float32)
+
+    def draw(some: slice) -> None:
+        rate = np.square(intensity_scale * amplitude[some], dtype=np.float64)
+        noisy[some] = np.sqrt(stream(some.start).poisson(rate)) / intensity_scale
+
+    for _ in each(
+        draw, (slice(i, i + _SHARE_A_STREAM) for i in range(0, len(amplitude), _SHARE_A_STREAM))
+    ):
+        pass
+    return noisy
