@@ -1,8 +1,9 @@
 """Our rPIE beside pty-chi's, on the same data: `make bench-rpie` (needs `make setup-baseline`).
 
 N = 64, 225 patterns at a step of 10 px, triangle probe, known; one thread. Programs take turns,
-round after round, so that other work on the machine hits all of them; times are per pass. Quality
-is the complex error after the last pass, less one factor, where a tenth of the most light fell.
+round after round, so that other work on the machine hits all of them; times are per iteration.
+Quality is the complex error after the last iteration, less one factor, where a tenth of the most
+light fell.
 """
 
 import sys
@@ -45,9 +46,11 @@ def make_data() -> tuple[Any, Any, Any, Any]:
     return predict_amplitudes(thing, probe, positions), positions, probe, thing
 
 
-def run(engine: str, batch: int, passes: int, data: tuple[Any, Any, Any, Any]) -> Reconstruction:
+def run(
+    engine: str, batch: int, iterations: int, data: tuple[Any, Any, Any, Any]
+) -> Reconstruction:
     """Reconstruct by one program."""
-    settings = RpieSettings(passes=passes, batch_size=batch)
+    settings = RpieSettings(iterations=iterations, batch_size=batch)
     if engine == "rpie":
         return reconstruct_rpie(*data[:3], settings)
     return reconstruct_ptychi(*data[:3], settings, engine=engine)  # type: ignore[arg-type]
@@ -62,8 +65,8 @@ def complex_error(made: Reconstruction, thing: Any) -> float:
     return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
 
 
-def measure(rounds: int = 3, passes: int = 5) -> dict[str, Any]:
-    """Return seconds a pass, ratios and errors of all programs.
+def measure(rounds: int = 3, iterations: int = 5) -> dict[str, Any]:
+    """Return seconds an iteration, ratios and errors of all programs.
 
     Raises
     ------
@@ -76,12 +79,12 @@ def measure(rounds: int = 3, passes: int = 5) -> dict[str, Any]:
     errors: dict[str, float] = {}
     for _ in range(rounds):
         for name, (engine, batch) in PROGRAMS.items():
-            made = run(engine, batch, passes, data)
+            made = run(engine, batch, iterations, data)
             taken[name] += made.seconds
             errors[name] = complex_error(made, data[3])
     return {
         "conditions": f"N={SIDE}, {len(data[0])} patterns, step {STEP} px, known triangle probe, "
-        f"one thread, {rounds} rounds of {passes} passes in turn",
+        f"one thread, {rounds} rounds of {iterations} iterations in turn",
         "seconds_per_pass": taken,
         "complex_error": errors,
         "ptychi": _version("ptychi"),
@@ -100,7 +103,7 @@ def tables(result: Mapping[str, Any]) -> str:
             against = times(ratio(result["seconds_per_pass"], name, ours))
         error = number(result["complex_error"][name], 2)
         rows.append([name, seconds(programs[name]), against, error])
-    header = ["program", "a pass", "in units of ours", "complex error"]
+    header = ["program", "an iteration", "in units of ours", "complex error"]
     return f"{result['conditions']}; pty-chi {result['ptychi']}.\n\n{table(header, rows)}"
 
 

@@ -98,7 +98,7 @@ def real_study(packed):
         "training": {"epochs": 2},
         "held_out": {"rows": [0.05, 0.2], "columns": [0.1, 0.4], "gap_px": 2.6},
         "rpie": {
-            "passes": 20,
+            "iterations": 20,
             "batch_size": 8,
             "refine_probe": True,
             "probe_scale": "frames",

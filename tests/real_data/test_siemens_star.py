@@ -37,7 +37,7 @@ def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_pat
     assert said["frames"] == 516 and len(said["parts"]["held_out"]) == 17
     assert said["extent_px"] == pytest.approx([165.96, 164.45], abs=0.01)
     train, held = read_part(outputs["train"]), read_part(outputs["held_out"])
-    few = star.rpie.model_copy(update={"passes": 6})
+    few = star.rpie.model_copy(update={"iterations": 6})
     made = reconstruct_rpie(train.amplitude_nHW, train.positions_n2, train.probe_MHW, few)
     inside = np.flatnonzero(held.positions_n2[:, 1] > train.positions_n2[:, 1].min())
     places = held.positions_n2[inside]

@@ -17,9 +17,9 @@ from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
 
 RUNS = {
-    "rpie": ("ptychi-rpie", RpieSettings(passes=30)),
-    "lsqml": ("ptychi-lsqml", RpieSettings(passes=30, batch_size=7)),
-    "rpie_refined": ("ptychi-rpie", RpieSettings(passes=30, refine_probe=True)),
+    "rpie": ("ptychi-rpie", RpieSettings(iterations=30)),
+    "lsqml": ("ptychi-lsqml", RpieSettings(iterations=30, batch_size=7)),
+    "rpie_refined": ("ptychi-rpie", RpieSettings(iterations=30, refine_probe=True)),
 }
 
 

@@ -16,7 +16,7 @@ SCORES = {"metrics": "metrics.json", "progress": "progress.json", "reconstructio
 
 def scored(run_script, dataset, tmp_path, **settings):
     """Run both rules' scripts; return run.json, metrics.json and progress.json."""
-    chosen = ConventionalSettings(**{"passes": 40, "snapshots": [1, 5, 99], **settings})
+    chosen = ConventionalSettings(**{"iterations": 40, "snapshots": [1, 5, 99], **settings})
     data = {"test": dataset.splits["test"], "dataset": dataset.dataset}
     run_script(
         "reconstruct.py",
@@ -43,7 +43,7 @@ def test_rpie_is_scored_as_a_run_is(run_script, tiny_dataset, tmp_path):
     assert best["amplitude_factor"] == pytest.approx(1, abs=0.01)
     assert run["best_val_loss"] is run["last_val_loss"] is run["best_mae_val_loss"] is None
     assert 0 < run["r_factor"] < run["error"][0] / 10
-    assert [row["pass"] for row in progress["scored"]] == [1, 5, 40]
+    assert [row["iteration"] for row in progress["scored"]] == [1, 5, 40]
     last = progress["scored"][-1]
     for name in ("amplitude_ssim", "complex_error_synchronised", "phase_synchronised_ssim"):
         assert last[name] == pytest.approx(best[name], rel=1e-6)
@@ -60,7 +60,7 @@ def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_
     splits = {split: tmp_path / f"{split}.npz" for split in SPLITS}
     simulate_dataset(settings, name="tiny", splits=splits, summary=tmp_path / "dataset.json")
     dataset = type("D", (), {"splits": splits, "dataset": tmp_path / "dataset.json"})
-    _, metrics, _ = scored(run_script, dataset, tmp_path, passes=25)
+    _, metrics, _ = scored(run_script, dataset, tmp_path, iterations=25)
     assert metrics["best"]["amplitude_ssim"] > 0.99
     with np.load(splits["test"]) as test, np.load(tmp_path / "test_patches.npz") as made:
         true, found = test["Y_I"], np.abs(made["best"]) * np.abs(test["probeGuess"])[..., None]
@@ -68,23 +68,23 @@ def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_
         for channel in range(4):
             assert np.abs(found - true)[..., channel].mean() < 0.02 * true.mean()
     with np.load(tmp_path / "objects.npz") as objects:
-        assert {name for name in objects.files if "pass_25" in name} == {
-            "object_0_pass_25",
-            "object_1_pass_25",
+        assert {name for name in objects.files if "iteration_25" in name} == {
+            "object_0_iteration_25",
+            "object_1_iteration_25",
         }
 
 
 def test_an_early_stop_keeps_its_last_object(run_script, tiny_dataset, tmp_path):
     run, _, progress = scored(run_script, tiny_dataset, tmp_path, stop_change=0.8)
     assert run["stopped"] == ["no_change"]
-    assert progress["scored"][-1]["pass"] == run["passes"] == len(run["error"]) < 40
+    assert progress["scored"][-1]["iteration"] == run["iterations"] == len(run["error"]) < 40
 
 
 def test_a_foreign_test_split_is_refused(tiny_dataset, tmp_path):
     outputs = {name: tmp_path / file for name, file in OUTPUTS.items()}
     with pytest.raises(InputError, match="SHA-256"):
         reconstruct_test_split(
-            ConventionalSettings(passes=1),
+            ConventionalSettings(iterations=1),
             test=tiny_dataset.splits["train"],
             dataset=tiny_dataset.dataset,
             outputs=outputs,

@@ -40,7 +40,7 @@ def test_our_rpie_agrees_with_ptychis(stored, name):
     """Same data, same alpha, one frame after the other; only the order of frames differs."""
     scan = make_scan(**SCANS[name])
     ours = reconstruct_rpie(
-        scan.amplitude.astype("f4"), scan.positions, scan.probe, RpieSettings(passes=30)
+        scan.amplitude.astype("f4"), scan.positions, scan.probe, RpieSettings(iterations=30)
     )
     theirs = stored[f"{name}_rpie_object"]
     assert apart(theirs, stored[f"{name}_rpie_origin"], ours) < 0.02
@@ -57,7 +57,7 @@ def test_a_refined_probe_agrees_as_well(stored):
         scan.amplitude.astype("f4"),
         scan.positions,
         scan.probe,
-        RpieSettings(passes=30, refine_probe=True),
+        RpieSettings(iterations=30, refine_probe=True),
     )
     assert distance(stored["fractional_rpie_refined_probe"][0], ours.probe_MHW[0]) < 0.02
 
@@ -78,13 +78,13 @@ def fake(monkeypatch):
 
     class Task:
         def __init__(self, options, **arrays):
-            noted.update(options=options, arrays=arrays, seeds=[], passes=[])
+            noted.update(options=options, arrays=arrays, seeds=[], iterations=[])
             generator = SimpleNamespace(manual_seed=noted["seeds"].append)
             loader = SimpleNamespace(generator=generator)
             self.reconstructor = SimpleNamespace(dataloader=loader)
 
-        def run(self, passes):
-            noted["passes"].append(passes)
+        def run(self, iterations):
+            noted["iterations"].append(iterations)
 
         def get_data_to_cpu(self, name, as_numpy):
             return noted["arrays"][f"{name}_data"]
@@ -106,7 +106,7 @@ def test_the_adapter_minds_the_conventions(fake):
     """Window centres with a half-pixel origin, counts, a probe over N, frames' seed, no gauge."""
     scan = make_scan(side=16, step=3, frames=2, corner=(-5, 7))
     use = np.array([True, True, False, True])
-    settings = RpieSettings(passes=2, seed=9, alpha=0.3, batch_size=None)
+    settings = RpieSettings(iterations=2, seed=9, alpha=0.3, batch_size=None)
     made = reconstruct_ptychi(
         scan.amplitude.astype("f4"), scan.positions, scan.probe, settings, use_n=use
     )
@@ -121,7 +121,7 @@ def test_the_adapter_minds_the_conventions(fake):
     np.testing.assert_allclose(arrays["probe_data"][0] * 16, scan.probe, rtol=1e-6)
     np.testing.assert_allclose(made.probe_MHW, scan.probe, rtol=1e-6)
     assert fake["seeds"] == [9]
-    assert fake["passes"] == [1, 1]
+    assert fake["iterations"] == [1, 1]
     assert options.object_options.remove_object_probe_ambiguity.enabled is False
     assert options.object_options.alpha == 0.3
     assert options.probe_options.optimizable is False
@@ -138,7 +138,7 @@ def test_the_adapter_hands_over_masks_and_lsqmls_known_probe(fake):
         frames,
         scan.positions,
         scan.probe,
-        RpieSettings(passes=1),
+        RpieSettings(iterations=1),
         engine="ptychi-lsqml",
         good_1HW=good,
     )

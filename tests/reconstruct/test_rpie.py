@@ -27,11 +27,11 @@ def run(scan, *, amplitude=None, positions=None, probe=None, good=None, **settin
 
 @pytest.mark.parametrize(("batch", "bound"), [(1, 0.0015), (9, 0.003)])
 def test_a_known_probe_finds_the_object(scan, batch, bound):
-    result = run(scan, passes=100, batch_size=batch)
+    result = run(scan, iterations=100, batch_size=batch)
     assert complex_error(result, scan) < bound
     assert result.error[-1] < result.error[0] / 30
     assert len(result.error) == len(result.seconds) == 100
-    assert result.stopped == "passes"
+    assert result.stopped == "iterations"
 
 
 @pytest.mark.parametrize("batch", [1, 4, None])
@@ -39,7 +39,12 @@ def test_a_known_probe_finds_the_object(scan, batch, bound):
 def test_the_truth_is_a_fixed_point(batch, modes):
     made = make_scan(frames=4, jitter=1.0, modes=modes)
     result = run(
-        made, start=(made.object, (0, 0)), passes=3, batch_size=batch, refine_probe=True, real="f8"
+        made,
+        start=(made.object, (0, 0)),
+        iterations=3,
+        batch_size=batch,
+        refine_probe=True,
+        real="f8",
     )
     np.testing.assert_allclose(result.object_YX, made.object, atol=1e-9)
     np.testing.assert_allclose(result.probe_MHW, made.probe, atol=1e-9)
@@ -48,15 +53,15 @@ def test_the_truth_is_a_fixed_point(batch, modes):
 
 def test_two_modes_are_found_where_one_is_not_enough():
     made = make_scan(side=24, step=3, modes=2, frames=6)
-    both = run(made, passes=40)
-    one = run(made, passes=40, probe=made.probe[:1])
+    both = run(made, iterations=40)
+    one = run(made, iterations=40, probe=made.probe[:1])
     assert complex_error(both, made) < 0.01 < 0.04 < complex_error(one, made)
     assert both.error[-1] < 0.3 * one.error[-1]
 
 
 def test_all_frames_at_once_have_no_order(fractional):
     turned = np.random.default_rng(3).permutation(len(fractional.amplitude))
-    settings = {"passes": 4, "batch_size": None, "refine_probe": True, "real": "f8"}
+    settings = {"iterations": 4, "batch_size": None, "refine_probe": True, "real": "f8"}
     first = run(fractional, **settings)
     again = run(
         fractional,
@@ -83,15 +88,21 @@ def test_one_frame_a_batch_is_the_published_step(fractional):
             amplitude=observed[None],
             positions=np.array([[2.0, 3.0]]),
             start=(begin, (2, 3)),
-            **{"passes": 1, "alpha": 0.3, "object_step": 0.7, "batch_size": batch, "real": "f8"},
+            **{
+                "iterations": 1,
+                "alpha": 0.3,
+                "object_step": 0.7,
+                "batch_size": batch,
+                "real": "f8",
+            },
         )
         expected = begin + step * (new - begin * probe)
         np.testing.assert_allclose(result.object_YX, expected, atol=1e-9)
 
 
 def test_fractions_of_a_pixel_matter(fractional):
-    exact = run(fractional, passes=40)
-    rounded = run(fractional, positions=np.rint(fractional.positions), passes=40)
+    exact = run(fractional, iterations=40)
+    rounded = run(fractional, positions=np.rint(fractional.positions), iterations=40)
     assert complex_error(exact, fractional) < 0.02
     assert complex_error(rounded, fractional) > 5 * complex_error(exact, fractional)
     assert rounded.error[-1] > 5 * exact.error[-1]
@@ -103,14 +114,17 @@ def test_masked_pixels_do_not_matter(fractional, batch, each):
     """NaN and nonsense under the mask change nothing, and the rest still finds the object."""
     shape = fractional.amplitude.shape if each else (1, *fractional.amplitude.shape[1:])
     good = np.random.default_rng(1).random(shape) > 0.05
-    clean = run(fractional, good=good, passes=30, batch_size=batch)
+    clean = run(fractional, good=good, iterations=30, batch_size=batch)
     spoiled = np.where(good, fractional.amplitude, np.nan)
     spoiled[..., 3, 4] = np.where(good[..., 3, 4], spoiled[..., 3, 4], 1e9)
-    dirty = run(fractional, amplitude=spoiled, good=good, passes=30, batch_size=batch)
+    dirty = run(fractional, amplitude=spoiled, good=good, iterations=30, batch_size=batch)
     np.testing.assert_array_equal(clean.object_YX, dirty.object_YX)
     assert clean.error == dirty.error
     taken_as_dark = run(
-        fractional, amplitude=np.where(good, fractional.amplitude, 0), passes=30, batch_size=batch
+        fractional,
+        amplitude=np.where(good, fractional.amplitude, 0),
+        iterations=30,
+        batch_size=batch,
     )
     assert complex_error(clean, fractional) < 0.3 * complex_error(taken_as_dark, fractional)
 
@@ -120,24 +134,26 @@ def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     y, x = np.mgrid[:24, :24] - 11.5
     wrong = scan.probe * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
-    result = run(scan, probe=wrong, passes=50, refine_probe=True, batch_size=batch)
-    fixed = run(scan, probe=wrong, passes=10, batch_size=batch)
+    result = run(scan, probe=wrong, iterations=50, refine_probe=True, batch_size=batch)
+    fixed = run(scan, probe=wrong, iterations=10, batch_size=batch)
     assert np.linalg.norm(result.probe_MHW) == pytest.approx(np.linalg.norm(wrong), rel=1e-5)
     assert distance(result.probe_MHW[0], scan.probe[0]) < 0.01
     assert distance(wrong[0], scan.probe[0]) > 0.1
     assert result.error[-1] < 0.02 < 0.1 < fixed.error[-1]
     np.testing.assert_array_equal(fixed.probe_MHW, wrong.astype(np.complex64))
-    late = run(scan, probe=wrong, passes=3, refine_probe=True, probe_from_pass=3, batch_size=batch)
+    late = run(
+        scan, probe=wrong, iterations=3, refine_probe=True, probe_from_iteration=3, batch_size=batch
+    )
     assert late.error[:2] == fixed.error[:2] != result.error[:2]
 
 
 @pytest.mark.parametrize("batch", [6, 16, 48])
-def test_a_pass_ends_no_worse_than_it_met_the_frames(batch):
+def test_a_iteration_ends_no_worse_than_it_met_the_frames(batch):
     """49 noisy frames: were the last batch the one frame that is left over, the object and the
     probe would end fitted to its noise, at the cost of all others."""
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
-    result = run(scan, amplitude=noisy, passes=30, batch_size=batch, refine_probe=True)
+    result = run(scan, amplitude=noisy, iterations=30, batch_size=batch, refine_probe=True)
     last = predict_amplitudes(
         result.object_YX, result.probe_MHW, scan.positions, origin=result.origin
     )
@@ -146,8 +162,8 @@ def test_a_pass_ends_no_worse_than_it_met_the_frames(batch):
 
 def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
-    here = run(scan, passes=2)
-    there = run(scan, positions=scan.positions + np.array([-70, 33]), passes=2, margin_px=3)
+    here = run(scan, iterations=2)
+    there = run(scan, positions=scan.positions + np.array([-70, 33]), iterations=2, margin_px=3)
     assert here.origin == (1, 1)
     assert there.origin == (-72, 31)
     np.testing.assert_allclose(there.object_YX[3:-3, 3:-3], here.object_YX, atol=1e-6)
@@ -158,13 +174,13 @@ def test_frames_that_were_not_used_are_predicted(scan):
     use = np.ones(len(scan.amplitude), bool)
     use[40:43] = False
     spoiled = np.where(use[:, None, None], scan.amplitude, 7.0)
-    result = run(scan, amplitude=spoiled, use_n=use, passes=60)
+    result = run(scan, amplitude=spoiled, use_n=use, iterations=60)
     held = predict_amplitudes(
         result.object_YX, result.probe_MHW, scan.positions[~use], origin=result.origin
     )
     assert r_factor(held, scan.amplitude[~use]) < 0.05
     # The canvas holds all windows, used or not, so that two half scans share it.
-    assert result.object_YX.shape == run(scan, passes=1).object_YX.shape
+    assert result.object_YX.shape == run(scan, iterations=1).object_YX.shape
 
 
 def test_predict_is_the_forward_model(fractional):
@@ -175,8 +191,8 @@ def test_predict_is_the_forward_model(fractional):
 
 
 def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
-    given = run(scan, passes=30)
-    scaled = run(scan, probe=50 * scan.probe, passes=30, probe_scale="frames")
+    given = run(scan, iterations=30)
+    scaled = run(scan, probe=50 * scan.probe, iterations=30, probe_scale="frames")
     power = np.square(scan.amplitude).sum() / len(scan.amplitude)
     assert np.square(np.abs(scaled.probe_MHW)).sum() == pytest.approx(power, rel=1e-4)
     assert complex_error(scaled, scan) < 2 * complex_error(given, scan)
@@ -188,13 +204,13 @@ def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
 
 def test_snapshots_seeds_and_the_stop(scan):
     seen = []
-    result = run(scan, passes=5, snapshots=(2, 5), on_iteration=lambda *what: seen.append(what))
-    np.testing.assert_array_equal(result.snapshots[2], run(scan, passes=2).object_YX)
+    result = run(scan, iterations=5, snapshots=(2, 5), on_iteration=lambda *what: seen.append(what))
+    np.testing.assert_array_equal(result.snapshots[2], run(scan, iterations=2).object_YX)
     np.testing.assert_array_equal(result.snapshots[5], result.object_YX)
     assert seen == list(enumerate(result.error, 1))
-    assert run(scan, passes=5, seed=1).error != result.error
-    assert run(scan, passes=5).error == result.error
-    stopped = run(scan, passes=100, stop_change=0.5)
+    assert run(scan, iterations=5, seed=1).error != result.error
+    assert run(scan, iterations=5).error == result.error
+    stopped = run(scan, iterations=100, stop_change=0.5)
     assert 10 < len(stopped.error) < 100
     assert stopped.stopped == "no_change"
 
@@ -216,7 +232,7 @@ def test_snapshots_seeds_and_the_stop(scan):
 )
 def test_what_does_not_fit_is_refused(scan, change, message):
     with pytest.raises(InputError, match=message):
-        run(scan, passes=1, **change)
+        run(scan, iterations=1, **change)
 
 
 def test_positions_in_metres_by_mistake_are_one_window_and_in_nanometres_refused():

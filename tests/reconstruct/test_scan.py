@@ -32,7 +32,9 @@ def as_scan(made, **changes):
 
 
 def test_object_picture_and_report_are_written(made, tmp_path):
-    report = reconstruct_scan(as_scan(made), RpieSettings(passes=30), folder=tmp_path, held_out=9)
+    report = reconstruct_scan(
+        as_scan(made), RpieSettings(iterations=30), folder=tmp_path, held_out=9
+    )
     assert {path.name for path in tmp_path.iterdir()} == {
         "object.npz",
         "reconstruction.png",
@@ -55,7 +57,7 @@ def test_what_a_mask_hides_is_compared_with_nothing(made, tmp_path):
     frames = made.amplitude.astype("f4")
     frames[:, 5, 5] = np.nan
     scan = as_scan(made, amplitude_nHW=frames, good_1HW=good)
-    report = reconstruct_scan(scan, RpieSettings(passes=15), folder=tmp_path, held_out=4)
+    report = reconstruct_scan(scan, RpieSettings(iterations=15), folder=tmp_path, held_out=4)
     assert 0 < report["r_factor"] < 0.1 and 0 < report["r_factor_held_out"] < 0.2
 
 
@@ -85,11 +87,11 @@ def call(monkeypatch, *words):
 def test_the_command_says_how_it_goes_and_what_it_wrote(file, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
-        call(monkeypatch, file, "--output-dir", out, "--passes", 20, "--batch-size", 4)
+        call(monkeypatch, file, "--output-dir", out, "--iterations", 20, "--batch-size", 4)
     assert not ended.value.code
     said = capsys.readouterr()
-    assert "pass 1 of 20: R factor" in said.err and "pass 20 of 20" in said.err
-    assert "64 of 64 frames, 20 passes" in said.out
+    assert "iteration 1 of 20: R factor" in said.err and "iteration 20 of 20" in said.err
+    assert "64 of 64 frames, 20 iterations" in said.out
     report = json.loads((out / "report.json").read_text())
     assert report["settings"]["batch_size"] == 4 and report["r_factor"] < 0.1
 
@@ -98,17 +100,17 @@ def test_the_command_says_how_it_goes_and_what_it_wrote(file, tmp_path, monkeypa
     ("words", "message"),
     [
         (("--alpha", "2"), "--alpha 2"),
-        (("--passes", "0"), "--passes 0"),
+        (("--iterations", "0"), "--iterations 0"),
         (("--engine", "epie"), "--engine epie: expected rpie"),
         (("--engine", "ptychi-rpie"), "extra `baseline`) is not installed here: make setup"),
         (("--held-out", "1"), "--held-out 1 of 64 frames"),
         (("--held-out", "0"), "--held-out 0 of 64 frames"),
         (("--held-out", "-7"), "--held-out -7 of 64 frames"),
         (("--held-out", "65"), "--held-out 65 of 64 frames"),
-        (("--probe-from-pass", "2"), "probe_from_pass: 2 has no effect on a known probe"),
+        (("--probe-from-iteration", "2"), "probe_from_iteration: 2 has no effect on a known probe"),
         (
-            ("--refine-probe", "--probe-from-pass", "5", "--passes", "2"),
-            "probe_from_pass: 5 comes after all 2 passes",
+            ("--refine-probe", "--probe-from-iteration", "5", "--iterations", "2"),
+            "probe_from_iteration: 5 comes after all 2 iterations",
         ),
         (("--device", "tpu"), "--device tpu: expected cpu or cuda"),
         (("--probe-scale", "mine"), "--probe-scale mine"),
@@ -129,7 +131,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 def test_results_of_others_are_not_written_over(made, tmp_path):
     """Also not those of an earlier reconstruction, unless that is asked for."""
-    scan, settings = as_scan(made), RpieSettings(passes=1)
+    scan, settings = as_scan(made), RpieSettings(iterations=1)
     (tmp_path / "amplitude.png").write_text("an inference's")
     with pytest.raises(InputError, match=r"holds files \(amplitude.png\); give another folder"):
         reconstruct_scan(scan, settings, folder=tmp_path)
@@ -137,7 +139,9 @@ def test_results_of_others_are_not_written_over(made, tmp_path):
     reconstruct_scan(scan, settings, folder=tmp_path / "a")
     with pytest.raises(InputError, match="holds a finished run"):
         reconstruct_scan(scan, settings, folder=tmp_path / "a")
-    again = reconstruct_scan(scan, RpieSettings(passes=2), folder=tmp_path / "a", overwrite=True)
+    again = reconstruct_scan(
+        scan, RpieSettings(iterations=2), folder=tmp_path / "a", overwrite=True
+    )
     assert io.read_json(tmp_path / "a" / "report.json") == again
     for taken in (tmp_path / "amplitude.png", tmp_path / "amplitude.png" / "a"):
         with pytest.raises(InputError, match="amplitude.png:? is no folder"):

@@ -205,10 +205,10 @@ class Run:
 
 
 def write_conventional(folder: Path, plan: Plan) -> list[Path]:
-    """Write what rPIE's two files hold: passes 1, 10 and 100 at 0.1, 1 and 10 s."""
+    """Write what rPIE's two files hold: iterations 1, 10 and 100 at 0.1, 1 and 10 s."""
     scored = [
         {
-            "pass": number,
+            "iteration": number,
             "seconds": number / 10,
             "error": 0.1 / number,
             "amplitude_ssim": ssim,
@@ -222,7 +222,7 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
         "settings": {"refine_probe": False},
         "dataset_sha256": CHECKSUMS,
         "r_factor": 0.00123,
-        "passes": 100,
+        "iterations": 100,
         "device": "cpu",
         "threads": 1,
         **(plan.conventional or {}),

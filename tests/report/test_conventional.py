@@ -71,9 +71,9 @@ def test_it_enters_no_comparison_and_is_no_run(folder, text, planted, tmp_path):
 def test_time_to_quality_says_what_each_costs(folder, text):
     section = text.split("## Time to quality")[1].split("\n## ")[0]
     assert "| `stable` | 21.0 | 1.50 | 0.7" in section  # medians of 20, 21, 22 and 0.5, 1.5, 2.5
-    assert "| rPIE, pass 10 | none | 1.00 | 0.900 | 0.100 |" in section
-    # The best arm has 0.98 - 3 * 0.063 = 0.79, which rPIE first passes at pass 10.
-    assert "(`stable`, 0.79" in section and "after pass 10, in 1.00 s" in section
+    assert "| rPIE, iteration 10 | none | 1.00 | 0.900 | 0.100 |" in section
+    # The best arm has 0.98 - 3 * 0.063 = 0.79, which rPIE first iterations at iteration 10.
+    assert "(`stable`, 0.79" in section and "after iteration 10, in 1.00 s" in section
     assert "device cpu, threads 1" in section
     picture = imread(folder / "time_to_quality.png")
     assert picture.shape[1] > 800 and picture[..., :3].std() > 0.02

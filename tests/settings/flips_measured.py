@@ -26,13 +26,13 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def rpie(key, value, **base):
-    """Return a flip that must give another object, probe, error or number of passes."""
+    """Return a flip that must give another object, probe, error or number of iterations."""
 
     def flip(tools):
         made = []
         for changed in ({}, {key: value}):
             settings = RpieSettings.model_validate(
-                {"passes": 3, "batch_size": 4, **base, **changed}
+                {"iterations": 3, "batch_size": 4, **base, **changed}
             )
             scan = tools.scan
             found = reconstruct_rpie(
@@ -198,8 +198,8 @@ def shares(key, function):
 
 
 def snapshots(tools):
-    settings = [ConventionalSettings(passes=9, snapshots=list(s)) for s in ((1,), (1, 5))]
-    assert [one.scored_passes for one in settings] == [[1, 9], [1, 5, 9]]
+    settings = [ConventionalSettings(iterations=9, snapshots=list(s)) for s in ((1,), (1, 5))]
+    assert [one.scored_iterations for one in settings] == [[1, 9], [1, 5, 9]]
 
 
 def reading(key, value, **base):
@@ -245,17 +245,17 @@ FLIPS = {
     "ScanConventions.patch_px": reading("patch_px", 12),
     "ScanConventions.fit": reading("fit", "bin", patch_px=8),
     "ScanConventions.saturation_counts": reading("saturation_counts", 1e-3),
-    "RpieSettings.passes": rpie("passes", 4),
+    "RpieSettings.iterations": rpie("iterations", 4),
     "RpieSettings.alpha": rpie("alpha", 0.5),
     "RpieSettings.object_step": rpie("object_step", 0.5),
     "RpieSettings.refine_probe": rpie("refine_probe", True),
     "RpieSettings.probe_alpha": rpie("probe_alpha", 0.5, refine_probe=True),
     "RpieSettings.probe_step": rpie("probe_step", 0.5, refine_probe=True),
-    "RpieSettings.probe_from_pass": rpie("probe_from_pass", 2, refine_probe=True),
+    "RpieSettings.probe_from_iteration": rpie("probe_from_iteration", 2, refine_probe=True),
     "RpieSettings.probe_scale": rpie("probe_scale", "frames"),
     "RpieSettings.batch_size": rpie("batch_size", 1),
     "RpieSettings.seed": rpie("seed", 1),
-    "RpieSettings.stop_change": rpie("stop_change", 0.99, passes=21),
+    "RpieSettings.stop_change": rpie("stop_change", 0.99, iterations=21),
     "RpieSettings.margin_px": rpie("margin_px", 2),
     "ConventionalSettings.snapshots": snapshots,
     "RegionSettings.rows": region("rows", [0.5, 1.0]),

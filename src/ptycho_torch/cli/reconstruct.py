@@ -26,7 +26,9 @@ def reconstruct(
         str,
         typer.Option(help="rpie (ours), ptychi-rpie or ptychi-lsqml (extra `baseline`)."),
     ] = "rpie",
-    passes: Annotated[int, typer.Option(help="Passes over all frames.")] = _DEFAULT.passes,
+    iterations: Annotated[
+        int, typer.Option("--iterations", "--passes", help="Iterations over all frames.")
+    ] = _DEFAULT.iterations,
     alpha: Annotated[
         float, typer.Option(help="Regularisation of the object's step, 0 to 1; 1 is ePIE.")
     ] = _DEFAULT.alpha,
@@ -34,11 +36,16 @@ def reconstruct(
         int, typer.Option(help="Frames updated together; 1: one by one, 0: all at once.")
     ] = 1,
     refine_probe: Annotated[
-        bool, typer.Option("--refine-probe/--known-probe", help="Mend the probe, or keep it.")
+        bool, typer.Option("--refine-probe/--known-probe", help="Refine the probe, or keep it.")
     ] = _DEFAULT.refine_probe,
-    probe_from_pass: Annotated[
-        int, typer.Option(help="First pass that mends the probe.")
-    ] = _DEFAULT.probe_from_pass,
+    probe_from_iteration: Annotated[
+        int,
+        typer.Option(
+            "--probe-from-iteration",
+            "--probe-from-pass",
+            help="First iteration that refines the probe.",
+        ),
+    ] = _DEFAULT.probe_from_iteration,
     probe_scale: Annotated[
         str,
         typer.Option(
@@ -48,7 +55,7 @@ def reconstruct(
     seed: Annotated[int, typer.Option(help="Seed of the order of frames.")] = _DEFAULT.seed,
     stop_change: Annotated[
         float,
-        typer.Option(help="Stop when ten passes lower the error by less than this; 0: never."),
+        typer.Option(help="Stop when ten iterations lower the error by less than this; 0: never."),
     ] = _DEFAULT.stop_change,
     held_out: Annotated[
         int | None, typer.Option(help="Keep every n-th frame out and predict it at the end.")
@@ -59,17 +66,17 @@ def reconstruct(
         bool, typer.Option("--overwrite", help="Replace an earlier reconstruction in the folder.")
     ] = False,
 ) -> None:
-    """Reconstruct a scan by rPIE: object, probe, error by pass, and a picture."""
+    """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
     import logging
 
     from ptycho_torch.data.read import read_scan
 
     settings = _settings(
-        passes=passes,
+        iterations=iterations,
         alpha=alpha,
         batch_size=batch_size or None,
         refine_probe=refine_probe,
-        probe_from_pass=probe_from_pass,
+        probe_from_iteration=probe_from_iteration,
         probe_scale=probe_scale,
         seed=seed,
         stop_change=stop_change,
@@ -91,11 +98,11 @@ def reconstruct(
         threads=threads,
         device=device,
         overwrite=overwrite,
-        on_iteration=_progress(settings.passes),
+        on_iteration=_progress(settings.iterations),
     )
     typer.echo(
-        f"{report['frames_used']} of {report['frames']} frames, {report['passes']} passes in "
-        f"{sum(report['seconds']):.3g} s: R factor {report['r_factor']:.4g}"
+        f"{report['frames_used']} of {report['frames']} frames, {report['iterations']} iterations "
+        f"in {sum(report['seconds']):.3g} s: R factor {report['r_factor']:.4g}"
     )
     if report["r_factor_held_out"] is not None:
         typer.echo(f"R factor of the frames held out: {report['r_factor_held_out']:.4g}")
@@ -129,12 +136,12 @@ def _check_device(device: str, engine: str) -> None:
         raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
 
 
-def _progress(passes: int) -> Any:
-    """Return what says a pass' error: all of the first, then ever fewer, and the last."""
+def _progress(iterations: int) -> Any:
+    """Return what says an iteration's error: all of the first, then ever fewer, and the last."""
 
     def tell(number: int, error: float) -> None:
-        step = max(1, passes // 20)
-        if number == 1 or number == passes or number % step == 0:
-            typer.echo(f"pass {number} of {passes}: R factor {error:.4g}", err=True)
+        step = max(1, iterations // 20)
+        if number == 1 or number == iterations or number % step == 0:
+            typer.echo(f"iteration {number} of {iterations}: R factor {error:.4g}", err=True)
 
     return tell

@@ -105,7 +105,11 @@ class RealDataSettings(Settings):
     held_out: RegionSettings = RegionSettings()
     """Frames that no object and no network learns from."""
     rpie: RpieSettings = RpieSettings(
-        passes=40, batch_size=32, refine_probe=True, probe_from_pass=2, probe_scale="frames"
+        iterations=40,
+        batch_size=32,
+        refine_probe=True,
+        probe_from_iteration=2,
+        probe_scale="frames",
     )
     """The conventional reconstruction."""
     network_probe: Literal["refined", "file"] = "refined"

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 SCORED = ("amplitude_ssim", "phase_synchronised_ssim", "complex_error_synchronised")
 _RUN_KEYS = (
-    *("dataset", "engine", "settings", "dataset_sha256", "passes", "seconds"),
+    *("dataset", "engine", "settings", "dataset_sha256", "iterations", "seconds"),
     *("wall_s", "r_factor", "device", "threads", "commit", "platform", "versions"),
 )
 
@@ -70,7 +70,7 @@ def evaluate_progress(
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             scores = score(reconstruct(_patches(arrays, number, truth), truth, limits))
         row = {
-            "pass": number,
+            "iteration": number,
             "seconds": round(float(elapsed[number - 1]), 6),
             "error": record["error"][number - 1],
         }
@@ -88,7 +88,7 @@ def _patches(
     side = truth.probe_MHW.shape[-1]
     patches = np.empty((len(truth.image_B), side, side), np.complex64)
     for image in range(len(truth.objects_IHW)):
-        start = f"object_{image}_pass_"
+        start = f"object_{image}_iteration_"
         kept = [int(key.removeprefix(start)) for key in arrays if key.startswith(start)]
         last = max([n for n in kept if n <= number], default=min(kept))
         mine = np.flatnonzero(truth.image_B == image)

@@ -127,9 +127,9 @@ class ConventionalScores(Part):
 
 
 class Scored(Part):
-    """Quality after a pass of it."""
+    """Quality after an iteration of it."""
 
-    number: int = Field(alias="pass")
+    number: int = Field(alias="iteration")
     seconds: float
     error: float | None
     amplitude_ssim: float | None
@@ -146,7 +146,7 @@ class Progress(Part):
     r_factor: float | None
     device: str
     threads: int
-    passes: int
+    iterations: int
 
 
 class StageFindings(Part):

@@ -64,7 +64,7 @@ def reconstruct_test_split(
         where = positions_nC2[mine].reshape(-1, 2)
         frames = observed[mine].reshape(-1, side, side)
         one = reconstruct_rpie(
-            frames, where, split.probe_MHW, settings, snapshots=settings.scored_passes
+            frames, where, split.probe_MHW, settings, snapshots=settings.scored_iterations
         )
         corners = np.rint(where).astype(int) - np.array(one.origin)
         cut = object_patches(one.object_YX[None], corners, np.array(0), side)
@@ -87,7 +87,7 @@ def reconstruct_test_split(
         "r_factor": found if np.isfinite(found) else None,
     }
     io.write_json(outputs["run"], record)
-    logger.info("R factor %.5g after %d iterations in %.1f s", found, record["passes"], wall_s)
+    logger.info("R factor %.5g after %d iterations in %.1f s", found, record["iterations"], wall_s)
 
 
 def _positions(split: Split, path: PathLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -107,7 +107,7 @@ def _objects(made: Mapping[int, Reconstruction]) -> dict[str, Any]:
         arrays[f"origin_{image}"] = np.array(one.origin)
         # The last iteration is there, also where it ended early.
         for number, object_YX in {**one.snapshots, len(one.error): one.object_YX}.items():
-            arrays[f"object_{image}_pass_{number}"] = object_YX
+            arrays[f"object_{image}_iteration_{number}"] = object_YX
     return arrays
 
 
@@ -129,7 +129,7 @@ def _as_run(made: list[Reconstruction]) -> dict[str, Any]:
         "best_val_loss": None,
         "last_val_loss": None,
         "best_mae_val_loss": None,
-        "passes": longest,
+        "iterations": longest,
         "stopped": sorted({one.stopped for one in made}),
         "error": [float(error) if np.isfinite(error) else None for error in errors],
         "seconds": [round(float(second), 6) for second in seconds],

@@ -78,7 +78,7 @@ def reconstruct_ptychi(
     positions = np.asarray(positions_n2, np.float64)[used]
     side = observed.shape[-1]
     errors, seconds = [], []
-    for number in range(1, settings.passes + 1):
+    for number in range(1, settings.iterations + 1):
         begin = time.perf_counter()
         task.run(1)
         seconds.append(time.perf_counter() - begin)
@@ -96,7 +96,7 @@ def reconstruct_ptychi(
         light_YX=canvas.illumination(torch.from_numpy(refined)).numpy(),
         error=tuple(errors),
         seconds=tuple(seconds),
-        stopped="passes" if np.isfinite(errors[-1]) else "non_finite",
+        stopped="iterations" if np.isfinite(errors[-1]) else "non_finite",
     )
 
 
@@ -135,16 +135,16 @@ def _options(api: Any, settings: RpieSettings, engine: Engine) -> Any:
         thing.alpha, probe.alpha = settings.alpha, settings.probe_alpha
         thing.step_size, probe.step_size = settings.object_step, settings.probe_step
     else:
-        # It would rescale a known probe in its first pass.
+        # It would rescale a known probe in its first iteration.
         options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
     thing.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     thing.position_origin_coords = [0.5, 0.5]
     thing.remove_object_probe_ambiguity.enabled = False
     probe.optimizable = settings.refine_probe
-    probe.optimization_plan.start = settings.probe_from_pass - 1
+    probe.optimization_plan.start = settings.probe_from_iteration - 1
     options.probe_position_options.optimizable = False
     run = options.reconstructor_options
-    run.num_epochs = settings.passes
+    run.num_epochs = settings.iterations
     run.batch_size = settings.batch_size or 10_000_000
     run.default_device = api.Devices.CPU
     run.random_seed = settings.seed

@@ -36,7 +36,7 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
 Array = NDArray[Any]
-Stopped = Literal["passes", "no_change", "non_finite"]
+Stopped = Literal["iterations", "no_change", "non_finite"]
 OnIteration = Callable[[int, float], None]
 # Iterations that `stop_change` looks back.
 _LOOK_BACK = 10
@@ -66,7 +66,7 @@ class Reconstruction:
     seconds: tuple[float, ...]
     """Wall time of each iteration."""
 
-    stopped: Stopped = "passes"
+    stopped: Stopped = "iterations"
     """Why it ended: all iterations done, no more change, or a value that is not finite."""
 
     snapshots: dict[int, Array] = field(default_factory=dict)
@@ -152,9 +152,9 @@ def _iterate(
     kept: dict[int, Array] = {}
     errors: list[float] = []
     seconds: list[float] = []
-    for number in range(1, settings.passes + 1):
+    for number in range(1, settings.iterations + 1):
         order = stream.permutation(len(solver.frames))
-        refine = settings.refine_probe and number >= settings.probe_from_pass
+        refine = settings.refine_probe and number >= settings.probe_from_iteration
         begin = time.perf_counter()
         error = solver.iterate(order, settings, refine=refine)
         seconds.append(time.perf_counter() - begin)
@@ -169,7 +169,7 @@ def _iterate(
             before = errors[-1 - _LOOK_BACK]
             if before - error < settings.stop_change * before:
                 return kept, errors, seconds, "no_change"
-    return kept, errors, seconds, "passes"
+    return kept, errors, seconds, "iterations"
 
 
 def check_frames(

@@ -159,7 +159,7 @@ def _probe_of(scan: Scan) -> NDArray[np.complex64]:
 def _course(made: Reconstruction) -> dict[str, Any]:
     """Return how a reconstruction went, iteration by iteration."""
     return {
-        "passes": len(made.error),
+        "iterations": len(made.error),
         "stopped": made.stopped,
         "error": [float(error) if np.isfinite(error) else None for error in made.error],
         "seconds": [round(second, 6) for second in made.seconds],

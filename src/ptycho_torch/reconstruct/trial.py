@@ -23,7 +23,7 @@ PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
 # Detector of the quick reconstruction, pixels: enough to tell conventions apart.
 _QUICK_PX = 64
 _QUICK = RpieSettings(
-    passes=12, batch_size=4, refine_probe=True, probe_from_pass=3, probe_scale="frames"
+    iterations=12, batch_size=4, refine_probe=True, probe_from_iteration=3, probe_scale="frames"
 )
 
 

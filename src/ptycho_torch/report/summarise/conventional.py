@@ -28,10 +28,10 @@ class Conventional:
     """Amplitude R factor of all test frames: sum |A_pred - A_obs| / sum A_obs."""
 
     scored: list[dict[str, float | None]]
-    """Pass, seconds since the start, and quality, pass by pass."""
+    """Iteration, seconds since the start, and quality, iteration by iteration."""
 
-    passes: int
-    """Passes made."""
+    iterations: int
+    """Iterations made."""
 
     refined: bool
     """Whether the probe was mended, not known."""
@@ -47,7 +47,7 @@ class Conventional:
 
     @property
     def seconds(self) -> float:
-        """Time of all passes."""
+        """Time of all iterations."""
         return float(self.scored[-1]["seconds"] or 0.0)
 
     @property
@@ -86,7 +86,7 @@ def read_conventional(files: Sequence[PathLike], dataset: Mapping[str, Any]) -> 
         outcome=metrics["outcome"],
         r_factor=progress["r_factor"],
         scored=scored,
-        passes=progress["passes"],
+        iterations=progress["iterations"],
         refined=bool(progress["settings"].get("refine_probe")),
         device=progress["device"],
         threads=progress["threads"],

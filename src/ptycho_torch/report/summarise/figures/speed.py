@@ -1,4 +1,4 @@
-"""Quality against time: rPIE pass by pass, the networks by training and by inference."""
+"""Quality against time: rPIE iteration by iteration, the networks by training and by inference."""
 
 from collections.abc import Sequence
 
@@ -46,10 +46,10 @@ def _conventional(axes: Axes, conventional: Conventional, score: Score) -> None:
     seconds = [max(row["seconds"] or 0.0, _LEAST_S) for row in known]
     values = [float(row[score.name] or 0.0) for row in known]
     axes.plot(seconds, values, "-", color=INK, linewidth=1.2, marker="s", markersize=3.5,
-              label="rPIE, by pass")  # fmt: skip
+              label="rPIE, by iteration")  # fmt: skip
     for row, second, value in zip(known, seconds, values, strict=True):
         axes.annotate(
-            f"{row['pass']}", (second, value), xytext=(0, 4), textcoords="offset points",
+            f"{row['iteration']}", (second, value), xytext=(0, 4), textcoords="offset points",
             fontsize=7, color=INK, ha="center",
         )  # fmt: skip
 

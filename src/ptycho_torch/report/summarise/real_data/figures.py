@@ -137,7 +137,7 @@ def held_out_frames(found: Collected) -> Figure:
 
 
 def learning_curves(found: Collected) -> Figure:
-    """Return losses of the networks by epoch, and rPIE's R factor by pass."""
+    """Return losses of the networks by epoch, and rPIE's R factor by iteration."""
     figure = new_figure(8.6, 3.4)
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(label for label, _ in found.histories))
@@ -160,7 +160,7 @@ def learning_curves(found: Collected) -> Figure:
         errors = [np.nan if e is None else e for e in facts["error"]]
         right.plot(range(1, len(errors) + 1), errors, line, color="#000000", lw=1.2,
                    label=part.replace("_", " "))  # fmt: skip
-    right.set_xlabel("pass")
+    right.set_xlabel("iteration")
     right.set_ylabel("R factor of the part's own frames")
     right.set_title("rPIE", loc="left", fontsize=9)
     right.legend()

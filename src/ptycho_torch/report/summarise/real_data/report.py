@@ -41,8 +41,8 @@ CAPTIONS = {
         "2.5 decades."
     ),
     "learning_curves": (
-        "Loss by epoch of every network and seed, and rPIE's R factor by pass on the frames that "
-        "it was given."
+        "Loss by epoch of every network and seed, and rPIE's R factor by iteration on the frames "
+        "that it was given."
     ),
 }
 
@@ -143,8 +143,8 @@ def _r_note(found: Collected, real: RealDataSettings) -> str:
         "Compare within a column. *By the training frames' object*: neither rPIE nor the network "
         "has used the frame in any way; this is the test of a prediction. *By an object from "
         "themselves*, *by each one's own patch*: the frame's own pattern was the input, for rPIE "
-        "in many passes with its neighbours held out alike, for a network in one look with weights "
-        "that never saw it; a network is judged there by how well it inverts a new pattern. "
+        "in many iterations with its neighbours held out alike, for a network in one look with "
+        "weights that never saw it; it is judged there by how well it inverts a new pattern. "
         "*Other half*: the object of each half predicts the frames of the other; a network's "
         "weights have seen both.\n\nSeveral seeds: median [least, largest]."
     )

@@ -11,7 +11,7 @@ from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR
 
 
 def time_to_quality(findings: Findings) -> str:
-    """Return what each arm and each scored pass of rPIE cost and score; Stage A alone says it."""
+    """Return what each arm and each scored iteration of rPIE cost and score; of Stage A alone."""
     conventional = findings.collected.conventional
     if conventional is None or findings.name != "stage_a":
         return ""
@@ -19,7 +19,7 @@ def time_to_quality(findings: Findings) -> str:
     for scored in conventional.scored:
         rows.append(
             [
-                f"rPIE, pass {scored['pass']}",
+                f"rPIE, iteration {scored['iteration']}",
                 "none",
                 number(scored["seconds"]),
                 number(scored[AMPLITUDE_SSIM.name]),
@@ -70,12 +70,12 @@ def _crossing(findings: Findings, conventional: Conventional) -> str:
         if ssim is not None and ssim >= known[best]:
             return (
                 f"rPIE reaches the highest median amplitude SSIM of the arms (`{best}`, "
-                f"{number(known[best])}) after pass {scored['pass']}, in "
+                f"{number(known[best])}) after iteration {scored['iteration']}, in "
                 f"{number(scored['seconds'])} s."
             )
     return (
-        f"In {conventional.passes} passes rPIE does not reach the highest median amplitude SSIM of "
-        f"the arms (`{best}`, {number(known[best])})."
+        f"In {conventional.iterations} iterations rPIE does not reach the highest median amplitude "
+        f"SSIM of the arms (`{best}`, {number(known[best])})."
     )
 
 
@@ -87,5 +87,5 @@ def _conditions(findings: Findings, conventional: Conventional) -> str:
         "and then costs the time of inference alone. Times are wall times: medians over runs for "
         f"the networks (device {devices}, threads {threads}; the second of two predictions), one "
         f"reconstruction for rPIE (device {conventional.device}, threads {conventional.threads}; "
-        "the passes alone, without reading and writing). Other work on the machine shows in them."
+        "the iterations alone, without reading and writing). Other work on the machine shows."
     )
