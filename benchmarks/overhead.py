@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.training import NormClip, RunSettings
-from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.batch import LOSSES, Groups
 from ptycho_torch.data.module import EVAL_BATCH, epoch_order
-from ptycho_torch.data.split_scales import LOSSES
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes

@@ -9,7 +9,7 @@ import pytest
 
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
-from ptycho_torch.runtime.atomic_write import remove_leftovers
+from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.runtime.errors import InputError
 
 

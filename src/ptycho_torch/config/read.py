@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import mistake
 from ptycho_torch.config.checks import check_study
 from ptycho_torch.config.study import Study
+from ptycho_torch.runtime.disk import read_text
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import read_text
 
 
 class _StrictLoader(yaml.SafeLoader):

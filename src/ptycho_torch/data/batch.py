@@ -5,7 +5,7 @@ Letters: n groups, B groups of a batch, C frames of a group, H rows, W columns. 
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,41 @@ from torch import Tensor
 
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
 from ptycho_torch.physics.views import split_positions
+
+LossName = Literal["mae", "poisson"]
+LOSSES: tuple[LossName, ...] = ("mae", "poisson")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitScales:
+    """Constants of one split: s in root photons per unit amplitude, and what losses relate to."""
+
+    intensity_scale: float
+    mean_amplitude: float
+    mean_counts: float
+
+    def loss(
+        self,
+        name: LossName,
+        predicted_BCHW: Tensor,
+        observed_BCHW: Tensor,
+        good_BCHW: Tensor | None = None,
+    ) -> Tensor:
+        """Return the named loss of a batch, relative to this split's constants; `good_BCHW` says
+        which pixels were measured, None: all."""
+        if name == "mae":
+            mean = scale_B111(self.mean_amplitude, observed_BCHW)
+            return mae_loss(predicted_BCHW, observed_BCHW, mean, good_BCHW)
+        return poisson_loss(
+            predicted_BCHW,
+            observed_BCHW,
+            scale_B111(self.intensity_scale, observed_BCHW),
+            scale_B111(self.mean_counts, observed_BCHW),
+            good_BCHW,
+        )
+
 
 # Positions this near to whole pixels are whole: what float32 in a file leaves of them.
 _WHOLE_PX = 1e-3

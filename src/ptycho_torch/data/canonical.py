@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.raw import Array, Raw, check_array, object_plane, probe_modes
+from ptycho_torch.data.scan import Array, Raw, check_array, object_plane, probe_modes
 from ptycho_torch.runtime.errors import InputError
 
 FRAMES = ("diffraction", "diff3d")

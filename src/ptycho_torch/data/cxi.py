@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import PLANCK_TIMES_C, Geometry, check_far_field
-from ptycho_torch.data.raw import Array, Raw, check_array, object_plane, probe_modes
+from ptycho_torch.data.scan import Array, Raw, check_array, object_plane, probe_modes
 from ptycho_torch.files.hdf5 import Hdf5, open_hdf5
 from ptycho_torch.runtime.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.raw import Raw, check_array
+from ptycho_torch.data.scan import Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
 from ptycho_torch.runtime.errors import InputError
@@ -141,10 +141,12 @@ def _known_arrays(path: str | Path, patch_px: int) -> dict[str, Array]:
     for key, array in arrays.items():
         if key == "image_index" and not np.array_equal(array, np.rint(array)):
             raise InputError(f"{path}: array 'image_index' must hold whole numbers")
-        kind = np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
+        dtype: type = (
+            np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
+        )
         if key not in _SCALARS:
             with np.errstate(over="ignore"):
-                arrays[key] = array.astype(kind, copy=False)
+                arrays[key] = array.astype(dtype, copy=False)
         # Infinity and NaN, also those that a float64 becomes in float32.
         bad = array.size - int(np.isfinite(arrays[key]).sum())
         if bad:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from skimage.util import montage
 
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.disk import PathLike, atomic_write
 
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5

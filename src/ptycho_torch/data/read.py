@@ -18,8 +18,7 @@ from ptycho_torch.config.scan import Format, ScanConventions
 from ptycho_torch.data import canonical
 from ptycho_torch.data.dataset_file import read_split_image
 from ptycho_torch.data.prepare import prepare
-from ptycho_torch.data.raw import Array, Raw
-from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.config.scan import FitSettings, ScanConventions
-from ptycho_torch.data.batch import Groups, groups_of_scan, groups_of_split
+from ptycho_torch.data.batch import Groups, SplitScales, groups_of_scan, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
 from ptycho_torch.files.schemas import DatasetFacts, read_result

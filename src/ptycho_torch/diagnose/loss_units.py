@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptycho_torch.data.batch import groups_of_split
+from ptycho_torch.data.batch import SplitScales, groups_of_split
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.data.split_scales import SplitScales
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.data.batch import Batch, groups_of_split
+from ptycho_torch.data.batch import Batch, LossName, SplitScales, groups_of_split
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.data.split_scales import LossName, SplitScales
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle

@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from ptycho_torch.runtime.disk import cannot_be_read, opened
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import cannot_be_read, opened
 
 
 def sha256(path: str | Path) -> str:

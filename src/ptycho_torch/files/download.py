@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptycho_torch.files.checksums import must_have
-from ptycho_torch.runtime.atomic_write import atomic_write
+from ptycho_torch.runtime.disk import atomic_write
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files.npz import most_unpacked
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.disk import PathLike, atomic_write, size_of
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import size_of
 
 if TYPE_CHECKING:
     import h5py

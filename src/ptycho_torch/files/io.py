@@ -13,9 +13,15 @@ from numpy.typing import ArrayLike
 
 from ptycho_torch.files.checksums import sha256
 from ptycho_torch.files.npz import npz_keys, read_npz, read_npz_known
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.disk import (
+    PathLike,
+    atomic_write,
+    cannot_be_read,
+    opened,
+    read_text,
+    size_of,
+)
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import cannot_be_read, opened, read_text, size_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,8 @@ numpy here.
 
 from pathlib import Path
 
-from ptycho_torch.runtime.atomic_write import atomic_write
+from ptycho_torch.runtime.disk import atomic_write, read_text
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import read_text
 
 LAYOUT = "ptycho-torch results 1"
 """Raised where a file of a study moves, or means something else (docs/files.md)."""

@@ -11,8 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.runtime.disk import PathLike, opened
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.regular_file import PathLike, opened
 
 # Measured counts shrink to a tenth, masks and other near constants to a hundredth.
 _MOST_PACKED, _HARMLESS = 250, 2**28

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch.runtime.atomic_write import write_error
+from ptycho_torch.runtime.disk import write_error
 from ptycho_torch.runtime.errors import InputError
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.disk import PathLike, atomic_write
 from ptycho_torch.runtime.plot_style import new_figure
 
 

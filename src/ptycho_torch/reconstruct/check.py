@@ -14,8 +14,8 @@ from typing import Any
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.canonical import values_of
 from ptycho_torch.data.prepare import light_is_at
-from ptycho_torch.data.raw import Raw
 from ptycho_torch.data.read import read_raw
+from ptycho_torch.data.scan import Raw
 from ptycho_torch.reconstruct import trial
 from ptycho_torch.reconstruct.trial import Outcome, predicted, reconstructed, told_apart
 

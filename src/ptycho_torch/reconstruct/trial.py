@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.positions import corners_of
 from ptycho_torch.data.predict import predict_scan
-from ptycho_torch.data.prepare import measured
-from ptycho_torch.data.raw import Array, Raw
+from ptycho_torch.data.prepare import corners_of, measured
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ptycho_torch.runtime.atomic_write import atomic_write
+from ptycho_torch.runtime.disk import atomic_write
 
 NAME = "ptycho_torch"
 PACKAGE = Path(__file__).parents[1]

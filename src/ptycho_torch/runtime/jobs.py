@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.runtime import memory
-from ptycho_torch.runtime.atomic_write import remove_leftovers
+from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger("ptycho_torch")

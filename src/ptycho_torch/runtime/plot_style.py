@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ptycho_torch.runtime.atomic_write import PathLike, atomic_write
+from ptycho_torch.runtime.disk import PathLike, atomic_write
 
 DPI = 110
 PALE = "#c8c8c8"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ptycho_torch.runtime.atomic_write import write_error
+from ptycho_torch.runtime.disk import write_error
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.files import io
-from ptycho_torch.runtime.atomic_write import remove_leftovers
 from ptycho_torch.runtime.code_digest import digest_of_code
+from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)

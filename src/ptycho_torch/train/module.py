@@ -11,8 +11,7 @@ from lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import Batch
-from ptycho_torch.data.split_scales import LOSSES, SplitScales
+from ptycho_torch.data.batch import LOSSES, Batch, SplitScales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.checkpointing import recompute_parts

@@ -7,8 +7,7 @@ import torch
 
 from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import Groups
-from ptycho_torch.data.split_scales import SplitScales
+from ptycho_torch.data.batch import Groups, SplitScales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
