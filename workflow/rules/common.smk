@@ -123,7 +123,7 @@ def diagnosed_runs(file: str):
 
 
 def diagnoses(file: str) -> list[str]:
-    """A report of each dataset: of fresh networks, and of runs where any are asked for."""
+    """A report of each dataset: of untrained networks, and of runs where any are asked for."""
     kinds = ("fresh", "trained") if DIAGNOSED else ("fresh",)
     return [
         f"results/diagnose/{dataset}/{kind}/{file}"

@@ -1,4 +1,4 @@
-"""Diagnoses: gradients and activations of fresh networks and of every trained run, and what follows."""
+"""Diagnoses: gradients and activations of untrained networks and of every trained run, and what follows."""
 
 DIAGNOSIS_FIGURES = ("activation_depth", "gradient_ratio")
 DIAGNOSED = [
@@ -15,10 +15,10 @@ DIAGNOSED_DATASETS = list(
 )
 
 
-# One job for all fresh networks and one for all runs of a dataset: starting torch takes longer
+# One job for all untrained networks and one for all runs of a dataset: starting torch takes longer
 # than looking at a network. On the CPU: a pass or two of a few groups.
 rule diagnose_fresh:
-    """Probe and monitor fresh networks over weight seeds; check the loss's units."""
+    """Probe and monitor untrained networks over weight seeds; check the loss's units."""
     input:
         train="results/simulate/{dataset}/train.npz",
         dataset="results/simulate/{dataset}/dataset.json",

@@ -21,11 +21,11 @@ BundleFolder = Annotated[
     Path | None, typer.Option(help="A trained network: folder with bundle.json.")
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="A fresh network: study in YAML, with --arm and --seed.")
+    Path | None, typer.Option(help="An untrained network: study in YAML, with --arm and --seed.")
 ]
 Arm = Annotated[str | None, typer.Option(help="Arm of --config.")]
 RootSeed = Annotated[
-    int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of fresh weights (default: 0).")
+    int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the initial weights (default: 0).")
 ]
 Data = Annotated[
     Path | None, typer.Option(help="Dataset split (NPZ, docs/files.md) that the network sees.")
@@ -65,7 +65,7 @@ def gradients(
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
 
-    Of a trained network (--bundle, --data), a fresh one (--config, --arm, --data), or else of one
+    Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of one
     Fourier block by itself, with its initial weights as they are and as they were before.
     """
     of_block = {"block": block, "channels": channels, "modes": modes, "patch_px": patch_px}
@@ -113,7 +113,7 @@ def activations(
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
 
-    Of a trained network (--bundle, --data) or a fresh one (--config, --arm, --data).
+    Of a trained network (--bundle, --data) or an untrained one (--config, --arm, --data).
     """
     if bundle is None and config is None:
         raise InputError("--bundle DIR, or --config STUDY and --arm NAME, says which network")
@@ -159,8 +159,8 @@ def _subject(
     if data is None:
         raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
     if bundle is not None:
-        fresh_only = {"config": config, "arm": arm, "seed": seed}
-        _refuse(fresh_only, "is of a fresh network; leave it or --bundle out")
+        untrained_only = {"config": config, "arm": arm, "seed": seed}
+        _refuse(untrained_only, "is of an untrained network; leave it or --bundle out")
         settings = _with_groups(DiagnosticsSettings(), groups)
         read = read_bundle(bundle)
         in_force = loss or trained_loss(read, bundle)
@@ -176,7 +176,7 @@ def _subject(
     study = read_study(config)
     run = run_settings(study, study.stage_a.dataset, _known_arm(study, config, arm), seed or 0)
     settings = _with_groups(study.diagnostics, groups)
-    fresh = UntrainedNetwork(
+    network = UntrainedNetwork(
         generator=run.generator,
         loss=loss or run.training.loss,
         input_scaling=run.training.input_scaling,
@@ -185,7 +185,7 @@ def _subject(
     sample = read_sample(
         data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
     )
-    return untrained_subject(fresh, run.seed, sample, name=run.arm), settings
+    return untrained_subject(network, run.seed, sample, name=run.arm), settings
 
 
 def _known_arm(study: "Study", config: Path, arm: str | None) -> str:

@@ -83,7 +83,7 @@ class ParitySettings(Settings):
 
 
 class DiagnosticsSettings(Settings):
-    """Diagnoses of networks, fresh and trained: `snakemake diagnostics`, docs/diagnostics.md."""
+    """Diagnoses of networks, untrained and trained: `snakemake diagnostics`, docs/diagnostics.md."""
 
     groups: Annotated[int, Field(ge=1, le=256)] = 16
     """Groups of the training split that every network sees; the same ones for all, and the bound
@@ -91,10 +91,10 @@ class DiagnosticsSettings(Settings):
     groups_seed: Seed = 0
     """Draws those groups."""
     seeds: Seeds = 10
-    """Seeds of fresh networks: a list, or how many (counted from 0); with seed n a fresh network
+    """Seeds of untrained networks: a list, or how many (counted from 0); with seed n a fresh network
     has the weights that the run of seed n starts from."""
     depths: Annotated[list[Count], Field(min_length=1)] = [4, 8]
-    """Fourier blocks at which fresh `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
+    """Fourier blocks at which untrained `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
     compared."""
     stages: list[Name] | None = None
     """Stages whose trained runs are diagnosed; null: all of them; an empty list: none, which
@@ -114,7 +114,7 @@ class DiagnosticsSettings(Settings):
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds of fresh networks, spelled out."""
+        """The seeds of untrained networks, spelled out."""
         return seed_list(self.seeds)
 
     @model_validator(mode="after")

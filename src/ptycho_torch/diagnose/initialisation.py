@@ -21,7 +21,7 @@ BLOCKS: dict[str, type[FourierBlock]] = {
 
 
 def redraw(network: nn.Module, seed: int) -> None:
-    """Draw all spectral weights anew as the published code does: U[0, 1) / (in * out), both parts.
+    """Draw all spectral weights again as the published code does: U[0, 1) / (in * out), both parts.
 
     Their mean squared modulus is 2 / (3 in^2 out^2); the variance-preserving one is 1 / in.
 

@@ -57,7 +57,7 @@ class Dump:
     """
 
     stitched_IYX: NDArray[Any]
-    made_by: str = "not said"
+    made_by: str = "unknown"
     scales: Scales = UNKNOWN
     scale_is_free: bool = False
     origin_2: NDArray[np.float64] | None = None
@@ -199,7 +199,7 @@ def read_dump(folder: io.PathLike) -> Dump:
     stitched = arrays["stitched"]
     return Dump(
         stitched_IYX=stitched[None] if stitched.ndim == 2 else stitched,
-        made_by=printable(facts.made_by or "not said"),
+        made_by=printable(facts.made_by or "unknown"),
         scales=scales,
         scale_is_free=facts.scale_is_free,
         origin_2=_float(arrays.get("origin")),

@@ -126,7 +126,7 @@ def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> f
 def _rounding(comparison: dict[str, Any]) -> dict[str, float | None]:
     """Return how far training and inference are from being the same computation."""
     found: dict[str, float | None] = {}
-    # Groups of several patches are formed anew by inference, and then no patch has a partner.
+    # Groups of several patches are formed again by inference, and then no patch has a partner.
     if comparison["patches"]["reason"] is None:
         worst = comparison["patches"]["worst"]
         found["patches_to_rounding"] = worst[0]["error"] if worst else None

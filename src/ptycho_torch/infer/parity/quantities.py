@@ -49,7 +49,7 @@ def compare_quantities(
     for block in ("amplitude", "complex"):
         a, b = (_variances(dump, block, free_scale) for dump in (first, second))
         if block == "complex" and (a is None or b is None):
-            continue  # Amplitudes alone were dumped, which is said where they are aligned.
+            continue  # Amplitudes alone were dumped, as the notes on alignment say.
         for name, take in (("mean", np.mean), ("median", np.median)):
             over = (None if v is None else float(take(v)) if v.size else math.nan for v in (a, b))
             values.append((f"{block}_var_zero_mean_{name}", *over))
