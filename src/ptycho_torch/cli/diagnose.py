@@ -65,8 +65,8 @@ def gradients(
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
 
-    Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of one
-    Fourier block by itself, with its initial weights as they are and as they were before.
+    Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of
+    one Fourier block by itself, with its initial weights as they are and as they were before.
     """
     of_block = {"block": block, "channels": channels, "modes": modes, "patch_px": patch_px}
     if bundle is None and config is None:

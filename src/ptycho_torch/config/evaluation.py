@@ -83,7 +83,7 @@ class ParitySettings(Settings):
 
 
 class DiagnosticsSettings(Settings):
-    """Diagnoses of networks, untrained and trained: `snakemake diagnostics`, docs/diagnostics.md."""
+    """Diagnoses of untrained and trained networks: `snakemake diagnostics`, docs/diagnostics.md."""
 
     groups: Annotated[int, Field(ge=1, le=256)] = 16
     """Groups of the training split that every network sees; the same ones for all, and the bound
@@ -91,8 +91,8 @@ class DiagnosticsSettings(Settings):
     groups_seed: Seed = 0
     """Draws those groups."""
     seeds: Seeds = 10
-    """Seeds of untrained networks: a list, or how many (counted from 0); with seed n a fresh network
-    has the weights that the run of seed n starts from."""
+    """Seeds of untrained networks: a list, or how many (counted from 0); seed n has the weights
+    that the run of seed n starts from."""
     depths: Annotated[list[Count], Field(min_length=1)] = [4, 8]
     """Fourier blocks at which untrained `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
     compared."""
