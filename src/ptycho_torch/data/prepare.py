@@ -3,13 +3,12 @@
 Letters: n frames, H rows, W columns (H = W = N).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.canonical import values_of
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Raw, Scan, check_array
 from ptycho_torch.runtime.errors import InputError
@@ -71,6 +70,18 @@ def measured(
         kind = "intensity" if whole else raw.values
     good = _unsaturated(kind, reading, frames, good, notes)
     return _amplitude(raw, kind, frames, good, notes)
+
+
+def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
+    """Return what frames hold by themselves: whole numbers are counts, all else amplitudes."""
+    if frames.dtype.kind in "iu":
+        return "intensity"
+    # Frame by frame: most files show it in the first one.
+    for frame in frames:
+        finite = frame[np.isfinite(frame)]
+        if not np.array_equal(finite, np.rint(finite)):
+            return "amplitude"
+    return "intensity"
 
 
 def light_is_at(frames_nHW: Array) -> str | None:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.canonical import FORMAT
 from ptycho_torch.data.cxi import DETECTOR, EXTRAS, SOURCE, TRANSLATION
 from ptycho_torch.data.geometry import MADE_UP, PLANCK_TIMES_C, Geometry
 from ptycho_torch.data.predict import WITHIN_NOISE, prediction_error
-from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.read import FORMAT, read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.canonical import values_of
-from ptycho_torch.data.prepare import light_is_at
+from ptycho_torch.data.prepare import light_is_at, values_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Raw
 from ptycho_torch.reconstruct import trial
