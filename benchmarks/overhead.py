@@ -92,7 +92,7 @@ def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
 def job(case: Case) -> dict[str, Tensor]:
     """Train as a job does; return the last weights."""
     data = case.data
-    return fit(PtychoModule.for_data(case.run, data), data.train, data.validation).last.weights
+    return fit(PtychoModule(case.run, data), data.train, data.validation).last.weights
 
 
 def bare_loop(case: Case, *, validate: bool) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ study = read_study("config/config.yaml")
 simulate_dataset(study.datasets["triangle_n32"], name="example", splits=splits, summary=facts)
 simulated = data_of_splits(splits, facts, patch_px=32)
 for data in (simulated, data_of_file(splits["train"], FitSettings(name="example"))):
-    module = PtychoModule.for_data(run_settings(study, "triangle_n32", "stable", seed=0), data)
+    module = PtychoModule(run_settings(study, "triangle_n32", "stable", seed=0), data)
     trainer = Trainer(max_epochs=int(sys.argv[2]), logger=False, enable_checkpointing=False)
     trainer.fit(module, ScanDataModule(module.run, data.train, data.validation))
     print(trainer.callback_metrics["mae_val_loss"])  # predicting nothing scores 1

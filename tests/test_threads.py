@@ -95,7 +95,7 @@ def test_training_on_two_threads_differs_by_rounding_alone(tiny_study, tiny_data
     try:
         for threads in (1, 2, 2):
             torch.set_num_threads(threads)
-            module = PtychoModule.for_data(RunSettings.model_validate(run), data)
+            module = PtychoModule(RunSettings.model_validate(run), data)
             fit(module, data.train, data.validation)
             losses.append(module.history.rows[-1]["mae_val_loss"])
     finally:

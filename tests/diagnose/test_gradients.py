@@ -144,7 +144,7 @@ def test_loss_and_ratio_are_those_of_trainings_first_step(
     untrained = UntrainedNetwork(
         generator=run.generator, loss=loss, input_scaling=scaling, object_big=merged
     )
-    module = PtychoModule.for_data(run, TrainingData.of_splits(splits))
+    module = PtychoModule(run, TrainingData.of_splits(splits))
     subject = untrained_subject(untrained, 3, sample)
     expected = module.training_loss(sample.batch)
     assert torch.equal(subject.training_loss(), expected)

@@ -69,7 +69,7 @@ def trained(tools, *changes):
         data = TrainingData.of_splits(
             dict(zip(("train", "validation"), tools.splits[grid], strict=True))
         )
-        module = PtychoModule.for_data(run, data)
+        module = PtychoModule(run, data)
         fitted = fit(module, data.train, data.validation)
         weights = [value.numpy().tobytes() for value in fitted.last.weights.values()]
         record = run_record(fitted)

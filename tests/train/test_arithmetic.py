@@ -169,7 +169,7 @@ def test_arithmetic_is_set_for_a_training_and_put_back(
     before = state()
     monkeypatch.setattr(PtychoModule, "training_loss", look)
     run = run_of(execution={"deterministic": deterministic, "precision": precision})
-    module = PtychoModule.for_data(run, tiny_data)
+    module = PtychoModule(run, tiny_data)
     with pytest.raises(KeyError):
         fit(module, tiny_data.train, tiny_data.validation)
     assert state() == before

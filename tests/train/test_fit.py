@@ -86,7 +86,7 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     batches of 64 and 57, of which a mean of means fails here."""
     changes = {"training": {"input_scaling": scaling}}
     result = train_tiny(**changes)
-    module = PtychoModule.for_data(run_of(**changes), tiny_data)
+    module = PtychoModule(run_of(**changes), tiny_data)
     bundle = read_bundle(result.outputs["bundle"].parent)
     module.network.load_state_dict(bundle.weights)
     observed, seen = (s.amplitude_nCHW for s in (tiny_data.validation, tiny_data.test))

@@ -62,7 +62,7 @@ def training(run_of, tiny_data, tmp_path, monkeypatch):
             return plain(self, batch) * planted(len(calls))
 
         monkeypatch.setattr(PtychoModule, "training_loss", counted)
-        module = PtychoModule.for_data(run, tiny_data)
+        module = PtychoModule(run, tiny_data)
         folder = None if folder is None else tmp_path / folder
         return fit(module, tiny_data.train, tiny_data.validation, folder=folder), len(calls)
 

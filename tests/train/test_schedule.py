@@ -45,11 +45,10 @@ def test_plateau_lowers_the_rate_after_its_patience():
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     settings = PlateauSchedule(name="plateau", factor=0.1, patience_epochs=2)
-    schedule = make_schedule(settings, optimizer, total_steps=1, epochs=1)
+    schedule = make_schedule(settings, optimizer, steps=1, epochs=1)
     found = []
     for loss in (1.0, 1.0, 1.0, 0.5, 0.5):
-        schedule.end_step()
-        schedule.end_epoch(loss)
+        schedule.step(loss)
         found.append(optimizer.param_groups[0]["lr"])
     assert found == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.1])
 

@@ -23,10 +23,10 @@ def test_any_trainer_trains_to_the_same_weights_and_ends_a_bad_run(
 ):
     """Also with a sanity check and a progress bar, which are Lightning's defaults."""
     run = run_of("agc")
-    ours = fit(PtychoModule.for_data(run, tiny_data), tiny_data.train, tiny_data.validation)
+    ours = fit(PtychoModule(run, tiny_data), tiny_data.train, tiny_data.validation)
 
     def train():
-        module = PtychoModule.for_data(run, tiny_data)
+        module = PtychoModule(run, tiny_data)
         data = ScanDataModule(run, tiny_data.train, tiny_data.validation)
         trainer = Trainer(
             accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path,

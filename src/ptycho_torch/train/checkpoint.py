@@ -10,13 +10,13 @@ import json
 import logging
 import pickle
 import time
-from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ptycho_torch.data.batch import Groups
@@ -38,6 +38,11 @@ many weights on small data or a fast GPU do not. Being stopped costs the epoch a
 such times at most.
 """
 
+_NOT_WHOLE = (
+    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError),
+    pickle.UnpicklingError,
+)
+
 CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
 
@@ -47,8 +52,8 @@ class ResumeCheckpoint(Checkpoint):
 
     Parameters
     ----------
-    path
-        The file.
+    folder
+        Where the file lies.
     identity
         What a training must share with the checkpoint that it resumes from (`identity_of`).
 
@@ -59,13 +64,12 @@ class ResumeCheckpoint(Checkpoint):
         checkpoint is not known.
     """
 
-    def __init__(self, path: io.PathLike, identity: Mapping[str, str]) -> None:
-        self.path = Path(path)
-        self.identity = dict(identity)
+    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
+        self.path = folder / CHECKPOINT
+        self.identity = identity
         self.attempts = 1
-        self._earlier_s = 0.0
+        self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
-        self._cost_s = 0.0
 
     @property
     def wall_s(self) -> float:
@@ -79,42 +83,38 @@ class ResumeCheckpoint(Checkpoint):
             return None
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            theirs = state["callbacks"][self.state_key]
-            other = [
-                key for key, value in self.identity.items() if theirs["identity"][key] != value
-            ]
-            machine, epoch = theirs["machine"], state["epoch"] + 1
-        except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError,
-                pickle.UnpicklingError) as error:  # fmt: skip
+            theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
+            other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
+        except _NOT_WHOLE as error:
             what = type(error).__name__
             logger.warning("%s: is no whole checkpoint (%s); training starts anew", self.path, what)
             return None
         if other:
+            what = ", ".join(other)
             logger.warning(
-                "%s: is of another training (%s differ); training starts anew",
-                self.path, ", ".join(other),
-            )  # fmt: skip
+                "%s: is of another training (%s differ); training starts anew", self.path, what
+            )
             return None
         logger.info("%s: resumed after epoch %d", self.path, epoch)
-        if machine != _machine():
+        if theirs["machine"] != _machine():
             logger.warning(
                 "%s: was written with %s, resumes with %s: results may differ by rounding",
-                self.path, machine, _machine(),
+                self.path, theirs["machine"], _machine(),
             )  # fmt: skip
         return self.path
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the state, if the last writing was long enough ago; a full disk costs only that the
-        training could be resumed."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Write the state, if the last writing was long enough ago; without room on the disk the
+        training continues, and could not be resumed."""
         began = time.monotonic()
-        if began - self._written < self._cost_s / SHARE:
+        due = began - self._written >= self._cost_s / SHARE
+        # Of several processes the first decides and writes.
+        if pl_module.monitor.failure or not trainer.strategy.broadcast(due):
             return
+        first = trainer.is_global_zero
         try:
-            if trainer.is_global_zero:
-                with io.atomic_write(self.path) as part:
-                    trainer.save_checkpoint(part)
-            else:
-                trainer.save_checkpoint(self.path)
+            with io.atomic_write(self.path) if first else nullcontext(self.path) as part:
+                trainer.save_checkpoint(part)
         except OSError as error:
             logger.warning("%s: cannot be written: %s; training continues", self.path, error)
         self._written = time.monotonic()
@@ -122,17 +122,12 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        return {
-            "identity": self.identity,
-            "machine": _machine(),
-            "attempts": self.attempts,
-            "wall_s": self.wall_s,
-        }
+        counts = {"attempts": self.attempts, "wall_s": self.wall_s}
+        return {**counts, "identity": self.identity, "machine": _machine()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the counts."""
-        self.attempts = state_dict["attempts"] + 1
-        self._earlier_s = state_dict["wall_s"]
+        self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
 def identity_of(
@@ -142,11 +137,9 @@ def identity_of(
     digest = hashlib.sha256()
     tensors = [getattr(groups, f.name) for groups in (train, validation) for f in fields(Groups)]
     for tensor in (*tensors, module.probe_MHW):
-        if tensor is None:
-            digest.update(b"none")
-            continue
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
+        if tensor is not None:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
     return {
         "settings": json.dumps(module.run.model_dump(mode="json")),
         "data": digest.hexdigest(),

@@ -63,7 +63,7 @@ def total_norm(units: list[Unit]) -> Tensor:
 
 
 def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
-    """Clip the gradients in place and say how much was clipped; absent gradients are left out.
+    """Clip the gradients in place and report how much was clipped; absent gradients are left out.
 
     Nothing waits for the device. A complex parameter's modulus counts, so real and imaginary part
     keep their ratio (for `value`, each real part is one element).
@@ -78,41 +78,29 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
         The gradients' `total_norm`.
     """
     present = [(p, axis) for p, axis in units if p.grad is not None]
-    parameters = [p for p, _ in present]
     match clip:
         case NoClip():
             return ClipReport(0, torch.zeros_like(norm), norm)
         case NormClip():
-            nn.utils.clip_grads_with_norm_(parameters, clip.max_norm, norm)
+            nn.utils.clip_grads_with_norm_([p for p, _ in present], clip.max_norm, norm)
             clipped = norm > clip.max_norm
             return ClipReport(1, clipped, torch.where(clipped, total_norm(present), norm))
         case ValueClip():
-            parts, clipped = _clip_values(parameters, clip.max_value)
-            return ClipReport(parts, clipped, total_norm(present))
+            grads = [p.grad for p, _ in present if p.grad is not None]
+            real = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
+            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in real]).sum()
+            for grad in real:
+                grad.clamp_(-clip.max_value, clip.max_value)
+            return ClipReport(sum(grad.numel() for grad in real), clipped, total_norm(present))
         case AdaptiveClip():
-            return _clip_all_units(present, clip, norm)
+            found, norms = zip(*(_clip_units(p, axis, clip) for p, axis in present), strict=True)
+            clipped = torch.stack([c.sum() for c in found]).sum()
+            after = torch.stack([n.square().sum() for n in norms]).sum().sqrt()
+            # Untouched gradients keep the very number that they were measured with.
+            after = torch.where(clipped > 0, after, norm)
+            return ClipReport(sum(c.numel() for c in found), clipped, after)
         case _:
             assert_never(clip)
-
-
-def _clip_values(parameters: list[Parameter], bound: float) -> tuple[int, Tensor]:
-    parts, clipped = 0, []
-    for parameter in parameters:
-        assert parameter.grad is not None
-        grad = parameter.grad
-        real = torch.view_as_real(grad) if grad.is_complex() else grad
-        parts += real.numel()
-        clipped.append((real.abs() > bound).sum())
-        real.clamp_(-bound, bound)
-    return parts, torch.stack(clipped).sum()
-
-
-def _clip_all_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
-    clipped, norms = zip(*(_clip_units(p, axis, clip) for p, axis in units), strict=True)
-    count = torch.stack([c.sum() for c in clipped]).sum()
-    after = torch.stack([n.square().sum() for n in norms]).sum().sqrt()
-    # Untouched gradients keep the very number that they were measured with.
-    return ClipReport(sum(c.numel() for c in clipped), count, torch.where(count > 0, after, norm))
 
 
 def _clip_units(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -74,7 +74,7 @@ class CollapseGuard(Callback):
         self.in_a_row = 0
         self._hook: RemovableHandle | None = None
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Watch what the network draws during validation; nothing waits for the device."""
         self.largest = None
         if self.threshold is None or trainer.sanity_checking:
@@ -86,12 +86,12 @@ class CollapseGuard(Callback):
 
         self._hook = pl_module.network.register_forward_hook(watch)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Watch no more."""
         if self._hook is not None:
             self._hook.remove()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Count epochs without structure; the run ends if they are too many in a row, from the
         first of them."""
         if self.monitor.failure is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils import deterministic
 
-from ptycho_torch.config.training import ExecutionSettings, RunSettings
+from ptycho_torch.config.training import ExecutionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +23,17 @@ def numerics(execution: ExecutionSettings) -> Iterator[None]:
     deterministic is the Trainer's to set, and put back here as well.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-        matmul.allow_tf32,
-        cudnn.allow_tf32,
-    )
+    fill, tf32 = deterministic.fill_uninitialized_memory, (matmul.allow_tf32, cudnn.allow_tf32)  # type: ignore[attr-defined]
+    strict = torch.are_deterministic_algorithms_enabled()
     # Every new tensor would be filled with NaN first; nothing here reads what it has not written.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     matmul.allow_tf32 = cudnn.allow_tf32 = execution.precision == "tf32"
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        deterministic.fill_uninitialized_memory = before[1]  # type: ignore[attr-defined]
-        matmul.allow_tf32, cudnn.allow_tf32 = before[2:]
+        torch.use_deterministic_algorithms(strict)
+        deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        matmul.allow_tf32, cudnn.allow_tf32 = tf32
 
 
 def records_steps(
@@ -54,10 +50,11 @@ def records_steps(
         "groups are merged": merges,
         "several devices share a step": processes > 1,
     }
-    reason = next((text for text, holds in reasons.items() if holds), None)
-    if reason is not None:
-        logger.warning("execution.cuda_graphs has no effect here: %s", reason)
-    return reason is None
+    for reason, holds in reasons.items():
+        if holds:
+            logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+            return False
+    return True
 
 
 def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
@@ -67,25 +64,11 @@ def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> Non
             "execution.precision tf32 has no effect on %s: computed in fp32", device.type
         )
     if execution.precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
-        logger.warning(
-            "execution.precision bf16: this processor has no bf16 arithmetic; it is imitated, "
-            "slower than fp32"
-        )
+        logger.warning("execution.precision bf16: imitated on this processor, slower than fp32")
 
 
-def mitigations(run: RunSettings, *, checkpointed: bool) -> tuple[str, list[str]]:
-    """Return what a training does, and which of its settings take less memory, mildest first.
-
-    checkpointed: whether the network is so already.
-    """
-    batch = run.training.batch_size
-    less = []
-    if not checkpointed:
-        less.append("execution.checkpointing: true (the same numbers, a third more work)")
-    if batch > 1:
-        less.append(f"a training.batch_size under {batch} (another run, with other numbers)")
-    less.append("`ptycho-torch plan` says what each takes")
-    return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def keep_freed_memory() -> None:
@@ -94,14 +77,9 @@ def keep_freed_memory() -> None:
     A step's tensors are larger than what glibc keeps by itself: it would give each back to the
     kernel and have it zeroed page by page when the next one asks. Elsewhere nothing is done.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
+    if sys.platform.startswith("linux") and hasattr(
+        libc := ctypes.CDLL(None), "gnu_get_libc_version"
+    ):
         trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
         libc.mallopt(mmap, 2**31 - 1)
         libc.mallopt(trim, 2**31 - 1)
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

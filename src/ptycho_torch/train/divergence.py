@@ -8,8 +8,7 @@ failure and keep the weights of the step before.
 
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,8 +24,9 @@ logger = logging.getLogger(__name__)
 READ_EVERY = 16
 """Steps between two looks at what the device has recorded."""
 
-_LOSS, _BEFORE, _AFTER, _CLIPPED, _SPECTRAL, _LOCAL, _SPIKE, _STOP = range(8)
-"""Columns of a row; `_SPECTRAL` and `_LOCAL` are mean gradient moduli, NaN where none was taken."""
+LOSS, BEFORE, AFTER, CLIPPED, SPECTRAL, LOCAL, _SPIKE, _STOP = range(8)
+"""Columns of a row: loss, gradient norm before and after clipping, clipped parts, mean gradient
+moduli of spectral and local weights (NaN where none were taken), verdict."""
 
 _FINE, _BAD_LOSS, _EXPLODED, _BAD_GRADIENT = range(4)
 """Values of `_STOP`."""
@@ -44,21 +44,6 @@ class Failure:
     step: int
     reason: str
 
-    def __str__(self) -> str:
-        return f"{self.outcome} in epoch {self.epoch}, step {self.step}: {self.reason}"
-
-
-@dataclass(slots=True)
-class StepRecords:
-    """What the optimiser steps of an epoch had: losses, gradient norms, clipped parts."""
-
-    losses: list[float] = field(default_factory=list)
-    norms_before: list[float] = field(default_factory=list)
-    norms_after: list[float] = field(default_factory=list)
-    gradient_ratios: list[float] = field(default_factory=list)
-    parts: int = 0
-    clipped: int = 0
-
 
 class DivergenceMonitor(Callback):
     """Ends a run as `non_finite` or `exploded`, in the very step that went bad.
@@ -72,44 +57,38 @@ class DivergenceMonitor(Callback):
     ----------
     failure
         Set by whichever guard ends the run.
-    steps
-        Steps in which the optimiser moved, as far as they have been read.
+    rows
+        Of the epoch's steps in which the optimiser moved, as far as they have been read.
+    steps, spikes, first_loss
+        Of the whole run.
+    parts
+        That each step could clip.
     """
 
     def __init__(self, training: TrainingSettings) -> None:
         self.factor = training.explode_factor
         self.patience = training.explode_patience_steps
         self.failure: Failure | None = None
-        self.records = StepRecords()
+        self.rows: list[list[float]] = []
         self.first_loss: float | None = None
-        self.spikes = 0
-        self.steps = 0
-        self._parts = 0
+        self.spikes = self.steps = self.parts = 0
         self._per_epoch = 1
-        self._place(torch.device("cpu"))
 
-    def _place(self, device: torch.device) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lay out the record where the steps are taken."""
+        device = trainer.strategy.root_device
         self.skip_update = torch.zeros((), device=device)
         self._first = torch.full((), math.nan, device=device)
         self._in_a_row = torch.zeros((), device=device)
         # In double, which holds every count; Apple's GPUs have none.
         kind = torch.float32 if device.type == "mps" else torch.float64
-        self._rows = torch.zeros(READ_EVERY, 8, dtype=kind, device=device)
+        self._written = torch.zeros(READ_EVERY, 8, dtype=kind, device=device)
         self._at = torch.zeros(1, dtype=torch.int64, device=device)
         self._absent = torch.full((), math.nan, device=device)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lay out the record where the steps are taken."""
-        self._place(trainer.strategy.root_device)
-
     def check_step(self, loss: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at a step before the optimiser moves; from a bad one on `skip_update` is 1.
-
-        Returns
-        -------
-        spike, stop
-            For `log_step`.
-        """
+        """Return spike and stop, for `log_step`, before the optimiser moves; from a bad step on
+        `skip_update` is 1."""
         # Kept in place, so that a step recorded as a CUDA graph finds them where they were.
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         spike = loss > self.factor * self._first.abs()
@@ -129,14 +108,14 @@ class DivergenceMonitor(Callback):
         verdict: tuple[Tensor, Tensor],
         moduli: Tensor | None,
     ) -> None:
-        """Write a step's row: loss, gradient norm before clipping, what clipping did, verdict of
-        `check_step`, and mean moduli of spectral and local gradients if they were taken."""
+        """Write a step's row: norm before clipping, verdict of `check_step`, mean moduli of
+        spectral and local gradients if they were taken."""
         two = (self._absent, self._absent) if moduli is None else moduli.unbind()
         row = (loss, norm, report.norm, report.clipped, *two, *verdict)
-        values = torch.stack([value.to(self._rows.dtype) for value in row])
-        self._rows.index_copy_(0, self._at, values[None])
+        values = torch.stack([value.to(self._written.dtype) for value in row])
+        self._written.index_copy_(0, self._at, values[None])
         self._at += 1
-        self._parts = report.parts
+        self.parts = report.parts
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -148,70 +127,52 @@ class DivergenceMonitor(Callback):
 
     def read(self, trainer: Trainer) -> None:
         """Read the rows since the last look; end the run at a bad one. Waits for the device."""
-        rows = self._rows[: int(self._at)].tolist()
+        rows = self._written[: int(self._at)].tolist()
         self._at.zero_()
         for row in rows:
-            failed = self._take(row)
-            if failed is not None:
-                self.end_run(trainer, *failed)
+            loss, stop, step = row[LOSS], row[_STOP], self.steps + 1
+            if stop == _BAD_LOSS:
+                self.end_run(trainer, "non_finite", f"the training loss is {loss}", step)
                 return
-
-    def _take(self, row: list[float]) -> tuple[str, str, int] | None:
-        """Add a step to the record; return outcome, reason and step if the run ends with it."""
-        loss, stop, failing = row[_LOSS], row[_STOP], self.steps + 1
-        if stop == _BAD_LOSS:
-            return "non_finite", f"the training loss is {loss}", failing
-        if self.first_loss is None:
-            self.first_loss = loss
-        self.spikes += int(row[_SPIKE])
-        if stop == _EXPLODED:
-            reason = (
-                f"the training loss is {loss:.4g}, for {self.patience} steps in a row more than "
-                f"{self.factor:g} times the first step's {self.first_loss:.4g}"
-            )
-            return "exploded", reason, failing + 1 - self.patience
-        self.records.losses.append(loss)
-        if stop == _BAD_GRADIENT:
-            return "non_finite", f"the gradient's norm is {row[_BEFORE]}", failing
-        self.records.norms_before.append(row[_BEFORE])
-        self.records.norms_after.append(row[_AFTER])
-        self.records.clipped += int(row[_CLIPPED])
-        self.records.parts += self._parts
-        if row[_LOCAL] > 0:
-            self.records.gradient_ratios.append(row[_SPECTRAL] / row[_LOCAL])
-        self.steps = failing
-        return None
+            if self.first_loss is None:
+                self.first_loss = loss
+            self.spikes += int(row[_SPIKE])
+            if stop == _EXPLODED:
+                reason = (
+                    f"the training loss is {loss:.4g}, for {self.patience} steps in a row more "
+                    f"than {self.factor:g} times the first step's {self.first_loss:.4g}"
+                )
+                self.end_run(trainer, "exploded", reason, step + 1 - self.patience)
+                return
+            if stop == _BAD_GRADIENT:
+                reason = f"the gradient's norm is {row[BEFORE]}"
+                self.end_run(trainer, "non_finite", reason, step)
+                return
+            self.rows.append(row)
+            self.steps = step
 
     def end_run(self, trainer: Trainer, outcome: str, reason: str, step: int) -> None:
         """End the run as a result; `step` is the one that failed, counted from 1."""
         epoch = (step - 1) // self._per_epoch + 1
         self.failure = Failure(outcome, epoch, step, reason)
         trainer.should_stop = True
-        logger.warning("training ends here: %s", self.failure)
+        logger.warning("%s in epoch %d, step %d: %s", outcome, epoch, step, reason)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what later steps depend on, at an epoch's end."""
-        return {
-            "first_loss": self.first_loss,
-            "spikes": self.spikes,
-            "steps": self.steps,
-            "first": self._first.clone(),
-            "in_a_row": self._in_a_row.clone(),
-            "failure": self.failure and asdict(self.failure),
-        }
+        counts = {"first_loss": self.first_loss, "spikes": self.spikes, "steps": self.steps}
+        return {**counts, "first": self._first, "in_a_row": self._in_a_row}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
-        self.first_loss, self.spikes = state_dict["first_loss"], state_dict["spikes"]
-        self.steps = state_dict["steps"]
+        for name in ("first_loss", "spikes", "steps"):
+            setattr(self, name, state_dict[name])
         self._first.copy_(state_dict["first"])
         self._in_a_row.copy_(state_dict["in_a_row"])
-        self.failure = state_dict["failure"] and Failure(**state_dict["failure"])
 
 
 def mean_over_processes(loss: Tensor) -> Tensor:
-    """Return the loss of a step, averaged over the processes that share it, so that all of them
-    come to the same verdict."""
+    """Return a step's loss, averaged over the processes that share it: all judge it alike."""
     loss = loss.detach()
     if torch.distributed.is_initialized():
         loss = loss.clone()

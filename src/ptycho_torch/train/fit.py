@@ -1,6 +1,6 @@
 """One training by Lightning's Trainer, and predictions with its weights.
 
-Letters: n groups, B batch, C patches of a group, H rows, W columns.
+Letters: n groups, C patches of a group, H rows, W columns.
 """
 
 import contextlib
@@ -13,23 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning import Trainer
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
-from ptycho_torch.files import io
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
-from ptycho_torch.train.checkpoint import CHECKPOINT, ResumeCheckpoint, identity_of
-from ptycho_torch.train.device import (
-    keep_freed_memory,
-    mitigations,
-    numerics,
-    warn_of_precision,
-)
+from ptycho_torch.train.checkpoint import ResumeCheckpoint, identity_of
+from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
 from ptycho_torch.train.history import snapshot
 from ptycho_torch.train.loggers import make_loggers
 from ptycho_torch.train.module import PtychoModule
@@ -47,15 +41,17 @@ class Weights:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way."""
+    happened on the way.
+
+    wall_s and attempts: seconds over all attempts, and how often it was begun or resumed; of an
+    attempt that was killed, up to the last checkpoint it left.
+    """
 
     module: PtychoModule
     best: Weights
     last: Weights
     wall_s: float
-    """Over all attempts; of one that was killed, up to the last checkpoint it left."""
     attempts: int
-    """How often the training was begun or resumed."""
     device: torch.device
 
 
@@ -64,7 +60,7 @@ def fit(
     train: Groups,
     validation: Groups,
     *,
-    folder: io.PathLike | None = None,
+    folder: Path | None = None,
     progress: bool = False,
 ) -> TrainResult:
     """Train a module by its run's settings; a run that diverges is a result.
@@ -87,20 +83,16 @@ def fit(
         If the split has fewer groups than a batch, the accelerator is not there, or a logger's
         package is not.
     """
-    run = module.run
-    execution = run.execution
-    data = ScanDataModule(run, train, validation)
-    device = choose_device(execution.accelerator)
+    run, execution, began = module.run, module.run.execution, time.monotonic()
+    data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
     warn_of_precision(execution, device)
     keep_freed_memory()
-    callbacks, checkpoint = [StopOnSignal()], None
+    callbacks: list[Callback] = [StopOnSignal()]
+    checkpoint = None
     if folder is not None:
-        identity = identity_of(module, train, validation, device)
-        checkpoint = ResumeCheckpoint(Path(folder) / CHECKPOINT, identity)
+        checkpoint = ResumeCheckpoint(folder, identity_of(module, train, validation, device))
         callbacks.append(checkpoint)
-    what, less_memory = mitigations(run, checkpointed=module.checkpointed)
-    began = time.monotonic()
-    with mitigated_by(what, less_memory), numerics(execution), _quiet():
+    with mitigated_by(*_less_memory(module)), numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=execution.devices,
@@ -110,20 +102,20 @@ def fit(
             max_epochs=run.training.epochs,
             deterministic=execution.deterministic,
             callbacks=callbacks,
-            logger=[] if folder is None else make_loggers(run, Path(folder)),
+            logger=[] if folder is None else make_loggers(run, folder),
             enable_checkpointing=checkpoint is not None,
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            default_root_dir=folder,
         )
         if execution.compile:
             module.network.compile()
         resumed = None if checkpoint is None else checkpoint.found()
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    last = Weights(snapshot(module.network), module.gain)
-    history = module.history
+    if not trainer.is_global_zero:
+        # The first of the processes that shared the run writes its files.
+        raise SystemExit(0)
+    history, last = module.history, Weights(snapshot(module.network), module.gain)
     return TrainResult(
         module=module,
         best=last if history.best is None else Weights(history.best, history.best_gain),
@@ -134,33 +126,42 @@ def fit(
     )
 
 
-def predict(
-    module: PtychoModule, weights: Weights, groups: Groups, device: torch.device
-) -> NDArray[np.complex64]:
+def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np.complex64]:
     """Return the object patches that these weights see, (n, H, W, C).
 
     Patches of a group that are merged in training are windows of the merged region here as well.
     """
+    module = result.module
     module.network.load_state_dict(weights.weights)
     module.gain = weights.gain
-    module.to(device).eval()
+    module.to(result.device).eval()
     with torch.inference_mode():
-        batches = groups.to(device).batches(EVAL_BATCH)
+        batches = groups.to(result.device).batches(EVAL_BATCH)
         parts = [module.predict_step(batch).cpu() for batch in batches]
     patches_nCHW = torch.cat(parts).to(torch.complex64).numpy()
     return np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
 
 
+def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
+    """Return what a training does, and which of its settings take less memory, mildest first."""
+    run, less = module.run, ["`ptycho-torch plan` says what each takes"]
+    batch = run.training.batch_size
+    if batch > 1:
+        less.insert(0, f"a training.batch_size under {batch} (another run, with other numbers)")
+    if not module.checkpointed:
+        less.insert(0, "execution.checkpointing: true (the same numbers, a third more work)")
+    return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what Lightning has to say of choices that no user of ours can make."""
-    levels = {}
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(name)
-        levels[logger] = logger.level
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", module=r"lightning\.|ptycho_torch\.")
         yield
-    for logger, level in levels.items():
+    for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)

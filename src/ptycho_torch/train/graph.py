@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from ptycho_torch.data.batch import Batch
 
@@ -21,15 +20,13 @@ class RecordedStep:
     Parameters
     ----------
     step
-        Takes a batch, and whether to look at the gradients' ratio; there is a recording for each
-        answer.
+        Takes a batch, and whether to look at the gradients' ratio; each has its recording.
     """
 
     def __init__(self, step: Callable[[Batch, bool], None]) -> None:
         self._step = step
         self._left = WARM_UP_STEPS
         self._aside = torch.cuda.Stream()
-        self._batch: Batch | None = None
         self._graphs: dict[bool, torch.cuda.CUDAGraph] = {}
 
     def __call__(self, batch: Batch, look: bool) -> None:
@@ -41,10 +38,10 @@ class RecordedStep:
                 self._step(batch, look)
             torch.cuda.current_stream().wait_stream(self._aside)
             return
-        if self._batch is None:
-            self._batch = Batch(*(None if t is None else t.clone() for t in batch))  # type: ignore[arg-type]
+        if not self._graphs:
+            self._batch = Batch._make(None if t is None else t.clone() for t in batch)
         for place, values in zip(self._batch, batch, strict=True):
-            if isinstance(place, Tensor):
+            if place is not None and values is not None:
                 place.copy_(values)
         if look not in self._graphs:
             graph = torch.cuda.CUDAGraph()

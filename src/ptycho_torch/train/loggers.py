@@ -17,31 +17,30 @@ from ptycho_torch.runtime.errors import InputError
 LOGS = "logs"
 """Folder of the loggers' files, in that of the run."""
 
-PACKAGES = {
-    "tensorboard": ("tensorboard", "pip install 'ptycho-torch[track]'"),
-    "mlflow": ("mlflow", "pip install 'ptycho-torch[track]'"),
-    "wandb": ("wandb", "pip install wandb"),
+INSTALL = {
+    "tensorboard": "pip install 'ptycho-torch[track]'",
+    "mlflow": "pip install 'ptycho-torch[track]'",
+    "wandb": "pip install wandb",
 }
-"""Logger -> the package that it needs, and how to get it."""
 
 
 def make_loggers(run: RunSettings, folder: Path) -> list[Logger]:
-    """Return the loggers that `execution.loggers` names, writing below `folder`.
+    """Return the loggers that `execution.loggers` names, writing below the run's folder.
 
     Raises
     ------
     InputError
         If one needs a package that is not installed; with the line that installs it.
     """
+    for name in run.execution.loggers:
+        if name in INSTALL and importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"execution.loggers '{name}': the package is not installed; {INSTALL[name]}"
+            )
     return [_make(name, run, folder / LOGS) for name in run.execution.loggers]
 
 
 def _make(name: str, run: RunSettings, folder: Path) -> Logger:
-    package, install = PACKAGES.get(name, (None, ""))
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise InputError(
-            f"execution.loggers '{name}': the package '{package}' is not installed; {install}"
-        )
     title = f"{run.dataset}-{run.arm}-seed-{run.seed}"
     match name:
         case "csv":

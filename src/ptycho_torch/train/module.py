@@ -4,14 +4,15 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import LOSSES, Batch, SplitScales
+from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.checkpointing import recompute_parts
@@ -42,42 +43,44 @@ class PtychoModule(LightningModule):
     Parameters
     ----------
     run
-        The run's settings.
-    network
-        The generator.
-    probe_MHW
-        Probe modes, complex; fixed.
-    scales
-        `SplitScales` of `train` and `validation`.
-    input_scale
-        What amplitudes are multiplied by before the network.
-    channels
-        C of the data.
+        The run's settings; the weights before training depend on its seed alone.
+    data
+        What it is trained on.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be built for the data, or groups have no positions to be merged by.
     """
 
     probe_MHW: Tensor
     log_gain: nn.Parameter | None
 
-    def __init__(
-        self,
-        run: RunSettings,
-        network: nn.Module,
-        *,
-        probe_MHW: Tensor,
-        scales: dict[str, SplitScales],
-        input_scale: float,
-        channels: int,
-    ) -> None:
+    def __init__(self, run: RunSettings, data: TrainingData) -> None:
         super().__init__()
         # Clipping by unit and the verdict on a step stand between its gradients and its update.
         self.automatic_optimization = False
-        self.run = run
-        self.network = network
-        self.register_buffer("probe_MHW", probe_MHW)
-        self.scales = scales
-        self.input_scale = input_scale
-        self.channels = channels
-        self.checkpointed = run.execution.checkpointing
+        channels = data.train.channels
+        self.merges = run.training.object_big and channels > 1
+        """Whether the patches of a group become one region before the physics."""
+        if self.merges and (data.train.whole_nC2 is None or data.validation.whole_nC2 is None):
+            raise InputError(
+                f"dataset '{run.dataset}': has groups of {channels} frames but no 'coords_offsets' "
+                "and 'coords_nominal' to merge them by; add them, or set training.object_big: false"
+            )
+        seed, side = named_seed(run.seed, "weights"), run.patch_px
+        try:
+            network = build_generator(run.generator, channels=channels, patch_px=side, seed=seed)
+        except ValueError as error:
+            raise InputError(f"arms.{run.arm}.generator: {error}") from None
+        self.run, self.network = run, network
+        self.checkpointed = False
+        if run.execution.checkpointing:
+            self.save_memory()
+        self.register_buffer("probe_MHW", data.probe_MHW)
+        self.scales, self.channels = data.scales, channels
+        scaled = run.training.input_scaling == "statistical"
+        self.input_scale = data.train.statistical_scale() if scaled else 1.0
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
         self.monitor = DivergenceMonitor(run.training)
@@ -86,42 +89,10 @@ class PtychoModule(LightningModule):
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
 
-    @classmethod
-    def for_data(cls, run: RunSettings, data: TrainingData) -> Self:
-        """Return the module of a run before training; its weights depend on the run's seed alone.
-
-        Raises
-        ------
-        InputError
-            If the network cannot be built for the data, or groups have no positions to be merged
-            by.
-        """
-        channels = data.train.channels
-        splits = (data.train, data.validation)
-        merges = run.training.object_big and channels > 1
-        if merges and any(split.whole_nC2 is None for split in splits):
-            raise InputError(
-                f"dataset '{run.dataset}': has groups of {channels} frames but no 'coords_offsets' "
-                "and 'coords_nominal' to merge them by; add them, or set training.object_big: false"
-            )
-        seed = named_seed(run.seed, "weights")
-        try:
-            network = build_generator(
-                run.generator, channels=channels, patch_px=run.patch_px, seed=seed
-            )
-        except ValueError as error:
-            raise InputError(f"arms.{run.arm}.generator: {error}") from None
-        if run.execution.checkpointing:
-            recompute_parts(network)
-        scaled = run.training.input_scaling == "statistical"
-        return cls(
-            run,
-            network,
-            probe_MHW=data.probe_MHW,
-            scales=data.scales,
-            input_scale=data.train.statistical_scale() if scaled else 1.0,
-            channels=channels,
-        )
+    def save_memory(self) -> None:
+        """Recompute the network's parts in the backward pass: the same numbers, more work."""
+        recompute_parts(self.network)
+        self.checkpointed = True
 
     @property
     def val_loss_name(self) -> str:
@@ -138,11 +109,6 @@ class PtychoModule(LightningModule):
         if self.log_gain is not None:
             with torch.no_grad():
                 self.log_gain.fill_(math.log(value))
-
-    @property
-    def merges(self) -> bool:
-        """Whether the patches of a group become one region before the physics."""
-        return self.run.training.object_big and self.channels > 1
 
     def network_input(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return what the network is shown of measured amplitudes."""
@@ -188,17 +154,13 @@ class PtychoModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the guards and the history; they look at an epoch in this order."""
-        guard = CollapseGuard(self.run.training, self.monitor)
-        return [self.monitor, self.history, guard]
+        return [self.monitor, self.history, CollapseGuard(self.run.training, self.monitor)]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer | tuple[list[Any], list[Any]]:
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
-        training = self.run.training
+        training, execution, trainer = self.run.training, self.run.execution, self.trainer
         recorded = records_steps(
-            self.run.execution,
-            self.device,
-            merges=self.merges,
-            processes=self.trainer.world_size,
+            execution, self.device, merges=self.merges, processes=trainer.world_size
         )
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._units = unit_axes(self.network)
@@ -208,28 +170,22 @@ class PtychoModule(LightningModule):
         optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
         # torch's own way to tell an optimiser, without waiting for the device, not to move.
         optimizer.found_inf = self.monitor.skip_update  # type: ignore[attr-defined]
-        self._optimizer = optimizer
-        self._schedule = make_schedule(
-            training.schedule,
-            optimizer,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            epochs=self.trainer.max_epochs or training.epochs,
-        )
-        return optimizer if self._schedule is None else ([optimizer], [self._schedule.scheduler])
+        steps, epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 1
+        schedule = make_schedule(training.schedule, optimizer, steps=steps, epochs=epochs)
+        self._optimizer, self._schedule = optimizer, schedule
+        return [optimizer], [] if schedule is None else [schedule]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take a step; the weights move here and nowhere else."""
         self._step(batch, batch_idx % LOOK_EVERY == 0)
         if self.trainer.is_last_batch:
             self.learning_rate = float(self._optimizer.param_groups[0]["lr"])
-        if self._schedule is not None:
-            self._schedule.end_step()
+        if isinstance(self._schedule, LambdaLR):
+            self._schedule.step()
 
     def _take_step(self, batch: Batch, look: bool) -> None:
-        """Clip the gradients of a batch, and move unless the step is bad.
-
-        look: whether to note the ratio of spectral and local gradients as well.
-        """
+        """Clip the gradients of a batch, and move unless the step is bad; `look`: also record the
+        ratio of spectral and local gradients."""
         self._optimizer.zero_grad()
         loss = self.training_loss(batch)
         self.manual_backward(loss)
@@ -248,18 +204,16 @@ class PtychoModule(LightningModule):
             self._validated.append((len(batch.amplitude_BCHW), self.validation_losses(batch)))
 
     def on_validation_epoch_end(self) -> None:
-        """Average the losses, and end a run whose weights are not worth another epoch."""
+        """Average the losses, each group with the same weight; end a run where they are NaN."""
         found, self._validated = self._validated, []
         if not found or self.trainer.sanity_checking:
             return
-        total = sum(size for size, _ in found)
+        groups = sum(size for size, _ in found)
         for name in found[0][1]:
-            # Fetched from the device at once; each group has the same weight.
+            # Fetched from the device at once.
             losses = torch.stack([losses[name] for _, losses in found]).tolist()
-            sizes = [size for size, _ in found]
-            self.val_losses[name] = (
-                sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / total
-            )
+            weighed = (loss * size for loss, (size, _) in zip(losses, found, strict=True))
+            self.val_losses[name] = sum(weighed) / groups
         self.log_dict(self.val_losses, logger=False, prog_bar=True)
         judged = self.val_losses[self.val_loss_name]
         if not math.isfinite(judged):
@@ -269,8 +223,10 @@ class PtychoModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Move a schedule that goes by epochs."""
-        if self._schedule is not None and self.monitor.failure is None:
-            self._schedule.end_epoch(self.val_losses[self.val_loss_name])
+        if isinstance(self._schedule, ReduceLROnPlateau):
+            self._schedule.step(self.val_losses.get(self.val_loss_name, math.inf))
+        elif isinstance(self._schedule, ExponentialLR):
+            self._schedule.step()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Return the object patches of a batch, (B, C, H, W); those of a group that are merged in

@@ -1,53 +1,59 @@
-"""What a run leaves beside its weights: the bundle, `run.json`, `timing.json`, the columns of
-`history.csv` (docs/files.md)."""
+"""What a run leaves in its folder (docs/files.md): bundle, last weights, patches, tables."""
 
 import math
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.training import TrainingData
+from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
-from ptycho_torch.networks.bundle import Bundle, BundleSettings
+from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
-from ptycho_torch.train.fit import TrainResult
+from ptycho_torch.train.fit import TrainResult, predict
 
 
-def make_bundle(result: TrainResult, data: TrainingData, record: dict[str, Any]) -> Bundle:
-    """Return the run's best weights with all that inference needs; `record`: what else to keep."""
-    module, run, gain = result.module, result.module.run, result.best.gain
-    scales = module.scales["train"]
-    learned = module.log_gain is not None
-    settings = BundleSettings(
-        generator=run.generator,
-        patch_px=run.patch_px,
-        channels=module.channels,
-        gridsize=math.isqrt(module.channels),
-        object_big=run.training.object_big,
-        input_scale=module.input_scale,
-        norm_Y_I=data.norm_Y_I,
-        intensity_scale=scales.intensity_scale * gain,
-        intensity_scale_source="learned" if learned else data.intensity_scale_source,
-        mean_amplitude=scales.mean_amplitude / gain,
-        dataset=run.dataset,
-    )
-    probe = module.probe_MHW.cpu()
-    return Bundle(settings=settings, weights=result.best.weights, probe_MHW=probe, record=record)
+def write_results(
+    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a run's files, `run.json` last; return what that says.
+
+    facts: what `run.json` says of settings and data.
+    """
+    write_bundle(folder / "bundle", _bundle(result, data))
+    io.write_tensors(folder / "last.safetensors", result.last.weights)
+    inference_s = None
+    if data.test is not None:
+        patches = {}
+        for name, weights in (("best", result.best), ("last", result.last)):
+            began = time.monotonic()
+            patches[name] = predict(result, weights, data.test)
+            inference_s = time.monotonic() - began  # The second counts: the first also warms up.
+        io.write_npz(folder / "test_patches.npz", patches)
+    io.write_csv(folder / "history.csv", history_table(result))
+    io.write_json(folder / "timing.json", _timing(result, inference_s))
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    return record
 
 
-def history_columns(run: RunSettings) -> list[str]:
-    """Return the columns of `history.csv`, also of a run that finished no epoch."""
-    return [
+def history_table(result: TrainResult) -> pd.DataFrame:
+    """Return `history.csv`; its columns are there also of a run that finished no epoch."""
+    run: RunSettings = result.module.run
+    columns = [
         "epoch", "step", "learning_rate", f"{run.training.loss}_train_loss", "mae_val_loss",
         "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
         "spectral_local_ratio",
     ]  # fmt: skip
+    return pd.DataFrame(result.module.history.rows, columns=columns)
 
 
 def run_record(result: TrainResult) -> dict[str, Any]:
@@ -87,27 +93,47 @@ def run_record(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
-    """Return what `timing.json` says: what differs from machine to machine.
+def _bundle(result: TrainResult, data: TrainingData) -> Bundle:
+    module, run, gain = result.module, result.module.run, result.best.gain
+    scales, learned = module.scales["train"], module.log_gain is not None
+    settings = BundleSettings(
+        generator=run.generator,
+        patch_px=run.patch_px,
+        channels=module.channels,
+        gridsize=math.isqrt(module.channels),
+        object_big=run.training.object_big,
+        input_scale=module.input_scale,
+        norm_Y_I=data.norm_Y_I,
+        intensity_scale=scales.intensity_scale * gain,
+        intensity_scale_source="learned" if learned else data.intensity_scale_source,
+        mean_amplitude=scales.mean_amplitude / gain,
+        dataset=run.dataset,
+    )
+    return Bundle(
+        settings=settings,
+        weights=result.best.weights,
+        probe_MHW=module.probe_MHW.cpu(),
+        record={"run": run.model_dump(mode="json"), **data.facts},
+    )
 
-    inference_s: of the test data, warm; None where there are none.
-    """
-    device, execution = result.device, result.module.run.execution
+
+def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
+    """Return what differs from machine to machine; inference_s: of the test data, warm."""
+    device, run = result.device, result.module.run
+    name, peak = device.type, process_peak()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-    else:
-        name, peak = device.type, process_peak() / 2**20
-    samples = result.module.monitor.steps * result.module.run.training.batch_size
+        peak = torch.cuda.max_memory_allocated(device)
+    samples = result.module.monitor.steps * run.training.batch_size * run.execution.devices
     return {
         "wall_s": round(result.wall_s, 3),
         "attempts": result.attempts,
         "inference_s": None if inference_s is None else round(inference_s, 6),
-        "samples_per_s": round(samples * execution.devices / result.wall_s, 2),
-        "peak_memory_mib": round(peak, 1),
+        "samples_per_s": round(samples / result.wall_s, 2),
+        "peak_memory_mib": round(peak / 2**20, 1),
         "checkpointed": result.module.checkpointed,
         "device": name,
-        "devices": execution.devices,
+        "devices": run.execution.devices,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),

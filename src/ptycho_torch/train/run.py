@@ -1,16 +1,14 @@
-"""Train one run, on a study's splits or on a measured scan, and write its files (docs/files.md)."""
+"""Train one run, on a study's splits or on a measured scan, in a folder of its own."""
 
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import ValidationError
 
@@ -24,8 +22,6 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, untouched_if_refused
-from ptycho_torch.networks.bundle import write_bundle
-from ptycho_torch.networks.checkpointing import recompute_parts
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.run_lock import run_lock
@@ -34,7 +30,7 @@ from ptycho_torch.train.curve import draw_learning_curve
 from ptycho_torch.train.fit import TrainResult, fit, predict
 from ptycho_torch.train.loggers import LOGS
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.record import history_columns, make_bundle, run_record, timing
+from ptycho_torch.train.record import history_table, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +57,8 @@ def train_run(
     ----------
     run
         Everything that decides the run.
-    splits
-        Paths of `train`, `validation` and `test`.
-    dataset
-        `dataset.json`, whose checksums the splits must have.
+    splits, dataset
+        As for `data_of_splits`: `train`, `validation` and `test`, and `dataset.json`.
     folder
         Where the run's files go. Until they are written its checkpoint lies there, from which the
         same call resumes.
@@ -83,15 +77,15 @@ def train_run(
     folder = Path(folder)
     with _alone_in(folder):
         data = data_of_splits(splits, dataset, patch_px=run.patch_px)
-        module = PtychoModule.for_data(run, data)
+        module = PtychoModule(run, data)
         if low_memory and not module.checkpointed:
             logger.warning("low memory in this attempt: as with execution.checkpointing")
-            recompute_parts(module.network)
-            module.checkpointed = True
+            module.save_memory()
         result = fit(module, data.train, data.validation, folder=folder)
         names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
         facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
-        _write(folder, result, data, facts)
+        write_results(folder, result, data, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def train_scan(
@@ -139,8 +133,7 @@ def train_scan(
         run = settings.run(data.train.amplitude_nCHW.shape[-1])
     except ValidationError as error:
         raise mistake(data.facts["source"], error) from None
-    module = PtychoModule.for_data(run, data)
-    folder = Path(folder)
+    module, folder = PtychoModule(run, data), Path(folder)
     known = (*OUTPUTS, LOGS)
     with _alone_in(folder, mark="run.json", files=known, overwrite=overwrite, state=CHECKPOINT):
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)
@@ -149,9 +142,12 @@ def train_scan(
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
             _write_statistics(folder, result, data, patch_stats_limit)
-        draw_learning_curve(_history(result), folder, loss=run.training.loss, title=run.dataset)
+        table = history_table(result)
+        draw_learning_curve(table, folder, loss=run.training.loss, title=run.dataset)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
-        return _write(folder, result, data, facts)
+        record = write_results(folder, result, data, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
 
 
 def train_measurement(
@@ -162,15 +158,14 @@ def train_measurement(
     probe: Literal["refined", "file"],
     folder: io.PathLike,
 ) -> dict[str, Any]:
-    """Train on the training frames of a study's measurement; return what `run.json` says.
+    """Train on the training frames of a study's measurement; see `train_scan`.
 
     Parameters
     ----------
     frames
         The training frames.
     rpie
-        `objects` and `report` of the training frames' iterative reconstruction, which has the
-        refined probe.
+        `objects` and `report` of their iterative reconstruction, which has the refined probe.
     probe
         Which one the network sees.
     folder
@@ -183,11 +178,11 @@ def train_measurement(
     """
     scan = read_part(frames)
     if probe == "refined":
-        report = io.read_json(rpie["report"])
-        if report["outcome"] != "completed":
+        outcome = io.read_json(rpie["report"])["outcome"]
+        if outcome != "completed":
             raise InputError(
-                f"{rpie['report']}: rPIE ended as {report['outcome']}, so there is no refined "
-                "probe; mend real_data.rpie, or set network_probe: file"
+                f"{rpie['report']}: rPIE ended as {outcome}, so there is no refined probe; mend "
+                "real_data.rpie, or set network_probe: file"
             )
         refined = io.read_npz(rpie["objects"], "train_probe")["train_probe"]
         scan = replace(scan, probe_MHW=refined)
@@ -202,8 +197,7 @@ def train_measurement(
 
 @contextlib.contextmanager
 def _alone_in(folder: Path, **rules: Any) -> Iterator[None]:
-    """Hold the folder of a run, against any other job, and take an empty one away again where a
-    user's mistake ends the block; `rules`: what `claim` asks of it.
+    """Hold the folder of a run against any other job; `rules`: what `claim` asks of it.
 
     The other processes of a run that several devices share come in with the first.
     """
@@ -219,48 +213,16 @@ def _alone_in(folder: Path, **rules: Any) -> Iterator[None]:
         yield
 
 
-def _write(
-    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
-) -> dict[str, Any]:
-    kept = {"run": result.module.run.model_dump(mode="json"), **data.facts}
-    write_bundle(folder / "bundle", make_bundle(result, data, kept))
-    io.write_tensors(folder / "last.safetensors", result.last.weights)
-    inference_s = None
-    if data.test is not None:
-        patches = {}
-        for name, weights in (("best", result.best), ("last", result.last)):
-            began = time.monotonic()
-            patches[name] = predict(result.module, weights, data.test, result.device)
-            inference_s = time.monotonic() - began  # The second counts: the first also warms up.
-        io.write_npz(folder / "test_patches.npz", patches)
-    io.write_csv(folder / "history.csv", _history(result))
-    io.write_json(folder / "timing.json", timing(result, inference_s))
-    record = {**facts, **run_record(result)}
-    io.write_json(folder / "run.json", record)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return record
-
-
-def _history(result: TrainResult) -> pd.DataFrame:
-    rows = result.module.history.rows
-    return pd.DataFrame(rows, columns=history_columns(result.module.run))
-
-
 def _write_statistics(folder: Path, result: TrainResult, data: TrainingData, limit: int) -> None:
     module, best = result.module, result.best
-    drawn = np.moveaxis(predict(module, best, data.validation, result.device), -1, 1)
+    drawn = np.moveaxis(predict(result, best, data.validation), -1, 1)
+    learned = module.log_gain is not None
     scales = Scales(
         input_scale=module.input_scale,
         intensity_scale=module.scales["train"].intensity_scale * best.gain,
-        intensity_scale_source=(
-            data.intensity_scale_source if module.log_gain is None else "learned"
-        ),
+        intensity_scale_source="learned" if learned else data.intensity_scale_source,
         norm_Y_I=data.norm_Y_I,
     )
-    write_patch_statistics(
-        folder,
-        drawn.reshape(-1, *drawn.shape[-2:]),
-        scales,
-        limit=limit,
-        made_by=f"training on {module.run.dataset}, best weights, held-out frames",
-    )
+    patches_PHW = drawn.reshape(-1, *drawn.shape[-2:])
+    source = f"training on {module.run.dataset}, best weights, held-out frames"
+    write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)

@@ -1,4 +1,4 @@
-"""A training that is asked to end: the state of its last epoch is on disk, the exit status tells.
+"""A training that is asked to end: the checkpoint is on disk, the exit status says what came.
 
 Lightning 2.6 ends a process with status 0 after SIGTERM (its issue 21623), which Snakemake takes
 for success. Here it is 143 after SIGTERM and 130 after SIGINT.
@@ -14,37 +14,30 @@ from lightning import Callback, LightningModule, Trainer
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C, and what clusters and Snakemake send."""
-
 
 class StopOnSignal(Callback):
-    """Notes a signal and ends the process between two steps; a second signal ends it at once.
+    """Notes SIGINT or SIGTERM and ends the process between two steps; a second one ends it at once.
 
     Beside the main thread signals cannot be had, and are left as they are.
     """
 
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
+    received: signal.Signals | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from the Trainer, which puts back at its end what was before."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        for known in SIGNALS:
-            signal.signal(known, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """End here if a signal has come."""
         if self.received is not None:
-            logger.warning(
-                "training ends here: %s; the same command resumes after the last saved epoch",
-                self.received.name,
-            )
+            name = self.received.name
+            logger.warning("training ends here: %s; the same command resumes it", name)
             raise SystemExit(128 + self.received)

@@ -87,4 +87,4 @@ def made_up_module(run: RunSettings, work: Workload) -> PtychoModule:
     probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
     scales = dict.fromkeys(("train", "validation"), scale)
     data = TrainingData(train=groups, validation=groups, probe_MHW=probe, scales=scales)
-    return PtychoModule.for_data(run, data)
+    return PtychoModule(run, data)
