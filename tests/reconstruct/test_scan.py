@@ -99,21 +99,24 @@ def test_the_command_says_how_it_goes_and_what_it_wrote(file, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--alpha", "2"), "--alpha 2"),
-        (("--iterations", "0"), "--iterations 0"),
-        (("--engine", "epie"), "--engine epie: expected rpie"),
+        (("--alpha", "2"), "--alpha: Input should be less than or equal to 1, got 2"),
+        (("--iterations", "0"), "--iterations: Input"),
+        (("--engine", "epie"), "--engine: Input should be"),
         (("--engine", "ptychi-rpie"), "extra `baseline`) is not installed here: make setup"),
         (("--held-out", "1"), "--held-out 1 of 64 frames"),
         (("--held-out", "0"), "--held-out 0 of 64 frames"),
         (("--held-out", "-7"), "--held-out -7 of 64 frames"),
         (("--held-out", "65"), "--held-out 65 of 64 frames"),
-        (("--probe-from-iteration", "2"), "probe_from_iteration: 2 has no effect on a known probe"),
+        (
+            ("--probe-from-iteration", "2"),
+            "--probe-from-iteration: 2 has no effect on a known probe",
+        ),
         (
             ("--refine-probe", "--probe-from-iteration", "5", "--iterations", "2"),
-            "probe_from_iteration: 5 comes after all 2 iterations",
+            "--probe-from-iteration: 5 comes after all 2 iterations",
         ),
-        (("--device", "tpu"), "--device tpu: expected cpu or cuda"),
-        (("--probe-scale", "mine"), "--probe-scale mine"),
+        (("--device", "tpu"), "--device: Input should be"),
+        (("--probe-scale", "mine"), "--probe-scale: Input"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

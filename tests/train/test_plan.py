@@ -99,7 +99,7 @@ def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
         (["--dataset", "tyni"], "there is no dataset 'tyni'; it has: tiny"),
         (["--arm", "control", "--patch-px", "200"], "--patch-px, --gridsize: no patch fits"),
         (["--arm", "control", "--batch-size", "500"], "has only 121 groups"),
-        (["--memory-gib", "nan"], "--memory-gib: must be > 0"),
+        (["--memory-gib", "nan"], "--memory-gib: Input should be"),
         (["--compare", "nowhere"], "nowhere: has no run.json below train/"),
         (["--compare", "nowhere", "--width", "8"], "leave out what chooses or changes"),
     ],

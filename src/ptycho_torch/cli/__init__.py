@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 
 from ptycho_torch import __version__
-from ptycho_torch.cli import check, compare, data, diagnose, files, plan, reconstruct, study
+from ptycho_torch.cli import data, diagnose, reconstruct, scan, study
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for family in (study, plan, data, files, check, reconstruct, compare):
+for family in (study, data, scan, reconstruct):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"ptycho-torch {__version__}")
         raise typer.Exit
 

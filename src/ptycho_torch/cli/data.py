@@ -1,12 +1,14 @@
-"""Commands about data files."""
+"""Commands about data files: what they hold, how they are read, how two dumps compare."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ptycho_torch.cli.reading import with_reading
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.cli.options import Conventions, Flags, with_flags
+from ptycho_torch.cli.terminal import messages
+from ptycho_torch.config.base import Fraction, Positive, Settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -18,41 +20,39 @@ ScanFile = Annotated[
 
 
 @app.command()
-@with_reading
+@with_flags
 def check_data(
+    *,
     file: ScanFile,
-    reading: ScanConventions,
     sha256: Annotated[str | None, typer.Option(help="Checksum that the file must have.")] = None,
+    reading: Conventions,
 ) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it.
 
     For a split of the study `--patch-px` is the side that its patches must have; the detector of
     other files is cut to it.
     """
-    import logging
-
-    from ptycho_torch.data.read import is_split, read_scan
-
-    logging.basicConfig(format="%(levelname)s: %(message)s")
     found = io.sha256(file)
     if sha256 is not None and found != sha256:
         raise InputError(
             f"{file}: SHA-256 is {found}, expected {sha256}; the file changed after it was "
             "written, or is another one: make it again"
         )
-    if is_split(file):
-        if reading.fit != "crop":
-            raise InputError(
-                f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is the "
-                "side that its patches must have; leave it out"
-            )
-        typer.echo(_split_line(file, reading.patch_px))
-        reading = reading.model_copy(update={"patch_px": None})
-    if not is_split(file) or "coords_offsets" in io.npz_keys(file):
-        scan = read_scan(file, reading)
-        typer.echo(f"{file}: {scan.summary()}")
-        for note in scan.notes:
-            typer.echo(f"  {note}")
+    with messages():
+        from ptycho_torch.data.read import is_split, read_scan
+
+        split = is_split(file)
+        if split:
+            if reading.fit != "crop":
+                raise InputError(
+                    f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is "
+                    "the side that its patches must have; leave it out"
+                )
+            typer.echo(_split_line(file, reading.patch_px))
+            reading = reading.model_copy(update={"patch_px": None})
+        if not split or "coords_offsets" in io.npz_keys(file):
+            scan = read_scan(file, reading)
+            typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {found}")
 
 
@@ -71,25 +71,28 @@ def _split_line(file: Path, patch_px: int | None) -> str:
     )
 
 
+class GeometryOptions(Settings):
+    """Geometry that a CXI file is written with; all three, or none."""
+
+    wavelength_m: Positive | None = None
+    """For CXI: wavelength, metres; with the next two."""
+    distance_m: Positive | None = None
+    """For CXI: sample to detector, metres."""
+    detector_pixel_m: Positive | None = None
+    """For CXI: side of a detector pixel, metres."""
+
+
 @app.command()
-@with_reading
+@with_flags
 def convert(
     *,
     source: ScanFile,
     target: Annotated[Path, typer.Argument(help="File to write: .npz (canonical NPZ) or .cxi.")],
-    reading: ScanConventions,
-    wavelength_m: Annotated[
-        float | None, typer.Option(help="For CXI: wavelength, metres; with the next two.")
-    ] = None,
-    distance_m: Annotated[
-        float | None, typer.Option(help="For CXI: sample to detector, metres.")
-    ] = None,
-    detector_pixel_m: Annotated[
-        float | None, typer.Option(help="For CXI: side of a detector pixel, metres.")
-    ] = None,
+    geometry: Annotated[GeometryOptions, Flags(GeometryOptions)],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
     ] = False,
+    reading: Conventions,
 ) -> None:
     """Write a file of measurements in another layout, and check what was written.
 
@@ -100,6 +103,69 @@ def convert(
     from ptycho_torch.data.geometry import given_geometry
     from ptycho_torch.data.write import convert_scan
 
-    geometry = given_geometry(wavelength_m, distance_m, detector_pixel_m)
-    for line in convert_scan(source, target, reading, geometry, overwrite=overwrite):
+    given = given_geometry(geometry.wavelength_m, geometry.distance_m, geometry.detector_pixel_m)
+    for line in convert_scan(source, target, reading, given, overwrite=overwrite):
         typer.echo(line)
+
+
+@app.command()
+@with_flags
+def check(
+    *,
+    file: ScanFile,
+    as_data: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    reading: Conventions,
+) -> None:
+    """Try how a file can be read and say which conventions explain its frames best.
+
+    Tries sign and order of the axes, corner or centre, half pixels, the place of the zero
+    frequency, amplitudes or counts; what is given stays as it is. Ends with status 1 where two
+    explain the frames equally well.
+    """
+    from ptycho_torch.reconstruct.check import check_file, flags
+
+    report = check_file(file, reading)
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_data else "\n".join(report.table()))
+    if report.doubt:
+        raise InputError(f"{file}: {report.doubt}")
+    if not as_data:
+        typer.echo(f"read it with: {flags(report.conventions) or 'no flags'}")
+
+
+class CompareOptions(Settings):
+    """What counts as agreement."""
+
+    tolerance: Fraction = 0.1
+    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; between 0 and
+    1, no unit."""
+    free_scale: bool = False
+    """The images' scale is a gauge (refined probe): fit it and do not judge it."""
+    output_dir: Path = Path("comparison")
+    """Where compare.json, compare.md and compare.png go."""
+
+
+_DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/parity.md)"
+
+
+@app.command()
+@with_flags
+def compare(
+    *,
+    a: Annotated[Path, typer.Argument(help=f"Reference: {_DUMP}.")],
+    b: Annotated[Path, typer.Argument(help=f"What is compared with it: {_DUMP}.")],
+    options: Annotated[CompareOptions, Flags(CompareOptions)],
+) -> None:
+    """Compare two dumps by scale, variance and image; exit status 0: passed, 2: failed, 1: neither.
+
+    1 is bad input: nothing was compared and nothing is written.
+    """
+    from ptycho_torch.infer.parity import compare as parity
+    from ptycho_torch.infer.parity.dump import read_dump
+
+    record, pair = parity.compare(
+        read_dump(a), read_dump(b), tolerance=options.tolerance, free_scale=options.free_scale
+    )
+    parity.write_comparison(options.output_dir, record, pair)
+    typer.echo(parity.comparison_text(record))
+    if not record["passed"]:
+        raise typer.Exit(2)

@@ -4,127 +4,189 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import Field
 
+from ptycho_torch.cli.options import Flags, with_flags
+from ptycho_torch.cli.terminal import messages
 from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.config.base import Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
+from ptycho_torch.config.plan import UntrainedNetwork
+from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from ptycho_torch.config.study import Study
     from ptycho_torch.diagnose.subject import Subject
 
 app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
 
 Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
-BundleFolder = Annotated[
-    Path | None, typer.Option(help="A trained network: folder with bundle.json.")
-]
-Config = Annotated[
-    Path | None, typer.Option(help="An untrained network: study in YAML, with --arm and --seed.")
-]
-Arm = Annotated[str | None, typer.Option(help="Arm of --config.")]
-RootSeed = Annotated[
-    int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the initial weights (default: 0).")
-]
-Data = Annotated[
-    Path | None, typer.Option(help="Dataset split (NPZ, docs/files.md) that the network sees.")
-]
-Groups = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Groups of patches to look at (default: 16).")
-]
-Loss = Annotated[
-    Literal["mae", "poisson"] | None, typer.Option(help="Loss; not given: the one it trains with.")
-]
+Side = Annotated[int, Field(ge=1, le=4096)]
+Loss = Literal["mae", "poisson"]
+
+
+class NetworkOptions(Settings):
+    """Which network, and what it sees."""
+
+    bundle: Path | None = None
+    """A trained network: folder with bundle.json."""
+    config: Path | None = None
+    """A network before its training: study in YAML, with --arm and --seed."""
+    arm: str | None = None
+    """Arm of --config."""
+    data: Path | None = None
+    """Dataset split (NPZ, docs/files.md) that the network sees."""
+    seed: Seed | None = None
+    """Seed of untrained weights (default: 0)."""
+    groups: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Groups of patches to look at (default: 16)."""
+    loss: Loss | None = None
+    """Loss; not given: the one it trains with."""
+
+    def of_a_network(self) -> bool:
+        """Return whether a network is named."""
+        return self.bundle is not None or self.config is not None
+
+    def subject(self) -> "tuple[Subject, DiagnosticsSettings]":
+        """Return the network, before its data, and the thresholds in force.
+
+        Raises
+        ------
+        InputError
+            If options are missing or exclude each other, or a file is not what it should be.
+        """
+        from ptycho_torch.diagnose import subject
+        from ptycho_torch.networks.bundle import read_bundle
+
+        if self.data is None:
+            raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
+        of_groups: dict[str, Any] = {} if self.groups is None else {"groups": self.groups}
+        if self.bundle is None:
+            return self._untrained(of_groups)
+        _refuse(self, ("config", "arm", "seed"), "is of an untrained network, not of --bundle")
+        settings = DiagnosticsSettings(**of_groups)
+        read = read_bundle(self.bundle)
+        loss = self.loss or subject.trained_loss(read, self.bundle)
+        sample = subject.read_sample(
+            self.data,
+            patch_px=read.settings.patch_px,
+            groups=settings.groups,
+            seed=settings.groups_seed,
+        )
+        label = {"name": self.bundle.name, "state": "bundle", "dataset": read.settings.dataset}
+        found = subject.bundle_subject(read, sample, loss, where=self.bundle, **label)
+        return found, settings
+
+    def _untrained(self, of_groups: dict[str, Any]) -> "tuple[Subject, DiagnosticsSettings]":
+        from ptycho_torch.diagnose import subject
+
+        assert self.config is not None and self.data is not None
+        study = read_study(self.config)
+        names = list(derive(study).blocks)
+        if self.arm is None:
+            raise InputError(f"--arm NAME: an arm of {self.config}; it has: {', '.join(names)}")
+        if self.arm not in names:
+            raise InputError(f"{self.config}: no arm '{self.arm}'{nearest(self.arm, names)}")
+        run = run_settings(study, study.stage_a.dataset, self.arm, self.seed or 0)
+        settings = study.diagnostics.model_copy(update=of_groups)
+        network = UntrainedNetwork(
+            generator=run.generator,
+            loss=self.loss or run.training.loss,
+            input_scaling=run.training.input_scaling,
+            object_big=run.training.object_big,
+        )
+        sample = subject.read_sample(
+            self.data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
+        )
+        return subject.untrained_subject(network, run.seed, sample, name=run.arm), settings
+
+
+class BlockOptions(Settings):
+    """One Fourier block by itself, on white noise."""
+
+    block: Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] | None = None
+    """One Fourier block of this kind, on white noise (default: hybrid)."""
+    channels: Side | None = None
+    """Channels of --block (default: 32)."""
+    modes: Side | None = None
+    """Modes of --block (default: 12)."""
+    patch_px: Annotated[int, Field(ge=2, le=4096)] | None = None
+    """Side of --block's frames (default: 64)."""
+
+    def report(self, seed: int) -> dict[str, Any]:
+        """Return what the block's gradients are, as `gradient_report.json` has it."""
+        from ptycho_torch.diagnose.initialisation import probe_block
+        from ptycho_torch.diagnose.networks import report_head
+
+        settings, kind = DiagnosticsSettings(), self.block or "hybrid"
+        what = {
+            "channels": self.channels or 32,
+            "modes": self.modes or 12,
+            "patch_px": self.patch_px or 64,
+            "seed": seed,
+        }
+        found = probe_block(kind, **what, settings=settings)
+        return {**report_head(None, settings), "network": {"block": kind, **what}, **found}
 
 
 @app.command()
+@with_flags
 def gradients(
     *,
     output: Output,
-    bundle: BundleFolder = None,
-    config: Config = None,
-    arm: Arm = None,
-    data: Data = None,
-    seed: RootSeed = None,
-    groups: Groups = None,
-    loss: Loss = None,
-    block: Annotated[
-        Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] | None,
-        typer.Option(help="One Fourier block of this kind, on white noise (default: hybrid)."),
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Channels of --block (default: 32).")
-    ] = None,
-    modes: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Modes of --block (default: 12).")
-    ] = None,
-    patch_px: Annotated[
-        int | None, typer.Option(min=2, max=4096, help="Side of --block's frames (default: 64).")
-    ] = None,
+    network: Annotated[NetworkOptions, Flags(NetworkOptions)],
+    block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
 
     Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of
     one Fourier block by itself, with its initial weights as they are and as they were before.
     """
-    of_block = {"block": block, "channels": channels, "modes": modes, "patch_px": patch_px}
-    if bundle is None and config is None:
-        network = {"arm": arm, "data": data, "groups": groups, "loss": loss}
-        _refuse(network, "goes with --bundle or --config, of which neither is given")
-        from ptycho_torch.diagnose.initialisation import probe_block
-        from ptycho_torch.diagnose.networks import report_head
-
-        settings = DiagnosticsSettings()
-        kind = block or "hybrid"
-        what = {
-            "channels": channels or 32, "modes": modes or 12, "patch_px": patch_px or 64,
-            "seed": seed or 0,
-        }  # fmt: skip
-        probe = probe_block(kind, **what, settings=settings)
-        network_facts = {"block": kind, **what}
-        report = {**report_head(None, settings), "network": network_facts, **probe}
-    else:
-        _refuse(of_block, "is of one block by itself; it does not go with --bundle or --config")
+    if network.of_a_network():
+        reason = "is of one block by itself; it does not go with --bundle or --config"
+        _refuse(block, tuple(BlockOptions.model_fields), reason)
         from ptycho_torch.diagnose.networks import gradient_entry, report_head
 
-        subject, settings = _subject(bundle, config, arm, seed, data=data, groups=groups, loss=loss)
-        report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
+        with messages():
+            subject, settings = network.subject()
+            report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
+    else:
+        reason = "goes with --bundle or --config, of which neither is given"
+        _refuse(network, ("arm", "data", "groups", "loss"), reason)
+        report = block.report(network.seed or 0)
     path = output / "gradient_report.json"
     io.write_json(path, report)
-    ratio = report["spectral_local_ratio"]
+    least = report["thresholds"]["min_gradient_ratio"]
     typer.echo(
-        f"{path}: spectral / local gradient {_number(ratio)}"
-        + (f", flagged: below {settings.min_gradient_ratio:g}" if report["flagged"] else "")
+        f"{path}: spectral / local gradient {_number(report['spectral_local_ratio'])}"
+        + (f", flagged: below {least:g}" if report["flagged"] else "")
         + (f" ({report['undefined']})" if report["undefined"] else "")
     )
 
 
 @app.command()
+@with_flags
 def activations(
     *,
     output: Output,
-    bundle: BundleFolder = None,
-    config: Config = None,
-    arm: Arm = None,
-    data: Data = None,
-    seed: RootSeed = None,
-    groups: Groups = None,
+    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",))],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
 
     Of a trained network (--bundle, --data) or an untrained one (--config, --arm, --data).
     """
-    if bundle is None and config is None:
+    if not network.of_a_network():
         raise InputError("--bundle DIR, or --config STUDY and --arm NAME, says which network")
     from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
 
-    subject, settings = _subject(bundle, config, arm, seed, data=data, groups=groups, loss="mae")
-    report = {
-        **report_head(subject.sample, settings),
-        "inputs": input_statistics(subject.sample, subject.input_scale),
-        **activation_entry(subject, settings),
-    }
+    with messages():
+        subject, settings = network.model_copy(update={"loss": "mae"}).subject()
+        report = {
+            **report_head(subject.sample, settings),
+            "inputs": input_statistics(subject.sample, subject.input_scale),
+            **activation_entry(subject, settings),
+        }
     path = output / "activation_report.json"
     io.write_json(path, report)
     typer.echo(
@@ -134,76 +196,9 @@ def activations(
     )
 
 
-def _subject(
-    bundle: Path | None,
-    config: Path | None,
-    arm: str | None,
-    seed: int | None,
-    *,
-    data: Path | None,
-    groups: int | None,
-    loss: Literal["mae", "poisson"] | None,
-) -> "tuple[Subject, DiagnosticsSettings]":
-    """Return the network that the options name, before its data, and the thresholds in force."""
-    import logging
-
-    from ptycho_torch.diagnose.subject import (
-        bundle_subject,
-        read_sample,
-        trained_loss,
-        untrained_subject,
-    )
-    from ptycho_torch.networks.bundle import read_bundle
-
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    if data is None:
-        raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
-    if bundle is not None:
-        untrained_only = {"config": config, "arm": arm, "seed": seed}
-        _refuse(untrained_only, "is of an untrained network; leave it or --bundle out")
-        settings = _with_groups(DiagnosticsSettings(), groups)
-        read = read_bundle(bundle)
-        in_force = loss or trained_loss(read, bundle)
-        sample = read_sample(
-            data, patch_px=read.settings.patch_px, groups=settings.groups, seed=settings.groups_seed
-        )
-        label = {"name": str(bundle.name), "state": "bundle", "dataset": read.settings.dataset}
-        return bundle_subject(read, sample, in_force, where=bundle, **label), settings
-    from ptycho_torch.config.plan import UntrainedNetwork
-    from ptycho_torch.config.read import read_study
-
-    assert config is not None
-    study = read_study(config)
-    run = run_settings(study, study.stage_a.dataset, _known_arm(study, config, arm), seed or 0)
-    settings = _with_groups(study.diagnostics, groups)
-    network = UntrainedNetwork(
-        generator=run.generator,
-        loss=loss or run.training.loss,
-        input_scaling=run.training.input_scaling,
-        object_big=run.training.object_big,
-    )
-    sample = read_sample(
-        data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
-    )
-    return untrained_subject(network, run.seed, sample, name=run.arm), settings
-
-
-def _known_arm(study: "Study", config: Path, arm: str | None) -> str:
-    names = [*study.arms, *derive(study).variants]
-    if arm is None:
-        raise InputError(f"--arm NAME says which arm of {config}; it has: {', '.join(names)}")
-    if arm not in names:
-        raise InputError(f"{config}: there is no arm '{arm}'{nearest(arm, names)}")
-    return arm
-
-
-def _with_groups(settings: DiagnosticsSettings, groups: int | None) -> DiagnosticsSettings:
-    return settings if groups is None else settings.model_copy(update={"groups": groups})
-
-
-def _refuse(options: dict[str, Any], reason: str) -> None:
+def _refuse(options: Settings, names: tuple[str, ...], reason: str) -> None:
     """Refuse options that are given and would be ignored."""
-    given = [name for name, value in options.items() if value is not None]
+    given = [name for name in names if getattr(options, name) is not None]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"{flags} {reason}")

@@ -1,22 +1,34 @@
-"""Commands about the study's configuration."""
+"""Commands about a study: what it would run, what it costs, its documentation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptycho_torch.cli.options import Flags, with_flags
+from ptycho_torch.cli.terminal import messages
+from ptycho_torch.config.base import Count, Depth, Gridsize, Positive, Settings
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
+from ptycho_torch.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from ptycho_torch.train.cost.run_cost import Estimator
 
 app = typer.Typer()
 
-StudyFile = Annotated[Path, typer.Argument(help="Study in YAML; every key: config/README.md.")]
+FORMAT = "ptycho-torch plan 1"
+_TRY = "Try instead of the study's settings"
 
 
 @app.command()
-def check_config(study: StudyFile = Path("config/config.yaml")) -> None:
+def check_config(
+    study: Annotated[
+        Path, typer.Argument(help="Study in YAML; every key: config/README.md.")
+    ] = Path("config/config.yaml"),
+) -> None:
     """Read a study and say what it would run, or what is wrong with it."""
     settings = read_study(study)
     typer.echo(f"{study}: {settings.title}")
@@ -43,3 +55,151 @@ def config_docs(
     """Write config/README.md and config/schema.json from the configuration classes."""
     io.write_text(folder / "README.md", readme_text())
     io.write_text(folder / "schema.json", schema_text())
+
+
+class PlanOptions(Settings):
+    """Which runs are estimated, and how."""
+
+    arm: str | None = None
+    """This arm alone; else all."""
+    dataset: str | None = None
+    """This dataset; else those of the stages."""
+    memory_gib: Positive | None = None
+    """Memory that the largest batch and depth are to fit in, GiB; else the GPU's, or what main
+    memory is free."""
+    runs_at_once: Count = 1
+    """Trainings side by side: `--resources gpu=N`."""
+    probe_steps: Count = 10
+    """Training steps that are timed, of each network."""
+    probe: bool = True
+    """Time steps on this device."""
+    largest: bool = True
+    """Look for the largest batch and depth."""
+
+
+class DataChanges(Settings):
+    """What is tried instead of the simulated datasets' settings."""
+
+    patch_px: Count | None = None
+    """Side of a patch, pixels."""
+    gridsize: Gridsize | None = None
+    """1, or 2: groups of four."""
+
+
+# Flag -> its place in a run's settings.
+_RUN_CHANGES = {
+    "batch_size": "training.batch_size",
+    "width": "generator.width",
+    "fno_blocks": "generator.fno_blocks",
+    "checkpointing": "execution.checkpointing",
+}
+
+
+class RunChanges(Settings):
+    """What is tried instead of the runs' settings."""
+
+    batch_size: Count | None = None
+    """Groups a step."""
+    width: Count | None = None
+    """Channels at full resolution."""
+    fno_blocks: Depth | None = None
+    """Fourier blocks."""
+    checkpointing: bool | None = None
+    """Gradient checkpointing."""
+
+
+@app.command()
+@with_flags
+def plan(
+    *,
+    config: Annotated[Path, typer.Option(help="Study in YAML.")] = Path("config/config.yaml"),
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Folder of results: predict its runs, beside what was measured."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
+    options: Annotated[PlanOptions, Flags(PlanOptions)],
+    data: Annotated[dict[str, Any], Flags(DataChanges, _TRY, defaults=DataChanges())],
+    run: Annotated[
+        dict[str, Any],
+        Flags(
+            RunChanges,
+            _TRY,
+            names={"fno_blocks": "--fno-blocks --blocks"},
+            defaults=RunChanges(),
+        ),
+    ],
+) -> None:
+    """Say what a study takes: parameters, operations, memory, time; nothing is trained or written.
+
+    Memory and operations are counted without computing; times are those of a few real steps on
+    made-up data.
+    """
+    if output is not None and output.exists() and not _is_a_plan(output):
+        raise InputError(f"--output {output}: is there already and is no plan; write another file")
+    if compare is None:
+        data_changes = {{"gridsize": "scan.gridsize"}.get(key, key): data[key] for key in data}
+        run_changes = {_RUN_CHANGES[key]: value for key, value in run.items()}
+        found, text = _planned(config, options, data_changes, run_changes)
+    elif data or run or options.arm or options.dataset:
+        raise InputError("--compare takes runs as they are: leave out what chooses or changes")
+    else:
+        found, text = _compared(compare, options)
+    if output is not None:
+        io.write_json(output, found)
+    typer.echo(text)
+
+
+def _is_a_plan(path: Path) -> bool:
+    try:
+        return io.read_json(path).get("format") == FORMAT
+    except InputError:
+        return False
+
+
+def _planned(
+    config: Path, options: PlanOptions, data_changes: dict[str, Any], run_changes: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    study = read_study(config)
+    with messages():
+        from ptycho_torch.train.cost.report import plan_text
+        from ptycho_torch.train.cost.study import study_cost
+
+        estimator = _estimator(study.execution.accelerator, study.execution.threads, options)
+        found = {"config": str(config), "title": study.title}
+        found |= study_cost(
+            study,
+            estimator,
+            arm=options.arm,
+            dataset=options.dataset,
+            runs_at_once=options.runs_at_once,
+            data_changes=data_changes,
+            run_changes=run_changes,
+        )
+    found = _facts() | estimator.facts() | found
+    return found, plan_text(found)
+
+
+def _compared(results: Path, options: PlanOptions) -> tuple[dict[str, Any], str]:
+    with messages():
+        from ptycho_torch.train.cost.compare import compare_results
+        from ptycho_torch.train.cost.report import comparison_text
+
+        estimator = _estimator("auto", 2, options.model_copy(update={"largest": False}))
+        found = _facts() | estimator.facts() | compare_results(results, estimator)
+    return found, comparison_text(found)
+
+
+def _estimator(accelerator: str, threads: int, options: PlanOptions) -> "Estimator":
+    from ptycho_torch.train.cost.run_cost import Estimator
+
+    steps = options.probe_steps if options.probe else 0
+    return Estimator.on_this_machine(
+        accelerator, threads, options.memory_gib, steps, largest=options.largest
+    )
+
+
+def _facts() -> dict[str, Any]:
+    from ptycho_torch.runtime.provenance import commit
+
+    return {"format": FORMAT, "commit": commit(Path(__file__))}

@@ -1,4 +1,4 @@
-"""What commands say while they work: one plain line each, on the error stream."""
+"""What commands print while they work: one plain line each, on the error stream."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def said() -> Iterator[None]:
+def messages() -> Iterator[None]:
     """Show what the package logs, and warnings that other libraries log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))

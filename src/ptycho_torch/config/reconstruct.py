@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import Count, Real, Seed, Settings
 
@@ -35,10 +35,10 @@ class RpieSettings(Settings):
     """The probe's scale. `given`: its power is in the units of the frames' squared amplitude, as
     in this project's files; `frames`: it is scaled to the frames' mean power, for probes in other
     units, and the object's mean intensity under the probe comes out near 1."""
-    batch_size: Count | None = 1
+    batch_size: Annotated[Count | None, BeforeValidator(lambda n: n or None)] = 1
     """Frames that are updated together, at most: an iteration is cut into batches of nearly equal
-    size. 1: one after the other, the rPIE of the paper; null: all at once, which makes the order
-    of frames irrelevant."""
+    size. 1: one after the other, the rPIE of the paper; 0 or null: all at once, which makes the
+    order of frames irrelevant."""
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each iteration."""
     stop_change: Annotated[Real, Field(ge=0, lt=1)] = 0.0

@@ -1,8 +1,9 @@
 """A file of measurements: how it is read, and how a network is trained and used on it."""
 
-from typing import Annotated, Literal, Self
+import contextlib
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     Accelerator,
@@ -12,7 +13,6 @@ from ptycho_torch.config.base import (
     Name,
     NotNegative,
     Positive,
-    Real,
     Seed,
     Settings,
 )
@@ -158,14 +158,25 @@ class FitSettings(Settings):
         )
 
 
-# Far beyond any measurement, and within what single precision holds.
-Scale = Annotated[Real, Field(ge=1e-12, le=1e12)]
+def _scale(value: Any) -> Any:
+    """Return a word as it is, and a number that a command gave as text as one."""
+    if value in ("auto", "stored", "measured"):
+        return value
+    # Far beyond any measurement, and within what single precision holds.
+    with contextlib.suppress(TypeError, ValueError):
+        if 1e-12 <= float(value) <= 1e12:
+            return float(value)
+    raise ValueError(
+        f"scale: expected auto, stored, measured, or a number from 1e-12 to 1e12, got {value!r}"
+    )
 
 
 class InferSettings(Settings):
     """How a bundle is used on a scan."""
 
-    scale: Literal["auto", "stored", "measured"] | Scale = "auto"
+    scale: Annotated[Literal["auto", "stored", "measured"] | float, BeforeValidator(_scale)] = (
+        "auto"
+    )
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: so that the probe and an object of modulus 1 explain their mean; a number: s of the
     file, (s A)^2 are photons. auto: stored where the file says its photons, else measured."""

@@ -67,8 +67,9 @@ def merge(
     merged = dict(base)
     for key, value in override.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = merge(below, value, (*where, key)) if both else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = merge(below, value, (*where, key))
+        merged[key] = value
     return merged
 
 

@@ -1,0 +1,223 @@
+"""Commands on files of measurements: train a network, and use one."""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ptycho_torch.cli.options import Flags, checked, with_flags
+from ptycho_torch.cli.terminal import messages
+from ptycho_torch.config.arms import derive
+from ptycho_torch.config.base import Count, Positive, Settings
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.read import read_study
+from ptycho_torch.config.scan import FitSettings, GroupSettings, InferSettings, ScanConventions
+from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
+from ptycho_torch.config.variants import BLOCKS, merge
+from ptycho_torch.runtime.errors import InputError, nearest
+
+app = typer.Typer()
+
+_DEFAULTS = FitSettings(name="defaults")
+_STATISTICS_OF = 16
+_BOUNDS = {"none": "clip_value", "norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
+_FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/data.md)"
+
+_Given = dict[str, Any]
+_TRAINING = Flags(
+    TrainingSettings,
+    "Training",
+    names={"epochs": "--epochs --max-epochs"},
+    defaults=_DEFAULTS.training,
+)
+_EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
+_GENERATOR = Flags(
+    GeneratorSettings,
+    "Network",
+    names={"name": "--generator", "fno_blocks": "--fno-blocks --blocks"},
+    defaults=_DEFAULTS.generator,
+)
+# `--n-images` says how many groups are used, so the file is read whole.
+WholeFile = Annotated[
+    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
+]
+
+
+class PatchStats(Settings):
+    """Statistics of patches, beside the results."""
+
+    log_patch_stats: bool = False
+    """Write statistics of patches and a picture of them."""
+    patch_stats_limit: Count | None = None
+    """Patches that these look at (else 16)."""
+
+    def number(self) -> int | None:
+        """Return how many patches are looked at; None: none."""
+        if self.patch_stats_limit is not None and not self.log_patch_stats:
+            raise InputError("--patch-stats-limit is of --log-patch-stats: give both, or neither")
+        return (self.patch_stats_limit or _STATISTICS_OF) if self.log_patch_stats else None
+
+
+class CliOptions(Settings):
+    """Options of a training that are no setting by themselves."""
+
+    config: Path | None = None
+    """Study in YAML whose settings are taken; with --arm."""
+    arm: str | None = None
+    """Arm of the study in --config."""
+    learning_rate: Positive | None = None
+    """Of the optimiser (else 0.001)."""
+    clip: Literal["none", "norm", "value", "agc"] | None = None
+    """Gradient clipping (else none)."""
+    clip_value: float | None = None
+    """Its bound: norm, value, or AGC's ratio."""
+
+    def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
+        """Return the settings in force: an arm's, or the defaults, with the options over them.
+
+        Parameters
+        ----------
+        given
+            Settings of the data, as `FitSettings` has them.
+        over
+            Settings of the blocks generator, training and execution that were given.
+
+        Raises
+        ------
+        InputError
+            If an arm is unknown, or a setting impossible; names its key.
+        """
+        base, arm = self._base()
+        blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
+        if "object_big" in blocks["training"] and given["groups"].get("gridsize", 1) == 1:
+            raise InputError("--object-big and its contrary are of groups: --gridsize 2")
+        if self.learning_rate is not None:
+            optimizer = base["training"]["optimizer"]
+            blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
+        if clip := self._clip():
+            blocks["execution"]["clip"] = clip
+        blocks = {block: merge(base[block], blocks[block], (block,)) for block in BLOCKS}
+        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
+        return found
+
+    def _base(self) -> tuple[Mapping[str, Any], str]:
+        if self.config is None and self.arm is None:
+            return _DEFAULTS.model_dump(), _DEFAULTS.arm
+        if self.config is None or self.arm is None:
+            raise InputError("--config and --arm belong together: a study and one of its arms")
+        study = read_study(self.config)
+        if self.arm not in study.arms:
+            known = nearest(self.arm, list(study.arms))
+            raise InputError(f"{self.config}: has no arm '{self.arm}'{known}")
+        return derive(study).blocks[self.arm], self.arm
+
+    def _clip(self) -> dict[str, Any] | None:
+        if self.clip is None and self.clip_value is not None:
+            raise InputError("--clip-value is the bound of a rule: name it by --clip")
+        if self.clip not in (None, "none") and self.clip_value is None:
+            raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
+        if self.clip is None:
+            return None
+        bound = {} if self.clip_value is None else {_BOUNDS[self.clip]: self.clip_value}
+        return {"gradient_clip_algorithm": self.clip, **bound}
+
+
+def dataset_name(file: str) -> str:
+    """Return a name for the data in a file, fit to be a folder's."""
+    stem = re.sub(r"[^A-Za-z0-9_.\-]", "-", file.split(".")[0]).lstrip("._-")
+    return stem[:60] or "data"
+
+
+@app.command()
+@with_flags
+def train(
+    *,
+    train_data: Annotated[Path, typer.Option(help=f"Training data: {_FILE}.")],
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder for bundle, run.json, history.csv, pictures.")
+    ],
+    test_data: Annotated[
+        Path | None, typer.Option(help="Test data; predicted after training, selects nothing.")
+    ] = None,
+    overwrite: Overwrite = False,
+    stats: Annotated[PatchStats, Flags(PatchStats)],
+    options: Annotated[CliOptions, Flags(CliOptions)],
+    groups: Annotated[_Given, Flags(GroupSettings, "Frames", defaults=_DEFAULTS.groups)],
+    data: Annotated[_Given, Flags(FitSettings, "Frames", ("name", "arm"), defaults=_DEFAULTS)],
+    training: Annotated[_Given, _TRAINING],
+    execution: Annotated[_Given, _EXECUTION],
+    generator: Annotated[_Given, _GENERATOR],
+    reading: WholeFile,
+) -> None:
+    """Train a network on a measured scan, without labels; exit status 0 also if it diverges.
+
+    A default holds where neither the option nor --config says otherwise.
+    """
+    over = {"generator": generator, "training": training, "execution": execution}
+    given = {"name": dataset_name(train_data.name), "groups": groups, **data}
+    settings, number = options.settings(given, over), stats.number()
+    with messages():
+        from ptycho_torch.data.training import data_of_file
+        from ptycho_torch.train.run import train_scan
+
+        record = train_scan(
+            data_of_file(train_data, settings, test_data=test_data, reading=reading),
+            settings,
+            output_dir,
+            overwrite=overwrite,
+            progress=sys.stderr.isatty(),
+            patch_stats_limit=number,
+        )
+    best = "no epoch was finished"
+    if record["best_val_loss"] is not None:
+        best = (
+            f"best {record['val_loss_name']} {record['best_val_loss']:.4g} in epoch "
+            f"{record['best_epoch']}"
+        )
+    reason = f" ({record['failure']['reason']})" if record["failure"] else ""
+    typer.echo(f"{record['outcome']}{reason}: {best}; bundle in {output_dir / 'bundle'}")
+
+
+@app.command()
+@with_flags
+def infer(
+    *,
+    model: Annotated[
+        Path, typer.Option(help="Bundle: folder of bundle.json, weights.safetensors.")
+    ],
+    test_data: Annotated[Path, typer.Option(help=f"Scan to reconstruct: {_FILE}.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, report.json, pictures.")],
+    overwrite: Overwrite = False,
+    stats: Annotated[PatchStats, Flags(PatchStats)],
+    debug_dump: Annotated[
+        Path | None, typer.Option(help="Folder for a dump that `compare` takes (docs/parity.md).")
+    ] = None,
+    settings: Annotated[InferSettings, Flags(InferSettings)],
+    reading: WholeFile,
+) -> None:
+    """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
+    number = stats.number()
+    with messages():
+        from ptycho_torch.infer.outputs import infer_file
+
+        found = infer_file(
+            model,
+            test_data,
+            output_dir,
+            settings=settings,
+            reading=reading,
+            overwrite=overwrite,
+            debug_dump=debug_dump,
+            patch_stats_limit=number,
+        )
+    report = found.report
+    typer.echo(
+        f"object of {report['shape'][0]}x{report['shape'][1]} px from {report['frames_used']} "
+        f"frames, amplitude R factor {report['r_factor']:.4f}: {output_dir / 'object.npz'}"
+    )
