@@ -5,16 +5,26 @@ import pytest
 from tests.reconstruct.scans import complex_error, distance, make_scan, truth_on
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.reconstruct.canvas import make_canvas
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
 
+EXTRA = ("use_n", "start", "snapshots", "on_iteration")
+
+
+@pytest.fixture(scope="session")
+def scan():
+    return make_scan()
+
+
+@pytest.fixture(scope="session")
+def fractional():
+    return make_scan(side=24, step=3.0, jitter=1.0, frames=6)
+
 
 def run(scan, *, amplitude=None, positions=None, probe=None, good=None, **settings):
-    extra = {
-        k: settings.pop(k) for k in ("use_n", "start", "snapshots", "on_iteration") if k in settings
-    }
+    extra = {key: settings.pop(key) for key in EXTRA if key in settings}
     return reconstruct_rpie(
         (scan.amplitude if amplitude is None else amplitude).astype(settings.pop("real", "f4")),
         scan.positions if positions is None else positions,
@@ -38,14 +48,8 @@ def test_a_known_probe_finds_the_object(scan, batch, bound):
 @pytest.mark.parametrize("modes", [1, 2])
 def test_the_truth_is_a_fixed_point(batch, modes):
     made = make_scan(frames=4, jitter=1.0, modes=modes)
-    result = run(
-        made,
-        start=(made.object, (0, 0)),
-        iterations=3,
-        batch_size=batch,
-        refine_probe=True,
-        real="f8",
-    )
+    settings = {"iterations": 3, "batch_size": batch, "refine_probe": True, "real": "f8"}
+    result = run(made, start=(made.object, (0, 0)), **settings)
     np.testing.assert_allclose(result.object_YX, made.object, atol=1e-9)
     np.testing.assert_allclose(result.probe_MHW, made.probe, atol=1e-9)
     assert max(result.error) < 1e-9
@@ -53,8 +57,7 @@ def test_the_truth_is_a_fixed_point(batch, modes):
 
 def test_two_modes_are_found_where_one_is_not_enough():
     made = make_scan(side=24, step=3, modes=2, frames=6)
-    both = run(made, iterations=40)
-    one = run(made, iterations=40, probe=made.probe[:1])
+    both, one = run(made, iterations=40), run(made, iterations=40, probe=made.probe[:1])
     assert complex_error(both, made) < 0.01 < 0.04 < complex_error(one, made)
     assert both.error[-1] < 0.3 * one.error[-1]
 
@@ -62,14 +65,8 @@ def test_two_modes_are_found_where_one_is_not_enough():
 def test_all_frames_at_once_have_no_order(fractional):
     turned = np.random.default_rng(3).permutation(len(fractional.amplitude))
     settings = {"iterations": 4, "batch_size": None, "refine_probe": True, "real": "f8"}
-    first = run(fractional, **settings)
-    again = run(
-        fractional,
-        amplitude=fractional.amplitude[turned],
-        positions=fractional.positions[turned],
-        **settings,
-        seed=5,
-    )
+    other = {"amplitude": fractional.amplitude[turned], "positions": fractional.positions[turned]}
+    first, again = run(fractional, **settings), run(fractional, **other, **settings, seed=5)
     np.testing.assert_allclose(first.object_YX, again.object_YX, atol=1e-10)
     np.testing.assert_allclose(first.error, again.error)
 
@@ -88,13 +85,8 @@ def test_one_frame_a_batch_is_the_published_step(fractional):
             amplitude=observed[None],
             positions=np.array([[2.0, 3.0]]),
             start=(begin, (2, 3)),
-            **{
-                "iterations": 1,
-                "alpha": 0.3,
-                "object_step": 0.7,
-                "batch_size": batch,
-                "real": "f8",
-            },
+            **{"iterations": 1, "alpha": 0.3, "object_step": 0.7, "batch_size": batch},
+            real="f8",
         )
         expected = begin + step * (new - begin * probe)
         np.testing.assert_allclose(result.object_YX, expected, atol=1e-9)
@@ -108,25 +100,20 @@ def test_fractions_of_a_pixel_matter(fractional):
     assert rounded.error[-1] > 5 * exact.error[-1]
 
 
-@pytest.mark.parametrize("batch", [1, 10])
-@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize(("batch", "each"), [(1, False), (10, True)])
 def test_masked_pixels_do_not_matter(fractional, batch, each):
     """NaN and nonsense under the mask change nothing, and the rest still finds the object."""
     shape = fractional.amplitude.shape if each else (1, *fractional.amplitude.shape[1:])
     good = np.random.default_rng(1).random(shape) > 0.05
-    clean = run(fractional, good=good, iterations=30, batch_size=batch)
+    settings = {"iterations": 30, "batch_size": batch}
+    clean = run(fractional, good=good, **settings)
     spoiled = np.where(good, fractional.amplitude, np.nan)
     spoiled[..., 3, 4] = np.where(good[..., 3, 4], spoiled[..., 3, 4], 1e9)
-    dirty = run(fractional, amplitude=spoiled, good=good, iterations=30, batch_size=batch)
+    dirty = run(fractional, amplitude=spoiled, good=good, **settings)
     np.testing.assert_array_equal(clean.object_YX, dirty.object_YX)
     assert clean.error == dirty.error
-    taken_as_dark = run(
-        fractional,
-        amplitude=np.where(good, fractional.amplitude, 0),
-        iterations=30,
-        batch_size=batch,
-    )
-    assert complex_error(clean, fractional) < 0.3 * complex_error(taken_as_dark, fractional)
+    dark = run(fractional, amplitude=np.where(good, fractional.amplitude, 0), **settings)
+    assert complex_error(clean, fractional) < 0.3 * complex_error(dark, fractional)
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -134,29 +121,26 @@ def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     y, x = np.mgrid[:24, :24] - 11.5
     wrong = scan.probe * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
-    result = run(scan, probe=wrong, iterations=50, refine_probe=True, batch_size=batch)
-    fixed = run(scan, probe=wrong, iterations=10, batch_size=batch)
+    shared = {"probe": wrong, "batch_size": batch}
+    result = run(scan, iterations=50, refine_probe=True, **shared)
+    fixed = run(scan, iterations=10, **shared)
     assert np.linalg.norm(result.probe_MHW) == pytest.approx(np.linalg.norm(wrong), rel=1e-5)
-    assert distance(result.probe_MHW[0], scan.probe[0]) < 0.01
+    assert distance(result.probe_MHW[0], scan.probe[0]) < 0.01 < 0.1
     assert distance(wrong[0], scan.probe[0]) > 0.1
     assert result.error[-1] < 0.02 < 0.1 < fixed.error[-1]
     np.testing.assert_array_equal(fixed.probe_MHW, wrong.astype(np.complex64))
-    late = run(
-        scan, probe=wrong, iterations=3, refine_probe=True, probe_from_iteration=3, batch_size=batch
-    )
+    late = run(scan, iterations=3, refine_probe=True, probe_from_iteration=3, **shared)
     assert late.error[:2] == fixed.error[:2] != result.error[:2]
 
 
 @pytest.mark.parametrize("batch", [6, 16, 48])
-def test_a_iteration_ends_no_worse_than_it_met_the_frames(batch):
+def test_an_iteration_ends_no_worse_than_it_met_the_frames(batch):
     """49 noisy frames: were the last batch the one frame that is left over, the object and the
     probe would end fitted to its noise, at the cost of all others."""
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
     result = run(scan, amplitude=noisy, iterations=30, batch_size=batch, refine_probe=True)
-    last = predict_amplitudes(
-        result.object_YX, result.probe_MHW, scan.positions, origin=result.origin
-    )
+    last = result.predict(scan.positions)
     assert r_factor(last, noisy.astype("f4")) < 0.99 * result.error[-1]
 
 
@@ -164,8 +148,7 @@ def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
     here = run(scan, iterations=2)
     there = run(scan, positions=scan.positions + np.array([-70, 33]), iterations=2, margin_px=3)
-    assert here.origin == (1, 1)
-    assert there.origin == (-72, 31)
+    assert (here.origin, there.origin) == ((1, 1), (-72, 31))
     np.testing.assert_allclose(there.object_YX[3:-3, 3:-3], here.object_YX, atol=1e-6)
     assert (there.object_YX[:3] == 1).all()
 
@@ -175,19 +158,9 @@ def test_frames_that_were_not_used_are_predicted(scan):
     use[40:43] = False
     spoiled = np.where(use[:, None, None], scan.amplitude, 7.0)
     result = run(scan, amplitude=spoiled, use_n=use, iterations=60)
-    held = predict_amplitudes(
-        result.object_YX, result.probe_MHW, scan.positions[~use], origin=result.origin
-    )
-    assert r_factor(held, scan.amplitude[~use]) < 0.05
+    assert r_factor(result.predict(scan.positions[~use]), scan.amplitude[~use]) < 0.05
     # The canvas holds all windows, used or not, so that two half scans share it.
     assert result.object_YX.shape == run(scan, iterations=1).object_YX.shape
-
-
-def test_predict_is_the_forward_model(fractional):
-    found = predict_amplitudes(fractional.object, fractional.probe, fractional.positions)
-    np.testing.assert_allclose(found, fractional.amplitude, atol=1e-5)
-    assert r_factor(found, fractional.amplitude) < 1e-6
-    assert r_factor(0 * found, fractional.amplitude) == pytest.approx(1)
 
 
 def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
@@ -211,8 +184,7 @@ def test_snapshots_seeds_and_the_stop(scan):
     assert run(scan, iterations=5, seed=1).error != result.error
     assert run(scan, iterations=5).error == result.error
     stopped = run(scan, iterations=100, stop_change=0.5)
-    assert 10 < len(stopped.error) < 100
-    assert stopped.stopped == "no_change"
+    assert 10 < len(stopped.error) < 100 and stopped.stopped == "no_change"
 
 
 @pytest.mark.parametrize(
@@ -220,12 +192,8 @@ def test_snapshots_seeds_and_the_stop(scan):
     [
         ({"amplitude": np.zeros((81, 32, 32))}, "dark in all good pixels"),
         ({"amplitude": np.full((81, 32, 32), np.nan)}, "NaN, infinity or negative"),
-        ({"amplitude": np.zeros((81, 32, 30))}, r"expected \(n, N, N\)"),
         ({"positions": np.zeros((80, 2))}, "81 frames, but 80 positions"),
-        ({"positions": np.full((81, 2), np.inf)}, "positions hold NaN or infinity"),
-        ({"probe": np.ones((1, 16, 16))}, r"expected \(M, 32, 32\)"),
         ({"probe": np.zeros((1, 32, 32))}, "the probe is not finite, or zero"),
-        ({"good": np.ones((2, 32, 32), bool)}, "the mask is"),
         ({"use_n": np.zeros(81, bool)}, "use at least one"),
         ({"start": (np.ones((40, 40)), (0, 0))}, "out of an object of"),
     ],
@@ -235,7 +203,6 @@ def test_what_does_not_fit_is_refused(scan, change, message):
         run(scan, iterations=1, **change)
 
 
-def test_positions_in_metres_by_mistake_are_one_window_and_in_nanometres_refused():
-    assert make_canvas(np.full((2, 2), 1e-9), 8).shape == (8, 8)
+def test_positions_in_nanometres_by_mistake_are_refused():
     with pytest.raises(InputError, match="are they in pixels"):
         make_canvas(np.array([[0, 0], [1e9, 1e9]]), 8)

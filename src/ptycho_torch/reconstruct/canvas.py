@@ -68,14 +68,10 @@ def make_canvas(
     Raises
     ------
     InputError
-        If positions are not (n, 2) finite numbers, or a window reaches out of the given canvas.
+        If a window reaches out of the given canvas, or the canvas is larger than any object.
     """
-    positions_n2 = np.asarray(positions_n2, np.float64)
-    if positions_n2.ndim != 2 or positions_n2.shape[1] != 2 or len(positions_n2) == 0:
-        raise InputError(f"positions are {positions_n2.shape}, expected (n, 2) with n > 0")
-    if not np.isfinite(positions_n2).all():
-        raise InputError("positions hold NaN or infinity, expected pixels")
-    whole, fraction = split_positions(torch.from_numpy(positions_n2))
+    positions = np.asarray(positions_n2, np.float64)
+    whole, fraction = split_positions(torch.from_numpy(positions))
     low, high = whole.amin(dim=0), whole.amax(dim=0) + side_px
     first, size = low - margin_px, high - low + 2 * margin_px
     if given is not None:

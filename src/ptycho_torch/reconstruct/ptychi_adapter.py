@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.canvas import Canvas, make_canvas
-from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, check_frames, scale_probe
+from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, scale_probe, used_frames
 from ptycho_torch.reconstruct.solver import Frames
 from ptycho_torch.runtime.errors import InputError
 
@@ -61,7 +61,7 @@ def reconstruct_ptychi(
         If pty-chi is not installed, the mask differs from frame to frame, or the scan does not fit.
     """
     api, task_class = _import_ptychi()
-    used = check_frames(amplitude_nHW, positions_n2, probe_MHW, good_1HW, use_n)
+    used = used_frames(amplitude_nHW, positions_n2, use_n)
     if good_1HW is not None and len(good_1HW) != 1:
         raise InputError("pty-chi takes one mask for all frames, (1, H, W); use our own rPIE")
     # Pty-chi pads, and says so, where less than this is left round the windows.

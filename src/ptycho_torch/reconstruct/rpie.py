@@ -115,9 +115,10 @@ def reconstruct_rpie(
     Raises
     ------
     InputError
-        If shapes do not belong together, or frames hold NaN or negative values in good pixels.
+        If frames and positions differ in number, or frames hold NaN, negative values or no light in
+        good pixels.
     """
-    use = check_frames(amplitude_nHW, positions_n2, probe_MHW, good_1HW, use_n)
+    use = used_frames(amplitude_nHW, positions_n2, use_n)
     given = None if start is None else (start[1], (start[0].shape[0], start[0].shape[1]))
     canvas = make_canvas(
         positions_n2, amplitude_nHW.shape[-1], margin_px=settings.margin_px, given=given
@@ -172,31 +173,11 @@ def _iterate(
     return kept, errors, seconds, "iterations"
 
 
-def check_frames(
-    amplitude_nHW: Array,
-    positions_n2: Array,
-    probe_MHW: Array,
-    good_1HW: Array | None,
-    use_n: Array | None,
-) -> NDArray[np.intp]:
-    """Return the numbers of the frames to use; `InputError` if shapes do not belong together."""
-    shape = amplitude_nHW.shape
-    if amplitude_nHW.ndim != 3 or 0 in shape or shape[1] != shape[2]:
-        raise InputError(f"frames are {shape}, expected (n, N, N) with n, N > 0")
+def used_frames(amplitude_nHW: Array, positions_n2: Array, use_n: Array | None) -> Array:
+    """Return the numbers of the frames to use."""
     if len(positions_n2) != len(amplitude_nHW):
         raise InputError(f"{len(amplitude_nHW)} frames, but {len(positions_n2)} positions")
-    if probe_MHW.ndim != 3 or len(probe_MHW) == 0 or probe_MHW.shape[1:] != shape[1:]:
-        raise InputError(
-            f"the probe is {probe_MHW.shape}, expected (M, {shape[1]}, {shape[2]}), the frames' "
-            "size"
-        )
-    if good_1HW is not None and (
-        good_1HW.shape[1:] != shape[1:] or len(good_1HW) not in (1, shape[0])
-    ):
-        raise InputError(
-            f"the mask is {good_1HW.shape}, expected (1, H, W) or (n, H, W) of {shape}"
-        )
-    use = np.arange(shape[0]) if use_n is None else np.flatnonzero(use_n)
+    use = np.arange(len(amplitude_nHW)) if use_n is None else np.flatnonzero(use_n)
     if not len(use):
         raise InputError("no frame is left to reconstruct from; use at least one")
     return use
