@@ -48,7 +48,7 @@ def write_parts(
     outputs
         Paths of `PARTS` (canonical NPZ) and of `split`, a JSON file.
     file
-        What the measurement's file is called, for what is said of it.
+        What the measurement's file is called, for messages.
     sha256
         Its checksum.
 
@@ -68,16 +68,16 @@ def write_parts(
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
     radius = half_light_radius_px(scan.probe_MHW)
     gap = radius if region.gap_px is None else region.gap_px
-    kept = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
-    if len(kept.train) < 2:
+    held = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
+    if len(held.train) < 2:
         raise InputError(f"{file}: one frame is left to learn from; two halves need 2")
-    halves = interleaved_halves(scan.positions_n2[kept.train])
-    index = (kept.train, kept.train[halves[0]], kept.train[halves[1]], kept.validation)
+    halves = interleaved_halves(scan.positions_n2[held.train])
+    index = (held.train, held.train[halves[0]], held.train[halves[1]], held.validation)
     frames = dict(zip(PARTS, index, strict=True))
     for part, index_n in frames.items():
         write_scan_npz(outputs[part], part_of(scan, index_n))
-    held, train = scan.positions_n2[kept.validation], scan.positions_n2[kept.train]
-    apart = np.hypot(*(held[:, None] - train[None]).transpose(2, 0, 1)).min(axis=1)
+    positions = scan.positions_n2[held.validation][:, None] - scan.positions_n2[held.train]
+    apart = np.hypot(*positions.transpose(2, 0, 1)).min(axis=1)
     facts = {
         "notes": list(scan.notes),
         "frames": len(scan),
@@ -86,14 +86,14 @@ def write_parts(
         "extent_px": np.ptp(scan.positions_n2, axis=0).tolist(),
         "half_light_radius_px": radius,
         "gap_px": gap,
-        "gap_frames": kept.gap.tolist(),
+        "gap_frames": held.gap.tolist(),
         "nearest_px": {"least": float(apart.min()), "largest": float(apart.max())},
         "parts": {part: index_n.tolist() for part, index_n in frames.items()},
     }
     io.write_json(outputs["split"], {"file": file, "sha256": sha256, **facts})
     logger.info(
         "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
-        file, len(kept.train), len(kept.validation), len(kept.gap), gap,
+        file, len(held.train), len(held.validation), len(held.gap), gap,
     )  # fmt: skip
     return facts
 

@@ -63,30 +63,30 @@ class Scales:
 FIELDS = tuple(field.name for field in fields(Scales))
 
 
-def check_scale_reached(name: str, wanted: float, before: ArrayLike, after: ArrayLike) -> None:
+def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:
     """Measure a scale on the data at the point of use, and refuse to go on if it is another one.
 
     Parameters
     ----------
     name
         What the scale is called, for the message.
-    wanted
-        The scale that was requested: `after` = `before` / `wanted`.
+    requested
+        The scale that was requested: `after` = `before` / `requested`.
     before, after
         Data as read, and as the physics got them; >= 0.
 
     Raises
     ------
     ScaleLost
-        If they are not what division by `wanted` gives.
+        If they are not what division by `requested` gives.
     """
     raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
     # Dark data are the same under every scale, and say nothing.
     if raw == 0 and used == 0:
         return
     found = raw / used if used else math.inf
-    if not abs(found / wanted - 1) <= _REACHED:
+    if not abs(found / requested - 1) <= _REACHED:
         raise ScaleLost(
-            f"{name} of {wanted:.6g} was requested, but the data were divided by {found:.6g}: the "
+            f"{name} of {requested:.6g} was requested, the data were divided by {found:.6g}: the "
             "override was lost on its way"
         )

@@ -111,12 +111,12 @@ def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
 
 def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
     """Write arrays as NPZ, whole; object arrays are refused, since they would be pickled."""
-    made: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-    for key, array in made.items():
+    named: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+    for key, array in named.items():
         if array.dtype.hasobject:
             raise ValueError(f"array '{key}' holds objects, which would be pickled")
     with atomic_write(path) as part, part.open("wb") as handle:
-        np.savez(handle, **made)
+        np.savez(handle, **named)
 
 
 def first_bytes(path: PathLike, count: int = 8) -> bytes:

@@ -34,10 +34,10 @@ def check_layout(results: Path) -> None:
                 f"the version that made it, or let it be (mv {results} {results}-other)"
             )
         return
-    made = [name for name in _MADE_BY_JOBS if (results / name).exists()]
-    if made:
+    present = [name for name in _MADE_BY_JOBS if (results / name).exists()]
+    if present:
         raise InputError(
-            f"{results}: holds {made[0]}/ of an older version (no {MARK}), which this one would "
+            f"{results}: holds {present[0]}/ of an older version (no {MARK}), which this one would "
             f"make again from nothing; keep it (mv {results} {results}-old) and start anew, or, if "
             f"its files are those of docs/files.md, take it over: echo '{LAYOUT}' > {mark}"
         )
