@@ -176,7 +176,7 @@ def _planned(
             data_changes=data_changes,
             run_changes=run_changes,
         )
-    found = _facts() | estimator.facts() | found
+    found = _facts() | estimator.facts | found
     return found, plan_text(found)
 
 
@@ -186,7 +186,7 @@ def _compared(results: Path, options: PlanOptions) -> tuple[dict[str, Any], str]
         from ptycho_torch.train.cost.report import comparison_text
 
         estimator = _estimator("auto", 2, options.model_copy(update={"largest": False}))
-        found = _facts() | estimator.facts() | compare_results(results, estimator)
+        found = _facts() | estimator.facts | compare_results(results, estimator)
     return found, comparison_text(found)
 
 
@@ -194,9 +194,7 @@ def _estimator(accelerator: str, threads: int, options: PlanOptions) -> "Estimat
     from ptycho_torch.train.cost.run_cost import Estimator
 
     steps = options.probe_steps if options.probe else 0
-    return Estimator.on_this_machine(
-        accelerator, threads, options.memory_gib, steps, largest=options.largest
-    )
+    return Estimator(accelerator, threads, options.memory_gib, steps, largest=options.largest)
 
 
 def _facts() -> dict[str, Any]:

@@ -41,7 +41,7 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
     rows, left_out, runs = [], [], []
     for (dataset, arm), found in sorted(records.items()):
         device = found[0][1].get("device")
-        if (device != "cpu") != estimator.machine["gpu"]:
+        if (device != "cpu") != estimator.gpu:
             left_out.append(f"{arm} on {dataset}: trained on {device}, not on a device as here")
             continue
         try:

@@ -26,8 +26,6 @@ from ptycho_torch.train.module import PtychoModule
 MIB = 2**20
 # Of a split's file, as large as its amplitudes: these, `Y_I` and `Y_phi`.
 _ARRAYS = 3
-# Bytes that a pixel takes while a split is read: amplitudes and their squares in float64.
-_CHECK = 16
 # Memory of a process over what lives in it at most in a step and in a validation: freed pieces are
 # kept, and tensors of other shapes do not fit into them. Measured, not derived (docs/plan.md).
 _SCATTERED = 1.5
@@ -35,12 +33,10 @@ _SCATTERED = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What one step takes; bytes but for the first two.
+    """What one step takes; bytes but for parameters and operations.
 
-    parameters: `stored` and `full`, as in `run.json`; flops: of products, convolutions and Fourier
-    transforms, forward and backward; weights: the network's, gradients are as many; optimizer: what
-    it keeps from step to step; saved: what the forward pass leaves for the backward pass; step and
-    validation: the most that lives at once beside weights and optimiser, with gradients.
+    saved: what the forward pass leaves for the backward pass; step, validation: the most that lives
+    at once beside weights and optimiser, with gradients.
     """
 
     parameters: dict[str, int]
@@ -161,41 +157,28 @@ _FFT_FLOPS = {
 }
 
 
-def job_memory(step: Footprint, work: Workload, base: dict[str, float] | None) -> dict[str, float]:
+def job_memory(step: Footprint, work: Workload, base_mib: float | None) -> dict[str, float]:
     """Return what a training job takes at its largest, `peak`, and its parts; MiB.
 
     On a CPU it is what the process holds, on a GPU what torch has allocated there. `base`:
-    interpreter and libraries, after the smallest training; `work`: activations, gradients and what
-    lies between them; `copies`: best and last weights; `reading`: all that lives while the training
-    split is read, before anything is trained.
+    interpreter and libraries; `copies`: best and last weights; `work`: activations, gradients and
+    what lies between them.
 
     Parameters
     ----------
-    base
-        Of `measure.measure_base`; None: the training runs on a GPU.
+    base_mib
+        Memory of the smallest training; None: the training runs on a GPU.
     """
-    pixels = work.channels * work.patch_px**2
-    amplitudes = 4 * (work.groups["train"] + work.groups["validation"]) * pixels / MIB
-    own = step.validation - step.weights  # The gradients are in the step already.
-    parts = {
-        "base": 0.0,
-        "data": amplitudes,
-        "weights": step.weights / MIB,
-        "optimizer": step.optimizer / MIB,
-        "copies": 0.0,
+    groups = work.groups["train"] + work.groups["validation"]
+    data, weights = 4 * groups * work.channels * work.patch_px**2 / MIB, step.weights / MIB
+    parts = {"base": base_mib or 0.0, "weights": weights, "optimizer": step.optimizer / MIB}
+    if base_mib is None:
         # What a step has freed serves the validation.
-        "work": max(step.step, step.validation) / MIB,
-    }
-    reading = 0.0
-    if base is not None:
-        reading = (
-            base["libraries_mib"] + work.groups["train"] * pixels * (4 * _ARRAYS + _CHECK) / MIB
-        )
-        parts |= {
-            "base": base["memory_mib"],
-            # Groups of several patches are stored patch last, and copied into another order.
-            "data": amplitudes * (_ARRAYS + (work.channels > 1)),
-            "copies": 2 * step.weights / MIB,
-            "work": _SCATTERED * (step.step + own) / MIB,
-        }
-    return {**parts, "reading": reading, "peak": max(sum(parts.values()), reading)}
+        largest = max(step.step, step.validation) / MIB
+        parts |= {"data": data, "copies": 0.0, "work": largest}
+    else:
+        own = step.validation - step.weights  # The gradients are in the step already.
+        # Groups of several patches are stored patch last, and copied into another order.
+        parts |= {"data": data * (_ARRAYS + (work.channels > 1)), "copies": 2 * weights}
+        parts["work"] = _SCATTERED * (step.step + own) / MIB
+    return {**parts, "peak": sum(parts.values())}

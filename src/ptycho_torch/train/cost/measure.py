@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,13 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 def measure_base() -> dict[str, float]:
     """Return what each training job takes, whatever its size, as the smallest one takes here.
 
-    `libraries_mib`: memory once everything is imported; `memory_mib`: the process's largest;
-    `start_s`: CPU seconds up to the end of it. To be asked before this process has done more.
+    `memory_mib`: the process's largest; `start_s`: CPU seconds up to the end of it. To be asked
+    before this process has done more.
     """
-    libraries = process_peak() / MIB
     groups = {"train": 8, "validation": 4, "test": 4}
     work = Workload(patch_px=16, channels=1, groups=groups, reach_px=0)
     probe(RunSettings.model_validate(_SMALLEST), work, steps=1)
-    return {
-        "libraries_mib": libraries,
-        "memory_mib": process_peak() / MIB,
-        "start_s": time.process_time(),
-    }
+    return {"memory_mib": process_peak() / MIB, "start_s": time.process_time()}
 
 
 def probe(run: RunSettings, work: Workload, *, steps: int) -> dict[str, float]:
@@ -105,15 +101,16 @@ def probe(run: RunSettings, work: Workload, *, steps: int) -> dict[str, float]:
             clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
 
-    def seconds(program: Any) -> float:
-        began = time.perf_counter()
-        program()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-    took = [seconds(step) for _ in range(WARM_UP + steps)][WARM_UP:]
+    took = [_seconds(step) for _ in range(WARM_UP + steps)][WARM_UP:]
     module.eval()
     with torch.no_grad():
-        checked = seconds(lambda: module.validation_losses(checks))
+        checked = _seconds(lambda: module.validation_losses(checks))
     return {"step": statistics.median(took), "validation_batch": checked}
+
+
+def _seconds(program: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    program()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -89,14 +89,11 @@ def _conditions(plan: Row) -> list[str]:
     lines = [
         "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
         f"Memory: the largest of a job; {memory}",
-        f"Most groups a step, most blocks: what {plan['memory_gib']:g} GiB hold; docs/plan.md says "
-        "how sure that is.",
+        f"Most groups a step, most blocks: what {plan['memory_gib']:g} GiB hold (docs/plan.md).",
     ]
     if plan["probe_steps"]:
-        lines.append(
-            f"Times: median of {plural(plan['probe_steps'], 'step')} on {machine['device']}, "
-            f"{plural(machine['threads'], 'thread')}, one run at a time; not timed: does not fit."
-        )
+        steps, threads = plural(plan["probe_steps"], "step"), plural(machine["threads"], "thread")
+        lines.append(f"Times: median of {steps} on {machine['device']}, {threads}.")
     return [*lines, *(f"Not counted: {text}" for text in plan["not_counted"])]
 
 

@@ -1,10 +1,8 @@
 """What one run of an arm takes: one row of a cost estimate."""
 
-import json
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ptycho_torch.config.generator import plan_levels
@@ -17,56 +15,65 @@ from ptycho_torch.train.cost.workload import Workload
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+_COSTS_NOTHING: dict[str, Any] = {
+    "arm": True,
+    "seed": True,
+    "training": {
+        "epochs": True,
+        "schedule": True,
+        "optimizer": {"learning_rate", "beta1", "beta2", "weight_decay"},
+    },
+    "execution": {"clip": {"max_norm", "max_value", "max_ratio", "min_weight_norm"}},
+}
 MOST_BLOCKS = 64
 """Deeper networks are not tried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
-    """Estimates runs on one machine; those that take the same are looked at once.
+    """Estimates runs on this machine; those that take the same are looked at once.
 
-    machine: of `this_machine`; base: of `measure_base`; memory_gib: what has to suffice;
-    probe_steps: steps that are timed, 0: no times; largest: whether to look for the largest batch
-    and depth.
+    facts: what the estimates hold for: `machine`, `base`, `memory_gib`, `probe_steps`.
+
+    Parameters
+    ----------
+    accelerator, threads
+        As in `execution`.
+    memory_gib
+        What has to suffice; None: what the machine has.
+    probe_steps
+        Steps that are timed; 0: no times.
+    largest
+        Whether to look for the largest batch and depth.
+
+    Raises
+    ------
+    InputError
+        If the accelerator is not there.
     """
 
-    machine: Row
-    base: dict[str, float]
-    memory_gib: float
-    probe_steps: int
-    largest: bool = True
-    _known: dict[str, Row] = field(default_factory=dict)
-
-    @classmethod
-    def on_this_machine(
-        cls,
+    def __init__(
+        self,
         accelerator: str,
         threads: int,
         memory_gib: float | None,
         probe_steps: int,
         *,
         largest: bool,
-    ) -> "Estimator":
-        """Look at the machine that `execution.accelerator` chooses here, and measure a job's base;
-        `InputError` if the accelerator is not there."""
-        machine, base = this_machine(accelerator, threads), measure_base()
-        memory = memory_gib or machine["memory_gib"]
-        return cls(
-            machine=machine, base=base, memory_gib=memory, probe_steps=probe_steps, largest=largest
-        )
-
-    def facts(self) -> Row:
-        """Return what the estimates hold for."""
-        return {
-            "machine": self.machine,
+    ) -> None:
+        machine, self.base = this_machine(accelerator, threads), measure_base()
+        self.gpu, self.largest, self.probe_steps = machine["gpu"], largest, probe_steps
+        self.limit_mib = 1024 * (memory_gib or machine["memory_gib"])
+        self.facts: Row = {
+            "machine": machine,
             "base": self.base,
-            "memory_gib": self.memory_gib,
-            "probe_steps": self.probe_steps,
+            "memory_gib": memory_gib or machine["memory_gib"],
+            "probe_steps": probe_steps,
         }
+        self._known: dict[str, Row] = {}
 
     def cost(self, run: RunSettings, work: Workload) -> Row:
         """Return parameters, operations, memory, seconds of a step, largest batch and depth."""
-        key = f"{same_cost(run)} {work}"
+        key = f"{run.model_dump(exclude=_COSTS_NOTHING)} {work}"
         if key not in self._known:
             logger.info("%s on %s ...", run.arm, run.dataset)
             self._known[key] = self._cost(run, work)
@@ -76,7 +83,7 @@ class Estimator:
         step = footprint(run, work)
         memory = self._memory(step, work)
         # What does not fit would take the machine down instead of a time.
-        timed = self.probe_steps and memory["peak"] <= 1024 * self.memory_gib
+        timed = self.probe_steps and memory["peak"] <= self.limit_mib
         batch, blocks = self._largest(run, work) if self.largest else (None, None)
         return {
             "parameters": step.parameters,
@@ -91,7 +98,7 @@ class Estimator:
         }
 
     def _memory(self, step: Footprint, work: Workload) -> dict[str, float]:
-        return job_memory(step, work, None if self.machine["gpu"] else self.base)
+        return job_memory(step, work, None if self.gpu else self.base["memory_mib"])
 
     def _largest(self, run: RunSettings, work: Workload) -> tuple[int, int]:
         """Return the most groups a step and the most Fourier blocks that fit; 0 if none do."""
@@ -103,7 +110,7 @@ class Estimator:
             step = footprint(run.model_copy(update={block: changed}), work)
             return self._memory(step, work)["peak"]
 
-        limit = 1024 * self.memory_gib
+        limit = self.limit_mib
         batch = largest(lambda n: peak("training", "batch_size", n), limit, work.groups["train"])
         least = run.generator.levels or 1
         blocks = largest(
@@ -146,18 +153,6 @@ def largest(peak: Callable[[int], float], limit: float, most: int, *, least: int
     """
     fitting = bisect_right(range(least, most + 1), limit, key=peak)
     return least + fitting - 1 if fitting else 0
-
-
-def same_cost(run: RunSettings) -> str:
-    """Return a text that is equal for runs which differ only in what costs nothing."""
-    settings = run.model_dump(mode="json", exclude={"arm", "seed"})
-    training, execution = settings["training"], settings["execution"]
-    for key in ("epochs", "schedule"):
-        del training[key]
-    kept = {"name", "momentum"}
-    training["optimizer"] = {k: v for k, v in training["optimizer"].items() if k in kept}
-    execution["clip"] = execution["clip"]["gradient_clip_algorithm"]
-    return json.dumps(settings, sort_keys=True)
 
 
 def fit_s(seconds: dict[str, float], work: Workload, *, steps: int, epochs: int) -> float:

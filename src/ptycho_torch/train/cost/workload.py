@@ -87,4 +87,6 @@ def made_up_module(run: RunSettings, work: Workload) -> PtychoModule:
     probe = torch.ones(work.probe_modes, work.patch_px, work.patch_px, dtype=torch.complex64)
     scales = dict.fromkeys(("train", "validation"), scale)
     data = TrainingData(train=groups, validation=groups, probe_MHW=probe, scales=scales)
-    return PtychoModule(run, data)
+    # No scale of the input is measured on tensors without values.
+    training = run.training.model_copy(update={"input_scaling": "none"})
+    return PtychoModule(run.model_copy(update={"training": training}), data)
