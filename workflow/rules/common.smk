@@ -62,6 +62,15 @@ def settings_of_run(wildcards) -> dict:
     return run.model_dump(mode="json")
 
 
+def settings_that_decide() -> dict:
+    """The study without its words and without what no decision reads: editing those decides
+    nothing anew."""
+    study = STUDY.model_dump(mode="json", exclude={"conventional", "parity", "real_data"})
+    for arm in study["arms"].values():
+        arm["hypothesis"] = "-"
+    return study | {"title": "This study"}
+
+
 def files_of_runs(plan, folder: str, file: str) -> list[str]:
     """One file of every run of a stage, arm by arm."""
     return [

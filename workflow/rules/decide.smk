@@ -11,7 +11,7 @@ checkpoint stage_a_winner:
     log:
         "logs/stage_a_winner.log",
     params:
-        study=STUDY.model_dump(mode="json"),
+        study=settings_that_decide(),
     script:
         "../scripts/decide_winner.py"
 
@@ -35,7 +35,7 @@ if STUDY.decision is not None:
         log:
             "logs/decide.log",
         params:
-            study=STUDY.model_dump(mode="json"),
+            study=settings_that_decide(),
             command=command_for("study_summary"),
         script:
             "../scripts/decide.py"

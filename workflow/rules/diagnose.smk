@@ -95,7 +95,7 @@ rule diagnostics:
     log:
         "logs/diagnostics.log",
     params:
-        study=STUDY.model_dump(mode="json"),
+        study=settings_that_decide(),
         command=command_for("diagnostics"),
     script:
         "../scripts/diagnostics.py"

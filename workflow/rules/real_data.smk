@@ -169,7 +169,7 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data_summary.log",
         params:
-            study=STUDY.model_dump(mode="json"),
+            study=STUDY.model_dump(mode="json", exclude={"conventional", "parity"}),
             command=command_for("real_data_summary"),
         script:
             "../scripts/summarise_real_data.py"
