@@ -17,6 +17,9 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
 from ptycho_torch.physics.views import split_positions
 
+# Positions this near to whole pixels are whole: what float32 in a file leaves of them.
+_WHOLE_PX = 1e-3
+
 LossName = Literal["mae", "poisson"]
 LOSSES: tuple[LossName, ...] = ("mae", "poisson")
 
@@ -48,10 +51,6 @@ class SplitScales:
             scale_B111(self.mean_counts, observed_BCHW),
             good_BCHW,
         )
-
-
-# Positions this near to whole pixels are whole: what float32 in a file leaves of them.
-_WHOLE_PX = 1e-3
 
 
 class Batch(NamedTuple):
