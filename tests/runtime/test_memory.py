@@ -146,8 +146,8 @@ from ptycho_torch.runtime.jobs import granted, run_job
 
 def main(job):
     with Path("attempts.txt").open("a") as said:
-        print(*(int(granted(job, name)) for name in ("runtime", "spare_memory")), file=said)
-    if not granted(job, "spare_memory"):
+        print(*(int(granted(job, name)) for name in ("runtime", "low_memory")), file=said)
+    if not granted(job, "low_memory"):
         raise MemoryError
     Path(job.output[0]).touch()
 

@@ -24,7 +24,7 @@ def main(job: Any) -> None:
             dataset=job.input.dataset,
             folder=Path(job.output.run).parent,
             threads=job.threads,
-            low_memory=granted(job, "spare_memory") > 0,
+            low_memory=granted(job, "low_memory") > 0,
         )
 
 
