@@ -66,7 +66,7 @@ BAD = {
     "format": ({"format": "ptycho-torch dump 9"}, {}, "format: .*'ptycho-torch dump 9'"),
     "scale": ({"scales": {"input_scale": -1}}, {}, r"scales\.input_scale: must be a number > 0"),
     "flag": ({"scale_is_free": "yes"}, {}, "scale_is_free: .* got 'yes'"),
-    "statistics": ({"patch_statistics": {"amplitude": 3}}, {}, "must be lists of numbers"),
+    "statistics": ({"patch_statistics": {"amplitude": 3}}, {}, "patch_statistics.amplitude: "),
     "checksum": ({"arrays_sha256": "0" * 64}, {}, "not the file that dump.json was written with"),
 }
 

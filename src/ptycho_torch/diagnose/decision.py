@@ -127,9 +127,10 @@ def _initialisations(gradients: Entries, activations: Entries) -> list[dict[str,
     )
     twice = table.loc[table["initialisation"] == "1/(in*out)", "name"]
     labels = ["name", "initialisation"]
-    both = table[table["name"].isin(twice)].groupby(labels, sort=False)
-    medians = both[list(columns)].agg(lambda values: pd.to_numeric(values).median()).astype(object)
-    return list(medians.where(medians.notna(), None).reset_index().to_dict("records"))
+    numbers = table[table["name"].isin(twice)].astype(dict.fromkeys(columns, float))
+    medians = numbers.groupby(labels, sort=False).median().astype(object)
+    medians = medians.where(medians.notna(), None).reset_index()
+    return [dict(zip(medians.columns, row, strict=True)) for row in medians.to_numpy().tolist()]
 
 
 def _history(runs: Paths, histories: Paths, several: bool) -> pd.DataFrame:

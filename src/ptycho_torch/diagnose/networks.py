@@ -111,10 +111,13 @@ def diagnose(
     )  # fmt: skip
     gradients, activations = [], []
     for subject in subjects(sample):
-        usable = isinstance(subject, Subject)
-        logger.info("diagnosed %s", subject.label if usable else subject)
-        gradients.append(gradient_entry(subject, settings) if usable else subject)
-        activations.append(activation_entry(subject, settings) if usable else subject)
+        if isinstance(subject, Subject):
+            gradients.append(gradient_entry(subject, settings))
+            activations.append(activation_entry(subject, settings))
+        else:
+            gradients.append(subject)
+            activations.append(subject)
+        logger.info("diagnosed %s", gradients[-1]["network"])
     head = report_head(sample, settings, facts["dataset"])
     io.write_json(outputs["gradients"], {**head, "networks": gradients})
     inputs = input_statistics(sample, 1.0)

@@ -97,9 +97,10 @@ def infer_file(
     if debug_dump is not None:
         write_dump(debug_dump, dump)
     if patch_stats_limit is not None:
-        made = {"limit": patch_stats_limit, "made_by": dump.made_by}
         patches = inference.patches_GCHW.reshape(-1, scan.patch_px, scan.patch_px)
-        write_patch_statistics(folder, patches, dump.scales, **made)
+        write_patch_statistics(
+            folder, patches, dump.scales, limit=patch_stats_limit, made_by=dump.made_by
+        )
     return inference
 
 

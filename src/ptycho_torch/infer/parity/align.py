@@ -160,7 +160,7 @@ def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
             return in_order
         image = 0 if dump.image_P is None else dump.image_P
         places.append(np.insert(dump.positions_P2, 0, image, axis=1))
-    if len(a) == len(b) and np.allclose(*places, rtol=0, atol=_SAME_PX):
+    if len(a) == len(b) and np.allclose(places[0], places[1], rtol=0, atol=_SAME_PX):
         return in_order
     tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]
     if any(table.duplicated().any() for table in tables):

@@ -103,6 +103,13 @@ class Dump:
             )
 
 
+class _Claims(BaseModel, extra="ignore"):
+    """Statistics of patches, as dump.json may have them: null where one is not finite."""
+
+    amplitude: dict[str, list[float | None]] = {}
+    complex: dict[str, list[float | None]] = {}
+
+
 class _Facts(BaseModel, extra="ignore", strict=True):
     """dump.json, as far as it is read."""
 
@@ -111,7 +118,7 @@ class _Facts(BaseModel, extra="ignore", strict=True):
     scales: dict[str, Any] | None = None
     scale_is_free: bool = False
     arrays_sha256: str | None = None
-    patch_statistics: dict[str, Any] | None = None
+    patch_statistics: _Claims | None = None
 
 
 def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = 16) -> None:
@@ -176,21 +183,18 @@ def read_dump(folder: io.PathLike) -> Dump:
     path = folder / FACTS
     try:
         facts = _Facts.model_validate(io.read_json(path))
-        blocks = (facts.patch_statistics or {}).items()
-        statistics = {
-            block: {name: np.array(values, np.float64) for name, values in names.items()}
-            for block, names in blocks
-            if block in ("amplitude", "complex")
-        }
-        scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
     except ValidationError as error:
         raise mistake(path, error) from None
+    try:
+        scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
     except InputError as error:
-        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    except (TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{path}: 'patch_statistics' must be lists of numbers under 'amplitude' and 'complex'"
-        ) from None
+        raise InputError(f"{path}: {error}") from None
+    claims = facts.patch_statistics.model_dump() if facts.patch_statistics else {}
+    statistics = {
+        block: {name: np.array(values, np.float64) for name, values in names.items()}
+        for block, names in claims.items()
+        if names
+    }
     path = folder / ARRAYS
     if facts.arrays_sha256 not in (None, io.sha256(path)):
         raise InputError(f"{path}: is not the file that {FACTS} was written with; copy both again")

@@ -51,8 +51,8 @@ def compare_quantities(
         if block == "complex" and (a is None or b is None):
             continue  # Amplitudes alone were dumped, as the notes on alignment say.
         for name, take in (("mean", np.mean), ("median", np.median)):
-            over = (None if v is None else float(take(v)) if v.size else math.nan for v in (a, b))
-            values.append((f"{block}_var_zero_mean_{name}", *over))
+            over = [None if v is None else float(take(v)) if v.size else math.nan for v in (a, b)]
+            values.append((f"{block}_var_zero_mean_{name}", over[0], over[1]))
     quantities = [_ratio(*named, tolerance) for named in values]
     rms = _ratio("stitched_rms", *pair.rms, tolerance)
     if free_scale:
