@@ -14,7 +14,7 @@ from ptycho_torch.config.arms import fit_settings, labels
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import read_csv
-from ptycho_torch.report.summarise.real_data.run import summarise_real_data
+from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,11 @@ def test_the_whole_chain_runs_through_snakemake(tmp_path, real_study, packed):
     text = (results / "summary.md").read_text()
     for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
         assert (results / figure).stat().st_size > 5000, figure
-    assert packed.sha256 in text and "Every run ended well" in text
+    assert (
+        packed.sha256 in text
+        and "a scan with photon noise, made by a test." in text
+        and "Every run ended well" in text
+    )
     code, said = snakemake(
         tmp_path, "real_data_summary", "--configfile", str(study), "-n", data=packed.folder
     )

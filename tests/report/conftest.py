@@ -11,6 +11,9 @@ import pytest
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
+from ptycho_torch.report.collect import collect
+from ptycho_torch.report.summarise.findings import Findings
+from ptycho_torch.report.summarise.stage import read_winner, work_out
 
 # What stands beside this file is found by its name.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,7 +25,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
     study = config_of(plan)
     kinds = ("metrics", "runs", "timings", "histories", "reconstructions")
     files: dict[str, list[Path]] = {kind: [] for kind in kinds}
-    stage = stage_plan(parse_study(study, "planted"), plan.stage, plan.winner)
+    stage = stage_plan(plan.study, plan.stage, plan.winner)
     for arm in stage.arms:
         for seed in plan.seeds:
             run = Run(plan, arm, seed)
@@ -31,17 +34,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
             trained.mkdir(parents=True)
             judged.mkdir(parents=True)
             io.write_json(trained / "run.json", run.record())
-            timing = {
-                "wall_s": 20.0 + seed,
-                "inference_s": 0.5 + seed,
-                "samples_per_s": 500.0,
-                "peak_memory_mib": 700.0,
-                "device": "cpu",
-                "commit": "0123abcd",
-                "platform": "Linux x86_64, 2 CPU cores",
-                "threads": 2,
-            }
-            io.write_json(trained / "timing.json", timing)
+            io.write_json(trained / "timing.json", run.timing())
             (trained / "history.csv").write_text(run.history())
             io.write_json(judged / "metrics.json", run.metrics())
             np.savez(judged / "reconstruction.npz", **run.arrays())
@@ -72,7 +65,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         "versions": {"numpy": "2"},
     }
     given = {
-        **files,
+        "files": files,
         "dataset": dataset,
         "study": study,
         "stage": plan.stage,
@@ -84,6 +77,21 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         io.write_json(folder / "winner.json", {"winner": plan.winner})
         given["winner"] = folder / "winner.json"
     return given
+
+
+def work_out_of(given: dict[str, Any]) -> Findings:
+    """Return what a planted stage shows, without writing anything."""
+    study, winner = parse_study(given["study"], "planted"), read_winner(given.get("winner"))
+    stage = stage_plan(study, given["stage"], winner)
+    rpie = given.get("conventional", ())
+    collected = collect(given["files"], stage, dataset=given["dataset"], conventional=rpie)
+    return work_out(collected, study, stage.name, given["provenance"], winner=winner)
+
+
+@pytest.fixture(scope="session")
+def findings_of(plant: Callable[..., dict[str, Any]]) -> Callable[..., Findings]:
+    """Return a function that plants a stage and works out what it shows."""
+    return lambda **plan: work_out_of(plant(**plan))
 
 
 @pytest.fixture(scope="session")

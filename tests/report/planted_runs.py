@@ -2,12 +2,15 @@
 
 import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptycho_torch.config.read import load_yaml
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
@@ -35,6 +38,15 @@ class Plan:
     winner: str = "stable"
     gradient: dict[str, float] = field(default_factory=dict)
     conventional: dict[str, Any] | None = None
+
+    @cached_property
+    def study(self) -> Study:
+        """The study, parsed."""
+        return parse_study(config_of(self), "planted")
+
+    def settings(self, arm: str) -> dict[str, Any]:
+        """What a run of an arm was trained with."""
+        return run_settings(self.study, "triangle_n32", arm, seed=0).model_dump(mode="json")
 
     def loss_of(self, arm: str) -> float:
         """The planted loss of an arm; of a variant, of its base if none is planted for it."""
@@ -103,7 +115,7 @@ class Run:
             "dataset": "triangle_n32",
             "arm": self.arm,
             "seed": self.seed,
-            "settings": {},
+            "settings": self.plan.settings(self.arm),
             "dataset_sha256": CHECKSUMS,
             "outcome": self.outcome if self.stopped else "completed",
             "failure": self.failure,
@@ -122,6 +134,18 @@ class Run:
             "loss_spikes": 3 if self.arm == "control" else 0,
             "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,
             "versions": {"torch": "2.13.0"},
+        }
+
+    def timing(self) -> dict[str, Any]:
+        return {
+            "wall_s": 20.0 + self.seed,
+            "inference_s": 0.5 + self.seed,
+            "samples_per_s": 500.0,
+            "peak_memory_mib": 700.0,
+            "device": "cpu",
+            "commit": "0123abcd",
+            "platform": "Linux x86_64, 2 CPU cores",
+            "threads": 2,
         }
 
     def metrics(self) -> dict[str, Any]:

@@ -5,21 +5,14 @@ import json
 import pandas as pd
 import pytest
 
-from ptycho_torch.config.read import parse_study
+from conftest import work_out_of
 from ptycho_torch.files import io
-from ptycho_torch.report.summarise import summarise_stage
-from ptycho_torch.report.summarise.answers import answer
-from ptycho_torch.report.summarise.collect import StageFiles
-from ptycho_torch.report.summarise.report import report
-from ptycho_torch.report.summarise.stage import read_winner, work_out
+from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.errors import InputError
 
 SEEDS = list(range(8))
 DEEP = "-fno_blocks-8"
-
-
-KINDS = ("metrics", "runs", "timings", "histories", "reconstructions", "dataset")
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +28,12 @@ def made(plant, tmp_path_factory):
 
 
 @pytest.fixture
-def said(plant):
+def said(findings_of):
     """Return a function that plants a stage and says what it supports, without figures."""
 
     def say(stage, **plan):
-        given = plant(stage=stage, **{"seeds": SEEDS, **plan})
-        findings = work_out(
-            StageFiles(**{kind: given[kind] for kind in KINDS}),
-            parse_study(given["study"], "planted"),
-            stage,
-            given["provenance"],
-            winner=read_winner(given.get("winner")),
-        )
-        return findings, report(findings, answer(findings))
+        findings = findings_of(stage=stage, **{"seeds": SEEDS, **plan})
+        return findings, put_into_words(findings)[1]
 
     return say
 
@@ -82,14 +68,15 @@ def test_a_sweep_with_an_effect_at_one_end_says_where(said, other):
 
 def test_values_that_never_clip_are_the_controls_own_runs(said):
     """Equal to the last digit needs no test, also with two seeds."""
-    findings, text = said("clip_sweep", seeds=[0, 1])
-    runs = findings.collected.runs
-    same = [f"norm1-max_norm-{v}" for v in (5, 10, 20, 50, 100)]
+    findings, _ = said("clip_sweep", seeds=[0, 1])
+    runs = findings.runs
     columns = [c for c in runs if c not in ("arm", "clipped_share")]
     control = runs.loc[runs["arm"] == "control", columns]
-    for arm in same:
-        runs.loc[runs["arm"] == arm, columns] = control.to_numpy()
-    text = report(findings, answer(findings))
+    for value in (5, 10, 20, 50, 100):
+        runs.loc[runs["arm"] == f"norm1-max_norm-{value}", columns] = control.to_numpy()
+    text = put_into_words(
+        work_out(findings.collected, findings.study, "clip_sweep", findings.provenance)
+    )[1]
     assert "5, max_norm 10, max_norm 20, max_norm 50 and max_norm 100 nothing was ever" in short(
         text
     )
@@ -189,7 +176,12 @@ def study(made, plant, tmp_path_factory):
         "findings": [path / "findings.json" for path in stages.values()],
         "decision": decision,
         "study": plant(seeds=[0, 1])["study"],
-        "provenance": {"command": "snakemake study_summary", "commit": "abc", "versions": {}},
+        "provenance": {
+            "command": "snakemake study_summary",
+            "commit": "abc",
+            "platform": "p",
+            "versions": {},
+        },
     }
     summarise_study(**given, folder=folder / "out")
     return given, folder / "out", stages
@@ -230,7 +222,7 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
 def test_the_whole_study_refuses_a_damaged_decision(study, tmp_path):
     given, _, _ = study
     io.write_json(tmp_path / "decision.json", {})
-    with pytest.raises(InputError, match="lacks 'decision'"):
+    with pytest.raises(InputError, match="lacks 'headline'"):
         summarise_study(**{**given, "decision": tmp_path / "decision.json"}, folder=tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -244,19 +236,11 @@ def test_the_pivots_summary_shows_the_gradient_norms_and_their_bounds(said):
 
 def test_the_margin_of_alike_is_the_sweeps_own(plant):
     """A third more loss is alike within 0.5 and not within 0.1."""
-    given = plant(
-        stage="clip_sweep", seeds=SEEDS,
-        loss={**{f"norm1-max_norm-{v}": 0.107 for v in (5, 10, 20, 50, 100)}, "norm1": 0.107, "control": 0.08},
-    )  # fmt: skip
+    loss = dict.fromkeys((f"norm1-max_norm-{v}" for v in (5, 10, 20, 50, 100)), 0.107)
+    given = plant(stage="clip_sweep", seeds=SEEDS, loss={**loss, "norm1": 0.107, "control": 0.08})
     found = {}
     for margin in (0.1, 0.5):
         given["study"]["sweeps"]["clip_sweep"]["alike_within"] = margin
-        findings = work_out(
-            StageFiles(**{kind: given[kind] for kind in KINDS}),
-            parse_study(given["study"], "planted"),
-            "clip_sweep",
-            given["provenance"],
-        )
-        found[margin] = short(report(findings, answer(findings)))
+        found[margin] = short(put_into_words(work_out_of(given))[1])
     assert "Everywhere: at max_norm 1" in found[0.1]
     assert "No: at every value the loss is shown to be within 50 %" in found[0.5]

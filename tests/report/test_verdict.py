@@ -3,23 +3,14 @@
 import pytest
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.read import parse_study
-from ptycho_torch.report.summarise.collect import StageFiles
-from ptycho_torch.report.summarise.stage import work_out
-from ptycho_torch.report.wording import because, conclusion
+from ptycho_torch.report.rendering import say
 from ptycho_torch.runtime.markdown import number, p_text, percent
+from ptycho_torch.statistics.compare import paired_values
+from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
 
 SETTINGS = StatisticsSettings()
-
-
-@pytest.fixture(scope="module")
-def findings_of(plant):
-    def work(**plan):
-        given = plant(**plan)
-        study, stage, provenance = (given.pop(key) for key in ("study", "stage", "provenance"))
-        return work_out(StageFiles(**given), parse_study(study, "test"), stage, provenance)
-
-    return work
+EIGHT = list(range(8))
+LOSS = {"control": 0.08, "stable": 0.06, "agc": 0.082, "norm1": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -30,112 +21,111 @@ def two(findings_of):
 @pytest.fixture(scope="module")
 def eight(findings_of):
     """`agc` 2.5 % over the control; of the control and of it nothing failed, of norm1 all."""
-    outcomes = {("norm1", seed): "collapsed" for seed in range(8)}
-    return findings_of(seeds=list(range(8)), outcomes=outcomes)
+    return findings_of(seeds=EIGHT, outcomes={("norm1", seed): "collapsed" for seed in EIGHT})
 
 
-def _verdicts(findings, arm):
+def verdicts(findings, arm):
     return {v.condition: v for v in findings.verdicts[arm]}
 
 
-def _comparison(findings, arm, score):
+def comparison(findings, arm, score):
     return next(c for c in findings.comparisons if (c.arm, c.score) == (arm, score))
 
 
 def test_two_seeds_support_no_difference_however_large(two):
-    for comparison in two.comparisons:
-        assert comparison.state == "undecided"
-        assert comparison.n == 2
-        assert "2 pairs cannot reach p <= 0.05 (the least is 0.50)" in conclusion(
-            comparison, SETTINGS
+    for item in two.comparisons:
+        assert (item.state, item.n) == ("undecided", 2)
+        assert say("conclusion", item, SETTINGS) == (
+            "undecided: 2 pairs cannot reach p <= 0.05 (the least is 0.50); 6 pairs are the minimum"
         )
-        assert "6 pairs are the minimum" in conclusion(comparison, SETTINGS)
-    assert {v.status for v in _verdicts(two, "agc").values()} == {"undecided"}
-    assert _verdicts(two, "stable")["lowest_loss"].status == "undecided"
+    assert {v.status for v in verdicts(two, "agc").values()} == {"undecided"}
+    assert verdicts(two, "stable")["lowest_loss"].status == "undecided"
 
 
-def test_no_failure_in_two_runs_is_told_with_its_bound_and_claims_no_more(two):
-    verdict = _verdicts(two, "stable")["no_failures"]
+def test_no_failure_in_two_runs_claims_no_more_than_its_bound(two):
+    verdict = verdicts(two, "stable")["no_failures"]
     assert verdict.status == "met in these runs"
-    assert "no failure seen in 2 runs; the 95 % Wilson upper bound is 66 %" in because(
-        verdict, SETTINGS
-    )
-    assert "undecided" in because(verdict, SETTINGS)
-
-
-def test_fewer_failures_is_undecided_where_the_control_does_not_fail(two):
-    verdict = _verdicts(two, "agc")["fewer_failures_than_control"]
-    assert verdict.status == "undecided"
-    assert "0 of 2 runs failed against 0 of 2" in because(verdict, SETTINGS)
-    control = _verdicts(two, "control")["negative_control"]
-    assert control.status == "undecided"
-    assert "0 of 2 runs" in because(control, SETTINGS)
-    assert _verdicts(two, "norm1")["comparison"].status == "not asked"
+    assert "the 95 % Wilson upper bound is 66 %" in say("verdict", verdict, SETTINGS)
+    fewer = verdicts(two, "agc")["fewer_failures_than_control"]
+    assert fewer.status == "undecided"
+    assert "0 of 2 runs failed against 0 of 2" in say("verdict", fewer, SETTINGS)
+    assert verdicts(two, "control")["negative_control"].status == "undecided"
+    assert verdicts(two, "norm1")["comparison"].status == "not asked"
 
 
 def test_eight_seeds_support_a_clear_difference_in_the_right_direction(eight):
-    lower = _comparison(eight, "stable", "best_val_loss")
+    lower = comparison(eight, "stable", "best_val_loss")
     assert (lower.n, lower.state, lower.better) == (8, "lower", True)
     assert lower.interval.low <= lower.estimate <= lower.interval.high < 0
     assert lower.p == pytest.approx(2 / 2**8)
     # Holm over three arms, of which norm1 has no pair and still counts.
     assert lower.p_holm == pytest.approx(3 * 2 / 2**8)
-    higher = _comparison(eight, "stable", "best_amplitude_ssim")
+    higher = comparison(eight, "stable", "best_amplitude_ssim")
     assert (higher.state, higher.better) == ("higher", True)
-    assert _comparison(eight, "agc", "best_val_loss").better is False
-
-
-def test_an_arm_without_successful_runs_has_no_pairs_and_no_claim(eight):
-    comparison = _comparison(eight, "norm1", "best_val_loss")
-    assert (comparison.n, comparison.p, comparison.state) == (0, None, "undecided")
-    assert "no seed at which both runs succeeded" in conclusion(comparison, SETTINGS)
+    assert comparison(eight, "agc", "best_val_loss").better is False
+    lost = comparison(eight, "norm1", "best_val_loss")
+    assert (lost.n, lost.p, lost.state, lost.reason) == (0, None, "undecided", "no_pairs")
 
 
 def test_lowest_loss_needs_every_other_arm_to_be_beaten_beyond_chance(eight, findings_of):
     # norm1 never succeeded, so nothing can be said against it.
-    assert _verdicts(eight, "stable")["lowest_loss"].status == "undecided"
-    clear = findings_of(seeds=list(range(8)))
-    assert _verdicts(clear, "stable")["lowest_loss"].status == "met"
-    worse = findings_of(
-        seeds=list(range(8)), loss={"control": 0.08, "stable": 0.09, "agc": 0.07, "norm1": 0.1}
-    )
-    verdict = _verdicts(worse, "stable")["lowest_loss"]
+    assert verdicts(eight, "stable")["lowest_loss"].status == "undecided"
+    assert verdicts(findings_of(seeds=EIGHT), "stable")["lowest_loss"].status == "met"
+    worse = findings_of(seeds=EIGHT, loss={**LOSS, "stable": 0.09, "agc": 0.07})
+    verdict = verdicts(worse, "stable")["lowest_loss"]
     assert verdict.status == "not met"
-    assert "control and agc reached a lower loss" in because(verdict, SETTINGS)
+    assert "control and agc reached a lower loss" in say("verdict", verdict, SETTINGS)
 
 
-def test_the_bound_on_the_loss_is_judged_by_the_interval_of_the_paired_ratio(eight, findings_of):
-    within = _verdicts(eight, "agc")["max_loss_increase"]
-    assert within.status == "met"
-    assert "the bound is 1.1" in because(within, SETTINGS)
-    beyond = findings_of(seeds=list(range(8)), loss={**_LOSS, "agc": 0.08 * 1.2})
-    assert _verdicts(beyond, "agc")["max_loss_increase"].status == "not met"
-    at_bound = findings_of(seeds=list(range(8)), loss={**_LOSS, "agc": 0.08 * 1.1})
-    verdict = _verdicts(at_bound, "agc")["max_loss_increase"]
-    assert verdict.status == "undecided"
-    assert "includes the bound" in because(verdict, SETTINGS)
-
-
-_LOSS = {"control": 0.08, "stable": 0.06, "agc": 0.082, "norm1": 0.1}
+@pytest.mark.parametrize(
+    ("ratio", "status"), [(1.025, "met"), (1.2, "not met"), (1.1, "undecided")]
+)
+def test_the_bound_on_the_loss_is_judged_by_the_interval_of_the_paired_ratio(
+    findings_of, ratio, status
+):
+    found = findings_of(seeds=EIGHT, loss={**LOSS, "agc": 0.08 * ratio})
+    verdict = verdicts(found, "agc")["max_loss_increase"]
+    assert verdict.status == status
+    said = say("verdict", verdict, SETTINGS)
+    assert "the bound is 1.1" in said
+    assert ("includes the bound" in said) is (status == "undecided")
 
 
 def test_failure_rates_are_told_apart_only_by_a_corrected_exact_test(eight, findings_of):
     worse = next(c for c in eight.failure_tests if c.arm == "norm1")
     assert (worse.state, worse.better) == ("higher", False)
-    control_fails = {("control", seed): "exploded" for seed in range(8)}
-    findings = findings_of(seeds=list(range(8)), outcomes=control_fails)
-    assert _verdicts(findings, "agc")["fewer_failures_than_control"].status == "met"
-    assert _verdicts(findings, "control")["negative_control"].status == "met in these runs"
-    assert _verdicts(findings, "stable")["lowest_failure_rate"].status == "undecided"
+    found = findings_of(seeds=EIGHT, outcomes={("control", seed): "exploded" for seed in EIGHT})
+    assert verdicts(found, "agc")["fewer_failures_than_control"].status == "met"
+    assert verdicts(found, "control")["negative_control"].status == "met in these runs"
+    assert verdicts(found, "stable")["lowest_failure_rate"].status == "undecided"
+    few = findings_of(seeds=[0, 1, 2], outcomes={("control", 0): "twin", ("control", 2): "twin"})
+    for item in few.failure_tests:  # 2 of 3 against 0 of 3
+        assert (item.p, item.state) == (pytest.approx(0.4), "undecided")
 
 
 def test_holm_holds_back_what_one_comparison_alone_would_claim(findings_of):
     """Six pairs reach p = 0.031 alone, three arms make it 0.094."""
-    findings = findings_of(seeds=list(range(6)))
-    comparison = _comparison(findings, "stable", "best_val_loss")
-    assert comparison.p == pytest.approx(2 / 2**6)
-    assert comparison.state == "undecided"
-    assert "0.094 after Holm's correction for 3 comparisons" in conclusion(comparison, SETTINGS)
+    item = comparison(findings_of(seeds=list(range(6))), "stable", "best_val_loss")
+    assert item.p == pytest.approx(2 / 2**6)
+    assert item.state == "undecided"
+    assert "0.094 after Holm's correction for 3 comparisons" in say("conclusion", item, SETTINGS)
+
+
+def test_undecided_comparisons_say_how_many_seeds_would_decide_them(findings_of, eight):
+    """In the whole family of Holm's correction; a decided one has no number."""
+    outcomes = {("control", seed): "exploded" for seed in (0, 1)}
+    outcomes |= {("norm1", seed): "collapsed" for seed in range(4)}
+    found = findings_of(seeds=[0, 1, 2, 3], outcomes=outcomes)
+    stable = comparison(found, "stable", "best_val_loss")
+    mine, theirs = paired_values(found.runs, "stable", "control", stable.score)
+    assert stable.seeds == seeds_for_difference(mine - theirs, family=3, settings=SETTINGS)
+    assert say("seeds_sentence", stable, SETTINGS).startswith(f"{stable.seeds.seeds} seeds would")
+    rates = next(c for c in found.failure_tests if c.arm == "stable")
+    assert rates.seeds == seeds_for_rates((0, 4), (2, 4), family=3, settings=SETTINGS)
+    lost = comparison(found, "norm1", "best_val_loss")
+    assert say("seeds_short", lost, SETTINGS) == "no number: a spread needs 2 pairs, there are 0"
+    decided = comparison(eight, "stable", "best_val_loss")
+    assert (decided.seeds, say("seeds_short", decided, SETTINGS)) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -158,15 +148,3 @@ def test_numbers_have_sensible_digits_and_are_never_blank(value, text):
 def test_percent_and_p_do_not_round_to_certainty():
     assert (percent(0.0), percent(0.004), percent(0.996)) == ("0 %", "0.40 %", "99.6 %")
     assert (p_text(0.0004), p_text(None)) == ("p < 0.001", "p not defined")
-
-
-def test_a_few_failures_more_or_less_are_no_claim(findings_of):
-    """2 of 3 against 0 of 3: Fisher's p is 0.4."""
-    findings = findings_of(
-        seeds=[0, 1, 2], outcomes={("control", 0): "twin", ("control", 2): "exploded"}
-    )
-    for comparison in findings.failure_tests:
-        assert comparison.p == pytest.approx(0.4)
-        assert comparison.state == "undecided"
-        assert "0 of 3 runs failed against 2 of 3" in conclusion(comparison, SETTINGS)
-    assert _verdicts(findings, "agc")["fewer_failures_than_control"].status == "undecided"

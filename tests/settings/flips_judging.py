@@ -18,6 +18,7 @@ from ptycho_torch.evaluate.outcome import decide_outcome
 from ptycho_torch.evaluate.truth import read_truth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.report.decide.decision import decide
+from ptycho_torch.report.decide.rules import Runs
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
@@ -173,8 +174,13 @@ def decision(key, value):
             update={"decision": study.decision.model_copy(update={key: value})}
         )
         if "decision" not in tools.planted:
-            tools.planted["decision"] = decide(study, shallow, deep).as_json()["rules"]
-        assert tools.planted["decision"] != decide(other, shallow, deep).as_json()["rules"]
+            tools.planted["decision"] = decide(
+                Runs(study=study, shallow=shallow, at_depth=deep)
+            ).rules
+        assert (
+            tools.planted["decision"]
+            != decide(Runs(study=other, shallow=shallow, at_depth=deep)).rules
+        )
 
     return flip
 

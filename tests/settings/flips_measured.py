@@ -1,9 +1,6 @@
 """Settings of measurements: how they are read, grouped, held out, reconstructed, used."""
 
 import dataclasses
-import inspect
-from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import torch
@@ -21,7 +18,6 @@ from ptycho_torch.infer.run import infer_scan
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.reconstruct.rpie import reconstruct_rpie
-from ptycho_torch.report.summarise.real_data import report
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -171,23 +167,6 @@ def layer(tools):
     return ObjectEstimate(scan.object_YX, (0, 0), lit, scan.probe_MHW)
 
 
-def about(tools):
-    """The other parts of a measurement's section need results and are left out."""
-    names = [
-        name
-        for name, part in vars(report).items()
-        if inspect.isfunction(part) and name.startswith("_") and name != "_measurement"
-    ]
-    said = []
-    with mock.patch.multiple(
-        report, score_table=lambda *_, **__: "", **{name: lambda *_, **__: "" for name in names}
-    ):
-        for text in ("one", "other"):
-            real = SimpleNamespace(measurements={"m": SimpleNamespace(about=text)})
-            said.append(report._measurement(SimpleNamespace(name="m"), real))
-    assert said[0] != said[1]
-
-
 def shares(key, function):
     def flip(tools):
         assert repr(RealDataScores(**{key: 0.1})) != repr(RealDataScores(**{key: 0.3}))
@@ -230,7 +209,6 @@ def reading(key, value, **base):
 
 GROUPS = (("groups", {"gridsize": 2}),)
 FLIPS = {
-    "Measurement.about": about,
     "ScanConventions.values": reading("values", "intensity"),
     "ScanConventions.zero_frequency": reading("zero_frequency", "corner"),
     "ScanConventions.units": reading("units", "metres", pixel_m=1e-8),
@@ -288,6 +266,7 @@ HELD = {
     "ScanConventions.format": f"{FIRST}the_layout_of_tike_packed_or_not",
     "ScanConventions.image": f"{FIRST}one_image_of_a_split",
     "ScanConventions.translation_sign": "measurements/test_cxi.py::test_the_sign_is_an_option_and_always_said",
+    "Measurement.about": "real_data/test_summary.py::test_the_whole_chain_runs_through_snakemake",
     "Measurement.address": "real_data/test_download.py::test_a_download_is_the_very_file",
     "Measurement.sha256": "real_data/test_download.py::test_a_wrong_download_is_one_line_and_leaves_nothing",
     "Measurement.file": "real_data/test_download.py::test_a_folder_comes_first_and_is_checked_as_well",

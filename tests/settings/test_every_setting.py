@@ -107,19 +107,11 @@ def _load(path):
 
 def _findings(folder):
     """What a planted Stage A shows, and what puts it into words."""
-    from ptycho_torch.config.read import parse_study
-    from ptycho_torch.report.summarise.answers import answer
-    from ptycho_torch.report.summarise.collect import StageFiles
-    from ptycho_torch.report.summarise.report import report
-    from ptycho_torch.report.summarise.stage import work_out
+    from ptycho_torch.report.summarise.stage import put_into_words
 
     planting = _load(TESTS / "report" / "conftest.py")
     given = planting.write_study(folder / "planted", planting.Plan(seeds=[0, 1]))
-    kinds = ("metrics", "runs", "timings", "histories", "reconstructions", "dataset")
-    study = parse_study(given["study"], "t")
-    files = StageFiles(**{kind: given[kind] for kind in kinds})
-    findings = work_out(files, study, "stage_a", given["provenance"], winner=None)
-    return findings, lambda found: report(found, answer(found))
+    return planting.work_out_of(given), lambda found: put_into_words(found)[1]
 
 
 def _few(read_split, dataset):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.publish import publish_page
+from ptycho_torch.report.publish.page import publish_page
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.summarise.real_data.run import summarise_real_data
+from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.provenance import collect_provenance
 

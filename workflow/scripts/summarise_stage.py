@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.summarise import collect_provenance, summarise_stage
+from ptycho_torch.report.collect import KINDS
+from ptycho_torch.report.summarise.stage import summarise_stage
 from ptycho_torch.runtime.jobs import run_job
+from ptycho_torch.runtime.provenance import collect_provenance
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -13,11 +15,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Write the summary, its tables and its figures into one folder."""
     summarise_stage(
-        metrics=job.input.metrics,
-        runs=job.input.runs,
-        timings=job.input.timings,
-        histories=job.input.histories,
-        reconstructions=job.input.reconstructions,
+        {kind: getattr(job.input, kind) for kind in KINDS},
         dataset=job.input.dataset,
         conventional=job.input.conventional,
         study=job.params.study,

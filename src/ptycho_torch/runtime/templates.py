@@ -11,8 +11,8 @@ _FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed"
 
 
 @cache
-def template(room: str, name: str) -> Template:
-    """Return `templates/NAME` of a room of the package.
+def environment(room: str) -> Environment:
+    """Return what loads the templates of a room of the package.
 
     A value that is missing is an error. The filters are those of `runtime.markdown`, and `cell`,
     which makes a text harmless within a Markdown table. What ends in `.html.j2` is escaped.
@@ -27,7 +27,12 @@ def template(room: str, name: str) -> Template:
     )
     environment.filters |= {name: getattr(markdown, name) for name in _FILTERS}
     environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
-    return environment.get_template(name)
+    return environment
+
+
+def template(room: str, name: str) -> Template:
+    """Return `templates/NAME` of a room of the package."""
+    return environment(room).get_template(name)
 
 
 def render(room: str, name: str, **values: Any) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ptycho_torch.files import io
-from ptycho_torch.report.publish import publish_page
+from ptycho_torch.report.publish.page import publish_page
 
 ARMS = ("control", "stable", "agc")
 SEEDS = (0, 1, 2)

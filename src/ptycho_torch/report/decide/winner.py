@@ -10,8 +10,8 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
+from ptycho_torch.report.rendering import say
 from ptycho_torch.report.runs_table import read_runs
-from ptycho_torch.runtime.markdown import listed, number
 from ptycho_torch.statistics.compare import compare_failures
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import loss_score
@@ -26,8 +26,8 @@ def write_winner(runs: PathLike, study: Mapping[str, Any], output: PathLike) -> 
         If the configuration is wrong, or the table is unreadable, not Stage A's, or lacks a column.
     """
     parsed = parse_study(study, "study")
-    plan = stage_plan(parsed, "stage_a")
-    io.write_json(output, find_winner(read_runs(runs, plan), parsed))
+    table = read_runs(runs, stage_plan(parsed, "stage_a"))
+    io.write_json(output, find_winner(table, parsed))
 
 
 def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
@@ -45,20 +45,19 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
     study
         The study.
     """
-    stage, loss = study.stage_a, loss_score(runs["val_loss_name"].tolist())
-    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in stage.arms}
-    rates = {arm: found.rate for arm, found in failed.items()}
-    medians = {arm: score_spread(runs, arm, loss.column).median for arm in stage.arms}
-    steadiest = min(stage.arms, key=lambda arm: (rates[arm], arm))
-    others = [(arm, steadiest) for arm in stage.arms if arm != steadiest]
+    arms, loss = study.stage_a.arms, loss_score(runs["val_loss_name"].tolist())
+    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in arms}
+    medians = {arm: score_spread(runs, arm, loss.column).median for arm in arms}
+    steadiest = min(arms, key=lambda arm: (failed[arm].rate, arm))
+    others = [(arm, steadiest) for arm in arms if arm != steadiest]
     tests = compare_failures(runs, others, study.statistics)
     dropped = [item.arm for item in tests if item.better is False]
-    left = [arm for arm in stage.arms if arm not in dropped]
-    scored = [(medians[arm], arm) for arm in left if medians[arm] is not None]
-    winner = min(scored)[1] if scored else min(left, key=lambda arm: (rates[arm], arm))
+    left = [arm for arm in arms if arm not in dropped]
+    scored = [(value, arm) for arm in left if (value := medians[arm]) is not None]
+    winner = min(scored)[1] if scored else min(left, key=lambda arm: (failed[arm].rate, arm))
     return {
         "winner": winner,
-        "sentence": _sentence(winner, dropped, left, medians, loss.label),
+        "sentence": say("winner", winner, dropped, left, medians[winner], loss),
         "dropped": dropped,
         "arms": {
             arm: {
@@ -67,27 +66,7 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
                 "median_loss": medians[arm],
                 "dropped": arm in dropped,
             }
-            for arm in stage.arms
+            for arm in arms
         },
         "loss": loss.column,
     }
-
-
-def _sentence(
-    winner: str,
-    dropped: list[str],
-    left: list[str],
-    medians: Mapping[str, float | None],
-    label: str,
-) -> str:
-    start = (
-        f"{listed(dropped)} failed more often, beyond chance, and dropped out"
-        if dropped
-        else "no arm is shown to fail more often than the one with the fewest failures"
-    )
-    if medians[winner] is None:
-        return f"{start}; no run succeeded, so the fewest failures, then the name, decide: {winner}"
-    return (
-        f"{start}; of {listed(left)}, {winner} has the lowest median {label}, "
-        f"{number(medians[winner])}. This picks an arm to go on with; it claims no difference"
-    )

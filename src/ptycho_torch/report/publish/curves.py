@@ -1,85 +1,77 @@
 """Learning curves as data for the page's script, which hands them to Plotly."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.report.publish.inputs import Inputs, run_of
-from ptycho_torch.report.publish.table import LOSS_LABELS
+LOSS_LABELS = {"mae_val_loss": "MAE", "poisson_val_loss": "Poisson"}
 
 # After Okabe and Ito (2008), told apart by all kinds of colour vision. On a dark ground each has a
 # lighter sister, since black and deep blue would drown there.
 _LIGHT = ("#1c1c1c", "#0072b2", "#d55e00", "#009e73", "#b8558d", "#c98600", "#3a9fd6")
 _DARK = ("#f2f2f2", "#4aa3e0", "#f58442", "#2fc79b", "#e79cc6", "#f2bf4e", "#a5dcff")
 # Beyond seven arms the colours come again, in another kind of line.
-_DASHES = ("solid", "dash", "dot", "dashdot")
-_DASH_ARRAYS = {"solid": "", "dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3"}
+_DASHES = (("solid", ""), ("dash", "6 3"), ("dot", "2 3"), ("dashdot", "6 3 2 3"))
 
 
 def arm_styles(arms: list[str]) -> list[dict[str, str]]:
     """Return colour on light, colour on dark and kind of line of each arm."""
     styles = []
     for index, arm in enumerate(arms):
-        colour = index % len(_LIGHT)
-        dash = _DASHES[index // len(_LIGHT) % len(_DASHES)]
-        styles.append(
-            {
-                "name": arm,
-                "light": _LIGHT[colour],
-                "dark": _DARK[colour],
-                "dash": dash,
-                "dasharray": _DASH_ARRAYS[dash],
-            }
-        )
+        turn, colour = divmod(index, len(_LIGHT))
+        dash, dasharray = _DASHES[turn % len(_DASHES)]
+        look = {"light": _LIGHT[colour], "dark": _DARK[colour]}
+        styles.append({"name": arm, **look, "dash": dash, "dasharray": dasharray})
     return styles
 
 
-def curves(inputs: Inputs, arms: list[str]) -> dict[str, Any]:
+def curves(
+    runs: pd.DataFrame, history: pd.DataFrame, noise_floor: Mapping[str, float | None]
+) -> dict[str, Any]:
     """Return what the script draws: arms, kinds of loss, and a line per run in the table's order.
 
     Losses of different kinds have different units, so each kind is a picture of its own.
+
+    Parameters
+    ----------
+    runs, history
+        A row per run, and per run and finished epoch.
+    noise_floor
+        Dataset -> MAE of the noise alone, where it is known.
     """
-    names = sorted(set(inputs.runs["val_loss_name"].dropna()))
-    epochs = {
-        run_of(rows.iloc[0]): rows.sort_values("epoch")
-        for _, rows in inputs.history.groupby(["dataset", "arm", "seed"])
-    }
-    lines = [_line(run, epochs.get(run_of(run)), names, arms) for _, run in inputs.runs.iterrows()]
+    names, arms = sorted(set(runs["val_loss_name"].dropna())), list(dict.fromkeys(runs["arm"]))
+    epochs = dict(list(history.sort_values("epoch").groupby(["dataset", "arm", "seed"])))
+    lines = []
+    for _, run in runs.iterrows():
+        rows, name = epochs.get((run["dataset"], run["arm"], run["seed"])), run["val_loss_name"]
+        known = rows is not None and name in names
+        lines.append(
+            {
+                "arm": arms.index(run["arm"]),
+                "label": f"{run['arm']}, seed {run['seed']}",
+                "dataset": run["dataset"],
+                "outcome": run["outcome"],
+                "failed": bool(run["failed"]),
+                "loss": names.index(name) if name in names else -1,
+                "x": [int(epoch) for epoch in rows["epoch"]] if known else [],
+                "y": [_short(float(value)) for value in rows[name]] if known else [],
+            }
+        )
+    floors = {d: v for d, v in noise_floor.items() if v is not None and d in set(runs["dataset"])}
     return {
         "arms": arm_styles(arms),
-        "losses": [_loss(place, name, lines, inputs) for place, name in enumerate(names)],
+        "losses": [_loss(place, name, lines, floors) for place, name in enumerate(names)],
         "runs": lines,
     }
 
 
-def _line(
-    run: "pd.Series[Any]", epochs: pd.DataFrame | None, names: list[str], arms: list[str]
+def _loss(
+    place: int, name: str, lines: list[dict[str, Any]], floors: Mapping[str, float]
 ) -> dict[str, Any]:
-    name = run["val_loss_name"]
-    points: list[tuple[int, float | None]] = []
-    if epochs is not None and name in names:
-        points = [
-            (int(epoch), _short(float(value)))
-            for epoch, value in zip(epochs["epoch"], epochs[name], strict=True)
-        ]
-    return {
-        "arm": arms.index(run["arm"]),
-        "label": f"{run['arm']}, seed {run['seed']}",
-        "dataset": run["dataset"],
-        "outcome": run["outcome"],
-        "failed": bool(run["failed"]),
-        "loss": names.index(name) if name in names else -1,
-        "x": [epoch for epoch, _ in points],
-        "y": [value for _, value in points],
-    }
-
-
-def _loss(place: int, name: str, lines: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any]:
     values = [y for line in lines if line["loss"] == place for y in line["y"] if y is not None]
     least = min(values, default=0.0)
-    floors = inputs.study.noise_floor if name == "mae_val_loss" else {}
-    present = set(inputs.runs["dataset"])
     return {
         "name": name,
         "label": f"validation loss ({LOSS_LABELS.get(name, name)})",
@@ -89,7 +81,7 @@ def _loss(place: int, name: str, lines: list[dict[str, Any]], inputs: Inputs) ->
         "floors": [
             {"dataset": dataset, "value": value, "drawn": value > least / 4}
             for dataset, value in floors.items()
-            if value is not None and dataset in present
+            if name == "mae_val_loss"
         ],
     }
 

@@ -2,7 +2,8 @@
 
 import base64
 import io as memory
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,186 +12,105 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ptycho_torch.files import io
-from ptycho_torch.report.publish.inputs import Inputs, named, run_of
-from ptycho_torch.report.publish.table import why_undefined
+from ptycho_torch.report.figures.scores import KINDS, Kind
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.statistics.runs import shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score
 
 # The last of the 256 entries of a palette is kept for pixels without a value.
 _LEVELS = 255
+Limits = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """Amplitude or phase."""
+def galleries(
+    runs: pd.DataFrame, reconstructions: Sequence[Path], undefined: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the chosen runs of every dataset beside its truth, as the page's template takes them.
 
-    key: str
-    """Array of `reconstruction.npz`."""
-
-    truth: str
-    """The truth's array."""
-
-    label: str
-    """As printed."""
-
-    colours: str
-    """Matplotlib's name of the colour scale."""
-
-    score: Score
-    """What is printed under the picture."""
-
-
-KINDS = (
-    Kind(
-        key="amplitude",
-        truth="truth_amplitude",
-        label="amplitude",
-        colours="viridis",
-        score=AMPLITUDE_SSIM,
-    ),
-    Kind(
-        key="phase_synchronised",
-        truth="truth_phase",
-        label="phase, rad",
-        colours="cividis",
-        score=PHASE_SSIM,
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """One image on its truth's scale."""
-
-    source: str
-    """Data URI of a PNG."""
-
-    label: str
-    """Kind, and SSIM if it is of a run."""
-
-    text: str
-    """In words, for those who do not see it."""
-
-    note: str = ""
-    """What is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A run, or the truth, in pictures."""
-
-    title: str
-    pictures: list[Picture]
-    run: int | None = None
-    """Row of the table; none for the truth."""
-    seed: int | None = None
-    outcome: str = ""
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """What the colours of a kind stand for."""
-
-    label: str
-    low: str
-    high: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gallery:
-    """The pictures of one dataset: the truth first."""
-
-    dataset: str
-    cards: list[Card]
-    scales: list[Scale]
-    missing: list[str]
-    """Kinds that are not shown, and why."""
-    images: int
-    """How many objects the test split has; the first is shown."""
-
-
-def galleries(inputs: Inputs) -> list[Gallery]:
-    """Return the chosen runs of every dataset beside its truth.
+    Parameters
+    ----------
+    runs
+        A row per run.
+    reconstructions
+        `<dataset>/<arm>/seed-<n>/reconstruction.npz` of runs.
+    undefined
+        Score that no run has -> reason.
 
     Raises
     ------
     InputError
         If the reconstruction of a chosen run is missing, unreadable or lacks an array.
     """
-    parts = inputs.runs.groupby("dataset", sort=False)
-    return [_gallery(str(dataset), runs, inputs) for dataset, runs in parts]
+    paths = {"/".join(path.parts[-4:-1]): path for path in reconstructions}
+    return [
+        _gallery(str(dataset), mine, paths, undefined)
+        for dataset, mine in runs.groupby("dataset", sort=False)
+    ]
 
 
-def _gallery(dataset: str, runs: pd.DataFrame, inputs: Inputs) -> Gallery:
-    chosen = shown_runs(runs)
+def _gallery(
+    dataset: str, runs: pd.DataFrame, paths: Mapping[str, Path], undefined: Mapping[str, str]
+) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if kind is KINDS[0] or runs[kind.score.column].notna().any()]
-    missing = [
-        f"{kind.label} is not shown: {_reason(kind, runs, inputs)}"
+    chosen = [(place, run, _read(run, kinds, paths)) for place, run in shown_runs(runs).iterrows()]
+    reasons = [
+        f"{kind.label} is not shown: {undefined.get(kind.score.name, 'no run has a score of it')}"
         for kind in KINDS
         if kind not in kinds
     ]
-    arrays = [_read(row, kinds, inputs) for _, row in chosen.iterrows()]
-    if not arrays:
-        return Gallery(dataset=dataset, cards=[], scales=[], missing=missing, images=0)
-    truth = [arrays[0][kind.truth][0] for kind in kinds]
-    limits = [_limits(image) for image in truth]
-    cards = [
-        Card(
-            title="truth",
-            pictures=[
-                _picture(image, kind, limit, about=f"truth, {dataset}")
-                for image, kind, limit in zip(truth, kinds, limits, strict=True)
+    truths = [chosen[0][2][kind.truth] for kind in kinds] if chosen else []
+    limits = [_limits(truth[0]) for truth in truths]
+    shown = list(zip(kinds, limits, strict=False))
+    cards: list[dict[str, Any]] = [
+        {
+            "title": "truth",
+            "run": None,
+            "failed": False,
+            "pictures": [
+                _picture(truth[0], kind, limit, f"truth, {dataset}")
+                for truth, (kind, limit) in zip(truths, shown, strict=True)
             ],
-        )
+        }
     ]
-    for (index, row), mine in zip(chosen.iterrows(), arrays, strict=True):
-        pictures = [
-            _picture(mine[kind.key][0], kind, limit, about=named(run_of(row)), run=row)
-            for kind, limit in zip(kinds, limits, strict=True)
-        ]
+    for place, run, arrays in chosen:
         cards.append(
-            Card(
-                title=str(row["arm"]),
-                pictures=pictures,
-                seed=int(row["seed"]),
-                run=int(str(index)),
-                outcome=str(row["outcome"]),
-                failed=bool(row["failed"]),
-            )
+            {
+                "title": run["arm"],
+                "run": place,
+                "seed": run["seed"],
+                "outcome": run["outcome"],
+                "failed": bool(run["failed"]),
+                "pictures": [
+                    _picture(arrays[kind.key][0], kind, limit, _name(run), kind.caption(run))
+                    for kind, limit in shown
+                ],
+            }
         )
-    scales = [_scale(kind, limit) for kind, limit in zip(kinds, limits, strict=True)]
-    images = len(arrays[0][kinds[0].truth])
-    return Gallery(dataset=dataset, cards=cards, scales=scales, missing=missing, images=images)
+    return {
+        "dataset": dataset,
+        "cards": cards if chosen else [],
+        "scales": [_scale(kind, limit) for kind, limit in shown],
+        "missing": reasons,
+        "images": len(truths[0]) if truths else 0,
+    }
 
 
-def _reason(kind: Kind, runs: pd.DataFrame, inputs: Inputs) -> str:
-    first = why_undefined(runs.iloc[0], kind.score.column)
-    return inputs.study.undefined.get(kind.score.name) or first or "no run has a score of it"
+def _name(run: "pd.Series[Any]") -> str:
+    return f"{run['dataset']}/{run['arm']}/seed-{run['seed']}"
 
 
-def _read(row: "pd.Series[Any]", kinds: list[Kind], inputs: Inputs) -> dict[str, NDArray[Any]]:
-    run = run_of(row)
-    if run not in inputs.reconstructions:
+def _read(
+    run: "pd.Series[Any]", kinds: Sequence[Kind], paths: Mapping[str, Path]
+) -> dict[str, NDArray[Any]]:
+    if _name(run) not in paths:
         raise InputError(
-            f"{named(run)}/reconstruction.npz: is missing, and this run has to be shown; "
+            f"{_name(run)}/reconstruction.npz: is missing, and this run has to be shown; "
             "evaluate it first"
         )
-    path = inputs.reconstructions[run]
-    arrays = io.read_npz(path, *(key for kind in kinds for key in (kind.key, kind.truth)))
-    for key, array in arrays.items():
-        if array.ndim != 3 or not array.size or array.dtype.kind != "f":
-            raise InputError(
-                f"{path}: array '{key}' is {array.dtype} {array.shape}, expected real numbers of "
-                "shape (images, h, w); evaluate this run again"
-            )
-    return arrays
+    return io.read_npz(paths[_name(run)], *(key for k in kinds for key in (k.key, k.truth)))
 
 
-def _limits(image: NDArray[Any]) -> tuple[float, float]:
+def _limits(image: NDArray[Any]) -> Limits:
     """Return the truth's range; a flat or empty truth gets a range that can be drawn."""
     finite = image[np.isfinite(image)]
     if not finite.size:
@@ -200,42 +120,33 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
 
 
 def _picture(
-    image: NDArray[Any],
-    kind: Kind,
-    limits: tuple[float, float],
-    *,
-    about: str,
-    run: "pd.Series[Any] | None" = None,
-) -> Picture:
-    label, note = kind.label, ""
-    if run is not None:
-        value = run[kind.score.column]
-        label += ", no SSIM" if pd.isna(value) else f", SSIM {number(float(value))}"
+    image: NDArray[Any], kind: Kind, limits: Limits, about: str, caption: str = ""
+) -> dict[str, str]:
+    """Return one image on its truth's scale, with its caption and what is wrong with it."""
     finite = np.isfinite(image)
-    if not finite.any():
-        note = "no values"
-    elif not finite.all():
-        note = "pixels without a value are left out"
-    return Picture(
-        source=_png(image, kind.colours, limits),
-        label=label,
-        text=f"{kind.label} of {about}" + (f" ({note})" if note else ""),
-        note=note,
-    )
+    note = "" if finite.all() else "pixels without a value are left out"
+    note = note if finite.any() else "no values"
+    return {
+        "source": _png(image, kind.colours, limits),
+        "label": f"{kind.label}, {caption}" if caption else kind.label,
+        "text": f"{kind.label} of {about}" + (f" ({note})" if note else ""),
+        "note": note,
+    }
 
 
-def _scale(kind: Kind, limits: tuple[float, float]) -> Scale:
+def _scale(kind: Kind, limits: Limits) -> dict[str, str]:
     ramp = np.linspace(*limits, _LEVELS)[None]
     low, high = (number(limit) for limit in limits)
-    return Scale(label=kind.label, low=low, high=high, source=_png(ramp, kind.colours, limits))
+    source = _png(ramp, kind.colours, limits)
+    return {"label": kind.label, "low": low, "high": high, "source": source}
 
 
-def _png(image: NDArray[Any], colours: str, limits: tuple[float, float]) -> str:
+def _png(image: NDArray[Any], colours: str, limits: Limits) -> str:
     """Return a PNG of one pixel per value as a data URI; what has no value is transparent.
 
     A palette of the colour scale's own entries is lossless and a third the size of RGBA.
     """
-    from matplotlib import colormaps  # Slow to import, and wanted here alone.
+    from matplotlib import colormaps  # Slow to import, and used here alone.
 
     low, high = limits
     share = (image.astype(float) - low) / (high - low)

@@ -1,0 +1,1 @@
+"""Figures of the summaries: each function returns a figure, which `plot_style.save` writes."""

@@ -1,0 +1,26 @@
+"""Every figure of a stage, by name."""
+
+from pathlib import Path
+
+from ptycho_torch.report.figures import runs, scores, settings
+from ptycho_torch.report.summarise.findings import Findings
+from ptycho_torch.runtime.plot_style import save, styled
+
+
+def write_figures(findings: Findings, folder: Path) -> None:
+    """Draw and save a stage's figures as PNG and SVG."""
+    drawings = {
+        "learning_curves": runs.learning_curves,
+        "metric_spread": scores.metric_spread,
+        "reconstructions": scores.reconstructions,
+        "survival": runs.survival,
+    }
+    if findings.name == "stage_a" and findings.collected.conventional is not None:
+        drawings["time_to_quality"] = scores.time_to_quality
+    if findings.sweep is not None:
+        drawings["by_value"] = settings.by_value
+    if findings.stage.depth:
+        drawings["gradient_norms"] = settings.gradient_norms
+    with styled():
+        for name, draw in drawings.items():
+            save(draw(findings), folder, name)

@@ -1,1 +1,0 @@
-"""Figures of a stage; each function returns a figure, `style.save` writes it."""

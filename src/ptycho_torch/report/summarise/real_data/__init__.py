@@ -1,1 +1,0 @@
-"""Summary of real measurements: rPIE and networks, scored without a ground truth."""
