@@ -67,15 +67,6 @@ def test_power_is_conserved_and_modes_add_in_intensity():
     torch.testing.assert_close(together, apart)
 
 
-def test_zero_frequency_sits_in_the_middle():
-    flat = torch.ones(1, 1, 8, 8, dtype=torch.complex128)
-
-    pattern = intensities(flat, flat[0])[0, 0]
-
-    assert pattern.argmax() == 4 * 8 + 4
-    assert pattern[4, 4].item() == pytest.approx(64)
-
-
 def test_channels_are_independent_patches():
     """A change in one channel must not reach another: they are no group yet."""
     patches, probe = random_complex(2, 4, 8, 8), random_complex(1, 8, 8, seed=1)

@@ -6,7 +6,7 @@ import torch
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merge_groups, merged_patches
 from ptycho_torch.physics.shift import fourier_shift
-from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+from ptycho_torch.physics.views import cut_windows, split_positions
 
 SIDE = 16
 
@@ -53,17 +53,6 @@ def test_patches_that_agree_explain_their_frames_as_they_do_alone(kind):
     torch.testing.assert_close(merged, amplitudes(patches, probe), atol=2e-3, rtol=0)
 
 
-def test_the_region_of_patches_that_agree_is_the_object_where_it_is_lit():
-    corners, whole, fraction = group("fractional")
-    thing, probe = smooth(32), disk()
-    patches = seen_from(thing, corners)
-    region = merge_groups(patches, probe, whole, fraction)[0]
-    low = whole[0].amin(dim=0)
-    true = thing[low[0] : low[0] + region.shape[0], low[1] : low[1] + region.shape[1]]
-    inner = slice(5, -5)
-    torch.testing.assert_close(region[inner, inner], true[inner, inner], atol=1e-3, rtol=0)
-
-
 def test_positions_that_are_wrong_by_a_pixel_are_seen():
     """The nearest wrong neighbour: groups merged at rounded or swapped places explain nothing."""
     corners, whole, fraction = group("fractional")
@@ -108,13 +97,6 @@ def test_the_gradient_is_finite_and_that_of_finite_differences(kind):
     changed = group_amplitudes(small + step, disk(), whole, fraction).sum()
     slope = (gradient.conj() * step).sum().real
     assert (changed - found).item() == pytest.approx(slope.item(), rel=1e-3, abs=1e-9)
-
-
-def test_a_whole_probe_and_patches_of_zero_are_no_trap():
-    _, whole, fraction = group("fractional")
-    dark = torch.zeros(1, 4, SIDE, SIDE, dtype=torch.complex64, requires_grad=True)
-    group_amplitudes(dark, disk().to(torch.complex64), whole, fraction).sum().backward()
-    assert torch.isfinite(torch.view_as_real(dark.grad)).all()
 
 
 def test_positions_of_another_group_are_refused():
@@ -189,14 +171,3 @@ def test_the_twin_of_a_symmetric_probe_fits_alone_and_not_merged():
 
     assert (alone - frames).abs().mean() / frames.mean() < 1e-6
     assert (merged - frames).abs().mean() / frames.mean() > 0.1
-
-
-def test_moved_probes_carry_the_fraction():
-    """The frame at a fraction is the window under the moved probe, not under the probe at rest."""
-    corners, whole, fraction = group("fractional")
-    thing, probe = smooth(32), disk()
-    windows = cut_windows(thing, whole[0], SIDE)[None]
-    true = amplitudes(seen_from(thing, corners), probe)
-    moved = moved_probes(probe, fraction[0])[None]
-    torch.testing.assert_close(amplitudes(windows, moved), true, atol=1e-3, rtol=0)
-    assert (amplitudes(windows, probe) - true).abs().max() > 0.02

@@ -47,19 +47,8 @@ def test_tiles_of_an_object_make_that_object(side, step):
     )
 
     np.testing.assert_array_equal(stitched[0], image[tile_extent(positions, side, step)])
-
-
-def test_only_the_central_tile_is_used():
-    positions = raster(40, 16, 4)
-    patches = cut(random_image(40), positions, 16)
-    middle = slice(tile_start(16, 4), tile_start(16, 4) + 4)
-    spoilt = np.full_like(patches, np.nan)
-    spoilt[:, middle, middle] = patches[:, middle, middle]
-    images = np.zeros(len(positions), int)
-
-    np.testing.assert_array_equal(
-        stitch_tiles(spoilt, positions, images, 4), stitch_tiles(patches, positions, images, 4)
-    )
+    with pytest.raises(InputError, match="do not fit"):
+        tile_start(side, side + 1)
 
 
 def test_images_stay_apart_whatever_the_order_of_patches():
@@ -106,19 +95,6 @@ def test_whole_patches_are_weighted_by_the_illumination():
     np.testing.assert_allclose(mixed, [[[0.0, 1.0]]])
 
 
-def test_where_no_patch_is_lit_the_whole_is_nan():
-    positions = raster(40, 16, 4)
-    weight = np.zeros((16, 16))
-    weight[0, 0] = 1.0
-
-    whole = reassemble(
-        cut(random_image(40), positions, 16), positions, np.zeros(len(positions), int), weight, 4
-    )
-
-    assert np.isnan(whole).any()
-    assert np.isfinite(whole).any()
-
-
 def coordinates(values: list[list[float]], channels: int = 1) -> np.ndarray:
     return np.repeat(np.array(values, np.float32)[:, None, :, None], channels, axis=-1)
 
@@ -138,14 +114,3 @@ def test_positions_off_the_pixel_grid_are_refused(bad):
 
     with pytest.raises(InputError, match="patch 1 lies at"):
         patch_positions(offsets, np.zeros_like(offsets))
-
-
-def test_coordinates_of_another_shape_are_refused():
-    with pytest.raises(InputError, match=r"\(n, 1, 2, C\)"):
-        patch_positions(np.zeros((3, 2)), np.zeros((3, 2)))
-
-
-@pytest.mark.parametrize("tile", [0, 17])
-def test_a_tile_has_to_fit_the_patch(tile):
-    with pytest.raises(InputError, match="do not fit"):
-        tile_start(16, tile)

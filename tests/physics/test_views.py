@@ -68,11 +68,3 @@ def test_a_fractional_position_gives_the_pattern_of_the_moved_object():
         torch.testing.assert_close(
             found, intensities(true[None, None], probe[None])[0, 0], atol=1e-4, rtol=0
         )
-
-
-def test_a_window_seen_by_a_shifted_object_instead_would_fail():
-    """Fractions matter: rounding the position changes the pattern by far more than the bound."""
-    probe, thing = blob(15.5, 15.5, width=3.0), blob(24, 26, side=48, width=5.0) + 1
-    rounded = intensities(cut_windows(thing, torch.tensor([[4, 7]]), 32)[None], probe[None])
-    true = intensities((blob(24 - 4.3, 26 - 6.6, width=5.0) + 1)[None, None], probe[None])
-    assert (rounded - true).abs().max() > 1e-2

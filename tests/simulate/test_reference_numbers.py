@@ -43,23 +43,11 @@ def test_truth_of_the_test_object(test_split):
     assert trimmed.std() == pytest.approx(0.641223, abs=1e-5)
 
 
-def test_number_of_patches(train_split, test_split):
+def test_number_of_patches_and_norm_of_each_split(train_split, test_split):
     assert train_split.arrays["diffraction"].shape == (6889, 64, 64, 1)
     assert test_split["diffraction"].shape == (1089, 64, 64, 1)
-
-
-def test_norm_of_each_split(train_split, test_split):
     assert float(train_split.arrays["norm_Y_I"]) == pytest.approx(4.1631, abs=1e-4)
     assert float(test_split["norm_Y_I"]) == pytest.approx(4.2296, abs=1e-4)
-
-
-def test_norm_of_two_training_images():
-    images = line_images(RandomState(1), images=2, size_px=392, num_lines=400)
-    scan = raster(
-        ScanSettings(train_step_px=4, test_step_px=10), size_px=392, patch_px=64, step_px=4
-    )
-    largest = [cut_patches(image[None], scan, 64).max(axis=(-2, -1)).mean() for image in images]
-    assert np.mean(largest) == pytest.approx(4.1463, abs=1e-4)
 
 
 @pytest.mark.parametrize(("sigma", "expected"), [(0.0, 928.2137), (0.5, 933.7095)])
@@ -75,21 +63,15 @@ def test_intensity_scale_from_photons(sigma, expected):
     assert np.sqrt(1e9 / power) == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_simulated_split_uses_that_scale(train_split):
-    assert train_split.intensity_scale == pytest.approx(933.7095, abs=1e-3)
-
-
 def test_stored_amplitude_and_its_noise(train_split):
     stored = train_split.arrays["diffraction"].astype(np.float64)
+    assert train_split.intensity_scale == pytest.approx(933.7095, abs=1e-3)
+    photons = np.square(stored * train_split.intensity_scale).sum(axis=(1, 2)).mean()
+    assert photons == pytest.approx(1e9, rel=1e-4)
     assert stored.mean() == pytest.approx(0.0904, abs=1e-4)
     assert stored.std() == pytest.approx(0.5214, abs=2e-4)
     assert 14 < stored.max() < 18
     assert train_split.noise_floor == pytest.approx(0.00483, abs=3e-5)
-
-
-def test_photons_of_a_mean_pattern(train_split):
-    counts = (train_split.arrays["diffraction"] * train_split.intensity_scale) ** 2
-    assert counts.sum(axis=(1, 2)).mean() == pytest.approx(1e9, rel=1e-4)
 
 
 def test_disk_has_376_pixels_and_its_mask_812():

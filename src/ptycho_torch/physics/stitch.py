@@ -7,6 +7,7 @@ upper left corner in its image, whole pixels.
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
 
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
@@ -89,42 +90,23 @@ def stitch_tiles(
     first = tile_start(patch_px, tile_px)
     inner = slice(first, first + tile_px)
     shape = (int(image_B.max()) + 1, rows.stop - rows.start, columns.stop - columns.start)
-    place = _places(image_B, positions_B2 - positions_B2.min(axis=0), shape, tile_px)
-    total = _sums(place, patches_BHW[:, inner, inner], shape)
+    corners_B2 = positions_B2 - positions_B2.min(axis=0)
+    corner_B = (image_B * shape[1] + corners_B2[:, 0]) * shape[2] + corners_B2[:, 1]
+    pixel = np.arange(tile_px)
+    # Where each pixel of each tile falls in the images, as one flat index.
+    place = (corner_B[:, None] + (pixel[:, None] * shape[2] + pixel).ravel()).ravel()
+    tiles, total = patches_BHW[:, inner, inner], np.empty(shape, np.complex128)
+    total.real, total.imag = (
+        np.bincount(place, part.ravel(), minlength=total.size).reshape(shape)
+        for part in (tiles.real, tiles.imag)
+    )
     count = np.bincount(place, minlength=total.size).reshape(shape)
     if (count == 0).any():
         raise InputError(
             f"tiles of {tile_px} px leave {int((count == 0).sum())} of {count.size} px of the "
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
-    return np.asarray(total / count, dtype=np.complex128)
-
-
-def _places(
-    image_B: NDArray[np.integer],
-    corners_B2: NDArray[np.int64],
-    shape: tuple[int, int, int],
-    side_px: int,
-) -> NDArray[np.int64]:
-    """Return where each pixel of each square falls in the images, as one flat index."""
-    _, height, width = shape
-    corner_B = (image_B * height + corners_B2[:, 0]) * width + corners_B2[:, 1]
-    pixel = np.arange(side_px)
-    inside_HW = pixel[:, None] * width + pixel
-    return np.asarray((corner_B[:, None] + inside_HW.ravel()).ravel(), np.int64)
-
-
-def _sums(
-    place: NDArray[np.int64], values: NDArray[np.complexfloating], shape: tuple[int, int, int]
-) -> NDArray[np.complex128]:
-    """Return the sums of what falls on each pixel, added in the order of the patches."""
-    total = np.empty(shape, np.complex128)
-    size = total.size
-    total.real, total.imag = (
-        np.bincount(place, part.ravel(), minlength=size).reshape(shape)
-        for part in (values.real, values.imag)
-    )
-    return total
+    return np.asarray(total / count)
 
 
 def reassemble(
@@ -158,7 +140,7 @@ def reassemble(
         total[where] += weight_HW * patch
         weights[where] += weight_HW
     covered = (slice(None), *tile_extent(positions_B2, patch_px, tile_px))
-    lit = weights[covered] > _DARK * weights.max()
-    whole = np.full(lit.shape, np.nan, np.complex128)
-    np.divide(total[covered], weights[covered], out=whole, where=lit)
+    known = illuminated(weights, _DARK)[covered]
+    whole = np.full(known.shape, np.nan, np.complex128)
+    np.divide(total[covered], weights[covered], out=whole, where=known)
     return whole
