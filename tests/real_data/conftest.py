@@ -10,14 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from scipy.ndimage import gaussian_filter
+from tests.reconstruct.scans import make_scan
 
-from ptycho_torch.config.dataset import TriangleProbe
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.physics.forward import intensities
-from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
-from ptycho_torch.simulate.probes import make_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 N, SIDE = 16, 12
@@ -28,32 +23,22 @@ NO_FOLDER = (
 )
 
 
-def make_scan(photons=2e5):
+def make_measurement(photons=2e5):
     """Counts at jittered positions of a rough object; the probe's scale is that of the counts."""
-    stream = np.random.default_rng(5)
-    size = int(N + 2.5 * (SIDE - 1) + 4)
-    noise = gaussian_filter(stream.normal(size=(2, size, size)), (0, 1.5, 1.5))
-    bright, turn = noise / noise.std()
-    thing = (0.8 + 0.2 * np.tanh(bright)) * np.exp(0.6j * np.tanh(turn))
-    inner = np.stack(np.meshgrid(*[2.5 * np.arange(SIDE)] * 2, indexing="ij"), -1).reshape(-1, 2)
-    places = 1 + inner + stream.uniform(-0.4, 0.4, inner.shape)
+    scan = make_scan(side=N, step=2.5, frames=SIDE, jitter=0.8)
+    scale = photons / (np.abs(scan.probe) ** 2).sum()
     # As a file stores them: what is simulated must be what is read.
-    places = places.astype(np.float32).astype(float)
-    probe = make_probe(TriangleProbe(shape="triangle"), N)[None]
-    probe = probe * np.sqrt(photons / (np.abs(probe) ** 2).sum())
-    whole, fraction = split_positions(torch.from_numpy(places))
-    windows = cut_windows(torch.from_numpy(thing), whole, N)
-    probes = moved_probes(torch.from_numpy(probe), fraction)
-    mean = torch.cat(
-        [intensities(w[None, None], p)[0] for w, p in zip(windows, probes, strict=True)]
-    ).numpy()
-    counts = stream.poisson(mean).astype(np.float32)
-    return SimpleNamespace(object=thing, probe=probe, positions=places, mean=mean, counts=counts)
+    places = scan.positions.astype(np.float32).astype(float)
+    probe, mean = scan.probe * np.sqrt(scale), scan.amplitude**2 * scale
+    counts = np.random.default_rng(5).poisson(mean).astype(np.float32)
+    return SimpleNamespace(
+        object=scan.object, probe=probe, positions=places, mean=mean, counts=counts
+    )
 
 
 @pytest.fixture(scope="session")
 def truth():
-    return make_scan()
+    return make_measurement()
 
 
 @pytest.fixture(scope="session")
@@ -141,16 +126,10 @@ def results(tmp_path_factory, real_study, packed):
     rpie = {"objects": "small/rpie/objects.npz", "report": "small/rpie/report.json"}
     measurement = real.measurements["small"].model_dump(mode="json")
     net, run = "small/control/seed-3", "small/train/control/seed-3"
-    before = os.environ.get("PTYCHO_DATA")
-    os.environ["PTYCHO_DATA"] = str(packed.folder)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTYCHO_DATA", str(packed.folder))
         run_job("real_data_fetch.py", folder=folder, params={"measurement": measurement},
                 output={"measured": "small/measured", "source": "small/source.json"})  # fmt: skip
-    finally:
-        if before is None:
-            del os.environ["PTYCHO_DATA"]
-        else:
-            os.environ["PTYCHO_DATA"] = before
     region = real.held_out.model_dump(mode="json")
     run_job("real_data_split.py", folder=folder, input={"measured": "small/measured"},
             params={"measurement": measurement, "region": region},
