@@ -61,9 +61,8 @@ def fetch(
 
 def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) -> None:
     import pooch  # Slow to import.
-    from requests import RequestException, Response
 
-    def check_size(answer: Response, **_: Any) -> None:
+    def check_size(answer: Any, **_: Any) -> None:
         size = int(answer.headers.get("content-length", 0))
         if size > max_bytes:
             raise InputError(f"{address}: has {size} bytes, more than {max_bytes} (max_bytes)")
@@ -75,7 +74,8 @@ def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) 
         )
     except InputError:
         raise
-    except (OSError, RequestException, ValueError) as error:
+    # Every error of the network is an OSError; another checksum is a ValueError.
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{address}: cannot be downloaded: {error}; get the file in another way, put it as "
             f"'{file}' into a folder and name that in the environment variable {FOLDER}"
