@@ -1,4 +1,4 @@
-"""What can be asked of a network's Fourier blocks, in training and in diagnoses alike.
+"""Measures of a network's Fourier blocks, in training and in diagnoses alike.
 
 Spectral weights are stored as pairs of real numbers, (R, K, I, 2, O): the modulus of a weight, and
 of its gradient, is that of the complex number. For a real loss L the pair (dL/dRe, dL/dIm) is what

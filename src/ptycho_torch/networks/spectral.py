@@ -85,9 +85,9 @@ class SpectralConv(nn.Module):
         self._low = sum(row < modes for row in rows)
         self._high = len(rows) - self._low
         self.by_products = truncated.pays(len(rows), self.columns, size_px)
-        made = truncated.matrices(rows, self.columns, size_px)
+        matrices = truncated.matrices(rows, self.columns, size_px)
         names = ("to_rows", "to_columns", "from_columns", "from_rows")
-        for name, matrix in zip(names, made, strict=True):
+        for name, matrix in zip(names, matrices, strict=True):
             # Not among the weights that are kept in files.
             self.register_buffer(name, matrix.float(), persistent=False)
         shape = (len(rows), self.columns, in_channels, 2, out_channels)
@@ -110,9 +110,9 @@ class SpectralConv(nn.Module):
             return self._by_fft(x)
 
     def _by_products(self, x_BIHW: Tensor) -> Tensor:
-        made = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
-        mixed = self._mix(truncated.transform(x_BIHW.permute(0, 2, 3, 1), made))
-        return truncated.inverse(mixed, made).permute(0, 3, 1, 2)
+        matrices = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
+        mixed = self._mix(truncated.transform(x_BIHW.permute(0, 2, 3, 1), matrices))
+        return truncated.inverse(mixed, matrices).permute(0, 3, 1, 2)
 
     def _by_fft(self, x_BIHW: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x_BIHW)

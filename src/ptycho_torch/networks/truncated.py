@@ -70,9 +70,9 @@ def _complex_product(real: Tensor, imaginary: Tensor) -> Tensor:
     return torch.cat([upper, torch.cat([imaginary, real], dim=1)])
 
 
-def transform(x_BHWC: Tensor, made: Matrices) -> Tensor:
+def transform(x_BHWC: Tensor, used: Matrices) -> Tensor:
     """Return the kept frequencies, (B, R, 2, K, C)."""
-    to_rows, to_columns, _, _ = made
+    to_rows, to_columns, _, _ = used
     B, H, W, C = x_BHWC.shape
     R, K = len(to_rows) // 2, len(to_columns) // 2
     x = torch.bmm(to_rows.expand(B, -1, -1), x_BHWC.reshape(B, H, W * C))
@@ -80,9 +80,9 @@ def transform(x_BHWC: Tensor, made: Matrices) -> Tensor:
     return x.view(B, R, 2, K, C)
 
 
-def inverse(block_BR2KC: Tensor, made: Matrices) -> Tensor:
+def inverse(block_BR2KC: Tensor, used: Matrices) -> Tensor:
     """Return the real frames (B, H, W, C) that have these frequencies and no other."""
-    _, _, from_columns, from_rows = made
+    _, _, from_columns, from_rows = used
     B, R, _, K, C = block_BR2KC.shape
     H, W = len(from_rows), len(from_columns) // 2
     x = block_BR2KC.reshape(B * R, 2 * K, C)

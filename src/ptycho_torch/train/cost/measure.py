@@ -40,7 +40,7 @@ def this_machine(accelerator: str, threads: int) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If a device is asked for that is not there.
+        If a requested device is not there.
     """
     gpu = choose_device(accelerator).type == "cuda"
     memory = torch.cuda.get_device_properties(0).total_memory if gpu else free_memory()
@@ -68,7 +68,7 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 def measure_base() -> dict[str, float]:
     """Return what each training job takes, whatever its size, as the smallest one takes here.
 
-    `memory_mib`: the process's largest; `start_s`: CPU seconds up to the end of it. To be asked
+    `memory_mib`: the process's largest; `start_s`: CPU seconds up to the end of it. To be called
     before this process has done more.
     """
     groups = {"train": 8, "validation": 4, "test": 4}

@@ -79,7 +79,7 @@ def _cells(row: Row) -> dict[str, str]:
 
 def _largest(found: int | None, most: int) -> str:
     if not found:
-        return "not asked" if found is None else "none fits"
+        return "not requested" if found is None else "none fits"
     return f"{found} (all)" if found == most else str(found)
 
 

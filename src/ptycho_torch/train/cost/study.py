@@ -27,7 +27,7 @@ def study_cost(
     run_changes: Changes | None = None,
     runs_at_once: int = 1,
 ) -> Row:
-    """Return rows, and where the whole study is asked for its stages, as `plan.json` has them.
+    """Return rows, and for the whole study its stages, as `plan.json` has them.
 
     Parameters
     ----------
