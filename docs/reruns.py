@@ -3,7 +3,7 @@
 The jobs of a small study are planned in this process, before and after each edit of its
 configuration. A job is made again if its settings or the names of its files changed, or if a job
 that it needs is; for an edit of the code, if the file is on its list (docs/adr/0010). What
-Snakemake then does was seen with it in tests/workflow/test_study_run.py.
+Snakemake then does was seen with it in tests/workflow/test_study.py.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-LONGEST = ("test_whole_study.py", "test_slurm.py", "test_study_run.py", "test_stages.py")
+LONGEST = ("test_study.py", "test_slurm.py", "test_surroundings.py", "test_stages.py")
 """Files that take a minute or two; begun first, none is left alone at the end."""
 
 

@@ -22,8 +22,10 @@ os.uname = lambda: os.uname_result((real()[0], "{HOST}", *real()[2:]))
 """
 
 
-def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake on the tiny study in a folder, without a network; asks go into network.log."""
+def call(
+    folder: Path, *words: str, config: Path = ROOT / "tests" / "tiny.yaml"
+) -> subprocess.CompletedProcess[str]:
+    """Run snakemake on a study in a folder, without a network; requests go into network.log."""
     # Python reads this file at the start of every process of the study.
     (folder / "named").mkdir(exist_ok=True)
     guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
@@ -34,7 +36,7 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         *filter(None, [os.environ.get("PYTHONPATH")]),
     ]
     return subprocess.run(
-        [str(BIN / "snakemake"), *words, "--configfile", "tests/tiny.yaml", "--directory",
+        [str(BIN / "snakemake"), *words, "--configfile", str(config), "--directory",
          str(folder), "--cores", "4", "--resources", "gpu=1"],
         cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
                        "NETWORK_LOG": str(folder / "network.log"), "PYTHONPATH": ":".join(paths)},

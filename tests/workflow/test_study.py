@@ -1,0 +1,209 @@
+"""The tiny study, run once for all tests: what it leaves, says and publishes, what reruns after which
+change, and that its pages open."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DEEP = "-fno_blocks-3"
+SCORED = ["evaluate tiny/agc seed 0", "evaluate tiny/control seed 0", "stage_a_summary"]
+
+
+@pytest.fixture(scope="module")
+def study(tiny_run):
+    return tiny_run.folder
+
+
+def printed(job):
+    assert job.returncode == 0, job.stdout + job.stderr
+    return job.stdout + job.stderr
+
+
+@pytest.fixture
+def planned(study, tiny_run, tmp_path):
+    """What Stage A would make again after a change of the configuration, one line a rule and arm."""
+
+    def plan(change=lambda settings: None, folder=study):
+        settings = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+        change(settings)
+        config = tmp_path / "study.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        said = printed(tiny_run.call(folder, "stage_a_summary", "-n", config=config))
+        lines = re.findall(
+            r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)", said, re.M
+        )
+        parts = (line.replace(", ", ",").partition(" ") for line in lines)
+        return sorted(f"{r} {rest}".strip() for rules, _, rest in parts for r in rules.split(","))
+
+    return plan
+
+
+def test_every_stage_is_there_and_nothing_is_trained_twice(study):
+    """The sweep's 0.01 is `agc`; Stage B, sweep and pivot share their runs."""
+    winner = json.loads((study / "results/stage_a/winner.json").read_text())["winner"]
+    assert winner in ("control", "agc")
+    runs = (study / "results/train/tiny").rglob("run.json")
+    assert sorted(path.parent.parent.name for path in runs) == sorted([
+        "agc", "agc-max_ratio-0.1", f"agc{DEEP}", "control", f"control{DEEP}", f"layerscale{DEEP}",
+    ])  # fmt: skip
+    for stage in ("stage_a", "stage_b", "pivot", "ratios", "study"):
+        text = (study / "results" / stage / "summary.md").read_text()
+        for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
+            assert (study / "results" / stage / figure).stat().st_size > 5000, (stage, figure)
+
+
+def test_progress_is_on_the_terminal_and_epochs_are_in_the_log(study, tiny_run):
+    said = tiny_run.said["all"]
+    assert "runs: 6 done (0 of them diverged), 0 running, 0 to come" in said
+    assert re.search(r"done: train tiny/agc/0: completed", said)
+    log = (study / "logs/train/tiny/agc/seed-0.log").read_text()
+    assert "epoch 2/2: mae_train_loss" in log
+    assert "epoch 2/2: mae_train_loss" not in said
+
+
+def test_no_network_was_asked_for(study):
+    """All of it ran without one; tests/workflow/test_surroundings.py tries the guard."""
+    requested = study / "network.log"
+    assert not requested.exists(), requested.read_text()
+
+
+def test_the_decision_names_what_it_cannot_know(study):
+    decision = json.loads((study / "results/study/decision.json").read_text())
+    assert decision["decision"] == "undecided"
+    text = (study / "results/study/decision.md").read_text()
+    assert text.startswith("# Undecided") and "What would change it" in text
+
+
+def test_nothing_published_says_who_ran_it_or_where(study, tiny_run):
+    """All of results/ may be handed on: pages, pictures, tables, bundles, arrays."""
+    seen = subprocess.run(
+        [sys.executable, "-c", "import os, socket; print(socket.gethostname(), os.environ['USER'])"],
+        env={**os.environ, "PYTHONPATH": str(study / "named")}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    names = [tiny_run.HOST, tiny_run.USER]
+    assert seen.stdout.split() == names  # the names are in force
+    words = [*names, str(study), str(ROOT), str(Path.home()) + "/", "/tmp/", "file://"]
+    files = [path for path in (study / "results").rglob("*") if path.is_file()]
+    assert len(files) > 150
+    for path in files:
+        content = path.read_bytes()
+        # plotly.js has words of its own.
+        own = {"file://", "/tmp/"} if path.name == "index.html" else set()
+        assert not [w for w in words if w.encode() in content and w not in own], path
+
+
+def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study, tiny_run):
+    """The report and both dumps stay; no run of the study is made again."""
+    assert "train" not in tiny_run.said["parity"].replace("parity", "")
+    folder = study / "results/parity"
+    assert (folder / "passed.txt").read_text().startswith("passed")
+    assert (folder / "parity.md").read_text().startswith("# Parity passed")
+    for side in ("training", "inference"):
+        assert (folder / side / "dump.json").exists()
+
+
+def test_a_second_call_has_nothing_to_do_and_a_lost_winner_trains_nothing(study, tiny_run):
+    assert "Nothing to be done" in printed(tiny_run.call(study, "all", "-n"))
+    winner = study / "results/stage_a/winner.json"
+    content = winner.read_bytes()
+    winner.unlink()
+    try:
+        assert "train" not in printed(tiny_run.call(study, "all", "-n"))
+    finally:
+        winner.write_bytes(content)
+
+
+def test_a_changed_arm_trains_again_and_a_further_seed_for_the_first_time(planned):
+    """Each edit by itself: docs/reruns.md, which is compared with what the rules say."""
+
+    def change(settings):
+        settings["arms"]["agc"]["execution"]["clip"]["max_ratio"] = 0.02
+        settings["stage_a"]["seeds"] = 2
+
+    assert planned(change) == [
+        "evaluate tiny/agc seeds 0, 1", "evaluate tiny/control seed 1", "stage_a_summary",
+        "train tiny/agc seeds 0, 1", "train tiny/control seed 1",
+    ]  # fmt: skip
+
+
+def test_other_thresholds_score_again_and_train_nothing(planned):
+    assert planned(lambda settings: settings.update(evaluation={"trim_px": 1})) == SCORED
+
+
+def test_a_touch_a_new_clone_or_a_lost_list_reruns_nothing_even_without_snakemakes_records(
+    study, planned
+):
+    """Git gives the files of a clone the date of the clone."""
+    source, records = ROOT / "src/ptycho_torch/files/io.py", study / ".snakemake"
+    times = source.stat().st_atime, source.stat().st_mtime
+    records.rename(study / "elsewhere")
+    (study / "results/sources/train.txt").unlink()
+    try:
+        os.utime(source)
+        assert planned() == []
+    finally:
+        os.utime(source, times)
+        shutil.rmtree(records)
+        (study / "elsewhere").rename(records)
+
+
+def test_an_edit_of_the_package_reruns_what_runs_it(planned):
+    """Snakemake itself never looks at src/; a comment in the metrics must score again."""
+    source = ROOT / "src/ptycho_torch/evaluate/frc.py"
+    before, times = source.read_bytes(), (source.stat().st_atime, source.stat().st_mtime)
+    source.write_bytes(before + b"# edited by a test\n")
+    try:
+        assert planned() == SCORED
+    finally:
+        source.write_bytes(before)
+        os.utime(source, times)
+    # The list of sources is newer than what was made by it, and says the same again.
+    assert planned() == []
+
+
+def test_a_damaged_dataset_fails_its_job_with_one_line_and_no_traceback_of_ours(
+    study, tiny_run, tmp_path
+):
+    shutil.copytree(study / "results/simulate", tmp_path / "results/simulate")
+    path = tmp_path / "results/simulate/tiny/test.npz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    run = "results/train/tiny/control/seed-0/run.json"
+    # Of datasets without Snakemake's records, only a newer list of sources makes them again.
+    shutil.copytree(study / "results/sources", tmp_path / "results/sources")
+    job = tiny_run.call(tmp_path, run, "--retries", "0", "--rerun-triggers", "input")
+    output = job.stdout + job.stderr
+    assert job.returncode != 0
+    assert "results/simulate/tiny/test.npz: SHA-256 is" in output
+    lines = [line for line in output.splitlines() if "Traceback" in line or "File " in line]
+    assert "src/ptycho_torch" not in "\n".join(lines)
+
+
+def test_the_page_has_every_run_and_opens_without_a_word(study, browser):
+    runs = pd.read_csv(study / "results/study/runs.csv")
+    page = browser.open(study / "results/index.html")
+    rows = page.js("return document.querySelectorAll('#run-table tbody tr').length")
+    assert rows == len(runs) == 6
+    assert page.console_errors() == []
+
+
+def test_snakemakes_report_is_one_file_with_a_caption_per_figure(study, tiny_run, browser):
+    printed(tiny_run.call(study, "all", "--report", "report.html"))
+    text = (study / "report.html").read_text()
+    for category in ("Stage A", "Stage B", "Pivot", "Ratios", "Whole study"):
+        assert category in text
+    assert "Kaplan-Meier estimate" in text and "multiple of the largest 99th percentile" in text
+    page = browser.open(study / "report.html")
+    assert "Stage B" in page.js("return document.body.innerText")
+    # Its own style sheet's warning, that it is not meant for production, is no error.
+    assert page.console_errors(warnings=False) == []
+    assert not [a for a in page.requests() if a.startswith("http")]
