@@ -18,13 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-LONGEST = ("test_study.py", "test_slurm.py", "test_surroundings.py", "test_stages.py")
+FIRST = ("test_study.py", "test_slurm.py", "test_stages.py")
 """Files that take a minute or two; begun first, none is left alone at the end."""
+LAST = ("test_surroundings.py", "test_contract.py")
+"""Files that wait for the tiny study, which test_study.py has begun."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    order = dict(zip(FIRST, range(-len(FIRST), 0), strict=True)) | dict.fromkeys(LAST, 1)
+    items.sort(key=lambda item: order.get(item.path.name, 0))
 
 
 @pytest.fixture

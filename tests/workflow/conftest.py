@@ -10,21 +10,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def cut_off():
-    """Return what a program's environment needs to be without a network; asks go into a log."""
-
-    def environment(folder):
-        before = os.environ.get("PYTHONPATH")
-        guard = str(ROOT / "tests" / "no_network")
-        return {
-            "PYTHONPATH": f"{guard}{os.pathsep}{before}" if before else guard,
-            "NETWORK_LOG": str(folder / "network.log"),
-        }
-
-    return environment
-
-
 @pytest.fixture
 def snakemake(tmp_path):
     """Run a snakemake command line in the project's folder, with results in tmp_path."""

@@ -22,7 +22,7 @@ shift 2; exec "$@"
 
 
 @pytest.fixture
-def surroundings(tmp_path, cut_off):
+def surroundings(tmp_path):
     """Return a copy of the checkout under an odd path, and what runs a command beside it."""
     checkout = tmp_path / "Prüfling β (2)"
     for name in ("src", "workflow", "profiles", "config"):
@@ -37,7 +37,7 @@ def surroundings(tmp_path, cut_off):
         "TMPDIR": str(tmp_path / "tmp"),
         "LC_ALL": "C",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **cut_off(tmp_path),
+        "NETWORK_LOG": str(tmp_path / "network.log"),
         "PYTHONPATH": f"{ROOT / 'tests/no_network'}:{checkout / 'src'}",
     }
 
@@ -58,9 +58,7 @@ def snapshot(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_run_in_bad_surroundings_is_the_same_run(
-    surroundings, tmp_path, tiny_study, tiny_dataset
-):
+def test_a_run_in_bad_surroundings_is_the_same_run(surroundings, tmp_path, tiny_run):
     checkout, run, closed = surroundings
     before, results = snapshot(checkout), tmp_path / "Ergebnisse für α"
     done = run(
@@ -68,29 +66,14 @@ def test_a_run_in_bad_surroundings_is_the_same_run(
         "--directory", str(results), "--cores", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    asked = tmp_path / "network.log"
-    assert not asked.exists(), asked.read_text()
+    requested = tmp_path / "network.log"
+    assert not requested.exists(), requested.read_text()
     if closed:
         assert snapshot(checkout) == before
-    made = train_here(tiny_study, tiny_dataset, tmp_path)
     for name in ("run.json", "history.csv", "bundle/weights.safetensors", "last.safetensors"):
-        assert (results / RUN / name).read_bytes() == (made / name).read_bytes(), name
-
-
-def train_here(study, dataset, folder):
-    from ptycho_torch.config.arms import run_settings
-    from ptycho_torch.train.run import train_run
-
-    train_run(
-        run_settings(study, "tiny", "control", 0), splits=dataset.splits, dataset=dataset.dataset,
-        folder=folder / "here", threads=1,
-    )  # fmt: skip
-    return folder / "here"
-
-
-def test_the_guard_sees_what_turns_to_the_network(surroundings, tmp_path):
-    """Or the test above would prove nothing."""
-    _, run, _ = surroundings
+        made, expected = results / RUN / name, tiny_run.folder / RUN / name
+        assert made.read_bytes() == expected.read_bytes(), name
+    # Or the above would prove nothing: the guard sees what turns to the network.
     ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:9', timeout=1)"
     assert run(sys.executable, "-c", ask).returncode != 0
-    assert "127.0.0.1" in (tmp_path / "network.log").read_text()
+    assert "127.0.0.1" in requested.read_text()
