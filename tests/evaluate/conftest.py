@@ -12,7 +12,7 @@ from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.files import io
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 

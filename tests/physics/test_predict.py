@@ -10,7 +10,7 @@ from ptycho_torch.physics.predict import (
     r_factor,
     r_factor_of,
 )
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 
 
 def gaussian(row, column, side, width):

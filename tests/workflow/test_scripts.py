@@ -22,7 +22,7 @@ SLOW_PARTS = ("skimage.metrics", "skimage.registration", "skimage.restoration", 
 
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "workflow" / "scripts").glob("*.py"))
-NO_TABLES = {"evaluate.py", "simulate.py", "train.py", "parity_report.py"}
+NO_TABLES = {"evaluate.py", "simulate.py", "train.py"}
 IMPORTS = """
 import json, runpy, sys
 slow, found = set(json.loads(sys.argv[1])), {}

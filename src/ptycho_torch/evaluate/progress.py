@@ -16,7 +16,7 @@ from ptycho_torch.evaluate.scores import value_of
 from ptycho_torch.evaluate.truth import GroundTruth, read_truth
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import TileFacts, read_result
-from ptycho_torch.physics.stitch import patch_positions, tile_extent
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex64]

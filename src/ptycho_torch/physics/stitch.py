@@ -1,10 +1,15 @@
-"""Where test patches lie, and how they become one image: by central tiles, or by whole patches.
+"""Where patches lie, what they show of an object, and how they become one image.
+
+Stitching is by central tiles, or by whole patches.
 
 Letters: B patches, I images, H rows, W columns. Positions are the (row, column) of a patch's
 upper left corner in its image, whole pixels.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ptycho_torch.physics.predict import illuminated
@@ -48,6 +53,33 @@ def patch_positions(
             "whole pixels, >= 0: round them before making the file, or scan on whole pixels"
         )
     return whole.astype(np.int64)
+
+
+def object_patches(
+    objects_IYX: NDArray[Any], corners_2: NDArray[np.integer], image: NDArray[Any], side_px: int
+) -> NDArray[Any]:
+    """Return the patches of objects at whole corners, (..., side, side).
+
+    Parameters
+    ----------
+    corners_2
+        (..., 2): (row, column) of each patch's upper left corner in its object.
+    image
+        Which of the I objects each patch shows; broadcasts with the corners.
+
+    Raises
+    ------
+    ValueError
+        If a patch reaches out of its object.
+    """
+    space = np.array(objects_IYX.shape[1:]) - side_px
+    if corners_2.size and ((corners_2 < 0) | (corners_2 > space)).any():
+        raise ValueError(
+            f"patches of {side_px} px have corners from {corners_2.min()} to {corners_2.max()}, "
+            f"the objects are {objects_IYX.shape[1:]} px"
+        )
+    windows = sliding_window_view(objects_IYX, (side_px, side_px), axis=(1, 2))
+    return np.asarray(windows[image, corners_2[..., 0], corners_2[..., 1]])
 
 
 def tile_start(patch_px: int, tile_px: int) -> int:

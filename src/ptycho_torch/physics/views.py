@@ -8,12 +8,7 @@ Letters: B positions, M probe modes, H rows, W columns of a window, Y rows, X co
 Positions are the (row, column) of a window's upper left corner in the object, pixels, fractional.
 """
 
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.physics.shift import fourier_shift
@@ -41,33 +36,6 @@ def cut_windows(object_YX: Tensor, whole_B2: Tensor, side_px: int) -> Tensor:
     """
     index = window_indices(whole_B2, side_px, (object_YX.shape[0], object_YX.shape[1]))
     return object_YX.reshape(-1)[index]
-
-
-def object_patches(
-    objects_IYX: NDArray[Any], corners_2: NDArray[np.integer], image: NDArray[Any], side_px: int
-) -> NDArray[Any]:
-    """Return the patches of objects at whole corners, (..., side, side).
-
-    Parameters
-    ----------
-    corners_2
-        (..., 2): (row, column) of each patch's upper left corner in its object.
-    image
-        Which of the I objects each patch shows; broadcasts with the corners.
-
-    Raises
-    ------
-    ValueError
-        If a patch reaches out of its object.
-    """
-    space = np.array(objects_IYX.shape[1:]) - side_px
-    if corners_2.size and ((corners_2 < 0) | (corners_2 > space)).any():
-        raise ValueError(
-            f"patches of {side_px} px have corners from {corners_2.min()} to {corners_2.max()}, "
-            f"the objects are {objects_IYX.shape[1:]} px"
-        )
-    windows = sliding_window_view(objects_IYX, (side_px, side_px), axis=(1, 2))
-    return np.asarray(windows[image, corners_2[..., 0], corners_2[..., 1]])
 
 
 def add_windows(total_YX: Tensor, windows_BHW: Tensor, whole_B2: Tensor) -> None:

@@ -19,7 +19,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import DatasetFacts, read_result
 from ptycho_torch.physics.predict import r_factor
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
 from ptycho_torch.reconstruct.run import machine
 from ptycho_torch.runtime.errors import InputError

@@ -20,7 +20,6 @@ from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.physics.predict import r_factor
-from ptycho_torch.reconstruct.picture import draw
 from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
 from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct_rpie
 from ptycho_torch.runtime.errors import InputError
@@ -119,6 +118,8 @@ def reconstruct_scan(
 def _write_scan(
     folder: Path, made: Reconstruction, report: dict[str, Any], use_n: NDArray[np.bool_]
 ) -> None:
+    from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
+
     # Gone first, written last: results that were torn off never look finished.
     (folder / "report.json").unlink(missing_ok=True)
     arrays = {

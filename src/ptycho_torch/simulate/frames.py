@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ptycho_torch.config.dataset import ScanSettings, SimulatedDataset
 from ptycho_torch.physics.forward import intensities
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.simulate.objects import draw_objects
 
 _AT_ONCE = 16

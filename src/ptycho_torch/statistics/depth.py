@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+import scipy
 
 from ptycho_torch.config.study import DepthSettings
 from ptycho_torch.statistics import estimates
@@ -127,7 +127,7 @@ def fails_at_depth(
     """
     rate, alpha = evidence.failures(deep), estimates.level(evidence.settings.confidence)
     above, below = (
-        float(binomtest(rate.failures, rate.runs, acceptable, alternative=side).pvalue)
+        float(scipy.stats.binomtest(rate.failures, rate.runs, acceptable, alternative=side).pvalue)
         for side in ("greater", "less")
     )
     loss = loss_at_most(deep, shallow, evidence, settings.max_loss_increase)

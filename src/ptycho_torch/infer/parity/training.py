@@ -13,8 +13,13 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.files import io
 from ptycho_torch.files.schemas import TileFacts, read_result
 from ptycho_torch.infer.parity.dump import Dump
-from ptycho_torch.physics.stitch import patch_positions, reassemble, stitch_tiles, tile_extent
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import (
+    object_patches,
+    patch_positions,
+    reassemble,
+    stitch_tiles,
+    tile_extent,
+)
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complexfloating]
