@@ -54,57 +54,9 @@ def _put(settings, key, value):
     settings[last] = value
 
 
-def jobs(tools, key=None, value=None):
-    """Return the jobs of a small study of all targets, planned by Snakemake."""
-    if (key, str(value)) not in tools.jobs:
-        settings = tools.reruns.study()
-        edit = {} if key is None else {key: value}
-        folder = tools.folder / "planned"
-        folder.mkdir(exist_ok=True)
-        tools.jobs[key, str(value)] = tools.reruns.plan(tools.reruns.edited(settings, edit), folder)
-    return tools.jobs[key, str(value)]
-
-
-def reaches(rule, key, value, what):
-    """Return a flip that must give jobs of a rule other settings, files or threads."""
-
-    def flip(tools):
-        before, after = (
-            [getattr(job, what) for job in found.values() if job.rule == rule]
-            for found in (jobs(tools), jobs(tools, key, value))
-        )
-        assert before and before != after
-
-    return flip
-
-
-def words(key, value):
-    """Return a flip that must change the text of a stage's summary."""
-
-    def flip(tools):
-        study = load_yaml(SHIPPED)
-        _put(study, key, value)
-        other = dataclasses.replace(tools.findings, study=parse_study(study, "t"))
-        assert tools.said != tools.report(other)
-
-    return flip
-
-
 SWEEP = "sweeps.clip_sweep"
 REAL = "real_data.measurements.siemens_star"
 FLIPS = {
-    "Study.title": words("title", "Another title"),
-    "Study.protocol": words("protocol", "full"),
-    "ArmSettings.hypothesis": words("arms.agc.hypothesis", "does something else"),
-    "DiagnosticsSettings.stages": reaches(
-        "diagnose_runs", "diagnostics.stages", ["stage_a"], "inputs"
-    ),
-    "ConventionalSettings.threads": reaches("reconstruct", "conventional.threads", 2, "threads"),
-    "RealDataSettings.threads": reaches("real_data_rpie", "real_data.threads", 2, "threads"),
-    "RealDataSettings.network_probe": reaches(
-        "real_data_train", "real_data.network_probe", "file", "settings"
-    ),
-    "ExecutionSettings.threads": reaches("real_data_infer", "execution.threads", 2, "threads"),
     "ArmSettings.generator": plans("arms.control.generator", {"width": 4}),
     "ArmSettings.training": plans("arms.control.training", {"epochs": 3}),
     "ArmSettings.execution": plans("arms.control.execution", {"threads": 1}),
@@ -133,4 +85,3 @@ FLIPS = {
     "UntrainedNetwork.input_scaling": plans("training.input_scaling", "statistical"),
     "UntrainedNetwork.object_big": plans("training.object_big", False),
 }
-HELD = {}

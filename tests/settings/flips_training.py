@@ -207,19 +207,3 @@ FLIPS = {
     "ExecutionSettings.cuda_graphs": cuda_graphs,
     "RunSettings.seed": differs("seed", 1),
 }
-HELD = {
-    "PlateauSchedule.name": "train/test_schedule.py::test_plateau_is_stepped_with_the_validation_loss",
-    "PlateauSchedule.factor": "train/test_schedule.py::test_plateau_lowers_the_rate_after_its_patience",
-    "PlateauSchedule.patience_epochs": "train/test_schedule.py::test_plateau_lowers_the_rate_after_its_patience",
-    "TrainingSettings.object_big": "train/test_scan.py::test_groups_are_merged_unless_told_not_to",
-    "TrainingSettings.collapse_variance": "train/test_collapse.py::test_a_planted_collapse_ends_the_run_from_its_first_epoch",
-    "TrainingSettings.collapse_patience_epochs": "train/test_collapse.py::test_a_planted_collapse_ends_the_run_from_its_first_epoch",
-    "ExecutionSettings.compile": "train/test_arithmetic.py::test_a_network_is_compiled_where_it_is_asked_for",
-    "ExecutionSettings.checkpointing": "train/test_arithmetic.py::test_checkpointing_reaches_the_run_and_changes_no_number",
-    "ExecutionSettings.deterministic": "train/test_arithmetic.py::test_arithmetic_is_set_for_a_training_and_put_back",
-    "ExecutionSettings.devices": "train/test_trainer.py::test_two_processes_train_as_one_with_the_doubled_batch",
-    "ExecutionSettings.loggers": "train/test_trainer.py::test_loggers_get_every_epoch_and_change_no_result",
-    "RunSettings.dataset": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
-    "RunSettings.arm": "train/test_fit.py::test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset",
-    "RunSettings.patch_px": "infer/test_infer.py::test_frames_of_another_size_are_refused",
-}  # fmt: skip
