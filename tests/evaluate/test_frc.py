@@ -62,10 +62,3 @@ def test_the_border_alone_does_not_correlate():
     row, column = np.mgrid[0:64, 0:64] / 6.0
     curve = ring_correlation(row + noise(5), row + column * 0 + noise(6))
     assert np.abs(curve[5:]).mean() < 0.15
-
-
-def test_the_lower_level_is_crossed_later():
-    frequencies = np.linspace(0, 0.5, 6)
-    curve = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
-    assert crossing(frequencies, curve, 1 / 2) == pytest.approx(0.25)
-    assert crossing(frequencies, curve, 1 / 7) == pytest.approx(0.4 + 0.1 * (0.2 - 1 / 7) / 0.2)

@@ -1,4 +1,4 @@
-"""Conventional reconstruction: the row beside the networks that no network made."""
+"""Iterative reconstruction: the row beside the networks that no network made."""
 
 if STUDY.conventional is not None:
 
@@ -21,7 +21,7 @@ if STUDY.conventional is not None:
             "../scripts/reconstruct.py"
 
     rule evaluate_conventional:
-        """Score the conventional reconstruction as a run's, at its end and on its way."""
+        """Score the iterative reconstruction as a run's, at its end and on its way."""
         input:
             test="results/simulate/{dataset}/test.npz",
             dataset="results/simulate/{dataset}/dataset.json",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    """Evaluate one conventional reconstruction, at its end and on its way."""
+    """Evaluate one iterative reconstruction, at its end and on its way."""
     shared = {"test": job.input.test, "dataset": job.input.dataset, "run": job.input.run}
     evaluate_run(
         **shared,

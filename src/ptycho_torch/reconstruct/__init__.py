@@ -1,1 +1,1 @@
-"""Reconstruct: a scan in, the object by a conventional engine out."""
+"""Reconstruct: a scan in, the object by an iterative engine out."""
