@@ -37,7 +37,7 @@ def _arms(findings: Findings) -> pd.DataFrame:
 
 def _arm(findings: Findings, arm: str) -> dict[str, Any]:
     runs, failed, settings = findings.runs_of(arm), findings.failed(arm), findings.settings(arm)
-    row = {
+    row: dict[str, Any] = {
         "kind": "arm",
         "arm": arm,
         "generator": settings["generator"]["name"],

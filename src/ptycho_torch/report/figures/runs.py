@@ -1,5 +1,7 @@
 """Figures of how runs went: learning curves and survival, a panel per arm on common axes."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -42,6 +44,7 @@ def learning_curves(findings: Findings) -> Figure:
             if other != arm:
                 axes.plot(rows["epoch"], rows[column], color=PALE, linewidth=0.7, zorder=1)
                 continue
+            line: dict[str, Any]
             if train in rows and rows[train].notna().any():
                 line = {"color": colours[arm], "linewidth": 0.8, "zorder": 2}
                 axes.plot(rows["epoch"], rows[train], ":", **line)
@@ -54,7 +57,7 @@ def learning_curves(findings: Findings) -> Figure:
         _failures(axes, findings.runs_of(arm), history[history["arm"] == arm], column)
     for axes in first_column(panels):
         axes.set_ylabel(f"{column.split('_')[0].upper()} loss")
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         "validation, one line per seed": {"color": INK, "linewidth": 1.3},
         "training": {"color": INK, "linewidth": 0.8, "linestyle": ":"},
         "other arms": {"color": PALE, "linewidth": 0.8},
@@ -107,7 +110,7 @@ def _failures(axes: Axes, runs: pd.DataFrame, history: pd.DataFrame, column: str
         lines.append(f"{run['outcome']}, seed {run['seed']}")
     if len(lines) > _MOST_NAMED:
         lines = [*lines[: _MOST_NAMED - 1], f"and {len(lines) - _MOST_NAMED + 1} more"]
-    place = {"ha": "right", "va": "top", "transform": axes.transAxes}
+    place: dict[str, Any] = {"ha": "right", "va": "top", "transform": axes.transAxes}
     axes.text(0.98, 0.98, "\n".join(lines), fontsize=7.5, **place)
 
 

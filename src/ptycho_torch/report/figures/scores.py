@@ -111,7 +111,7 @@ def _spread_panel(axes: Axes, runs: pd.DataFrame, arms: Sequence[str], score: Sc
     for place, (arm, colour) in enumerate(arm_colours(arms).items()):
         mine = runs[runs["arm"] == arm]
         offsets = np.linspace(-0.22, 0.22, len(mine)) if len(mine) > 1 else np.zeros(len(mine))
-        mark_runs(axes, place + offsets, mine, score.column, colours=(colour, colour))
+        mark_runs(axes, (place + offsets).tolist(), mine, score.column, colours=(colour, colour))
         foot = axes.get_xaxis_transform()
         for x in place + offsets[mine[score.column].isna() & mine["failed"]]:
             axes.plot([x], [0.04], "x", transform=foot, color=colour, markeredgewidth=1.6)
@@ -190,7 +190,12 @@ def _image_block(
     finite = np.concatenate([image[np.isfinite(image)] for image in images])
     ends = (bool(finite.min() < low), bool(finite.max() > high))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(ends, "neither")
-    place = {"ax": list(grid[: len(images)]), "fraction": 0.03, "pad": 0.01, "aspect": 30}
+    place: dict[str, Any] = {
+        "ax": list(grid[: len(images)]),
+        "fraction": 0.03,
+        "pad": 0.01,
+        "aspect": 30,
+    }
     part.colorbar(shown, label=kind.label, extend=extend, **place)
 
 
@@ -208,7 +213,7 @@ def time_to_quality(findings: Findings) -> Figure:
         known = [row for row in rpie.scored if row[score.name] is not None]
         seconds = [max(row["seconds"] or 0.0, _LEAST_S) for row in known]
         values = [float(row[score.name] or 0.0) for row in known]
-        line = {"color": INK, "linewidth": 1.2, "marker": "s", "markersize": 3.5}
+        line: dict[str, Any] = {"color": INK, "linewidth": 1.2, "marker": "s", "markersize": 3.5}
         axes.plot(seconds, values, "-", label="rPIE, by iteration", **line)
         for row, at in zip(known, zip(seconds, values, strict=True), strict=True):
             where = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
@@ -234,5 +239,5 @@ def _networks(axes: Axes, findings: Findings, score: Score) -> None:
             ("inference_s", "white", "inference"),
         ):
             seconds = np.maximum(good[column].astype(float), _LEAST_S)
-            look = {"color": colour, "markerfacecolor": face, "markersize": 5}
+            look: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 5}
             axes.plot(seconds, good[score.column], "o", label=f"{arm}, {what}", **look)

@@ -41,8 +41,12 @@ def overview(runs: pd.DataFrame, stages: Mapping[str, Mapping[str, Any]], study:
     constants = {f["baselines"]["constant"].get(AMPLITUDE_SSIM.name) for f in stages.values()}
     for value in constants - {None}:
         middle.axvline(value, color=REFERENCE, linestyle="--", linewidth=0.9)
-        place = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "right"}
-        middle.annotate("constant image", (value, 0.0), rotation=90, fontsize=7, color=INK, **place)
+        where: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "va": "bottom",
+            "ha": "right",
+        }
+        middle.annotate("constant image", (value, 0.0), rotation=90, fontsize=7, color=INK, **where)
     for place, arm in enumerate(arms):
         failed = failure_rate(runs, arm, study.statistics.confidence)
         mark_failure_rate(right, place, failed, horizontal=True)

@@ -46,7 +46,6 @@ def curves(
     lines = []
     for _, run in runs.iterrows():
         rows, name = epochs.get((run["dataset"], run["arm"], run["seed"])), run["val_loss_name"]
-        known = rows is not None and name in names
         lines.append(
             {
                 "arm": arms.index(run["arm"]),
@@ -55,8 +54,8 @@ def curves(
                 "outcome": run["outcome"],
                 "failed": bool(run["failed"]),
                 "loss": names.index(name) if name in names else -1,
-                "x": [int(epoch) for epoch in rows["epoch"]] if known else [],
-                "y": [_short(float(value)) for value in rows[name]] if known else [],
+                "x": [] if rows is None else [int(epoch) for epoch in rows["epoch"]],
+                "y": [] if rows is None else [_short(float(value)) for value in rows[name]],
             }
         )
     floors = {d: v for d, v in noise_floor.items() if v is not None and d in set(runs["dataset"])}

@@ -1,6 +1,6 @@
 """What a stage's summary says, worked out; its template puts it into words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ class Findings:
         return self.collected.dataset["splits"]["validation"].get("noise_floor")
 
     @property
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[dict[Hashable, Any]]:
         """The failed runs."""
         return self.runs[self.runs["failed"]].to_dict("records")
 
