@@ -199,10 +199,12 @@ def test_a_damaged_bundle_fails_its_job_with_one_line(refused):
     """Weights that changed on disk are trouble with the machine, not a result of the run."""
 
     def change(run):
-        facts = run / "bundle/bundle.json"
-        facts.write_text(facts.read_text().replace('"mae"', '"poisson"'))
+        weights = run / "bundle/weights.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
 
-    assert "bundle.json: was changed after it was written" in refused(change)
+    assert "weights.safetensors: SHA-256 is" in refused(change)
 
 
 def test_another_result_in_a_runs_place_is_refused(refused):
