@@ -83,7 +83,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     known = read_bundle(run / "bundle")
     assert known.settings.intensity_scale_source == "measured"
     assert known.settings.intensity_scale == record["intensity_scale"]["best"]
-    assert known.record["settings"] == record["settings"]
+    assert known.record["run"]["training"] == record["settings"]["training"]
     patches = io.read_npz(run / "test_patches.npz")
     assert patches["best"].shape == (121, 16, 16, 1)
 
