@@ -52,16 +52,11 @@ def same_positions(file, scan, reading=ScanConventions()):  # noqa: B008
     return found
 
 
-def test_the_wavelength_follows_from_the_energy(file, scan):
-    remove(file, f"{SOURCE}/wavelength")
-    found = same_positions(file, scan)
-    assert "wavelength from the photon energy" in found.notes
-
-
-def test_pixels_and_distance_follow_from_basis_and_corner(file, scan):
-    remove(file, f"{DETECTOR}/distance", f"{DETECTOR}/x_pixel_size", f"{DETECTOR}/y_pixel_size")
+def test_geometry_follows_from_energy_basis_and_corner(file, scan):
+    remove(file, f"{SOURCE}/wavelength", f"{DETECTOR}/distance")
+    remove(file, f"{DETECTOR}/x_pixel_size", f"{DETECTOR}/y_pixel_size")
     put(file, f"{DETECTOR}/basis_vectors", get(file, f"{DETECTOR}/basis_vectors").T)
-    same_positions(file, scan)
+    assert "wavelength from the photon energy" in same_positions(file, scan).notes
 
 
 def test_a_detector_that_looks_the_other_way_moves_the_other_way(file, scan):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptycho_torch.data.scan import Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
+from ptycho_torch.physics.views import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -201,19 +202,14 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
     """Tell amplitudes from intensities by power (Parseval); without a truth by whole numbers."""
     data = arrays["diffraction"].astype(np.float64)
     if "Y_I" in arrays and arrays["Y_I"].any():
-        power = float(np.square(arrays["Y_I"], dtype=np.float64).sum())
-        squared, plain = (float(sum_) / power for sum_ in (np.square(data).sum(), data.sum()))
-        if abs(squared - 1) > _POWER_TOLERANCE:
-            verdict = "intensities" if abs(plain - 1) < _POWER_TOLERANCE else "not amplitudes"
-            logger.warning(
-                "%s: 'diffraction' seems to hold %s: sum of squares is %.3g of what 'Y_I' says, "
-                "sum is %.3g of it; expected amplitudes, sqrt of intensity",
-                path, verdict, squared, plain,
-            )  # fmt: skip
-    elif np.array_equal(data, np.round(data)):
+        truth = float(np.square(arrays["Y_I"], dtype=np.float64).sum())
+        unlike = abs(float(np.square(data).sum()) / truth - 1) > _POWER_TOLERANCE
+    else:
+        unlike = np.array_equal(data, np.round(data))
+    if unlike:
         logger.warning(
-            "%s: 'diffraction' holds whole numbers: photon counts? expected amplitudes, sqrt of "
-            "intensity",
+            "%s: 'diffraction' seems to hold intensities or photon counts; expected amplitudes, "
+            "sqrt of intensity",
             path,
         )
 
@@ -223,18 +219,14 @@ def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
     if not {"YY_full", "coords_offsets", "coords_nominal", "image_index"} <= arrays.keys():
         logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
         return 1.0
-    side = arrays["diffraction"].shape[1]
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.abs(arrays["YY_full"][..., 0]), (side, side), axis=(1, 2)
-    )
     corners = np.rint(arrays["coords_offsets"] + arrays["coords_nominal"]).astype(int)[:, 0]
+    objects, side = np.abs(arrays["YY_full"][..., 0]), arrays["diffraction"].shape[1]
     try:
-        patches = windows[arrays["image_index"][:, None], corners[:, 0], corners[:, 1]]
-    except IndexError:
-        raise InputError(
-            f"{path}: positions in 'coords_offsets' + 'coords_nominal' lie outside 'YY_full' of "
-            f"{arrays['YY_full'].shape[1:3]} px"
-        ) from None
+        patches = object_patches(
+            objects, np.moveaxis(corners, 1, 2), arrays["image_index"][:, None], side
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: 'coords_offsets' + 'coords_nominal': {error}") from None
     norm = float(patches.max(axis=(-2, -1)).mean())
     logger.warning("%s: has no norm_Y_I; measured on its objects: %.6g", path, norm)
     return norm
