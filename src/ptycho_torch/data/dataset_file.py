@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ptycho_torch.data.scan import Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
-from ptycho_torch.physics.views import object_patches
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
