@@ -45,25 +45,16 @@ class Sample:
 def read_sample(
     path: io.PathLike, *, patch_px: int, groups: int, seed: int = 0, sha256: str | None = None
 ) -> Sample:
-    """Read a split and draw the groups to look at, without repeats.
+    """Read a split and draw the groups to look at, without repeats; raises as `read_split`.
 
     Parameters
     ----------
-    path
-        NPZ file of the layout in docs/files.md.
-    patch_px
-        Side that its patches must have, pixels.
+    path, patch_px, sha256
+        As for `read_split`.
     groups
         B; all of them where the split has fewer, with a warning.
     seed
         Of the draw.
-    sha256
-        Checksum that the file must have; None: any.
-
-    Raises
-    ------
-    InputError
-        As `read_split`.
     """
     split = read_split(path, patch_px=patch_px, sha256=sha256)
     available = len(split.arrays["diffraction"])
