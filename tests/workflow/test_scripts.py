@@ -14,7 +14,7 @@ from ptycho_torch.files import io
 # tests/test_gpus.py.
 NEED_TORCH = {
     *("simulate.py", "reconstruct.py", "diagnose_fresh.py", "diagnose_runs.py"),
-    *("real_data_rpie.py", "real_data_evaluate.py"),
+    *("real_data_rpie.py", "real_data_evaluate.py", "real_data_split.py"),
 }
 # What takes a tenth of a second or more and is imported where it is used.
 SLOW = ("torch", "lightning", "matplotlib", "h5py", "scipy.stats", "scipy.ndimage", "scipy.spatial")
