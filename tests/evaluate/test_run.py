@@ -231,3 +231,9 @@ def test_settings_and_files_that_do_not_fit_are_refused(scan, judge):
         judge(scene, scene.patches_BHW, settings={"twin_shar": 0.4})
     with pytest.raises(InputError, match="leaves nothing"):
         judge(scene, scene.patches_BHW, settings={"trim_px": 40})
+
+
+def test_last_scores_are_those_of_the_last_weights(scan, judge):
+    scene = scan()
+    metrics = judge(scene, scene.patches_BHW, last=blurred(scene.patches_BHW, 2.0))
+    assert metrics["last"]["amplitude_ssim"] < 0.99 < metrics["best"]["amplitude_ssim"]
