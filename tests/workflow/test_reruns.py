@@ -65,11 +65,11 @@ def test_nothing_is_imported_by_a_name_that_is_made_while_running():
         assert not re.search(r"import_module\(|__import__\(|\brunpy|\bexec\(", text), path
 
 
-def test_the_pages_own_files_are_on_its_list_alone():
-    beside = {"page.html", "page.css", "page.js"}
-    for script in SCRIPTS:
-        found = {path.name for path in code_behind(script, PACKAGE)} & beside
-        assert found == (beside if script.stem == "publish" else set()), script
+def test_templates_are_on_the_lists_of_the_rooms_that_render_them():
+    lists = {script.stem: code_behind(script, PACKAGE) for script in SCRIPTS}
+    for template in PACKAGE.rglob("templates/*"):
+        by = {name for name, files in lists.items() if template in files}
+        assert by and not by & {"simulate", "train", "evaluate"}, template
 
 
 def test_imports_are_followed_as_they_are_written(tmp_path):
