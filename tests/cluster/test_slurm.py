@@ -44,16 +44,15 @@ def cluster(tmp_path_factory):
     assert started.returncode == 0, started.stderr
 
 
-def begin(folder, *words):
+def begin(folder):
     """Start snakemake on the tiny study with its results in a folder; its words go to a file."""
-    folder.mkdir(exist_ok=True)
     unset = ("SLURM_CONF", "CUDA_VISIBLE_DEVICES")
     environment = {k: v for k, v in os.environ.items() if k not in unset}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
     with (folder / "terminal.txt").open("w") as terminal:
         return subprocess.Popen(
-            [BIN / "snakemake", "stage_a_summary", "--directory", folder, *words,
-             "--configfile", "tests/tiny.yaml"],
+            [BIN / "snakemake", "stage_a_summary", "--directory", folder, "--configfile",
+             "tests/tiny.yaml", "--workflow-profile", "profiles/slurm", "--profile", HERE / "one_node"],
             cwd=ROOT, env=environment, stdout=terminal, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -73,32 +72,27 @@ def cancel_a_waiting_training():
 
 
 @pytest.fixture(scope="module")
-def studies(cluster, tmp_path_factory):
-    """The study run here and, beside it, on Slurm, where the first training to wait is lost."""
-    root = tmp_path_factory.mktemp("studies")
-    here = begin(root / "here", "--workflow-profile", "profiles/default", "--cores", "1")
-    there = begin(
-        root / "there", "--workflow-profile", "profiles/slurm", "--profile", HERE / "one_node"
-    )
+def there(cluster, tmp_path_factory):
+    """The folder of a study on Slurm, where the first training to wait is lost."""
+    folder = tmp_path_factory.mktemp("there")
+    study = begin(folder)
     lost = False
     latest = time.monotonic() + 300
     try:
-        while there.poll() is None and time.monotonic() < latest:
+        while study.poll() is None and time.monotonic() < latest:
             lost = lost or cancel_a_waiting_training()
             time.sleep(0.5)
-        assert there.poll() == 0, (root / "there" / "terminal.txt").read_text()
-        assert here.wait(timeout=100) == 0, (root / "here" / "terminal.txt").read_text()
+        assert study.poll() == 0, (folder / "terminal.txt").read_text()
     finally:
-        for process in (here, there):
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        if study.poll() is None:
+            study.kill()
+            study.wait()
     assert lost
-    return root
+    return folder
 
 
 @pytest.fixture(scope="module")
-def jobs(studies):
+def jobs(there):
     """What Slurm says of every job that it was given, in their order."""
     lines = output_of("scontrol", "--details", "--oneliner", "show", "job").splitlines()
     found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
@@ -129,21 +123,7 @@ def without_measured(path):
     return before, without_columns(cells, columns), gap, MEASURED_WORDS.sub("", rest)
 
 
-def test_every_file_has_the_bytes_of_a_local_run(studies):
-    here, there = studies / "here" / "results", studies / "there" / "results"
-    names = {str(p.relative_to(here)) for p in here.rglob("*") if p.is_file()}
-    assert names == {str(p.relative_to(there)) for p in there.rglob("*") if p.is_file()}
-    assert len(names) > 25
-    differ = {
-        name
-        for name in names
-        if not name.endswith(MEASURED_FILES)
-        and without_measured(here / name) != without_measured(there / name)
-    }
-    assert differ == set()
-
-
-def test_training_went_through_slurm_one_at_a_time_on_its_gpu(studies, jobs):
+def test_training_went_through_slurm_one_at_a_time_on_its_gpu(there, jobs):
     trained = [job for job in of_rule(jobs, "train") if job["JobState"] == "COMPLETED"]
     assert len(trained) == 2
     for job in trained:
@@ -151,18 +131,18 @@ def test_training_went_through_slurm_one_at_a_time_on_its_gpu(studies, jobs):
     first, second = sorted(trained, key=lambda job: job["StartTime"])
     assert first["EndTime"] <= second["StartTime"]
     for arm in ("control", "agc"):
-        log = (studies / f"there/logs/train/tiny/{arm}/seed-0.log").read_text()
+        log = (there / f"logs/train/tiny/{arm}/seed-0.log").read_text()
         number = re.search(r"Slurm job (\d+), GPUs: 0$", log, re.M).group(1)
         assert number in {job["JobId"] for job in trained}
 
 
-def test_short_jobs_stay_out_of_the_queue(studies, jobs):
+def test_short_jobs_stay_out_of_the_queue(there, jobs):
     done = [job["Comment"] for job in jobs if job["JobState"] == "COMPLETED"]
     assert sorted(re.match(r"rule_([a-z]+)", name).group(1) for name in done) == [
         "reconstruct", "simulate", "train", "train",
     ]  # fmt: skip
-    logs = (studies / "there" / "logs").rglob("*.log")
-    here = {p.parts[len(studies.parts) + 2] for p in logs if "Slurm job" not in p.read_text()}
+    logs = (there / "logs").rglob("*.log")
+    here = {p.parts[len(there.parts) + 1] for p in logs if "Slurm job" not in p.read_text()}
     assert here == {"evaluate", "stage_a_summary.log"}
 
 
@@ -174,5 +154,19 @@ def test_a_lost_training_asks_for_more_and_the_study_goes_on(jobs):
     assert asked == [("8000M", "04:00:00"), ("16000M", "08:00:00")]
 
 
-def test_slurms_own_logs_go_with_success(studies):
-    assert not list((studies / "there").rglob("slurm/**/*.log"))
+def test_slurms_own_logs_go_with_success(there):
+    assert not list(there.rglob("slurm/**/*.log"))
+
+
+def test_every_file_has_the_bytes_of_a_local_run(there, tiny_run):
+    """Last, since it waits for the tiny study that all tests share."""
+    here, found = tiny_run.folder / "results", there / "results"
+    names = {str(p.relative_to(found)) for p in found.rglob("*") if p.is_file()}
+    assert len(names) > 25
+    differ = {
+        name
+        for name in names
+        if not name.endswith(MEASURED_FILES)
+        and without_measured(here / name) != without_measured(found / name)
+    }
+    assert differ == set()
