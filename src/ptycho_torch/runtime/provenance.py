@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_PACKAGES = (
-    *("ptycho-torch", "torch", "numpy", "scipy", "pandas", "scikit-image"),
-    *("matplotlib", "snakemake"),
-)
+from ptycho_torch import __version__
+
+_PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "matplotlib", "snakemake")
 
 
 def collect_provenance(command: str) -> dict[str, Any]:
@@ -21,14 +20,14 @@ def collect_provenance(command: str) -> dict[str, Any]:
         "commit": commit(Path(__file__)),
         "python": platform.python_version(),
         "platform": platform_name(),
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        # Ours from the package itself: it need not be installed to run.
+        "versions": {"ptycho-torch": __version__}
+        | {name: metadata.version(name) for name in _PACKAGES},
     }
 
 
 def versions(*modules: ModuleType) -> dict[str, str]:
     """Return the versions of this package and of modules, by name."""
-    from ptycho_torch import __version__
-
     return {"ptycho_torch": __version__} | {one.__name__: one.__version__ for one in modules}
 
 
