@@ -23,7 +23,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import DatasetFacts, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def data_of_splits(
     InputError
         If a file is damaged or not the one that `dataset.json` names.
     """
-    facts = read_result(dataset, DatasetFacts)["splits"]
+    facts = read_result(dataset, "dataset")["splits"]
     checksums = {split: facts[split]["sha256"] for split in facts}
     found = {
         split: read_split(path, patch_px=patch_px, sha256=checksums[split])

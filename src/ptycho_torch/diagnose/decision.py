@@ -10,7 +10,7 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import RunRecord, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
 
@@ -137,7 +137,7 @@ def _history(runs: Paths, histories: Paths, several: bool) -> pd.DataFrame:
     """Return `arm`, `seed`, `epoch` and `spectral_local_ratio` of all runs."""
     tables = [pd.DataFrame(columns=["arm", "seed", "epoch", "spectral_local_ratio"])]
     for run_path, path in zip(runs, histories, strict=True):
-        run, rows = read_result(run_path, RunRecord), io.read_csv(path)
+        run, rows = read_result(run_path, "run"), io.read_csv(path)
         name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]
         tables.append(rows.assign(arm=name, seed=run["seed"])[tables[0].columns])
     filled = [rows for rows in tables if len(rows)]

@@ -28,7 +28,7 @@ from ptycho_torch.diagnose.subject import (
     untrained_subject,
 )
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import RunRecord, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.heads import INPUT_TRANSFORMS
 from ptycho_torch.runtime.jobs import usable_threads
@@ -150,7 +150,7 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
     """Yield the best weights of runs and, of those that failed, the last; an entry where they
     hold NaN. The bundle and the last weights lie beside each `run.json`."""
     for path in map(Path, runs):
-        run, folder = read_result(path, RunRecord), path.parent / "bundle"
+        run, folder = read_result(path, "run"), path.parent / "bundle"
         label = {key: run[key] for key in ("seed", "outcome")} | {"name": run["arm"]}
         kind = {key: run["settings"]["generator"][key] for key in ("name", "fno_blocks")}
         where = {"best": folder / WEIGHTS, "last": path.parent / "last.safetensors"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.files.schemas import TileFacts, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
 from ptycho_torch.runtime.errors import InputError
 
@@ -73,7 +73,7 @@ def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
         If a file lacks something, the split is not the one that `dataset.json` names, or positions
         and objects do not belong together.
     """
-    facts = read_result(dataset, TileFacts)
+    facts = read_result(dataset, "tiles")
     must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"

@@ -17,7 +17,7 @@ from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.files.schemas import DatasetFacts, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
@@ -50,7 +50,7 @@ def reconstruct_test_split(
         If a file is damaged, not the one that `dataset.json` names, or without positions.
     """
     torch.set_num_threads(usable_threads(settings.threads))
-    facts = read_result(dataset, DatasetFacts)
+    facts = read_result(dataset, "dataset")
     checksum = facts["splits"]["test"]["sha256"]
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksum)
     positions_nC2, image_n = _positions(split, test)

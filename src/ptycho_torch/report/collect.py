@@ -14,15 +14,7 @@ import pandas as pd
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.files.schemas import (
-    ConventionalScores,
-    DatasetFacts,
-    Judgement,
-    Progress,
-    RunRecord,
-    Timing,
-    read_result,
-)
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED
 
@@ -139,17 +131,17 @@ def collect(
     InputError
         If a file is missing, unreadable, of another run, of other data, or lacks a key.
     """
-    facts = read_result(dataset, DatasetFacts)
+    facts = read_result(dataset, "dataset")
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
     rows, scored, histories, settings = [], [], [], {}
     for arm, seed in paths["runs"]:
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
-        record = read_result(mine["runs"], RunRecord)
-        metrics = read_result(mine["metrics"], Judgement)
+        record = read_result(mine["runs"], "run")
+        metrics = read_result(mine["metrics"], "scores")
         for path, found in ((mine["runs"], record), (mine["metrics"], metrics)):
             _check_same_run(found, path, (stage.dataset, arm, seed))
         _check_data(mine["runs"], record, facts)
-        rows.append(_row(record, metrics, read_result(mine["timings"], Timing)))
+        rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
         scored.append(metrics)
         histories.append(_history(mine["histories"], record))
         settings[arm] = record["settings"]
@@ -276,8 +268,8 @@ def _read_conventional(
     if not files:
         return None
     paths = {Path(path).name: Path(path) for path in files}
-    metrics = read_result(paths["metrics.json"], ConventionalScores)
-    progress = read_result(paths["progress.json"], Progress)
+    metrics = read_result(paths["metrics.json"], "rPIE scores")
+    progress = read_result(paths["progress.json"], "rPIE")
     _check_data(paths["progress.json"], progress, dataset)
     return Conventional(
         scores={name: metrics["best"].get(name) for name in BLOCK_NAMES},

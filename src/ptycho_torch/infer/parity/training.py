@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import TileFacts, read_result
+from ptycho_torch.files.schemas import read_result
 from ptycho_torch.infer.parity.dump import Dump
 from ptycho_torch.physics.stitch import (
     object_patches,
@@ -51,7 +51,7 @@ class TestScan:
             positions_B2=patch_positions(offsets, nominal),
             image_B=image.astype(np.int64),
             light_HW=np.square(np.abs(probe)).sum(axis=0).astype(np.float64),
-            tile_px=int(read_result(dataset, TileFacts)["test_step_px"]),
+            tile_px=int(read_result(dataset, "tiles")["test_step_px"]),
             objects_IYX=objects[..., 0],
         )
 
