@@ -38,8 +38,6 @@ def read_result(path: PathLike, kind: Kind) -> dict[str, Any]:
         block: Any = data
         for name in key.split("."):
             if not isinstance(block, dict) or name not in block:
-                raise InputError(
-                    f"{path}: lacks '{key}'; another version wrote it, make it again"
-                )
+                raise InputError(f"{path}: lacks '{key}'; another version wrote it, make it again")
             block = block[name]
     return data
