@@ -100,9 +100,9 @@ $(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt
 bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
-docs: $(READY) ## write config/README.md, config/schema.json and docs/reruns.md from the code
+docs: $(READY) ## write config/README.md, config/schema.json and docs/reference/reruns.md from the code
 	$(BIN)/ptycho-torch config-docs
-	$(BIN)/python docs/reruns.py
+	$(BIN)/python docs/reference/reruns.py
 
 # Nothing but the files whose checksums are on the list: no dependency of theirs is looked for.
 setup-hashed: ## as setup, from files whose checksums are known (constraints-hashed.txt)
@@ -125,7 +125,7 @@ audit: ## ask the public advisories about every pinned package (needs the networ
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip --quiet install pip-audit==2.10.1; }
 	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-# docs/upgrades.md; ONLY="tests/train" for some of the tests. Several GB where torch is CUDA's.
+# docs/reliability.md; ONLY="tests/train" for some of the tests. Several GB where torch is CUDA's.
 TEST_TOOLS := hypothesis pytest pytest-cov pytest-xdist selenium
 test-oldest: ## run the tests with the oldest versions that pyproject.toml admits
 	$(PYTHON) -m venv .venv-oldest

@@ -24,7 +24,7 @@ SIZES = {10: (2, 5), 100: (4, 25), 1000: (4, 250), 5000: (5, 1000)}
 """Runs -> (arms, seeds)."""
 
 FILES_PER_RUN = 9
-"""Seven of training, two of evaluation (docs/files.md); logs not counted."""
+"""Seven of training, two of evaluation (docs/reference/files.md); logs not counted."""
 
 
 def study(arms: int, seeds: int) -> dict:

@@ -1,7 +1,7 @@
 """How often the decision is right, and how often wrong, on studies with a planted answer.
 
 Ten arms per study, planted failure rates and losses (tests/report/planted.py); nothing is trained.
-`make bench-decision` prints the table of docs/decision-rates.md.
+`make bench-decision` prints the table of docs/study.md.
 """
 
 import argparse

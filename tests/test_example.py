@@ -1,4 +1,4 @@
-"""docs/example.md, run as it stands: what a newcomer pastes must work and give what it promises."""
+"""docs/start.md, run as it stands: what a newcomer pastes must work and give what it promises."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ def test_the_example_trains_as_any_lightning_user_would_and_its_results_are_used
     """Two epochs instead of ten."""
     script = ROOT / "docs/example.py"
     assert len(script.read_text().splitlines()) <= 25
-    text = (ROOT / "docs/example.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/start.md").read_text(encoding="utf-8")
     shown, used = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert shown == script.read_text()
     assert (ROOT / "docs" / re.search(r"\]\((img/\S+)\)", text).group(1)).exists()

@@ -118,7 +118,7 @@ def test_one_image_of_a_split(tiny_dataset):
 def test_the_siemens_star():
     star = Path(os.environ.get("PTYCHO_DATA", "")) / "siemens-star-small.npz.bz2"
     if "PTYCHO_DATA" not in os.environ or not star.exists():
-        pytest.skip(f"PTYCHO_DATA names no folder with {star.name} (docs/data.md: where from)")
+        pytest.skip(f"PTYCHO_DATA names no folder with {star.name} (docs/own-data.md: where from)")
     found = read_scan(star)
     assert found.amplitude_nHW.shape == (516, 128, 128)
     assert np.square(found.amplitude_nHW).max() == pytest.approx(963)

@@ -19,7 +19,7 @@ from ptycho_torch.simulate.objects import line_images
 
 @pytest.fixture(scope="module")
 def truth():
-    """Amplitude of the reference object, 326x326 (docs/physics.md)."""
+    """Amplitude of the reference object, 326x326 (docs/reference/physics.md)."""
     (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
     places = np.arange(0, 329, 10)
     grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)

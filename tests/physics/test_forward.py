@@ -20,7 +20,7 @@ def random_complex(*shape, seed=0, dtype=torch.complex128):
 
 
 def numpy_amplitudes(patches_BCHW, probe_MHW):
-    """Written anew from docs/physics.md: explicit DFT matrices instead of an FFT."""
+    """Written anew from docs/reference/physics.md: explicit DFT matrices instead of an FFT."""
     H, W = patches_BCHW.shape[-2:]
 
     def dft(n):

@@ -1,4 +1,4 @@
-"""Runs that were never made: their files as docs/files.md describes them, with planted answers."""
+"""Runs that were never made: their files as docs/reference/files.md describes them, with planted answers."""
 
 import copy
 from dataclasses import dataclass, field

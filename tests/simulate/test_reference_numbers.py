@@ -1,4 +1,4 @@
-"""Every reference number of docs/physics.md, at full size."""
+"""Every reference number of docs/reference/physics.md, at full size."""
 
 import numpy as np
 import pytest

@@ -209,7 +209,7 @@ print(json.dumps([base["memory_mib"], predicted, before, process_peak() / 2**20]
 
 
 def test_a_process_holds_about_what_was_predicted(root):
-    """In a process of its own; docs/plan.md has larger trainings, and says within 25 %."""
+    """In a process of its own; docs/performance.md has larger trainings, and says within 25 %."""
     words = [sys.executable, "-c", HELD, str(root / "tests" / "tiny.yaml")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     base, predicted, before, after = json.loads(done.stdout)

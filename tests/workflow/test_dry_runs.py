@@ -1,7 +1,7 @@
 """What is planned, word for word as the README says it, and what a user's mistake gets.
 
 A dry run takes seconds: what a stage holds is in tests/config/test_plan.py, every mistake of a
-study in tests/config/test_read.py, what an edit makes again in docs/reruns.md.
+study in tests/config/test_read.py, what an edit makes again in docs/reference/reruns.md.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What an edit makes again: the lists of code against the imports, and docs/reruns.md."""
+"""What an edit makes again: the lists of code against the imports, and docs/reference/reruns.md."""
 
 import ast
 import importlib.util
@@ -100,7 +100,7 @@ def test_imports_are_followed_as_they_are_written(tmp_path):
 
 @pytest.fixture(scope="module")
 def reruns():
-    spec = importlib.util.spec_from_file_location("reruns", ROOT / "docs" / "reruns.py")
+    spec = importlib.util.spec_from_file_location("reruns", ROOT / "docs/reference/reruns.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -115,5 +115,5 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
 
 
 def test_the_table_of_reruns_is_what_is_planned(reruns):
-    said = (ROOT / "docs" / "reruns.md").read_text(encoding="utf-8")
+    said = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
     assert said == reruns.text(), "run `make docs`, and read what changed"

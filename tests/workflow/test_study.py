@@ -124,7 +124,7 @@ def test_a_second_call_has_nothing_to_do_and_a_lost_winner_trains_nothing(study,
 
 
 def test_a_changed_arm_trains_again_and_a_further_seed_for_the_first_time(planned):
-    """Each edit by itself: docs/reruns.md, which is compared with what the rules say."""
+    """Each edit by itself: docs/reference/reruns.md, which is compared with what the rules say."""
 
     def change(settings):
         settings["arms"]["agc"]["execution"]["clip"]["max_ratio"] = 0.02

@@ -15,7 +15,7 @@ from ptycho_torch.runtime.errors import InputError
 app = typer.Typer()
 
 ScanFile = Annotated[
-    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/data.md.")
+    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]
 
 
@@ -144,7 +144,7 @@ class CompareOptions(Settings):
     """Where compare.json, compare.md and compare.png go."""
 
 
-_DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/parity.md)"
+_DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/own-data.md)"
 
 
 @app.command()

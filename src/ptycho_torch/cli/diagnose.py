@@ -36,7 +36,7 @@ class NetworkOptions(Settings):
     arm: str | None = None
     """Arm of --config."""
     data: Path | None = None
-    """Dataset split (NPZ, docs/files.md) that the network sees."""
+    """Dataset split (NPZ, docs/reference/files.md) that the network sees."""
     seed: Seed | None = None
     """Seed of untrained weights (default: 0)."""
     groups: Annotated[int, Field(ge=1, le=256)] | None = None

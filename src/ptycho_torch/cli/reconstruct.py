@@ -49,7 +49,7 @@ class ReconstructOptions(Settings):
 @with_flags
 def reconstruct(
     *,
-    file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/data.md.")],
+    file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/own-data.md.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
     options: Annotated[ReconstructOptions, Flags(ReconstructOptions)],
     overwrite: Annotated[

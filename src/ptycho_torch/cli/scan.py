@@ -24,7 +24,7 @@ app = typer.Typer()
 _DEFAULTS = FitSettings(name="defaults")
 _STATISTICS_OF = 16
 _BOUNDS = {"none": "clip_value", "norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
-_FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/data.md)"
+_FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/own-data.md)"
 
 _Given = dict[str, Any]
 _TRAINING = Flags(
@@ -196,7 +196,7 @@ def infer(
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
     debug_dump: Annotated[
-        Path | None, typer.Option(help="Folder for a dump that `compare` takes (docs/parity.md).")
+        Path | None, typer.Option(help="Folder for a dump that `compare` takes (docs/own-data.md).")
     ] = None,
     settings: Annotated[InferSettings, Flags(InferSettings)],
     reading: WholeFile,

@@ -20,7 +20,7 @@ EdgePhase = Annotated[Real, Field(ge=-1000, le=1000)]
 
 
 class ObjectSettings(Settings):
-    """Random one-pixel lines, blurred: the "grid lines" object (docs/physics.md)."""
+    """Random one-pixel lines, blurred: the "grid lines" object (docs/reference/physics.md)."""
 
     size_px: PatchSide
     """Side of the square object, pixels."""
@@ -40,7 +40,7 @@ class ProbeSettings(Settings):
 
 
 class TriangleProbe(ProbeSettings):
-    """Equilateral triangle with a phase curvature, whose twin fits worse (docs/physics.md)."""
+    """Equilateral triangle with curved phase, whose twin fits worse (docs/reference/physics.md)."""
 
     shape: Literal["triangle"]
     circumradius: Annotated[Real, Field(ge=0.1, le=0.5)] = 0.325
@@ -163,7 +163,7 @@ class SimulatedDataset(Settings):
 
 
 class DatasetFiles(Settings):
-    """Three NPZ files of the layout in docs/files.md that another program wrote."""
+    """Three NPZ files of the layout in docs/reference/files.md that another program wrote."""
 
     source: Literal["files"]
     patch_px: PatchSide

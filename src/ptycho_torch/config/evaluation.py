@@ -83,7 +83,7 @@ class ParitySettings(Settings):
 
 
 class DiagnosticsSettings(Settings):
-    """Diagnoses of untrained and trained networks: `snakemake diagnostics`, docs/diagnostics.md."""
+    """Diagnoses of untrained and trained networks: `snakemake diagnostics`, docs/study.md."""
 
     groups: Annotated[int, Field(ge=1, le=256)] = 16
     """Groups of the training split that every network sees; the same ones for all, and the bound

@@ -11,7 +11,7 @@ Step = Annotated[Real, Field(gt=0, le=2)]
 
 
 class RpieSettings(Settings):
-    """Regularised ptychographic iterative engine (docs/baseline.md).
+    """Regularised ptychographic iterative engine (docs/own-data.md).
 
     Maiden, Johnson and Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736.
     """

@@ -39,7 +39,7 @@ class ScanConventions(Settings):
     """
 
     format: Format = "auto"
-    """Layout: npz (canonical NPZ of the field), cxi, split (docs/files.md), tike (data, scan,
+    """Layout: npz (canonical NPZ of the field), cxi, split (of a study), tike (data, scan,
     probe)."""
     values: Literal["auto", "amplitude", "intensity"] = "auto"
     """What a pixel holds. auto: whole numbers are counts, of which the root is taken; else as the
@@ -127,7 +127,7 @@ class FitSettings(Settings):
     """Share of the frames that are kept out of training, in one block at a corner of the scan."""
     gap_px: NotNegative | None = None
     """Frames nearer than this to a validation frame are used for neither, pixels; None: as far as
-    the probe reaches (docs/inference.md)."""
+    the probe reaches (docs/own-data.md)."""
     photons: Positive = 1e9
     """Mean photons of a frame, for files that do not say them."""
     generator: GeneratorSettings = GeneratorSettings(

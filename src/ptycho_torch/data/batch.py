@@ -125,7 +125,7 @@ class Groups:
 
 
 def groups_of_split(split: Split) -> Groups:
-    """Return the groups of a split in the layout of docs/files.md; positions only where C > 1."""
+    """Return the groups of a split (docs/reference/files.md); positions only where C > 1."""
     amplitude = torch.from_numpy(split.diffraction_nCHW)
     arrays = split.arrays
     if amplitude.shape[1] == 1 or not {"coords_offsets", "coords_nominal"} <= arrays.keys():

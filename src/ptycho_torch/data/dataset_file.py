@@ -1,7 +1,7 @@
 """A dataset split as read from a file: checked, in one type, whoever wrote it.
 
-Letters: n groups, C patches in a group, H rows, W columns, M probe modes. docs/files.md has the
-layout.
+Letters: n groups, C patches in a group, H rows, W columns, M probe modes. Layout:
+docs/reference/files.md.
 """
 
 import logging
@@ -32,7 +32,7 @@ _POWER_TOLERANCE = 0.2
 class Split:
     """One split of a dataset.
 
-    arrays: as in docs/files.md, float32, complex64 and int32; norm_Y_I and intensity_scale:
+    arrays: as in docs/reference/files.md (float32, complex64, int32); norm_Y_I and intensity_scale:
     scalars in force, measured or closed form where the file has none; intensity_scale_source says
     which of them s is.
     """
@@ -62,7 +62,7 @@ def read_split(
     Parameters
     ----------
     path
-        NPZ file of the layout in docs/files.md.
+        NPZ file of the layout in docs/reference/files.md.
     patch_px
         Side that its patches must have, pixels.
     sha256

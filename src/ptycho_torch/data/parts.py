@@ -55,7 +55,7 @@ def write_parts(
     Returns
     -------
     dict
-        What `split` says (docs/files.md).
+        What `split` says (docs/reference/files.md).
 
     Raises
     ------

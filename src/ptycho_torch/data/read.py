@@ -56,7 +56,7 @@ def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) ->
     Parameters
     ----------
     path
-        NPZ (also packed by bzip2), or CXI; layouts: docs/data.md.
+        NPZ (also packed by bzip2), or CXI; layouts: docs/own-data.md.
     reading
         Its conventions, where the file cannot say.
 

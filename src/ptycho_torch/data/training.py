@@ -79,7 +79,7 @@ class TrainingData:
 def data_of_splits(
     splits: Mapping[str, io.PathLike], dataset: io.PathLike, *, patch_px: int
 ) -> TrainingData:
-    """Return the data of a dataset with a split for each purpose (docs/files.md).
+    """Return the data of a dataset with a split for each purpose (docs/reference/files.md).
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def write_scan(path: str | Path, scan: Scan, geometry: Geometry | None = None) -
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:
-    """Write the field's canonical NPZ, whole; layout in docs/files.md."""
+    """Write the field's canonical NPZ, whole; layout in docs/reference/files.md."""
     rows, columns = scan.positions_n2.T
     half = scan.patch_px // 2
     metadata = {

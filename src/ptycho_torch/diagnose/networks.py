@@ -1,7 +1,8 @@
 """Diagnose many networks in one job: untrained ones over seeds, trained runs from their bundles.
 
-A network's entry in a report says what it is (`network`), then the numbers (docs/files.md). A
-network that cannot be looked at is an entry too: `unusable` says why, and there are no numbers.
+A network's entry in a report says what it is (`network`), then its numbers
+(docs/reference/files.md). A network that cannot be looked at is an entry too: `unusable`
+says why, and there are no numbers.
 """
 
 import logging

@@ -37,7 +37,7 @@ def evaluate_progress(
     settings: Mapping[str, Any],
     progress: PathLike,
 ) -> None:
-    """Score the objects kept after some iterations and write `progress.json` (docs/files.md).
+    """Score the objects of some iterations and write `progress.json` (docs/reference/files.md).
 
     They take the path of a network's patches: cut at the test positions, stitched, aligned.
 

@@ -1,4 +1,4 @@
-"""Score a reconstruction of a measurement without a ground truth (docs/real-data.md).
+"""Score a reconstruction of a measurement without a ground truth (docs/own-data.md).
 
 Letters: n frames, M probe modes, H rows, W columns, R rings.
 """

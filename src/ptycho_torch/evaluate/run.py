@@ -41,7 +41,7 @@ def evaluate_run(
     metrics: PathLike,
     reconstruction: PathLike,
 ) -> None:
-    """Score a run's test patches and write `metrics` and `reconstruction` (docs/files.md).
+    """Score a run's test patches; write `metrics` and `reconstruction` (docs/reference/files.md).
 
     Parameters
     ----------

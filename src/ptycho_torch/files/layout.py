@@ -11,7 +11,7 @@ from ptycho_torch.runtime.disk import atomic_write, read_text
 from ptycho_torch.runtime.errors import InputError
 
 LAYOUT = "ptycho-torch results 1"
-"""Raised where a file of a study moves, or means something else (docs/files.md)."""
+"""Raised where a file of a study moves, or means something else (docs/reference/files.md)."""
 
 MARK = "layout.txt"
 _MADE_BY_JOBS = ("simulate", "train", "evaluate", "stage_a")
@@ -39,7 +39,7 @@ def check_layout(results: Path) -> None:
         raise InputError(
             f"{results}: holds {present[0]}/ of an older version (no {MARK}), which this one would "
             f"make again from nothing; keep it (mv {results} {results}-old) and start anew, or, if "
-            f"its files are those of docs/files.md, take it over: echo '{LAYOUT}' > {mark}"
+            f"its files are as in docs/reference/files.md, take it over: echo '{LAYOUT}' > {mark}"
         )
     with atomic_write(mark) as part:
         part.write_text(f"{LAYOUT}\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """What results must hold where another stage reads them: checked before anything is made of them.
 
-Keys that nobody reads here are no fault. docs/files.md has the layouts.
+Keys that nobody reads here are no fault. docs/reference/files.md has the layouts.
 """
 
 from typing import Any, Literal

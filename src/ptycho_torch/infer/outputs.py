@@ -55,7 +55,7 @@ def infer_file(
     Parameters
     ----------
     debug_dump
-        Folder for a dump (docs/parity.md); None: no dump.
+        Folder for a dump (docs/own-data.md); None: no dump.
     patch_stats_limit
         Statistics of at most so many patches go beside the results; None: none are computed.
 
@@ -198,7 +198,7 @@ def infer_measurement(
     parts
         Paths of `PARTS`.
     outputs
-        Paths of `objects` (NPZ) and `report` (JSON), see docs/files.md.
+        Paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
     threads
         CPU threads that torch may use, at most the machine's.
     """

@@ -42,7 +42,7 @@ def reconstruct_test_split(
     test, dataset
         `test.npz`, and the `dataset.json` whose checksum it must have.
     outputs
-        Paths of `run`, `patches` and `objects` (docs/files.md).
+        Paths of `run`, `patches` and `objects` (docs/reference/files.md).
 
     Raises
     ------

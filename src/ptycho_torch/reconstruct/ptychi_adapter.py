@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 Engine = Literal["ptychi-rpie", "ptychi-lsqml"]
 
-INSTALL = "make setup-baseline, then .venv-baseline/bin/ptycho-torch (docs/baseline.md)"
+INSTALL = "make setup-baseline, then .venv-baseline/bin/ptycho-torch (docs/own-data.md)"
 
 
 def reconstruct_ptychi(

@@ -1,6 +1,6 @@
 """Drive an engine over a scan or a measurement's parts, and write what came out.
 
-docs/files.md describes the files. Letters: n frames, H rows, W columns of
+docs/reference/files.md describes the files. Letters: n frames, H rows, W columns of
 a frame, M probe modes.
 """
 
@@ -195,7 +195,7 @@ def reconstruct_measurement(
     parts
         Paths of `PARTS`.
     outputs
-        Paths of `objects` (NPZ) and `report` (JSON), see docs/files.md.
+        Paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
     """
     torch.set_num_threads(usable_threads(threads))
     known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})

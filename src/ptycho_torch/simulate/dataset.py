@@ -1,7 +1,7 @@
 """Make the three splits of a dataset: objects, probe, scan, diffraction, noise, files.
 
-Letters: n groups, C patches in a group, H rows, W columns, M probe modes. docs/files.md has the
-arrays of a split.
+Letters: n groups, C patches in a group, H rows, W columns, M probe modes. Arrays:
+docs/reference/files.md.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from ptycho_torch.runtime.errors import InputError
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 _BACKGROUND = 1e-9
-# The disk's window: standard deviation N / (k pi^2), k = 0.7 (docs/physics.md).
+# The disk's window: standard deviation N / (k pi^2), k = 0.7 (docs/reference/physics.md).
 _DISK_K = 0.7
 
 

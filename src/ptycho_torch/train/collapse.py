@@ -2,7 +2,7 @@
 
 Watched are the patches that the network draws for the validation split, before any physics, where
 the probe illuminates them: in the dark a network may draw what it likes, and the padding of its
-convolutions draws borders there whatever it sees. docs/parity.md has the margins.
+convolutions draws borders there whatever it sees. docs/own-data.md has the margins.
 
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder (docs/files.md): bundle, last weights, patches, tables."""
+"""What a run leaves in its folder (docs/reference/files.md): bundle, weights, patches, tables."""
 
 import math
 import time

@@ -5,7 +5,8 @@
     patches.png   some patches, normalised
     stitched.png  the image
 
-Only `format` in dump.json and `stitched` in arrays.npz are needed; docs/files.md has the layout.
+Only `format` in dump.json and `stitched` in arrays.npz are needed; the layout is in
+docs/reference/files.md.
 
 Letters: P patches, I images, Y rows, X columns of a stitched image, H rows, W columns of a patch.
 Positions are (row, column) of upper left corners, pixels of the object, whatever their origin.

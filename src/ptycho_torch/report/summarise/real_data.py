@@ -162,7 +162,7 @@ def summarise_real_data(
     provenance
         What `provenance.collect_provenance` returns.
     folder
-        `results/real_data`, which has a folder for each measurement (docs/files.md).
+        `results/real_data`, which has a folder for each measurement (docs/reference/files.md).
 
     Raises
     ------

@@ -27,7 +27,7 @@ MIB = 2**20
 # Of a split's file, as large as its amplitudes: these, `Y_I` and `Y_phi`.
 _ARRAYS = 3
 # Memory of a process over what lives in it at most in a step and in a validation: freed pieces are
-# kept, and tensors of other shapes do not fit into them. Measured, not derived (docs/plan.md).
+# kept, and tensors of other shapes do not fit into them. Measured (docs/performance.md).
 _SCATTERED = 1.5
 
 

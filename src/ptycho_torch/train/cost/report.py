@@ -89,7 +89,7 @@ def _conditions(plan: Row) -> list[str]:
     lines = [
         "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
         f"Memory: the largest of a job; {memory}",
-        f"Most groups a step, most blocks: what {plan['memory_gib']:g} GiB hold (docs/plan.md).",
+        f"Most groups and blocks: what {plan['memory_gib']:g} GiB hold (docs/performance.md).",
     ]
     if plan["probe_steps"]:
         steps, threads = plural(plan["probe_steps"], "step"), plural(machine["threads"], "thread")

@@ -1,4 +1,4 @@
-"""Which jobs an edit makes out of date: prints docs/reruns.md (`make docs`).
+"""Which jobs an edit makes out of date: prints docs/reference/reruns.md (`make docs`).
 
 The jobs of a small study are planned in this process, before and after each edit of its
 configuration. A job is made again if its settings or the names of its files changed, or if a job
@@ -22,7 +22,7 @@ import yaml
 
 from ptycho_torch.runtime.code_digest import code_behind
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ptycho_torch"
 SCRIPTS = ROOT / "workflow" / "scripts"
 SUFFIXES = (".py", ".html", ".css", ".js")
@@ -223,9 +223,10 @@ def following_table(jobs: dict[str, Job]) -> str:
 
 INTRODUCTION = """# What an edit makes again
 
-Written by `make docs` (docs/reruns.py); a test compares. The study is that of `tests/tiny.yaml`,
-with the measurement of `config/config.yaml` and a plan of all targets. A job is made again if its
-settings, the names of its files or its code changed, or if a file that it reads is made again.
+Written by `make docs` (docs/reference/reruns.py); a test compares. The study is that of
+`tests/tiny.yaml` with the measurement of `config/config.yaml` and a plan of all
+targets. A job is made again if its settings, the names of its files or its code changed, or if a
+file that it reads is made again.
 (Of a file below 1 MB that comes out with the same bytes Snakemake sees that nothing changed.)
 Stage B's runs are not in these tables, since no plan knows them before Stage A's winner: they
 follow the rows of `train` and `evaluate`.
@@ -235,7 +236,7 @@ follow the rows of `train` and `evaluate`.
 
 
 def text() -> str:
-    """Return docs/reruns.md."""
+    """Return docs/reference/reruns.md."""
     base = study()
     with tempfile.TemporaryDirectory() as name:
         jobs = plan(base, Path(name))
@@ -246,4 +247,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "reruns.md").write_text(text(), encoding="utf-8")
+    (ROOT / "docs/reference/reruns.md").write_text(text(), encoding="utf-8")
