@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
-from ptycho_torch.networks.heads import INPUT_TRANSFORMS, complex_patches
+from ptycho_torch.networks.generators import INPUT_TRANSFORMS, complex_patches
 from ptycho_torch.networks.spectral import SpectralConv
 
 

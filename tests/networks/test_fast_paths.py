@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.networks import GENERATORS, build_generator, truncated
+from ptycho_torch.networks import GENERATORS, build_generator
 from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.networks.checkpointing import recompute_parts
-from ptycho_torch.networks.spectral import SpectralConv, kept_modes
+from ptycho_torch.networks.generators import recompute_parts
+from ptycho_torch.networks.spectral import SpectralConv, kept_modes, pays, truncated_matrices
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_products_are_the_whole_fft_and_so_is_their_gradient(size, modes, two_si
     stream = torch.Generator().manual_seed(0)
     layer = SpectralConv(3, 5, modes, size_px=size, two_sided=two_sided, generator=stream).double()
     rows, columns = kept_modes(modes, *size, two_sided=two_sided)
-    made = truncated.matrices(rows, columns, size)
+    made = truncated_matrices(rows, columns, size)
     layer.to_rows, layer.to_columns, layer.from_columns, layer.from_rows = made
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     outs = [layer._by_products(x), layer._by_fft(x)]
@@ -105,8 +105,8 @@ def test_products_are_the_whole_fft_and_so_is_their_gradient(size, modes, two_si
 
 
 def test_many_modes_of_a_large_frame_are_left_to_the_fft():
-    assert truncated.pays(24, 12, (64, 64))
-    assert not truncated.pays(512, 257, (512, 512))
+    assert pays(24, 12, (64, 64))
+    assert not pays(512, 257, (512, 512))
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))

@@ -1,17 +1,12 @@
 """Laws of the forward model, and its agreement with an independent NumPy version."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.physics.forward import (
-    INTENSITY_FLOOR,
-    amplitudes,
-    exit_waves,
-    far_field,
-    far_field_adjoint,
-    intensities,
-)
+from ptycho_torch.physics.forward import INTENSITY_FLOOR, amplitudes, intensities
 
 
 def random_complex(*shape, seed=0, dtype=torch.complex128):
@@ -45,24 +40,13 @@ def test_agrees_with_an_independent_version_in_float64(modes, channels, side):
     np.testing.assert_allclose(ours, numpy_amplitudes(patches.numpy(), probe.numpy()), atol=1e-10)
 
 
-@pytest.mark.parametrize("side", [(16, 16), (15, 17)])
-def test_far_field_and_its_adjoint_are_a_pair_and_inverse(side):
-    x, y = random_complex(*side), random_complex(*side, seed=1)
-
-    left = torch.vdot(y.flatten(), far_field(x).flatten())
-    right = torch.vdot(far_field_adjoint(y).flatten(), x.flatten())
-
-    torch.testing.assert_close(left, right)
-    torch.testing.assert_close(far_field_adjoint(far_field(x)), x)
-
-
 def test_power_is_conserved_and_modes_add_in_intensity():
     patches, probe = random_complex(2, 1, 16, 16), random_complex(3, 16, 16, seed=1)
 
     together = intensities(patches, probe)
     apart = sum(intensities(patches, mode[None]) for mode in probe)
 
-    power = exit_waves(patches, probe).abs().square().sum(dim=(-3, -2, -1))
+    power = (patches[:, :, None] * probe).abs().square().sum(dim=(-3, -2, -1))
     torch.testing.assert_close(together.sum(dim=(-2, -1)), power)
     torch.testing.assert_close(together, apart)
 
@@ -94,8 +78,9 @@ def test_gradient_agrees_with_finite_differences():
     assert torch.autograd.gradcheck(lambda p: amplitudes(p, probe), patches)
 
 
-def test_another_frame_size_is_refused_by_both_sizes():
-    with pytest.raises(ValueError, match=r"\(8, 8\) px, the probe is \(16, 16\) px"):
-        amplitudes(random_complex(1, 1, 8, 8), random_complex(1, 16, 16))
-    with pytest.raises(ValueError, match="expected patches"):
-        amplitudes(random_complex(1, 8, 8), random_complex(1, 8, 8))
+@pytest.mark.parametrize(
+    ("patches", "probe"), [((1, 1, 8, 8), (1, 16, 16)), ((1, 8, 8), (1, 8, 8))]
+)
+def test_another_shape_is_refused_by_both(patches, probe):
+    with pytest.raises(ValueError, match=re.escape(f"{patches} and {probe}")):
+        amplitudes(random_complex(*patches), random_complex(*probe))

@@ -63,13 +63,11 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch, co
 
 
 def test_checkpointing_reaches_the_run_and_changes_no_number(train_tiny, monkeypatch):
-    from ptycho_torch.networks import checkpointing
+    from ptycho_torch.networks import generators
 
     again = []
-    plain = checkpointing.checkpoint
-    monkeypatch.setattr(
-        checkpointing, "checkpoint", lambda *a, **k: again.append(1) or plain(*a, **k)
-    )
+    plain = generators.checkpoint
+    monkeypatch.setattr(generators, "checkpoint", lambda *a, **k: again.append(1) or plain(*a, **k))
     base = train_tiny(folder="whole")
     assert not again
     found = train_tiny(folder="parts", execution={"checkpointing": True})

@@ -13,8 +13,7 @@ from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.cost import run_cost
 from ptycho_torch.train.cost.count import Footprint, footprint, job_memory
-from ptycho_torch.train.cost.measure import free_memory
-from ptycho_torch.train.cost.run_cost import largest
+from ptycho_torch.train.cost.run_cost import free_memory, largest
 from ptycho_torch.train.cost.workload import Workload, workload_of
 
 BASE = {"memory_mib": 300.0, "start_s": 5.0}
@@ -194,7 +193,7 @@ from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.train.cost.count import footprint, job_memory
-from ptycho_torch.train.cost.measure import measure_base, probe
+from ptycho_torch.train.cost.run_cost import measure_base, probe
 from ptycho_torch.train.cost.workload import Workload
 run = run_settings(read_study(sys.argv[1]), "tiny", "control", 0)
 base = measure_base()

@@ -31,7 +31,7 @@ from ptycho_torch.diagnose.subject import (
 from ptycho_torch.files import io
 from ptycho_torch.files.schemas import read_result
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
-from ptycho_torch.networks.heads import INPUT_TRANSFORMS
+from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.runtime.jobs import usable_threads
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ from torch import nn
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
-from ptycho_torch.networks.fno import FNO
+from ptycho_torch.networks.generators import FNO, FourierUNet
 from ptycho_torch.networks.spectral import SpectralConv
-from ptycho_torch.networks.unet import FourierUNet
 
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
     "hybrid": partial(FourierUNet, block=FourierBlock),

@@ -3,15 +3,11 @@
 Letters: B batch, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from ptycho_torch.networks.spectral import SpectralConv
-
-BlockBuilder = Callable[..., nn.Module]
 
 
 class FourierBlock(nn.Module):

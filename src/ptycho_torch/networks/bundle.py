@@ -113,10 +113,9 @@ def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
     (folder / FACTS).unlink(missing_ok=True)
     tensors = {f"network.{name}": tensor for name, tensor in bundle.weights.items()}
     tensors[_PROBE] = torch.view_as_real(bundle.probe_MHW.contiguous()).clone()
-    io.write_tensors(
-        folder / WEIGHTS, {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    )
-    facts: dict[str, Any] = {
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    io.write_tensors(folder / WEIGHTS, tensors)
+    facts = {
         "format": FORMAT,
         "ptycho_torch": __version__,
         "settings": bundle.settings.model_dump(mode="json"),
@@ -152,12 +151,7 @@ def read_bundle(folder: io.PathLike) -> Bundle:
         raise mistake(f"{folder / FACTS}: settings", error) from None
     probe = _checked_probe(tensors, settings.patch_px, path)
     weights = {key.removeprefix("network."): value for key, value in tensors.items()}
-    bundle = Bundle(
-        settings=settings,
-        weights=weights,
-        probe_MHW=probe,
-        record=facts["record"],
-    )
+    bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
     try:
         bundle.network()
     except InputError as error:

@@ -1,9 +1,7 @@
 """Measures of a network's Fourier blocks, in training and in diagnoses alike.
 
-Spectral weights are stored as pairs of real numbers, (R, K, I, 2, O): the modulus of a weight, and
-of its gradient, is that of the complex number. For a real loss L the pair (dL/dRe, dL/dIm) is what
-torch would give as the gradient of a complex weight. Every stored mode is one that the data touch,
-so no dead mode dilutes a mean.
+The modulus of a spectral weight, and of its gradient, is that of the complex number. For a real
+loss L the stored pair (dL/dRe, dL/dIm) is what torch would give as a complex weight's gradient.
 """
 
 from collections.abc import Iterable
@@ -12,9 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.blocks import FourierBlock
-
-_PAIR = 3
-"""Axis of real and imaginary part in a spectral weight."""
 
 
 def fourier_blocks(network: nn.Module) -> dict[str, FourierBlock]:
@@ -25,7 +20,7 @@ def fourier_blocks(network: nn.Module) -> dict[str, FourierBlock]:
 def spectral_modulus(pairs: Tensor) -> Tensor:
     """Return the moduli (R, K, I, O) of weights or gradients stored as (R, K, I, 2, O)."""
     # Twenty times as fast on a CPU as the norm along this axis, which lies inside.
-    return torch.hypot(*pairs.unbind(_PAIR))
+    return torch.hypot(*pairs.unbind(3))
 
 
 def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:

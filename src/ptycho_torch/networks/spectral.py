@@ -2,19 +2,96 @@
 
     x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
 
-The transform and its inverse are two real matrix products each (`truncated`), or `rfft2` and
-`irfft2` with zeros round the block where those are faster.
+The transform and its inverse are two real matrix products each, or `rfft2` and `irfft2` with
+zeros round the block where those are faster. As products, what is dropped is never computed:
 
-Letters: B batch, I input and O output channels, H rows, W columns, R row and K column
+    x_BHWC -(rows: 2R x H)-> (B, R, 2, W, C) -(columns: 2K x 2W)-> block_BR2KC
+    block_BR2KC -(columns: 2W x 2K)-> (B, R, 2, W, C) -(rows: H x 2R)-> y_BHWC
+
+Letters: B batch, I input, O output and C any channels, H rows, W columns, R row and K column
 frequencies kept, 2 real and imaginary part.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.networks import truncated
+Matrices = tuple[Tensor, Tensor, Tensor, Tensor]
+
+MOST_PER_PIXEL = 20.0
+"""Multiplications of the products per pixel and halving of the frame, up to which they are faster
+than the FFT."""
+
+
+def pays(rows: int, columns: int, size_px: tuple[int, int]) -> bool:
+    """Return whether the products beat the FFT for R rows and K columns of frequencies."""
+    H, W = size_px
+    multiplications = 2 * rows * H * W + 4 * columns * W * rows
+    return multiplications <= MOST_PER_PIXEL * H * W * max(math.log2(H * W), 1)
+
+
+def truncated_matrices(rows: list[int], columns: int, size_px: tuple[int, int]) -> Matrices:
+    """Return (2R, H) and (2K, 2W) of the transform, (2W, 2K) and (H, 2R) of its inverse, float64.
+
+    Parameters
+    ----------
+    rows
+        Row frequencies kept, as indices of the FFT.
+    columns
+        K, column frequencies kept: 0..K-1.
+    size_px
+        (H, W).
+    """
+    H, W = size_px
+    cos_RH, sin_RH = _waves(torch.tensor(rows), H)
+    cos_KW, sin_KW = _waves(torch.arange(columns), W)
+    to_rows = torch.stack([cos_RH, -sin_RH], dim=1).flatten(0, 1)
+    to_columns = _complex_product(cos_KW, -sin_KW)
+    # A real frame has every frequency twice, but for the first column and, of an even number, the
+    # last.
+    times = torch.full((columns, 1), 2.0, dtype=torch.float64)
+    times[0] = 1
+    if columns == W // 2 + 1 and W % 2 == 0:
+        times[-1] = 1
+    from_columns = _complex_product((times * cos_KW).T, (times * sin_KW).T)
+    from_rows = to_rows.T / (H * W)
+    return to_rows, to_columns, from_columns.contiguous(), from_rows.contiguous()
+
+
+def _waves(frequencies: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    # Whole turns are dropped while they are integers: exact at any size.
+    parts = torch.outer(frequencies, torch.arange(length)) % length
+    angle = parts.double() * (2 * torch.pi / length)
+    return angle.cos(), angle.sin()
+
+
+def _complex_product(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Return the real matrix that multiplies (real part, imaginary part) by this complex one."""
+    upper = torch.cat([real, -imaginary], dim=1)
+    return torch.cat([upper, torch.cat([imaginary, real], dim=1)])
+
+
+def _transform(x_BHWC: Tensor, used: Matrices) -> Tensor:
+    """Return the kept frequencies, (B, R, 2, K, C)."""
+    to_rows, to_columns, _, _ = used
+    B, H, W, C = x_BHWC.shape
+    R, K = len(to_rows) // 2, len(to_columns) // 2
+    x = torch.bmm(to_rows.expand(B, -1, -1), x_BHWC.reshape(B, H, W * C))
+    x = torch.bmm(to_columns.expand(B * R, -1, -1), x.view(B * R, 2 * W, C))
+    return x.view(B, R, 2, K, C)
+
+
+def _inverse(block_BR2KC: Tensor, used: Matrices) -> Tensor:
+    """Return the real frames (B, H, W, C) that have these frequencies and no other."""
+    _, _, from_columns, from_rows = used
+    B, R, _, K, C = block_BR2KC.shape
+    H, W = len(from_rows), len(from_columns) // 2
+    x = block_BR2KC.reshape(B * R, 2 * K, C)
+    x = torch.bmm(from_columns.expand(B * R, -1, -1), x)
+    x = torch.bmm(from_rows.expand(B, -1, -1), x.view(B, 2 * R, W * C))
+    return x.view(B, H, W, C)
 
 
 def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple[list[int], int]:
@@ -23,11 +100,9 @@ def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple
     A frequency that the frame does not have is not kept, so no weight is stored that the data
     never touch.
     """
-    if not two_sided:
-        return list(range(min(modes, rows))), min(modes, columns // 2 + 1)
-    if 2 * modes >= rows:
-        return list(range(rows)), min(modes, columns // 2 + 1)
-    return [*range(modes), *range(rows - modes, rows)], min(modes, columns // 2 + 1)
+    low = min(modes, rows)
+    high = range(max(rows - modes, low), rows) if two_sided else ()
+    return [*range(low), *high], min(modes, columns // 2 + 1)
 
 
 class SpectralConv(nn.Module):
@@ -84,8 +159,8 @@ class SpectralConv(nn.Module):
         self.full_parameters = in_channels * out_channels * modes**2 * (2 if two_sided else 1)
         self._low = sum(row < modes for row in rows)
         self._high = len(rows) - self._low
-        self.by_products = truncated.pays(len(rows), self.columns, size_px)
-        matrices = truncated.matrices(rows, self.columns, size_px)
+        self.by_products = pays(len(rows), self.columns, size_px)
+        matrices = truncated_matrices(rows, self.columns, size_px)
         names = ("to_rows", "to_columns", "from_columns", "from_rows")
         for name, matrix in zip(names, matrices, strict=True):
             # Not among the weights that are kept in files.
@@ -102,7 +177,10 @@ class SpectralConv(nn.Module):
                 f"this spectral layer was built for frames of {self.size_px} px, got "
                 f"{tuple(x_BIHW.shape[-2:])}"
             )
-        with _no_autocast(x_BIHW.device.type):
+        device = x_BIHW.device.type
+        # Not every device has it: the one that computes shapes alone has not.
+        known = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             x = x_BIHW.to(self.weight.dtype)
             # The matrices are as exact as float32; who asks for more gets the whole spectrum.
             if self.by_products and x.dtype == torch.float32:
@@ -111,8 +189,8 @@ class SpectralConv(nn.Module):
 
     def _by_products(self, x_BIHW: Tensor) -> Tensor:
         matrices = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
-        mixed = self._mix(truncated.transform(x_BIHW.permute(0, 2, 3, 1), matrices))
-        return truncated.inverse(mixed, matrices).permute(0, 3, 1, 2)
+        mixed = self._mix(_transform(x_BIHW.permute(0, 2, 3, 1), matrices))
+        return _inverse(mixed, matrices).permute(0, 3, 1, 2)
 
     def _by_fft(self, x_BIHW: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x_BIHW)
@@ -141,10 +219,3 @@ class SpectralConv(nn.Module):
     def complex_weight(self) -> Tensor:
         """Return the weights as complex numbers, (R, K, I, O)."""
         return torch.complex(self.weight[:, :, :, 0], self.weight[:, :, :, 1])
-
-
-def _no_autocast(device: str) -> AbstractContextManager[object]:
-    # Not every device has it: the one that computes shapes alone has not.
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()

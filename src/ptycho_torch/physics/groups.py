@@ -83,20 +83,16 @@ def merge_groups(
     return divide(total, light, probe_MHW).reshape(groups, *extent)
 
 
-def group_windows(regions_BYX: Tensor, whole_BC2: Tensor, side_px: int) -> Tensor:
-    """Return each frame's window of its group's region at its whole position, (B, C, H, W)."""
-    corners_N2, extent = _canvas_corners(whole_BC2, side_px)
-    tall = regions_BYX.reshape(-1, extent[1])
-    return cut_windows(tall, corners_N2, side_px).unflatten(0, whole_BC2.shape[:2])
-
-
 def merged_patches(
     patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor, fraction_BC2: Tensor | None
 ) -> Tensor:
     """Return the windows of the merged regions, (B, C, H, W): what each frame sees at its whole
     position, under the probe moved by the fraction."""
-    regions = merge_groups(patches_BCHW, probe_MHW, whole_BC2, fraction_BC2)
-    return group_windows(regions, whole_BC2, patches_BCHW.shape[-1])
+    regions_BYX = merge_groups(patches_BCHW, probe_MHW, whole_BC2, fraction_BC2)
+    side_px = patches_BCHW.shape[-1]
+    corners_N2, extent = _canvas_corners(whole_BC2, side_px)
+    windows = cut_windows(regions_BYX.reshape(-1, extent[1]), corners_N2, side_px)
+    return windows.unflatten(0, whole_BC2.shape[:2])
 
 
 def group_amplitudes(

@@ -7,11 +7,7 @@ object. Positions are the (row, column) of a frame's upper left corner, pixels, 
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 
 # What a batch of predictions may take, pixels of all modes: 256 frames of one mode of 64 px.
 _BATCH_PX = 256 * 64 * 64
@@ -41,6 +37,12 @@ def predict_amplitudes(
     ValueError
         If a frame's window reaches out of the object.
     """
+    # Here, since whoever only compares or stitches needs no torch, which takes long to import.
+    import torch
+
+    from ptycho_torch.physics.forward import amplitudes
+    from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+
     whole_n2, fraction_n2 = split_positions(torch.from_numpy(np.array(positions_n2, np.float64)))
     whole_n2 = whole_n2 - torch.tensor([int(origin[0]), int(origin[1])])
     thing = torch.from_numpy(np.ascontiguousarray(object_YX, np.complex64))

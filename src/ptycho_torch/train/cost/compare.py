@@ -1,7 +1,6 @@
 """Estimates beside what then happened: the runs in a folder of results."""
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,9 +44,9 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
             left_out.append(f"{arm} on {dataset}: trained on {device}, not on a device as here")
             continue
         try:
-            runs.append(_settings(*found[0]))
-            work = _workload(io.read_json(results / "simulate" / dataset / "dataset.json"))
-            rows.append(_row(runs[-1], found, work, estimator))
+            facts = io.read_json(results / "simulate" / dataset / "dataset.json")
+            runs.append(RunSettings.model_validate(found[0][0]["settings"]))
+            rows.append(_row(runs[-1], found, facts, estimator))
         except ValidationError as error:
             raise mistake(f"{arm} on {dataset}: settings of another version", error) from None
         except (KeyError, TypeError) as error:
@@ -57,41 +56,29 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
     return {"arms": rows, "left_out": left_out, "not_counted": not_counted(runs)}
 
 
-def _settings(facts: Row, timing: Row) -> RunSettings:
-    """Return a run's settings, with the threads that it had."""
-    run = RunSettings.model_validate(facts["settings"])
-    threads = run.execution.model_copy(update={"threads": int(timing["threads"])})
-    return run.model_copy(update={"execution": threads})
-
-
-def _workload(facts: Row) -> Workload:
+def _row(run: RunSettings, found: list[tuple[Row, Row]], facts: Row, estimator: Estimator) -> Row:
     splits, scan = facts["splits"], facts["settings"].get("scan", {})
-    return Workload(
+    work = Workload(
         patch_px=facts["patch_px"],
         channels=splits["train"]["channels"],
         groups={split: splits[split]["groups"] for split in SPLITS},
         reach_px=scan.get("group_offset_px", 0) if scan.get("gridsize", 1) > 1 else 0,
     )
-
-
-def _row(
-    run: RunSettings, found: Sequence[tuple[Row, Row]], work: Workload, estimator: Estimator
-) -> Row:
-    cost, predicted = estimator.cost(run, work), None
+    threads = run.execution.model_copy(update={"threads": int(found[0][1]["threads"])})
+    cost, predicted = estimator.cost(run.model_copy(update={"execution": threads}), work), None
     if (seconds := cost["seconds"]) is not None:
         # What was trained, not what was meant to be: a run may have ended early.
         predicted = statistics.median(
             fit_s(seconds, work, steps=facts["steps"], epochs=facts["epochs"]) for facts, _ in found
         )
-
-    def measured(key: str) -> float:
-        return statistics.median(float(timing[key]) for _, timing in found)
-
-    memory = {"predicted": cost["memory_mib"]["peak"], "measured": measured("peak_memory_mib")}
+    wall, memory = (
+        statistics.median(float(timing[key]) for _, timing in found)
+        for key in ("wall_s", "peak_memory_mib")
+    )
     return {
         "dataset": run.dataset,
         "arm": run.arm,
         "runs": len(found),
-        "memory_mib": memory,
-        "wall_s": {"predicted": predicted, "measured": measured("wall_s")},
+        "memory_mib": {"predicted": cost["memory_mib"]["peak"], "measured": memory},
+        "wall_s": {"predicted": predicted, "measured": wall},
     }

@@ -77,22 +77,18 @@ class LiveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._count(leaf)
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self._alive:
+                    self._alive[storage._cdata] = weakref.finalize(
+                        storage, self._gone, storage._cdata, storage.nbytes()
+                    )
+                    self.live += storage.nbytes()
+                    self.most = max(self.most, self.live)
         return result
 
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._alive:
-            return
-
-        def gone(_: object) -> None:
-            self.live -= size
-            del self._alive[key]
-
-        self._alive[key] = weakref.ref(storage, gone)
-        self.live += size
-        self.most = max(self.most, self.live)
+    def _gone(self, key: int, size: int) -> None:
+        self.live -= size
+        del self._alive[key]
 
 
 def footprint(run: RunSettings, work: Workload) -> Footprint:
@@ -102,8 +98,7 @@ def footprint(run: RunSettings, work: Workload) -> Footprint:
         module = made_up_module(run, work)
         batch = made_up_groups(work, run.training.batch_size).take(slice(None))
         # A split smaller than a batch of validation is validated as a whole.
-        few = min(EVAL_BATCH, work.groups["validation"])
-        checks = made_up_groups(work, few).take(slice(None))
+        checks = made_up_groups(work, min(EVAL_BATCH, work.groups["validation"])).take(slice(None))
         own = (*module.parameters(), *module.buffers())
         step = LiveBytes(*own, *batch, reach_px=work.reach_px)
         with step, flops:

@@ -1,32 +1,66 @@
-"""What one run of an arm takes: one row of a cost estimate."""
+"""What one run of an arm takes on this machine: one row of a cost estimate."""
 
 import logging
+import statistics
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch.nn.utils import clip_grad_norm_
+
 from ptycho_torch.config.generator import plan_levels
-from ptycho_torch.config.training import RunSettings
+from ptycho_torch.config.training import NoClip, RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
-from ptycho_torch.train.cost.count import MIB, Footprint, footprint, job_memory
-from ptycho_torch.train.cost.measure import measure_base, probe, this_machine
-from ptycho_torch.train.cost.workload import Workload
+from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.runtime.provenance import platform_name
+from ptycho_torch.train.cost.count import MIB, footprint, job_memory
+from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
+from ptycho_torch.train.schedule import make_optimizer
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-_COSTS_NOTHING: dict[str, Any] = {
-    "arm": True,
-    "seed": True,
+WARM_UP = 2
+"""Steps that are not counted: the first ones fill caches and choose algorithms."""
+
+MOST_BLOCKS = 64
+"""Deeper networks are not tried."""
+
+_SMALLEST = {
+    **{"dataset": "none", "patch_px": 16, "arm": "none", "seed": 0},
+    "generator": {"name": "hybrid", "width": 4, "fno_blocks": 2, "modes": 4},
     "training": {
-        "epochs": True,
-        "schedule": True,
+        **{"epochs": 1, "batch_size": 4, "loss": "mae", "schedule": {"name": "constant"}},
+        "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    },
+    "execution": {"accelerator": "cpu", "clip": {"gradient_clip_algorithm": "none"}},
+}
+_COSTS_NOTHING: dict[str, Any] = {
+    **{"arm": True, "seed": True},
+    "training": {
+        **{"epochs": True, "schedule": True},
         "optimizer": {"learning_rate", "beta1", "beta2", "weight_decay"},
     },
     "execution": {"clip": {"max_norm", "max_value", "max_ratio", "min_weight_norm"}},
 }
-MOST_BLOCKS = 64
-"""Deeper networks are not tried."""
+_LEFT_OUT = {
+    "precision": " bf16: memory is counted in float32; time is as probed.",
+    "compile": ": memory and time are those of the network uncompiled.",
+    "cuda_graphs": ": what the recordings keep, and save, on the GPU is not counted.",
+}
+
+
+def not_counted(runs: Iterable[RunSettings]) -> list[str]:
+    """Return a sentence for each setting of these runs whose effect an estimate leaves out."""
+    used = {
+        key for run in runs for key in _LEFT_OUT if getattr(run.execution, key) in (True, "bf16")
+    }
+    return [f"execution.{key}{_LEFT_OUT[key]}" for key in _LEFT_OUT if key in used]
 
 
 class Estimator:
@@ -60,12 +94,18 @@ class Estimator:
         *,
         largest: bool,
     ) -> None:
-        machine, self.base = this_machine(accelerator, threads), measure_base()
-        self.gpu, self.largest, self.probe_steps = machine["gpu"], largest, probe_steps
-        self.limit_mib = 1024 * (memory_gib or machine["memory_gib"])
+        self.gpu, self.largest = choose_device(accelerator).type == "cuda", largest
+        free = torch.cuda.get_device_properties(0).total_memory if self.gpu else free_memory()
+        machine = {
+            "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
+            "gpu": self.gpu,
+            "threads": usable_threads(threads),
+            "memory_gib": round(free / 2**30, 2),
+            "platform": platform_name(),
+        }
         self.facts: Row = {
             "machine": machine,
-            "base": self.base,
+            "base": measure_base(),
             "memory_gib": memory_gib or machine["memory_gib"],
             "probe_steps": probe_steps,
         }
@@ -80,63 +120,57 @@ class Estimator:
         return self._known[key]
 
     def _cost(self, run: RunSettings, work: Workload) -> Row:
-        step = footprint(run, work)
-        memory = self._memory(step, work)
-        # What does not fit would take the machine down instead of a time.
-        timed = self.probe_steps and memory["peak"] <= self.limit_mib
-        batch, blocks = self._largest(run, work) if self.largest else (None, None)
-        return {
-            "parameters": step.parameters,
-            "flops_per_step": step.flops,
-            "saved_activations_mib": step.saved / MIB,
-            "memory_mib": memory,
-            "seconds": probe(run, work, steps=self.probe_steps) if timed else None,
-            "probe_steps": self.probe_steps if timed else 0,
-            "largest_batch": batch,
-            "largest_fno_blocks": blocks,
-            "most_fno_blocks": MOST_BLOCKS,
-        }
-
-    def _memory(self, step: Footprint, work: Workload) -> dict[str, float]:
-        return job_memory(step, work, None if self.gpu else self.base["memory_mib"])
-
-    def _largest(self, run: RunSettings, work: Workload) -> tuple[int, int]:
-        """Return the most groups a step and the most Fourier blocks that fit; 0 if none do."""
+        base = None if self.gpu else self.facts["base"]["memory_mib"]
+        limit = 1024 * self.facts["memory_gib"]
 
         def peak(block: str, key: str, value: int) -> float:
             changed = getattr(run, block).model_copy(update={key: value})
             if block == "generator":
                 plan_levels(changed, run.patch_px)
             step = footprint(run.model_copy(update={block: changed}), work)
-            return self._memory(step, work)["peak"]
+            return job_memory(step, work, base)["peak"]
 
-        limit = self.limit_mib
-        batch = largest(lambda n: peak("training", "batch_size", n), limit, work.groups["train"])
-        least = run.generator.levels or 1
-        blocks = largest(
-            lambda n: peak("generator", "fno_blocks", n), limit, MOST_BLOCKS, least=least
-        )
-        return batch, blocks
+        step = footprint(run, work)
+        memory = job_memory(step, work, base)
+        # What does not fit would take the machine down instead of a time.
+        steps = self.facts["probe_steps"] if memory["peak"] <= limit else 0
+        batch = blocks = None
+        if self.largest:
+            most, least = work.groups["train"], run.generator.levels or 1
+            batch = largest(lambda n: peak("training", "batch_size", n), limit, most)
+            blocks = largest(
+                lambda n: peak("generator", "fno_blocks", n), limit, MOST_BLOCKS, least=least
+            )
+        return {
+            "parameters": step.parameters,
+            "flops_per_step": step.flops,
+            "saved_activations_mib": step.saved / MIB,
+            "memory_mib": memory,
+            "seconds": probe(run, work, steps=steps) if steps else None,
+            "probe_steps": steps,
+            "largest_batch": batch,
+            "largest_fno_blocks": blocks,
+            "most_fno_blocks": MOST_BLOCKS,
+        }
 
     def row(self, run: RunSettings, work: Workload) -> Row:
         """Return a run's settings and cost, with the seconds of an epoch and of the whole job:
         start, training, and two predictions of the test split."""
-        cost, epochs = self.cost(run, work), run.training.epochs
-        steps = work.steps(run.training.batch_size)
-        seconds = cost["seconds"]
+        cost, epochs, batch = self.cost(run, work), run.training.epochs, run.training.batch_size
+        steps, seconds = work.groups["train"] // batch, cost["seconds"]
         if seconds is not None:
             tests = 2 * -(-work.groups["test"] // EVAL_BATCH) * seconds["validation_batch"]
             training = fit_s(seconds, work, steps=epochs * steps, epochs=epochs)
-            epoch = fit_s(seconds, work, steps=steps, epochs=1)
-            whole = self.base["start_s"] + training + tests
-            seconds = {**seconds, "epoch": epoch, "run": whole}
+            whole = self.facts["base"]["start_s"] + training + tests
+            seconds = {**seconds, "epoch": fit_s(seconds, work, steps=steps, epochs=1)}
+            seconds["run"] = whole
         return {
             "dataset": run.dataset,
             "arm": run.arm,
             "generator": run.generator.model_dump(mode="json"),
             "patch_px": run.patch_px,
             "channels": work.channels,
-            "batch_size": run.training.batch_size,
+            "batch_size": batch,
             "epochs": epochs,
             "checkpointing": run.execution.checkpointing,
             "groups": work.groups,
@@ -161,16 +195,62 @@ def fit_s(seconds: dict[str, float], work: Workload, *, steps: int, epochs: int)
     return steps * seconds["step"] + epochs * batches * seconds["validation_batch"]
 
 
-_LEFT_OUT = {
-    "precision": " bf16: memory is counted in float32; time is as probed.",
-    "compile": ": memory and time are those of the network uncompiled.",
-    "cuda_graphs": ": what the recordings keep, and save, on the GPU is not counted.",
-}
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of main memory that a new process can have here, or in a container."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = ((cgroup / f"memory.{name}").read_text() for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # No such files, or a limit of "max".
+        return free
 
 
-def not_counted(runs: Iterable[RunSettings]) -> list[str]:
-    """Return a sentence for each setting of these runs whose effect an estimate leaves out."""
-    used = {
-        key for run in runs for key in _LEFT_OUT if getattr(run.execution, key) in (True, "bf16")
-    }
-    return [f"execution.{key}{_LEFT_OUT[key]}" for key in _LEFT_OUT if key in used]
+def measure_base() -> dict[str, float]:
+    """Return what each training job takes, whatever its size, as the smallest one takes here.
+
+    `memory_mib`: the process's largest; `start_s`: CPU seconds up to the end of it. To be called
+    before this process has done more.
+    """
+    groups = {"train": 8, "validation": 4, "test": 4}
+    work = Workload(patch_px=16, channels=1, groups=groups, reach_px=0)
+    probe(RunSettings.model_validate(_SMALLEST), work, steps=1)
+    return {"memory_mib": process_peak() / MIB, "start_s": time.process_time()}
+
+
+def probe(run: RunSettings, work: Workload, *, steps: int) -> dict[str, float]:
+    """Return seconds of a `step`, the median of some on noise, and of a `validation_batch`.
+
+    Raises
+    ------
+    InputError
+        If the accelerator is not there.
+    """
+    torch.set_num_threads(usable_threads(run.execution.threads))
+    device = choose_device(run.execution.accelerator)
+    module = made_up_module(run, work).to(device)
+    sizes = run.training.batch_size, min(EVAL_BATCH, work.groups["validation"])
+    batch, checks = (made_up_groups(work, n).to(device).take(slice(None)) for n in sizes)
+    optimizer = make_optimizer(run.training.optimizer, module.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        module.training_loss(batch).backward()
+        if not isinstance(run.execution.clip, NoClip):
+            clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+
+    took = [_seconds(step) for _ in range(WARM_UP + steps)][WARM_UP:]
+    module.eval()
+    with torch.no_grad():
+        checked = _seconds(lambda: module.validation_losses(checks))
+    return {"step": statistics.median(took), "validation_batch": checked}
+
+
+def _seconds(program: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    program()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

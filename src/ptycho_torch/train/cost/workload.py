@@ -27,10 +27,6 @@ class Workload:
     reach_px: int
     probe_modes: int = 1
 
-    def steps(self, batch_size: int) -> int:
-        """Return the steps of an epoch: only full batches train."""
-        return self.groups["train"] // batch_size
-
 
 def workload_of(data: Dataset) -> Workload:
     """Return the sizes of a dataset, which need not exist yet if it is simulated.

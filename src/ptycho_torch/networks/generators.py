@@ -1,0 +1,219 @@
+"""The generators: a U-shaped one and one at full resolution; what they share at their ends; and
+gradient checkpointing, less memory for more work and the same numbers.
+
+Letters: B batch, C patches of a group, H rows, W columns.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, instance_norm, softplus
+from torch.utils.checkpoint import checkpoint
+
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.networks.blocks import FourierBlock
+
+INPUT_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "sqrt": lambda x: x.clamp_min(0).sqrt(),
+    "log1p": lambda x: x.clamp_min(0).log1p(),
+    "instance_norm": instance_norm,
+}
+
+
+def complex_patches(raw_BDHW: Tensor, output_mode: str) -> Tensor:
+    """Return (B, C, H, W), complex, from D = 2C real channels: all first parts, then all second.
+
+    `real_imag`: real and imaginary part. `amplitude_phase`: softplus and pi * tanh.
+    """
+    first, second = raw_BDHW.float().chunk(2, dim=1)
+    if output_mode == "real_imag":
+        return torch.complex(first, second)
+    return torch.polar(softplus(first), torch.pi * second.tanh())
+
+
+class Lifter(nn.Module):
+    """Two 3x3 convolutions from the input's channels to the network's width."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return (B, width, H, W)."""
+        lifted: Tensor = self.second(gelu(self.first(x_BCHW)))
+        return lifted
+
+
+class Decoder(nn.Module):
+    """Double the resolution, concatenate the skip, and refine by two 3x3 convolutions."""
+
+    def __init__(self, coarse_channels: int, fine_channels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(coarse_channels, fine_channels, 2, stride=2)
+        self.first = nn.Conv2d(2 * fine_channels, fine_channels, 3, padding=1)
+        self.second = nn.Conv2d(fine_channels, fine_channels, 3, padding=1)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Return (B, fine_channels, 2H, 2W) for a coarse (B, coarse_channels, H, W)."""
+        x = torch.cat([self.up(coarse), skip], dim=1)
+        return gelu(self.second(gelu(self.first(x))))
+
+
+class FourierUNet(nn.Module):
+    """Lifter, Fourier blocks with 2x2 stride-2 downsampling, bottleneck, decoder with skips.
+
+    The bottleneck is one more Fourier block at the deepest level, with half the modes. With
+    `hybrid` blocks, 4 levels, width 32, 12 modes and C = 1 this is the network of the study's
+    first execution (17,202,402 weights, a complex one counted once, if those are counted that
+    small frames never touch).
+
+    Parameters
+    ----------
+    settings
+        Name, size and ends of the network.
+    block
+        The Fourier block's class.
+    channels
+        C, patches of a group.
+    patch_px
+        H = W, pixels.
+    generator
+        Random stream of the initial spectral weights.
+
+    Raises
+    ------
+    ValueError
+        If the settings are geometrically impossible; nothing is built then.
+    """
+
+    def __init__(
+        self,
+        settings: GeneratorSettings,
+        block: Callable[..., nn.Module],
+        *,
+        channels: int,
+        patch_px: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        levels = plan_levels(settings, patch_px)
+        self.transform = INPUT_TRANSFORMS[settings.input_transform]
+        self.output_mode = settings.output_mode
+
+        def fourier(level_channels: int, side: int, modes: int) -> nn.Module:
+            return block(
+                level_channels,
+                modes,
+                size_px=(side, side),
+                two_sided=settings.spectral_rows == "two_sided",
+                generator=generator,
+            )
+
+        self.lift = Lifter(channels, levels[0].channels)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(fourier(at.channels, at.side_px, settings.modes) for _ in range(at.blocks))
+            )
+            for at in levels
+        )
+        pairs = list(pairwise(levels))
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine.channels, coarse.channels, 2, stride=2) for fine, coarse in pairs
+        )
+        deepest = levels[-1]
+        self.bottleneck = fourier(deepest.channels, deepest.side_px, max(settings.modes // 2, 1))
+        self.up = nn.ModuleList(
+            Decoder(coarse.channels, fine.channels) for fine, coarse in reversed(pairs)
+        )
+        self.head = nn.Conv2d(levels[0].channels, 2 * channels, 1)
+
+    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
+        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
+        x = self.lift(self.transform(amplitude_BCHW))
+        skips = []
+        for blocks, down in zip(self.levels[:-1], self.down, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        x = self.bottleneck(self.levels[-1](x))
+        for decoder in self.up:
+            x = decoder(x, skips.pop())
+        return complex_patches(self.head(x), self.output_mode)
+
+
+class FNO(nn.Module):
+    """Lifter, Fourier blocks at one resolution, refiner, 1x1 head.
+
+    Parameters and errors as for `FourierUNet`; `levels` and `channel_cap` are refused.
+    """
+
+    def __init__(
+        self,
+        settings: GeneratorSettings,
+        *,
+        channels: int,
+        patch_px: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        (level,) = plan_levels(settings, patch_px)
+        width = level.channels
+        self.transform = INPUT_TRANSFORMS[settings.input_transform]
+        self.output_mode = settings.output_mode
+        self.lift = Lifter(channels, width)
+        self.blocks = nn.Sequential(
+            *(
+                FourierBlock(
+                    width,
+                    settings.modes,
+                    size_px=(patch_px, patch_px),
+                    two_sided=settings.spectral_rows == "two_sided",
+                    generator=generator,
+                )
+                for _ in range(level.blocks)
+            )
+        )
+        self.refine = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+        )
+        self.head = nn.Conv2d(width, 2 * channels, 1)
+
+    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
+        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
+        x = self.blocks(self.lift(self.transform(amplitude_BCHW)))
+        return complex_patches(self.head(self.refine(x)), self.output_mode)
+
+
+def recompute_parts(network: nn.Module) -> nn.Module:
+    """Let a generator's parts compute again in the backward pass what they need for it.
+
+    Parts are the lifter, each Fourier block, each decoder and the refiner: each keeps its input
+    only, and the same operations on the same values give the same gradients, bit for bit on a
+    CPU. The network is changed in place and returned; names and values of its weights stay.
+    Passes without gradients are as before. A hook on a layer within a part is called twice a step.
+
+    References
+    ----------
+    Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv:1604.06174.
+    """
+    for module in network.modules():
+        part = module.refine if isinstance(module, FNO) else module
+        if isinstance(module, (FourierBlock, Decoder, Lifter, FNO)):
+            # A partial, not a closure: a copy of the network then has parts of its own.
+            part.forward = partial(_recomputed, part)
+    return network
+
+
+def _recomputed(part: nn.Module, *inputs: Tensor) -> Any:
+    plain = partial(type(part).forward, part)
+    # No part draws random numbers, so there is no state of a generator to be restored.
+    return checkpoint(plain, *inputs, use_reentrant=False, preserve_rng_state=False)
