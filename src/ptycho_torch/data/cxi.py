@@ -52,6 +52,10 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         if geometry is not None:
             check_far_field(source, geometry, side, positions if units == "metres" else None)
         shifted = file.attribute(where, "is_fft_shifted")
+        own = [file.number(f"/entry_1/ptychodus/object_pixel_{x}_m") for x in ("height", "width")]
+        pixel = None if geometry is None else geometry.object_pixel_m(side)
+        if own[0] and own[1]:
+            pixel = own[0], own[1]
         return Raw(
             source=source,
             layout="cxi",
@@ -66,7 +70,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             zero_frequency="corner" if shifted is not None and not bool(shifted) else "centre",
             origin="middle",
             units=units,
-            pixel_m=_object_pixel(file, geometry, side),
+            pixel_m=pixel,
             pixel_missing=missing,
             notes=tuple(notes),
         )
@@ -83,7 +87,7 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
 ) -> tuple[NDArray[np.float64], Any]:
-    """Return positions (row, column), in metres or pixels, and which of them."""
+    """Return positions (row, column), and whether they are in `metres` or `pixels`."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
@@ -91,12 +95,26 @@ def _positions(
         notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
         found = found.T
     check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
-    if not np.isfinite(found[:, :2]).all():
-        first = int(np.flatnonzero(~np.isfinite(found[:, :2]).all(axis=1))[0])
-        raise InputError(f"{file.source}: the translation of frame {first} is not finite")
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
-    units, factor = _units(file, where, moved, reading, notes)
+    units, factor = "metres", 1.0
+    unit = file.attribute(where, "units", "Units", "unit")
+    word = str(unit).strip().lower()
+    if reading.units == "pixels":
+        units = "pixels"
+    elif unit is not None and word in _PIXELS:
+        units = "pixels"
+        notes.append("translations are in pixels, as their attribute says")
+    elif unit is not None and word not in _METRES:
+        raise InputError(
+            f"{file.source}: {where} is in units '{unit}', which are not known; expected m, "
+            "mm, um, nm or pixels: give --units pixels, or mend the attribute"
+        )
+    elif unit is not None:
+        factor = _METRES[word]
+    elif reading.units == "auto" and np.ptp(moved[:, :2], axis=0).max() >= 1:
+        units = "pixels"
+        notes.append("translations span more than a metre: taken as pixels")
     # ptychodus writes the object's middle (x, y), in metres.
     middle = np.zeros(3)
     if units == "metres":
@@ -104,30 +122,6 @@ def _positions(
         middle[:2] = [file.number(place) or 0.0 for place in places]
     # The probe moves on the sample against the sample's own translation.
     return -(moved * factor - middle) @ _axes(file, notes).T, units
-
-
-def _units(
-    file: Hdf5, where: str, moved: NDArray[np.float64], reading: ScanConventions, notes: list[str]
-) -> tuple[str, float]:
-    """Return `metres` or `pixels`, and what translations are multiplied by."""
-    unit = file.attribute(where, "units", "Units", "unit")
-    if reading.units == "pixels":
-        return "pixels", 1.0
-    if unit is not None:
-        word = str(unit).strip().lower()
-        if word in _PIXELS:
-            notes.append("translations are in pixels, as their attribute says")
-            return "pixels", 1.0
-        if word not in _METRES:
-            raise InputError(
-                f"{file.source}: {where} is in units '{unit}', which are not known; expected m, "
-                "mm, um, nm or pixels: give --units pixels, or mend the attribute"
-            )
-        return "metres", _METRES[word]
-    if reading.units == "auto" and np.ptp(moved[:, :2], axis=0).max() >= 1:
-        notes.append("translations span more than a metre: taken as pixels")
-        return "pixels", 1.0
-    return "metres", 1.0
 
 
 def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
@@ -140,8 +134,17 @@ def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
     basis = _basis(file)
     if (height is None or width is None) and basis is not None:
         height, width = (float(np.linalg.norm(vector)) for vector in basis)
+    wavelength, energy = file.number(f"{SOURCE}/wavelength"), file.number(f"{SOURCE}/energy")
+    if wavelength is None and energy is not None:
+        if not 0 < energy < _MOST_ENERGY_J:
+            raise InputError(
+                f"{file.source}: {SOURCE}/energy is {energy:g} J, which no photon has; CXI is in "
+                "joules (1 eV = 1.602e-19 J): mend it, or add the wavelength"
+            )
+        notes.append("wavelength from the photon energy")
+        wavelength = PLANCK_TIMES_C / energy
     found = {
-        f"{SOURCE}/wavelength or energy": _wavelength(file, notes),
+        f"{SOURCE}/wavelength or energy": wavelength,
         # CXI's z points downstream, so that some write the distance as negative.
         f"{DETECTOR}/distance": None if distance is None else abs(distance),
         f"{DETECTOR}/y_pixel_size": height,
@@ -159,31 +162,6 @@ def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
         f"{height:.6g} x {width:.6g} m"
     )
     return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=(height, width)), ""
-
-
-def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
-    wavelength, energy = file.number(f"{SOURCE}/wavelength"), file.number(f"{SOURCE}/energy")
-    if wavelength is not None or energy is None:
-        return wavelength
-    if not 0 < energy < _MOST_ENERGY_J:
-        raise InputError(
-            f"{file.source}: {SOURCE}/energy is {energy:g} J, which no photon has; CXI is in "
-            "joules (1 eV = 1.602e-19 J): mend it, or add the wavelength"
-        )
-    notes.append("wavelength from the photon energy")
-    return PLANCK_TIMES_C / energy
-
-
-def _object_pixel(
-    file: Hdf5, geometry: Geometry | None, side_px: int
-) -> tuple[float, float] | None:
-    """Return (height, width) of a pixel of the object plane, by the file or by its geometry."""
-    height, width = (
-        file.number(f"/entry_1/ptychodus/object_pixel_{side}_m") for side in ("height", "width")
-    )
-    if height and width:
-        return height, width
-    return None if geometry is None else geometry.object_pixel_m(side_px)
 
 
 def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:

@@ -28,12 +28,7 @@ class Geometry:
 
     def object_pixel_m(self, side_px: int) -> tuple[float, float]:
         """Return (height, width) of a pixel of the object plane."""
-        height, width = self.window_m()
-        return height / side_px, width / side_px
-
-    def window_m(self) -> tuple[float, float]:
-        """Return (height, width) of what a frame sees of the object plane."""
-        reach = self.wavelength_m * self.distance_m
+        reach = self.wavelength_m * self.distance_m / side_px
         return reach / self.pixel_m[0], reach / self.pixel_m[1]
 
 
@@ -51,15 +46,14 @@ def given_geometry(
     InputError
         If only some are given, or one is no length > 0.
     """
-    given = {"--wavelength-m": wavelength_m, "--distance-m": distance_m}
-    given["--detector-pixel-m"] = pixel_m
-    if all(value is None for value in given.values()):
+    if wavelength_m is None and distance_m is None and pixel_m is None:
         return None
-    for name, value in given.items():
+    names = ("--wavelength-m", "--distance-m", "--detector-pixel-m")
+    for name, value in zip(names, (wavelength_m, distance_m, pixel_m), strict=True):
         if value is None or not 0 < value < float("inf"):
-            raise InputError(f"{name} is {value}; a geometry needs {', '.join(given)}, all > 0")
-    wavelength, distance, pixel = (value or 0.0 for value in given.values())
-    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=(pixel, pixel))
+            raise InputError(f"{name} is {value}; a geometry needs {', '.join(names)}, all > 0")
+    assert wavelength_m is not None and distance_m is not None and pixel_m is not None
+    return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=(pixel_m, pixel_m))
 
 
 def check_far_field(
@@ -79,7 +73,7 @@ def check_far_field(
     InputError
         With the numbers.
     """
-    window = min(geometry.window_m())
+    window = min(geometry.object_pixel_m(1))
     numbers = (
         f"distance {geometry.distance_m:.6g} m, wavelength {geometry.wavelength_m:.6g} m, detector "
         f"{side_px} x {max(geometry.pixel_m):.6g} m"
@@ -90,7 +84,9 @@ def check_far_field(
             "so its frames are no far field, which is all that is computed here; if the distance "
             "is wrong, mend it in the file"
         )
-    places = np.empty((0, 2)) if positions_m is None else np.unique(positions_m, axis=0)
+    if positions_m is None:
+        return
+    places = np.unique(positions_m[np.isfinite(positions_m).all(axis=1)], axis=0)
     if len(places) < 2:
         return
     step_m = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))

@@ -23,6 +23,9 @@ FORMAT = "ptycho-torch patch statistics 1"
 FACTS, PICTURE = "patch_stats.json", "patches.png"
 # Patches whose statistics are computed at a time: bounds the memory for double precision.
 _CHUNK = 256
+# A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
+_FLAT = 1e-5
+_OVER = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -42,14 +45,7 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
         |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`, var_zero_mean /
         mean_square, from 0 (constant) to 1.
         NaN where a patch is not finite, or zero where a ratio needs it.
-
-    Raises
-    ------
-    ValueError
-        If the patches are not (P, H, W) with P, H and W > 0.
     """
-    if patches_PHW.ndim != 3 or 0 in patches_PHW.shape:
-        raise ValueError(f"expected patches (P, H, W), got {patches_PHW.shape}")
     chunks = range(0, len(patches_PHW), _CHUNK)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         parts = [_statistics(patches_PHW[start : start + _CHUNK]) for start in chunks]
@@ -110,19 +106,16 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
         for block, n in statistics.items()
     }
     record["over_patches"] = {
-        block: {name: _over_patches(values) for name, values in names.items()}
+        block: {
+            name: {k: float(f(v)) for k, f in _OVER.items()}
+            if (v := a[np.isfinite(a)]).size
+            else None
+            for name, a in names.items()
+        }
         for block, names in statistics.items()
     }
     record["not_finite"] = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
     return record
-
-
-def _over_patches(values: Real) -> dict[str, float] | None:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return None
-    numbers = finite.mean(), np.median(finite), finite.min(), finite.max()
-    return dict(zip(("mean", "median", "min", "max"), map(float, numbers), strict=True))
 
 
 def write_patch_statistics(
@@ -151,8 +144,6 @@ def write_patch_statistics(
     InputError
         If there is no patch, or the limit is not positive.
     """
-    from ptycho_torch.data.patch_picture import draw_patches  # matplotlib: slow to import
-
     if not len(patches_PHW):
         raise InputError(f"{folder}: there are no patches to take statistics of")
     chosen = chosen_patches(len(patches_PHW), limit)
@@ -168,3 +159,51 @@ def write_patch_statistics(
         **statistics_record(patch_statistics(patches_PHW[chosen])),
     }
     io.write_json(Path(folder) / FACTS, record)
+
+
+def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:
+    """Draw patches in rows of four: amplitude, and phase about its mean direction if complex.
+
+    Parameters
+    ----------
+    patches_PHW
+        What to show, complex or real; what is not finite is red.
+    total
+        How many patches there are.
+    """
+    from matplotlib import colormaps  # Slow to import.
+    from matplotlib.figure import Figure
+    from skimage.util import montage
+
+    amplitudes = [_normalised(np.abs(patch)) for patch in patches_PHW]
+    panels = [("amplitude less its mean, over its deviation", amplitudes, "gray", 2.5)]
+    if np.iscomplexobj(patches_PHW):
+        turned = [np.angle(patch * np.conj(np.nansum(patch))) for patch in patches_PHW]
+        panels.append(("phase about its mean direction, rad", turned, "twilight_shifted", np.pi))
+    columns = min(4, len(patches_PHW))
+    shape = (-(-len(patches_PHW) // columns), columns)
+    figure = Figure(figsize=(5.5 * len(panels), 5.5), dpi=110, layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, images, colours, limit) in zip(grid, panels, strict=True):
+        drawn = axes.imshow(
+            montage(images, fill=0, padding_width=1, grid_shape=shape),
+            cmap=colormaps[colours].with_extremes(bad="red"),
+            vmin=-limit,
+            vmax=limit,
+            interpolation="nearest",
+        )
+        axes.set_title(title, fontsize=9)
+        axes.set_axis_off()
+        figure.colorbar(drawn, ax=axes, shrink=0.8)
+    figure.supxlabel(
+        f"{len(patches_PHW)} of {total} patches, in rows, each normalised by itself; red: not "
+        "finite", fontsize=8,
+    )  # fmt: skip
+    with io.atomic_write(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
+
+
+def _normalised(amplitude_HW: NDArray[Any]) -> NDArray[np.float64]:
+    finite = amplitude_HW[np.isfinite(amplitude_HW)]
+    mean, deviation = (finite.mean(), finite.std()) if finite.size else (0.0, 0.0)
+    return np.asarray((amplitude_HW - mean) / (deviation if deviation > _FLAT * mean else np.inf))

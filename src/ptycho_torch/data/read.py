@@ -97,8 +97,8 @@ def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     if layout == "split":
         return read_split_image(str(path), reading.image)
     if layout == "tike":
-        return read_tike(str(path), arrays)
-    return read_canonical(str(path), arrays, reading)
+        return _tike(str(path), arrays)
+    return _canonical(str(path), arrays, reading)
 
 
 def _check_conventions(path: str | Path, reading: ScanConventions, layout: Format) -> None:
@@ -140,8 +140,7 @@ def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format]:
     )
 
 
-def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConventions) -> Raw:
-    """Return a canonical NPZ's scan; raises as `read_scan`."""
+def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventions) -> Raw:
     for key in ("xcoords", "ycoords"):
         if key not in arrays:
             raise InputError(f"{source}: has no array '{key}'; positions need both coordinates")
@@ -173,8 +172,8 @@ def read_canonical(source: str, arrays: dict[str, Array], conventions: ScanConve
     )
 
 
-def read_tike(source: str, arrays: dict[str, Array]) -> Raw:
-    """Return the scan of tike's layout, which may have one angle; raises as `read_scan`."""
+def _tike(source: str, arrays: dict[str, Array]) -> Raw:
+    """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
     data, scan = (
         arrays[key][0] if arrays[key].ndim == ndim and len(arrays[key]) == 1 else arrays[key]
         for key, ndim in (("data", 4), ("scan", 3))

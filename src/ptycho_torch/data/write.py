@@ -147,33 +147,51 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     """
     from ptycho_torch.files.hdf5 import write_hdf5
 
-    if scan.probe_MHW is None and scan.object_YX is not None:
+    probe, thing, scale = _one_or_modes(scan.probe_MHW), scan.object_YX, scan.intensity_scale
+    if probe is None and thing is not None:
         raise InputError(
             f"{scan.source}: has an object and no probe, which CXI's images cannot say; write .npz"
         )
     mark, geometry = "made up" if geometry is None else "given", geometry or MADE_UP
     bad = None if scan.good_1HW is None else np.where(scan.good_1HW, 0, _IS_BAD).astype(np.uint32)
-    scale = scan.intensity_scale
+    middle = 0 if thing is None else (np.array(thing.shape) - scan.patch_px) / 2
+    # (x, y, z) in metres, from the middle of the object to that of the window.
+    translation = np.zeros((len(scan), 3))
+    translation[:, 1::-1] = (scan.positions_n2 - middle) * geometry.object_pixel_m(scan.patch_px)
+    height, width = geometry.pixel_m
+    # The corner of the first pixel, the direct beam at the middle of pixel [N // 2].
+    corner = (scan.patch_px // 2 + 0.5) * np.array([width, height])
     values: dict[str, Any] = {
         "/cxi_version": CXI_VERSION,
         "/number_of_entries": 1,
         "/entry_1/title": Path(path).stem,
-        **_instrument(geometry, scan.patch_px),
+        f"{SOURCE}/wavelength": geometry.wavelength_m,
+        f"{SOURCE}/energy": PLANCK_TIMES_C / geometry.wavelength_m,
+        f"{DETECTOR}/distance": geometry.distance_m,
+        f"{DETECTOR}/x_pixel_size": width,
+        f"{DETECTOR}/y_pixel_size": height,
+        f"{DETECTOR}/basis_vectors": np.array([[0, -height, 0], [-width, 0, 0]], np.float64),
+        f"{DETECTOR}/corner_position": np.array([*corner, geometry.distance_m]),
         f"{DETECTOR}/data": _intensities(scan),
         f"{DETECTOR}/mask": _one_or_modes(bad),
-        TRANSLATION: _translation(geometry, scan),
-        **_image(1, "amplitude", _one_or_modes(scan.probe_MHW)),
-        **_image(2, "electron density", scan.object_YX),
+        TRANSLATION: translation,
         f"{EXTRAS}/program": "ptycho-torch",
         f"{EXTRAS}/version": __version__,
         f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
     }
+    images = (("image_1", "amplitude", probe), ("image_2", "electron density", thing))
+    for name, kind, data in images:
+        if data is not None:
+            place = f"/entry_1/{name}"
+            values |= {
+                f"{place}/data": data, f"{place}/data_type": kind, f"{place}/data_space": "real"
+            }  # fmt: skip
     links = {
         f"{DETECTOR}/translation": TRANSLATION,
         "/entry_1/data_1/data": f"{DETECTOR}/data",
         "/entry_1/data_1/translation": TRANSLATION,
     }
-    if scan.probe_MHW is not None:
+    if probe is not None:
         links[f"{SOURCE}/illumination"] = "/entry_1/image_1/data"
     attributes: dict[str, dict[str, Any]] = {
         f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
@@ -187,40 +205,6 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
 def _one_or_modes(array: NDArray[Any] | None) -> NDArray[Any] | None:
     """Return a single mode or mask without an axis of its own, as readers expect it."""
     return array if array is None or len(array) > 1 else array[0]
-
-
-def _instrument(geometry: Geometry, side: int) -> dict[str, Any]:
-    height, width = geometry.pixel_m
-    return {
-        f"{SOURCE}/wavelength": geometry.wavelength_m,
-        f"{SOURCE}/energy": PLANCK_TIMES_C / geometry.wavelength_m,
-        f"{DETECTOR}/distance": geometry.distance_m,
-        f"{DETECTOR}/x_pixel_size": width,
-        f"{DETECTOR}/y_pixel_size": height,
-        f"{DETECTOR}/basis_vectors": np.array([[0, -height, 0], [-width, 0, 0]], np.float64),
-        # The corner of the first pixel, the direct beam at the middle of pixel [N // 2].
-        f"{DETECTOR}/corner_position": np.array(
-            [(side // 2 + 0.5) * width, (side // 2 + 0.5) * height, geometry.distance_m]
-        ),
-    }
-
-
-def _translation(geometry: Geometry, scan: Scan) -> NDArray[np.float64]:
-    """Return (x, y, z) in metres, from the middle of the object to that of the window."""
-    middle = np.zeros(2)
-    if scan.object_YX is not None:
-        middle = (np.array(scan.object_YX.shape) - scan.patch_px) / 2
-    translation = np.zeros((len(scan), 3))
-    pixel = np.array(geometry.object_pixel_m(scan.patch_px))
-    translation[:, 1::-1] = (scan.positions_n2 - middle) * pixel
-    return translation
-
-
-def _image(number: int, kind: str, data: NDArray[Any] | None) -> dict[str, Any]:
-    place = f"/entry_1/image_{number}"
-    if data is None:
-        return {}
-    return {f"{place}/data": data, f"{place}/data_type": kind, f"{place}/data_space": "real"}
 
 
 def _intensities(scan: Scan) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from ptycho_torch.config.base import mistake
 from ptycho_torch.data.patch_statistics import (
     Statistics,
     chosen_patches,
+    draw_patches,
     patch_statistics,
     statistics_record,
 )
@@ -130,7 +131,6 @@ def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = 16) -> None:
     shown
         At most so many patches are in the picture; the arrays and the statistics have them all.
     """
-    from ptycho_torch.data.patch_picture import draw_patches
     from ptycho_torch.infer.pictures import draw_objects, save_png
 
     folder = Path(folder)
