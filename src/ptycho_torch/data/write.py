@@ -154,10 +154,6 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
         )
     mark, geometry = "made up" if geometry is None else "given", geometry or MADE_UP
     bad = None if scan.good_1HW is None else np.where(scan.good_1HW, 0, _IS_BAD).astype(np.uint32)
-    middle = 0 if thing is None else (np.array(thing.shape) - scan.patch_px) / 2
-    # (x, y, z) in metres, from the middle of the object to that of the window.
-    translation = np.zeros((len(scan), 3))
-    translation[:, 1::-1] = (scan.positions_n2 - middle) * geometry.object_pixel_m(scan.patch_px)
     height, width = geometry.pixel_m
     # The corner of the first pixel, the direct beam at the middle of pixel [N // 2].
     corner = (scan.patch_px // 2 + 0.5) * np.array([width, height])
@@ -174,7 +170,7 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
         f"{DETECTOR}/corner_position": np.array([*corner, geometry.distance_m]),
         f"{DETECTOR}/data": _intensities(scan),
         f"{DETECTOR}/mask": _one_or_modes(bad),
-        TRANSLATION: translation,
+        TRANSLATION: _translation(geometry, scan),
         f"{EXTRAS}/program": "ptycho-torch",
         f"{EXTRAS}/version": __version__,
         f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
@@ -205,6 +201,15 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
 def _one_or_modes(array: NDArray[Any] | None) -> NDArray[Any] | None:
     """Return a single mode or mask without an axis of its own, as readers expect it."""
     return array if array is None or len(array) > 1 else array[0]
+
+
+def _translation(geometry: Geometry, scan: Scan) -> NDArray[np.float64]:
+    """Return (x, y, z) in metres, from the middle of the object to that of the window."""
+    thing = scan.object_YX
+    middle = 0 if thing is None else (np.array(thing.shape) - scan.patch_px) / 2
+    translation = np.zeros((len(scan), 3))
+    translation[:, 1::-1] = (scan.positions_n2 - middle) * geometry.object_pixel_m(scan.patch_px)
+    return translation
 
 
 def _intensities(scan: Scan) -> NDArray[Any]:
