@@ -23,6 +23,10 @@ from ptycho_torch.runtime.errors import InputError
 
 CXI_VERSION = 160
 _IS_BAD = 0x80
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
+    TRANSLATION: {"units": "m"},
+}
 # Positions in metres are divided and multiplied by a pixel's side: rounding, in pixels.
 _SAME_PX = 1e-6
 # Amplitudes squared as float32 and rooted again.
@@ -189,11 +193,7 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     }
     if probe is not None:
         links[f"{SOURCE}/illumination"] = "/entry_1/image_1/data"
-    attributes: dict[str, dict[str, Any]] = {
-        f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
-        TRANSLATION: {"units": "m"},
-        EXTRAS: {"geometry": mark},
-    }
+    attributes = {**_ATTRIBUTES, EXTRAS: {"geometry": mark}}
     present = {name: value for name, value in values.items() if value is not None}
     write_hdf5(path, present, links=links, attributes=attributes)
 
