@@ -142,7 +142,13 @@ def interleaved_halves(
     tree = scipy.spatial.cKDTree(positions_n2)
     free = np.ones(len(positions_n2), bool)
     halves: tuple[list[int], list[int]] = ([], [])
-    for pair, frame in enumerate(_in_strips(positions_n2).tolist()):
+    # In strips two steps wide, so that no frame is left without neighbours.
+    spacing = tree.query(positions_n2, k=[2])[0] if len(positions_n2) > 1 else np.ones(1)
+    strip = np.floor(
+        (positions_n2[:, 0] - positions_n2[:, 0].min()) / max(2 * float(np.median(spacing)), 1e-9)
+    )
+    along = np.where(strip % 2 == 0, positions_n2[:, 1], -positions_n2[:, 1])
+    for pair, frame in enumerate(np.lexsort((along, strip)).tolist()):
         if not free[frame]:
             continue
         free[frame] = False
@@ -158,13 +164,3 @@ def interleaved_halves(
             near *= 4
     first, second = sorted(halves, key=len, reverse=True)
     return np.array(sorted(first), np.int64), np.array(sorted(second), np.int64)
-
-
-def _in_strips(positions_n2: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the frames in strips two steps wide, so that no frame is left without neighbours."""
-    if len(positions_n2) < 2:
-        return np.arange(len(positions_n2))
-    step = float(np.median(scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=2)[0][:, 1]))
-    strip = np.floor((positions_n2[:, 0] - positions_n2[:, 0].min()) / max(2 * step, 1e-9))
-    along = np.where(strip % 2 == 0, positions_n2[:, 1], -positions_n2[:, 1])
-    return np.lexsort((along, strip))

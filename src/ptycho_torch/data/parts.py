@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.config.scan import ScanConventions
@@ -75,7 +74,14 @@ def write_parts(
     index = (held.train, held.train[halves[0]], held.train[halves[1]], held.validation)
     frames = dict(zip(PARTS, index, strict=True))
     for part, index_n in frames.items():
-        write_scan_npz(outputs[part], part_of(scan, index_n))
+        good = scan.good_1HW
+        some = replace(
+            scan,
+            amplitude_nHW=scan.amplitude_nHW[index_n],
+            positions_n2=scan.positions_n2[index_n],
+            good_1HW=good if good is None or len(good) == 1 else good[index_n],
+        )
+        write_scan_npz(outputs[part], some)
     positions = scan.positions_n2[held.validation][:, None] - scan.positions_n2[held.train]
     apart = np.hypot(*positions.transpose(2, 0, 1)).min(axis=1)
     facts = {
@@ -96,17 +102,6 @@ def write_parts(
         file, len(held.train), len(held.validation), len(held.gap), gap,
     )  # fmt: skip
     return facts
-
-
-def part_of(scan: Scan, index_n: NDArray[np.int64]) -> Scan:
-    """Return some frames of a scan, where they were."""
-    good = scan.good_1HW
-    return replace(
-        scan,
-        amplitude_nHW=scan.amplitude_nHW[index_n],
-        positions_n2=scan.positions_n2[index_n],
-        good_1HW=good if good is None or len(good) == 1 else good[index_n],
-    )
 
 
 def read_part(path: io.PathLike) -> Scan:

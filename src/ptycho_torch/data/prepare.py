@@ -27,10 +27,9 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
         notes.append(f"the first {count} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
     positions = corners_of(raw, reading, notes)[:count]
-    check_repeats(raw.source, positions, notes)
+    _check_repeats(raw.source, positions, notes)
     good = raw.good_nHW
-    if good is not None and len(good) == total > 1:
-        good = good[:count]
+    good = good[:count] if good is not None and len(good) == total > 1 else good
     amplitude, good, scale = measured(raw, reading, raw.frames_nHW[:count], good, notes)
     scan = Scan(
         source=raw.source,
@@ -100,7 +99,7 @@ def _unsaturated(
     kind: str, reading: ScanConventions, frames: Array, good: Mask, notes: list[str]
 ) -> Mask:
     """Return the mask without saturated pixels."""
-    full: Any = np.zeros((1, 1, 1), bool)
+    full: Any = False
     levels: dict[str, float] = {}
     if frames.dtype.kind in "iu":
         top = np.iinfo(frames.dtype).max
@@ -111,12 +110,10 @@ def _unsaturated(
     for why, level in levels.items():
         over = frames >= level
         if over.any():
-            notes.append(
-                f"{int(over.sum())} pixels in {int(over.any(axis=(1, 2)).sum())} frames masked: "
-                f"{why}"
-            )
+            frames_over = int(over.any(axis=(1, 2)).sum())
+            notes.append(f"{int(over.sum())} pixels in {frames_over} frames masked: {why}")
         full = full | over
-    if not full.any():
+    if not np.any(full):
         return good
     return ~full if good is None else good & ~full
 
@@ -223,7 +220,7 @@ def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     return raw.positions_n2 / np.array(pixel)
 
 
-def check_repeats(source: str, positions_n2: NDArray[np.float64], notes: list[str]) -> None:
+def _check_repeats(source: str, positions_n2: NDArray[np.float64], notes: list[str]) -> None:
     """Refuse a scan that does not move; note where a few positions are repeated."""
     places = len(np.unique(positions_n2, axis=0))
     repeats = len(positions_n2) - places

@@ -110,7 +110,10 @@ def _binned(scan: Scan, small: int) -> Scan:
                 f"{100 * outside:.3g} % of the probe's power is outside the smaller window: the "
                 "binned frames are blurred; crop the detector instead"
             )
-        probe = np.ascontiguousarray(inner * _tilt(small, bins))
+        # The zero frequency is the first pixel of its bin, whose middle is (bins - 1) / 2 further:
+        # this ramp moves the far field by so much.
+        ramp = np.exp(-1j * np.pi * (bins - 1) / (small * bins) * np.arange(small))
+        probe = np.ascontiguousarray(inner * np.multiply.outer(ramp, ramp).astype(np.complex64))
     return replace(
         scan,
         amplitude_nHW=np.sqrt(counts).astype(np.float32),
@@ -120,13 +123,3 @@ def _binned(scan: Scan, small: int) -> Scan:
         probe_MHW=probe,
         notes=tuple(notes),
     )
-
-
-def _tilt(small: int, bins: int) -> NDArray[np.complex64]:
-    """Return the ramp that moves a far field by the half bin between a bin's corner and middle.
-
-    The zero frequency is the first pixel of its bin; the bin's middle is (bins - 1) / 2 further.
-    """
-    turns = (bins - 1) / 2 / (small * bins) * np.arange(small)
-    ramp = np.exp(-2j * np.pi * turns)
-    return np.asarray(ramp[:, None] * ramp[None, :], dtype=np.complex64)

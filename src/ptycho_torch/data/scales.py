@@ -43,8 +43,9 @@ class Scales:
     def __post_init__(self) -> None:
         for name in NUMBERS:
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (number and math.isfinite(value) and value > 0):
+            if value is not None and not (
+                type(value) in (int, float) and math.isfinite(value) and value > 0
+            ):
                 raise InputError(f"scales.{name}: must be a number > 0, got {value!r}")
         if not isinstance(source := self.intensity_scale_source, str | None):
             raise InputError(f"scales.intensity_scale_source: must be text, got {source!r}")

@@ -158,25 +158,20 @@ class Scan:
         return len(self.amplitude_nHW)
 
     def __post_init__(self) -> None:
-        self._check_frames()
-        self._check_positions()
-        shapes: dict[str, tuple[str | int, ...]] = {
-            "probe_MHW": ("M", self.patch_px, self.patch_px),
-            "object_YX": ("Y", "X"),
-        }
-        for key, shape in shapes.items():
-            array = getattr(self, key)
+        side = self.patch_px
+        check_array(self.source, "frames", self.amplitude_nHW, "real", ("n", "N", "N"))
+        for key, array, shape in (
+            ("probe_MHW", self.probe_MHW, ("M", side, side)),
+            ("object_YX", self.object_YX, ("Y", "X")),
+        ):
             if array is not None:
                 check_array(self.source, key, array, "complex", shape)
                 if not np.isfinite(array).all() or not array.any():
                     raise InputError(f"{self.source}: {key} is not finite, or zero everywhere")
-
-    def _check_frames(self) -> None:
-        check_array(self.source, "frames", self.amplitude_nHW, "real", ("n", "N", "N"))
         bad = ~np.isfinite(self.amplitude_nHW)
         if self.good_1HW is not None:
-            n, *sides = self.amplitude_nHW.shape
-            check_array(self.source, "mask", self.good_1HW, "boolean", (1, *sides), (n, *sides))
+            shapes = (1, side, side), (len(self), side, side)
+            check_array(self.source, "mask", self.good_1HW, "boolean", *shapes)
             bad &= self.good_1HW
         if bad.any():
             frames = np.flatnonzero(bad.any(axis=(1, 2)))
@@ -184,8 +179,6 @@ class Scan:
                 f"{self.source}: {len(frames)} of {len(self)} frames hold NaN or infinity, the "
                 f"first is frame {frames[0]}; remove them, or mask those pixels"
             )
-
-    def _check_positions(self) -> None:
         check_array(self.source, "positions", self.positions_n2, "real", (len(self), 2))
         low = np.rint(self.positions_n2.min(axis=0))
         high = np.rint(self.positions_n2.max(axis=0)) + self.patch_px

@@ -97,10 +97,7 @@ def data_of_splits(
     """
     facts = read_result(dataset, "dataset")["splits"]
     checksums = {split: facts[split]["sha256"] for split in facts}
-    found = {
-        split: read_split(path, patch_px=patch_px, sha256=checksums[split])
-        for split, path in splits.items()
-    }
+    found = {s: read_split(p, patch_px=patch_px, sha256=checksums[s]) for s, p in splits.items()}
     return TrainingData.of_splits(found, {"dataset_sha256": checksums})
 
 
@@ -169,15 +166,10 @@ def data_of_file(
     """Return the data of a file of measurements, read as `reading` says; see `data_of_scan`."""
     test = None if test_data is None else read_scan(test_data, reading)
     data = data_of_scan(read_scan(train_data, reading), settings, test)
-    files = {"train_data": train_data, "test_data": test_data}
-    data.facts.update(
-        reading=reading.model_dump(mode="json"),
-        **{
-            name: {"file": Path(path).name, "sha256": io.sha256(path)}
-            for name, path in files.items()
-            if path is not None
-        },
-    )
+    data.facts["reading"] = reading.model_dump(mode="json")
+    for name, path in (("train_data", train_data), ("test_data", test_data)):
+        if path is not None:
+            data.facts[name] = {"file": Path(path).name, "sha256": io.sha256(path)}
     return data
 
 
