@@ -25,21 +25,15 @@ def targets_first(words: list[str]) -> list[str]:
     for position, word in enumerate(words):
         if word == "--":
             return [*targets, *kept, *words[position:]]
+        is_target = False
         if word.startswith("-"):
             option = word
-        (targets if _ends_the_list(option, word) else kept).append(word)
+        elif option in PAIR_OPTIONS:
+            # Snakemake hands such pairs in base64 to the jobs that it starts on a cluster.
+            is_target = "=" not in word and not word.startswith("base64//")
+        elif option in FILE_OPTIONS:
+            # A study may have any name; a target without an ending is no file.
+            known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
+            is_target = not known or word.startswith("results/")
+        (targets if is_target else kept).append(word)
     return targets + kept
-
-
-def _ends_the_list(option: str, word: str) -> bool:
-    """Return whether a word cannot be a value of the option that it follows."""
-    if word == option:
-        return False
-    if option in PAIR_OPTIONS:
-        # Snakemake hands such pairs in base64 to the jobs that it starts on a cluster.
-        return "=" not in word and not word.startswith("base64//")
-    if option in FILE_OPTIONS:
-        # A study may have any name; a target without an ending is no file.
-        known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
-        return not known or word.startswith("results/")
-    return False

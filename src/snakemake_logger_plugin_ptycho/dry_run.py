@@ -6,7 +6,8 @@ from typing import Any
 
 def job_name(job: dict[str, Any]) -> str:
     """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
-    return f"{job['rule_name']} {'/'.join(map(str, _wildcards(job).values()))}".rstrip()
+    wildcards = dict(job.get("wildcards") or {})
+    return f"{job['rule_name']} {'/'.join(map(str, wildcards.values()))}".rstrip()
 
 
 def short_reason(job: dict[str, Any]) -> str:
@@ -29,7 +30,7 @@ class DryRun:
 
     def add(self, job: dict[str, Any]) -> None:
         """Take a job."""
-        wildcards = _wildcards(job)
+        wildcards = dict(job.get("wildcards") or {})
         seed = wildcards.pop("seed", None)
         key = (str(job["rule_name"]), "/".join(map(str, wildcards.values())), short_reason(job))
         self.seeds.setdefault(key, []).extend([] if seed is None else [int(seed)])
@@ -62,7 +63,3 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(
         f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
     )
-
-
-def _wildcards(job: dict[str, Any]) -> dict[str, Any]:
-    return dict(job.get("wildcards") or {})

@@ -20,7 +20,10 @@ _REPLACED = (
     *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.PROGRESS),
     *(LogEvent.SHELLCMD, LogEvent.WORKFLOW_STARTED),
 )
-_CHATTER = ("Select jobs to execute...", "Singularity containers: ignored")
+_CHATTER = (
+    *("Select jobs to execute...", "Singularity containers: ignored"),
+    *("Reasons:", "DAG of jobs will be updated"),  # Each line of a dry run has its reason.
+)
 
 
 @dataclass(slots=True)
@@ -124,27 +127,21 @@ class LogHandler(LogHandlerBase):
         """Print one of Snakemake's records."""
         try:
             event = getattr(record, "event", None)
-            if not self.common_settings.verbose:
-                if self.common_settings.dryrun and self._plan(event, record):
-                    return
-                self._follow(event, record)
-                if event in _REPLACED or record.msg in _CHATTER:
-                    return
-            self._print(self.format(record))
+            if self.common_settings.verbose:
+                self._print(self.format(record))
+                return
+            if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
+                self.dry_run.add(record.__dict__)
+                return
+            if self.common_settings.dryrun and event == LogEvent.RUN_INFO:
+                if not self.dry_run.seeds:
+                    return  # The same table comes again behind the jobs.
+                self._print("\n".join([*self.dry_run.lines(), ""]))
+            self._follow(event, record)
+            if event not in _REPLACED and not str(record.msg).startswith(_CHATTER):
+                self._print(self.format(record))
         except Exception:
             self.handleError(record)
-
-    def _plan(self, event: LogEvent | None, record: LogRecord) -> bool:
-        """Take a record of a dry run; return whether it is dealt with."""
-        if event == LogEvent.JOB_INFO:
-            self.dry_run.add(record.__dict__)
-            return True
-        if event == LogEvent.RUN_INFO and not self.dry_run.seeds:
-            return True  # The same table comes again behind the jobs.
-        if event == LogEvent.RUN_INFO:
-            self._print("\n".join([*self.dry_run.lines(), ""]))
-        # Each line has its reason already.
-        return str(record.msg).startswith(("Reasons:", "DAG of jobs will be updated"))
 
     def _follow(self, event: LogEvent | None, record: Any) -> None:
         now, text = time.monotonic(), None

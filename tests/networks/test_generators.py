@@ -51,36 +51,6 @@ def test_every_stored_weight_touches_the_data():
             assert (per_mode > 0).all()
 
 
-@pytest.mark.parametrize("size", [(16, 16), (15, 17), (7, 6)])
-@pytest.mark.parametrize("modes", [3, 20])
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_spectral_layer_is_its_plain_fft_formula(size, modes, two_sided):
-    layer = spectral(modes, size, two_sided).double()
-    x = torch.randn(2, 3, *size, dtype=torch.float64)
-    H, W = size
-    spectrum = np.fft.rfft2(x.numpy())
-    weight = layer.complex_weight().detach().numpy()
-    if two_sided and 2 * modes < H:
-        rows = [*range(modes), *range(H - modes, H)]
-    else:
-        rows = list(range(H if two_sided else min(modes, H)))
-    expected = np.zeros((2, 5, H, W // 2 + 1), complex)
-    for i, row in enumerate(rows):
-        for column in range(min(modes, W // 2 + 1)):
-            expected[:, :, row, column] = spectrum[:, :, row, column] @ weight[i, column]
-    np.testing.assert_allclose(
-        layer(x).detach().numpy(), np.fft.irfft2(expected, s=size), atol=1e-12
-    )
-
-
-def test_two_sided_reaches_negative_rows_and_one_sided_does_not():
-    row = torch.arange(16.0)[:, None] * 2 * torch.pi / 16
-    wave = torch.cos(-row + torch.arange(16.0) * 2 * torch.pi / 16)[None, None]
-    one, two = (spectral(4, (16, 16), s, channels=(1, 1))(wave) for s in (False, True))
-    assert one.abs().max() < 1e-5
-    assert two.abs().max() > 0.1
-
-
 def test_two_sided_layer_agrees_with_neuraloperator(root):
     """Numbers of the library's own layer (make_oracle.py): its rows run from -3 to 2, ours from
     0 to 2, then -3 to -1."""

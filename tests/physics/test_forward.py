@@ -51,18 +51,6 @@ def test_power_is_conserved_and_modes_add_in_intensity():
     torch.testing.assert_close(together, apart)
 
 
-def test_channels_are_independent_patches():
-    """A change in one channel must not reach another: they are no group yet."""
-    patches, probe = random_complex(2, 4, 8, 8), random_complex(1, 8, 8, seed=1)
-    changed = patches.clone()
-    changed[:, 2] = 0
-
-    before, after = amplitudes(patches, probe), amplitudes(changed, probe)
-
-    torch.testing.assert_close(before[:, [0, 1, 3]], after[:, [0, 1, 3]])
-    assert not torch.allclose(before[:, 2], after[:, 2])
-
-
 def test_gradient_is_finite_where_the_pattern_is_dark():
     patches = torch.zeros(1, 1, 8, 8, dtype=torch.complex64, requires_grad=True)
 

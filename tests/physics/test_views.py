@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.shift import fourier_shift
-from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes, split_positions
+from ptycho_torch.physics.views import add_windows, cut_windows
 
 
 def blob(row, column, side=32, width=2.5):
@@ -50,21 +49,3 @@ def test_cutting_and_adding_windows_are_adjoint():
 def test_a_window_outside_the_object_is_refused():
     with pytest.raises(ValueError, match=r"reach from .* the object is \(20, 24\) px"):
         cut_windows(torch.zeros(20, 24), torch.tensor([[13, 0]]), 8)
-
-
-def test_a_fractional_position_gives_the_pattern_of_the_moved_object():
-    """The object under the probe is analytic, so the true pattern at a fractional corner is known."""
-    probe = blob(15.5, 15.5, width=3.0)
-    position = torch.tensor([[4.0, 7.0], [4.3, 6.6]], dtype=torch.float64)
-    whole, fraction = split_positions(position)
-    thing = blob(24, 26, side=48, width=5.0) + 1
-    windows = cut_windows(thing, whole, 32)
-    predicted = intensities(
-        windows[:, None] * moved_probes(probe[None], fraction)[:, :1],
-        torch.ones(1, 32, 32, dtype=torch.complex128),
-    )
-    for (row, column), found in zip(position.tolist(), predicted[:, 0], strict=True):
-        true = blob(24 - row, 26 - column, width=5.0) + 1
-        torch.testing.assert_close(
-            found, intensities(true[None, None], probe[None])[0, 0], atol=1e-4, rtol=0
-        )

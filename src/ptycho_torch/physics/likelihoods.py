@@ -80,13 +80,11 @@ def _mean(loss_BCHW: Tensor, good_BCHW: Tensor | None) -> Tensor:
 
 
 def _check(predicted: Tensor, observed: Tensor, *scales: Tensor) -> None:
+    """Refuse other shapes: broadcasting would hide a mistake."""
     if predicted.shape != observed.shape:
         raise ValueError(
-            f"predicted is {tuple(predicted.shape)}, observed is {tuple(observed.shape)}; "
-            "they must have one shape, since broadcasting would hide a mistake"
+            f"predicted {tuple(predicted.shape)}, observed {tuple(observed.shape)}; not one shape"
         )
-    for scale in scales:
-        if tuple(scale.shape) != (observed.shape[0], 1, 1, 1):
-            raise ValueError(
-                f"a scale is {tuple(scale.shape)}, expected ({observed.shape[0]}, 1, 1, 1)"
-            )
+    expected = (observed.shape[0], 1, 1, 1)
+    if wrong := [tuple(scale.shape) for scale in scales if scale.shape != expected]:
+        raise ValueError(f"a scale is {wrong[0]}, expected {expected}")

@@ -127,18 +127,17 @@ def stitch_tiles(
     pixel = np.arange(tile_px)
     # Where each pixel of each tile falls in the images, as one flat index.
     place = (corner_B[:, None] + (pixel[:, None] * shape[2] + pixel).ravel()).ravel()
-    tiles, total = patches_BHW[:, inner, inner], np.empty(shape, np.complex128)
-    total.real, total.imag = (
-        np.bincount(place, part.ravel(), minlength=total.size).reshape(shape)
-        for part in (tiles.real, tiles.imag)
+    tiles = patches_BHW[:, inner, inner]
+    real, imaginary, count = (
+        np.bincount(place, part, minlength=np.prod(shape)).reshape(shape)
+        for part in (tiles.real.ravel(), tiles.imag.ravel(), None)
     )
-    count = np.bincount(place, minlength=total.size).reshape(shape)
     if (count == 0).any():
         raise InputError(
             f"tiles of {tile_px} px leave {int((count == 0).sum())} of {count.size} px of the "
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
-    return np.asarray(total / count)
+    return np.asarray((real + 1j * imaginary) / count)
 
 
 def reassemble(

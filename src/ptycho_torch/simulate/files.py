@@ -32,10 +32,12 @@ def import_dataset(
     """
     read: dict[str, Split] = {}
     for split in SPLITS:
-        expected = (settings.sha256 or {}).get(split)  # type: ignore[call-overload]
         path = getattr(settings, split)
         read[split] = read_split(
-            path, patch_px=settings.patch_px, sha256=expected, photons=settings.photons
+            path,
+            patch_px=settings.patch_px,
+            sha256=(settings.sha256 or {}).get(split),  # type: ignore[call-overload]
+            photons=settings.photons,
         )
         _same_setup(path, read[split], read["train"])
     if not {"YY_full", "coords_offsets", "coords_nominal"} <= read["test"].arrays.keys():
@@ -48,11 +50,8 @@ def import_dataset(
     scale = read["train"].intensity_scale
     facts = {}
     for split in SPLITS:
-        arrays = {
-            **read[split].arrays,
-            "norm_Y_I": np.array(read[split].norm_Y_I),
-            "intensity_scale": np.array(scale),
-        }
+        scales = {"norm_Y_I": read[split].norm_Y_I, "intensity_scale": scale}
+        arrays = read[split].arrays | {key: np.array(value) for key, value in scales.items()}
         io.write_npz(splits[split], arrays)
         facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
     write_summary(summary, settings, name, settings.test_step_px, scale, facts)
@@ -64,12 +63,8 @@ def _check_test_scan(settings: DatasetFiles, arrays: Mapping[str, NDArray[Any]])
     try:
         positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
         rows, columns = tile_extent(positions, side, settings.test_step_px)
-        stitch_tiles(
-            np.ones((len(positions), side, side), np.complex64),
-            positions,
-            arrays["image_index"],
-            settings.test_step_px,
-        )
+        patches = np.ones((len(positions), side, side), np.complex64)
+        stitch_tiles(patches, positions, arrays["image_index"], settings.test_step_px)
     except InputError as error:
         raise InputError(f"{settings.test}: {error}") from None
     farthest = positions.max(axis=0) + side
@@ -97,10 +92,7 @@ def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> Non
 
 def _same_setup(path: str, split: Split, train: Split) -> None:
     ours, theirs = (one.arrays["probeGuess"] for one in (train, split))
-    channels, expected = (
-        split.arrays["diffraction"].shape[-1],
-        train.arrays["diffraction"].shape[-1],
-    )
+    channels, expected = (one.arrays["diffraction"].shape[-1] for one in (split, train))
     if channels != expected:
         raise InputError(f"{path}: has {channels} channels, the training split has {expected}")
     close = 1e-6 * float(np.abs(ours).max())

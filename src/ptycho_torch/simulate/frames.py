@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -95,22 +96,15 @@ class Scene:
 
 def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     """Draw one split's objects."""
-    drawn = draw_objects(
-        settings.object,
-        images=settings.images_per_split,
-        seed=getattr(settings.seeds, split),
-    )
-    side = settings.patch_px
+    seed, side = getattr(settings.seeds, split), settings.patch_px
+    drawn = draw_objects(settings.object, images=settings.images_per_split, seed=seed)
     step = settings.scan.train_step_px if split == "train" else settings.scan.test_step_px
     scan = raster(settings.scan, size_px=settings.object.size_px, patch_px=side, step_px=step)
-    norm = _mean_largest(np.abs(drawn), scan, side)
+    largest = np.abs(drawn)
+    for axis in (2, 1):
+        largest = sliding_window_view(largest, side, axis=axis).max(axis=-1)
+    norm = float(cut_patches(largest, scan, 1).mean(dtype=np.float64))
     return Scene(drawn, drawn / np.float32(norm), scan, side, step, norm)
-
-
-def _mean_largest(modulus: NDArray[np.float32], scan: Raster, patch_px: int) -> float:
-    columns = np.lib.stride_tricks.sliding_window_view(modulus, patch_px, axis=2).max(axis=-1)
-    largest = np.lib.stride_tricks.sliding_window_view(columns, patch_px, axis=1).max(axis=-1)
-    return float(cut_patches(largest, scan, 1)[..., 0, 0].astype(np.float64).mean())
 
 
 def mean_power(scene: Scene, modes: Tensor, each: Each = map) -> float:
@@ -136,8 +130,7 @@ def diffract(scene: Scene, modes: Tensor, each: Each = map) -> NDArray[np.float3
     def fill(groups: slice) -> None:
         amplitude[groups] = intensities(scene.patches(groups), modes).sqrt_().numpy()
 
-    for _ in each(fill, scene.batches()):
-        pass
+    list(each(fill, scene.batches()))
     return amplitude
 
 
@@ -145,12 +138,11 @@ def illuminated_patches(
     scene: Scene, modes: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the amplitude of patches times probe, and the phase of patches, (n, C, H, W)."""
-    light = np.sqrt(np.square(np.abs(modes.numpy())).sum(axis=0))
-    modulus, angle = np.abs(scene.objects), np.angle(scene.objects)
-    amplitude, phase = (np.empty(scene.shape, dtype=np.float32) for _ in range(2))
-    for groups in scene.batches():
-        amplitude[groups] = cut_patches(modulus, scene.scan, scene.patch_px, groups) * light
-        phase[groups] = cut_patches(angle, scene.scan, scene.patch_px, groups)
+    amplitude, phase = (
+        cut_patches(image, scene.scan, scene.patch_px)
+        for image in (np.abs(scene.objects), np.angle(scene.objects))
+    )
+    amplitude *= np.sqrt(np.square(np.abs(modes.numpy())).sum(axis=0))
     return amplitude, phase
 
 
@@ -171,8 +163,6 @@ def count_photons(
         rate = np.square(intensity_scale * amplitude[some], dtype=np.float64)
         noisy[some] = np.sqrt(stream(some.start).poisson(rate)) / intensity_scale
 
-    for _ in each(
-        draw, (slice(i, i + _SHARE_A_STREAM) for i in range(0, len(amplitude), _SHARE_A_STREAM))
-    ):
-        pass
+    starts = range(0, len(amplitude), _SHARE_A_STREAM)
+    list(each(draw, (slice(i, i + _SHARE_A_STREAM) for i in starts)))
     return noisy

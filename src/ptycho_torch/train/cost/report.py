@@ -38,12 +38,12 @@ def comparison_text(found: Row) -> str:
             cells[f"{what}: ratio"] = number(predicted / measured) if known else ""
         rows.append(cells)
     lines = [
-        tabulate(rows, "keys", "github", disable_numparse=True),
-        "",
+        *(tabulate(rows, "keys", "github", disable_numparse=True), ""),
         f"Measured: medians over runs, of timing.json. {_base(found)}",
+        *(f"Not compared: {text}" for text in found["left_out"]),
+        *(f"Not counted: {text}" for text in found["not_counted"]),
     ]
-    lines += [f"Not compared: {text}" for text in found["left_out"]]
-    return "\n".join([*lines, *(f"Not counted: {text}" for text in found["not_counted"])])
+    return "\n".join(lines)
 
 
 def duration(seconds: float | None) -> str:
