@@ -47,21 +47,21 @@ def call(
 def run_once(shared: Path, contract: ModuleType) -> SimpleNamespace:
     """Run the study and then its parity in a folder of test processes, of which one does it.
 
-    Returns its folder; `said`, what snakemake printed of either target; and `record`, what
+    Returns its folder; `messages`, what snakemake printed of either target; and `record`, what
     tests/contract/record.py found in the results before any test touched them.
     """
     folder, done = shared / "tiny", shared / "tiny.json"
     with FileLock(shared / "tiny.lock"):
         if not done.exists():
             folder.mkdir()
-            said = {}
+            messages = {}
             for target in ("all", "parity"):
                 job = call(folder, target)
-                said[target] = job.stdout + job.stderr
+                messages[target] = job.stdout + job.stderr
                 if job.returncode:
-                    raise RuntimeError(f"snakemake {target}: {job.returncode}\n{said[target]}")
+                    raise RuntimeError(f"snakemake {target}: {job.returncode}\n{messages[target]}")
             found = contract.record_results(folder / "results")
-            done.write_text(json.dumps({"said": said, "record": found}))
+            done.write_text(json.dumps({"messages": messages, "record": found}))
     return SimpleNamespace(
         folder=folder, call=call, USER=USER, HOST=HOST, **json.loads(done.read_text())
     )

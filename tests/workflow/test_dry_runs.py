@@ -12,13 +12,13 @@ SUMMARIES = (
 )
 
 
-def said(result):
+def printed(result):
     return result.stdout + result.stderr
 
 
 def planned(result):
-    assert result.returncode == 0, said(result)
-    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", said(result), re.M)}
+    assert result.returncode == 0, printed(result)
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed(result), re.M)}
 
 
 def test_targets_may_follow_resources_as_people_type_them(snakemake):
@@ -35,7 +35,7 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     assert found["train"] == found["evaluate"] == 28
     once = (*SUMMARIES, "study_page", "parity", "diagnose_fresh", "diagnose_runs", "diagnostics")
     assert {rule: found[rule] for rule in once} == dict.fromkeys(once, 1)
-    lines = said(result).splitlines()
+    lines = printed(result).splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
     assert len(arms) == 14 and all("seeds 0, 1" in line for line in arms)
     assert all("not made yet" in line for line in arms)
@@ -65,8 +65,8 @@ def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file)
     found = planned(result)
     # control, agc, gentle, its other value, and the run of parity.
     assert (found["train"], found["parity_inference"]) == (5, 1)
-    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in said(result)
-    assert "train tiny/agc seeds 0, 3" in said(result)
+    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in printed(result)
+    assert "train tiny/agc seeds 0, 3" in printed(result)
 
 
 def test_single_keys_can_be_changed_on_the_command_line(snakemake):
@@ -82,8 +82,8 @@ def test_single_keys_can_be_changed_on_the_command_line(snakemake):
 
 def refused(result, *messages):
     assert result.returncode != 0
-    assert all(message in said(result) for message in messages), said(result)
-    assert "Traceback" not in said(result)
+    assert all(message in printed(result) for message in messages), printed(result)
+    assert "Traceback" not in printed(result)
 
 
 def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):

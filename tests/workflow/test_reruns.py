@@ -115,5 +115,5 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
 
 
 def test_the_table_of_reruns_is_what_is_planned(reruns):
-    said = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
-    assert said == reruns.text(), "run `make docs`, and read what changed"
+    written = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
+    assert written == reruns.text(), "run `make docs`, and read what changed"

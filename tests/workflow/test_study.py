@@ -39,9 +39,9 @@ def planned(study, tiny_run, tmp_path):
             change(settings)
             config = tmp_path / "study.yaml"
             config.write_text(yaml.safe_dump(settings))
-        said = printed(tiny_run.call(study, "stage_a_summary", "-n", config=config))
+        messages = printed(tiny_run.call(study, "stage_a_summary", "-n", config=config))
         lines = re.findall(
-            r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)", said, re.M
+            r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)", messages, re.M
         )
         parts = (line.replace(", ", ",").partition(" ") for line in lines)
         return sorted(f"{r} {rest}".strip() for rules, _, rest in parts for r in rules.split(","))
@@ -64,12 +64,12 @@ def test_every_stage_is_there_and_nothing_is_trained_twice(study):
 
 
 def test_progress_is_on_the_terminal_and_epochs_are_in_the_log(study, tiny_run):
-    said = tiny_run.said["all"]
-    assert "runs: 6 done (0 of them diverged), 0 running, 0 to come" in said
-    assert re.search(r"done: train tiny/agc/0: completed", said)
+    messages = tiny_run.messages["all"]
+    assert "runs: 6 done (0 of them diverged), 0 running, 0 to come" in messages
+    assert re.search(r"done: train tiny/agc/0: completed", messages)
     log = (study / "logs/train/tiny/agc/seed-0.log").read_text()
     assert "epoch 2/2: mae_train_loss" in log
-    assert "epoch 2/2: mae_train_loss" not in said
+    assert "epoch 2/2: mae_train_loss" not in messages
 
 
 def test_no_network_was_asked_for(study):
@@ -106,7 +106,7 @@ def test_nothing_published_says_who_ran_it_or_where(study, tiny_run):
 
 def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study, tiny_run):
     """The report and both dumps stay; no run of the study is made again."""
-    assert "train" not in tiny_run.said["parity"].replace("parity", "")
+    assert "train" not in tiny_run.messages["parity"].replace("parity", "")
     folder = study / "results/parity"
     assert (folder / "passed.txt").read_text().startswith("passed")
     assert (folder / "parity.md").read_text().startswith("# Parity passed")
