@@ -84,16 +84,12 @@ def test_each_wrong_array_is_named_with_what_was_expected(written, key, value, m
     assert str(caught.value).startswith(str(path))
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "1 values that are NaN"), (np.inf, "infinite"), (-1, "negative")])  # fmt: skip
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "1 values that are NaN"), (np.inf, "infinite"), (1e300, "infinite"), (-1, "negative")])  # fmt: skip
 def test_unusable_values_are_refused(written, arrays, value, message):
     with pytest.raises(InputError, match=f"'diffraction' has .*{message}"):
-        read_split(written(diffraction=with_value(arrays["diffraction"], value)), patch_px=16)
-
-
-def test_values_too_large_for_float32_are_refused(written, arrays):
-    data = with_value(arrays["diffraction"].astype(np.float64), 1e300)
-    with pytest.raises(InputError, match="NaN or infinite"):
-        read_split(written(diffraction=data), patch_px=16)
+        read_split(
+            written(diffraction=with_value(arrays["diffraction"].astype(float), value)), patch_px=16
+        )
 
 
 def test_intensities_instead_of_amplitudes_are_warned_of_and_amplitudes_are_not(
@@ -105,9 +101,7 @@ def test_intensities_instead_of_amplitudes_are_warned_of_and_amplitudes_are_not(
     with caplog.at_level(logging.WARNING):
         read_split(written(diffraction=arrays["diffraction"] ** 2), patch_px=16)
     assert "'diffraction' seems to hold intensities" in caplog.text
-
-
-def test_whole_numbers_without_a_truth_are_warned_of(written, arrays, caplog):
+    caplog.clear()
     counts = np.rint(1000 * arrays["diffraction"] ** 2)
     with caplog.at_level(logging.WARNING):
         read_split(written(diffraction=counts, Y_I=None, Y_phi=None), patch_px=16)

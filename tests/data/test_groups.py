@@ -51,11 +51,8 @@ def test_the_seed_decides_the_corner_and_nothing_else_does():
         np.array_equal(getattr(first, k), getattr(again, k)) for k in ("train", "validation")
     )
     assert len({tuple(held(positions, seed=s).validation) for s in range(40)}) == 4
-
-
-def test_a_gap_that_leaves_nothing_is_refused():
     with pytest.raises(InputError, match="x: keeping out 12 of 60 frames .* leaves none to train"):
-        held(scattered(), gap_px=99.0)
+        held(positions, gap_px=99.0)
 
 
 def test_the_overlap_of_a_disk_ends_near_its_diameter():

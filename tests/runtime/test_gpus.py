@@ -97,8 +97,14 @@ def test_one_job_chooses_at_a_time(machine, start, tmp_path):
     assert gpu_of(job) == "0"
 
 
-def test_a_choice_already_made_stands(machine, monkeypatch):
+def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_stands(
+    machine, monkeypatch
+):
     machine(2)
+    with gpu_lease("auto") as gpu:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(os.environ)
     for chosen in ("1", ""):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
         with gpu_lease("gpu") as gpu:
@@ -113,14 +119,6 @@ def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, n, accele
         assert gpu is None
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert not list(tmp_path.glob("ptycho-torch-*"))
-
-
-def test_the_environment_is_as_before_after_the_lease(machine):
-    machine(2)
-    with gpu_lease("auto") as gpu:
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
-        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(os.environ)
 
 
 @pytest.mark.parametrize("word", ["echo 'no driver'; exit 9", "echo 'No devices were found'"])

@@ -6,6 +6,7 @@ is turned by a global phase, which no diffraction pattern fixes.
 Letters: P patches (the patches of a group count one by one), H rows, W columns.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ FACTS, PICTURE = "patch_stats.json", "patches.png"
 _CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
-_OVER = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
+_OVER: dict[str, Callable[[Real], Any]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "min": np.min,
+    "max": np.max,
+}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:

@@ -81,8 +81,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     cells = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def folded(title: str, body: str) -> str:
-    """Return a section that GitHub shows folded."""
-    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"

@@ -67,9 +67,6 @@ def explain(error: BaseException) -> str | None:
     notes = [note.partition("\n") for note in getattr(error, "__notes__", [])]
     during = f" while {notes[0][0]}" if notes else ""
     used = [f"this process had {_gib(process_peak())} at most"]
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        used.append(f"its addresses are limited to {_gib(limit)} (ulimit -v)")
     # A torch whose import failed is there in part only.
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is not None and cuda.is_initialized():
