@@ -5,8 +5,7 @@ import torch
 
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merge_groups, merged_patches
-from ptycho_torch.physics.shift import fourier_shift
-from ptycho_torch.physics.views import cut_windows, split_positions
+from ptycho_torch.physics.views import cut_windows, fourier_shift, split_positions
 
 SIDE = 16
 

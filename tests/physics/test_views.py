@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.physics.shift import fourier_shift
-from ptycho_torch.physics.views import add_windows, cut_windows
+from ptycho_torch.physics.views import add_windows, cut_windows, fourier_shift
 
 
 def blob(row, column, side=32, width=2.5):

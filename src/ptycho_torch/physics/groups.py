@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.shift import fourier_shift
-from ptycho_torch.physics.views import add_windows, cut_windows, moved_probes
+from ptycho_torch.physics.views import add_windows, cut_windows, fourier_shift, moved_probes
 
 DARK = 1e-6
 """Added to the summed weights, as a fraction of the probe's largest intensity: what hardly any

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.physics.shift import fourier_shift
+from ptycho_torch.physics.views import fourier_shift
 from ptycho_torch.reconstruct.canvas import Canvas
 from ptycho_torch.runtime.errors import InputError
 
