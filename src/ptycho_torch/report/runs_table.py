@@ -1,6 +1,8 @@
-"""A stage's table of runs (`runs.csv`), read and checked."""
+"""A stage's table of runs (`runs.csv`), read and checked, and what is shown of a run."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -8,6 +10,51 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import number
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Amplitude or phase."""
+
+    key: str
+    """Array of `reconstruction.npz`."""
+
+    truth: str
+    """The truth's array."""
+
+    label: str
+    """As printed."""
+
+    colours: str
+    """Matplotlib's name of the colour scale."""
+
+    score: Score
+    """What is printed beside the picture."""
+
+    def caption(self, run: "pd.Series[Any]") -> str:
+        """Return the score of a run's picture."""
+        value = run[self.score.column]
+        return "no SSIM" if pd.isna(value) else f"SSIM {number(float(value))}"
+
+
+KINDS = (
+    Kind(
+        key="amplitude",
+        truth="truth_amplitude",
+        label="amplitude",
+        colours="viridis",
+        score=AMPLITUDE_SSIM,
+    ),
+    Kind(
+        key="phase_synchronised",
+        truth="truth_phase",
+        label="phase, rad",
+        colours="cividis",
+        score=PHASE_SSIM,
+    ),
+)
 
 
 def read_table(path: PathLike, *columns: str) -> pd.DataFrame:

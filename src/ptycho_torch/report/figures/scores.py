@@ -1,7 +1,6 @@
 """Figures of what came out: scores by seed, reconstructions beside the truth, quality and time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.files import io
 from ptycho_torch.report.figures.marks import mark_runs, title_of
+from ptycho_torch.report.runs_table import KINDS, Kind
 from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.plot_style import (
@@ -23,53 +23,10 @@ from ptycho_torch.runtime.plot_style import (
     use_log_scale,
 )
 from ptycho_torch.statistics.runs import shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, PHASE_SSIM, Score
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, Score
 
 _COLUMNS = 5
 _LEAST_S = 1e-4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """Amplitude or phase."""
-
-    key: str
-    """Array of `reconstruction.npz`."""
-
-    truth: str
-    """The truth's array."""
-
-    label: str
-    """As printed."""
-
-    colours: str
-    """Matplotlib's name of the colour scale."""
-
-    score: Score
-    """What is printed beside the picture."""
-
-    def caption(self, run: "pd.Series[Any]") -> str:
-        """Return the score of a run's picture."""
-        value = run[self.score.column]
-        return "no SSIM" if pd.isna(value) else f"SSIM {number(float(value))}"
-
-
-KINDS = (
-    Kind(
-        key="amplitude",
-        truth="truth_amplitude",
-        label="amplitude",
-        colours="viridis",
-        score=AMPLITUDE_SSIM,
-    ),
-    Kind(
-        key="phase_synchronised",
-        truth="truth_phase",
-        label="phase, rad",
-        colours="cividis",
-        score=PHASE_SSIM,
-    ),
-)
 
 
 def metric_spread(findings: Findings) -> Figure:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ptycho_torch.files import io
-from ptycho_torch.report.figures.scores import KINDS, Kind
+from ptycho_torch.report.runs_table import KINDS, Kind
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.statistics.runs import shown_runs
