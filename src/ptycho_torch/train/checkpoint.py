@@ -1,4 +1,4 @@
-"""The checkpoint on disk, from which a training that was stopped resumes.
+"""A training that is stopped: it ends with the signal's status, and resumes from a checkpoint.
 
 After an epoch the Trainer's whole state is written, if the last writing was long enough ago. Only
 the very same training resumes from it: settings, data, code, torch and kind of device. Then a CPU
@@ -9,20 +9,24 @@ import hashlib
 import json
 import logging
 import pickle
+import signal
+import threading
 import time
-from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.files import io
 from ptycho_torch.runtime.code_digest import digest_of_code
 from ptycho_torch.runtime.disk import remove_leftovers
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)
@@ -38,13 +42,34 @@ many weights on small data or a fast GPU do not. Being stopped costs the epoch a
 such times at most.
 """
 
-_NOT_WHOLE = (
+CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
+"""Folders of the package whose code decides what a training gives."""
+
+
+_DAMAGED = (
     *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError),
     pickle.UnpicklingError,
 )
+"""What torch, or we, raise at a file that is no whole checkpoint."""
 
-CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
-"""Folders of the package whose code decides what a training gives."""
+
+class CheckpointWriter(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all; without room on the disk the training continues.
+
+    Of several processes only the first writes: an error here would leave the others waiting.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write the file, or log in one line why it cannot be written."""
+        try:
+            with io.atomic_write(path) as part:
+                torch.save(checkpoint, part)
+        # torch's own writer raises RuntimeError where the disk is full.
+        except (OSError, RuntimeError, InputError) as error:
+            why = str(error).splitlines()[0]
+            logger.warning("%s: no checkpoint was written, training continues: %s", path, why)
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -53,7 +78,7 @@ class ResumeCheckpoint(Checkpoint):
     Parameters
     ----------
     folder
-        Where the file lies.
+        Where the file lies; None: nothing is written.
     identity
         What a training must share with the checkpoint that it resumes from (`identity_of`).
 
@@ -64,8 +89,8 @@ class ResumeCheckpoint(Checkpoint):
         checkpoint is not known.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
-        self.path = folder / CHECKPOINT
+    def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:
+        self.path = None if folder is None else folder / CHECKPOINT
         self.identity = identity
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
@@ -78,6 +103,8 @@ class ResumeCheckpoint(Checkpoint):
 
     def found(self) -> Path | None:
         """Return the file if the training can resume from it; why not is logged in one line."""
+        if self.path is None:
+            return None
         remove_leftovers(self.path)
         if not self.path.exists():
             return None
@@ -85,40 +112,33 @@ class ResumeCheckpoint(Checkpoint):
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
             other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
-        except _NOT_WHOLE as error:
-            what = type(error).__name__
-            logger.warning("%s: is no whole checkpoint (%s); training starts anew", self.path, what)
-            return None
-        if other:
-            what = ", ".join(other)
-            logger.warning(
-                "%s: is of another training (%s differ); training starts anew", self.path, what
-            )
+            machine = theirs["machine"]
+        except _DAMAGED as error:
+            reason = f"is no whole checkpoint ({type(error).__name__})"
+        else:
+            reason = f"is of another training ({', '.join(other)} differ)" if other else ""
+        if reason:
+            logger.warning("%s: %s; training starts anew", self.path, reason)
             return None
         logger.info("%s: resumed after epoch %d", self.path, epoch)
-        if theirs["machine"] != _machine():
+        if machine != _machine():
             logger.warning(
                 "%s: was written with %s, resumes with %s: results may differ by rounding",
-                self.path, theirs["machine"], _machine(),
+                self.path, machine, _machine(),
             )  # fmt: skip
         return self.path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write the state, if the last writing was long enough ago; without room on the disk the
-        training continues, and could not be resumed."""
+        """Write the state, if the last writing was long enough ago."""
+        if self.path is None or pl_module.monitor.failure:
+            return
         began = time.monotonic()
         due = began - self._written >= self._cost_s / SHARE
-        # Of several processes the first decides and writes.
-        if pl_module.monitor.failure or not trainer.strategy.broadcast(due):
-            return
-        first = trainer.is_global_zero
-        try:
-            with io.atomic_write(self.path) if first else nullcontext(self.path) as part:
-                trainer.save_checkpoint(part)
-        except OSError as error:
-            logger.warning("%s: cannot be written: %s; training continues", self.path, error)
-        self._written = time.monotonic()
-        self._cost_s = self._written - began
+        # Of several processes the first decides.
+        if trainer.strategy.broadcast(due):
+            trainer.save_checkpoint(self.path)
+            self._written = time.monotonic()
+            self._cost_s = self._written - began
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
@@ -153,3 +173,33 @@ def identity_of(
 def _machine() -> str:
     threads = torch.get_num_threads()
     return f"{threads} CPU threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+class StopOnSignal(Callback):
+    """Notes SIGINT or SIGTERM and ends the process between two steps, with status 130 or 143; a
+    second signal ends it at once.
+
+    Lightning 2.6 would end it with status 0 after SIGTERM (its issue 21623), which Snakemake takes
+    for success. Beside the main thread signals cannot be had, and are left as they are.
+    """
+
+    received: signal.Signals | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over from the Trainer, which puts back at its end what was before."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """End here if a signal has come."""
+        if self.received is not None:
+            name = self.received.name
+            logger.warning("training ends here: %s; the same command resumes it", name)
+            raise SystemExit(128 + self.received)

@@ -78,15 +78,16 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
         The gradients' `total_norm`.
     """
     present = [(p, axis) for p, axis in units if p.grad is not None]
+    grads = [p.grad for p, _ in present if p.grad is not None]
     match clip:
         case NoClip():
             return ClipReport(0, torch.zeros_like(norm), norm)
         case NormClip():
             nn.utils.clip_grads_with_norm_([p for p, _ in present], clip.max_norm, norm)
-            clipped = norm > clip.max_norm
-            return ClipReport(1, clipped, torch.where(clipped, total_norm(present), norm))
+            # By the factor that torch has scaled them with.
+            after = norm * (clip.max_norm / (norm + 1e-6)).clamp(max=1.0)
+            return ClipReport(1, norm > clip.max_norm, after)
         case ValueClip():
-            grads = [p.grad for p, _ in present if p.grad is not None]
             real = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
             clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in real]).sum()
             for grad in real:
@@ -94,8 +95,8 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
             return ClipReport(sum(grad.numel() for grad in real), clipped, total_norm(present))
         case AdaptiveClip():
             found, norms = zip(*(_clip_units(p, axis, clip) for p, axis in present), strict=True)
-            clipped = torch.stack([c.sum() for c in found]).sum()
-            after = torch.stack([n.square().sum() for n in norms]).sum().sqrt()
+            clipped = torch.cat([c.flatten() for c in found]).sum()
+            after = nn.utils.get_total_norm(norms)
             # Untouched gradients keep the very number that they were measured with.
             after = torch.where(clipped > 0, after, norm)
             return ClipReport(sum(c.numel() for c in found), clipped, after)

@@ -8,14 +8,12 @@ Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from ptycho_torch.config.training import TrainingSettings
 from ptycho_torch.train.divergence import DivergenceMonitor
@@ -40,9 +38,8 @@ def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
             f"patches are {tuple(patches_BCHW.shape[-2:])} px, the probe is "
             f"{tuple(probe_MHW.shape[-2:])} px"
         )
-    light = torch.view_as_real(probe_MHW).square().sum(dim=(0, -1))
-    weight_HW = light / light.sum()
-    pixels = (-2, -1)
+    light_HW = _square(probe_MHW).sum(dim=0)
+    weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
     mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)
     spread = (_square(patches_BCHW - mean) * weight_HW).sum(dim=pixels)
     power = (_square(patches_BCHW) * weight_HW).sum(dim=pixels)
@@ -70,54 +67,40 @@ class CollapseGuard(Callback):
         self.patience = training.collapse_patience_epochs
         self.monitor = monitor
         self.largest: Tensor | None = None
-        self.first_step = 0
-        self.in_a_row = 0
-        self._hook: RemovableHandle | None = None
+        self.first_step = self.in_a_row = 0
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Watch what the network draws during validation; nothing waits for the device."""
-        self.largest = None
-        if self.threshold is None or trainer.sanity_checking:
-            return
-
-        def watch(_: nn.Module, __: object, patches_BCHW: Tensor) -> None:
-            found = illuminated_variance(patches_BCHW, pl_module.probe_MHW).max()
+    def watch(self, patches_BCHW: Tensor, probe_MHW: Tensor) -> None:
+        """Look at patches of the validation split; nothing waits for the device."""
+        if self.threshold is not None:
+            found = illuminated_variance(patches_BCHW, probe_MHW).max()
             self.largest = found if self.largest is None else found.maximum(self.largest)
 
-        self._hook = pl_module.network.register_forward_hook(watch)
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the epoch before."""
+        self.largest = None
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Watch no more."""
-        if self._hook is not None:
-            self._hook.remove()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count epochs without structure; the run ends if they are too many in a row, from the
         first of them."""
-        if self.monitor.failure is not None:
+        if self.monitor.failure is not None or self.threshold is None or self.largest is None:
             return
-        largest = math.nan if self.largest is None else float(self.largest)
+        largest = float(self.largest)
         # NaN is the business of the losses' own guard.
-        if self.threshold is None or not largest < self.threshold:
+        if not largest < self.threshold:
             self.in_a_row = 0
             return
         self.in_a_row += 1
         if self.in_a_row == 1:
             self.first_step = self.monitor.steps
-        logger.warning(
-            "epoch %d: all patches are nearly constant (relative variance at most %.3g, under "
-            "collapse_variance %.3g), %d of %d epochs in a row",
-            trainer.current_epoch + 1, largest, self.threshold, self.in_a_row, self.patience,
-        )  # fmt: skip
+        found = (
+            f"all patches of the validation split are nearly constant: relative variance where the "
+            f"probe illuminates them at most {largest:.3g}, under collapse_variance "
+            f"{self.threshold:g}"
+        )
+        logger.warning("%s, %d of %d epochs in a row", found, self.in_a_row, self.patience)
         if self.in_a_row == self.patience:
-            self.monitor.end_run(
-                trainer,
-                "collapsed",
-                f"all patches of the validation split are nearly constant: relative variance where "
-                f"the probe illuminates them at most {largest:.3g}, under collapse_variance "
-                f"{self.threshold:g}, for {self.patience} epochs in a row",
-                self.first_step,
-            )
+            reason = f"{found}, for {self.patience} epochs in a row"
+            self.monitor.end_run(trainer, "collapsed", reason, self.first_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epochs without structure so far."""
@@ -125,4 +108,4 @@ class CollapseGuard(Callback):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
-        self.first_step, self.in_a_row = state_dict["first_step"], state_dict["in_a_row"]
+        vars(self).update(state_dict)

@@ -1,6 +1,6 @@
 """The divergence monitor: verdict on each step and record of all steps, kept on the device.
 
-Nothing here waits for the device until `read`: each step writes a row, and a bad step raises the
+Nothing here waits for the device until `read`: each step adds a row, and a bad step raises the
 flag `skip_update`, by which the optimiser leaves the weights as they were before that step and in
 every step after it. So the Trainer may look only every few steps and still tell the exact step of
 failure and keep the weights of the step before.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -24,12 +23,9 @@ logger = logging.getLogger(__name__)
 READ_EVERY = 16
 """Steps between two looks at what the device has recorded."""
 
-LOSS, BEFORE, AFTER, CLIPPED, SPECTRAL, LOCAL, _SPIKE, _STOP = range(8)
+LOSS, BEFORE, AFTER, CLIPPED, SPECTRAL, LOCAL, SPIKES = range(7)
 """Columns of a row: loss, gradient norm before and after clipping, clipped parts, mean gradient
-moduli of spectral and local weights (NaN where none were taken), verdict."""
-
-_FINE, _BAD_LOSS, _EXPLODED, _BAD_GRADIENT = range(4)
-"""Values of `_STOP`."""
+moduli of spectral and local weights (NaN where none were taken), spikes in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +67,7 @@ class DivergenceMonitor(Callback):
         self.failure: Failure | None = None
         self.rows: list[list[float]] = []
         self.first_loss: float | None = None
-        self.spikes = self.steps = self.parts = 0
-        self._per_epoch = 1
+        self.in_a_row = self.spikes = self.steps = self.parts = self._unread = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lay out the record where the steps are taken."""
@@ -80,102 +75,76 @@ class DivergenceMonitor(Callback):
         self.skip_update = torch.zeros((), device=device)
         self._first = torch.full((), math.nan, device=device)
         self._in_a_row = torch.zeros((), device=device)
-        # In double, which holds every count; Apple's GPUs have none.
-        kind = torch.float32 if device.type == "mps" else torch.float64
-        self._written = torch.zeros(READ_EVERY, 8, dtype=kind, device=device)
-        self._at = torch.zeros(1, dtype=torch.int64, device=device)
+        self._recorded = torch.zeros(READ_EVERY, SPIKES + 1, device=device)
         self._absent = torch.full((), math.nan, device=device)
 
-    def check_step(self, loss: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Return spike and stop, for `log_step`, before the optimiser moves; from a bad step on
-        `skip_update` is 1."""
-        # Kept in place, so that a step recorded as a CUDA graph finds them where they were.
-        self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
-        spike = loss > self.factor * self._first.abs()
-        self._in_a_row.copy_(torch.where(spike, self._in_a_row + 1, 0.0))
-        stop = torch.where(self._in_a_row >= self.patience, float(_EXPLODED), float(_FINE))
-        bad_gradient = ~norm.isfinite() & (stop == _FINE)
-        stop = torch.where(bad_gradient, float(_BAD_GRADIENT), stop)
-        stop = torch.where(loss.isfinite(), stop, float(_BAD_LOSS))
-        self.skip_update.copy_(torch.maximum(self.skip_update, (stop != _FINE).float()))
-        return spike.float(), stop
-
-    def log_step(
-        self,
-        loss: Tensor,
-        norm: Tensor,
-        report: ClipReport,
-        verdict: tuple[Tensor, Tensor],
-        moduli: Tensor | None,
+    def check_step(
+        self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
     ) -> None:
-        """Write a step's row: norm before clipping, verdict of `check_step`, mean moduli of
-        spectral and local gradients if they were taken."""
+        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1.
+
+        norm: of the gradient before clipping. moduli: mean ones of spectral and local gradients,
+        if they were taken.
+        """
+        # All state is kept in place, where a step recorded as a CUDA graph finds it.
+        self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
+        self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
         two = (self._absent, self._absent) if moduli is None else moduli.unbind()
-        row = (loss, norm, report.norm, report.clipped, *two, *verdict)
-        values = torch.stack([value.to(self._written.dtype) for value in row])
-        self._written.index_copy_(0, self._at, values[None])
-        self._at += 1
+        values = (loss, norm, report.norm, report.clipped.float(), *two, self._in_a_row)
+        row = torch.stack(values)
+        # The last rows move up: to write at an index, a deterministic GPU would sort.
+        self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
+        good = row[:2].isfinite().all() & (self._in_a_row < self.patience)
+        self.skip_update.masked_fill_(~good, 1)
         self.parts = report.parts
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Read the rows every few steps, and after the last of an epoch."""
-        if (batch_idx + 1) % READ_EVERY == 0 or trainer.is_last_batch:
-            self._per_epoch = int(trainer.num_training_batches)
+        self._unread += 1
+        if self._unread == READ_EVERY or trainer.is_last_batch:
             self.read(trainer)
 
     def read(self, trainer: Trainer) -> None:
         """Read the rows since the last look; end the run at a bad one. Waits for the device."""
-        rows = self._written[: int(self._at)].tolist()
-        self._at.zero_()
+        rows, self._unread = self._recorded[-self._unread :].tolist(), 0
         for row in rows:
-            loss, stop, step = row[LOSS], row[_STOP], self.steps + 1
-            if stop == _BAD_LOSS:
+            loss, norm, step = row[LOSS], row[BEFORE], self.steps + 1
+            if not math.isfinite(loss):
                 self.end_run(trainer, "non_finite", f"the training loss is {loss}", step)
                 return
             if self.first_loss is None:
                 self.first_loss = loss
-            self.spikes += int(row[_SPIKE])
-            if stop == _EXPLODED:
+            self.in_a_row = int(row[SPIKES])
+            self.spikes += self.in_a_row > 0
+            if self.in_a_row >= self.patience:
                 reason = (
                     f"the training loss is {loss:.4g}, for {self.patience} steps in a row more "
                     f"than {self.factor:g} times the first step's {self.first_loss:.4g}"
                 )
                 self.end_run(trainer, "exploded", reason, step + 1 - self.patience)
                 return
-            if stop == _BAD_GRADIENT:
-                reason = f"the gradient's norm is {row[BEFORE]}"
-                self.end_run(trainer, "non_finite", reason, step)
+            if not math.isfinite(norm):
+                self.end_run(trainer, "non_finite", f"the gradient's norm is {norm}", step)
                 return
             self.rows.append(row)
             self.steps = step
 
     def end_run(self, trainer: Trainer, outcome: str, reason: str, step: int) -> None:
         """End the run as a result; `step` is the one that failed, counted from 1."""
-        epoch = (step - 1) // self._per_epoch + 1
+        epoch = (step - 1) // int(trainer.num_training_batches) + 1
         self.failure = Failure(outcome, epoch, step, reason)
         trainer.should_stop = True
         logger.warning("%s in epoch %d, step %d: %s", outcome, epoch, step, reason)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what later steps depend on, at an epoch's end."""
-        counts = {"first_loss": self.first_loss, "spikes": self.spikes, "steps": self.steps}
-        return {**counts, "first": self._first, "in_a_row": self._in_a_row}
+        names = ("first_loss", "in_a_row", "spikes", "steps")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
-        for name in ("first_loss", "spikes", "steps"):
-            setattr(self, name, state_dict[name])
-        self._first.copy_(state_dict["first"])
-        self._in_a_row.copy_(state_dict["in_a_row"])
-
-
-def mean_over_processes(loss: Tensor) -> Tensor:
-    """Return a step's loss, averaged over the processes that share it: all judge it alike."""
-    loss = loss.detach()
-    if torch.distributed.is_initialized():
-        loss = loss.clone()
-        torch.distributed.all_reduce(loss)
-        loss /= torch.distributed.get_world_size()
-    return loss
+        vars(self).update(state_dict)
+        self._first.fill_(state_dict["first_loss"])
+        self._in_a_row.fill_(self.in_a_row)

@@ -5,7 +5,6 @@ Letters: n groups, C patches of a group, H rows, W columns.
 
 import contextlib
 import logging
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,12 +21,16 @@ from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
-from ptycho_torch.train.checkpoint import ResumeCheckpoint, identity_of
+from ptycho_torch.train.checkpoint import (
+    CheckpointWriter,
+    ResumeCheckpoint,
+    StopOnSignal,
+    identity_of,
+)
 from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
 from ptycho_torch.train.history import snapshot
 from ptycho_torch.train.loggers import make_loggers
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.stop import StopOnSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +86,30 @@ def fit(
         If the split has fewer groups than a batch, the accelerator is not there, or a logger's
         package is not.
     """
-    run, execution, began = module.run, module.run.execution, time.monotonic()
+    run, execution = module.run, module.run.execution
     data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
     warn_of_precision(execution, device)
     keep_freed_memory()
-    callbacks: list[Callback] = [StopOnSignal()]
-    checkpoint = None
-    if folder is not None:
-        checkpoint = ResumeCheckpoint(folder, identity_of(module, train, validation, device))
-        callbacks.append(checkpoint)
+    identity = {} if folder is None else identity_of(module, train, validation, device)
+    checkpoint = ResumeCheckpoint(folder, identity)
     with mitigated_by(*_less_memory(module)), numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=execution.devices,
             strategy="ddp" if execution.devices > 1 else "auto",
             # Whatever a cluster's variables say of tasks: a run is one job.
-            plugins=[LightningEnvironment()],
+            plugins=[LightningEnvironment(), CheckpointWriter()],
             max_epochs=run.training.epochs,
             deterministic=execution.deterministic,
-            callbacks=callbacks,
+            callbacks=[StopOnSignal(), checkpoint],
             logger=[] if folder is None else make_loggers(run, folder),
-            enable_checkpointing=checkpoint is not None,
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
         if execution.compile:
             module.network.compile()
-        resumed = None if checkpoint is None else checkpoint.found()
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint.found(), weights_only=True)
     if not trainer.is_global_zero:
         # The first of the processes that shared the run writes its files.
         raise SystemExit(0)
@@ -120,8 +118,8 @@ def fit(
         module=module,
         best=last if history.best is None else Weights(history.best, history.best_gain),
         last=last,
-        wall_s=time.monotonic() - began if checkpoint is None else checkpoint.wall_s,
-        attempts=1 if checkpoint is None else checkpoint.attempts,
+        wall_s=checkpoint.wall_s,
+        attempts=checkpoint.attempts,
         device=device,
     )
 
@@ -156,12 +154,8 @@ def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what Lightning has to say of choices that no user of ours can make."""
-    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.|ptycho_torch\.")
         yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)

@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
 
-from ptycho_torch.train.divergence import AFTER, BEFORE, CLIPPED, LOCAL, LOSS, SPECTRAL
+from ptycho_torch.train.divergence import AFTER, BEFORE, CLIPPED, LOCAL, LOSS, SPECTRAL, SPIKES
 from ptycho_torch.train.divergence import DivergenceMonitor as Monitor
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""
-        steps, self.monitor.rows = np.array(self.monitor.rows).reshape(-1, 8), []
+        steps, self.monitor.rows = np.array(self.monitor.rows), []
+        steps = steps.reshape(-1, SPIKES + 1)
         self.norms_before += steps[:, BEFORE].tolist()
         self.parts += self.monitor.parts * len(steps)
         self.clipped += int(steps[:, CLIPPED].sum())
@@ -62,9 +63,9 @@ class History(Callback):
         if self.best_row is None or row[name] < self.best_row[name]:
             self.best_row, self.best = row, snapshot(pl_module.network)
             self.best_gain = pl_module.gain
-        pl_module.log_dict(
-            {key: float(v) for key, v in row.items() if v is not None and key != "epoch"}
-        )
+        values = {key: float(v) for key, v in row.items() if v is not None and key != "step"}
+        for log in trainer.loggers:
+            log.log_metrics(values, step=row["step"])
         spent = time.monotonic() - self._began
         loss, last = f"{pl_module.run.training.loss}_train_loss", trainer.max_epochs or 0
         logger.info(

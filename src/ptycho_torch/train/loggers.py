@@ -3,13 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from lightning.pytorch.loggers import (
-    CSVLogger,
-    Logger,
-    MLFlowLogger,
-    TensorBoardLogger,
-    WandbLogger,
-)
+from lightning.pytorch import loggers
+from lightning.pytorch.loggers import Logger
 
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.runtime.errors import InputError
@@ -32,23 +27,17 @@ def make_loggers(run: RunSettings, folder: Path) -> list[Logger]:
     InputError
         If one needs a package that is not installed; with the line that installs it.
     """
+    logs, title = folder / LOGS, f"{run.dataset}-{run.arm}-seed-{run.seed}"
+    uri = (logs / "mlflow").absolute().as_uri()
+    makers = {
+        "csv": lambda: loggers.CSVLogger(logs, name="csv", version=""),
+        "tensorboard": lambda: loggers.TensorBoardLogger(logs, name="tensorboard", version=""),
+        "mlflow": lambda: loggers.MLFlowLogger(run.dataset, run_name=title, tracking_uri=uri),
+        "wandb": lambda: loggers.WandbLogger(title, save_dir=logs, project=run.dataset),
+    }
     for name in run.execution.loggers:
         if name in INSTALL and importlib.util.find_spec(name) is None:
             raise InputError(
                 f"execution.loggers '{name}': the package is not installed; {INSTALL[name]}"
             )
-    return [_make(name, run, folder / LOGS) for name in run.execution.loggers]
-
-
-def _make(name: str, run: RunSettings, folder: Path) -> Logger:
-    title = f"{run.dataset}-{run.arm}-seed-{run.seed}"
-    match name:
-        case "csv":
-            return CSVLogger(folder, name="csv", version="")
-        case "tensorboard":
-            return TensorBoardLogger(folder, name="tensorboard", version="")
-        case "mlflow":
-            uri = (folder / "mlflow").absolute().as_uri()
-            return MLFlowLogger(run.dataset, run_name=title, tracking_uri=uri)
-        case _:
-            return WandbLogger(title, save_dir=folder, project=run.dataset)
+    return [makers[name]() for name in run.execution.loggers]

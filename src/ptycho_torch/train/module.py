@@ -24,7 +24,7 @@ from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
 from ptycho_torch.train.collapse import CollapseGuard
 from ptycho_torch.train.device import records_steps
-from ptycho_torch.train.divergence import DivergenceMonitor, mean_over_processes
+from ptycho_torch.train.divergence import DivergenceMonitor
 from ptycho_torch.train.graph import RecordedStep
 from ptycho_torch.train.history import History
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
@@ -85,6 +85,7 @@ class PtychoModule(LightningModule):
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
         self.monitor = DivergenceMonitor(run.training)
         self.history = History(self.monitor)
+        self.collapse = CollapseGuard(run.training, self.monitor)
         self.learning_rate = run.training.optimizer.learning_rate
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
@@ -145,7 +146,9 @@ class PtychoModule(LightningModule):
 
     def validation_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return every loss of a batch of the validation split, by its name in `history.csv`."""
-        predicted = self.predict_amplitudes(self(batch.amplitude_BCHW), batch)
+        patches_BCHW = self(batch.amplitude_BCHW)
+        self.collapse.watch(patches_BCHW, self.probe_MHW)
+        predicted = self.predict_amplitudes(patches_BCHW, batch)
         scales = self.scales["validation"]
         return {
             f"{name}_val_loss": scales.loss(name, predicted, batch.amplitude_BCHW, batch.good_BCHW)
@@ -154,7 +157,7 @@ class PtychoModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the guards and the history; they look at an epoch in this order."""
-        return [self.monitor, self.history, CollapseGuard(self.run.training, self.monitor)]
+        return [self.monitor, self.history, self.collapse]
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
@@ -189,14 +192,14 @@ class PtychoModule(LightningModule):
         self._optimizer.zero_grad()
         loss = self.training_loss(batch)
         self.manual_backward(loss)
-        loss = mean_over_processes(loss)
+        # Of all processes that share the step, so that they judge it alike.
+        loss = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
         norm = total_norm(self._units)
         # Before clipping, which may change their ratio.
         moduli = gradient_moduli(self._blocks) if look else None
         report = clip_gradients(self._units, self.run.execution.clip, norm)
-        verdict = self.monitor.check_step(loss, norm)
+        self.monitor.check_step(loss, norm, report, moduli)
         self._optimizer.step()
-        self.monitor.log_step(loss, norm, report, verdict, moduli)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the losses of a batch."""
@@ -208,12 +211,12 @@ class PtychoModule(LightningModule):
         found, self._validated = self._validated, []
         if not found or self.trainer.sanity_checking:
             return
-        groups = sum(size for size, _ in found)
+        sizes = [size for size, _ in found]
         for name in found[0][1]:
             # Fetched from the device at once.
             losses = torch.stack([losses[name] for _, losses in found]).tolist()
-            weighed = (loss * size for loss, (size, _) in zip(losses, found, strict=True))
-            self.val_losses[name] = sum(weighed) / groups
+            weighed = (loss * size for loss, size in zip(losses, sizes, strict=True))
+            self.val_losses[name] = sum(weighed) / sum(sizes)
         self.log_dict(self.val_losses, logger=False, prog_bar=True)
         judged = self.val_losses[self.val_loss_name]
         if not math.isfinite(judged):

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.config.training import RunSettings
+from ptycho_torch.data.patch_statistics import write_patch_statistics
+from ptycho_torch.data.scales import NUMBERS, Scales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.runtime.plot_style import COLOURS, new_figure, save, styled
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
@@ -46,10 +49,9 @@ def write_results(
 
 def history_table(result: TrainResult) -> pd.DataFrame:
     """Return `history.csv`; its columns are there also of a run that finished no epoch."""
-    run: RunSettings = result.module.run
     columns = [
-        "epoch", "step", "learning_rate", f"{run.training.loss}_train_loss", "mae_val_loss",
-        "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
+        "epoch", "step", "learning_rate", f"{result.module.run.training.loss}_train_loss",
+        "mae_val_loss", "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
         "spectral_local_ratio",
     ]  # fmt: skip
@@ -138,3 +140,44 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
         "commit": commit(Path(__file__)),
         "platform": platform_name(),
     }
+
+
+def write_held_out_statistics(
+    folder: Path, result: TrainResult, data: TrainingData, limit: int
+) -> None:
+    """Write statistics of at most `limit` patches that the best weights draw for the held-out
+    frames."""
+    patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
+    known = _bundle(result, data).settings
+    scales = Scales(
+        **{name: getattr(known, name) for name in NUMBERS},
+        intensity_scale_source=known.intensity_scale_source,
+    )
+    patches_PHW = patches.reshape(-1, *patches.shape[-2:])
+    source = f"training on {known.dataset}, best weights, held-out frames"
+    write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
+
+
+def draw_learning_curve(result: TrainResult, folder: Path) -> None:
+    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`; of a
+    run without an epoch the picture says so."""
+    run, history = result.module.run, history_table(result)
+    loss = run.training.loss
+    train, validation = f"{loss}_train_loss", f"{loss}_val_loss"
+    labels = {train: "training", validation: "validation (held-out block)"}
+    with styled():
+        figure = new_figure(5.2, 3.2)
+        axes = figure.subplots()
+        if history.empty:
+            axes.text(0.5, 0.5, "no epoch was finished", ha="center", transform=axes.transAxes)
+        else:
+            for (name, label), colour in zip(labels.items(), COLOURS[1:], strict=False):
+                axes.plot(history["epoch"], history[name], "o-", ms=3, color=colour, label=label)
+            axes.legend()
+            if (history[list(labels)] > 0).all(axis=None):
+                axes.set_yscale("log")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss")
+        axes.set_title(run.dataset)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        save(figure, folder, "learning_curve")

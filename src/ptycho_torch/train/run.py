@@ -3,12 +3,11 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -17,20 +16,21 @@ from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.parts import read_part
-from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim, untouched_if_refused
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.run_lock import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
-from ptycho_torch.train.curve import draw_learning_curve
-from ptycho_torch.train.fit import TrainResult, fit, predict
+from ptycho_torch.train.fit import TrainResult, fit
 from ptycho_torch.train.loggers import LOGS
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.record import history_table, write_results
+from ptycho_torch.train.record import (
+    draw_learning_curve,
+    write_held_out_statistics,
+    write_results,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +74,14 @@ def train_run(
         raises nothing: it is written as a result.
     """
     torch.set_num_threads(usable_threads(threads))
-    folder = Path(folder)
-    with _alone_in(folder):
-        data = data_of_splits(splits, dataset, patch_px=run.patch_px)
-        module = PtychoModule(run, data)
-        if low_memory and not module.checkpointed:
-            logger.warning("low memory in this attempt: as with execution.checkpointing")
-            module.save_memory()
-        result = fit(module, data.train, data.validation, folder=folder)
-        names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
-        facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
-        write_results(folder, result, data, facts)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+    data = data_of_splits(splits, dataset, patch_px=run.patch_px)
+    module = PtychoModule(run, data)
+    if low_memory and not module.checkpointed:
+        logger.warning("low memory in this attempt: as with execution.checkpointing")
+        module.save_memory()
+    names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
+    facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
+    _train(module, data, Path(folder), facts)
 
 
 def train_scan(
@@ -134,20 +130,21 @@ def train_scan(
     except ValidationError as error:
         raise mistake(data.facts["source"], error) from None
     module, folder = PtychoModule(run, data), Path(folder)
-    known = (*OUTPUTS, LOGS)
-    with _alone_in(folder, mark="run.json", files=known, overwrite=overwrite, state=CHECKPOINT):
-        result = fit(module, data.train, data.validation, folder=folder, progress=progress)
+
+    def check() -> None:
+        known = (*OUTPUTS, LOGS)
+        must_be_free(folder, mark="run.json", files=known, overwrite=overwrite, state=CHECKPOINT)
+
+    def more(result: TrainResult) -> None:
         # Gone first, written last: results that were torn off never look finished.
         for name in ("run.json", *OPTIONAL):
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
-            _write_statistics(folder, result, data, patch_stats_limit)
-        table = history_table(result)
-        draw_learning_curve(table, folder, loss=run.training.loss, title=run.dataset)
-        facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
-        record = write_results(folder, result, data, facts)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return record
+            write_held_out_statistics(folder, result, data, patch_stats_limit)
+        draw_learning_curve(result, folder)
+
+    facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
+    return _train(module, data, folder, facts, check=check, more=more, progress=progress)
 
 
 def train_measurement(
@@ -195,34 +192,24 @@ def train_measurement(
     return train_scan(data, settings, folder, overwrite=True)
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path, **rules: Any) -> Iterator[None]:
-    """Hold the folder of a run against any other job; `rules`: what `claim` asks of it.
-
-    The other processes of a run that several devices share come in with the first.
-    """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        yield
-        return
-    if rules:
-        claim(folder, **rules)
-    with untouched_if_refused(folder), run_lock(folder):
-        if rules:
-            # Whoever was at work here may have ended.
-            claim(folder, **rules)
-        yield
-
-
-def _write_statistics(folder: Path, result: TrainResult, data: TrainingData, limit: int) -> None:
-    module, best = result.module, result.best
-    drawn = np.moveaxis(predict(result, best, data.validation), -1, 1)
-    learned = module.log_gain is not None
-    scales = Scales(
-        input_scale=module.input_scale,
-        intensity_scale=module.scales["train"].intensity_scale * best.gain,
-        intensity_scale_source="learned" if learned else data.intensity_scale_source,
-        norm_Y_I=data.norm_Y_I,
-    )
-    patches_PHW = drawn.reshape(-1, *drawn.shape[-2:])
-    source = f"training on {module.run.dataset}, best weights, held-out frames"
-    write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
+def _train(
+    module: PtychoModule,
+    data: TrainingData,
+    folder: Path,
+    facts: dict[str, Any],
+    *,
+    check: Callable[[], None] = lambda: None,
+    more: Callable[[TrainResult], None] = lambda _: None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train alone in a folder that `check` accepts, write what `more` adds, and the results."""
+    # The other processes of a run that several devices share come in with the first.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    with run_lock(folder) if first else contextlib.nullcontext():
+        if first:
+            check()
+        result = fit(module, data.train, data.validation, folder=folder, progress=progress)
+        more(result)
+        record = write_results(folder, result, data, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
