@@ -1,10 +1,8 @@
 """A training that was stopped resumes after its last epoch and ends with the same bytes."""
 
-import json
+import errno
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -164,6 +162,23 @@ def test_a_checkpoint_that_is_not_this_trainings_is_one_line(
     assert steps == EPOCHS * STEPS and same(found, whole)
 
 
+def test_a_full_disk_costs_the_checkpoint_and_not_the_training(
+    training, tmp_path, caplog, monkeypatch
+):
+    """Also where processes share the run: no error leaves the writing, where the others wait."""
+
+    def full(state, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "run").mkdir()
+    whole, _ = training()
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    found, _ = training(folder="run")
+    assert same(found, whole) and not list((tmp_path / "run").iterdir())
+    text = {r.message for r in caplog.records if "no checkpoint was written" in r.message}
+    assert len(text) == 1 and "No space left on device; make room" in text.pop()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_training_with_its_status_and_nothing_lost(
     training, tmp_path, number, status
@@ -183,49 +198,28 @@ def test_a_signal_ends_a_training_with_its_status_and_nothing_lost(
     assert steps == (EPOCHS - 2) * STEPS and same(found, whole)
 
 
-CHILD = """
-import json, sys
-from ptycho_torch.config.training import RunSettings
-from ptycho_torch.train import checkpoint
-from ptycho_torch.train.run import train_run
-
-given = json.loads(sys.argv[1])
-# Every epoch's state: these epochs are shorter than what writing it takes.
-checkpoint.SHARE = float("inf")
-train_run(RunSettings.model_validate(given.pop("run")), threads=1, **given)
-"""
-
-
 def test_a_process_ended_by_signals_gives_the_undisturbed_files(
-    train_tiny, run_of, tiny_dataset, tmp_path
+    train_tiny, run_of, child, tmp_path
 ):
     """`make faults` does the same with whole studies, many times."""
     blocks = {"training": {"epochs": 8, "schedule": {"name": "exponential", "gamma": 0.95}}}
     whole = train_tiny(arm="agc", folder="whole", **blocks)
-    words = json.dumps(
-        {
-            "run": run_of("agc", **blocks).model_dump(mode="json"),
-            "splits": {k: str(v) for k, v in tiny_dataset.splits.items()},
-            "dataset": str(tiny_dataset.dataset),
-            "folder": str(tmp_path / "cut"),
-        }
-    )
     state = tmp_path / "cut" / CHECKPOINT
     waits = named_stream(11, "moments").uniform(0.0, 0.3, 2)
     for number, wait_s in zip((signal.SIGKILL, signal.SIGTERM), waits, strict=True):
         before = state.stat().st_mtime_ns if state.exists() else 0
-        child = subprocess.Popen([sys.executable, "-c", CHILD, words], stderr=subprocess.PIPE)
+        process = child(run_of("agc", **blocks), "cut")
         end = time.monotonic() + 120
         while not (state.exists() and state.stat().st_mtime_ns > before):
-            assert child.poll() is None and time.monotonic() < end, child.communicate()[1]
+            assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
             time.sleep(0.01)
         time.sleep(wait_s)
-        child.send_signal(number)
+        process.send_signal(number)
         # It may have ended just before.
         expected = {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
-        message = child.communicate(timeout=60)[1]
-        assert child.returncode in (expected, 0), message
-        assert (tmp_path / "cut/run.json").exists() == (child.returncode == 0)
+        message = process.communicate(timeout=60)[1]
+        assert process.returncode in (expected, 0), message
+        assert (tmp_path / "cut/run.json").exists() == (process.returncode == 0)
     cut = train_tiny(arm="agc", folder="cut", **blocks)
     for name in set(cut.outputs) - {"timing"}:
         assert cut.outputs[name].read_bytes() == whole.outputs[name].read_bytes(), name

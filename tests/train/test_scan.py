@@ -1,11 +1,8 @@
 """Training on a measured scan: what decides it, what it writes, what it refuses."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
@@ -15,7 +12,6 @@ from ptycho_torch.data.training import data_of_file, data_of_scan
 from ptycho_torch.files import io
 from ptycho_torch.infer.outputs import infer_file
 from ptycho_torch.networks.bundle import read_bundle
-from ptycho_torch.physics.stitch import reassemble
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train import run as training
 
@@ -37,19 +33,16 @@ def settings(tiny_study):
     return make
 
 
-def train_scan(scan, settings, folder, test=None, **options):
-    return training.train_scan(data_of_scan(scan, settings, test), settings, folder, **options)
-
-
-def train_file(path, settings, folder, test_data=None):
-    data = data_of_file(path, settings, test_data=test_data)
-    return training.train_scan(data, settings, folder)
-
-
 @pytest.fixture
-def no_pictures(monkeypatch):
-    """Drawing costs more than these trainings; one test looks at the pictures."""
-    monkeypatch.setattr(training, "draw_learning_curve", lambda *_, **__: None)
+def train_scan(tmp_path, monkeypatch):
+    """Train in a named folder, without pictures: they cost more than these trainings."""
+    monkeypatch.setattr(training, "draw_learning_curve", lambda *_: None)
+
+    def train(scan, settings, name="run", test=None, **options):
+        data = data_of_scan(scan, settings, test)
+        return training.train_scan(data, settings, tmp_path / name, **options)
+
+    return train
 
 
 @pytest.fixture
@@ -66,41 +59,32 @@ def masked(scan, good, fill):
 
 
 def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp_path):
-    chosen = settings(epochs=2)
-    run = tmp_path / "run"
-    record = train_file(
-        tiny_dataset.splits["train"], chosen, run, test_data=tiny_dataset.splits["test"]
-    )
-    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, "test_patches.npz"}
+    chosen, files, run = settings(epochs=2), tiny_dataset.splits, tmp_path / "run"
+    ready = data_of_file(files["train"], chosen, test_data=files["test"])
+    record = training.train_scan(ready, chosen, run, patch_stats_limit=4)
+    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL}
+    assert (run / "learning_curve.png").stat().st_size > 1000
     assert io.read_json(run / "run.json") == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]
-    assert data["train_data"]["sha256"] == io.sha256(tiny_dataset.splits["train"])
+    assert data["train_data"]["sha256"] == io.sha256(files["train"])
     assert data["train_groups"] == 32 and len(data["validation_frames"]) == 18
     assert record["outcome"] == "completed" and record["best_val_loss"] < record["first_loss"]
-    history = pd.read_csv(run / "history.csv")
-    assert list(history["epoch"]) == [1, 2]
-    known = read_bundle(run / "bundle")
+    assert list(pd.read_csv(run / "history.csv")["epoch"]) == [1, 2]
+    known, timing = read_bundle(run / "bundle"), io.read_json(run / "timing.json")
     assert known.settings.intensity_scale_source == "measured"
     assert known.settings.intensity_scale == record["intensity_scale"]["best"]
     assert known.record["run"]["training"] == record["settings"]["training"]
-    patches = io.read_npz(run / "test_patches.npz")
-    assert patches["best"].shape == (121, 16, 16, 1)
+    assert io.read_npz(run / "test_patches.npz")["best"].shape == (121, 16, 16, 1)
+    assert io.read_json(run / "patch_stats.json")["scales"]["intensity_scale_source"] == "measured"
+    assert (timing["threads"], timing["device"]) == (1, "cpu")
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_same_training_twice_gives_the_same_bytes(settings, scan, tmp_path):
-    for name in ("one", "two"):
-        train_scan(scan, settings(), tmp_path / name)
-    for file in ("run.json", "history.csv", "bundle/bundle.json", "bundle/weights.safetensors"):
-        first, second = ((tmp_path / name / file).read_bytes() for name in ("one", "two"))
-        assert first == second, file
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_a_learned_scale_moves_and_is_that_of_the_best_weights(settings, scan, tmp_path):
-    fixed = train_scan(scan, settings(epochs=2), tmp_path / "fixed")
-    learned = train_scan(scan, settings(epochs=2, intensity_scale="learned"), tmp_path / "learned")
+def test_a_learned_scale_moves_and_is_that_of_the_best_weights(
+    settings, scan, train_scan, tmp_path
+):
+    fixed = train_scan(scan, settings(epochs=2), "fixed")
+    learned = train_scan(scan, settings(epochs=2, intensity_scale="learned"), "learned")
     start = fixed["intensity_scale"]["measured"]
     assert fixed["intensity_scale"] == {"measured": start, "best": start, "last": start}
     assert learned["first_loss"] == fixed["first_loss"]
@@ -137,34 +121,27 @@ def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, loss):
     assert losses[0] == losses[1] != losses[2]
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_mask_reaches_the_steps_of_a_training(settings, scan, tmp_path):
+def test_the_mask_reaches_the_steps_of_a_training(settings, scan, train_scan):
     good = np.ones((1, 16, 16), bool)
     good[0, 4:9, 4:9] = False
-    with_mask = train_scan(masked(scan, good, np.nan), settings(), tmp_path / "a")
+    with_mask = train_scan(masked(scan, good, np.nan), settings(), "a")
     assert with_mask["outcome"] == "completed"
     hole = masked(scan, good, 0.0)
-    unmasked = Scan(
-        source="hole", amplitude_nHW=hole.amplitude_nHW, positions_n2=scan.positions_n2,
-        probe_MHW=scan.probe_MHW, intensity_scale=scan.intensity_scale,
-    )  # fmt: skip
-    without = train_scan(unmasked, settings(), tmp_path / "b")
-    assert with_mask["first_loss"] != without["first_loss"]
+    unmasked = masked(hole, np.ones_like(good), 0.0)
+    assert with_mask["first_loss"] != train_scan(unmasked, settings(), "b")["first_loss"]
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_groups_are_merged_unless_told_not_to(settings, scan, tmp_path):
-    merged = train_scan(scan, settings(2), tmp_path / "merged")
-    apart = train_scan(scan, settings(2, object_big=False), tmp_path / "apart")
-    assert merged["first_loss"] != apart["first_loss"]
-    for name, big in (("merged", True), ("apart", False)):
-        known = read_bundle(tmp_path / name / "bundle").settings
-        assert (known.channels, known.gridsize, known.object_big) == (4, 2, big)
-    single = [
-        train_scan(scan, settings(1, object_big=big), tmp_path / f"single{big}")
+def test_groups_are_merged_unless_told_not_to(settings, scan, train_scan, tmp_path):
+    found = {
+        (grid, big): train_scan(scan, settings(grid, object_big=big), f"{grid}{big}")
+        for grid in (1, 2)
         for big in (True, False)
-    ]
-    assert single[0]["best_val_loss"] == single[1]["best_val_loss"]
+    }
+    assert found[2, True]["first_loss"] != found[2, False]["first_loss"]
+    assert found[1, True]["best_val_loss"] == found[1, False]["best_val_loss"]
+    for big in (True, False):
+        known = read_bundle(tmp_path / f"2{big}" / "bundle").settings
+        assert (known.channels, known.gridsize, known.object_big) == (4, 2, big)
 
 
 def test_what_is_held_out_never_trains(settings, scan):
@@ -174,93 +151,55 @@ def test_what_is_held_out_never_trains(settings, scan):
         assert held_out and not held_out & set(ready.members_nC.ravel())
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_test_data_select_nothing(settings, scan, tmp_path):
+def test_the_test_data_select_nothing(settings, scan, train_scan, tmp_path):
     """Another test file, the same run to the byte but for its predictions."""
     other = Scan(
         source="dark", amplitude_nHW=scan.amplitude_nHW[:9] * 0.1,
         positions_n2=scan.positions_n2[:9], intensity_scale=scan.intensity_scale,
     )  # fmt: skip
-    first = train_scan(scan, settings(), tmp_path / "a", test=scan)
-    second = train_scan(scan, settings(), tmp_path / "b", test=other)
-    assert first == second
+    first = train_scan(scan, settings(), "a", test=scan)
+    assert first == train_scan(scan, settings(), "b", test=other)
+    for file in ("run.json", "history.csv", "bundle/bundle.json", "bundle/weights.safetensors"):
+        one, two = ((tmp_path / name / file).read_bytes() for name in "ab")
+        assert one == two, file
 
 
 def test_a_run_that_diverges_is_a_result_with_all_its_files(settings, scan, tmp_path):
     wild = settings().training.optimizer.model_copy(update={"learning_rate": 1e6})
-    record = train_scan(scan, settings(optimizer=wild, epochs=3), tmp_path / "wild")
+    chosen = settings(optimizer=wild, epochs=3)
+    record = training.train_scan(data_of_scan(scan, chosen), chosen, tmp_path / "wild")
     assert record["outcome"] in ("exploded", "non_finite", "collapsed")
     assert record["failure"]["reason"]
     read_bundle(tmp_path / "wild" / "bundle")
     assert (tmp_path / "wild" / "learning_curve.png").stat().st_size > 1000
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_results_are_never_lost_unless_told_so(settings, scan, tmp_path):
+def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_path):
+    with pytest.raises(InputError, match=r"batch_size is 64, .* only 32 groups"):
+        train_scan(scan, settings(batch_size=64), "out")
     folder = tmp_path / "out"
-    folder.mkdir()
+    folder.mkdir()  # A refused run has left nothing.
     (folder / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=r"out: holds files \(thesis.txt\)"):
-        train_scan(scan, settings(), folder)
+        train_scan(scan, settings(), "out")
     assert [p.name for p in folder.iterdir()] == ["thesis.txt"]
-    train_scan(scan, settings(), folder, overwrite=True)
+    train_scan(scan, settings(), "out", overwrite=True)
     assert (folder / "thesis.txt").read_text() == "mine"
     before = (folder / "run.json").read_bytes()
     with pytest.raises(InputError, match="out: holds a finished run"):
-        train_scan(scan, settings(), folder)
+        train_scan(scan, settings(), "out")
     assert (folder / "run.json").read_bytes() == before
-    with pytest.raises(InputError, match=r"thesis.txt is no folder"):
-        train_scan(scan, settings(), folder / "thesis.txt", overwrite=True)
+    with pytest.raises(InputError, match=r"thesis.txt.*choose another"):
+        train_scan(scan, settings(), "out/thesis.txt", overwrite=True)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_too_few_frames_for_a_batch_are_refused_before_anything_is_written(
-    settings, scan, tmp_path
-):
-    few = settings(batch_size=64)
-    with pytest.raises(InputError, match=r"batch_size is 64, .* only 32 groups"):
-        train_scan(scan, few, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_the_threads_asked_for_are_used(settings, scan, tmp_path):
-    train_scan(scan, settings(), tmp_path / "run")
-    timing = json.loads((tmp_path / "run" / "timing.json").read_text())
-    assert timing["threads"] == 1 and timing["device"] == "cpu"
-    assert torch.get_num_threads() == 1
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_a_pipelines_bundle_sees_in_its_test_split_what_training_wrote(
-    train_tiny, tiny_dataset, tmp_path
-):
-    """Patches, and what they are stitched to, by the study's own reassembly."""
-    result = train_tiny(training={"epochs": 1})
-    stored = io.read_npz(result.outputs["patches"], "best")["best"][..., 0]
-    found = infer_file(
-        result.outputs["bundle"].parent, tiny_dataset.splits["test"], tmp_path / "seen"
-    )
-    np.testing.assert_allclose(found.patches_GCHW[:, 0], stored, atol=1e-5)
-    scan = read_scan(tiny_dataset.splits["test"])
-    weight = (np.abs(scan.probe_MHW) ** 2).sum(axis=0)
-    corners = scan.positions_n2.astype(np.int64)
-    theirs = reassemble(stored, corners, np.zeros(len(corners), int), weight, 16)[0]
-    lit = found.stitched.coverage_YX > 0.1
-    np.testing.assert_allclose(found.stitched.object_YX[lit], theirs[lit], atol=2e-5)
-
-
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("gridsize", [1, 2])
-def test_training_and_inference_on_files_agree(settings, tiny_dataset, tmp_path, gridsize):
+def test_training_and_inference_on_files_agree(
+    settings, scan, train_scan, tiny_dataset, tmp_path, gridsize
+):
     """The patches that training predicts are those that the bundle sees in the same file."""
-    files = tiny_dataset.splits
-    train_file(
-        files["train"],
-        settings(gridsize, object_big=False),
-        tmp_path / "run",
-        test_data=files["test"],
-    )
-    found = infer_file(tmp_path / "run" / "bundle", files["test"], tmp_path / "seen")
+    test = tiny_dataset.splits["test"]
+    train_scan(scan, settings(gridsize, object_big=False), test=read_scan(test))
+    found = infer_file(tmp_path / "run" / "bundle", test, tmp_path / "seen")
     stored = io.read_npz(tmp_path / "run" / "test_patches.npz", "best")["best"]
     np.testing.assert_allclose(found.patches_GCHW, np.moveaxis(stored, -1, 1), atol=1e-5)

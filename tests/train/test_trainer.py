@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -72,36 +70,15 @@ def test_a_logger_that_is_not_installed_is_named_with_its_line(
     assert not (tmp_path / "run").exists()
 
 
-SHARED = """
-import json, sys
-from ptycho_torch.config.training import RunSettings
-from ptycho_torch.train.run import train_run
-
-given = json.loads(sys.argv[1])
-train_run(RunSettings.model_validate(given.pop("run")), threads=1, **given)
-"""
-
-
-def test_two_processes_train_as_one_with_the_doubled_batch(
-    run_of, train_tiny, tiny_dataset, tmp_path
-):
+def test_two_processes_train_as_one_with_the_doubled_batch(run_of, train_tiny, child, tmp_path):
     """Each takes half of every step; the other half's gradients come by DDP (gloo)."""
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED)
     schedule = {"schedule": {"name": "warmup_cosine", "warmup_epochs": 1}, "epochs": 3}
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 0.5}
     one = train_tiny(training={**schedule, "batch_size": 16}, execution={"clip": clip})
     halves = run_of(training={**schedule, "batch_size": 8}, execution={"clip": clip, "devices": 2})
-    words = {
-        "run": halves.model_dump(mode="json"),
-        "splits": {k: str(v) for k, v in tiny_dataset.splits.items()},
-        "dataset": str(tiny_dataset.dataset),
-        "folder": str(tmp_path / "two"),
-    }
-    done = subprocess.run(
-        [sys.executable, script, json.dumps(words)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    process = child(halves, "two")
+    message = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, message
     two = json.loads((tmp_path / "two/run.json").read_text())
     assert (two["outcome"], two["steps"]) == ("completed", one.run["steps"])
     history = pd.read_csv(tmp_path / "two/history.csv")

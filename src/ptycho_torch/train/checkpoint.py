@@ -120,12 +120,9 @@ class ResumeCheckpoint(Checkpoint):
         if reason:
             logger.warning("%s: %s; training starts anew", self.path, reason)
             return None
-        logger.info("%s: resumed after epoch %d", self.path, epoch)
-        if machine != _machine():
-            logger.warning(
-                "%s: was written with %s, resumes with %s: results may differ by rounding",
-                self.path, machine, _machine(),
-            )  # fmt: skip
+        note = f"; written with {machine}: results may differ by rounding"
+        same = machine == _machine()
+        logger.info("%s: resumed after epoch %d%s", self.path, epoch, "" if same else note)
         return self.path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
