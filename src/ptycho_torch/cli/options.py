@@ -44,7 +44,12 @@ class Flags:
     def option(self, name: str) -> inspect.Parameter:
         """Return a setting's flag as typer reads it."""
         setting = self.model.model_fields[name]
+        choices = _choices(setting.annotation)
+        # A word that is none of the choices is a mistake of usage, which typer answers; how a file
+        # is read is a question to the file, which its reader answers.
         kind = plain_type(setting.annotation)
+        if choices and kind is str and self.model is not ScanConventions:
+            kind = Literal[choices]
         flag = "--" + name.replace("_", "-")
         flags = self.names.get(name, flag).split()
         if kind is bool and "/" not in flags[0] and (self.defaults or setting.default):
@@ -56,7 +61,7 @@ class Flags:
         option = typer.Option(
             *flags,
             help=" ".join((setting.description or name.replace("_", " ")).split()),
-            metavar="|".join(map(str, _choices(setting.annotation))) or None,
+            metavar="|".join(map(str, choices)) or None,
             rich_help_panel=self.panel,
             show_default=shown,
         )
@@ -84,7 +89,7 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         return model.model_validate(dict(given))
     except ValidationError as error:
         key, _, what = mistakes(error, dict(given))[0].partition(": ")
-        flag = f"--{key.replace('_', '-')}: " if what else ""
+        flag = f"--{key.rsplit('.')[-1].replace('_', '-')}: " if what else ""
         raise InputError(f"{flag}{what or key}") from None
 
 
