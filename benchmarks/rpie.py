@@ -18,15 +18,14 @@ from side_by_side import command, ratio, seconds, summary, times
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
-from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.reconstruct.engine import Engine, Reconstruction, reconstruct
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number, table
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 
 SIDE, STEP, PLACES = 64, 10, 15
-PROGRAMS: dict[str, tuple[str, int]] = {
+PROGRAMS: dict[str, tuple[Engine, int]] = {
     "ours, 1 a batch": ("rpie", 1),
     "pty-chi rPIE, 1 a batch": ("ptychi-rpie", 1),
     "ours, 15 a batch": ("rpie", 15),
@@ -47,13 +46,11 @@ def make_data() -> tuple[Any, Any, Any, Any]:
 
 
 def run(
-    engine: str, batch: int, iterations: int, data: tuple[Any, Any, Any, Any]
+    engine: Engine, batch: int, iterations: int, data: tuple[Any, Any, Any, Any]
 ) -> Reconstruction:
     """Reconstruct by one program."""
     settings = RpieSettings(iterations=iterations, batch_size=batch)
-    if engine == "rpie":
-        return reconstruct_rpie(*data[:3], settings)
-    return reconstruct_ptychi(*data[:3], settings, engine=engine)  # type: ignore[arg-type]
+    return reconstruct(*data[:3], settings, engine=engine)
 
 
 def complex_error(made: Reconstruction, thing: Any) -> float:

@@ -14,7 +14,7 @@ import torch
 from tests.reconstruct.scans import SCANS, make_scan
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
+from ptycho_torch.reconstruct.engine import reconstruct
 
 RUNS = {
     "rpie": ("ptychi-rpie", RpieSettings(iterations=30)),
@@ -29,7 +29,7 @@ def main() -> None:
     for name, keys in SCANS.items():
         scan = make_scan(**keys)
         for run, (engine, settings) in RUNS.items():
-            made = reconstruct_ptychi(
+            made = reconstruct(
                 scan.amplitude.astype(np.float32),
                 scan.positions,
                 scan.probe,

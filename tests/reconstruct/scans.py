@@ -42,10 +42,9 @@ def make_scan(*, side=32, step=4.0, frames=9, jitter=0.0, modes=1, corner=(0, 0)
     )
 
 
-def truth_on(result, scan):
-    """The true object on the canvas of a result."""
-    row, column = np.subtract(result.origin, scan.corner)
-    rows, columns = result.object_YX.shape
+def truth_on(origin, shape, scan):
+    """The true object on a canvas."""
+    (row, column), (rows, columns) = np.subtract(origin, scan.corner), shape
     return scan.object[row : row + rows, column : column + columns]
 
 

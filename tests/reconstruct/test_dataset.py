@@ -1,11 +1,12 @@
 """The row beside the networks: rPIE of a test split, scored by the very evaluation of the runs."""
 
-import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.files import io
 from ptycho_torch.reconstruct.dataset import reconstruct_test_split
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
@@ -18,20 +19,13 @@ def scored(run_script, dataset, tmp_path, **settings):
     """Run both rules' scripts; return run.json, metrics.json and progress.json."""
     chosen = ConventionalSettings(**{"iterations": 40, "snapshots": [1, 5, 99], **settings})
     data = {"test": dataset.splits["test"], "dataset": dataset.dataset}
-    run_script(
-        "reconstruct.py",
-        input=data,
-        output=OUTPUTS,
-        params={"settings": chosen.model_dump(mode="json")},
-    )
+    params = {"settings": chosen.model_dump(mode="json")}
+    run_script("reconstruct.py", input=data, output=OUTPUTS, params=params)
     made = {name: tmp_path / file for name, file in OUTPUTS.items()}
     run_script(
         "evaluate_conventional.py", input={**data, **made}, output=SCORES, params={"settings": {}}
     )
-    return [
-        json.loads((tmp_path / name).read_text())
-        for name in ("run.json", "metrics.json", "progress.json")
-    ]
+    return [io.read_json(tmp_path / f"{name}.json") for name in ("run", "metrics", "progress")]
 
 
 def test_rpie_is_scored_as_a_run_is(run_script, tiny_dataset, tmp_path):
@@ -59,19 +53,16 @@ def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_
     settings = settings.model_copy(update={"scan": scan})
     splits = {split: tmp_path / f"{split}.npz" for split in SPLITS}
     simulate_dataset(settings, name="tiny", splits=splits, summary=tmp_path / "dataset.json")
-    dataset = type("D", (), {"splits": splits, "dataset": tmp_path / "dataset.json"})
+    dataset = SimpleNamespace(splits=splits, dataset=tmp_path / "dataset.json")
     _, metrics, _ = scored(run_script, dataset, tmp_path, iterations=25)
     assert metrics["best"]["amplitude_ssim"] > 0.99
-    with np.load(splits["test"]) as test, np.load(tmp_path / "test_patches.npz") as made:
-        true, found = test["Y_I"], np.abs(made["best"]) * np.abs(test["probeGuess"])[..., None]
-        assert found.shape == true.shape
-        for channel in range(4):
-            assert np.abs(found - true)[..., channel].mean() < 0.02 * true.mean()
-    with np.load(tmp_path / "objects.npz") as objects:
-        assert {name for name in objects.files if "iteration_25" in name} == {
-            "object_0_iteration_25",
-            "object_1_iteration_25",
-        }
+    test, made = io.read_npz(splits["test"]), io.read_npz(tmp_path / "test_patches.npz")
+    true, found = test["Y_I"], np.abs(made["best"]) * np.abs(test["probeGuess"])[..., None]
+    assert found.shape == true.shape
+    for channel in range(4):
+        assert np.abs(found - true)[..., channel].mean() < 0.02 * true.mean()
+    objects = {f"object_{image}_iteration_25" for image in (0, 1)}
+    assert objects <= set(io.npz_keys(tmp_path / "objects.npz"))
 
 
 def test_an_early_stop_keeps_its_last_object(run_script, tiny_dataset, tmp_path):
@@ -82,11 +73,9 @@ def test_an_early_stop_keeps_its_last_object(run_script, tiny_dataset, tmp_path)
 
 def test_a_foreign_test_split_is_refused(tiny_dataset, tmp_path):
     outputs = {name: tmp_path / file for name, file in OUTPUTS.items()}
+    settings, data = ConventionalSettings(iterations=1), tiny_dataset
     with pytest.raises(InputError, match="SHA-256"):
         reconstruct_test_split(
-            ConventionalSettings(iterations=1),
-            test=tiny_dataset.splits["train"],
-            dataset=tiny_dataset.dataset,
-            outputs=outputs,
+            settings, test=data.splits["train"], dataset=data.dataset, outputs=outputs
         )
     assert not any(path.exists() for path in outputs.values())

@@ -122,14 +122,14 @@ def check(
     frequency, amplitudes or counts; what is given stays as it is. Ends with status 1 where two
     explain the frames equally well.
     """
-    from ptycho_torch.reconstruct.check import check_file, flags
+    from ptycho_torch.reconstruct.check import check_file, table
 
     report = check_file(file, reading)
-    typer.echo(json.dumps(report.as_json(), indent=2) if as_data else "\n".join(report.table()))
-    if report.doubt:
-        raise InputError(f"{file}: {report.doubt}")
+    typer.echo(json.dumps(report, indent=2) if as_data else table(report))
+    if report["doubt"]:
+        raise InputError(f"{file}: {report['doubt']}")
     if not as_data:
-        typer.echo(f"read it with: {flags(report.conventions) or 'no flags'}")
+        typer.echo(f"read it with: {report['flags'] or 'no flags'}")
 
 
 class CompareOptions(Settings):

@@ -6,7 +6,9 @@
 3. Half pixels, where there is an object: without one they move all positions alike.
 """
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,72 +18,19 @@ from ptycho_torch.data.prepare import light_is_at, values_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Raw
 from ptycho_torch.reconstruct import trial
-from ptycho_torch.reconstruct.trial import Outcome, predicted, reconstructed, told_apart
+from ptycho_torch.reconstruct.trial import Outcome, predicted, reconstructed
 
 # Conventions under this relative error explain frames; above it, nothing.
 _EXPLAINS = 0.5
 # By how much the error of the next best must be larger.
 _PREDICTED_RATIO, _RECONSTRUCTED_RATIO = 1.02, 1.1
 _TWIN = 0.98
+_ORIGINS = ("corner", "centre", "middle")
 
+_AS_LAYOUT = "as the layout has it"
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One question: how it was settled, the answer, and what was tried, best first."""
-
-    question: str
-    how: str
-    answer: str
-    outcomes: tuple[Outcome, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The best conventions of a file; doubt: why they are not the only ones, empty if they are."""
-
-    source: str
-    stages: tuple[Stage, ...]
-    conventions: ScanConventions
-    doubt: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        return {
-            "file": self.source,
-            "decided": not self.doubt,
-            "doubt": self.doubt or None,
-            "reading": self.conventions.model_dump(exclude_defaults=True),
-            "flags": flags(self.conventions),
-            "stages": [
-                {
-                    "question": stage.question,
-                    "how": stage.how,
-                    "answer": stage.answer,
-                    "readings": [
-                        {
-                            "flags": flags(o.conventions),
-                            "error": o.error,
-                            "impossible": o.why or None,
-                        }
-                        for o in stage.outcomes
-                    ],
-                }
-                for stage in self.stages
-            ],
-        }
-
-    def table(self) -> list[str]:
-        """Return the stages as lines of text; impossible conventions are counted, not listed."""
-        lines = []
-        for stage in self.stages:
-            lines.append(f"{stage.question}: {stage.answer}  ({stage.how})")
-            possible = [o for o in stage.outcomes if o.error is not None]
-            lines += [f"  {o.error:10.4f}  {_label(o.conventions)}" for o in possible]
-            reasons = [o.why for o in stage.outcomes if o.error is None]
-            lines += [
-                f"  impossible  {reasons.count(r)} times: {r}" for r in dict.fromkeys(reasons)
-            ]
-        return lines
+Variants = list[ScanConventions]
+Stage = dict[str, Any]
 
 
 def flags(conventions: ScanConventions) -> str:
@@ -91,12 +40,21 @@ def flags(conventions: ScanConventions) -> str:
     return " ".join(words)
 
 
-def _label(conventions: ScanConventions) -> str:
-    return flags(conventions) or "as the layout has it"
+def table(report: dict[str, Any]) -> str:
+    """Return the stages as text; impossible conventions are counted, not listed."""
+    lines = []
+    for stage in report["stages"]:
+        lines.append(f"{stage['question']}: {stage['answer']}  ({stage['how']})")
+        tried = stage["readings"]
+        possible = [one for one in tried if not one["impossible"]]
+        lines += [f"  {one['error']:10.4f}  {one['flags'] or _AS_LAYOUT}" for one in possible]
+        reasons = Counter(one["impossible"] for one in tried if one["impossible"])
+        lines += [f"  impossible  {count} times: {why}" for why, count in reasons.items()]
+    return "\n".join(lines)
 
 
-def check_file(path: str | Path, given: ScanConventions) -> Report:
-    """Try the conventions of a file.
+def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
+    """Try the conventions of a file; return what `check --json` prints (docs/reference/files.md).
 
     Parameters
     ----------
@@ -113,20 +71,46 @@ def check_file(path: str | Path, given: ScanConventions) -> Report:
     given = given.model_copy(update={"patch_px": None})
     raw = read_raw(path, given)
     stages, variants = _from_frames(raw, given)
-    has_both = raw.object_YX is not None and raw.probe_MHW is not None
-    if has_both:
-        found = _by_prediction(raw, stages, variants)
-        if isinstance(found, Report):
-            return found
-        stages.append(found)
+    variants = [turned for variant in variants for turned in _axes(raw, variant)]
+    if raw.object_YX is None or raw.probe_MHW is None:
+        return _by_reconstruction(raw, stages, variants)
+    if report := _by_prediction(raw, stages, variants):
+        return report
     report = _by_reconstruction(replace(raw, object_YX=None), stages, variants)
-    if has_both and not report.doubt and predicted(raw, report.conventions).error is None:
+    best = ScanConventions.model_validate(report["reading"])
+    if report["decided"] and predicted(raw, best).why:
         reason = "under the best conventions, windows reach out of the file's object"
-        return replace(report, doubt=f"{reason}; give --origin or --units, or mend the file")
+        doubt = f"{reason}; give --origin or --units, or mend the file"
+        return report | {"decided": False, "doubt": doubt}
     return report
 
 
-def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], list[ScanConventions]]:
+def _stage(question: str, how: str, answer: str, outcomes: Sequence[Outcome] = ()) -> Stage:
+    """Return one question: how it was settled, the answer, and what was tried, best first."""
+    readings = [
+        {
+            "flags": flags(o.conventions),
+            "error": None if o.why else o.error,
+            "impossible": o.why or None,
+        }
+        for o in outcomes
+    ]
+    return {"question": question, "how": how, "answer": answer, "readings": readings}
+
+
+def _report(raw: Raw, stages: Sequence[Stage], best: ScanConventions, doubt: str) -> dict[str, Any]:
+    """Return the best conventions; doubt: why they are not the only ones, empty if they are."""
+    return {
+        "file": raw.source,
+        "decided": not doubt,
+        "doubt": doubt or None,
+        "reading": best.model_dump(exclude_defaults=True),
+        "flags": flags(best),
+        "stages": list(stages),
+    }
+
+
+def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variants]:
     """Settle what frames show by themselves; return the conventions that remain."""
     places, where = [str(given.zero_frequency)], "as given"
     if given.zero_frequency == "auto":
@@ -140,87 +124,81 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], list[Sc
         whole = values_of(raw.frames_nHW) == "intensity"
         values = ["intensity"] if whole else ["amplitude", "intensity"]
         how = "whole numbers are counts" if whole else "not whole numbers"
-    variants = [
-        given.model_copy(update={"zero_frequency": place, "values": value})
-        for place, value in product(places, values)
-    ]
     stages = [
-        Stage("zero frequency", where, " or ".join(places)),
-        Stage("values", how, " or ".join(values)),
+        _stage("zero frequency", where, " or ".join(places)),
+        _stage("values", how, " or ".join(values)),
     ]
-    return stages, variants
+    pairs = product(places, values)
+    return stages, [_with(given, zero_frequency=place, values=value) for place, value in pairs]
 
 
-def _axes(raw: Raw, conventions: ScanConventions) -> list[ScanConventions]:
+def _with(conventions: ScanConventions, **change: Any) -> ScanConventions:
+    return conventions.model_copy(update=change)
+
+
+def _axes(raw: Raw, conventions: ScanConventions) -> Iterable[ScanConventions]:
     """Return conventions with rows and columns swapped and mirrored in all eight ways."""
     # The sign of both axes at once is CXI's own setting.
-    both: dict[str, object] = {"flip_rows": True, "flip_columns": True}
-    both = {"translation_sign": -1} if raw.layout == "cxi" else both
-    mirrors: list[dict[str, object]] = [{}, {"flip_rows": True}, {"flip_columns": True}, both]
-    swaps: list[dict[str, object]] = [{}, {"swap_axes": True}]
-    found: list[ScanConventions] = []
-    for swap, mirror in product(swaps, mirrors):
-        candidate = conventions.model_copy(update=swap | mirror)
-        if candidate not in found:
-            found.append(candidate)
-    return found
+    both = {"flip_rows": True, "flip_columns": True}
+    mirrors: list[dict[str, Any]] = [
+        {}, {"flip_rows": True}, {"flip_columns": True},
+        {"translation_sign": -1} if raw.layout == "cxi" else both,
+    ]  # fmt: skip
+    swaps: list[dict[str, Any]] = [{}, {"swap_axes": True}]
+    # What is given makes some of them the same.
+    return dict.fromkeys(_with(conventions, **s, **m) for s, m in product(swaps, mirrors))
 
 
-def _by_prediction(
-    raw: Raw, stages: list[Stage], variants: list[ScanConventions]
-) -> Report | Stage:
-    """Decide by the file's own object; a stage that says why, if that decides nothing."""
+def _by_prediction(raw: Raw, stages: list[Stage], variants: Variants) -> dict[str, Any] | None:
+    """Decide by the file's own object; if that decides nothing, `stages` gets why."""
     candidates = [
-        turned.model_copy(update={"origin": origin})
+        _with(variant, origin=origin)
         for variant in variants
-        for turned in _axes(raw, variant)
-        for origin in (
-            ("corner", "centre", "middle") if turned.origin == "auto" else (turned.origin,)
-        )
+        for origin in (_ORIGINS if variant.origin == "auto" else [variant.origin])
     ]
-    tried = _ranked([predicted(raw, candidate) for candidate in candidates])
+    tried = _ranked(predicted, raw, candidates)
     best, doubt = tried[0], _doubt(tried, _PREDICTED_RATIO)
     how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
-    if best.error is None:
-        return Stage("object", how, "no window lies in it: left aside", tried)
+    if best.why:
+        stages.append(_stage("object", how, "no window lies in it: left aside", tried))
+        return None
     if best.error > _EXPLAINS or doubt:
         why = "tells no conventions apart" if doubt else "does not predict the frames"
-        return Stage("object", how, f"{why}: left aside", tried[:3])
+        stages.append(_stage("object", how, f"{why}: left aside", tried[:3]))
+        return None
     chosen = best.conventions
-    question = "axes, signs and origin of positions"
-    stages = [*stages, Stage(question, how, _label(chosen), tried)]
+    stages.append(
+        _stage("axes, signs and origin of positions", how, flags(chosen) or _AS_LAYOUT, tried)
+    )
     if chosen.half_pixel == 0:
-        halves = [chosen.model_copy(update={"half_pixel": half}) for half in (-1, 0, 1)]
-        tried = _ranked([predicted(raw, candidate) for candidate in halves])
+        halves = [_with(chosen, half_pixel=half) for half in (-1, 0, 1)]
+        tried = _ranked(predicted, raw, halves)
         chosen, doubt = tried[0].conventions, _doubt(tried, _PREDICTED_RATIO)
-        stages.append(Stage("half pixel", how, _label(chosen), tried))
-    return Report(raw.source, tuple(stages), chosen, doubt)
+        stages.append(_stage("half pixel", how, flags(chosen) or _AS_LAYOUT, tried))
+    return _report(raw, stages, chosen, doubt)
 
 
-def _by_reconstruction(raw: Raw, stages: list[Stage], variants: list[ScanConventions]) -> Report:
+def _by_reconstruction(raw: Raw, stages: list[Stage], variants: Variants) -> dict[str, Any]:
     """Decide by what one object can explain."""
-    candidates = [turned for variant in variants for turned in _axes(raw, variant)]
-    tried = _ranked([reconstructed(raw, candidate) for candidate in candidates])
+    tried = _ranked(reconstructed, raw, variants)
     best = tried[0]
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
     how = f"{frames} neighbouring frames reconstructed from {probe}"
-    aside = stages[-1].question == "object"
-    left = "not tried: they matter to the object that was left aside"
-    none = "no matter: without an object they move all positions alike"
+    left = "no matter: without an object they move all positions alike"
+    if stages[-1]["question"] == "object":
+        left = "not tried: they matter to the object that was left aside"
     stages = [
         *stages,
-        Stage("axes and signs of positions", how, _label(best.conventions), tried),
-        Stage("origin, half pixel", "no object", left if aside else none),
+        _stage("axes and signs of positions", how, flags(best.conventions) or _AS_LAYOUT, tried),
+        _stage("origin, half pixel", "no object", left),
     ]
     # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
     doubt = _twin_doubt(raw) or _doubt(tried, _RECONSTRUCTED_RATIO)
-    if best.error is None or best.error > _EXPLAINS:
-        error = (
-            "none could be tried" if best.error is None else f"the best errs by {best.error:.3g}"
-        )
+    if best.why or best.error > _EXPLAINS:
+        error = "none could be tried" if best.why else f"the best errs by {best.error:.3g}"
         doubt = f"no conventions explain the frames ({error})"
-    return Report(raw.source, tuple(stages), best.conventions, doubt)
+    return _report(raw, stages, best.conventions, doubt)
 
 
 def _twin_doubt(raw: Raw) -> str:
@@ -236,15 +214,19 @@ def _twin_doubt(raw: Raw) -> str:
     return ""
 
 
-def _ranked(outcomes: list[Outcome]) -> tuple[Outcome, ...]:
-    return tuple(sorted(outcomes, key=lambda o: float("inf") if o.error is None else o.error))
+def _ranked(
+    attempt: Callable[[Raw, ScanConventions], Outcome], raw: Raw, candidates: Variants
+) -> tuple[Outcome, ...]:
+    return tuple(sorted((attempt(raw, one) for one in candidates), key=lambda o: o.error))
 
 
 def _doubt(ranked: tuple[Outcome, ...], ratio: float) -> str:
     """Return why the first is not the only one; empty if it is."""
     best = ranked[0]
-    equal = [other for other in ranked[1:] if not told_apart(best, other, ratio=ratio)]
-    if not equal or best.error is None:
+    equal = [other for other in ranked[1:] if not best.told_from(other, ratio)]
+    if not equal or best.why:
         return ""
-    names = "; ".join(f"{_label(o.conventions)} ({o.error:.4g})" for o in [best, *equal[:3]])
+    names = "; ".join(
+        f"{flags(o.conventions) or _AS_LAYOUT} ({o.error:.4g})" for o in [best, *equal[:3]]
+    )
     return f"cannot be told apart: {names}"

@@ -1,7 +1,6 @@
 """Reconstruct the test split of a dataset by rPIE, as the row beside the networks.
 
-Letters: n groups, C channels (patches of a group), H rows, W columns, Y rows, X columns of an
-object's canvas.
+Letters: n groups, C channels (patches of a group), H rows, W columns.
 """
 
 import logging
@@ -11,16 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import ConventionalSettings
-from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import read_result
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
-from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct_rpie
+from ptycho_torch.reconstruct.engine import Reconstruction, reconstruct
 from ptycho_torch.reconstruct.run import machine
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
@@ -29,7 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 def reconstruct_test_split(
-    settings: ConventionalSettings, *, test: PathLike, dataset: PathLike, outputs: Mapping[str, Any]
+    settings: ConventionalSettings,
+    *,
+    test: io.PathLike,
+    dataset: io.PathLike,
+    outputs: Mapping[str, Any],
 ) -> None:
     """Reconstruct every image of a test split by rPIE from the frames of all its channels.
 
@@ -51,36 +52,37 @@ def reconstruct_test_split(
     """
     torch.set_num_threads(usable_threads(settings.threads))
     facts = read_result(dataset, "dataset")
-    checksum = facts["splits"]["test"]["sha256"]
-    split = read_split(test, patch_px=facts["patch_px"], sha256=checksum)
-    positions_nC2, image_n = _positions(split, test)
+    checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
+    split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
+    for key in ("coords_offsets", "coords_nominal", "image_index"):
+        if key not in split.arrays:
+            raise InputError(f"{test}: has no array '{key}'; rPIE needs to know where frames lie")
+    corners = split.arrays["coords_offsets"] + split.arrays["coords_nominal"]
+    positions_nC2 = np.moveaxis(corners[:, 0], -1, 1).astype(np.float64)
     observed, side = split.diffraction_nCHW, split.probe_MHW.shape[-1]
-    patches = np.empty((*positions_nC2.shape[:2], side, side), np.complex64)
-    predicted = np.empty_like(observed)
+    patches, predicted = np.empty(observed.shape, np.complex64), np.empty_like(observed)
     made: dict[int, Reconstruction] = {}
     begin = time.monotonic()
-    for image in np.unique(image_n).tolist():
-        mine = image_n == image
-        where = positions_nC2[mine].reshape(-1, 2)
-        frames = observed[mine].reshape(-1, side, side)
-        one = reconstruct_rpie(
+    for image in np.unique(split.arrays["image_index"]).tolist():
+        mine = split.arrays["image_index"] == image
+        where, frames = positions_nC2[mine].reshape(-1, 2), observed[mine].reshape(-1, side, side)
+        one = made[image] = reconstruct(
             frames, where, split.probe_MHW, settings, snapshots=settings.scored_iterations
         )
-        corners = np.rint(where).astype(int) - np.array(one.origin)
-        cut = object_patches(one.object_YX[None], corners, np.array(0), side)
+        whole = np.rint(where).astype(int) - np.array(one.origin)
+        cut = object_patches(one.object_YX[None], whole, np.array(0), side)
         patches[mine] = cut.reshape(patches[mine].shape)
-        predicted[mine] = one.predict(where).reshape(predicted[mine].shape)
-        made[image] = one
+        predicted[mine] = one.predict(where).reshape(patches[mine].shape)
     wall_s = time.monotonic() - begin
-    last_HWC = np.ascontiguousarray(np.moveaxis(patches, 1, -1))
-    io.write_npz(outputs["patches"], {"best": last_HWC, "last": last_HWC})
+    last_nHWC = np.ascontiguousarray(np.moveaxis(patches, 1, -1))
+    io.write_npz(outputs["patches"], {"best": last_nHWC, "last": last_nHWC})
     io.write_npz(outputs["objects"], _objects(made))
     found = r_factor(predicted.reshape(-1, side, side), observed.reshape(-1, side, side))
     record = {
         "dataset": facts["dataset"],
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
-        "dataset_sha256": {name: part["sha256"] for name, part in facts["splits"].items()},
+        "dataset_sha256": checksums,
         **_as_run(list(made.values())),
         "wall_s": round(wall_s, 3),
         **machine(),
@@ -88,16 +90,6 @@ def reconstruct_test_split(
     }
     io.write_json(outputs["run"], record)
     logger.info("R factor %.5g after %d iterations in %.1f s", found, record["iterations"], wall_s)
-
-
-def _positions(split: Split, path: PathLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the corner of each patch, (n, C, 2), and the image that a group shows, (n,)."""
-    for key in ("coords_offsets", "coords_nominal", "image_index"):
-        if key not in split.arrays:
-            raise InputError(f"{path}: has no array '{key}'; rPIE needs to know where frames lie")
-    corners = split.arrays["coords_offsets"] + split.arrays["coords_nominal"]
-    positions_nC2 = np.moveaxis(corners[:, 0], -1, 1).astype(np.float64)
-    return positions_nC2, split.arrays["image_index"].astype(np.int64)
 
 
 def _objects(made: Mapping[int, Reconstruction]) -> dict[str, Any]:
@@ -126,9 +118,7 @@ def _as_run(made: list[Reconstruction]) -> dict[str, Any]:
         "engine": "rPIE",
         "outcome": "non_finite" if broken else "completed",
         "failure": failure if broken else None,
-        "best_val_loss": None,
-        "last_val_loss": None,
-        "best_mae_val_loss": None,
+        **dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss")),
         "iterations": longest,
         "stopped": sorted({one.stopped for one in made}),
         "error": [float(error) if np.isfinite(error) else None for error in errors],

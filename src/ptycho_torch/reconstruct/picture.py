@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_torch.physics.predict import illuminated
-from ptycho_torch.reconstruct.rpie import Reconstruction
+from ptycho_torch.reconstruct.engine import Reconstruction
 from ptycho_torch.runtime.errors import printable
 
 

@@ -12,182 +12,185 @@ is rPIE as published; with alpha -> 0 and all frames at once the object's step i
 one of error reduction. Masked pixels keep what is predicted: their term of d is 0.
 
 Letters: n frames, B frames of a batch, M incoherent probe modes, H rows, W columns of a frame, Y
-rows, X columns of the object's canvas. Positions are the (row, column) of a window's corner,
-pixels, fractional, of any sign.
+rows, X columns of the object's canvas.
 
 A. Maiden, D. Johnson and P. Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736; modes: P.
 Thibault and A. Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
 """
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
+from torch.fft import fft2, ifft2, ifftshift
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.canvas import make_canvas
-from ptycho_torch.reconstruct.solver import Frames, Solver
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.physics.views import fourier_shift
+from ptycho_torch.reconstruct.problem import Array, Problem
 from ptycho_torch.runtime.streams import named_stream
 
-Array = NDArray[Any]
-Stopped = Literal["iterations", "no_change", "non_finite"]
-OnIteration = Callable[[int, float], None]
-# Iterations that `stop_change` looks back.
-_LOOK_BACK = 10
+# Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.
+_DARK = 1e-20
+# Moved probes and their steps are kept between iterations if all of them take less than this.
+_KEPT_BYTES = 2**29
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconstruction:
-    """What an engine returns."""
+class Rpie:
+    """The object and the probe as they stand, and how an iteration changes them.
 
-    object_YX: Array
-    """Complex transmission on its canvas; 1, as it started, where no light fell."""
-
-    origin: tuple[int, int]
-    """(row, column) of the canvas' pixel [0, 0], pixels: a window at position p starts at
-    p - origin."""
-
-    probe_MHW: Array
-    """Probe modes, as given (scaled, if requested) or refined."""
-
-    light_YX: Array
-    """Probe intensity summed over the frames that were used: how well a pixel is known."""
-
-    error: tuple[float, ...]
-    """Amplitude R factor of each iteration, sum |A_pred - A_obs| / sum A_obs over the good pixels,
-    as met in the iteration: each batch before its own update."""
-
-    seconds: tuple[float, ...]
-    """Wall time of each iteration."""
-
-    stopped: Stopped = "iterations"
-    """Why it ended: all iterations done, no more change, or a value that is not finite."""
-
-    snapshots: dict[int, Array] = field(default_factory=dict)
-    """The object after the iterations that were requested."""
-
-    def predict(self, positions_n2: Array) -> NDArray[np.float32]:
-        """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""
-        return predict_amplitudes(self.object_YX, self.probe_MHW, positions_n2, origin=self.origin)
-
-
-def reconstruct_rpie(
-    amplitude_nHW: Array,
-    positions_n2: Array,
-    probe_MHW: Array,
-    settings: RpieSettings,
-    *,
-    good_1HW: Array | None = None,
-    use_n: Array | None = None,
-    start: tuple[Array, tuple[int, int]] | None = None,
-    snapshots: Collection[int] = (),
-    on_iteration: OnIteration | None = None,
-    device: str = "cpu",
-) -> Reconstruction:
-    """Reconstruct the object, and if requested the probe, from a scan.
-
-    Parameters
-    ----------
-    amplitude_nHW
-        Root of the measured intensity, >= 0, zero frequency at [H // 2, W // 2]; float64 is worked
-        in double precision, all else in single.
-    positions_n2
-        Corners of the windows, pixels.
-    probe_MHW
-        Probe modes; their power in units of amplitude squared, or see `probe_scale`.
-    good_1HW
-        (1, H, W) or (n, H, W), true where measured; what masked pixels hold does not matter.
-    use_n
-        Which frames to use, (n,) bool: half scans, held-out frames. The canvas holds all.
-    start
-        Object to start from, and the position of its pixel [0, 0]; None: ones.
-    snapshots
-        Iterations after which the object is kept, from 1.
-    on_iteration
-        Called after each iteration with its number and its error.
-
-    Raises
-    ------
-    InputError
-        If frames and positions differ in number, or frames hold NaN, negative values or no light in
-        good pixels.
+    Frames are as the transform gives them: zero frequency first, not normalised.
     """
-    use = used_frames(amplitude_nHW, positions_n2, use_n)
-    given = None if start is None else (start[1], (start[0].shape[0], start[0].shape[1]))
-    canvas = make_canvas(
-        positions_n2, amplitude_nHW.shape[-1], margin_px=settings.margin_px, given=given
-    ).only(use)
-    good = good_1HW if good_1HW is None or len(good_1HW) == 1 else good_1HW[use]
-    frames = Frames(amplitude_nHW[use], good)
-    probe = scale_probe(probe_MHW, frames, settings)
-    begin = np.ones(canvas.shape) if start is None else start[0]
-    with torch.inference_mode():
-        solver = Solver(frames, canvas, probe, begin, device=device)
-        kept, errors, seconds, stopped = _iterate(solver, settings, snapshots, on_iteration)
-        return Reconstruction(
-            object_YX=solver.object_YX.cpu().numpy(),
-            origin=canvas.origin,
-            probe_MHW=solver.probe_MHW.cpu().numpy(),
-            light_YX=canvas.illumination(solver.probe_MHW.cpu()).numpy(),
-            error=tuple(errors),
-            seconds=tuple(seconds),
-            stopped=stopped,
-            snapshots=kept,
-        )
 
+    def __init__(self, problem: Problem, settings: RpieSettings, device: str = "cpu") -> None:
+        observed, good = problem.observed_nHW, problem.good_nHW
+        kind = torch.complex128 if observed.dtype == np.float64 else torch.complex64
+        self.settings, self.device = settings, torch.device(device)
+        self.stream = named_stream(settings.seed, "rpie", "order")
+        # A copy: the start is the caller's.
+        self.object_YX = torch.tensor(problem.start_YX, dtype=kind, device=device).contiguous()
+        self.probe_MHW = torch.tensor(problem.probe_MHW, dtype=kind, device=device)
+        side = float(observed.shape[-1])
+        self.total = float(observed.sum(dtype=np.float64)) * side
+        self.observed_nHW = self._first(observed) * side
+        self.good_nHW = None
+        if good is not None:
+            self.good_nHW = self._first(
+                np.broadcast_to(good, observed.shape).astype(observed.dtype)
+            )
+        self.modulus_nHW = torch.empty_like(self.observed_nHW)
+        self.corners = problem.whole_n2.tolist()
+        fractional = bool((problem.fraction_n2 != 0).any())
+        self.fraction_n2 = problem.fraction_n2.to(device) if fractional else None
+        self.power = float(self.probe_MHW.abs().square().sum())
+        # What a known probe's steps are in every iteration; emptied when the probe changes.
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+        views = len(self.corners) if fractional else 1
+        self.keep = 2 * views * self.probe_MHW.nbytes <= _KEPT_BYTES
 
-def _iterate(
-    solver: Solver,
-    settings: RpieSettings,
-    snapshots: Collection[int],
-    on_iteration: OnIteration | None,
-) -> tuple[dict[int, Array], list[float], list[float], Stopped]:
-    """Return snapshots, errors, seconds, and why it ended."""
-    stream = named_stream(settings.seed, "rpie", "order")
-    kept: dict[int, Array] = {}
-    errors: list[float] = []
-    seconds: list[float] = []
-    for number in range(1, settings.iterations + 1):
-        order = stream.permutation(len(solver.frames))
-        refine = settings.refine_probe and number >= settings.probe_from_iteration
+    def _first(self, frames_nHW: Array) -> Tensor:
+        """Return frames with the zero frequency first."""
+        return ifftshift(torch.from_numpy(frames_nHW), dim=(-2, -1)).to(self.device)
+
+    def results(self) -> tuple[Array, Array]:
+        """Return copies of the object, (Y, X), and the probe, (M, H, W)."""
+        return self.object_YX.cpu().numpy().copy(), self.probe_MHW.cpu().numpy().copy()
+
+    @torch.inference_mode()
+    def iterate(self, number: int) -> tuple[float, float]:
+        """Visit all frames in a new order; return the R factor as met, and the seconds it took."""
+        settings, frames = self.settings, len(self.corners)
+        order = self.stream.permutation(frames)
         begin = time.perf_counter()
-        error = solver.iterate(order, settings, refine=refine)
-        seconds.append(time.perf_counter() - begin)
-        errors.append(error)
-        if number in snapshots:
-            kept[number] = solver.object_YX.cpu().numpy().copy()
-        if on_iteration is not None:
-            on_iteration(number, error)
-        if not np.isfinite(error):
-            return kept, errors, seconds, "non_finite"
-        if number > _LOOK_BACK and settings.stop_change > 0:
-            before = errors[-1 - _LOOK_BACK]
-            if before - error < settings.stop_change * before:
-                return kept, errors, seconds, "no_change"
-    return kept, errors, seconds, "iterations"
+        refine = settings.refine_probe and number >= settings.probe_from_iteration
+        size = min(settings.batch_size or frames, frames)
+        if size == 1:
+            for frame in order.tolist():
+                self._visit_one(frame, refine)
+        else:
+            # Of nearly equal size: a last batch of a frame or two would leave an object and a
+            # probe that fit those frames, at the cost of all others.
+            for batch in np.array_split(order, -(-frames // size)):
+                self._visit_batch(batch, refine)
+        if refine:
+            self._keep_power()
+        wrong = (self.modulus_nHW - self.observed_nHW).abs_()
+        if self.good_nHW is not None:
+            wrong *= self.good_nHW
+        error = float(wrong.sum(dtype=torch.float64)) / self.total
+        return error, time.perf_counter() - begin
+
+    def _visit_one(self, frame: int, refine: bool) -> None:
+        """rPIE's step: one frame, on a view of the object."""
+        row, column = self.corners[frame]
+        height, width = self.probe_MHW.shape[1:]
+        window_HW = self.object_YX[row : row + height, column : column + width]
+        probe_MHW, step_MHW = self._probe_and_step(frame)
+        change_MHW = self._change((window_HW * probe_MHW)[None], slice(frame, frame + 1))[0]
+        seen_HW = window_HW.clone() if refine else None
+        move_MHW = step_MHW * change_MHW
+        # One mode spares a sum.
+        window_HW += move_MHW[0] if len(move_MHW) == 1 else move_MHW.sum(dim=0)
+        if seen_HW is not None:
+            self._refine_probe(seen_HW[None], change_MHW[None], [frame])
+
+    def _probe_and_step(self, frame: int) -> tuple[Tensor, Tensor]:
+        """Return the probe that a frame sees, and what its change is multiplied by, (M, H, W)."""
+        key = 0 if self.fraction_n2 is None else frame
+        if key in self.kept:
+            return self.kept[key]
+        probe_MHW = self._moved([frame])[0]
+        weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
+        step_HW = self.settings.object_step / weight_HW
+        both = probe_MHW, probe_MHW.conj().resolve_conj() * step_HW
+        if self.keep:
+            self.kept[key] = both
+        return both
+
+    def _visit_batch(self, frames: Array, refine: bool) -> None:
+        """Change the object by all frames of a batch at once."""
+        height, width = self.probe_MHW.shape[1:]
+        places = [
+            (slice(row, row + height), slice(column, column + width))
+            for row, column in (self.corners[frame] for frame in frames)
+        ]
+        windows_BHW = torch.stack([self.object_YX[place] for place in places])
+        probes_BMHW = self._moved(frames)
+        index = torch.from_numpy(frames).to(self.device)
+        change_BMHW = self._change(windows_BHW[:, None] * probes_BMHW, index)
+        moves_BHW = (probes_BMHW.conj() * change_BMHW).sum(dim=1)
+        light_BHW = probes_BMHW.abs().square().sum(dim=1).expand(len(frames), -1, -1)
+        total_YX = torch.zeros_like(self.object_YX)
+        light_YX = torch.zeros_like(self.object_YX.real)
+        # A loop in a fixed order: sums by index are slower on a CPU, and not repeatable on a GPU.
+        for place, move_HW, light_HW in zip(places, moves_BHW, light_BHW, strict=True):
+            total_YX[place] += move_HW
+            light_YX[place] += light_HW
+        weight_YX = _weight(light_YX, self.settings.alpha)
+        self.object_YX += total_YX * (self.settings.object_step / weight_YX)
+        if refine:
+            self._refine_probe(windows_BHW, change_BMHW, frames)
+
+    def _change(self, exit_BMHW: Tensor, which: Any) -> Tensor:
+        """Return what turns exit waves into waves of the measured modulus, (B, M, H, W)."""
+        wave_BMHW = fft2(exit_BMHW)
+        if wave_BMHW.shape[1] == 1:
+            modulus_BHW = wave_BMHW[:, 0].abs()
+        else:
+            modulus_BHW = torch.view_as_real(wave_BMHW).square().sum(dim=(1, -1)).sqrt()
+        self.modulus_nHW[which] = modulus_BHW
+        excess_BHW = self.observed_nHW[which] / (modulus_BHW + _DARK)
+        excess_BHW -= 1
+        if self.good_nHW is not None:
+            excess_BHW *= self.good_nHW[which]
+        wave_BMHW *= excess_BHW[:, None]
+        return ifft2(wave_BMHW)
+
+    def _refine_probe(self, windows_BHW: Tensor, change_BMHW: Tensor, frames: Any) -> None:
+        """Change the probe by a batch; each frame's part is moved back by its fraction."""
+        parts_BMHW = windows_BHW.conj()[:, None] * change_BMHW
+        if self.fraction_n2 is not None:
+            parts_BMHW = fourier_shift(parts_BMHW, -self.fraction_n2[frames][:, None])
+        seen_HW = windows_BHW.abs().square().sum(dim=0)
+        weight_HW = _weight(seen_HW, self.settings.probe_alpha)
+        self.probe_MHW += parts_BMHW.sum(dim=0) * (self.settings.probe_step / weight_HW)
+        self.kept.clear()
+
+    def _moved(self, frames: Any) -> Tensor:
+        """Return the probes that frames see, (B, M, H, W), or (1, M, H, W) for all alike."""
+        if self.fraction_n2 is None:
+            return self.probe_MHW[None]
+        return fourier_shift(self.probe_MHW[None], self.fraction_n2[frames][:, None])
+
+    def _keep_power(self) -> None:
+        """Give the probe its power back, and the object what it lost: no pattern changes."""
+        factor = (self.power / float(self.probe_MHW.abs().square().sum())) ** 0.5
+        self.probe_MHW *= factor
+        self.object_YX /= factor
+        self.kept.clear()
 
 
-def used_frames(amplitude_nHW: Array, positions_n2: Array, use_n: Array | None) -> Array:
-    """Return the numbers of the frames to use."""
-    if len(positions_n2) != len(amplitude_nHW):
-        raise InputError(f"{len(amplitude_nHW)} frames, but {len(positions_n2)} positions")
-    use = np.arange(len(amplitude_nHW)) if use_n is None else np.flatnonzero(use_n)
-    if not len(use):
-        raise InputError("no frame is left to reconstruct from; use at least one")
-    return use
-
-
-def scale_probe(probe_MHW: Array, frames: Frames, settings: RpieSettings) -> Array:
-    """Return the probe at the scale that the settings ask for."""
-    power = float(np.square(np.abs(probe_MHW), dtype=np.float64).sum())
-    if not np.isfinite(power) or power == 0:
-        raise InputError("the probe is not finite, or zero everywhere")
-    if settings.probe_scale == "given":
-        return probe_MHW
-    return probe_MHW * np.sqrt(frames.power / power)
+def _weight(light: Tensor, alpha: float) -> Tensor:
+    """Return (1 - alpha) w + alpha max w."""
+    return (1 - alpha) * light + alpha * light.amax() + _DARK

@@ -1,13 +1,12 @@
-"""Drive an engine over a scan or a measurement's parts, and write what came out.
+"""Reconstruct a scan or a measurement's parts, and write what came out (docs/reference/files.md).
 
-docs/reference/files.md describes the files. Letters: n frames, H rows, W columns of
-a frame, M probe modes.
+Letters: n frames, M probe modes, H rows, W columns of a frame.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,8 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import r_factor
-from ptycho_torch.reconstruct.ptychi_adapter import reconstruct_ptychi
-from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct_rpie
+from ptycho_torch.physics.predict import frame_errors, r_factor_of
+from ptycho_torch.reconstruct.engine import Engine, OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
@@ -29,7 +27,6 @@ from ptycho_torch.runtime.provenance import commit, platform_name, versions
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
-EngineName = Literal["rpie", "ptychi-rpie", "ptychi-lsqml"]
 
 
 def reconstruct_scan(
@@ -37,14 +34,14 @@ def reconstruct_scan(
     settings: RpieSettings,
     *,
     folder: PathLike,
-    engine: EngineName = "rpie",
+    engine: Engine = "rpie",
     held_out: int | None = None,
     threads: int = 1,
     device: str = "cpu",
     overwrite: bool = False,
     on_iteration: OnIteration | None = None,
 ) -> dict[str, Any]:
-    """Reconstruct a scan; write `object.npz`, `reconstruction.png` and `report.json`.
+    """Reconstruct a scan, write `OUTPUTS` into a folder, and return what `report.json` holds.
 
     Parameters
     ----------
@@ -55,11 +52,6 @@ def reconstruct_scan(
         CPU threads of torch.
     overwrite
         Replace an earlier reconstruction in the folder.
-
-    Returns
-    -------
-    dict
-        What `report.json` holds.
 
     Raises
     ------
@@ -75,25 +67,17 @@ def reconstruct_scan(
                 f"number from 2 to {len(scan)}"
             )
         use_n[held_out - 1 :: held_out] = False
-    _probe_of(scan)
     must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
-    shared: dict[str, Any] = {"use_n": use_n, "on_iteration": on_iteration}
-    if engine == "rpie":
-        made = _reconstruct(reconstruct_rpie, scan, settings, **shared, device=device)
-    else:
-        made = _reconstruct(reconstruct_ptychi, scan, settings, **shared, engine=engine)
+    made = _reconstruct(
+        scan, settings, engine=engine, use_n=use_n, on_iteration=on_iteration, device=device
+    )
     if made.stopped == "non_finite":
         raise InputError(
             f"{scan.source}: the reconstruction is not finite after iteration {len(made.error)}; "
             "take a larger --alpha, or a smaller --batch-size"
         )
-    predicted, good = made.predict(scan.positions_n2), scan.good_1HW
-
-    def score(which_n: NDArray[np.bool_]) -> float | None:
-        mask = good if good is None or len(good) == 1 else good[which_n]
-        return r_factor(predicted[which_n], scan.amplitude_nHW[which_n], mask)
-
+    errors = frame_errors(made.predict(scan.positions_n2), scan.amplitude_nHW, scan.good_1HW)
     report = {
         "source": Path(scan.source).name,
         "notes": list(scan.notes),
@@ -105,13 +89,14 @@ def reconstruct_scan(
         "probe_modes": len(made.probe_MHW),
         "object_px": list(made.object_YX.shape),
         "origin_px": list(made.origin),
-        "r_factor": score(use_n),
-        "r_factor_held_out": None if held_out is None else score(~use_n),
+        "r_factor": r_factor_of(errors[use_n]),
+        "r_factor_held_out": None if held_out is None else r_factor_of(errors[~use_n]),
         **_course(made),
         **machine(device),
     }
-    folder = claim(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
-    _write_scan(folder, made, report, use_n)
+    _write_scan(
+        claim(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite), made, report, use_n
+    )
     return report
 
 
@@ -137,24 +122,17 @@ def _write_scan(
 
 
 def _reconstruct(
-    function: Callable[..., Reconstruction],
-    scan: Scan,
-    settings: RpieSettings,
-    probe_MHW: NDArray[Any] | None = None,
-    **more: Any,
+    scan: Scan, settings: RpieSettings, probe_MHW: NDArray[Any] | None = None, **more: Any
 ) -> Reconstruction:
-    probe = _probe_of(scan) if probe_MHW is None else probe_MHW
-    arrays = (scan.amplitude_nHW, scan.positions_n2, probe)
-    return function(*arrays, settings, good_1HW=scan.good_1HW, **more)
-
-
-def _probe_of(scan: Scan) -> NDArray[np.complex64]:
-    if scan.probe_MHW is None:
+    """Reconstruct a scan from its own probe, or from another one."""
+    probe = scan.probe_MHW if probe_MHW is None else probe_MHW
+    if probe is None:
         raise InputError(
             f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
             "the file"
         )
-    return scan.probe_MHW
+    arrays = (scan.amplitude_nHW, scan.positions_n2, probe)
+    return reconstruct(*arrays, settings, good_1HW=scan.good_1HW, **more)
 
 
 def _course(made: Reconstruction) -> dict[str, Any]:
@@ -205,9 +183,9 @@ def reconstruct_measurement(
     for part in PARTS:
         scan = read_part(parts[part])
         if part == "held_out":
-            made = _reconstruct(reconstruct_rpie, scan, known, arrays["train_probe"])
+            made = _reconstruct(scan, known, arrays["train_probe"])
         else:
-            made = _reconstruct(reconstruct_rpie, scan, settings)
+            made = _reconstruct(scan, settings)
         arrays |= {
             f"{part}_object": made.object_YX,
             f"{part}_origin": np.array(made.origin, np.int64),

@@ -1,6 +1,6 @@
 """How well conventions explain a file's frames: by prediction, or by a quick reconstruction.
 
-Letters: n frames, M probe modes.
+Letters: n frames, M probe modes, H rows, W columns of a frame.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.predict import predict_scan
-from ptycho_torch.data.prepare import corners_of, measured
+from ptycho_torch.data.prepare import Mask, corners_of, measured
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Raw, Scan
-from ptycho_torch.reconstruct.rpie import reconstruct_rpie
+from ptycho_torch.physics.predict import predict_amplitudes
+from ptycho_torch.reconstruct.engine import reconstruct
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
 # Detector of the quick reconstruction, pixels: enough to tell conventions apart.
@@ -27,25 +27,42 @@ _QUICK = RpieSettings(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What conventions give: error is the relative error of the amplitudes, None where they are
+    """What conventions give: error is the relative error of the amplitudes, infinite where they are
     impossible, and why; errors_n: squared error of each frame."""
 
     conventions: ScanConventions
-    error: float | None
+    error: float = np.inf
     why: str = ""
     errors_n: NDArray[np.float64] | None = None
+
+    def told_from(self, other: "Outcome", ratio: float) -> bool:
+        """Return whether this explains the same frames better than another, beyond chance.
+
+        Its error must be smaller by the ratio, and frame by frame: the mean difference of squared
+        errors beyond five standard errors.
+        """
+        if self.errors_n is None or other.errors_n is None:
+            return self.errors_n is not None
+        if other.error < ratio * self.error:
+            return False
+        if len(self.errors_n) != len(other.errors_n):
+            return True
+        gain = other.errors_n - self.errors_n
+        return bool(gain.mean() > 5 * gain.std() / len(gain) ** 0.5)
 
 
 def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
     """Return how well the file's own probe and object predict its frames."""
-    assert raw.object_YX is not None
+    assert raw.object_YX is not None and raw.probe_MHW is not None
     corners = corners_of(raw, conventions, [])
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
-        return Outcome(conventions, None, "windows reach out of the object")
-    frames = np.linspace(0, len(raw.frames_nHW) - 1, PREDICTED_FRAMES).round().astype(int)
-    scan = _part(raw, conventions, np.unique(frames), with_object=True)
-    return _outcome(conventions, scan, predict_scan(scan))
+        return Outcome(conventions, why="windows reach out of the object")
+    frames = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
+    frames = np.unique(frames)
+    amplitude, good = _measured(raw, conventions, frames)
+    guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, corners[frames])
+    return _outcome(conventions, amplitude, good, guess)
 
 
 def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
@@ -53,45 +70,44 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     corners = corners_of(raw, conventions, [])
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
-    scan = _part(raw, conventions, nearest, with_object=False)
+    amplitude, good = _measured(raw, conventions, nearest)
+    scan = Scan(
+        source=raw.source,
+        amplitude_nHW=amplitude,
+        positions_n2=corners[nearest],
+        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
+        good_1HW=good,
+    )
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
-    probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan)
+    arrays = scan.amplitude_nHW, scan.positions_n2
+    probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan.amplitude_nHW)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # Small frames gain nothing by more.
     try:
-        made = reconstruct_rpie(
-            scan.amplitude_nHW, scan.positions_n2, probe, _QUICK, good_1HW=scan.good_1HW
-        )
+        made = reconstruct(*arrays, probe, _QUICK, good_1HW=scan.good_1HW)
     finally:
         torch.set_num_threads(threads)
     if made.stopped == "non_finite":
-        return Outcome(conventions, None, "the quick reconstruction diverged")
-    return _outcome(conventions, scan, made.predict(scan.positions_n2))
+        return Outcome(conventions, why="the quick reconstruction diverged")
+    return _outcome(conventions, arrays[0], scan.good_1HW, made.predict(arrays[1]))
 
 
-def _part(
-    raw: Raw, conventions: ScanConventions, frames: NDArray[np.intp], *, with_object: bool
-) -> Scan:
-    """Return some frames of a file under conventions."""
-    good, thing = raw.good_nHW, raw.object_YX if with_object else None
+def _measured(
+    raw: Raw, conventions: ScanConventions, frames: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], Mask]:
+    """Return the amplitudes of some frames of a file under conventions, and their mask."""
+    good = raw.good_nHW
     if good is not None and len(good) == len(raw.frames_nHW) > 1:
         good = good[frames]
-    amplitude, good, scale = measured(raw, conventions, raw.frames_nHW[frames], good, [])
-    return Scan(
-        source=raw.source,
-        amplitude_nHW=amplitude,
-        positions_n2=corners_of(raw, conventions, [])[frames],
-        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
-        object_YX=None if thing is None else thing.astype(np.complex64),
-        good_1HW=good,
-        intensity_scale=scale,
-    )
+    return measured(raw, conventions, raw.frames_nHW[frames], good, [])[:2]
 
 
-def _outcome(conventions: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:
-    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
-    seen = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
+def _outcome(
+    conventions: ScanConventions, amplitude_nHW: Array, good: Mask, predicted_nHW: Array
+) -> Outcome:
+    used = np.ones((1, 1, 1), bool) if good is None else good
+    seen = np.where(used, amplitude_nHW, 0).astype(np.float64)
     made = np.where(used, predicted_nHW, 0).astype(np.float64)
     power = float(np.square(made).sum())
     # The file's probe may be in other units: one factor for all frames.
@@ -100,9 +116,9 @@ def _outcome(conventions: ScanConventions, scan: Scan, predicted_nHW: Array) -> 
     return Outcome(conventions, float(errors.sum()) ** 0.5, errors_n=errors)
 
 
-def _start_probe(scan: Scan) -> NDArray[np.complex64]:
+def _start_probe(amplitude_nHW: Array) -> NDArray[np.complex64]:
     """Return the wave of flat phase in the detector that has the frames' mean power."""
-    mean = np.sqrt(np.square(scan.amplitude_nHW).mean(axis=0))
+    mean = np.sqrt(np.square(amplitude_nHW).mean(axis=0))
     wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mean), norm="ortho"))
     return wave[None].astype(np.complex64)
 
@@ -116,20 +132,3 @@ def twin_similarity(probe_MHW: Array) -> float:
     # The spectrum of conj(P(-r)) is conj of that of P; correlation of the two is that of P * P.
     overlap = np.abs(np.fft.ifft2(wave * wave)).max()
     return float(overlap / np.square(np.abs(probe_MHW[0]), dtype=np.float64).sum())
-
-
-def told_apart(best: Outcome, other: Outcome, *, ratio: float) -> bool:
-    """Return whether `best` explains the same frames better than another, beyond chance.
-
-    Its error must be smaller by the ratio, and frame by frame: the mean difference of squared
-    errors beyond five standard errors.
-    """
-    if best.error is None or other.error is None:
-        return best.error is not None
-    if other.error < ratio * best.error:
-        return False
-    assert best.errors_n is not None and other.errors_n is not None
-    if len(best.errors_n) != len(other.errors_n):
-        return True
-    gain = other.errors_n - best.errors_n
-    return bool(gain.mean() > 5 * gain.std() / len(gain) ** 0.5)

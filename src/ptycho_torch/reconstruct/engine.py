@@ -1,0 +1,151 @@
+"""One driver for all engines: frames, positions and probe in, the object on its canvas out.
+
+Letters: n frames, M incoherent probe modes, H rows, W columns of a frame, Y rows, X columns of the
+object's canvas. Positions are the (row, column) of a window's upper left corner, pixels,
+fractional, of any sign.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.physics.predict import predict_amplitudes
+from ptycho_torch.reconstruct.problem import Array, Problem, pose
+from ptycho_torch.reconstruct.ptychi_adapter import Ptychi
+from ptycho_torch.reconstruct.rpie import Rpie
+
+Engine = Literal["rpie", "ptychi-rpie", "ptychi-lsqml"]
+Stopped = Literal["iterations", "no_change", "non_finite"]
+OnIteration = Callable[[int, float], None]
+# Iterations that `stop_change` looks back.
+_LOOK_BACK = 10
+# Pty-chi pads, and says so, where less than this is left round the windows.
+_PTYCHI_MARGIN_PX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """What an engine returns.
+
+    object_YX: complex transmission on its canvas; 1, as it started, where no light fell.
+    origin: (row, column) of its pixel [0, 0], pixels: a window at p starts at p - origin.
+    probe_MHW: as given (scaled, if requested) or refined. light_YX: its intensity summed over the
+    frames that were used. error: amplitude R factor of each iteration over the good pixels, rPIE's
+    as met in it, each batch before its own update, pty-chi's after it; seconds: its wall time.
+    stopped: all iterations done, no more change, or a value that is not finite. snapshots: the
+    object after the iterations that were requested.
+    """
+
+    object_YX: Array
+    origin: tuple[int, int]
+    probe_MHW: Array
+    light_YX: Array
+    error: tuple[float, ...]
+    seconds: tuple[float, ...]
+    stopped: Stopped
+    snapshots: dict[int, Array]
+
+    def predict(self, positions_n2: Array) -> NDArray[np.float32]:
+        """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""
+        return predict_amplitudes(self.object_YX, self.probe_MHW, positions_n2, origin=self.origin)
+
+
+def reconstruct(
+    amplitude_nHW: Array,
+    positions_n2: Array,
+    probe_MHW: Array,
+    settings: RpieSettings,
+    *,
+    engine: Engine = "rpie",
+    good_1HW: Array | None = None,
+    use_n: Array | None = None,
+    snapshots: Collection[int] = (),
+    on_iteration: OnIteration | None = None,
+    device: str = "cpu",
+) -> Reconstruction:
+    """Reconstruct the object, and if requested the probe, from a scan.
+
+    Parameters
+    ----------
+    amplitude_nHW
+        Root of the measured intensity, >= 0, zero frequency at [H // 2, W // 2]; rPIE works
+        float64 in double precision, all else is worked in single.
+    positions_n2
+        Corners of the windows, pixels.
+    probe_MHW
+        Probe modes; their power in units of amplitude squared, or see `probe_scale`.
+    engine
+        `rpie` (rpie.py), or pty-chi's rPIE or LSQML (ptychi_adapter.py).
+    good_1HW
+        (1, H, W) or (n, H, W), true where measured; what masked pixels hold does not matter.
+    use_n
+        Which frames to use, (n,) bool: held-out frames. The canvas holds all.
+    snapshots
+        Iterations after which the object is kept, from 1.
+    on_iteration
+        Called after each iteration with its number and its error.
+    device
+        Of rPIE; pty-chi runs on the CPU.
+
+    Raises
+    ------
+    InputError
+        If frames and positions differ in number, frames hold NaN, negative values or no light in
+        good pixels, or pty-chi is not installed or cannot take the scan.
+    """
+    if engine != "rpie":
+        margin = max(_PTYCHI_MARGIN_PX, settings.margin_px)
+        settings = settings.model_copy(update={"margin_px": margin})
+    problem = pose(amplitude_nHW, positions_n2, probe_MHW, settings, good_1HW=good_1HW, use_n=use_n)
+    solver: Rpie | Ptychi
+    if engine == "rpie":
+        solver = Rpie(problem, settings, device)
+    else:
+        solver = Ptychi(problem, settings, lsqml=engine == "ptychi-lsqml")
+    return iterate(solver, problem, settings, snapshots=snapshots, on_iteration=on_iteration)
+
+
+def iterate(
+    solver: Rpie | Ptychi,
+    problem: Problem,
+    settings: RpieSettings,
+    *,
+    snapshots: Collection[int] = (),
+    on_iteration: OnIteration | None = None,
+) -> Reconstruction:
+    """Iterate until all is done, nothing changes, or a value is not finite."""
+    kept: dict[int, Array] = {}
+    errors: list[float] = []
+    seconds: list[float] = []
+    stopped: Stopped = "iterations"
+    for number in range(1, settings.iterations + 1):
+        error, taken_s = solver.iterate(number)
+        errors.append(error)
+        seconds.append(taken_s)
+        if number in snapshots:
+            kept[number] = solver.results()[0]
+        if on_iteration is not None:
+            on_iteration(number, error)
+        if not np.isfinite(error):
+            stopped = "non_finite"
+            break
+        if number > _LOOK_BACK and settings.stop_change > 0:
+            before = errors[-1 - _LOOK_BACK]
+            if before - error < settings.stop_change * before:
+                stopped = "no_change"
+                break
+    object_YX, probe_MHW = solver.results()
+    return Reconstruction(
+        object_YX=object_YX,
+        origin=problem.origin,
+        probe_MHW=probe_MHW,
+        light_YX=problem.illumination(probe_MHW),
+        error=tuple(errors),
+        seconds=tuple(seconds),
+        stopped=stopped,
+        snapshots=kept,
+    )

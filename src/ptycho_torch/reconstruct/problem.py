@@ -1,0 +1,106 @@
+"""What an engine works on: checked frames, and where their windows lie on the object's canvas.
+
+Letters: n frames, M probe modes, H rows, W columns of a window, Y rows, X columns of the canvas.
+Positions are the (row, column) of a window's upper left corner, pixels, fractional, of any sign.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.physics.views import split_positions
+from ptycho_torch.runtime.errors import InputError
+
+Array = NDArray[Any]
+_LARGEST_CANVAS_PX = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """The frames in use, and the canvas that holds all windows of the scan.
+
+    observed_nHW: amplitudes, 0 where masked, in double precision if given so, else in single;
+    good_nHW: also (1, H, W), None where all is measured; probe_MHW: at the scale requested;
+    start_YX: the object to start from; origin: position of its pixel [0, 0]; whole_n2, on the
+    canvas, and fraction_n2: each position, split.
+    """
+
+    observed_nHW: Array
+    good_nHW: Array | None
+    probe_MHW: Array
+    start_YX: Array
+    origin: tuple[int, int]
+    whole_n2: Tensor
+    fraction_n2: Tensor
+
+    def illumination(self, probe_MHW: Array) -> Array:
+        """Return a probe's intensity summed over the frames' windows, (Y, X)."""
+        intensity = torch.from_numpy(probe_MHW).abs().square().sum(dim=0)
+        light = torch.zeros(self.start_YX.shape, dtype=intensity.dtype)
+        height, width = intensity.shape
+        for row, column in self.whole_n2.tolist():
+            light[row : row + height, column : column + width] += intensity
+        return light.numpy()
+
+
+def pose(
+    amplitude_nHW: Array,
+    positions_n2: Array,
+    probe_MHW: Array,
+    settings: RpieSettings,
+    *,
+    good_1HW: Array | None = None,
+    use_n: Array | None = None,
+) -> Problem:
+    """Return the problem of some frames; parameters and errors are those of `reconstruct`."""
+    if len(positions_n2) != len(amplitude_nHW):
+        raise InputError(f"{len(amplitude_nHW)} frames, but {len(positions_n2)} positions")
+    use = np.arange(len(amplitude_nHW)) if use_n is None else np.flatnonzero(use_n)
+    if not len(use):
+        raise InputError("no frame is left to reconstruct from; use at least one")
+    observed: Array = amplitude_nHW[use]
+    if observed.dtype != np.float64:
+        observed = observed.astype(np.float32)
+    good = good_1HW if good_1HW is None or len(good_1HW) == 1 else good_1HW[use]
+    if good is not None:
+        observed = np.where(good, observed, observed.dtype.type(0))
+    if not np.isfinite(observed).all() or (observed < 0).any():
+        raise InputError(
+            "frames hold NaN, infinity or negative values where the mask says good; mask those "
+            "pixels or remove those frames"
+        )
+    if not observed.any():
+        raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
+    whole, fraction = split_positions(torch.from_numpy(np.asarray(positions_n2, np.float64)))
+    first = whole.amin(dim=0) - settings.margin_px
+    size = whole.amax(dim=0) + observed.shape[-1] + settings.margin_px - first
+    (row, column), (rows, columns) = first.tolist(), size.tolist()
+    if rows * columns > _LARGEST_CANVAS_PX:
+        raise InputError(
+            f"the positions span {rows} x {columns} px, more than any object; are they in pixels?"
+        )
+    return Problem(
+        observed_nHW=observed,
+        good_nHW=None if good is None or good.all() else good,
+        probe_MHW=_scaled(probe_MHW, observed, settings),
+        start_YX=np.ones((rows, columns)),
+        origin=(row, column),
+        whole_n2=(whole - first)[use],
+        fraction_n2=fraction[use],
+    )
+
+
+def _scaled(probe_MHW: Array, observed_nHW: Array, settings: RpieSettings) -> Array:
+    """Return the probe at the scale that the settings ask for."""
+    power = float(np.square(np.abs(probe_MHW), dtype=np.float64).sum())
+    if not np.isfinite(power) or power == 0:
+        raise InputError("the probe is not finite, or zero everywhere")
+    if settings.probe_scale == "given":
+        return probe_MHW
+    mean = float(np.square(observed_nHW, dtype=np.float64).sum()) / len(observed_nHW)
+    return probe_MHW * np.sqrt(mean / power)
