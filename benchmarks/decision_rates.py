@@ -17,7 +17,6 @@ from scipy import stats
 
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide.decision import decide
-from ptycho_torch.report.decide.rules import Runs
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTCOMES = ("gold", "silver", "pivot", "undecided")
@@ -67,8 +66,7 @@ def counts(truth: Any, seeds: int, studies: int) -> Counter[str]:
     for number in range(studies):
         rng = np.random.default_rng([2026, seeds, number])
         shallow, deep = (planted.planted_runs(study, truth, s, rng) for s in ("stage_a", "pivot"))
-        runs = Runs(study=study, shallow=shallow, at_depth=deep)
-        found[decide(runs).decision] += 1
+        found[decide(study, shallow, deep)["decision"]] += 1
     return found
 
 

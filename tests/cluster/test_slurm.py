@@ -24,7 +24,7 @@ MEASURED_FILES = (
 )
 MEASURED_COLUMNS = {"runs.csv": ("wall_s", "inference_s", "samples_per_s", "peak_memory_mib")}
 MEASURED_COLUMNS["arms.csv"] = ("wall_s", "samples_per_s", "peak_memory_mib")
-MEASURED_COLUMNS["summary.md"] = ("fit, s", "samples per s", "peak memory, MiB")
+MEASURED_COLUMNS["summary.md"] = ("fit, s", "inference, s", "samples per s", "peak memory, MiB")
 MEASURED_PART = re.compile(r"^## Time to quality\n.*?(?=^## )", re.M | re.S)
 MEASURED_WORDS = re.compile(r"(?<=All fits together took )[\d.]+ (s|min|h)(?=\.)")
 

@@ -48,8 +48,8 @@ def test_the_whole_chain_runs_through_snakemake(tmp_path, real_study, packed):
         assert (results / figure).stat().st_size > 5000, figure
     assert (
         packed.sha256 in text
-        and "a scan with photon noise, made by a test." in text
-        and "Every run ended well" in text
+        and "A scan with photon noise, made by a test." in text
+        and "0 of 1 network run failed" in text
     )
     code, said = snakemake(
         tmp_path, "real_data_summary", "--configfile", str(study), "-n", data=packed.folder
@@ -82,7 +82,7 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
     study = results.study.model_dump(mode="json")
     summarise_real_data(study, provenance=PROVENANCE, folder=folder)
     text = (folder / "summary.md").read_text()
-    assert "| control, seed 3 | `non_finite` | the training loss is nan |" in text
+    assert "control, seed 3: `non_finite`, the training loss is nan." in text
     assert "1 of 1 network run failed" in text and "none: all failed" in text
     table = read_csv(folder / "scores.csv").set_index("arm")
     assert table.loc["control", "reason"] == failure["reason"]

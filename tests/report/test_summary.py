@@ -30,7 +30,7 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def mixed(plant):
-    return plant(seeds=[0, 1, 2], outcomes=OUTCOMES, conventional={})
+    return plant(seeds=[0, 1, 2], outcomes=OUTCOMES, conventional=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,42 +61,43 @@ def test_everything_is_written_and_nothing_else(folder, text):
     expected = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     expected |= {f"{name}.csv" for name in TABLES} | {"summary.md", "study.json", "findings.json"}
     assert {path.name for path in folder.iterdir()} == expected
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert set(links) == {name for name in expected if name.endswith(("png", "svg"))}
+    links = set(re.findall(r"\]\(([^)]+)\)", text)) - {"arms.csv"}
+    assert links == {name for name in expected if name.endswith(("png", "svg"))}
     for name in FIGURES:
         picture = imread(folder / f"{name}.png")[..., :3]
-        assert picture.shape[1] >= 600
-        assert picture.std() > 0.02, name
+        assert picture.shape[1] >= 600 and picture.std() > 0.02, name
         assert "<svg" in (folder / f"{name}.svg").read_text()[:1000]
 
 
 def test_every_run_is_a_row_with_its_outcome(folder):
     runs = pd.read_csv(folder / "runs.csv").set_index(["arm", "seed"])
     assert len(runs) == 12
-    for (arm, seed), row in runs.iterrows():
-        assert row["outcome"] == OUTCOMES.get((arm, seed), "completed")
-        assert row["failed"] == ((arm, seed) in OUTCOMES)
-    assert runs.loc[("control", 0), ["failure_epoch", "failure_step"]].tolist() == [1, 7]
-    assert runs.loc[("agc", 2), ["failure_epoch", "failure_step"]].tolist() == [5, 263]
+    for key, row in runs.iterrows():
+        assert row["outcome"] == OUTCOMES.get(key, "completed")
+        assert row["failed"] == (key in OUTCOMES)
+    failure = runs[["failure_epoch", "failure_step"]]
+    assert failure.loc[("control", 0)].tolist() == [1, 7]
+    assert failure.loc[("agc", 2)].tolist() == [5, 263]
     # Found at the end: counted at the last epoch.
-    assert runs.loc[("norm1", 0), ["failure_epoch", "failure_step"]].tolist() == [10, 640]
-    assert runs.loc[("stable", 0), ["failure_epoch"]].isna().all()
+    assert failure.loc[("norm1", 0)].tolist() == [10, 640]
+    assert failure.loc[("stable", 0)].isna().all()
     assert runs.loc[("control", 0), ["best_val_loss", "best_amplitude_ssim"]].isna().all()
     assert runs.loc[("control", 1), "twin_share"] == 0.9
 
 
-def test_medians_are_of_successful_runs_only(folder, text):
+def test_medians_are_of_successful_runs_only_and_baselines_are_rows(folder, text):
     runs = pd.read_csv(folder / "runs.csv")
     arms = pd.read_csv(folder / "arms.csv").set_index("arm")
     control = runs[(runs["arm"] == "control") & (runs["outcome"] == "completed")]
     assert arms.loc["control", "best_val_loss_n"] == 1
     assert arms.loc["control", "best_val_loss_median"] == control["best_val_loss"].item()
     assert arms.loc["control", ["failures", "runs", "twin", "non_finite"]].tolist() == [2, 3, 1, 1]
-    assert arms.loc["constant", "best_amplitude_ssim_median"] == 0.277
-    assert arms.loc["conventional", "best_amplitude_ssim_median"] == 0.999
+    assert arms.loc[
+        ["constant", "truth", "conventional"], "best_amplitude_ssim_median"
+    ].tolist() == [*(0.277, 1.0, 0.999)]
     assert "2 of 3 (21 % to 94 %)" in text
     whole = pd.read_csv(folder / "comparisons.csv", dtype=str)["seeds_needed"].dropna()
-    assert not whole.str.contains(".", regex=False).any()
+    assert len(whole) and not whole.str.contains(".", regex=False).any()
 
 
 def test_history_and_survival_hold_all_runs(folder):
@@ -110,14 +111,13 @@ def test_history_and_survival_hold_all_runs(folder):
 
 def test_tables_have_as_many_cells_in_every_row_as_in_their_header(text):
     blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
-    assert len(blocks) >= 10
+    assert len(blocks) >= 6
     for block in blocks:
         rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.strip().split("\n")]
         assert len({len(row) for row in rows}) == 1, block
         assert set(rows[1]) == {" --- "}
-        for row in rows[2:]:
-            assert all(cell.strip() for cell in row), f"an empty cell in {row}"
-            assert not any(cell.strip() in ("nan", "None") for cell in row)
+        for cell in (cell.strip() for row in rows[2:] for cell in row):
+            assert cell and cell not in ("nan", "None"), block
 
 
 def test_failures_spikes_and_clipping_are_listed_by_run_and_arm(text):
@@ -126,33 +126,31 @@ def test_failures_spikes_and_clipping_are_listed_by_run_and_arm(text):
     assert "| `control` | 0 | `non_finite` | 1 | 7 | the loss is NaN |" in failures
     assert "planted as twin \\| with a pipe" in failures
     # 3 spikes planted in each run of the control; the settings are those in run.json.
-    gradients = section(text, "Gradient norms and clipping")
-    assert "| `norm1` | norm, max_norm 1 |" in gradients
-    assert re.search(r"`control` \| none .* \| 9 \| 3 \|", gradients)
+    training = section(text, "Training by arm")
+    assert "| `norm1` | {gradient_clip_algorithm: norm, max_norm: 1.0} |" in training
+    assert re.search(
+        r"`control` \| {gradient_clip_algorithm: none} .* \| 9 \| 1,234,567 \|", training
+    )
 
 
-def test_text_of_the_user_stays_text(plant):
-    given = plant(seeds=[0])
+def test_the_small_study_and_text_of_the_user_are_what_they_say(plant):
+    given = plant(seeds=[0, 1, 2])
     given["study"]["title"] = "a | <b>bold</b> title"
     given["study"]["arms"]["agc"]["hypothesis"] = "one | <img src=x>"
     text = text_of(given)
     assert "a \\| &lt;b>bold&lt;/b> title" in text and "one \\| &lt;img src=x>" in text
+    assert "> [!IMPORTANT]" in text and "3 seeds per arm" in text
+    assert "snakemake stage_a_summary --cores 4 --configfile config/full.yaml" in text
 
 
 def test_a_failure_found_in_the_reconstruction_is_told_from_one_of_training(plant):
     """NaN only in the predictions: the run itself ended well, at its last epoch."""
     given = plant(seeds=[0])
     _change(given["files"]["metrics"][0], outcome="non_finite", reason="9 patches hold NaN")
-    findings = work_out_of(given)
-    run = findings.runs.iloc[0]
+    values = work_out_of(given)
+    run = values["f"].runs.iloc[0]
     assert (run["failure_epoch"], run["failure_found"]) == (10, "evaluation")
-    text = put_into_words(findings)[1]
-    assert "| 10 (found at the end) |" in text and "not defined: one image is constant" in text
-
-
-def test_the_small_study_says_what_it_is_and_how_to_run_the_full_one(text):
-    assert "> [!IMPORTANT]" in text and "3 seeds per arm" in text
-    assert "snakemake stage_a_summary --cores 4 --configfile config/full.yaml" in text
+    assert "| 10 (found at the end) |" in put_into_words(values)[1]
 
 
 def test_the_same_runs_give_the_same_bytes(mixed, folder, run_script, tmp_path):
@@ -175,26 +173,28 @@ def test_the_same_runs_give_the_same_bytes(mixed, folder, run_script, tmp_path):
 
 
 def test_a_truth_without_phase_gives_reasons_instead_of_numbers(plant, tmp_path):
-    given = plant(seeds=[0], set_phi=False, protocol="full", conventional={})
+    given = plant(seeds=[0], set_phi=False, protocol="full", conventional=True)
     summarise_stage(**given, folder=tmp_path)
     text = (tmp_path / "summary.md").read_text()
     assert "[!IMPORTANT]" not in text
-    assert "Not defined: the truth has no phase." in text
-    row = next(line for line in text.splitlines() if "conventional: rPIE" in line)
-    assert "not defined: the truth has no phase" in row
+    assert "Phase is not defined: the truth has no phase." in text
+    row = next(line for line in text.splitlines() if line.startswith("| `control` | 0 of 1"))
+    assert "| not defined: the truth has no phase |" in row
     assert (tmp_path / "reconstructions.png").stat().st_size > 10_000
 
 
 def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(
     folder, text, mixed, tmp_path
 ):
-    row = next(line for line in text.splitlines() if "conventional: rPIE, known probe" in line)
-    assert "| 0.999 |" in row and "R factor 0.00123" in row and "| completed |" in row
+    row = next(line for line in text.splitlines() if line.startswith("| *rPIE*"))
+    assert "| 0.999 |" in row and "| completed |" in row
+    assert "rPIE, with the known probe," in text and "is 0.00123." in text
     quality = section(text, "Time to quality")
-    assert "| `stable` | 21.0 | 1.50 | 0.7" in quality  # medians of 20, 21, 22 and 0.5, 1.5, 2.5
-    assert "| rPIE, iteration 10 | none | 1.00 | 0.900 | 0.100 |" in quality
+    assert "10 in 1.00 s, SSIM 0.900, error 0.100" in quality
     # The best arm has 0.98 - 3 * 0.063 = 0.79, which rPIE first passes at iteration 10.
-    assert "(`stable`, 0.79" in quality and "after iteration 10, in 1.00 s" in quality
+    assert re.search(r"of an arm, 0.79\d, after iteration 10, in 1.00 s", quality)
+    # Medians of 20, 21, 22 and 0.5, 1.5, 2.5.
+    assert re.search(r"`stable` .* \| 21.0 \| 1.50 \|", section(text, "Training by arm"))
     found = json.loads((folder / "findings.json").read_text())
     assert found["conventional"]["scored"][-1]["seconds"] == 10
     summarise_stage(**{**mixed, "conventional": []}, folder=tmp_path)
@@ -205,16 +205,13 @@ def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(
     assert section(text, "Verdict by arm") == section(without, "Verdict by arm")
 
 
-def test_missing_unexpected_doubled_and_swapped_files_are_refused_by_name(plant, tmp_path):
+def test_missing_unexpected_and_swapped_files_are_refused_by_name(plant, tmp_path):
     given = plant(seeds=[0])
     runs = given["files"]["runs"]
     unexpected = tmp_path / "triangle_n32" / "control" / "seed-7" / "run.json"
-    unexpected.parent.mkdir(parents=True)
-    shutil.copy(runs[0], unexpected)
     for changed, message in (
         (runs[1:], "control/seed-0/run.json: is missing"),
-        ([*runs, runs[0]], r"run.json: .* is already there"),
-        ([*runs, unexpected], r"seed-7/run.json: is no run.json of this stage"),
+        ([*runs, unexpected], r"seed-7/run.json: is of no run of"),
     ):
         with pytest.raises(InputError, match=message):
             work_out_of({**given, "files": {**given["files"], "runs": changed}})
@@ -224,7 +221,7 @@ def test_missing_unexpected_doubled_and_swapped_files_are_refused_by_name(plant,
 
 
 def test_results_of_other_data_or_of_another_version_are_refused(plant):
-    given = plant(seeds=[0], conventional={})
+    given = plant(seeds=[0], conventional=True)
     for path in (given["files"]["runs"][0], given["conventional"][1]):
         before = io.read_json(path)
         _change(path, dataset_sha256={"train": "0"})
@@ -241,7 +238,7 @@ def test_results_of_other_data_or_of_another_version_are_refused(plant):
 def test_arms_with_different_losses_are_compared_by_their_mae(plant):
     given = plant(seeds=[0])
     _change(given["files"]["runs"][0], val_loss_name="poisson_val_loss", best_val_loss=-5.0)
-    assert work_out_of(given).loss.column == "best_mae_val_loss"
+    assert work_out_of(given)["f"].loss.column == "best_mae_val_loss"
 
 
 def test_summarising_does_not_import_torch():
@@ -254,22 +251,20 @@ def test_summarising_does_not_import_torch():
     assert done.returncode == 0, done.stderr
 
 
-def test_provenance_names_the_commit_and_no_place(tmp_path):
+def test_provenance_names_no_place_and_tells_a_changed_checkout(tmp_path):
     found = collect_provenance("make it")
     assert str(Path.home()) not in json.dumps(found)
     assert str(Path(__file__).parents[2]) not in json.dumps(found)
     assert found["versions"]["numpy"] == __import__("numpy").__version__
-    assert commit(tmp_path / "module.py").startswith("unknown: ")
 
-
-def test_commit_tells_a_clean_checkout_from_a_changed_and_a_foreign_one(tmp_path):
     def git(*arguments):
         settings = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
         command = ["git", *settings, *arguments]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    git("init")
     source = tmp_path / "module.py"
+    assert commit(source).startswith("unknown: ")
+    git("init")
     source.write_text("1")
     assert commit(source) == "unknown: no commit holds this package"
     git("add", "module.py")

@@ -1,4 +1,4 @@
-"""Read what the runs of a stage left behind into one tidy table: a row per run.
+"""Read what the runs of a stage left: a row per run, and what tables, figures and texts need of it.
 
 A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A missing or foreign file is an error
 that names it: a stage is summarised whole or not at all.
@@ -11,15 +11,25 @@ from typing import Any
 
 import pandas as pd
 
+from ptycho_torch.config.arms import varied_arms
 from ptycho_torch.config.plan import StagePlan
+from ptycho_torch.config.study import Study
+from ptycho_torch.config.variants import Variant
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import read_result
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED
-
-Run = tuple[str, int]
-"""(arm, seed) within the stage's dataset."""
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.estimates import Spread, SurvivalStep
+from ptycho_torch.statistics.runs import FailureRate, failure_rate, score_spread
+from ptycho_torch.statistics.scores import (
+    BLOCK_NAMES,
+    COMPLETED,
+    RECONSTRUCTION_SCORES,
+    Score,
+    loss_score,
+)
 
 Files = Mapping[str, Sequence[PathLike]]
 """Kind of `KINDS` -> that file of every run, in any order."""
@@ -33,7 +43,7 @@ KINDS = {
 }
 
 _RUN_KEYS = (
-    *("val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
+    *("epochs", "steps", "val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
     *("best_mae_val_loss", "first_loss"),
 )
 _TIMING_KEYS = (
@@ -44,74 +54,94 @@ _TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conventional:
-    """rPIE on the test split of a stage's dataset."""
-
-    scores: dict[str, float | None]
-    """The same scores as a run's best weights have."""
-
-    undefined: dict[str, str]
-    """Scores that it has not -> reason."""
-
-    outcome: str
-    """As of a run; a validation loss, which it has not, cannot make it a misfit."""
-
-    r_factor: float | None
-    """Amplitude R factor of all test frames: sum |A_pred - A_obs| / sum A_obs."""
-
-    scored: list[dict[str, float | None]]
-    """Iteration, seconds since the start, and quality, iteration by iteration."""
-
-    iterations: int
-    """Iterations made."""
-
-    refined: bool
-    """Whether the probe was refined, not known."""
-
-    device: str
-    """Where it ran."""
-
-    threads: int
-    """CPU threads."""
-
-    name: str = "conventional"
-    """Its name among the baselines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Everything that a summary is made from."""
+    """A stage and everything that its runs left."""
 
+    study: Study
+    stage: StagePlan
     runs: pd.DataFrame
     """A row per run, in the order of arms and seeds; what is not defined is missing."""
-
     history: pd.DataFrame
     """A row per run and finished epoch."""
-
     settings: dict[str, dict[str, Any]]
-    """Arm -> the settings that its runs were trained with."""
-
+    """Arm -> the settings that its runs were trained with, from `run.json`."""
     baselines: dict[str, dict[str, float | None]]
     """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
-
     undefined: dict[str, str]
     """Scores that no run has -> reason."""
-
-    reasons: dict[str, str]
-    """Scores, and `constant.name` or `truth.name` of baselines, that a run has not -> reason."""
-
     dataset: dict[str, Any]
     """`dataset.json`."""
+    reconstructions: dict[tuple[str, int], Path]
+    """(arm, seed) -> file to draw from."""
+    conventional: dict[str, Any] | None
+    """rPIE on the same test split; None: the study has none."""
 
-    reconstructions: dict[Run, Path]
-    """Files to draw from."""
+    @property
+    def loss(self) -> Score:
+        """The loss that arms are compared by."""
+        return loss_score(self.runs["val_loss_name"].tolist())
 
-    conventional: Conventional | None
-    """The conventional reconstruction of the same data; None: the study has none."""
+    @property
+    def main_scores(self) -> tuple[Score, ...]:
+        """The loss and the scores that are compared."""
+        return (self.loss, *RECONSTRUCTION_SCORES)
+
+    @property
+    def noise_floor(self) -> float | None:
+        """Loss of the noise alone on the validation split; None: unknown."""
+        return self.dataset["splits"]["validation"].get("noise_floor")
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
+        name = self.stage.name
+        pairs = varied_arms(self.study, name) if name in self.study.sweeps else []
+        return {arm: variant for variant, arm in pairs}
+
+    def runs_of(self, arm: str) -> pd.DataFrame:
+        """Return the runs of an arm."""
+        return self.runs[self.runs["arm"] == arm]
+
+    def failed(self, arm: str) -> FailureRate:
+        """Return how often an arm failed."""
+        return failure_rate(self.runs, arm, self.study.statistics.confidence)
+
+    def spread(self, arm: str, score: Score) -> Spread:
+        """Return median and quartiles of a score over the successful runs of an arm."""
+        return score_spread(self.runs, arm, score.column)
+
+    def median(self, arm: str, column: str) -> float | None:
+        """Return the median of a column over all runs of an arm, failed ones included."""
+        return estimates.spread(self.runs_of(arm)[column].astype(float)).median
+
+    def medians(self, score: Score) -> dict[str, float]:
+        """Return arm -> median of a score over its successful runs, where it has one."""
+        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
+        return {arm: value for arm, value in found.items() if value is not None}
+
+    def survival(self, arm: str) -> list[SurvivalStep]:
+        """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
+        mine = self.runs_of(arm)
+        failed = mine["failed"].astype(bool)
+        return estimates.kaplan_meier(
+            mine.loc[failed, "failure_epoch"].astype(int).tolist(),
+            mine.loc[~failed, "epochs"].astype(int).tolist(),
+            self.study.statistics.confidence,
+        )
+
+    def gradient_bound(self, shallow: str) -> float | None:
+        """Return the bound on the gradient norm of a shallow arm's deep runs."""
+        assert self.study.stage_b is not None
+        return gradient_bound(self.runs, shallow, self.study.stage_b.gradient_factor)
 
 
 def collect(
-    files: Files, stage: StagePlan, *, dataset: PathLike, conventional: Sequence[PathLike] = ()
+    files: Files,
+    study: Study,
+    stage: StagePlan,
+    *,
+    dataset: PathLike,
+    conventional: Sequence[PathLike] = (),
 ) -> Collected:
     """Read all runs of a stage.
 
@@ -119,8 +149,8 @@ def collect(
     ----------
     files
         Exactly one file of each kind for every arm and seed.
-    stage
-        Arms, seeds and dataset that the files must belong to.
+    study, stage
+        The study, and the arms, seeds and dataset that the files must belong to.
     dataset
         `dataset.json`.
     conventional
@@ -143,16 +173,23 @@ def collect(
         _check_data(mine["runs"], record, facts)
         rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
         scored.append(metrics)
-        histories.append(_history(mine["histories"], record))
-        settings[arm] = record["settings"]
-    reasons, rpie = _reasons(scored), _read_conventional(conventional, facts)
+        history = io.read_csv(mine["histories"])
+        for place, key in enumerate(("dataset", "arm", "seed")):
+            history.insert(place, key, record[key])
+        histories.append(history)
+        settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
+    reasons: dict[str, str] = {}
+    for metrics in reversed(scored):  # the first run that lacks a score says why
+        reasons |= {k: v.removeprefix("not defined: ") for k, v in metrics["undefined"].items()}
     baselines = {name: _baseline(scored, name) for name in ("constant", "truth")}
+    rpie = _read_conventional(conventional, facts)
     if rpie is not None:
-        baselines[rpie.name] = rpie.scores
-    filled = [table for table in histories if len(table)]
+        baselines["conventional"] = rpie["scores"]
     return Collected(
+        study=study,
+        stage=stage,
         runs=pd.DataFrame(rows),
-        history=pd.concat(filled or histories[:1], ignore_index=True),
+        history=pd.concat([t for t in histories if len(t)] or histories[:1], ignore_index=True),
         settings=settings,
         baselines=baselines,
         undefined={
@@ -160,32 +197,21 @@ def collect(
             for name in BLOCK_NAMES
             if all((metrics["best"] or {}).get(name) is None for metrics in scored)
         },
-        reasons=reasons,
         dataset=facts,
         reconstructions=paths["reconstructions"],
         conventional=rpie,
     )
 
 
-def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[Run, Path]:
-    """Return the file of each expected run; refuse missing, unexpected and duplicate ones."""
+def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[tuple[str, int], Path]:
+    """Return the file of each expected run; refuse missing and unexpected ones."""
     runs = [(arm, seed) for arm in stage.arms for seed in stage.seed_list]
     expected = {f"{stage.dataset}/{arm}/seed-{seed}/{name}": (arm, seed) for arm, seed in runs}
-    found: dict[Run, Path] = {}
-    for path in map(Path, paths):
-        run = expected.get("/".join(path.parts[-4:]))
-        if run is None:
-            raise InputError(
-                f"{path}: is no {name} of this stage (dataset {stage.dataset}; arms "
-                f"{', '.join(stage.arms)}; seeds {', '.join(map(str, stage.seed_list))})"
-            )
-        if run in found:
-            raise InputError(f"{path}: {found[run]} is already there for the same run")
-        found[run] = path
-    for file, run in expected.items():
-        if run not in found:
-            raise InputError(f"{file}: is missing; make the run first")
-    return {run: found[run] for run in runs}
+    found = {"/".join(path.parts[-4:]): path for path in map(Path, paths)}
+    for file in sorted(found.keys() ^ expected.keys()):
+        what = "is missing; make the run first" if file in expected else "is of no run of it"
+        raise InputError(f"{file}: {what} (stage {stage.name})")
+    return {run: found[file] for file, run in expected.items()}
 
 
 def _check_same_run(data: Mapping[str, Any], path: Path, run: tuple[str, str, int]) -> None:
@@ -206,30 +232,22 @@ def _check_data(path: Path, record: Mapping[str, Any], dataset: Mapping[str, Any
         )
 
 
-def _history(path: Path, record: Mapping[str, Any]) -> pd.DataFrame:
-    history = io.read_csv(path)
-    for place, key in enumerate(("dataset", "arm", "seed")):
-        history.insert(place, key, record[key])
-    return history
-
-
 def _row(
     record: Mapping[str, Any], metrics: Mapping[str, Any], timing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one run; a failure found at the end counts at the last epoch."""
-    outcome = metrics["outcome"]
-    failed = outcome != COMPLETED
+    failed = metrics["outcome"] != COMPLETED
     failure = record["failure"] or {}
     twin, norms = metrics["twin"] or {}, record["gradient_norm"] or {}
     row = {
         **{key: record[key] for key in ("dataset", "arm", "seed")},
-        "outcome": outcome,
+        "outcome": metrics["outcome"],
         "failed": failed,
         "failure_epoch": (failure.get("epoch") or max(record["epochs"], 1)) if failed else None,
         "failure_found": ("training" if failure else "evaluation") if failed else None,
         "failure_step": (failure.get("step") or record["steps"]) if failed else None,
         "reason": failure.get("reason") or metrics["reason"],
-        **{key: record[key] for key in ("epochs", "steps", *_RUN_KEYS)},
+        **{key: record[key] for key in _RUN_KEYS},
         "parameters_stored": record["parameters"]["stored"],
         "parameters_full": record["parameters"]["full"],
         **{f"grad_norm_{key}": norms.get(key) for key in ("median", "p99", "max")},
@@ -239,8 +257,7 @@ def _row(
         "torch": record["versions"].get("torch"),
     }
     for block in ("best", "last"):
-        scores = metrics[block] or {}
-        row |= {f"{block}_{name}": scores.get(name) for name in BLOCK_NAMES}
+        row |= {f"{block}_{name}": (metrics[block] or {}).get(name) for name in BLOCK_NAMES}
     row["undefined"] = "; ".join(f"{k}: {v}" for k, v in sorted(metrics["undefined"].items()))
     return row
 
@@ -254,27 +271,21 @@ def _baseline(scored: Sequence[Mapping[str, Any]], block: str) -> dict[str, floa
     }
 
 
-def _reasons(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return why scores are not defined, as the first run that lacks them says."""
-    reasons: dict[str, str] = {}
-    for metrics in reversed(scored):
-        reasons |= {k: v.removeprefix("not defined: ") for k, v in metrics["undefined"].items()}
-    return reasons
-
-
 def _read_conventional(
     files: Sequence[PathLike], dataset: Mapping[str, Any]
-) -> Conventional | None:
+) -> dict[str, Any] | None:
+    """Return `conventional` of `findings.json`."""
     if not files:
         return None
     paths = {Path(path).name: Path(path) for path in files}
     metrics = read_result(paths["metrics.json"], "rPIE scores")
     progress = read_result(paths["progress.json"], "rPIE")
     _check_data(paths["progress.json"], progress, dataset)
-    return Conventional(
-        scores={name: metrics["best"].get(name) for name in BLOCK_NAMES},
-        undefined=metrics["undefined"],
-        outcome=metrics["outcome"],
-        refined=bool(progress["settings"].get("refine_probe")),
+    return {
+        "name": "conventional",
+        "scores": {name: metrics["best"].get(name) for name in BLOCK_NAMES},
+        "undefined": metrics["undefined"],
+        "outcome": metrics["outcome"],
+        "refined": bool(progress["settings"].get("refine_probe")),
         **{key: progress[key] for key in ("r_factor", "scored", "iterations", "device", "threads")},
-    )
+    }

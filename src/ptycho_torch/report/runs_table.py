@@ -1,8 +1,7 @@
 """A stage's table of runs (`runs.csv`), read and checked, and what is shown of a run."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,24 +13,14 @@ from ptycho_torch.runtime.markdown import number
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """Amplitude or phase."""
+class Kind(NamedTuple):
+    """Amplitude or phase: arrays of `reconstruction.npz`, label, colour scale, and its score."""
 
     key: str
-    """Array of `reconstruction.npz`."""
-
     truth: str
-    """The truth's array."""
-
     label: str
-    """As printed."""
-
     colours: str
-    """Matplotlib's name of the colour scale."""
-
     score: Score
-    """What is printed beside the picture."""
 
     def caption(self, run: "pd.Series[Any]") -> str:
         """Return the score of a run's picture."""
@@ -40,20 +29,8 @@ class Kind:
 
 
 KINDS = (
-    Kind(
-        key="amplitude",
-        truth="truth_amplitude",
-        label="amplitude",
-        colours="viridis",
-        score=AMPLITUDE_SSIM,
-    ),
-    Kind(
-        key="phase_synchronised",
-        truth="truth_phase",
-        label="phase, rad",
-        colours="cividis",
-        score=PHASE_SSIM,
-    ),
+    Kind("amplitude", "truth_amplitude", "amplitude", "viridis", AMPLITUDE_SSIM),
+    Kind("phase_synchronised", "truth_phase", "phase, rad", "cividis", PHASE_SSIM),
 )
 
 

@@ -1,40 +1,35 @@
-"""The study's decision: Gold, Silver, Pivot or Undecided, with what it rests on."""
+"""The study's decision, Gold, Silver, Pivot or Undecided, with what each rule asks for.
+
+A condition is met, not met, or undecided, and never more than its test supports. Comparisons are
+those of the stages' own summaries, with the same correction, so that no document says more than
+another.
+"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
+
+import pandas as pd
 
 from ptycho_torch.config.arms import deep
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report.decide.rules import Rule, RuleName, Runs, judge_rules
-from ptycho_torch.report.rendering import render, sentences
+from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.runs import failure_rate, score_spread
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, loss_score
+from ptycho_torch.runtime.markdown import percent
+from ptycho_torch.statistics.compare import compare_failures, compare_score, with_seeds
+from ptycho_torch.statistics.depth import fails_at_depth
+from ptycho_torch.statistics.scores import Score, loss_score
+from ptycho_torch.statistics.verdict import Evidence, loss_at_most
 
+Condition = dict[str, Any]
+"""`condition` (what is asked for), `state`, `sentence` (why), `seeds_needed` and `seeds`: how many
+seeds per arm would decide it, as a number (null: decided, or unknown) and in words."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What the study comes to."""
-
-    decision: RuleName | Literal["undecided"]
-    """Which rule decides."""
-
-    headline: str
-    """In one sentence."""
-
-    because: list[str]
-    """On which numbers."""
-
-    would_change: list[str]
-    """What would change it."""
-
-    rules: tuple[Rule, ...]
-    """Every rule with its conditions."""
+_OF_BETTER = {None: "undecided", True: "met", False: "not met"}
 
 
 def write_decision(
@@ -69,30 +64,22 @@ def write_decision(
     parsed = parse_study(study, "study")
     if parsed.decision is None:
         raise InputError("study: there is no block 'decision', so nothing can be decided")
-    runs = Runs(
-        study=parsed,
-        shallow=read_runs(stage_a, stage_plan(parsed, "stage_a")),
-        at_depth=read_runs(pivot, stage_plan(parsed, "pivot")),
-    )
-    found, won = decide(runs), io.read_json(winner)
-    data = asdict(found)
-    for rule, item in zip(found.rules, data["rules"], strict=True):
-        item["state"] = rule.state
+    shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
+    at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
+    decision, won = decide(parsed, shallow, at_depth), io.read_json(winner)
     text = render(
         "decision.md.j2",
-        decision=found,
+        decision=decision,
         study=parsed,
         winner=won,
-        rows=_rows(runs),
         made=provenance,
-        loss=loss_score(runs.shallow["val_loss_name"].tolist()),
     )
-    io.write_json(outputs["data"], {**data, "winner_of_stage_a": won.get("winner")})
+    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
     io.write_text(outputs["prose"], text)
 
 
-def decide(runs: Runs) -> Decision:
-    """Return the decision that the runs support.
+def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[str, Any]:
+    """Return the decision that the runs support, as `decision.json` has it.
 
     The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
     decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
@@ -100,41 +87,129 @@ def decide(runs: Runs) -> Decision:
 
     Parameters
     ----------
-    runs
-        A row per run of Stage A and of the pivot, and the study.
+    study
+        The study, with the blocks stage_b, pivot and decision.
+    shallow
+        A row per run of Stage A.
+    at_depth
+        A row per run of the pivot: control and mitigations, shallow and deep, and the further arm.
     """
-    rules = judge_rules(runs)
-    fired = next((rule for rule in rules if rule.state == "met"), None)
-    because, would_change, (headline,) = (
-        sentences("decision_words.md.j2", macro, fired, rules, runs.study.statistics)
-        for macro in ("because", "would_change", "headline")
+    rules = _rules(_evidence(study, "stage_a", shallow), _evidence(study, "pivot", at_depth), study)
+    fired = next((rule for rule in rules if rule["state"] == "met"), None)
+    values = {"fired": fired, "rules": rules, "s": study.statistics}
+    because, would_change = (
+        sentences("decision_words.md.j2", part=part, **values)
+        for part in ("because", "would_change")
     )
-    return Decision(
-        decision=fired.rule if fired else "undecided",
-        headline=headline,
-        because=because,
-        would_change=would_change,
-        rules=rules,
+    return {
+        "decision": fired["rule"] if fired else "undecided",
+        "headline": say("headline", fired),
+        "because": because,
+        "would_change": would_change,
+        "rules": rules,
+    }
+
+
+def _evidence(study: Study, stage: str, runs: pd.DataFrame) -> Evidence:
+    return Evidence(
+        runs=runs,
+        stage=stage_plan(study, stage),
+        loss=loss_score(runs["val_loss_name"].tolist()),
+        settings=study.statistics,
     )
 
 
-def _rows(runs: Runs) -> list[dict[str, Any]]:
-    """Return the arms that the decision is about: Stage A's, then those at depth."""
-    study = runs.study
-    assert study.pivot is not None and study.stage_b is not None
-    at_depth = dict.fromkeys([study.stage_a.control, *study.pivot.cures, study.pivot.arm])
-    arms = [(runs.shallow, arm, "Stage A") for arm in study.stage_a.arms]
-    blocks = f"{study.stage_b.fno_blocks} blocks"
-    arms += [(runs.at_depth, deep(study, arm), blocks) for arm in at_depth]
-    rows = []
-    for table, arm, depth in arms:
-        scores = (loss_score(table["val_loss_name"].tolist()), AMPLITUDE_SSIM)
-        rows.append(
-            {
-                "arm": arm,
-                "depth": depth,
-                "failed": failure_rate(table, arm, study.statistics.confidence),
-                "spreads": [score_spread(table, arm, score.column) for score in scores],
-            }
-        )
-    return rows
+def _rules(stage_a: Evidence, depth: Evidence, study: Study) -> list[dict[str, Any]]:
+    """Return the rules in the order in which they are considered, with state and conditions."""
+    assert study.decision is not None and study.pivot is not None
+    gold, silver = study.decision.gold, study.decision.silver
+    rules = {
+        "pivot": [_failing(study, depth, arm) for arm in study.pivot.cures],
+        "gold": [
+            _compared(stage_a, gold, "a lower median loss", stage_a.loss),
+            _compared(stage_a, gold, "fewer failures"),
+            _compared(depth, deep(study, gold), "fewer failures at depth"),
+            _holding(study, depth, gold),
+        ],
+        "silver": [
+            _compared(stage_a, silver, "fewer failures"),
+            _loss_kept(stage_a, silver, study.decision.max_loss_increase),
+        ],
+    }
+    return [
+        {
+            "rule": name,
+            "follows": say("follows", name, study),
+            "conditions": conditions,
+            "state": _joint_state([item["state"] for item in conditions]),
+        }
+        for name, conditions in rules.items()
+    ]
+
+
+def _joint_state(states: list[str]) -> str:
+    """Return met if every condition is; not met if one is refuted; else undecided."""
+    if all(state == "met" for state in states):
+        return "met"
+    return "not met" if "not met" in states else "undecided"
+
+
+def _condition(condition: str, state: str, sentence: str) -> Condition:
+    return {
+        "condition": condition,
+        "state": state,
+        "sentence": sentence,
+        "seeds_needed": None,
+        "seeds": "",
+    }
+
+
+def _compared(evidence: Evidence, arm: str, asked: str, score: Score | None = None) -> Condition:
+    """Judge a score, or the failure rate, beside the control's, in the family of the summary."""
+    pairs, runs, settings = list(evidence.stage.pairs), evidence.runs, evidence.settings
+    tests = (
+        compare_score(runs, pairs, score, settings)
+        if score
+        else compare_failures(runs, pairs, settings)
+    )
+    item = with_seeds(next(item for item in tests if item.arm == arm), runs, settings)
+    return {
+        **_condition(
+            f"`{item.arm}` has {asked} than `{item.other}`",
+            _OF_BETTER[item.better],
+            say("why", item, settings),
+        ),
+        "seeds_needed": item.seeds.seeds if item.seeds else None,
+        "seeds": say("seeds", item, settings),
+    }
+
+
+def _failing(study: Study, evidence: Evidence, arm: str) -> Condition:
+    """Judge whether an arm is shown to fail at depth."""
+    assert study.decision is not None and study.stage_b is not None
+    found = fails_at_depth(
+        deep(study, arm),
+        arm,
+        evidence,
+        acceptable=study.decision.acceptable_failure_rate,
+        settings=study.stage_b,
+    )
+    return _condition(
+        f"`{arm}` fails at {study.stage_b.fno_blocks} blocks",
+        _OF_BETTER[found.fails],
+        say("depth", found, study.statistics),
+    )
+
+
+def _holding(study: Study, evidence: Evidence, arm: str) -> Condition:
+    """Turn "fails at depth" round: it must not be shown; to be open is enough."""
+    failing = _failing(study, evidence, arm)
+    state = "not met" if failing["state"] == "met" else "met"
+    return _condition(f"`{arm}` is not shown to fail at depth", state, failing["sentence"])
+
+
+def _loss_kept(evidence: Evidence, arm: str, bound: float) -> Condition:
+    control = evidence.stage.control
+    found = loss_at_most(arm, control, evidence, bound)
+    asked = f"the loss of `{arm}` is at most {percent(bound)} above that of `{control}`"
+    return _condition(asked, found.status, say("bound", found, evidence.settings))

@@ -55,9 +55,8 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
     left = [arm for arm in arms if arm not in dropped]
     scored = [(value, arm) for arm in left if (value := medians[arm]) is not None]
     winner = min(scored)[1] if scored else min(left, key=lambda arm: (failed[arm].rate, arm))
-    return {
+    found = {
         "winner": winner,
-        "sentence": say("winner", winner, dropped, left, medians[winner], loss),
         "dropped": dropped,
         "arms": {
             arm: {
@@ -70,3 +69,4 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
         },
         "loss": loss.column,
     }
+    return {**found, "sentence": say("winner", found)}

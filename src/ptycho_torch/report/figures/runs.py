@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
+from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.figures.marks import mark_level
-from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.runtime.plot_style import (
     INK,
@@ -27,16 +27,16 @@ from ptycho_torch.statistics.estimates import SurvivalStep
 _MOST_NAMED = 5
 
 
-def learning_curves(findings: Findings) -> Figure:
+def learning_curves(collected: Collected) -> Figure:
     """Return the validation loss by epoch: a panel per arm, a line per seed, crosses for failures.
 
     Where arms are trained with different losses, it is the MAE, which all of them log.
     """
-    arms, history = list(findings.stage.arms), findings.collected.history
-    names = set(findings.runs["val_loss_name"])
+    arms, history = list(collected.stage.arms), collected.history
+    names = set(collected.runs["val_loss_name"])
     column = names.pop() if len(names) == 1 else "mae_val_loss"
     train = column.replace("_val_", "_train_")
-    floor = findings.noise_floor if column == "mae_val_loss" else None
+    floor = collected.noise_floor if column == "mae_val_loss" else None
     figure, panels = arm_panels(arms)
     colours = arm_colours(arms)
     for arm, axes in panels.items():
@@ -54,7 +54,7 @@ def learning_curves(findings: Findings) -> Figure:
         axes.set_title(arm)
         _epochs(axes)
         _scale(axes, history[column].astype(float).to_numpy(), column, floor)
-        _failures(axes, findings.runs_of(arm), history[history["arm"] == arm], column)
+        _failures(axes, collected.runs_of(arm), history[history["arm"] == arm], column)
     for axes in first_column(panels):
         axes.set_ylabel(f"{column.split('_')[0].upper()} loss")
     looks: dict[str, dict[str, Any]] = {
@@ -114,19 +114,21 @@ def _failures(axes: Axes, runs: pd.DataFrame, history: pd.DataFrame, column: str
     axes.text(0.98, 0.98, "\n".join(lines), fontsize=7.5, **place)
 
 
-def survival(findings: Findings) -> Figure:
+def survival(collected: Collected) -> Figure:
     """Return the share of runs that have not failed by epoch: a Kaplan-Meier curve per arm."""
-    arms = list(findings.stage.arms)
+    arms = list(collected.stage.arms)
     figure, panels = arm_panels(arms, height_in=2.3)
     colours = arm_colours(arms)
     for arm, axes in panels.items():
-        _survival_panel(axes, findings.survival(arm), colours[arm])
+        _survival_panel(axes, collected.survival(arm), colours[arm])
         axes.set_title(arm)
         axes.set_xlim(left=0)
         _epochs(axes)
     for axes in first_column(panels):
         axes.set_ylabel("share not failed")
-    shade = f"shaded: {percent(findings.confidence)} interval, where it is defined"
+    shade = (
+        f"shaded: {percent(collected.study.statistics.confidence)} interval, where it is defined"
+    )
     figure.supxlabel(f"{shade}; tick: completed runs are censored", fontsize=8)
     return figure
 

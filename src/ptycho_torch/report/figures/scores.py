@@ -11,9 +11,9 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
+from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.figures.marks import mark_runs, title_of
 from ptycho_torch.report.runs_table import KINDS, Kind
-from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.plot_style import (
     INK,
@@ -29,27 +29,27 @@ _COLUMNS = 5
 _LEAST_S = 1e-4
 
 
-def metric_spread(findings: Findings) -> Figure:
+def metric_spread(collected: Collected) -> Figure:
     """Return a dot per seed for the loss and the main scores, with what baselines score."""
-    arms, runs, baselines = findings.stage.arms, findings.runs, findings.collected.baselines
-    is_mae = set(runs["val_loss_name"]) == {"mae_val_loss"} or findings.loss.column.startswith(
+    arms, runs, baselines = collected.stage.arms, collected.runs, collected.baselines
+    is_mae = set(runs["val_loss_name"]) == {"mae_val_loss"} or collected.loss.column.startswith(
         "best_mae"
     )
     figure = new_figure(9.2, 5.6)
     panels = figure.subplots(2, 2).ravel()
-    for score, axes in zip(findings.main_scores, panels, strict=True):
+    for score, axes in zip(collected.main_scores, panels, strict=True):
         _spread_panel(axes, runs, arms, score)
-        if score is findings.loss:
-            floor = findings.noise_floor if is_mae else None
+        if score is collected.loss:
+            floor = collected.noise_floor if is_mae else None
             levels = {"predicting nothing": 1.0 if is_mae else None, "noise alone": floor}
         else:
             levels = {
                 "constant image": baselines["constant"][score.name],
                 "truth": baselines["truth"][score.name],
             }
-        _reference_lines(axes, levels, keep_limits=score is findings.loss)
+        _reference_lines(axes, levels, keep_limits=score is collected.loss)
         axes.set_title(title_of(score), loc="left", fontsize=9)
-        if reason := findings.collected.undefined.get(score.name):
+        if reason := collected.undefined.get(score.name):
             axes.text(0.5, 0.5, f"not defined: {reason}", ha="center", transform=axes.transAxes)
             axes.set_yticks([])
     figure.supxlabel(
@@ -104,9 +104,8 @@ def _reference_lines(axes: Axes, levels: dict[str, float | None], *, keep_limits
         axes.set_ylim(low, high)
 
 
-def reconstructions(findings: Findings) -> Figure:
+def reconstructions(collected: Collected) -> Figure:
     """Return amplitude and synchronised phase of chosen runs beside the truth, one scale each."""
-    collected = findings.collected
     runs = [run for _, run in shown_runs(collected.runs).iterrows()]
     arrays = [io.read_npz(collected.reconstructions[run["arm"], int(run["seed"])]) for run in runs]
     kinds = [
@@ -156,7 +155,7 @@ def _image_block(
     part.colorbar(shown, label=kind.label, extend=extend, **place)
 
 
-def time_to_quality(findings: Findings) -> Figure:
+def time_to_quality(collected: Collected) -> Figure:
     """Return amplitude SSIM and complex error against seconds, on a log axis.
 
     A line is rPIE; of each successful run of an arm a filled dot stands at its training time, a
@@ -164,10 +163,10 @@ def time_to_quality(findings: Findings) -> Figure:
     """
     figure = new_figure(8.4, 3.4)
     left, right = figure.subplots(1, 2)
-    rpie = findings.collected.conventional
+    rpie = collected.conventional
     assert rpie is not None
     for axes, score in ((left, AMPLITUDE_SSIM), (right, COMPLEX_ERROR)):
-        known = [row for row in rpie.scored if row[score.name] is not None]
+        known = [row for row in rpie["scored"] if row[score.name] is not None]
         seconds = [max(row["seconds"] or 0.0, _LEAST_S) for row in known]
         values = [float(row[score.name] or 0.0) for row in known]
         line: dict[str, Any] = {"color": INK, "linewidth": 1.2, "marker": "s", "markersize": 3.5}
@@ -175,7 +174,7 @@ def time_to_quality(findings: Findings) -> Figure:
         for row, at in zip(known, zip(seconds, values, strict=True), strict=True):
             where = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
             axes.annotate(f"{row['iteration']}", at, fontsize=7, color=INK, **where)
-        _networks(axes, findings, score)
+        _networks(axes, collected, score)
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("seconds")
@@ -187,9 +186,9 @@ def time_to_quality(findings: Findings) -> Figure:
     return figure
 
 
-def _networks(axes: Axes, findings: Findings, score: Score) -> None:
-    for arm, colour in arm_colours(findings.stage.arms).items():
-        runs = findings.runs_of(arm)
+def _networks(axes: Axes, collected: Collected, score: Score) -> None:
+    for arm, colour in arm_colours(collected.stage.arms).items():
+        runs = collected.runs_of(arm)
         good = runs[~runs["failed"].astype(bool)]
         for column, face, what in (
             ("wall_s", colour, "training"),

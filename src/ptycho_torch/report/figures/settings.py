@@ -7,8 +7,8 @@ from matplotlib.ticker import NullLocator
 
 from ptycho_torch.config.study import value_text
 from ptycho_torch.config.variants import numbers_of
+from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.figures.marks import mark_failure_rate, mark_runs, title_of
-from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.plot_style import (
     INK,
     REFERENCE,
@@ -20,25 +20,24 @@ from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 
 
-def by_value(findings: Findings) -> Figure:
+def by_value(collected: Collected) -> Figure:
     """Return loss, SSIM, failures and share of clipped steps against the values of a sweep."""
-    sweep, control = findings.sweep, findings.runs_of(findings.stage.control)
-    assert sweep is not None
-    arms, variants = list(sweep.variants), list(sweep.variants.values())
+    control = collected.runs_of(collected.stage.control)
+    arms, variants = list(collected.variants), list(collected.variants.values())
     labels = [", ".join(value_text(value) for _, value in v.changes) for v in variants]
     places = numbers_of(variants) or [float(place) for place in range(len(arms))]
     figure = new_figure(9.2, 5.2)
     panels = figure.subplots(2, 2, sharex=True).ravel()
     loss, ssim, failures, clipped = panels
-    for axes, score in ((loss, findings.loss), (ssim, AMPLITUDE_SSIM)):
+    for axes, score in ((loss, collected.loss), (ssim, AMPLITUDE_SSIM)):
         for place, arm in zip(places, arms, strict=True):
-            mark_runs(axes, place, findings.runs_of(arm), score.column)
+            mark_runs(axes, place, collected.runs_of(arm), score.column)
         _median_line(axes, control.loc[~control["failed"].astype(bool), score.column])
         axes.set_title(title_of(score), loc="left", fontsize=9)
     for place, arm in zip(places, arms, strict=True):
-        mark_failure_rate(failures, place, findings.failed(arm))
+        mark_failure_rate(failures, place, collected.failed(arm))
         # All runs count for the share of clipped steps.
-        mark_runs(clipped, place, findings.runs_of(arm).assign(failed=False), "clipped_share")
+        mark_runs(clipped, place, collected.runs_of(arm).assign(failed=False), "clipped_share")
     _median_line(clipped, control["clipped_share"])
     failures.set_title("failure rate", loc="left", fontsize=9)
     clipped.set_title("share clipped (all runs)", loc="left", fontsize=9)
@@ -51,10 +50,10 @@ def by_value(findings: Findings) -> Figure:
     failures.set_ylim(-0.04, 1.12)
     clipped.set_ylim(-0.05, 1.05)
     for axes in (failures, clipped):
-        axes.set_xlabel(" and ".join(sweep.keys))
+        axes.set_xlabel(" and ".join(key for key, _ in variants[0].changes))
     figure.supxlabel(
         "dot: successful run; cross: failed run; bar: median of successful runs; dashed: median "
-        f"of {findings.stage.control}; failure rate with its interval (Wilson)",
+        f"of {collected.stage.control}; failure rate with its interval (Wilson)",
         fontsize=8,
     )
     return figure
@@ -66,9 +65,9 @@ def _median_line(axes, values: "pd.Series[float]") -> None:  # type: ignore[no-u
         axes.axhline(median, color=REFERENCE, linestyle="--", linewidth=0.9, zorder=0)
 
 
-def gradient_norms(findings: Findings) -> Figure:
+def gradient_norms(collected: Collected) -> Figure:
     """Return the 99th percentile of the gradient norm by epoch: deep arms beside shallow ones."""
-    pairs, history = list(findings.stage.depth), findings.collected.history
+    pairs, history = list(collected.stage.depth), collected.history
     figure = new_figure(max(3.0 * len(pairs), 4.6), 3.0)
     panels = figure.subplots(1, len(pairs), sharex=True, sharey=True, squeeze=False).ravel()
     colours = arm_colours([arm for arm, _ in pairs])
@@ -78,7 +77,7 @@ def gradient_norms(findings: Findings) -> Figure:
                 norms = pd.to_numeric(rows["grad_norm_p99"], errors="coerce")
                 look = {"color": colours[deep], "linewidth": width}
                 axes.plot(rows["epoch"], norms, ("." if len(rows) == 1 else "") + line, **look)
-        bound = findings.gradient_bound(shallow)
+        bound = collected.gradient_bound(shallow)
         if bound is not None and bound > 0:
             axes.axhline(bound, color=REFERENCE, linestyle="--", linewidth=0.9)
             at, system = (0.02, bound), ("axes fraction", "data")

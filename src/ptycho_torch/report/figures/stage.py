@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.figures import runs, scores, settings
-from ptycho_torch.report.summarise.findings import Findings
 from ptycho_torch.runtime.plot_style import save, styled
 
 
-def write_figures(findings: Findings, folder: Path) -> None:
+def write_figures(collected: Collected, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     drawings = {
         "learning_curves": runs.learning_curves,
@@ -15,12 +15,12 @@ def write_figures(findings: Findings, folder: Path) -> None:
         "reconstructions": scores.reconstructions,
         "survival": runs.survival,
     }
-    if findings.name == "stage_a" and findings.collected.conventional is not None:
+    if collected.stage.name == "stage_a" and collected.conventional is not None:
         drawings["time_to_quality"] = scores.time_to_quality
-    if findings.sweep is not None:
+    if collected.variants:
         drawings["by_value"] = settings.by_value
-    if findings.stage.depth:
+    if collected.stage.depth:
         drawings["gradient_norms"] = settings.gradient_norms
     with styled():
         for name, draw in drawings.items():
-            save(draw(findings), folder, name)
+            save(draw(collected), folder, name)

@@ -18,31 +18,28 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number
 
 RPIE = "rpie"
-Metrics = Mapping[str, Any]
 
-R_FACTORS = {
-    "train": "training frames, by the object",
-    "held_out_object": "frames held out, by the training frames' object",
-    "other_half": "other half, by one half's object",
-    "held_out_stitched": "frames held out, by an object from themselves",
-    "held_out_patch": "frames held out, by each one's own patch",
+HEADINGS = {
+    "r_factor": {
+        "r_train": "training frames, by the object",
+        "r_held_out_object": "frames held out, by the training frames' object",
+        "r_other_half": "other half, by one half's object",
+        "r_held_out_stitched": "frames held out, by an object from themselves",
+        "r_held_out_patch": "frames held out, by each one's own patch",
+    },
+    "resolution": {
+        f"resolution_{kind}_{level}": f"{kind}, {name}"
+        for kind in ("complex", "phase")
+        for level, name in (("half_bit", "half bit"), ("half", "1/2"), ("seventh", "1/7"))
+    },
+    "agreement": {
+        "rpie_correlation": "complex correlation",
+        "rpie_contrast_correlation": "the same without the means",
+        "rpie_amplitude_ssim": "amplitude SSIM",
+        "rpie_phase_ssim": "phase SSIM",
+    },
 }
-"""Key of `r_factor` in metrics.json -> heading."""
-
-RESOLUTIONS = {
-    f"{kind}_{level}": f"{kind}, {name}"
-    for kind in ("complex", "phase")
-    for level, name in (("half_bit", "half bit"), ("half", "1/2"), ("seventh", "1/7"))
-}
-"""Kind of object and threshold -> heading."""
-
-AGREEMENTS = {
-    "correlation": "complex correlation",
-    "contrast_correlation": "the same without the means",
-    "amplitude_ssim": "amplitude SSIM",
-    "phase_ssim": "phase SSIM",
-}
-"""Key of `agreement` in metrics.json -> heading."""
+"""Table of the summary -> column of scores.csv -> heading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +47,10 @@ class Result:
     """One reconstruction: rPIE's (seed None), or a network's."""
 
     label: str
-    """`rpie`, or the network's name."""
-
     seed: int | None
-    """Of the network's training."""
-
     metrics: dict[str, Any]
-    """`metrics.json`."""
-
     report: dict[str, Any]
-    """`report.json`."""
-
     curves: Mapping[str, NDArray[Any]]
-    """`curves.npz`: what figures draw."""
 
     @property
     def name(self) -> str:
@@ -77,13 +65,16 @@ class Result:
     @property
     def scores(self) -> dict[str, float | None]:
         """Column of scores.csv -> value; resolutions are full periods, px."""
-        metrics = self.metrics
-        found = {f"r_{key}": metrics["r_factor"][key] for key in R_FACTORS}
-        for key in RESOLUTIONS:
-            kind, level = key.split("_", 1)
+        metrics, found = self.metrics, {}
+        for column in HEADINGS["r_factor"]:
+            found[column] = metrics["r_factor"][column.removeprefix("r_")]
+        for column in HEADINGS["resolution"]:
+            kind, level = column.removeprefix("resolution_").split("_", 1)
             frequency = metrics["halves"][kind][level]
-            found[f"resolution_{key}"] = 1 / frequency if frequency > 0 else None
-        return found | {f"rpie_{key}": metrics["agreement"][key] for key in AGREEMENTS}
+            found[column] = 1 / frequency if frequency > 0 else None
+        for column in HEADINGS["agreement"]:
+            found[column] = metrics["agreement"][column.removeprefix("rpie_")]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +83,12 @@ class Measurement:
 
     name: str
     """Its entry in `real_data.measurements`."""
-
-    about: str
-    """What it is, in the user's words."""
-
     split: dict[str, Any]
     """`split.json`: frames in use and held out."""
-
     source: dict[str, Any]
     """`source.json`: where the file came from."""
-
     rpie: Result
-    """The conventional reconstruction."""
-
     networks: list[Result]
-    """Every network at every seed."""
-
     histories: dict[tuple[str, int], pd.DataFrame]
     """(label, seed) -> losses by epoch."""
 
@@ -118,36 +99,23 @@ class Measurement:
 
     @property
     def finished(self) -> list[Result]:
-        """Networks with an object to score."""
-        return [result for result in self.networks if result.completed]
+        """Networks with an object to score, the least R factor by their own patches first."""
+        good = [result for result in self.networks if result.completed]
+        return sorted(good, key=lambda r: (r.metrics["r_factor"]["held_out_patch"], r.seed))
 
     def by_label(self) -> dict[str, list[Result]]:
         """Return the results of rPIE and of each network."""
-        found: dict[str, list[Result]] = {}
-        for result in self.results:
-            found.setdefault(result.label, []).append(result)
-        return found
+        names = dict.fromkeys(result.label for result in self.results)
+        return {name: [r for r in self.results if r.label == name] for name in names}
 
     def shown(self) -> list[Result]:
         """Return what figures show: rPIE, and of each network the completed seed of median R
         factor on the frames held out (of an even number the lower)."""
         found = [self.rpie]
-        for mine in self.by_label().values():
-            good = [r for r in mine if r.completed and r.seed is not None]
-            good.sort(key=lambda r: (_own_patch(r), r.seed))
+        for label in self.by_label():
+            good = [result for result in self.finished if result.label == label]
             found += good[(len(good) - 1) // 2 :][:1]
         return found
-
-    def best(self) -> Result:
-        """Return the network run with the least R factor by its own patches."""
-        return min(self.finished, key=_own_patch)
-
-    def better_than(self, bound: float | None) -> list[Result]:
-        """Return the network runs whose objects predict held-out frames better than a bound."""
-        scored = [(r.metrics["r_factor"]["held_out_object"], r) for r in self.finished]
-        return [
-            r for value, r in scored if bound is not None and value is not None and value < bound
-        ]
 
 
 def summarise_real_data(
@@ -174,14 +142,14 @@ def summarise_real_data(
     parsed, folder = parse_study(study, "study"), Path(folder)
     if parsed.real_data is None:
         raise InputError("study: has no block real_data, so there is nothing to summarise")
-    found = [read_measurement(parsed, name, folder) for name in parsed.real_data.measurements]
+    found = [_read(parsed, name, folder / name) for name in parsed.real_data.measurements]
     text = render(
         "real_data.md.j2",
         study=parsed,
         real=parsed.real_data,
         measurements=found,
-        columns=(R_FACTORS, RESOLUTIONS, AGREEMENTS),
-        cell=cell,
+        headings=HEADINGS,
+        cell=_cell,
         made=provenance,
     )
     for one in found:
@@ -190,28 +158,21 @@ def summarise_real_data(
     io.write_text(folder / "summary.md", text)
 
 
-def read_measurement(study: Study, name: str, folder: Path) -> Measurement:
-    """Read a measurement's results from its folder in `folder`.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or damaged; names it.
-    """
+def _read(study: Study, name: str, folder: Path) -> Measurement:
+    """Read a measurement's results from its folder."""
     assert study.real_data is not None
-    folder = folder / name
     runs = [(label, seed) for label in labels(study) for seed in study.real_data.seed_list]
+    histories = {
+        (label, seed): io.read_csv(folder / "train" / label / f"seed-{seed}" / "history.csv")
+        for label, seed in runs
+    }
     return Measurement(
         name=name,
-        about=study.real_data.measurements[name].about or "",
         split=io.read_json(folder / "split.json"),
         source=io.read_json(folder / "source.json"),
         rpie=_read_result(folder / RPIE, RPIE, None),
         networks=[_read_result(folder / label / f"seed-{n}", label, n) for label, n in runs],
-        histories={
-            (label, n): io.read_csv(folder / "train" / label / f"seed-{n}" / "history.csv")
-            for label, n in runs
-        },
+        histories=histories,
     )
 
 
@@ -244,7 +205,7 @@ def _table(measurements: Sequence[Measurement]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
-def cell(results: Sequence[Result], column: str) -> str:
+def _cell(results: Sequence[Result], column: str) -> str:
     """Return median [least, largest] over the seeds that ended well, and how many did not."""
     good = [result for result in results if result.completed]
     if not good:
@@ -255,7 +216,3 @@ def cell(results: Sequence[Result], column: str) -> str:
     if len(values) < 2:
         return number(values[0]) + tail if values else "-"
     return f"{number(median(values))} [{number(min(values))}, {number(max(values))}]{tail}"
-
-
-def _own_patch(result: Result) -> float:
-    return float(result.metrics["r_factor"]["held_out_patch"])

@@ -1,29 +1,26 @@
-"""Summarise a stage: read its runs, work out what they support, write tables, figures, Markdown."""
+"""Summarise a stage: work out what its runs support; write tables, figures and Markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report import tables
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
-from ptycho_torch.report.summarise.findings import Findings
-from ptycho_torch.report.summarise.sweep import judge_sweep
+from ptycho_torch.report.summarise import tables
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import (
-    FAILURE_RATE,
+    Comparison,
     compare_failures,
     compare_score,
     with_seeds,
 )
 from ptycho_torch.statistics.depth import judge_depth
-from ptycho_torch.statistics.scores import RECONSTRUCTION_SCORES, loss_score
+from ptycho_torch.statistics.trend import failure_trend, first_failing, loss_trend, similarity
 from ptycho_torch.statistics.verdict import Evidence, Verdict, judge_arm
 
 
@@ -43,8 +40,7 @@ def summarise_stage(
     Parameters
     ----------
     files
-        `run.json`, `timing.json`, `history.csv`, `metrics.json` and `reconstruction.npz` of every
-        run of the stage, by the kinds of `collect.KINDS`.
+        The files of every run of the stage, by the kinds of `collect.KINDS`.
     dataset
         `dataset.json` of the stage's dataset.
     study
@@ -67,107 +63,141 @@ def summarise_stage(
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
-    parsed, won = parse_study(study, "study"), read_winner(winner)
+    parsed, won = parse_study(study, "study"), None
+    if winner is not None and not isinstance(won := io.read_json(winner).get("winner"), str):
+        raise InputError(f"{winner}: lacks 'winner'; delete it and run again")
     try:
         plan = stage_plan(parsed, stage, won)
     except ValueError as error:
         raise InputError(f"study: {error}") from None
-    collected = collect(files, plan, dataset=dataset, conventional=conventional)
-    findings = work_out(collected, parsed, stage, provenance, winner=won)
+    collected = collect(files, parsed, plan, dataset=dataset, conventional=conventional)
+    values = work_out(collected, provenance, won)
+    answer, text = put_into_words(values)
     folder = Path(folder)
-    answer, text = put_into_words(findings)
-    for name, table in tables.of_stage(findings).items():
+    for name, table in tables.of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
-    write_figures(findings, folder)
-    io.write_json(folder / "findings.json", _findings(findings, answer))
+    write_figures(collected, folder)
+    io.write_json(folder / "findings.json", _findings(values, answer))
     io.write_text(folder / "summary.md", text)
 
 
-def read_winner(path: PathLike | None) -> str | None:
-    """Return the winner that `winner.json` names; None without a file."""
-    if path is None:
-        return None
-    found = io.read_json(path).get("winner")
-    if not isinstance(found, str):
-        raise InputError(f"{path}: lacks 'winner'; delete it and run again")
-    return found
-
-
 def work_out(
-    collected: Collected,
-    study: Study,
-    name: str,
-    provenance: Mapping[str, Any],
-    winner: str | None = None,
-) -> Findings:
-    """Return what the runs of a stage support."""
-    stage, runs, settings = stage_plan(study, name, winner), collected.runs, study.statistics
-    loss = loss_score(runs["val_loss_name"].tolist())
-    pairs = list(stage.pairs)
-    scores = (loss, *RECONSTRUCTION_SCORES)
-    by_score = [compare_score(runs, pairs, score, settings) for score in scores]
+    collected: Collected, provenance: Mapping[str, Any], winner: str | None = None
+) -> dict[str, Any]:
+    """Return what the runs of a stage support: the values that its template takes."""
+    study, stage, runs = collected.study, collected.stage, collected.runs
+    pairs, settings = list(stage.pairs), study.statistics
+    by_score = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
+    tests = compare_failures(runs, pairs, settings)
     # Arm by arm, not score by score.
-    by_arm = [item for arm in zip(*by_score, strict=True) for item in arm]
-    comparisons = [with_seeds(item, runs, settings) for item in by_arm]
-    failures = [with_seeds(i, runs, settings) for i in compare_failures(runs, pairs, settings)]
-    evidence = Evidence(runs=runs, stage=stage, loss=loss, settings=settings)
-    judged = [i for i in (*comparisons, *failures) if i.score in (loss.column, FAILURE_RATE.column)]
-    return Findings(
-        stage=stage,
-        winner=winner,
-        study=study,
-        collected=collected,
-        loss=loss,
-        comparisons=comparisons,
-        failure_tests=failures,
-        verdicts=_verdicts(study, evidence, collected),
-        sweep=judge_sweep(study, evidence, judged) if name in study.sweeps else None,
-        provenance=provenance,
-    )
-
-
-def _verdicts(study: Study, evidence: Evidence, collected: Collected) -> dict[str, list[Verdict]]:
-    """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
-    stage = evidence.stage
-    if stage.name == "stage_a":
-        return {arm: judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms}
+    comparisons = [
+        with_seeds(item, runs, settings)
+        for of_arm in zip(*by_score, strict=True)
+        for item in of_arm
+    ]
+    failure_tests = [with_seeds(item, runs, settings) for item in tests]
+    evidence = Evidence(runs=runs, stage=stage, loss=collected.loss, settings=settings)
     return {
-        arm: judge_depth(arm, shallow, evidence, collected.history, study.stage_b)
-        for arm, shallow in stage.depth
-        if study.stage_b is not None
+        "f": collected,
+        "study": study,
+        "stage": stage,
+        "statistics": settings,
+        "comparisons": comparisons,
+        "failure_tests": failure_tests,
+        "verdicts": _verdicts(collected, evidence),
+        "sweep": _sweep(collected, evidence, [*by_score[0], *tests]),
+        "winner": winner,
+        "made": provenance,
     }
 
 
-def put_into_words(findings: Findings) -> tuple[list[str], str]:
-    """Return the sentences that answer the stage's question, and the summary in Markdown."""
-    answer, general = (sentences("answer.md.j2", m, findings) for m in ("answer", "general"))
-    return answer, render("stage.md.j2", f=findings, answer=answer, general=general)
+def _verdicts(collected: Collected, evidence: Evidence) -> list[Verdict]:
+    """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
+    study, stage = collected.study, collected.stage
+    if stage.name == "stage_a":
+        judged = [judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms]
+    else:
+        judged = [
+            judge_depth(arm, shallow, evidence, collected.history, study.stage_b)
+            for arm, shallow in stage.depth
+            if study.stage_b is not None
+        ]
+    return [verdict for of_arm in judged for verdict in of_arm]
 
 
-def _findings(findings: Findings, answer: Sequence[str]) -> dict[str, Any]:
-    """Return `findings.json`: what other documents say of this stage."""
-    collected, stage = findings.collected, findings.stage
+def _sweep(
+    collected: Collected, evidence: Evidence, comparisons: Sequence[Comparison]
+) -> dict[str, Any] | None:
+    """Return how the results depend on the setting that a stage varies, if it varies one.
+
+    `labels` has the values by state beside the control: same, differs, alike, undecided.
+    """
+    stage, variants = collected.stage, collected.variants
+    if not variants:
+        return None
+    margin, arms = collected.study.sweeps[stage.name].alike_within, list(variants)
+    runs = collected.runs[collected.runs["arm"].isin(arms)]
+    failed = runs["failed"].astype(bool).tolist()
+    states = {
+        arm: similarity(arm, stage.control, comparisons, evidence, margin)
+        for arm in arms
+        if arm != stage.control
+    }
+    labels: dict[str, list[str]] = {"same": [], "differs": [], "alike": [], "undecided": []}
+    for arm, found in states.items():
+        labels[found.state].append(variants[arm].label())
+    keys = [key for key, _ in next(iter(variants.values())).changes]
+    ranks, confidence = (
+        [float(arms.index(arm)) for arm in runs["arm"]],
+        evidence.settings.confidence,
+    )
+    ordered = bool(numbers_of(list(variants.values())))
     return {
-        "name": findings.name,
+        "varied": keys,
+        "about_clipping": any(key.startswith("execution.clip.") for key in keys),
+        "margin": margin,
+        "states": states,
+        "labels": labels,
+        "first_failing": first_failing(arms, runs),
+        "failures": sum(failed),
+        "runs": len(runs),
+        "loss_trend": loss_trend(arms, evidence) if ordered else None,
+        "failure_trend": failure_trend(ranks, failed, confidence=confidence) if ordered else None,
+    }
+
+
+def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the sentences that answer the stage's question, and the summary in Markdown."""
+    answer, general = (sentences("answer.md.j2", part=p, **values) for p in ("answer", "general"))
+    return answer, render("stage.md.j2", answer=answer, general=general, **values)
+
+
+def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
+    """Return `findings.json`: what other documents say of this stage."""
+    collected: Collected = values["f"]
+    stage = collected.stage
+    return {
+        "name": stage.name,
         "title": stage.title,
         "question": stage.question,
         "answer": list(answer),
         "dataset": stage.dataset,
         "control": stage.control,
         "arms": list(stage.arms),
-        "winner": findings.winner,
-        "loss": findings.loss.column,
+        "winner": values["winner"],
+        "loss": collected.loss.column,
         "verdicts": [
             {
-                **{key: getattr(item, key) for key in ("arm", "condition", "status")},
-                "sentence": say("verdict", item, findings.study.statistics),
+                "arm": item.arm,
+                "condition": item.condition,
+                "status": item.status,
+                "sentence": say("verdict", item, values["statistics"]),
             }
-            for group in findings.verdicts.values()
-            for item in group
+            for item in values["verdicts"]
         ],
         "baselines": collected.baselines,
-        "conventional": asdict(collected.conventional) if collected.conventional else None,
-        "noise_floor": findings.noise_floor,
+        "conventional": collected.conventional,
+        "noise_floor": collected.noise_floor,
         "undefined": collected.undefined,
     }

@@ -101,7 +101,7 @@ def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dic
         {
             "arm": arm,
             "dataset": dataset,
-            "stages": mine["stages"].iloc[0].split(";"),
+            "stages": mine["stages"].iloc[0].replace(";", ", "),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
             "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
         }

@@ -1,0 +1,101 @@
+"""Tables of a stage: its runs, arms, comparisons, histories and survival."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.rendering import say
+from ptycho_torch.statistics.scores import (
+    COMPLEX_ERROR,
+    IMAGE_SCORES,
+    LAST_LOSS,
+    OUTCOMES,
+    REASSEMBLED,
+    TWIN_SHARE,
+)
+
+# Medians over all runs of an arm, failed ones too: they say why a run went as it did.
+_RUNNING = (
+    *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
+    *("wall_s", "samples_per_s", "peak_memory_mib"),
+)
+_SCORES = (LAST_LOSS, *IMAGE_SCORES, COMPLEX_ERROR, REASSEMBLED, TWIN_SHARE)
+_COMPARISON = (
+    *("arm", "control", "score", "n", "difference", "low", "high"),
+    *("p", "p_holm", "least_p", "state", "conclusion", "seeds_needed", "seeds_sentence"),
+)
+
+
+def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return file name -> table, of what `stage.work_out` returns."""
+    collected: Collected = values["f"]
+    arms = collected.stage.arms
+    rows: list[dict[str, Any]] = [_arm(collected, arm) for arm in arms]
+    for name, scores in collected.baselines.items():
+        medians = {f"best_{key}_median": value for key, value in scores.items()}
+        rows.append({"kind": "baseline", "arm": name, **medians})
+    steps = [{"arm": arm, **_step(step)} for arm in arms for step in collected.survival(arm)]
+    return {
+        "runs.csv": collected.runs,
+        "arms.csv": pd.DataFrame(rows),
+        "comparisons.csv": _comparisons(values),
+        "history.csv": collected.history,
+        "survival.csv": pd.DataFrame(steps),
+    }
+
+
+def _arm(collected: Collected, arm: str) -> dict[str, Any]:
+    """Return the row of an arm; n of every median is beside it."""
+    runs, failed, settings = collected.runs_of(arm), collected.failed(arm), collected.settings[arm]
+    row: dict[str, Any] = {
+        "kind": "arm",
+        "arm": arm,
+        "generator": settings["generator"]["name"],
+        "clip": settings["execution"]["clip"]["gradient_clip_algorithm"],
+        "runs": failed.runs,
+        "failures": failed.failures,
+        "failure_rate": failed.rate,
+        "failure_rate_low": failed.interval.low,
+        "failure_rate_high": failed.interval.high,
+        **{outcome: int((runs["outcome"] == outcome).sum()) for outcome in OUTCOMES},
+        "parameters_full": runs["parameters_full"].iloc[0],
+        **{name: collected.median(arm, name) for name in _RUNNING},
+        "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
+    }
+    for score in (collected.loss, *_SCORES):
+        spread = collected.spread(arm, score)
+        row[f"{score.column}_n"] = spread.n
+        row[f"{score.column}_median"] = spread.median
+        row[f"{score.column}_q1"] = spread.low
+        row[f"{score.column}_q3"] = spread.high
+    return row
+
+
+def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row per comparison, with its conclusion in words."""
+    items, settings = values["comparisons"] + values["failure_tests"], values["statistics"]
+    rows = [
+        (
+            *(item.arm, item.other, item.score, item.n, item.estimate),
+            *((item.interval.low, item.interval.high) if item.interval else (None, None)),
+            *(item.p, item.p_holm, item.least_p, item.state, say("conclusion", item, settings)),
+            *(item.seeds.seeds if item.seeds else None, say("seeds", item, settings)),
+        )
+        for item in items
+    ]
+    # 13, not 13.0, beside empty cells.
+    return pd.DataFrame(rows, columns=_COMPARISON).astype({"seeds_needed": "Int64"})
+
+
+def _step(step: Any) -> dict[str, Any]:
+    """Return the row of a step of a Kaplan-Meier curve."""
+    return {
+        "epoch": step.epoch,
+        "survival": step.survival,
+        "low": step.interval.low if step.interval else None,
+        "high": step.interval.high if step.interval else None,
+        "at_risk": step.at_risk,
+        "failures": step.failures,
+    }
