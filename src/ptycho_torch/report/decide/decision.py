@@ -49,10 +49,8 @@ def write_decision(
         `runs.csv` of Stage A and of the pivot.
     winner
         `winner.json` of Stage A.
-    study
-        The configuration in force, as nested mappings.
-    provenance
-        What `provenance.collect_provenance` returns.
+    study, provenance
+        The configuration in force, as nested mappings; what `collect_provenance` returns.
     outputs
         Paths of `data` and `prose`.
 
@@ -154,34 +152,28 @@ def _joint_state(states: list[str]) -> str:
     return "not met" if "not met" in states else "undecided"
 
 
-def _condition(condition: str, state: str, sentence: str) -> Condition:
-    return {
-        "condition": condition,
-        "state": state,
-        "sentence": sentence,
-        "seeds_needed": None,
-        "seeds": "",
-    }
+def _condition(
+    condition: str, state: str, sentence: str, needed: int | None = None, seeds: str = ""
+) -> Condition:
+    found = {"condition": condition, "state": state, "sentence": sentence}
+    return {**found, "seeds_needed": needed, "seeds": seeds}
 
 
 def _compared(evidence: Evidence, arm: str, asked: str, score: Score | None = None) -> Condition:
     """Judge a score, or the failure rate, beside the control's, in the family of the summary."""
     pairs, runs, settings = list(evidence.stage.pairs), evidence.runs, evidence.settings
-    tests = (
-        compare_score(runs, pairs, score, settings)
-        if score
-        else compare_failures(runs, pairs, settings)
-    )
+    if score:
+        tests = compare_score(runs, pairs, score, settings)
+    else:
+        tests = compare_failures(runs, pairs, settings)
     item = with_seeds(next(item for item in tests if item.arm == arm), runs, settings)
-    return {
-        **_condition(
-            f"`{item.arm}` has {asked} than `{item.other}`",
-            _OF_BETTER[item.better],
-            say("why", item, settings),
-        ),
-        "seeds_needed": item.seeds.seeds if item.seeds else None,
-        "seeds": say("seeds", item, settings),
-    }
+    return _condition(
+        f"`{item.arm}` has {asked} than `{item.other}`",
+        _OF_BETTER[item.better],
+        say("why", item, settings),
+        item.seeds.seeds if item.seeds else None,
+        say("seeds", item, settings),
+    )
 
 
 def _failing(study: Study, evidence: Evidence, arm: str) -> Condition:

@@ -125,10 +125,8 @@ def summarise_real_data(
 
     Parameters
     ----------
-    study
-        The configuration in force, as nested mappings.
-    provenance
-        What `provenance.collect_provenance` returns.
+    study, provenance
+        The configuration in force, as nested mappings; what `collect_provenance` returns.
     folder
         `results/real_data`, which has a folder for each measurement (docs/reference/files.md).
 

@@ -39,20 +39,12 @@ def summarise_stage(
 
     Parameters
     ----------
-    files
-        The files of every run of the stage, by the kinds of `collect.KINDS`.
-    dataset
-        `dataset.json` of the stage's dataset.
-    study
-        The configuration in force, as nested mappings.
+    files, dataset, conventional
+        As `collect` takes them.
+    study, provenance
+        The configuration in force, as nested mappings; what `collect_provenance` returns.
     stage
         `stage_a`, `stage_b`, `pivot`, or the name of a sweep.
-    provenance
-        What `provenance.collect_provenance` returns.
-    folder
-        Where to write.
-    conventional
-        `metrics.json` and `progress.json` of its conventional reconstruction; none: not requested.
     winner
         `winner.json` of Stage A, which Stage B needs.
 
@@ -169,8 +161,8 @@ def _sweep(
 
 def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], str]:
     """Return the sentences that answer the stage's question, and the summary in Markdown."""
-    answer, general = (sentences("answer.md.j2", part=p, **values) for p in ("answer", "general"))
-    return answer, render("stage.md.j2", answer=answer, general=general, **values)
+    answer = sentences("answer.md.j2", **values)
+    return answer, render("stage.md.j2", answer=answer, **values)
 
 
 def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:

@@ -38,12 +38,8 @@ def summarise_study(
         `findings.json` of every stage; `runs.csv` and `history.csv` lie beside it.
     decision
         `decision.json`.
-    study
-        The configuration in force, as nested mappings.
-    provenance
-        What `provenance.collect_provenance` returns.
-    folder
-        Where to write.
+    study, provenance
+        The configuration in force, as nested mappings; what `collect_provenance` returns.
 
     Raises
     ------
@@ -83,16 +79,13 @@ def summarise_study(
 
 def _merged(findings: Sequence[PathLike], name: str, key: list[str]) -> pd.DataFrame:
     """Return one table of every stage, each run once, with the stages that use it."""
-    tables = []
-    for path in map(Path, findings):
-        one = io.read_csv(path.parent / name)
-        one.insert(0, "stages", path.parent.name)
-        tables.append(one)
-    everything = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
-    used = everything.groupby(key, sort=False)["stages"].agg(";".join).reset_index()
-    once = everything.drop(columns="stages").drop_duplicates(key)
-    merged = once.merge(used, on=key, how="left")
-    return merged[["stages", *(column for column in merged if column != "stages")]]
+    folders = [Path(path).parent for path in findings]
+    tables = [io.read_csv(folder / name).assign(stages=folder.name) for folder in folders]
+    table = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
+    used_by = table.groupby(key)["stages"].transform(";".join)
+    table = table.drop(columns="stages")
+    table.insert(0, "stages", used_by)
+    return table.drop_duplicates(key, ignore_index=True)
 
 
 def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.rendering import say
+from ptycho_torch.statistics.estimates import Interval
 from ptycho_torch.statistics.scores import (
     COMPLEX_ERROR,
     IMAGE_SCORES,
@@ -26,6 +27,7 @@ _COMPARISON = (
     *("arm", "control", "score", "n", "difference", "low", "high"),
     *("p", "p_holm", "least_p", "state", "conclusion", "seeds_needed", "seeds_sentence"),
 )
+_SURVIVAL = ("arm", "epoch", "survival", "low", "high", "at_risk", "failures")
 
 
 def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
@@ -36,13 +38,17 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     for name, scores in collected.baselines.items():
         medians = {f"best_{key}_median": value for key, value in scores.items()}
         rows.append({"kind": "baseline", "arm": name, **medians})
-    steps = [{"arm": arm, **_step(step)} for arm in arms for step in collected.survival(arm)]
+    steps = [
+        (arm, step.epoch, step.survival, *_ends(step.interval), step.at_risk, step.failures)
+        for arm in arms
+        for step in collected.survival(arm)
+    ]
     return {
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
         "history.csv": collected.history,
-        "survival.csv": pd.DataFrame(steps),
+        "survival.csv": pd.DataFrame(steps, columns=_SURVIVAL),
     }
 
 
@@ -78,8 +84,7 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     items, settings = values["comparisons"] + values["failure_tests"], values["statistics"]
     rows = [
         (
-            *(item.arm, item.other, item.score, item.n, item.estimate),
-            *((item.interval.low, item.interval.high) if item.interval else (None, None)),
+            *(item.arm, item.other, item.score, item.n, item.estimate, *_ends(item.interval)),
             *(item.p, item.p_holm, item.least_p, item.state, say("conclusion", item, settings)),
             *(item.seeds.seeds if item.seeds else None, say("seeds", item, settings)),
         )
@@ -89,13 +94,5 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COMPARISON).astype({"seeds_needed": "Int64"})
 
 
-def _step(step: Any) -> dict[str, Any]:
-    """Return the row of a step of a Kaplan-Meier curve."""
-    return {
-        "epoch": step.epoch,
-        "survival": step.survival,
-        "low": step.interval.low if step.interval else None,
-        "high": step.interval.high if step.interval else None,
-        "at_risk": step.at_risk,
-        "failures": step.failures,
-    }
+def _ends(interval: Interval | None) -> tuple[float, float] | tuple[None, None]:
+    return (interval.low, interval.high) if interval else (None, None)
