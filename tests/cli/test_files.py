@@ -12,7 +12,7 @@ from ptycho_torch.cli.scan import CliOptions, dataset_name
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
 from ptycho_torch.files import io
-from ptycho_torch.infer.parity.dump import read_dump
+from ptycho_torch.infer.dump import read_dump
 from ptycho_torch.runtime.errors import InputError
 
 SMALL = [

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.evaluate import align, frc, real_data, scores
 from ptycho_torch.evaluate.align import MARGIN_PX, register
-from ptycho_torch.infer.parity.parity import amplitude_difference
+from ptycho_torch.infer.parity import amplitude_difference
 from ptycho_torch.physics import predict
 
 SIDE = 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.scales import Scales
-from ptycho_torch.infer.parity.dump import Dump
+from ptycho_torch.infer.dump import Dump
 
 SIDE, SIZE = 8, 24
 

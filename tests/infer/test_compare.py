@@ -9,9 +9,8 @@ from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
 from ptycho_torch.data.scales import Scales
-from ptycho_torch.infer.parity import compare as comparing
-from ptycho_torch.infer.parity.compare import comparison_text
-from ptycho_torch.infer.parity.dump import Dump, write_dump
+from ptycho_torch.infer import compare as comparing
+from ptycho_torch.infer.dump import Dump, write_dump
 from ptycho_torch.runtime.errors import InputError
 
 SCALED = {
@@ -21,93 +20,79 @@ SCALED = {
 }  # fmt: skip
 
 
-def compare(*dumps, **options):
-    """Compare, and give the record's keys and the aligned images as attributes."""
-    record, pair = comparing.compare(*dumps, **options)
-    return SimpleNamespace(pair=pair, record=record, **record)
-
-
-def values(comparison):
-    return {q["name"]: q["value"] for q in comparison.quantities}
-
-
-def quantity(comparison, name):
-    (found,) = (q for q in comparison.quantities if q["name"] == name)
-    return found
+def compare(*dumps, tolerance=0.1):
+    """Compare; return the record's keys as attributes, quantities by name, and the images."""
+    record, images = comparing.compare(*dumps, tolerance=tolerance)
+    json.dumps(record, allow_nan=False)
+    by_name = {q["name"]: SimpleNamespace(**q) for q in record["quantities"]}
+    text = comparing.comparison_text(record)
+    return SimpleNamespace(**record | {"quantities": by_name}, images=images, text=text)
 
 
 def test_a_dump_agrees_with_itself_up_to_a_global_phase(made):
     """The phase is free, also of each of several images by itself."""
     found = compare(made(), made(turn=2.0), tolerance=0.01)
-    assert {q["status"] for q in found.quantities} == {"pass"}
-    for name, value in values(found).items():
-        expected = 0 if name.endswith("_mae") else 1
-        assert value == pytest.approx(expected, abs=1e-6), name
+    assert {q.status for q in found.quantities.values()} == {"pass"}
+    for name, q in found.quantities.items():
+        assert q.value == pytest.approx(0 if name.endswith("_mae") else 1, abs=1e-6), name
     assert max(w["error"] for w in found.patches["worst"]) < 1e-6
     images = 1 + np.random.default_rng(0).random((2, 12, 12)) + 0.3j
-    turned = Dump(stitched_IYX=images * np.array([1j, -1])[:, None, None])
-    found = compare(Dump(stitched_IYX=images), turned, tolerance=0.01)
-    assert not found.failed and "Not paired: not both dumps have patches" in comparison_text(
-        found.record
-    )
+    turned = images * np.array([1j, -1])[:, None, None]
+    found = compare(Dump(stitched_IYX=images), Dump(stitched_IYX=turned), tolerance=0.01)
+    assert not found.failed and "Not paired: not both dumps have patches" in found.text
 
 
 def test_a_scale_of_1_2_fails_by_name_and_of_1_04_passes(made):
     """SSIM drops with it too; scales in force and everything without an amplitude pass."""
-    found = compare(made(), made(scale=1.2), tolerance=0.1)
+    found = compare(made(), made(scale=1.2))
     assert SCALED <= set(found.failed) <= {*SCALED, "amplitude_ssim"}
-    seen = values(found)
-    assert seen["stitched_rms"] == pytest.approx(1.2, rel=1e-6)
-    assert seen["amplitude_var_zero_mean_mean"] == pytest.approx(1.44, rel=1e-5)
-    assert seen["amplitude_mae"] == pytest.approx(0.2, rel=1e-5)
+    expected = {"stitched_rms": 1.2, "amplitude_var_zero_mean_mean": 1.44, "amplitude_mae": 0.2}
+    for name, value in expected.items():
+        assert found.quantities[name].value == pytest.approx(value, rel=1e-5)
     assert found.headline.startswith("FAILED in ")
-    assert not compare(made(), made(scale=1.04), tolerance=0.1).failed
+    assert not compare(made(), made(scale=1.04)).failed
 
 
-def test_where_the_scale_is_free_it_is_fitted_and_not_judged(made):
-    found = compare(made(), made(scale=3.0, scale_is_free=True), tolerance=0.1)
-    rms = quantity(found, "stitched_rms")
-    assert (rms["status"], rms["reason"]) == ("not judged", "the scale is free")
-    assert not found.failed and any("its scale is free" in note for note in found.pair.notes)
+def test_what_is_not_judged_is_named_with_its_reason(made):
+    """A scale that is free is fitted; one that is not given by both has no ratio."""
+    found = compare(made(), made(scale=3.0, scale_is_free=True))
+    rms = found.quantities["stitched_rms"]
+    assert (rms.status, rms.reason) == ("not judged", "the scale is free")
+    assert not found.failed and any("its scale is free" in note for note in found.aligned)
+    found = compare(made(), made(scales=Scales(input_scale=1.0, norm_Y_I=2.0)))
+    missing = found.quantities["intensity_scale"]
+    assert (missing.status, missing.reason) == ("not judged", "B does not give it")
+    assert "not judged: intensity_scale" in found.headline
 
 
 def test_a_ratio_at_the_very_bound_passes(made):
-    reference = made(scales=Scales(input_scale=1.0))
     for scale, failed in ((1.1, []), (1.11, ["input_scale"])):
-        other = made(scales=Scales(input_scale=scale))
-        assert compare(reference, other, tolerance=0.1).failed == failed
-
-
-def test_a_scale_that_one_side_does_not_give_is_named_and_not_judged(made):
-    found = compare(made(), made(scales=Scales(input_scale=1.0, norm_Y_I=2.0)), tolerance=0.1)
-    missing = quantity(found, "intensity_scale")
-    assert (missing["status"], missing["reason"]) == ("not judged", "B does not give it")
-    assert "not judged: intensity_scale" in found.headline
+        dumps = (made(scales=Scales(input_scale=number)) for number in (1.0, scale))
+        assert compare(*dumps).failed == failed
 
 
 def test_a_canvas_that_is_cropped_lies_at_its_origin(made):
     """Cut by 5 px; taken as if it began where A does, the image would be another one."""
     for pair in ((made(), made(crop=5)), (made(crop=5), made())):
         found = compare(*pair, tolerance=0.01)
-        assert not found.failed and found.pair.first_IYX.shape == (1, 19, 19)
-        assert "cropped to their overlap of (19, 19) px" in found.pair.notes[0]
+        assert not found.failed and found.images[0].shape == (1, 19, 19)
+        assert "cropped to their overlap of (19, 19) px" in found.aligned[0]
     wrong = made(crop=5, origin_2=np.array([3.0, 3.0]))
-    assert "amplitude_ssim" in compare(made(), wrong, tolerance=0.1).failed
-    found = compare(made(), made(origin_2=np.array([3.2, 3.0])), tolerance=0.1)
-    assert "the origins differ by [0.2, 0.0] px, taken as [0, 0]" in found.pair.notes
+    assert "amplitude_ssim" in compare(made(), wrong).failed
+    found = compare(made(), made(origin_2=np.array([3.2, 3.0])))
+    assert "the origins differ by [0.2, 0.0] px, taken as [0, 0]" in found.aligned
 
 
-def test_canvases_that_cannot_belong_together_are_refused(made):
+def test_what_cannot_be_compared_is_refused(made):
     two = made(stitched_IYX=np.ones((2, 24, 24)), patches_PHW=None, positions_P2=None)
-    for first, second, message in (
-        (made(), made(origin_2=np.array([1e9, 0.0])), "no pixel in common"),
-        (made(origin_2=None), made(crop=2), "has no 'origin', which canvases of"),
-        (made(), two, "has 2 stitched images, made has 1"),
+    for first, second, tolerance, message in (
+        (made(), made(origin_2=np.array([1e9, 0.0])), 0.1, "no pixel in common"),
+        (made(origin_2=None), made(crop=2), 0.1, "has no 'origin', which canvases of"),
+        (made(), two, 0.1, "has 2 stitched images, made has 1"),
+        (made(), made(), 10, "between 0 and 1, got 10"),
     ):
         with pytest.raises(InputError, match=message):
-            compare(first, second, tolerance=0.1)
-    with pytest.raises(InputError, match="between 0 and 1, got 10"):
-        compare(made(), made(), tolerance=10)
+            compare(first, second, tolerance=tolerance)
 
 
 def test_what_one_side_did_not_see_does_not_count(made):
@@ -129,21 +114,18 @@ def test_what_one_side_did_not_see_does_not_count(made):
 def test_an_image_that_shows_nothing_has_not_passed(made, image, reason):
     """A constant image agrees with every other one; that is no parity."""
     empty = made(stitched_IYX=image)
-    found = compare(empty, empty, tolerance=0.1)
-    ssim = quantity(found, "amplitude_ssim")
-    assert (ssim["status"], ssim["value"]) == ("fail", None) and reason in ssim["reason"]
-    json.dumps(found.record, allow_nan=False)
+    ssim = compare(empty, empty).quantities["amplitude_ssim"]
+    assert (ssim.status, ssim.value) == ("fail", None) and reason in ssim.reason
 
 
 def test_patches_with_nan_fail_and_lead_the_list(made):
     broken = made().patches_PHW.copy()
     broken[7, 2, 2] = np.nan
     broken[3] *= 3
-    found = compare(made(), made(patches_PHW=broken), tolerance=0.1)
+    found = compare(made(), made(patches_PHW=broken))
     assert "amplitude_var_zero_mean_mean" in found.failed
-    assert [(w["a"], w["error"]) for w in found.patches["worst"][:2]] == [
-        (7, None), (3, pytest.approx(2)),
-    ]  # fmt: skip
+    worst = [(w["a"], w["error"]) for w in found.patches["worst"][:2]]
+    assert worst == [(7, None), (3, pytest.approx(2))]
     assert found.patches["median_error"] == pytest.approx(0, abs=1e-6)
 
 
@@ -151,12 +133,12 @@ def test_patches_are_paired_by_place_in_any_order(made):
     dump = made()
     order = np.random.default_rng(0).permutation(25)[:9]
     mixed = made(patches_PHW=dump.patches_PHW[order], positions_P2=dump.positions_P2[order])
-    patches = compare(dump, mixed, tolerance=0.5).patches
+    patches = compare(dump, mixed).patches
     assert patches["paired"] == 9 and max(w["error"] for w in patches["worst"]) < 1e-6
     without = made(patches_PHW=dump.patches_PHW[:9], positions_P2=None)
-    assert "numbers of patches differ" in compare(dump, without, tolerance=0.5).patches["reason"]
+    assert "numbers of patches differ" in compare(dump, without).patches["reason"]
     twice = made(positions_P2=np.zeros((25, 2)))
-    assert "share a position" in compare(dump, twice, tolerance=0.5).patches["reason"]
+    assert "share a position" in compare(dump, twice).patches["reason"]
 
 
 def test_the_phase_counts_where_both_have_one(made):
@@ -164,10 +146,10 @@ def test_the_phase_counts_where_both_have_one(made):
     amplitude = np.abs(made().stitched_IYX)
     plain = made(stitched_IYX=amplitude, patches_PHW=np.abs(made().patches_PHW))
     found = compare(made(), plain, tolerance=0.01)
-    assert not found.failed and "complex_mae" not in values(found)
-    assert any("one image has no phase" in note for note in found.pair.notes)
+    assert not found.failed and "complex_mae" not in found.quantities
+    assert any("one image has no phase" in note for note in found.aligned)
     flat = made(stitched_IYX=amplitude.astype(complex))
-    assert compare(made(), flat, tolerance=0.1).failed == ["complex_mae"]
+    assert compare(made(), flat).failed == ["complex_mae"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +164,8 @@ def test_the_phase_counts_where_both_have_one(made):
 )
 def test_the_command_says_it_by_its_exit_status(made, second, more, status, tmp_path):
     for name, dump in {"a": made(), "same": made(crop=3), "scaled": made(scale=1.2)}.items():
-        write_dump(tmp_path / name, dump, shown=2)
+        if name in ("a", second):
+            write_dump(tmp_path / name, dump)
     out = tmp_path / "out"
     words = ["compare", str(tmp_path / "a"), str(tmp_path / second), "--output-dir", str(out)]
     result = CliRunner().invoke(app, words + more)

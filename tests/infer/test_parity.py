@@ -13,11 +13,10 @@ from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.files import io
-from ptycho_torch.infer import pictures
+from ptycho_torch.infer import parity, pictures
+from ptycho_torch.infer.dump import read_dump, write_dump
 from ptycho_torch.infer.outputs import infer_split
-from ptycho_torch.infer.parity.dump import read_dump, write_dump
-from ptycho_torch.infer.parity.parity import report_parity, require_parity
-from ptycho_torch.infer.parity.training import TestScan as Scan
+from ptycho_torch.infer.parity import report_parity, require_parity
 from ptycho_torch.networks.bundle import read_bundle, write_bundle
 from ptycho_torch.runtime.errors import InputError
 
@@ -49,7 +48,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
     def make(dump=None, *, drawn=False, files=None, **settings):
         for name in () if drawn else ("draw_objects", "save_png"):
             monkeypatch.setattr(pictures, name, lambda *a, **k: None)
-        write_dump(tmp_path / "inference", dump or run.dump, shown=1)
+        write_dump(tmp_path / "inference", dump or run.dump)
         inputs = {
             "run": run.folder / "run.json",
             "dataset": tiny_dataset.dataset,
@@ -118,8 +117,8 @@ def test_a_bundle_whose_scale_is_another_fails_by_the_scales_name(
 
 
 def test_a_stitching_that_misplaces_patches_is_seen_on_the_truth(judge, monkeypatch):
-    plain = Scan.by_patches
-    monkeypatch.setattr(Scan, "by_patches", lambda *a: np.roll(plain(*a), 1, axis=2))
+    plain = parity.reassemble
+    monkeypatch.setattr(parity, "reassemble", lambda *a: np.roll(plain(*a), 1, axis=2))
     assert "stitching_of_the_truth" in judge().failed
 
 

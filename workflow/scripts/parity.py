@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.infer.parity.parity import require_parity
+from ptycho_torch.infer.parity import require_parity
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ def main(job: Any) -> None:
     """Use a run's bundle on the test split and dump what it sees."""
     with gpu_lease(job.params.accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
+        from ptycho_torch.infer.dump import write_dump
         from ptycho_torch.infer.outputs import infer_split
-        from ptycho_torch.infer.parity.dump import write_dump
 
         settings = InferSettings(accelerator=job.params.accelerator, threads=job.threads)
         dump = infer_split(Path(job.input.bundle).parent, job.input.test, settings)

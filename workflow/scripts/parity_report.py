@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.infer.parity.parity import report_parity
+from ptycho_torch.infer.parity import report_parity
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

@@ -159,13 +159,13 @@ def compare(
 
     1 is bad input: nothing was compared and nothing is written.
     """
-    from ptycho_torch.infer.parity import compare as parity
-    from ptycho_torch.infer.parity.dump import read_dump
+    from ptycho_torch.infer import compare as comparing
+    from ptycho_torch.infer.dump import read_dump
 
-    record, pair = parity.compare(
+    record, images = comparing.compare(
         read_dump(a), read_dump(b), tolerance=options.tolerance, free_scale=options.free_scale
     )
-    parity.write_comparison(options.output_dir, record, pair)
-    typer.echo(parity.comparison_text(record))
+    comparing.write_comparison(options.output_dir, record, images)
+    typer.echo(comparing.comparison_text(record))
     if not record["passed"]:
         raise typer.Exit(2)

@@ -20,7 +20,7 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.infer.parity.dump import DUMP_FILES, Dump, write_dump
+from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.pictures import draw_objects
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.infer.stitch import Stitched
@@ -69,21 +69,20 @@ def infer_file(
     if debug_dump is not None:
         must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
-    inference = infer_scan(bundle, scan, settings)
+    found = infer_scan(bundle, scan, settings)
     folder = claim(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
     # Gone first, written last: results that were torn off never look finished.
     for name in (OUTPUTS[0], *STATISTICS):
         (folder / name).unlink(missing_ok=True)
-    stitched = inference.stitched
     arrays: dict[str, NDArray[Any]] = {
-        "object": stitched.object_YX,
-        "coverage": stitched.coverage_YX,
-        "origin": stitched.origin_2,
+        "object": found.stitched.object_YX,
+        "coverage": found.stitched.coverage_YX,
+        "origin": found.stitched.origin_2,
         "positions": scan.positions_n2,
-        "probe": inference.probe_MHW,
+        "probe": found.probe_MHW,
     }
     io.write_npz(folder / "object.npz", arrays)
-    images = _beside(stitched, scan.object_YX)
+    images = _beside(found.stitched, scan.object_YX)
     with styled():
         for part in ("amplitude", "phase"):
             save(draw_objects(images, parts=(part,)), folder, part)
@@ -92,16 +91,15 @@ def infer_file(
         "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
         "reading": reading.model_dump(mode="json"),
     }
-    io.write_json(folder / OUTPUTS[0], sources | inference.report)
-    dump = inference_dump(bundle, scan, inference)
+    io.write_json(folder / OUTPUTS[0], sources | found.report)
+    dump = inference_dump(bundle, scan, found)
     if debug_dump is not None:
         write_dump(debug_dump, dump)
     if patch_stats_limit is not None:
-        patches = inference.patches_GCHW.reshape(-1, scan.patch_px, scan.patch_px)
         write_patch_statistics(
-            folder, patches, dump.scales, limit=patch_stats_limit, made_by=dump.made_by
+            folder, found.patches_PHW, dump.scales, limit=patch_stats_limit, made_by=dump.made_by
         )
-    return inference
+    return found
 
 
 def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
@@ -117,16 +115,16 @@ def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDAr
     return images
 
 
-def inference_dump(bundle: Bundle, scan: Scan, inference: Inference) -> Dump:
+def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """Return what a bundle saw in a scan, with the scales in force there.
 
     The intensity scale is that of the amplitudes as they entered the network: the file's times
     what they were divided by, so that it shows what was done and not what was meant; where the
     file says no photons it is the bundle's.
     """
-    trained, requested = bundle.settings, inference.report["settings"]["scale"]
+    trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
-    stitched = inference.stitched
+    stitched = found.stitched
     seen = np.where(illuminated(stitched.coverage_YX), stitched.object_YX, np.nan)
     return Dump(
         stitched_IYX=(seen * trained.norm_Y_I).astype(np.complex64)[None],
@@ -134,13 +132,13 @@ def inference_dump(bundle: Bundle, scan: Scan, inference: Inference) -> Dump:
         f"{Path(scan.source).name}",
         scales=Scales(
             input_scale=trained.input_scale,
-            intensity_scale=trained.intensity_scale if own is None else own * inference.unit,
+            intensity_scale=trained.intensity_scale if own is None else own * found.unit,
             intensity_scale_source=trained.intensity_scale_source,
             norm_Y_I=trained.norm_Y_I,
         ),
         origin_2=stitched.origin_2.astype(np.float64),
-        patches_PHW=inference.patches_GCHW.reshape(-1, scan.patch_px, scan.patch_px),
-        positions_P2=scan.positions_n2[inference.members_GC].reshape(-1, 2),
+        patches_PHW=found.patches_PHW,
+        positions_P2=scan.positions_n2[found.members_GC].reshape(-1, 2),
         source=scan.source,
     )
 
@@ -153,28 +151,24 @@ def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings)
     InputError
         As `read_bundle`, `read_scan` and `infer_scan`; or if the images' canvases differ.
     """
-    bundle = read_bundle(model)
-    images = 1
+    bundle, images = read_bundle(model), 1
     if "image_index" in io.npz_keys(split):
         images = int(io.read_npz(split, "image_index")["image_index"].max()) + 1
     scans = [read_scan(split, ScanConventions(image=image)) for image in range(images)]
     dumps = [inference_dump(bundle, scan, infer_scan(bundle, scan, settings)) for scan in scans]
-    canvases = {(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}
-    if len(canvases) > 1:
+    if len({(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}) > 1:
         raise InputError(
             f"{split}: its images were scanned over different canvases, "
             f"{dumps[0].stitched_IYX.shape[1:]} px and others; one dump holds images of one canvas"
         )
     if images == 1:
         return dumps[0]
-    return replace(
-        dumps[0],
-        stitched_IYX=np.concatenate([dump.stitched_IYX for dump in dumps]),
-        patches_PHW=np.concatenate([np.asarray(dump.patches_PHW) for dump in dumps]),
-        positions_P2=np.concatenate([np.asarray(dump.positions_P2) for dump in dumps]),
-        image_P=np.repeat(np.arange(images), [len(np.asarray(d.patches_PHW)) for d in dumps]),
-        source=str(split),
-    )
+    arrays: dict[str, Any] = {
+        key: np.concatenate([getattr(dump, key) for dump in dumps])
+        for key in ("stitched_IYX", "patches_PHW", "positions_P2")
+    }
+    image_P = np.repeat(np.arange(images), [len(np.asarray(d.positions_P2)) for d in dumps])
+    return replace(dumps[0], **arrays, image_P=image_P, source=str(split))
 
 
 def infer_measurement(
@@ -213,12 +207,14 @@ def infer_measurement(
         seen = infer_scan(bundle, scan, settings)
         seconds += seen.report["timing"]["network_s"]
         light = seen.stitched.coverage_YX
-        arrays[f"{part}_object"] = seen.stitched.object_YX
-        arrays[f"{part}_origin"] = seen.stitched.origin_2
-        arrays[f"{part}_light"] = light / light.max()
-        arrays[f"{part}_probe"] = (seen.probe_MHW * seen.unit).astype(np.complex64)
+        arrays |= {
+            f"{part}_object": seen.stitched.object_YX,
+            f"{part}_origin": seen.stitched.origin_2,
+            f"{part}_light": light / light.max(),
+            f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+        }
         if part == "held_out":
-            arrays["held_out_patches"] = seen.patches_GCHW.reshape(-1, *seen.probe_MHW.shape[1:])
+            arrays["held_out_patches"] = seen.patches_PHW
             arrays["held_out_members"] = seen.members_GC.reshape(-1)
     io.write_npz(outputs["objects"], arrays)
     kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
@@ -228,8 +224,7 @@ def infer_measurement(
         "train_frames": record["data"]["train_frames"],
         "seconds": timing["wall_s"],
         "inference_s": round(seconds, 3),
-        "threads": timing["threads"],
-        "device": timing["device"],
+        **{key: timing[key] for key in ("threads", "device")},
         "versions": versions(),
     }
     io.write_json(outputs["report"], report)

@@ -1,6 +1,6 @@
 """Use a trained bundle on a scan: patches, one stitched object, how well it explains the frames.
 
-Letters: n frames, G groups, C frames of a group, M probe modes, H rows, W columns.
+Letters: n frames, G groups, C frames of a group, P = G C patches, M probe modes, H rows, W columns.
 """
 
 import logging
@@ -48,6 +48,11 @@ class Inference:
     unit: float
     report: dict[str, Any]
 
+    @property
+    def patches_PHW(self) -> NDArray[np.complex64]:
+        """All patches, group by group."""
+        return self.patches_GCHW.reshape(-1, *self.patches_GCHW.shape[2:])
+
 
 def infer_scan(
     bundle: Bundle,
@@ -70,10 +75,10 @@ def infer_scan(
             f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
             f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
+    scale, scale_source = trained.intensity_scale, trained.intensity_scale_source
     logger.info(
-        "bundle trained on '%s': intensity scale s = %.6g, %s",
-        trained.dataset, trained.intensity_scale, trained.intensity_scale_source,
-    )  # fmt: skip
+        "bundle trained on '%s': intensity scale s = %.6g, %s", trained.dataset, scale, scale_source
+    )
     probe = _probe(bundle, scan, settings)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
@@ -82,31 +87,28 @@ def infer_scan(
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = round(time.monotonic() - started, 3)
     places = scan.positions_n2[members].reshape(-1, 2)
-    stitched = stitch(patches.reshape(-1, *patches.shape[-2:]), places, probe)
+    stitched = stitch(patches.reshape(-1, *patches.shape[2:]), places, probe)
     used = np.unique(members)
-    row, column = stitched.origin_2.tolist()
-    predicted = predict_amplitudes(
-        stitched.object_YX, probe, scan.positions_n2[used], origin=(row, column)
-    )
-    good = scan.good_1HW
-    good = good if good is None or len(good) == 1 else good[used]
-    timing = {"network_s": network_s, "wall_s": round(time.monotonic() - started, 3)}
     report = {
         "settings": settings.model_dump(mode="json"),
         "bundle": trained.model_dump(mode="json"),
         "notes": list(scan.notes),
         "frames": len(scan),
-        "intensity_scale": trained.intensity_scale,
-        "intensity_scale_source": trained.intensity_scale_source,
+        "intensity_scale": scale,
+        "intensity_scale_source": scale_source,
         "versions": versions(torch),
         "frames_used": len(used),
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
-        "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, good),
-        "origin": [row, column],
+        "r_factor": _r_factor(scan, used, unit, stitched, probe),
+        "origin": stitched.origin_2.tolist(),
         "shape": list(stitched.object_YX.shape),
-        "timing": {**timing, "device": str(device)},
+        "timing": {
+            "network_s": network_s,
+            "wall_s": round(time.monotonic() - started, 3),
+            "device": str(device),
+        },
     }
     return Inference(
         patches_GCHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
@@ -163,17 +165,16 @@ def _predict(
     device: torch.device,
     settings: InferSettings,
 ) -> NDArray[np.complex64]:
-    network = bundle.network().to(device)
+    """Return what the network draws of each group, once its frames are known to be scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
-    requested = settings.scale
-    if not isinstance(requested, str):
-        unit = bundle.settings.intensity_scale / requested
+    if not isinstance(settings.scale, str):
+        unit = bundle.settings.intensity_scale / settings.scale
     frames, good = scan.amplitude_nHW[members_GC], groups.good_nCHW
     # Chosen, not multiplied by 0: what was not measured may be NaN.
     measured = frames if good is None else np.where(good.numpy(), frames, 0)
     entering = groups.amplitude_nCHW.numpy()
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
-    scale = bundle.settings.input_scale
+    network, scale = bundle.network().to(device), bundle.settings.input_scale
     what = f"inferring {len(members_GC)} groups, {settings.batch_size} at once"
     less = f"a --batch-size under {settings.batch_size} (the same numbers but for rounding)"
     with torch.inference_mode(), mitigated_by(what, [less]):
@@ -188,3 +189,20 @@ def _predict(
             "than those it was trained on? (--scale measured)"
         )
     return patches
+
+
+def _r_factor(
+    scan: Scan,
+    used: NDArray[np.int64],
+    unit: float,
+    stitched: Stitched,
+    probe_MHW: NDArray[np.complex64],
+) -> float:
+    """Return how far the stitched object's prediction is from the frames in use."""
+    row, column = stitched.origin_2.tolist()
+    predicted = predict_amplitudes(
+        stitched.object_YX, probe_MHW, scan.positions_n2[used], origin=(row, column)
+    )
+    good = scan.good_1HW
+    good = good if good is None or len(good) == 1 else good[used]
+    return r_factor(predicted, scan.amplitude_nHW[used] / unit, good)

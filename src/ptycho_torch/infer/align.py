@@ -1,76 +1,27 @@
 """What two dumps have in common: their images on one canvas, and which patches are the same.
 
-Letters: I images, Y rows, X columns, K pairs of patches. A is the reference.
+Letters: I images, Y rows, X columns, H rows, W columns of a patch, K pairs of patches. A is the
+reference.
 """
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch.infer.parity.dump import Dump
+from ptycho_torch.infer.dump import Dump
 from ptycho_torch.runtime.errors import InputError
 
+Array = NDArray[Any]
 # Origins, and positions of patches, closer than this are the same, pixels.
 _SAME_PX = 0.01
+_LISTED = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two images on one canvas, NaN where not both are known.
-
-    first_IYX, second_IYX: A, and B after the fit; complex, or both real amplitudes; rms: root mean
-    square amplitudes of A and of B before the fit, over the common part; notes: what was aligned.
-    """
-
-    first_IYX: NDArray[Any]
-    second_IYX: NDArray[Any]
-    rms: tuple[float, float]
-    notes: list[str]
-
-
-def align(first: Dump, second: Dump, *, free_scale: bool) -> Pair:
-    """Return two dumps' images, cropped to their overlap, B turned (and scaled) onto A.
-
-    Parameters
-    ----------
-    free_scale
-        Fit one complex factor per image, where the scale is a gauge; else a phase only.
-
-    Raises
-    ------
-    InputError
-        If the numbers of images differ, or the canvases have no pixel in common.
-    """
-    notes: list[str] = []
-    a, b = _overlap(first, second, notes)
-    if np.iscomplexobj(a) != np.iscomplexobj(b):
-        notes.append("one image has no phase; amplitudes are compared")
-    if not (np.iscomplexobj(a) and np.iscomplexobj(b)):
-        a, b = np.abs(a), np.abs(b)
-    finite = np.isfinite(a) & np.isfinite(b)
-    notes.append(f"{int(finite.sum())} of {finite.size} px of the overlap are known in both")
-    precise = np.complex128 if np.iscomplexobj(a) else np.float64
-    a, b = (np.where(finite, image, np.nan).astype(precise) for image in (a, b))
-    rms = (_rms(a[finite]), _rms(b[finite]))
-    for first_YX, second_YX, known in zip(a, b, finite, strict=True):
-        product = np.vdot(second_YX[known], first_YX[known])
-        factor = np.exp(1j * np.angle(product)) if np.iscomplexobj(a) else 1.0
-        if free_scale:
-            factor = product / (np.square(np.abs(second_YX[known])).sum() or np.inf)
-        second_YX *= factor
-    each = "" if len(a) == 1 else ", image by image"
-    if free_scale:
-        notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
-        notes.append("variances are relative to each patch's mean square")
-    elif np.iscomplexobj(a):
-        notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
-    return Pair(first_IYX=a, second_IYX=b, rms=rms, notes=notes)
-
-
-def _overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+def overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[Array, Array]:
+    """Return both dumps' images, cropped to where both lie."""
     a, b = first.stitched_IYX, second.stitched_IYX
     sizes = f"canvases of {a.shape[1:]} and {b.shape[1:]} px"
     if len(a) != len(b):
@@ -106,11 +57,41 @@ def _overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[NDArray[Any],
     return a, b[:, low[0] : high[0], low[1] : high[1]]
 
 
-def _rms(values: NDArray[Any]) -> float:
-    return float(np.sqrt(np.square(np.abs(values)).mean())) if values.size else float("nan")
+def fitted(
+    a: Array, b: Array, notes: list[str], free_scale: bool
+) -> tuple[tuple[float, float], tuple[Array, Array]]:
+    """Return the root mean squares of both, and the images, NaN where not both are known: complex,
+    B turned (where the scale is free, and scaled) onto A, or both real amplitudes."""
+    whole = np.iscomplexobj(a) and np.iscomplexobj(b)
+    if np.iscomplexobj(a) != np.iscomplexobj(b):
+        notes.append("one image has no phase; amplitudes are compared")
+    known = np.isfinite(a) & np.isfinite(b)
+    notes.append(f"{int(known.sum())} of {known.size} px of the overlap are known in both")
+    if not whole:
+        a, b = np.abs(a), np.abs(b)
+    precise = np.complex128 if whole else np.float64
+    a, b = (np.where(known, image, np.nan).astype(precise) for image in (a, b))
+    rms = _rms(a[known]), _rms(b[known])
+    for first_YX, second_YX, both in zip(a, b, known, strict=True):
+        product = np.vdot(second_YX[both], first_YX[both])
+        factor = np.exp(1j * np.angle(product)) if whole else 1.0
+        if free_scale:
+            factor = product / (np.square(np.abs(second_YX[both])).sum() or np.inf)
+        second_YX *= factor
+    each = "" if len(a) == 1 else ", image by image"
+    if free_scale:
+        notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
+        notes.append("variances are relative to each patch's mean square")
+    elif whole:
+        notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
+    return rms, (a, b)
 
 
-def differing_patches(first: Dump, second: Dump, *, most: int = 5) -> dict[str, Any]:
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.square(np.abs(values)).mean())) if values.size else math.nan
+
+
+def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:
     """Return the patches that differ most, each turned by its own free phase; for JSON.
 
     `paired` counts the pairs, `median_error` and `worst` are of ||A - B|| / ||A|| after the phase
@@ -122,7 +103,7 @@ def differing_patches(first: Dump, second: Dump, *, most: int = 5) -> dict[str, 
     a, b = np.asarray(first.patches_PHW), np.asarray(second.patches_PHW)
     errors = np.array([_error(a[i], b[j]) for i, j in pairs])
     # What is not finite differs most of all.
-    ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:most]
+    ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:_LISTED]
     variances = [(d.statistics or {})["amplitude"]["var_zero_mean"] for d in (first, second)]
     positions, finite = first.positions_P2, errors[np.isfinite(errors)]
     worst = [
@@ -152,14 +133,14 @@ def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
     if a.shape[1:] != b.shape[1:]:
         return f"patches are {a.shape[1:]} and {b.shape[1:]} px"
     in_order = np.repeat(np.arange(len(a)), 2).reshape(-1, 2)
-    places = []
-    for dump in (first, second):
-        if dump.positions_P2 is None:
-            if len(a) != len(b):
-                return "positions are not given by both, and the numbers of patches differ"
+    if first.positions_P2 is None or second.positions_P2 is None:
+        if len(a) == len(b):
             return in_order
-        image = 0 if dump.image_P is None else dump.image_P
-        places.append(np.insert(dump.positions_P2, 0, image, axis=1))
+        return "positions are not given by both, and the numbers of patches differ"
+    places = [
+        np.insert(places_P2, 0, 0 if dump.image_P is None else dump.image_P, axis=1)
+        for dump, places_P2 in ((first, first.positions_P2), (second, second.positions_P2))
+    ]
     if len(a) == len(b) and np.allclose(places[0], places[1], rtol=0, atol=_SAME_PX):
         return in_order
     tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]
@@ -170,7 +151,7 @@ def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
     return both[["a", "b"]].to_numpy() if len(both) else "no patch of A lies where one of B does"
 
 
-def _error(first_HW: NDArray[Any], second_HW: NDArray[Any]) -> float:
+def _error(first_HW: Array, second_HW: Array) -> float:
     a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
     if not (np.iscomplexobj(first_HW) and np.iscomplexobj(second_HW)):
         a, b = np.abs(a), np.abs(b)

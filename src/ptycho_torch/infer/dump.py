@@ -5,8 +5,7 @@
     patches.png   some patches, normalised
     stitched.png  the image
 
-Only `format` in dump.json and `stitched` in arrays.npz are needed; the layout is in
-docs/reference/files.md.
+Only `format` in dump.json and `stitched` in arrays.npz are needed (docs/reference/files.md).
 
 Letters: P patches, I images, Y rows, X columns of a stitched image, H rows, W columns of a patch.
 Positions are (row, column) of upper left corners, pixels of the object, whatever their origin.
@@ -30,6 +29,7 @@ from ptycho_torch.data.patch_statistics import (
     statistics_record,
 )
 from ptycho_torch.data.scales import FIELDS, Scales
+from ptycho_torch.data.scan import check_array
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, printable
 
@@ -38,6 +38,9 @@ DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED) = (
     *("dump.json", "arrays.npz", "patches.png", "stitched.png"),
 )
 UNKNOWN = Scales()
+_KEYS = ("stitched", "origin", "patches", "positions", "image_index")
+# Patches in the picture; the arrays and the statistics have them all.
+_SHOWN = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,39 +73,32 @@ class Dump:
     source: str = "dump"
 
     def __post_init__(self) -> None:
-        images, patches, image = self.stitched_IYX, self.patches_PHW, self.image_P
-        self._must_be("stitched", images, "numbers (Y, X) or (images, Y, X)", (None, None, None))
+        images, patches, source = self.stitched_IYX, self.patches_PHW, self.source
+        if patches is None and (self.positions_P2 is not None or self.image_P is not None):
+            raise InputError(f"{source}: has 'positions' or 'image_index', no 'patches'")
+        count = 0 if patches is None else len(patches)
+        check_array(source, "stitched", images, "complex", ("images", "Y", "X"))
         if images.dtype.kind != "c" and (images < 0).any():
             raise InputError(
-                f"{self.source}: 'stitched' is real and has negative values; give the amplitude, "
-                ">= 0, or the complex object"
+                f"{source}: 'stitched' is real and has negative values; give the amplitude, >= 0, "
+                "or the complex object"
             )
-        self._must_be("origin", self.origin_2, "row and column of the first pixel", (2,))
-        if patches is None and (self.positions_P2 is not None or image is not None):
-            raise InputError(f"{self.source}: has 'positions' or 'image_index', no 'patches'")
-        self._must_be("patches", patches, "numbers (patches, H, W)", (None, None, None))
-        count = 0 if patches is None else len(patches)
-        self._must_be("positions", self.positions_P2, "row and column of each", (count, 2))
-        self._must_be("image_index", image, f"numbers from 0 to {len(images) - 1}", (count,))
-        if image is not None and not np.isin(image, np.arange(len(images))).all():
-            raise InputError(f"{self.source}: 'image_index' is not from 0 to {len(images) - 1}")
         if patches is not None:
+            check_array(source, "patches", patches, "complex", ("patches", "H", "W"))
             object.__setattr__(self, "statistics", patch_statistics(patches))
-
-    def _must_be(
-        self, key: str, array: NDArray[Any] | None, what: str, shape: tuple[int | None, ...]
-    ) -> None:
-        if array is None:
-            return
-        fits = array.ndim == len(shape) and array.size
-        fits = fits and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-        # Pixels may be complex, and NaN where nothing was seen; places are neither.
-        place = None not in shape
-        fits = fits and array.dtype.kind in ("fiu" if place else "fiuc")
-        if not fits or (place and not np.isfinite(array).all()):
-            raise InputError(
-                f"{self.source}: '{key}' is {array.dtype} {array.shape}, expected {what}, not empty"
-            )
+        for key, places, shape in (
+            ("origin", self.origin_2, (2,)),
+            ("positions", self.positions_P2, (count, 2)),
+            ("image_index", self.image_P, (count,)),
+        ):
+            if places is not None:
+                check_array(source, key, places, "real", shape)
+                if not np.isfinite(places).all():
+                    raise InputError(
+                        f"{source}: '{key}' is not finite; give whole or broken pixels"
+                    )
+        if self.image_P is not None and not np.isin(self.image_P, np.arange(len(images))).all():
+            raise InputError(f"{source}: 'image_index' is not from 0 to {len(images) - 1}")
 
 
 class _Claims(BaseModel, extra="ignore"):
@@ -123,32 +119,22 @@ class _Facts(BaseModel, extra="ignore", strict=True):
     patch_statistics: _Claims | None = None
 
 
-def write_dump(folder: io.PathLike, dump: Dump, *, shown: int = 16) -> None:
-    """Write a dump into `folder`; dump.json last, so that a torn dump is not one.
-
-    Parameters
-    ----------
-    shown
-        At most so many patches are in the picture; the arrays and the statistics have them all.
-    """
+def write_dump(folder: io.PathLike, dump: Dump) -> None:
+    """Write a dump into `folder`; dump.json last, so that a torn dump is not one."""
     from ptycho_torch.infer.pictures import draw_objects, save_png
 
     folder = Path(folder)
     # A dump that is being written over is none until it is whole again.
     (folder / FACTS).unlink(missing_ok=True)
-    arrays = {
-        "stitched": _single(dump.stitched_IYX),
-        "origin": dump.origin_2,
-        "patches": None if dump.patches_PHW is None else _single(dump.patches_PHW),
-        "positions": dump.positions_P2,
-        "image_index": dump.image_P,
-    }
-    given = {key: array for key, array in arrays.items() if array is not None}
+    patches = None if dump.patches_PHW is None else _single(dump.patches_PHW)
+    places = dump.positions_P2, dump.image_P
+    arrays = (_single(dump.stitched_IYX), dump.origin_2, patches, *places)
+    given = {key: a for key, a in zip(_KEYS, arrays, strict=True) if a is not None}
     io.write_npz(folder / ARRAYS, given)
     images = {f"image {n}": image for n, image in enumerate(dump.stitched_IYX)}
     save_png(folder / STITCHED, draw_objects(images, caption="Red: not seen."))
     if dump.patches_PHW is not None:
-        chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), shown)]
+        chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), _SHOWN)]
         draw_patches(folder / PATCHES, chosen, total=len(dump.patches_PHW))
     io.write_json(
         folder / FACTS,
@@ -181,7 +167,7 @@ def read_dump(folder: io.PathLike) -> Dump:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; a dump is one, with {FACTS} and {ARRAYS}")
-    path = folder / FACTS
+    path, arrays_path = folder / FACTS, folder / ARRAYS
     try:
         facts = _Facts.model_validate(io.read_json(path))
     except ValidationError as error:
@@ -190,31 +176,32 @@ def read_dump(folder: io.PathLike) -> Dump:
         scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    if facts.arrays_sha256 not in (None, io.sha256(arrays_path)):
+        raise InputError(
+            f"{arrays_path}: is not the file that {FACTS} was written with; copy both again"
+        )
     claims = facts.patch_statistics.model_dump() if facts.patch_statistics else {}
     statistics = {
         block: {name: np.array(values, np.float64) for name, values in names.items()}
         for block, names in claims.items()
         if names
     }
-    path = folder / ARRAYS
-    if facts.arrays_sha256 not in (None, io.sha256(path)):
-        raise InputError(f"{path}: is not the file that {FACTS} was written with; copy both again")
-    known = {"stitched", "origin", "patches", "positions", "image_index"}
-    arrays = io.read_npz(path, "stitched", *(known.intersection(io.npz_keys(path)) - {"stitched"}))
+    arrays, present = io.read_npz_known(arrays_path, *_KEYS)
+    if "stitched" not in arrays:
+        raise InputError(f"{arrays_path}: has no array 'stitched'; it has: {', '.join(present)}")
+    for key in {"origin", "positions"} & arrays.keys():
+        if arrays[key].dtype.kind in "iu":
+            arrays[key] = arrays[key].astype(np.float64)
     stitched = arrays["stitched"]
     return Dump(
         stitched_IYX=stitched[None] if stitched.ndim == 2 else stitched,
         made_by=printable(facts.made_by or "unknown"),
         scales=scales,
         scale_is_free=facts.scale_is_free,
-        origin_2=_float(arrays.get("origin")),
+        origin_2=arrays.get("origin"),
         patches_PHW=arrays.get("patches"),
-        positions_P2=_float(arrays.get("positions")),
+        positions_P2=arrays.get("positions"),
         image_P=arrays.get("image_index"),
         statistics=statistics or None,
         source=str(folder),
     )
-
-
-def _float(array: NDArray[Any] | None) -> NDArray[Any] | None:
-    return array.astype(np.float64) if array is not None and array.dtype.kind in "iu" else array

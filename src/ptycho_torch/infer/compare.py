@@ -1,0 +1,237 @@
+"""Compare two dumps: scales, variances, stitched images; a verdict, its reasons and a picture.
+
+Letters: I images, Y rows, X columns. A is the reference; a ratio is B's value over A's.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import skimage
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scales import NUMBERS
+from ptycho_torch.files import io
+from ptycho_torch.infer.align import Array, differing_patches, fitted, overlap
+from ptycho_torch.infer.dump import Dump
+from ptycho_torch.runtime.errors import InputError, shown_path
+from ptycho_torch.runtime.templates import render
+
+Quantity = dict[str, Any]
+
+FORMAT = "ptycho-torch comparison 1"
+# Side of scikit-image's default window: uniform, 7x7.
+_WINDOW_PX = 7
+# An image is constant if its standard deviation is under this fraction of its largest value.
+_FLAT = 1e-5
+
+
+def compare(
+    first: Dump, second: Dump, *, tolerance: float, free_scale: bool = False
+) -> tuple[dict[str, Any], tuple[Array, Array]]:
+    """Compare two dumps; A is the reference.
+
+    Parameters
+    ----------
+    tolerance
+        What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1.
+    free_scale
+        The scale of the images is a gauge: it is fitted and not judged. So it is also where a
+        dump itself says so.
+
+    Returns
+    -------
+    tuple
+        Contents of `compare.json`, and the aligned images, (I, Y, X) each.
+
+    Raises
+    ------
+    InputError
+        If the dumps cannot be of one scan, or the tolerance is not between 0 and 1.
+    """
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance must lie between 0 and 1, got {tolerance:g}")
+    free = free_scale or first.scale_is_free or second.scale_is_free
+    notes: list[str] = []
+    rms, images = fitted(*overlap(first, second, notes), notes, free)
+    values = [*_scales_and_variances(first, second, free), ("stitched_rms", *rms)]
+    quantities = [_ratio(*named, tolerance) for named in values]
+    if free:
+        quantities[-1] |= {"status": "not judged", "reason": "the scale is free"}
+    quantities += _differences(*images, tolerance)
+    failed, left = (
+        [q["name"] for q in quantities if q["status"] == status]
+        for status in ("fail", "not judged")
+    )
+    judged = len(quantities) - len(left)
+    headline = f"passed in all {judged} quantities that are judged"
+    if failed:
+        headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
+    if left:
+        headline += f"; not judged: {', '.join(left)}"
+    dumps = {
+        letter: {
+            "folder": shown_path(dump.source),
+            "made_by": dump.made_by,
+            "scales": dump.scales.record(),
+            "stitched": list(dump.stitched_IYX.shape),
+        }
+        for letter, dump in (("a", first), ("b", second))
+    }
+    return {
+        "format": FORMAT,
+        "passed": not failed,
+        "failed": failed,
+        "headline": headline,
+        "tolerance": tolerance,
+        **dumps,
+        "aligned": notes,
+        "quantities": quantities,
+        "patches": differing_patches(first, second),
+    }, images
+
+
+def comparison_text(record: dict[str, Any], level: str = "#") -> str:
+    """Return a comparison in Markdown, under headings of a level."""
+    return render("infer", "compare.md.j2", level=level, **record)
+
+
+def write_comparison(
+    folder: io.PathLike, record: dict[str, Any], images: tuple[Array, Array]
+) -> None:
+    """Write `compare.json`, `compare.md` and `compare.png`, of the first image, into `folder`."""
+    from ptycho_torch.infer.pictures import draw_objects, save_png
+
+    shown = {letter: image_IYX[0] for letter, image_IYX in zip("AB", images, strict=True)}
+    figure = draw_objects(shown, difference=True, caption="Aligned images; red: not in both.")
+    save_png(Path(folder) / "compare.png", figure)
+    io.write_text(Path(folder) / "compare.md", comparison_text(record))
+    io.write_json(Path(folder) / "compare.json", record)
+
+
+def _scales_and_variances(
+    first: Dump, second: Dump, free_scale: bool
+) -> list[tuple[str, float | None, float | None]]:
+    """Return the scales of both dumps, and mean and median over patches of their variances."""
+    values = [(name, getattr(first.scales, name), getattr(second.scales, name)) for name in NUMBERS]
+    for block in ("amplitude", "complex"):
+        both = [_variances(dump, block, free_scale) for dump in (first, second)]
+        if block == "complex" and any(v is None for v in both):
+            continue  # Amplitudes alone were dumped, as the notes on alignment say.
+        for name, take in (("mean", np.mean), ("median", np.median)):
+            a, b = (None if v is None else float(take(v)) if v.size else math.nan for v in both)
+            values.append((f"{block}_var_zero_mean_{name}", a, b))
+    return values
+
+
+def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] | None:
+    """Return each patch's variance; where the scale is free, over its mean square."""
+    names = (dump.statistics or {}).get(block, {})
+    if not free_scale or not names:
+        return names.get("var_zero_mean")
+    if block == "complex":
+        return names.get("relative_variance")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = names["var_zero_mean"]
+        return variance / (np.square(names["mean"]) + variance) if "mean" in names else None
+
+
+def _differences(a: Array, b: Array, tolerance: float) -> list[Quantity]:
+    """Return MAE, relative to A's mean, and SSIM, whose range is A's, of aligned images, judged."""
+    amplitudes = np.abs(a), np.abs(b)
+    measures: list[tuple[str, str, Callable[[Array, Array], float], tuple[Array, Array]]] = [
+        ("amplitude_mae", "error", _mae, amplitudes),
+        ("amplitude_ssim", "similarity", _ssim, amplitudes),
+    ]
+    if np.iscomplexobj(a):
+        measures.append(("complex_mae", "error", _mae, (a, b)))
+    found = []
+    for name, kind, measure, images in measures:
+        value = reason = None
+        try:
+            known = a[np.isfinite(a)]
+            if not known.any():
+                raise ValueError(
+                    "A is zero everywhere" if known.size else "no pixel is known in both"
+                )
+            value = measure(*images)
+        except ValueError as error:
+            reason = f"not defined: {error}"
+        found.append(_judged(name, kind, value, reason, tolerance))
+    return found
+
+
+def _mae(a: Array, b: Array) -> float:
+    return float(np.nanmean(np.abs(b - a)) / np.nanmean(np.abs(a)))
+
+
+def _ssim(first_IYX: Array, second_IYX: Array) -> float:
+    """Return the SSIM over the windows that lie wholly in what both know, mean over images."""
+    values = []
+    for first, second in zip(first_IYX, second_IYX, strict=True):
+        finite = np.isfinite(first)
+        if min(first.shape) < _WINDOW_PX:
+            raise ValueError(f"SSIM needs images of {_WINDOW_PX} px or more")
+        inside = scipy.ndimage.minimum_filter(finite, size=_WINDOW_PX, mode="constant", cval=0)
+        if not inside.any():
+            raise ValueError(f"no window of {_WINDOW_PX} px is known in both")
+        known = first[finite]
+        if known.std() <= _FLAT * known.max():
+            raise ValueError("A is constant")
+        _, scores = skimage.metrics.structural_similarity(
+            np.where(finite, first, 0.0), np.where(finite, second, 0.0),
+            data_range=float(np.ptp(known)), win_size=_WINDOW_PX, full=True,
+        )  # fmt: skip
+        values.append(float(scores[inside].mean()))
+    return float(np.mean(values))
+
+
+def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
+    """Return B's value over A's, judged; what one of them does not give is not."""
+    both = {"A": a, "B": b}
+    missing = [letter for letter, number in both.items() if number is None]
+    finite = {
+        k: number for k, number in both.items() if number is not None and math.isfinite(number)
+    }
+    broken = [letter for letter in both if letter not in finite]
+    value = reason = None
+    if missing:
+        reason = f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not give it"
+    elif broken:
+        reason = f"not defined: {' and '.join(broken)} not finite"
+    elif a == 0:
+        reason = "not defined: A is 0"
+    else:
+        value = finite["B"] / finite["A"]
+    found = _judged(name, "ratio", value, reason, tolerance)
+    numbers = {letter.lower(): number for letter, number in finite.items()}
+    return found | numbers | ({"status": "not judged"} if missing else {})
+
+
+def _judged(
+    name: str, kind: str, value: float | None, reason: str | None, tolerance: float
+) -> Quantity:
+    """Return a quantity with its verdict; what has no value has not passed, and `reason` says why.
+
+    Parameters
+    ----------
+    kind
+        `ratio`, whose deviation from 1 counts, `error`, or `similarity`, what it lacks to 1.
+    """
+    limits = {
+        "ratio": f"within 1 ± {tolerance:g}",
+        "error": f"at most {tolerance:g} of A's mean amplitude",
+        "similarity": f"at least {1 - tolerance:g}",
+    }
+    deviation = math.inf
+    if value is not None:
+        deviation = {"ratio": abs(value - 1), "error": value, "similarity": 1 - value}[kind]
+    # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
+    status = "pass" if deviation <= tolerance * (1 + 1e-9) else "fail"
+    return {
+        "name": name, "kind": kind, "value": value, "status": status, "limit": limits[kind],
+        "a": None, "b": None, "reason": reason,
+    }  # fmt: skip

@@ -1,0 +1,239 @@
+"""Parity: training and inference of one bundle agree, and so do two ways of stitching.
+
+Letters: n groups, C patches of a group, P = n C patches, B the first patches of all groups, I
+images, H rows, W columns of a patch, Y rows, X columns of a stitched image.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.evaluation import ParitySettings
+from ptycho_torch.data.scales import NUMBERS, Scales
+from ptycho_torch.files import io
+from ptycho_torch.files.schemas import read_result
+from ptycho_torch.infer.compare import compare, comparison_text
+from ptycho_torch.infer.dump import Dump, read_dump, write_dump
+from ptycho_torch.physics.stitch import (
+    object_patches,
+    patch_positions,
+    reassemble,
+    stitch_tiles,
+    tile_extent,
+)
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.templates import render
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "ptycho-torch parity 1"
+TRUTH_BOUND = 1e-5
+"""Noise-free patches stitch to one object either way; complex64 leaves 1e-7 of it."""
+
+MEANINGS = {
+    "patches_to_rounding": "training and inference, largest ||A - B|| / ||A|| of a patch",
+    "scales_to_rounding": "training and inference, largest deviation of a scale's ratio from 1",
+    "stitching": "central tiles and whole patches of the trained run: mean difference of the "
+    "amplitudes over their mean",
+    "stitching_of_the_truth": "the same of noise-free patches of the true object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _TestSplit:
+    """Where the test split's patches lie, and what they should show.
+
+    corners_nC2: of all patches; positions_B2, image_B: of the first of each group; light_HW: probe
+    intensity; tile_px: side of a central tile; truth_BHW: noise-free patches.
+    """
+
+    corners_nC2: NDArray[np.float64]
+    positions_B2: NDArray[np.int64]
+    image_B: NDArray[np.int64]
+    light_HW: NDArray[np.float64]
+    tile_px: int
+    truth_BHW: NDArray[np.complexfloating]
+
+    def stitched(self, patches_BHW: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return images, (I, Y, X), from central tiles, and of the same part from whole patches
+        weighted by the light."""
+        places = self.positions_B2, self.image_B
+        tiles = stitch_tiles(patches_BHW, *places, self.tile_px)
+        return tiles, reassemble(patches_BHW, *places, self.light_HW, self.tile_px)
+
+
+def _test_split(test: io.PathLike, dataset: io.PathLike) -> _TestSplit:
+    keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
+    offsets, nominal, image, objects, probe = io.read_npz(test, *keys).values()
+    places, image_B = patch_positions(offsets, nominal), image.astype(np.int64)
+    modes = probe.reshape(-1, *probe.shape[-2:])
+    return _TestSplit(
+        np.swapaxes((offsets + nominal)[:, 0].astype(np.float64), 1, 2),
+        places,
+        image_B,
+        np.square(np.abs(modes)).sum(axis=0).astype(np.float64),
+        int(read_result(dataset, "tiles")["test_step_px"]),
+        object_patches(objects[..., 0], places, image_B, probe.shape[-1]),
+    )
+
+
+def _training_dump(
+    split: _TestSplit, *, run: io.PathLike, dataset: io.PathLike, patches: io.PathLike
+) -> Dump:
+    """Return what training predicted with its best weights, and the scales of its module."""
+    record, facts = io.read_json(run), io.read_json(dataset)
+    patches_nCHW = np.moveaxis(io.read_npz(patches, "best")["best"], -1, 1)
+    side = len(split.light_HW)
+    expected = (*split.corners_nC2.shape[:2], side, side)
+    if patches_nCHW.shape != expected:
+        raise InputError(
+            f"{patches}: 'best' holds {patches_nCHW.shape} groups, patches and pixels, the test "
+            f"split {expected}; it belongs to another dataset: train again"
+        )
+    try:
+        learned = record["settings"]["training"]["intensity_scale"] == "learned"
+        norm = facts["splits"]["train"]["norm_Y_I"]
+        scales = Scales(
+            input_scale=record["input_scale"],
+            intensity_scale=record["intensity_scale"]["best"],
+            intensity_scale_source="learned" if learned else "of the training data",
+            norm_Y_I=norm,
+        )
+    except KeyError as error:
+        raise InputError(f"{run} or {dataset}: lacks {error}; make it again") from None
+    part = tile_extent(split.positions_B2, side, split.tile_px)
+    _, whole = split.stitched(patches_nCHW[:, 0])
+    return Dump(
+        stitched_IYX=(whole * norm).astype(np.complex64),
+        made_by=f"training of {record['arm']}, seed {record['seed']}, on {record['dataset']}: its "
+        "best weights on the test split",
+        scales=scales,
+        origin_2=np.array([part[0].start, part[1].start], np.float64),
+        patches_PHW=patches_nCHW.reshape(-1, side, side),
+        positions_P2=split.corners_nC2.reshape(-1, 2),
+        image_P=np.repeat(split.image_B, expected[1]),
+        source=str(patches),
+    )
+
+
+def report_parity(
+    *,
+    run: io.PathLike,
+    dataset: io.PathLike,
+    test: io.PathLike,
+    patches: io.PathLike,
+    inference: io.PathLike,
+    settings: Mapping[str, Any],
+    folder: io.PathLike,
+) -> None:
+    """Write the training's dump into `training/`, and the report, whatever it says.
+
+    Parameters
+    ----------
+    run, dataset, test, patches
+        `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`.
+    inference
+        The inference's dump, a folder.
+    settings
+        Of `ParitySettings`.
+
+    Raises
+    ------
+    InputError
+        If files lack something or do not belong together.
+    """
+    from ptycho_torch.infer.pictures import draw_objects, save_png
+
+    folder, limits = Path(folder), ParitySettings.model_validate(dict(settings))
+    split = _test_split(test, dataset)
+    dump = _training_dump(split, run=run, dataset=dataset, patches=patches)
+    write_dump(folder / "training", dump)
+    # Read back, so that what is compared is what anybody can compare again.
+    training = read_dump(folder / "training")
+    comparison, aligned = compare(training, read_dump(inference), tolerance=limits.tolerance)
+    tiles, whole = split.stitched(np.asarray(training.patches_PHW)[:: split.corners_nC2.shape[1]])
+    values = {
+        **_rounding(comparison),
+        "stitching": amplitude_difference(tiles, whole),
+        "stitching_of_the_truth": amplitude_difference(*split.stitched(split.truth_BHW)),
+    }
+    checks = [_check(name, value, limits) for name, value in values.items()]
+    failed = [*comparison["failed"], *(check["name"] for check in checks if not check["passed"])]
+    headline = "passed: training and inference agree, and so do both ways of stitching"
+    record = io.read_json(run)
+    report = {
+        "format": FORMAT,
+        "passed": not failed,
+        "failed": failed,
+        "headline": f"FAILED: {', '.join(failed)}" if failed else headline,
+        "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},
+        "settings": limits.model_dump(mode="json"),
+        "checks": checks,
+        "comparison": comparison,
+    }
+    for name, (a, b), titles in (
+        ("parity", aligned, ("A, training", "B, inference")),
+        ("stitching", (tiles, whole), ("A, central tiles", "B, whole patches")),
+    ):
+        images = dict(zip(titles, (a[0], b[0]), strict=True))
+        save_png(folder / f"{name}.png", draw_objects(images, difference=True))
+    text, reason = comparison_text(comparison, "##"), comparison["patches"]["reason"]
+    page = render("infer", "parity.md.j2", **report, text=text, reason=reason)
+    io.write_text(folder / "parity.md", page)
+    io.write_json(folder / "parity.json", report)
+    logger.info("parity %s", report["headline"])
+
+
+def _check(name: str, value: float | None, limits: ParitySettings) -> dict[str, Any]:
+    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
+    bound = bounds.get(name, limits.rounding)
+    passed = value is not None and value <= bound
+    return {
+        "name": name, "value": value, "bound": bound, "passed": passed, "meaning": MEANINGS[name],
+    }  # fmt: skip
+
+
+def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> float | None:
+    """Return mean | |A| - |B| | / mean |A| where both are known; None if not defined."""
+    finite = np.isfinite(first_IYX) & np.isfinite(second_IYX)
+    first, second = np.abs(first_IYX[finite]), np.abs(second_IYX[finite])
+    if not finite.any() or not first.mean() > 0:
+        return None
+    return float(np.abs(first - second).mean() / first.mean())
+
+
+def _rounding(comparison: dict[str, Any]) -> dict[str, float | None]:
+    """Return how far training and inference are from being the same computation."""
+    found: dict[str, float | None] = {}
+    # Groups of several patches are formed again by inference, and then no patch has a partner.
+    if comparison["patches"]["reason"] is None:
+        worst = comparison["patches"]["worst"]
+        found["patches_to_rounding"] = worst[0]["error"] if worst else None
+    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
+    known = [abs(ratio - 1) for ratio in ratios if ratio is not None]
+    found["scales_to_rounding"] = max(known) if len(known) == len(ratios) else None
+    return found
+
+
+def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
+    """Write `passed` if a report says that all agreed.
+
+    Raises
+    ------
+    InputError
+        If it does not; says what failed, and where to read it.
+    """
+    facts = io.read_json(report)
+    if facts.get("format") != FORMAT:
+        raise InputError(f"{report}: format is {facts.get('format')!r}, expected {FORMAT!r}")
+    if facts["passed"] is not True:
+        raise InputError(
+            f"{report}: parity {facts['headline']}; {Path(report).with_name('parity.md')} has the "
+            "numbers"
+        )
+    io.write_text(passed, f"{facts['headline']}\n")
