@@ -1,6 +1,5 @@
 """Inference: what a bundle sees in a file, in which units, and how it is stitched."""
 
-import json
 import logging
 from dataclasses import replace
 
@@ -102,13 +101,6 @@ def test_stitching_is_the_studys_reassembly_on_whole_pixels(scan, bundle):
     np.testing.assert_allclose(found.stitched.object_YX[bright], theirs[bright], atol=2e-5)
 
 
-def test_the_scale_and_its_source_are_logged_and_reported(bundle, scan, caplog):
-    caplog.set_level(logging.INFO)
-    found = infer_scan(bundle(intensity_scale_source="learned"), scan)
-    assert f"s = {scan.intensity_scale:.6g}, learned" in caplog.text
-    assert found.report["intensity_scale_source"] == "learned"
-
-
 def dimmed(scan, factor, scale):
     amplitude = (scan.amplitude_nHW * factor).astype(np.float32)
     return replace(scan, source="dim", amplitude_nHW=amplitude, intensity_scale=scale)
@@ -133,14 +125,16 @@ def test_frames_come_into_the_bundles_units_whatever_units_the_file_has(bundle, 
 
 
 @pytest.mark.parametrize("scale", ["stored", "measured", 250.0])
-def test_the_scale_in_force_is_the_one_that_was_requested(bundle, scan, scale):
+def test_the_scale_in_force_is_the_one_that_was_requested(bundle, scan, scale, caplog):
+    caplog.set_level(logging.INFO)
     learned = bundle(intensity_scale=1000.0, intensity_scale_source="learned")
     found = infer_scan(learned, scan, InferSettings(scale=scale))
     scales = inference_dump(learned, scan, found).scales
     expected = found.unit * scan.intensity_scale if scale == "measured" else 1000.0
     assert scales.intensity_scale == pytest.approx(expected)
     assert scale != 250.0 or found.unit == pytest.approx(4.0)
-    assert scales.intensity_scale_source == "learned"
+    assert scales.intensity_scale_source == found.report["intensity_scale_source"] == "learned"
+    assert "s = 1000, learned" in caplog.text
 
 
 @pytest.mark.parametrize("lost", ["groups_of_scan", "_unit"])
@@ -193,7 +187,7 @@ def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, 
     arrays = io.read_npz(out / "object.npz")
     assert arrays["object"].dtype == np.complex64
     np.testing.assert_array_equal(arrays["object"], found.stitched.object_YX)
-    report = json.loads((out / "report.json").read_text())
+    report = io.read_json(out / "report.json")
     assert report["r_factor"] == found.report["r_factor"]
     assert report["test_data"]["sha256"] == io.sha256(tiny_dataset.splits["test"])
     with pytest.raises(InputError, match="out: holds a finished run"):

@@ -1,6 +1,5 @@
 """Training and inference of one bundle agree, and what happens where they do not."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,60 +24,55 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def run(tiny_dataset, tmp_path_factory):
-    """A trained run of the tiny study and what its bundle sees in the test split."""
+    """A trained run of the tiny study, what its bundle sees in the test split, and the patches
+    that its training predicted there."""
     from ptycho_torch.train.run import train_run
 
-    folder = tmp_path_factory.mktemp("run")
+    folder, data = tmp_path_factory.mktemp("run"), tiny_dataset
     study = parse_study(load_yaml(ROOT / "tests" / "tiny.yaml"), "tiny.yaml")
-    train_run(
-        run_settings(study, "tiny", "control", 0),
-        splits=tiny_dataset.splits,
-        dataset=tiny_dataset.dataset,
-        folder=folder,
-        threads=1,
-    )
-    dump = infer_split(folder / "bundle", tiny_dataset.splits["test"], InferSettings())
-    return SimpleNamespace(folder=folder, dump=dump)
+    settings = run_settings(study, "tiny", "control", 0)
+    train_run(settings, splits=data.splits, dataset=data.dataset, folder=folder, threads=1)
+    dump = infer_split(folder / "bundle", data.splits["test"], InferSettings())
+    best = io.read_npz(folder / "test_patches.npz", "best")["best"]
+    return SimpleNamespace(folder=folder, dump=dump, best=best)
 
 
 @pytest.fixture
 def judge(run, tiny_dataset, tmp_path, monkeypatch):
-    """Hold the run against an inference's dump; returns parity.json and its folder."""
+    """Hold the run against an inference's dump; returns parity.json, with values by name."""
 
-    def make(dump=None, *, drawn=False, files=None, **settings):
+    def make(dump=None, *, drawn=False, best=run.best, test=None, **settings):
         for name in () if drawn else ("draw_objects", "save_png"):
             monkeypatch.setattr(pictures, name, lambda *a, **k: None)
         write_dump(tmp_path / "inference", dump or run.dump)
-        inputs = {
-            "run": run.folder / "run.json",
-            "dataset": tiny_dataset.dataset,
-            "test": tiny_dataset.splits["test"],
-            "patches": run.folder / "test_patches.npz",
-        }
+        io.write_npz(tmp_path / "patches.npz", {"best": best})
         report_parity(
-            **inputs | (files or {}),
+            run=run.folder / "run.json",
+            dataset=tiny_dataset.dataset,
+            test=test or tiny_dataset.splits["test"],
+            patches=tmp_path / "patches.npz",
             inference=tmp_path / "inference",
             settings=ParitySettings(**settings).model_dump(mode="json"),
             folder=tmp_path / "parity",
         )
-        found = json.loads((tmp_path / "parity/parity.json").read_text())
-        found["values"] = {check["name"]: check["value"] for check in found["checks"]}
-        return SimpleNamespace(folder=tmp_path / "parity", **found)
+        found = io.read_json(tmp_path / "parity/parity.json")
+        values = {check["name"]: check["value"] for check in found["checks"]}
+        return SimpleNamespace(**found, values=values)
 
     return make
 
 
 def test_training_and_inference_agree_to_rounding(judge, tmp_path):
-    found = judge(drawn=True)
+    found, folder = judge(drawn=True), tmp_path / "parity"
     assert found.passed and found.failed == []
     seen = found.values
     assert seen["patches_to_rounding"] < 1e-5 and seen["scales_to_rounding"] < 1e-6
     assert seen["stitching_of_the_truth"] < 1e-6 < 1e-3 < seen["stitching"] < 0.05
-    assert {p.name for p in found.folder.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         "parity.json", "parity.md", "parity.png", "stitching.png", "training",
     }  # fmt: skip
-    assert read_dump(found.folder / "training").patches_PHW.shape == (121, 16, 16)
-    require_parity(found.folder / "parity.json", tmp_path / "passed.txt")
+    assert read_dump(folder / "training").patches_PHW.shape == (121, 16, 16)
+    require_parity(folder / "parity.json", tmp_path / "passed.txt")
     assert "passed" in (tmp_path / "passed.txt").read_text()
     assert judge(reassembly=1e-4).failed == ["stitching"]
 
@@ -88,13 +82,15 @@ def test_a_failed_parity_keeps_its_report_and_cannot_be_taken_for_passed(judge, 
     found = judge(replace(run.dump, **scaled))
     names = {"stitched_rms", "amplitude_var_zero_mean_mean", "patches_to_rounding"}
     assert names <= set(found.failed)
-    assert (found.folder / "parity.md").read_text().startswith("# Parity FAILED: ")
-    with pytest.raises(InputError, match=r"parity FAILED: .*stitched_rms.*parity\.md has the"):
-        require_parity(found.folder / "parity.json", tmp_path / "passed.txt")
-    assert not (tmp_path / "passed.txt").exists()
+    assert (tmp_path / "parity/parity.md").read_text().startswith("# Parity FAILED: ")
     io.write_json(tmp_path / "other.json", {"passed": True})
-    with pytest.raises(InputError, match="format is None"):
-        require_parity(tmp_path / "other.json", tmp_path / "passed.txt")
+    for report, message in (
+        ("parity/parity.json", r"parity FAILED: .*stitched_rms.*parity\.md has the"),
+        ("other.json", "format is None"),
+    ):
+        with pytest.raises(InputError, match=message):
+            require_parity(tmp_path / report, tmp_path / "passed.txt")
+    assert not (tmp_path / "passed.txt").exists()
 
 
 def test_what_agrees_to_ten_percent_but_not_to_rounding_is_told(judge, run):
@@ -105,53 +101,40 @@ def test_what_agrees_to_ten_percent_but_not_to_rounding_is_told(judge, run):
     assert judge(near, rounding=0.02).passed
 
 
-def test_a_bundle_whose_scale_is_another_fails_by_the_scales_name(
-    judge, run, tiny_dataset, tmp_path
-):
+def test_each_fault_fails_by_its_name(judge, run, tiny_dataset, tmp_path, monkeypatch):
+    """A bundle of another scale, patches of a run that diverged, a stitching that misplaces."""
     bundle = read_bundle(run.folder / "bundle")
     settings = bundle.settings.model_copy(update={"input_scale": 1.3})
     write_bundle(tmp_path / "bundle", replace(bundle, settings=settings))
     dump = infer_split(tmp_path / "bundle", tiny_dataset.splits["test"], InferSettings())
-    found = judge(dump)
-    assert {"input_scale", "scales_to_rounding", "patches_to_rounding"} <= set(found.failed)
-
-
-def test_a_stitching_that_misplaces_patches_is_seen_on_the_truth(judge, monkeypatch):
+    scales = {"input_scale", "scales_to_rounding", "patches_to_rounding"}
+    assert scales <= set(judge(dump).failed)
+    diverged = {"stitching", "patches_to_rounding", "amplitude_ssim"}
+    assert diverged <= set(judge(best=run.best * np.nan).failed)
     plain = parity.reassemble
     monkeypatch.setattr(parity, "reassemble", lambda *a: np.roll(plain(*a), 1, axis=2))
     assert "stitching_of_the_truth" in judge().failed
 
 
-def test_a_run_that_diverged_has_no_parity(judge, run, tmp_path):
-    patches = io.read_npz(run.folder / "test_patches.npz")
-    io.write_npz(tmp_path / "nan.npz", {k: v * np.nan for k, v in patches.items()})
-    found = judge(files={"patches": tmp_path / "nan.npz"})
-    assert {"stitching", "patches_to_rounding", "amplitude_ssim"} <= set(found.failed)
-
-
-def test_patches_of_another_dataset_are_refused(judge, tmp_path):
-    io.write_npz(tmp_path / "few.npz", {"best": np.ones((3, 16, 16, 1), complex)})
-    with pytest.raises(InputError, match=r"few\.npz: 'best' holds .* train again"):
-        judge(files={"patches": tmp_path / "few.npz"})
+def test_patches_of_another_dataset_are_refused(judge):
+    with pytest.raises(InputError, match=r"patches\.npz: 'best' holds .* train again"):
+        judge(best=np.ones((3, 16, 16, 1), complex))
 
 
 def test_every_image_of_the_test_split_takes_part(judge, run, tiny_dataset, tmp_path):
     """Two images, the second with its first patch spoilt: told, and by the image it is of."""
-    arrays = io.read_npz(tiny_dataset.splits["test"])
+    arrays, test = io.read_npz(tiny_dataset.splits["test"]), tmp_path / "two.npz"
     groups = len(arrays["diffraction"])
     twice = {k: np.concatenate([v, v]) if v.ndim else v for k, v in arrays.items()}
     twice |= {key: arrays[key] for key in ("probeGuess", "probe_simulated")}
     twice["image_index"] = np.repeat([0, 1], groups).astype(np.int32)
-    io.write_npz(tmp_path / "two.npz", twice)
-    dump = infer_split(run.folder / "bundle", tmp_path / "two.npz", InferSettings())
+    io.write_npz(test, twice)
+    dump = infer_split(run.folder / "bundle", test, InferSettings())
     assert dump.stitched_IYX.shape == (2, 56, 56)
     assert dump.image_P.tolist() == twice["image_index"].tolist()
     np.testing.assert_array_equal(dump.stitched_IYX[0], dump.stitched_IYX[1])
-    patches = np.concatenate([io.read_npz(run.folder / "test_patches.npz", "best")["best"]] * 2)
-    patches[groups] *= 3
-    io.write_npz(tmp_path / "test_patches.npz", {"best": patches})
-    found = judge(
-        dump, files={"test": tmp_path / "two.npz", "patches": tmp_path / "test_patches.npz"}
-    )
+    best = np.concatenate([run.best, run.best])
+    best[groups] *= 3
+    found = judge(dump, best=best, test=test)
     assert "patches_to_rounding" in found.failed
     assert found.comparison["patches"]["worst"][0]["a"] == groups

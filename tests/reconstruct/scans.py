@@ -3,13 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from scipy.ndimage import fourier_shift, gaussian_filter
 from scipy.optimize import minimize
+from tests.scans import patterns
 
 from ptycho_torch.config.dataset import TriangleProbe
-from ptycho_torch.physics.forward import intensities
-from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 from ptycho_torch.simulate.probes import make_probe
 
 
@@ -31,12 +29,7 @@ def make_scan(*, side=32, step=4.0, frames=9, jitter=0.0, modes=1, corner=(0, 0)
     places = 1 + step * np.arange(frames)
     inner = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
     inner = inner + jitter * np.random.default_rng(0).uniform(-0.5, 0.5, inner.shape)
-    whole, fraction = split_positions(torch.from_numpy(inner))
-    windows = cut_windows(torch.from_numpy(thing), whole, side)
-    probes = moved_probes(torch.from_numpy(probe), fraction)
-    amplitude = torch.cat(
-        [intensities(w[None, None], p).sqrt()[0] for w, p in zip(windows, probes, strict=True)]
-    ).numpy()
+    amplitude = np.sqrt(patterns(probe, thing, inner))
     return SimpleNamespace(
         amplitude=amplitude, positions=inner + corner, probe=probe, object=thing, corner=corner
     )
@@ -48,13 +41,13 @@ def truth_on(origin, shape, scan):
     return scan.object[row : row + rows, column : column + columns]
 
 
-def complex_error(result, scan, lit=0.1):
-    """Relative error after one complex factor, where at least `lit` of the most light fell."""
-    return apart_from_truth(result.object_YX, result.origin, result.light_YX, scan, lit)
+def complex_error(result, scan):
+    """Relative error after one complex factor, where at least a tenth of the most light fell."""
+    return apart_from_truth(result.object_YX, result.origin, result.light_YX, scan)
 
 
-def apart_from_truth(found_YX, origin, light_YX, scan, lit=0.1):
-    rows, columns = np.nonzero(light_YX > lit * light_YX.max())
+def apart_from_truth(found_YX, origin, light_YX, scan):
+    rows, columns = np.nonzero(light_YX > 0.1 * light_YX.max())
     row, column = np.subtract(origin, scan.corner)
     found, true = found_YX[rows, columns], scan.object[rows + row, columns + column]
     factor = np.vdot(found, true) / np.vdot(found, found)

@@ -94,9 +94,7 @@ class Dump:
             if places is not None:
                 check_array(source, key, places, "real", shape)
                 if not np.isfinite(places).all():
-                    raise InputError(
-                        f"{source}: '{key}' is not finite; give whole or broken pixels"
-                    )
+                    raise InputError(f"{source}: '{key}' is not finite; give pixels")
         if self.image_P is not None and not np.isin(self.image_P, np.arange(len(images))).all():
             raise InputError(f"{source}: 'image_index' is not from 0 to {len(images) - 1}")
 

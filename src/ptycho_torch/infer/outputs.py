@@ -30,13 +30,10 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.plot_style import save, styled
 from ptycho_torch.runtime.provenance import versions
 
-OUTPUTS = (
-    *("report.json", "object.npz"),
-    *("amplitude.png", "amplitude.svg", "phase.png", "phase.svg"),
-)
-
-STATISTICS = ("patch_stats.json", "patches.png")
-"""Written beside them where they are requested."""
+PICTURES = ("amplitude.png", "amplitude.svg", "phase.png", "phase.svg")
+OUTPUTS = ("report.json", "object.npz", *PICTURES)
+# Written beside them where they are requested.
+_STATISTICS = ("patch_stats.json", "patches.png")
 
 
 def infer_file(
@@ -72,7 +69,7 @@ def infer_file(
     found = infer_scan(bundle, scan, settings)
     folder = claim(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
     # Gone first, written last: results that were torn off never look finished.
-    for name in (OUTPUTS[0], *STATISTICS):
+    for name in (OUTPUTS[0], *_STATISTICS):
         (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
@@ -118,9 +115,8 @@ def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDAr
 def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """Return what a bundle saw in a scan, with the scales in force there.
 
-    The intensity scale is that of the amplitudes as they entered the network: the file's times
-    what they were divided by, so that it shows what was done and not what was meant; where the
-    file says no photons it is the bundle's.
+    The intensity scale is the file's times what amplitudes were divided by, so that it shows what
+    was done and not what was meant; where the file says no photons it is the bundle's.
     """
     trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
@@ -146,10 +142,7 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
 def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings) -> Dump:
     """Use the bundle in folder `model` on every image of a dataset split; return one dump.
 
-    Raises
-    ------
-    InputError
-        As `read_bundle`, `read_scan` and `infer_scan`; or if the images' canvases differ.
+    Raises as `read_bundle`, `read_scan` and `infer_scan`, and if the images' canvases differ.
     """
     bundle, images = read_bundle(model), 1
     if "image_index" in io.npz_keys(split):
@@ -185,16 +178,8 @@ def infer_measurement(
     amplitudes, and rPIE's and the networks' objects are scored alike. A failed run has a report
     and no objects.
 
-    Parameters
-    ----------
-    run
-        Its `run.json`, beside its bundle.
-    parts
-        Paths of `PARTS`.
-    outputs
-        Paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
-    threads
-        CPU threads that torch may use, at most the machine's.
+    From the run's `run.json`, beside its bundle, and `PARTS`; outputs are paths of `objects` (NPZ)
+    and `report` (JSON), see docs/reference/files.md.
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
     settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})

@@ -133,19 +133,8 @@ def report_parity(
 ) -> None:
     """Write the training's dump into `training/`, and the report, whatever it says.
 
-    Parameters
-    ----------
-    run, dataset, test, patches
-        `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`.
-    inference
-        The inference's dump, a folder.
-    settings
-        Of `ParitySettings`.
-
-    Raises
-    ------
-    InputError
-        If files lack something or do not belong together.
+    From `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`, the folder of the inference's
+    dump, and `ParitySettings`. `InputError` if files lack something or do not belong together.
     """
     from ptycho_torch.infer.pictures import draw_objects, save_png
 
@@ -162,7 +151,12 @@ def report_parity(
         "stitching": amplitude_difference(tiles, whole),
         "stitching_of_the_truth": amplitude_difference(*split.stitched(split.truth_BHW)),
     }
-    checks = [_check(name, value, limits) for name, value in values.items()]
+    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
+    checks = []
+    for name, value in values.items():
+        bound = bounds.get(name, limits.rounding)
+        check = {"name": name, "value": value, "bound": bound, "meaning": MEANINGS[name]}
+        checks.append(check | {"passed": value is not None and value <= bound})
     failed = [*comparison["failed"], *(check["name"] for check in checks if not check["passed"])]
     headline = "passed: training and inference agree, and so do both ways of stitching"
     record = io.read_json(run)
@@ -189,15 +183,6 @@ def report_parity(
     logger.info("parity %s", report["headline"])
 
 
-def _check(name: str, value: float | None, limits: ParitySettings) -> dict[str, Any]:
-    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
-    bound = bounds.get(name, limits.rounding)
-    passed = value is not None and value <= bound
-    return {
-        "name": name, "value": value, "bound": bound, "passed": passed, "meaning": MEANINGS[name],
-    }  # fmt: skip
-
-
 def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> float | None:
     """Return mean | |A| - |B| | / mean |A| where both are known; None if not defined."""
     finite = np.isfinite(first_IYX) & np.isfinite(second_IYX)
@@ -221,13 +206,8 @@ def _rounding(comparison: dict[str, Any]) -> dict[str, float | None]:
 
 
 def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
-    """Write `passed` if a report says that all agreed.
-
-    Raises
-    ------
-    InputError
-        If it does not; says what failed, and where to read it.
-    """
+    """Write `passed` if a report says that all agreed; else `InputError` says what failed, and
+    where to read it."""
     facts = io.read_json(report)
     if facts.get("format") != FORMAT:
         raise InputError(f"{report}: format is {facts.get('format')!r}, expected {FORMAT!r}")

@@ -56,17 +56,8 @@ def table(report: dict[str, Any]) -> str:
 def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     """Try the conventions of a file; return what `check --json` prints (docs/reference/files.md).
 
-    Parameters
-    ----------
-    path
-        File of measurements.
-    given
-        What is known: settings that are not at their defaults stay as they are.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read at all.
+    Given settings that are not at their defaults stay as they are. `InputError` if the file cannot
+    be read at all.
     """
     given = given.model_copy(update={"patch_px": None})
     raw = read_raw(path, given)

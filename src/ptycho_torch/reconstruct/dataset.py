@@ -35,20 +35,10 @@ def reconstruct_test_split(
     """Reconstruct every image of a test split by rPIE from the frames of all its channels.
 
     The probe is that of the file, in the units of its amplitudes, so the object comes out in units
-    of `norm_Y_I`, as a network predicts it. The files have the form of a training run's, so that
-    the same evaluation scores them.
-
-    Parameters
-    ----------
-    test, dataset
-        `test.npz`, and the `dataset.json` whose checksum it must have.
-    outputs
-        Paths of `run`, `patches` and `objects` (docs/reference/files.md).
-
-    Raises
-    ------
-    InputError
-        If a file is damaged, not the one that `dataset.json` names, or without positions.
+    of `norm_Y_I`, as a network predicts it. The files, `run`, `patches` and `objects`
+    (docs/reference/files.md), have the form of a training run's, so that the same evaluation
+    scores them. `InputError` if the split is damaged, not the one that `dataset.json` names, or
+    without positions.
     """
     torch.set_num_threads(usable_threads(settings.threads))
     facts = read_result(dataset, "dataset")
@@ -104,10 +94,8 @@ def _objects(made: Mapping[int, Reconstruction]) -> dict[str, Any]:
 
 
 def _as_run(made: list[Reconstruction]) -> dict[str, Any]:
-    """Return what `run.json` says of a training run; what has no meaning here is null.
-
-    An image that ended early keeps its last error and takes no more time.
-    """
+    """Return what `run.json` says of a training run; what has no meaning here is null. An image
+    that ended early keeps its last error and takes no more time."""
     longest = max(len(one.error) for one in made)
     errors = np.mean([np.pad(one.error, (0, longest - len(one.error)), "edge") for one in made], 0)
     seconds = np.sum([np.pad(one.seconds, (0, longest - len(one.error))) for one in made], 0)

@@ -77,11 +77,8 @@ class Ptychi:
 
 def _options(api: Any, settings: RpieSettings, lsqml: bool) -> Any:
     options = api.LSQMLOptions() if lsqml else api.RPIEOptions()
-    thing, probe, run = (
-        options.object_options,
-        options.probe_options,
-        options.reconstructor_options,
-    )
+    thing, probe = options.object_options, options.probe_options
+    run = options.reconstructor_options
     if lsqml:
         # It would rescale a known probe in its first iteration.
         run.rescale_probe_intensity_in_first_epoch = False

@@ -166,14 +166,8 @@ def reconstruct_measurement(
     """Reconstruct a measurement by rPIE: its training frames, each half, the frames held out.
 
     Each half starts anew from the file's probe, so nothing but the file is common to the two. The
-    frames held out are too few to refine a probe: theirs is the training frames'.
-
-    Parameters
-    ----------
-    parts
-        Paths of `PARTS`.
-    outputs
-        Paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
+    frames held out are too few to refine a probe: theirs is the training frames'. Inputs are paths
+    of `PARTS`, outputs of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
     """
     torch.set_num_threads(usable_threads(threads))
     known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})
