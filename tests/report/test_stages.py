@@ -74,7 +74,8 @@ def test_failures_that_grow_with_depth_are_a_trend(values_of):
     assert "The first value with a failed run is fno_blocks 6, 4 of 8 (22 % to" in short(values)
     assert "failures become more frequent" in short(values)
     assert "at fno_blocks 8 the results differ" in short(values)
-    assert "8 of 8 (" in put_into_words(values)[1]
+    text = put_into_words(values)[1]
+    assert "8 of 8 (" in text and "| 4 | `control` | itself |" in text
 
 
 def test_the_margin_of_alike_is_the_sweeps_own(plant):

@@ -82,6 +82,9 @@ def test_eight_seeds_support_a_clear_difference_in_the_right_direction(values_of
     assert lower.interval.low <= lower.estimate <= lower.interval.high < 0
     # Holm over three arms, of which norm1 has no pair and still counts.
     assert (lower.p, lower.p_holm) == pytest.approx((2 / 2**8, 3 * 2 / 2**8))
+    assert say("why", lower, SETTINGS).endswith("excludes 0 and p = 0.023, 8 pairs")
+    open_one = comparison(values_of(**with_loss(agc=0.08)), "agc", "best_val_loss")
+    assert say("why", open_one, SETTINGS).endswith("includes 0, 8 pairs")
     higher = comparison(values, "stable", "best_amplitude_ssim")
     assert (higher.state, higher.better) == ("higher", True)
     assert comparison(values, "agc", "best_val_loss").better is False
