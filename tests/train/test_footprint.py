@@ -6,8 +6,13 @@ import torch
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.data.module import EVAL_BATCH
-from ptycho_torch.train.cost.count import LiveBytes, footprint, training_loss
-from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
+from ptycho_torch.train.cost.footprint import (
+    LiveBytes,
+    Workload,
+    footprint,
+    made_up_groups,
+    made_up_module,
+)
 from ptycho_torch.train.schedule import make_optimizer
 
 
@@ -36,7 +41,7 @@ def test_a_step_on_real_tensors_takes_what_was_predicted(tiny, name, channels, c
     batch = made_up_groups(work, run.training.batch_size).take(slice(None))
     live = LiveBytes(*module.parameters(), *module.buffers(), *batch)
     with live:
-        loss = training_loss(module, batch)
+        loss = module.training_loss(batch)
         saved = live.live
         loss.backward()
     found = footprint(run, work)

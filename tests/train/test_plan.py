@@ -12,9 +12,14 @@ from ptycho_torch.config.arms import run_settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.cost import run_cost
-from ptycho_torch.train.cost.count import Footprint, footprint, job_memory
+from ptycho_torch.train.cost.footprint import (
+    Footprint,
+    Workload,
+    footprint,
+    job_memory,
+    workload_of,
+)
 from ptycho_torch.train.cost.run_cost import free_memory, largest
-from ptycho_torch.train.cost.workload import Workload, workload_of
 
 BASE = {"memory_mib": 300.0, "start_s": 5.0}
 PACE = {"step": 0.5, "validation_batch": 0.25}
@@ -192,9 +197,9 @@ import json, sys
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.runtime.memory import process_peak
-from ptycho_torch.train.cost.count import footprint, job_memory
+from ptycho_torch.train.cost.footprint import footprint, job_memory
 from ptycho_torch.train.cost.run_cost import measure_base, probe
-from ptycho_torch.train.cost.workload import Workload
+from ptycho_torch.train.cost.footprint import Workload
 run = run_settings(read_study(sys.argv[1]), "tiny", "control", 0)
 base = measure_base()
 generator = run.generator.model_copy(update={"width": 16})

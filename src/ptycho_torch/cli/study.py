@@ -182,8 +182,8 @@ def _planned(
 
 def _compared(results: Path, options: PlanOptions) -> tuple[dict[str, Any], str]:
     with messages():
-        from ptycho_torch.train.cost.compare import compare_results
         from ptycho_torch.train.cost.report import comparison_text
+        from ptycho_torch.train.cost.study import compare_results
 
         estimator = _estimator("auto", 2, options.model_copy(update={"largest": False}))
         found = _facts() | estimator.facts | compare_results(results, estimator)

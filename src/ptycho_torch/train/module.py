@@ -122,9 +122,13 @@ class PtychoModule(LightningModule):
         The network runs in bfloat16 in training, where that is requested; spectra, physics, losses
         and all that only measures stay float32.
         """
-        reduced = self.training and self.run.execution.precision == "bf16"
-        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
-            patches: Tensor = self.network(self.network_input(amplitude_BCHW))
+        patches: Tensor
+        seen = self.network_input(amplitude_BCHW)
+        if self.training and self.run.execution.precision == "bf16":
+            with torch.autocast(self.probe_MHW.device.type, torch.bfloat16):
+                patches = self.network(seen)
+        else:
+            patches = self.network(seen)
         return patches
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:

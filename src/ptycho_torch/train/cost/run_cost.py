@@ -1,4 +1,4 @@
-"""What one run of an arm takes on this machine: one row of a cost estimate."""
+"""What one run of an arm takes on this machine."""
 
 import logging
 import statistics
@@ -11,35 +11,32 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ptycho_torch.config.generator import plan_levels
-from ptycho_torch.config.training import NoClip, RunSettings
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.scan import FitSettings
+from ptycho_torch.config.training import ExecutionSettings, NoClip, RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import platform_name
-from ptycho_torch.train.cost.count import MIB, footprint, job_memory
-from ptycho_torch.train.cost.workload import Workload, made_up_groups, made_up_module
+from ptycho_torch.train.cost.footprint import (
+    MIB,
+    Workload,
+    footprint,
+    job_memory,
+    made_up_groups,
+    made_up_module,
+)
 from ptycho_torch.train.schedule import make_optimizer
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 WARM_UP = 2
-"""Steps that are not counted: the first ones fill caches and choose algorithms."""
-
+"""Steps that are not timed: the first ones fill caches and choose algorithms."""
 MOST_BLOCKS = 64
 """Deeper networks are not tried."""
 
-_SMALLEST = {
-    **{"dataset": "none", "patch_px": 16, "arm": "none", "seed": 0},
-    "generator": {"name": "hybrid", "width": 4, "fno_blocks": 2, "modes": 4},
-    "training": {
-        **{"epochs": 1, "batch_size": 4, "loss": "mae", "schedule": {"name": "constant"}},
-        "optimizer": {"name": "adam", "learning_rate": 1e-3},
-    },
-    "execution": {"accelerator": "cpu", "clip": {"gradient_clip_algorithm": "none"}},
-}
 _COSTS_NOTHING: dict[str, Any] = {
     **{"arm": True, "seed": True},
     "training": {
@@ -48,7 +45,7 @@ _COSTS_NOTHING: dict[str, Any] = {
     },
     "execution": {"clip": {"max_norm", "max_value", "max_ratio", "min_weight_norm"}},
 }
-_LEFT_OUT = {
+_NOT_COUNTED = {
     "precision": " bf16: memory is counted in float32; time is as probed.",
     "compile": ": memory and time are those of the network uncompiled.",
     "cuda_graphs": ": what the recordings keep, and save, on the GPU is not counted.",
@@ -57,10 +54,12 @@ _LEFT_OUT = {
 
 def not_counted(runs: Iterable[RunSettings]) -> list[str]:
     """Return a sentence for each setting of these runs whose effect an estimate leaves out."""
-    used = {
-        key for run in runs for key in _LEFT_OUT if getattr(run.execution, key) in (True, "bf16")
-    }
-    return [f"execution.{key}{_LEFT_OUT[key]}" for key in _LEFT_OUT if key in used]
+    used = [run.execution for run in runs]
+    return [
+        f"execution.{key}{text}"
+        for key, text in _NOT_COUNTED.items()
+        if any(getattr(execution, key) in (True, "bf16") for execution in used)
+    ]
 
 
 class Estimator:
@@ -123,8 +122,8 @@ class Estimator:
         base = None if self.gpu else self.facts["base"]["memory_mib"]
         limit = 1024 * self.facts["memory_gib"]
 
-        def peak(block: str, key: str, value: int) -> float:
-            changed = getattr(run, block).model_copy(update={key: value})
+        def peak(block: str, **change: int) -> float:
+            changed = getattr(run, block).model_copy(update=change)
             if block == "generator":
                 plan_levels(changed, run.patch_px)
             step = footprint(run.model_copy(update={block: changed}), work)
@@ -136,10 +135,10 @@ class Estimator:
         steps = self.facts["probe_steps"] if memory["peak"] <= limit else 0
         batch = blocks = None
         if self.largest:
-            most, least = work.groups["train"], run.generator.levels or 1
-            batch = largest(lambda n: peak("training", "batch_size", n), limit, most)
+            least, most = run.generator.levels or 1, work.groups["train"]
+            batch = largest(lambda n: peak("training", batch_size=n), limit, most)
             blocks = largest(
-                lambda n: peak("generator", "fno_blocks", n), limit, MOST_BLOCKS, least=least
+                lambda n: peak("generator", fno_blocks=n), limit, MOST_BLOCKS, least=least
             )
         return {
             "parameters": step.parameters,
@@ -161,9 +160,11 @@ class Estimator:
         if seconds is not None:
             tests = 2 * -(-work.groups["test"] // EVAL_BATCH) * seconds["validation_batch"]
             training = fit_s(seconds, work, steps=epochs * steps, epochs=epochs)
-            whole = self.facts["base"]["start_s"] + training + tests
-            seconds = {**seconds, "epoch": fit_s(seconds, work, steps=steps, epochs=1)}
-            seconds["run"] = whole
+            seconds = {
+                **seconds,
+                "epoch": fit_s(seconds, work, steps=steps, epochs=1),
+                "run": self.facts["base"]["start_s"] + training + tests,
+            }
         return {
             "dataset": run.dataset,
             "arm": run.arm,
@@ -181,10 +182,8 @@ class Estimator:
 
 
 def largest(peak: Callable[[int], float], limit: float, most: int, *, least: int = 1) -> int:
-    """Return the largest number from `least` to `most` whose peak is within the limit; else 0.
-
-    The peak must not fall as the number grows.
-    """
+    """Return the largest number from `least` to `most` whose peak, which must not fall as the
+    number grows, is within the limit; else 0."""
     fitting = bisect_right(range(least, most + 1), limit, key=peak)
     return least + fitting - 1 if fitting else 0
 
@@ -208,25 +207,20 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def measure_base() -> dict[str, float]:
-    """Return what each training job takes, whatever its size, as the smallest one takes here.
-
-    `memory_mib`: the process's largest; `start_s`: CPU seconds up to the end of it. To be called
-    before this process has done more.
-    """
+    """Return what each training job takes, whatever its size, as the smallest one takes here, in a
+    process that has done nothing else yet: its largest `memory_mib`, and CPU seconds `start_s`."""
+    settings = FitSettings(
+        name="smallest",
+        generator=GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
+        execution=ExecutionSettings(accelerator="cpu", clip=NoClip(gradient_clip_algorithm="none")),
+    )
     groups = {"train": 8, "validation": 4, "test": 4}
-    work = Workload(patch_px=16, channels=1, groups=groups, reach_px=0)
-    probe(RunSettings.model_validate(_SMALLEST), work, steps=1)
+    probe(settings.run(16), Workload(patch_px=16, channels=1, groups=groups, reach_px=0), steps=1)
     return {"memory_mib": process_peak() / MIB, "start_s": time.process_time()}
 
 
 def probe(run: RunSettings, work: Workload, *, steps: int) -> dict[str, float]:
-    """Return seconds of a `step`, the median of some on noise, and of a `validation_batch`.
-
-    Raises
-    ------
-    InputError
-        If the accelerator is not there.
-    """
+    """Return seconds of a `step`, the median of some on noise, and of a `validation_batch`."""
     torch.set_num_threads(usable_threads(run.execution.threads))
     device = choose_device(run.execution.accelerator)
     module = made_up_module(run, work).to(device)
