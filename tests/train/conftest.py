@@ -98,7 +98,6 @@ def tiny_data(tiny_dataset):
 @pytest.fixture
 def plant_losses(monkeypatch):
     """Let training see `change(step, loss)`; steps count from 1. Returns the weights at each."""
-    from ptycho_torch.train.history import snapshot
     from ptycho_torch.train.module import PtychoModule
 
     plain = PtychoModule.training_loss
@@ -107,7 +106,7 @@ def plant_losses(monkeypatch):
         weights = []
 
         def planted(self, batch):
-            weights.append(snapshot(self.network))
+            weights.append(self.snapshot().weights)
             return change(len(weights), plain(self, batch))
 
         monkeypatch.setattr(PtychoModule, "training_loss", planted)

@@ -14,7 +14,6 @@ from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.train.history import snapshot
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.run import train_run
 
@@ -62,7 +61,7 @@ def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch
     def planted(self):
         plain(self)
         epoch = self.current_epoch + 1
-        seen[epoch] = snapshot(self.network)
+        seen[epoch] = self.snapshot().weights
         self.val_losses["mae_val_loss"] = {1: 0.5, 2: 0.1, 3: 0.3}[epoch]
 
     monkeypatch.setattr(PtychoModule, "on_validation_epoch_end", planted)

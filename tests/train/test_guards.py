@@ -11,8 +11,7 @@ from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.networks import build_generator
 from ptycho_torch.train import module as modules
-from ptycho_torch.train.collapse import CollapseGuard, illuminated_variance
-from ptycho_torch.train.divergence import DivergenceMonitor
+from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor, illuminated_variance
 from ptycho_torch.train.module import PtychoModule
 
 

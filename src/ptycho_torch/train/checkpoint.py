@@ -45,12 +45,11 @@ such times at most.
 CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
 
-
+# What torch, or we, raise at a file that is no whole checkpoint.
 _DAMAGED = (
     *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError),
     pickle.UnpicklingError,
 )
-"""What torch, or we, raise at a file that is no whole checkpoint."""
 
 
 class CheckpointWriter(TorchCheckpointIO):
@@ -192,9 +191,7 @@ class StopOnSignal(Callback):
         self.received = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """End here if a signal has come."""
         if self.received is not None:
             name = self.received.name

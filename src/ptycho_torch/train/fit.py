@@ -15,7 +15,6 @@ import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
@@ -28,20 +27,11 @@ from ptycho_torch.train.checkpoint import (
     identity_of,
 )
 from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
-from ptycho_torch.train.history import snapshot
 from ptycho_torch.train.loggers import make_loggers
-from ptycho_torch.train.module import PtychoModule
+from ptycho_torch.train.module import PtychoModule, Weights
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Weights of the network and the learned factor of the intensity scale that belongs to them."""
-
-    weights: dict[str, Tensor]
-    gain: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
     happened on the way.
@@ -70,10 +60,6 @@ def fit(
 
     Parameters
     ----------
-    module
-        Before training.
-    train, validation
-        Groups.
     folder
         Where the checkpoint and the loggers' files go; a checkpoint of the very same training that
         is there is resumed from. None: nothing is written.
@@ -113,10 +99,10 @@ def fit(
     if not trainer.is_global_zero:
         # The first of the processes that shared the run writes its files.
         raise SystemExit(0)
-    history, last = module.history, Weights(snapshot(module.network), module.gain)
+    best, last = module.history.best, module.snapshot()
     return TrainResult(
         module=module,
-        best=last if history.best is None else Weights(history.best, history.best_gain),
+        best=last if best is None else Weights(*best),
         last=last,
         wall_s=checkpoint.wall_s,
         attempts=checkpoint.attempts,
@@ -130,14 +116,12 @@ def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np
     Patches of a group that are merged in training are windows of the merged region here as well.
     """
     module = result.module
-    module.network.load_state_dict(weights.weights)
-    module.gain = weights.gain
+    module.restore(weights)
     module.to(result.device).eval()
     with torch.inference_mode():
         batches = groups.to(result.device).batches(EVAL_BATCH)
-        parts = [module.predict_step(batch).cpu() for batch in batches]
-    patches_nCHW = torch.cat(parts).to(torch.complex64).numpy()
-    return np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
+        patches_nCHW = torch.cat([module.predict_step(batch).cpu() for batch in batches])
+    return np.ascontiguousarray(np.moveaxis(patches_nCHW.to(torch.complex64).numpy(), 1, -1))
 
 
 def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:

@@ -5,42 +5,45 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
-from lightning import Callback, Trainer
-from torch import Tensor, nn
+from lightning import Trainer
+from torch import Tensor
 
-from ptycho_torch.train.divergence import AFTER, BEFORE, CLIPPED, LOCAL, LOSS, SPECTRAL, SPIKES
-from ptycho_torch.train.divergence import DivergenceMonitor as Monitor
+from ptycho_torch.train.guards import (
+    AFTER,
+    BEFORE,
+    CLIPPED,
+    LOCAL,
+    LOSS,
+    SPECTRAL,
+    SPIKES,
+    DivergenceMonitor,
+    Resumable,
+)
 
 logger = logging.getLogger(__name__)
 
 
-class History(Callback):
-    """Collects what each finished epoch had.
-
-    Parameters
-    ----------
-    monitor
-        Records the steps.
+class History(Resumable):
+    """Collects what each finished epoch had; `monitor` records the steps.
 
     Attributes
     ----------
     rows
         As in `history.csv`.
     best_row, best
-        Row and weights (on the CPU) of the lowest validation loss; None before the first epoch.
-    best_gain
-        The learned factor of the intensity scale in that epoch.
+        Row, and `Weights` as a plain tuple, of the lowest validation loss; None before the first
+        epoch.
     norms_before, parts, clipped
         Gradient norms of all steps, and what clipping did in them.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
+    kept = ("rows", "best", "best_row", "norms_before", "parts", "clipped")
+
+    def __init__(self, monitor: DivergenceMonitor) -> None:
         self.monitor = monitor
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
-        self.best: dict[str, Tensor] | None = None
-        self.best_gain = 1.0
+        self.best: tuple[dict[str, Tensor], float] | None = None
         self.norms_before: list[float] = []
         self.parts = self.clipped = 0
 
@@ -50,8 +53,8 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""
-        steps, self.monitor.rows = np.array(self.monitor.rows), []
-        steps = steps.reshape(-1, SPIKES + 1)
+        steps = np.array(self.monitor.rows).reshape(-1, SPIKES + 1)
+        self.monitor.rows = []
         self.norms_before += steps[:, BEFORE].tolist()
         self.parts += self.monitor.parts * len(steps)
         self.clipped += int(steps[:, CLIPPED].sum())
@@ -61,8 +64,7 @@ class History(Callback):
         self.rows.append(row)
         name = pl_module.val_loss_name
         if self.best_row is None or row[name] < self.best_row[name]:
-            self.best_row, self.best = row, snapshot(pl_module.network)
-            self.best_gain = pl_module.gain
+            self.best_row, self.best = row, tuple(pl_module.snapshot())
         values = {key: float(v) for key, v in row.items() if v is not None and key != "step"}
         for log in trainer.loggers:
             log.log_metrics(values, step=row["step"])
@@ -96,20 +98,3 @@ class History(Callback):
             "intensity_scale": module.scales["train"].intensity_scale * module.gain,
             "spectral_local_ratio": float(np.median(ratios)) if ratios.size else None,
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything collected so far."""
-        names = ("rows", "best", "best_row", "best_gain", "norms_before", "parts", "clipped")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from what `state_dict` returned."""
-        vars(self).update(state_dict)
-
-
-def snapshot(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the weights on the CPU, contiguous as safetensors wants them."""
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in network.state_dict().items()
-    }

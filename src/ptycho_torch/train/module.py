@@ -4,7 +4,7 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, LightningModule
@@ -22,16 +22,22 @@ from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
-from ptycho_torch.train.collapse import CollapseGuard
 from ptycho_torch.train.device import records_steps
-from ptycho_torch.train.divergence import DivergenceMonitor
 from ptycho_torch.train.graph import RecordedStep
+from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 LOOK_EVERY = 8
 """Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
 step; the first step is looked at."""
+
+
+class Weights(NamedTuple):
+    """Weights of a network, on the CPU, and the learned factor of the intensity scale."""
+
+    weights: dict[str, Tensor]
+    gain: float
 
 
 class PtychoModule(LightningModule):
@@ -105,11 +111,20 @@ class PtychoModule(LightningModule):
         """What the measured intensity scale is multiplied by; 1 unless it is learned."""
         return 1.0 if self.log_gain is None else float(self.log_gain.detach().exp())
 
-    @gain.setter
-    def gain(self, value: float) -> None:
+    def snapshot(self) -> Weights:
+        """Return a copy of the weights, contiguous as safetensors wants them."""
+        copies = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.network.state_dict().items()
+        }
+        return Weights(copies, self.gain)
+
+    def restore(self, weights: Weights) -> None:
+        """Take the weights of a `snapshot`."""
+        self.network.load_state_dict(weights.weights)
         if self.log_gain is not None:
             with torch.no_grad():
-                self.log_gain.fill_(math.log(value))
+                self.log_gain.fill_(math.log(weights.gain))
 
     def network_input(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return what the network is shown of measured amplitudes."""

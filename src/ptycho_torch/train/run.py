@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.run_lock import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
-from ptycho_torch.train.fit import TrainResult, fit
+from ptycho_torch.train.fit import fit
 from ptycho_torch.train.loggers import LOGS
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.record import (
@@ -55,8 +55,6 @@ def train_run(
 
     Parameters
     ----------
-    run
-        Everything that decides the run.
     splits, dataset
         As for `data_of_splits`: `train`, `validation` and `test`, and `dataset.json`.
     folder
@@ -75,13 +73,16 @@ def train_run(
     """
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
-    module = PtychoModule(run, data)
+    module, folder = PtychoModule(run, data), Path(folder)
     if low_memory and not module.checkpointed:
         logger.warning("low memory in this attempt: as with execution.checkpointing")
         module.save_memory()
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
-    facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
-    _train(module, data, Path(folder), facts)
+    with _alone_in(folder):
+        result = fit(module, data.train, data.validation, folder=folder)
+        facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
+        write_results(folder, result, data, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def train_scan(
@@ -93,7 +94,7 @@ def train_scan(
     patch_stats_limit: int | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Train on a measured scan; a run that diverges is a result.
+    """Train on a measured scan and return what `run.json` says; a run that diverges is a result.
 
     A training that was stopped resumes when it is called again with the same data, settings and
     folder.
@@ -102,8 +103,6 @@ def train_scan(
     ----------
     data
         From `data_of_file` or `data_of_scan`.
-    settings
-        Everything that decides the run.
     folder
         For `OUTPUTS`; `run.json` is written last.
     overwrite
@@ -113,11 +112,6 @@ def train_scan(
         go beside the results; None: none are computed.
     progress
         Whether to draw a progress bar.
-
-    Returns
-    -------
-    dict
-        What `run.json` says.
 
     Raises
     ------
@@ -130,21 +124,26 @@ def train_scan(
     except ValidationError as error:
         raise mistake(data.facts["source"], error) from None
     module, folder = PtychoModule(run, data), Path(folder)
-
-    def check() -> None:
-        known = (*OUTPUTS, LOGS)
-        must_be_free(folder, mark="run.json", files=known, overwrite=overwrite, state=CHECKPOINT)
-
-    def more(result: TrainResult) -> None:
+    with _alone_in(folder) as first:
+        if first:
+            must_be_free(
+                folder,
+                mark="run.json",
+                files=(*OUTPUTS, LOGS),
+                overwrite=overwrite,
+                state=CHECKPOINT,
+            )
+        result = fit(module, data.train, data.validation, folder=folder, progress=progress)
         # Gone first, written last: results that were torn off never look finished.
         for name in ("run.json", *OPTIONAL):
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
             write_held_out_statistics(folder, result, data, patch_stats_limit)
         draw_learning_curve(result, folder)
-
-    facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
-    return _train(module, data, folder, facts, check=check, more=more, progress=progress)
+        facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
+        record = write_results(folder, result, data, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
 
 
 def train_measurement(
@@ -159,10 +158,8 @@ def train_measurement(
 
     Parameters
     ----------
-    frames
-        The training frames.
     rpie
-        `objects` and `report` of their iterative reconstruction, which has the refined probe.
+        `objects` and `report` of the frames' iterative reconstruction, which has the refined probe.
     probe
         Which one the network sees.
     folder
@@ -192,24 +189,10 @@ def train_measurement(
     return train_scan(data, settings, folder, overwrite=True)
 
 
-def _train(
-    module: PtychoModule,
-    data: TrainingData,
-    folder: Path,
-    facts: dict[str, Any],
-    *,
-    check: Callable[[], None] = lambda: None,
-    more: Callable[[TrainResult], None] = lambda _: None,
-    progress: bool = False,
-) -> dict[str, Any]:
-    """Train alone in a folder that `check` accepts, write what `more` adds, and the results."""
-    # The other processes of a run that several devices share come in with the first.
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Lock the folder; yield whether this is the first of the processes that share the run, with
+    which the others come in."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     with run_lock(folder) if first else contextlib.nullcontext():
-        if first:
-            check()
-        result = fit(module, data.train, data.validation, folder=folder, progress=progress)
-        more(result)
-        record = write_results(folder, result, data, facts)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return record
+        yield first

@@ -1,0 +1,243 @@
+"""The guards that end a bad run as a result, in the very step or epoch that went bad.
+
+Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ptycho_torch.config.training import TrainingSettings
+from ptycho_torch.train.clip import ClipReport
+
+logger = logging.getLogger(__name__)
+
+READ_EVERY = 16
+"""Steps between two looks at what the device has recorded."""
+
+LOSS, BEFORE, AFTER, CLIPPED, SPECTRAL, LOCAL, SPIKES = range(7)
+"""Columns of a row: loss, gradient norm before and after clipping, clipped parts, mean gradient
+moduli of spectral and local weights (NaN where none were taken), spikes in a row."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended before its last epoch: `non_finite`, `exploded` or `collapsed`; epoch and
+    step count from 1."""
+
+    outcome: str
+    epoch: int
+    step: int
+    reason: str
+
+
+class Resumable(Callback):
+    """A callback whose `kept` attributes are in the checkpoint."""
+
+    kept: tuple[str, ...]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what later epochs depend on."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from what `state_dict` returned."""
+        vars(self).update(state_dict)
+
+
+class DivergenceMonitor(Resumable):
+    """Judges and records each step on the device; ends a run as `non_finite` or `exploded`.
+
+    Nothing waits for the device until `read`: a bad step raises the flag `skip_update`, by which
+    the optimiser leaves the weights as they were before that step and in every step after it. So
+    the Trainer may look only every few steps and still tell the exact step of failure.
+
+    Attributes
+    ----------
+    failure
+        Set by whichever guard ends the run.
+    rows
+        Of the epoch's steps in which the optimiser moved, as far as they have been read.
+    steps, spikes, first_loss
+        Of the whole run.
+    parts
+        That each step could clip.
+    """
+
+    kept = ("first_loss", "in_a_row", "spikes", "steps")
+
+    def __init__(self, training: TrainingSettings) -> None:
+        self.factor = training.explode_factor
+        self.patience = training.explode_patience_steps
+        self.failure: Failure | None = None
+        self.rows: list[list[float]] = []
+        self.first_loss: float | None = None
+        self.in_a_row = self.spikes = self.steps = self.parts = self._unread = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lay out the record where the steps are taken."""
+        device = trainer.strategy.root_device
+        self.skip_update = torch.zeros((), device=device)
+        self._first = torch.full((), math.nan, device=device)
+        self._in_a_row = torch.zeros((), device=device)
+        self._recorded = torch.zeros(READ_EVERY, SPIKES + 1, device=device)
+        self._absent = torch.full((), math.nan, device=device)
+
+    def check_step(
+        self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
+    ) -> None:
+        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1.
+
+        norm: of the gradient before clipping. moduli: mean ones of spectral and local gradients,
+        if they were taken.
+        """
+        # All state is kept in place, where a step recorded as a CUDA graph finds it.
+        self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
+        self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
+        two = (self._absent, self._absent) if moduli is None else moduli.unbind()
+        values = (loss, norm, report.norm, report.clipped.float(), *two, self._in_a_row)
+        row = torch.stack(values)
+        # The last rows move up: to write at an index, a deterministic GPU would sort.
+        self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
+        good = row[:2].isfinite().all() & (self._in_a_row < self.patience)
+        self.skip_update.masked_fill_(~good, 1)
+        self.parts = report.parts
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Read the rows every few steps, and after the last of an epoch."""
+        self._unread += 1
+        if self._unread == READ_EVERY or trainer.is_last_batch:
+            self.read(trainer)
+
+    def read(self, trainer: Trainer) -> None:
+        """Read the rows since the last look; end the run at a bad one. Waits for the device."""
+        rows, self._unread = self._recorded[-self._unread :].tolist(), 0
+        for row in rows:
+            loss, norm, step = row[LOSS], row[BEFORE], self.steps + 1
+            if not math.isfinite(loss):
+                self.end_run(trainer, "non_finite", f"the training loss is {loss}", step)
+                return
+            if self.first_loss is None:
+                self.first_loss = loss
+            self.in_a_row = int(row[SPIKES])
+            self.spikes += self.in_a_row > 0
+            if self.in_a_row >= self.patience:
+                reason = (
+                    f"the training loss is {loss:.4g}, for {self.patience} steps in a row more "
+                    f"than {self.factor:g} times the first step's {self.first_loss:.4g}"
+                )
+                self.end_run(trainer, "exploded", reason, step + 1 - self.patience)
+                return
+            if not math.isfinite(norm):
+                self.end_run(trainer, "non_finite", f"the gradient's norm is {norm}", step)
+                return
+            self.rows.append(row)
+            self.steps = step
+
+    def end_run(self, trainer: Trainer, outcome: str, reason: str, step: int) -> None:
+        """End the run as a result; `step` is the one that failed, counted from 1."""
+        epoch = (step - 1) // int(trainer.num_training_batches) + 1
+        self.failure = Failure(outcome, epoch, step, reason)
+        trainer.should_stop = True
+        logger.warning("%s in epoch %d, step %d: %s", outcome, epoch, step, reason)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume, also on the device."""
+        super().load_state_dict(state_dict)
+        self._first.fill_(state_dict["first_loss"])
+        self._in_a_row.fill_(self.in_a_row)
+
+
+def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
+    """Return each patch's variance about its mean over its mean square, in the light, (B, C).
+
+    Pixels count by the probe's intensity. The patches are complex, so that a global phase changes
+    nothing and structure in the phase alone counts. From 0, constant, to 1; a patch that is zero
+    everywhere has no structure, 0.
+
+    Raises
+    ------
+    ValueError
+        If patches and probe differ in frame size.
+    """
+    if patches_BCHW.shape[-2:] != probe_MHW.shape[-2:]:
+        raise ValueError(
+            f"patches are {tuple(patches_BCHW.shape[-2:])} px, the probe is "
+            f"{tuple(probe_MHW.shape[-2:])} px"
+        )
+    light_HW = _square(probe_MHW).sum(dim=0)
+    weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
+    mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)
+    spread = (_square(patches_BCHW - mean) * weight_HW).sum(dim=pixels)
+    power = (_square(patches_BCHW) * weight_HW).sum(dim=pixels)
+    return torch.where(power > 0, spread / power, torch.zeros_like(power))
+
+
+def _square(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).square().sum(dim=-1)
+
+
+class CollapseGuard(Resumable):
+    """Ends a run as `collapsed` if no patch has had structure for some epochs in a row.
+
+    Watched are the patches that the network draws for the validation split, before any physics,
+    where the probe illuminates them: in the dark a network may draw what it likes, and the padding
+    of its convolutions draws borders there whatever it sees. docs/own-data.md has the margins.
+
+    Parameters
+    ----------
+    training
+        `collapse_variance`: every patch must be under it; None: the guard is off.
+        `collapse_patience_epochs`: so many epochs in a row.
+    monitor
+        Ends the run, and knows its steps.
+    """
+
+    kept = ("first_step", "in_a_row")
+
+    def __init__(self, training: TrainingSettings, monitor: DivergenceMonitor) -> None:
+        self.threshold = training.collapse_variance
+        self.patience = training.collapse_patience_epochs
+        self.monitor = monitor
+        self.largest: Tensor | None = None
+        self.first_step = self.in_a_row = 0
+
+    def watch(self, patches_BCHW: Tensor, probe_MHW: Tensor) -> None:
+        """Look at patches of the validation split; nothing waits for the device."""
+        if self.threshold is not None:
+            found = illuminated_variance(patches_BCHW, probe_MHW).max()
+            self.largest = found if self.largest is None else found.maximum(self.largest)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the epoch before."""
+        self.largest = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count epochs without structure; the run ends if they are too many in a row, from the
+        first of them."""
+        if self.monitor.failure is not None or self.threshold is None or self.largest is None:
+            return
+        largest = float(self.largest)
+        # NaN is the business of the losses' own guard.
+        if not largest < self.threshold:
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        if self.in_a_row == 1:
+            self.first_step = self.monitor.steps
+        found = (
+            f"all patches of the validation split are nearly constant: relative variance where the "
+            f"probe illuminates them at most {largest:.3g}, under collapse_variance "
+            f"{self.threshold:g}"
+        )
+        logger.warning("%s, %d of %d epochs in a row", found, self.in_a_row, self.patience)
+        if self.in_a_row == self.patience:
+            reason = f"{found}, for {self.patience} epochs in a row"
+            self.monitor.end_run(trainer, "collapsed", reason, self.first_step)
