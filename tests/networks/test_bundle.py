@@ -9,34 +9,20 @@ from safetensors.torch import load_file, save_file
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.bundle import (
-    Bundle,
-    BundleSettings,
-    read_bundle,
-    write_bundle,
-)
+from ptycho_torch.networks.bundle import Bundle, BundleSettings, read_bundle, write_bundle
 from ptycho_torch.runtime.errors import InputError
 
 PROBE = "probe_MHW2"
 
 
 def settings(**changes):
-    return BundleSettings(
-        **{
-            "generator": GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
-            "patch_px": 16,
-            "channels": 1,
-            "gridsize": 1,
-            "object_big": True,
-            "input_scale": 1.5,
-            "norm_Y_I": 4.2,
-            "intensity_scale": 900.0,
-            "intensity_scale_source": "measured",
-            "mean_amplitude": 0.1,
-            "dataset": "tiny",
-            **changes,
-        }
-    )
+    known = {
+        "generator": GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
+        **{"patch_px": 16, "channels": 1, "gridsize": 1, "object_big": True, "dataset": "tiny"},
+        **{"input_scale": 1.5, "norm_Y_I": 4.2, "intensity_scale": 900.0},
+        **{"intensity_scale_source": "measured", "mean_amplitude": 0.1},
+    }
+    return BundleSettings(**{**known, **changes})
 
 
 def bundle(**changes):
@@ -52,19 +38,17 @@ def folder(tmp_path):
     return tmp_path / "bundle"
 
 
-def change_tensors(folder, change):
-    """Change the tensors of a bundle, whose checksum follows."""
-    tensors = load_file(folder / "weights.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "weights.safetensors")
-    change_facts(folder, lambda facts: None)
-
-
-def change_facts(folder, change):
-    facts = json.loads((folder / "bundle.json").read_text())
-    facts["weights_sha256"] = io.sha256(folder / "weights.safetensors")
-    change(facts)
-    (folder / "bundle.json").write_text(json.dumps(facts))
+def change(folder, *, tensors=None, facts=None):
+    """Change the tensors of a bundle, whose checksum follows, or its facts."""
+    weights, known = load_file(folder / "weights.safetensors"), folder / "bundle.json"
+    if tensors is not None:
+        tensors(weights)
+        save_file(weights, folder / "weights.safetensors")
+    found = json.loads(known.read_text())
+    found["weights_sha256"] = io.sha256(folder / "weights.safetensors")
+    if facts is not None:
+        facts(found)
+    known.write_text(json.dumps(found))
 
 
 def refused(folder):
@@ -98,11 +82,9 @@ def test_a_missing_or_torn_file_is_refused(folder, name):
     assert "folder" in refused(folder / "nowhere")
 
 
-def test_weights_of_another_bundle_are_refused(folder):
-    path = folder / "weights.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+def test_weights_of_another_bundle_are_refused(folder, tmp_path):
+    write_bundle(tmp_path / "other", bundle(dataset="other"))
+    (tmp_path / "other/weights.safetensors").replace(folder / "weights.safetensors")
     assert "belong to another bundle" in refused(folder)
 
 
@@ -110,7 +92,7 @@ KEY = "network.head.weight"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("wrong", "said"),
     [
         (lambda t: t.pop(KEY), "lacks ['head.weight']"),
         (lambda t: t.update({"network.more": torch.zeros(2)}), "has unknown ['more']"),
@@ -122,13 +104,13 @@ KEY = "network.head.weight"
         (lambda t: t.update({PROBE: t[PROBE] * 0}), "or is zero"),
     ],
 )
-def test_wrong_tensors_are_refused_by_name(folder, change, said):
-    change_tensors(folder, change)
+def test_wrong_tensors_are_refused_by_name(folder, wrong, said):
+    change(folder, tensors=wrong)
     assert said in refused(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("wrong", "said"),
     [
         (lambda f: f.update(format="ptycho-torch bundle 2"), "another version"),
         (lambda f: f["settings"].pop("intensity_scale"), "intensity_scale"),
@@ -139,8 +121,8 @@ def test_wrong_tensors_are_refused_by_name(folder, change, said):
         (lambda f: f.pop("record"), "record"),
     ],
 )
-def test_wrong_facts_are_refused_and_no_default_steps_in(folder, change, said):
-    change_facts(folder, change)
+def test_wrong_facts_are_refused_and_no_default_steps_in(folder, wrong, said):
+    change(folder, facts=wrong)
     assert said in refused(folder)
 
 

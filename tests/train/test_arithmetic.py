@@ -13,17 +13,16 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.train import graph
 from ptycho_torch.train.device import records_steps, warn_of_precision
-from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
 
 def test_bf16_trains_in_bf16_and_measures_in_fp32(train_tiny, monkeypatch):
-    seen = {True: set(), False: set()}
+    seen = set()
     plain = PtychoModule.forward
 
     def forward(self, amplitude_BCHW):
         hook = self.network.head.register_forward_hook(
-            lambda module, inputs, raw: seen[self.training].add(raw.dtype)
+            lambda module, inputs, raw: seen.add((self.training, raw.dtype))
         )
         patches = plain(self, amplitude_BCHW)
         hook.remove()
@@ -31,16 +30,15 @@ def test_bf16_trains_in_bf16_and_measures_in_fp32(train_tiny, monkeypatch):
         return patches
 
     monkeypatch.setattr(PtychoModule, "forward", forward)
-    base = train_tiny(folder="fp32")
-    assert seen == {True: {torch.float32}, False: {torch.float32}}
-    seen[True].clear()
-    reduced = train_tiny(folder="bf16", execution={"precision": "bf16"})
-    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
-    assert reduced.run["outcome"] == "completed"
+    base = train_tiny(folder="fp32").run
+    assert seen == {(True, torch.float32), (False, torch.float32)}
+    seen.clear()
+    reduced = train_tiny(folder="bf16", execution={"precision": "bf16"}).run
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     # Eight bits of mantissa: near, and not the same.
-    assert reduced.run["first_loss"] != base.run["first_loss"]
-    assert reduced.run["first_loss"] == pytest.approx(base.run["first_loss"], rel=2e-2)
-    assert reduced.run["best_val_loss"] == pytest.approx(base.run["best_val_loss"], rel=0.3)
+    assert reduced["first_loss"] != base["first_loss"]
+    assert reduced["first_loss"] == pytest.approx(base["first_loss"], rel=2e-2)
+    assert reduced["best_val_loss"] == pytest.approx(base["best_val_loss"], rel=0.3)
 
 
 def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
@@ -83,17 +81,12 @@ class Recording:
 
     def __init__(self):
         self.calls = []
-
-    def pool(self):
-        return "pool"
-
-    def replay(self):
-        for call in self.calls:
-            call()
+        self.pool, self.replay = str, lambda: [call() for call in self.calls]
 
 
-@pytest.fixture
-def recorder(monkeypatch):
+def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
+    """A recording is not a step: that which is recorded must be replayed too, and none twice."""
+
     @contextlib.contextmanager
     def recording(graph, pool=None):
         Recording.current = graph
@@ -106,20 +99,13 @@ def recorder(monkeypatch):
         stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
     )  # fmt: skip
     monkeypatch.setattr(graph.torch, "cuda", stand_in)
-
-
-def test_a_recorded_step_takes_every_step_once_with_its_own_batch(recorder):
-    """A recording is not a step: that which is recorded must be replayed too, and none twice."""
     taken = []
 
     def step(batch, look):
         def work():
             taken.append((batch.amplitude_BCHW.tolist(), look))
 
-        if Recording.current is None:
-            work()
-        else:
-            Recording.current.calls.append(work)
+        Recording.current.calls.append(work) if Recording.current else work()
 
     recorded = graph.RecordedStep(step)
     expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
@@ -148,7 +134,7 @@ def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, found):
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
 def test_arithmetic_is_set_for_a_training_and_put_back(
-    run_of, tiny_data, monkeypatch, deterministic, precision
+    train_tiny, monkeypatch, deterministic, precision
 ):
     def state():
         return (
@@ -165,10 +151,8 @@ def test_arithmetic_is_set_for_a_training_and_put_back(
 
     before = state()
     monkeypatch.setattr(PtychoModule, "training_loss", look)
-    run = run_of(execution={"deterministic": deterministic, "precision": precision})
-    module = PtychoModule(run, tiny_data)
     with pytest.raises(KeyError):
-        fit(module, tiny_data.train, tiny_data.validation)
+        train_tiny(execution={"deterministic": deterministic, "precision": precision})
     assert state() == before
 
 

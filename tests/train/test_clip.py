@@ -32,27 +32,20 @@ def with_gradient(weight, grad):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_adaptive_clip_limits_units_not_whole_tensors(dtype):
     """One runaway unit must not slow the others; a clip of the whole tensor fails here."""
-    weight = with_gradient(
-        torch.ones(2, 4, dtype=dtype), torch.tensor([[1e3] * 4, [1e-3] * 4], dtype=dtype)
-    )
-
-    report = clip_all([(weight, 0)], AGC)
-
+    grads = torch.tensor([[1e3] * 4, [1e-3] * 4], dtype=dtype)
+    weight = with_gradient(torch.ones(2, 4, dtype=dtype), grads)
+    assert clip_all([(weight, 0)], AGC) == (2, 1)
     runaway, calm = weight.grad
     assert runaway.norm().item() == pytest.approx(0.02)  # 0.01 times ||(1, 1, 1, 1)||
     torch.testing.assert_close(calm, torch.full((4,), 1e-3, dtype=dtype))
-    assert report == (2, 1)
 
 
 def test_adaptive_clip_of_convolutions_is_the_formula_of_brock_et_al():
     """Section 4, over each output channel's fan-in: G <- factor ||W||* / ||G|| * G where larger."""
     stream = torch.Generator().manual_seed(0)
-    weight = torch.randn(5, 3, 3, 3, generator=stream)
+    weight, grad = (torch.randn(5, 3, 3, 3, generator=stream) for _ in range(2))
     weight[4] = 0  # a unit at zero moves by the floor
-    grad = (
-        torch.randn(5, 3, 3, 3, generator=stream)
-        * torch.tensor([1e-4, 1, 10, 1e-3, 1])[:, None, None, None]
-    )
+    grad *= torch.tensor([1e-4, 1, 10, 1e-3, 1])[:, None, None, None]
     expected = grad.clone()
     for i in range(5):
         limit = 0.01 * max(weight[i].square().sum().sqrt().item(), 1e-3)
@@ -60,24 +53,18 @@ def test_adaptive_clip_of_convolutions_is_the_formula_of_brock_et_al():
         if norm > limit:
             expected[i] = grad[i] * limit / norm
     parameter = with_gradient(weight, grad.clone())
-
     clip_all([(parameter, 0)], AGC)
-
     torch.testing.assert_close(parameter.grad, expected)
 
 
 def test_spectral_weights_are_clipped_per_output_channel():
     """A runaway output channel leaves the others; the wrong axis (the last input) fails here."""
-    layer = SpectralConv(
-        3, 4, 2, size_px=(8, 8), two_sided=False, generator=torch.Generator().manual_seed(0)
-    )
+    stream = torch.Generator().manual_seed(0)
+    layer = SpectralConv(3, 4, 2, size_px=(8, 8), two_sided=False, generator=stream)
     layer.weight.grad = torch.full_like(layer.weight, 1e-6)
     layer.weight.grad[..., 2] = 1.0
     before = layer.weight.grad.clone()
-
-    report = clip_all(unit_axes(layer), AGC)
-
-    assert report == (4, 1)
+    assert clip_all(unit_axes(layer), AGC) == (4, 1)
     unit = layer.complex_weight()[..., 2].norm().item()
     assert layer.weight.grad[..., 2].norm().item() == pytest.approx(0.01 * unit)
     torch.testing.assert_close(layer.weight.grad[..., [0, 1, 3]], before[..., [0, 1, 3]])
@@ -89,12 +76,11 @@ def test_transposed_convolutions_have_their_units_on_the_second_axis():
     assert clip_all(unit_axes(layer), AGC) == (2, 2)
 
 
-def test_every_generators_parameters_have_a_unit_axis():
-    for name in GENERATORS:
-        settings = GeneratorSettings(name=name, width=4, fno_blocks=2, modes=3)
-        network = build_generator(settings, channels=1, patch_px=16, seed=0)
-        units = unit_axes(network)
-        assert len(units) == len(list(network.parameters()))
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_generators_parameters_have_a_unit_axis(name):
+    settings = GeneratorSettings(name=name, width=4, fno_blocks=2, modes=3)
+    network = build_generator(settings, channels=1, patch_px=16, seed=0)
+    assert len(unit_axes(network)) == len(list(network.parameters()))
 
 
 def test_a_module_with_an_unknown_axis_is_refused_by_name():

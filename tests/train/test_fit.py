@@ -1,6 +1,6 @@
 """A run: what it writes, what it repeats to the byte, and which of its settings reach it."""
 
-import hashlib
+import math
 import shutil
 from types import SimpleNamespace
 
@@ -17,33 +17,30 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.run import train_run
 
-REPEATED = ("run", "history", "bundle", "weights", "last", "patches")
-
-
-def digests(result):
-    return {k: hashlib.sha256(result.outputs[k].read_bytes()).hexdigest() for k in REPEATED}
+# 121 groups in batches of 8.
+STEPS = 15
 
 
 def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(train_tiny):
-    torch.manual_seed(1)
-    first = digests(train_tiny(folder="one"))
-    torch.manual_seed(2)
-    assert digests(train_tiny(folder="two")) == first
-    other = digests(train_tiny(folder="three", seed=1))
-    assert all(other[key] != first[key] for key in REPEATED)
+    found = []
+    for folder, global_seed, seed in (("one", 1, 0), ("two", 2, 0), ("three", 1, 1)):
+        torch.manual_seed(global_seed)
+        outputs = train_tiny(folder=folder, seed=seed).outputs
+        found.append({k: p.read_bytes() for k, p in outputs.items() if k != "timing"})
+    first, again, other = found
+    assert first == again and all(other[key] != first[key] for key in first)
 
 
 def test_training_learns_and_says_so(train_tiny):
     result = train_tiny(training={"epochs": 6})
-    losses = result.history["mae_val_loss"]
-    assert result.run["outcome"] == "completed" and result.run["failure"] is None
+    losses, run, timing = result.history["mae_val_loss"], result.run, result.timing
+    assert run["outcome"] == "completed" and run["failure"] is None
     assert losses.iloc[-1] < 0.8 * losses.iloc[0] < 1
-    assert result.run["best_val_loss"] == losses.min()
-    assert result.run["best_epoch"] == losses.idxmin() + 1
-    assert (result.run["epochs"], result.run["steps"]) == (6, 90)
-    assert result.run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
-    assert (result.timing["threads"], result.timing["attempts"]) == (1, 1)
-    assert 0 < result.timing["inference_s"] < result.timing["wall_s"]
+    assert (run["best_val_loss"], run["best_epoch"]) == (losses.min(), losses.idxmin() + 1)
+    assert (run["epochs"], run["steps"]) == (6, 6 * STEPS)
+    assert run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
+    assert (timing["threads"], timing["attempts"]) == (1, 1)
+    assert 0 < timing["inference_s"] < timing["wall_s"]
     assert {path.name for path in result.folder.iterdir()} == {
         *("run.json", "timing.json", "history.csv", "bundle", "last.safetensors"),
         "test_patches.npz",
@@ -66,7 +63,6 @@ def test_best_and_last_weights_are_those_of_their_epochs(train_tiny, monkeypatch
 
     monkeypatch.setattr(PtychoModule, "on_validation_epoch_end", planted)
     result = train_tiny(training={"epochs": 3})
-
     assert (result.run["best_epoch"], result.run["best_val_loss"]) == (2, 0.1)
     assert result.run["last_val_loss"] == 0.3
     best = read_bundle(result.outputs["bundle"].parent).weights
@@ -85,8 +81,7 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     changes = {"training": {"input_scaling": scaling}}
     result = train_tiny(**changes)
     module = PtychoModule(run_of(**changes), tiny_data)
-    bundle = read_bundle(result.outputs["bundle"].parent)
-    module.network.load_state_dict(bundle.weights)
+    module.network.load_state_dict(read_bundle(result.outputs["bundle"].parent).weights)
     observed, seen = (s.amplitude_nCHW for s in (tiny_data.validation, tiny_data.test))
     power = tiny_data.train.amplitude_nCHW.double().square().sum(dim=(2, 3)).mean().item()
     scale = 1.0 if scaling == "none" else float(np.sqrt(8**2 / power))
@@ -101,14 +96,16 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
 
 
 def test_only_full_batches_train_in_an_order_of_their_own():
-    orders = [EpochOrder(21, 8, seed=seed) for seed in (0, 0, 1)]
-    orders[1].set_epoch(1)
-    first, second, other = (order.batches() for order in orders)
-    assert len(orders[0]) == 2 and first.shape == (2, 8)
+    def batches(seed=0, epoch=0):
+        order = EpochOrder(21, 8, seed=seed)
+        order.set_epoch(epoch)
+        return order.batches()
+
+    first = batches()
+    assert first.shape == (len(EpochOrder(21, 8, seed=0)), 8) == (2, 8)
     assert len(first.unique()) == 16 and first.max() < 21
-    assert not torch.equal(first, second) and not torch.equal(first, other)
-    orders[1].set_epoch(0)
-    assert torch.equal(first, orders[1].batches())
+    assert torch.equal(first, batches())
+    assert not torch.equal(first, batches(epoch=1)) and not torch.equal(first, batches(seed=1))
 
 
 def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
@@ -117,15 +114,26 @@ def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
     """Files are not known to the configuration, so the run itself must refuse."""
     run = run_of("agc")
     large = run.training.model_copy(update={"batch_size": 500})
+    run = run.model_copy(update={"training": large})
+    files = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
     message = r"arms\.agc on dataset 'tiny': training\.batch_size is 500, .* only 121 groups"
     with pytest.raises(InputError, match=message):
-        train_run(
-            run.model_copy(update={"training": large}),
-            splits=tiny_dataset.splits,
-            dataset=tiny_dataset.dataset,
-            folder=tmp_path / "run",
-            threads=1,
-        )
+        train_run(run, **files, folder=tmp_path / "run", threads=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_with_another_checksum_is_refused_and_nothing_is_written(
+    train_tiny, tiny_dataset, tmp_path
+):
+    copy = shutil.copytree(tiny_dataset.folder, tmp_path / "copy")
+    with (copy / "validation.npz").open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)[0]
+        file.seek(5000)
+        file.write(bytes([byte ^ 1]))
+    splits = {s: copy / f"{s}.npz" for s in tiny_dataset.splits}
+    with pytest.raises(InputError, match=r"validation\.npz: SHA-256 is .* expected"):
+        train_tiny(dataset=SimpleNamespace(splits=splits, dataset=copy / "dataset.json"))
     assert not (tmp_path / "run").exists()
 
 
@@ -137,22 +145,39 @@ def test_clipping_in_force_is_seen_in_the_history(train_tiny):
     assert clipped["clipped_grad_norm_max"].max() == pytest.approx(1e-3, rel=1e-3)
     assert (clipped["grad_norm_median"] > 1e-3).all()
     assert (free["clipped_grad_norm_max"] == free["grad_norm_max"]).all()
-    agc = train_tiny(folder="agc", arm="agc").run
-    assert 0 < agc["clipped_share"] < 1
+    assert 0 < train_tiny(folder="agc", arm="agc").run["clipped_share"] < 1
 
 
-def test_a_dataset_with_another_checksum_is_refused_and_nothing_is_written(
-    train_tiny, tiny_dataset, tmp_path
-):
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_dataset.folder, copy)
-    path = copy / "validation.npz"
-    data = bytearray(path.read_bytes())
-    data[5000] ^= 1
-    path.write_bytes(data)
-    moved = SimpleNamespace(
-        splits={s: copy / f"{s}.npz" for s in tiny_dataset.splits}, dataset=copy / "dataset.json"
-    )
-    with pytest.raises(InputError, match=r"validation\.npz: SHA-256 is .* expected"):
-        train_tiny(dataset=moved)
-    assert not (tmp_path / "run").exists()
+DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
+COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
+# A step size too small to improve anything beyond torch's threshold.
+IDLE = {"name": "sgd", "learning_rate": 1e-12}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "changes", "expected"),
+    [
+        ({"name": "constant"}, {}, [2e-3] * 3),
+        ({"name": "exponential", "gamma": 0.5}, {}, [2e-3, 1e-3, 0.5e-3]),
+        (
+            {"name": "warmup_cosine", "warmup_epochs": 1.0, "final_fraction": 0.1},
+            {},
+            [2e-3 * STEPS / (STEPS + 1), *COSINE],
+        ),
+        (
+            {"name": "plateau", "factor": 0.5, "patience_epochs": 1},
+            {"optimizer": IDLE, "epochs": 4},
+            [1e-12, 1e-12, 0.5e-12, 0.25e-12],
+        ),
+        (
+            {"name": "plateau", "factor": 0.5, "patience_epochs": 2},
+            {"optimizer": IDLE, "epochs": 4},
+            [1e-12, 1e-12, 1e-12, 0.5e-12],
+        ),
+    ],
+)
+def test_the_rate_of_each_epochs_last_step(train_tiny, schedule, changes, expected):
+    """The first execution's warm-up and cosine never moved."""
+    history = train_tiny(training={"epochs": 3, "schedule": schedule, **changes}).history
+    assert list(history["learning_rate"]) == pytest.approx(expected)
+    assert list(history["step"]) == [STEPS * (i + 1) for i in range(len(expected))]

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from ptycho_torch.config.arms import run_settings
-from ptycho_torch.config.read import parse_study
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.train.cost.footprint import (
     LiveBytes,
@@ -16,31 +14,22 @@ from ptycho_torch.train.cost.footprint import (
 from ptycho_torch.train.schedule import make_optimizer
 
 
-def run_of(tiny, **blocks):
-    for block, changes in blocks.items():
-        tiny[block] = {**tiny[block], **changes}
-    return run_settings(parse_study(tiny, "tiny.yaml"), "tiny", "control", 0)
-
-
-def workload(channels=1, **sizes):
-    groups = {"train": 40, "validation": 20, "test": 20}
+def workload(channels=1, validation=20):
+    groups = {"train": 40, "validation": validation, "test": 20}
     reach = 3 if channels > 1 else 0
-    return Workload(
-        **{"patch_px": 16, "channels": channels, "groups": groups, "reach_px": reach} | sizes
-    )
+    return Workload(patch_px=16, channels=channels, groups=groups, reach_px=reach)
 
 
 @pytest.mark.parametrize(
     ("name", "channels", "checkpointing"),
     [("hybrid", 1, False), ("layerscale_hybrid", 4, True), ("fno", 4, False)],
 )
-def test_a_step_on_real_tensors_takes_what_was_predicted(tiny, name, channels, checkpointing):
-    run = run_of(tiny, generator={"name": name}, execution={"checkpointing": checkpointing})
+def test_a_step_on_real_tensors_takes_what_was_predicted(run_of, name, channels, checkpointing):
+    run = run_of(generator={"name": name}, execution={"checkpointing": checkpointing})
     work = workload(channels)
     module = made_up_module(run, work)
     batch = made_up_groups(work, run.training.batch_size).take(slice(None))
-    live = LiveBytes(*module.parameters(), *module.buffers(), *batch)
-    with live:
+    with LiveBytes(*module.parameters(), *module.buffers(), *batch) as live:
         loss = module.training_loss(batch)
         saved = live.live
         loss.backward()
@@ -52,8 +41,7 @@ def test_a_step_on_real_tensors_takes_what_was_predicted(tiny, name, channels, c
 def test_live_bytes_by_hand():
     """Three tensors of 4000 bytes, of which one is let go before the third is made."""
     weight = torch.zeros(1000)
-    live = LiveBytes(weight)
-    with live:
+    with LiveBytes(weight) as live:
         first = weight + 1
         view = weight.view(10, 100)[2:]
         second = first * 2
@@ -66,10 +54,10 @@ def test_live_bytes_by_hand():
     assert live.live == 0
 
 
-def test_flops_by_hand(tiny):
+def test_flops_by_hand(run_of):
     """The smallest fno: every product and transform counted, forward and backward."""
     side, width, modes, groups = 16, 4, 4, 8
-    run = run_of(tiny, generator={"name": "fno", "width": width, "fno_blocks": 1, "modes": modes})
+    run = run_of(generator={"name": "fno", "width": width, "fno_blocks": 1, "modes": modes})
     pixels = groups * side * side
     # Forward 2 a weight and pixel; backward twice that, but for the first layer's input.
     lift = 2 * pixels * 9 * (2 * width + 3 * width * width)
@@ -84,17 +72,11 @@ def test_flops_by_hand(tiny):
 
 
 @pytest.mark.parametrize(
-    "optimizer",
-    [
-        {"name": "adam", "learning_rate": 1e-3},
-        {"name": "sgd", "learning_rate": 1e-3},
-        {"name": "sgd", "learning_rate": 1e-3, "momentum": 0.0},
-    ],
+    "optimizer", [{"name": "adam"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}]
 )
-def test_optimisers_keep_what_was_predicted(tiny, optimizer):
-    run = run_of(tiny, training={"optimizer": optimizer})
-    module = made_up_module(run, workload())
-    weights = list(module.parameters())
+def test_optimisers_keep_what_was_predicted(run_of, optimizer):
+    run = run_of(training={"optimizer": {"learning_rate": 1e-3, **optimizer}})
+    weights = list(made_up_module(run, workload()).parameters())
     made = make_optimizer(run.training.optimizer, weights)
     for weight in weights:
         weight.grad = torch.ones_like(weight)
@@ -103,10 +85,10 @@ def test_optimisers_keep_what_was_predicted(tiny, optimizer):
     assert footprint(run, workload()).optimizer == sum(4 * t.numel() for t in kept if t.ndim)
 
 
-def test_memory_grows_with_batch_and_validation_and_checkpointing_lowers_it(tiny):
+def test_memory_grows_with_batch_and_validation_and_checkpointing_lowers_it(run_of):
     def taken(batch, checkpointing=False, **sizes):
-        blocks = {"training": {"batch_size": batch}, "execution": {"checkpointing": checkpointing}}
-        return footprint(run_of(tiny, **blocks), workload(**sizes))
+        run = run_of(training={"batch_size": batch}, execution={"checkpointing": checkpointing})
+        return footprint(run, workload(**sizes))
 
     small, large, lean = taken(8), taken(16), taken(16, checkpointing=True)
     assert large.saved == pytest.approx(2 * small.saved, rel=0.01)
@@ -115,7 +97,6 @@ def test_memory_grows_with_batch_and_validation_and_checkpointing_lowers_it(tiny
     assert large.flops == 2 * small.flops < 2 * lean.flops
     # 64 groups are validated at once, or the whole split if it is smaller.
     few, many, more = (
-        taken(8, groups={"train": 40, "validation": n, "test": 20}).validation
-        for n in (EVAL_BATCH // 2, EVAL_BATCH, 9 * EVAL_BATCH)
+        taken(8, validation=n).validation for n in (EVAL_BATCH // 2, EVAL_BATCH, 9 * EVAL_BATCH)
     )
     assert many == more and many - small.weights == 2 * (few - small.weights)

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.cost import run_cost
@@ -24,29 +23,29 @@ from ptycho_torch.train.cost.run_cost import free_memory, largest
 BASE = {"memory_mib": 300.0, "start_s": 5.0}
 PACE = {"step": 0.5, "validation_batch": 0.25}
 SIZES = {"train": 121, "validation": 121, "test": 121}
+CONTROL = ("--arm", "control", "--no-probe", "--no-largest")
 
 
 @pytest.fixture
-def plan(monkeypatch, root):
-    """Run `ptycho-torch plan` on a machine whose times are known; return text."""
+def plan(monkeypatch, root, tmp_path):
+    """Run `ptycho-torch plan` on a machine whose times are known; return its text and its JSON."""
     monkeypatch.setattr(run_cost, "measure_base", lambda: BASE)
     monkeypatch.setattr(run_cost, "probe", lambda run, work, *, steps: PACE)
 
-    def run(*words, config=root / "tests" / "tiny.yaml"):
+    def run(*words, config=root / "tests" / "tiny.yaml", output=tmp_path / "plan.json"):
         where = [] if "--compare" in words else ["--config", config]
-        result = CliRunner().invoke(app, [str(word) for word in ("plan", *where, *words)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
+        words = ("plan", *where, "--output", output, *words)
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output, json.loads(output.read_text())
 
     return run
 
 
-def test_parameters_flops_and_times_of_an_arm_by_hand(plan, tmp_path):
+def test_parameters_flops_and_times_of_an_arm_by_hand(plan):
     """Width 4, 2 blocks, 4 modes at N=16: weights layer by layer; 121 frames in batches of 8."""
-    said = plan("--arm", "control", "--no-largest", "--output", tmp_path / "plan.json")
-    (row,) = json.loads((tmp_path / "plan.json").read_text())["arms"]
+    text, found = plan("--arm", "control", "--no-largest")
+    (row,) = found["arms"]
     lift = (9 * 4 + 4) + (9 * 16 + 4)
     levels = (4 * 4 * 16 + 9 * 16 + 4) + (4 * 4 * 64 + 9 * 64 + 8)
     bottleneck = 2 * 2 * 64 + 9 * 64 + 8
@@ -55,34 +54,31 @@ def test_parameters_flops_and_times_of_an_arm_by_hand(plan, tmp_path):
     assert row["groups"] == SIZES and row["steps_per_epoch"] == 15
     # Two epochs of 15 steps, two validations and two predictions of 121 = 2 batches of 64.
     assert row["seconds"]["run"] == 5.0 + 2 * 15 * 0.5 + 2 * 2 * 0.25 + 2 * 2 * 0.25
-    assert "22 s" in said
+    assert "22 s" in text and "Not counted" not in text
 
 
-def test_a_whole_study_counts_each_run_once(plan, tmp_path):
-    plan("--no-largest", "--output", tmp_path / "plan.json", "--runs-at-once", 2)
-    found = json.loads((tmp_path / "plan.json").read_text())
+def test_a_whole_study_counts_each_run_once(plan):
+    _, found = plan("--no-largest", "--runs-at-once", 2)
     assert found["study"]["runs"] == sum(stage["new_runs"] for stage in found["stages"])
     assert found["study"]["seconds"] == found["study"]["runs"] * 22.0 / 2
     assert {row["arm"] for row in found["arms"]} >= {"control", "agc", "control-fno_blocks-3"}
 
 
-def test_what_is_tried_is_what_is_counted(plan, tmp_path):
-    words = ("--arm", "control", "--no-probe", "--no-largest", "--output", tmp_path / "plan.json")
-    plan(*words, "--gridsize", 2, "--patch-px", 32, "--blocks", 3, "--checkpointing")
-    (row,) = json.loads((tmp_path / "plan.json").read_text())["arms"]
+def test_what_is_tried_is_what_is_counted(plan):
+    tried = ("--gridsize", 2, "--patch-px", 32, "--blocks", 3, "--checkpointing")
+    (row,) = plan(*CONTROL, *tried)[1]["arms"]
     assert (row["channels"], row["patch_px"], row["generator"]["fno_blocks"]) == (4, 32, 3)
     assert row["checkpointing"] and row["seconds"] is None
 
 
-def test_a_plan_is_not_written_over_a_study(plan, tmp_path, root):
-    study = tmp_path / "study.yaml"
-    study.write_bytes((root / "tests" / "tiny.yaml").read_bytes())
-    words = ("--arm", "control", "--no-probe", "--no-largest", "--output")
+def test_a_plan_is_written_over_a_plan_and_not_over_a_study(plan, tmp_path, root):
+    study, text = tmp_path / "study.yaml", (root / "tests" / "tiny.yaml").read_bytes()
+    study.write_bytes(text)
     with pytest.raises(InputError, match="is there already and is no plan"):
-        plan(*words, study)
-    assert study.read_bytes() == (root / "tests" / "tiny.yaml").read_bytes()
-    for _ in range(2):  # An earlier plan may go.
-        plan(*words, tmp_path / "plan.json")
+        plan(*CONTROL, output=study)
+    assert study.read_bytes() == text
+    for _ in range(2):
+        plan(*CONTROL)
 
 
 def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
@@ -90,10 +86,9 @@ def test_what_is_not_counted_is_said(plan, tiny, tmp_path):
     tiny["execution"] |= {"compile": True, "cuda_graphs": True}
     path = tmp_path / "study.json"
     path.write_text(json.dumps(tiny))
-    said = plan("--arm", "control", "--no-probe", "--no-largest", config=path)
+    text, _ = plan(*CONTROL, config=path)
     for key in ("precision bf16", "compile", "cuda_graphs"):
-        assert f"Not counted: execution.{key}" in said
-    assert "Not counted" not in plan("--arm", "control", "--no-probe", "--no-largest")
+        assert f"Not counted: execution.{key}" in text
 
 
 @pytest.mark.parametrize(
@@ -115,7 +110,7 @@ def test_a_mistake_is_one_line(plan, words, message):
 
 
 @pytest.fixture
-def results(tiny_study, tiny_dataset, tmp_path):
+def results(run_of, tiny_dataset, tmp_path):
     """Write runs of the control whose memory and time are known; return their folder."""
     facts = tmp_path / "simulate" / "tiny" / "dataset.json"
     facts.parent.mkdir(parents=True)
@@ -125,9 +120,8 @@ def results(tiny_study, tiny_dataset, tmp_path):
         for seed, timing in enumerate(timings):
             folder = tmp_path / "train" / "tiny" / "control" / f"seed-{seed}"
             folder.mkdir(parents=True)
-            settings = run_settings(tiny_study, "tiny", "control", seed).model_dump(mode="json")
-            run = {"settings": settings, "steps": 30, "epochs": 2}
-            io.write_json(folder / "run.json", run)
+            settings = run_of(seed=seed).model_dump(mode="json")
+            io.write_json(folder / "run.json", {"settings": settings, "steps": 30, "epochs": 2})
             known = {"wall_s": 32.0, "peak_memory_mib": 400.0, "threads": 1, "device": "cpu"}
             io.write_json(folder / "timing.json", known | timing)
         return tmp_path
@@ -135,22 +129,21 @@ def results(tiny_study, tiny_dataset, tmp_path):
     return write
 
 
-def test_a_comparison_is_of_medians(plan, results, tmp_path, tiny_study):
+def test_a_comparison_is_of_medians(plan, results, run_of, tiny_study):
     folder = results({}, {"wall_s": 8.0, "peak_memory_mib": 350.0}, {"peak_memory_mib": 9000.0})
-    said = plan("--compare", folder, "--output", tmp_path / "found.json")
-    (row,) = json.loads((tmp_path / "found.json").read_text())["arms"]
-    run = run_settings(tiny_study, "tiny", "control", 0)
+    text, found = plan("--compare", folder)
+    (row,) = found["arms"]
     work = workload_of(tiny_study.datasets["tiny"])
-    expected = job_memory(footprint(run, work), work, 300.0)["peak"]
+    expected = job_memory(footprint(run_of(), work), work, 300.0)["peak"]
     assert row["memory_mib"] == {"predicted": pytest.approx(expected), "measured": 400.0}
     # 30 steps, and two validations of 2 batches: 16 s, half of what was measured.
     assert row["wall_s"] == {"predicted": 30 * 0.5 + 2 * 2 * 0.25, "measured": 32.0}
-    assert "0.500" in said
+    assert "0.500" in text
 
 
 def test_what_cannot_be_compared_is_named(plan, results):
     folder = results({"device": "NVIDIA H200"})
-    assert "control on tiny: trained on NVIDIA H200" in plan("--compare", folder)
+    assert "control on tiny: trained on NVIDIA H200" in plan("--compare", folder)[0]
     timing = folder / "train/tiny/control/seed-0/timing.json"
     io.write_json(timing, {"device": "cpu"})
     with pytest.raises(InputError, match=r"control on tiny is of another version \(no 'threads'"):
@@ -197,9 +190,8 @@ import json, sys
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.runtime.memory import process_peak
-from ptycho_torch.train.cost.footprint import footprint, job_memory
+from ptycho_torch.train.cost.footprint import Workload, footprint, job_memory
 from ptycho_torch.train.cost.run_cost import measure_base, probe
-from ptycho_torch.train.cost.footprint import Workload
 run = run_settings(read_study(sys.argv[1]), "tiny", "control", 0)
 base = measure_base()
 generator = run.generator.model_copy(update={"width": 16})

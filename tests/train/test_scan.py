@@ -103,31 +103,26 @@ def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, loss):
     good = np.ones((1, 16, 16), bool)
     good[0, 2:4, 5] = False
     losses = []
-    for made in (
-        masked(scan, good, np.nan),
-        masked(scan, good, 50.0),
-        masked(scan, np.ones_like(good), 0.0),
-    ):
-        ready = data_of_scan(made, settings(loss=loss))
+    for mask, fill in ((good, np.nan), (good, 50.0), (np.ones_like(good), 0.0)):
+        ready = data_of_scan(masked(scan, mask, fill), settings(loss=loss))
         batch = ready.train.take(slice(0, 8))
         observed, predicted = batch.amplitude_BCHW, 1.1 * batch.amplitude_BCHW + 0.01
-        scales = ready.scales["train"]
-        losses.append(float(scales.loss(loss, predicted, observed, batch.good_BCHW)))
-        # What is predicted where nothing was measured is nobody's business.
-        predicted[:, :, 2:4, 5] = 99.0
-        again = float(scales.loss(loss, predicted, observed, batch.good_BCHW))
-        assert (again == losses[-1]) == (batch.good_BCHW is not None)
+        for _ in range(2):
+            losses.append(
+                float(ready.scales["train"].loss(loss, predicted, observed, batch.good_BCHW))
+            )
+            # What is predicted where nothing was measured is nobody's business.
+            predicted[:, :, 2:4, 5] = 99.0
     assert np.isfinite(losses).all()
-    assert losses[0] == losses[1] != losses[2]
+    assert len(set(losses[:4])) == 1 and len(set(losses)) == 3
 
 
 def test_the_mask_reaches_the_steps_of_a_training(settings, scan, train_scan):
     good = np.ones((1, 16, 16), bool)
     good[0, 4:9, 4:9] = False
     with_mask = train_scan(masked(scan, good, np.nan), settings(), "a")
+    unmasked = masked(masked(scan, good, 0.0), np.ones_like(good), 0.0)
     assert with_mask["outcome"] == "completed"
-    hole = masked(scan, good, 0.0)
-    unmasked = masked(hole, np.ones_like(good), 0.0)
     assert with_mask["first_loss"] != train_scan(unmasked, settings(), "b")["first_loss"]
 
 
@@ -164,14 +159,13 @@ def test_the_test_data_select_nothing(settings, scan, train_scan, tmp_path):
         assert one == two, file
 
 
-def test_a_run_that_diverges_is_a_result_with_all_its_files(settings, scan, tmp_path):
+def test_a_run_that_finishes_no_epoch_is_a_result_with_all_its_files(settings, scan, tmp_path):
     wild = settings().training.optimizer.model_copy(update={"learning_rate": 1e6})
     chosen = settings(optimizer=wild, epochs=3)
     record = training.train_scan(data_of_scan(scan, chosen), chosen, tmp_path / "wild")
-    assert record["outcome"] in ("exploded", "non_finite", "collapsed")
-    assert record["failure"]["reason"]
+    assert record["outcome"] in ("exploded", "non_finite") and record["epochs"] == 0
+    assert {p.name for p in (tmp_path / "wild").iterdir()} == set(training.OUTPUTS)
     read_bundle(tmp_path / "wild" / "bundle")
-    assert (tmp_path / "wild" / "learning_curve.png").stat().st_size > 1000
 
 
 def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_path):

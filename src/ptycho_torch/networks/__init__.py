@@ -22,16 +22,10 @@ GENERATORS: dict[str, Callable[..., nn.Module]] = {
 def build_generator(
     settings: GeneratorSettings, *, channels: int, patch_px: int, seed: int
 ) -> nn.Module:
-    """Return a new network with weights drawn from `seed` alone.
+    """Return a new network with weights drawn from `seed` alone; the global random state is left as
+    it was.
 
-    Parameters
-    ----------
-    channels
-        C, patches of a group.
-    patch_px
-        Side of a patch, pixels.
-    seed
-        Of the initial weights; the global random state is left as it was.
+    channels: C, patches of a group; patch_px: side of a patch, pixels.
 
     Raises
     ------

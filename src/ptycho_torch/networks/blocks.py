@@ -11,21 +11,7 @@ from ptycho_torch.networks.spectral import SpectralConv
 
 
 class FourierBlock(nn.Module):
-    """y = x + GELU(spectral(x) + conv3x3(x)).
-
-    Parameters
-    ----------
-    channels
-        C, in and out.
-    modes
-        Frequencies along each axis of the spectral path.
-    size_px
-        (H, W) of the frames.
-    two_sided
-        Spectral rows; see `SpectralConv`.
-    generator
-        Random stream of the initial weights.
-    """
+    """y = x + GELU(spectral(x) + conv3x3(x)); parameters as of `SpectralConv`."""
 
     def __init__(
         self,

@@ -32,34 +32,24 @@ class BundleSettings(Settings):
 
     generator: GeneratorSettings
     """The network."""
-
     patch_px: Count
     """Side of a patch, pixels."""
-
     channels: Count
     """C, patches of a group."""
-
     gridsize: Count
     """Patches along each side of a group."""
-
     object_big: bool
     """Whether a group's patches are merged into one region."""
-
     input_scale: Positive
     """What amplitudes are multiplied by before the network."""
-
     norm_Y_I: Positive
     """Object amplitude = network's amplitude times this."""
-
     intensity_scale: Positive
     """s: (s A)^2 are photons; amplitudes enter the network in these units."""
-
     intensity_scale_source: Literal["learned", "measured", "closed_form"]
     """Trained with the weights, measured on the training data, or sqrt(photons)/(N/2)."""
-
     mean_amplitude: NotNegative
     """Of the training data, in the units that enter the network."""
-
     dataset: Name
     """Name of the training data."""
 

@@ -73,18 +73,8 @@ class FourierUNet(nn.Module):
     first execution (17,202,402 weights, a complex one counted once, if those are counted that
     small frames never touch).
 
-    Parameters
-    ----------
-    settings
-        Name, size and ends of the network.
-    block
-        The Fourier block's class.
-    channels
-        C, patches of a group.
-    patch_px
-        H = W, pixels.
-    generator
-        Random stream of the initial spectral weights.
+    block: the Fourier block's class; channels: C, patches of a group; patch_px: H = W, pixels;
+    generator: random stream of the initial spectral weights.
 
     Raises
     ------

@@ -26,21 +26,15 @@ def spectral_modulus(pairs: Tensor) -> Tensor:
 def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Return the mean gradient modulus of spectral and of local weights, each over all blocks.
 
-    Parameters
-    ----------
-    gradients
-        Of each block: of its spectral weights, and of its 3x3 convolution's (without bias). At
-        least one block.
+    gradients: of each block's spectral weights, and of its 3x3 convolution's (without bias).
     """
     spectral, local = _mean_moduli(list(gradients)).tolist()
     return spectral, local
 
 
 def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
-    """Return `mean_moduli` of the gradients that weights hold, (2,), left on their device.
-
-    None where no block has gradients.
-    """
+    """Return `mean_moduli` of the gradients that weights hold, (2,), on their device; None where no
+    block has gradients."""
     pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
     known = [(g, h) for g, h in pairs if g is not None and h is not None]
     return _mean_moduli(known) if known else None

@@ -35,14 +35,7 @@ def pays(rows: int, columns: int, size_px: tuple[int, int]) -> bool:
 def truncated_matrices(rows: list[int], columns: int, size_px: tuple[int, int]) -> Matrices:
     """Return (2R, H) and (2K, 2W) of the transform, (2W, 2K) and (H, 2R) of its inverse, float64.
 
-    Parameters
-    ----------
-    rows
-        Row frequencies kept, as indices of the FFT.
-    columns
-        K, column frequencies kept: 0..K-1.
-    size_px
-        (H, W).
+    rows: frequencies kept, as indices of the FFT; columns: K, so that 0..K-1 are kept.
     """
     H, W = size_px
     cos_RH, sin_RH = _waves(torch.tensor(rows), H)
@@ -112,21 +105,9 @@ class SpectralConv(nn.Module):
     as the first execution of the study did: half of the low-frequency plane. `two_sided` also
     keeps the rows -m..-1.
 
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels I and O.
-    modes
-        m, frequencies along each axis.
-    size_px
-        (H, W) of the frames that the layer will see.
-    two_sided
-        Also keep the negative row frequencies.
-    generator
-        Random stream of the initial weights.
+    in_channels, out_channels: I and O; modes: m; size_px: (H, W) of the frames that the layer will
+    see; two_sided: also keep the negative row frequencies; generator: random stream of the weights.
 
-    Notes
-    -----
     Weights are drawn with mean squared modulus 1 / I, so that the variance of a kept mode is
     preserved. They are stored as real numbers, (R, K, I, 2, O) with real and imaginary part
     along the fourth axis, so that a complex product is one real matrix product per mode.

@@ -4,6 +4,7 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -137,13 +138,10 @@ class PtychoModule(LightningModule):
         The network runs in bfloat16 in training, where that is requested; spectra, physics, losses
         and all that only measures stay float32.
         """
-        patches: Tensor
-        seen = self.network_input(amplitude_BCHW)
-        if self.training and self.run.execution.precision == "bf16":
-            with torch.autocast(self.probe_MHW.device.type, torch.bfloat16):
-                patches = self.network(seen)
-        else:
-            patches = self.network(seen)
+        reduced = self.training and self.run.execution.precision == "bf16"
+        half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
+        with half or nullcontext():
+            patches: Tensor = self.network(self.network_input(amplitude_BCHW))
         return patches
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
@@ -180,9 +178,9 @@ class PtychoModule(LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
-        training, execution, trainer = self.run.training, self.run.execution, self.trainer
+        training, trainer = self.run.training, self.trainer
         recorded = records_steps(
-            execution, self.device, merges=self.merges, processes=trainer.world_size
+            self.run.execution, self.device, merges=self.merges, processes=trainer.world_size
         )
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._units = unit_axes(self.network)
