@@ -9,7 +9,6 @@ import pytest
 from tests.reconstruct.scans import SCANS, distance, make_scan
 
 from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.reconstruct import ptychi_adapter
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.runtime.errors import InputError
 
@@ -120,10 +119,3 @@ def test_the_adapter_hands_over_masks_and_lsqmls_known_probe(fake):
     assert run_options.rescale_probe_intensity_in_first_epoch is False
     with pytest.raises(InputError, match="one mask for all frames"):
         run(scan, frames=frames, engine="ptychi-rpie", good_1HW=np.repeat(good, 4, axis=0))
-
-
-def test_without_ptychi_the_cure_is_said(monkeypatch):
-    monkeypatch.delitem(sys.modules, "ptychi", raising=False)
-    monkeypatch.setattr(ptychi_adapter.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="ptychi .* not installed here: make setup-baseline"):
-        run(make_scan(side=16, step=3, frames=2), engine="ptychi-rpie")
