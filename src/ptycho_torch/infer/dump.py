@@ -34,9 +34,8 @@ from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, printable
 
 FORMAT = "ptycho-torch dump 1"
-DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED) = (
-    *("dump.json", "arrays.npz", "patches.png", "stitched.png"),
-)
+FACTS, ARRAYS, PATCHES, STITCHED = "dump.json", "arrays.npz", "patches.png", "stitched.png"
+DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED)
 UNKNOWN = Scales()
 _KEYS = ("stitched", "origin", "patches", "positions", "image_index")
 # Patches in the picture; the arrays and the statistics have them all.

@@ -74,12 +74,8 @@ def reconstruct(
     amplitude_nHW
         Root of the measured intensity, >= 0, zero frequency at [H // 2, W // 2]; rPIE works
         float64 in double precision, all else is worked in single.
-    positions_n2
-        Corners of the windows, pixels.
     probe_MHW
-        Probe modes; their power in units of amplitude squared, or see `probe_scale`.
-    engine
-        `rpie` (rpie.py), or pty-chi's rPIE or LSQML (ptychi_adapter.py).
+        Their power in units of amplitude squared, or see `probe_scale`.
     good_1HW
         (1, H, W) or (n, H, W), true where measured; what masked pixels hold does not matter.
     use_n
