@@ -1,7 +1,7 @@
-"""Every setting does something: it is read, and those of plans and trainings are flipped.
+"""Every setting does something: it is read; those of plans, trainings and judgements are flipped.
 
 The settings are taken from the classes: a new one that nothing reads fails. What each setting of
-data, evaluation, statistics and reports does is a law of the tests of its room.
+data, scores and reports does is a law of the tests of its room.
 """
 
 import importlib
