@@ -143,23 +143,11 @@ def collect(
     dataset: PathLike,
     conventional: Sequence[PathLike] = (),
 ) -> Collected:
-    """Read all runs of a stage.
+    """Read all runs of a stage: exactly one file of each kind for every arm and seed.
 
-    Parameters
-    ----------
-    files
-        Exactly one file of each kind for every arm and seed.
-    study, stage
-        The study, and the arms, seeds and dataset that the files must belong to.
-    dataset
-        `dataset.json`.
-    conventional
-        `metrics.json` and `progress.json` of the conventional reconstruction; none: not requested.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, unreadable, of another run, of other data, or lacks a key.
+    `conventional` holds `metrics.json` and `progress.json` of the iterative reconstruction, or
+    nothing. Raises InputError, which names the file, if one is missing, unreadable, of another
+    run, of other data, or lacks a key.
     """
     facts = read_result(dataset, "dataset")
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}

@@ -41,23 +41,11 @@ def write_decision(
     provenance: Mapping[str, Any],
     outputs: Mapping[str, PathLike],
 ) -> None:
-    """Decide, and write `decision.json` and `decision.md`.
+    """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
-    Parameters
-    ----------
-    stage_a, pivot
-        `runs.csv` of Stage A and of the pivot.
-    winner
-        `winner.json` of Stage A.
-    study, provenance
-        The configuration in force, as nested mappings; what `collect_provenance` returns.
-    outputs
-        Paths of `data` and `prose`.
-
-    Raises
-    ------
-    InputError
-        If the configuration is wrong or has no decision, or a table is not that of its stage.
+    `stage_a` and `pivot` are their `runs.csv`, `winner` is Stage A's `winner.json`, `study` the
+    configuration in force. Raises InputError if that is wrong or has no decision, or a table is
+    not that of its stage.
     """
     parsed = parse_study(study, "study")
     if parsed.decision is None:
@@ -65,15 +53,9 @@ def write_decision(
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
     decision, won = decide(parsed, shallow, at_depth), io.read_json(winner)
-    text = render(
-        "decision.md.j2",
-        decision=decision,
-        study=parsed,
-        winner=won,
-        made=provenance,
-    )
+    values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
     io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
-    io.write_text(outputs["prose"], text)
+    io.write_text(outputs["prose"], render("decision.md.j2", **values))
 
 
 def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[str, Any]:
@@ -81,18 +63,19 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
 
     The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
     decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
-    recommended, whatever it does in Stage A. If none is met, the study is undecided.
-
-    Parameters
-    ----------
-    study
-        The study, with the blocks stage_b, pivot and decision.
-    shallow
-        A row per run of Stage A.
-    at_depth
-        A row per run of the pivot: control and mitigations, shallow and deep, and the further arm.
+    recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
+    has a row per run of Stage A, `at_depth` one per run of the pivot.
     """
-    rules = _rules(_evidence(study, "stage_a", shallow), _evidence(study, "pivot", at_depth), study)
+    stage_a, depth = (
+        Evidence(
+            runs=runs,
+            stage=stage_plan(study, stage),
+            loss=loss_score(runs["val_loss_name"].tolist()),
+            settings=study.statistics,
+        )
+        for stage, runs in (("stage_a", shallow), ("pivot", at_depth))
+    )
+    rules = _rules(stage_a, depth, study)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
     values = {"fired": fired, "rules": rules, "s": study.statistics}
     because, would_change = (
@@ -108,15 +91,6 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
     }
 
 
-def _evidence(study: Study, stage: str, runs: pd.DataFrame) -> Evidence:
-    return Evidence(
-        runs=runs,
-        stage=stage_plan(study, stage),
-        loss=loss_score(runs["val_loss_name"].tolist()),
-        settings=study.statistics,
-    )
-
-
 def _rules(stage_a: Evidence, depth: Evidence, study: Study) -> list[dict[str, Any]]:
     """Return the rules in the order in which they are considered, with state and conditions."""
     assert study.decision is not None and study.pivot is not None
@@ -127,7 +101,7 @@ def _rules(stage_a: Evidence, depth: Evidence, study: Study) -> list[dict[str, A
             _compared(stage_a, gold, "a lower median loss", stage_a.loss),
             _compared(stage_a, gold, "fewer failures"),
             _compared(depth, deep(study, gold), "fewer failures at depth"),
-            _holding(study, depth, gold),
+            _failing(study, depth, gold, holding=True),
         ],
         "silver": [
             _compared(stage_a, silver, "fewer failures"),
@@ -176,28 +150,18 @@ def _compared(evidence: Evidence, arm: str, asked: str, score: Score | None = No
     )
 
 
-def _failing(study: Study, evidence: Evidence, arm: str) -> Condition:
-    """Judge whether an arm is shown to fail at depth."""
+def _failing(study: Study, evidence: Evidence, arm: str, holding: bool = False) -> Condition:
+    """Judge whether an arm is shown to fail at depth; `holding`: is not, to be open is enough."""
     assert study.decision is not None and study.stage_b is not None
+    acceptable, settings = study.decision.acceptable_failure_rate, study.stage_b
     found = fails_at_depth(
-        deep(study, arm),
-        arm,
-        evidence,
-        acceptable=study.decision.acceptable_failure_rate,
-        settings=study.stage_b,
+        deep(study, arm), arm, evidence, acceptable=acceptable, settings=settings
     )
-    return _condition(
-        f"`{arm}` fails at {study.stage_b.fno_blocks} blocks",
-        _OF_BETTER[found.fails],
-        say("depth", found, study.statistics),
-    )
-
-
-def _holding(study: Study, evidence: Evidence, arm: str) -> Condition:
-    """Turn "fails at depth" round: it must not be shown; to be open is enough."""
-    failing = _failing(study, evidence, arm)
-    state = "not met" if failing["state"] == "met" else "met"
-    return _condition(f"`{arm}` is not shown to fail at depth", state, failing["sentence"])
+    asked, state = f"`{arm}` fails at {settings.fno_blocks} blocks", _OF_BETTER[found.fails]
+    if holding:
+        asked = f"`{arm}` is not shown to fail at depth"
+        state = "not met" if found.fails else "met"
+    return _condition(asked, state, say("depth", found, study.statistics))
 
 
 def _loss_kept(evidence: Evidence, arm: str, bound: float) -> Condition:

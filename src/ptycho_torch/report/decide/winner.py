@@ -31,19 +31,12 @@ def write_winner(runs: PathLike, study: Mapping[str, Any], output: PathLike) -> 
 
 
 def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
-    """Return the winner, and how it came to be it.
+    """Return the winner, and how it came to be it, from a row per run of Stage A.
 
     The rule: of all arms, those that are shown to fail more often than the arm with the fewest
     failures drop out (Fisher's exact test at the study's level, corrected by Holm); of the rest
     the lowest median of the best validation loss over successful runs wins; ties by name. If no
     run of any arm succeeded, the first of the rest by failures, then by name.
-
-    Parameters
-    ----------
-    runs
-        A row per run of Stage A.
-    study
-        The study.
     """
     arms, loss = study.stage_a.arms, loss_score(runs["val_loss_name"].tolist())
     failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in arms}
@@ -60,12 +53,12 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
         "dropped": dropped,
         "arms": {
             arm: {
-                "failures": failed[arm].failures,
-                "runs": failed[arm].runs,
+                "failures": rate.failures,
+                "runs": rate.runs,
                 "median_loss": medians[arm],
                 "dropped": arm in dropped,
             }
-            for arm in arms
+            for arm, rate in failed.items()
         },
         "loss": loss.column,
     }

@@ -65,16 +65,14 @@ class Result:
     @property
     def scores(self) -> dict[str, float | None]:
         """Column of scores.csv -> value; resolutions are full periods, px."""
-        metrics, found = self.metrics, {}
-        for column in HEADINGS["r_factor"]:
-            found[column] = metrics["r_factor"][column.removeprefix("r_")]
+        metrics = self.metrics
+        found = {c: metrics["r_factor"][c.removeprefix("r_")] for c in HEADINGS["r_factor"]}
         for column in HEADINGS["resolution"]:
             kind, level = column.removeprefix("resolution_").split("_", 1)
             frequency = metrics["halves"][kind][level]
             found[column] = 1 / frequency if frequency > 0 else None
-        for column in HEADINGS["agreement"]:
-            found[column] = metrics["agreement"][column.removeprefix("rpie_")]
-        return found
+        agreement = metrics["agreement"]
+        return found | {c: agreement[c.removeprefix("rpie_")] for c in HEADINGS["agreement"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +121,9 @@ def summarise_real_data(
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    Parameters
-    ----------
-    study, provenance
-        The configuration in force, as nested mappings; what `collect_provenance` returns.
-    folder
-        `results/real_data`, which has a folder for each measurement (docs/reference/files.md).
-
-    Raises
-    ------
-    InputError
-        If the configuration has no real measurements, or a file is missing or damaged.
+    `study` is the configuration in force; `folder` is `results/real_data`, which has a folder for
+    each measurement (docs/reference/files.md). Raises InputError if the configuration has no real
+    measurements, or a file is missing or damaged.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
 
@@ -160,17 +150,16 @@ def _read(study: Study, name: str, folder: Path) -> Measurement:
     """Read a measurement's results from its folder."""
     assert study.real_data is not None
     runs = [(label, seed) for label in labels(study) for seed in study.real_data.seed_list]
-    histories = {
-        (label, seed): io.read_csv(folder / "train" / label / f"seed-{seed}" / "history.csv")
-        for label, seed in runs
-    }
     return Measurement(
         name=name,
         split=io.read_json(folder / "split.json"),
         source=io.read_json(folder / "source.json"),
         rpie=_read_result(folder / RPIE, RPIE, None),
         networks=[_read_result(folder / label / f"seed-{n}", label, n) for label, n in runs],
-        histories=histories,
+        histories={
+            (label, n): io.read_csv(folder / "train" / label / f"seed-{n}" / "history.csv")
+            for label, n in runs
+        },
     )
 
 

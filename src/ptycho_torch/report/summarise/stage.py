@@ -37,21 +37,9 @@ def summarise_stage(
 ) -> None:
     """Write summary.md, five CSV tables, two JSON files and the figures (PNG and SVG) of a stage.
 
-    Parameters
-    ----------
-    files, dataset, conventional
-        As `collect` takes them.
-    study, provenance
-        The configuration in force, as nested mappings; what `collect_provenance` returns.
-    stage
-        `stage_a`, `stage_b`, `pivot`, or the name of a sweep.
-    winner
-        `winner.json` of Stage A, which Stage B needs.
-
-    Raises
-    ------
-    InputError
-        If the configuration is wrong, or a file is missing, unreadable or of another run.
+    `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stage_b`,
+    `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs. Raises InputError
+    if the configuration is wrong, or a file is missing, unreadable or of another run.
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
@@ -168,26 +156,21 @@ def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], str]:
 def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
     """Return `findings.json`: what other documents say of this stage."""
     collected: Collected = values["f"]
-    stage = collected.stage
+    stage, settings = collected.stage, values["statistics"]
+    verdicts = [
+        {
+            **{key: getattr(item, key) for key in ("arm", "condition", "status")},
+            "sentence": say("verdict", item, settings),
+        }
+        for item in values["verdicts"]
+    ]
     return {
-        "name": stage.name,
-        "title": stage.title,
-        "question": stage.question,
+        **{key: getattr(stage, key) for key in ("name", "title", "question", "dataset", "control")},
         "answer": list(answer),
-        "dataset": stage.dataset,
-        "control": stage.control,
         "arms": list(stage.arms),
         "winner": values["winner"],
         "loss": collected.loss.column,
-        "verdicts": [
-            {
-                "arm": item.arm,
-                "condition": item.condition,
-                "status": item.status,
-                "sentence": say("verdict", item, values["statistics"]),
-            }
-            for item in values["verdicts"]
-        ],
+        "verdicts": verdicts,
         "baselines": collected.baselines,
         "conventional": collected.conventional,
         "noise_floor": collected.noise_floor,

@@ -32,19 +32,9 @@ def summarise_study(
 ) -> None:
     """Write summary.md, runs.csv, history.csv, study.json and the overview of the whole study.
 
-    Parameters
-    ----------
-    findings
-        `findings.json` of every stage; `runs.csv` and `history.csv` lie beside it.
-    decision
-        `decision.json`.
-    study, provenance
-        The configuration in force, as nested mappings; what `collect_provenance` returns.
-
-    Raises
-    ------
-    InputError
-        If the configuration is wrong, or a file is missing, unreadable or lacks a key.
+    `findings` are the `findings.json` of every stage, beside which `runs.csv` and `history.csv`
+    lie; `study` is the configuration in force. Raises InputError if it is wrong, or a file is
+    missing, unreadable or lacks a key.
     """
     from ptycho_torch.report.figures.study import overview  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import save, styled
