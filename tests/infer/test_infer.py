@@ -15,8 +15,7 @@ from ptycho_torch.data.units import probe_of
 from ptycho_torch.files import io
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump
-from ptycho_torch.infer.run import infer_scan
-from ptycho_torch.infer.stitch import stitch
+from ptycho_torch.infer.run import infer_scan, stitch
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor

@@ -11,7 +11,7 @@ from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.reconstruct.check import check_file
-from ptycho_torch.reconstruct.trial import twin_similarity
+from ptycho_torch.reconstruct.trial import Outcome, twin_similarity
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -75,6 +75,21 @@ PLANTED = {
     },
     "intensities": lambda s: {"diffraction": s.amplitude_nHW**2},
 }
+
+
+@pytest.mark.parametrize(
+    ("error", "errors_n", "told"),
+    [
+        (0.12, np.full(64, 1.44), True),
+        (0.105, np.full(64, 1.44), False),  # Not by the ratio.
+        (0.12, np.append(np.ones(63), 30), False),  # One frame of 64: chance.
+        (np.inf, None, True),
+    ],
+)
+def test_conventions_are_told_apart_by_a_ratio_and_beyond_chance(error, errors_n, told):
+    best = Outcome(ScanConventions(), 0.1, errors_n=np.ones(64))
+    other = Outcome(ScanConventions(), error, errors_n=errors_n)
+    assert best.told_from(other, 1.1) is told
 
 
 def check(folder, parts, **given):

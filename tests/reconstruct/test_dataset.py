@@ -7,7 +7,7 @@ import pytest
 
 from ptycho_torch.config.reconstruct import ConventionalSettings
 from ptycho_torch.files import io
-from ptycho_torch.reconstruct.dataset import reconstruct_test_split
+from ptycho_torch.reconstruct.run import reconstruct_test_split
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 

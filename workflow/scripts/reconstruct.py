@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.reconstruct import ConventionalSettings
-from ptycho_torch.reconstruct.dataset import reconstruct_test_split
+from ptycho_torch.reconstruct.run import reconstruct_test_split
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

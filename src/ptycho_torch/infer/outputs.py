@@ -22,8 +22,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.pictures import draw_objects
-from ptycho_torch.infer.run import Inference, infer_scan
-from ptycho_torch.infer.stitch import Stitched
+from ptycho_torch.infer.run import Inference, Stitched, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError

@@ -1,6 +1,8 @@
 """Use a trained bundle on a scan: patches, one stitched object, how well it explains the frames.
 
-Letters: n frames, G groups, C frames of a group, P = G C patches, M probe modes, H rows, W columns.
+Letters: n frames, G groups, C frames of a group, P = G C patches, M probe modes, H rows, W columns
+of a patch, Y rows, X columns of the object. Positions are the (row, column) of a patch's upper left
+corner, pixels, fractional.
 """
 
 import logging
@@ -20,9 +22,10 @@ from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.scales import check_scale_reached
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
-from ptycho_torch.infer.stitch import Stitched, stitch
 from ptycho_torch.networks.bundle import Bundle
+from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.physics.views import add_windows, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
@@ -30,6 +33,21 @@ from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
+
+_STITCHED_AT_ONCE = 64
+# Positions this near to whole pixels are whole.
+_WHOLE_PX = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """object_YX: complex64, 0 where it is dark; coverage_YX: summed probe intensity over its
+    largest value in one frame, float32; origin_2: (row, column) of its first pixel in the
+    coordinates of the positions, whole pixels."""
+
+    object_YX: NDArray[np.complex64]
+    coverage_YX: NDArray[np.float32]
+    origin_2: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +207,38 @@ def _predict(
             "than those it was trained on? (--scale measured)"
         )
     return patches
+
+
+def stitch(
+    patches_PHW: NDArray[np.complexfloating],
+    positions_P2: NDArray[np.float64],
+    probe_MHW: NDArray[np.complexfloating],
+) -> Stitched:
+    """Stitch patches, each of which shows the object from its fractional position on.
+
+    Each patch's exit wave is put where its frame was taken, by fractions of a pixel, and the object
+    is the one that explains all waves best: the mean of overlapping patches weighted by the probe's
+    intensity (physics/groups.py). Patches of groups all take part.
+    """
+    probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
+    whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))
+    fractional = float(fraction.abs().max()) > _WHOLE_PX
+    origin = whole.amin(dim=0)
+    rows, columns = (whole.amax(dim=0) - origin + patches_PHW.shape[-1]).tolist()
+    total = torch.zeros(rows, columns, dtype=torch.complex128)
+    light = torch.zeros(rows, columns, dtype=torch.float64)
+    for start in range(0, len(whole), _STITCHED_AT_ONCE):
+        part = slice(start, start + _STITCHED_AT_ONCE)
+        patches = torch.from_numpy(np.asarray(patches_PHW[part], dtype=np.complex128))
+        waves, weights = placed_waves(patches, probe, fraction[part] if fractional else None)
+        add_windows(total, waves, whole[part] - origin)
+        add_windows(light, weights.contiguous(), whole[part] - origin)
+    brightest = float(probe.abs().square().sum(dim=0).max())
+    return Stitched(
+        divide(total, light, probe).numpy().astype(np.complex64),
+        (light / brightest).numpy().astype(np.float32),
+        origin.numpy(),
+    )
 
 
 def _r_factor(
