@@ -5,8 +5,6 @@ undisturbed run's. `make faults` runs twenty kills; what is left out of the comp
 """
 
 import argparse
-import csv
-import io
 import json
 import os
 import random
@@ -20,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,28 +39,15 @@ TIMED_KEYS = {
 }
 
 
-def study(epochs: int) -> dict:
-    """The smallest study with longer runs."""
-    settings = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
-    settings["training"]["epochs"] = epochs
-    settings["training"]["schedule"] = {"name": "warmup_cosine", "warmup_epochs": 2}
-    settings["stage_a"]["seeds"] = 2
-    return settings
-
-
 def start(folder: Path, config: Path, cores: int, *words: str) -> subprocess.Popen:
-    """Start the study in a process group of its own."""
+    """Start the study in a process group of its own, with this checkout's code."""
     log = (folder / "calls.log").open("ab")
+    paths = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
     return subprocess.Popen(
         [str(BIN / "snakemake"), "stage_a_summary", "--configfile", str(config),
          "--directory", str(folder), "--cores", str(cores), "--resources", "gpu=1", *words],
         cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        env={
-            **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            # This checkout's code, wherever the environment's is.
-            "PYTHONPATH": str(ROOT / "src"),
-        },
+        env=os.environ | paths,
     )  # fmt: skip
 
 
@@ -77,61 +63,60 @@ def end_all(group: int, limit_s: float = 120) -> None:
     raise TimeoutError(f"process group {group} lives after {limit_s} s")
 
 
-def strip(value):
-    """Return JSON without what is timed."""
-    if isinstance(value, dict):
-        return {k: strip(v) for k, v in value.items() if k not in TIMED_KEYS}
-    return [strip(v) for v in value] if isinstance(value, list) else value
-
-
 def contents(path: Path):
-    """Return a file's bytes; of tables and JSON that hold times, all but those."""
-    data = path.read_bytes()
-    if path.suffix == ".json" and any(f'"{key}"'.encode() in data for key in TIMED_KEYS):
-        return json.dumps(strip(json.loads(data)))
-    if path.name in ("runs.csv", "arms.csv"):
-        rows = csv.DictReader(io.StringIO(data.decode()))
-        return [{k: v for k, v in row.items() if k not in TIMED_KEYS} for row in rows]
-    return data
+    """Return a file's bytes; of tables and JSON all but what is timed."""
+    if path.suffix == ".json":
+        return json.loads(path.read_text(), object_hook=untimed)
+    if path.suffix == ".csv":
+        return pd.read_csv(path, dtype=str).drop(columns=list(TIMED_KEYS), errors="ignore").to_csv()
+    return path.read_bytes()
 
 
-def results(folder: Path) -> dict[str, Path]:
+def untimed(block: dict) -> dict:
+    return {key: value for key, value in block.items() if key not in TIMED_KEYS}
+
+
+def results(folder: Path) -> set[str]:
     """Every file under results/, by its place; also what should not be there."""
-    found = sorted(p for p in (folder / "results").rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): p for p in found}
+    every = (folder / "results").rglob("*")
+    return {path.relative_to(folder).as_posix() for path in every if path.is_file()}
 
 
 def differences(one: Path, other: Path) -> tuple[int, list[str]]:
     """Return how many files were compared, and in which the folders differ."""
     mine, theirs = results(one), results(other)
-    odd = sorted(mine.keys() ^ theirs.keys())
-    same = [name for name in sorted(mine.keys() & theirs.keys()) if Path(name).name not in TIMED]
-    return len(same), odd + [n for n in same if contents(mine[n]) != contents(theirs[n])]
+    same = {name for name in mine & theirs if Path(name).name not in TIMED}
+    differ = {name for name in same if contents(one / name) != contents(other / name)}
+    return len(same), sorted((mine ^ theirs) | differ)
 
 
 def campaign(kills: int, seed: int, *, epochs: int, cores: int, folder: Path) -> bool:
     """Run it; print a line for each kill and each comparison."""
     chance = random.Random(seed)
-    config = folder / "study.yaml"
-    config.write_text(yaml.safe_dump(study(epochs)))
-    calm = folder / "undisturbed"
+    config, calm = folder / "study.yaml", folder / "undisturbed"
+    study = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+    study["training"] |= {
+        "epochs": epochs, "schedule": {"name": "warmup_cosine", "warmup_epochs": 2}
+    }  # fmt: skip
+    study["stage_a"]["seeds"] = 2
+    config.write_text(yaml.safe_dump(study))
     calm.mkdir(parents=True)
     began = time.monotonic()
     assert start(calm, config, cores).wait() == 0, (calm / "calls.log").read_text()
     whole_s = time.monotonic() - began
     print(f"undisturbed: {whole_s:.0f} s, {len(results(calm))} files", flush=True)
-    ways, done, bad, studies = Counter(), 0, [], 0
-    while done < kills or studies == 0:
+    ways, bad, studies = Counter(), [], 0
+    while ways.total() < kills or studies == 0:
         studies += 1
         disturbed = folder / f"disturbed-{studies}"
         disturbed.mkdir()
         while True:
             call = start(disturbed, config, cores)
-            if done >= kills:
-                assert call.wait() == 0, (disturbed / "calls.log").read_text()
-                break
+            left = ways.total() < kills
             try:
-                assert call.wait(chance.uniform(2, 0.6 * whole_s)) == 0
+                # The last call runs to its end.
+                status = call.wait(chance.uniform(2, 0.6 * whole_s) if left else None)
+                assert status == 0, (disturbed / "calls.log").read_text()
                 break
             except subprocess.TimeoutExpired:
                 pass
@@ -143,8 +128,8 @@ def campaign(kills: int, seed: int, *, epochs: int, cores: int, folder: Path) ->
             end_all(call.pid)
             # A call that was killed outright leaves its lock.
             assert start(disturbed, config, cores, "--unlock").wait() == 0
-            done, ways[name] = done + 1, ways[name] + 1
-            print(f"kill {done}: {name}", flush=True)
+            ways[name] += 1
+            print(f"kill {ways.total()}: {name}", flush=True)
         compared, odd = differences(calm, disturbed)
         bad += odd
         print(f"study {studies}: {compared} files compared, {len(odd)} differ {odd}", flush=True)
@@ -152,23 +137,18 @@ def campaign(kills: int, seed: int, *, epochs: int, cores: int, folder: Path) ->
         taken = re.findall(r"resumed after epoch (\d+)", logs)
         print(f"  last logs: resumed after epochs {taken}", flush=True)
         shutil.rmtree(disturbed)
-    print(f"{done} kills ({dict(ways)}), {len(bad)} files differ", flush=True)
+    print(f"{ways.total()} kills ({dict(ways)}), {len(bad)} files differ", flush=True)
     return not bad
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--cores", type=int, default=2)
-    found = parser.parse_args()
+    for name, default in {"kills": 20, "seed": 0, "epochs": 40, "cores": 2}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
-        good = campaign(
-            found.kills, found.seed, epochs=found.epochs, cores=found.cores, folder=Path(folder)
-        )
-    sys.exit(0 if good else 1)
+        sys.exit(0 if campaign(**options, folder=Path(folder)) else 1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, instance_norm, softplus
 from torch.utils.checkpoint import checkpoint
 
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.generator import GeneratorSettings, Level, plan_levels
 from ptycho_torch.networks.blocks import FourierBlock
 
 INPUT_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -65,6 +65,18 @@ class Decoder(nn.Module):
         return gelu(self.second(gelu(self.first(x))))
 
 
+def fourier(
+    block: Callable[..., nn.Module],
+    settings: GeneratorSettings,
+    at: Level,
+    modes: int,
+    generator: torch.Generator,
+) -> nn.Module:
+    """Return a Fourier block of a level."""
+    two_sided, side = settings.spectral_rows == "two_sided", at.side_px
+    return block(at.channels, modes, size_px=(side, side), two_sided=two_sided, generator=generator)
+
+
 class FourierUNet(nn.Module):
     """Lifter, Fourier blocks with 2x2 stride-2 downsampling, bottleneck, decoder with skips.
 
@@ -93,31 +105,21 @@ class FourierUNet(nn.Module):
     ) -> None:
         super().__init__()
         levels = plan_levels(settings, patch_px)
+        pairs = list(pairwise(levels))
         self.transform = INPUT_TRANSFORMS[settings.input_transform]
         self.output_mode = settings.output_mode
-
-        def fourier(level_channels: int, side: int, modes: int) -> nn.Module:
-            return block(
-                level_channels,
-                modes,
-                size_px=(side, side),
-                two_sided=settings.spectral_rows == "two_sided",
-                generator=generator,
-            )
-
         self.lift = Lifter(channels, levels[0].channels)
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *(fourier(at.channels, at.side_px, settings.modes) for _ in range(at.blocks))
+                *(fourier(block, settings, at, settings.modes, generator) for _ in range(at.blocks))
             )
             for at in levels
         )
-        pairs = list(pairwise(levels))
         self.down = nn.ModuleList(
             nn.Conv2d(fine.channels, coarse.channels, 2, stride=2) for fine, coarse in pairs
         )
-        deepest = levels[-1]
-        self.bottleneck = fourier(deepest.channels, deepest.side_px, max(settings.modes // 2, 1))
+        halved = max(settings.modes // 2, 1)
+        self.bottleneck = fourier(block, settings, levels[-1], halved, generator)
         self.up = nn.ModuleList(
             Decoder(coarse.channels, fine.channels) for fine, coarse in reversed(pairs)
         )
@@ -159,13 +161,7 @@ class FNO(nn.Module):
         self.lift = Lifter(channels, width)
         self.blocks = nn.Sequential(
             *(
-                FourierBlock(
-                    width,
-                    settings.modes,
-                    size_px=(patch_px, patch_px),
-                    two_sided=settings.spectral_rows == "two_sided",
-                    generator=generator,
-                )
+                fourier(FourierBlock, settings, level, settings.modes, generator)
                 for _ in range(level.blocks)
             )
         )

@@ -35,12 +35,8 @@ CHECKPOINT = "resume.ckpt"
 """The file's name, in the folder of the run."""
 
 SHARE = 0.2
-"""At most about this share of a training's time goes into writing its checkpoints.
-
-Every epoch's is written where an epoch takes five times as long as that, which only networks of
-many weights on small data or a fast GPU do not. Being stopped costs the epoch at work, and five
-such times at most.
-"""
+"""At most about this share of a training's time goes into writing its checkpoints. Being stopped
+costs the epoch at work, and five times what a writing takes at most."""
 
 CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
@@ -74,18 +70,9 @@ class CheckpointWriter(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes the state of a training at the end of epochs, and resumes from it.
 
-    Parameters
-    ----------
-    folder
-        Where the file lies; None: nothing is written.
-    identity
-        What a training must share with the checkpoint that it resumes from (`identity_of`).
-
-    Attributes
-    ----------
-    attempts
-        How often the training was begun or resumed, this time included; an attempt that left no
-        checkpoint is not known.
+    folder: where the file lies (None: nothing is written); identity: what the checkpoint and the
+    training that resumes from it must share (`identity_of`); attempts: how often the training was
+    begun or resumed, this time included and those that left no checkpoint not.
     """
 
     def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ Unit = tuple[Parameter, int | None]
 """A parameter and the axis along which its units lie; None: the whole tensor is one unit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClipReport:
     """How many parts a step had and how many were clipped: units for AGC, elements for value,
     one for the global norm; and the gradient's norm afterwards. What was measured stays on the
@@ -68,14 +68,7 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
     Nothing waits for the device. A complex parameter's modulus counts, so real and imaginary part
     keep their ratio (for `value`, each real part is one element).
 
-    Parameters
-    ----------
-    units
-        From `unit_axes`.
-    clip
-        The rule.
-    norm
-        The gradients' `total_norm`.
+    units: from `unit_axes`; norm: the gradients' `total_norm`.
     """
     present = [(p, axis) for p, axis in units if p.grad is not None]
     grads = [p.grad for p, _ in present if p.grad is not None]

@@ -58,13 +58,8 @@ def fit(
 ) -> TrainResult:
     """Train a module by its run's settings; a run that diverges is a result.
 
-    Parameters
-    ----------
-    folder
-        Where the checkpoint and the loggers' files go; a checkpoint of the very same training that
-        is there is resumed from. None: nothing is written.
-    progress
-        Whether to draw a progress bar.
+    folder: where the checkpoint and the loggers' files go, and a checkpoint of the very same
+    training is resumed from; None: nothing is written. progress: whether to draw a progress bar.
 
     Raises
     ------

@@ -15,12 +15,8 @@ class RecordedStep:
     """Calls a step as it is at first, then replays its recording.
 
     The step must not wait for the device, and must find and leave its state in place; only its
-    batch changes, which is copied to where the recording looks for it.
-
-    Parameters
-    ----------
-    step
-        Takes a batch, and whether to look at the gradients' ratio; each has its recording.
+    batch changes, which is copied to where the recording looks for it. step: takes a batch, and
+    whether to look at the gradients' ratio; each has its recording.
     """
 
     def __init__(self, step: Callable[[Batch, bool], None]) -> None:

@@ -57,16 +57,9 @@ class DivergenceMonitor(Resumable):
     the optimiser leaves the weights as they were before that step and in every step after it. So
     the Trainer may look only every few steps and still tell the exact step of failure.
 
-    Attributes
-    ----------
-    failure
-        Set by whichever guard ends the run.
-    rows
-        Of the epoch's steps in which the optimiser moved, as far as they have been read.
-    steps, spikes, first_loss
-        Of the whole run.
-    parts
-        That each step could clip.
+    failure: set by whichever guard ends the run; rows: of the epoch's steps in which the optimiser
+    moved, as far as they have been read; steps, spikes, first_loss: of the whole run; parts: that
+    each step could clip.
     """
 
     kept = ("first_loss", "in_a_row", "spikes", "steps")
@@ -190,14 +183,6 @@ class CollapseGuard(Resumable):
     Watched are the patches that the network draws for the validation split, before any physics,
     where the probe illuminates them: in the dark a network may draw what it likes, and the padding
     of its convolutions draws borders there whatever it sees. docs/own-data.md has the margins.
-
-    Parameters
-    ----------
-    training
-        `collapse_variance`: every patch must be under it; None: the guard is off.
-        `collapse_patience_epochs`: so many epochs in a row.
-    monitor
-        Ends the run, and knows its steps.
     """
 
     kept = ("first_step", "in_a_row")

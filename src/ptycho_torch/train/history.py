@@ -24,17 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class History(Resumable):
-    """Collects what each finished epoch had; `monitor` records the steps.
+    """Collects what each finished epoch had.
 
-    Attributes
-    ----------
-    rows
-        As in `history.csv`.
-    best_row, best
-        Row, and `Weights` as a plain tuple, of the lowest validation loss; None before the first
-        epoch.
-    norms_before, parts, clipped
-        Gradient norms of all steps, and what clipping did in them.
+    rows: as in `history.csv`; best_row, best: row, and `Weights` as a plain tuple, of the lowest
+    validation loss; norms_before, parts, clipped: of all steps.
     """
 
     kept = ("rows", "best", "best_row", "norms_before", "parts", "clipped")

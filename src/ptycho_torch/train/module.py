@@ -45,14 +45,7 @@ class PtychoModule(LightningModule):
     """A generator under training, through the forward model, without labels.
 
     Any `lightning.Trainer` trains it; the guards that end a bad run as a result come with it as
-    callbacks, `monitor` and `history` among them.
-
-    Parameters
-    ----------
-    run
-        The run's settings; the weights before training depend on its seed alone.
-    data
-        What it is trained on.
+    callbacks, `monitor` and `history` among them. Its first weights depend on the run's seed alone.
 
     Raises
     ------

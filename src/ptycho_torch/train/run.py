@@ -56,10 +56,9 @@ def train_run(
     Parameters
     ----------
     splits, dataset
-        As for `data_of_splits`: `train`, `validation` and `test`, and `dataset.json`.
+        As for `data_of_splits`.
     folder
-        Where the run's files go. Until they are written its checkpoint lies there, from which the
-        same call resumes.
+        Where the run's files go; until then its checkpoint, from which the same call resumes.
     threads
         CPU threads that torch may use, at most the machine's.
     low_memory
@@ -101,15 +100,13 @@ def train_scan(
 
     Parameters
     ----------
-    data
-        From `data_of_file` or `data_of_scan`.
     folder
         For `OUTPUTS`; `run.json` is written last.
     overwrite
         Replace an earlier run's files in the folder.
     patch_stats_limit
-        Statistics of at most so many patches that the best weights draw for the held-out frames
-        go beside the results; None: none are computed.
+        Write statistics of at most so many patches that the best weights draw for the held-out
+        frames; None: of none.
     progress
         Whether to draw a progress bar.
 
@@ -156,14 +153,8 @@ def train_measurement(
 ) -> dict[str, Any]:
     """Train on the training frames of a study's measurement; see `train_scan`.
 
-    Parameters
-    ----------
-    rpie
-        `objects` and `report` of the frames' iterative reconstruction, which has the refined probe.
-    probe
-        Which one the network sees.
-    folder
-        Where the run's files go; an earlier run's are replaced.
+    rpie: `objects` and `report` of the frames' iterative reconstruction, which has the refined
+    probe; probe: which one the network sees; folder: an earlier run's files in it are replaced.
 
     Raises
     ------

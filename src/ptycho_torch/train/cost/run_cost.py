@@ -65,18 +65,9 @@ def not_counted(runs: Iterable[RunSettings]) -> list[str]:
 class Estimator:
     """Estimates runs on this machine; those that take the same are looked at once.
 
-    facts: what the estimates hold for: `machine`, `base`, `memory_gib`, `probe_steps`.
-
-    Parameters
-    ----------
-    accelerator, threads
-        As in `execution`.
-    memory_gib
-        What has to suffice; None: what the machine has.
-    probe_steps
-        Steps that are timed; 0: no times.
-    largest
-        Whether to look for the largest batch and depth.
+    facts: what the estimates hold for; accelerator, threads: as in `execution`; memory_gib: what
+    has to suffice (None: what the machine has); probe_steps: steps that are timed; largest: whether
+    to look for the largest batch and depth.
 
     Raises
     ------

@@ -33,14 +33,9 @@ def study_cost(
 ) -> Row:
     """Return rows, and for the whole study its stages, as `plan.json` has them.
 
-    Parameters
-    ----------
-    arm, dataset
-        Only this arm, on this dataset; None: all of them, on the data of their stages.
-    data_changes, run_changes
-        What to try instead: of simulated datasets, as `scan.gridsize`, and of runs.
-    runs_at_once
-        Trainings side by side, each as fast as one alone.
+    arm, dataset: only these (None: all arms, on the data of their stages); data_changes,
+    run_changes: what to try instead; runs_at_once: trainings side by side, each as fast as one
+    alone.
 
     Raises
     ------
@@ -114,14 +109,9 @@ def _totals(stages: list[StagePlan], rows: list[Row], runs_at_once: int) -> Row:
 
 
 def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
-    """Return estimated and measured memory and time of each arm that was trained.
+    """Return estimated and measured memory and time of each arm in a study's folder of results.
 
-    Parameters
-    ----------
-    results
-        A study's folder of results, with `train/` and `simulate/`.
-    estimator
-        Times are those of this machine; they mean something for runs that were trained on it.
+    Estimated times are those of this machine: they mean something for runs that were trained on it.
 
     Raises
     ------
