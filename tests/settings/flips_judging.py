@@ -1,8 +1,7 @@
-"""Settings that judge: outcomes, certainty, depth, decision and diagnoses of the same numbers."""
+"""Settings that judge: what is called, shown or decided otherwise, of the same runs."""
 
-import dataclasses
-import importlib.util
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from ptycho_torch.config.evaluation import (
 )
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.config.study import DepthSettings
+from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.diagnose.activations import monitor_activations
-from ptycho_torch.evaluate.outcome import Evidence as Seen
+from ptycho_torch.evaluate.block import reconstruct, score
+from ptycho_torch.evaluate.outcome import Evidence as Scores
 from ptycho_torch.evaluate.outcome import decide_outcome
+from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.report.decide.decision import decide
@@ -28,64 +29,78 @@ from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
 from ptycho_torch.statistics.scores import loss_score
-from ptycho_torch.statistics.verdict import Evidence
+from ptycho_torch.statistics.verdict import Evidence, judge_arm
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "report"))
+import planted  # noqa: E402
 
-
-def _planted():
-    path = ROOT / "tests" / "report" / "planted.py"
-    spec = importlib.util.spec_from_file_location("planted_for_flips", path)
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PLANTED = _planted()
 TWIN = TwinReading(
     share=0.55, distinct_patches=90, patches=100, direct_correlation=0.7, twin_correlation=0.95,
     truth_twin_correlation=0.6, best_correlation=0.95, overlap_direct=0.9, overlap_twin=0.5,
 )  # fmt: skip
-SEEN = Seen(
+GOOD = Scores(
     outcome="completed", failure=None, best_mae_val_loss=0.2, broken_patches=0,
-    amplitude_std_ratio=0.5, amplitude_pearson_r=0.8, twin=dataclasses.replace(TWIN, share=0.1),
+    amplitude_std_ratio=0.5, amplitude_pearson_r=0.8, twin=replace(TWIN, share=0.1),
 )  # fmt: skip
 
 
-@cache
-def runs_of(stage, truth):
-    """Return a study of ten arms at ten seeds, and a planted table of one of its stages."""
-    study = PLANTED.ten_arm_study(load_yaml(ROOT / "config/config.yaml"), 10, most_seeds=2)
-    truth = getattr(PLANTED, truth)
-    return study, PLANTED.planted_runs(study, truth, stage, np.random.default_rng(3))
+def outcomes(evidence):
+    return lambda settings: decide_outcome(evidence, settings)[0]
 
 
-def outcome(settings, evidence=SEEN):
-    return decide_outcome(evidence, settings)[0]
+def phase_error(settings):
+    """Of patches that are the truth, tilted by a plane of the phase."""
+    rng = np.random.default_rng(0)
+    objects = rng.uniform(0.5, 1, (1, 40, 40)) * np.exp(1j * rng.uniform(0, 1, (1, 40, 40)))
+    places = np.stack(np.meshgrid(range(0, 25, 4), range(0, 25, 4), indexing="ij"), -1)
+    truth = GroundTruth(
+        objects_IHW=objects, positions_B2=places.reshape(-1, 2), image_B=np.zeros(49, int),
+        probe_MHW=np.ones((1, 16, 16), np.complex64), norm=1.0, tile_px=4,
+    )  # fmt: skip
+    tilt = np.exp(0.05j * truth.positions_B2[:, 0])[:, None, None]
+    found = score(reconstruct((truth.patches_BHW * tilt).astype(np.complex64), truth, settings))
+    return found["phase_mae"]
 
 
-def certainty(settings):
+def estimates(settings):
+    """An interval, and how many seeds are named as enough."""
     differences = [0.3, -0.1, 0.4, 0.2, -0.2, 0.5]
-    family = {"family": 1, "settings": settings}
-    rates = [seeds_for_rates(failed, (5, 10), **family) for failed in ((1, 10), (5, 10))]
-    interval = paired_difference(differences, settings).interval
-    return interval, seeds_for_difference(differences, **family), rates
+    rates = [
+        seeds_for_rates((failed, 10), (5, 10), family=1, settings=settings) for failed in (1, 5)
+    ]
+    pairs = seeds_for_difference(differences, family=1, settings=settings)
+    return repr((paired_difference(differences, settings).interval, pairs, rates))
 
 
-def depth(settings):
-    study, runs = runs_of("pivot", "NULL")
-    plan = stage_plan(study, "pivot")
-    loss = loss_score(runs["val_loss_name"].tolist())
-    evidence = Evidence(runs=runs, stage=plan, loss=loss, settings=study.statistics)
-    arm, shallow = plan.depth[0]
-    norms = {"arm": arm, "seed": [0, 1], "epoch": [1, 1], "grad_norm_p99": [30.0, 30.0]}
-    return [v.status for v in judge_depth(arm, shallow, evidence, pd.DataFrame(norms), settings)]
+@cache
+def planted_stage(stage, truth, seeds):
+    study = planted.ten_arm_study(load_yaml(ROOT / "config" / "config.yaml"), seeds, most_seeds=2)
+    runs = planted.planted_runs(study, getattr(planted, truth), stage, np.random.default_rng(3))
+    loss, plan = loss_score(runs["val_loss_name"].tolist()), stage_plan(study, stage)
+    return study, Evidence(runs=runs, stage=plan, loss=loss, settings=study.statistics)
 
 
-def decision(settings):
-    study, shallow = runs_of("stage_a", "SILVER")
+def hypothesis(arm, truth):
+    def judged(settings):
+        found = judge_arm(arm, settings, planted_stage("stage_a", truth, 16)[1])
+        return [(verdict.condition, verdict.status) for verdict in found]
+
+    return judged
+
+
+def at_depth(settings):
+    evidence = planted_stage("pivot", "NULL", 16)[1]
+    deep, shallow = evidence.stage.depth[0]
+    history = pd.DataFrame({"arm": deep, "seed": [0, 1], "epoch": 1, "grad_norm_p99": 30.0})
+    found = judge_depth(deep, shallow, evidence, history, settings)
+    return [verdict.status for verdict in found]
+
+
+def decided(settings):
+    study, shallow = planted_stage("stage_a", "SILVER", 10)
     study = study.model_copy(update={"decision": settings})
-    return decide(study, shallow, runs_of("pivot", "SILVER")[1])["rules"]
+    return decide(study, shallow.runs, planted_stage("pivot", "SILVER", 10)[1].runs)["rules"]
 
 
 def flags(settings):
@@ -95,40 +110,51 @@ def flags(settings):
     return repr(monitor_activations(block, torch.randn(2, 4, 8, 8, generator=stream), settings))
 
 
-def flip(what, base, **changed):
-    """Return a flip of one setting of `base` that must judge otherwise."""
+EVALUATION = EvaluationSettings()
+STATISTICS = StatisticsSettings(bootstrap_resamples=200, power_simulations=200)
+DIAGNOSTICS = DiagnosticsSettings()
+SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
+DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
 
-    def seen(tools):
-        assert what(base) != what(base.model_copy(update=changed))
+# Settings, a key of theirs, another value, and what must come out otherwise by it.
+TABLE = [
+    (EVALUATION, "trim_px", 4, phase_error),
+    (EVALUATION, "remove_phase_plane", True, phase_error),
+    (EVALUATION, "collapse_fraction", 0.6, outcomes(GOOD)),
+    (EVALUATION, "twin_share", 0.6, outcomes(replace(GOOD, twin=TWIN))),
+    (EVALUATION, "misfit_correlation", 0.99, outcomes(GOOD)),
+    (EVALUATION, "misfit_pearson_r", 0.9, outcomes(GOOD)),
+    (EVALUATION, "misfit_loss", 0.1, outcomes(replace(GOOD, amplitude_pearson_r=0.1))),
+    (STATISTICS, "confidence", 0.8, estimates),
+    (STATISTICS, "bootstrap_resamples", 5000, estimates),
+    (STATISTICS, "bootstrap_seed", 1, estimates),
+    (STATISTICS, "power", 0.95, estimates),
+    (STATISTICS, "most_seeds", 4, estimates),
+    (STATISTICS, "power_simulations", 1000, estimates),
+    (STATISTICS, "worthwhile_failure_difference", 0.45, estimates),
+    (SUCCESS, "lowest_loss", True, hypothesis("stable", "GOLD")),
+    (SUCCESS, "no_failures", True, hypothesis("stable", "GOLD")),
+    (SUCCESS, "lowest_failure_rate", True, hypothesis("stable", "GOLD")),
+    (SUCCESS, "fewer_failures_than_control", True, hypothesis("stable", "GOLD")),
+    (SuccessSettings(max_loss_increase=0.0), "max_loss_increase", 0.5, hypothesis("agc", "NULL")),
+    (DEPTH, "max_loss_increase", 0.0, at_depth),
+    (DEPTH, "max_ssim_decrease", 0.0, at_depth),
+    (DEPTH, "gradient_factor", 2.0, at_depth),
+    (DECISION, "gold", "agc", decided),
+    (DECISION, "silver", "stable", decided),
+    (DECISION, "max_loss_increase", 0.9, decided),
+    (DECISION, "acceptable_failure_rate", 0.9, decided),
+    (DIAGNOSTICS, "min_output_ratio", 1 - 1e-9, flags),
+    (DIAGNOSTICS, "max_p99_over_p50", 1 + 1e-9, flags),
+    (DIAGNOSTICS, "max_dc_share", 1e-9, flags),
+]
 
-    return seen
+
+def moves(settings, key, value, result):
+    def flip(tools):
+        assert result(settings) != result(settings.model_copy(update={key: value}))
+
+    return flip
 
 
-def flips(what, base, values):
-    kind = type(base).__name__
-    return {f"{kind}.{key}": flip(what, base, **{key: value}) for key, value in values.items()}
-
-
-FLIPS = {
-    **flips(outcome, EvaluationSettings(), {
-        "collapse_fraction": 0.6, "misfit_correlation": 0.99, "misfit_pearson_r": 0.9,
-    }),
-    **flips(lambda s: outcome(s, dataclasses.replace(SEEN, twin=TWIN)), EvaluationSettings(),
-            {"twin_share": 0.6}),
-    **flips(lambda s: outcome(s, dataclasses.replace(SEEN, amplitude_pearson_r=0.1)),
-            EvaluationSettings(), {"misfit_loss": 0.1}),
-    **flips(certainty, StatisticsSettings(bootstrap_resamples=200, power_simulations=200), {
-        "confidence": 0.8, "bootstrap_resamples": 5000, "bootstrap_seed": 1, "power": 0.95,
-        "most_seeds": 4, "power_simulations": 1000, "worthwhile_failure_difference": 0.45,
-    }),
-    **flips(depth, DepthSettings(fno_blocks=8), {
-        "max_loss_increase": 0.0, "max_ssim_decrease": 0.0, "gradient_factor": 2.0,
-    }),
-    **flips(decision, runs_of("stage_a", "SILVER")[0].decision, {
-        "gold": "agc", "silver": "stable", "max_loss_increase": 0.9,
-        "acceptable_failure_rate": 0.9,
-    }),
-    **flips(flags, DiagnosticsSettings(), {
-        "min_output_ratio": 1 - 1e-9, "max_p99_over_p50": 1 + 1e-9, "max_dc_share": 1e-9,
-    }),
-}  # fmt: skip
+FLIPS = {f"{type(row[0]).__name__}.{row[1]}": moves(*row) for row in TABLE}

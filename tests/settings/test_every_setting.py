@@ -1,7 +1,7 @@
 """Every setting does something: it is read; those of plans, trainings and judgements are flipped.
 
-The settings are taken from the classes: a new one that nothing reads fails. What each setting of
-data, scores and reports does is a law of the tests of its room.
+The settings are taken from the classes: a new one that nothing reads, or that judges and is not
+flipped, fails. What each setting of data and diagnoses does is a law of the tests of its room.
 """
 
 import importlib
@@ -70,8 +70,12 @@ def test_every_setting_is_read():
         assert is_kind or read, f"{name}: nothing reads it"
 
 
-def test_what_is_flipped_is_a_setting():
-    assert not set(FLIPS) - set(dict(leaves()))
+def test_what_is_flipped_is_a_setting_and_all_that_judge_are_flipped():
+    every = set(dict(leaves()))
+    assert not set(FLIPS) - every
+    judging = ("Evaluation", "Statistics", "Success", "Depth", "Decision")
+    judge = {name for name in every if name.partition("Settings.")[0] in judging}
+    assert len(judge) == 28 and judge <= set(FLIPS)
 
 
 @pytest.fixture(scope="module")
