@@ -58,10 +58,16 @@ def compare(
     notes: list[str] = []
     rms, images = fitted(*overlap(first, second, notes), notes, free)
     values = [*_scales_and_variances(first, second, free), ("stitched_rms", *rms)]
-    quantities = [_ratio(*named, tolerance) for named in values]
+    quantities = [_compared(*named, tolerance) for named in values]
     if free:
         quantities[-1] |= {"status": "not judged", "reason": "the scale is free"}
-    quantities += _differences(*images, tolerance)
+    amplitudes = np.abs(images[0]), np.abs(images[1])
+    quantities += [
+        _judged("amplitude_mae", "error", tolerance, _mae, *amplitudes),
+        _judged("amplitude_ssim", "similarity", tolerance, _ssim, *amplitudes),
+    ]
+    if np.iscomplexobj(images[0]):
+        quantities.append(_judged("complex_mae", "error", tolerance, _mae, *images))
     failed, left = (
         [q["name"] for q in quantities if q["status"] == status]
         for status in ("fail", "not judged")
@@ -139,37 +145,66 @@ def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] 
         return variance / (np.square(names["mean"]) + variance) if "mean" in names else None
 
 
-def _differences(a: Array, b: Array, tolerance: float) -> list[Quantity]:
-    """Return MAE, relative to A's mean, and SSIM, whose range is A's, of aligned images, judged."""
-    amplitudes = np.abs(a), np.abs(b)
-    measures: list[tuple[str, str, Callable[[Array, Array], float], tuple[Array, Array]]] = [
-        ("amplitude_mae", "error", _mae, amplitudes),
-        ("amplitude_ssim", "similarity", _ssim, amplitudes),
-    ]
-    if np.iscomplexobj(a):
-        measures.append(("complex_mae", "error", _mae, (a, b)))
-    found = []
-    for name, kind, measure, images in measures:
-        value = reason = None
-        try:
-            known = a[np.isfinite(a)]
-            if not known.any():
-                raise ValueError(
-                    "A is zero everywhere" if known.size else "no pixel is known in both"
-                )
-            value = measure(*images)
-        except ValueError as error:
-            reason = f"not defined: {error}"
-        found.append(_judged(name, kind, value, reason, tolerance))
-    return found
+def _compared(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
+    """Return B's value over A's, judged; what one of them does not give is not."""
+    missing = [letter for letter, number in (("A", a), ("B", b)) if number is None]
+    found = _judged(name, "ratio", tolerance, _ratio, a or 0.0, b or 0.0)
+    if missing:
+        gives = "does" if len(missing) == 1 else "do"
+        reason = f"{' and '.join(missing)} {gives} not give it"
+        found |= {"value": None, "status": "not judged", "reason": reason}
+    return found | {"a": _known(a), "b": _known(b)}
+
+
+def _known(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _judged(
+    name: str, kind: str, tolerance: float, measure: Callable[..., float], a: Any, b: Any
+) -> Quantity:
+    """Return what `measure` finds, with its verdict; its `ValueError` says why there is no value,
+    and what has none has not passed."""
+    limit, deviation = {
+        "ratio": (f"within 1 ± {tolerance:g}", lambda value: abs(value - 1)),
+        "error": (f"at most {tolerance:g} of A's mean amplitude", float),
+        "similarity": (f"at least {1 - tolerance:g}", lambda value: 1 - value),
+    }[kind]
+    found: Quantity = {"name": name, "kind": kind, "value": None, "status": "fail", "limit": limit}
+    found |= {"a": None, "b": None, "reason": None}
+    try:
+        found["value"] = value = measure(a, b)
+    except ValueError as error:
+        return found | {"reason": f"not defined: {error}"}
+    # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
+    return found | {"status": "pass" if deviation(value) <= tolerance * (1 + 1e-9) else "fail"}
+
+
+def _ratio(a: float, b: float) -> float:
+    broken = [letter for letter, number in (("A", a), ("B", b)) if not math.isfinite(number)]
+    if broken:
+        raise ValueError(f"{' and '.join(broken)} not finite")
+    if a == 0:
+        raise ValueError("A is 0")
+    return b / a
+
+
+def _must_show(a: Array) -> None:
+    known = a[np.isfinite(a)]
+    if not known.any():
+        raise ValueError("A is zero everywhere" if known.size else "no pixel is known in both")
 
 
 def _mae(a: Array, b: Array) -> float:
+    """Return the mean difference over A's mean."""
+    _must_show(a)
     return float(np.nanmean(np.abs(b - a)) / np.nanmean(np.abs(a)))
 
 
 def _ssim(first_IYX: Array, second_IYX: Array) -> float:
-    """Return the SSIM over the windows that lie wholly in what both know, mean over images."""
+    """Return the SSIM, whose range is A's, over the windows that lie wholly in what both know; mean
+    over images."""
+    _must_show(first_IYX)
     values = []
     for first, second in zip(first_IYX, second_IYX, strict=True):
         finite = np.isfinite(first)
@@ -187,51 +222,3 @@ def _ssim(first_IYX: Array, second_IYX: Array) -> float:
         )  # fmt: skip
         values.append(float(scores[inside].mean()))
     return float(np.mean(values))
-
-
-def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
-    """Return B's value over A's, judged; what one of them does not give is not."""
-    both = {"A": a, "B": b}
-    missing = [letter for letter, number in both.items() if number is None]
-    finite = {
-        k: number for k, number in both.items() if number is not None and math.isfinite(number)
-    }
-    broken = [letter for letter in both if letter not in finite]
-    value = reason = None
-    if missing:
-        reason = f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not give it"
-    elif broken:
-        reason = f"not defined: {' and '.join(broken)} not finite"
-    elif a == 0:
-        reason = "not defined: A is 0"
-    else:
-        value = finite["B"] / finite["A"]
-    found = _judged(name, "ratio", value, reason, tolerance)
-    numbers = {letter.lower(): number for letter, number in finite.items()}
-    return found | numbers | ({"status": "not judged"} if missing else {})
-
-
-def _judged(
-    name: str, kind: str, value: float | None, reason: str | None, tolerance: float
-) -> Quantity:
-    """Return a quantity with its verdict; what has no value has not passed, and `reason` says why.
-
-    Parameters
-    ----------
-    kind
-        `ratio`, whose deviation from 1 counts, `error`, or `similarity`, what it lacks to 1.
-    """
-    limits = {
-        "ratio": f"within 1 ± {tolerance:g}",
-        "error": f"at most {tolerance:g} of A's mean amplitude",
-        "similarity": f"at least {1 - tolerance:g}",
-    }
-    deviation = math.inf
-    if value is not None:
-        deviation = {"ratio": abs(value - 1), "error": value, "similarity": 1 - value}[kind]
-    # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
-    status = "pass" if deviation <= tolerance * (1 + 1e-9) else "fail"
-    return {
-        "name": name, "kind": kind, "value": value, "status": status, "limit": limits[kind],
-        "a": None, "b": None, "reason": reason,
-    }  # fmt: skip

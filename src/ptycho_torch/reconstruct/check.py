@@ -76,8 +76,9 @@ def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     return report
 
 
-def _stage(question: str, how: str, answer: str, outcomes: Sequence[Outcome] = ()) -> Stage:
-    """Return one question: how it was settled, the answer, and what was tried, best first."""
+def _stage(question: str, how: str, answer: str = "", outcomes: Sequence[Outcome] = ()) -> Stage:
+    """Return one question: how it was settled, the answer (empty: the first of what was tried),
+    and what was tried, best first."""
     readings = [
         {
             "flags": flags(o.conventions),
@@ -86,6 +87,7 @@ def _stage(question: str, how: str, answer: str, outcomes: Sequence[Outcome] = (
         }
         for o in outcomes
     ]
+    answer = answer or readings[0]["flags"] or _AS_LAYOUT
     return {"question": question, "how": how, "answer": answer, "readings": readings}
 
 
@@ -158,14 +160,12 @@ def _by_prediction(raw: Raw, stages: list[Stage], variants: Variants) -> dict[st
         stages.append(_stage("object", how, f"{why}: left aside", tried[:3]))
         return None
     chosen = best.conventions
-    stages.append(
-        _stage("axes, signs and origin of positions", how, flags(chosen) or _AS_LAYOUT, tried)
-    )
+    stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))
     if chosen.half_pixel == 0:
         halves = [_with(chosen, half_pixel=half) for half in (-1, 0, 1)]
         tried = _ranked(predicted, raw, halves)
         chosen, doubt = tried[0].conventions, _doubt(tried, _PREDICTED_RATIO)
-        stages.append(_stage("half pixel", how, flags(chosen) or _AS_LAYOUT, tried))
+        stages.append(_stage("half pixel", how, outcomes=tried))
     return _report(raw, stages, chosen, doubt)
 
 
@@ -181,7 +181,7 @@ def _by_reconstruction(raw: Raw, stages: list[Stage], variants: Variants) -> dic
         left = "not tried: they matter to the object that was left aside"
     stages = [
         *stages,
-        _stage("axes and signs of positions", how, flags(best.conventions) or _AS_LAYOUT, tried),
+        _stage("axes and signs of positions", how, outcomes=tried),
         _stage("origin, half pixel", "no object", left),
     ]
     # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
