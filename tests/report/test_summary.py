@@ -209,7 +209,7 @@ def test_missing_unexpected_and_swapped_files_are_refused_by_name(plant, tmp_pat
     unexpected = tmp_path / "triangle_n32" / "control" / "seed-7" / "run.json"
     for changed, message in (
         (runs[1:], "control/seed-0/run.json: is missing"),
-        ([*runs, unexpected], r"seed-7/run.json: is of no run of"),
+        ([*runs, unexpected], r"seed-7/run.json: no run of stage_a"),
     ):
         with pytest.raises(InputError, match=message):
             work_out_of({**given, "files": {**given["files"], "runs": changed}})

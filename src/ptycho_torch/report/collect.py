@@ -197,8 +197,8 @@ def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[tupl
     expected = {f"{stage.dataset}/{arm}/seed-{seed}/{name}": (arm, seed) for arm, seed in runs}
     found = {"/".join(path.parts[-4:]): path for path in map(Path, paths)}
     for file in sorted(found.keys() ^ expected.keys()):
-        what = "is missing; make the run first" if file in expected else "is of no run of it"
-        raise InputError(f"{file}: {what} (stage {stage.name})")
+        missing = "is missing; make the run first"
+        raise InputError(f"{file}: {missing if file in expected else f'no run of {stage.name}'}")
     return {run: found[file] for file, run in expected.items()}
 
 
