@@ -79,7 +79,7 @@ def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
 def _stage(question: str, how: str, answer: str = "", outcomes: Sequence[Outcome] = ()) -> Stage:
     """Return one question: how it was settled, the answer (empty: the first of what was tried),
     and what was tried, best first."""
-    readings = [
+    readings: list[dict[str, Any]] = [
         {
             "flags": flags(o.conventions),
             "error": None if o.why else o.error,
