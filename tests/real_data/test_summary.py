@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptycho_torch.config.arms import fit_settings, labels
+from ptycho_torch.config.arms import fit_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import read_csv
@@ -79,8 +79,8 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
         facts |= {"outcome": "non_finite", "failure": failure}
         kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
         io.write_json(place / file, {key: facts[key] for key in kept})
-    study = results.study.model_dump(mode="json")
-    summarise_real_data(study, provenance=PROVENANCE, folder=folder)
+    settings = results.study.real_data.model_dump(mode="json")
+    summarise_real_data("A title", settings, provenance=PROVENANCE, folder=folder)
     text = (folder / "summary.md").read_text()
     assert "control, seed 3: `non_finite`, the training loss is nan." in text
     assert "1 of 1 network run failed" in text and "none: all failed" in text
@@ -93,7 +93,7 @@ def test_blocks_of_an_arm_and_of_real_data_enter_a_training(real_study):
     data = {**real_study, "real_data": {**real_study["real_data"], "arms": ["agc"],
                                         "gridsizes": [1, 2]}}  # fmt: skip
     study = parse_study(data, "test")
-    assert list(labels(study)) == ["agc", "agc-grid2"]
+    assert list(study.real_data.networks) == ["agc", "agc-grid2"]
     fit = fit_settings(study, "small", "agc-grid2", 7)
     assert (fit.groups.gridsize, fit.seed, fit.training.epochs) == (2, 7, 2)
     assert fit.execution.clip.gradient_clip_algorithm == "agc"

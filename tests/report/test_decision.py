@@ -1,7 +1,7 @@
 """Planted studies come out as planted, and seldom otherwise; every rule says what it rests on."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +11,9 @@ import planted
 import pytest
 from planted_runs import PROVENANCE
 
-from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide.decision import decide, write_decision
 from ptycho_torch.report.decide.winner import find_winner, write_winner
 from ptycho_torch.report.rendering import md
@@ -98,16 +100,15 @@ def test_a_decision_says_what_it_rests_on_and_what_would_change_it(data):
     ],
 )  # fmt: skip
 def test_the_winner_has_the_lowest_median_among_those_not_shown_to_fail_more(
-    data, losses, winner, dropped
+    losses, winner, dropped
 ):
     """`losses`: arm -> its losses, None for a failed run."""
-    stage = {**data["stage_a"], "arms": list(losses), "seeds": len(losses["agc"])}
     rows = [
         {"arm": arm, "seed": seed, "failed": loss is None, "best_val_loss": loss,
          "val_loss_name": "mae_val_loss"}
         for arm, values in losses.items() for seed, loss in enumerate(values)
     ]  # fmt: skip
-    found = find_winner(pd.DataFrame(rows), parse_study({**data, "stage_a": stage}, "planted"))
+    found = find_winner(pd.DataFrame(rows), list(losses), StatisticsSettings())
     assert (found["winner"], found["dropped"]) == (winner, dropped)
     assert ("beyond chance" in found["sentence"]) is bool(dropped)
 
@@ -124,7 +125,10 @@ def files(data, tmp_path):
         planted.planted_runs(study, planted.GOLD, stage, rng).to_csv(
             tmp_path / f"{stage}.csv", index=False
         )
-    write_winner(tmp_path / "stage_a.csv", study.model_dump(mode="json"), tmp_path / "winner.json")
+    write_winner(
+        tmp_path / "stage_a.csv", asdict(stage_plan(study, "stage_a")),
+        study.statistics.model_dump(mode="json"), tmp_path / "winner.json",
+    )  # fmt: skip
     return SimpleNamespace(folder=tmp_path, keywords={
         "stage_a": tmp_path / "stage_a.csv", "pivot": tmp_path / "pivot.csv",
         "winner": tmp_path / "winner.json", "study": study.model_dump(mode="json"),

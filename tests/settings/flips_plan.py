@@ -5,7 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ptycho_torch.config.arms import fit_settings, labels, run_settings
+from ptycho_torch.config.arms import fit_settings, run_settings
 from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
 from ptycho_torch.config.read import load_yaml, parse_study
 
@@ -25,7 +25,7 @@ def planned(settings):
     real = [
         fit_settings(study, name, label, seed).model_dump(mode="json")
         for name in study.real_data.measurements
-        for label in labels(study)
+        for label in study.real_data.networks
         for seed in study.real_data.seed_list
     ]
     networks = {k: v.model_dump(mode="json") for k, v in untrained_networks(study).items()}

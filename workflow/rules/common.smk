@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
-    from ptycho_torch.config.arms import derive, fit_settings, labels, run_settings
+    from ptycho_torch.config.arms import derive, fit_settings, run_settings
     from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.layout import check_layout
@@ -162,7 +163,7 @@ def files_for_dataset(wildcards) -> list[str]:
 def real_objects(measurement: str) -> list[str]:
     """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
     seeds = STUDY.real_data.seed_list
-    return ["rpie", *(f"{label}/seed-{n}" for label in labels(STUDY) for n in seeds)]
+    return ["rpie", *(f"{label}/seed-{n}" for label in STUDY.real_data.networks for n in seeds)]
 
 
 def of_real_objects(file: str) -> list[str]:

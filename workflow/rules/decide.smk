@@ -11,7 +11,8 @@ checkpoint stage_a_winner:
     log:
         "logs/stage_a_winner.log",
     params:
-        study=settings_that_decide(),
+        plan=asdict(stage_plan(STUDY, "stage_a")),
+        statistics=STUDY.statistics.model_dump(mode="json"),
     script:
         "../scripts/decide_winner.py"
 
@@ -68,7 +69,7 @@ if STUDY.decision is not None:
         log:
             "logs/study_summary.log",
         params:
-            study=STUDY.model_dump(mode="json"),
+            study=settings_that_decide() | {"title": STUDY.title},
             command=command_for("study_summary"),
         script:
             "../scripts/summarise_study.py"

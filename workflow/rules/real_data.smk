@@ -15,7 +15,7 @@ if STUDY.real_data is not None:
 
     wildcard_constraints:
         measurement="|".join(map(re.escape, STUDY.real_data.measurements)),
-        label="|".join(map(re.escape, labels(STUDY))),
+        label="|".join(map(re.escape, STUDY.real_data.networks)),
 
     rule real_data_fetch:
         """Download a measurement by address and checksum, or take it from PTYCHO_DATA."""
@@ -136,7 +136,7 @@ if STUDY.real_data is not None:
             histories=[
                 f"results/real_data/{measurement}/train/{label}/seed-{seed}/history.csv"
                 for measurement in STUDY.real_data.measurements
-                for label in labels(STUDY)
+                for label in STUDY.real_data.networks
                 for seed in STUDY.real_data.seed_list
             ],
             splits=[f"results/real_data/{name}/split.json" for name in STUDY.real_data.measurements],
@@ -169,7 +169,8 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data_summary.log",
         params:
-            study=STUDY.model_dump(mode="json", exclude={"conventional", "parity"}),
+            title=STUDY.title,
+            settings=STUDY.real_data.model_dump(mode="json"),
             command=command_for("real_data_summary"),
         script:
             "../scripts/summarise_real_data.py"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Write the summary, its table and its figures."""
     summarise_real_data(
-        job.params.study,
+        job.params.title,
+        job.params.settings,
         provenance=collect_provenance(job.params.command),
         folder=Path(job.output.summary).parent,
     )

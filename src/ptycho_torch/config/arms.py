@@ -162,15 +162,6 @@ def run_settings(study: Study, dataset: str, arm: str, seed: int) -> RunSettings
     )
 
 
-def labels(study: Study) -> dict[str, tuple[str, int]]:
-    """Return the networks of `real_data`: name -> (arm, gridsize); `-grid2` is for groups."""
-    real = study.real_data
-    if real is None:
-        return {}
-    pairs = [(arm, size) for size in real.gridsizes for arm in real.arms]
-    return {arm if size == 1 else f"{arm}-grid{size}": (arm, size) for arm, size in pairs}
-
-
 def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSettings:
     """Return everything that decides one training; only the base, this arm's blocks and those of
     `real_data` enter.
@@ -182,7 +173,7 @@ def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSe
     """
     real = study.real_data
     assert real is not None
-    arm, gridsize = labels(study)[label]
+    arm, gridsize = real.networks[label]
     over = {"generator": real.generator, "training": real.training}
     place = f"real_data: network '{label}' on '{measurement}': "
     return FitSettings(

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import deep, derive, fit_settings, labels, run_settings
+from ptycho_torch.config.arms import deep, derive, fit_settings, run_settings
 from ptycho_torch.config.base import mistakes
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.generator import plan_levels
@@ -95,7 +95,7 @@ def _check_run(study: Study, dataset: str, arm: str) -> None:
 def _check_measurements(study: Study) -> None:
     if study.real_data is None:
         return
-    networks = labels(study)
+    networks = study.real_data.networks
     if len(networks) < len(study.real_data.gridsizes) * len(study.real_data.arms):
         raise ValueError(f"real_data: two networks would share a folder: {', '.join(networks)}")
     for name, measurement in study.real_data.measurements.items():

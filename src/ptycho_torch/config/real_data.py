@@ -125,6 +125,12 @@ class RealDataSettings(Settings):
         """The seeds, spelled out."""
         return seed_list(self.seeds)
 
+    @property
+    def networks(self) -> dict[str, tuple[str, int]]:
+        """Name -> (arm, gridsize); `-grid2` is for groups."""
+        pairs = [(arm, size) for size in self.gridsizes for arm in self.arms]
+        return {arm if size == 1 else f"{arm}-grid{size}": (arm, size) for arm, size in pairs}
+
     @model_validator(mode="after")
     def _names_things_once(self) -> Self:
         repeated("arms", self.arms)

@@ -1,13 +1,12 @@
 """The winner of Stage A: the arm that goes on to depth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.plan import stage_plan
-from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.rendering import say
@@ -17,20 +16,23 @@ from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import loss_score
 
 
-def write_winner(runs: PathLike, study: Mapping[str, Any], output: PathLike) -> None:
+def write_winner(
+    runs: PathLike, plan: Mapping[str, Any], statistics: Mapping[str, Any], output: PathLike
+) -> None:
     """Read Stage A's table of runs and write `winner.json`.
 
     Raises
     ------
     InputError
-        If the configuration is wrong, or the table is unreadable, not Stage A's, or lacks a column.
+        If the table is unreadable, not that of the plan, or lacks a column.
     """
-    parsed = parse_study(study, "study")
-    table = read_runs(runs, stage_plan(parsed, "stage_a"))
-    io.write_json(output, find_winner(table, parsed))
+    stage, settings = StagePlan(**plan), StatisticsSettings.model_validate(statistics)
+    io.write_json(output, find_winner(read_runs(runs, stage), stage.arms, settings))
 
 
-def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
+def find_winner(
+    runs: pd.DataFrame, arms: Sequence[str], settings: StatisticsSettings
+) -> dict[str, Any]:
     """Return the winner, and how it came to be it, from a row per run of Stage A.
 
     The rule: of all arms, those that are shown to fail more often than the arm with the fewest
@@ -38,12 +40,12 @@ def find_winner(runs: pd.DataFrame, study: Study) -> dict[str, Any]:
     the lowest median of the best validation loss over successful runs wins; ties by name. If no
     run of any arm succeeded, the first of the rest by failures, then by name.
     """
-    arms, loss = study.stage_a.arms, loss_score(runs["val_loss_name"].tolist())
-    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in arms}
+    loss = loss_score(runs["val_loss_name"].tolist())
+    failed = {arm: failure_rate(runs, arm, settings.confidence) for arm in arms}
     medians = {arm: score_spread(runs, arm, loss.column).median for arm in arms}
     steadiest = min(arms, key=lambda arm: (failed[arm].rate, arm))
     others = [(arm, steadiest) for arm in arms if arm != steadiest]
-    tests = compare_failures(runs, others, study.statistics)
+    tests = compare_failures(runs, others, settings)
     dropped = [item.arm for item in tests if item.better is False]
     left = [arm for arm in arms if arm not in dropped]
     scored = [(value, arm) for arm in left if (value := medians[arm]) is not None]

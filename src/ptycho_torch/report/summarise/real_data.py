@@ -9,12 +9,9 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_torch.config.arms import labels
-from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.files import io
 from ptycho_torch.report.rendering import render
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number
 
 RPIE = "rpie"
@@ -117,24 +114,22 @@ class Measurement:
 
 
 def summarise_real_data(
-    study: Mapping[str, Any], *, provenance: Mapping[str, Any], folder: io.PathLike
+    title: str, settings: Mapping[str, Any], *, provenance: Mapping[str, Any], folder: io.PathLike
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    `study` is the configuration in force; `folder` is `results/real_data`, which has a folder for
-    each measurement (docs/reference/files.md). Raises InputError if the configuration has no real
-    measurements, or a file is missing or damaged.
+    `title` is the study's, `settings` its block `real_data`; `folder` is `results/real_data`, which
+    has a folder for each measurement (docs/reference/files.md). Raises InputError if a file is
+    missing or damaged.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
 
-    parsed, folder = parse_study(study, "study"), Path(folder)
-    if parsed.real_data is None:
-        raise InputError("study: has no block real_data, so there is nothing to summarise")
-    found = [_read(parsed, name, folder / name) for name in parsed.real_data.measurements]
+    real, folder = RealDataSettings.model_validate(settings), Path(folder)
+    found = [_read(real, name, folder / name) for name in real.measurements]
     text = render(
         "real_data.md.j2",
-        study=parsed,
-        real=parsed.real_data,
+        title=title,
+        real=real,
         measurements=found,
         headings=HEADINGS,
         cell=_cell,
@@ -146,10 +141,9 @@ def summarise_real_data(
     io.write_text(folder / "summary.md", text)
 
 
-def _read(study: Study, name: str, folder: Path) -> Measurement:
+def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
     """Read a measurement's results from its folder."""
-    assert study.real_data is not None
-    runs = [(label, seed) for label in labels(study) for seed in study.real_data.seed_list]
+    runs = [(label, seed) for label in real.networks for seed in real.seed_list]
     return Measurement(
         name=name,
         split=io.read_json(folder / "split.json"),
