@@ -79,7 +79,10 @@ def test_a_decision_says_what_it_rests_on_and_what_would_change_it(data):
     conditions = found["rules"][1]["conditions"]
     assert [item["state"] for item in conditions] == ["met", "undecided", "undecided", "met"]
     assert conditions[1]["seeds_needed"] is not None
-    assert found["headline"].startswith("Undecided") and found["would_change"]
+    assert found["headline"].startswith("Undecided")
+    gold, silver = (line for line in found["would_change"] if not line.startswith("Pivot"))
+    assert gold.startswith("Gold follows once it is shown that `stable` has fewer failures than")
+    assert silver.startswith("Silver follows") and "seeds: " in gold
     assert any("Gold is refuted" in line for line in outcome(data, WORSE, 40)["because"])
 
 

@@ -77,9 +77,8 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
     )
     rules = _rules(stage_a, depth, study)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
-    values = {"fired": fired, "rules": rules, "s": study.statistics}
     because, would_change = (
-        sentences("decision_words.md.j2", part=part, **values)
+        sentences("decision_words.md.j2", part=part, fired=fired, rules=rules)
         for part in ("because", "would_change")
     )
     return {
