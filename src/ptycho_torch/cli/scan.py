@@ -10,13 +10,12 @@ import typer
 
 from ptycho_torch.cli.options import Flags, checked, with_flags
 from ptycho_torch.cli.terminal import messages
-from ptycho_torch.config.arms import derive
+from ptycho_torch.config.arms import BLOCKS, derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings, GroupSettings, InferSettings, ScanConventions
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.config.variants import BLOCKS, merge
 from ptycho_torch.runtime.errors import InputError, nearest
 
 app = typer.Typer()
@@ -102,7 +101,7 @@ class CliOptions(Settings):
             blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
         if clip := self._clip():
             blocks["execution"]["clip"] = clip
-        blocks = {block: merge(base[block], blocks[block], (block,)) for block in BLOCKS}
+        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
         found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
         return found
 

@@ -43,6 +43,18 @@ def repeated(key: str, values: list[str]) -> None:
         raise ValueError(f"{key} names {', '.join(twice)} more than once")
 
 
+def value_text(value: Any) -> str:
+    """Return a setting's value as part of a name: 5, 0.001, agc, none."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    # A plus sign is no part of a folder's name: 1e20.
+    return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
+
+
 def seed_list(seeds: int | list[int]) -> list[int]:
     """Return the seeds, spelled out: a number is how many, counted from 0."""
     return list(range(seeds)) if isinstance(seeds, int) else list(seeds)

@@ -1,13 +1,9 @@
 """config/README.md and config/schema.json, written from the classes so that they cannot differ."""
 
 import json
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+import re
+from typing import Any
 
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
-from ptycho_torch.config.base import Settings
 from ptycho_torch.config.study import Study
 
 _INTRODUCTION = """# Every key
@@ -27,7 +23,7 @@ An arm names only the settings by which it differs. A block with a kind (`clip`,
 `schedule`) is replaced as a whole when an arm names a kind, since the keys of one kind mean nothing
 to another; all other blocks are laid over the base key by key.
 """
-_NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any"}
+_NAMES = {"number": "number", "string": "text", "boolean": "true or false"}
 
 
 def schema_text() -> str:
@@ -39,55 +35,54 @@ def schema_text() -> str:
 
 def readme_text() -> str:
     """Return config/README.md: a section per class, a row per key."""
-    return "\n".join([_INTRODUCTION, *map(_section, _models(Study, []))])
+    schema = Study.model_json_schema()
+    classes = {"Study": schema}
+    _add_mentioned(schema["properties"], schema["$defs"], classes)
+    sections = [_section(name, classes) for name in classes]
+    return "\n".join([_INTRODUCTION, *sections])
 
 
-def _models(part: Any, found: list[type[Settings]]) -> list[type[Settings]]:
-    """Return `found`, and behind it a type's classes of settings in the order of their mention."""
-    is_model = isinstance(part, type) and issubclass(part, Settings)
-    inner = [field.annotation for field in part.model_fields.values()] if is_model else ()
-    if is_model and part not in found:
-        found.append(part)
-        for annotation in inner:
-            _models(annotation, found)
-    for annotation in get_args(part):
-        _models(annotation, found)
-    return found
+def _add_mentioned(part: Any, known: dict[str, Any], classes: dict[str, Any]) -> None:
+    """Add the classes that a part of the schema mentions, and those that they mention."""
+    for name in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(part)):
+        if name not in classes:
+            classes[name] = known[name]
+            _add_mentioned(known[name]["properties"], known, classes)
 
 
-def _section(model: type[Settings]) -> str:
-    description = " ".join((model.__doc__ or "").split())
-    lines = [f"## {model.__name__}", "", description, "", "| key | type | default | meaning |"]
-    lines.append("|---|---|---|---|")
-    for name, field in model.model_fields.items():
-        meaning = " ".join((field.description or "Names the kind of the block.").split())
-        cells = [f"`{name}`", type_text(field.annotation), _default(field), meaning]
-        row = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        lines.append(f"| {row} |")
+def _section(name: str, classes: dict[str, Any]) -> str:
+    model = classes[name]
+    lines = [f"## {name}", "", " ".join(model["description"].split()), ""]
+    lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, field in model["properties"].items():
+        # The schema leaves out what the class of a block says as well.
+        same = classes.get(field.get("$ref", "").rpartition("/")[2], {}).get("description")
+        meaning = field.get("description") or same or "Names the kind of the block."
+        default = "its own defaults" if same else f"`{json.dumps(field.get('default'))}`"
+        if key in model.get("required", []):
+            default = "required"
+        cells = [f"`{key}`", _type(field), default, " ".join(meaning.split())]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
-        return "required"
-    if isinstance(field.default, Settings):
-        return "its own defaults"
-    return f"`{json.dumps(field.default)}`"
-
-
-def type_text(annotation: Any) -> str:
+def _type(field: dict[str, Any]) -> str:
     """Return a type as a reader of YAML thinks of it."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if origin is Annotated:
-        return type_text(parts[0])
-    if origin in (Union, UnionType):
-        return " | ".join(type_text(part) for part in parts)
-    if origin is Literal:
-        return " | ".join(f"`{json.dumps(part)}`" for part in parts)
-    if origin is dict:
-        return f"mapping of name to {type_text(parts[1])}"
-    if origin is list:
-        return f"list of {type_text(parts[0])}"
-    return _NAMES.get(annotation) or f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    match field:
+        case {"$ref": target}:
+            name = target.rsplit("/", 1)[-1]
+            return f"[{name}](#{name.lower()})"
+        case {"anyOf": parts} | {"oneOf": parts}:
+            return " | ".join(map(_type, parts))
+        case {"const": value}:
+            return f"`{json.dumps(value)}`"
+        case {"enum": values}:
+            return " | ".join(f"`{json.dumps(value)}`" for value in values)
+        case {"type": "array", "items": items}:
+            return f"list of {_type(items)}"
+        case {"patternProperties": named}:
+            return f"mapping of name to {_type(next(iter(named.values())))}"
+        case {"type": "object", **rest}:
+            values = rest.get("additionalProperties")
+            return f"mapping of name to {_type(values) if isinstance(values, dict) else 'any'}"
+    return _NAMES.get(field.get("type", "any"), field.get("type", "any"))

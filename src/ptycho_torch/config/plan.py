@@ -1,16 +1,24 @@
-"""Stages with every name resolved: which runs, on which data, and what is compared with what."""
+"""Stages with every name resolved: which runs, on which data, what is compared; and can all of it
+be run?"""
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from ptycho_torch.config.arms import deep, run_settings, varied_arms
-from ptycho_torch.config.base import Settings, seed_list
-from ptycho_torch.config.generator import GeneratorSettings
+from pydantic import ValidationError
+
+from ptycho_torch.config.arms import deep, derive, fit_settings, run_settings, varied_arms
+from ptycho_torch.config.base import Settings, mistakes, seed_list
+from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.training import TrainingSettings
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
+
+# SSIM's window; a smaller image has no score.
+_LEAST_SIDE_PX = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +45,6 @@ class StagePlan:
     """(deep arm, shallow one that it is to match), where depth is judged."""
 
 
-def against(control: str, arms: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return every arm beside the control, as pairs to compare."""
-    return tuple((arm, control) for arm in arms if arm != control)
-
-
 def stage_names(study: Study) -> list[str]:
     """Return the stages that a study has, in the order in which they are read."""
     names = ["stage_a", *study.sweeps]
@@ -59,114 +62,91 @@ def likely_winner(study: Study) -> str:
 
 
 def stage_plan(study: Study, name: str, winner: str | None = None) -> StagePlan:
-    """Return a stage with its names resolved.
+    """Return a stage (`stage_a`, `stage_b`, `pivot` or a sweep) with its names resolved.
 
-    Parameters
-    ----------
-    study
-        The study.
-    name
-        `stage_a`, `stage_b`, `pivot`, or the name of a sweep.
-    winner
-        Winner of Stage A, which Stage B needs.
-
-    Raises
-    ------
-    ValueError
-        If there is no such stage, or Stage B's winner is missing or no arm of Stage A.
+    Stage B needs the winner of Stage A. Raises ValueError if there is no such stage, or the winner
+    is missing or no arm of Stage A.
     """
     if name == "stage_a":
-        return _stage_a(study)
+        stage = study.stage_a
+        question = (
+            "Which network and which clipping policy reconstructs reliably, and how sure are we?"
+        )
+        return _plan(study, name, "Stage A, the shootout", question, stage.arms)
     if name in study.sweeps:
         return _sweep(study, name)
     if name == "stage_b" and study.stage_b is not None:
-        return _stage_b(study, winner)
+        return _stage_b(study, winner, study.stage_b.fno_blocks)
     if name == "pivot" and study.pivot is not None:
         return _pivot(study)
     raise ValueError(f"there is no stage '{name}'; it has: {', '.join(stage_names(study))}")
 
 
-def _stage_a(study: Study) -> StagePlan:
-    stage = study.stage_a
+def _plan(
+    study: Study, name: str, title: str, question: str, arms: Iterable[str], **changed: Any
+) -> StagePlan:
+    """Return a plan that is, but for what is changed, Stage A's with these arms."""
+    stage, control = study.stage_a, changed.get("control", study.stage_a.control)
+    default: dict[str, Any] = {
+        "dataset": stage.dataset,
+        "control": control,
+        "pairs": tuple((arm, control) for arm in arms if arm != control),
+    }
+    seeds = tuple(seed_list(changed.pop("seeds", None) or stage.seeds))
+    distinct = tuple(dict.fromkeys(arms))
     return StagePlan(
-        name="stage_a",
-        title="Stage A, the shootout",
-        question=(
-            "Which network and which clipping policy reconstructs reliably, and how sure are we?"
-        ),
-        dataset=stage.dataset,
-        control=stage.control,
-        arms=tuple(stage.arms),
-        seed_list=tuple(stage.seed_list),
-        pairs=against(stage.control, stage.arms),
+        name=name,
+        title=title,
+        question=question,
+        arms=distinct,
+        seed_list=seeds,
+        **(default | changed),
     )
 
 
 def _sweep(study: Study, name: str) -> StagePlan:
-    sweep, stage = study.sweeps[name], study.stage_a
-    control = sweep.control or stage.control
-    arms = list(dict.fromkeys([control, *(arm for _, arm in varied_arms(study, name))]))
+    sweep = study.sweeps[name]
+    control = sweep.control or study.stage_a.control
+    arms = dict.fromkeys([control, *(arm for _, arm in varied_arms(study, name))])
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
-    return StagePlan(
-        name=name,
-        title=name.replace("_", " ").capitalize(),
-        question=sweep.question or f"How do the results of `{sweep.arm}` depend on {keys}?",
-        dataset=sweep.dataset or stage.dataset,
-        control=control,
-        arms=tuple(arms),
-        seed_list=tuple(seed_list(sweep.seeds or stage.seeds)),
-        pairs=against(control, arms),
-    )
+    question = sweep.question or f"How do the results of `{sweep.arm}` depend on {keys}?"
+    return _plan(
+        study, name, name.replace("_", " ").capitalize(), question, arms,
+        dataset=sweep.dataset or study.stage_a.dataset, control=control, seeds=sweep.seeds,
+    )  # fmt: skip
 
 
-def _stage_b(study: Study, winner: str | None) -> StagePlan:
-    stage, depth = study.stage_a, study.stage_b
-    assert depth is not None
+def _stage_b(study: Study, winner: str | None, blocks: int) -> StagePlan:
+    stage = study.stage_a
     if winner not in stage.arms:
         raise ValueError(f"stage_b: the winner '{winner}' is no arm of Stage A: {stage.arms}")
-    control = stage.control
-    shallow = list(dict.fromkeys([control, winner]))
-    arms = [*shallow, *(deep(study, arm) for arm in shallow)]
-    pairs = [(deep(study, winner), winner)]
-    if winner != control:
-        pairs = [
-            (deep(study, winner), deep(study, control)),
-            *pairs,
-            (deep(study, control), control),
-        ]
-    return StagePlan(
-        name="stage_b",
-        title="Stage B, the deep test",
-        question=f"Does Stage A's winner, `{winner}`, scale to {depth.fno_blocks} Fourier blocks?",
-        dataset=stage.dataset,
-        control=deep(study, control),
-        arms=tuple(dict.fromkeys(arms)),
-        seed_list=tuple(seed_list(depth.seeds or stage.seeds)),
-        pairs=tuple(pairs),
-        depth=tuple((deep(study, arm), arm) for arm in reversed(shallow)),
-    )
+    shallow = list(dict.fromkeys([winner, stage.control]))
+    depth = [(deep(study, arm), arm) for arm in shallow]
+    # Of the deep arms first with each other, then each with its shallow self.
+    among = [(depth[0][0], depth[1][0])] if len(shallow) > 1 else []
+    return _plan(
+        study, "stage_b", "Stage B, the deep test",
+        f"Does Stage A's winner, `{winner}`, scale to {blocks} Fourier blocks?",
+        [*reversed(shallow), *(arm for arm, _ in reversed(depth))],
+        control=depth[-1][0], seeds=study.stage_b and study.stage_b.seeds,
+        pairs=(*among, *depth), depth=tuple(depth),
+    )  # fmt: skip
 
 
 def _pivot(study: Study) -> StagePlan:
-    stage, depth, pivot = study.stage_a, study.stage_b, study.pivot
-    assert depth is not None and pivot is not None
+    stage, pivot = study.stage_a, study.pivot
+    assert study.stage_b is not None and pivot is not None
     shallow = list(dict.fromkeys([stage.control, *pivot.cures]))
     arms = [deep(study, arm) for arm in (*shallow, pivot.arm)]
-    return StagePlan(
-        name="pivot",
-        title="Pivot",
-        question=(
-            f"Do the cures survive {depth.fno_blocks} Fourier blocks, and does "
-            f"`{pivot.arm}` do better?"
-        ),
-        dataset=stage.dataset,
-        control=arms[0],
-        arms=(*shallow, *arms),
-        seed_list=tuple(seed_list(depth.seeds or stage.seeds)),
-        pairs=against(arms[0], arms),
+    return _plan(
+        study, "pivot", "Pivot",
+        f"Do the cures survive {study.stage_b.fno_blocks} Fourier blocks, and does "
+        f"`{pivot.arm}` do better?",
+        [*shallow, *arms], control=arms[0], seeds=study.stage_b.seeds,
+        pairs=tuple((arm, arms[0]) for arm in arms[1:] if arm != arms[0]),
         # The further arm has no shallow runs of its own: it is to match the shallow control.
         depth=tuple(zip(arms, [*shallow, stage.control], strict=True))[1:],
-    )
+    )  # fmt: skip
 
 
 class UntrainedNetwork(Settings):
@@ -188,30 +168,112 @@ def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:
     First `hybrid-4` and the like, every compared generator at every depth of the block
     `diagnostics`, all else as in the block `generator`; then arms of Stage A, by their names, that
     differ from all of those.
-
-    Raises
-    ------
-    ValueError
-        If a generator's settings are wrong; its size is checked where it is built.
     """
+    base, training = study.generator.model_dump(), study.training
+    wanted = [
+        (f"{name}-{depth}", base | {"name": name, "fno_blocks": depth}, training)
+        for depth in study.diagnostics.depths
+        for name in COMPARED
+    ]
+    for arm in study.stage_a.arms:
+        run = run_settings(study, study.stage_a.dataset, arm, seed=0)
+        wanted.append((arm, run.generator.model_dump(), run.training))
     found: dict[str, UntrainedNetwork] = {}
-
-    def add(name: str, generator: GeneratorSettings, training: TrainingSettings) -> None:
+    for name, generator, own in wanted:
         network = UntrainedNetwork(
-            generator=generator,
-            loss=training.loss,
-            input_scaling=training.input_scaling,
-            object_big=training.object_big,
+            generator=GeneratorSettings.model_validate(generator),
+            **own.model_dump(include={"loss", "input_scaling", "object_big"}),
         )
         if network not in found.values():
             found[name] = network
-
-    for depth in study.diagnostics.depths:
-        for name in COMPARED:
-            changes = {"name": name, "fno_blocks": depth}
-            settings = GeneratorSettings.model_validate(study.generator.model_dump() | changes)
-            add(f"{name}-{depth}", settings, study.training)
-    for arm in study.stage_a.arms:
-        run = run_settings(study, study.stage_a.dataset, arm, seed=0)
-        add(arm, run.generator, run.training)
     return found
+
+
+def check_study(study: Study) -> None:
+    """Raise `ValueError`, naming block and key, if what a study plans cannot be run."""
+    stage = study.stage_a
+    runs = [(stage.dataset, arm) for arm in study.arms]
+    if study.stage_b is not None:
+        for arm in stage.arms:  # Any of them may win.
+            runs.append((stage.dataset, deep(study, arm)))
+            if deep(study, arm) == arm:
+                raise ValueError(
+                    f"stage_b.fno_blocks: {study.stage_b.fno_blocks} is the depth that '{arm}' has "
+                    "already in Stage A; take another depth, or that arm out of stage_a.arms"
+                )
+    for name in stage_names(study):
+        plan = stage_plan(study, name, winner=stage.control)
+        runs += [(plan.dataset, arm) for arm in plan.arms]
+    for dataset, arm in dict.fromkeys(runs):
+        _check_run(study, dataset, arm)
+    _check_twins(study)
+    _check_measurements(study)
+    for name, network in untrained_networks(study).items():
+        try:
+            plan_levels(network.generator, study.datasets[stage.dataset].patch_px)
+        except ValueError as error:
+            raise ValueError(
+                f"diagnostics.depths: {name} cannot be built: {error}; take other depths"
+            ) from None
+
+
+def _check_twins(study: Study) -> None:
+    """Refuse arms of Stage A that are one and the same run, and names that share a folder."""
+    blocks = derive(study).blocks
+    for twin, arm in itertools.combinations(study.stage_a.arms, 2):
+        if blocks[arm] == blocks[twin]:
+            raise ValueError(
+                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
+                "would run twice. Give it a setting that differs, or take it out"
+            )
+    for other, arm in itertools.combinations(study.arms, 2):
+        if other.casefold() == arm.casefold():
+            raise ValueError(
+                f"arms: '{other}' and '{arm}' would share a folder where file names have no case"
+            )
+
+
+def _check_run(study: Study, dataset: str, arm: str) -> None:
+    variant = derive(study).variants.get(arm)
+    where = f"arms.{arm}." if variant is None else f"arms.{variant.base} with {variant.label()}: "
+    try:
+        run = run_settings(study, dataset, arm, seed=0)
+    except ValidationError as error:
+        raise ValueError(f"{where}{mistakes(error)[0]}") from None
+    training, data = run.training, study.datasets[dataset]
+    schedule = training.schedule
+    if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= training.epochs:
+        raise ValueError(
+            f"{where}training.schedule.warmup_epochs of {schedule.warmup_epochs:g} never "
+            f"ends in {training.epochs} epochs"
+        )
+    if not isinstance(data, SimulatedDataset):
+        return
+    step = data.scan.test_step_px
+    left = (data.room_px // step + 1) * step - 2 * study.evaluation.trim_px
+    if left < _LEAST_SIDE_PX:
+        raise ValueError(
+            f"evaluation.trim_px of {study.evaluation.trim_px} leaves {left} px of the image "
+            f"that the test scan of datasets.{dataset} stitches; {_LEAST_SIDE_PX} are needed"
+        )
+    groups = data.images_per_split * data.groups_per_image(data.scan.train_step_px)
+    if training.batch_size > groups:
+        raise ValueError(
+            f"{where}training.batch_size of {training.batch_size} is more than "
+            f"the {groups} groups of patches in datasets.{dataset}; only full batches train"
+        )
+
+
+def _check_measurements(study: Study) -> None:
+    if (real := study.real_data) is None:
+        return
+    if len(real.networks) < len(real.gridsizes) * len(real.arms):
+        raise ValueError(
+            f"real_data: two networks would share a folder: {', '.join(real.networks)}"
+        )
+    for (name, measurement), label in itertools.product(real.measurements.items(), real.networks):
+        try:
+            fit_settings(study, name, label, 0).run(measurement.reading.patch_px or 0)
+        except ValidationError as error:
+            what = mistakes(error)[0]
+            raise ValueError(f"real_data: network '{label}' on '{name}': {what}") from None

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from ptycho_torch.config.base import mistake
-from ptycho_torch.config.checks import check_study
+from ptycho_torch.config.plan import check_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.disk import read_text
 from ptycho_torch.runtime.errors import InputError
@@ -35,26 +35,27 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
+class _NoYaml(InputError):
+    pass
+
+
 def _parsed(text: str) -> Any:
     """Return what a YAML text says; raises `InputError` alone."""
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except InputError:
         raise
+    except RecursionError:
+        raise _NoYaml("is not YAML: blocks are nested too deeply") from None
     # The library raises any of these for what it cannot build, such as `!!int ''` or `!!bool x`.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError("is not YAML: blocks are nested too deeply") from None
+        raise _NoYaml(f"is not YAML: {' '.join(str(error).split())}") from None
 
 
 def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; an error is of the file `name`.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is not YAML, is not a mapping, or repeats a key.
+    Raises InputError if the file cannot be read, is not YAML or no mapping, or repeats a key.
     """
     name = name or str(path)
     try:
@@ -69,19 +70,9 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
 
 
 def parse_study(data: Mapping[str, Any], source: str) -> Study:
-    """Return the study that `data` describes.
+    """Return the study that nested mappings from `source`, a file or an option, describe.
 
-    Parameters
-    ----------
-    data
-        Nested mappings, as YAML gives them.
-    source
-        File or command-line option that the data came from, for the error message.
-
-    Raises
-    ------
-    InputError
-        `source: block.key: what is wrong, what came, what was expected`.
+    Raises InputError: `source: block.key: what is wrong, what came, what was expected`.
     """
     try:
         # Through JSON: Snakemake hands over OrderedDicts, strict classes want plain ones.
@@ -96,15 +87,15 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
     return study
 
 
+def read_study(path: str | Path) -> Study:
+    """Return the study in a YAML file; see `load_yaml` and `parse_study` for the errors."""
+    return parse_study(load_yaml(path), str(path))
+
+
 def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
     """Check files that Snakemake has read for what it does not see; return their names.
 
-    A file of the project is named as people type it, another one in full.
-
-    Raises
-    ------
-    InputError
-        As `load_yaml`.
+    A file of the project is named as people type it, another one in full. Raises as `load_yaml`.
     """
     names = []
     for path in (Path(path).absolute() for path in paths):
@@ -118,26 +109,17 @@ def typed_overrides(value: Any) -> Any:
     """Return what `--config` gave with its numbers, truths and lists as such.
 
     Snakemake reads nested values of `--config` as text throughout; what is no YAML is a text.
-
-    Raises
-    ------
-    InputError
-        If a key stands twice.
+    Raises InputError if a key stands twice.
     """
     if isinstance(value, Mapping):
         return {key: typed_overrides(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [typed_overrides(inner) for inner in value]
-    if isinstance(value, str):
-        try:
-            return _parsed(value)
-        except InputError as error:
-            if str(error).startswith("is not YAML"):
-                return value
-            raise InputError(f"--config: {error}") from None
-    return value
-
-
-def read_study(path: str | Path) -> Study:
-    """Return the study in a YAML file; see `load_yaml` and `parse_study` for the errors."""
-    return parse_study(load_yaml(path), str(path))
+    if not isinstance(value, str):
+        return value
+    try:
+        return _parsed(value)
+    except _NoYaml:
+        return value
+    except InputError as error:
+        raise InputError(f"--config: {error}") from None

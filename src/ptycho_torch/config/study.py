@@ -17,6 +17,7 @@ from ptycho_torch.config.base import (
     number_from_yaml,
     repeated,
     seed_list,
+    value_text,
 )
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import (
@@ -40,18 +41,6 @@ _TAKEN = {
     *("stage_a", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
     *("parity", "diagnose", "diagnostics", "reconstruct"),
 }
-
-
-def value_text(value: Any) -> str:
-    """Return a setting's value as part of a name: 5, 0.001, agc, none."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    # A plus sign is no part of a folder's name: 1e20.
-    return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
 class SuccessSettings(Settings):

@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import varied_arms
+from ptycho_torch.config.arms import Variant, varied_arms
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.variants import Variant
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.files.schemas import read_result

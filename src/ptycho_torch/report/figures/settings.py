@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ptycho_torch.config.study import value_text
-from ptycho_torch.config.variants import numbers_of
+from ptycho_torch.config.arms import numbers_of
+from ptycho_torch.config.base import value_text
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.figures.marks import mark_failure_rate, mark_runs, title_of
 from ptycho_torch.runtime.plot_style import (

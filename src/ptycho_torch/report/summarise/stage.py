@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptycho_torch.config.arms import numbers_of
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
