@@ -17,6 +17,7 @@ from side_by_side import command, ratio, seconds, summary, times
 
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Engine, Reconstruction, reconstruct
 from ptycho_torch.runtime.errors import InputError
@@ -50,7 +51,9 @@ def run(
 ) -> Reconstruction:
     """Reconstruct by one program."""
     settings = RpieSettings(iterations=iterations, batch_size=batch)
-    return reconstruct(*data[:3], settings, engine=engine)
+    amplitude, positions, probe, _ = data
+    scan = Scan(source="made", amplitude_nHW=amplitude, positions_n2=positions, probe_MHW=probe)
+    return reconstruct(scan, settings, engine=engine)
 
 
 def complex_error(made: Reconstruction, thing: Any) -> float:

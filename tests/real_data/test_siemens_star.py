@@ -38,7 +38,7 @@ def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_pat
     assert said["extent_px"] == pytest.approx([165.96, 164.45], abs=0.01)
     train, held = read_part(outputs["train"]), read_part(outputs["held_out"])
     few = star.rpie.model_copy(update={"iterations": 6})
-    made = reconstruct(train.amplitude_nHW, train.positions_n2, train.probe_MHW, few)
+    made = reconstruct(train, few)
     inside = np.flatnonzero(held.positions_n2[:, 1] > train.positions_n2[:, 1].min())
     places = held.positions_n2[inside]
     guess = predict_amplitudes(made.object_YX, made.probe_MHW, places, origin=made.origin)

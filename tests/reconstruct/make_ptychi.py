@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tests.reconstruct.scans import SCANS, make_scan
+from tests.reconstruct.scans import SCANS, as_scan, make_scan
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.reconstruct.engine import reconstruct
@@ -29,13 +29,7 @@ def main() -> None:
     for name, keys in SCANS.items():
         scan = make_scan(**keys)
         for run, (engine, settings) in RUNS.items():
-            made = reconstruct(
-                scan.amplitude.astype(np.float32),
-                scan.positions,
-                scan.probe,
-                settings,
-                engine=engine,
-            )
+            made = reconstruct(as_scan(scan), settings, engine=engine)
             print(name, run, made.error[-1], sum(made.seconds))
             arrays[f"{name}_{run}_object"] = made.object_YX
             arrays[f"{name}_{run}_probe"] = made.probe_MHW

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from tests.scans import patterns
 
 from ptycho_torch.config.dataset import TriangleProbe
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.simulate.probes import make_probe
 
 
@@ -33,6 +34,17 @@ def make_scan(*, side=32, step=4.0, frames=9, jitter=0.0, modes=1, corner=(0, 0)
     return SimpleNamespace(
         amplitude=amplitude, positions=inner + corner, probe=probe, object=thing, corner=corner
     )
+
+
+def as_scan(made, *, real="f4", **changes):
+    """Return it as a scan, in single precision, or with changes."""
+    parts = {
+        "source": "mine.npz",
+        "amplitude_nHW": made.amplitude,
+        "positions_n2": made.positions,
+        "probe_MHW": made.probe,
+    } | changes
+    return Scan(**{**parts, "amplitude_nHW": parts["amplitude_nHW"].astype(real)})
 
 
 def truth_on(origin, shape, scan):

@@ -6,18 +6,20 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.reconstruct.scans import SCANS, distance, make_scan
+from tests.reconstruct.scans import SCANS, as_scan, distance, make_scan
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.runtime.errors import InputError
 
+SCAN = ("amplitude_nHW", "good_1HW")
+
 
 def run(scan, **more):
-    """Reconstruct a scan in single precision."""
-    keys = {key: more.pop(key) for key in ("engine", "good_1HW", "use_n") if key in more}
-    frames = more.pop("frames", scan.amplitude).astype("f4")
-    return reconstruct(frames, scan.positions, scan.probe, RpieSettings(**more), **keys)
+    """Reconstruct a scan; masks and other frames are the scan's, the rest is a setting."""
+    scan = as_scan(scan, **{key: more.pop(key) for key in SCAN if key in more})
+    keys = {key: more.pop(key) for key in ("engine", "use_n") if key in more}
+    return reconstruct(scan, RpieSettings(**more), **keys)
 
 
 def apart(found, origin, result):
@@ -112,10 +114,10 @@ def test_the_adapter_hands_over_masks_and_lsqmls_known_probe(fake):
     good = np.ones((1, 16, 16), bool)
     good[0, 3, 4] = False
     frames = np.where(good, scan.amplitude, np.nan)
-    run(scan, frames=frames, iterations=1, engine="ptychi-lsqml", good_1HW=good)
+    run(scan, amplitude_nHW=frames, iterations=1, engine="ptychi-lsqml", good_1HW=good)
     assert (fake.arrays["diffraction_data"][:, 3, 4] == 0).all()
     np.testing.assert_array_equal(fake.arrays["valid_pixel_mask"], good[0])
     run_options = fake.options.reconstructor_options
     assert run_options.rescale_probe_intensity_in_first_epoch is False
     with pytest.raises(InputError, match="one mask for all frames"):
-        run(scan, frames=frames, engine="ptychi-rpie", good_1HW=np.repeat(good, 4, axis=0))
+        run(scan, amplitude_nHW=frames, engine="ptychi-rpie", good_1HW=np.repeat(good, 4, axis=0))

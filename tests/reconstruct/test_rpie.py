@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.reconstruct.scans import complex_error, distance, make_scan, truth_on
+from tests.reconstruct.scans import as_scan, complex_error, distance, make_scan, truth_on
 
 from ptycho_torch.config.reconstruct import RpieSettings
 from ptycho_torch.physics.predict import r_factor
@@ -13,8 +13,8 @@ from ptycho_torch.reconstruct.problem import pose
 from ptycho_torch.reconstruct.rpie import Rpie
 from ptycho_torch.runtime.errors import InputError
 
-ARRAYS = ("amplitude", "positions", "probe")
-EXTRA = ("good_1HW", "use_n", "snapshots", "on_iteration")
+SCAN = ("amplitude_nHW", "positions_n2", "probe_MHW", "good_1HW")
+EXTRA = ("use_n", "snapshots", "on_iteration")
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +30,13 @@ def fractional():
 def run(scan, *, start=None, **settings):
     """Reconstruct a scan, some arrays of it replaced; start: makes the first object of a problem's
     canvas, and then in double precision."""
-    amplitude, positions, probe = (settings.pop(key, getattr(scan, key)) for key in ARRAYS)
-    amplitude = amplitude.astype(settings.pop("real", "f4" if start is None else "f8"))
+    real = settings.pop("real", "f4" if start is None else "f8")
+    scan = as_scan(scan, real=real, **{k: settings.pop(k) for k in SCAN if k in settings})
     extra = {key: settings.pop(key) for key in EXTRA if key in settings}
     settings = RpieSettings(**settings)
     if start is None:
-        return reconstruct(amplitude, positions, probe, settings, **extra)
-    problem = pose(amplitude, positions, probe, settings)
+        return reconstruct(scan, settings, **extra)
+    problem = pose(scan, settings)
     problem = replace(problem, start_YX=start(problem))
     return iterate(Rpie(problem, settings), problem, settings)
 
@@ -68,8 +68,8 @@ def test_the_truth_is_a_fixed_point(batch, modes):
 @pytest.mark.parametrize(
     ("made", "wrong"),
     [
-        ({"modes": 2}, lambda scan: {"probe": scan.probe[:1]}),
-        ({"jitter": 1.0}, lambda scan: {"positions": np.rint(scan.positions)}),
+        ({"modes": 2}, lambda scan: {"probe_MHW": scan.probe[:1]}),
+        ({"jitter": 1.0}, lambda scan: {"positions_n2": np.rint(scan.positions)}),
     ],
 )
 def test_a_second_mode_and_fractions_of_a_pixel_matter(made, wrong):
@@ -83,7 +83,10 @@ def test_a_second_mode_and_fractions_of_a_pixel_matter(made, wrong):
 def test_all_frames_at_once_have_no_order(fractional):
     turned = np.random.default_rng(3).permutation(len(fractional.amplitude))
     settings = {"iterations": 4, "batch_size": None, "refine_probe": True, "real": "f8"}
-    other = {"amplitude": fractional.amplitude[turned], "positions": fractional.positions[turned]}
+    other = {
+        "amplitude_nHW": fractional.amplitude[turned],
+        "positions_n2": fractional.positions[turned],
+    }
     first, again = run(fractional, **settings), run(fractional, **other, **settings, seed=5)
     np.testing.assert_allclose(first.object_YX, again.object_YX, atol=1e-10)
     np.testing.assert_allclose(first.error, again.error)
@@ -98,7 +101,7 @@ def test_one_frame_a_batch_is_the_published_step(fractional, batch):
     new = np.fft.ifft2(np.fft.ifftshift(observed * wave / np.abs(wave)), norm="ortho")
     light = np.abs(probe) ** 2
     step = 0.7 * probe.conj() / (0.7 * light + 0.3 * light.max())
-    one = {"amplitude": observed[None], "positions": np.array([[2.0, 3.0]]), "iterations": 1}
+    one = {"amplitude_nHW": observed[None], "positions_n2": np.array([[2.0, 3.0]]), "iterations": 1}
     settings = {"alpha": 0.3, "object_step": 0.7, "batch_size": batch}
     result = run(fractional, start=lambda problem: begin, **one, **settings)
     np.testing.assert_allclose(result.object_YX, begin + step * (new - begin * probe), atol=1e-9)
@@ -113,10 +116,10 @@ def test_masked_pixels_do_not_matter(fractional, batch, each):
     clean = run(fractional, good_1HW=good, **settings)
     spoiled = np.where(good, fractional.amplitude, np.nan)
     spoiled[..., 3, 4] = np.where(good[..., 3, 4], spoiled[..., 3, 4], 1e9)
-    dirty = run(fractional, amplitude=spoiled, good_1HW=good, **settings)
+    dirty = run(fractional, amplitude_nHW=spoiled, good_1HW=good, **settings)
     np.testing.assert_array_equal(clean.object_YX, dirty.object_YX)
     assert clean.error == dirty.error
-    dark = run(fractional, amplitude=np.where(good, fractional.amplitude, 0), **settings)
+    dark = run(fractional, amplitude_nHW=np.where(good, fractional.amplitude, 0), **settings)
     assert complex_error(clean, fractional) < 0.3 * complex_error(dark, fractional)
 
 
@@ -125,7 +128,7 @@ def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     y, x = np.mgrid[:24, :24] - 11.5
     wrong = scan.probe * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
-    shared = {"probe": wrong, "batch_size": batch}
+    shared = {"probe_MHW": wrong, "batch_size": batch}
     result = run(scan, iterations=50, refine_probe=True, **shared)
     fixed = run(scan, iterations=10, **shared)
     assert np.linalg.norm(result.probe_MHW) == pytest.approx(np.linalg.norm(wrong), rel=1e-5)
@@ -143,7 +146,7 @@ def test_an_iteration_ends_no_worse_than_it_met_the_frames(batch):
     probe would end fitted to its noise, at the cost of all others."""
     scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
     noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
-    result = run(scan, amplitude=noisy, iterations=30, batch_size=batch, refine_probe=True)
+    result = run(scan, amplitude_nHW=noisy, iterations=30, batch_size=batch, refine_probe=True)
     last = result.predict(scan.positions)
     assert r_factor(last, noisy.astype("f4")) < 0.99 * result.error[-1]
 
@@ -151,7 +154,7 @@ def test_an_iteration_ends_no_worse_than_it_met_the_frames(batch):
 def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
     here = run(scan, iterations=2)
-    there = run(scan, positions=scan.positions + np.array([-70, 33]), iterations=2, margin_px=3)
+    there = run(scan, positions_n2=scan.positions + np.array([-70, 33]), iterations=2, margin_px=3)
     assert (here.origin, there.origin) == ((1, 1), (-72, 31))
     np.testing.assert_allclose(there.object_YX[3:-3, 3:-3], here.object_YX, atol=1e-6)
     assert (there.object_YX[:3] == 1).all()
@@ -161,7 +164,7 @@ def test_frames_that_were_not_used_are_predicted(scan):
     use = np.ones(len(scan.amplitude), bool)
     use[40:43] = False
     spoiled = np.where(use[:, None, None], scan.amplitude, 7.0)
-    result = run(scan, amplitude=spoiled, use_n=use, iterations=60)
+    result = run(scan, amplitude_nHW=spoiled, use_n=use, iterations=60)
     assert r_factor(result.predict(scan.positions[~use]), scan.amplitude[~use]) < 0.05
     # The canvas holds all windows, used or not.
     corner = np.zeros(len(use), bool)
@@ -171,7 +174,7 @@ def test_frames_that_were_not_used_are_predicted(scan):
 
 def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
     given = run(scan, iterations=30)
-    scaled = run(scan, probe=50 * scan.probe, iterations=30, probe_scale="frames")
+    scaled = run(scan, probe_MHW=50 * scan.probe, iterations=30, probe_scale="frames")
     power = np.square(scan.amplitude).sum() / len(scan.amplitude)
     assert np.square(np.abs(scaled.probe_MHW)).sum() == pytest.approx(power, rel=1e-4)
     assert complex_error(scaled, scan) < 2 * complex_error(given, scan)
@@ -195,11 +198,15 @@ def test_snapshots_seeds_and_the_stop(scan):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"amplitude": np.zeros((81, 32, 32))}, "dark in all good pixels"),
-        ({"amplitude": np.full((81, 32, 32), np.nan)}, "NaN, infinity or negative"),
-        ({"positions": np.zeros((80, 2))}, "81 frames, but 80 positions"),
-        ({"positions": np.linspace(0, 1e9, 162).reshape(81, 2)}, "are they in pixels"),
-        ({"probe": np.zeros((1, 32, 32))}, "the probe is not finite, or zero"),
+        ({"amplitude_nHW": np.zeros((81, 32, 32))}, "dark in all good pixels"),
+        ({"amplitude_nHW": np.full((81, 32, 32), np.nan)}, "hold NaN or infinity"),
+        (
+            {"positions_n2": np.zeros((80, 2))},
+            r"\'positions\' is \(80, 2\) float64, expected real \(81, 2\)",
+        ),
+        ({"positions_n2": np.linspace(0, 1e9, 162).reshape(81, 2)}, "are they in pixels"),
+        ({"probe_MHW": np.zeros((1, 32, 32))}, "probe_MHW is not finite, or zero"),
+        ({"probe_MHW": None}, "has no probe, and rPIE needs one"),
         ({"use_n": np.zeros(81, bool)}, "use at least one"),
     ],
 )

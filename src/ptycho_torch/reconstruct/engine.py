@@ -1,4 +1,4 @@
-"""One driver for all engines: frames, positions and probe in, the object on its canvas out.
+"""One driver for all engines: a scan with a probe in, the object on its canvas out.
 
 Letters: n frames, M incoherent probe modes, H rows, W columns of a frame, Y rows, X columns of the
 object's canvas. Positions are the (row, column) of a window's upper left corner, pixels,
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.problem import Array, Problem, pose
+from ptycho_torch.reconstruct.problem import Problem, pose
 from ptycho_torch.reconstruct.ptychi_adapter import Ptychi
 from ptycho_torch.reconstruct.rpie import Rpie
 
@@ -55,29 +56,23 @@ class Reconstruction:
 
 
 def reconstruct(
-    amplitude_nHW: Array,
-    positions_n2: Array,
-    probe_MHW: Array,
+    scan: Scan,
     settings: RpieSettings,
     *,
     engine: Engine = "rpie",
-    good_1HW: Array | None = None,
     use_n: Array | None = None,
     snapshots: Collection[int] = (),
     on_iteration: OnIteration | None = None,
     device: str = "cpu",
 ) -> Reconstruction:
-    """Reconstruct the object, and if requested the probe, from a scan.
+    """Reconstruct the object, and if requested the probe, from a scan with a probe.
 
     Parameters
     ----------
-    amplitude_nHW
-        Root of the measured intensity, >= 0, zero frequency at [H // 2, W // 2]; rPIE works
-        float64 in double precision, all else is worked in single.
-    probe_MHW
-        Their power in units of amplitude squared, or see `probe_scale`.
-    good_1HW
-        (1, H, W) or (n, H, W), true where measured; what masked pixels hold does not matter.
+    scan
+        rPIE works frames of float64 in double precision; all else is worked in single. What masked
+        pixels hold does not matter. The probe's power is in units of amplitude squared, or see
+        `probe_scale`.
     use_n
         Which frames to use, (n,) bool: held-out frames. The canvas holds all.
     snapshots
@@ -90,13 +85,13 @@ def reconstruct(
     Raises
     ------
     InputError
-        If frames and positions differ in number, frames hold NaN, negative values or no light in
-        good pixels, or pty-chi is not installed or cannot take the scan.
+        If there is no probe or no light in good pixels, or pty-chi is not installed or cannot take
+        the scan.
     """
     if engine != "rpie":
         margin = max(_PTYCHI_MARGIN_PX, settings.margin_px)
         settings = settings.model_copy(update={"margin_px": margin})
-    problem = pose(amplitude_nHW, positions_n2, probe_MHW, settings, good_1HW=good_1HW, use_n=use_n)
+    problem = pose(scan, settings, use_n)
     solver: Rpie | Ptychi
     if engine == "rpie":
         solver = Rpie(problem, settings, device)

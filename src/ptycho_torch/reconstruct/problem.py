@@ -5,18 +5,16 @@ Positions are the (row, column) of a window's upper left corner, pixels, fractio
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError
 
-Array = NDArray[Any]
 _LARGEST_CANVAS_PX = 2**31
 
 
@@ -48,35 +46,26 @@ class Problem:
         return light.numpy()
 
 
-def pose(
-    amplitude_nHW: Array,
-    positions_n2: Array,
-    probe_MHW: Array,
-    settings: RpieSettings,
-    *,
-    good_1HW: Array | None = None,
-    use_n: Array | None = None,
-) -> Problem:
-    """Return the problem of some frames; parameters and errors are those of `reconstruct`."""
-    if len(positions_n2) != len(amplitude_nHW):
-        raise InputError(f"{len(amplitude_nHW)} frames, but {len(positions_n2)} positions")
-    use = np.arange(len(amplitude_nHW)) if use_n is None else np.flatnonzero(use_n)
+def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Problem:
+    """Return the problem of some frames of a scan; parameters and errors are `reconstruct`'s."""
+    if scan.probe_MHW is None:
+        raise InputError(
+            f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
+            "the file"
+        )
+    use = np.arange(len(scan)) if use_n is None else np.flatnonzero(use_n)
     if not len(use):
         raise InputError("no frame is left to reconstruct from; use at least one")
-    observed: Array = amplitude_nHW[use]
+    observed: Array = scan.amplitude_nHW[use]
     if observed.dtype != np.float64:
         observed = observed.astype(np.float32)
-    good = good_1HW if good_1HW is None or len(good_1HW) == 1 else good_1HW[use]
+    good = scan.good_1HW
     if good is not None:
+        good = good if len(good) == 1 else good[use]
         observed = np.where(good, observed, observed.dtype.type(0))
-    if not np.isfinite(observed).all() or (observed < 0).any():
-        raise InputError(
-            "frames hold NaN, infinity or negative values where the mask says good; mask those "
-            "pixels or remove those frames"
-        )
     if not observed.any():
         raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
-    whole, fraction = split_positions(torch.from_numpy(np.asarray(positions_n2, np.float64)))
+    whole, fraction = split_positions(torch.from_numpy(np.asarray(scan.positions_n2, np.float64)))
     first = whole.amin(dim=0) - settings.margin_px
     size = whole.amax(dim=0) + observed.shape[-1] + settings.margin_px - first
     (row, column), (rows, columns) = first.tolist(), size.tolist()
@@ -84,23 +73,19 @@ def pose(
         raise InputError(
             f"the positions span {rows} x {columns} px, more than any object; are they in pixels?"
         )
+    probe: Array = scan.probe_MHW
+    if settings.probe_scale == "frames":
+        power, mean = (
+            float(np.square(np.abs(part), dtype=np.float64).sum()) / count
+            for part, count in ((probe, 1), (observed, len(observed)))
+        )
+        probe = probe * np.sqrt(mean / power)
     return Problem(
         observed_nHW=observed,
         good_nHW=None if good is None or good.all() else good,
-        probe_MHW=_scaled(probe_MHW, observed, settings),
+        probe_MHW=probe,
         start_YX=np.ones((rows, columns)),
         origin=(row, column),
         whole_n2=(whole - first)[use],
         fraction_n2=fraction[use],
     )
-
-
-def _scaled(probe_MHW: Array, observed_nHW: Array, settings: RpieSettings) -> Array:
-    """Return the probe at the scale that the settings ask for."""
-    power = float(np.square(np.abs(probe_MHW), dtype=np.float64).sum())
-    if not np.isfinite(power) or power == 0:
-        raise InputError("the probe is not finite, or zero everywhere")
-    if settings.probe_scale == "given":
-        return probe_MHW
-    mean = float(np.square(observed_nHW, dtype=np.float64).sum()) / len(observed_nHW)
-    return probe_MHW * np.sqrt(mean / power)

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.scan import Array
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
-from ptycho_torch.reconstruct.problem import Array, Problem
+from ptycho_torch.reconstruct.problem import Problem
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
 from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.data.scan import Array
 from ptycho_torch.physics.views import fourier_shift
-from ptycho_torch.reconstruct.problem import Array, Problem
+from ptycho_torch.reconstruct.problem import Problem
 from ptycho_torch.runtime.streams import named_stream
 
 # Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.

@@ -7,6 +7,7 @@ Letters: n frames, or groups of C frames, M probe modes, H rows, W columns of a 
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def reconstruct_scan(
         use_n[held_out - 1 :: held_out] = False
     must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
-    made = _reconstruct(
+    made = reconstruct(
         scan, settings, engine=engine, use_n=use_n, on_iteration=on_iteration, device=device
     )
     if made.stopped == "non_finite":
@@ -122,20 +123,6 @@ def _write_scan(
     io.write_json(folder / "report.json", report)
 
 
-def _reconstruct(
-    scan: Scan, settings: RpieSettings, probe_MHW: NDArray[Any] | None = None, **more: Any
-) -> Reconstruction:
-    """Reconstruct a scan from its own probe, or from another one."""
-    probe = scan.probe_MHW if probe_MHW is None else probe_MHW
-    if probe is None:
-        raise InputError(
-            f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
-            "the file"
-        )
-    arrays = (scan.amplitude_nHW, scan.positions_n2, probe)
-    return reconstruct(*arrays, settings, good_1HW=scan.good_1HW, **more)
-
-
 def _course(made: Reconstruction) -> dict[str, Any]:
     """Return how a reconstruction went, iteration by iteration."""
     return {
@@ -182,9 +169,9 @@ def reconstruct_measurement(
     for part in PARTS:
         scan = read_part(parts[part])
         if part == "held_out":
-            made = _reconstruct(scan, known, arrays["train_probe"])
+            made = reconstruct(replace(scan, probe_MHW=arrays["train_probe"]), known)
         else:
-            made = _reconstruct(scan, settings)
+            made = reconstruct(scan, settings)
         arrays |= {
             f"{part}_object": made.object_YX,
             f"{part}_origin": np.array(made.origin, np.int64),
@@ -238,10 +225,14 @@ def reconstruct_test_split(
     begin = time.monotonic()
     for image in np.unique(split.arrays["image_index"]).tolist():
         mine = split.arrays["image_index"] == image
-        where, frames = positions_nC2[mine].reshape(-1, 2), observed[mine].reshape(-1, side, side)
-        one = made[image] = reconstruct(
-            frames, where, split.probe_MHW, settings, snapshots=settings.scored_iterations
+        where = positions_nC2[mine].reshape(-1, 2)
+        scan = Scan(
+            source=f"{test}, image {image}",
+            amplitude_nHW=observed[mine].reshape(-1, side, side),
+            positions_n2=where,
+            probe_MHW=split.probe_MHW,
         )
+        one = made[image] = reconstruct(scan, settings, snapshots=settings.scored_iterations)
         whole = np.rint(where).astype(int) - np.array(one.origin)
         cut = object_patches(one.object_YX[None], whole, np.array(0), side)
         patches[mine] = cut.reshape(patches[mine].shape)

@@ -3,7 +3,7 @@
 Letters: n frames, M probe modes, H rows, W columns of a frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,17 +80,18 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     )
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
-    arrays = scan.amplitude_nHW, scan.positions_n2
-    probe = scan.probe_MHW if scan.probe_MHW is not None else _start_probe(scan.amplitude_nHW)
+    if scan.probe_MHW is None:
+        scan = replace(scan, probe_MHW=_start_probe(scan.amplitude_nHW))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # Small frames gain nothing by more.
     try:
-        made = reconstruct(*arrays, probe, _QUICK, good_1HW=scan.good_1HW)
+        made = reconstruct(scan, _QUICK)
     finally:
         torch.set_num_threads(threads)
     if made.stopped == "non_finite":
         return Outcome(conventions, why="the quick reconstruction diverged")
-    return _outcome(conventions, arrays[0], scan.good_1HW, made.predict(arrays[1]))
+    guess = made.predict(scan.positions_n2)
+    return _outcome(conventions, scan.amplitude_nHW, scan.good_1HW, guess)
 
 
 def _measured(
