@@ -16,7 +16,7 @@ import torch
 from side_by_side import command, ratio, seconds, summary, times
 
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Engine, Reconstruction, reconstruct

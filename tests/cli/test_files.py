@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 from ptycho_torch.cli import app
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.scan import CliOptions, dataset_name
-from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.config.scan import FitSettings, InferSettings, ScanConventions
+from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump
 from ptycho_torch.runtime.errors import InputError

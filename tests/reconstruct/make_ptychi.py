@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tests.reconstruct.scans import SCANS, as_scan, make_scan
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.reconstruct.engine import reconstruct
 
 RUNS = {

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.files import io
 from ptycho_torch.reconstruct.run import reconstruct_test_split
 from ptycho_torch.runtime.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.reconstruct.scans import SCANS, as_scan, distance, make_scan
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.runtime.errors import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.reconstruct.scans import as_scan, complex_error, distance, make_scan, truth_on
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.reconstruct.engine import iterate, reconstruct
 from ptycho_torch.reconstruct.problem import pose

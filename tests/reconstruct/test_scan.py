@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from tests.reconstruct.scans import apart_from_truth, as_scan, make_scan
 
 from ptycho_torch.cli import main
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.files import io
 from ptycho_torch.reconstruct.run import reconstruct_scan
 from ptycho_torch.runtime.errors import InputError

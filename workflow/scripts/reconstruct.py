@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.reconstruct.run import reconstruct_test_split
 from ptycho_torch.runtime.jobs import run_job
 

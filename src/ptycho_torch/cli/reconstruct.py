@@ -9,7 +9,7 @@ from pydantic import Field
 from ptycho_torch.cli.options import Conventions, Flags, with_flags
 from ptycho_torch.cli.terminal import messages
 from ptycho_torch.config.base import Settings
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()

@@ -36,13 +36,6 @@ def one_line(text: str) -> str:
     return text
 
 
-def repeated(key: str, values: list[str]) -> None:
-    """Raise `ValueError` if a list names something twice."""
-    twice = sorted({v for v in values if values.count(v) > 1})
-    if twice:
-        raise ValueError(f"{key} names {', '.join(twice)} more than once")
-
-
 def value_text(value: Any) -> str:
     """Return a setting's value as part of a name: 5, 0.001, agc, none."""
     if value is None:
@@ -60,9 +53,11 @@ def seed_list(seeds: int | list[int]) -> list[int]:
     return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
 
-def _seeds_differ(seeds: list[int]) -> list[int]:
-    repeated("seeds", [str(seed) for seed in seeds])
-    return seeds
+def _different(values: list[Any]) -> list[Any]:
+    twice = dict.fromkeys(value_text(value) for value in values if values.count(value) > 1)
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} more than once")
+    return values
 
 
 def _published_path(path: str, info: SerializationInfo) -> str:
@@ -82,10 +77,9 @@ Gridsize = Annotated[int, Field(ge=1, le=2)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
 # RandomState takes 32 bits, and a seed is part of a folder's name.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = (
-    Annotated[int, Field(ge=1, le=1000)]
-    | Annotated[list[Seed], Field(min_length=1), AfterValidator(_seeds_differ)]
-)
+Different = AfterValidator(_different)
+AtLeastOne = Field(min_length=1)
+Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], AtLeastOne, Different]
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]

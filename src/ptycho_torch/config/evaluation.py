@@ -3,12 +3,14 @@
 None of it reaches a training: the rules that simulate and train do not depend on this file.
 """
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ptycho_torch.config.base import (
+    AtLeastOne,
     Count,
+    Different,
     Fraction,
     Name,
     Positive,
@@ -16,7 +18,6 @@ from ptycho_torch.config.base import (
     Seed,
     Seeds,
     Settings,
-    repeated,
     seed_list,
 )
 
@@ -93,10 +94,10 @@ class DiagnosticsSettings(Settings):
     seeds: Seeds = 10
     """Seeds of untrained networks: a list, or how many (counted from 0); seed n has the weights
     that the run of seed n starts from."""
-    depths: Annotated[list[Count], Field(min_length=1)] = [4, 8]
+    depths: Annotated[list[Count], AtLeastOne, Different] = [4, 8]
     """Fourier blocks at which untrained `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
     compared."""
-    stages: list[Name] | None = None
+    stages: Annotated[list[Name], Different] | None = None
     """Stages whose trained runs are diagnosed; null: all of them; an empty list: none, which
     trains nothing."""
     min_gradient_ratio: Fraction = 0.1
@@ -116,9 +117,3 @@ class DiagnosticsSettings(Settings):
     def seed_list(self) -> list[int]:
         """The seeds of untrained networks, spelled out."""
         return seed_list(self.seeds)
-
-    @model_validator(mode="after")
-    def _names_are_clear(self) -> Self:
-        repeated("depths", [str(depth) for depth in self.depths])
-        repeated("stages", list(self.stages or []))
-        return self

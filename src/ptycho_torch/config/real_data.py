@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
+    AtLeastOne,
     Checksum,
     Count,
+    Different,
     Fraction,
     Gridsize,
     Line,
@@ -18,11 +20,9 @@ from ptycho_torch.config.base import (
     Seeds,
     Settings,
     Share,
-    repeated,
     seed_list,
 )
-from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import RpieSettings, ScanConventions
 
 Range = Annotated[list[Share], Field(min_length=2, max_length=2)]
 
@@ -88,11 +88,11 @@ class RealDataScores(Settings):
 class RealDataSettings(Settings):
     """What `real_data_summary` makes: rPIE and networks on measured data."""
 
-    measurements: Annotated[dict[Name, Measurement], Field(min_length=1)]
+    measurements: Annotated[dict[Name, Measurement], AtLeastOne]
     """Measurements by name."""
-    arms: Annotated[list[Name], Field(min_length=1)]
+    arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of the block `arms` that are trained on each measurement."""
-    gridsizes: Annotated[list[Gridsize], Field(min_length=1)] = [1]
+    gridsizes: Annotated[list[Gridsize], AtLeastOne, Different] = [1]
     """Each arm is trained at each: 1: single frames, 2: groups of four merged neighbours."""
     seeds: Seeds = 1
     """How many, counted from 0, or which."""
@@ -130,9 +130,3 @@ class RealDataSettings(Settings):
         """Name -> (arm, gridsize); `-grid2` is for groups."""
         pairs = [(arm, size) for size in self.gridsizes for arm in self.arms]
         return {arm if size == 1 else f"{arm}-grid{size}": (arm, size) for arm, size in pairs}
-
-    @model_validator(mode="after")
-    def _names_things_once(self) -> Self:
-        repeated("arms", self.arms)
-        repeated("gridsizes", [str(size) for size in self.gridsizes])
-        return self

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
+    AtLeastOne,
     Depth,
+    Different,
     Fraction,
     Line,
     Name,
@@ -15,9 +17,7 @@ from ptycho_torch.config.base import (
     Seeds,
     Settings,
     number_from_yaml,
-    repeated,
     seed_list,
-    value_text,
 )
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import (
@@ -28,7 +28,7 @@ from ptycho_torch.config.evaluation import (
 )
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.real_data import RealDataSettings
-from ptycho_torch.config.reconstruct import ConventionalSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
 from ptycho_torch.runtime.errors import nearest
 
@@ -80,7 +80,7 @@ class StageSettings(Settings):
     """Entry of `datasets`; all arms and seeds use its bytes."""
     control: Name
     """The arm that the others are compared with."""
-    arms: Annotated[list[Name], Field(min_length=1)]
+    arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of the block `arms`; the control among them."""
     seeds: Seeds
     """Seeds of every arm: a list, or how many (counted from 0)."""
@@ -92,7 +92,6 @@ class StageSettings(Settings):
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> Self:
-        repeated("arms", self.arms)
         if self.control not in self.arms:
             raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
         return self
@@ -107,7 +106,7 @@ class SweepSettings(Settings):
     arm: Name
     """Entry of `arms` that is varied."""
     sweep: Annotated[
-        dict[str, Annotated[list[Swept], Field(min_length=1)]], Field(min_length=1, max_length=3)
+        dict[str, Annotated[list[Swept], AtLeastOne, Different]], Field(min_length=1, max_length=3)
     ]
     """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
     out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the
@@ -123,12 +122,6 @@ class SweepSettings(Settings):
     alike_within: Fraction = 0.1
     """A value is alike to the control once its loss is shown to lie within this fraction of the
     control's, either way."""
-
-    @model_validator(mode="after")
-    def _values_differ(self) -> Self:
-        for key, values in self.sweep.items():
-            repeated(key, [value_text(value) for value in values])
-        return self
 
 
 class DepthSettings(Settings):
@@ -152,7 +145,7 @@ class PivotSettings(Settings):
 
     arm: Name
     """Entry of `arms`, not of Stage A: what is tried if the cures fail."""
-    cures: Annotated[list[Name], Field(min_length=1)]
+    cures: Annotated[list[Name], AtLeastOne, Different]
     """Arms of Stage A that are to survive depth."""
 
 
@@ -176,7 +169,7 @@ class Study(Settings):
     """Heading of the summaries."""
     protocol: Literal["small", "full"]
     """Small: a study that ends in minutes, and whose summary says so; full: the protocol."""
-    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    datasets: Annotated[dict[Name, Dataset], AtLeastOne]
     """Datasets by name."""
     generator: GeneratorSettings
     """The network that every arm starts from."""
@@ -192,7 +185,7 @@ class Study(Settings):
     """What `snakemake parity` compares."""
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     """What the diagnoses look at, and their thresholds."""
-    arms: Annotated[dict[Name, ArmSettings], Field(min_length=1)]
+    arms: Annotated[dict[Name, ArmSettings], AtLeastOne]
     """Arms by name."""
     stage_a: StageSettings
     """Stage A, the shootout."""
@@ -247,7 +240,6 @@ class Study(Settings):
         if self.stage_b is None:
             raise ValueError("pivot: needs the block stage_b, which says the depth")
         _known("pivot.arm", [pivot.arm], self.arms, "arm")
-        repeated("pivot.cures", pivot.cures)
         if stage.control in pivot.cures:
             raise ValueError(f"pivot.cures: '{stage.control}' is the control, which is no cure")
         _known("pivot.cures", pivot.cures, stage.arms, "arm of Stage A")

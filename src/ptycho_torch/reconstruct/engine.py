@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.problem import Problem, pose

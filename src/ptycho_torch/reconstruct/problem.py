@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.problem import Problem

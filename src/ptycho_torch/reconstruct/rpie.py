@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
-from ptycho_torch.config.reconstruct import RpieSettings
+from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array
 from ptycho_torch.physics.views import fourier_shift
 from ptycho_torch.reconstruct.problem import Problem

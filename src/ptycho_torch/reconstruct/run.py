@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reconstruct import ConventionalSettings, RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan

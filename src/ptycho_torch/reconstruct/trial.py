@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.config.reconstruct import RpieSettings
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import RpieSettings, ScanConventions
 from ptycho_torch.data.prepare import Mask, corners_of, measured
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Raw, Scan
