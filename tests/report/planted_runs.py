@@ -40,12 +40,14 @@ class Plan:
     winner: str = "stable"
     gradient: dict[str, float] = field(default_factory=dict)
     conventional: bool = False
+    alike_within: float = 0.1
 
     @cached_property
     def config(self) -> dict[str, Any]:
         study = copy.deepcopy(load_yaml(CONFIG))
         study["protocol"] = self.protocol
         study["stage_a"]["seeds"] = self.seeds
+        study["sweeps"]["clip_sweep"]["alike_within"] = self.alike_within
         study["datasets"][DATASET]["object"]["set_phi"] = self.set_phi
         return study
 
