@@ -13,6 +13,14 @@ def stage_figures(plan) -> tuple[str, ...]:
     return (*FIGURES, "gradient_norms") if plan.depth else FIGURES
 
 
+def conventional_of(plan) -> list[str]:
+    """Scores of the conventional reconstruction of a stage's dataset, if the study has one."""
+    if STUDY.conventional is None:
+        return []
+    folder = CONVENTIONAL.format(dataset=plan.dataset)
+    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
+
+
 # Title, data and figures of a stage do not depend on who wins Stage A; its arms may.
 PLANS = [stage_plan(STUDY, stage, STUDY.stage_a.control) for stage in stage_names(STUDY)]
 
