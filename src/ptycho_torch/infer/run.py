@@ -93,10 +93,9 @@ def infer_scan(
             f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
             f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
-    scale, scale_source = trained.intensity_scale, trained.intensity_scale_source
-    logger.info(
-        "bundle trained on '%s': intensity scale s = %.6g, %s", trained.dataset, scale, scale_source
-    )
+    scale = {key: getattr(trained, key) for key in ("intensity_scale", "intensity_scale_source")}
+    said = (trained.dataset, *scale.values())
+    logger.info("bundle trained on '%s': intensity scale s = %.6g, %s", *said)
     probe = _probe(bundle, scan, settings)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
@@ -106,27 +105,28 @@ def infer_scan(
     network_s = round(time.monotonic() - started, 3)
     places = scan.positions_n2[members].reshape(-1, 2)
     stitched = stitch(patches.reshape(-1, *patches.shape[2:]), places, probe)
-    used = np.unique(members)
+    used, (row, column) = np.unique(members), stitched.origin_2.tolist()
+    predicted = predict_amplitudes(
+        stitched.object_YX, probe, scan.positions_n2[used], origin=(row, column)
+    )
+    good = scan.good_1HW
+    good = good if good is None or len(good) == 1 else good[used]
+    wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
         "bundle": trained.model_dump(mode="json"),
         "notes": list(scan.notes),
         "frames": len(scan),
-        "intensity_scale": scale,
-        "intensity_scale_source": scale_source,
+        **scale,
         "versions": versions(torch),
         "frames_used": len(used),
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
-        "r_factor": _r_factor(scan, used, unit, stitched, probe),
-        "origin": stitched.origin_2.tolist(),
+        "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, good),
+        "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
-        "timing": {
-            "network_s": network_s,
-            "wall_s": round(time.monotonic() - started, 3),
-            "device": str(device),
-        },
+        "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
     }
     return Inference(
         patches_GCHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
@@ -239,20 +239,3 @@ def stitch(
         (light / brightest).numpy().astype(np.float32),
         origin.numpy(),
     )
-
-
-def _r_factor(
-    scan: Scan,
-    used: NDArray[np.int64],
-    unit: float,
-    stitched: Stitched,
-    probe_MHW: NDArray[np.complex64],
-) -> float:
-    """Return how far the stitched object's prediction is from the frames in use."""
-    row, column = stitched.origin_2.tolist()
-    predicted = predict_amplitudes(
-        stitched.object_YX, probe_MHW, scan.positions_n2[used], origin=(row, column)
-    )
-    good = scan.good_1HW
-    good = good if good is None or len(good) == 1 else good[used]
-    return r_factor(predicted, scan.amplitude_nHW[used] / unit, good)
