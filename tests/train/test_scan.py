@@ -187,6 +187,16 @@ def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_p
         train_scan(scan, settings(), "out/thesis.txt", overwrite=True)
 
 
+def test_results_that_are_torn_off_never_look_finished(
+    settings, scan, train_scan, tmp_path, monkeypatch
+):
+    train_scan(scan, settings())
+    monkeypatch.setattr(training, "write_results", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_scan(scan, settings(), overwrite=True)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_training_and_inference_on_files_agree(
     settings, scan, train_scan, tiny_dataset, tmp_path, gridsize

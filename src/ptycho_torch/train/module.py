@@ -120,11 +120,6 @@ class PtychoModule(LightningModule):
             with torch.no_grad():
                 self.log_gain.fill_(math.log(weights.gain))
 
-    def network_input(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return what the network is shown of measured amplitudes."""
-        scaled = amplitude_BCHW * self.input_scale
-        return scaled if self.log_gain is None else scaled / self.log_gain.exp()
-
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`.
 
@@ -133,8 +128,10 @@ class PtychoModule(LightningModule):
         """
         reduced = self.training and self.run.execution.precision == "bf16"
         half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
+        seen = amplitude_BCHW * self.input_scale
+        seen = seen if self.log_gain is None else seen / self.log_gain.exp()
         with half or nullcontext():
-            patches: Tensor = self.network(self.network_input(amplitude_BCHW))
+            patches: Tensor = self.network(seen)
         return patches
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
