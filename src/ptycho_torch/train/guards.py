@@ -3,10 +3,11 @@
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
+import itertools
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -20,9 +21,19 @@ logger = logging.getLogger(__name__)
 READ_EVERY = 16
 """Steps between two looks at what the device has recorded."""
 
-LOSS, BEFORE, AFTER, CLIPPED, SPECTRAL, LOCAL, SPIKES = range(7)
-"""Columns of a row: loss, gradient norm before and after clipping, clipped parts, mean gradient
-moduli of spectral and local weights (NaN where none were taken), spikes in a row."""
+
+class Steps(NamedTuple):
+    """What is recorded of a step, or of several: loss, gradient norm before and after clipping,
+    clipped parts, mean gradient moduli of spectral and local weights (NaN where none were taken),
+    spikes in a row."""
+
+    loss: Any
+    before: Any
+    after: Any
+    clipped: Any
+    spectral: Any
+    local: Any
+    spikes: Any
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class DivergenceMonitor(Resumable):
         self.factor = training.explode_factor
         self.patience = training.explode_patience_steps
         self.failure: Failure | None = None
-        self.rows: list[list[float]] = []
+        self.rows: list[Steps] = []
         self.first_loss: float | None = None
         self.in_a_row = self.spikes = self.steps = self.parts = self._unread = 0
 
@@ -78,7 +89,7 @@ class DivergenceMonitor(Resumable):
         self.skip_update = torch.zeros((), device=device)
         self._first = torch.full((), math.nan, device=device)
         self._in_a_row = torch.zeros((), device=device)
-        self._recorded = torch.zeros(READ_EVERY, SPIKES + 1, device=device)
+        self._recorded = torch.zeros(READ_EVERY, len(Steps._fields), device=device)
         self._absent = torch.full((), math.nan, device=device)
 
     def check_step(
@@ -92,9 +103,10 @@ class DivergenceMonitor(Resumable):
         # All state is kept in place, where a step recorded as a CUDA graph finds it.
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
-        two = (self._absent, self._absent) if moduli is None else moduli.unbind()
-        values = (loss, norm, report.norm, report.clipped.float(), *two, self._in_a_row)
-        row = torch.stack(values)
+        spectral, local = (self._absent, self._absent) if moduli is None else moduli.unbind()
+        clipped = report.clipped.float()
+        step = Steps(loss, norm, report.norm, clipped, spectral, local, self._in_a_row)
+        row = torch.stack(step)
         # The last rows move up: to write at an index, a deterministic GPU would sort.
         self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
         good = row[:2].isfinite().all() & (self._in_a_row < self.patience)
@@ -112,14 +124,14 @@ class DivergenceMonitor(Resumable):
     def read(self, trainer: Trainer) -> None:
         """Read the rows since the last look; end the run at a bad one. Waits for the device."""
         rows, self._unread = self._recorded[-self._unread :].tolist(), 0
-        for row in rows:
-            loss, norm, step = row[LOSS], row[BEFORE], self.steps + 1
+        for row in itertools.starmap(Steps, rows):
+            loss, norm, step = row.loss, row.before, self.steps + 1
             if not math.isfinite(loss):
                 self.end_run(trainer, "non_finite", f"the training loss is {loss}", step)
                 return
             if self.first_loss is None:
                 self.first_loss = loss
-            self.in_a_row = int(row[SPIKES])
+            self.in_a_row = int(row.spikes)
             self.spikes += self.in_a_row > 0
             if self.in_a_row >= self.patience:
                 reason = (

@@ -8,17 +8,7 @@ import numpy as np
 from lightning import Trainer
 from torch import Tensor
 
-from ptycho_torch.train.guards import (
-    AFTER,
-    BEFORE,
-    CLIPPED,
-    LOCAL,
-    LOSS,
-    SPECTRAL,
-    SPIKES,
-    DivergenceMonitor,
-    Resumable,
-)
+from ptycho_torch.train.guards import DivergenceMonitor, Resumable, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +36,15 @@ class History(Resumable):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""
-        steps = np.array(self.monitor.rows).reshape(-1, SPIKES + 1)
-        self.monitor.rows = []
-        self.norms_before += steps[:, BEFORE].tolist()
-        self.parts += self.monitor.parts * len(steps)
-        self.clipped += int(steps[:, CLIPPED].sum())
+        rows, self.monitor.rows = self.monitor.rows, []
+        steps = Steps(*np.array(rows).reshape(-1, len(Steps._fields)).T)
+        parts, clipped = self.monitor.parts * len(rows), int(steps.clipped.sum())
+        self.norms_before += steps.before.tolist()
+        self.parts += parts
+        self.clipped += clipped
         if self.monitor.failure is not None:
             return
-        row = self._row(pl_module, steps)
+        row = self._row(pl_module, steps, clipped / parts if parts else 0.0)
         self.rows.append(row)
         name = pl_module.val_loss_name
         if self.best_row is None or row[name] < self.best_row[name]:
@@ -71,23 +62,21 @@ class History(Resumable):
             spent / (row["epoch"] - self._before) * (last - row["epoch"]),
         )  # fmt: skip
 
-    def _row(self, module: Any, steps: np.ndarray) -> dict[str, Any]:
-        before, after = steps[:, BEFORE], steps[:, AFTER]
-        looked = steps[steps[:, LOCAL] > 0]
-        ratios = looked[:, SPECTRAL] / looked[:, LOCAL]
-        parts = self.monitor.parts * len(steps)
+    def _row(self, module: Any, steps: Steps, clipped_share: float) -> dict[str, Any]:
+        looked = steps.local > 0
+        ratios = steps.spectral[looked] / steps.local[looked]
         return {
             "epoch": len(self.rows) + 1,
             "step": self.monitor.steps,
             "learning_rate": module.learning_rate,
-            f"{module.run.training.loss}_train_loss": float(np.mean(steps[:, LOSS])),
+            f"{module.run.training.loss}_train_loss": float(np.mean(steps.loss)),
             **module.val_losses,
-            "grad_norm_median": float(np.median(before)),
-            "grad_norm_p99": float(np.percentile(before, 99)),
-            "grad_norm_max": float(before.max()),
-            "clipped_grad_norm_median": float(np.median(after)),
-            "clipped_grad_norm_max": float(after.max()),
-            "clipped_share": int(steps[:, CLIPPED].sum()) / parts if parts else 0.0,
+            "grad_norm_median": float(np.median(steps.before)),
+            "grad_norm_p99": float(np.percentile(steps.before, 99)),
+            "grad_norm_max": float(steps.before.max()),
+            "clipped_grad_norm_median": float(np.median(steps.after)),
+            "clipped_grad_norm_max": float(steps.after.max()),
+            "clipped_share": clipped_share,
             "intensity_scale": module.scales["train"].intensity_scale * module.gain,
             "spectral_local_ratio": float(np.median(ratios)) if ratios.size else None,
         }

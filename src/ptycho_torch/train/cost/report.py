@@ -12,13 +12,22 @@ Row = Mapping[str, Any]
 
 def plan_text(plan: Row) -> str:
     """Return an estimate as text."""
-    cells = [_cells(row) for row in plan["arms"]]
-    lines = [tabulate(cells, "keys", "github", disable_numparse=True), "", *_conditions(plan)]
+    machine = plan["machine"]
+    memory = "what torch allocates on the GPU" if machine["gpu"] else _base(plan)
+    lines = [
+        _table([_cells(row) for row in plan["arms"]]),
+        "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
+        f"Memory: the largest of a job; {memory}",
+        f"Most groups and blocks: what {plan['memory_gib']:g} GiB hold (docs/performance.md).",
+    ]
+    if plan["probe_steps"]:
+        steps, threads = plural(plan["probe_steps"], "step"), plural(machine["threads"], "thread")
+        lines.append(f"Times: median of {steps} on {machine['device']}, {threads}.")
+    lines += [f"Not counted: {text}" for text in plan["not_counted"]]
     for row in plan.get("stages", ()):
+        runs, time = plural(row["runs"], "run"), duration(row["seconds"])
         new = "" if row["new_runs"] == row["runs"] else f", {row['new_runs']} of them new"
-        lines.append(
-            f"{row['stage']}: {plural(row['runs'], 'run')}{new}, {duration(row['seconds'])}"
-        )
+        lines.append(f"{row['stage']}: {runs}{new}, {time}")
     if whole := plan.get("study"):
         runs, time = plural(whole["runs"], "run"), duration(whole["seconds"])
         lines.append(f"study: at most {runs}, {time}, {plan['runs_at_once']} at once")
@@ -38,7 +47,7 @@ def comparison_text(found: Row) -> str:
             cells[f"{what}: ratio"] = number(predicted / measured) if known else ""
         rows.append(cells)
     lines = [
-        *(tabulate(rows, "keys", "github", disable_numparse=True), ""),
+        _table(rows),
         f"Measured: medians over runs, of timing.json. {_base(found)}",
         *(f"Not compared: {text}" for text in found["left_out"]),
         *(f"Not counted: {text}" for text in found["not_counted"]),
@@ -54,6 +63,10 @@ def duration(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{number(seconds / size, 2)} {unit}"
     return f"{number(seconds, 2)} s"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    return f"{tabulate(rows, 'keys', 'github', disable_numparse=True)}\n"
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -81,20 +94,6 @@ def _largest(found: int | None, most: int) -> str:
     if not found:
         return "not requested" if found is None else "none fits"
     return f"{found} (all)" if found == most else str(found)
-
-
-def _conditions(plan: Row) -> list[str]:
-    machine = plan["machine"]
-    memory = "what torch allocates on the GPU" if machine["gpu"] else _base(plan)
-    lines = [
-        "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
-        f"Memory: the largest of a job; {memory}",
-        f"Most groups and blocks: what {plan['memory_gib']:g} GiB hold (docs/performance.md).",
-    ]
-    if plan["probe_steps"]:
-        steps, threads = plural(plan["probe_steps"], "step"), plural(machine["threads"], "thread")
-        lines.append(f"Times: median of {steps} on {machine['device']}, {threads}.")
-    return [*lines, *(f"Not counted: {text}" for text in plan["not_counted"])]
 
 
 def _base(plan: Row) -> str:
