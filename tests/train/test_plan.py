@@ -159,7 +159,7 @@ def test_the_largest_that_fits_has_a_neighbour_that_does_not(limit, bend):
     def peak(number):
         return 10.0 * number**bend
 
-    found = largest(peak, limit, 50)
+    found = largest(peak, limit, range(1, 51))
     assert found == max((n for n in range(1, 51) if peak(n) <= limit), default=0)
 
 

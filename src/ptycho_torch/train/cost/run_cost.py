@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import ExecutionSettings, NoClip, RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
@@ -114,11 +114,8 @@ class Estimator:
         limit = 1024 * self.facts["memory_gib"]
 
         def peak(block: str, **change: int) -> float:
-            changed = getattr(run, block).model_copy(update=change)
-            if block == "generator":
-                plan_levels(changed, run.patch_px)
-            step = footprint(run.model_copy(update={block: changed}), work)
-            return job_memory(step, work, base)["peak"]
+            changed = {block: getattr(run, block).model_copy(update=change)}
+            return job_memory(footprint(run.model_copy(update=changed), work), work, base)["peak"]
 
         step = footprint(run, work)
         memory = job_memory(step, work, base)
@@ -126,11 +123,11 @@ class Estimator:
         steps = self.facts["probe_steps"] if memory["peak"] <= limit else 0
         batch = blocks = None
         if self.largest:
-            least, most = run.generator.levels or 1, work.groups["train"]
-            batch = largest(lambda n: peak("training", batch_size=n), limit, most)
-            blocks = largest(
-                lambda n: peak("generator", fno_blocks=n), limit, MOST_BLOCKS, least=least
+            batch = largest(
+                lambda n: peak("training", batch_size=n), limit, range(1, work.groups["train"] + 1)
             )
+            every = range(run.generator.levels or 1, MOST_BLOCKS + 1)
+            blocks = largest(lambda n: peak("generator", fno_blocks=n), limit, every)
         return {
             "parameters": step.parameters,
             "flops_per_step": step.flops,
@@ -172,11 +169,11 @@ class Estimator:
         }
 
 
-def largest(peak: Callable[[int], float], limit: float, most: int, *, least: int = 1) -> int:
-    """Return the largest number from `least` to `most` whose peak, which must not fall as the
-    number grows, is within the limit; else 0."""
-    fitting = bisect_right(range(least, most + 1), limit, key=peak)
-    return least + fitting - 1 if fitting else 0
+def largest(peak: Callable[[int], float], limit: float, numbers: range) -> int:
+    """Return the largest number whose peak, which must not fall as the number grows, is within the
+    limit; else 0."""
+    fitting = bisect_right(numbers, limit, key=peak)
+    return numbers[fitting - 1] if fitting else 0
 
 
 def fit_s(seconds: dict[str, float], work: Workload, *, steps: int, epochs: int) -> float:
