@@ -48,11 +48,12 @@ def summarise_study(
         if key not in decided:
             raise InputError(f"{decision}: lacks '{key}'; delete it and run again")
     scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
+    facts = _facts(parsed, stages, provenance)
     text = render(
         "study.md.j2",
         study=parsed,
         stages=stages,
-        by_dataset={found["dataset"]: found for found in stages.values()},
+        baselines=facts["baselines"],
         decision=decided,
         scores=scores,
         rows=_rows(runs, parsed, scores),
@@ -61,7 +62,7 @@ def summarise_study(
     )
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    io.write_json(folder / "study.json", _facts(parsed, stages, provenance))
+    io.write_json(folder / "study.json", facts)
     with styled():
         save(overview(runs, stages, parsed), folder, "overview")
     io.write_text(folder / "summary.md", text)
