@@ -154,56 +154,47 @@ def cuda_graphs(tools):
 # A step size that throws the loss far beyond its start.
 WILD = ("training.optimizer.learning_rate", 1e3)
 
+
+def each(flip, kind, block, values, *base):
+    return {f"{kind}.{key}": flip(f"{block}{key}", value, *base) for key, value in values.items()}
+
+
+KINDS = {
+    "Adam.name": "adam", "AdamW.name": "adamw", "SGD.name": "adam",
+    "WarmupCosineSchedule.name": "warmup", "ConstantSchedule.name": "exponential",
+    "ExponentialSchedule.name": "exponential", "NoClip.gradient_clip_algorithm": "norm",
+    "NormClip.gradient_clip_algorithm": "norm", "ValueClip.gradient_clip_algorithm": "value",
+    "AdaptiveClip.gradient_clip_algorithm": "agc",
+}  # fmt: skip
+OPTIMIZER, SCHEDULE, CLIP = "training.optimizer.", "training.schedule.", "execution.clip."
 FLIPS = {
-    "GeneratorSettings.name": network("name", "stable_hybrid"),
-    "GeneratorSettings.width": network("width", 4),
-    "GeneratorSettings.fno_blocks": network("fno_blocks", 4),
-    "GeneratorSettings.levels": network("levels", 1),
-    "GeneratorSettings.modes": network("modes", 3),
-    "GeneratorSettings.spectral_rows": network("spectral_rows", "two_sided"),
-    "GeneratorSettings.channel_cap": network("channel_cap", 2),
-    "GeneratorSettings.input_transform": network("input_transform", "sqrt"),
-    "GeneratorSettings.output_mode": network("output_mode", "amplitude_phase"),
-    "Adam.name": differs(*BLOCKS["adam"]),
-    "Adam.learning_rate": differs("training.optimizer.learning_rate", 0.02, BLOCKS["adam"]),
-    "Adam.beta1": differs("training.optimizer.beta1", 0.5, BLOCKS["adam"]),
-    "Adam.beta2": differs("training.optimizer.beta2", 0.5, BLOCKS["adam"]),
-    "AdamW.name": differs(*BLOCKS["adamw"]),
-    "AdamW.weight_decay": differs("training.optimizer.weight_decay", 0.5, BLOCKS["adamw"]),
-    "SGD.name": differs(*BLOCKS["adam"]),
-    "SGD.learning_rate": differs("training.optimizer.learning_rate", 0.2),
-    "SGD.momentum": differs("training.optimizer.momentum", 0.0),
-    "ConstantSchedule.name": differs(*BLOCKS["exponential"], TWO_EPOCHS),
-    "WarmupCosineSchedule.name": differs(*BLOCKS["warmup"]),
-    "WarmupCosineSchedule.warmup_epochs": differs(
-        "training.schedule.warmup_epochs", 0.9, BLOCKS["warmup"]
-    ),
-    "WarmupCosineSchedule.final_fraction": differs(
-        "training.schedule.final_fraction", 0.5, BLOCKS["warmup"]
-    ),
-    "ExponentialSchedule.name": differs(*BLOCKS["exponential"], TWO_EPOCHS),
-    "ExponentialSchedule.gamma": differs(
-        "training.schedule.gamma", 0.1, TWO_EPOCHS, BLOCKS["exponential"]
-    ),
-    "TrainingSettings.epochs": ends(*TWO_EPOCHS),
-    "TrainingSettings.batch_size": ends("training.batch_size", 12),
-    "TrainingSettings.loss": differs("training.loss", "poisson"),
-    "TrainingSettings.input_scaling": differs("training.input_scaling", "statistical"),
-    "TrainingSettings.intensity_scale": differs("training.intensity_scale", "learned"),
-    "TrainingSettings.explode_factor": ends(
-        "training.explode_factor", 1e30, WILD, ("training.explode_patience_steps", 1)
-    ),
-    "TrainingSettings.explode_patience_steps": ends("training.explode_patience_steps", 1, WILD),
-    "NoClip.gradient_clip_algorithm": differs(*BLOCKS["norm"]),
-    "NormClip.gradient_clip_algorithm": differs(*BLOCKS["norm"]),
-    "NormClip.max_norm": differs("execution.clip.max_norm", 0.02, BLOCKS["norm"]),
-    "ValueClip.gradient_clip_algorithm": differs(*BLOCKS["value"]),
-    "ValueClip.max_value": differs("execution.clip.max_value", 0.002, BLOCKS["value"]),
-    "AdaptiveClip.gradient_clip_algorithm": differs(*BLOCKS["agc"]),
-    "AdaptiveClip.max_ratio": differs("execution.clip.max_ratio", 0.002, BLOCKS["agc"]),
-    "AdaptiveClip.min_weight_norm": differs("execution.clip.min_weight_norm", 1.0, BLOCKS["agc"]),
+    **each(network, "GeneratorSettings", "", {
+        "name": "stable_hybrid", "width": 4, "fno_blocks": 4, "levels": 1, "modes": 3,
+        "spectral_rows": "two_sided", "channel_cap": 2, "input_transform": "sqrt",
+        "output_mode": "amplitude_phase",
+    }),
+    **{name: differs(*BLOCKS[block], TWO_EPOCHS) for name, block in KINDS.items()},
+    **each(differs, "Adam", OPTIMIZER, {"learning_rate": 0.02, "beta1": 0.5, "beta2": 0.5},
+           BLOCKS["adam"]),
+    **each(differs, "AdamW", OPTIMIZER, {"weight_decay": 0.5}, BLOCKS["adamw"]),
+    **each(differs, "SGD", OPTIMIZER, {"learning_rate": 0.2, "momentum": 0.0}),
+    **each(differs, "WarmupCosineSchedule", SCHEDULE,
+           {"warmup_epochs": 0.9, "final_fraction": 0.5}, BLOCKS["warmup"]),
+    **each(differs, "ExponentialSchedule", SCHEDULE, {"gamma": 0.1}, TWO_EPOCHS,
+           BLOCKS["exponential"]),
+    **each(differs, "NormClip", CLIP, {"max_norm": 0.02}, BLOCKS["norm"]),
+    **each(differs, "ValueClip", CLIP, {"max_value": 0.002}, BLOCKS["value"]),
+    **each(differs, "AdaptiveClip", CLIP, {"max_ratio": 0.002, "min_weight_norm": 1.0},
+           BLOCKS["agc"]),
+    **each(differs, "TrainingSettings", "training.", {
+        "loss": "poisson", "input_scaling": "statistical", "intensity_scale": "learned",
+    }),
+    **each(ends, "TrainingSettings", "training.", {"epochs": 2, "batch_size": 12}),
+    **each(ends, "TrainingSettings", "training.", {"explode_factor": 1e30}, WILD,
+           ("training.explode_patience_steps", 1)),
+    **each(ends, "TrainingSettings", "training.", {"explode_patience_steps": 1}, WILD),
     "ExecutionSettings.accelerator": accelerator,
     "ExecutionSettings.precision": precision,
     "ExecutionSettings.cuda_graphs": cuda_graphs,
     "RunSettings.seed": differs("seed", 1),
-}
+}  # fmt: skip

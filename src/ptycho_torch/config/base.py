@@ -121,31 +121,30 @@ class Settings(BaseModel):
 def mistakes(error: ValidationError, data: Any = None) -> list[str]:
     """Return what pydantic found wrong, a line each: `block.key: what, got value`.
 
-    Parameters
-    ----------
-    error
-        What pydantic found.
-    data
-        The settings as they came, nested mappings; None: a key may name a union's member, too.
+    `data`: the settings as they came; without them a key may name a union's member, too.
     """
     lines = []
     for item in error.errors():
-        what = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            what = "this key is missing"
-        elif item["type"] == "union_tag_not_found":
-            kind = item["ctx"]["discriminator"].strip("'")
-            what = f"the key '{kind}', which says the block's kind, is missing"
-        elif item["type"] == "union_tag_invalid":
-            kind, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
-            known = item["ctx"]["expected_tags"].replace("'", "").split(", ")
-            what = f"{kind} '{tag}' is not known{nearest(tag, known)}"
-        elif item["type"] != "value_error":
-            text = repr(item["input"])
-            what += f", got {text if len(text) <= 80 else text[:77] + '...'}"
         key = printable(_key(item["loc"], item["type"], data))
-        lines.append(f"{key}: {what}" if key else what)
+        lines.append(f"{key}: {_what(item)}" if key else _what(item))
     return list(dict.fromkeys(lines))
+
+
+def _what(item: Any) -> str:
+    context = {name: str(value) for name, value in item.get("ctx", {}).items()}
+    kind = context.get("discriminator", "").strip("'")
+    match item["type"]:
+        case "missing":
+            return "this key is missing"
+        case "union_tag_not_found":
+            return f"the key '{kind}', which says the block's kind, is missing"
+        case "union_tag_invalid":
+            tag, known = context["tag"], context["expected_tags"].replace("'", "").split(", ")
+            return f"{kind} '{tag}' is not known{nearest(tag, known)}"
+        case "value_error":
+            return str(item["msg"]).removeprefix("Value error, ")
+    text = repr(item["input"])
+    return f"{item['msg']}, got {text if len(text) <= 80 else text[:77] + '...'}"
 
 
 def _key(location: tuple[int | str, ...], kind: str, data: Any) -> str:
@@ -162,9 +161,6 @@ def _key(location: tuple[int | str, ...], kind: str, data: Any) -> str:
 
 
 def mistake(where: object, error: ValidationError, data: Any = None) -> InputError:
-    """Return the one error that a user gets for the settings of a file, option or block.
-
-    See `mistakes` for the parameters.
-    """
+    """Return the one error that a user gets for the settings of a file, option or block."""
     first, *more = mistakes(error, data)
     return InputError(f"{where}: {first}", *more)

@@ -140,25 +140,24 @@ class SimulatedDataset(Settings):
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
-        offset, room = self.scan.group_offset_px, self.room_px
-        if self.scan.gridsize == 2 and offset >= self.patch_px:
+        scan, room = self.scan, self.room_px
+        if scan.gridsize == 2 and scan.group_offset_px >= self.patch_px:
             raise ValueError(
-                f"scan.group_offset_px of {offset} px leaves no overlap between patches of "
-                f"{self.patch_px} px in a group; use less than {self.patch_px}"
+                f"scan.group_offset_px of {scan.group_offset_px} px leaves no overlap between "
+                f"patches of {self.patch_px} px in a group; use less than {self.patch_px}"
             )
         if room < 0:
             raise ValueError(
                 f"no patch fits: object.size_px is {self.object.size_px}, a patch or group of "
                 f"patches needs {self.object.size_px - room} px; enlarge object.size_px"
             )
-        for key in ("train_step_px", "test_step_px"):
-            step = getattr(self.scan, key)
+        for key, step in (("train", scan.train_step_px), ("test", scan.test_step_px)):
             if step > room:
                 raise ValueError(
-                    f"scan.{key} of {step} px leaves one patch a row: object.size_px - patch "
-                    f"leaves {room} px to scan; use a step of at most {room}"
+                    f"scan.{key}_step_px of {step} px leaves one patch a row: object.size_px - "
+                    f"patch leaves {room} px to scan; use a step of at most {room}"
                 )
-        _tiles_fit(self.scan.test_step_px, self.patch_px, "scan.")
+        _tiles_fit(scan.test_step_px, self.patch_px, "scan.")
         return self
 
 
