@@ -66,14 +66,14 @@ def probe_gradients(
             "block": name or "network",
             "channels": block.local.out_channels,
             "side_px": block.spectral.size_px[0],
-            **_compare(*mean_moduli([pair]), min_ratio),
+            **_compare(*mean_moduli([pair]).tolist(), min_ratio),
             "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
             "local_weights": weight_statistics(block.local.weight.detach().abs()),
         }
         for (name, block), pair in zip(blocks.items(), pairs, strict=True)
     ]
     return {
-        **_compare(*mean_moduli(pairs), min_ratio),
+        **_compare(*mean_moduli(pairs).tolist(), min_ratio),
         "loss": defined(float(value.detach())),
         "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,

@@ -23,27 +23,21 @@ def spectral_modulus(pairs: Tensor) -> Tensor:
     return torch.hypot(*pairs.unbind(3))
 
 
-def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Return the mean gradient modulus of spectral and of local weights, each over all blocks.
+def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the mean gradient modulus of spectral and of local weights, over all blocks, (2,).
 
     gradients: of each block's spectral weights, and of its 3x3 convolution's (without bias).
     """
-    spectral, local = _mean_moduli(list(gradients)).tolist()
-    return spectral, local
-
-
-def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
-    """Return `mean_moduli` of the gradients that weights hold, (2,), on their device; None where no
-    block has gradients."""
-    pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
-    known = [(g, h) for g, h in pairs if g is not None and h is not None]
-    return _mean_moduli(known) if known else None
-
-
-def _mean_moduli(gradients: list[tuple[Tensor, Tensor]]) -> Tensor:
     moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
     means = [
         torch.stack([m.sum() for m in kind]).sum() / sum(m.numel() for m in kind)
         for kind in zip(*moduli, strict=True)
     ]
     return torch.stack(means)
+
+
+def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
+    """Return `mean_moduli` of the gradients that weights hold; None where no block has any."""
+    pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
+    known = [(g, h) for g, h in pairs if g is not None and h is not None]
+    return mean_moduli(known) if known else None
