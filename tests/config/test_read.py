@@ -6,7 +6,7 @@ import os
 import pytest
 import yaml
 
-from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
+from ptycho_torch.config.read import parse_study, read_sources, read_study
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -69,6 +69,9 @@ MISTAKES = [
     ("datasets.tiny.probe.smoothing_sigma_px", 1e9, "less than or equal to 100"),
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
+    ("parity", {"arm": "acg"}, "parity.arm: there is no arm 'acg'; did you mean 'agc'"),
+    ("execution", {"cuda_graphs": True, "accelerator": "cpu", "clip": {"gradient_clip_algorithm": "none"}},
+     "cuda_graphs: true needs CUDA"),
 ]  # fmt: skip
 
 
@@ -89,20 +92,9 @@ def test_several_mistakes_are_told_at_once(tiny):
 
 def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
     """YAML 1.1 reads 1e9 as text; 1.0e+9 as a number."""
-    data = yaml.safe_load("photons: 1e9")
-    assert data == {"photons": "1e9"}
-    assert (
-        parse_study(edit(tiny, "datasets.tiny.photons", "1e9"), "x").datasets["tiny"].photons == 1e9
-    )
-
-
-def test_a_key_written_twice_is_refused_with_its_line(tmp_path):
-    path = tmp_path / "twice.yaml"
-    path.write_text("arms:\n  agc: {a: 1}\n  agc: {a: 2}\n")
-    with pytest.raises(InputError, match="line 3: 'agc' stands twice"):
-        load_yaml(path)
-    with pytest.raises(InputError, match="stands twice"):
-        read_sources([path], project=tmp_path)
+    assert yaml.safe_load("photons: 1e9") == {"photons": "1e9"}
+    study = parse_study(edit(tiny, "datasets.tiny.photons", "1e9"), "x")
+    assert study.datasets["tiny"].photons == 1e9
 
 
 @pytest.mark.parametrize(
@@ -112,46 +104,29 @@ def test_a_key_written_twice_is_refused_with_its_line(tmp_path):
         (b"a: [1", "is not YAML"),
         (b"\xff\xfe\x00", "UTF-8|YAML"),
         (b"# nothing\n", "is empty; expected blocks of keys"),
+        (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
+        (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+        (b"a: {1: x, '1': y}", "a key must be"),
+        (b"yes: 1", "a key must be"),
+        (b"? !!set {a}\n: 1", "a key must be|is not YAML"),
+        (b"title: 2024-13-45", "is not YAML"),
+        (b"a: !!int abc", "is not YAML"),
+        (b"[" * 3000, "nested too deeply|is not YAML"),
     ],
 )
-def test_files_that_are_no_study_are_refused(tmp_path, content, message):
+def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, message):
+    """As a study, and as a file that Snakemake has read."""
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"^{path}: .*({message})"):
         read_study(path)
+    with pytest.raises(InputError, match=rf"^x\.yaml: .*({message})"):
+        read_sources([path], project=tmp_path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):
+    with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
+        read_study(tmp_path / "nope.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(InputError, match=r"pipe\.yaml: cannot be read: it is a pipe or a device"):
         read_study(tmp_path / "pipe.yaml")
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
-        read_study(tmp_path / "nope.yaml")
-
-
-def test_yaml_cannot_run_code(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text("a: !!python/object/apply:os.system ['true']\n")
-    with pytest.raises(InputError, match="is not YAML"):
-        load_yaml(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: {1: x, '1': y}", "a key must be"),
-        ("yes: 1", "a key must be"),
-        ("? !!set {a}\n: 1", "a key must be|is not YAML"),
-        ("title: 2024-13-45", "is not YAML"),
-        ("a: !!int abc", "is not YAML"),
-        ("[" * 3000, "nested too deeply|is not YAML"),
-    ],
-)
-def test_odd_yaml_is_one_line_and_never_a_traceback(tmp_path, text, message):
-    path = tmp_path / "x.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        load_yaml(path)
