@@ -52,7 +52,7 @@ def probe_gradients(
     blocks = fourier_blocks(network)
     if not blocks:
         nothing = {
-            **_compare(None, None, min_ratio),
+            **_compare([None, None], min_ratio),
             "undefined": "the network has no Fourier block",
         }
         return {**nothing, "loss": None, "flagged_blocks": [], "blocks": []}
@@ -66,21 +66,22 @@ def probe_gradients(
             "block": name or "network",
             "channels": block.local.out_channels,
             "side_px": block.spectral.size_px[0],
-            **_compare(*mean_moduli([pair]).tolist(), min_ratio),
+            **_compare(mean_moduli([pair]).tolist(), min_ratio),
             "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
             "local_weights": weight_statistics(block.local.weight.detach().abs()),
         }
         for (name, block), pair in zip(blocks.items(), pairs, strict=True)
     ]
     return {
-        **_compare(*mean_moduli(pairs).tolist(), min_ratio),
+        **_compare(mean_moduli(pairs).tolist(), min_ratio),
         "loss": defined(float(value.detach())),
         "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,
     }
 
 
-def _compare(spectral: float | None, local: float | None, min_ratio: float) -> dict[str, Any]:
+def _compare(moduli: list[float | None], min_ratio: float) -> dict[str, Any]:
+    spectral, local = moduli
     value = ratio(spectral, local)
     undefined = None
     if value is None:
