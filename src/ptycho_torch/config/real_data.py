@@ -5,7 +5,7 @@ Nothing here enters the study's own runs: the target is `real_data_summary`.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -24,7 +24,14 @@ from ptycho_torch.config.base import (
 )
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
 
-Range = Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+def _rising(values: list[float]) -> list[float]:
+    if not values[0] < values[1]:
+        raise ValueError(f"the first share must be less than the last, got {values[0]}")
+    return values
+
+
+Range = Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 
 
 class Measurement(Settings):
@@ -61,14 +68,6 @@ class RegionSettings(Settings):
     """Frames nearer than this to a held-out frame are used for nothing, pixels of the frames in
     use; null: the radius that holds half of the probe's light. Also around the block of training
     frames that validates a network."""
-
-    @model_validator(mode="after")
-    def _rises(self) -> Self:
-        for key in ("rows", "columns"):
-            low, high = getattr(self, key)
-            if not low < high:
-                raise ValueError(f"{key}: the first share must be less than the last, got {low}")
-        return self
 
 
 class RealDataScores(Settings):
