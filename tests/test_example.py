@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_example_trains_as_any_lightning_user_would_and_its_results_are_used(tmp_path):
-    """Two epochs instead of ten."""
+    """One epoch instead of ten."""
     script = ROOT / "docs/example.py"
     assert len(script.read_text().splitlines()) <= 25
     text = (ROOT / "docs/start.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def test_the_example_trains_as_any_lightning_user_would_and_its_results_are_used
     assert shown == script.read_text()
     assert (ROOT / "docs" / re.search(r"\]\((img/\S+)\)", text).group(1)).exists()
     done = subprocess.run(
-        [sys.executable, "-c", shown + used, str(tmp_path), "2"],
+        [sys.executable, "-c", shown + used, str(tmp_path), "1"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
