@@ -5,7 +5,7 @@ Letters: n groups, B groups of a batch, C frames of a group, H rows, W columns. 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -108,8 +108,11 @@ class Groups:
     def scales(self, intensity_scale: float) -> SplitScales:
         """Return the constants that losses relate to, over measured pixels."""
         amplitude = self.amplitude_nCHW.numpy()
-        square = self._mean(np.square(amplitude, dtype=np.float64))
-        return SplitScales(intensity_scale, self._mean(amplitude), square * intensity_scale**2)
+        mask = self.good_nCHW
+        good = True if mask is None else np.broadcast_to(mask.numpy(), amplitude.shape)
+        square = float(np.square(amplitude, dtype=np.float64).mean(where=good))
+        mean = float(amplitude.mean(dtype=np.float64, where=good))
+        return SplitScales(intensity_scale, mean, square * intensity_scale**2)
 
     def statistical_scale(self) -> float:
         """Return sqrt((N/2)^2 / mean over frames of sum A^2), `input_scaling: statistical`."""
@@ -117,39 +120,23 @@ class Groups:
         power = float(squares.sum(axis=(-2, -1)).mean())
         return float(((self.amplitude_nCHW.shape[-1] / 2) ** 2 / power) ** 0.5)
 
-    def _mean(self, values_nCHW: NDArray[Any]) -> float:
-        if self.good_nCHW is None:
-            return float(values_nCHW.mean(dtype=np.float64))
-        good = np.broadcast_to(self.good_nCHW.numpy(), values_nCHW.shape)
-        return float(values_nCHW.mean(dtype=np.float64, where=good))
-
 
 def groups_of_split(split: Split) -> Groups:
     """Return the groups of a split (docs/reference/files.md); positions only where C > 1."""
-    amplitude = torch.from_numpy(split.diffraction_nCHW)
-    arrays = split.arrays
-    if amplitude.shape[1] == 1 or not {"coords_offsets", "coords_nominal"} <= arrays.keys():
+    amplitude, corners = torch.from_numpy(split.diffraction_nCHW), split.corners_nC2
+    if amplitude.shape[1] == 1 or corners is None:
         return Groups(amplitude)
-    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[:, 0].astype(np.float64)
-    return Groups(amplitude, *_whole_and_fraction(np.swapaxes(corners, 1, 2)))
+    return Groups(amplitude, *_whole_and_fraction(corners.astype(np.float64)))
 
 
 def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Groups:
     """Return groups of a scan's frames; positions only where C > 1.
 
-    Parameters
-    ----------
-    members_nC
-        Which frames form each group.
-    unit
-        What the scan's amplitudes are divided by.
+    members_nC: which frames form each group; unit: what the scan's amplitudes are divided by.
     """
-    good = scan.good_1HW
-    amplitude = scan.amplitude_nHW if good is None else np.where(good, scan.amplitude_nHW, 0)
-    scaled = (amplitude / np.float32(unit)).astype(np.float32)
-    if good is None or good.all():
-        mask = None
-    else:
+    good, mask = scan.used, None
+    scaled = (np.where(good, scan.amplitude_nHW, 0) / np.float32(unit)).astype(np.float32)
+    if not good.all():
         mask = torch.from_numpy(good[None] if len(good) == 1 else good[members_nC])
     # A frame by itself explains its pattern wherever it was taken.
     frames = torch.from_numpy(scaled[members_nC])

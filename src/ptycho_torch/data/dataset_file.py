@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.scan import Raw, check_array
+from ptycho_torch.data.scan import Array, Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.checksums import must_have
 from ptycho_torch.physics.stitch import object_patches
@@ -20,10 +20,18 @@ from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Array = NDArray[Any]
-_COORDINATES = ("coords_offsets", "coords_nominal", "coords_true")
-_COMPLEX = ("YY_full", "YY_ground_truth", "probeGuess", "probe_simulated")
-_SCALARS = ("norm_Y_I", "intensity_scale")
+_POSITIONS = ("coords_offsets", "coords_nominal")
+_LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
+    "diffraction": (np.float32, ("n N N C",)),
+    **dict.fromkeys(("Y_I", "Y_phi"), (np.float32, ("n N N C",))),
+    **dict.fromkeys((*_POSITIONS, "coords_true"), (np.float32, ("n 1 2 C",))),
+    **dict.fromkeys(("YY_full", "YY_ground_truth"), (np.complex64, ("images height width 1",))),
+    "probeGuess": (np.complex64, ("N N", "M N N")),
+    "probe_simulated": (np.complex64, ()),
+    **dict.fromkeys(("norm_Y_I", "intensity_scale"), (np.float64, ("", "1"))),
+    "image_index": (np.int32, ("n",)),
+}
+"""Type and shapes of the arrays that are read; n and C are those of `diffraction`."""
 # Power by Parseval may differ by photon noise and by a rounded scale, not by more than this.
 _POWER_TOLERANCE = 0.2
 
@@ -48,6 +56,14 @@ class Split:
         return np.ascontiguousarray(np.moveaxis(self.arrays["diffraction"], -1, 1))
 
     @property
+    def corners_nC2(self) -> NDArray[np.float32] | None:
+        """Corners of the patches in their image, pixels; None where there are no positions."""
+        if not self.arrays.keys() >= {*_POSITIONS}:
+            return None
+        corners = (self.arrays["coords_offsets"] + self.arrays["coords_nominal"])[:, 0]
+        return np.moveaxis(corners, -1, 1)
+
+    @property
     def probe_MHW(self) -> NDArray[np.complex64]:
         """Probe modes."""
         probe = self.arrays["probeGuess"]
@@ -55,7 +71,7 @@ class Split:
 
 
 def read_split(
-    path: str | Path, *, patch_px: int, sha256: str | None = None, photons: float = 1e9
+    path: str | Path, *, patch_px: int | None, sha256: str | None = None, photons: float = 1e9
 ) -> Split:
     """Read and check one split.
 
@@ -64,7 +80,7 @@ def read_split(
     path
         NPZ file of the layout in docs/reference/files.md.
     patch_px
-        Side that its patches must have, pixels.
+        Side that its patches must have, pixels; None: any.
     sha256
         Checksum that the file must have; None: any.
     photons
@@ -77,16 +93,23 @@ def read_split(
         shape or type or holds NaN; names the file and the array.
     """
     must_have(path, sha256)
-    arrays = _known_arrays(path, patch_px)
-    _check_images(path, arrays, patch_px)
+    arrays, present = io.read_npz_known(path, *_LAYOUT)
+    for key in ("diffraction", "probeGuess"):
+        if key not in arrays:
+            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
+    shape = arrays["diffraction"].shape
+    side = patch_px or (shape[1] if len(shape) == 4 else 0)
+    sides = {"N": side, "1": 1, "2": 2}
+    for key, array in arrays.items():
+        arrays[key] = _checked(str(path), key, array, sides)
+        sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
+    _check_images(path, arrays, side)
     _warn_of_intensities(path, arrays)
-    for key in _SCALARS:
-        if key in arrays and not arrays[key].item() > 0:
-            raise InputError(f"{path}: '{key}' must be one number > 0, got {arrays[key]}")
-    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
+    split = Split(arrays, 1.0, 1.0)
+    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
-    scale = photons**0.5 / (patch_px / 2)
+    scale = photons**0.5 / (side / 2)
     logger.warning("%s: has no intensity_scale; using sqrt(photons)/(N/2) = %.6g", path, scale)
     return Split(arrays, norm, scale, "closed_form")
 
@@ -99,27 +122,22 @@ def read_split_image(source: str, image: int) -> Raw:
     InputError
         As `read_split`, or if the split has no positions or no such image.
     """
-    shape = io.read_npz(source, "diffraction")["diffraction"].shape
-    side = int(shape[1]) if len(shape) == 4 else 0
-    split = read_split(source, patch_px=side)
-    arrays = split.arrays
-    if not {"coords_offsets", "coords_nominal"} <= arrays.keys():
+    split = read_split(source, patch_px=None)
+    arrays, frames, corners = split.arrays, split.diffraction_nCHW, split.corners_nC2
+    if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
-    images = arrays.get("image_index", np.zeros(shape[0], int))
+    images = arrays.get("image_index", np.zeros(len(frames), int))
     count = int(images.max()) + 1
     if image >= count:
         raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
-    mine = images == image
-    corners = (arrays["coords_offsets"] + arrays["coords_nominal"])[mine][:, 0]
+    mine, thing = images == image, arrays.get("YY_full")
     return Raw(
         source=source,
         layout="split",
-        frames_nHW=split.diffraction_nCHW[mine].reshape(-1, side, side),
-        positions_n2=np.moveaxis(corners, -1, 1).reshape(-1, 2).astype(np.float64),
+        frames_nHW=frames[mine].reshape(-1, *frames.shape[2:]),
+        positions_n2=corners[mine].reshape(-1, 2).astype(np.float64),
         probe_MHW=split.probe_MHW,
-        object_YX=arrays["YY_full"][image, :, :, 0] / split.norm_Y_I
-        if "YY_full" in arrays
-        else None,
+        object_YX=None if thing is None else thing[image, :, :, 0] / split.norm_Y_I,
         intensity_scale=split.intensity_scale,
         notes=(
             f"split of the study, image {image} of {count}",
@@ -128,52 +146,31 @@ def read_split_image(source: str, image: int) -> Raw:
     )
 
 
-def _known_arrays(path: str | Path, patch_px: int) -> dict[str, Array]:
-    """Return the arrays of the layout, checked, and all but the scalars in their types."""
-    known = ("diffraction", "Y_I", "Y_phi", *_COORDINATES, *_COMPLEX, *_SCALARS, "image_index")
-    arrays, present = io.read_npz_known(path, *known)
-    for key in ("diffraction", "probeGuess"):
-        if key not in arrays:
-            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
-    for key, allowed in _shapes(arrays["diffraction"].shape, patch_px).items():
-        if key in arrays:
-            kind = "complex" if key in _COMPLEX else "real"
-            check_array(str(path), key, arrays[key], kind, *allowed)
-    for key, array in arrays.items():
-        if key == "image_index" and not np.array_equal(array, np.rint(array)):
-            raise InputError(f"{path}: array 'image_index' must hold whole numbers")
-        dtype: type = (
-            np.complex64 if key in _COMPLEX else np.int32 if key == "image_index" else np.float32
+def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
+    """Return an array of the layout in its type; scalars keep theirs."""
+    dtype, shapes = _LAYOUT[key]
+    stored, kind = array, "complex" if dtype is np.complex64 else "real"
+    expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
+    if expected:
+        check_array(path, key, array, kind, *expected)
+    if key == "image_index" and not np.array_equal(array, np.rint(array)):
+        raise InputError(f"{path}: array 'image_index' must hold whole numbers")
+    if dtype is not np.float64:
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype, copy=False)
+    # Infinity and NaN, also those that a float64 becomes in float32.
+    if bad := array.size - int(np.isfinite(array).sum()):
+        raise InputError(
+            f"{path}: array '{key}' has {bad} values that are NaN or infinite (of "
+            f"{array.size}), expected finite numbers; remove or mend those frames"
         )
-        if key not in _SCALARS:
-            with np.errstate(over="ignore"):
-                arrays[key] = array.astype(dtype, copy=False)
-        # Infinity and NaN, also those that a float64 becomes in float32.
-        bad = array.size - int(np.isfinite(arrays[key]).sum())
-        if bad:
-            raise InputError(
-                f"{path}: array '{key}' has {bad} values that are NaN or infinite (of "
-                f"{array.size}), expected finite numbers; remove or mend those frames"
-            )
-        if key in ("diffraction", "Y_I") and (array < 0).any():
-            raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
-        if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not array.any():
-            raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
-    return arrays
-
-
-def _shapes(diffraction: tuple[int, ...], patch_px: int) -> dict[str, list[tuple[str | int, ...]]]:
-    """Return the shapes that arrays may have beside a `diffraction` of this one."""
-    groups, channels = (diffraction[0], diffraction[3]) if len(diffraction) == 4 else (0, 0)
-    return {
-        "diffraction": [("n", patch_px, patch_px, "C")],
-        "probeGuess": [(patch_px, patch_px), ("M", patch_px, patch_px)],
-        "image_index": [(groups,)],
-        **{key: [(groups, patch_px, patch_px, channels)] for key in ("Y_I", "Y_phi")},
-        **{key: [(groups, 1, 2, channels)] for key in _COORDINATES},
-        **{key: [("images", "height", "width", 1)] for key in ("YY_full", "YY_ground_truth")},
-        **{key: [(), (1,)] for key in _SCALARS},
-    }
+    if key in ("diffraction", "Y_I") and (stored < 0).any():
+        raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
+    if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not stored.any():
+        raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
+    if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
+        raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
+    return array
 
 
 def _check_images(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
@@ -214,17 +211,16 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
         )
 
 
-def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
+def _measured_norm(path: str | Path, split: Split) -> float:
     """Return the mean over patches of the patch's largest object amplitude; 1 without objects."""
-    if not {"YY_full", "coords_offsets", "coords_nominal", "image_index"} <= arrays.keys():
+    arrays, corners = split.arrays, split.corners_nC2
+    if corners is None or "YY_full" not in arrays:
         logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
         return 1.0
-    corners = np.rint(arrays["coords_offsets"] + arrays["coords_nominal"]).astype(int)[:, 0]
-    objects, side = np.abs(arrays["YY_full"][..., 0]), arrays["diffraction"].shape[1]
+    objects, image = np.abs(arrays["YY_full"][..., 0]), arrays["image_index"][:, None]
     try:
-        patches = object_patches(
-            objects, np.moveaxis(corners, 1, 2), arrays["image_index"][:, None], side
-        )
+        side = arrays["diffraction"].shape[1]
+        patches = object_patches(objects, np.rint(corners).astype(int), image, side)
     except ValueError as error:
         raise InputError(f"{path}: 'coords_offsets' + 'coords_nominal': {error}") from None
     norm = float(patches.max(axis=(-2, -1)).mean())

@@ -39,50 +39,38 @@ MADE_UP = Geometry(wavelength_m=1.24e-10, distance_m=2.0, pixel_m=(75e-6, 75e-6)
 def given_geometry(
     wavelength_m: float | None, distance_m: float | None, pixel_m: float | None
 ) -> Geometry | None:
-    """Return a geometry of square pixels if all three are given, None if none is.
-
-    Raises
-    ------
-    InputError
-        If only some are given, or one is no length > 0.
-    """
-    if wavelength_m is None and distance_m is None and pixel_m is None:
-        return None
+    """Return a geometry of square pixels if all three are given, None if none is; `InputError` if
+    some are."""
     names = ("--wavelength-m", "--distance-m", "--detector-pixel-m")
-    for name, value in zip(names, (wavelength_m, distance_m, pixel_m), strict=True):
-        if value is None or not 0 < value < float("inf"):
-            raise InputError(f"{name} is {value}; a geometry needs {', '.join(names)}, all > 0")
-    assert wavelength_m is not None and distance_m is not None and pixel_m is not None
-    return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=(pixel_m, pixel_m))
+    given = dict(zip(names, (wavelength_m, distance_m, pixel_m), strict=True))
+    if wavelength_m and distance_m and pixel_m:
+        size = (pixel_m, pixel_m)
+        return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=size)
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    raise InputError(f"{missing[0]} is None; a geometry needs {', '.join(names)}, all > 0")
 
 
 def check_far_field(
     source: str, geometry: Geometry, side_px: int, positions_m: NDArray[np.float64] | None = None
 ) -> None:
-    """Refuse a geometry whose frames are no far field.
+    """Raise `InputError` for a geometry whose frames are no far field.
 
     Two things give it away: a detector wider than its distance, where the paraxial far field ends;
-    and a scan whose steps are several times what a frame would see, so that frames that overlap
-    in the near field (and fill the detector) would be far apart. Steps of up to four windows pass:
-    a scan may be sparse.
-
-    positions_m: of the frames, (n, 2), where they are known in metres.
-
-    Raises
-    ------
-    InputError
-        With the numbers.
+    and a scan whose steps (`positions_m`, (n, 2), if known in metres) are several times what a
+    frame would see, so that frames that overlap in the near field (and fill the detector) would be
+    far apart. Steps of up to four windows pass: a scan may be sparse.
     """
     window = min(geometry.object_pixel_m(1))
-    numbers = (
-        f"distance {geometry.distance_m:.6g} m, wavelength {geometry.wavelength_m:.6g} m, detector "
-        f"{side_px} x {max(geometry.pixel_m):.6g} m"
+    start = (
+        f"{source}: near-field geometry (distance {geometry.distance_m:.6g} m, wavelength "
+        f"{geometry.wavelength_m:.6g} m, detector {side_px} x {max(geometry.pixel_m):.6g} m)"
     )
     if not geometry.distance_m > side_px * max(geometry.pixel_m):
         raise InputError(
-            f"{source}: near-field geometry ({numbers}): the detector is wider than its distance, "
-            "so its frames are no far field, which is all that is computed here; if the distance "
-            "is wrong, mend it in the file"
+            f"{start}: the detector is wider than its distance, so its frames are no far field, "
+            "which is all that is computed here; if the distance is wrong, mend it in the file"
         )
     if positions_m is None:
         return
@@ -93,7 +81,7 @@ def check_far_field(
     if step_m > _SPARSE * window:
         fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
         raise InputError(
-            f"{source}: near-field geometry ({numbers}): as a far field, a frame sees {window:.4g} "
-            f"m of the object, but the scan's steps are {step_m:.4g} m (Fresnel number "
-            f"{fresnel:.3g}), so frames would be far apart; near fields are not computed here"
+            f"{start}: as a far field, a frame sees {window:.4g} m of the object, but the scan's "
+            f"steps are {step_m:.4g} m (Fresnel number {fresnel:.3g}), so frames would be far "
+            "apart; near fields are not computed here"
         )

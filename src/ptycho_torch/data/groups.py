@@ -53,19 +53,10 @@ def neighbour_groups(
 ) -> NDArray[np.int64]:
     """Return groups of neighbours, (G, C), the frame that a group was drawn around first.
 
-    Each frame in turn has a group drawn around it: the others are drawn from its K nearest
-    neighbours. So each frame is used at least once, unless G is less than the frames.
-
-    Parameters
-    ----------
-    positions_n2
-        Of all frames, pixels.
-    settings
-        C frames of a group; `neighbor_count`, K; `n_images`, G (None: as many as there are
-        frames). With fewer, the frames that groups are drawn around are chosen by the seed; with
-        more, frames have several groups.
-    side_px
-        Side of a frame: frames of a group must overlap.
+    Each frame in turn has a group drawn around it, the others from its K nearest neighbours, so
+    each is used at least once unless G (`n_images`; None: as many as frames) is less; then the
+    seed chooses the frames that groups are drawn around. Frames of a group must overlap, being of
+    `side_px`.
 
     Raises
     ------
@@ -82,9 +73,10 @@ def neighbour_groups(
         )
     near = min(candidates, frames - 1)
     distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
-    if (distance[:, 1] < _SAME_PLACE_PX).any():
-        first = int(np.flatnonzero(distance[:, 1] < _SAME_PLACE_PX)[0])
-        others = sorted(set(index[first, :2].tolist()) | {first})
+    together = np.flatnonzero(distance[:, 1] < _SAME_PLACE_PX)
+    if len(together):
+        first = int(together[0])
+        others = sorted({first, *index[first, :2].tolist()})
         raise InputError(
             f"{source}: frames {others[0]} and {others[1]} were taken at one place, "
             f"{tuple(positions_n2[first].tolist())}; groups need distinct positions: remove one"

@@ -6,7 +6,7 @@ what it was trained on. Here a contiguous block is kept out; a gap around it is 
 Letters: n frames, M probe modes, H rows, W columns. Positions are (row, column), pixels.
 """
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -16,29 +16,28 @@ from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
+Frames = NDArray[np.int64]
+Positions = NDArray[np.float64]
+Probe = NDArray[np.complexfloating]
 # Probes this far apart share less than this fraction of the light that they share with themselves.
 _SHARED_LIGHT = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Indices of frames, rising: for training, for validation, and those in the gap, used for
-    neither."""
+class HeldOut(NamedTuple):
+    """Frames, rising: for training, for validation, and those in the gap, used for neither."""
 
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    gap: NDArray[np.int64]
+    train: Frames
+    validation: Frames
+    gap: Frames
 
 
 def hold_out(
-    positions_n2: NDArray[np.float64], *, fraction: float, gap_px: float, seed: int, source: str
+    positions_n2: Positions, *, fraction: float, gap_px: float, seed: int, source: str
 ) -> HeldOut:
     """Keep out the frames nearest to one corner of the scan, and a gap around them.
 
     Parameters
     ----------
-    positions_n2
-        Of all frames, pixels.
     fraction
         Share of the frames that validate; at least one does.
     gap_px
@@ -55,16 +54,15 @@ def hold_out(
     """
     low, high = positions_n2.min(axis=0), positions_n2.max(axis=0)
     corner = np.where(named_stream(seed, "hold out").random(2) < 0.5, low, high)
-    from_corner = np.hypot(*(positions_n2 - corner).T)
-    held = np.zeros(len(positions_n2), bool)
     # Frames at one distance, as on a raster, are told apart by their number: always the same ones.
-    nearest = np.argsort(from_corner, kind="stable")
+    nearest = np.argsort(np.hypot(*(positions_n2 - corner).T), kind="stable")
+    held = np.zeros(len(positions_n2), bool)
     held[nearest[: max(1, round(fraction * len(positions_n2)))]] = True
     return _apart(positions_n2, held, gap_px, source, "a smaller validation fraction or gap")
 
 
 def hold_out_region(
-    positions_n2: NDArray[np.float64], region: RegionSettings, *, gap_px: float, source: str
+    positions_n2: Positions, region: RegionSettings, *, gap_px: float, source: str
 ) -> HeldOut:
     """Hold out the frames in a rectangle of the scan's extent, and leave a gap around them.
 
@@ -76,8 +74,8 @@ def hold_out_region(
     InputError
         If the region holds no frame, or the gap leaves none.
     """
-    low, extent = positions_n2.min(axis=0), np.ptp(positions_n2, axis=0)
-    share = (positions_n2 - low) / np.where(extent > 0, extent, 1)
+    extent = np.ptp(positions_n2, axis=0)
+    share = (positions_n2 - positions_n2.min(axis=0)) / np.where(extent > 0, extent, 1)
     first, last = np.array([region.rows, region.columns]).T
     held = ((share >= first) & (share <= last)).all(axis=1)
     if not held.any():
@@ -89,13 +87,8 @@ def hold_out_region(
 
 
 def _apart(
-    positions_n2: NDArray[np.float64],
-    held: NDArray[np.bool_],
-    gap_px: float,
-    source: str,
-    cure: str,
+    positions_n2: Positions, held: NDArray[np.bool_], gap_px: float, source: str, cure: str
 ) -> HeldOut:
-    """Return the frames held out, those in the gap around them, and the others for training."""
     nearest, _ = scipy.spatial.cKDTree(positions_n2[held]).query(positions_n2)
     near = (nearest < gap_px) & ~held
     train = np.flatnonzero(~held & ~near)
@@ -107,21 +100,19 @@ def _apart(
     return HeldOut(train, np.flatnonzero(held), np.flatnonzero(near))
 
 
-def overlap_px(probe_MHW: NDArray[np.complexfloating]) -> float:
-    """Return how far apart two frames must be to share hardly any light, pixels.
-
-    Beyond it, in every direction, the intensities of the two probes have less than 1 % of the
-    product that they have with themselves.
+def overlap_px(probe_MHW: Probe) -> float:
+    """Return how far apart two frames must be to share hardly any light, pixels: beyond it, in
+    every direction, the two probes' intensities have less than 1 % of their product at one place.
     """
     intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
-    side = np.array(intensity.shape)
-    power = np.abs(np.fft.fft2(intensity, s=tuple(2 * side))) ** 2
-    shared = np.fft.ifft2(power).real
-    distance = np.hypot(*np.meshgrid(*(np.fft.fftfreq(2 * n, 1 / (2 * n)) for n in side)))
-    return float(distance.T[shared > _SHARED_LIGHT * shared[0, 0]].max()) + 1.0
+    height, width = (2 * side for side in intensity.shape)
+    shared = np.fft.ifft2(np.abs(np.fft.fft2(intensity, s=(height, width))) ** 2).real
+    rows, columns = (np.fft.fftfreq(side, 1 / side) for side in (height, width))
+    distance = np.hypot(rows[:, None], columns)
+    return float(distance[shared > _SHARED_LIGHT * shared[0, 0]].max()) + 1.0
 
 
-def half_light_radius_px(probe_MHW: NDArray[np.complexfloating]) -> float:
+def half_light_radius_px(probe_MHW: Probe) -> float:
     """Return the radius around the probe's centre of mass that holds half of its power, pixels."""
     intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
     centre = scipy.ndimage.center_of_mass(intensity)
@@ -132,35 +123,28 @@ def half_light_radius_px(probe_MHW: NDArray[np.complexfloating]) -> float:
     return float(radius[order][np.searchsorted(share, 0.5)])
 
 
-def interleaved_halves(
-    positions_n2: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def interleaved_halves(positions_n2: Positions) -> tuple[Frames, Frames]:
     """Return two disjoint halves, rising, such that each covers what the other does.
 
     Neighbours are paired, and one of each pair goes to each half; an odd frame goes to the first.
     """
-    tree = scipy.spatial.cKDTree(positions_n2)
-    free = np.ones(len(positions_n2), bool)
-    halves: tuple[list[int], list[int]] = ([], [])
+    tree, count = scipy.spatial.cKDTree(positions_n2), len(positions_n2)
     # In strips two steps wide, so that no frame is left without neighbours.
-    spacing = tree.query(positions_n2, k=[2])[0] if len(positions_n2) > 1 else np.ones(1)
-    strip = np.floor(
-        (positions_n2[:, 0] - positions_n2[:, 0].min()) / max(2 * float(np.median(spacing)), 1e-9)
-    )
-    along = np.where(strip % 2 == 0, positions_n2[:, 1], -positions_n2[:, 1])
-    for pair, frame in enumerate(np.lexsort((along, strip)).tolist()):
-        if not free[frame]:
+    spacing = float(np.median(tree.query(positions_n2, k=[2])[0])) if count > 1 else 1.0
+    rows, columns = positions_n2.T
+    strip = np.floor((rows - rows.min()) / max(2 * spacing, 1e-9))
+    along = np.where(strip % 2 == 0, columns, -columns)
+    half_of: Any = np.full(count, -1)
+    for pair, frame in enumerate(np.lexsort((along, strip))):
+        if half_of[frame] >= 0:
             continue
-        free[frame] = False
-        halves[pair % 2].append(frame)
-        near = 8
-        while free.any():
-            _, found = tree.query(positions_n2[frame], k=min(near, len(free)))
-            others = [int(other) for other in np.atleast_1d(found) if free[other]]
-            if others:
-                free[others[0]] = False
-                halves[1 - pair % 2].append(others[0])
+        half_of[frame], near = pair % 2, 8
+        while (half_of < 0).any():
+            _, found = tree.query(positions_n2[frame], k=np.arange(min(near, count)) + 1)
+            free = found[half_of[found] < 0]
+            if len(free):
+                half_of[free[0]] = 1 - pair % 2
                 break
             near *= 4
-    first, second = sorted(halves, key=len, reverse=True)
-    return np.array(sorted(first), np.int64), np.array(sorted(second), np.int64)
+    first, second = (np.flatnonzero(half_of == half) for half in (0, 1))
+    return (second, first) if len(second) > len(first) else (first, second)

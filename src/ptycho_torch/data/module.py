@@ -29,23 +29,8 @@ def epoch_order(seed: int, epoch: int, groups: int) -> NDArray[np.int64]:
 class EpochOrder:
     """Full batches of a split, in a new order each epoch, fixed by seed and epoch alone.
 
-    Several processes share a step: each takes `batch_size` groups of it.
-
-    Parameters
-    ----------
-    groups
-        Groups of the split.
-    batch_size
-        B; the groups left over after the last full batch sit out that epoch.
-    seed
-        Root seed of the run.
-    rank, processes
-        Which process this is, of how many.
-
-    Raises
-    ------
-    InputError
-        If the split has fewer groups than a batch.
+    Several processes share a step: each takes `batch_size` groups of it; the groups left over after
+    the last full batch sit out that epoch. `InputError` if there are fewer groups than a batch.
     """
 
     def __init__(
@@ -76,48 +61,30 @@ class EpochOrder:
 
 
 class GroupBatches:
-    """Full batches of a split in the order of the epoch, taken where its groups lie."""
+    """Batches of groups, taken where those lie: full ones in the order of the epoch, or, without
+    an order, all groups in their own."""
 
-    def __init__(self, groups: Groups, order: EpochOrder) -> None:
+    def __init__(self, groups: Groups, order: EpochOrder | None = None) -> None:
         self.groups = groups
         self.sampler = order  # The name by which a Trainer looks for `set_epoch`.
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return -(-len(self.groups) // EVAL_BATCH) if self.sampler is None else len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self.sampler is None:
+            yield from self.groups.batches(EVAL_BATCH)
+            return
         # At the first batch, not before: a Trainer asks for the iterator before it sets the epoch.
         for index_B in self.sampler.batches().to(self.groups.amplitude_nCHW.device):
             yield self.groups.take(index_B)
 
 
-class AllGroups:
-    """All groups of a split in their own order; the last batch may be smaller."""
-
-    def __init__(self, groups: Groups) -> None:
-        self.groups = groups
-
-    def __len__(self) -> int:
-        return -(-len(self.groups) // EVAL_BATCH)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.groups.batches(EVAL_BATCH))
-
-
 class ScanDataModule(LightningDataModule):
-    """Training and validation groups of a run.
+    """Training and validation groups of a run, moved to the Trainer's device as a whole.
 
-    Parameters
-    ----------
-    run
-        `training.batch_size` and `seed` of it decide the batches.
-    train, validation
-        The groups; they are moved to the Trainer's device as a whole.
-
-    Raises
-    ------
-    InputError
-        If the training split has fewer groups than a batch.
+    run: `training.batch_size` and `seed` of it decide the batches. `InputError` if the training
+    split has fewer groups than a batch.
     """
 
     def __init__(self, run: RunSettings, train: Groups, validation: Groups) -> None:
@@ -144,9 +111,9 @@ class ScanDataModule(LightningDataModule):
         """Return full batches in the order of the epoch."""
         return GroupBatches(self.train, self.order)
 
-    def val_dataloader(self) -> AllGroups:
+    def val_dataloader(self) -> GroupBatches:
         """Return all groups; each process validates on all of them."""
-        return AllGroups(self.validation)
+        return GroupBatches(self.validation)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, *_: Any) -> Any:
         """Return the batch, which lies on the device already."""

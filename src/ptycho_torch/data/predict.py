@@ -17,13 +17,8 @@ WITHIN_NOISE = 1.1
 
 
 def predict_scan(scan: Scan) -> NDArray[np.float32]:
-    """Return the amplitudes that a scan's own probe and object give for its frames, (n, H, W).
-
-    Raises
-    ------
-    InputError
-        If the scan has no probe or no object.
-    """
+    """Return the amplitudes that a scan's own probe and object give for its frames, (n, H, W);
+    `InputError` if it has not both."""
     if scan.probe_MHW is None or scan.object_YX is None:
         lacks = "probe" if scan.probe_MHW is None else "object"
         raise InputError(f"{scan.source}: has no {lacks}, so nothing can be predicted")
@@ -33,27 +28,18 @@ def predict_scan(scan: Scan) -> NDArray[np.float32]:
 def prediction_error(scan: Scan) -> tuple[float, float | None]:
     """Compare stored amplitudes with predicted ones, over the pixels that were measured.
 
-    Returns
-    -------
-    tuple
-        The relative error of the amplitudes after one factor, and the error that photon noise
-        alone would give, None where s is not known.
-
-    Raises
-    ------
-    InputError
-        If the scan has no probe or no object.
+    Returns the relative error of the amplitudes after one factor, and the error that photon noise
+    alone would give, None where s is not known. Raises as `predict_scan`.
     """
-    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
-    measured = np.where(used, scan.amplitude_nHW, 0).astype(np.float64)
-    predicted = np.where(used, predict_scan(scan), 0).astype(np.float64)
+    measured = np.where(scan.used, scan.amplitude_nHW, 0).astype(np.float64)
+    predicted = np.where(scan.used, predict_scan(scan), 0).astype(np.float64)
     power, total = float((predicted**2).sum()), float((measured**2).sum())
     # By power: the best factor of amplitudes is biased where photons are few.
     predicted *= (total / power) ** 0.5 if power > 0 else 0.0
     error = float(np.square(measured - predicted).sum() / total) ** 0.5
     if scan.intensity_scale is None:
         return error, None
-    noise = np.where(used, noise_of_roots((scan.intensity_scale * predicted) ** 2), 0).sum()
+    noise = np.where(scan.used, noise_of_roots((scan.intensity_scale * predicted) ** 2), 0).sum()
     return error, float(noise / scan.intensity_scale**2 / total) ** 0.5
 
 

@@ -10,27 +10,37 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Array, Raw, Scan, check_array
+from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 # The light must be this many times brighter around one place than around the other.
 _CLEAR = 3.0
-Mask = NDArray[np.bool_] | None
+_ORIGINS = {
+    "corner": "window's upper left pixel",
+    "centre": "window's pixel [N // 2]",
+    "middle": "window's centre, from the middle of the object or scan",
+}
 
 
 def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     """Return the scan that a file holds under these conventions; raises as `read_scan`."""
-    notes = list(raw.notes)
-    total = len(raw.frames_nHW)
-    count = min(total, reading.n_images or total)
-    if count < total:
-        notes.append(f"the first {count} of {total} frames")
+    notes, total = list(raw.notes), len(raw.frames_nHW)
+    first = slice(min(total, reading.n_images or total))
+    if first.stop < total:
+        notes.append(f"the first {first.stop} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
-    positions = corners_of(raw, reading, notes)[:count]
-    _check_repeats(raw.source, positions, notes)
-    good = raw.good_nHW
-    good = good[:count] if good is not None and len(good) == total > 1 else good
-    amplitude, good, scale = measured(raw, reading, raw.frames_nHW[:count], good, notes)
+    positions = corners_of(raw, reading, notes)[first]
+    repeats = len(positions) - (places := len(np.unique(positions, axis=0)))
+    if repeats > places or (repeats and places == 1):
+        raise InputError(
+            f"{raw.source}: {len(positions)} frames have only {places} distinct positions, so most "
+            "are duplicates; are these the right coordinates? average repeated exposures first"
+        )
+    if repeats:
+        notes.append(f"{repeats} frames repeat an earlier position: taken as repeated exposures")
+    amplitude, good, scale = measured(
+        raw, reading, raw.frames_nHW[first], mask_of(raw.good_nHW, first), notes
+    )
     scan = Scan(
         source=raw.source,
         amplitude_nHW=amplitude,
@@ -45,9 +55,10 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
 
 
 def measured(
-    raw: Raw, reading: ScanConventions, frames: Array, good: Mask, notes: list[str]
-) -> tuple[NDArray[np.float32], Mask, float | None]:
-    """Return amplitudes with the zero frequency in the middle, their mask, and s if it is known.
+    raw: Raw, reading: ScanConventions, frames: Array, good: Mask | None, notes: list[str]
+) -> tuple[NDArray[np.float32], Mask | None, float | None]:
+    """Return amplitudes with the zero frequency in the middle and 0 where masked, their mask, and
+    s if it is known.
 
     `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
     """
@@ -57,7 +68,7 @@ def measured(
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
         seen = None if raw.certain else light_is_at(frames)
-        place = seen or raw.zero_frequency  # type: ignore[assignment]
+        place = seen or raw.zero_frequency
         why = "where the light is" if seen else "as the layout has it"
     notes.append(f"zero frequency in the {place}: {why}")
     if place == "corner":
@@ -65,10 +76,19 @@ def measured(
         good = None if good is None else np.fft.fftshift(good, axes=(-2, -1))
     kind = reading.values
     if kind == "auto":
-        whole = not raw.certain and values_of(raw.frames_nHW) == "intensity"
-        kind = "intensity" if whole else raw.values
-    good = _unsaturated(kind, reading, frames, good, notes)
-    return _amplitude(raw, kind, frames, good, notes)
+        kind = (
+            raw.values if raw.certain or values_of(raw.frames_nHW) == "amplitude" else "intensity"
+        )
+    full = _saturated(kind, reading, frames, notes)
+    if full is not None:
+        good = ~full if good is None else good & ~full
+    amplitude = _amplitude(raw.source, kind, frames, good)
+    if kind == "amplitude":
+        notes.append("amplitudes")
+        return amplitude, good, raw.intensity_scale
+    whole = values_of(frames) == "intensity"
+    notes.append(f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken")
+    return amplitude, good, 1.0 if whole and not raw.certain else raw.intensity_scale
 
 
 def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
@@ -76,60 +96,52 @@ def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
     if frames.dtype.kind in "iu":
         return "intensity"
     # Frame by frame: most files show it in the first one.
-    for frame in frames:
-        finite = frame[np.isfinite(frame)]
-        if not np.array_equal(finite, np.rint(finite)):
-            return "amplitude"
-    return "intensity"
+    finite = (frame[np.isfinite(frame)] for frame in frames)
+    whole = all(np.array_equal(values, np.rint(values)) for values in finite)
+    return "intensity" if whole else "amplitude"
 
 
-def light_is_at(frames_nHW: Array) -> str | None:
-    """Return `centre` or `corner`, where the light is; None if that is not clear."""
+def light_is_at(frames_nHW: Array) -> Literal["centre", "corner"] | None:
+    """Return where the light is; None if that is not clear."""
     mean = np.nan_to_num(np.abs(frames_nHW[:: max(1, len(frames_nHW) // 64)])).mean(axis=0)
     near = np.abs(np.fft.fftfreq(mean.shape[-1])) < 1 / 8
-    corner = float(mean[np.ix_(near, near)].sum())
-    near = np.fft.fftshift(near)
-    centre = float(mean[np.ix_(near, near)].sum())
+    corner, centre = (float(mean[np.ix_(n, n)].sum()) for n in (near, np.fft.fftshift(near)))
     if max(corner, centre) <= _CLEAR * min(corner, centre):
         return None
     return "centre" if centre > corner else "corner"
 
 
-def _unsaturated(
-    kind: str, reading: ScanConventions, frames: Array, good: Mask, notes: list[str]
-) -> Mask:
-    """Return the mask without saturated pixels."""
-    full: Any = False
+def _saturated(
+    kind: str, reading: ScanConventions, frames: Array, notes: list[str]
+) -> NDArray[np.bool_] | None:
+    """Return which pixels are saturated; None: none is."""
     levels: dict[str, float] = {}
     if frames.dtype.kind in "iu":
         top = np.iinfo(frames.dtype).max
         levels[f"at {top}, the largest {frames.dtype}"] = top
-    if reading.saturation_counts is not None:
-        counts = reading.saturation_counts
-        levels[f"saturated ({counts:g} or more)"] = counts**0.5 if kind == "amplitude" else counts
+    if (counts := reading.saturation_counts) is not None:
+        level = counts**0.5 if kind == "amplitude" else counts
+        levels[f"saturated ({counts:g} or more)"] = level
+    full = None
     for why, level in levels.items():
         over = frames >= level
         if over.any():
-            frames_over = int(over.any(axis=(1, 2)).sum())
-            notes.append(f"{int(over.sum())} pixels in {frames_over} frames masked: {why}")
-        full = full | over
-    if not np.any(full):
-        return good
-    return ~full if good is None else good & ~full
+            count = int(over.any(axis=(1, 2)).sum())
+            notes.append(f"{int(over.sum())} pixels in {count} frames masked: {why}")
+            full = over if full is None else full | over
+    return full
 
 
-def _amplitude(
-    raw: Raw, kind: str, frames: Array, good: Mask, notes: list[str]
-) -> tuple[NDArray[np.float32], Mask, float | None]:
-    """Return amplitudes, zero where masked, the mask, and s with (s A)^2 photons where known."""
+def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
+    """Return amplitudes, 0 where masked."""
     used = np.ones((1, 1, 1), bool) if good is None else good
     if not used.any():
-        raise InputError(f"{raw.source}: every pixel is masked or saturated; nothing was measured")
+        raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
     negative = (frames < 0) & used
     if negative.any():
         first = int(np.flatnonzero(negative.any(axis=(1, 2)))[0])
         raise InputError(
-            f"{raw.source}: {int(negative.sum())} pixels are negative, the first in frame {first}; "
+            f"{source}: {int(negative.sum())} pixels are negative, the first in frame {first}; "
             "counts and amplitudes are >= 0: mask what marks dead pixels, undo what was subtracted"
         )
     with np.errstate(over="ignore", invalid="ignore"):
@@ -138,24 +150,10 @@ def _amplitude(
             real = real.astype(np.float32)
         amplitude = (np.sqrt(real) if kind == "intensity" else real).astype(np.float32)
     if np.isinf(amplitude).any() and not np.isinf(real).any():
-        raise InputError(f"{raw.source}: frames hold {real.max():.3g}, too large for float32")
+        raise InputError(f"{source}: frames hold {real.max():.3g}, too large for float32")
     if not amplitude.any():
-        raise InputError(f"{raw.source}: frames are zero everywhere: no light, no data")
-    scale = raw.intensity_scale
-    if kind == "intensity":
-        whole = values_of(frames) == "intensity"
-        notes.append(f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken")
-        scale = 1.0 if whole and not raw.certain else scale
-    else:
-        notes.append("amplitudes")
-    return amplitude, good, scale
-
-
-_ORIGINS = {
-    "corner": "window's upper left pixel",
-    "centre": "window's pixel [N // 2]",
-    "middle": "window's centre, from the middle of the object or scan",
-}
+        raise InputError(f"{source}: frames are zero everywhere: no light, no data")
+    return amplitude
 
 
 def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
@@ -174,7 +172,9 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     shape = None if raw.object_YX is None else np.array(raw.object_YX.shape)
     origin = raw.origin if reading.origin == "auto" else reading.origin
     notes.append(f"positions are of the {_ORIGINS[origin]}")
-    corners = _in_pixels(raw, reading, notes)
+    corners: Any = raw.positions_n2
+    if (raw.units if reading.units == "auto" else reading.units) == "metres":
+        corners = corners / _pixel_m(raw, reading, notes)
     if raw.layout == "cxi":
         corners = reading.translation_sign * corners
         notes.append(
@@ -194,8 +194,7 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
         corners = corners + half - (side // 2 if origin == "centre" else 0)
         ends = corners.min(axis=0) + corners.max(axis=0) if shape is None else shape - side
         corners = np.where(flips, ends - corners, corners)
-    for axis in np.array(["rows", "columns"])[flips]:
-        notes.append(f"{axis} of the positions mirrored")
+    notes += [f"{axis} of the positions mirrored" for axis in np.array(["rows", "columns"])[flips]]
     if reading.half_pixel:
         notes.append(f"{reading.half_pixel:+d} half pixel added to the positions")
     low = corners.min(axis=0)
@@ -205,10 +204,8 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     return np.ascontiguousarray(corners)
 
 
-def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
-    """Return positions in pixels of the object plane."""
-    if (raw.units if reading.units == "auto" else reading.units) == "pixels":
-        return raw.positions_n2
+def _pixel_m(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
+    """Return (height, width) of a pixel of the object plane, metres."""
     pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is None:
         raise InputError(
@@ -217,17 +214,4 @@ def _in_pixels(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
             "--units pixels"
         )
     notes.append(f"positions from metres to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
-    return raw.positions_n2 / np.array(pixel)
-
-
-def _check_repeats(source: str, positions_n2: NDArray[np.float64], notes: list[str]) -> None:
-    """Refuse a scan that does not move; note where a few positions are repeated."""
-    places = len(np.unique(positions_n2, axis=0))
-    repeats = len(positions_n2) - places
-    if repeats > places or (repeats and places == 1):
-        raise InputError(
-            f"{source}: {len(positions_n2)} frames have only {places} distinct positions, so most "
-            "are duplicates; are these the right coordinates? average repeated exposures first"
-        )
-    if repeats:
-        notes.append(f"{repeats} frames repeat an earlier position: taken as repeated exposures")
+    return np.array(pixel)

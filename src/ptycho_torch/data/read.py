@@ -7,8 +7,6 @@
 | canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
 | tike | NPZ with `data` and `scan` |
 
-NPZ may be packed by bzip2.
-
 Canonical: `diffraction` or `diff3d`, `xcoords`, `ycoords`, `probeGuess`. x is the column, y the
 row. A coordinate names the pixel [N // 2] of its window, counted from pixel 0 of `objectGuess`:
 PtychoPINN, where the layout comes from, pads the object by N // 2 on each side and cuts
@@ -23,14 +21,23 @@ Letters: n frames, N side of a frame.
 import contextlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import Format, ScanConventions
 from ptycho_torch.data.dataset_file import read_split_image
 from ptycho_torch.data.prepare import prepare
-from ptycho_torch.data.scan import Array, Raw, Scan, check_array, object_plane, probe_modes
+from ptycho_torch.data.scan import (
+    Array,
+    Raw,
+    Scan,
+    check_array,
+    mask_of,
+    object_plane,
+    probe_modes,
+    without_ones,
+)
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -45,26 +52,14 @@ KEYS = (
     *("good_pixels", "intensity_scale", "data", "scan", "probe", "psi"),
 )
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
 _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
 
 
 def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) -> Scan:  # noqa: B008 (frozen)
-    """Read and check a scan.
+    """Read and check a scan of any layout (docs/own-data.md); its notes are logged.
 
-    Parameters
-    ----------
-    path
-        NPZ (also packed by bzip2), or CXI; layouts: docs/own-data.md.
-    reading
-        Its conventions, where the file cannot say.
-
-    Returns
-    -------
-    Scan
-        Amplitudes with the zero frequency in the middle, corners in pixels, fractional; `notes`
-        say what was recognised and done.
+    reading: its conventions, where the file cannot say.
 
     Raises
     ------
@@ -107,14 +102,14 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
         raise InputError(
             f"{path}: has the layout '{layout}', not '{reading.format}'; leave out --format"
         )
-    defaults = ScanConventions()
+    given = reading.model_dump(exclude_defaults=True)
     for key, layouts in _LAYOUTS_WITH.items():
-        if layout not in layouts and getattr(reading, key) != getattr(defaults, key):
+        if key in given and layout not in layouts:
             raise InputError(
-                f"{path}: --{key.replace('_', '-')} {getattr(reading, key)} is of the layouts "
+                f"{path}: --{key.replace('_', '-')} {given[key]} is of the layouts "
                 f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
             )
-    if reading.fit != defaults.fit and reading.patch_px is None:
+    if "fit" in given and reading.patch_px is None:
         raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 
@@ -147,37 +142,37 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
     name, *other = (key for key in FRAMES if key in arrays)
     if other and not np.array_equal(arrays[name], arrays[other[0]]):
         raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
-    frames, notes = _frames_first(source, name, arrays[name], arrays["xcoords"].size)
-    y_n, x_n = (_per_frame(source, key, arrays, len(frames)) for key in ("ycoords", "xcoords"))
-    chosen, note = _chosen_scan(source, arrays, conventions.scan_index, len(frames))
-    good = arrays.get("good_pixels")
+    notes = [f"canonical NPZ, frames from '{name}'"]
+    frames = _frames_first(source, name, arrays, notes)
+    for key in ("ycoords", "xcoords", "object_index", "scan_index"):
+        if key in arrays:
+            arrays[key] = arrays[key].reshape(-1)
+            check_array(source, key, arrays[key], "real", (len(frames),))
+    chosen = _chosen_scan(source, arrays, conventions.scan_index, notes)
+    good, scale = arrays.get("good_pixels"), arrays.get("intensity_scale")
     if good is not None:
         check_array(source, "good_pixels", good, "boolean", (1, "N", "N"), (len(frames), "N", "N"))
-        good = good[chosen] if len(good) == len(frames) > 1 else good
-    scale = arrays.get("intensity_scale")
     if scale is not None and (scale.size != 1 or not 0 < scale.item() < np.inf):
         raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
+    positions = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1, dtype=np.float64)
     return Raw(
         source=source,
         layout="npz",
         frames_nHW=frames[chosen],
-        positions_n2=np.stack([y_n, x_n], axis=1)[chosen],
+        positions_n2=positions[chosen],
         probe_MHW=probe_modes(source, "probeGuess", arrays.get("probeGuess")),
         object_YX=object_plane(source, "objectGuess", arrays.get("objectGuess")),
-        good_nHW=good,
+        good_nHW=mask_of(good, chosen),
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
         certain=FORMAT in str(arrays.get("_metadata", "")),
-        notes=(f"canonical NPZ, frames from '{name}'", *notes, *note),
+        notes=tuple(notes),
     )
 
 
 def _tike(source: str, arrays: dict[str, Array]) -> Raw:
     """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
-    data, scan = (
-        arrays[key][0] if arrays[key].ndim == ndim and len(arrays[key]) == 1 else arrays[key]
-        for key, ndim in (("data", 4), ("scan", 3))
-    )
+    data, scan = without_ones(arrays["data"], 3), without_ones(arrays["scan"], 2)
     check_array(source, "data", data, "real", ("n", "N", "N"))
     check_array(source, "scan", scan, "real", (len(data), 2))
     return Raw(
@@ -193,50 +188,38 @@ def _tike(source: str, arrays: dict[str, Array]) -> Raw:
     )
 
 
-def _frames_first(
-    source: str, name: str, frames: Array, count: int
-) -> tuple[Array, tuple[str, ...]]:
+def _frames_first(source: str, name: str, arrays: dict[str, Array], notes: list[str]) -> Array:
     """Return frames as (n, N, N); a legacy stack (N, N, n) is turned, and noted."""
-    notes: tuple[str, ...] = ()
+    frames, count = arrays[name], arrays["xcoords"].size
     if frames.ndim == 4 and frames.shape[-1] == 1:
-        frames, notes = frames[..., 0], (f"'{name}' has a last axis of one, dropped",)
+        frames = frames[..., 0]
+        notes.append(f"'{name}' has a last axis of one, dropped")
     shape = frames.shape
     if frames.ndim == 3 and shape[0] != count and shape[2] == count and shape[0] == shape[1]:
-        notes += (f"'{name}' is a transposed legacy stack {shape}, turned to (n, N, N)",)
+        notes.append(f"'{name}' is a transposed legacy stack {shape}, turned to (n, N, N)")
         frames = np.moveaxis(frames, -1, 0)
     check_array(source, name, frames, "real", ("n", "N", "N"))
-    return frames, notes
-
-
-def _per_frame(
-    source: str, name: str, arrays: dict[str, Array], frames: int
-) -> NDArray[np.float64]:
-    """Return a coordinate or an index as float64 (n,)."""
-    array = arrays[name].reshape(-1)
-    check_array(source, name, array, "real", (frames,))
-    return array.astype(np.float64)
+    return frames
 
 
 def _chosen_scan(
-    source: str, arrays: dict[str, Array], requested: int | None, frames: int
-) -> tuple[NDArray[np.bool_] | slice, tuple[str, ...]]:
-    """Return which frames belong to the requested scan, and what to say."""
+    source: str, arrays: dict[str, Array], requested: int | None, notes: list[str]
+) -> Any:
+    """Return which frames belong to the requested scan."""
     for key in ("object_index", "scan_index"):
-        if key not in arrays:
-            continue
-        index = _per_frame(source, key, arrays, frames)
+        index = arrays.get(key, np.zeros(0))
         scans = np.unique(index)
-        if key == "scan_index" and len(scans) == frames > 1 and requested is None:
-            return slice(None), ("'scan_index' numbers the frames: taken as one scan",)
-        if len(scans) == 1 and requested in (None, int(scans[0])):
-            continue
-        if requested not in scans:
-            known = ", ".join(f"{scan:g}" for scan in scans[:8])
-            lacks = "" if requested is None else f"has no scan {requested}; it "
-            raise InputError(
-                f"{source}: {lacks}holds {len(scans)} scans ('{key}': {known}); choose one with "
-                "--scan-index"
-            )
-        mask: NDArray[np.bool_] = index == requested
-        return mask, (f"scan {requested} of {len(scans)} ('{key}'): {int(mask.sum())} frames",)
-    return slice(None), ()
+        if key == "scan_index" and len(scans) == len(index) > 1 and requested is None:
+            notes.append("'scan_index' numbers the frames: taken as one scan")
+        elif len(scans) > 1 or (len(scans) and requested not in (None, int(scans[0]))):
+            if requested not in scans:
+                known = ", ".join(f"{scan:g}" for scan in scans[:8])
+                lacks = "" if requested is None else f"has no scan {requested}; it "
+                raise InputError(
+                    f"{source}: {lacks}holds {len(scans)} scans ('{key}': {known}); choose one "
+                    "with --scan-index"
+                )
+            mask = index == requested
+            notes.append(f"scan {requested} of {len(scans)} ('{key}'): {int(mask.sum())} frames")
+            return mask
+    return slice(None)

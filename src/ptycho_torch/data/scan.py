@@ -1,13 +1,12 @@
-"""A measured scan in one type, whatever file it came from; and what a layout's reader takes from a
-file before any convention is applied.
+"""A measured scan in one type, and what a reader takes from a file before any convention applies.
 
 Letters: n frames, H rows, W columns (H = W), M probe modes, Y rows, X columns of the object.
-Positions are the (row, column) of a frame's window in the object, upper left corner, in pixels of
-the object plane, fractional.
+Positions are the (row, column) of a window's upper left corner in the object, in pixels of the
+object plane, fractional. Masks say which pixels were measured, (n, H, W) or (1, H, W).
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +14,35 @@ from numpy.typing import NDArray
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
+Mask = NDArray[np.bool_]
 _KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """Arrays as they were stored, and what the layout says of them.
+    """Arrays as they were stored, and the layout's conventions, in force where `ScanConventions`
+    says auto.
 
-    values, zero_frequency, origin: the layout's convention, in force where `ScanConventions` says
-    auto.
+    positions_n2: (row, column) of what `origin` says, in `units`; pixel_m: (height, width) of a
+    pixel of the object plane, and pixel_missing, why there is none; certain: this project wrote the
+    file, so that nothing need be told from the frames.
     """
 
     source: str
     layout: Literal["npz", "cxi", "split", "tike"]
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
-    """(row, column) of what `origin` says, in `units`."""
     probe_MHW: Array | None = None
     object_YX: Array | None = None
-    good_nHW: NDArray[np.bool_] | None = None
-    """(1, H, W) or (n, H, W)."""
+    good_nHW: Mask | None = None
     intensity_scale: float | None = None
     values: Literal["amplitude", "intensity"] = "amplitude"
     zero_frequency: Literal["centre", "corner"] = "centre"
     origin: Literal["corner", "centre", "middle"] = "corner"
     units: Literal["pixels", "metres"] = "pixels"
     pixel_m: tuple[float, float] | None = None
-    """(height, width) of a pixel of the object plane, if the file says so."""
     pixel_missing: str = "the file has no geometry"
-    """Why there is no `pixel_m`."""
     certain: bool = False
-    """Whether this project wrote the file, so that nothing need be told from the frames."""
     notes: tuple[str, ...] = ()
 
 
@@ -78,25 +75,34 @@ def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
     )
 
 
+def without_ones(array: Array, ndim: int) -> Array:
+    """Return an array without axes of length one in front, as far as it has more than `ndim`."""
+    while array.ndim > ndim and len(array) == 1:
+        array = array[0]
+    return array
+
+
 def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
-    """Return a probe as modes (M, H, W); axes of length one in front are dropped."""
+    """Return a probe as modes (M, H, W); None stays None, `InputError` if it is none."""
     if probe is None:
         return None
-    while probe.ndim > 3 and len(probe) == 1:
-        probe = probe[0]
+    probe = without_ones(probe, 3)
     check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
     return probe.reshape(-1, *probe.shape[-2:])
 
 
 def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
-    """Return an object as (Y, X); axes of length one in front or behind are dropped."""
+    """Return an object as (Y, X); None stays None, `InputError` if it is none."""
     if thing is None:
         return None
-    plane = thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing
-    while plane.ndim > 2 and len(plane) == 1:
-        plane = plane[0]
+    plane = without_ones(thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing, 2)
     check_array(source, name, plane, "complex", ("Y", "X"))
     return plane
+
+
+def mask_of(good: Mask | None, frames: Any) -> Mask | None:
+    """Return the mask of some frames; one mask for all stays as it is."""
+    return good if good is None or len(good) == 1 else good[frames]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +122,14 @@ class Scan:
     """Root of the measured intensity, >= 0; the zero frequency at [H // 2, W // 2]."""
 
     positions_n2: NDArray[np.float64]
-    """Corners of the windows, pixels; the smallest is >= 0 where there is an object."""
+    """The smallest is >= 0 where there is an object."""
 
     probe_MHW: NDArray[np.complex64] | None = None
-    """Probe modes in a frame's window; None: the file has none."""
-
     object_YX: NDArray[np.complex64] | None = None
-    """Known, or guessed, transmission; None: the file has none."""
+    """Known, or guessed, transmission."""
 
-    good_1HW: NDArray[np.bool_] | None = None
-    """(1, H, W) or (n, H, W): which pixels were measured; None: all."""
+    good_1HW: Mask | None = None
+    """None: every pixel was measured."""
 
     intensity_scale: float | None = None
     """s: (s A)^2 are photons; 1 where frames were counts; None: not known."""
@@ -137,6 +141,20 @@ class Scan:
     def patch_px(self) -> int:
         """Side of a frame, pixels."""
         return int(self.amplitude_nHW.shape[-1])
+
+    @property
+    def used(self) -> Mask:
+        """Which pixels were measured; broadcasts with the frames."""
+        return np.ones((1, 1, 1), bool) if self.good_1HW is None else self.good_1HW
+
+    def take(self, frames: NDArray[np.int64]) -> Self:
+        """Return a scan of some frames."""
+        return replace(
+            self,
+            amplitude_nHW=self.amplitude_nHW[frames],
+            positions_n2=self.positions_n2[frames],
+            good_1HW=mask_of(self.good_1HW, frames),
+        )
 
     def summary(self) -> str:
         """Return what there is, in a line."""
@@ -158,35 +176,28 @@ class Scan:
         return len(self.amplitude_nHW)
 
     def __post_init__(self) -> None:
-        side = self.patch_px
-        check_array(self.source, "frames", self.amplitude_nHW, "real", ("n", "N", "N"))
-        for key, array, shape in (
-            ("probe_MHW", self.probe_MHW, ("M", side, side)),
-            ("object_YX", self.object_YX, ("Y", "X")),
-        ):
-            if array is not None:
-                check_array(self.source, key, array, "complex", shape)
+        side, source = self.patch_px, self.source
+        check_array(source, "frames", self.amplitude_nHW, "real", ("n", "N", "N"))
+        for key, shape in (("probe_MHW", ("M", side, side)), ("object_YX", ("Y", "X"))):
+            if (array := getattr(self, key)) is not None:
+                check_array(source, key, array, "complex", shape)
                 if not np.isfinite(array).all() or not array.any():
-                    raise InputError(f"{self.source}: {key} is not finite, or zero everywhere")
-        bad = ~np.isfinite(self.amplitude_nHW)
+                    raise InputError(f"{source}: {key} is not finite, or zero everywhere")
         if self.good_1HW is not None:
             shapes = (1, side, side), (len(self), side, side)
-            check_array(self.source, "mask", self.good_1HW, "boolean", *shapes)
-            bad &= self.good_1HW
-        if bad.any():
-            frames = np.flatnonzero(bad.any(axis=(1, 2)))
+            check_array(source, "mask", self.good_1HW, "boolean", *shapes)
+        bad = np.flatnonzero((~np.isfinite(self.amplitude_nHW) & self.used).any(axis=(1, 2)))
+        if len(bad):
             raise InputError(
-                f"{self.source}: {len(frames)} of {len(self)} frames hold NaN or infinity, the "
-                f"first is frame {frames[0]}; remove them, or mask those pixels"
+                f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity, the "
+                f"first is frame {bad[0]}; remove them, or mask those pixels"
             )
-        check_array(self.source, "positions", self.positions_n2, "real", (len(self), 2))
+        check_array(source, "positions", self.positions_n2, "real", (len(self), 2))
         low = np.rint(self.positions_n2.min(axis=0))
-        high = np.rint(self.positions_n2.max(axis=0)) + self.patch_px
-        if self.object_YX is not None and (
-            (low < 0).any() or (high > self.object_YX.shape[-2:]).any()
-        ):
+        high = np.rint(self.positions_n2.max(axis=0)) + side
+        thing = self.object_YX
+        if thing is not None and ((low < 0).any() or (high > thing.shape).any()):
             raise InputError(
-                f"{self.source}: windows reach from {low.tolist()} to {high.tolist()} px, outside "
-                f"the object of {self.object_YX.shape} px; are the positions in pixels, and of the "
-                "corner?"
+                f"{source}: windows reach from {low.tolist()} to {high.tolist()} px, outside "
+                f"the object of {thing.shape} px; are the positions in pixels, and of the corner?"
             )

@@ -4,7 +4,7 @@ A network sees A = A_file / unit. The unit is such that the normalised probe and
 squared modulus 1 explain the mean photons of a frame: mean sum A^2 = sum |P|^2. s says how many
 root photons such a unit amplitude is: (s A)^2 are photons.
 
-Letters: n frames, M probe modes, H rows, W columns.
+Letters: M probe modes, H rows, W columns.
 """
 
 import logging
@@ -33,21 +33,13 @@ class Units(NamedTuple):
 
 
 def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: float) -> Units:
-    """Return the units in which this probe and an object of modulus 1 explain the scan.
+    """Return the units in which this normalised probe and an object of modulus 1 explain the scan.
 
-    Photons on masked pixels are not known and count as none.
-
-    Parameters
-    ----------
-    probe_MHW
-        Normalised.
-    photons
-        Mean photons of a frame where the file does not say them: s is then the closed form
-        sqrt(photons) / (N/2).
+    Photons on masked pixels are not known and count as none. photons: mean photons of a frame
+    where the file does not say them: s is then the closed form sqrt(photons) / (N/2).
     """
-    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     squares = np.square(scan.amplitude_nHW, dtype=np.float64)
-    power = float(np.where(used, squares, 0).sum(axis=(1, 2)).mean())
+    power = float(np.where(scan.used, squares, 0).sum(axis=(1, 2)).mean())
     if not power > 0:
         raise InputError(f"{scan.source}: frames are zero everywhere that was measured")
     unit = float(np.sqrt(power / (np.abs(probe_MHW) ** 2).sum()))
@@ -62,13 +54,8 @@ def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: 
 
 
 def unit_of(scan: Scan, intensity_scale: float) -> float:
-    """Return the unit in which s has a given value: photons alone decide.
-
-    Raises
-    ------
-    InputError
-        If the scan does not say its photons.
-    """
+    """Return the unit in which s has a given value: photons alone decide; `InputError` if the scan
+    does not say them."""
     if scan.intensity_scale is None:
         raise InputError(
             f"{scan.source}: does not say its photons, so its frames cannot be brought to the "
@@ -78,13 +65,8 @@ def unit_of(scan: Scan, intensity_scale: float) -> float:
 
 
 def probe_of(scan: Scan) -> NDArray[np.complex64]:
-    """Return the scan's probe, normalised, (M, H, W).
-
-    Raises
-    ------
-    InputError
-        If it has none, or one that is dark around its centre.
-    """
+    """Return the scan's probe, normalised, (M, H, W); `InputError` if it has none, or one that is
+    dark around its centre."""
     if scan.probe_MHW is None:
         raise InputError(f"{scan.source}: has no probe; the physics needs one (probeGuess)")
     if not normalisation(scan.probe_MHW) > 0:
