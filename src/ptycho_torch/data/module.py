@@ -65,18 +65,19 @@ class GroupBatches:
     an order, all groups in their own."""
 
     def __init__(self, groups: Groups, order: EpochOrder | None = None) -> None:
-        self.groups = groups
-        self.sampler = order  # The name by which a Trainer looks for `set_epoch`.
+        self.groups, self.order = groups, order
+        if order is not None:
+            self.sampler = order  # The name by which a Trainer looks for `set_epoch`.
 
     def __len__(self) -> int:
-        return -(-len(self.groups) // EVAL_BATCH) if self.sampler is None else len(self.sampler)
+        return -(-len(self.groups) // EVAL_BATCH) if self.order is None else len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.sampler is None:
+        if self.order is None:
             yield from self.groups.batches(EVAL_BATCH)
             return
         # At the first batch, not before: a Trainer asks for the iterator before it sets the epoch.
-        for index_B in self.sampler.batches().to(self.groups.amplitude_nCHW.device):
+        for index_B in self.order.batches().to(self.groups.amplitude_nCHW.device):
             yield self.groups.take(index_B)
 
 

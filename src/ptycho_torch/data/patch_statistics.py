@@ -6,7 +6,6 @@ is turned by a global phase, which no diffraction pattern fixes.
 Letters: P patches (the patches of a group count one by one), H rows, W columns.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
-Real = NDArray[np.float64]
-Statistics = dict[str, dict[str, Real]]
+Statistics = dict[str, dict[str, NDArray[np.float64]]]
 
 FORMAT = "ptycho-torch patch statistics 1"
 FACTS, PICTURE = "patch_stats.json", "patches.png"
@@ -26,21 +24,13 @@ FACTS, PICTURE = "patch_stats.json", "patches.png"
 _CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
-_OVER: dict[str, Callable[[Real], Any]] = {
-    "mean": np.mean,
-    "median": np.median,
-    "min": np.min,
-    "max": np.max,
-}
+_OVER = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """Return the statistics of each patch over its own pixels, (P,) each.
 
-    Parameters
-    ----------
-    patches_PHW
-        Complex, or real and >= 0 where only amplitudes are known.
+    Patches are complex, or real and >= 0 where only amplitudes are known.
 
     Returns
     -------
@@ -66,7 +56,7 @@ def _statistics(patches_PHW: NDArray[Any]) -> Statistics:
     amplitude = np.abs(patches_PHW).astype(np.float64)
     mean = amplitude.mean(axis=pixels)
     variance = np.square(amplitude - mean[:, None, None]).mean(axis=pixels)
-    found: Statistics = {
+    statistics: Statistics = {
         "amplitude": {
             "mean": mean,
             "std": np.sqrt(variance),
@@ -80,23 +70,18 @@ def _statistics(patches_PHW: NDArray[Any]) -> Statistics:
         centre = wave.mean(axis=pixels)
         power = np.square(amplitude).mean(axis=pixels)
         spread = np.square(np.abs(wave - centre[:, None, None])).mean(axis=pixels)
-        found["complex"] = {
+        statistics["complex"] = {
             "mean_modulus": np.abs(centre),
             "mean_square": power,
             "var_zero_mean": spread,
             "relative_variance": spread / power,
         }
-    return found
+    return statistics
 
 
 def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
-    """Return which patches are looked at: at most `limit`, evenly spread from first to last.
-
-    Raises
-    ------
-    InputError
-        If `limit` is not positive.
-    """
+    """Return which patches are looked at: at most `limit` (`InputError` if not positive), evenly
+    spread from first to last."""
     if limit < 1:
         raise InputError(f"patch_stats_limit must be at least 1, got {limit}")
     return np.rint(np.linspace(0, total - 1, min(total, limit))).astype(np.int64)
@@ -107,48 +92,33 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
     What is not finite is null in a list and left out of the four numbers.
     """
-    record: dict[str, Any] = {
-        block: {name: [v if np.isfinite(v) else None for v in a.tolist()] for name, a in n.items()}
-        for block, n in statistics.items()
-    }
-    record["over_patches"] = {
-        block: {
-            name: {k: float(f(v)) for k, f in _OVER.items()}
-            if (v := a[np.isfinite(a)]).size
-            else None
-            for name, a in names.items()
+    record: dict[str, Any] = {}
+    over_patches = {}
+    for block, names in statistics.items():
+        record[block] = {
+            name: [v if np.isfinite(v) else None for v in values.tolist()]
+            for name, values in names.items()
         }
-        for block, names in statistics.items()
-    }
-    record["not_finite"] = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
-    return record
+        finite = {name: values[np.isfinite(values)] for name, values in names.items()}
+        over_patches[block] = {
+            name: {over: float(take(values)) for over, take in _OVER.items()}
+            if values.size
+            else None
+            for name, values in finite.items()
+        }
+    not_finite = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
+    return {**record, "over_patches": over_patches, "not_finite": not_finite}
 
 
 def write_patch_statistics(
-    folder: io.PathLike,
-    patches_PHW: NDArray[Any],
-    scales: Scales,
-    *,
-    limit: int,
-    made_by: str,
+    folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int, made_by: str
 ) -> None:
-    """Write `patch_stats.json` and `patches.png` of a limited number of patches into `folder`.
+    """Write `patch_stats.json` and `patches.png` of at most `limit` patches, evenly spread from
+    first to last, into `folder`.
 
-    Parameters
-    ----------
-    patches_PHW
-        All patches, as the network gives them, in units of `norm_Y_I`.
-    scales
-        In force where they were made.
-    limit
-        At most so many patches are looked at, evenly spread from first to last.
-    made_by
-        What made them, in words.
-
-    Raises
-    ------
-    InputError
-        If there is no patch, or the limit is not positive.
+    patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
+    where they were made; made_by: what made them, in words. `InputError` if there is no patch, or
+    the limit is not positive.
     """
     if not len(patches_PHW):
         raise InputError(f"{folder}: there are no patches to take statistics of")
@@ -168,15 +138,8 @@ def write_patch_statistics(
 
 
 def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:
-    """Draw patches in rows of four: amplitude, and phase about its mean direction if complex.
-
-    Parameters
-    ----------
-    patches_PHW
-        What to show, complex or real; what is not finite is red.
-    total
-        How many patches there are.
-    """
+    """Draw patches, of `total`, in rows of four: amplitude, and phase about its mean direction if
+    complex; what is not finite is red."""
     from matplotlib import colormaps  # Slow to import.
     from matplotlib.figure import Figure
     from skimage.util import montage
@@ -191,13 +154,9 @@ def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) ->
     figure = Figure(figsize=(5.5 * len(panels), 5.5), dpi=110, layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, images, colours, limit) in zip(grid, panels, strict=True):
-        drawn = axes.imshow(
-            montage(images, fill=0, padding_width=1, grid_shape=shape),
-            cmap=colormaps[colours].with_extremes(bad="red"),
-            vmin=-limit,
-            vmax=limit,
-            interpolation="nearest",
-        )
+        cells = montage(images, fill=0, padding_width=1, grid_shape=shape)
+        colour = colormaps[colours].with_extremes(bad="red")
+        drawn = axes.imshow(cells, cmap=colour, vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()
         figure.colorbar(drawn, ax=axes, shrink=0.8)

@@ -22,23 +22,16 @@ class ScaleLost(RuntimeError):
 class Scales:
     """The constants that a reconstruction was made with; None: not known, or there is none.
 
-    Raises
-    ------
-    InputError
-        If one is not a number > 0.
+    input_scale: what amplitudes are multiplied by before the network; intensity_scale: s, (s A)^2
+    are photons; intensity_scale_source: `learned`, `measured`, `closed_form`, or in the words of
+    another program; norm_Y_I: object amplitude = the patches' amplitude times this. `InputError` if
+    one is not a number > 0.
     """
 
     input_scale: float | None = None
-    """What amplitudes are multiplied by before the network."""
-
     intensity_scale: float | None = None
-    """The physics scale s: (s A)^2 are photons."""
-
     intensity_scale_source: str | None = None
-    """Where s is from: `learned`, `measured`, `closed_form`, or in the words of another program."""
-
     norm_Y_I: float | None = None
-    """Object amplitude = the patches' amplitude times this."""
 
     def __post_init__(self) -> None:
         for name in NUMBERS:
@@ -54,32 +47,13 @@ class Scales:
         """Return them for JSON."""
         return asdict(self)
 
-    def text(self) -> str:
-        """Return them in one line, for a log."""
-        values = {name: getattr(self, name) for name in NUMBERS}
-        known = [f"{k} {'not known' if v is None else format(v, '.6g')}" for k, v in values.items()]
-        return f"{', '.join(known)} ({self.intensity_scale_source or 'source not known'})"
-
 
 FIELDS = tuple(field.name for field in fields(Scales))
 
 
 def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:
-    """Measure a scale on the data at the point of use, and refuse to go on if it is another one.
-
-    Parameters
-    ----------
-    name
-        What the scale is called, for the message.
-    requested
-        The scale that was requested: `after` = `before` / `requested`.
-    before, after
-        Data as read, and as the physics got them; >= 0.
-
-    Raises
-    ------
-    ScaleLost
-        If they are not what division by `requested` gives.
+    """Raise `ScaleLost` unless the data that the physics got, `after`, are those read, `before`,
+    divided by `requested`; both are >= 0. Measured at the point of use; `name` is for the message.
     """
     raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
     # Dark data are the same under every scale, and say nothing.
