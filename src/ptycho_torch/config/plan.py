@@ -12,7 +12,7 @@ from ptycho_torch.config.arms import deep, derive, fit_settings, run_settings, v
 from ptycho_torch.config.base import Settings, mistakes, seed_list
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import DepthSettings, PivotSettings, Study
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
@@ -68,85 +68,95 @@ def stage_plan(study: Study, name: str, winner: str | None = None) -> StagePlan:
     is missing or no arm of Stage A.
     """
     if name == "stage_a":
-        stage = study.stage_a
-        question = (
-            "Which network and which clipping policy reconstructs reliably, and how sure are we?"
-        )
-        return _plan(study, name, "Stage A, the shootout", question, stage.arms)
+        return _stage_a(study)
     if name in study.sweeps:
         return _sweep(study, name)
     if name == "stage_b" and study.stage_b is not None:
-        return _stage_b(study, winner, study.stage_b.fno_blocks)
+        return _stage_b(study, study.stage_b, winner)
     if name == "pivot" and study.pivot is not None:
-        return _pivot(study)
+        return _pivot(study, study.pivot)
     raise ValueError(f"there is no stage '{name}'; it has: {', '.join(stage_names(study))}")
 
 
 def _plan(
-    study: Study, name: str, title: str, question: str, arms: Iterable[str], **changed: Any
+    study: Study, arms: Iterable[str], control: str, *, seeds: Any = None, **fields: Any
 ) -> StagePlan:
-    """Return a plan that is, but for what is changed, Stage A's with these arms."""
-    stage, control = study.stage_a, changed.get("control", study.stage_a.control)
-    default: dict[str, Any] = {
-        "dataset": stage.dataset,
-        "control": control,
-        "pairs": tuple((arm, control) for arm in arms if arm != control),
-    }
-    seeds = tuple(seed_list(changed.pop("seeds", None) or stage.seeds))
-    distinct = tuple(dict.fromkeys(arms))
-    return StagePlan(
-        name=name,
-        title=title,
+    """Return a plan; its data, seeds and pairs (each arm with the control) unless given."""
+    arms = tuple(dict.fromkeys(arms))
+    fields.setdefault("dataset", study.stage_a.dataset)
+    fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
+    seeds = tuple(seed_list(seeds or study.stage_a.seeds))
+    return StagePlan(arms=arms, control=control, seed_list=seeds, **fields)
+
+
+def _stage_a(study: Study) -> StagePlan:
+    question = "Which network and which clipping policy reconstructs reliably, and how sure are we?"
+    return _plan(
+        study,
+        study.stage_a.arms,
+        study.stage_a.control,
+        name="stage_a",
+        title="Stage A, the shootout",
         question=question,
-        arms=distinct,
-        seed_list=seeds,
-        **(default | changed),
     )
 
 
 def _sweep(study: Study, name: str) -> StagePlan:
     sweep = study.sweeps[name]
     control = sweep.control or study.stage_a.control
-    arms = dict.fromkeys([control, *(arm for _, arm in varied_arms(study, name))])
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
-    question = sweep.question or f"How do the results of `{sweep.arm}` depend on {keys}?"
     return _plan(
-        study, name, name.replace("_", " ").capitalize(), question, arms,
-        dataset=sweep.dataset or study.stage_a.dataset, control=control, seeds=sweep.seeds,
-    )  # fmt: skip
+        study,
+        [control, *(arm for _, arm in varied_arms(study, name))],
+        control,
+        name=name,
+        title=name.replace("_", " ").capitalize(),
+        question=sweep.question or f"How do the results of `{sweep.arm}` depend on {keys}?",
+        dataset=sweep.dataset or study.stage_a.dataset,
+        seeds=sweep.seeds,
+    )
 
 
-def _stage_b(study: Study, winner: str | None, blocks: int) -> StagePlan:
+def _stage_b(study: Study, settings: DepthSettings, winner: str | None) -> StagePlan:
     stage = study.stage_a
     if winner not in stage.arms:
         raise ValueError(f"stage_b: the winner '{winner}' is no arm of Stage A: {stage.arms}")
-    shallow = list(dict.fromkeys([winner, stage.control]))
-    depth = [(deep(study, arm), arm) for arm in shallow]
-    # Of the deep arms first with each other, then each with its shallow self.
-    among = [(depth[0][0], depth[1][0])] if len(shallow) > 1 else []
+    depth = [(deep(study, arm), arm) for arm in dict.fromkeys([winner, stage.control])]
+    # The deep arms with each other, then each with its shallow self.
+    among = [(depth[0][0], depth[1][0])] if len(depth) > 1 else []
     return _plan(
-        study, "stage_b", "Stage B, the deep test",
-        f"Does Stage A's winner, `{winner}`, scale to {blocks} Fourier blocks?",
-        [*reversed(shallow), *(arm for arm, _ in reversed(depth))],
-        control=depth[-1][0], seeds=study.stage_b and study.stage_b.seeds,
-        pairs=(*among, *depth), depth=tuple(depth),
-    )  # fmt: skip
+        study,
+        [stage.control, winner, *(arm for arm, _ in reversed(depth))],
+        depth[-1][0],
+        name="stage_b",
+        title="Stage B, the deep test",
+        question=f"Does Stage A's winner, `{winner}`, scale to {settings.fno_blocks} Fourier "
+        "blocks?",
+        seeds=settings.seeds,
+        pairs=(*among, *depth),
+        depth=tuple(depth),
+    )
 
 
-def _pivot(study: Study) -> StagePlan:
-    stage, pivot = study.stage_a, study.pivot
-    assert study.stage_b is not None and pivot is not None
-    shallow = list(dict.fromkeys([stage.control, *pivot.cures]))
+def _pivot(study: Study, pivot: PivotSettings) -> StagePlan:
+    stage, settings = study.stage_a, study.stage_b
+    assert settings is not None
+    shallow = [stage.control, *pivot.cures]
     arms = [deep(study, arm) for arm in (*shallow, pivot.arm)]
+    control = arms[0]
     return _plan(
-        study, "pivot", "Pivot",
-        f"Do the cures survive {study.stage_b.fno_blocks} Fourier blocks, and does "
+        study,
+        [*shallow, *arms],
+        control,
+        name="pivot",
+        title="Pivot",
+        question=f"Do the cures survive {settings.fno_blocks} Fourier blocks, and does "
         f"`{pivot.arm}` do better?",
-        [*shallow, *arms], control=arms[0], seeds=study.stage_b.seeds,
-        pairs=tuple((arm, arms[0]) for arm in arms[1:] if arm != arms[0]),
+        seeds=settings.seeds,
+        pairs=tuple((arm, control) for arm in arms if arm != control),
         # The further arm has no shallow runs of its own: it is to match the shallow control.
         depth=tuple(zip(arms, [*shallow, stage.control], strict=True))[1:],
-    )  # fmt: skip
+    )
 
 
 class UntrainedNetwork(Settings):
