@@ -21,7 +21,7 @@ REPORTS = {"gradients": "gradient_report.json", "activations": "activation_repor
     [
         ({"depth": [4]}, "diagnostics: DiagnosticsSettings has no key 'depth'; did you mean"),
         ({"stages": ["stage_c"]}, "diagnostics.stages: there is no stage 'stage_c'; did you mean"),
-        ({"depths": [4, 4]}, "diagnostics: depths names 4 more than once"),
+        ({"depths": [4, 4]}, "diagnostics.depths: names 4 more than once"),
         ({"min_gradient_ratio": 2}, "diagnostics.min_gradient_ratio: Input should be less than 1"),
         ({"depths": [1]}, "diagnostics.depths: hybrid-1 cannot be built: 2 levels"),
     ],
