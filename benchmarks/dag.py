@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from side_by_side import command, take_turns
+from side_by_side import command, table, take_turns
 
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.markdown import number
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {10: (2, 5), 100: (4, 25), 1000: (4, 250), 5000: (5, 1000)}

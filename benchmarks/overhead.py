@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from side_by_side import Goal, command, ratio, seconds, summary, take_turns, times
+from side_by_side import Goal, command, ratio, seconds, summary, table, take_turns, times
 from torch import Tensor, nn
 
 from ptycho_torch.config.arms import run_settings
@@ -31,7 +31,7 @@ from ptycho_torch.data.module import EVAL_BATCH, epoch_order
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.simulate.dataset import simulate_split
 from ptycho_torch.simulate.probes import make_probe

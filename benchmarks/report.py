@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from run import NAMES
-from side_by_side import FOLDER, Goal
+from side_by_side import FOLDER, Goal, table
 
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.markdown import number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from side_by_side import command, ratio, seconds, summary, times
+from side_by_side import command, ratio, seconds, summary, table, times
 
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.scan import RpieSettings
@@ -21,7 +21,7 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Engine, Reconstruction, reconstruct
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.markdown import number
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -128,6 +128,13 @@ def seconds(program: Mapping[str, float]) -> str:
 def times(value: Mapping[str, float]) -> str:
     """Return a `ratio` in words: its median, and the least and largest in brackets."""
     return f"{number(value['median'])} ({number(value['min'])} to {number(value['max'])})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; pipes and line breaks in cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _processor() -> str:

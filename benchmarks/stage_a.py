@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Goal, command
+from side_by_side import Goal, command, table
 
-from ptycho_torch.runtime.markdown import number, percent, table
+from ptycho_torch.runtime.markdown import number, percent
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "stage_a_summary"

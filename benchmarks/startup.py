@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Goal, command
+from side_by_side import Goal, command, table
 
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.runtime.markdown import number, table
+from ptycho_torch.runtime.markdown import number
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S, TRAINING_LIMIT_S = 1.0, 5.0

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from plain_network import plain_network
 from side_by_side import Goal, Times, command, ratio, seconds, summary, take_turns, times
+from side_by_side import table as markdown_table
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,7 +26,6 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.runtime.markdown import number, percent
-from ptycho_torch.runtime.markdown import table as markdown_table
 from ptycho_torch.train.device import keep_freed_memory
 
 SETTINGS = GeneratorSettings(name="hybrid", width=32, fno_blocks=4, modes=12)

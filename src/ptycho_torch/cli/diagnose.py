@@ -13,6 +13,7 @@ from ptycho_torch.config.base import Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.read import read_study
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, nearest
 
@@ -48,58 +49,51 @@ class NetworkOptions(Settings):
         """Return whether a network is named."""
         return self.bundle is not None or self.config is not None
 
-    def subject(self) -> "tuple[Subject, DiagnosticsSettings]":
-        """Return the network, before its data, and the thresholds in force.
 
-        Raises
-        ------
-        InputError
-            If options are missing or exclude each other, or a file is not what it should be.
-        """
-        from ptycho_torch.diagnose import subject
-        from ptycho_torch.networks.bundle import read_bundle
+def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
+    """Return the network, before its data, and the thresholds in force; refuse what is missing or
+    would be ignored."""
+    from ptycho_torch.diagnose import subject
+    from ptycho_torch.networks.bundle import read_bundle
 
-        if self.data is None:
-            raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
-        of_groups: dict[str, Any] = {} if self.groups is None else {"groups": self.groups}
-        if self.bundle is None:
-            return self._untrained(of_groups)
-        _refuse(self, ("config", "arm", "seed"), "is of an untrained network, not of --bundle")
-        settings = DiagnosticsSettings(**of_groups)
-        read = read_bundle(self.bundle)
-        loss = self.loss or subject.trained_loss(read, self.bundle)
-        sample = subject.read_sample(
-            self.data,
-            patch_px=read.settings.patch_px,
-            groups=settings.groups,
-            seed=settings.groups_seed,
-        )
-        label = {"name": self.bundle.name, "state": "bundle", "dataset": read.settings.dataset}
-        found = subject.bundle_subject(read, sample, loss, where=self.bundle, **label)
-        return found, settings
-
-    def _untrained(self, of_groups: dict[str, Any]) -> "tuple[Subject, DiagnosticsSettings]":
-        from ptycho_torch.diagnose import subject
-
-        assert self.config is not None and self.data is not None
-        study = read_study(self.config)
-        names = list(derive(study).blocks)
-        if self.arm is None:
-            raise InputError(f"--arm NAME: an arm of {self.config}; it has: {', '.join(names)}")
-        if self.arm not in names:
-            raise InputError(f"{self.config}: no arm '{self.arm}'{nearest(self.arm, names)}")
-        run = run_settings(study, study.stage_a.dataset, self.arm, self.seed or 0)
-        settings = study.diagnostics.model_copy(update=of_groups)
+    if options.data is None:
+        raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
+    if options.bundle is None:
+        run, settings = _run_of_arm(options)
+        patch_px = run.patch_px
+    else:
+        _refuse(options, ("config", "arm", "seed"), "is of an untrained network, not of --bundle")
+        bundle, settings = read_bundle(options.bundle), DiagnosticsSettings()
+        patch_px = bundle.settings.patch_px
+        loss = options.loss or subject.trained_loss(bundle, options.bundle)
+    if options.groups is not None:
+        settings = settings.model_copy(update={"groups": options.groups})
+    sample = subject.read_sample(
+        options.data, patch_px=patch_px, groups=settings.groups, seed=settings.groups_seed
+    )
+    if options.bundle is None:
+        training = run.training
         network = UntrainedNetwork(
             generator=run.generator,
-            loss=self.loss or run.training.loss,
-            input_scaling=run.training.input_scaling,
-            object_big=run.training.object_big,
-        )
-        sample = subject.read_sample(
-            self.data, patch_px=run.patch_px, groups=settings.groups, seed=settings.groups_seed
+            loss=options.loss or training.loss,
+            **training.model_dump(include={"input_scaling", "object_big"}),
         )
         return subject.untrained_subject(network, run.seed, sample, name=run.arm), settings
+    label = {"name": options.bundle.name, "state": "bundle", "dataset": bundle.settings.dataset}
+    found = subject.bundle_subject(bundle, sample, loss, where=options.bundle, **label)
+    return found, settings
+
+
+def _run_of_arm(options: NetworkOptions) -> tuple[RunSettings, DiagnosticsSettings]:
+    assert options.config is not None
+    study = read_study(options.config)
+    names = list(derive(study).blocks)
+    if options.arm is None:
+        raise InputError(f"--arm NAME: an arm of {options.config}; it has: {', '.join(names)}")
+    if options.arm not in names:
+        raise InputError(f"{options.config}: no arm '{options.arm}'{nearest(options.arm, names)}")
+    run = run_settings(study, study.stage_a.dataset, options.arm, options.seed or 0)
+    return run, study.diagnostics
 
 
 class BlockOptions(Settings):
@@ -149,7 +143,7 @@ def gradients(
         from ptycho_torch.diagnose.networks import gradient_entry, report_head
 
         with messages():
-            subject, settings = network.subject()
+            subject, settings = _subject(network)
             report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
     else:
         reason = "goes with --bundle or --config, of which neither is given"
@@ -181,7 +175,7 @@ def activations(
     from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
 
     with messages():
-        subject, settings = network.model_copy(update={"loss": "mae"}).subject()
+        subject, settings = _subject(network.model_copy(update={"loss": "mae"}))
         report = {
             **report_head(subject.sample, settings),
             "inputs": input_statistics(subject.sample, subject.input_scale),

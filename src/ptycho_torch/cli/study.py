@@ -1,7 +1,7 @@
 """Commands about a study: what it would run, what it costs, its documentation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from ptycho_torch.train.cost.run_cost import Estimator
 
 app = typer.Typer()
 
@@ -86,8 +83,9 @@ class DataChanges(Settings):
     """1, or 2: groups of four."""
 
 
-# Flag -> its place in a run's settings.
-_RUN_CHANGES = {
+# Flag -> its place in the settings, where it is another.
+_PLACES = {
+    "gridsize": "scan.gridsize",
     "batch_size": "training.batch_size",
     "width": "generator.width",
     "fno_blocks": "generator.fno_blocks",
@@ -137,17 +135,36 @@ def plan(
     """
     if output is not None and output.exists() and not _is_a_plan(output):
         raise InputError(f"--output {output}: is there already and is no plan; write another file")
-    if compare is None:
-        data_changes = {{"gridsize": "scan.gridsize"}.get(key, key): data[key] for key in data}
-        run_changes = {_RUN_CHANGES[key]: value for key, value in run.items()}
-        found, text = _planned(config, options, data_changes, run_changes)
-    elif data or run or options.arm or options.dataset:
+    if compare is not None and (data or run or options.arm or options.dataset):
         raise InputError("--compare takes runs as they are: leave out what chooses or changes")
-    else:
-        found, text = _compared(compare, options)
+    study = None if compare else read_study(config)
+    with messages():
+        from ptycho_torch.runtime.provenance import commit
+        from ptycho_torch.train.cost.report import comparison_text, plan_text
+        from ptycho_torch.train.cost.run_cost import Estimator
+        from ptycho_torch.train.cost.study import compare_results, study_cost
+
+        steps = options.probe_steps if options.probe else 0
+        device = (study.execution.accelerator, study.execution.threads) if study else ("auto", 2)
+        largest = options.largest and study is not None
+        estimator = Estimator(*device, options.memory_gib, steps, largest=largest)
+        found = {"format": FORMAT, "commit": commit(Path(__file__)), **estimator.facts}
+        if compare is not None:
+            found |= compare_results(compare, estimator)
+        elif study is not None:
+            found |= {"config": str(config), "title": study.title}
+            found |= study_cost(
+                study,
+                estimator,
+                arm=options.arm,
+                dataset=options.dataset,
+                runs_at_once=options.runs_at_once,
+                data_changes={_PLACES.get(key, key): value for key, value in data.items()},
+                run_changes={_PLACES[key]: value for key, value in run.items()},
+            )
     if output is not None:
         io.write_json(output, found)
-    typer.echo(text)
+    typer.echo(plan_text(found) if study else comparison_text(found))
 
 
 def _is_a_plan(path: Path) -> bool:
@@ -155,49 +172,3 @@ def _is_a_plan(path: Path) -> bool:
         return io.read_json(path).get("format") == FORMAT
     except InputError:
         return False
-
-
-def _planned(
-    config: Path, options: PlanOptions, data_changes: dict[str, Any], run_changes: dict[str, Any]
-) -> tuple[dict[str, Any], str]:
-    study = read_study(config)
-    with messages():
-        from ptycho_torch.train.cost.report import plan_text
-        from ptycho_torch.train.cost.study import study_cost
-
-        estimator = _estimator(study.execution.accelerator, study.execution.threads, options)
-        found = {"config": str(config), "title": study.title}
-        found |= study_cost(
-            study,
-            estimator,
-            arm=options.arm,
-            dataset=options.dataset,
-            runs_at_once=options.runs_at_once,
-            data_changes=data_changes,
-            run_changes=run_changes,
-        )
-    found = _facts() | estimator.facts | found
-    return found, plan_text(found)
-
-
-def _compared(results: Path, options: PlanOptions) -> tuple[dict[str, Any], str]:
-    with messages():
-        from ptycho_torch.train.cost.report import comparison_text
-        from ptycho_torch.train.cost.study import compare_results
-
-        estimator = _estimator("auto", 2, options.model_copy(update={"largest": False}))
-        found = _facts() | estimator.facts | compare_results(results, estimator)
-    return found, comparison_text(found)
-
-
-def _estimator(accelerator: str, threads: int, options: PlanOptions) -> "Estimator":
-    from ptycho_torch.train.cost.run_cost import Estimator
-
-    steps = options.probe_steps if options.probe else 0
-    return Estimator(accelerator, threads, options.memory_gib, steps, largest=options.largest)
-
-
-def _facts() -> dict[str, Any]:
-    from ptycho_torch.runtime.provenance import commit
-
-    return {"format": FORMAT, "commit": commit(Path(__file__))}

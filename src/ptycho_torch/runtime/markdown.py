@@ -74,10 +74,3 @@ def listed(items: Sequence[str]) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; pipes and line breaks in cells are made harmless."""
-    lines = [header, ["---"] * len(header), *rows]
-    cells = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
