@@ -62,9 +62,7 @@ class TrainingData:
         groups = {name: groups_of_split(split) for name, split in splits.items()}
         train = splits["train"]
         return cls(
-            train=groups["train"],
-            validation=groups["validation"],
-            test=groups.get("test"),
+            **groups,
             probe_MHW=torch.from_numpy(train.probe_MHW.copy()),
             scales={
                 name: groups[name].scales(splits[name].intensity_scale)
@@ -79,21 +77,10 @@ class TrainingData:
 def data_of_splits(
     splits: Mapping[str, io.PathLike], dataset: io.PathLike, *, patch_px: int
 ) -> TrainingData:
-    """Return the data of a dataset with a split for each purpose (docs/reference/files.md).
+    """Return the data of a dataset: `train`, `validation` and `test` (docs/reference/files.md).
 
-    Parameters
-    ----------
-    splits
-        Paths of `train`, `validation` and `test`.
-    dataset
-        `dataset.json`, whose checksums the splits must have.
-    patch_px
-        Side that their patches must have, pixels.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged or not the one that `dataset.json` names.
+    dataset: `dataset.json`, whose checksums the splits must have; patch_px: side that their patches
+    must have. `InputError` if a file is damaged or not the one that `dataset.json` names.
     """
     facts = read_result(dataset, "dataset")["splits"]
     checksums = {split: facts[split]["sha256"] for split in facts}
@@ -104,12 +91,8 @@ def data_of_splits(
 def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) -> TrainingData:
     """Return the data of one measured scan; a block of its frames is kept out and validates.
 
-    test: a scan whose patches are predicted after training.
-
-    Raises
-    ------
-    InputError
-        If scan and settings do not fit each other.
+    test: a scan whose patches are predicted after training. `InputError` if scans and settings do
+    not fit each other.
     """
     probe = probe_of(scan)
     units = measured_units(scan, probe, settings.photons)
@@ -126,18 +109,18 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
         scan.source, len(held.train), len(held.validation), len(held.gap), gap,
     )  # fmt: skip
     members = scan_groups(scan, held.train, settings.groups, seed=settings.seed)
-    every = settings.groups.model_copy(update={"n_images": None})
-    checks = scan_groups(scan, held.validation, every, seed=settings.seed)
     groups = {
         "train": groups_of_scan(scan, members, units.unit),
-        "validation": groups_of_scan(scan, checks, units.unit),
+        "validation": _every_group(scan, held.validation, units.unit, settings),
     }
+    if test is not None:
+        unit = _test_unit(test, scan, probe, units, settings)
+        groups["test"] = _every_group(test, np.arange(len(test)), unit, settings)
+    scales = {name: groups[name].scales(units.intensity_scale) for name in ("train", "validation")}
     return TrainingData(
-        train=groups["train"],
-        validation=groups["validation"],
-        test=None if test is None else _test_groups(test, scan, probe, units, settings),
+        **groups,
         probe_MHW=torch.from_numpy(probe),
-        scales={name: split.scales(units.intensity_scale) for name, split in groups.items()},
+        scales=scales,
         intensity_scale_source=units.source,
         members_nC=members,
         facts={
@@ -173,17 +156,21 @@ def data_of_file(
     return data
 
 
-def _test_groups(
-    test: Scan, scan: Scan, probe_MHW: NDArray[np.complex64], units: Units, settings: FitSettings
+def _every_group(
+    scan: Scan, frames_n: NDArray[np.int64], unit: float, settings: FitSettings
 ) -> Groups:
+    """Return as many groups as there are frames."""
+    every = settings.groups.model_copy(update={"n_images": None})
+    return groups_of_scan(scan, scan_groups(scan, frames_n, every, seed=settings.seed), unit)
+
+
+def _test_unit(
+    test: Scan, scan: Scan, probe_MHW: NDArray[np.complex64], units: Units, settings: FitSettings
+) -> float:
     if test.patch_px != scan.patch_px:
         raise InputError(
             f"{test.source}: frames are {test.patch_px} px, those trained on {scan.patch_px}"
         )
-    every = settings.groups.model_copy(update={"n_images": None})
-    members = scan_groups(test, np.arange(len(test)), every, seed=settings.seed)
     if test.intensity_scale is None or units.source == "closed_form":
-        unit = measured_units(test, probe_MHW, settings.photons).unit
-    else:
-        unit = unit_of(test, units.intensity_scale)
-    return groups_of_scan(test, members, unit)
+        return measured_units(test, probe_MHW, settings.photons).unit
+    return unit_of(test, units.intensity_scale)

@@ -23,10 +23,6 @@ from ptycho_torch.runtime.errors import InputError
 
 CXI_VERSION = 160
 _IS_BAD = 0x80
-_ATTRIBUTES: dict[str, dict[str, Any]] = {
-    f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
-    TRANSLATION: {"units": "m"},
-}
 # Positions in metres are divided and multiplied by a pixel's side: rounding, in pixels.
 _SAME_PX = 1e-6
 # Amplitudes squared as float32 and rooted again.
@@ -43,13 +39,12 @@ def convert_scan(
 ) -> list[str]:
     """Write a scan in the layout that the target's ending names; return what there is to say.
 
-    overwrite: whether a file that is there already is replaced.
-
     Raises
     ------
     InputError
-        If the source cannot be read, the target names no layout, is the source or is there already,
-        or what was written is not what was read; no file is left then.
+        If the source cannot be read, the target names no layout, is the source or is there already
+        (and `overwrite` is not set), or what was written is not what was read; no file is left
+        then.
     """
     target = Path(target)
     if target.exists() and target.samefile(source):
@@ -94,13 +89,8 @@ def _prediction(scan: Scan) -> str:
 
 
 def write_scan(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
-    """Write a scan in the layout that the file's ending names: .npz, .cxi or .h5.
-
-    Raises
-    ------
-    InputError
-        If the ending is another one, or a geometry is given to NPZ, which has no place for it.
-    """
+    """Write a scan in the layout that the file's ending names: .npz, .cxi or .h5; `InputError` if
+    it is another one, or a geometry is given to NPZ, which has no place for it."""
     ending = Path(path).suffix.lower()
     if ending == ".npz":
         if geometry is not None:
@@ -138,17 +128,8 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
 
 
 def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
-    """Write CXI 1.6, whole.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    scan
-        What to write: counts if s is 1 and they are whole, else squared amplitudes as float32.
-    geometry
-        Of the experiment; None: `MADE_UP`, and the file says so.
-    """
+    """Write CXI 1.6, whole: counts if s is 1 and they are whole, else squared amplitudes as
+    float32. Without a geometry it is `MADE_UP`, and the file says so."""
     from ptycho_torch.files.hdf5 import write_hdf5
 
     probe, thing, scale = _one_or_modes(scan.probe_MHW), scan.object_YX, scan.intensity_scale
@@ -179,13 +160,11 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
         f"{EXTRAS}/version": __version__,
         f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
     }
-    images = (("image_1", "amplitude", probe), ("image_2", "electron density", thing))
-    for name, kind, data in images:
+    images = {"image_1": ("amplitude", probe), "image_2": ("electron density", thing)}
+    for name, (kind, data) in images.items():
         if data is not None:
-            place = f"/entry_1/{name}"
-            values |= {
-                f"{place}/data": data, f"{place}/data_type": kind, f"{place}/data_space": "real"
-            }  # fmt: skip
+            image = {"data": data, "data_type": kind, "data_space": "real"}
+            values |= {f"/entry_1/{name}/{key}": value for key, value in image.items()}
     links = {
         f"{DETECTOR}/translation": TRANSLATION,
         "/entry_1/data_1/data": f"{DETECTOR}/data",
@@ -193,7 +172,11 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     }
     if probe is not None:
         links[f"{SOURCE}/illumination"] = "/entry_1/image_1/data"
-    attributes = {**_ATTRIBUTES, EXTRAS: {"geometry": mark}}
+    attributes = {
+        f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
+        TRANSLATION: {"units": "m"},
+        EXTRAS: {"geometry": mark},
+    }
     present = {name: value for name, value in values.items() if value is not None}
     write_hdf5(path, present, links=links, attributes=attributes)
 
