@@ -7,14 +7,21 @@ ptychodus agree. `basis_vectors` that say otherwise are honoured. https://www.cx
 Letters: n frames, N side of a frame.
 """
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import PLANCK_TIMES_C, Geometry, check_far_field
-from ptycho_torch.data.scan import Array, Raw, check_array, object_plane, probe_modes
+from ptycho_torch.data.scan import (
+    Array,
+    Raw,
+    check_array,
+    object_plane,
+    probe_modes,
+    without_ones,
+)
 from ptycho_torch.files.hdf5 import Hdf5, open_hdf5
 from ptycho_torch.runtime.errors import InputError
 
@@ -24,8 +31,12 @@ EXTRAS = "/entry_1/ptycho_torch"
 # Invalid, saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing. Not:
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
-_METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0}
-_METRES |= {"mm": 1e-3, "um": 1e-6, "micron": 1e-6, "microns": 1e-6, "µm": 1e-6, "nm": 1e-9}
+_METRES = {
+    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), 1.0),
+    **dict.fromkeys(("um", "micron", "microns", "µm"), 1e-6),
+    **{"mm": 1e-3, "nm": 1e-9},
+}
+_USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 _PIXELS = {"pixel", "pixels", "px"}
 # More than any photon has; CXI is in joules, and people write electronvolts.
 _MOST_ENERGY_J = 1e-9
@@ -86,8 +97,8 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
 
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[NDArray[np.float64], Any]:
-    """Return positions (row, column), and whether they are in `metres` or `pixels`."""
+) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
+    """Return positions (row, column), and their unit."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
@@ -97,43 +108,38 @@ def _positions(
     check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
-    units, factor = "metres", 1.0
     unit = file.attribute(where, "units", "Units", "unit")
-    word = str(unit).strip().lower()
-    if reading.units == "pixels":
-        units = "pixels"
-    elif unit is not None and word in _PIXELS:
-        units = "pixels"
-        notes.append("translations are in pixels, as their attribute says")
-    elif unit is not None and word not in _METRES:
-        raise InputError(
-            f"{file.source}: {where} is in units '{unit}', which are not known; expected m, "
-            "mm, um, nm or pixels: give --units pixels, or mend the attribute"
-        )
-    elif unit is not None:
-        factor = _METRES[word]
-    elif reading.units == "auto" and np.ptp(moved[:, :2], axis=0).max() >= 1:
-        units = "pixels"
-        notes.append("translations span more than a metre: taken as pixels")
-    # ptychodus writes the object's middle (x, y), in metres.
-    middle = np.zeros(3)
-    if units == "metres":
-        places = [f"/entry_1/ptychodus/object_center_{axis}_m" for axis in "xy"]
-        middle[:2] = [file.number(place) or 0.0 for place in places]
+    word, note = str(unit).strip().lower(), ""
+    in_pixels = reading.units == "pixels"
+    if not in_pixels and unit is None:
+        in_pixels = reading.units == "auto" and bool(np.ptp(moved[:, :2], axis=0).max() >= 1)
+        note = "translations span more than a metre: taken as pixels"
+    elif not in_pixels:
+        in_pixels, note = word in _PIXELS, "translations are in pixels, as their attribute says"
+        if not in_pixels and word not in _METRES:
+            raise InputError(
+                f"{file.source}: {where} is in units '{unit}', which are not known; expected m, "
+                "mm, um, nm or pixels: give --units pixels, or mend the attribute"
+            )
+    if in_pixels:
+        notes += [note] if note else []
+    else:
+        # ptychodus writes the object's middle (x, y), in metres.
+        middle = [file.number(f"/entry_1/ptychodus/object_center_{x}_m") or 0.0 for x in "xy"]
+        moved = moved * _METRES.get(word, 1.0) - [*middle, 0.0]
     # The probe moves on the sample against the sample's own translation.
-    return -(moved * factor - middle) @ _axes(file, notes).T, units
+    return -moved @ _axes(file, notes).T, "pixels" if in_pixels else "metres"
 
 
 def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
     """Return wavelength, distance and pixels of the detector, or None and what is missing."""
     distance = file.number(f"{DETECTOR}/distance")
-    corner = file.array(f"{DETECTOR}/corner_position")
+    corner, basis = file.array(f"{DETECTOR}/corner_position"), _basis(file)
     if distance is None and corner is not None and corner.size > 2:
         distance = float(corner.reshape(-1)[2])
     height, width = (file.number(f"{DETECTOR}/{axis}_pixel_size") for axis in "yx")
-    basis = _basis(file)
     if (height is None or width is None) and basis is not None:
-        height, width = (float(np.linalg.norm(vector)) for vector in basis)
+        height, width = np.linalg.norm(basis, axis=1).tolist()
     wavelength, energy = file.number(f"{SOURCE}/wavelength"), file.number(f"{SOURCE}/energy")
     if wavelength is None and energy is not None:
         if not 0 < energy < _MOST_ENERGY_J:
@@ -143,20 +149,19 @@ def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
             )
         notes.append("wavelength from the photon energy")
         wavelength = PLANCK_TIMES_C / energy
-    found = {
+    lengths = {
         f"{SOURCE}/wavelength or energy": wavelength,
         # CXI's z points downstream, so that some write the distance as negative.
         f"{DETECTOR}/distance": None if distance is None else abs(distance),
         f"{DETECTOR}/y_pixel_size": height,
         f"{DETECTOR}/x_pixel_size": width,
     }
-    for name, value in found.items():
+    for name, value in lengths.items():
         if value is not None and not 0 < value < np.inf:
             raise InputError(f"{file.source}: {name} is {value:g}, expected a length > 0 in metres")
-    missing = [name for name, value in found.items() if value is None]
-    if missing:
+    if missing := [name for name, value in lengths.items() if value is None]:
         return None, f"the file has no {', no '.join(missing)}"
-    wavelength, distance, height, width = (value or 0.0 for value in found.values())
+    wavelength, distance, height, width = (value or 0.0 for value in lengths.values())
     notes.append(
         f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
         f"{height:.6g} x {width:.6g} m"
@@ -166,20 +171,18 @@ def _geometry(file: Hdf5, notes: list[str]) -> tuple[Geometry | None, str]:
 
 def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
     """Return unit vectors (x, y, z) of rows and columns of the detector, (2, 3)."""
-    usual = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
     basis = _basis(file)
     if basis is None:
-        return usual
+        return _USUAL_AXES
     lengths = np.linalg.norm(basis, axis=1, keepdims=True)
     if not (lengths > 0).all() or not np.isfinite(basis).all():
         raise InputError(
             f"{file.source}: {DETECTOR}/basis_vectors is {basis.tolist()}: not two directions"
         )
     axes: NDArray[np.float64] = basis / lengths
-    if not np.allclose(axes, usual, atol=1e-6):
-        notes.append(
-            f"rows run along {axes[0].round(6)}, columns along {axes[1].round(6)} (x, y, z)"
-        )
+    if not np.allclose(axes, _USUAL_AXES, atol=1e-6):
+        rows, columns = axes.round(6)
+        notes.append(f"rows run along {rows}, columns along {columns} (x, y, z)")
     return axes
 
 
@@ -189,8 +192,7 @@ def _basis(file: Hdf5) -> NDArray[np.float64] | None:
     found = file.array(where)
     if found is None:
         return None
-    while found.ndim > 2 and len(found) == 1:
-        found = found[0]
+    found = without_ones(found, 2)
     check_array(file.source, where, found, "real", (2, 3), (3, 2))
     return (found.T if found.shape == (3, 2) else found).astype(np.float64)
 
