@@ -24,7 +24,7 @@ FACTS, PICTURE = "patch_stats.json", "patches.png"
 _CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
-_OVER = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
+_OVER: dict[str, Any] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:

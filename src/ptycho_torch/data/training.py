@@ -59,7 +59,7 @@ class TrainingData:
     @classmethod
     def of_splits(cls, splits: Mapping[str, Split], facts: dict[str, Any] | None = None) -> Self:
         """Return the data of `train`, `validation` and, if it is there, `test`."""
-        groups = {name: groups_of_split(split) for name, split in splits.items()}
+        groups: dict[str, Any] = {name: groups_of_split(s) for name, s in splits.items()}
         train = splits["train"]
         return cls(
             **groups,
@@ -109,7 +109,7 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
         scan.source, len(held.train), len(held.validation), len(held.gap), gap,
     )  # fmt: skip
     members = scan_groups(scan, held.train, settings.groups, seed=settings.seed)
-    groups = {
+    groups: dict[str, Any] = {
         "train": groups_of_scan(scan, members, units.unit),
         "validation": _every_group(scan, held.validation, units.unit, settings),
     }

@@ -172,7 +172,7 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
     }
     if probe is not None:
         links[f"{SOURCE}/illumination"] = "/entry_1/image_1/data"
-    attributes = {
+    attributes: dict[str, dict[str, Any]] = {
         f"{DETECTOR}/data": {"axes": "translation:y:x", "is_fft_shifted": True},
         TRANSLATION: {"units": "m"},
         EXTRAS: {"geometry": mark},

@@ -22,16 +22,8 @@ def intensities(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
     """Return diffraction intensities, (B, C, H, W), real; each frame sums to its exit wave's
     sum |psi|^2 (Parseval). Modes add in intensity.
 
-    The probe may be one for all, (M, H, W), or one for each patch, (B, C, M, H, W).
-
-    Raises
-    ------
-    ValueError
-        If the shapes are others, or differ in frame size.
-
-    References
-    ----------
-    Thibault and Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
+    The probe may be one for all, (M, H, W), or one for each patch, (B, C, M, H, W); other shapes
+    raise `ValueError`. Thibault and Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
     """
     patches, probe = tuple(patches_BCHW.shape), tuple(probe_MHW.shape)
     if len(patches) != 4 or len(probe) not in (3, 5) or patches[-2:] != probe[-2:]:

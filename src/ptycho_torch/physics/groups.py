@@ -27,15 +27,8 @@ def placed_waves(
     """Return each patch's share in the region at its whole position: wave (B, H, W), complex, and
     weight (B, H, W), real; the region is the sum of waves over the sum of weights.
 
-    Parameters
-    ----------
-    patches_BHW
-        Object patches in the probe's frame: a patch at a fractional position shows the object
-        from that very position on.
-    probe_MHW
-        Probe modes.
-    fraction_B2
-        Fractions of the positions; None: all lie on whole pixels, and nothing is shifted.
+    A patch at a fractional position shows the object from that very position on; fraction_B2 None:
+    all lie on whole pixels, and nothing is shifted.
     """
     if fraction_B2 is None:
         weight_HW = probe_MHW.abs().square().sum(dim=0)
@@ -57,11 +50,7 @@ def merge_groups(
     """Return the groups' regions, (B, Y, X), complex, from their smallest corner on.
 
     Y and X are those of the widest group; where a group does not reach the region is 0.
-
-    Raises
-    ------
-    ValueError
-        If patches and positions do not belong together.
+    `ValueError` if patches and positions do not belong together.
     """
     groups, channels, side_px = patches_BCHW.shape[:3]
     if whole_BC2.shape != (groups, channels, 2):

@@ -18,12 +18,8 @@ def mae_loss(
     """Return mean |A_pred - A_obs| over the dataset's mean amplitude; predicting nothing gives 1
     on average over the dataset.
 
-    Only pixels that `good_BCHW` calls measured enter the mean; None: all.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or the scale is not (B, 1, 1, 1).
+    Only pixels that `good_BCHW` calls measured enter the mean; None: all. `ValueError` if the
+    shapes differ, or the scale is not (B, 1, 1, 1).
     """
     _check(predicted_BCHW, observed_BCHW, mean_amplitude_B111)
     return _mean((predicted_BCHW - observed_BCHW).abs() / mean_amplitude_B111, good_BCHW)
@@ -39,23 +35,9 @@ def poisson_loss(
     """Return the mean Poisson negative log-likelihood over the dataset's mean count of a pixel.
 
     The rate is the predicted, the observation the observed photon count (s A)^2; the likelihood
-    is torch's, with the factorial term, continued to counts that are not whole.
-
-    Parameters
-    ----------
-    predicted_BCHW, observed_BCHW
-        Amplitudes; the predicted ones > 0.
-    intensity_scale_B111
-        s, root photons per unit amplitude.
-    mean_counts_B111
-        Mean photons of a pixel in the dataset.
-    good_BCHW
-        Which pixels were measured and enter the mean; None: all.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a scale is not (B, 1, 1, 1).
+    is torch's, with the factorial term, continued to counts that are not whole. Predicted
+    amplitudes are > 0; s is in root photons per unit amplitude, the mean count in photons of a
+    pixel of the dataset. Masks and errors as in `mae_loss`.
     """
     _check(predicted_BCHW, observed_BCHW, intensity_scale_B111, mean_counts_B111)
     rate = (intensity_scale_B111 * predicted_BCHW).square()

@@ -25,17 +25,8 @@ def predict_amplitudes(
     """Return the amplitudes that an object gives for frames at positions, (n, H, W).
 
     Frames that made the object and frames that were held out are predicted alike. Computed in
-    single precision, in the units of probe and object; modes add in intensity.
-
-    Parameters
-    ----------
-    origin
-        Position of the object's pixel [0, 0], whole pixels.
-
-    Raises
-    ------
-    ValueError
-        If a frame's window reaches out of the object.
+    single precision, in the units of probe and object; modes add in intensity. origin: position of
+    the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of the object.
     """
     # Here, since whoever only compares or stitches needs no torch, which takes long to import.
     import torch
@@ -90,11 +81,6 @@ def r_factor(
 
 
 def illuminated(light_YX: NDArray[Any], share: float = ILLUMINATED) -> NDArray[np.bool_]:
-    """Return where an object is known: at least `share` of the most light fell there.
-
-    Parameters
-    ----------
-    light_YX
-        The probe's intensity summed over the frames, in any unit.
-    """
+    """Return where an object is known: at least `share` of the most light fell there; light is the
+    probe's intensity summed over the frames, in any unit."""
     return np.asarray(light_YX >= share * light_YX.max())

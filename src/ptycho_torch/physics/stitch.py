@@ -28,15 +28,8 @@ def patch_positions(
 ) -> NDArray[np.int64]:
     """Return the positions of the first channel's patches, (B, 2).
 
-    Parameters
-    ----------
-    coords_offsets, coords_nominal
-        (B, 1, 2, C): corner of the group in its image, corner of the patch in its group; pixels.
-
-    Raises
-    ------
-    InputError
-        If the shapes are wrong, or a position is negative or not a whole number of pixels.
+    Coordinates are (B, 1, 2, C), pixels: corner of the group in its image, of the patch in its
+    group. `InputError` if the shapes are wrong, or a position is negative or not whole.
     """
     if coords_offsets.shape != coords_nominal.shape or coords_offsets.shape[1:3] != (1, 2):
         raise InputError(
@@ -58,19 +51,10 @@ def patch_positions(
 def object_patches(
     objects_IYX: NDArray[Any], corners_2: NDArray[np.integer], image: NDArray[Any], side_px: int
 ) -> NDArray[Any]:
-    """Return the patches of objects at whole corners, (..., side, side).
+    """Return the patches of objects at whole corners, (..., 2), as (..., side, side).
 
-    Parameters
-    ----------
-    corners_2
-        (..., 2): (row, column) of each patch's upper left corner in its object.
-    image
-        Which of the I objects each patch shows; broadcasts with the corners.
-
-    Raises
-    ------
-    ValueError
-        If a patch reaches out of its object.
+    image: which of the I objects each patch shows; broadcasts with the corners. `ValueError` if a
+    patch reaches out of its object.
     """
     space = np.array(objects_IYX.shape[1:]) - side_px
     if corners_2.size and ((corners_2 < 0) | (corners_2 > space)).any():
@@ -107,15 +91,8 @@ def stitch_tiles(
 ) -> NDArray[np.complex128]:
     """Stitch the central `tile_px` x `tile_px` of each patch; tiles that overlap are averaged.
 
-    Returns
-    -------
-    NDArray[np.complex128]
-        (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
-
-    Raises
-    ------
-    InputError
-        If the tiles leave holes.
+    Returns (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
+    `InputError` if the tiles leave holes.
     """
     patch_px = patches_BHW.shape[-1]
     rows, columns = tile_extent(positions_B2, patch_px, tile_px)
@@ -147,20 +124,11 @@ def reassemble(
     weight_HW: NDArray[np.floating],
     tile_px: int,
 ) -> NDArray[np.complex128]:
-    """Return the weighted mean of whole overlapping patches where the central tiles lie.
+    """Return the weighted mean of whole overlapping patches where the central tiles lie: (I, rows,
+    columns) as of `stitch_tiles`; NaN where no patch is illuminated.
 
-    Parameters
-    ----------
-    weight_HW
-        How well a patch's pixels are known: the probe's intensity, >= 0. It decides alone, since
-        what a network draws outside the illumination is arbitrary.
-    tile_px
-        Side of the central tiles, so that the result covers what `stitch_tiles` covers.
-
-    Returns
-    -------
-    NDArray[np.complex128]
-        (I, rows, columns) of `tile_extent`; NaN where no patch is illuminated.
+    The weight, the probe's intensity, decides alone how well a pixel is known, since what a network
+    draws outside the illumination is arbitrary.
     """
     patch_px = patches_BHW.shape[-1]
     size = positions_B2.max(axis=0) + patch_px

@@ -8,6 +8,8 @@ Letters: B positions, M probe modes, H rows, W columns of a window, Y rows, X co
 Positions are the (row, column) of a window's upper left corner in the object, pixels, fractional.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.fft import fft2, fftfreq, ifft2
@@ -27,17 +29,8 @@ def fourier_shift(frames_HW: Tensor, shift_2: Tensor) -> Tensor:
     Unitary, so that the adjoint and the inverse are the shift back. What leaves one side enters
     at the other: shift what is dark at its borders, a probe or what it illuminates, not an object.
 
-    Parameters
-    ----------
-    frames_HW
-        (..., H, W), complex.
-    shift_2
-        (..., 2), pixels, real; leading axes that broadcast with those of the frames.
-
-    Raises
-    ------
-    ValueError
-        If the frames are not complex, or the shift has no last axis of two.
+    Frames are (..., H, W), complex; shifts (..., 2), pixels, with leading axes that broadcast with
+    the frames'; `ValueError` if not.
     """
     if not frames_HW.is_complex():
         raise ValueError(f"expected complex frames, got {frames_HW.dtype}")
@@ -60,32 +53,25 @@ def moved_probes(probe_MHW: Tensor, fraction_B2: Tensor) -> Tensor:
 
 
 def cut_windows(object_YX: Tensor, whole_B2: Tensor, side_px: int) -> Tensor:
-    """Return the object's windows at whole positions, (B, side, side).
-
-    Raises
-    ------
-    ValueError
-        If a window reaches out of the object.
-    """
-    index = window_indices(whole_B2, side_px, (object_YX.shape[0], object_YX.shape[1]))
-    return object_YX.reshape(-1)[index]
+    """Return the object's windows at whole positions, (B, side, side); `ValueError` if one reaches
+    out of the object."""
+    return object_YX.reshape(-1)[window_indices(whole_B2, side_px, object_YX.shape)]
 
 
 def add_windows(total_YX: Tensor, windows_BHW: Tensor, whole_B2: Tensor) -> None:
     """Add windows to an object in place; the adjoint of `cut_windows`."""
-    shape = (total_YX.shape[0], total_YX.shape[1])
-    index = window_indices(whole_B2, windows_BHW.shape[-1], shape)
+    index = window_indices(whole_B2, windows_BHW.shape[-1], total_YX.shape)
     # On a view of the object: what is added must arrive there.
     total_YX.view(-1).index_add_(0, index.reshape(-1), windows_BHW.reshape(-1))
 
 
-def window_indices(whole_B2: Tensor, side_px: int, shape: tuple[int, int]) -> Tensor:
+def window_indices(whole_B2: Tensor, side_px: int, shape: Sequence[int]) -> Tensor:
     """Return the flat indices of each window's pixels in an object of `shape`, (B, side, side)."""
     low, high = whole_B2.amin(dim=0), whole_B2.amax(dim=0) + side_px
     if (low < 0).any() or high[0] > shape[0] or high[1] > shape[1]:
         raise ValueError(
             f"windows of {side_px} px reach from {tuple(low.tolist())} to {tuple(high.tolist())}, "
-            f"the object is {shape} px"
+            f"the object is {tuple(shape)} px"
         )
     offsets = torch.arange(side_px, device=whole_B2.device)
     rows = whole_B2[:, 0, None, None] + offsets[:, None]

@@ -54,12 +54,8 @@ def simulate_dataset(
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
 
     The intensity scale s is measured on the training split and used for all three. Threads share
-    the work; no number depends on how many there are.
-
-    Raises
-    ------
-    InputError
-        If a probe file cannot be used, or no photon arrives.
+    the work; no number depends on how many there are. `InputError` if a probe file cannot be used,
+    or no photon arrives.
     """
     probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
     with _workers(threads) as pool:
@@ -123,19 +119,10 @@ def simulate_split(
     intensity_scale: float | None = None,
     each: Each = map,
 ) -> SimulatedSplit:
-    """Simulate one split.
+    """Simulate one split under a normalised probe, (H, W) or (M, H, W).
 
-    Parameters
-    ----------
-    probe
-        (H, W) or (M, H, W), normalised.
-    intensity_scale
-        s of the training split; None: measure it here.
-
-    Raises
-    ------
-    InputError
-        If no photon arrives.
+    intensity_scale: s of the training split; None: measure it here. `InputError` if no photon
+    arrives.
     """
     scene, probe = draw_scene(settings, split), probe.astype(np.complex64)
     modes = torch.from_numpy(probe).reshape(-1, *probe.shape[-2:])

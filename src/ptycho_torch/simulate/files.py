@@ -24,11 +24,8 @@ def import_dataset(
 ) -> None:
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
 
-    Raises
-    ------
-    InputError
-        If a file cannot be used, two splits share their data, or the three differ in channels or
-        probe. Another intensity scale than the training split's is warned of.
+    `InputError` if a file cannot be used, two splits share their data, or the three differ in
+    channels or probe; another intensity scale than the training split's is warned of.
     """
     read: dict[str, Split] = {}
     for split in SPLITS:

@@ -9,7 +9,7 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,12 +31,8 @@ Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
 """`map`, or that of a pool of threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raster:
-    """Groups of patches on a grid.
-
-    corners_n2: corner of each group; nominal_C2: corner of each patch within its group.
-    """
+class Raster(NamedTuple):
+    """Groups of patches on a grid: corner of each group, and of each patch within its group."""
 
     corners_n2: NDArray[np.int64]
     nominal_C2: NDArray[np.int64]
@@ -46,10 +42,9 @@ def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> 
     """Return the groups that fit an object of `size_px`, row by row."""
     offset = scan.group_offset_px if scan.gridsize == 2 else 0
     places = np.arange(0, size_px - patch_px - offset + 1, step_px)
-    corners = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
     inner = np.arange(scan.gridsize) * scan.group_offset_px
-    nominal = np.stack(np.meshgrid(inner, inner, indexing="ij"), axis=-1).reshape(-1, 2)
-    return Raster(corners, nominal)
+    grids = (np.meshgrid(axis, axis, indexing="ij") for axis in (places, inner))
+    return Raster(*(np.stack(grid, axis=-1).reshape(-1, 2) for grid in grids))
 
 
 def cut_patches(

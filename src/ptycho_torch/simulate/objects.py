@@ -24,19 +24,8 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
     """Draw blurred random lines.
 
     Each image is drawn on a canvas of twice the side, blurred as g1 + 2 g5 + 5 g10 (g_k: Gaussian
-    of sigma k pixels, reflecting edges), and its central part is kept.
-
-    Parameters
-    ----------
-    stream
-        Where the end points come from; it moves on by 4 * `num_lines` draws per image.
-    images, size_px, num_lines
-        Number of images, their side in pixels, and lines per canvas.
-
-    Returns
-    -------
-    Image
-        (images, size_px, size_px), amplitude, >= 0.
+    of sigma k pixels, reflecting edges), and its central part is kept. The stream moves on by
+    4 * `num_lines` draws per image. Returns amplitudes >= 0, (images, size_px, size_px).
     """
     margin = size_px // 2
     # What lies farther off than the widest Gaussian reaches does not matter to the centre.
@@ -64,14 +53,9 @@ def phase_of(amplitude: Image) -> Image:
 
 
 def draw_objects(settings: ObjectSettings, *, images: int, seed: int) -> NDArray[np.complex64]:
-    """Return the complex objects of one split.
+    """Return the complex objects of one split, (images, size, size), un-normalised.
 
     All amplitudes are drawn first, so that they do not depend on where the phase comes from.
-
-    Returns
-    -------
-    NDArray[np.complex64]
-        (images, size, size), un-normalised.
     """
     stream = RandomState(seed)
     size = {"images": images, "size_px": settings.size_px, "num_lines": settings.num_lines}

@@ -24,18 +24,8 @@ _DISK_K = 0.7
 
 
 def make_probe(settings: Probe, patch_px: int) -> Complex:
-    """Return the normalised probe.
-
-    Returns
-    -------
-    Complex
-        (H, W), or (M, H, W) for a file with several incoherent modes.
-
-    Raises
-    ------
-    InputError
-        If a file's probe is missing, not finite, of the wrong shape, or of another size while
-        `resize` is `refuse`.
+    """Return the normalised probe, (H, W), or (M, H, W) for a file with several incoherent modes;
+    `InputError` if a file's probe cannot be used, or has another size while `resize` is `refuse`.
     """
     match settings:
         case TriangleProbe():
