@@ -23,13 +23,8 @@ from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
 
-def write_results(
-    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Write a run's files, `run.json` last; return what that says.
-
-    facts: what `run.json` says of settings and data.
-    """
+def write_results(folder: Path, result: TrainResult, data: TrainingData) -> dict[str, Any]:
+    """Write a run's files but `run.json`; return what that says of the training."""
     write_bundle(folder / "bundle", _bundle(result, data))
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
@@ -42,9 +37,7 @@ def write_results(
         io.write_npz(folder / "test_patches.npz", patches)
     io.write_csv(folder / "history.csv", history_table(result))
     io.write_json(folder / "timing.json", _timing(result, inference_s))
-    record = {**facts, **run_record(result)}
-    io.write_json(folder / "run.json", record)
-    return record
+    return run_record(result)
 
 
 def history_table(result: TrainResult) -> pd.DataFrame:

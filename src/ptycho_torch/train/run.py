@@ -80,7 +80,8 @@ def train_run(
     with _alone_in(folder):
         result = fit(module, data.train, data.validation, folder=folder)
         facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
-        write_results(folder, result, data, facts)
+        record = write_results(folder, result, data)
+        io.write_json(folder / "run.json", {**facts, **record})
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -138,7 +139,8 @@ def train_scan(
             write_held_out_statistics(folder, result, data, patch_stats_limit)
         draw_learning_curve(result, folder)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
-        record = write_results(folder, result, data, facts)
+        record = {**facts, **write_results(folder, result, data)}
+        io.write_json(folder / "run.json", record)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
