@@ -117,3 +117,11 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
 def test_the_table_of_reruns_is_what_is_planned(reruns):
     written = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
     assert written == reruns.text(), "run `make docs`, and read what changed"
+
+
+def test_words_enter_the_settings_of_summaries_alone(reruns, tmp_path):
+    """Title, hypothesis, what a measurement is about."""
+    studies = (reruns.study(), reruns.edited(reruns.study(), reruns.EDITS[0]))
+    before, after = (reruns.plan(settings, tmp_path) for settings in studies)
+    changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
+    assert changed == {rule for rule in changed if rule.endswith("_summary")} and len(changed) > 3
