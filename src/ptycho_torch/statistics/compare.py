@@ -33,55 +33,32 @@ alone, or only after Holm's correction; the failure rates are not told apart.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One arm against another in one number."""
+    """One arm against another in one number.
+
+    score: column of the table of runs, or `failure_rate`; n: pairs of successful runs, or runs of
+    the arm; estimate: arm minus other, mean of the pairs or difference of rates; interval:
+    bootstrap, none of rates; p: two-sided, sign-flip or Fisher's; p_holm: after Holm's correction
+    for `family` comparisons; least_p: least that so many runs can give; state: what is supported
+    about the arm; better: whether to its good, None if undecided; rates: of arm and other, None
+    for a score; seeds: how many would decide it, None where it is decided or not requested.
+    """
 
     arm: str
-    """The arm."""
-
     other: str
-    """What it is compared with."""
-
     score: str
-    """Column of the table of runs, or `failure_rate`."""
-
     label: str
-    """As printed."""
-
     n: int
-    """Pairs of successful runs; for the failure rate, runs of the arm."""
-
     estimate: float | None
-    """Arm minus other: mean of the paired differences, or difference of the rates."""
-
     interval: Interval | None
-    """Bootstrap interval of the mean; none for the failure rate."""
-
     p: float | None
-    """Two-sided: sign-flip test, or Fisher's exact test."""
-
     p_holm: float | None
-    """`p` after Holm's correction for the arms compared."""
-
     least_p: float
-    """Least p that so many runs can give."""
-
     state: State
-    """What is supported about the arm."""
-
     better: bool | None
-    """Whether that is to the arm's good; null if undecided."""
-
     reason: Reason
-    """What decided, or what is missing."""
-
     family: int
-    """Comparisons that Holm's correction counts."""
-
     rates: tuple[FailureRate, FailureRate] | None = None
-    """Failure rates of arm and other; null for a score."""
-
     seeds: SeedsNeeded | None = None
-    """How many seeds would decide it; null where it is decided, or not requested."""
 
 
 def others_of(arms: Sequence[str], arm: str) -> list[str]:
@@ -90,20 +67,11 @@ def others_of(arms: Sequence[str], arm: str) -> list[str]:
 
 
 def judge(
-    difference: Difference, *, p_holm: float | None, family: int, confidence: float
+    difference: Difference, *, p_holm: float | None, confidence: float
 ) -> tuple[State, Reason]:
     """Return what paired differences support about the sign of their mean, and the reason.
 
-    Parameters
-    ----------
-    difference
-        Mean of the pairs, its interval and p.
-    p_holm
-        Its p, corrected for `family` comparisons.
-    family
-        How many comparisons the correction counts.
-    confidence
-        1 minus it is the level.
+    p_holm: the difference's p, corrected for the comparisons of its family.
     """
     alpha = estimates.level(confidence)
     interval, p = difference.interval, difference.p
@@ -124,19 +92,7 @@ def judge(
 def compare_score(
     runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], score: Score, settings: StatisticsSettings
 ) -> list[Comparison]:
-    """Return the paired differences of one score; Holm's family is `pairs`.
-
-    Parameters
-    ----------
-    runs
-        The table of runs.
-    pairs
-        (arm, other) for each comparison.
-    score
-        Which number, and which way is better.
-    settings
-        Confidence, and the bootstrap's resamples and seed.
-    """
+    """Return the paired differences of one score of (arm, other) pairs, which are Holm's family."""
     found = []
     for arm, other in pairs:
         mine, theirs = paired_values(runs, arm, other, score.column)
@@ -144,10 +100,7 @@ def compare_score(
     corrected = estimates.holm([difference.p for difference in found])
     comparisons = []
     for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
-        state, reason = judge(
-            difference, p_holm=p_holm, family=len(pairs), confidence=settings.confidence
-        )
-        decided = state != "undecided"
+        state, reason = judge(difference, p_holm=p_holm, confidence=settings.confidence)
         comparisons.append(
             Comparison(
                 arm=arm,
@@ -161,7 +114,7 @@ def compare_score(
                 p_holm=p_holm,
                 least_p=estimates.least_sign_flip_p(difference.n),
                 state=state,
-                better=(state == "lower") == score.lower_is_better if decided else None,
+                better=_better(state, score),
                 reason=reason,
                 family=len(pairs),
             )
@@ -182,9 +135,9 @@ def compare_failures(
     comparisons = []
     for (arm, other), (mine, theirs), p, p_holm in zip(pairs, rates, found, corrected, strict=True):
         estimate = mine.rate - theirs.rate
-        low_p = p_holm is not None and p_holm <= estimates.level(settings.confidence)
-        decided = low_p and estimate != 0
-        state: State = "undecided" if not decided else "lower" if estimate < 0 else "higher"
+        state: State = "undecided"
+        if p_holm is not None and p_holm <= estimates.level(settings.confidence) and estimate:
+            state = "lower" if estimate < 0 else "higher"
         comparisons.append(
             Comparison(
                 arm=arm,
@@ -198,13 +151,17 @@ def compare_failures(
                 p_holm=p_holm,
                 least_p=estimates.least_fisher_p(mine.runs, theirs.runs),
                 state=state,
-                better=estimate < 0 if decided else None,
-                reason="supported" if decided else "rates",
+                better=_better(state, FAILURE_RATE),
+                reason="rates" if state == "undecided" else "supported",
                 family=len(pairs),
                 rates=(mine, theirs),
             )
         )
     return comparisons
+
+
+def _better(state: State, score: Score) -> bool | None:
+    return None if state == "undecided" else (state == "lower") == score.lower_is_better
 
 
 def with_seeds(item: Comparison, runs: pd.DataFrame, settings: StatisticsSettings) -> Comparison:

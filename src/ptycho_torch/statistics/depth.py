@@ -26,45 +26,29 @@ from ptycho_torch.statistics.verdict import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthFailure:
-    """Whether an arm is shown to fail at depth."""
+    """Whether an arm is shown to fail at depth.
+
+    fails: None if the runs show neither; acceptable: failure rate that is still accepted; p_above:
+    one-sided exact binomial p that the rate is above it; loss: beside that of its shallow self;
+    by_loss: whether the loss decided; runs_needed: runs without a failure that would show a rate
+    of at most the acceptable one.
+    """
 
     fails: bool | None
-    """Null: the runs show neither."""
-
     rate: FailureRate
-    """How often its deep runs failed."""
-
     acceptable: float
-    """Failure rate that is still accepted."""
-
     p_above: float
-    """One-sided exact binomial p that the rate is above the acceptable one."""
-
     loss: BoundCheck
-    """Its loss beside that of its shallow self."""
-
     by_loss: bool
-    """Whether the loss decided."""
-
     runs_needed: int
-    """Runs without a failure that would show a rate of at most the acceptable one."""
 
 
 def judge_depth(
     deep: str, shallow: str, evidence: Evidence, history: pd.DataFrame, settings: DepthSettings
 ) -> list[Verdict]:
-    """Return a verdict for each of Stage B's conditions on a deep arm.
+    """Return a verdict for each of Stage B's conditions on a deep arm, held against itself shallow.
 
-    Parameters
-    ----------
-    deep, shallow
-        The same arm with more and with the base's Fourier blocks; both among the runs.
-    evidence
-        Runs of both.
-    history
-        A row per run and epoch, with `arm`, `seed`, `epoch` and `grad_norm_p99`.
-    settings
-        The conditions' bounds.
+    history: a row per run and epoch, with `arm`, `seed`, `epoch` and `grad_norm_p99`.
     """
     loss = loss_at_most(deep, shallow, evidence, settings.max_loss_increase)
     ssim = score_at_least(deep, shallow, evidence, AMPLITUDE_SSIM, settings.max_ssim_decrease)

@@ -39,52 +39,33 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Mean of paired differences, with what the pairs say about it."""
+    """Mean of n paired differences, its bootstrap interval (None below two pairs) and its two-sided
+    sign-flip p."""
 
     n: int
-    """Pairs."""
-
     mean: float | None = None
-    """Mean difference; null without pairs."""
-
     interval: Interval | None = None
-    """Bootstrap interval of the mean; null below two pairs."""
-
     p: float | None = None
-    """Two-sided sign-flip p; null without pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurvivalStep:
-    """One step of a Kaplan-Meier curve."""
+    """One step of a Kaplan-Meier curve.
+
+    survival: share of runs that have not failed after `epoch`; interval: log-log, None where it is
+    not defined (no failure yet, or no run left); at_risk: runs that had not ended before this
+    epoch; failures: in this epoch.
+    """
 
     epoch: int
-    """Epoch after which the value holds."""
-
     survival: float
-    """Estimated share of runs that have not failed."""
-
     interval: Interval | None
-    """Log-log interval; null where it is not defined (no failure yet, or none left)."""
-
     at_risk: int
-    """Runs that had not ended before this epoch."""
-
     failures: int
-    """Runs that failed in this epoch."""
 
 
 def wilson_interval(failures: int, runs: int, confidence: float) -> Interval:
-    """Return Wilson's score interval of a failure rate.
-
-    Parameters
-    ----------
-    failures
-        Failed runs, 0 <= failures <= runs.
-    runs
-        All runs, >= 1.
-    confidence
-        Level of the interval, in (0, 1).
+    """Return Wilson's score interval of a failure rate of one run or more.
 
     References
     ----------
@@ -104,13 +85,7 @@ def spread(values: ArrayLike) -> Spread:
 
 
 def fisher_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
-    """Return the two-sided p of Fisher's exact test of two failure rates.
-
-    Parameters
-    ----------
-    failed, control
-        (failures, runs) of the arm and of the control.
-    """
+    """Return the two-sided p of Fisher's exact test of two failure rates, as (failures, runs)."""
     return float(scipy.stats.fisher_exact([[f, n - f] for f, n in (failed, control)]).pvalue)
 
 
@@ -138,13 +113,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Difference:
     """Return the mean of paired differences, its bootstrap interval and its sign-flip p.
 
-    Parameters
-    ----------
-    values
-        Arm minus control, one per seed at which both have a value; what is not finite is left out.
-    settings
-        Confidence, and resamples and seed of the percentile bootstrap (BCa gains nothing at so
-        few pairs and fails on ties).
+    What is not finite is left out. The bootstrap is the percentile one: BCa gains nothing at so few
+    pairs and fails on ties.
 
     References
     ----------
@@ -213,14 +183,8 @@ def kaplan_meier(
 ) -> list[SurvivalStep]:
     """Return the Kaplan-Meier curve of the time to failure.
 
-    Parameters
-    ----------
-    failed_at
-        Epoch of each failure. A run that is found wrong only at the end counts at its last epoch.
-    completed_at
-        Last epoch of each successful run: right-censored.
-    confidence
-        Level of the interval, in (0, 1).
+    failed_at: epoch of each failure, the last where it is found only at the end; completed_at: last
+    epoch of each successful run, right-censored.
 
     References
     ----------

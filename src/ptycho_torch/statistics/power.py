@@ -24,19 +24,17 @@ _CHUNK = 32  # Simulated studies at a time: a block of 0.5 MB at 12 pairs stays 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedsNeeded:
-    """The number of seeds that would decide a comparison, or why there is none."""
+    """The number of seeds that would decide a comparison, or why there is none.
+
+    seeds: pairs of successful runs, or runs per arm; None: more than `most_seeds`, or no number;
+    missing: what no number can be given for; sample: pairs, or runs of the arm and of the control,
+    that it rests on; assumed_rates: of arm and control, where the seen ones are equal.
+    """
 
     seeds: int | None
-    """Pairs of successful runs, or runs per arm; null: more than `most_seeds`, or no number."""
-
     missing: Literal["pairs", "spread", "difference"] | None = None
-    """What no number can be given for: pairs, their spread, or a mean other than 0."""
-
     sample: tuple[int, ...]
-    """What it rests on: pairs, or runs of the arm and of the control."""
-
     assumed_rates: tuple[float, float] | None = None
-    """Failure rates of arm and control that are assumed, since the seen ones are equal."""
 
 
 def seeds_for_difference(
@@ -50,15 +48,6 @@ def seeds_for_difference(
     is not drawn: where p is so small, more than 99 of 100 intervals do, since a percentile
     interval of few pairs is too narrow. A test counts them. Above 12 pairs the p is that of the
     t test, to which the sign-flip test tends; a test compares the two at 12.
-
-    Parameters
-    ----------
-    differences
-        Arm minus control, one per pair; what is not finite is left out.
-    family
-        Comparisons that Holm's correction counts, >= 1.
-    settings
-        Confidence, power, simulations, the most seeds to try, and the seed.
 
     References
     ----------
@@ -132,14 +121,7 @@ def seeds_for_rates(
     At equal rates no number tells them apart. Then the rates are assumed to differ by
     `worthwhile_failure_difference`: the control fails so much more often than the arm.
 
-    Parameters
-    ----------
-    failed, control
-        (failures, runs) of the arm and of the control.
-    family
-        Comparisons that Holm's correction counts, >= 1.
-    settings
-        Confidence, power, simulations, the most seeds to try, and the seed.
+    failed, control: (failures, runs).
 
     References
     ----------

@@ -13,16 +13,11 @@ from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRate:
-    """How often an arm failed."""
+    """How many runs of an arm failed, with Wilson's interval of the rate."""
 
     failures: int
-    """Failed runs."""
-
     runs: int
-    """All runs."""
-
     interval: Interval
-    """Wilson's interval of the rate."""
 
     @property
     def rate(self) -> float:

@@ -82,12 +82,8 @@ RECONSTRUCTION_SCORES = (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)
 
 
 def loss_score(names: list[str]) -> Score:
-    """Return the loss that arms are compared by.
+    """Return the loss that arms are compared by, given `val_loss_name` of the runs.
 
-    Parameters
-    ----------
-    names
-        `val_loss_name` of the runs. Where they differ, the losses have different units, and the
-        MAE of the best epoch takes their place.
+    Where these differ, so do the units: the MAE of the best epoch takes their place.
     """
     return BEST_MAE_LOSS if len(set(names)) > 1 else BEST_LOSS

@@ -19,36 +19,31 @@ _MOST_ORDERS = 9_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similarity:
-    """Whether an arm is shown to differ from the control, or to be like it."""
+    """Whether an arm is shown to differ from the control, or to be like it.
+
+    state: `same` where its runs have the control's very numbers; different: what tells it apart;
+    margin: alike are losses within this fraction of the control's; loss: against the upper end of
+    the margin, None where the runs are the same.
+    """
 
     state: Literal["same", "differs", "alike", "undecided"]
-    """`same`: its runs have the control's very numbers."""
-
     different: tuple[Comparison, ...]
-    """What tells it apart from the control."""
-
     margin: float
-    """Alike: losses within this fraction of the control's, either way."""
-
     loss: BoundCheck | None
-    """Its loss against the upper end of the margin; null where the runs are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """Whether a number rises or falls with a setting."""
+    """Whether a number is shown to rise or fall with a setting.
+
+    p: two-sided, None where there is nothing to test; n: seeds at which every run succeeded, or
+    runs.
+    """
 
     p: float | None
-    """Two-sided p; null where there is nothing to test."""
-
     rising: bool
-    """Which way it goes."""
-
     supported: bool
-    """Whether that is shown, at the study's level."""
-
     n: int
-    """Seeds at which every run succeeded, or runs."""
 
 
 def similarity(
@@ -57,19 +52,9 @@ def similarity(
     """Return whether an arm is shown to differ from the control, or to be alike.
 
     Runs with the control's very numbers are the same runs, as where a clipping norm is so large
-    that nothing was ever clipped: no test is needed to call them alike.
-
-    Parameters
-    ----------
-    arm, control
-        Names of arms.
-    comparisons
-        The stage's comparisons of the loss and of the failure rate; one of them supported makes
-        the arm different, unless it is the loss and lies within the margin.
-    evidence
-        The stage's runs.
-    margin
-        Alike: the loss is shown to lie within this fraction of the control's, either way.
+    that nothing was ever clipped: no test is needed to call them alike. One supported comparison
+    makes the arm different, unless it is of the loss and both losses are shown to lie within the
+    margin of each other.
     """
     if same_runs(arm, control, evidence):
         return Similarity(state="same", different=(), margin=margin, loss=None)
@@ -122,14 +107,7 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
     A permutation test of the sum of the failed runs' values, as in the exact form of the
     Cochran-Armitage test: exact where the orders are few, else 9,999 random ones, seeded.
 
-    Parameters
-    ----------
-    values
-        The setting of each run, or its rank.
-    failed
-        Whether each run failed.
-    confidence
-        1 minus it is the level.
+    values: the setting of each run, or its rank.
 
     References
     ----------

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
@@ -15,6 +14,7 @@ from ptycho_torch.config.study import SuccessSettings
 from ptycho_torch.statistics.compare import (
     Comparison,
     Reason,
+    State,
     compare_failures,
     compare_score,
     judge,
@@ -30,65 +30,45 @@ Status = Literal["met", "met in these runs", "not met", "undecided", "not asked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundCheck:
-    """A paired difference, or the logarithm of a paired ratio, held against a bound."""
+    """A paired difference, or the logarithm of a paired ratio, held against a bound.
+
+    other: what the arm is paired with; bound: largest ratio of the losses, or least difference of
+    a score; reason: `interval` means that it includes the bound; seen: the difference or logarithm;
+    excess: the same less its bound, which is what the test was made of.
+    """
 
     other: str
-    """What the arm is paired with."""
-
     bound: float
-    """Largest ratio of the losses, or least difference of a score."""
-
     status: Status
-    """Met, not met or undecided."""
-
     reason: Reason
-    """What decided, or what is missing; `interval`: it includes the bound."""
-
     seen: Difference
-    """The difference, or the logarithm of the ratio."""
-
     excess: Difference
-    """The same less its bound, which is what the test was made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientCheck:
-    """The gradient norm of deep runs, held against a multiple of the shallow ones'."""
+    """The gradient norm of deep runs, held against a multiple of the shallow arm's.
+
+    bound: `gradient_bound`; epochs: that ended; largest: 99th percentile of an epoch; stopped: runs
+    that ended in NaN or explosion; beyond: epochs beyond the bound, of `runs_beyond` runs.
+    """
 
     shallow: str
-    """Arm that the bound is taken from."""
-
     bound: float | None
-    """`factor` times the largest 99th percentile over a shallow run; null without one."""
-
     factor: float
-    """Setting."""
-
     epochs: int
-    """Epochs that ended."""
-
     largest: float | None
-    """Largest 99th percentile of an epoch; null without epochs."""
-
     stopped: int
-    """Runs that ended in NaN or explosion."""
-
     beyond: int
-    """Epochs beyond the bound."""
-
     runs_beyond: int
-    """Runs that they are of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """An arm against every other."""
+    """An arm against every other; medians: all losses, empty where failures are compared."""
 
     comparisons: tuple[Comparison, ...]
-    """With each other arm; empty: there is none."""
-
     medians: Mapping[str, Spread]
-    """Loss of every arm; empty where failures are compared."""
 
 
 Basis = FailureRate | BoundCheck | GradientCheck | Ranking | Comparison | None
@@ -97,36 +77,25 @@ Basis = FailureRate | BoundCheck | GradientCheck | Ranking | Comparison | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One condition of one arm."""
+    """One condition of one arm, and on which numbers it was judged.
+
+    condition: key of `SuccessSettings`, or `negative_control`, or `comparison` if none is set.
+    """
 
     arm: str
-    """The arm."""
-
     condition: str
-    """Key of `SuccessSettings`, or `negative_control`, or `comparison` if nothing was asked."""
-
     status: Status
-    """Whether it is met."""
-
     basis: Basis
-    """On which numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What conditions are judged by."""
+    """What conditions are judged by: the table of runs, their stage, and the loss to compare by."""
 
     runs: pd.DataFrame
-    """The table of runs."""
-
     stage: StagePlan
-    """Arms, control and seeds."""
-
     loss: Score
-    """The loss that arms are compared by."""
-
     settings: StatisticsSettings
-    """Confidence and bootstrap."""
 
     def failures(self, arm: str) -> FailureRate:
         """Return how often an arm failed."""
@@ -134,17 +103,7 @@ class Evidence:
 
 
 def judge_arm(arm: str, success: SuccessSettings, evidence: Evidence) -> list[Verdict]:
-    """Return a verdict per condition that is set; a control without one is judged as such.
-
-    Parameters
-    ----------
-    arm
-        Its name.
-    success
-        Conditions of its hypothesis.
-    evidence
-        All runs of the stage.
-    """
+    """Return a verdict per condition that is set; a control without one is judged as such."""
     judged: dict[str, tuple[Status, Basis]] = {
         condition: check(arm, evidence)
         for condition, check in _CHECKS.items()
@@ -177,11 +136,10 @@ def loss_at_most(arm: str, other: str, evidence: Evidence, bound: float) -> Boun
     mine, theirs = paired_values(evidence.runs, arm, other, evidence.loss.column)
     usable = (mine > 0) & (theirs > 0)
     logs = np.log(mine[usable] / theirs[usable])
-    seen, excess, side, reason = _excess(logs, math.log1p(bound), evidence.settings)
-    status: Status = "undecided" if side == "undecided" else "met" if side == "lower" else "not met"
-    return BoundCheck(
-        other=other, bound=1 + bound, status=status, reason=reason, seen=seen, excess=excess
+    seen, excess = (
+        paired_difference(v, evidence.settings) for v in (logs, logs - math.log1p(bound))
     )
+    return _bound_check(other, 1 + bound, seen, excess, evidence, good="lower")
 
 
 def score_at_least(
@@ -189,23 +147,25 @@ def score_at_least(
 ) -> BoundCheck:
     """Judge the mean of the paired differences of a score, arm less other, against -decrease."""
     mine, theirs = paired_values(evidence.runs, arm, other, score.column)
-    seen, excess, side, reason = _excess(mine - theirs, -decrease, evidence.settings)
-    status: Status = (
-        "undecided" if side == "undecided" else "met" if side == "higher" else "not met"
-    )
+    gain = mine - theirs
+    seen, excess = (paired_difference(v, evidence.settings) for v in (gain, gain + decrease))
+    return _bound_check(other, -decrease, seen, excess, evidence, good="higher")
+
+
+def _bound_check(
+    other: str,
+    bound: float,
+    seen: Difference,
+    excess: Difference,
+    evidence: Evidence,
+    *,
+    good: State,
+) -> BoundCheck:
+    side, reason = judge(excess, p_holm=excess.p, confidence=evidence.settings.confidence)
+    status: Status = "undecided" if side == "undecided" else "met" if side == good else "not met"
     return BoundCheck(
-        other=other, bound=-decrease, status=status, reason=reason, seen=seen, excess=excess
+        other=other, bound=bound, status=status, reason=reason, seen=seen, excess=excess
     )
-
-
-def _excess(
-    values: NDArray[np.float64], bound: float, settings: StatisticsSettings
-) -> tuple[Difference, Difference, str, Reason]:
-    """Return the differences, those less the bound, their side of it, and the reason."""
-    seen = paired_difference(values, settings)
-    excess = paired_difference(values - bound, settings)
-    side, reason = judge(excess, p_holm=excess.p, family=1, confidence=settings.confidence)
-    return seen, excess, side, reason
 
 
 def _fewer_failures_than_control(arm: str, evidence: Evidence) -> tuple[Status, Basis]:
