@@ -118,11 +118,8 @@ def test_a_cxi_file_has_what_the_standard_asks_for(made, tmp_path):
             assert group["translation"].shape == (len(scan), 3)
         assert data == detector["data"]
         assert isinstance(entry.get("data_1/data", getlink=True), h5py.SoftLink)
-        assert [detector[k][()] for k in ("distance", "x_pixel_size", "y_pixel_size")] == [
-            1.5,
-            7e-5,
-            5e-5,
-        ]
+        lengths = [detector[key][()] for key in ("distance", "x_pixel_size", "y_pixel_size")]
+        assert lengths == [1.5, 7e-5, 5e-5]
         np.testing.assert_array_equal(detector["basis_vectors"], [[0, -5e-5, 0], [-7e-5, 0, 0]])
         assert detector["corner_position"].shape == (3,)
         source = entry["instrument_1/source_1"]

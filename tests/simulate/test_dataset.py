@@ -1,21 +1,14 @@
 """The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
 
-import json
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
-from numpy.random import RandomState
-from scipy.ndimage import gaussian_filter
-from skimage.draw import line
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
-from ptycho_torch.simulate.frames import count_photons, draw_scene, mean_power
-from ptycho_torch.simulate.objects import line_images
+from ptycho_torch.simulate.frames import draw_scene, mean_power
 from ptycho_torch.simulate.probes import make_probe
 
 
@@ -42,44 +35,14 @@ def test_the_same_settings_give_the_same_bytes_on_any_number_of_threads(tiny_stu
         sums.append([io.sha256(path) for path in paths.values()])
         assert io.read_json(tmp_path / "d.json")["splits"]["test"]["sha256"] == sums[-1][2]
     assert sums[0] == sums[1]
-
-
-def test_every_64_groups_draw_their_photons_from_a_stream_of_their_own():
-    amplitude = np.random.default_rng(0).gamma(0.3, size=(150, 1, 8, 8)).astype(np.float32)
-    streams = partial(named_stream, 1, "noise")
-    drawn = count_photons(amplitude, 30.0, streams)
-    rate = np.square(30.0 * amplitude, dtype=np.float64)
-    counts = np.concatenate([streams(i).poisson(rate[i : i + 64]) for i in (0, 64, 128)])
-    np.testing.assert_array_equal(drawn, (np.sqrt(counts) / 30.0).astype(np.float32))
-    backwards = count_photons(amplitude, 30.0, streams, lambda f, all: map(f, list(all)[::-1]))
-    np.testing.assert_array_equal(backwards, drawn)
-
-
-def test_an_object_is_the_centre_of_its_whole_canvas():
-    """Only what the blur can reach is blurred; 120 px leave more beside it than that."""
-    found = line_images(RandomState(5), images=1, size_px=120, num_lines=40)[0]
-    stream, canvas = RandomState(5), np.zeros((240, 240))
-    for row0, column0, row1, column1 in (stream.rand(40, 4) * 240).astype(int):
-        canvas[line(row0, column0, row1, column1)] = 1
-    blurred = sum(w * gaussian_filter(canvas, s) for w, s in ((1, 1), (2, 5), (5, 10)))
-    np.testing.assert_array_equal(found, blurred[60:180, 60:180])
+    assert np.bincount(io.read_npz(paths["test"])["image_index"]).tolist() == [100, 100]
 
 
 def test_three_splits_show_three_objects_and_share_the_scale(tiny_dataset):
-    splits = {s: io.read_npz(p) for s, p in tiny_dataset.splits.items()}
-    objects = [splits[s]["YY_full"] for s in SPLITS]
-    assert not any(np.allclose(objects[i], objects[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert len({float(s["intensity_scale"]) for s in splits.values()}) == 1
-    assert len({float(s["norm_Y_I"]) for s in splits.values()}) == 3
-
-
-def test_files_hold_no_pickles_and_their_metadata_is_text(tiny_dataset):
-    for split, path in tiny_dataset.splits.items():
-        arrays = io.read_npz(path)
-        assert arrays["_metadata"].dtype.kind == "U"
-        assert json.loads(str(arrays["_metadata"]))["split"] == split
-        assert arrays["diffraction"].dtype == np.float32
-        assert arrays["probeGuess"].dtype == np.complex64
+    splits = [io.read_npz(tiny_dataset.splits[split]) for split in SPLITS]
+    assert len({split["YY_full"].tobytes() for split in splits}) == 3
+    assert len({float(split["intensity_scale"]) for split in splits}) == 1
+    assert len({float(split["norm_Y_I"]) for split in splits}) == 3
 
 
 def test_illuminated_amplitude_is_object_times_probe(tiny_dataset):
@@ -126,12 +89,6 @@ def test_groups_of_four_overlap_by_the_offset(tiny_study):
     phase = arrays["Y_phi"][7]
     np.testing.assert_array_equal(phase[3:, :, 0], phase[:-3, :, 2])
     np.testing.assert_array_equal(phase[:, 3:, 0], phase[:, :-3, 1])
-
-
-def test_every_image_of_a_split_is_scanned(tiny_study):
-    arrays = split_of(changed(tiny_study, images_per_split=2)).arrays
-    counts = np.bincount(arrays["image_index"])
-    assert len(counts) == 2 and counts[0] == counts[1] == len(arrays["diffraction"]) // 2
 
 
 def test_validation_and_test_are_scanned_at_the_test_step(tiny_study):
