@@ -54,19 +54,17 @@ class SplitScales:
 
 
 class Batch(NamedTuple):
-    """Some groups; moved between devices as one."""
+    """Some groups; moved between devices as one.
+
+    Measured amplitudes, in the units that enter the network, 0 where nothing was measured; whole
+    pixels of the positions, int64, None where single frames need none; their fractions, float32,
+    None: all are 0; which pixels were measured, also as (1, 1, H, W), None: all.
+    """
 
     amplitude_BCHW: Tensor
-    """Measured amplitudes, in the units that enter the network; 0 where nothing was measured."""
-
     whole_BC2: Tensor | None = None
-    """Whole pixels of the positions, int64; None where single frames need none."""
-
     fraction_BC2: Tensor | None = None
-    """Fractions of the positions, float32; None: all are 0."""
-
     good_BCHW: Tensor | None = None
-    """Which pixels were measured, also as (1, 1, H, W); None: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,20 +42,23 @@ def resized(scan: Scan, reading: ScanConventions) -> Scan:
 
 
 def _cropped(scan: Scan, small: int) -> Scan:
-    side = scan.patch_px
-    factor = small / side
-    probe, thing, good = scan.probe_MHW, scan.object_YX, scan.good_1HW
+    side, probe, thing = scan.patch_px, scan.probe_MHW, scan.object_YX
+    if probe is not None:
+        # The wave whose far field is the centre of the probe's, pixel by pixel.
+        wave = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
+        inner = np.fft.ifftshift(_inner(wave, small), axes=(-2, -1))
+        probe = np.fft.ifft2(inner, norm="ortho").astype(np.complex64)
     return replace(
         scan,
         amplitude_nHW=_inner(scan.amplitude_nHW, small),
-        good_1HW=None if good is None else _inner(good, small),
-        positions_n2=scan.positions_n2 * factor,
-        probe_MHW=None if probe is None else _far_field_cut(probe, small),
+        good_1HW=None if scan.good_1HW is None else _inner(scan.good_1HW, small),
+        positions_n2=scan.positions_n2 * (small / side),
+        probe_MHW=probe,
         object_YX=None if thing is None else coarser(thing, small, side),
         notes=(
             *scan.notes,
             f"detector cropped from {side} to {small} px: pixels of the object plane are "
-            f"{side / small:.6g} times as large, positions {factor:.6g} times",
+            f"{side / small:.6g} times as large, positions {small / side:.6g} times",
         ),
     )
 
@@ -64,13 +67,6 @@ def _inner(frames: NDArray[Any], small: int) -> NDArray[Any]:
     """Return the centre of frames, such that [N // 2] becomes [p // 2]."""
     first = frames.shape[-1] // 2 - small // 2
     return np.ascontiguousarray(frames[..., first : first + small, first : first + small])
-
-
-def _far_field_cut(probe_MHW: NDArray[Any], small: int) -> NDArray[np.complex64]:
-    """Return the probe whose far field is the centre of this one's, pixel by pixel."""
-    wave = np.fft.fftshift(np.fft.fft2(probe_MHW, norm="ortho"), axes=(-2, -1))
-    inner = np.fft.ifftshift(_inner(wave, small), axes=(-2, -1))
-    return np.fft.ifft2(inner, norm="ortho").astype(np.complex64)
 
 
 def coarser(thing_YX: NDArray[Any], small: int, side: int) -> NDArray[np.complex64]:

@@ -109,6 +109,12 @@ def mask_of(good: Mask | None, frames: Any) -> Mask | None:
 class Scan:
     """Frames, where they were taken, and what is known of probe and object.
 
+    source: what it was read from, for messages; amplitude_nHW: root of the measured intensity,
+    >= 0, the zero frequency at [H // 2, W // 2]; positions_n2: the smallest is >= 0 where there is
+    an object; object_YX: known, or guessed, transmission; good_1HW: None: every pixel was measured;
+    intensity_scale: s, (s A)^2 are photons, 1 where frames were counts, None: not known; notes:
+    what the reader recognised and did, in words.
+
     Raises
     ------
     InputError
@@ -116,26 +122,13 @@ class Scan:
     """
 
     source: str
-    """What it was read from, for messages: a path, or a name."""
-
     amplitude_nHW: NDArray[np.float32]
-    """Root of the measured intensity, >= 0; the zero frequency at [H // 2, W // 2]."""
-
     positions_n2: NDArray[np.float64]
-    """The smallest is >= 0 where there is an object."""
-
     probe_MHW: NDArray[np.complex64] | None = None
     object_YX: NDArray[np.complex64] | None = None
-    """Known, or guessed, transmission."""
-
     good_1HW: Mask | None = None
-    """None: every pixel was measured."""
-
     intensity_scale: float | None = None
-    """s: (s A)^2 are photons; 1 where frames were counts; None: not known."""
-
     notes: tuple[str, ...] = ()
-    """What the reader recognised and did, in words."""
 
     @property
     def patch_px(self) -> int:

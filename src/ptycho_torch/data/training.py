@@ -31,30 +31,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """Groups for training and validation, and the constants that belong to them."""
+    """Groups for training and validation, and the constants that belong to them.
+
+    test: patches are predicted for it after training, it never selects anything; probe_MHW: modes;
+    scales: of `train` and `validation`; norm_Y_I: object amplitude = the patches' amplitude times
+    this; facts: what `run.json` and the bundle say of the data; members_nC: which frames of the
+    scan form each training group.
+    """
 
     train: Groups
     validation: Groups
 
     test: Groups | None = None
-    """Patches are predicted for it after training; it never selects anything."""
-
     probe_MHW: Tensor
-    """Probe modes, complex."""
-
     scales: dict[str, SplitScales]
-    """Of `train` and `validation`."""
-
     norm_Y_I: float = 1.0
-    """Object amplitude = the patches' amplitude times this."""
-
     intensity_scale_source: Literal["measured", "closed_form"] = "measured"
-
     facts: dict[str, Any] = field(default_factory=dict)
-    """What `run.json` and the bundle say of the data."""
-
     members_nC: NDArray[np.int64] | None = None
-    """Which frames of the scan form each training group."""
 
     @classmethod
     def of_splits(cls, splits: Mapping[str, Split], facts: dict[str, Any] | None = None) -> Self:
@@ -98,12 +92,9 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
     units = measured_units(scan, probe, settings.photons)
     gap = overlap_px(probe) if settings.gap_px is None else settings.gap_px
     held = hold_out(
-        scan.positions_n2,
-        fraction=settings.validation_fraction,
-        gap_px=gap,
-        seed=settings.seed,
+        scan.positions_n2, fraction=settings.validation_fraction, gap_px=gap, seed=settings.seed,
         source=scan.source,
-    )
+    )  # fmt: skip
     logger.info(
         "%s: %d frames train, %d in one block validate, %d within %.3g px of it are left out",
         scan.source, len(held.train), len(held.validation), len(held.gap), gap,
