@@ -80,17 +80,8 @@ class CliOptions(Settings):
     def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
         """Return the settings in force: an arm's, or the defaults, with the options over them.
 
-        Parameters
-        ----------
-        given
-            Settings of the data, as `FitSettings` has them.
-        over
-            Settings of the blocks generator, training and execution that were given.
-
-        Raises
-        ------
-        InputError
-            If an arm is unknown, or a setting impossible; names its key.
+        given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
+        Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
         """
         base, arm = self._base()
         blocks = {block: dict(over.get(block, {})) for block in BLOCKS}

@@ -20,30 +20,12 @@ _TIMEOUT_S = 30.0
 def fetch(
     path: str | Path, *, address: str, file: str, sha256: str, max_bytes: int
 ) -> Literal["folder", "download"]:
-    """Put a file in place: from the folder in PTYCHO_DATA if it is there, else from its address.
+    """Put a file at `path`, from the folder in PTYCHO_DATA where it is called `file`, or else from
+    its address; return which.
 
-    Parameters
-    ----------
-    path
-        Where it goes.
-    address
-        Where it is downloaded.
-    file
-        Its name in the folder.
-    sha256
-        Checksum that it must have, wherever it comes from.
-    max_bytes
-        Size beyond which a download is not begun.
-
-    Returns
-    -------
-    str
-        Where it came from.
-
-    Raises
-    ------
-    InputError
-        If it can be had from neither, is larger, or has another checksum; nothing is left behind.
+    `sha256` holds wherever it comes from; a download of more than `max_bytes` is not begun.
+    Raises `InputError` if it can be had from neither, is larger, or has another checksum; nothing
+    is left behind.
     """
     folder = os.environ.get(FOLDER)
     if folder and not Path(folder).is_dir():

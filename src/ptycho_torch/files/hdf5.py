@@ -111,16 +111,10 @@ def write_hdf5(
     links: Mapping[str, str],
     attributes: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write an HDF5 file, whole.
+    """Write an HDF5 file, whole; large arrays are compressed.
 
-    Parameters
-    ----------
-    values
-        Path in the file to an array, a number or a text; large arrays are compressed.
-    links
-        Path in the file to the path that it is a soft link to.
-    attributes
-        Path in the file to its attributes.
+    Each is by path in the file: values are arrays, numbers or texts, links the paths that soft
+    links lead to.
     """
     import h5py
 

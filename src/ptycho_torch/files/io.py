@@ -50,10 +50,8 @@ def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
 def read_json(path: PathLike) -> dict[str, Any]:
     """Return the object in a JSON file.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or holds anything but a JSON object without NaN or infinity.
+    Raises `InputError` if the file cannot be read, or holds anything but a JSON object without NaN
+    or infinity.
     """
     text = read_text(path)
     try:
@@ -72,11 +70,8 @@ def _refuse(word: str) -> Any:
 def read_csv(path: PathLike) -> "pd.DataFrame":
     """Return the table in a CSV file with a header; a header alone is a table without rows.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, has no header, is not a table, or has words where numbers
-        belong.
+    Raises `InputError` if the file cannot be read, has no header, is not a table, or has words
+    where numbers belong.
     """
     import pandas as pd  # Slow to import, and only the summaries need it.
 
@@ -122,10 +117,7 @@ def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
 def first_bytes(path: PathLike, count: int = 8) -> bytes:
     """Return how a file begins, to tell what it is.
 
-    Raises
-    ------
-    InputError
-        If it is missing, a folder, empty or cannot be read.
+    Raises `InputError` if it is missing, a folder, empty or cannot be read.
     """
     with opened(path) as handle:
         start = handle.read(count)
@@ -145,10 +137,7 @@ def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None
 def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
     """Return the tensors of a safetensors file.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or is not a whole safetensors file.
+    Raises `InputError` if the file cannot be read, or is not a whole safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -20,10 +20,8 @@ _MADE_BY_JOBS = ("simulate", "train", "evaluate", "stage_a")
 def check_layout(results: Path) -> None:
     """Leave the mark of this version's layout in a folder of results, new or its own.
 
-    Raises
-    ------
-    InputError
-        If the folder's layout is another one, or the mark cannot be written. Nothing is touched.
+    Raises `InputError` if the folder's layout is another one, or the mark cannot be written.
+    Nothing is touched.
     """
     mark = results / MARK
     if mark.exists():

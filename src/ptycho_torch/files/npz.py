@@ -36,11 +36,8 @@ def npz_keys(path: PathLike) -> list[str]:
 def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
     """Return the named arrays of an NPZ file, all of them if none is named.
 
-    Raises
-    ------
-    InputError
-        If the file is missing, not an NPZ, truncated, or lacks an array; if an array is pickled,
-        which is never loaded; or if it claims more than the file can hold.
+    Raises `InputError` if the file is missing, not an NPZ, truncated, or lacks an array; if an
+    array is pickled, which is never loaded; or if it claims more than the file can hold.
     """
     found, present = read_npz_known(path, *keys)
     for key in keys:

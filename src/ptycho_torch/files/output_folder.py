@@ -30,24 +30,12 @@ def must_be_free(
 ) -> Path:
     """Return the folder once it is known to be free for results; nothing is made.
 
-    Parameters
-    ----------
-    folder
-        Where results go.
-    mark
-        The file that is written last: without it results are not finished.
-    files
-        All that the command writes there; of earlier results these are replaced.
-    overwrite
-        Whether a folder with files in it may be used; other files in it stay as they are.
-    state
-        The file from which an unfinished run resumes: a folder that has it, but not the mark, and
-        nothing besides `files`, is free for the same run.
+    mark: the file that is written last; files: all that the command writes there, which
+    `overwrite` lets it replace; state: the file from which an unfinished run resumes. A folder that
+    has it, but not the mark, and nothing besides `files`, is free for the same run.
 
-    Raises
-    ------
-    InputError
-        If the folder holds files and may not be used, or is none. Nothing is touched then.
+    Raises `InputError` if the folder holds files and may not be used, or is none. Nothing is
+    touched then.
     """
     folder = Path(folder)
     for place in (folder, *folder.parents):

@@ -28,10 +28,7 @@ KEYS: dict[Kind, str] = {
 def read_result(path: PathLike, kind: Kind) -> dict[str, Any]:
     """Return a JSON result as it is, once it is known to hold what its readers need.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read or lacks a key; names file and key.
+    Raises `InputError` if it cannot be read or lacks a key; names file and key.
     """
     data = read_json(path)
     for key in KEYS[kind].split():

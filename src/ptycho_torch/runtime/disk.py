@@ -35,10 +35,7 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
     What it holds is on the disk before its name is: a loss of power leaves no empty file.
 
-    Raises
-    ------
-    InputError
-        If the disk is full, a quota is met, or the folder may not be written.
+    Raises `InputError` if the disk is full, a quota is met, or the folder may not be written.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")

@@ -34,18 +34,9 @@ def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
     dies. Where jobs outnumber GPUs, they share. To be entered before CUDA starts, best before
     torch is imported.
 
-    Parameters
-    ----------
-    accelerator
-        `execution.accelerator` of the run; `cpu` and `mps` lease nothing.
-    devices
-        `execution.devices` of the run; several are not leased: the run takes the first ones.
-
-    Yields
-    ------
-    str or None
-        The GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
-        one, or CUDA_VISIBLE_DEVICES was set by Slurm or the user.
+    Yields the GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
+    one, CUDA_VISIBLE_DEVICES set by Slurm or the user, or a run that says `cpu` or `mps`, or wants
+    several devices, which takes the first ones.
     """
     chosen = accelerator in ("cpu", "mps") or devices > 1 or VISIBLE in os.environ
     gpus = [] if chosen else installed_gpus()
@@ -69,10 +60,7 @@ def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
 def choose_device(accelerator: str) -> "torch.device":
     """Return the device that `accelerator` names; auto: the fastest there is, which is logged.
 
-    Raises
-    ------
-    InputError
-        If a device is requested that is not there.
+    Raises `InputError` if a device is requested that is not there.
     """
     import torch
 

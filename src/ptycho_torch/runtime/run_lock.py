@@ -20,10 +20,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
 
     The lock file goes with the block, and so does a folder that it leaves empty.
 
-    Raises
-    ------
-    InputError
-        If the folder may not be written.
+    Raises `InputError` if the folder may not be written.
     """
     path = Path(folder) / LOCK
     lock = FileLock(path)
