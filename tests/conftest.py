@@ -134,20 +134,15 @@ class Browser:
         """Open a file by its file:// address in a window of this size, light or dark."""
         self.logged("browser")
         self.logged("performance")
-        self.command(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 500,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.command("Emulation.setDeviceMetricsOverride", **size)
         self.scheme(scheme)
         self.driver.get(Path(path).resolve().as_uri())
         return self
 
     def scheme(self, scheme):
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.command("Emulation.setEmulatedMedia", features=[feature])
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.command("Emulation.setEmulatedMedia", features=features)
 
     def command(self, name, **parameters):
         return self.driver.execute_cdp_cmd(name, parameters)
@@ -167,11 +162,8 @@ class Browser:
     def requests(self):
         """Return every address that was asked for since the page was opened."""
         messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
-        return [
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        ]
+        sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [parameters["request"]["url"] for parameters in sent]
 
 
 @pytest.fixture(scope="session")

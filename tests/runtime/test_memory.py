@@ -22,21 +22,13 @@ OUTPUTS = {
 CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB\nof"
 
 
-def too_much_of_numpy():
-    np.empty(2**60, np.uint8)
-
-
-def too_much_of_torch():
-    torch.empty(2**50, dtype=torch.uint8)
-
-
 def too_much_of_a_gpu():
     raise torch.OutOfMemoryError(CUDA)
 
 
 def too_much_behind_another_error():
     try:
-        too_much_of_torch()
+        torch.empty(2**50, dtype=torch.uint8)
     except RuntimeError as error:
         raise KeyError("weights") from error
 
@@ -44,8 +36,7 @@ def too_much_behind_another_error():
 @pytest.mark.parametrize(
     ("work", "wanted"),
     [
-        (too_much_of_numpy, "Unable to allocate 1.00 EiB for an array with shape"),
-        (too_much_of_torch, "1.049e+06 GiB more could not be had"),
+        (lambda: np.empty(2**60, np.uint8), "Unable to allocate 1.00 EiB for an array with shape"),
         (too_much_of_a_gpu, "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"),
         (too_much_behind_another_error, "1.049e+06 GiB more could not be had"),
     ],

@@ -46,13 +46,9 @@ def test_a_script_is_ready_before_it_imports_what_is_slow(tmp_path):
     first that import least: what one may import is there for the next."""
 
     def may_import(path):
-        return (
-            {"torch"}
-            if path.name in NEED_TORCH
-            else set()
-            if path.name in NO_TABLES
-            else {"pandas"}
-        )
+        if path.name in NEED_TORCH:
+            return {"torch"}
+        return set() if path.name in NO_TABLES else {"pandas"}
 
     ordered = sorted(SCRIPTS, key=lambda path: sorted(may_import(path)))
     found = json.loads(imported(IMPORTS, *map(str, ordered), folder=tmp_path))
@@ -81,23 +77,15 @@ OUTPUTS = {
 @pytest.fixture
 def simulate(run_script):
     """Run rule `simulate` with these settings."""
-
-    def run(settings):
-        wildcards = {"dataset": "mine"}
-        run_script(
-            "simulate.py", output=OUTPUTS, params={"settings": settings}, wildcards=wildcards
-        )
-
-    return run
+    job = {"output": OUTPUTS, "wildcards": {"dataset": "mine"}}
+    return lambda settings: run_script("simulate.py", params={"settings": settings}, **job)
 
 
 def test_simulate_script_makes_the_dataset_of_its_params(
     simulate, tiny_study, tiny_dataset, tmp_path
 ):
     simulate(tiny_study.datasets["tiny"].model_dump(mode="json"))
-    made, expected = (
-        json.loads(path.read_text()) for path in (tmp_path / "o/dataset.json", tiny_dataset.dataset)
-    )
+    made, expected = map(io.read_json, (tmp_path / "o/dataset.json", tiny_dataset.dataset))
     assert made["splits"]["train"]["sha256"] == expected["splits"]["train"]["sha256"]
 
 
