@@ -22,10 +22,10 @@ EVERY = pytest.mark.parametrize("laws", METRICS.values(), ids=METRICS)
 # By whom the laws of other functions on images are held.
 ELSEWHERE = {
     "crossing": "test_a_curve_without_numbers_resolves_nothing",
-    "compare_overlaps": "test_block_laws",
-    "reconstruct": "test_block_laws",
-    "wave_correlations": "test_block_laws",
-    "read_twin": "test_block_laws",
+    "compare_overlaps": "test_run",
+    "reconstruct": "test_run",
+    "wave_correlations": "test_run",
+    "read_twin": "test_run",
     "least_squares_factor": "complex_error",
     "scan_errors": "physics",
     "windowed": "test_frc",

@@ -8,7 +8,6 @@ from scipy.ndimage import gaussian_filter
 from ptycho_torch.evaluate.scores import (
     FLAT_PREDICTION,
     FLAT_TRUTH,
-    KINDS,
     Undefined,
     image_scores,
     mean_score,
@@ -58,14 +57,10 @@ def test_known_scores(small):
     assert scores["mae"] == pytest.approx(3 * np.abs(small - small.mean()).mean())
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_one_bad_pixel_leaves_no_score(small, bad):
+def test_one_bad_pixel_leaves_no_score(small):
     pred = small.copy()
-    pred[3, 4] = bad
-    scores = image_scores(small, pred)
-
-    assert set(scores) == set(KINDS)
-    assert {score.reason for score in scores.values()} == {
+    pred[3, 4] = np.inf
+    assert {score.reason for score in image_scores(small, pred).values()} == {
         "not defined: 1 of 2304 px of the prediction are not finite"
     }
 

@@ -67,12 +67,7 @@ def aligned_phases(
     """Return the phases of truth and prediction, the prediction's without its free offset.
 
     Both are on the branch within pi of the truth's mean direction, so that the cut lies where
-    the truth has the fewest pixels; nothing is unwrapped.
-
-    Parameters
-    ----------
-    remove_plane
-        Also remove `phase_plane`.
+    the truth has the fewest pixels; nothing is unwrapped. remove_plane: also remove `phase_plane`.
     """
     if remove_plane:
         pred_HW = pred_HW * np.exp(-1j * phase_plane(truth_HW, pred_HW))
@@ -119,21 +114,8 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
     """Return an object as near to the reference as what is free can bring it.
 
     Where the probe was refined, an object may be shifted, tilted in phase and scaled, with the
-    probe taking the opposite. Where both objects belong to one fixed probe, a phase is all.
-
-    Parameters
-    ----------
-    reference_HW
-        In the box.
-    wide_HW
-        With `MARGIN_PX` more on each side.
-    free
-        `phase`: a constant phase; `all`: shift, tilt and one complex factor.
-
-    Raises
-    ------
-    ValueError
-        If the sizes do not belong together.
+    probe taking the opposite (`all`). Where both belong to one fixed probe, a constant phase is all
+    (`phase`). wide_HW: with `MARGIN_PX` more on each side, else `ValueError`.
     """
     expected = tuple(side + 2 * MARGIN_PX for side in reference_HW.shape)
     if wide_HW.shape != expected:

@@ -112,13 +112,8 @@ def scan_errors(
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
-    """Return the largest box all of whose pixels are illuminated in every estimate.
-
-    Raises
-    ------
-    InputError
-        If it is too small to compare anything in.
-    """
+    """Return the largest box all of whose pixels are illuminated in every estimate; `InputError` if
+    it is too small to compare anything in."""
     low = np.max([one.origin for one in estimates], axis=0)
     high = np.min([np.add(one.origin, one.object_YX.shape) for one in estimates], axis=0)
     shape = np.maximum(high - low, 0)

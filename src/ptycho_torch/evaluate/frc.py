@@ -21,12 +21,7 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
 
     Both images are `windowed`; they may be complex. A ring in which either is empty, or not
-    finite, correlates by 0.
-
-    Raises
-    ------
-    ValueError
-        If the images have no pixel.
+    finite, correlates by 0. `ValueError` if the images have no pixel.
 
     References
     ----------

@@ -40,20 +40,7 @@ def evaluate_progress(
     """Score the objects of some iterations and write `progress.json` (docs/reference/files.md).
 
     They take the path of a network's patches: cut at the test positions, stitched, aligned.
-
-    Parameters
-    ----------
-    test, dataset, objects, run
-        `test.npz`, `dataset.json`, and the `objects.npz` and `run.json` of the reconstruction.
-    settings
-        Of `EvaluationSettings`.
-    progress
-        File to write.
-
-    Raises
-    ------
-    InputError
-        If a file lacks something or the files do not belong together.
+    `objects` and `run` are the reconstruction's; `InputError` if the files do not belong together.
     """
     record = read_record(run, (*_RUN_KEYS, "error"))
     limits, truth = read_settings(settings), read_truth(test, dataset)

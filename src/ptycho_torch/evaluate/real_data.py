@@ -37,25 +37,11 @@ def evaluate_measurement(
     same_probe: bool,
     outputs: Mapping[str, io.PathLike],
 ) -> None:
-    """Score one reconstruction, rPIE's or a network's.
+    """Score one reconstruction, rPIE's or a network's, and write `metrics` and `curves`.
 
-    Parameters
-    ----------
-    objects, report
-        Of the reconstruction.
-    rpie
-        `objects` and `report` of rPIE: where all are compared, and with what.
-    parts
-        Paths of `PARTS`.
-    same_probe
-        Whether a network's probe is rPIE's: only a constant phase is free between them then.
-    outputs
-        Paths of `metrics` (JSON) and `curves` (NPZ).
-
-    Raises
-    ------
-    InputError
-        If rPIE failed, so that there is nothing to compare with.
+    rpie: `objects` and `report` of rPIE, which say where all are compared and with what; parts:
+    paths of `PARTS`; same_probe: whether a network's probe is rPIE's, which leaves only a constant
+    phase free between them. `InputError` if rPIE failed: there is nothing to compare with.
     """
     facts, reference = io.read_json(report), io.read_json(rpie["report"])
     if reference["outcome"] != "completed":

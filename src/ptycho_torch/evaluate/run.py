@@ -37,26 +37,15 @@ def evaluate_run(
     dataset: PathLike,
     patches: PathLike,
     run: PathLike,
-    settings: Mapping[str, Any] | EvaluationSettings,
+    settings: Mapping[str, Any],
     metrics: PathLike,
     reconstruction: PathLike,
 ) -> None:
     """Score a run's test patches; write `metrics` and `reconstruction` (docs/reference/files.md).
 
-    Parameters
-    ----------
-    test, dataset, patches, run
-        `test.npz`, `dataset.json`, `test_patches.npz`, `run.json`.
-    settings
-        Of `EvaluationSettings`.
-    metrics, reconstruction
-        Files to write: `metrics.json`, `reconstruction.npz`.
-
-    Raises
-    ------
-    InputError
-        If a file lacks something or the files do not belong together. A run that failed is no
-        error: what it cannot have is null, with the reason.
+    The inputs are `test.npz`, `dataset.json`, `test_patches.npz` and `run.json`. A run that failed
+    is no error: what it cannot have is null, with the reason. `InputError` if a file lacks
+    something or the files do not belong together.
     """
     limits = read_settings(settings)
     record = read_record(run, _RUN_KEYS)
@@ -142,10 +131,8 @@ def read_record(path: PathLike, keys: tuple[str, ...]) -> dict[str, Any]:
     return record
 
 
-def read_settings(settings: Mapping[str, Any] | EvaluationSettings) -> EvaluationSettings:
+def read_settings(settings: Mapping[str, Any]) -> EvaluationSettings:
     """Return evaluation settings; `InputError` names what is wrong with them."""
-    if isinstance(settings, EvaluationSettings):
-        return settings
     try:
         return EvaluationSettings.model_validate(dict(settings))
     except ValidationError as error:

@@ -44,12 +44,7 @@ SSIM_WINDOW_PX = 7
 def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     """Return the scores of `KINDS` for one aligned image.
 
-    SSIM and PSNR use the truth's own range, max - min.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+    SSIM and PSNR use the truth's own range, max - min. `ValueError` if the shapes differ.
 
     References
     ----------

@@ -65,14 +65,8 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
 
 
 def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
-    """Read `test.npz` and `dataset.json`.
-
-    Raises
-    ------
-    InputError
-        If a file lacks something, the split is not the one that `dataset.json` names, or positions
-        and objects do not belong together.
-    """
+    """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, the split is
+    not the one that `dataset.json` names, or positions and objects do not belong together."""
     facts = read_result(dataset, "tiles")
     must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
@@ -99,13 +93,8 @@ def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
 
 
 def read_predictions(path: PathLike, key: str, truth: GroundTruth) -> Complex:
-    """Return the predicted patches of the first channel, (B, H, W), in units of `norm`.
-
-    Raises
-    ------
-    InputError
-        If their number or size is not that of the test split.
-    """
+    """Return the predicted patches of the first channel, (B, H, W), in units of `norm`;
+    `InputError` if their number or size is not that of the test split."""
     patches = io.read_npz(path, key)[key]
     expected = (len(truth.positions_B2), *truth.probe_MHW.shape[-2:])
     if patches.ndim != 4 or patches.shape[:3] != expected:
