@@ -35,6 +35,7 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
         for name in ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim"):
             assert metrics[block][name] == pytest.approx(1.0, abs=1e-6)
         assert metrics[block]["complex_error"] < 1e-6
+        assert metrics[block]["amplitude_factor"] == pytest.approx(1.0, abs=1e-6)
         assert metrics[block]["amplitude_ssim_reassembled"] == pytest.approx(1.0, abs=1e-6)
     assert metrics["constant"]["amplitude_ssim"] < 0.5
     assert metrics["constant"]["amplitude_pearson_r"] is None
@@ -154,7 +155,8 @@ def test_a_run_that_failed_is_a_row(scan, judge, bad, outcome):
     assert metrics["outcome"] == {"completed": "non_finite"}.get(outcome, outcome)
     assert metrics["failure"] == failure
     assert set(metrics["best"].values()) == {None}
-    assert "not finite" in metrics["undefined"]["amplitude_ssim"]
+    for name in ("amplitude_ssim", "complex_error", "amplitude_factor"):
+        assert "not finite" in metrics["undefined"][name]
     assert metrics["frc"]["amplitude"] is None
     assert metrics["truth"]["amplitude_ssim"] == pytest.approx(1.0)
 
