@@ -49,13 +49,15 @@ def test_edge_phase_is_reached_at_the_circumradius():
 
 
 @pytest.fixture
-def probe_file(tmp_path):
-    def write(array):
-        path = tmp_path / "probe.npz"
-        np.savez(path, probeGuess=array)
-        return str(path)
+def probe_of_file(tmp_path):
+    def make(array, side, resize="refuse"):
+        np.savez(tmp_path / "probe.npz", probeGuess=array)
+        path = str(tmp_path / "probe.npz")
+        return make_probe(
+            FileProbe(shape="file", path=path, resize=resize, smoothing_sigma_px=0), side
+        )
 
-    return write
+    return make
 
 
 def smooth_probe(side, curvature=0.02):
@@ -63,41 +65,27 @@ def smooth_probe(side, curvature=0.02):
     return np.exp(-squared / (side / 4) ** 2 + 1j * curvature * squared)
 
 
-def test_a_file_probe_of_several_modes_keeps_their_ratio(probe_file):
+def test_a_file_probe_of_several_modes_keeps_their_ratio(probe_of_file):
     modes = np.stack([smooth_probe(32), 0.5 * smooth_probe(32, 0.1)])
-    made = make_probe(FileProbe(shape="file", path=probe_file(modes), smoothing_sigma_px=0), 32)
+    made = probe_of_file(modes, 32)
     assert made.shape == (2, 32, 32)
     np.testing.assert_allclose(made[1] / made[0], modes[1] / modes[0], rtol=1e-9)
     assert normalisation(made) == pytest.approx(1)
 
 
-def test_another_size_is_refused_unless_a_resize_is_chosen(probe_file):
-    path = probe_file(smooth_probe(32))
-    with pytest.raises(InputError, match="is 32 px, the patches are 64 px; set probe.resize"):
-        make_probe(FileProbe(shape="file", path=path), 64)
-
-
-def test_padding_keeps_the_centre_and_extrapolation_continues_the_curvature(probe_file):
+def test_padding_keeps_the_centre_and_extrapolation_continues_the_curvature(probe_of_file):
     given = smooth_probe(32)
-    path = probe_file(given)
-    make = lambda how: make_probe(  # noqa: E731
-        FileProbe(shape="file", path=path, resize=how, smoothing_sigma_px=0), 64
-    )
-    padded, extrapolated = make("pad"), make("pad_extrapolate")
+    padded, extrapolated = (probe_of_file(given, 64, how) for how in ("pad", "pad_extrapolate"))
     ratio = padded[16:48, 16:48] / given
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
     assert padded[0, 0] == 0
     np.testing.assert_allclose(extrapolated[16:48, 16:48] / padded[16:48, 16:48], 1, atol=1e-6)
 
 
-def test_interpolation_keeps_the_shape(probe_file):
-    path = probe_file(smooth_probe(32, 0.0))
-    made = make_probe(
-        FileProbe(shape="file", path=path, resize="interpolate", smoothing_sigma_px=0), 64
-    )
+def test_interpolation_keeps_the_shape(probe_of_file):
+    made = np.abs(probe_of_file(smooth_probe(32, 0.0), 64, "interpolate"))
     expected = np.abs(smooth_probe(64, 0.0))
-    correlation = np.corrcoef(np.abs(made).ravel(), expected.ravel())[0, 1]
-    assert correlation > 0.999
+    assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.999
 
 
 @pytest.mark.parametrize(
@@ -108,11 +96,12 @@ def test_interpolation_keeps_the_shape(probe_file):
         (np.zeros((32, 32)), "zero everywhere"),
         (np.zeros((0, 32, 32)), "shape"),
         (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "dark, or not finite"),
+        (np.ones((16, 16)), "is 16 px, the patches are 32 px; set probe.resize"),
     ],
 )
-def test_unusable_probe_files_are_refused(probe_file, array, message):
+def test_unusable_probe_files_are_refused(probe_of_file, array, message):
     with pytest.raises(InputError, match=message):
-        make_probe(FileProbe(shape="file", path=probe_file(array), smoothing_sigma_px=0), 32)
+        probe_of_file(array, 32)
 
 
 def test_circumradius_and_smoothing_shape_the_triangle():

@@ -128,7 +128,7 @@ def _saturated(
         if over.any():
             count = int(over.any(axis=(1, 2)).sum())
             notes.append(f"{int(over.sum())} pixels in {count} frames masked: {why}")
-            full = over if full is None else full | over
+            full = over  # A second level that masks anything is the lower one.
     return full
 
 

@@ -9,10 +9,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,8 +101,7 @@ def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedSplit:
+class SimulatedSplit(NamedTuple):
     """One split: its arrays, s in force, and the relative MAE that the noise alone gives."""
 
     arrays: Arrays

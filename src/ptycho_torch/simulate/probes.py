@@ -99,10 +99,7 @@ def _resize(probe: Complex, patch_px: int, settings: FileProbe) -> Complex:
         )
     if settings.resize == "interpolate":
         factor = (1,) * (probe.ndim - 2) + (patch_px / side,) * 2
-        resized: Complex = scipy.ndimage.zoom(
-            probe.real, factor, order=3
-        ) + 1j * scipy.ndimage.zoom(probe.imag, factor, order=3)
-        return resized
+        return np.asarray(scipy.ndimage.zoom(probe, factor, order=3))
     if side > patch_px:
         raise InputError(
             f"{settings.path}: probeGuess of {side} px cannot be padded to {patch_px} px; "
