@@ -15,18 +15,12 @@ def snakemake(tmp_path):
     """Run a snakemake command line in the project's folder, with results in tmp_path."""
 
     def run(*words, timeout=300):
-        place = ["--directory", str(tmp_path)]
-        binary = str(Path(sys.executable).parent / "snakemake")
-        environment = {**os.environ, "PATH": f"{Path(binary).parent}:{os.environ['PATH']}"}
+        programs = Path(sys.executable).parent
         return subprocess.run(
-            [binary, *words, *place],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+            [programs / "snakemake", *words, "--directory", tmp_path], cwd=ROOT,
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
 
     return run
 

@@ -39,7 +39,8 @@ def test_runs_that_a_checkpoint_adds_are_counted():
     progress.planned({"train": 1, "total": 1})
     for jobid in (1, 2):
         progress.started(job(jobid, arm="b", seed=str(jobid)), now=10)
-    assert progress.line(10).startswith("0 of 2 jobs | runs: 0 done (0 of them diverged), 2 runn")
+    assert progress.line(10).startswith("0 of 2 jobs | runs: 0 done (0 of them diverged), 2 ")
+    assert "2 running, 0 to come" in progress.line(10)
 
 
 def test_names_and_reasons_are_short():

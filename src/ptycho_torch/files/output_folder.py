@@ -1,8 +1,7 @@
 """A folder that a command writes its results into: never over another's."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,3 @@ def must_be_free(
             f"to replace {', '.join(files[:3])} ... in it"
         )
     return folder
-
-
-@contextlib.contextmanager
-def untouched_if_refused(folder: Path) -> Iterator[None]:
-    """Take an empty folder away again where a user's mistake ends the block."""
-    try:
-        yield
-    except InputError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise
