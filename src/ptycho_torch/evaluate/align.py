@@ -98,16 +98,12 @@ def correlation(first_HW: Complex, second_HW: Complex) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """An object on another one: image_HW in the box, and what was taken away.
-
-    shift_px: (row, column) by which it was moved; tilt: (row, column), radians per pixel; factor:
-    what it was multiplied by at last.
-    """
+    """An object on another one: image_HW in the box, the (row, column) by which it was moved, and
+    the tilt, radians per pixel, that was taken away."""
 
     image_HW: Complex
     shift_px: tuple[float, float]
     tilt: tuple[float, float]
-    factor: complex
 
 
 def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Registered:
@@ -124,7 +120,7 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
         inner = _moved(wide_HW, np.zeros(2))
         product = np.vdot(inner, reference_HW)
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
-        return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0), turn)
+        return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0))
     shift = np.zeros(2)
     for _ in range(_SHIFT_ROUNDS):
         inner = _moved(wide_HW, shift)
@@ -138,7 +134,7 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
     flat = inner * np.exp(-1j * plane)
     factor = least_squares_factor(reference_HW, flat) or 1.0 + 0j
     down, right = (float(np.diff(plane, axis=axis).mean()) for axis in (0, 1))
-    return Registered(factor * flat, (float(shift[0]), float(shift[1])), (down, right), factor)
+    return Registered(factor * flat, (float(shift[0]), float(shift[1])), (down, right))
 
 
 def _moved(wide_HW: Complex, shift: NDArray[np.float64]) -> Complex:

@@ -7,8 +7,6 @@ Outcome = Literal["completed", "non_finite", "exploded", "collapsed", "twin", "m
 
 COMPLETED = "completed"
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-# These may stop a run where they happen; all but `exploded` are also found when it is evaluated.
-STOPPING = ("non_finite", "exploded", "collapsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,6 @@ class Score:
         return self.column.removeprefix("best_")
 
 
-IMAGES = ("amplitude", "phase", "phase_synchronised")
 _IMAGE_LABELS = {
     "amplitude": ("amplitude", ""),
     "phase": ("phase", " (as stitched)"),
@@ -42,15 +39,13 @@ _KINDS = {
 }
 
 
-def image_score(image: str, kind: str) -> Score:
-    """Return a score of the best weights, such as the SSIM of the amplitude."""
+def _image_score(image: str, kind: str) -> Score:
     label, lower = _KINDS[kind]
-    column = f"best_{image}_{kind}"
     before, after = _IMAGE_LABELS[image]
-    return Score(column, f"{before} {label}{after}", lower)
+    return Score(f"best_{image}_{kind}", f"{before} {label}{after}", lower)
 
 
-IMAGE_SCORES = tuple(image_score(image, kind) for image in IMAGES for kind in _KINDS)
+IMAGE_SCORES = tuple(_image_score(image, kind) for image in _IMAGE_LABELS for kind in _KINDS)
 BEST_LOSS = Score("best_val_loss", "best validation loss", lower_is_better=True)
 LAST_LOSS = Score("last_val_loss", "last validation loss", lower_is_better=True)
 BEST_MAE_LOSS = Score(
@@ -75,9 +70,8 @@ _OTHERS = (COMPLEX_ERROR, COMPLEX_ERROR_STITCHED, AMPLITUDE_FACTOR, REASSEMBLED)
 BLOCK_NAMES = tuple(score.name for score in (*IMAGE_SCORES, *_OTHERS))
 """Every score of a block of `metrics.json`."""
 
-AMPLITUDE_SSIM = image_score("amplitude", "ssim")
-PHASE_SSIM = image_score("phase_synchronised", "ssim")
-PHASE_SSIM_STITCHED = image_score("phase", "ssim")
+AMPLITUDE_SSIM = _image_score("amplitude", "ssim")
+PHASE_SSIM = _image_score("phase_synchronised", "ssim")
 RECONSTRUCTION_SCORES = (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)
 
 

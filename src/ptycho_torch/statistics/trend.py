@@ -56,7 +56,12 @@ def similarity(
     makes the arm different, unless it is of the loss and both losses are shown to lie within the
     margin of each other.
     """
-    if same_runs(arm, control, evidence):
+    columns = ["outcome", evidence.loss.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
+    own, its = (
+        evidence.runs[evidence.runs["arm"] == name].set_index("seed")[columns].sort_index()
+        for name in (arm, control)
+    )
+    if own.equals(its):
         return Similarity(state="same", different=(), margin=margin, loss=None)
     mine = [item for item in comparisons if (item.arm, item.other) == (arm, control)]
     different = tuple(item for item in mine if item.better is not None)
@@ -67,16 +72,6 @@ def similarity(
     if within and all(item.score == evidence.loss.column for item in different):
         state = "alike"
     return Similarity(state=state, different=different, margin=margin, loss=above)
-
-
-def same_runs(arm: str, control: str, evidence: Evidence) -> bool:
-    """Return whether an arm's runs have the control's outcomes and losses, exactly."""
-    columns = ["outcome", evidence.loss.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
-    mine, theirs = (
-        evidence.runs[evidence.runs["arm"] == name].set_index("seed")[columns].sort_index()
-        for name in (arm, control)
-    )
-    return mine.equals(theirs)
 
 
 def loss_trend(arms: Sequence[str], evidence: Evidence) -> Trend:
