@@ -1,5 +1,7 @@
 """The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
-from ptycho_torch.simulate.frames import draw_scene, mean_power
+from ptycho_torch.simulate.frames import count_photons, draw_scene, mean_power
 from ptycho_torch.simulate.probes import make_probe
 
 
@@ -36,6 +38,15 @@ def test_the_same_settings_give_the_same_bytes_on_any_number_of_threads(tiny_stu
         assert io.read_json(tmp_path / "d.json")["splits"]["test"]["sha256"] == sums[-1][2]
     assert sums[0] == sums[1]
     assert np.bincount(io.read_npz(paths["test"])["image_index"]).tolist() == [100, 100]
+
+
+def test_every_64_groups_draw_their_photons_from_a_stream_of_their_own():
+    amplitude = np.random.default_rng(0).gamma(0.3, size=(150, 1, 8, 8)).astype(np.float32)
+    streams = partial(named_stream, 1, "noise")
+    rate = np.square(30.0 * amplitude, dtype=np.float64)
+    counts = np.concatenate([streams(i).poisson(rate[i : i + 64]) for i in (0, 64, 128)])
+    drawn = count_photons(amplitude, 30.0, streams)
+    np.testing.assert_array_equal(drawn, (np.sqrt(counts) / 30.0).astype(np.float32))
 
 
 def test_three_splits_show_three_objects_and_share_the_scale(tiny_dataset):
