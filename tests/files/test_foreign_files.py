@@ -15,7 +15,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import io
 from ptycho_torch.files import npz as npz_module
 from ptycho_torch.files.hdf5 import open_hdf5
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import read_result
 from ptycho_torch.infer.dump import read_dump
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.runtime.errors import InputError, printable

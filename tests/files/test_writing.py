@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_have
+from ptycho_torch.files.io import must_have
 from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.runtime.errors import InputError
 

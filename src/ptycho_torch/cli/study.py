@@ -17,7 +17,6 @@ from ptycho_torch.runtime.errors import InputError
 app = typer.Typer()
 
 FORMAT = "ptycho-torch plan 1"
-_TRY = "Try instead of the study's settings"
 
 
 @app.command()
@@ -74,28 +73,13 @@ class PlanOptions(Settings):
     """Look for the largest batch and depth."""
 
 
-class DataChanges(Settings):
-    """What is tried instead of the simulated datasets' settings."""
+class Changes(Settings):
+    """What is tried instead of the settings: the datasets', then the runs'."""
 
     patch_px: Count | None = None
     """Side of a patch, pixels."""
     gridsize: Gridsize | None = None
     """1, or 2: groups of four."""
-
-
-# Flag -> its place in the settings, where it is another.
-_PLACES = {
-    "gridsize": "scan.gridsize",
-    "batch_size": "training.batch_size",
-    "width": "generator.width",
-    "fno_blocks": "generator.fno_blocks",
-    "checkpointing": "execution.checkpointing",
-}
-
-
-class RunChanges(Settings):
-    """What is tried instead of the runs' settings."""
-
     batch_size: Count | None = None
     """Groups a step."""
     width: Count | None = None
@@ -104,6 +88,16 @@ class RunChanges(Settings):
     """Fourier blocks."""
     checkpointing: bool | None = None
     """Gradient checkpointing."""
+
+
+# Flag -> its place in the settings of a dataset, or of a run.
+_OF_DATA = {"patch_px": "patch_px", "gridsize": "scan.gridsize"}
+_OF_RUN = {
+    "batch_size": "training.batch_size",
+    "width": "generator.width",
+    "fno_blocks": "generator.fno_blocks",
+    "checkpointing": "execution.checkpointing",
+}
 
 
 @app.command()
@@ -117,14 +111,13 @@ def plan(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
     options: Annotated[PlanOptions, Flags(PlanOptions)],
-    data: Annotated[dict[str, Any], Flags(DataChanges, _TRY, defaults=DataChanges())],
-    run: Annotated[
+    changes: Annotated[
         dict[str, Any],
         Flags(
-            RunChanges,
-            _TRY,
+            Changes,
+            "Try instead of the study's settings",
             names={"fno_blocks": "--fno-blocks --blocks"},
-            defaults=RunChanges(),
+            defaults=Changes(),
         ),
     ],
 ) -> None:
@@ -135,7 +128,7 @@ def plan(
     """
     if output is not None and output.exists() and not _is_a_plan(output):
         raise InputError(f"--output {output}: is there already and is no plan; write another file")
-    if compare is not None and (data or run or options.arm or options.dataset):
+    if compare is not None and (changes or options.arm or options.dataset):
         raise InputError("--compare takes runs as they are: leave out what chooses or changes")
     study = None if compare else read_study(config)
     with messages():
@@ -159,8 +152,12 @@ def plan(
                 arm=options.arm,
                 dataset=options.dataset,
                 runs_at_once=options.runs_at_once,
-                data_changes={_PLACES.get(key, key): value for key, value in data.items()},
-                run_changes={_PLACES[key]: value for key, value in run.items()},
+                data_changes={
+                    _OF_DATA[key]: value for key, value in changes.items() if key in _OF_DATA
+                },
+                run_changes={
+                    _OF_RUN[key]: value for key, value in changes.items() if key in _OF_RUN
+                },
             )
     if output is not None:
         io.write_json(output, found)

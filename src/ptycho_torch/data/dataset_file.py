@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import Array, Raw, check_array
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_have
+from ptycho_torch.files.io import must_have
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 

@@ -13,7 +13,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_have
+from ptycho_torch.files.io import must_have
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import read_result
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import read_result
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
 

@@ -29,7 +29,7 @@ from ptycho_torch.diagnose.subject import (
     untrained_subject,
 )
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import read_result
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.runtime.jobs import usable_threads

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
-from ptycho_torch.files.checksums import must_have
-from ptycho_torch.files.io import PathLike
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import PathLike, must_have, read_result
 from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
 from ptycho_torch.runtime.errors import InputError
 

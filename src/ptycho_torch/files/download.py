@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from ptycho_torch.files.checksums import must_have
+from ptycho_torch.files.io import must_have
 from ptycho_torch.runtime.disk import atomic_write
 from ptycho_torch.runtime.errors import InputError
 

@@ -1,8 +1,9 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-Beside it are NPZ (`npz`), HDF5 (`hdf5`), checksums (`checksums`) and downloads (`download`).
+Beside it are NPZ (`npz`), HDF5 (`hdf5`) and downloads (`download`).
 """
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho_torch.files.checksums import sha256
 from ptycho_torch.files.npz import npz_keys, read_npz, read_npz_known
 from ptycho_torch.runtime.disk import (
     PathLike,
@@ -27,13 +27,46 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["PathLike", "atomic_write", "npz_keys", "read_npz", "read_npz_known", "sha256"]
+__all__ = ["PathLike", "atomic_write", "npz_keys", "read_npz", "read_npz_known"]
 
 WORDS = {
     *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
     *("val_loss_name", "device", "commit", "platform", "torch", "undefined"),
 }
 """Columns of tables that hold words; all others hold numbers, truths, or nothing."""
+
+
+# What the readers of a JSON result need of it; the keys of blocks with dots.
+KEYS: dict[str, str] = {
+    "dataset": "patch_px splits.train.sha256 splits.validation.sha256 splits.test.sha256",
+    "tiles": "test_step_px",
+    "run": "dataset arm seed settings outcome failure dataset_sha256 epochs steps val_loss_name "
+    "best_epoch best_val_loss last_val_loss best_mae_val_loss first_loss parameters.stored "
+    "parameters.full gradient_norm clipped_share loss_spikes versions",
+    "scores": "dataset arm seed outcome failure reason twin best last constant truth undefined",
+    "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
+    "rPIE scores": "best undefined outcome",
+    "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",
+    "findings": "name title question answer dataset arms baselines undefined",
+}
+
+
+def sha256(path: PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with opened(path) as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise cannot_be_read(path, error) from None
+
+
+def must_have(path: PathLike, expected: str | None) -> None:
+    """Raise `InputError` if a file has not the checksum that is recorded, where one is."""
+    if expected is not None and (found := sha256(path)) != expected:
+        raise InputError(
+            f"{path}: SHA-256 is {found}, expected {expected}; the file changed after it was "
+            "written, or is another one: delete it and run again"
+        )
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -65,6 +98,21 @@ def read_json(path: PathLike) -> dict[str, Any]:
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is no number of JSON; what is not defined is null")
+
+
+def read_result(path: PathLike, kind: str) -> dict[str, Any]:
+    """Return a JSON result as it is, once it is known to hold what its readers need.
+
+    Raises `InputError` if it cannot be read or lacks a key; names file and key.
+    """
+    data = read_json(path)
+    for key in KEYS[kind].split():
+        block: Any = data
+        for name in key.split("."):
+            if not isinstance(block, dict) or name not in block:
+                raise InputError(f"{path}: lacks '{key}'; another version wrote it, make it again")
+            block = block[name]
+    return data
 
 
 def read_csv(path: PathLike) -> "pd.DataFrame":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.scales import NUMBERS, Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import read_result
 from ptycho_torch.infer.compare import compare, comparison_text
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
 from ptycho_torch.physics.stitch import (

@@ -20,9 +20,8 @@ from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.files.schemas import read_result
 from ptycho_torch.physics.predict import frame_errors, r_factor, r_factor_of
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import Engine, OnIteration, Reconstruction, reconstruct

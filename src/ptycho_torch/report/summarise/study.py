@@ -9,8 +9,7 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
-from ptycho_torch.files.schemas import read_result
+from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.runs import failure_rate, score_spread
