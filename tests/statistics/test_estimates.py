@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
@@ -158,11 +157,3 @@ def test_kaplan_meier_counts_failures_before_censored_runs_of_the_same_epoch():
     assert [s.interval for s in estimates.kaplan_meier([], [4, 4], 0.95)] == [None, None]
     gone = estimates.kaplan_meier([2, 2], [], 0.95)[-1]
     assert (gone.survival, gone.interval) == (0.0, None)
-
-
-def test_wilson_is_the_score_test_turned_round():
-    """At either end the score test of that rate has p = 0.05."""
-    bounds = estimates.wilson_interval(3, 8, 0.95)
-    for rate in (bounds.low, bounds.high):
-        z = (3 / 8 - rate) / math.sqrt(rate * (1 - rate) / 8)
-        assert 2 * stats.norm.sf(abs(z)) == pytest.approx(0.05)
