@@ -5,11 +5,48 @@ Snakemake imports modules of this name before it parses its arguments, which is 
 """
 
 import sys
+from pathlib import Path
 
-from snakemake_logger_plugin_ptycho.arguments import targets_first
 from snakemake_logger_plugin_ptycho.progress import LogHandler
 
 __all__ = ["LogHandler"]
+
+PAIR_OPTIONS = frozenset(
+    {"--resources", "--res", "--config", "-C", "--default-resources", "--set-threads"}
+    | {"--set-resources", "--resource-scopes"}
+)
+"""Options whose values are NAME=VALUE pairs."""
+
+FILE_OPTIONS = frozenset({"--configfile", "--configfiles"})
+"""Options whose values are configuration files."""
+
+
+def targets_first(words: list[str]) -> list[str]:
+    """Return the arguments with targets that stand behind such a list moved to the front.
+
+    Plain Snakemake takes every word after `--resources` for a resource, and every one after
+    `--configfile` for a file, and fails on a target. In front of everything, no option can
+    take it.
+    """
+    targets: list[str] = []
+    kept: list[str] = []
+    option = ""
+    for position, word in enumerate(words):
+        if word == "--":
+            return [*targets, *kept, *words[position:]]
+        is_target = False
+        if word.startswith("-"):
+            option = word
+        elif option in PAIR_OPTIONS:
+            # Snakemake hands such pairs in base64 to the jobs that it starts on a cluster.
+            is_target = "=" not in word and not word.startswith("base64//")
+        elif option in FILE_OPTIONS:
+            # A study may have any name; a target without an ending is no file.
+            known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
+            is_target = not known or word.startswith("results/")
+        (targets if is_target else kept).append(word)
+    return targets + kept
+
 
 if sys.argv and sys.argv[0].replace("\\", "/").endswith(("/snakemake", "snakemake/__main__.py")):
     sys.argv[1:] = targets_first(sys.argv[1:])

@@ -9,11 +9,11 @@ import pytest
 from filelock import FileLock
 
 from ptycho_torch.config.arms import run_settings
-from ptycho_torch.runtime.gpus import gpu_lease, installed_gpus
+from ptycho_torch.runtime.locks import gpu_lease, installed_gpus
 
 JOB = """
 import sys
-from ptycho_torch.runtime.gpus import gpu_lease
+from ptycho_torch.runtime.locks import gpu_lease
 with gpu_lease("auto") as gpu:
     print(gpu, flush=True)
     sys.stdin.read()

@@ -46,7 +46,7 @@ def test_a_job_that_ends_in_time_says_nothing(tmp_path):
 
 def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
     program = (
-        "import sys; from ptycho_torch.runtime.run_lock import run_lock\n"
+        "import sys; from ptycho_torch.runtime.locks import run_lock\n"
         "with run_lock(sys.argv[1]):\n    print('in', flush=True); sys.stdin.readline()"
     )
 

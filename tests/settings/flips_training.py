@@ -10,7 +10,7 @@ from ptycho_torch.config.training import ExecutionSettings, RunSettings
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.train import device as devices
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule

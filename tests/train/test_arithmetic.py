@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.train import graph
 from ptycho_torch.train.device import records_steps, warn_of_precision
 from ptycho_torch.train.module import PtychoModule

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakemake_logger_plugin_ptycho.arguments import targets_first
+from snakemake_logger_plugin_ptycho import targets_first
 
 
 @pytest.mark.parametrize(

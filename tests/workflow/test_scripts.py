@@ -11,7 +11,7 @@ import pytest
 from ptycho_torch.files import io
 
 # These import torch when they work; training and inference only when they have a GPU, see
-# tests/test_gpus.py.
+# tests/runtime/test_gpus.py.
 NEED_TORCH = {
     *("simulate.py", "reconstruct.py", "diagnose_fresh.py", "diagnose_runs.py"),
     *("real_data_rpie.py", "real_data_evaluate.py", "real_data_split.py"),

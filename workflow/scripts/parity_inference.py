@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.scan import InferSettings
-from ptycho_torch.runtime.gpus import gpu_lease
 from ptycho_torch.runtime.jobs import run_job
+from ptycho_torch.runtime.locks import gpu_lease
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

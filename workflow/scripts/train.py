@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.runtime.gpus import gpu_lease
 from ptycho_torch.runtime.jobs import granted, run_job
+from ptycho_torch.runtime.locks import gpu_lease
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

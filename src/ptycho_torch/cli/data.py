@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch.cli.options import Conventions, Flags, with_flags
-from ptycho_torch.cli.terminal import messages
+from ptycho_torch.cli.options import Conventions, Flags, messages, with_flags
 from ptycho_torch.config.base import Fraction, Positive, Settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError

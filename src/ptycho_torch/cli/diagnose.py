@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Flags, with_flags
-from ptycho_torch.cli.terminal import messages
+from ptycho_torch.cli.options import Flags, messages, with_flags
 from ptycho_torch.config.arms import derive, run_settings
 from ptycho_torch.config.base import Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings

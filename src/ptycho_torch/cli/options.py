@@ -5,9 +5,12 @@ of the class that is one value: named as the setting, its help the text under th
 class itself checks what comes in.
 """
 
+import contextlib
 import inspect
+import logging
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -122,6 +125,22 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     flagged.__dict__["__signature__"] = own.replace(parameters=parts)
     flagged.__annotations__ = {part.name: part.annotation for part in parts}
     return flagged
+
+
+@contextlib.contextmanager
+def messages() -> Iterator[None]:
+    """Show what the package logs, and warnings that other libraries log."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours, root = logging.getLogger("ptycho_torch"), logging.getLogger()
+    level = ours.level
+    ours.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(level)
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

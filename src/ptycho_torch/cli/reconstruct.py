@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Conventions, Flags, with_flags
-from ptycho_torch.cli.terminal import messages
+from ptycho_torch.cli.options import Conventions, Flags, messages, with_flags
 from ptycho_torch.config.base import Settings
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.runtime.errors import InputError

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ptycho_torch.cli.options import Flags, checked, with_flags
-from ptycho_torch.cli.terminal import messages
+from ptycho_torch.cli.options import Flags, checked, messages, with_flags
 from ptycho_torch.config.arms import BLOCKS, derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings

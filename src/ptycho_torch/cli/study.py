@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptycho_torch.cli.options import Flags, with_flags
-from ptycho_torch.cli.terminal import messages
+from ptycho_torch.cli.options import Flags, messages, with_flags
 from ptycho_torch.config.base import Count, Depth, Gridsize, Positive, Settings
 from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan

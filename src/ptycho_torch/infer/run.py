@@ -27,8 +27,8 @@ from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.physics.views import add_windows, split_positions
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.runtime.provenance import versions
 

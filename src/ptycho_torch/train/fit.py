@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
-from ptycho_torch.runtime.gpus import choose_device
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.train.checkpoint import (
     CheckpointWriter,

@@ -21,7 +21,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.run_lock import run_lock
+from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.loggers import LOGS

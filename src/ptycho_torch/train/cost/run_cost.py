@@ -15,8 +15,8 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import ExecutionSettings, NoClip, RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
-from ptycho_torch.runtime.gpus import choose_device
 from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import platform_name
 from ptycho_torch.train.cost.footprint import (

@@ -1,7 +1,7 @@
-"""Which device a job computes on; of several GPUs which one: a lease by file lock, without torch.
+"""Which device a job computes on, and what it has for itself: a GPU of several, a run's folder.
 
 Snakemake limits how many jobs use a GPU at once (`--resources gpu=N`) but never says which one,
-and left alone every job takes the first.
+and left alone every job takes the first. Locks are the kernel's and end with the process.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from ptycho_torch.runtime.disk import write_error
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+RUN_LOCK = ".training.lock"
 
 
 @contextlib.contextmanager
@@ -123,3 +125,32 @@ def _lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
+
+
+@contextlib.contextmanager
+def run_lock(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder, made if missing; wait for another job that holds it.
+
+    The lock file goes with the block, and so does a folder that it leaves empty.
+
+    Raises `InputError` if the folder may not be written.
+    """
+    path = Path(folder) / RUN_LOCK
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("%s: another job is at work on this run; waiting for its end", folder)
+            lock.acquire()
+    except OSError as error:
+        raise write_error(path, error) from None
+    try:
+        yield
+    finally:
+        # While it is held: whoever waits finds that the file is no longer in place.
+        path.unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
