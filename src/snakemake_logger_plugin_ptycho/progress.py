@@ -1,18 +1,19 @@
-"""The study's progress on the terminal: runs done, running, failed, and the expected end."""
+"""The study's progress on the terminal: runs done, running, failed, and the expected end; a dry
+run in one screen: what would run, and why."""
 
 import json
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
-
-from snakemake_logger_plugin_ptycho.dry_run import DryRun, job_name
 
 TRAIN = "train"
 # In the progress lines instead, or of no use without the job's block.
@@ -24,6 +25,56 @@ _CHATTER = (
     *("Select jobs to execute...", "Singularity containers: ignored"),
     *("Reasons:", "DAG of jobs will be updated"),  # Each line of a dry run has its reason.
 )
+
+
+def job_name(job: dict[str, Any]) -> str:
+    """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
+    wildcards = dict(job.get("wildcards") or {})
+    return f"{job['rule_name']} {'/'.join(map(str, wildcards.values()))}".rstrip()
+
+
+def short_reason(job: dict[str, Any]) -> str:
+    """Return why a job would run, in a few words."""
+    # What is missing follows from the job's name, and the parts behind a `;` from the first.
+    first = " ".join(str(job.get("reason", "")).split()).split("; ")[0]
+    if first.startswith("Input files updated by another job"):
+        return "after the jobs above"
+    if first.startswith("Missing output files"):
+        return "not made yet"
+    return first if len(first) <= 90 else first[:87] + "..."
+
+
+def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
+    """Return a line per arm and reason, arm by arm: jobs that differ in their seed alone or their
+    rule alone are in one."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for job in jobs:
+        wildcards = dict(job.get("wildcards") or {})
+        seed = wildcards.pop("seed", None)
+        key = ("/".join(map(str, wildcards.values())), str(job["rule_name"]), short_reason(job))
+        seeds.setdefault(key, []).extend([] if seed is None else [int(seed)])
+    rules: dict[tuple[str, str, str], list[str]] = {}
+    # What has no arm stays in its order, behind the arms.
+    for (place, rule, reason), found in sorted(
+        seeds.items(), key=lambda item: (not item[0][0], item[0][0])
+    ):
+        which = f"seed{'s' if len(found) > 1 else ''} {spans(sorted(found))}" if found else rule
+        rules.setdefault((place, which, reason), []).append(rule)
+    lines = []
+    for (place, which, reason), named in rules.items():
+        words = [", ".join(named), place, "" if which == named[0] else which]
+        lines.append(f"{' '.join(word for word in words if word):<58} {reason}")
+    return lines
+
+
+def spans(numbers: list[int]) -> str:
+    """Return rising numbers as people write them: 0-4, 7."""
+    # Within a span, a number and its place rise alike.
+    runs = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    parts = [[number for _, number in run] for _, run in runs]
+    return ", ".join(
+        f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
+    )
 
 
 @dataclass(slots=True)
@@ -121,7 +172,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.progress = StudyProgress()
-        self.dry_run = DryRun()
+        self.planned: list[dict[str, Any]] = []  # jobs of a dry run
 
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
@@ -131,12 +182,13 @@ class LogHandler(LogHandlerBase):
                 self._print(self.format(record))
                 return
             if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
-                self.dry_run.add(record.__dict__)
+                self.planned.append(record.__dict__)
                 return
             if self.common_settings.dryrun and event == LogEvent.RUN_INFO:
-                if not self.dry_run.seeds:
+                if not self.planned:
                     return  # The same table comes again behind the jobs.
-                self._print("\n".join([*self.dry_run.lines(), ""]))
+                self._print("\n".join([*dry_run_lines(self.planned), ""]))
+                self.planned.clear()
             self._follow(event, record)
             if event not in _REPLACED and not str(record.msg).startswith(_CHATTER):
                 self._print(self.format(record))

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from snakemake_logger_plugin_ptycho.dry_run import DryRun, job_name, spans
-from snakemake_logger_plugin_ptycho.progress import StudyProgress
+from snakemake_logger_plugin_ptycho.progress import StudyProgress, dry_run_lines, job_name, spans
 
 
 def job(jobid, rule="train", outputs=(), **wildcards):
@@ -46,20 +45,21 @@ def test_runs_that_a_checkpoint_adds_are_counted():
 def test_names_and_reasons_are_short():
     record = job(1, arm="agc", seed="0") | {"reason": "Missing output files: a/b/c.json; Input x"}
     assert job_name(record) == "train agc/0"
-    planned = DryRun()
-    planned.add(record)
-    assert planned.lines()[0].split("  ")[-1].strip() == "not made yet"
+    assert dry_run_lines([record])[0].split("  ")[-1].strip() == "not made yet"
 
 
 def test_a_plan_has_one_line_per_arm_and_reason():
-    planned = DryRun()
-    for seed in (0, 1, 2, 5):
-        for rule in ("train", "evaluate"):
-            planned.add(job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "A"})
-    planned.add(job(9, "train", dataset="d", arm="agc", seed="11") | {"reason": "B; C"})
-    planned.add(job(10, "stage_a_summary") | {"reason": "D"})
-    lines = [" ".join(line.split()) for line in planned.lines()]
+    planned = [
+        job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "A"}
+        for seed in (0, 1, 2, 5)
+        for rule in ("train", "evaluate")
+    ]
+    planned += [
+        job(9, "train", dataset="d", arm="agc", seed="11") | {"reason": "B; C"},
+        job(10, "stage_a_summary") | {"reason": "D"},
+    ]
+    lines = [" ".join(line.split()) for line in dry_run_lines(planned)]
     assert lines == [
         "train, evaluate d/agc seeds 0-2, 5 A", "train d/agc seed 11 B", "stage_a_summary D",
     ]  # fmt: skip
-    assert planned.lines() == [] and spans([3, 4]) == "3, 4"
+    assert dry_run_lines([]) == [] and spans([3, 4]) == "3, 4"
