@@ -44,10 +44,6 @@ class NetworkOptions(Settings):
     loss: Loss | None = None
     """Loss; not given: the one it trains with."""
 
-    def of_a_network(self) -> bool:
-        """Return whether a network is named."""
-        return self.bundle is not None or self.config is not None
-
 
 def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     """Return the network, before its data, and the thresholds in force; refuse what is missing or
@@ -107,21 +103,6 @@ class BlockOptions(Settings):
     patch_px: Annotated[int, Field(ge=2, le=4096)] | None = None
     """Side of --block's frames (default: 64)."""
 
-    def report(self, seed: int) -> dict[str, Any]:
-        """Return what the block's gradients are, as `gradient_report.json` has it."""
-        from ptycho_torch.diagnose.initialisation import probe_block
-        from ptycho_torch.diagnose.networks import report_head
-
-        settings, kind = DiagnosticsSettings(), self.block or "hybrid"
-        what = {
-            "channels": self.channels or 32,
-            "modes": self.modes or 12,
-            "patch_px": self.patch_px or 64,
-            "seed": seed,
-        }
-        found = probe_block(kind, **what, settings=settings)
-        return {**report_head(None, settings), "network": {"block": kind, **what}, **found}
-
 
 @app.command()
 @with_flags
@@ -136,18 +117,24 @@ def gradients(
     Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of
     one Fourier block by itself, with its initial weights as they are and as they were before.
     """
-    if network.of_a_network():
+    from ptycho_torch.diagnose.initialisation import probe_block
+    from ptycho_torch.diagnose.networks import gradient_entry, report_head
+
+    if network.bundle or network.config:
         reason = "is of one block by itself; it does not go with --bundle or --config"
         _refuse(block, tuple(BlockOptions.model_fields), reason)
-        from ptycho_torch.diagnose.networks import gradient_entry, report_head
-
         with messages():
             subject, settings = _subject(network)
             report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
     else:
         reason = "goes with --bundle or --config, of which neither is given"
         _refuse(network, ("arm", "data", "groups", "loss"), reason)
-        report = block.report(network.seed or 0)
+        settings, kind = DiagnosticsSettings(), block.block or "hybrid"
+        sizes: dict[str, Any] = {"channels": 32, "modes": 12, "patch_px": 64}
+        sizes |= block.model_dump(exclude={"block"}, exclude_none=True)
+        sizes |= {"seed": network.seed or 0}
+        found = probe_block(kind, **sizes, settings=settings)
+        report = {**report_head(None, settings), "network": {"block": kind, **sizes}, **found}
     path = output / "gradient_report.json"
     io.write_json(path, report)
     least = report["thresholds"]["min_gradient_ratio"]
@@ -169,7 +156,7 @@ def activations(
 
     Of a trained network (--bundle, --data) or an untrained one (--config, --arm, --data).
     """
-    if not network.of_a_network():
+    if not (network.bundle or network.config):
         raise InputError("--bundle DIR, or --config STUDY and --arm NAME, says which network")
     from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
 
