@@ -2,6 +2,7 @@
 
 import bz2
 import json
+import math
 import os
 import pickle
 import struct
@@ -9,6 +10,7 @@ import zipfile
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from ptycho_torch.data.read import read_scan
@@ -162,9 +164,11 @@ def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
 def test_names_in_tables_stay_words_and_a_header_alone_is_a_table(tmp_path):
     """An arm may be called 1, NA or 1e5; numbers beside it stay numbers."""
     path = tmp_path / "runs.csv"
-    path.write_text("dataset,arm,seed\nd,1,0\nd,NA,1\nd,1e5,2\n")
+    arms, losses = ["1", "NA", "1e5", "a,b", "'", "inf"], [0.1, math.nan, -3, 1e300, 5e-324, 0]
+    io.write_csv(path, pd.DataFrame({"arm": arms, "seed": range(6), "loss": losses}))
     table = io.read_csv(path)
-    assert table["arm"].tolist() == ["1", "NA", "1e5"] and table["seed"].tolist() == [0, 1, 2]
+    assert table["arm"].tolist() == arms and table["seed"].tolist() == list(range(6))
+    np.testing.assert_array_equal(table["loss"], losses)
     path.write_text("epoch,loss\n")
     assert io.read_csv(path).shape == (0, 2)
 

@@ -2,13 +2,10 @@
 
 import io as memory
 import json
-import math
 import os
-import string
 import struct
 import zipfile
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -91,22 +88,3 @@ def test_any_headers_in_an_archive_are_arrays_or_refused(place, members):
     found = refused_or(lambda: io.read_npz(place / "a.npz"))
     assert found is None or all(a.nbytes <= 64 and not a.dtype.hasobject for a in found.values())
     refused_or(lambda: read_scan(place / "a.npz"))
-
-
-cells = some.integers(-9, 9) | some.floats(allow_nan=False) | some.just("")
-
-
-@law
-@given(
-    some.lists(some.tuples(some.text(string.ascii_letters + "01,'", min_size=1), cells), min_size=1)
-)
-def test_tables_keep_words_as_words_and_numbers_as_numbers(place, rows):
-    import csv
-
-    with (place / "a.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("arm", "loss"), *rows])
-    table = refused_or(lambda: io.read_csv(place / "a.csv"))
-    if table is not None and len(table) == len(rows):
-        assert table["arm"].tolist() == [arm for arm, _ in rows]
-        numbers = [math.nan if loss == "" else float(loss) for _, loss in rows]
-        np.testing.assert_allclose(table["loss"].astype(float), numbers, rtol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from ptycho_torch.config.arms import run_settings
-from ptycho_torch.runtime.locks import gpu_lease, installed_gpus
+from ptycho_torch.runtime.locks import gpu_lease
 
 JOB = """
 import sys
@@ -22,12 +22,12 @@ with gpu_lease("auto") as gpu:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Give this process, and those it starts, n GPUs and a folder of locks of their own."""
+    """Give this process, and those it starts, a `nvidia-smi` and a folder of locks of their own."""
 
-    def build(n, script=None):
+    def build(command):
         program = tmp_path / "bin" / "nvidia-smi"
         program.parent.mkdir()
-        program.write_text(script or f"#!/bin/sh\nseq 0 {n - 1}\n")
+        program.write_text(f"#!/bin/sh\n{command}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
@@ -62,7 +62,7 @@ def gpu_of(job):
 
 
 def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, start):
-    machine(2)
+    machine("seq 0 1")
     jobs = [start() for _ in range(2)]
     assert sorted(gpu_of(job) for job in jobs) == ["0", "1"]
     assert sorted(gpu_of(job) for job in [start(), start()]) == ["0", "1"]
@@ -70,7 +70,7 @@ def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, 
 
 def test_an_idle_gpu_is_taken_whether_its_job_ended_or_was_killed(machine, start):
     """Of two jobs on GPU 0 the first ends, then the one on GPU 1: GPU 1 is idle, GPU 0 is not."""
-    machine(2)
+    machine("seq 0 1")
     jobs = [start()]
     places = [gpu_of(jobs[0])]
     for _ in range(2):
@@ -86,7 +86,7 @@ def test_an_idle_gpu_is_taken_whether_its_job_ended_or_was_killed(machine, start
 
 def test_one_job_chooses_at_a_time(machine, start, tmp_path):
     """Two that count at the same moment would find the same GPU idle."""
-    machine(2)
+    machine("seq 0 1")
     folder = tmp_path / f"ptycho-torch-gpus-{os.getuid()}"
     folder.mkdir()
     with FileLock(folder / "choose.lock"):
@@ -100,7 +100,7 @@ def test_one_job_chooses_at_a_time(machine, start, tmp_path):
 def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_stands(
     machine, monkeypatch
 ):
-    machine(2)
+    machine("seq 0 1")
     with gpu_lease("auto") as gpu:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
         assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
@@ -112,24 +112,26 @@ def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_
             assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
 
 
-@pytest.mark.parametrize(("n", "accelerator"), [(1, "auto"), (2, "cpu")])
-def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, n, accelerator):
-    machine(n)
+@pytest.mark.parametrize(
+    ("program", "accelerator"),
+    [
+        ("echo 0", "auto"),
+        ("seq 0 1", "cpu"),
+        ("echo 'no driver'; exit 9", "auto"),
+        ("echo 'No devices were found'", "auto"),
+    ],
+)
+def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, program, accelerator):
+    machine(program)
     with gpu_lease(accelerator) as gpu:
         assert gpu is None
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert not list(tmp_path.glob("ptycho-torch-*"))
 
 
-@pytest.mark.parametrize("word", ["echo 'no driver'; exit 9", "echo 'No devices were found'"])
-def test_a_machine_whose_driver_tells_nothing_has_no_gpu(machine, word):
-    machine(0, f"#!/bin/sh\n{word}\n")
-    assert installed_gpus() == []
-
-
 def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny_study, tmp_path):
     """CUDA reads once which GPUs it may see; a lease after that would change nothing."""
-    machine(2)
+    machine("seq 0 1")
     stand_in = tmp_path / "ptycho_torch_train_fit.py"
     stand_in.write_text(
         "import os, sys\n"
