@@ -5,8 +5,6 @@ import json
 import math
 import os
 import pickle
-import struct
-import zipfile
 
 import h5py
 import numpy as np
@@ -105,21 +103,6 @@ def test_no_pickle_runs_wherever_it_stands(tmp_path):
     assert not mark.exists()
 
 
-def npy(shape, kind="<f4", data=b""):
-    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind"),
-    [("(1000000000000,)", "<f4"), ("(2**62, 4)", "|V0"), ("(-1, 4)", "<f4"), ("(4,)", "|O")],
-)
-def test_an_array_that_claims_what_is_not_there_is_refused(tmp_path, shape, kind):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
-        packed.writestr("x.npy", npy(shape, kind, bytes(64)))
-    refused(lambda: io.read_npz(tmp_path / "a.npz"), "array 'x' cannot be read")
-
-
 def test_what_unpacks_to_far_more_than_a_measurement_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(npz_module, "_HARMLESS", 2**20)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(2**22))
@@ -161,13 +144,12 @@ def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
     refused(lambda: io.read_csv(tmp_path / "history.csv"), word)
 
 
-def test_names_in_tables_stay_words_and_a_header_alone_is_a_table(tmp_path):
-    """An arm may be called 1, NA or 1e5; numbers beside it stay numbers."""
-    path = tmp_path / "runs.csv"
-    arms, losses = ["1", "NA", "1e5", "a,b", "'", "inf"], [0.1, math.nan, -3, 1e300, 5e-324, 0]
-    io.write_csv(path, pd.DataFrame({"arm": arms, "seed": range(6), "loss": losses}))
+@pytest.mark.parametrize("arms", [["1", "007"], ["NA", "1e5"], ["a,b", "'"]])
+def test_names_in_tables_stay_words_and_numbers_numbers(tmp_path, arms):
+    path, losses = tmp_path / "runs.csv", [math.nan, 5e-324]
+    io.write_csv(path, pd.DataFrame({"arm": arms, "seed": [0, 1], "loss": losses}))
     table = io.read_csv(path)
-    assert table["arm"].tolist() == arms and table["seed"].tolist() == list(range(6))
+    assert table["arm"].tolist() == arms and table["seed"].tolist() == [0, 1]
     np.testing.assert_array_equal(table["loss"], losses)
     path.write_text("epoch,loss\n")
     assert io.read_csv(path).shape == (0, 2)

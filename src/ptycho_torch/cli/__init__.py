@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from ptycho_torch import __version__
-from ptycho_torch.cli import data, diagnose, reconstruct, scan, study
+from ptycho_torch.cli import data, diagnose, scan, study
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for family in (study, data, scan, reconstruct):
+for family in (study, data, scan):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
 
