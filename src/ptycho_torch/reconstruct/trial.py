@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
-from ptycho_torch.data.prepare import Mask, corners_of, measured
+from ptycho_torch.data.prepare import corners_of, measured
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Array, Raw, Scan
+from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
 
@@ -95,16 +95,14 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
 
 def _measured(
     raw: Raw, conventions: ScanConventions, frames: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], Mask]:
+) -> tuple[NDArray[np.float32], Mask | None]:
     """Return the amplitudes of some frames of a file under conventions, and their mask."""
-    good = raw.good_nHW
-    if good is not None and len(good) == len(raw.frames_nHW) > 1:
-        good = good[frames]
+    good = mask_of(raw.good_nHW, frames)
     return measured(raw, conventions, raw.frames_nHW[frames], good, [])[:2]
 
 
 def _outcome(
-    conventions: ScanConventions, amplitude_nHW: Array, good: Mask, predicted_nHW: Array
+    conventions: ScanConventions, amplitude_nHW: Array, good: Mask | None, predicted_nHW: Array
 ) -> Outcome:
     used = np.ones((1, 1, 1), bool) if good is None else good
     seen = np.where(used, amplitude_nHW, 0).astype(np.float64)
