@@ -101,3 +101,80 @@ def command_for(target: str) -> str:
     if overrides := workflow.config_settings.config:
         more.append(f"--config ... (of {', '.join(overrides)})")
     return " ".join(["snakemake", target, "--cores 4", *more])
+
+
+def files_for_dataset(wildcards) -> list[str]:
+    """Files that a dataset is made from: another program's splits, or a probe's file."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    if dataset.source == "files":
+        return [dataset.train, dataset.validation, dataset.test]
+    return [dataset.probe.path] if dataset.probe.shape == "file" else []
+
+
+def settings_of_run(wildcards) -> dict:
+    """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
+    run = run_settings(STUDY, wildcards.dataset, wildcards.arm, int(wildcards.seed))
+    return run.model_dump(mode="json")
+
+
+def all_reconstructions(wildcards) -> list[str]:
+    """The reconstruction of every run of the study, each once."""
+    files = [
+        file
+        for stage in stage_names(STUDY)
+        for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
+    ]
+    return list(dict.fromkeys(files))
+
+
+def diagnosed_runs(file: str):
+    """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
+
+    A function that waits for Stage A's winner where Stage B is among the stages.
+    """
+
+    def files(wildcards) -> list[str]:
+        wanted = getattr(wildcards, "dataset", None)
+        plans = [plan for plan in map(plan_of, DIAGNOSED) if wanted in (None, plan.dataset)]
+        found = [path for plan in plans for path in files_of_runs(plan, "train", file)]
+        return list(dict.fromkeys(found))
+
+    return files
+
+
+def diagnoses(file: str) -> list[str]:
+    """A report of each dataset: of untrained networks, and of runs where any are asked for."""
+    kinds = ("fresh", "trained") if DIAGNOSED else ("fresh",)
+    return [
+        f"results/diagnose/{dataset}/{kind}/{file}"
+        for dataset in DIAGNOSED_DATASETS
+        for kind in kinds
+    ]
+
+
+def real_objects(measurement: str) -> list[str]:
+    """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
+    seeds = STUDY.real_data.seed_list
+    return ["rpie", *(f"{label}/seed-{n}" for label in STUDY.real_data.networks for n in seeds)]
+
+
+def of_real_objects(file: str) -> list[str]:
+    """One file of every reconstruction of every measurement."""
+    return [
+        f"results/real_data/{measurement}/{what}/{file}"
+        for measurement in STUDY.real_data.measurements
+        for what in real_objects(measurement)
+    ]
+
+
+def real_measurement(*keys: str):
+    """Those settings of a measurement that a job reads: another reading downloads nothing anew."""
+    return lambda wildcards: STUDY.real_data.measurements[wildcards.measurement].model_dump(
+        mode="json", include=set(keys)
+    )
+
+
+def real_fit(wildcards) -> dict:
+    """Settings in force for one training on a measurement and no other."""
+    fit = fit_settings(STUDY, wildcards.measurement, wildcards.label, int(wildcards.seed))
+    return fit.model_dump(mode="json")

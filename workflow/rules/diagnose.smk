@@ -15,31 +15,6 @@ DIAGNOSED_DATASETS = list(
 )
 
 
-def diagnosed_runs(file: str):
-    """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
-
-    A function that waits for Stage A's winner where Stage B is among the stages.
-    """
-
-    def files(wildcards) -> list[str]:
-        wanted = getattr(wildcards, "dataset", None)
-        plans = [plan for plan in map(plan_of, DIAGNOSED) if wanted in (None, plan.dataset)]
-        found = [path for plan in plans for path in files_of_runs(plan, "train", file)]
-        return list(dict.fromkeys(found))
-
-    return files
-
-
-def diagnoses(file: str) -> list[str]:
-    """A report of each dataset: of untrained networks, and of runs where any are asked for."""
-    kinds = ("fresh", "trained") if DIAGNOSED else ("fresh",)
-    return [
-        f"results/diagnose/{dataset}/{kind}/{file}"
-        for dataset in DIAGNOSED_DATASETS
-        for kind in kinds
-    ]
-
-
 # One job for all untrained networks and one for all runs of a dataset: starting torch takes longer
 # than looking at a network. On the CPU: a pass or two of a few groups.
 rule diagnose_fresh:

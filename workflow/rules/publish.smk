@@ -1,16 +1,6 @@
 """The page: the whole study in one file, for those without Snakemake."""
 
 
-def all_reconstructions(wildcards) -> list[str]:
-    """The reconstruction of every run of the study, each once."""
-    files = [
-        file
-        for stage in stage_names(STUDY)
-        for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
-    ]
-    return list(dict.fromkeys(files))
-
-
 rule study_page:
     """The whole study on one page."""
     input:

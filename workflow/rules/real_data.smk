@@ -11,34 +11,6 @@ REAL_FIGURES = (
 )
 
 
-def real_objects(measurement: str) -> list[str]:
-    """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
-    seeds = STUDY.real_data.seed_list
-    return ["rpie", *(f"{label}/seed-{n}" for label in STUDY.real_data.networks for n in seeds)]
-
-
-def of_real_objects(file: str) -> list[str]:
-    """One file of every reconstruction of every measurement."""
-    return [
-        f"results/real_data/{measurement}/{what}/{file}"
-        for measurement in STUDY.real_data.measurements
-        for what in real_objects(measurement)
-    ]
-
-
-def real_measurement(*keys: str):
-    """Those settings of a measurement that a job reads: another reading downloads nothing anew."""
-    return lambda wildcards: STUDY.real_data.measurements[wildcards.measurement].model_dump(
-        mode="json", include=set(keys)
-    )
-
-
-def real_fit(wildcards) -> dict:
-    """Settings in force for one training on a measurement and no other."""
-    fit = fit_settings(STUDY, wildcards.measurement, wildcards.label, int(wildcards.seed))
-    return fit.model_dump(mode="json")
-
-
 if STUDY.real_data is not None:
 
     wildcard_constraints:

@@ -1,14 +1,6 @@
 """Datasets: three splits from three objects, or files that another program made."""
 
 
-def files_for_dataset(wildcards) -> list[str]:
-    """Files that a dataset is made from: another program's splits, or a probe's file."""
-    dataset = STUDY.datasets[wildcards.dataset]
-    if dataset.source == "files":
-        return [dataset.train, dataset.validation, dataset.test]
-    return [dataset.probe.path] if dataset.probe.shape == "file" else []
-
-
 rule simulate:
     """Make, or take in, the three splits of one dataset."""
     input:

@@ -3,12 +3,6 @@
 RUN = "results/train/{dataset}/{arm}/seed-{seed}"
 
 
-def settings_of_run(wildcards) -> dict:
-    """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
-    run = run_settings(STUDY, wildcards.dataset, wildcards.arm, int(wildcards.seed))
-    return run.model_dump(mode="json")
-
-
 rule train:
     """Fit one arm at one seed; a run that diverges is a result."""
     input:
