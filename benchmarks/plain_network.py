@@ -68,10 +68,9 @@ class PlainBlock(nn.Module):
         self.local = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm: nn.Module = nn.Identity()
         self.scale: nn.Parameter | float = 1.0
-        if name == "stable_hybrid":
+        if name in ("stable_hybrid", "layerscale_hybrid"):
             self.norm = nn.InstanceNorm2d(channels, affine=True)
         if name == "layerscale_hybrid":
-            self.norm = nn.InstanceNorm2d(channels)
             self.scale = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +94,7 @@ class PlainLifter(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """Transposed convolution, concatenated skip, two 3x3 convolutions."""
+    """Transposed convolution, concatenated skip, two 3x3 convolutions, one GELU between them."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -106,7 +105,7 @@ class PlainDecoder(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Return a frame of twice the side."""
         x = torch.cat([self.up(x), skip], dim=1)
-        return gelu(self.second(gelu(self.first(x))))
+        return self.second(gelu(self.first(x)))
 
 
 class PlainNetwork(nn.Module):
@@ -125,9 +124,9 @@ class PlainNetwork(nn.Module):
         self.head = nn.Conv2d(width, 2 * channels, 1)
         if settings.name == "fno":
             self.blocks = nn.Sequential(*stacks[0])
-            convolutions = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-            first, second = convolutions
-            self.refine = nn.Sequential(first, nn.GELU(), second, nn.GELU())
+            middle = nn.Conv2d(width, width, 1)
+            first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+            self.refine = nn.Sequential(middle, first, nn.GELU(), second, nn.GELU())
             return
         self.levels = nn.ModuleList(nn.Sequential(*blocks) for blocks in stacks)
         pairs = [(fine.channels, coarse.channels) for fine, coarse in pairwise(levels)]

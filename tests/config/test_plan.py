@@ -35,6 +35,13 @@ def test_both_configurations_have_every_stage_of_the_protocol(shipped):
     )
 
 
+def test_arms_that_no_stage_runs_can_be_named_by_one(data):
+    data["stage_a"]["arms"].append("fno")
+    study = parse_study(data, "study")
+    assert "fno" in stage_plan(study, "stage_a").arms
+    assert run_settings(study, study.stage_a.dataset, "fno", 0).generator.name == "fno"
+
+
 def test_a_value_at_which_an_arm_equals_another_is_that_arm(shipped):
     """The sweep's norm 1.0 is `norm1`, and the crash hunt's four blocks are the control."""
     assert stage_plan(shipped, "clip_sweep").arms[:3] == ("control", "norm1", "norm1-max_norm-5")

@@ -112,7 +112,7 @@ def test_wrong_tensors_are_refused_by_name(folder, wrong, said):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda f: f.update(format="ptycho-torch bundle 2"), "another version"),
+        (lambda f: f.update(format="ptycho-torch bundle 1"), "another version"),
         (lambda f: f["settings"].pop("intensity_scale"), "intensity_scale"),
         (lambda f: f["settings"].update(intensity_scale_source="guessed"), "learned"),
         (lambda f: f["settings"].update(channels=4), "gridsize"),

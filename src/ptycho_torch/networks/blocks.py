@@ -59,9 +59,9 @@ class StableFourierBlock(FourierBlock):
 class LayerScaleFourierBlock(FourierBlock):
     """y = x + scale * InstanceNorm(GELU(spectral(x) + conv3x3(x))), a scale per channel.
 
-    The norm has no weights of its own. The scale starts small but not at zero, so the block is
-    nearly the identity at step 0 and yet its paths have a gradient from the first step on; with
-    a zero scale only the scale would.
+    The norm's weight and bias start at 1 and 0. The scale starts small but not at zero, so the
+    block is nearly the identity at step 0 and yet its paths have a gradient from the first step on;
+    with a zero scale only the scale would.
 
     References
     ----------
@@ -74,7 +74,7 @@ class LayerScaleFourierBlock(FourierBlock):
 
     def __init__(self, channels: int, modes: int, **geometry: object) -> None:
         super().__init__(channels, modes, **geometry)  # type: ignore[arg-type]
-        self.norm = nn.InstanceNorm2d(channels, affine=False)
+        self.norm = nn.InstanceNorm2d(channels, affine=True)
         self.scale = nn.Parameter(torch.full((channels,), self.INITIAL_SCALE))
 
     def update(self, x_BCHW: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.errors import InputError
 
-FORMAT = "ptycho-torch bundle 1"
+FORMAT = "ptycho-torch bundle 2"
 WEIGHTS, FACTS = "weights.safetensors", "bundle.json"
 _PROBE = "probe_MHW2"
 

@@ -51,7 +51,8 @@ class Lifter(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Double the resolution, concatenate the skip, and refine by two 3x3 convolutions."""
+    """Double the resolution, concatenate the skip, and refine by two 3x3 convolutions with one
+    activation between them: what a stage hands on may be negative."""
 
     def __init__(self, coarse_channels: int, fine_channels: int) -> None:
         super().__init__()
@@ -62,7 +63,8 @@ class Decoder(nn.Module):
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """Return (B, fine_channels, 2H, 2W) for a coarse (B, coarse_channels, H, W)."""
         x = torch.cat([self.up(coarse), skip], dim=1)
-        return gelu(self.second(gelu(self.first(x))))
+        refined: Tensor = self.second(gelu(self.first(x)))
+        return refined
 
 
 def fourier(
@@ -140,7 +142,7 @@ class FourierUNet(nn.Module):
 
 
 class FNO(nn.Module):
-    """Lifter, Fourier blocks at one resolution, refiner, 1x1 head.
+    """Lifter, Fourier blocks at one resolution, a 1x1 convolution and a refiner, 1x1 head.
 
     Parameters and errors as for `FourierUNet`; `levels` and `channel_cap` are refused.
     """
@@ -166,6 +168,7 @@ class FNO(nn.Module):
             )
         )
         self.refine = nn.Sequential(
+            nn.Conv2d(width, width, 1),
             nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
