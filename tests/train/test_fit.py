@@ -35,7 +35,7 @@ def test_training_learns_and_says_so(train_tiny):
     result = train_tiny(training={"epochs": 6})
     losses, run, timing = result.history["mae_val_loss"], result.run, result.timing
     assert run["outcome"] == "completed" and run["failure"] is None
-    assert losses.iloc[-1] < 0.8 * losses.iloc[0] < 1
+    assert losses.iloc[-1] < 0.95 * losses.iloc[0] and losses.iloc[-1] < 0.3 * run["first_loss"]
     assert (run["best_val_loss"], run["best_epoch"]) == (losses.min(), losses.idxmin() + 1)
     assert (run["epochs"], run["steps"]) == (6, 6 * STEPS)
     assert run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
@@ -151,7 +151,7 @@ def test_clipping_in_force_is_seen_in_the_history(train_tiny):
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
 COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
 # Too small to improve anything beyond torch's threshold, large enough for torch to lower it.
-IDLE = {"name": "sgd", "learning_rate": 1e-7}
+IDLE = {"name": "sgd", "learning_rate": 5e-8}
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ IDLE = {"name": "sgd", "learning_rate": 1e-7}
         (
             {"name": "plateau", "factor": 0.5, "patience_epochs": 1},
             {"optimizer": IDLE, "epochs": 4},
-            [1e-7, 1e-7, 0.5e-7, 0.25e-7],
+            [5e-8, 5e-8, 2.5e-8, 1.25e-8],
         ),
         (
             {"name": "plateau", "factor": 0.5, "patience_epochs": 2},
             {"optimizer": IDLE, "epochs": 4},
-            [1e-7, 1e-7, 1e-7, 0.5e-7],
+            [5e-8, 5e-8, 5e-8, 2.5e-8],
         ),
     ],
 )

@@ -48,8 +48,19 @@ class ScanConventions(Settings):
     zero_frequency: Literal["auto", "centre", "corner"] = "auto"
     """Where the direct beam is. auto: where the light is, if that is clear; else as the layout has
     it."""
-    units: Literal["auto", "pixels", "metres"] = "auto"
-    """Of positions. auto: metres in CXI, pixels of the object plane elsewhere."""
+    stack: Literal["auto", "first", "last"] = "auto"
+    """Which axis of a stack numbers the frames. auto: the one of as many as there are positions;
+    where both are, the one along which the light stays where it is."""
+    mask_means: Literal["auto", "good", "bad"] = "auto"
+    """What pixels that are set in the file's mask are. auto: as its name or layout has it, else
+    what keeps most of the light."""
+    outliers: Literal["drop", "keep"] = "drop"
+    """Frames of less than a tenth or more than ten times the median frame's light."""
+    corrections: Literal["apply", "ignore"] = "apply"
+    """A dark field that the file holds is subtracted, and a monitor of the beam divided by."""
+    units: Literal["auto", "pixels", "metres", "mm", "um", "nm"] = "auto"
+    """Of positions. auto: as their attribute has it, metres in CXI, pixels of the object plane
+    elsewhere."""
     pixel_m: Positive | None = None
     """Side of a pixel in the object plane, metres, before the detector is cut; wins over what the
     file says."""
@@ -71,8 +82,8 @@ class ScanConventions(Settings):
     """CXI only: (row, column) run along this sign times `translation` (y, x). Both signs fit the
     data alone equally well, with the twin image."""
     scan_index: Annotated[int, Field(ge=0)] | None = None
-    """Which scan, of a file that holds several; by its number in `scan_index` or
-    `object_index`."""
+    """Which scan, of a file that holds several; by its number in `scan_index` or `object_index`, of
+    CXI's entry, or of its detector."""
     image: Annotated[int, Field(ge=0)] = 0
     """Which image of a split, counted from 0."""
     n_images: Count | None = None

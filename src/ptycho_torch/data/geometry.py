@@ -14,6 +14,8 @@ from ptycho_torch.runtime.errors import InputError
 
 PLANCK_TIMES_C = 6.62607015e-34 * 299792458
 """h c in J m, exact in SI."""
+EV = 1.602176634e-19
+"""An electronvolt in joules, exact in SI."""
 # Steps in windows, beyond which no far field is scanned.
 _SPARSE = 4
 

@@ -3,18 +3,18 @@
 Letters: n frames, H rows, W columns (H = W = N).
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.closing import UNITS_M, check_steps
+from ptycho_torch.data.light import Kind, chunks, kind_of, light_is_at, saturation, values_of
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
-# The light must be this many times brighter around one place than around the other.
-_CLEAR = 3.0
 _ORIGINS = {
     "corner": "window's upper left pixel",
     "centre": "window's pixel [N // 2]",
@@ -29,7 +29,8 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     if first.stop < total:
         notes.append(f"the first {first.stop} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
-    positions = corners_of(raw, reading, notes)[first]
+    corners = corners_of(raw, reading, notes)
+    positions = corners[first]
     repeats = len(positions) - (places := len(np.unique(positions, axis=0)))
     if repeats > places or (repeats and places == 1):
         raise InputError(
@@ -38,6 +39,7 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
         )
     if repeats:
         notes.append(f"{repeats} frames repeat an earlier position: taken as repeated exposures")
+    check_steps(raw, reading, corners, notes)
     amplitude, good, scale = measured(
         raw, reading, raw.frames_nHW[first], mask_of(raw.good_nHW, first), notes
     )
@@ -62,26 +64,19 @@ def measured(
 
     `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
     """
-    if good is not None:
-        n, *sides = frames.shape
-        check_array(raw.source, "mask", good, "boolean", (1, *sides), (n, *sides))
+    kind = kind_of(raw, reading)
+    full = _saturated(kind, reading, frames, notes)
+    if full is not None:
+        good = ~full if good is None else good & ~full
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
-        seen = None if raw.certain else light_is_at(frames)
+        seen = None if raw.certain else light_is_at(frames, good)
         place = seen or raw.zero_frequency
         why = "where the light is" if seen else "as the layout has it"
     notes.append(f"zero frequency in the {place}: {why}")
     if place == "corner":
         frames = np.fft.fftshift(frames, axes=(-2, -1))
         good = None if good is None else np.fft.fftshift(good, axes=(-2, -1))
-    kind = reading.values
-    if kind == "auto":
-        kind = (
-            raw.values if raw.certain or values_of(raw.frames_nHW) == "amplitude" else "intensity"
-        )
-    full = _saturated(kind, reading, frames, notes)
-    if full is not None:
-        good = ~full if good is None else good & ~full
     amplitude = _amplitude(raw.source, kind, frames, good)
     if kind == "amplitude":
         notes.append("amplitudes")
@@ -91,39 +86,12 @@ def measured(
     return amplitude, good, 1.0 if whole and not raw.certain else raw.intensity_scale
 
 
-def values_of(frames: Array) -> Literal["amplitude", "intensity"]:
-    """Return what frames hold by themselves: whole numbers are counts, all else amplitudes."""
-    if frames.dtype.kind in "iu":
-        return "intensity"
-    # Frame by frame: most files show it in the first one.
-    finite = (frame[np.isfinite(frame)] for frame in frames)
-    whole = all(np.array_equal(values, np.rint(values)) for values in finite)
-    return "intensity" if whole else "amplitude"
-
-
-def light_is_at(frames_nHW: Array) -> Literal["centre", "corner"] | None:
-    """Return where the light is; None if that is not clear."""
-    mean = np.nan_to_num(np.abs(frames_nHW[:: max(1, len(frames_nHW) // 64)])).mean(axis=0)
-    near = np.abs(np.fft.fftfreq(mean.shape[-1])) < 1 / 8
-    corner, centre = (float(mean[np.ix_(n, n)].sum()) for n in (near, np.fft.fftshift(near)))
-    if max(corner, centre) <= _CLEAR * min(corner, centre):
-        return None
-    return "centre" if centre > corner else "corner"
-
-
 def _saturated(
-    kind: str, reading: ScanConventions, frames: Array, notes: list[str]
+    kind: Kind, reading: ScanConventions, frames: Array, notes: list[str]
 ) -> NDArray[np.bool_] | None:
     """Return which pixels are saturated; None: none is."""
-    levels: dict[str, float] = {}
-    if frames.dtype.kind in "iu":
-        top = np.iinfo(frames.dtype).max
-        levels[f"at {top}, the largest {frames.dtype}"] = top
-    if (counts := reading.saturation_counts) is not None:
-        level = counts**0.5 if kind == "amplitude" else counts
-        levels[f"saturated ({counts:g} or more)"] = level
     full = None
-    for why, level in levels.items():
+    for why, level in saturation(frames, kind, reading).items():
         over = frames >= level
         if over.any():
             count = int(over.any(axis=(1, 2)).sum())
@@ -137,20 +105,24 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
     used = np.ones((1, 1, 1), bool) if good is None else good
     if not used.any():
         raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
-    negative = (frames < 0) & used
-    if negative.any():
-        first = int(np.flatnonzero(negative.any(axis=(1, 2)))[0])
+    amplitude = np.empty(frames.shape, np.float32)
+    below = np.zeros(len(frames), np.int64)
+    for part in chunks(frames):
+        measured_here = used if len(used) == 1 else used[part]
+        values = frames[part]
+        below[part] = ((values < 0) & measured_here).sum(axis=(1, 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            real = np.where(measured_here, values, np.zeros((), frames.dtype))
+            real = real.astype(np.float32) if real.dtype.itemsize < 4 else real
+            amplitude[part] = np.sqrt(real) if kind == "intensity" else real
+        if np.isinf(amplitude[part]).any() and not np.isinf(real).any():
+            raise InputError(f"{source}: frames hold {real.max():.3g}, too large for float32")
+    if below.any():
         raise InputError(
-            f"{source}: {int(negative.sum())} pixels are negative, the first in frame {first}; "
-            "counts and amplitudes are >= 0: mask what marks dead pixels, undo what was subtracted"
+            f"{source}: {below.sum()} pixels are negative, the first in frame "
+            f"{np.flatnonzero(below)[0]}; counts and amplitudes are >= 0: mask what marks dead "
+            "pixels, undo what was subtracted"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        real = np.where(used, frames, np.zeros((), frames.dtype))
-        if real.dtype.itemsize < 4:
-            real = real.astype(np.float32)
-        amplitude = (np.sqrt(real) if kind == "intensity" else real).astype(np.float32)
-    if np.isinf(amplitude).any() and not np.isinf(real).any():
-        raise InputError(f"{source}: frames hold {real.max():.3g}, too large for float32")
     if not amplitude.any():
         raise InputError(f"{source}: frames are zero everywhere: no light, no data")
     return amplitude
@@ -173,8 +145,9 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     origin = raw.origin if reading.origin == "auto" else reading.origin
     notes.append(f"positions are of the {_ORIGINS[origin]}")
     corners: Any = raw.positions_n2
-    if (raw.units if reading.units == "auto" else reading.units) == "metres":
-        corners = corners / _pixel_m(raw, reading, notes)
+    units = raw.units if reading.units == "auto" else reading.units
+    if units != "pixels":
+        corners = corners * UNITS_M[units] / _pixel_m(raw, reading, units, notes)
     if raw.layout == "cxi":
         corners = reading.translation_sign * corners
         notes.append(
@@ -204,14 +177,16 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     return np.ascontiguousarray(corners)
 
 
-def _pixel_m(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
+def _pixel_m(
+    raw: Raw, reading: ScanConventions, units: str, notes: list[str]
+) -> NDArray[np.float64]:
     """Return (height, width) of a pixel of the object plane, metres."""
     pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is None:
         raise InputError(
-            f"{raw.source}: positions in metres cannot be converted to pixels: "
+            f"{raw.source}: positions in {units} cannot be converted to pixels: "
             f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
             "--units pixels"
         )
-    notes.append(f"positions from metres to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
+    notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
     return np.array(pixel)

@@ -20,20 +20,24 @@ Letters: n frames, N side of a frame.
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptycho_torch.config.scan import Format, ScanConventions
+from ptycho_torch.data.closing import closed
 from ptycho_torch.data.dataset_file import read_split_image
+from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.prepare import prepare
 from ptycho_torch.data.scan import (
+    ROLES,
     Array,
     Raw,
     Scan,
+    by_role,
     check_array,
-    mask_of,
     object_plane,
     probe_modes,
     without_ones,
@@ -46,11 +50,8 @@ logger = logging.getLogger(__name__)
 FRAMES = ("diffraction", "diff3d")
 FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
-KEYS = (
-    *FRAMES,
-    *("xcoords", "ycoords", "probeGuess", "objectGuess", "scan_index", "object_index"),
-    *("good_pixels", "intensity_scale", "data", "scan", "probe", "psi"),
-)
+OPTIONAL = ("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale")
+KEYS = (*FRAMES, *("xcoords", "ycoords", *OPTIONAL, "data", "scan", "probe", "psi"), *ROLES)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
@@ -81,19 +82,29 @@ def is_split(path: str | Path) -> bool:
 
 
 def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
-    """Read what a file holds, with no convention applied; raises as `read_scan`."""
+    """Read what a file holds, with its mask and corrections applied, and without the frames that
+    are far from its light, but with no convention applied; raises as `read_scan`."""
+    return closed(_stored(path, reading), reading)
+
+
+def _stored(path: str | Path, reading: ScanConventions) -> Raw:
     if io.first_bytes(path) == _HDF5:
         _check_conventions(path, reading, "cxi")
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 
         return read_cxi(str(path), reading)
-    arrays, layout = _npz_layout(path)
+    arrays, layout, unused = _npz_layout(path)
     _check_conventions(path, reading, layout)
     if layout == "split":
         return read_split_image(str(path), reading.image)
     if layout == "tike":
-        return _tike(str(path), arrays)
-    return _canonical(str(path), arrays, reading)
+        raw = _tike(str(path), arrays, reading.stack)
+    else:
+        raw = _canonical(str(path), arrays, reading)
+    roles = by_role({key: array for key, array in arrays.items() if key in ROLES})
+    kept = {key for field in roles.values() for key in field[:1]}
+    unused += [key for key in arrays if key in ROLES and key not in kept]
+    return replace(raw, unused=tuple(unused), **roles)
 
 
 def _check_conventions(path: str | Path, reading: ScanConventions, layout: Format) -> None:
@@ -113,20 +124,25 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
         raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 
-def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format]:
-    """Return the arrays of a known layout, and which it is."""
-    arrays, present = io.read_npz_known(path, *KEYS)
+def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format, list[str]]:
+    """Return the arrays of a known layout, which it is, and the names of what is not read."""
+    arrays, present = io.read_npz_known(path, *KEYS, optional=(*OPTIONAL, "psi"))
     if "_metadata" in present:
         # Other programs pickle it, and nothing is unpickled.
         with contextlib.suppress(InputError):
             arrays |= io.read_npz(path, "_metadata")
+    unused = [
+        f"{key} (pickled, which is never loaded)" if key in KEYS else key
+        for key in present
+        if key not in arrays
+    ]
     if any(key in arrays for key in FRAMES):
         if "coords_offsets" in present:
-            return arrays, "split"
+            return arrays, "split", unused
         if {"xcoords", "ycoords"} & arrays.keys():
-            return arrays, "npz"
+            return arrays, "npz", unused
     elif {"data", "scan"} <= arrays.keys():
-        return arrays, "tike"
+        return arrays, "tike", unused
     raise InputError(
         f"{path}: is no scan in a layout that is known here; expected 'diffraction' or 'diff3d' "
         "with 'xcoords' and 'ycoords' (canonical NPZ) or with 'coords_offsets' and "
@@ -143,15 +159,18 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
     if other and not np.array_equal(arrays[name], arrays[other[0]]):
         raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
     notes = [f"canonical NPZ, frames from '{name}'"]
-    frames = _frames_first(source, name, arrays, notes)
+    certain = FORMAT in str(arrays.get("_metadata", ""))
+    stack = "first" if certain else conventions.stack
+    frames = frames_first(source, name, arrays[name], arrays["xcoords"].size, stack, notes)
     for key in ("ycoords", "xcoords", "object_index", "scan_index"):
         if key in arrays:
             arrays[key] = arrays[key].reshape(-1)
             check_array(source, key, arrays[key], "real", (len(frames),))
     chosen = _chosen_scan(source, arrays, conventions.scan_index, notes)
-    good, scale = arrays.get("good_pixels"), arrays.get("intensity_scale")
-    if good is not None:
-        check_array(source, "good_pixels", good, "boolean", (1, "N", "N"), (len(frames), "N", "N"))
+    scale = arrays.get("intensity_scale")
+    for key in ROLES.keys() & arrays.keys():
+        if arrays[key].ndim and len(arrays[key]) == len(frames):
+            arrays[key] = arrays[key][chosen]
     if scale is not None and (scale.size != 1 or not 0 < scale.item() < np.inf):
         raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
     positions = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1, dtype=np.float64)
@@ -162,18 +181,18 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
         positions_n2=positions[chosen],
         probe_MHW=probe_modes(source, "probeGuess", arrays.get("probeGuess")),
         object_YX=object_plane(source, "objectGuess", arrays.get("objectGuess")),
-        good_nHW=mask_of(good, chosen),
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
-        certain=FORMAT in str(arrays.get("_metadata", "")),
+        certain=certain,
         notes=tuple(notes),
     )
 
 
-def _tike(source: str, arrays: dict[str, Array]) -> Raw:
+def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
     """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
+    notes = ["layout of tike: data, scan, probe"]
     data, scan = without_ones(arrays["data"], 3), without_ones(arrays["scan"], 2)
-    check_array(source, "data", data, "real", ("n", "N", "N"))
+    data = frames_first(source, "data", data, len(scan), stack, notes)
     check_array(source, "scan", scan, "real", (len(data), 2))
     return Raw(
         source=source,
@@ -184,22 +203,8 @@ def _tike(source: str, arrays: dict[str, Array]) -> Raw:
         object_YX=object_plane(source, "psi", arrays.get("psi")),
         values="intensity",
         zero_frequency="corner",
-        notes=("layout of tike: data, scan, probe",),
+        notes=tuple(notes),
     )
-
-
-def _frames_first(source: str, name: str, arrays: dict[str, Array], notes: list[str]) -> Array:
-    """Return frames as (n, N, N); a legacy stack (N, N, n) is turned, and noted."""
-    frames, count = arrays[name], arrays["xcoords"].size
-    if frames.ndim == 4 and frames.shape[-1] == 1:
-        frames = frames[..., 0]
-        notes.append(f"'{name}' has a last axis of one, dropped")
-    shape = frames.shape
-    if frames.ndim == 3 and shape[0] != count and shape[2] == count and shape[0] == shape[1]:
-        notes.append(f"'{name}' is a transposed legacy stack {shape}, turned to (n, N, N)")
-        frames = np.moveaxis(frames, -1, 0)
-    check_array(source, name, frames, "real", ("n", "N", "N"))
-    return frames
 
 
 def _chosen_scan(

@@ -5,6 +5,7 @@ Positions are the (row, column) of a window's upper left corner in the object, i
 object plane, fractional. Masks say which pixels were measured, (n, H, W) or (1, H, W).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -15,7 +16,18 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-_KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b"}
+_KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b", "mask": "fiub"}
+
+ROLES = {
+    **dict.fromkeys(("dark", "dark_field", "darkfield", "data_dark", "dark_frame"), "dark"),
+    **dict.fromkeys(("dark_frames", "background"), "dark"),
+    **dict.fromkeys(("monitor", "beam_monitor", "ion_chamber", "i0", "I0"), "monitor"),
+    **dict.fromkeys(("good_pixels", "valid_pixels", "mask", "pixel_mask", "bad_pixels"), "mask"),
+}
+"""What arrays of these names are for, in any layout."""
+_MEANS: dict[str, Literal["good", "bad"]] = {
+    "good_pixels": "good", "valid_pixels": "good", "pixel_mask": "bad", "bad_pixels": "bad",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +35,11 @@ class Raw:
     """Arrays as they were stored, and the layout's conventions, in force where `ScanConventions`
     says auto.
 
-    positions_n2: (row, column) of what `origin` says, in `units`; pixel_m: (height, width) of a
-    pixel of the object plane, and pixel_missing, why there is none; certain: this project wrote the
-    file, so that nothing need be told from the frames.
+    positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that the layout
+    itself calls measured; mask, dark, monitor: other arrays for that, with their names, still to be
+    applied; unused: names of those that nothing reads; pixel_m: (height, width) of a pixel of the
+    object plane, and pixel_missing, why there is none; certain: this project wrote the file, so
+    that nothing need be told from the frames.
     """
 
     source: str
@@ -35,6 +49,10 @@ class Raw:
     probe_MHW: Array | None = None
     object_YX: Array | None = None
     good_nHW: Mask | None = None
+    mask: tuple[str, Array, Literal["auto", "good", "bad"]] | None = None
+    dark: tuple[str, Array] | None = None
+    monitor: tuple[str, Array] | None = None
+    unused: tuple[str, ...] = ()
     intensity_scale: float | None = None
     values: Literal["amplitude", "intensity"] = "amplitude"
     zero_frequency: Literal["centre", "corner"] = "centre"
@@ -54,7 +72,7 @@ def check_array(
     Parameters
     ----------
     kind
-        `real`, `complex` (or real) or `boolean`.
+        `real`, `complex` (or real), `boolean` or `mask` (any of integers, reals, booleans).
     shapes
         A side each: a number, or a letter, which stands for any number > 0, everywhere the same.
     """
@@ -75,6 +93,18 @@ def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
     )
 
 
+def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the fields of `Raw` for arrays whose names say what they are for, the first of each;
+    names may be paths."""
+    fields: dict[str, Any] = {}
+    for name, array in arrays.items():
+        word = name.rpartition("/")[2]
+        role = ROLES[word]
+        found = (name, array, _MEANS.get(word, "auto")) if role == "mask" else (name, array)
+        fields.setdefault(role, found)
+    return fields
+
+
 def without_ones(array: Array, ndim: int) -> Array:
     """Return an array without axes of length one in front, as far as it has more than `ndim`."""
     while array.ndim > ndim and len(array) == 1:
@@ -87,6 +117,13 @@ def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
     if probe is None:
         return None
     probe = without_ones(probe, 3)
+    halves = {probe.shape[0], probe.shape[-1]} if probe.ndim == 3 else set()
+    if 2 in halves and not np.iscomplexobj(probe):
+        raise InputError(
+            f"{source}: '{name}' is {probe.shape} {probe.dtype}: two real arrays, which look like "
+            "real and imaginary part, or modulus and phase, of one probe; store it complex (two "
+            "modes without a phase as well)"
+        )
     check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
     return probe.reshape(-1, *probe.shape[-2:])
 
@@ -155,7 +192,9 @@ class Scan:
         probe, thing, scale = self.probe_MHW, self.object_YX, self.intensity_scale
         light = "photons not known"
         if scale is not None:
-            photons = np.square(self.amplitude_nHW, dtype=np.float64).sum() / len(self) * scale**2
+            # Without a copy of all frames in double precision.
+            power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
+            photons = power / len(self) * scale**2
             light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
         return (
             f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {low[0]:.2f} to "
@@ -179,7 +218,9 @@ class Scan:
         if self.good_1HW is not None:
             shapes = (1, side, side), (len(self), side, side)
             check_array(source, "mask", self.good_1HW, "boolean", *shapes)
-        bad = np.flatnonzero((~np.isfinite(self.amplitude_nHW) & self.used).any(axis=(1, 2)))
+        used = np.broadcast_to(self.used, self.amplitude_nHW.shape)
+        frames = zip(self.amplitude_nHW, used, strict=True)
+        bad = np.flatnonzero([not np.isfinite(a).all(where=good) for a, good in frames])
         if len(bad):
             raise InputError(
                 f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity, the "

@@ -1,6 +1,8 @@
 """HDF5 opened, read and written in one place; what lies in other files is refused."""
 
 import contextlib
+import importlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     import h5py
 
 
+_PARTS = (("real", "imag"), ("r", "i"), ("re", "im"))
+"""How other programs call the fields of a complex number."""
+_FILTERS = {
+    32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz",
+    32026: "blosc2",
+}  # fmt: skip
+
+
+# A number that was recorded for every frame may differ by this share between them.
+_ONE_NUMBER = 0.01
+
+
 class Hdf5:
     """An open HDF5 file: arrays, numbers and text by path; what is not there is None.
 
@@ -25,36 +39,149 @@ class Hdf5:
         self.source = source
         self._file = file
         self._size = size
+        self._read: set[Any] = set()
+        self._leads: list[tuple[str, str]] = []
 
-    def names(self) -> list[str]:
-        """Return the names at the root."""
-        return sorted(self._file)
+    def choose(self, requested: int | None, *kinds: tuple[str, str]) -> list[str]:
+        """Let paths that begin with the first of several parts of a kind lead to the requested one,
+        by default the first; return a note if there are several.
+
+        kinds: the path of the first part, and what follows it where a part holds data; those of
+        which there are several come before those after them. `InputError` if there is no such part.
+        """
+        numbers, first, start, kind = list[int](), "", "", ""
+        for first, needed in kinds:
+            start = first.rpartition("_")[0]
+            group, _, kind = start.rpartition("/")
+            words = [name.rpartition("_") for name in self.names(group or "/")]
+            numbers = sorted(
+                int(number)
+                for name, _, number in words
+                if name == kind and number.isdigit() and self.has(f"{start}_{number}{needed}")
+            )
+            if len(numbers) > 1:
+                break
+        listed = ", ".join(map(str, numbers))
+        if not numbers:
+            return []
+        chosen = numbers[0] if requested is None else requested
+        if chosen not in numbers:
+            raise InputError(
+                f"{self.source}: has no {kind} {requested}; it has: {listed}; choose one with "
+                "--scan-index"
+            )
+        self._leads.append((first, f"{start}_{chosen}"))
+        return [f"{kind} {chosen} is read, of {listed} (--scan-index)"] if len(numbers) > 1 else []
+
+    def where(self, path: str) -> str:
+        """Return where a path leads."""
+        for start, to in self._leads:
+            if path == start or path.startswith(f"{start}/"):
+                path = to + path.removeprefix(start)
+        return path
+
+    def names(self, path: str = "/") -> list[str]:
+        """Return the names in a group; none if there is no such group."""
+        with self._found(path) as group:
+            return sorted(group) if hasattr(group, "keys") else []
+
+    def has(self, path: str) -> bool:
+        """Return whether something is at a path."""
+        with self._found(path) as found:
+            return found is not None
+
+    def unread(self) -> dict[str, tuple[int, ...]]:
+        """Return path and shape of each array that was not read; numbers and texts are left out."""
+        left: dict[str, tuple[int, ...]] = {}
+
+        def visit(name: str, found: Any) -> None:
+            shape = getattr(found, "shape", ()) or ()
+            many = math.prod(shape) > 1 and found.dtype.kind in "fiucbV"
+            if many and _address(found) not in self._read:
+                left[f"/{name}"] = shape
+
+        with contextlib.suppress(Exception):  # A file whose other parts are torn is read as before.
+            self._file.visititems(visit)
+        return left
 
     def array(self, path: str) -> NDArray[Any] | None:
-        """Return the numbers at a path; None if nothing is there."""
+        """Return the numbers at a path, a pair of fields for real and imaginary part as complex
+        ones; None if nothing is there."""
         with self._found(path) as dataset:
+            path = self.where(path)
             if dataset is None:
                 return None
-            if not hasattr(dataset, "dtype") or dataset.dtype.kind not in "fiucb":
-                kind = getattr(dataset, "dtype", "a group")
+            dtype = getattr(dataset, "dtype", None)
+            fields = {name.lower(): name for name in getattr(dtype, "names", None) or ()}
+            pair = next((pair for pair in _PARTS if fields.keys() == set(pair)), None)
+            if dtype is None or (dtype.kind not in "fiucb" and pair is None):
+                kind = dtype or "a group"
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
             if dataset.nbytes > most_unpacked(self._size):
                 raise InputError(
                     f"{self.source}: {path} claims {dataset.shape} {dataset.dtype}, "
                     f"{dataset.nbytes} bytes, in a file of {self._size}"
                 )
-            return np.asarray(dataset[()])
+            self._check_filters(path, dataset)
+            self._read.add(_address(dataset))
+            values = dataset[()]
+            if pair is None:
+                return np.asarray(values)
+            real, imaginary = (values[fields[part]] for part in pair)
+            return np.asarray(real + 1j * imaginary)
 
-    def number(self, path: str) -> float | None:
-        """Return one finite number, also where it is repeated for every frame."""
+    def _check_filters(self, path: str, dataset: Any) -> None:
+        """Refuse data packed by a filter that is not there; hdf5plugin brings the usual ones."""
+        import h5py
+
+        with contextlib.suppress(ImportError):
+            importlib.import_module("hdf5plugin")
+        how = dataset.id.get_create_plist()
+        for number in (how.get_filter(i)[0] for i in range(how.get_nfilters())):
+            if not h5py.h5z.filter_avail(number):
+                name = _FILTERS.get(number, "registered by the HDF Group")
+                raise InputError(
+                    f"{self.source}: {path} is packed by filter {number} ({name}), which is not "
+                    "there: pip install hdf5plugin, or write the file again with gzip"
+                )
+
+    def factor(self, path: str, units: Mapping[str, float]) -> float | None:
+        """Return what an array's unit is worth, by its attribute; None if it has none.
+
+        `InputError` if the unit is none of `units`, written in lower case.
+        """
+        unit = self.attribute(path, "units", "Units", "unit", "Unit")
+        if unit is None or not str(unit).strip():
+            return None
+        word = str(unit).strip().lower().replace("\u03bc", "\u00b5")
+        if word not in units:
+            raise InputError(
+                f"{self.source}: {self.where(path)} is in units '{unit}', which are not known; "
+                f"expected one of {', '.join(units)}: mend the attribute"
+            )
+        return units[word]
+
+    def number(
+        self, path: str, units: Mapping[str, float] | None = None, notes: list[str] | None = None
+    ) -> float | None:
+        """Return one finite number, in SI by its attribute where `units` are given; of one that was
+        written for every frame the median, whose spread is noted."""
         array = self.array(path)
         if array is None:
             return None
-        values = np.unique(array)
-        if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values[0]):
+        where, values = self.where(path), array.ravel()
+        real = values.size and values.dtype.kind in "fiu" and np.isfinite(values).all()
+        middle = float(np.median(values)) if real else 0.0
+        spread = float(np.ptp(values.astype(np.float64))) if real else 0.0
+        if not real or spread > _ONE_NUMBER * abs(middle):
             came = array.tolist() if array.size < 4 else f"{array.shape} values"
-            raise InputError(f"{self.source}: {path} is {came}, expected one finite number")
-        return float(values[0])
+            raise InputError(f"{self.source}: {where} is {came}, expected one finite number")
+        if spread and notes is not None:
+            notes.append(
+                f"{where} varies by {spread / abs(middle):.2g} of its median over the frames: the "
+                "median is taken"
+            )
+        return middle * (1.0 if units is None else self.factor(path, units) or 1.0)
 
     def text(self, path: str) -> str | None:
         """Return a text; None if nothing is there, or no text."""
@@ -70,6 +197,7 @@ class Hdf5:
 
     @contextlib.contextmanager
     def _found(self, path: str) -> Iterator[Any]:
+        path = self.where(path)
         try:
             found = self._file.get(path)
             elsewhere = getattr(found, "external", None) or getattr(found, "is_virtual", False)
@@ -97,9 +225,12 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{path}: is no whole HDF5 file ({_first_line(error)}); copy or make it again"
-        ) from None
+        reason = _first_line(error)
+        cure = "copy or make it again"
+        if "lock" in reason or "already open" in reason or "h5clear" in reason:
+            cure = "another program writes it: wait until it has closed the file; if none does any "
+            cure += f"more: h5clear -s {path}"
+        raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
     with file:
         yield Hdf5(str(path), file, size)
 
@@ -129,6 +260,13 @@ def write_hdf5(
             file[name] = h5py.SoftLink(target)
         for name, attrs in attributes.items():
             file[name].attrs.update(attrs)
+
+
+def _address(dataset: Any) -> Any:
+    """Return what tells one object of a file from another, whatever path leads there."""
+    import h5py
+
+    return h5py.h5o.get_info(dataset.id).addr
 
 
 def _as_text(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 import bz2
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, Any
@@ -46,12 +46,25 @@ def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
     return found
 
 
-def read_npz_known(path: PathLike, *keys: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def read_npz_known(
+    path: PathLike, *keys: str, optional: Collection[str] = ()
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return those of the named arrays (all if none is named) that an NPZ file has, and the names
-    of all it has; raises as `read_npz`."""
+    of all it has; those that are `optional` are left out where they are pickled. Raises as
+    `read_npz`."""
+    found = {}
     with _archive(path) as members:
-        names = [key for key in keys or members if key in members]
-        return {key: _array(path, *members[key]) for key in names}, list(members)
+        for key in [key for key in keys or members if key in members]:
+            try:
+                found[key] = _array(path, *members[key])
+            except Pickled:
+                if key not in optional:
+                    raise
+        return found, list(members)
+
+
+class Pickled(InputError):
+    """An array is pickled, which is never loaded."""
 
 
 @contextmanager
@@ -90,12 +103,15 @@ def _array(path: PathLike, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             shape, _, dtype = _HEADERS[version](member)
             there = archive.getinfo(name).file_size - member.tell()
             if dtype.hasobject:
-                raise ValueError("it is pickled, which is never loaded")
+                key = name.removesuffix(".npy")
+                raise Pickled(
+                    f"{path}: array '{key}' cannot be read: it is pickled, which is never loaded"
+                )
             if math.prod(shape) * dtype.itemsize != there:
                 raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
         with archive.open(name) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
-    except MemoryError:
+    except (MemoryError, Pickled):
         raise
     except Exception as error:
         key = name.removesuffix(".npy")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.prepare import light_is_at, values_of
+from ptycho_torch.data.light import light_is_at, values_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Raw
 from ptycho_torch.reconstruct import trial
@@ -107,7 +107,7 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variant
     """Settle what frames show by themselves; return the conventions that remain."""
     places, where = [str(given.zero_frequency)], "as given"
     if given.zero_frequency == "auto":
-        seen = light_is_at(raw.frames_nHW)
+        seen = light_is_at(raw.frames_nHW, raw.good_nHW)
         places = [seen] if seen else ["centre", "corner"]
         where = "where the light is" if seen else "the light does not say"
     values, how = [str(given.values)], "as given"

@@ -1,0 +1,132 @@
+"""What stored frames show by themselves: how they are stacked, what a pixel holds, where the light
+is and how much of it there is.
+
+Letters: n frames, H rows, W columns (H = W = N).
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.scan import Array, Mask, Raw, check_array, mask_of, without_ones
+from ptycho_torch.runtime.errors import InputError
+
+Kind = Literal["amplitude", "intensity"]
+
+# Bytes that are looked at in double precision at a time.
+_CHUNK = 2**24
+# The light must be this many times brighter around one place than around the other.
+CLEAR = 3.0
+
+
+def kind_of(raw: Raw, reading: ScanConventions) -> Kind:
+    """Return whether the frames of a file are amplitudes or intensities."""
+    if reading.values != "auto":
+        return reading.values
+    return raw.values if raw.certain or values_of(raw.frames_nHW) == "amplitude" else "intensity"
+
+
+def values_of(frames: Array) -> Kind:
+    """Return what frames hold by themselves: whole numbers are counts, all else amplitudes."""
+    if frames.dtype.kind in "iu":
+        return "intensity"
+    # Frame by frame: most files show it in the first one.
+    finite = (frame[np.isfinite(frame)] for frame in frames)
+    whole = all(np.array_equal(values, np.rint(values)) for values in finite)
+    return "intensity" if whole else "amplitude"
+
+
+def chunks(frames: Array) -> Iterator[slice]:
+    """Return slices of frames, small enough for work in double precision."""
+    step = max(1, _CHUNK // (8 * frames[0].size))
+    return (slice(start, start + step) for start in range(0, len(frames), step))
+
+
+def saturation(frames: Array, kind: Kind, reading: ScanConventions) -> dict[str, float]:
+    """Return the stored values from which on a pixel is saturated, by their reason."""
+    levels: dict[str, float] = {}
+    if frames.dtype.kind in "iu":
+        top = np.iinfo(frames.dtype).max
+        levels[f"at {top}, the largest {frames.dtype}"] = top
+    if (counts := reading.saturation_counts) is not None:
+        level = counts**0.5 if kind == "amplitude" else counts
+        levels[f"saturated ({counts:g} or more)"] = level
+    return levels
+
+
+def light_of(
+    frames: Array, used: Mask | None, kind: Kind, below: float = np.inf
+) -> NDArray[np.float64]:
+    """Return the light of each frame on used pixels with stored values under `below`, in the units
+    of stored intensities, (n,)."""
+    light = np.zeros(len(frames))
+    for part in chunks(frames):
+        values = np.nan_to_num(frames[part].astype(np.float64), posinf=0, neginf=0)
+        values[values >= below] = 0
+        values = np.square(values) if kind == "amplitude" else values
+        good = mask_of(used, part)
+        light[part] = (values if good is None else np.where(good, values, 0)).sum(axis=(1, 2))
+    return light
+
+
+def light_is_at(frames_nHW: Array, good: Mask | None) -> Literal["centre", "corner"] | None:
+    """Return where the light is; None if that is not clear."""
+    some = slice(None, None, max(1, len(frames_nHW) // 64))
+    shown = np.nan_to_num(np.abs(frames_nHW[some].astype(np.float64)))
+    # Masked pixels are dark: what marks them may be brighter than any light.
+    used = mask_of(good, some)
+    mean = (shown if used is None else np.where(used, shown, 0)).mean(axis=0)
+    near = np.abs(np.fft.fftfreq(mean.shape[-1])) < 1 / 8
+    corner, centre = (float(mean[np.ix_(n, n)].sum()) for n in (near, np.fft.fftshift(near)))
+    if max(corner, centre) <= CLEAR * min(corner, centre):
+        return None
+    return "centre" if centre > corner else "corner"
+
+
+def frames_first(
+    source: str, name: str, frames: Array, count: int, stack: str, notes: list[str]
+) -> Array:
+    """Return the frames of `count` positions as (n, N, N), however they were stacked.
+
+    stack: which axis numbers them; "auto" tells it from the sides and, where all are equal, from
+    the light: from frame to frame it hardly changes, from row to row of a detector it does.
+    """
+    if frames.ndim > 3:
+        shape = frames.shape
+        frames = without_ones(frames, 3)
+        frames = frames[..., 0] if frames.ndim == 4 and frames.shape[-1] == 1 else frames
+        frames = frames[:, 0] if frames.ndim == 4 and frames.shape[1] == 1 else frames
+        if frames.ndim == 3:
+            notes.append(f"'{name}' is {shape}: axes of one dropped")
+    if frames.ndim == 3 and stack == "auto":
+        first, _, last = frames.shape
+        square = frames.shape[0] == frames.shape[1]
+        stack = "last" if square and last == count != first else "first"
+        if square and first == last == count > 1 and frames.dtype.kind in "fiu":
+            stack = _by_light(source, name, frames, notes)
+    if frames.ndim == 3 and stack == "last":
+        notes.append(f"'{name}' is a transposed legacy stack {frames.shape}, turned to (n, N, N)")
+        frames = np.moveaxis(frames, -1, 0)
+    check_array(source, name, frames, "real", ("n", "N", "N"))
+    return frames
+
+
+def _by_light(source: str, name: str, frames: Array, notes: list[str]) -> str:
+    spread = {}
+    for stack, axes in (("first", (1, 2)), ("last", (0, 1))):
+        light = np.nan_to_num(frames).sum(axis=axes, dtype=np.float64)
+        spread[stack] = float(light.std() / (light.mean() or 1))
+    low, high = sorted(spread, key=spread.__getitem__)
+    if spread[high] < 2 * spread[low] or spread[high] == 0:
+        raise InputError(
+            f"{source}: '{name}' is {frames.shape}: any axis may number the frames, and their "
+            "light does not tell; give --stack first or --stack last"
+        )
+    notes.append(
+        f"'{name}' is {frames.shape}: its {low} axis numbers the frames (light varies by "
+        f"{spread[low]:.2g} along it, {spread[high]:.2g} along the other)"
+    )
+    return low

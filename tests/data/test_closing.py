@@ -1,0 +1,240 @@
+"""What reading ends in: corrections, masks, light, probe and steps, each said, or refused with its cure."""
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.geometry import MADE_UP
+from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.write import write_scan_cxi
+from ptycho_torch.runtime.errors import InputError
+
+N, PHOTONS = 16, 1e5
+DETECTOR, SOURCE = "entry_1/instrument_1/detector_1", "entry_1/instrument_1/source_1"
+GAP = np.zeros((N, N), bool)
+GAP[:, 6] = True
+
+
+@pytest.fixture
+def scan(made):
+    return made.a_scan(counts=PHOTONS)
+
+
+@pytest.fixture
+def counts(scan):
+    return np.rint((scan.amplitude_nHW.astype(float) * scan.intensity_scale) ** 2).astype(np.int64)
+
+
+@pytest.fixture(params=["npz", "cxi"])
+def read(request, tmp_path, scan, counts):
+    """Write the scan with changed arrays as another program leaves it, and read it."""
+
+    def npz(frames, extra, probe, positions):
+        rows, columns = (scan.positions_n2 if positions is None else positions).T
+        arrays = {"diff3d": frames, "xcoords": columns + N // 2, "ycoords": rows + N // 2}
+        np.savez(tmp_path / "scan.npz", probeGuess=probe, **arrays, **extra)
+        return tmp_path / "scan.npz"
+
+    def cxi(frames, extra, probe, positions):
+        write_scan_cxi(tmp_path / "scan.cxi", scan)
+        with h5py.File(tmp_path / "scan.cxi", "a") as file:
+            image = "entry_1/image_1/data"
+            gone = ("entry_1/ptycho_torch", "entry_1/image_2", f"{DETECTOR}/data", image)
+            for name in gone:
+                del file[name]
+            file[f"{DETECTOR}/data"], file[image] = frames, probe
+            if positions is not None:
+                places = file["entry_1/sample_1/geometry_1/translation"]
+                pixel = MADE_UP.object_pixel_m(N)[0]
+                places[:, :2] = positions[:, ::-1] * pixel
+            for name, array in extra.items():
+                file[f"{DETECTOR}/{name}"] = array
+        return tmp_path / "scan.cxi"
+
+    def do(frames=None, probe=None, positions=None, reading=ScanConventions(), **extra):  # noqa: B008
+        frames = counts if frames is None else frames
+        probe = scan.probe_MHW[0] if probe is None else probe
+        path = {"npz": npz, "cxi": cxi}[request.param](frames, extra, probe, positions)
+        return read_scan(path, reading)
+
+    return do
+
+
+def note(scan, words):
+    return next(note for note in scan.notes if words in note)
+
+
+def photons(scan):
+    return float(np.square(scan.amplitude_nHW, dtype=float).sum(axis=(1, 2)).mean())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        *(("u4", 2**16 - less) for less in (1, 2)),
+        *((kind, 2**31 - less) for kind in ("i4", "f4", "i8") for less in (1, 2)),
+        *((kind, 2**32 - less) for kind in ("u4", "f8", "u8") for less in (1, 2)),
+        *(("i2", value) for value in (-1, -2, 32767)),
+        ("f4", np.nan),
+    ],
+)
+def test_pixels_that_hold_no_value_are_masked(read, counts, dtype, value):
+    frames = np.minimum(counts, 3e4).astype(dtype)
+    frames[:, GAP] = value
+    scan = read(frames)
+    assert (scan.good_1HW == ~GAP).all()
+    assert photons(scan) == pytest.approx(counts[:, ~GAP].sum() / len(counts), rel=1e-3)
+
+
+def test_the_brightest_pixels_are_not_taken_for_marks(read, counts):
+    """Neither what varies, nor what is constant and no mark."""
+    frames = counts.astype("u4")
+    frames[1:, 3, 3] = 2**32 - 1
+    frames[:, 4, 4] = 99_999
+    assert read(frames, reading=ScanConventions(outliers="keep")).good_1HW[:, 4, 4].all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "bool"])
+def test_a_mask_of_any_type_is_read_and_said(read, counts, dtype):
+    scan = read(mask=GAP.astype(dtype))
+    assert (scan.good_1HW == ~GAP).all()
+    share = 100 * counts[:, GAP].sum() / counts.sum()
+    assert f"mask: 16 of 256 pixels, {share:.3g} % of the light" in note(scan, "mask: ")
+    assert "mask: none" in note(read(), "mask: ")
+
+
+def test_a_mask_that_takes_most_of_the_light_is_the_other_way_round(read, request, counts):
+    name = {"mask": (~GAP).astype("u4")}
+    if "npz" in request.node.name:  # A name that says what it means.
+        name = {"bad_pixels": ~GAP}
+    with pytest.raises(InputError, match=r"% of the light .* --mask-means good reads it"):
+        read(**name)
+    assert (read(**name, reading=ScanConventions(mask_means="good")).good_1HW == ~GAP).all()
+    kept = read(**name, reading=ScanConventions(mask_means="bad")).good_1HW
+    assert (kept == GAP).all()
+
+
+@pytest.mark.parametrize(
+    ("which", "factor", "words"),
+    [
+        (slice(5, 8), 0, "3 dark and 0 bright of 72 frames"),
+        (slice(50, None), 0, "22 dark and 0 bright"),
+        (slice(5, 6), 300, "0 dark and 1 bright"),
+        (slice(0, 1), 0.02, "1 dark and 0 bright"),
+    ],
+)
+def test_frames_far_from_the_light_are_left_out(read, scan, counts, which, factor, words):
+    frames = counts.copy()
+    frames[which] = frames[which] * factor
+    found = read(frames)
+    keep = np.setdiff1d(np.arange(len(counts)), np.arange(len(counts))[which])
+    assert note(found, words)
+    apart = found.positions_n2 - scan.positions_n2[keep]
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[0], apart.shape), atol=1e-6)
+    assert photons(found) == pytest.approx(counts[keep].sum() / len(keep), rel=1e-3)
+    kept = read(frames, reading=ScanConventions(outliers="keep"))
+    assert len(kept) == len(counts) and "kept, as requested" in note(kept, words)
+
+
+def test_light_that_varies_as_specimens_and_beams_do_is_kept(read, counts):
+    frames = np.rint(counts * np.geomspace(0.2, 5, len(counts))[:, None, None]).astype("i4")
+    assert len(read(frames)) == len(counts)
+    half = counts.copy()
+    half[:40] = 0
+    with pytest.raises(InputError, match="40 dark .* no scan of one light: give --outliers keep"):
+        read(half)
+
+
+def test_a_saturated_pixel_makes_no_bright_frame(read, counts):
+    frames = np.minimum(counts, 6e4).astype("u2")
+    frames[4, :3] = 65535
+    assert len(read(frames)) == len(counts)
+
+
+def test_a_dark_field_is_subtracted_and_a_monitor_divided_by(read, counts):
+    dark, monitor = np.full((N, N), 40.0), np.linspace(1, 2, len(counts))
+    found = read(counts + 40, data_dark=dark)
+    assert photons(found) == pytest.approx(counts.sum() / len(counts), rel=1e-6)
+    assert "subtracted" in note(found, "data_dark")
+    beam = np.rint(counts * monitor[:, None, None])
+    found = read(beam.astype("i4"), monitor=monitor)
+    light = np.square(found.amplitude_nHW).sum(axis=(1, 2))
+    expected = counts.sum(axis=(1, 2)) * monitor.mean()
+    np.testing.assert_allclose(light, expected, rtol=1e-3)
+    ignored = read(counts + 40, data_dark=dark, reading=ScanConventions(corrections="ignore"))
+    assert photons(ignored) == pytest.approx((counts + 40).sum() / len(counts), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("extra", "reading", "words"),
+    [
+        ({"data_dark": np.full((N, N), 1e4)}, {}, "brighter than the frames; .* already"),
+        ({"monitor": np.geomspace(1, 9, 72)}, {}, "does not follow .*already"),
+        ({"monitor": np.zeros(72)}, {}, "must be > 0"),
+        ({"monitor": np.ones(72)}, {"values": "amplitude"}, "correct intensities, and amplitudes"),
+        ({"data_dark": np.ones((4, 4))}, {}, r"is \(4, 4\)"),
+    ],
+)
+def test_a_correction_that_cannot_be_meant_is_refused(read, extra, reading, words):
+    with pytest.raises(InputError, match=words):
+        read(**extra, reading=ScanConventions(**reading))
+
+
+def test_what_nothing_reads_is_listed(read):
+    assert "gain_map" in note(read(gain_map=np.ones((N, N))), "not used: ")
+
+
+def test_a_probe_is_moved_to_the_centre_or_said_to_be_real(read, scan):
+    probe = scan.probe_MHW[0]
+    found = read(probe=np.fft.ifftshift(probe))
+    assert np.allclose(found.probe_MHW[0], probe) and note(found, "in the corners")
+    assert note(read(probe=np.abs(probe).astype(complex)), "the probe is real")
+    pair = np.stack([probe.real, probe.imag])
+    for parts in (pair, np.moveaxis(pair, 0, -1)):
+        with pytest.raises(InputError, match="real and imaginary part.*store it complex"):
+            read(probe=parts, reading=ScanConventions())
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1e-3, "hardly moves.*median step"), (0.04, "hardly moves"), (100.0, "nothing in common")],
+)
+def test_steps_that_cannot_be_are_refused(read, scan, factor, words):
+    with pytest.raises(InputError, match=f"{words}|near-field geometry"):
+        read(positions=(scan.positions_n2 * factor))
+
+
+def test_fine_steps_of_a_scan_that_moves_are_read(read, scan):
+    """Lines of a fly scan: a tenth of a pixel along the line, far between the lines."""
+    lines = np.stack(np.divmod(np.arange(len(scan)), 24), axis=-1) * [6.0, 0.2]
+    assert note(read(positions=lines), "median step 0.2 px")
+
+
+def test_the_unit_that_fits_the_geometry_is_named(tmp_path, scan):
+    write_scan_cxi(tmp_path / "a.cxi", scan)
+    with h5py.File(tmp_path / "a.cxi", "a") as file:
+        del file["entry_1/ptycho_torch"], file["entry_1/image_2"]
+        places = file["entry_1/sample_1/geometry_1/translation"]
+        del places.attrs["units"]
+        places[:] = places[:] * 1e9
+    with pytest.raises(InputError, match="hardly moves|nothing in common") as error:
+        read_scan(tmp_path / "a.cxi")
+    assert "its geometry fits --units nm" in str(error.value)
+    found = read_scan(tmp_path / "a.cxi", ScanConventions(units="nm"))
+    np.testing.assert_allclose(np.ptp(found.positions_n2, 0), np.ptp(scan.positions_n2, 0), 1e-6)
+
+
+@pytest.mark.parametrize("stack", ["first", "last"])
+def test_a_cube_is_told_by_its_light(tmp_path, scan, counts, stack):
+    axis = {"first": 0, "last": -1}[stack]
+    cube, (rows, columns) = counts[:N], scan.positions_n2[:N].T
+    arrays = {"xcoords": columns + N // 2, "ycoords": rows + N // 2}
+    np.savez(tmp_path / "cube.npz", diff3d=np.moveaxis(cube, 0, axis), **arrays)
+    np.testing.assert_allclose(read_scan(tmp_path / "cube.npz").amplitude_nHW, cube**0.5, 1e-6)
+    flat = np.random.default_rng(0).poisson(5, (N, N, N))
+    np.savez(tmp_path / "flat.npz", diff3d=flat, **arrays)
+    with pytest.raises(InputError, match="give --stack first or --stack last"):
+        read_scan(tmp_path / "flat.npz")
+    found = read_scan(tmp_path / "flat.npz", ScanConventions(stack=stack))
+    np.testing.assert_allclose(found.amplitude_nHW, np.moveaxis(flat, axis, 0) ** 0.5, 1e-6)
