@@ -37,7 +37,9 @@ def root() -> Path:
 @pytest.fixture
 def tiny() -> dict:
     """Settings of the smallest study, as plain data to be changed by a test."""
-    return load_yaml(ROOT / "tests" / "tiny.yaml")
+    study = load_yaml(ROOT / "tests" / "tiny.yaml")
+    study["training"] |= {"epochs": 2, "optimizer": {"name": "adam", "learning_rate": 2e-3}}
+    return study
 
 
 @pytest.fixture

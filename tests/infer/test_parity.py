@@ -52,7 +52,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
             test=test or tiny_dataset.splits["test"],
             patches=tmp_path / "patches.npz",
             inference=tmp_path / "inference",
-            settings=ParitySettings(**settings).model_dump(mode="json"),
+            settings=ParitySettings(**{"reassembly": 0.2, **settings}).model_dump(mode="json"),
             folder=tmp_path / "parity",
         )
         found = io.read_json(tmp_path / "parity/parity.json")
@@ -67,7 +67,7 @@ def test_training_and_inference_agree_to_rounding(judge, tmp_path):
     assert found.passed and found.failed == []
     seen = found.values
     assert seen["patches_to_rounding"] < 1e-5 and seen["scales_to_rounding"] < 1e-6
-    assert seen["stitching_of_the_truth"] < 1e-6 < 1e-3 < seen["stitching"] < 0.05
+    assert seen["stitching_of_the_truth"] < 1e-6 < 1e-3 < seen["stitching"] < 0.2
     assert {p.name for p in folder.iterdir()} == {
         "parity.json", "parity.md", "parity.png", "stitching.png", "training",
     }  # fmt: skip

@@ -1,7 +1,6 @@
 """HDF5 opened, read and written in one place; what lies in other files is refused."""
 
 import contextlib
-import importlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -135,7 +134,7 @@ class Hdf5:
         import h5py
 
         with contextlib.suppress(ImportError):
-            importlib.import_module("hdf5plugin")
+            import hdf5plugin  # noqa: F401 (registers its filters)
         how = dataset.id.get_create_plist()
         for number in (how.get_filter(i)[0] for i in range(how.get_nfilters())):
             if not h5py.h5z.filter_avail(number):
