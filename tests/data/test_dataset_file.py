@@ -48,12 +48,16 @@ def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, array
         diffraction=arrays["diffraction"].astype(np.float64),
     )
     with caplog.at_level(logging.WARNING):
-        split = read_split(path, patch_px=16)
+        split = read_split(path, patch_px=16, photons=1e4)
     assert split.arrays["diffraction"].dtype == np.float32
     assert split.norm_Y_I == pytest.approx(float(arrays["norm_Y_I"]), rel=1e-5)
-    assert split.intensity_scale == pytest.approx(1e9**0.5 / 8)
+    power = np.square(arrays["diffraction"], dtype=float).sum(axis=(1, 2)).mean()
+    assert split.intensity_scale == pytest.approx((1e4 / power) ** 0.5)
+    assert split.intensity_scale_source == "given"
     np.testing.assert_array_equal(split.arrays["image_index"], arrays["image_index"])
-    assert "has no norm_Y_I; measured" in caplog.text and "sqrt(photons)/(N/2)" in caplog.text
+    assert (
+        "has no norm_Y_I; measured" in caplog.text and "10000 photons a frame give s" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,14 @@ def test_an_empty_object_is_one_in_the_units_of_its_scan(photons, stored):
     assert unit_of(scan, units.intensity_scale) == pytest.approx(units.unit)
 
 
-def test_a_file_that_does_not_say_its_photons_has_the_closed_form():
-    scan = scan_of(counts(1e5), scale=None)
-    units = measured_units(scan, probe_of(scan), photons=1e6)
-    assert units.source == "closed_form"
-    assert units.intensity_scale == pytest.approx(1000 / (N / 2))
+@pytest.mark.parametrize("photons", [1e4, 1e9])
+def test_a_file_that_does_not_say_its_photons_has_those_given(photons):
+    """In the units of training: (s A)^2 sum to them in the mean, whatever factor the file keeps."""
+    scan = scan_of(3 * counts(1e5), scale=None)
+    units = measured_units(scan, probe_of(scan), photons)
+    assert units.source == "given"
+    seen = (scan.amplitude_nHW / units.unit * units.intensity_scale) ** 2
+    assert seen.sum(axis=(1, 2)).mean() == pytest.approx(photons, rel=1e-5)
     with pytest.raises(InputError, match="x: does not say its photons"):
         unit_of(scan, 3.0)
 

@@ -58,7 +58,7 @@ def refused(folder):
     return str(error.value)
 
 
-@pytest.mark.parametrize("source", ["learned", "measured", "closed_form"])
+@pytest.mark.parametrize("source", ["learned", "measured", "given"])
 def test_a_bundle_comes_back_to_the_bit(tmp_path, source):
     made = bundle(intensity_scale_source=source, channels=4, gridsize=2)
     write_bundle(tmp_path, made)

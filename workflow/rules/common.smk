@@ -1,5 +1,6 @@
 """The study's settings, and what several rules share."""
 
+import functools
 import json
 import os
 from dataclasses import asdict
@@ -12,6 +13,7 @@ try:
     from ptycho_torch.config.arms import derive, fit_settings, run_settings
     from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
+    from ptycho_torch.files.io import sha256
     from ptycho_torch.files.layout import check_layout
     from ptycho_torch.runtime.code_digest import code_behind, keep_list
 except ModuleNotFoundError as error:
@@ -19,6 +21,8 @@ except ModuleNotFoundError as error:
         f"{error}: the project's environment is not active; run `make setup`, then "
         "`source .venv/bin/activate`"
     )
+
+checksum = functools.cache(sha256)
 
 PROJECT = Path(workflow.basedir)
 PACKAGE = PROJECT / "src" / "ptycho_torch"
@@ -109,6 +113,13 @@ def files_for_dataset(wildcards) -> list[str]:
     if dataset.source == "files":
         return [dataset.train, dataset.validation, dataset.test]
     return [dataset.probe.path] if dataset.probe.shape == "file" else []
+
+
+def content_of_files(wildcards) -> dict[str, str]:
+    """Checksums of the files that a dataset is made from: their content decides, not their dates,
+    so that an older file in place of a newer one makes the dataset again."""
+    files = [path for path in files_for_dataset(wildcards) if Path(path).is_file()]
+    return {path: checksum(path) for path in files}
 
 
 def settings_of_run(wildcards) -> dict:

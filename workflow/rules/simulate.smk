@@ -16,5 +16,6 @@ rule simulate:
     threads: STUDY.execution.threads
     params:
         settings=lambda wildcards: STUDY.datasets[wildcards.dataset].model_dump(mode="json"),
+        content=content_of_files,
     script:
         "../scripts/simulate.py"

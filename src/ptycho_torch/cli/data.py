@@ -8,6 +8,7 @@ import typer
 
 from ptycho_torch.cli.options import Conventions, Flags, messages, with_flags
 from ptycho_torch.config.base import Fraction, Positive, Settings
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -47,7 +48,7 @@ def check_data(
                     f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is "
                     "the side that its patches must have; leave it out"
                 )
-            typer.echo(_split_line(file, reading.patch_px))
+            typer.echo(_split_line(file, reading))
             reading = reading.model_copy(update={"patch_px": None})
         if not split or "coords_offsets" in io.npz_keys(file):
             scan = read_scan(file, reading)
@@ -55,18 +56,16 @@ def check_data(
     typer.echo(f"sha256 {found}")
 
 
-def _split_line(file: Path, patch_px: int | None) -> str:
+def _split_line(file: Path, reading: ScanConventions) -> str:
     """Return what a split of the study holds, in a line."""
     from ptycho_torch.data.dataset_file import read_split
 
-    if patch_px is None:
-        shape = io.read_npz(file, "diffraction")["diffraction"].shape
-        patch_px = int(shape[1]) if len(shape) == 4 else 0
-    split = read_split(file, patch_px=patch_px)
-    groups, _, _, channels = split.arrays["diffraction"].shape
+    split = read_split(file, patch_px=reading.patch_px, reading=reading)
+    groups, side, _, channels = split.arrays["diffraction"].shape
     return (
-        f"{file}: {groups} groups of {channels} patches of {patch_px} px, norm_Y_I "
-        f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g}"
+        f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
+        f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g} "
+        f"({split.intensity_scale_source})"
     )
 
 

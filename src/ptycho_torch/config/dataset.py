@@ -14,6 +14,7 @@ from ptycho_torch.config.base import (
     Seed,
     Settings,
 )
+from ptycho_torch.config.scan import ScanConventions
 
 PatchSide = Annotated[int, Field(ge=8)]
 EdgePhase = Annotated[Real, Field(ge=-1000, le=1000)]
@@ -161,6 +162,12 @@ class SimulatedDataset(Settings):
         return self
 
 
+_OF_SPLITS = {
+    *("values", "zero_frequency", "origin", "half_pixel", "swap_axes", "flip_rows", "flip_columns")
+}
+"""Conventions that a split can have."""
+
+
 class DatasetFiles(Settings):
     """Three NPZ files of the layout in docs/reference/files.md that another program wrote."""
 
@@ -176,14 +183,22 @@ class DatasetFiles(Settings):
     test_step_px: Count
     """Step of the test scan, pixels."""
     photons: Positive = 1e9
-    """Mean photons of a pattern, used where a file has no `intensity_scale`, by the closed form
-    sqrt(photons) / (N/2); the log says so."""
+    """Mean photons of a pattern, used where a file has no `intensity_scale`:
+    s = sqrt(photons / mean sum A^2); the log says so."""
+    reading: ScanConventions = ScanConventions()
+    """Conventions of the files, where they are not those of docs/reference/files.md: `values`,
+    `zero_frequency`, `origin`, `half_pixel`, `swap_axes`, `flip_rows`, `flip_columns`."""
     sha256: dict[Literal["train", "validation", "test"], Checksum] | None = None
     """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
         _tiles_fit(self.test_step_px, self.patch_px)
+        if other := self.reading.model_dump(exclude_defaults=True).keys() - _OF_SPLITS:
+            raise ValueError(
+                f"reading.{min(other)} has no effect on splits; they have "
+                f"{', '.join(sorted(_OF_SPLITS))}"
+            )
         return self
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.prepare import corners_of
 from ptycho_torch.data.scan import Array, Raw, check_array
 from ptycho_torch.files import io
 from ptycho_torch.files.io import must_have
@@ -25,7 +27,8 @@ _LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
     "diffraction": (np.float32, ("n N N C",)),
     **dict.fromkeys(("Y_I", "Y_phi"), (np.float32, ("n N N C",))),
     **dict.fromkeys((*_POSITIONS, "coords_true"), (np.float32, ("n 1 2 C",))),
-    **dict.fromkeys(("YY_full", "YY_ground_truth"), (np.complex64, ("images height width 1",))),
+    "YY_full": (np.complex64, ("images height width 1", "height width 1")),
+    "YY_ground_truth": (np.complex64, ("images height width 1", "height width 1", "height width")),
     "probeGuess": (np.complex64, ("N N", "M N N")),
     "probe_simulated": (np.complex64, ()),
     **dict.fromkeys(("norm_Y_I", "intensity_scale"), (np.float64, ("", "1"))),
@@ -41,14 +44,14 @@ class Split:
     """One split of a dataset.
 
     arrays: as in docs/reference/files.md (float32, complex64, int32); norm_Y_I and intensity_scale:
-    scalars in force, measured or closed form where the file has none; intensity_scale_source says
-    which of them s is.
+    scalars in force, measured, or of the photons given, where the file has none;
+    intensity_scale_source says which of them s is.
     """
 
     arrays: dict[str, Array]
     norm_Y_I: float
     intensity_scale: float
-    intensity_scale_source: Literal["measured", "closed_form"] = "measured"
+    intensity_scale_source: Literal["measured", "given"] = "measured"
 
     @property
     def diffraction_nCHW(self) -> NDArray[np.float32]:
@@ -71,20 +74,18 @@ class Split:
 
 
 def read_split(
-    path: str | Path, *, patch_px: int | None, sha256: str | None = None, photons: float = 1e9
+    path: str | Path,
+    *,
+    patch_px: int | None,
+    sha256: str | None = None,
+    photons: float = 1e9,
+    reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)
 ) -> Split:
-    """Read and check one split.
+    """Read and check one split, an NPZ file of the layout in docs/reference/files.md.
 
-    Parameters
-    ----------
-    path
-        NPZ file of the layout in docs/reference/files.md.
-    patch_px
-        Side that its patches must have, pixels; None: any.
-    sha256
-        Checksum that the file must have; None: any.
-    photons
-        For the closed form of a missing intensity scale.
+    patch_px: side that its patches must have, pixels; None: any; sha256: checksum that the file
+    must have; None: any; photons: mean photons of a frame, where the file has no intensity scale;
+    reading: its conventions, of which those count that a split can have.
 
     Raises
     ------
@@ -93,6 +94,28 @@ def read_split(
         shape or type or holds NaN; names the file and the array.
     """
     must_have(path, sha256)
+    arrays = _read_arrays(path, patch_px)
+    _apply_conventions(str(path), arrays, reading)
+    _warn_of_intensities(path, arrays)
+    split = Split(arrays, 1.0, 1.0)
+    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
+    if "intensity_scale" in arrays:
+        return Split(arrays, norm, float(arrays["intensity_scale"].item()))
+    scale = scale_of_photons(photons, arrays["diffraction"])
+    logger.warning(
+        "%s: has no intensity_scale; %g photons a frame give s = %.6g", path, photons, scale
+    )
+    return Split(arrays, norm, scale, "given")
+
+
+def scale_of_photons(photons: float, amplitude_nNNC: Array) -> float:
+    """Return s with which these frames hold so many photons in the mean."""
+    squares = np.square(amplitude_nNNC, dtype=np.float64).sum(axis=(1, 2))
+    return float(np.sqrt(photons / squares.mean()))
+
+
+def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
+    """Return the arrays of the layout, each in its type and shape."""
     arrays, present = io.read_npz_known(path, *_LAYOUT)
     for key in ("diffraction", "probeGuess"):
         if key not in arrays:
@@ -103,18 +126,38 @@ def read_split(
     for key, array in arrays.items():
         arrays[key] = _checked(str(path), key, array, sides)
         sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
+    for key in {"YY_full", "YY_ground_truth"} & arrays.keys():
+        height_width = arrays[key].shape[-3:-1] if arrays[key].ndim > 2 else arrays[key].shape
+        arrays[key] = arrays[key].reshape(-1, *height_width, 1)
     _check_images(path, arrays, side)
-    _warn_of_intensities(path, arrays)
-    split = Split(arrays, 1.0, 1.0)
-    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
-    if "intensity_scale" in arrays:
-        return Split(arrays, norm, float(arrays["intensity_scale"].item()))
-    scale = photons**0.5 / (side / 2)
-    logger.warning("%s: has no intensity_scale; using sqrt(photons)/(N/2) = %.6g", path, scale)
-    return Split(arrays, norm, scale, "closed_form")
+    return arrays
 
 
-def read_split_image(source: str, image: int) -> Raw:
+def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConventions) -> None:
+    """Bring frames and positions of another program into those of the layout."""
+    if reading.values == "intensity":
+        arrays["diffraction"] = np.sqrt(arrays["diffraction"])
+    if reading.zero_frequency == "corner":
+        arrays["diffraction"] = np.fft.fftshift(arrays["diffraction"], axes=(1, 2))
+    corners, thing = Split(arrays, 1.0, 1.0).corners_nC2, arrays.get("YY_full")
+    if corners is None or reading == ScanConventions():
+        return
+    frames = np.moveaxis(arrays["diffraction"], -1, 1)
+    raw = Raw(
+        source=source,
+        layout="split",
+        frames_nHW=frames.reshape(-1, *frames.shape[2:]),
+        positions_n2=corners.reshape(-1, 2).astype(np.float64),
+        object_YX=None if thing is None else thing[0, :, :, 0],
+    )
+    moved = corners_of(raw, reading, []).reshape(corners.shape).astype(np.float32)
+    first = moved[:, :1]
+    for key, places in (("coords_offsets", first), ("coords_nominal", moved - first)):
+        places = np.broadcast_to(places, moved.shape)
+        arrays[key] = np.ascontiguousarray(np.moveaxis(places, 1, -1)[:, None])
+
+
+def read_split_image(source: str, reading: ScanConventions) -> Raw:
     """Return the frames of one image of a split, with its object in the network's units.
 
     Raises
@@ -122,8 +165,13 @@ def read_split_image(source: str, image: int) -> Raw:
     InputError
         As `read_split`, or if the split has no positions or no such image.
     """
-    split = read_split(source, patch_px=None)
-    arrays, frames, corners = split.arrays, split.diffraction_nCHW, split.corners_nC2
+    arrays = _read_arrays(source, None)
+    split, image = Split(arrays, 1.0, 1.0), reading.image
+    frames, corners, scale = (
+        split.diffraction_nCHW,
+        split.corners_nC2,
+        arrays.get("intensity_scale"),
+    )
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
     images = arrays.get("image_index", np.zeros(len(frames), int))
@@ -131,18 +179,24 @@ def read_split_image(source: str, image: int) -> Raw:
     if image >= count:
         raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
     mine, thing = images == image, arrays.get("YY_full")
+    notes = [f"split of the study, image {image} of {count}"]
+    norm = 1.0
+    if thing is not None:
+        # Without it, only the object's scale is open, which nothing that reads a scan relies on.
+        stored = arrays.get("norm_Y_I")
+        norm = float(np.abs(thing).max()) if stored is None else float(stored.item())
+        notes.append(
+            f"object divided by {'its largest' if stored is None else 'norm_Y_I'} {norm:.6g}"
+        )
     return Raw(
         source=source,
         layout="split",
         frames_nHW=frames[mine].reshape(-1, *frames.shape[2:]),
         positions_n2=corners[mine].reshape(-1, 2).astype(np.float64),
         probe_MHW=split.probe_MHW,
-        object_YX=None if thing is None else thing[image, :, :, 0] / split.norm_Y_I,
-        intensity_scale=split.intensity_scale,
-        notes=(
-            f"split of the study, image {image} of {count}",
-            f"object divided by norm_Y_I {split.norm_Y_I:.6g}",
-        ),
+        object_YX=None if thing is None else thing[image, :, :, 0] / norm,
+        intensity_scale=None if scale is None else float(scale.item()),
+        notes=tuple(notes),
     )
 
 

@@ -96,7 +96,7 @@ def _stored(path: str | Path, reading: ScanConventions) -> Raw:
     arrays, layout, unused = _npz_layout(path)
     _check_conventions(path, reading, layout)
     if layout == "split":
-        return read_split_image(str(path), reading.image)
+        return read_split_image(str(path), reading)
     if layout == "tike":
         raw = _tike(str(path), arrays, reading.stack)
     else:

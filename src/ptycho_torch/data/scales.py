@@ -23,7 +23,7 @@ class Scales:
     """The constants that a reconstruction was made with; None: not known, or there is none.
 
     input_scale: what amplitudes are multiplied by before the network; intensity_scale: s, (s A)^2
-    are photons; intensity_scale_source: `learned`, `measured`, `closed_form`, or in the words of
+    are photons; intensity_scale_source: `learned`, `measured`, `given`, or in the words of
     another program; norm_Y_I: object amplitude = the patches' amplitude times this. `InputError` if
     one is not a number > 0.
     """

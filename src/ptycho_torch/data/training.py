@@ -5,7 +5,7 @@ Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,7 +46,7 @@ class TrainingData:
     probe_MHW: Tensor
     scales: dict[str, SplitScales]
     norm_Y_I: float = 1.0
-    intensity_scale_source: Literal["measured", "closed_form"] = "measured"
+    intensity_scale_source: Literal["measured", "given"] = "measured"
     facts: dict[str, Any] = field(default_factory=dict)
     members_nC: NDArray[np.int64] | None = None
 
@@ -76,9 +76,16 @@ def data_of_splits(
     dataset: `dataset.json`, whose checksums the splits must have; patch_px: side that their patches
     must have. `InputError` if a file is damaged or not the one that `dataset.json` names.
     """
-    facts = read_result(dataset, "dataset")["splits"]
-    checksums = {split: facts[split]["sha256"] for split in facts}
-    found = {s: read_split(p, patch_px=patch_px, sha256=checksums[s]) for s, p in splits.items()}
+    record = read_result(dataset, "dataset")
+    checksums = {split: facts["sha256"] for split, facts in record["splits"].items()}
+    photons = record["settings"].get("photons", 1e9)
+    found = {
+        name: read_split(path, patch_px=patch_px, sha256=checksums[name], photons=photons)
+        for name, path in splits.items()
+    }
+    if found["train"].intensity_scale_source == "given":  # One s for all, as of measured ones.
+        scale = found["train"].intensity_scale
+        found = {name: replace(split, intensity_scale=scale) for name, split in found.items()}
     return TrainingData.of_splits(found, {"dataset_sha256": checksums})
 
 
@@ -162,6 +169,6 @@ def _test_unit(
         raise InputError(
             f"{test.source}: frames are {test.patch_px} px, those trained on {scan.patch_px}"
         )
-    if test.intensity_scale is None or units.source == "closed_form":
+    if test.intensity_scale is None or units.source == "given":
         return measured_units(test, probe_MHW, settings.photons).unit
     return unit_of(test, units.intensity_scale)

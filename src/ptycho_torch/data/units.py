@@ -29,14 +29,14 @@ class Units(NamedTuple):
 
     unit: float
     intensity_scale: float
-    source: Literal["measured", "closed_form"]
+    source: Literal["measured", "given"]
 
 
 def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: float) -> Units:
     """Return the units in which this normalised probe and an object of modulus 1 explain the scan.
 
     Photons on masked pixels are not known and count as none. photons: mean photons of a frame
-    where the file does not say them: s is then the closed form sqrt(photons) / (N/2).
+    where the file does not say them, which then give s.
     """
     squares = np.square(scan.amplitude_nHW, dtype=np.float64)
     power = float(np.where(scan.used, squares, 0).sum(axis=(1, 2)).mean())
@@ -45,12 +45,12 @@ def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: 
     unit = float(np.sqrt(power / (np.abs(probe_MHW) ** 2).sum()))
     if scan.intensity_scale is not None:
         return Units(unit, unit * scan.intensity_scale, "measured")
-    scale = photons**0.5 / (scan.patch_px / 2)
+    scale = unit * (photons / power) ** 0.5
     logger.warning(
-        "%s: does not say its photons; s is sqrt(photons)/(N/2) = %.6g for %g photons a frame",
-        scan.source, scale, photons,
+        "%s: does not say its photons; %g a frame, as given, make s = %.6g",
+        scan.source, photons, scale,
     )  # fmt: skip
-    return Units(unit, scale, "closed_form")
+    return Units(unit, scale, "given")
 
 
 def unit_of(scan: Scan, intensity_scale: float) -> float:

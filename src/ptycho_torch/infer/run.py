@@ -155,7 +155,7 @@ def _unit(
     scale, source = bundle.settings.intensity_scale, bundle.settings.intensity_scale_source
     requested = settings.scale
     if requested == "auto":
-        both_known = scan.intensity_scale is not None and source != "closed_form"
+        both_known = scan.intensity_scale is not None and source != "given"
         requested = "stored" if both_known else "measured"
     if requested == "stored":
         return unit_of(scan, scale), f"stored: the file's photons and the bundle's s ({source})"

@@ -46,8 +46,8 @@ class BundleSettings(Settings):
     """Object amplitude = network's amplitude times this."""
     intensity_scale: Positive
     """s: (s A)^2 are photons; amplitudes enter the network in these units."""
-    intensity_scale_source: Literal["learned", "measured", "closed_form"]
-    """Trained with the weights, measured on the training data, or sqrt(photons)/(N/2)."""
+    intensity_scale_source: Literal["learned", "measured", "given"]
+    """Trained with the weights, measured on the training data, or of the photons given."""
     mean_amplitude: NotNegative
     """Of the training data, in the units that enter the network."""
     dataset: Name

@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
-from ptycho_torch.physics.stitch import patch_positions, stitch_tiles, tile_extent
+from ptycho_torch.physics.probe import normalisation, normalise
+from ptycho_torch.physics.stitch import (
+    object_patches,
+    patch_positions,
+    stitch_tiles,
+    tile_extent,
+)
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
 
 logger = logging.getLogger(__name__)
+
+# A probe in single precision, and power within photon noise, are those of the convention.
+_SAME, _SAME_POWER = 1e-4, 0.05
 
 
 def import_dataset(
@@ -35,6 +44,7 @@ def import_dataset(
             patch_px=settings.patch_px,
             sha256=(settings.sha256 or {}).get(split),  # type: ignore[call-overload]
             photons=settings.photons,
+            reading=settings.reading,
         )
         _same_setup(path, read[split], read["train"])
     if not {"YY_full", "coords_offsets", "coords_nominal"} <= read["test"].arrays.keys():
@@ -44,14 +54,59 @@ def import_dataset(
         )
     _check_test_scan(settings, read["test"].arrays)
     _different_objects(settings, read)
-    scale = read["train"].intensity_scale
+    probe, unit = _normalised(settings, read)
+    train = read["train"]
+    known, scale = train.intensity_scale_source == "measured", train.intensity_scale * unit
     facts = {}
     for split in SPLITS:
-        scales = {"norm_Y_I": read[split].norm_Y_I, "intensity_scale": scale}
-        arrays = read[split].arrays | {key: np.array(value) for key, value in scales.items()}
+        arrays = read[split].arrays | {
+            "probeGuess": probe,
+            "norm_Y_I": np.array(read[split].norm_Y_I),
+        }
+        arrays["diffraction"] = arrays["diffraction"] / np.float32(unit)
+        arrays.pop("intensity_scale", None)
+        if known:  # What was given is kept apart from what the files say.
+            arrays["intensity_scale"] = np.array(scale)
         io.write_npz(splits[split], arrays)
         facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
+        facts[split]["source_sha256"] = io.sha256(getattr(settings, split))
     write_summary(summary, settings, name, settings.test_step_px, scale, facts)
+
+
+def _normalised(
+    settings: DatasetFiles, read: Mapping[str, Split]
+) -> tuple[NDArray[np.complex64], float]:
+    """Return the normalised probe, and the unit of the amplitudes that it and the objects explain.
+
+    Files whose probe is normalised, and explains their power, stay as they are.
+    """
+    probe = read["train"].arrays["probeGuess"]
+    if abs((divisor := normalisation(probe)) - 1) > _SAME:
+        probe = normalise(probe).astype(np.complex64)
+    units = {}
+    for split, one in read.items():
+        corners = one.corners_nC2
+        if corners is not None and "YY_full" in one.arrays:
+            objects = one.arrays["YY_full"][..., 0] / one.norm_Y_I
+            places = np.rint(corners).astype(int)
+            patches = object_patches(
+                objects, places, one.arrays["image_index"][:, None], settings.patch_px
+            )
+            modes = probe.reshape(-1, *probe.shape[-2:])
+            light = (np.square(np.abs(modes)).sum(axis=0) * np.square(np.abs(patches))).sum(
+                (-2, -1)
+            )
+            power = np.square(one.arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
+            units[split] = float(np.sqrt(power.mean() / light.mean()))
+    unit = next(iter(units.values()), divisor)
+    if abs(unit - 1) <= _SAME_POWER:
+        unit = 1.0
+    if unit != 1 or divisor != 1:
+        logger.info(
+            "%s: probe divided by %.6g, amplitudes by %.6g (docs/reference/physics.md)",
+            settings.train, divisor, unit,
+        )  # fmt: skip
+    return probe, unit
 
 
 def _check_test_scan(settings: DatasetFiles, arrays: Mapping[str, NDArray[Any]]) -> None:
