@@ -1,6 +1,7 @@
 """The study's settings, and what several rules share."""
 
 import functools
+import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -15,7 +16,7 @@ try:
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
     from ptycho_torch.files.layout import check_layout
-    from ptycho_torch.runtime.code_digest import code_behind, keep_list
+    from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "
@@ -68,6 +69,41 @@ def settings_that_decide() -> dict:
     for arm in study["arms"].values():
         arm["hypothesis"] = "-"
     return study | {"title": "This study"}
+
+
+def without_title() -> dict:
+    """The study as a stage's summary needs it: its title is on the study's own pages alone."""
+    return STUDY.model_dump(mode="json") | {"title": "This study"}
+
+
+def kept_plan(plan) -> str:
+    """What a stage's runs are to be made with, as an input of its summary.
+
+    It changes where the summary that is there was made for another plan, so that results of other
+    settings, copied or touched, are never taken for up to date: they are collected again, and then
+    compared run by run (report/belonging.py).
+    """
+    kinds = STUDY.stage_a.arms if plan.name == "stage_b" else [None]
+    arms = sorted({arm for won in kinds for arm in stage_plan(STUDY, plan.name, won).arms})
+    content = {
+        "dataset": STUDY.datasets[plan.dataset].model_dump(mode="json"),
+        "evaluation": STUDY.evaluation.model_dump(mode="json"),
+        "conventional": STUDY.conventional and STUDY.conventional.model_dump(mode="json"),
+        "seeds": list(plan.seed_list),
+        "arms": {
+            arm: run_settings(STUDY, plan.dataset, arm, 0).model_dump(mode="json") for arm in arms
+        },
+    }
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    kept, made = Path(f"results/sources/{plan.name}_plan.json"), Path(f"results/{plan.name}/findings.json")
+    replaces = json.loads(made.read_text()).get("plan_sha256") if made.is_file() else None
+    if replaces == digest and kept.is_file() and json.loads(kept.read_text())["sha256"] == digest:
+        return str(kept)
+    # Another content, for Snakemake takes a small file for unchanged whatever its date.
+    dated = [replaces, made.stat().st_mtime_ns] if made.is_file() else None
+    content |= {"sha256": digest, "replaces": dated}
+    keep_text(kept, json.dumps(content, indent=1))
+    return str(kept)
 
 
 def files_of_runs(plan, folder: str, file: str) -> list[str]:

@@ -40,6 +40,7 @@ for plan in PLANS:
             metrics=runs_of(plan.name, "evaluate", "metrics.json"),
             reconstructions=runs_of(plan.name, "evaluate", "reconstruction.npz"),
             conventional=conventional_of(plan),
+            plan=kept_plan(plan),
             code=sources("summarise_stage.py"),
         output:
             summary=report(
@@ -63,7 +64,7 @@ for plan in PLANS:
         log:
             f"logs/{plan.name}_summary.log",
         params:
-            study=STUDY.model_dump(mode="json"),
+            study=without_title(),
             stage=plan.name,
             command=command_for(f"{plan.name}_summary"),
         script:

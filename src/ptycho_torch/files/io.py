@@ -38,12 +38,13 @@ WORDS = {
 
 # What the readers of a JSON result need of it; the keys of blocks with dots.
 KEYS: dict[str, str] = {
-    "dataset": "patch_px splits.train.sha256 splits.validation.sha256 splits.test.sha256",
+    "dataset": "patch_px settings splits.train.sha256 splits.validation.sha256 splits.test.sha256",
     "tiles": "test_step_px",
     "run": "dataset arm seed settings outcome failure dataset_sha256 epochs steps val_loss_name "
     "best_epoch best_val_loss last_val_loss best_mae_val_loss first_loss parameters.stored "
     "parameters.full gradient_norm clipped_share loss_spikes versions",
-    "scores": "dataset arm seed outcome failure reason twin best last constant truth undefined",
+    "scores": "dataset arm seed settings outcome failure reason twin best last constant truth "
+    "undefined",
     "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
     "rPIE scores": "best undefined outcome",
     "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",

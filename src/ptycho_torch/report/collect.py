@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import Variant, varied_arms
+from ptycho_torch.config.arms import Variant, run_settings, varied_arms
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.report.belonging import must_belong
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.depth import gradient_bound
@@ -148,6 +149,9 @@ def collect(
     run, of other data, or lacks a key.
     """
     facts = read_result(dataset, "dataset")
+    made_as = study.datasets[stage.dataset].published()
+    must_belong([(dataset, facts["settings"], made_as)], "simulate")
+    trained: list[Any] = []
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
     rows, scored, histories, settings = [], [], [], {}
     for arm, seed in paths["runs"]:
@@ -157,6 +161,8 @@ def collect(
         for path, found in ((mine["runs"], record), (mine["metrics"], metrics)):
             _check_same_run(found, path, (stage.dataset, arm, seed))
         _check_data(mine["runs"], record, facts)
+        expected = run_settings(study, stage.dataset, arm, seed).model_dump(mode="json")
+        trained.append((mine["runs"], record["settings"], expected))
         rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
         scored.append(metrics)
         history = io.read_csv(mine["histories"])
@@ -164,11 +170,16 @@ def collect(
             history.insert(place, key, record[key])
         histories.append(history)
         settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
+    must_belong(trained, "train")
+    judged = study.evaluation.model_dump(mode="json")
+    must_belong(
+        ((paths["metrics"][m["arm"], m["seed"]], m["settings"], judged) for m in scored), "evaluate"
+    )
     reasons: dict[str, str] = {}
     for metrics in reversed(scored):  # the first run that lacks a score says why
         reasons |= {k: v.removeprefix("not defined: ") for k, v in metrics["undefined"].items()}
     baselines = {name: _baseline(scored, name) for name in ("constant", "truth")}
-    rpie = _read_conventional(conventional, facts)
+    rpie = _read_conventional(conventional, facts, study)
     if rpie is not None:
         baselines["conventional"] = rpie["scores"]
     return Collected(
@@ -258,15 +269,17 @@ def _baseline(scored: Sequence[Mapping[str, Any]], block: str) -> dict[str, floa
 
 
 def _read_conventional(
-    files: Sequence[PathLike], dataset: Mapping[str, Any]
+    files: Sequence[PathLike], dataset: Mapping[str, Any], study: Study
 ) -> dict[str, Any] | None:
     """Return `conventional` of `findings.json`."""
-    if not files:
+    if not files or study.conventional is None:
         return None
     paths = {Path(path).name: Path(path) for path in files}
     metrics = read_result(paths["metrics.json"], "rPIE scores")
     progress = read_result(paths["progress.json"], "rPIE")
     _check_data(paths["progress.json"], progress, dataset)
+    expected = study.conventional.model_dump(mode="json")
+    must_belong([(paths["progress.json"], progress["settings"], expected)], "reconstruct")
     return {
         "name": "conventional",
         "scores": {name: metrics["best"].get(name) for name in BLOCK_NAMES},

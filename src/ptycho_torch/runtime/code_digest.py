@@ -78,6 +78,11 @@ def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
     kept results, nothing looks newer than it is.
     """
     text = "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
+    keep_text(path, text)
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Write a text unless `path` has it; a file that stays keeps its date."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with atomic_write(path) as part:
             part.write_text(text, encoding="utf-8")

@@ -34,12 +34,15 @@ def summarise_stage(
     folder: PathLike,
     conventional: Sequence[PathLike] = (),
     winner: PathLike | None = None,
+    plan: PathLike | None = None,
 ) -> None:
     """Write summary.md, five CSV tables, two JSON files and the figures (PNG and SVG) of a stage.
 
     `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stage_b`,
-    `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs. Raises InputError
-    if the configuration is wrong, or a file is missing, unreadable or of another run.
+    `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs; `plan` is a file
+    whose `sha256` `findings.json` keeps, by which the workflow knows a summary of another study.
+    Raises InputError if the configuration is wrong, or a file is missing, unreadable or of another
+    run.
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
@@ -47,10 +50,10 @@ def summarise_stage(
     if winner is not None and not isinstance(won := io.read_json(winner).get("winner"), str):
         raise InputError(f"{winner}: lacks 'winner'; delete it and run again")
     try:
-        plan = stage_plan(parsed, stage, won)
+        planned = stage_plan(parsed, stage, won)
     except ValueError as error:
         raise InputError(f"study: {error}") from None
-    collected = collect(files, parsed, plan, dataset=dataset, conventional=conventional)
+    collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     values = work_out(collected, provenance, won)
     answer, text = put_into_words(values)
     folder = Path(folder)
@@ -58,7 +61,8 @@ def summarise_stage(
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, folder)
-    io.write_json(folder / "findings.json", _findings(values, answer))
+    made_for = {"plan_sha256": None if plan is None else io.read_json(plan)["sha256"]}
+    io.write_json(folder / "findings.json", _findings(values, answer) | made_for)
     io.write_text(folder / "summary.md", text)
 
 

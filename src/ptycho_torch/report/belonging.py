@@ -1,0 +1,55 @@
+"""Results belong to their study: what was recorded beside them is what the study says now."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.runtime.errors import InputError
+
+NO_RESULT = frozenset(
+    ("accelerator", "threads", "loggers", "compile", "cuda_graphs", "checkpointing")
+)
+"""Settings that change how long a run takes, and no number but by rounding."""
+_MISSING = "nothing"
+
+
+def must_belong(
+    results: Iterable[tuple[PathLike, Mapping[str, Any], Mapping[str, Any]]], rule: str
+) -> None:
+    """Compare settings that results were made with to those that the study has.
+
+    results: file, recorded settings, the study's; rule: the rule that makes such files.
+
+    Raises
+    ------
+    InputError
+        If any differs; names the first file and each of its keys, and how many more there are.
+    """
+    foreign = [(path, said) for path, was, now in results if (said := list(differences(was, now)))]
+    if foreign:
+        path, said = foreign[0]
+        more = f" ({len(foreign) - 1} more files differ as well)" if len(foreign) > 1 else ""
+        raise InputError(
+            f"{path}: was made with other settings than the study's: {'; '.join(said)}{more}; "
+            f"make it again (snakemake --forcerun {rule} ...), or keep these results and give the "
+            "study another folder (--directory OTHER)"
+        )
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    """Return in words which settings differ."""
+    before, after = _flat(was), _flat(now)
+    for key in sorted(before.keys() | after.keys()):
+        values = before.get(key, _MISSING), after.get(key, _MISSING)
+        if values[0] != values[1] and not NO_RESULT & {*key.split(".")}:
+            yield f"{key} is {values[0]}, the study says {values[1]}"
+
+
+def _flat(settings: Mapping[str, Any], start: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{start}{key}.")
+        elif value is not None:  # A key that is not given, and one of an older file, are null.
+            flat[start + key] = value
+    return flat
