@@ -80,13 +80,34 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
         kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
         io.write_json(place / file, {key: facts[key] for key in kept})
     settings = results.study.real_data.model_dump(mode="json")
-    summarise_real_data("A title", settings, provenance=PROVENANCE, folder=folder)
+    summarise_real_data("A title", settings, fits={}, provenance=PROVENANCE, folder=folder)
     text = (folder / "summary.md").read_text()
     assert "control, seed 3: `non_finite`, the training loss is nan." in text
     assert "1 of 1 network run failed" in text and "none: all failed" in text
     table = read_csv(folder / "scores.csv").set_index("arm")
     assert table.loc["control", "reason"] == failure["reason"]
     assert table.loc["control"].isna()["r_train"] and not table.loc["rpie"].isna()["r_train"]
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "named"),
+    [
+        ("rpie", {"iterations": 21}, "rpie/report.json: .*iterations is 20, the study says 21"),
+        ("training", {"epochs": 9}, "seed-3/run.json: .*training.epochs is 2, the study says 9"),
+    ],
+)
+def test_results_of_other_settings_are_not_summarised(results, tmp_path, block, change, named):
+    settings = results.study.model_dump(mode="json", exclude={"title"}) | {"title": "A title"}
+    settings["real_data"][block] = {**(settings["real_data"][block] or {}), **change}
+    study = parse_study(settings, "changed")
+    fits = {"small/control/3": fit_settings(study, "small", "control", 3).model_dump(mode="json")}
+    folder = tmp_path / "real"
+    shutil.copytree(results.folder, folder)
+    (folder / "summary.md").unlink(missing_ok=True)
+    real = study.real_data.model_dump(mode="json")
+    with pytest.raises(InputError, match=named):
+        summarise_real_data("A title", real, fits=fits, provenance=PROVENANCE, folder=folder)
+    assert not (folder / "summary.md").exists()
 
 
 def test_blocks_of_an_arm_and_of_real_data_enter_a_training(real_study):

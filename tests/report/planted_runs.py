@@ -80,7 +80,7 @@ class Run:
         self.failure = {"epoch": self.epochs + 1, "step": step, "reason": "the loss is NaN"}
 
     def record(self) -> dict[str, Any]:
-        settings = run_settings(self.plan.study, DATASET, self.arm, seed=0)
+        settings = run_settings(self.plan.study, DATASET, self.arm, self.seed)
         norms = {"median": 0.5, "p99": 4.0, "max": 39.0 + self.seed}
         losses = ("best_val_loss", "last_val_loss", "best_mae_val_loss")
         return {
@@ -116,6 +116,7 @@ class Run:
         undefined = {} if set_phi else NO_PHASE
         return {
             **self.key,
+            "settings": self.plan.study.evaluation.model_dump(mode="json"),
             "outcome": self.outcome,
             "failure": self.failure if self.stopped else None,
             "reason": f"planted as {self.outcome} | with a pipe",
@@ -166,7 +167,9 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
             run.history().to_csv(place / "history.csv", index=False)
             np.savez(place / "reconstruction.npz", **run.arrays())
     splits = {split: {"sha256": sha, "noise_floor": 0.0048} for split, sha in CHECKSUMS.items()}
-    io.write_json(folder / "dataset.json", {"splits": splits, "patch_px": 32})
+    settings = plan.study.datasets[DATASET].published()
+    facts = {"splits": splits, "patch_px": 32, "settings": settings}
+    io.write_json(folder / "dataset.json", facts)
     given = {
         "files": files,
         "dataset": folder / "dataset.json",
@@ -188,7 +191,8 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
         {"iteration": n, "seconds": n / 10, "error": 0.1 / n, **_scores(ssim, plan.set_phi)}
         for n, ssim in ((1, 0.5), (10, 0.9), (100, 0.999))
     ]
-    progress = {"scored": scored, "settings": {"refine_probe": False}, "dataset_sha256": CHECKSUMS,
+    settings = plan.study.conventional.model_dump(mode="json")
+    progress = {"scored": scored, "settings": settings, "dataset_sha256": CHECKSUMS,
                 "r_factor": 0.00123, "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
     metrics = {
         "best": _scores(0.999, plan.set_phi),

@@ -110,7 +110,7 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
     jobs = reruns.plan(reruns.study(), tmp_path)
     assert {Path(job.script).stem for job in jobs.values()} == {path.stem for path in SCRIPTS}
     for name, job in jobs.items():
-        lists = [path for path in job.inputs if path.startswith("results/sources/")]
+        lists = [path for path in job.inputs if re.match(r"results/sources/.*\.txt", path)]
         assert lists == [f"results/sources/{Path(job.script).stem}.txt"], name
 
 
@@ -125,3 +125,10 @@ def test_words_enter_the_settings_of_summaries_alone(reruns, tmp_path):
     before, after = (reruns.plan(settings, tmp_path) for settings in studies)
     changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
     assert changed == {rule for rule in changed if rule.endswith("_summary")} and len(changed) > 3
+
+
+def test_the_title_enters_the_studys_own_pages_alone(reruns, tmp_path):
+    before = reruns.plan(reruns.study(), tmp_path)
+    after = reruns.plan(reruns.study() | {"title": "another"}, tmp_path)
+    changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
+    assert changed == {"study_summary", "real_data_summary"}

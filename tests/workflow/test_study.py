@@ -33,13 +33,17 @@ def planned(study, tiny_run, tmp_path):
     """What Stage A would make again after a change of the configuration, one line a rule and arm."""
 
     def plan(change=None):
-        config = ROOT / "tests" / "tiny.yaml"
+        config, folder = ROOT / "tests" / "tiny.yaml", study
         if change is not None:
+            # A copy: a dry run of another study leaves its plan beside the results.
+            folder = tmp_path / "copy"
+            for part in ("results", ".snakemake"):
+                shutil.copytree(study / part, folder / part)
             settings = yaml.safe_load(config.read_text())
             change(settings)
             config = tmp_path / "study.yaml"
             config.write_text(yaml.safe_dump(settings))
-        messages = printed(tiny_run.call(study, "stage_a_summary", "-n", config=config))
+        messages = printed(tiny_run.call(folder, "stage_a_summary", "-n", config=config))
         lines = re.findall(
             r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)", messages, re.M
         )
@@ -68,8 +72,8 @@ def test_progress_is_on_the_terminal_and_epochs_are_in_the_log(study, tiny_run):
     assert "runs: 6 done (0 of them diverged), 0 running, 0 to come" in messages
     assert re.search(r"done: train tiny/agc/0: completed", messages)
     log = (study / "logs/train/tiny/agc/seed-0.log").read_text()
-    assert "epoch 2/2: mae_train_loss" in log
-    assert "epoch 2/2: mae_train_loss" not in messages
+    assert "epoch 8/8: mae_train_loss" in log
+    assert "epoch 8/8: mae_train_loss" not in messages
 
 
 def test_no_network_was_asked_for(study):
@@ -141,6 +145,39 @@ def test_a_changed_arm_trains_again_and_a_further_seed_for_the_first_time(planne
 
 def test_other_thresholds_score_again_and_train_nothing(planned):
     assert planned(lambda settings: settings.update(evaluation={"trim_px": 1})) == SCORED
+
+
+@pytest.mark.parametrize("how", ["copied", "touched", "by date alone"])
+def test_results_of_other_settings_are_never_taken_for_up_to_date(study, tiny_run, tmp_path, how):
+    """Whatever Snakemake knows of them, the summary is collected again, and refused."""
+    folder, config = tmp_path / "other", tmp_path / "study.yaml"
+    shutil.copytree(study / "results", folder / "results")  # With its dates.
+    if how != "copied":
+        shutil.copytree(study / ".snakemake", folder / ".snakemake")
+    settings = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+    settings["training"]["optimizer"]["learning_rate"] = 1e-3
+    config.write_text(yaml.safe_dump(settings))
+    more = ("--rerun-triggers", "mtime") if how == "by date alone" else ()
+    if how == "touched":
+        printed(tiny_run.call(folder, "stage_a_summary", "--touch", config=config))
+    before = (folder / "results/stage_a/summary.md").read_bytes()
+    for _ in range(2):
+        job = tiny_run.call(folder, "stage_a_summary", *more, config=config)
+        assert job.returncode == 1
+        said = job.stdout + job.stderr
+        assert "learning_rate is 0.004, the study says 0.001 (1 more files differ" in said
+        summary = folder / "results/stage_a/summary.md"
+        assert not summary.exists() or summary.read_bytes() == before
+
+
+def test_an_arm_added_to_copied_results_is_planned(study, tiny_run, tmp_path):
+    folder, config = tmp_path / "other", tmp_path / "study.yaml"
+    shutil.copytree(study / "results", folder / "results")
+    settings = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+    settings["stage_a"]["arms"].append("layerscale")
+    config.write_text(yaml.safe_dump(settings))
+    said = printed(tiny_run.call(folder, "stage_a_summary", "-n", config=config))
+    assert re.search(r"train\W.*layerscale", said) and "stage_a_summary" in said
 
 
 def test_a_touch_or_a_new_clone_reruns_nothing_even_without_snakemakes_records(study, planned):

@@ -95,14 +95,18 @@ def kept_plan(plan) -> str:
         },
     }
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    kept, made = Path(f"results/sources/{plan.name}_plan.json"), Path(f"results/{plan.name}/findings.json")
-    replaces = json.loads(made.read_text()).get("plan_sha256") if made.is_file() else None
-    if replaces == digest and kept.is_file() and json.loads(kept.read_text())["sha256"] == digest:
+    kept, made = Path(f"results/sources/{plan.name}_plan.json"), Path(
+        f"results/{plan.name}/findings.json"
+    )
+    made_for = json.loads(made.read_text()).get("plan_sha256") if made.is_file() else None
+    if made_for == digest:
+        if not kept.is_file() or json.loads(kept.read_text())["sha256"] != digest:
+            keep_text(kept, json.dumps(content | {"sha256": digest, "replaces": None}, indent=1))
+            os.utime(kept, (made.stat().st_mtime - 1,) * 2)  # As old as it was.
         return str(kept)
     # Another content, for Snakemake takes a small file for unchanged whatever its date.
-    dated = [replaces, made.stat().st_mtime_ns] if made.is_file() else None
-    content |= {"sha256": digest, "replaces": dated}
-    keep_text(kept, json.dumps(content, indent=1))
+    replaces = [made_for, made.stat().st_mtime_ns] if made.is_file() else None
+    keep_text(kept, json.dumps(content | {"sha256": digest, "replaces": replaces}, indent=1))
     return str(kept)
 
 
@@ -225,3 +229,14 @@ def real_fit(wildcards) -> dict:
     """Settings in force for one training on a measurement and no other."""
     fit = fit_settings(STUDY, wildcards.measurement, wildcards.label, int(wildcards.seed))
     return fit.model_dump(mode="json")
+
+
+def real_fits() -> dict[str, dict]:
+    """Settings in force for every training on a measurement, by "measurement/label/seed"."""
+    real = STUDY.real_data
+    return {
+        f"{name}/{label}/{seed}": fit_settings(STUDY, name, label, seed).model_dump(mode="json")
+        for name in real.measurements
+        for label in real.networks
+        for seed in real.seed_list
+    }

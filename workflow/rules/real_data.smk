@@ -171,6 +171,7 @@ if STUDY.real_data is not None:
         params:
             title=STUDY.title,
             settings=STUDY.real_data.model_dump(mode="json"),
+            fits=real_fits(),
             command=command_for("real_data_summary"),
         script:
             "../scripts/summarise_real_data.py"

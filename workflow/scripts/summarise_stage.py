@@ -23,7 +23,7 @@ def main(job: Any) -> None:
         provenance=collect_provenance(job.params.command),
         folder=Path(job.output.summary).parent,
         winner=job.input.winner or None,
-        plan=job.input.plan,
+        plan=job.input.plan or None,
     )
 
 

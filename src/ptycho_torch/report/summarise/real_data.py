@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.files import io
+from ptycho_torch.report.belonging import must_belong
 from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.markdown import number
 
@@ -114,17 +115,24 @@ class Measurement:
 
 
 def summarise_real_data(
-    title: str, settings: Mapping[str, Any], *, provenance: Mapping[str, Any], folder: io.PathLike
+    title: str,
+    settings: Mapping[str, Any],
+    *,
+    fits: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    folder: io.PathLike,
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    `title` is the study's, `settings` its block `real_data`; `folder` is `results/real_data`, which
-    has a folder for each measurement (docs/reference/files.md). Raises InputError if a file is
-    missing or damaged.
+    `title` is the study's, `settings` its block `real_data`, `fits` the settings of each training
+    by "measurement/label/seed"; `folder` is `results/real_data`, which has a folder for each
+    measurement (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was
+    made with other settings.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
 
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
+    _must_belong(real, fits, folder)
     found = [_read(real, name, folder / name) for name in real.measurements]
     text = render(
         "real_data.md.j2",
@@ -139,6 +147,20 @@ def summarise_real_data(
         draw_all(one, folder / one.name)
     io.write_csv(folder / "scores.csv", _table(found))
     io.write_text(folder / "summary.md", text)
+
+
+def _must_belong(real: RealDataSettings, fits: Mapping[str, Any], folder: Path) -> None:
+    """Raise `InputError` if results were made with other settings."""
+    expected = real.rpie.model_dump(mode="json")
+    reports = [folder / name / RPIE / "report.json" for name in real.measurements]
+    made = [(path, io.read_json(path)["settings"], expected) for path in reports]
+    must_belong(made, "real_data_rpie")
+    runs = []
+    for key, fit in fits.items():
+        name, label, seed = key.split("/")
+        path = folder / name / "train" / label / f"seed-{seed}" / "run.json"
+        runs.append((path, io.read_json(path)["settings"], fit))
+    must_belong(runs, "real_data_train")
 
 
 def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
