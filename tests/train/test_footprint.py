@@ -1,102 +1,124 @@
-"""Counting without computing: what is predicted equals what real tensors take, to the byte."""
+"""What a step takes: counted by hand, and measured as a job of its own does it."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.module import EVAL_BATCH
-from ptycho_torch.train.cost.footprint import (
-    LiveBytes,
-    Workload,
-    footprint,
-    made_up_groups,
-    made_up_module,
-)
+from ptycho_torch.config.dataset import DatasetFiles
+from ptycho_torch.networks import build_generator
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.train.cost import probe
+from ptycho_torch.train.cost.probe import MIB, Workload, count, measure, train_on_noise, workload_of
 from ptycho_torch.train.schedule import make_optimizer
 
 
-def workload(channels=1, validation=20):
-    groups = {"train": 40, "validation": validation, "test": 20}
+def workload(channels=1, patch_px=16):
+    groups = {"train": 40, "validation": 20, "test": 20}
     reach = 3 if channels > 1 else 0
-    return Workload(patch_px=16, channels=channels, groups=groups, reach_px=reach)
-
-
-@pytest.mark.parametrize(
-    ("name", "channels", "checkpointing"),
-    [("hybrid", 1, False), ("layerscale_hybrid", 4, True), ("fno", 4, False)],
-)
-def test_a_step_on_real_tensors_takes_what_was_predicted(run_of, name, channels, checkpointing):
-    run = run_of(generator={"name": name}, execution={"checkpointing": checkpointing})
-    work = workload(channels)
-    module = made_up_module(run, work)
-    batch = made_up_groups(work, run.training.batch_size).take(slice(None))
-    with LiveBytes(*module.parameters(), *module.buffers(), *batch) as live:
-        loss = module.training_loss(batch)
-        saved = live.live
-        loss.backward()
-    found = footprint(run, work)
-    assert (found.step, found.saved) == (live.most, saved)
-    assert found.weights == sum(4 * p.numel() for p in module.parameters())
-
-
-def test_live_bytes_by_hand():
-    """Three tensors of 4000 bytes, of which one is let go before the third is made."""
-    weight = torch.zeros(1000)
-    with LiveBytes(weight) as live:
-        first = weight + 1
-        view = weight.view(10, 100)[2:]
-        second = first * 2
-        assert (live.live, live.most) == (8000, 8000)
-        del first
-        third = second.view(-1) + second
-        fourth = third + third
-    assert live.most == 12000
-    del second, third, fourth, view
-    assert live.live == 0
+    return Workload(patch_px=patch_px, channels=channels, groups=groups, reach_px=reach)
 
 
 def test_flops_by_hand(run_of):
-    """The smallest fno: every product and transform counted, forward and backward."""
+    """The smallest fno: every product counted, forward and backward."""
     side, width, modes, groups = 16, 4, 4, 8
     run = run_of(generator={"name": "fno", "width": width, "fno_blocks": 1, "modes": modes})
     pixels = groups * side * side
     # Forward 2 a weight and pixel; backward twice that, but for the first layer's input.
     lift = 2 * pixels * 9 * (2 * width + 3 * width * width)
     local_and_refine = 3 * 2 * pixels * 9 * (3 * width * width)
-    head = 3 * 2 * pixels * width * 2
+    point_by_point = 3 * 2 * pixels * width * (width + 2)
     # A complex product by real matrices: 2 x 2 as many.
     spectral = 3 * 2 * groups * modes * modes * (2 * width) * (2 * width)
-    transform = 2.5 * groups * width * side**2 * 8
-    counted = footprint(run, workload()).flops - (lift + local_and_refine + head + spectral)
-    # There and back in the layer and in its backward pass, which is complex in part.
-    assert 4 * transform < counted < 9 * transform
+    # 2R x H on the rows, 2K x 2W on the columns, there and back, and backwards.
+    rows, columns = 2 * modes * side * side, 2 * modes * 2 * side * modes
+    transform = 2 * 2 * 2 * groups * width * (rows + columns)
+    by_hand = lift + local_and_refine + point_by_point + spectral + transform
+    assert count(run, workload())["flops_per_step"] == by_hand
 
 
 @pytest.mark.parametrize(
     "optimizer", [{"name": "adam"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}]
 )
-def test_optimisers_keep_what_was_predicted(run_of, optimizer):
+def test_weights_gradients_and_what_an_optimiser_keeps_are_counted_to_the_byte(run_of, optimizer):
     run = run_of(training={"optimizer": {"learning_rate": 1e-3, **optimizer}})
-    weights = list(made_up_module(run, workload()).parameters())
+    weights = list(build_generator(run.generator, channels=1, patch_px=16, seed=0).parameters())
     made = make_optimizer(run.training.optimizer, weights)
     for weight in weights:
         weight.grad = torch.ones_like(weight)
     made.step()
     kept = [t for state in made.state.values() for t in state.values() if torch.is_tensor(t)]
-    assert footprint(run, workload()).optimizer == sum(4 * t.numel() for t in kept if t.ndim)
+    # The weights, their gradients, and copies of the best and the last.
+    numbers = 4 * sum(w.numel() for w in weights) + sum(t.numel() for t in kept if t.ndim)
+    assert count(run, workload())["weights"] == 4 * numbers / MIB
 
 
-def test_memory_grows_with_batch_and_validation_and_checkpointing_lowers_it(run_of):
-    def taken(batch, checkpointing=False, **sizes):
-        run = run_of(training={"batch_size": batch}, execution={"checkpointing": checkpointing})
-        return footprint(run, workload(**sizes))
+def test_what_is_saved_grows_with_the_batch_and_checkpointing_saves_less_and_computes_more(run_of):
+    def taken(batch, **execution):
+        return count(run_of(training={"batch_size": batch}, execution=execution), workload())
 
     small, large, lean = taken(8), taken(16), taken(16, checkpointing=True)
-    assert large.saved == pytest.approx(2 * small.saved, rel=0.01)
-    assert large.step > 1.5 * small.step and large.weights == lean.weights
-    assert lean.saved < 0.5 * large.saved and lean.step < large.step
-    assert large.flops == 2 * small.flops < 2 * lean.flops
-    # 64 groups are validated at once, or the whole split if it is smaller.
-    few, many, more = (
-        taken(8, validation=n).validation for n in (EVAL_BATCH // 2, EVAL_BATCH, 9 * EVAL_BATCH)
-    )
-    assert many == more and many - small.weights == 2 * (few - small.weights)
+    assert large["saved"] == pytest.approx(2 * small["saved"], rel=0.01)
+    assert lean["saved"] < 0.5 * large["saved"] and large["weights"] == lean["weights"]
+    assert large["flops_per_step"] == 2 * small["flops_per_step"] < 2 * lean["flops_per_step"]
+    # By hand: the first layer of a network keeps its frames, 8 of 16 x 16 float32.
+    assert small["saved"] > 8 * 16 * 16 * 4 / MIB
+
+
+@pytest.mark.parametrize(
+    ("channels", "execution", "training"),
+    [
+        (1, {"clip": {"gradient_clip_algorithm": "agc", "max_ratio": 0.02}}, {}),
+        (4, {"checkpointing": True, "precision": "bf16"}, {"intensity_scale": "learned"}),
+    ],
+)
+def test_the_steps_of_a_probe_are_those_of_a_training(
+    run_of, monkeypatch, channels, execution, training
+):
+    """Real steps, of the run's own clipping, batch and merging; the first is not timed."""
+    clock, batches = iter(range(1000)), []
+    monkeypatch.setattr(probe, "_now", lambda: float(next(clock)) ** 2)
+
+    def fit(module, train, validation):
+        batches.append((module.run, len(train), len(validation)))
+        return original(module, train, validation)
+
+    original = probe.fit
+    monkeypatch.setattr(probe, "fit", fit)
+    run = run_of(execution=execution, training=training)
+    found = train_on_noise(run, workload(channels), steps=4)
+    ((seen, frames, checks),) = batches
+    assert (frames, checks) == (6 * run.training.batch_size, 20)
+    assert seen.execution == run.execution and seen.generator == run.generator
+    # Steps begin at 0, 1, 4, 9, 16, 25: without the first 3, 5, 7, 9.
+    assert (found["step"], found["validation_batch"]) == (6, 49 - 36)
+
+
+def test_memory_is_measured_in_a_process_of_its_own(run_of):
+    """Weights, gradients, moments and copies of 30 MiB cannot hide in what libraries take, nor do
+    they stay behind here."""
+    run = run_of(generator={"width": 64, "modes": 8})
+    before, least = process_peak(), count(run, workload())
+    found = measure(run, workload(), steps=2)
+    assert found["memory_mib"] > least["weights"] + least["saved"] > 25
+    assert process_peak() - before < found["memory_mib"] * MIB / 2
+    assert found["step"] > 0 and found["validation_batch"] > 0
+
+
+def test_memory_that_is_not_there_is_no_measurement(run_of):
+    run = run_of()
+    huge = run.training.model_copy(update={"batch_size": 10**12})
+    assert measure(run.model_copy(update={"training": huge}), workload(), steps=2) is None
+
+
+def test_sizes_of_files_are_read_and_a_foreign_one_is_refused(tiny_dataset, tmp_path):
+    splits = {name: str(path) for name, path in tiny_dataset.splits.items()}
+    files = DatasetFiles(source="files", patch_px=16, test_step_px=5, **splits)
+    sizes = json.loads(tiny_dataset.dataset.read_text())["splits"]
+    assert workload_of(files).groups == {name: facts["groups"] for name, facts in sizes.items()}
+    probe_file = tmp_path / "probe.npz"
+    np.savez(probe_file, probeGuess=np.ones((4, 4)))
+    with pytest.raises(InputError, match="has no array 'diffraction'"):
+        workload_of(files.model_copy(update={"test": str(probe_file)}))

@@ -15,7 +15,7 @@ from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
-FORMAT = "ptycho-torch plan 1"
+FORMAT = "ptycho-torch plan 2"
 
 
 @app.command()
@@ -67,7 +67,7 @@ class PlanOptions(Settings):
     probe_steps: Count = 10
     """Training steps that are timed, of each network."""
     probe: bool = True
-    """Time steps on this device."""
+    """Train a few steps on this device; else memory is what can be counted, at least."""
     largest: bool = True
     """Look for the largest batch and depth."""
 
@@ -122,8 +122,8 @@ def plan(
 ) -> None:
     """Say what a study takes: parameters, operations, memory, time; nothing is trained or written.
 
-    Memory and operations are counted without computing; times are those of a few real steps on
-    made-up data.
+    Weights and operations are counted; memory and times are those of a few real steps on made-up
+    data, each network's in a process of its own.
     """
     if output is not None and output.exists() and not _is_a_plan(output):
         raise InputError(f"--output {output}: is there already and is no plan; write another file")
@@ -133,8 +133,7 @@ def plan(
     with messages():
         from ptycho_torch.runtime.provenance import commit
         from ptycho_torch.train.cost.report import comparison_text, plan_text
-        from ptycho_torch.train.cost.run_cost import Estimator
-        from ptycho_torch.train.cost.study import compare_results, study_cost
+        from ptycho_torch.train.cost.study import Estimator, compare_results, study_cost
 
         steps = options.probe_steps if options.probe else 0
         device = (study.execution.accelerator, study.execution.threads) if study else ("auto", 2)
@@ -151,16 +150,15 @@ def plan(
                 arm=options.arm,
                 dataset=options.dataset,
                 runs_at_once=options.runs_at_once,
-                data_changes={
-                    _OF_DATA[key]: value for key, value in changes.items() if key in _OF_DATA
-                },
-                run_changes={
-                    _OF_RUN[key]: value for key, value in changes.items() if key in _OF_RUN
-                },
+                changes=(_at(_OF_DATA, changes), _at(_OF_RUN, changes)),
             )
     if output is not None:
         io.write_json(output, found)
     typer.echo(plan_text(found) if study else comparison_text(found))
+
+
+def _at(places: dict[str, str], changes: dict[str, Any]) -> dict[str, Any]:
+    return {places[key]: value for key, value in changes.items() if key in places}
 
 
 def _is_a_plan(path: Path) -> bool:

@@ -8,29 +8,31 @@ from tabulate import tabulate
 from ptycho_torch.runtime.markdown import number, plural
 
 Row = Mapping[str, Any]
+MOST_BLOCKS = 64
+"""Deeper networks are not tried."""
 
 
 def plan_text(plan: Row) -> str:
     """Return an estimate as text."""
-    machine = plan["machine"]
+    machine, steps = plan["machine"], plural(plan["probe_steps"], "step")
+    threads = plural(machine["threads"], "thread")
     memory = "what torch allocates on the GPU" if machine["gpu"] else _base(plan)
     lines = [
         _table([_cells(row) for row in plan["arms"]]),
         "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
         f"Memory: the largest of a job; {memory}",
         f"Most groups and blocks: what {plan['memory_gib']:g} GiB hold (docs/performance.md).",
+        f"Memory and times: of {steps} on {machine['device']}, {threads}."
+        if plan["probe_steps"]
+        else "Not probed: memory is what can be counted, at least.",
     ]
-    if plan["probe_steps"]:
-        steps, threads = plural(plan["probe_steps"], "step"), plural(machine["threads"], "thread")
-        lines.append(f"Times: median of {steps} on {machine['device']}, {threads}.")
-    lines += [f"Not counted: {text}" for text in plan["not_counted"]]
-    for row in plan.get("stages", ()):
+    for row in (*plan.get("stages", ()), *filter(None, [plan.get("study")])):
         runs, time = plural(row["runs"], "run"), duration(row["seconds"])
-        new = "" if row["new_runs"] == row["runs"] else f", {row['new_runs']} of them new"
-        lines.append(f"{row['stage']}: {runs}{new}, {time}")
-    if whole := plan.get("study"):
-        runs, time = plural(whole["runs"], "run"), duration(whole["seconds"])
-        lines.append(f"study: at most {runs}, {time}, {plan['runs_at_once']} at once")
+        if "stage" in row:
+            new = "" if row["new_runs"] == row["runs"] else f", {row['new_runs']} of them new"
+            lines.append(f"{row['stage']}: {runs}{new}, {time}")
+        else:
+            lines.append(f"study: at most {runs}, {time}, {plan['runs_at_once']} at once")
     return "\n".join(lines)
 
 
@@ -46,13 +48,9 @@ def comparison_text(found: Row) -> str:
             cells[f"{what}: measured"] = number(measured)
             cells[f"{what}: ratio"] = number(predicted / measured) if known else ""
         rows.append(cells)
-    lines = [
-        _table(rows),
-        f"Measured: medians over runs, of timing.json. {_base(found)}",
-        *(f"Not compared: {text}" for text in found["left_out"]),
-        *(f"Not counted: {text}" for text in found["not_counted"]),
-    ]
-    return "\n".join(lines)
+    left_out = [f"Not compared: {text}" for text in found["left_out"]]
+    measured = f"Measured: medians over runs, of timing.json. {_base(found)}"
+    return "\n".join([_table(rows), measured, *left_out])
 
 
 def duration(seconds: float | None) -> str:
@@ -70,15 +68,15 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 
 def _cells(row: Row) -> dict[str, str]:
-    seconds = row["seconds"] or {}
+    seconds, run = row["seconds"] or {}, row["settings"]
     stored, full = row["parameters"]["stored"], row["parameters"]["full"]
     return {
         "dataset": row["dataset"],
         "arm": row["arm"],
-        "N": str(row["patch_px"]),
+        "N": str(run["patch_px"]),
         "C": str(row["channels"]),
-        "batch": str(row["batch_size"]),
-        "blocks": str(row["generator"]["fno_blocks"]),
+        "batch": str(run["training"]["batch_size"]),
+        "blocks": str(run["generator"]["fno_blocks"]),
         "parameters": f"{number(stored / 1e6)} M ({number(full / 1e6)} M)",
         "GFLOP/step": number(row["flops_per_step"] / 1e9),
         "memory, MiB": f"{row['memory_mib']['peak']:,.0f}",
@@ -86,7 +84,7 @@ def _cells(row: Row) -> dict[str, str]:
         "epoch": duration(seconds.get("epoch")),
         "run": duration(seconds.get("run")),
         "most groups a step": _largest(row["largest_batch"], row["groups"]["train"]),
-        "most blocks": _largest(row["largest_fno_blocks"], row["most_fno_blocks"]),
+        "most blocks": _largest(row["largest_fno_blocks"], MOST_BLOCKS),
     }
 
 

@@ -1,0 +1,200 @@
+"""What a step takes: weights and operations are counted, memory and time measured, by a training as
+a job does it, on noise of the dataset's sizes, in a process of its own."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.training import SGD, ConstantSchedule, RunSettings
+from ptycho_torch.data.batch import Batch, Groups, SplitScales
+from ptycho_torch.data.module import EVAL_BATCH
+from ptycho_torch.data.training import TrainingData
+from ptycho_torch.files import io
+from ptycho_torch.networks import build_generator, count_parameters
+from ptycho_torch.networks.generators import recompute_parts
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.memory import process_peak, shortage
+from ptycho_torch.train.fit import fit
+from ptycho_torch.train.module import PtychoModule
+
+SPLITS = ("train", "validation", "test")
+MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Sizes of a dataset: side of a patch, patches of a group, groups of each split, how far the
+    patches of a group lie apart along an axis, modes of the probe."""
+
+    patch_px: int
+    channels: int
+    groups: dict[str, int]
+    reach_px: int
+    probe_modes: int = 1
+
+    @property
+    def frames_mib(self) -> float:
+        """Memory of the amplitudes of all splits."""
+        return 4 * sum(self.groups.values()) * self.channels * self.patch_px**2 / MIB
+
+
+def workload_of(data: Dataset) -> Workload:
+    """Return the sizes of a dataset, which need not exist yet if it is simulated; `InputError` if
+    files that it is made from cannot be read."""
+    if isinstance(data, DatasetFiles):
+        return _of_files(data)
+    scan, modes = data.scan, 1
+    steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
+    if isinstance(data.probe, FileProbe):
+        shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
+        modes = shape[0] if len(shape) == 3 else 1
+    return Workload(
+        patch_px=data.patch_px,
+        channels=scan.gridsize**2,
+        groups={s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS},
+        reach_px=scan.group_offset_px if scan.gridsize == 2 else 0,
+        probe_modes=modes,
+    )
+
+
+def _of_files(data: DatasetFiles) -> Workload:
+    groups, channels, reach = {}, 1, 0
+    for split in SPLITS:
+        path = getattr(data, split)
+        arrays, _ = io.read_npz_known(path, "diffraction", "coords_nominal")
+        shape = arrays["diffraction"].shape if "diffraction" in arrays else ()
+        if len(shape) != 4:
+            raise InputError(f"{path}: has no array 'diffraction' of shape (n, N, N, C)")
+        groups[split], channels = shape[0], shape[-1]
+        if "coords_nominal" in arrays:
+            reach = max(reach, int(np.ptp(arrays["coords_nominal"], axis=-1).max()))
+    return Workload(patch_px=data.patch_px, channels=channels, groups=groups, reach_px=reach)
+
+
+def count(run: RunSettings, work: Workload) -> dict[str, Any]:
+    """Count a step of the network alone, in float32: `parameters`, `flops_per_step`, and what lives
+    in it at least, MiB: of `weights`, with gradients, optimiser and two copies, and `saved` for the
+    backward pass."""
+    optimizer = run.training.optimizer
+    copies = 4 + (int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2)
+    frames = (run.training.batch_size, work.channels, work.patch_px, work.patch_px)
+    counted = _count(run.generator, run.execution.checkpointing, frames)
+    return {**counted, "weights": copies * counted["weights"]}
+
+
+@cache
+def _count(
+    generator: GeneratorSettings, checkpointing: bool, frames: tuple[int, int, int, int]
+) -> dict[str, Any]:
+    """Walk through a step on torch's `meta` device, where tensors have shapes and no values."""
+    saved: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    flops = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        network = build_generator(generator, channels=frames[1], patch_px=frames[2], seed=0)
+        if checkpointing:
+            recompute_parts(network)
+        with flops, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(torch.empty(frames)).abs().sum().backward()
+    for own in (*network.parameters(), *network.buffers()):
+        saved.pop(own.untyped_storage()._cdata, None)
+    return {
+        "parameters": count_parameters(network),
+        "flops_per_step": flops.get_total_flops(),
+        "weights": _mib(network.parameters()),
+        "saved": _mib(saved.values()),
+    }
+
+
+def _mib(tensors: Iterable[Tensor]) -> float:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors) / MIB
+
+
+def measure(run: RunSettings, work: Workload, steps: int) -> dict[str, float] | None:
+    """Return what `train_on_noise` does, in a process of its own; None if memory ran out there."""
+    server = get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=server) as process:
+        try:
+            return process.submit(train_on_noise, run, work, steps).result()
+        except BrokenProcessPool:  # Killed, most likely for want of memory.
+            return None
+        except Exception as error:
+            if shortage(error) is None:
+                raise
+            return None
+
+
+class _TimedModule(PtychoModule):
+    """Notes when each step begins."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.began = [*getattr(self, "began", ()), _now()]
+
+
+def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, float]:
+    """Train a run for some steps, after one that is not timed.
+
+    Returns `step` and `validation_batch`, seconds, and `memory_mib`: the most that this process
+    then had beyond what it began with, or on a GPU the most that torch allocated.
+    """
+    before = process_peak()
+    torch.set_num_threads(usable_threads(run.execution.threads))
+    # Noise teaches nothing, and must not end the run either.
+    optimizer = run.training.optimizer.model_copy(update={"learning_rate": 1e-12})
+    once = {"epochs": 1, "schedule": ConstantSchedule(name="constant"), "optimizer": optimizer}
+    training = run.training.model_copy(update=once)
+    execution = run.execution.model_copy(update={"devices": 1})
+    run = run.model_copy(update={"training": training, "execution": execution})
+    train = _noise(work, (steps + 2) * run.training.batch_size)
+    checks = _noise(work, min(EVAL_BATCH, work.groups["validation"]))
+    data = TrainingData(
+        train=train,
+        validation=checks,
+        probe_MHW=torch.ones(work.probe_modes, work.patch_px, work.patch_px) + 0j,
+        scales=dict.fromkeys(("train", "validation"), SplitScales(100.0, 0.5, 3000.0)),
+    )
+    module = _TimedModule(run, data)
+    device = fit(module, train, checks).device
+    module.to(device).eval()
+    began, batch = _now(), checks.to(device).take(slice(None))
+    with torch.no_grad():
+        module.validation_losses(batch)
+    checked, memory = _now() - began, process_peak() - before
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device)
+    step = statistics.median(np.diff(module.began)[1:].tolist())
+    return {"step": step, "validation_batch": checked, "memory_mib": memory / MIB}
+
+
+def _noise(work: Workload, count: int) -> Groups:
+    amplitude = torch.rand(count, work.channels, work.patch_px, work.patch_px)
+    if work.channels == 1:
+        return Groups(amplitude)
+    places = torch.zeros(count, work.channels, 2, dtype=torch.int64)
+    places[:, -1] = work.reach_px
+    return Groups(amplitude, places)
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
