@@ -7,6 +7,7 @@ Snakemake imports modules of this name before it parses its arguments, which is 
 import sys
 from pathlib import Path
 
+from ptycho_torch.runtime.disk import NOT_UTF8
 from snakemake_logger_plugin_ptycho.progress import LogHandler
 
 __all__ = ["LogHandler"]
@@ -48,5 +49,18 @@ def targets_first(words: list[str]) -> list[str]:
     return targets + kept
 
 
+def check_encoding(words: list[str]) -> None:
+    """End with one line if a configuration file is not UTF-8, where Snakemake has a traceback."""
+    option = ""
+    for word in words:
+        option = word if word.startswith("-") else option
+        if option in FILE_OPTIONS and Path(word).is_file():
+            try:
+                Path(word).read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                sys.exit(f"{word}: {NOT_UTF8}")
+
+
 if sys.argv and sys.argv[0].replace("\\", "/").endswith(("/snakemake", "snakemake/__main__.py")):
     sys.argv[1:] = targets_first(sys.argv[1:])
+    check_encoding(sys.argv[1:])

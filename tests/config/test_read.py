@@ -6,7 +6,7 @@ import os
 import pytest
 import yaml
 
-from ptycho_torch.config.read import parse_study, read_sources, read_study
+from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -102,7 +102,17 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
     [
         (b"- a\n- b\n", "expected blocks of keys"),
         (b"a: [1", "is not YAML"),
-        (b"\xff\xfe\x00", "UTF-8|YAML"),
+        *(
+            (text, "is not a UTF-8 text file .*save it as UTF-8")
+            for text in (
+                b"\xff\xfe\x00",
+                "a: 1".encode("utf-16"),
+                "a: \u00e9tude".encode("latin-1"),
+            )
+        ),
+        (b"a: [1,\n 010]", "line 2: 010 is 8 in YAML"),
+        (b"a: 1:30", "line 1: 1:30 is 90 in YAML"),
+        (b"a: -01_0", "line 1: -01_0 is -8 in YAML"),
         (b"# nothing\n", "is empty; expected blocks of keys"),
         (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
         (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
@@ -122,6 +132,17 @@ def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, mess
         read_study(path)
     with pytest.raises(InputError, match=rf"^x\.yaml: .*({message})"):
         read_sources([path], project=tmp_path)
+
+
+def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path, tiny):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 00.5, 1.0e-3]")
+    assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 0.5, 1e-3]}
+    tiny["generator"]["modes"] = 10
+    with pytest.raises(
+        InputError, match="arms.control.generator: modes of 10 .* of 16 px .* most 9"
+    ):
+        parse_study(tiny, "study")
 
 
 def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):

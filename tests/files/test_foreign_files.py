@@ -159,7 +159,7 @@ def test_results_of_another_shape_name_the_key(tmp_path):
     path = tmp_path / "dataset.json"
     for data, word in (
         ({"splits": {}}, "lacks 'patch_px'"),
-        ({"patch_px": 16, "splits": []}, "lacks 'splits.train.sha256'"),
+        ({"patch_px": 16, "splits": []}, "lacks 'settings'"),
     ):
         io.write_json(path, data)
         refused(lambda: read_result(path, "dataset"), str(path), word)

@@ -49,7 +49,7 @@ SIZES = [
     pytest.param({"levels": 2, **ENDS}, 16, id="other ends"),
     pytest.param({"levels": 2, "modes": 3}, 10, id="odd below"),
     pytest.param({"levels": 1}, 13, id="odd"),
-    pytest.param({"levels": 2, "modes": 12}, 12, id="more modes than the frame has"),
+    pytest.param({"levels": 2, "modes": 7}, 12, id="more modes than the deepest frame has"),
 ]
 
 

@@ -1,6 +1,7 @@
 """A file under a planted convention is read right with the flags found; ties are not decided."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -122,6 +123,24 @@ def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
     assert report["decided"]
     apart = read().positions_n2 - known.positions_n2
     np.testing.assert_allclose(apart, np.broadcast_to(apart[0], apart.shape), atol=1e-9)
+
+
+@pytest.mark.parametrize("positions", ["in another order", "of larger pixels"])
+def test_positions_that_explain_nothing_are_no_reading_whatever_ties(tmp_path, known, positions):
+    """Each reading of them errs as shuffled ones do, far above the noise; all that tie are named."""
+    places = known.positions_n2 + 8
+    if positions == "in another order":
+        places = np.random.default_rng(3).permutation(places)
+    else:
+        places = places * 0.4
+    parts = arrays(known, objectGuess=None, ycoords=places[:, 0], xcoords=places[:, 1])
+    report, _ = check(tmp_path, parts, values="amplitude")
+    assert not report["decided"]
+    assert re.search(
+        r"no conventions explain the frames \(the best errs by 0\.\d+, shuffled positions by 0\.\d+",
+        report["doubt"],
+    )
+    assert "in their order, and is it a far field" in report["doubt"]
 
 
 def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):

@@ -1,5 +1,6 @@
 """`ptycho-torch reconstruct`: a file in, object, picture and report out, or one line."""
 
+import re
 import sys
 
 import numpy as np
@@ -81,6 +82,12 @@ def test_the_command_says_how_it_goes_and_what_it_wrote(call, tmp_path):
     assert "64 of 64 frames, 20 iterations" in out
     report = io.read_json(tmp_path / "out/report.json")
     assert report["settings"]["batch_size"] == 4 and report["r_factor"] < 0.1
+    assert report["doubt"] is None and "not converging" not in out
+
+
+def test_a_reconstruction_that_does_not_converge_says_what_to_run(call, tmp_path):
+    _, out, _ = call("--iterations", 20, "--batch-size", 4, "--swap-axes")
+    assert re.search(r"not converging: the R factor stays at 0\.\d+; run `ptycho-torch check`", out)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.train import checkpoint
 from ptycho_torch.train.checkpoint import CHECKPOINT
@@ -121,22 +122,35 @@ def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
         (lambda path: path.write_bytes(b"another program's"), "is no whole checkpoint"),
         (lambda path: torch.save({"weights": 1}, path), "is no whole checkpoint"),
         (lambda path: torch.save(print, path), "is no whole checkpoint"),
-        (None, r"is of another training \(settings differ\)"),
     ],
 )
 def test_a_checkpoint_that_is_not_this_trainings_is_one_line(
     training, tmp_path, caplog, spoil, message
 ):
-    """Cut, foreign, of another program, with code in it, and of other settings: none is executed,
-    and the training is the undisturbed one."""
+    """Cut, foreign, of another program, with code in it: none is executed, and the training is the
+    undisturbed one."""
     with pytest.raises(Killed):
-        training(folder="run", until=20, **({} if spoil else {"loss": "poisson"}))
-    if spoil:
-        spoil(tmp_path / "run" / CHECKPOINT)
+        training(folder="run", until=20)
+    spoil(tmp_path / "run" / CHECKPOINT)
     found, steps = training(folder="run")
     (text,) = [r.message for r in caplog.records if "training starts anew" in r.message]
     assert re.search(message, text) and "\n" not in text
     assert steps == WHOLE and course(found) == course(training()[0])
+
+
+def test_a_stopped_training_goes_on_after_another_one_used_its_folder(training, tmp_path, caplog):
+    """With other settings, stopped as well or ended: each resumes where it was."""
+    for settings in ({}, {"loss": "poisson"}):
+        with pytest.raises(Killed):
+            training(folder="run", until=STEPS + 5, **settings)
+    assert "is of another training (settings differ); set aside as resume-" in caplog.text
+    states = {path.name for path in (tmp_path / "run").glob("resume*.ckpt")}
+    assert len(states) == 2 and CHECKPOINT in states
+    rules = {"mark": "run.json", "files": ["logs"], "overwrite": False, "state": CHECKPOINT}
+    assert must_be_free(tmp_path / "run", **rules)
+    for settings in ({}, {"loss": "poisson"}):
+        found, steps = training(folder="run", **settings)
+        assert steps == WHOLE - STEPS and course(found) == course(training(**settings)[0])
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_training(

@@ -5,6 +5,7 @@ study in tests/config/test_read.py, what an edit makes again in docs/reference/r
 """
 
 import re
+from pathlib import Path
 
 SUMMARIES = (
     *("stage_a_summary", "clip_sweep_summary", "crash_hunt_summary", "stage_b_summary"),
@@ -95,5 +96,8 @@ def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
         snakemake(*words, "--config", "training={epochs: ten}"),
         "--config (training): training.epochs: Input should be a valid integer, got 'ten'",
     )
+    study = Path(path).read_text()
+    Path(path).write_text(study.replace("the smallest study", "étude"), encoding="latin-1")
+    refused(snakemake(*words, "--configfile", path), f"{path}: is not a UTF-8 text file", "save it")
     unknown = "results/train/triangle_n32/agd/seed-0/run.json"
     refused(snakemake(unknown, *words[1:]), unknown)

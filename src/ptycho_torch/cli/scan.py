@@ -287,6 +287,8 @@ def reconstruct(
     if report["r_factor_held_out"] is not None:
         typer.echo(f"R factor of the frames held out: {report['r_factor_held_out']:.4g}")
     typer.echo(f"{output_dir / 'object.npz'}, reconstruction.png, report.json")
+    if report["doubt"] is not None:
+        typer.echo(report["doubt"])
 
 
 def _progress(number: int, iterations: int, error: float) -> None:

@@ -55,6 +55,11 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
     ValueError
         If the depth cannot be built at this patch size; says the reason and what can.
     """
+    most = patch_px // 2 + 1
+    if settings.modes > most:
+        raise ValueError(
+            f"modes of {settings.modes} are more than frames of {patch_px} px have: at most {most}"
+        )
     if settings.name == "fno":
         for key in ("levels", "channel_cap"):
             if getattr(settings, key) is not None:

@@ -1,6 +1,7 @@
 """Read a study from YAML: one clear error with file, block and key, or a frozen `Study`."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,24 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     return loader.construct_mapping(node, deep=True)
 
 
+# Of YAML 1.1, and hardly ever meant: 010 is 8, and 1:30 is 90.
+_OLD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
+def _plain_number(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
+    kind = node.tag.rpartition(":")[2]
+    number = getattr(loader, f"construct_yaml_{kind}")(node)
+    if _OLD_NUMBER.fullmatch(node.value):
+        raise InputError(
+            f"line {node.start_mark.line + 1}: {node.value} is {number} in YAML (base 8 or 60); "
+            "write it in decimal digits without a leading 0"
+        )
+    return number
+
+
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _plain_number)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _plain_number)
 
 
 class _NoYaml(InputError):

@@ -1,5 +1,6 @@
 """A folder that a command writes its results into: never over another's."""
 
+import fnmatch
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ def must_be_free(
 
     mark: the file that is written last; files: all that the command writes there, which
     `overwrite` lets it replace; state: the file from which an unfinished run resumes. A folder that
-    has it, but not the mark, and nothing besides `files`, is free for the same run.
+    has it, or one set aside for another run (`resume-*.ckpt` for `resume.ckpt`), but not the mark,
+    and nothing besides `files`, is free for the same run.
 
     Raises `InputError` if the folder holds files and may not be used, or is none. Nothing is
     touched then.
@@ -43,7 +45,8 @@ def must_be_free(
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))
-    resumes = state in found and mark not in found and set(found) <= {state, *files}
+    states = [] if state is None else fnmatch.filter(found, state.replace(".", "*."))
+    resumes = states and mark not in found and set(found) <= {*states, *files}
     if found and not overwrite and not resumes:
         known = sorted(set(found) & set(files))
         what = "a finished run" if mark in found else "an unfinished run" if known else "files"

@@ -22,6 +22,8 @@ from ptycho_torch.reconstruct.trial import Outcome, predicted, reconstructed
 
 # Conventions under this relative error explain frames; above it, nothing.
 _EXPLAINS = 0.5
+# Above this share of the error with shuffled positions, the positions explain nothing.
+_SHUFFLED = 0.75
 # By how much the error of the next best must be larger.
 _PREDICTED_RATIO, _RECONSTRUCTED_RATIO = 1.02, 1.1
 _TWIN = 0.98
@@ -175,7 +177,13 @@ def _by_reconstruction(raw: Raw, stages: list[Stage], variants: Variants) -> dic
     best = tried[0]
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
-    how = f"{frames} neighbouring frames reconstructed from {probe}"
+    # What is left where the positions say nothing, and what no reading can go below.
+    shuffled = reconstructed(trial.shuffled(raw), best.conventions).error
+    noise = trial.noise_error(raw)
+    how = (
+        f"{frames} neighbouring frames reconstructed from {probe}; shuffled positions leave "
+        f"{shuffled:.3g}" + ("" if noise is None else f", photon noise alone {noise:.3g}")
+    )
     left = "no matter: without an object they move all positions alike"
     if stages[-1]["question"] == "object":
         left = "not tried: they matter to the object that was left aside"
@@ -185,10 +193,20 @@ def _by_reconstruction(raw: Raw, stages: list[Stage], variants: Variants) -> dic
         _stage("origin, half pixel", "no object", left),
     ]
     # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
-    doubt = _twin_doubt(raw) or _doubt(tried, _RECONSTRUCTED_RATIO)
-    if best.why or best.error > _EXPLAINS:
-        error = "none could be tried" if best.why else f"the best errs by {best.error:.3g}"
-        doubt = f"no conventions explain the frames ({error})"
+    doubts = [_doubt(tried, _RECONSTRUCTED_RATIO), _twin_doubt(raw)]
+    doubt = "; ".join(dict.fromkeys(filter(None, doubts)))
+    if best.why or best.error > min(_EXPLAINS, _SHUFFLED * shuffled):
+        error = (
+            "none could be tried"
+            if best.why
+            else f"the best errs by {best.error:.3g}, shuffled positions by {shuffled:.3g}"
+            + ("" if noise is None else f", photon noise alone by {noise:.3g}")
+        )
+        doubt = (
+            f"no conventions explain the frames ({error}); are these the positions, the pixel size "
+            "and the probe of these frames, in their order, and is it a far field?"
+            + (f" {doubt}" if doubt else "")
+        )
     return _report(raw, stages, best.conventions, doubt)
 
 
@@ -218,6 +236,6 @@ def _doubt(ranked: tuple[Outcome, ...], ratio: float) -> str:
     if not equal or best.why:
         return ""
     names = "; ".join(
-        f"{flags(o.conventions) or _AS_LAYOUT} ({o.error:.4g})" for o in [best, *equal[:3]]
+        f"{flags(o.conventions) or _AS_LAYOUT} ({o.error:.4g})" for o in [best, *equal]
     )
     return f"cannot be told apart: {names}"

@@ -5,7 +5,7 @@ object's canvas. Positions are the (row, column) of a window's upper left corner
 fractional, of any sign.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,9 @@ Stopped = Literal["iterations", "no_change", "non_finite"]
 OnIteration = Callable[[int, float], None]
 # Iterations that `stop_change` looks back.
 _LOOK_BACK = 10
+# Iterations from which on R is judged, by how much its second half must lower it, and the R above
+# which an object is in doubt.
+_ENOUGH, _FLAT, _FAR = 10, 0.9, 0.25
 # Pty-chi pads, and says so, where less than this is left round the windows.
 _PTYCHI_MARGIN_PX = 2
 
@@ -139,4 +142,23 @@ def iterate(
         seconds=tuple(seconds),
         stopped=stopped,
         snapshots=kept,
+    )
+
+
+def doubt_of(errors: Sequence[float], scan: Scan) -> str | None:
+    """Return why a reconstruction has hardly found the object: R stays where it is, far above what
+    photon noise alone leaves; None if there is no reason to doubt it."""
+    half, last = errors[len(errors) // 2], errors[-1]
+    if len(errors) < _ENOUGH or last < _FLAT * half:
+        return None
+    noise = 0.0
+    if scan.intensity_scale is not None:
+        # Roots of counts are off by 0.4 in the mean where there is a photon or more.
+        roots = np.where(scan.used, scan.amplitude_nHW, 0) * scan.intensity_scale
+        noise = 0.4 * int((roots >= 1).sum()) / float(roots.sum(dtype=np.float64))
+    if last <= max(_FAR, 2 * noise):
+        return None
+    return (
+        f"not converging: the R factor stays at {last:.3g}; run `ptycho-torch check` on the file "
+        "for its conventions, or refine the probe (--refine-probe --probe-scale frames)"
     )

@@ -24,7 +24,13 @@ from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.physics.predict import frame_errors, r_factor, r_factor_of
 from ptycho_torch.physics.stitch import object_patches
-from ptycho_torch.reconstruct.engine import Engine, OnIteration, Reconstruction, reconstruct
+from ptycho_torch.reconstruct.engine import (
+    Engine,
+    OnIteration,
+    Reconstruction,
+    doubt_of,
+    reconstruct,
+)
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
@@ -92,6 +98,7 @@ def reconstruct_scan(
         "origin_px": list(made.origin),
         "r_factor": r_factor_of(errors[use_n]),
         "r_factor_held_out": None if held_out is None else r_factor_of(errors[~use_n]),
+        "doubt": doubt_of(made.error, scan),
         **_course(made),
         **_machine(device),
     }

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
+from ptycho_torch.data.light import values_of
+from ptycho_torch.data.predict import noise_of_roots
 from ptycho_torch.data.prepare import corners_of, measured
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
+from ptycho_torch.runtime.streams import named_stream
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
 # Detector of the quick reconstruction, pixels: enough to tell conventions apart.
@@ -91,6 +94,26 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
         return Outcome(conventions, why="the quick reconstruction diverged")
     guess = made.predict(scan.positions_n2)
     return _outcome(conventions, scan.amplitude_nHW, scan.good_1HW, guess)
+
+
+def shuffled(raw: Raw) -> Raw:
+    """Return the file with its positions in a random order, always the same."""
+    order = named_stream(0, "shuffled positions").permutation(len(raw.positions_n2))
+    return replace(raw, positions_n2=raw.positions_n2[order])
+
+
+def noise_error(raw: Raw) -> float | None:
+    """Return the relative error that photon noise alone leaves; None where no counts are known."""
+    scale = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
+    if scale is None:
+        return None
+    some = raw.frames_nHW[:: max(1, len(raw.frames_nHW) // PREDICTED_FRAMES)].astype(np.float64)
+    counts = some if raw.values == "intensity" or scale == 1.0 else (scale * some) ** 2
+    counts = np.where(np.isfinite(counts) & (counts > 0), counts, 0)
+    if raw.good_nHW is not None and len(raw.good_nHW) == 1:
+        counts = np.where(raw.good_nHW, counts, 0)
+    total = float(counts.sum())
+    return float(noise_of_roots(counts).sum() / total) ** 0.5 if total > 0 else None
 
 
 def _measured(

@@ -98,12 +98,16 @@ def cannot_be_read(path: PathLike, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
+NOT_UTF8 = "is not a UTF-8 text file (UTF-16 or Latin-1?); save it as UTF-8"
+
+
 def read_text(path: PathLike) -> str:
-    """Return a UTF-8 text file; raises as `size_of`, or if it is not UTF-8."""
+    """Return a UTF-8 text file, without a byte order mark; raises as `size_of`, or if it is not
+    UTF-8."""
     try:
         with opened(path) as stream:
-            return stream.read().decode("utf-8")
+            return stream.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not a UTF-8 text file") from None
+        raise InputError(f"{path}: {NOT_UTF8}") from None
     except OSError as error:
         raise cannot_be_read(path, error) from None

@@ -88,10 +88,17 @@ class ResumeCheckpoint(Checkpoint):
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
-        """Return the file if the training can resume from it; why not is logged in one line."""
+        """Return the file if the training can resume from it; why not is logged in one line.
+
+        The state of another training is set aside under a name of its own, from where that one
+        takes it back.
+        """
         if self.path is None:
             return None
         remove_leftovers(self.path)
+        own = _aside(self.path, self.identity)
+        if not self.path.exists() and own.exists():
+            own.rename(self.path)
         if not self.path.exists():
             return None
         try:
@@ -102,7 +109,15 @@ class ResumeCheckpoint(Checkpoint):
         except _DAMAGED as error:
             reason = f"is no whole checkpoint ({type(error).__name__})"
         else:
-            reason = f"is of another training ({', '.join(other)} differ)" if other else ""
+            reason = ""
+            if other:
+                aside = _aside(self.path, theirs["identity"])
+                self.path.rename(aside)
+                logger.warning(
+                    "%s: is of another training (%s differ); set aside as %s, from where its own "
+                    "command takes it back", self.path, ", ".join(other), aside.name,
+                )  # fmt: skip
+                return self.found() if own.exists() else None
         if reason:
             logger.warning("%s: %s; training starts anew", self.path, reason)
             return None
@@ -151,6 +166,12 @@ def identity_of(
         "torch": str(torch.__version__),
         "device": device.type,
     }
+
+
+def _aside(path: Path, identity: dict[str, str]) -> Path:
+    """Return where the state of a training lies while another one uses its folder."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return path.with_name(f"{path.stem}-{digest[:12]}{path.suffix}")
 
 
 def _machine() -> str:
