@@ -23,7 +23,13 @@ def plan(monkeypatch, root, tmp_path):
     """Run `ptycho-torch plan` on a machine whose times are known; return its text and its JSON."""
     monkeypatch.setattr(cost, "process_peak", lambda: 300 * 2**20)
     monkeypatch.setattr(cost, "time", SimpleNamespace(process_time=lambda: 5.0))
-    monkeypatch.setattr(probe, "measure", lambda run, work, steps: dict(PACE))
+    probed = []
+
+    def measure(run, work, steps):
+        probed.append(run.arm)
+        return dict(PACE)
+
+    monkeypatch.setattr(probe, "measure", measure)
 
     def run(*words, config=root / "tests" / "tiny.yaml", output=tmp_path / "plan.json"):
         where = [] if "--compare" in words else ["--config", config]
@@ -32,6 +38,7 @@ def plan(monkeypatch, root, tmp_path):
         assert done.exit_code == 0, done.output
         return done.output, json.loads(output.read_text())
 
+    run.probed = probed
     return run
 
 
@@ -57,7 +64,12 @@ def test_a_whole_study_counts_each_run_once(plan):
     _, found = plan("--no-largest", "--runs-at-once", 2)
     assert found["study"]["runs"] == sum(stage["new_runs"] for stage in found["stages"])
     assert found["study"]["seconds"] == found["study"]["runs"] * 70.0 / 2
-    assert {row["arm"] for row in found["arms"]} >= {"control", "agc", "control-fno_blocks-3"}
+    arms = [row["arm"] for row in found["arms"]]
+    assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}
+    # Another bound of the same clipping takes the same, and is not probed again.
+    assert set(arms) - set(plan.probed) == {"agc-max_ratio-0.1"} and len(arms) - 1 == len(
+        plan.probed
+    )
 
 
 def test_what_is_tried_is_what_is_counted(plan):
@@ -87,7 +99,9 @@ def test_what_was_not_measured_is_said_and_what_cannot_fit_is_not_probed(plan, r
     # Three arrays of a split are read, and one is kept beside what the network takes.
     assert row["memory_mib"]["peak"] == pytest.approx(300 + max(data + least, 3 * data))
     assert "Not probed: memory is what can be counted, at least" in text
-    (row,) = plan("--arm", "control", "--memory-gib", 0.25)[1]["arms"]
+    text, found = plan("--arm", "control", "--memory-gib", 0.25)
+    assert "Memory is short, and at least what is counted: control on tiny." in text
+    (row,) = found["arms"]
     assert row["seconds"] is None and row["largest_batch"] == row["largest_fno_blocks"] == 0
 
 

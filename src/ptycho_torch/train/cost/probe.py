@@ -35,7 +35,7 @@ SPLITS = ("train", "validation", "test")
 MIB = 2**20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Workload:
     """Sizes of a dataset: side of a patch, patches of a group, groups of each split, how far the
     patches of a group lie apart along an axis, modes of the probe."""
@@ -56,33 +56,28 @@ def workload_of(data: Dataset) -> Workload:
     """Return the sizes of a dataset, which need not exist yet if it is simulated; `InputError` if
     files that it is made from cannot be read."""
     if isinstance(data, DatasetFiles):
-        return _of_files(data)
-    scan, modes = data.scan, 1
-    steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
-    if isinstance(data.probe, FileProbe):
-        shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
-        modes = shape[0] if len(shape) == 3 else 1
-    return Workload(
-        patch_px=data.patch_px,
-        channels=scan.gridsize**2,
-        groups={s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS},
-        reach_px=scan.group_offset_px if scan.gridsize == 2 else 0,
-        probe_modes=modes,
-    )
+        sizes = {split: _of_file(getattr(data, split)) for split in SPLITS}
+        groups = {split: size[0] for split, size in sizes.items()}
+        channels, reach, modes = *sizes["train"][1:], 1
+    else:
+        scan, modes = data.scan, 1
+        steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
+        groups = {s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS}
+        channels, reach = scan.gridsize**2, scan.group_offset_px if scan.gridsize == 2 else 0
+        if isinstance(data.probe, FileProbe):
+            shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
+            modes = shape[0] if len(shape) == 3 else 1
+    return Workload(data.patch_px, channels, groups, reach, modes)
 
 
-def _of_files(data: DatasetFiles) -> Workload:
-    groups, channels, reach = {}, 1, 0
-    for split in SPLITS:
-        path = getattr(data, split)
-        arrays, _ = io.read_npz_known(path, "diffraction", "coords_nominal")
-        shape = arrays["diffraction"].shape if "diffraction" in arrays else ()
-        if len(shape) != 4:
-            raise InputError(f"{path}: has no array 'diffraction' of shape (n, N, N, C)")
-        groups[split], channels = shape[0], shape[-1]
-        if "coords_nominal" in arrays:
-            reach = max(reach, int(np.ptp(arrays["coords_nominal"], axis=-1).max()))
-    return Workload(patch_px=data.patch_px, channels=channels, groups=groups, reach_px=reach)
+def _of_file(path: str) -> tuple[int, int, int]:
+    """Return groups, channels and reach of a split."""
+    arrays, _ = io.read_npz_known(path, "diffraction", "coords_nominal")
+    frames, places = arrays.get("diffraction"), arrays.get("coords_nominal")
+    if frames is None or frames.ndim != 4:
+        raise InputError(f"{path}: has no array 'diffraction' of shape (n, N, N, C)")
+    reach = 0 if places is None else int(np.ptp(places, axis=-1).max())
+    return len(frames), frames.shape[3], reach
 
 
 def count(run: RunSettings, work: Workload) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def plan_text(plan: Row) -> str:
         if plan["probe_steps"]
         else "Not probed: memory is what can be counted, at least.",
     ]
+    short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
+    if short and plan["probe_steps"]:
+        lines.append(f"Memory is short, and at least what is counted: {', '.join(short)}.")
     for row in (*plan.get("stages", ()), *filter(None, [plan.get("study")])):
         runs, time = plural(row["runs"], "run"), duration(row["seconds"])
         if "stage" in row:

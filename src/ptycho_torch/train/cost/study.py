@@ -3,6 +3,7 @@
 import statistics
 import time
 from bisect import bisect_right
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -242,23 +243,20 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
     Times are those of this machine: they mean something for runs that were trained on it.
     `InputError` if there is no run, or a run's files are torn or of another version.
     """
-    results = Path(results)
-    records: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
-    for path in sorted(results.glob("train/*/*/seed-*/run.json")):
-        record = io.read_json(path), io.read_json(path.parent / "timing.json")
-        records.setdefault((path.parts[-4], path.parts[-3]), []).append(record)
-    if not records:
+    rows, left_out = [], []
+    paths = sorted(Path(results).glob("train/*/*/seed-*/run.json"))
+    if not paths:
         raise InputError(
             f"{results}: has no run.json below train/; --compare takes a study's folder of results"
         )
-    rows, left_out = [], []
-    for (dataset, arm), found in sorted(records.items()):
+    for (dataset, arm), same in groupby(paths, lambda path: path.parts[-4:-2]):
+        found = [(io.read_json(path), io.read_json(path.parent / "timing.json")) for path in same]
         device = found[0][1].get("device")
         if (device != "cpu") != estimator.gpu:
             left_out.append(f"{arm} on {dataset}: trained on {device}, not on a device as here")
             continue
         try:
-            facts = io.read_json(results / "simulate" / dataset / "dataset.json")
+            facts = io.read_json(Path(results) / "simulate" / dataset / "dataset.json")
             rows.append(_compared(found, facts, estimator))
         except ValidationError as error:
             raise mistake(f"{arm} on {dataset}: settings of another version", error) from None
@@ -279,19 +277,19 @@ def _compared(found: list[tuple[Row, Row]], facts: Row, estimator: Estimator) ->
     )
     threads = {"execution.threads": int(found[0][1]["threads"])}
     run = _changed(RunSettings.model_validate(found[0][0]["settings"]), threads, "threads")
-    cost = estimator.cost(run, work)
-    row: Row = {"dataset": run.dataset, "arm": run.arm, "runs": len(found)}
-    predicted = {"peak_memory_mib": [cost["memory_mib"]["peak"]], "wall_s": []}
+    cost, predicted = estimator.cost(run, work), None
     if seconds := cost["seconds"]:
         # What was trained, not what was meant to be: a run may have ended early.
-        predicted["wall_s"] = [
-            fit_s(seconds, work, steps=record["steps"], epochs=record["epochs"])
-            for record, _ in found
-        ]
-    for name, key in (("memory_mib", "peak_memory_mib"), ("wall_s", "wall_s")):
-        values = predicted[key]
-        row[name] = {
-            "predicted": statistics.median(values) if values else None,
-            "measured": statistics.median(float(timing[key]) for _, timing in found),
-        }
-    return row
+        done = [fit_s(seconds, work, steps=r["steps"], epochs=r["epochs"]) for r, _ in found]
+        predicted = statistics.median(done)
+    wall, memory = (
+        statistics.median(float(timing[key]) for _, timing in found)
+        for key in ("wall_s", "peak_memory_mib")
+    )
+    return {
+        "dataset": run.dataset,
+        "arm": run.arm,
+        "runs": len(found),
+        "memory_mib": {"predicted": cost["memory_mib"]["peak"], "measured": memory},
+        "wall_s": {"predicted": predicted, "measured": wall},
+    }
