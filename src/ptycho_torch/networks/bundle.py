@@ -169,7 +169,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
     if facts.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no bundle, or "
-            "one of another version"
+            "one of another version, whose network may be another: train it again with this one"
         )
     for key in ("settings", "weights_sha256", "record"):
         if key not in facts:
