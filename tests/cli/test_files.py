@@ -1,12 +1,14 @@
 """Commands on files: what options reach, and one line for every mistake."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ptycho_torch.cli import app
+from ptycho_torch.cli import app, spelled
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.scan import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
@@ -102,7 +104,7 @@ IMPOSSIBLE = [
     (["--arm", "agc"], "--config and --arm belong together"),
     (["--clip-value", 1], "name it by --clip"),
     (["--clip", "norm"], "--clip norm needs its bound"),
-    (["--clip", "none", "--clip-value", 2], "NoClip has no key 'clip_value'"),
+    (["--clip", "none", "--clip-value", 2], "gradient_clip_algorithm is 'none'; expected one of"),
     (["--gridsize", 3], "--gridsize: .* less than or equal to 2"),
     (["--epochs", 0], "--epochs: "),
     (["--learning-rate", -1], "--learning-rate: .* greater than 0"),
@@ -182,3 +184,28 @@ def test_a_name_is_made_of_any_file():
     assert dataset_name("siemens-star-small.npz.bz2") == "siemens-star-small"
     assert dataset_name("Ünter Lagen.npz") == "nter-Lagen"
     assert dataset_name(".npz") == "data"
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("train --train_data_file a --output_dir=b", "train --train-data a --output-dir=b"),
+        ("infer --model_path m --test_data_file t", "infer --model m --test-data t"),
+        ("train --torch-loss-mode poisson --max_epochs 3", "train --loss poisson --max-epochs 3"),
+        ("train --quiet --output_dir a_b", "--quiet train --output-dir a_b"),
+        ("convert a_b --x=c_d -- --e_f", "convert a_b --x=c_d -- --e_f"),
+    ],
+)
+def test_options_may_be_spelled_as_elsewhere_in_the_field(typed, read):
+    assert spelled(typed.split()) == read.split()
+
+
+def test_the_package_runs_as_a_module_and_quietly(tmp_path, tiny_dataset):
+    words = ["train", "--train_data_file", str(tiny_dataset.splits["train"]), "--output_dir"]
+    command = [sys.executable, "-m", "ptycho_torch", *words, str(tmp_path / "run"), *SMALL]
+    more = ["--quiet", "--gradient_clip_val", "0.5", "--gradient_clip_algorithm", "value"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "completed: best mae_val_loss" in done.stdout
+    clip = io.read_json(tmp_path / "run/run.json")["settings"]["execution"]["clip"]
+    assert clip == {"gradient_clip_algorithm": "value", "max_value": 0.5}

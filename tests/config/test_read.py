@@ -151,3 +151,38 @@ def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(InputError, match=r"pipe\.yaml: cannot be read: it is a pipe or a device"):
         read_study(tmp_path / "pipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("clip", "same"),
+    [
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 2}, {"max_norm": 2}),
+        ({"gradient_clip_val": 2}, {"gradient_clip_algorithm": "norm", "max_norm": 2}),
+        ({"gradient_clip_algorithm": "value", "gradient_clip_val": 0.5}, {"max_value": 0.5}),
+        ({"gradient_clip_algorithm": "agc", "gradient_clip_val": 0.3}, {"max_ratio": 0.3}),
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": None}, None),
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 0}, None),
+    ],
+)
+def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny, clip, same):
+    changed = copy.deepcopy(tiny)
+    changed["execution"]["clip"] = clip
+    kind = {"gradient_clip_algorithm": clip.get("gradient_clip_algorithm")}
+    tiny["execution"]["clip"] = (
+        {"gradient_clip_algorithm": "none"} if same is None else {**kind, **same}
+    )
+    assert parse_study(changed, "study") == parse_study(tiny, "study")
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "contradict"),
+        ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "expected one of norm"),
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": -1}, "greater than 0, got -1"),
+    ],
+)
+def test_a_clipping_bound_that_cannot_be_is_refused(tiny, clip, message):
+    tiny["execution"]["clip"] = clip
+    with pytest.raises(InputError, match=f"execution.clip.*{message}"):
+        parse_study(tiny, "study")

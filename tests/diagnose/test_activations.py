@@ -12,7 +12,7 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.diagnose.activations import (
     dc_share,
     layer_statistics,
-    low_frequency_share,
+    low_freq_ratio,
     monitor_activations,
 )
 from ptycho_torch.networks import build_generator
@@ -61,15 +61,15 @@ def test_dc_share_of_known_frames():
     assert found["dc_over_mean"] == pytest.approx(0.5 * 64)
 
 
-def test_low_frequency_share_is_that_of_the_nine_lowest_frequencies():
+def test_low_freq_ratio_is_that_of_the_nine_lowest_frequencies():
     x = noise(2, 3, 8, 12)
     spectrum = torch.fft.fft2(x).abs().square().sum(dim=(0, 1))
     low = spectrum[[0, 1, -1]][:, [0, 1, -1]].sum() / spectrum.sum()
-    assert low_frequency_share(x) == pytest.approx(float(low), rel=1e-5)
+    assert low_freq_ratio(x) == pytest.approx(float(low), rel=1e-5)
     angle = 2 * math.pi * torch.arange(8) / 8
     for cycles, share in ((1, 1.0), (2, 0.0)):
         wave = (cycles * angle + 0.3).cos().expand(1, 1, 8, 8)
-        assert low_frequency_share(wave) == pytest.approx(share, abs=1e-6)
+        assert low_freq_ratio(wave) == pytest.approx(share, abs=1e-6)
 
 
 def test_planted_faults_are_flagged_where_they_are(settings):

@@ -4,13 +4,18 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from ptycho_torch import cli
 from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.scan import FitSettings
+from ptycho_torch.data.training import data_of_scan
+from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.train.run import train_scan
 
 
 @pytest.fixture
@@ -87,6 +92,54 @@ def test_a_bundle_is_diagnosed(call, bundle, tiny_dataset, caplog):
     assert "was trained with another probe than the data's" in caplog.text
 
 
+def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, made, tmp_path):
+    """Batches change memory, and numbers no more than a mean over them does."""
+    frames = made.a_scan(counts=1e4).amplitude_nHW
+    np.savez(tmp_path / "only.npz", diffraction=frames)
+    words = ("activations", "--architecture", "stable_hybrid", "--data", tmp_path / "only.npz",
+             "--device", "cpu", "--max-samples", 8)  # fmt: skip
+    status, said, whole = call(*words)
+    assert status == 0, said
+    assert whole["data"]["groups"] == 8 and whole["network"]["generator"] == "stable_hybrid"
+    assert {"layers", "flagged", "low_freq_ratio"} <= whole["summary"].keys()
+    assert whole["summary"]["layers"] == len(whole["layers"])
+    assert all(0 <= row["low_freq_ratio"] <= 1 + 1e-9 for row in whole["layers"])
+    _, _, parts = call(*words, "--batch-size", 4)
+    for one, other in zip(whole["layers"], parts["layers"], strict=True):
+        assert other["mean"] == pytest.approx(one["mean"], rel=1e-5)
+    status, said, _ = call("gradients", *words[1:5])
+    assert status == 1 and "only.npz: has no probe" in said
+
+
+def test_gradients_run_without_arguments_and_say_how_they_spread(call):
+    status, _, report = call("gradients")
+    assert status == 0
+    for kind in ("spectral_gradients", "local_gradients", "spectral_weights", "local_weights"):
+        found = report[kind]
+        assert 0 < found["mean"] < found["max"] and found["std"] > 0
+    assert report["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
+
+
+def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, made, tmp_path):
+    scan = made.a_scan(counts=1e4)
+    write_scan_cxi(tmp_path / "scan.cxi", scan)
+    settings = FitSettings(
+        name="made", gap_px=3.0, generator=GeneratorSettings(
+            name="layerscale_hybrid", width=4, fno_blocks=2, modes=4),
+    )  # fmt: skip
+    settings = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"epochs": 1})}
+    )
+    train_scan(data_of_scan(scan, settings), settings, tmp_path / "run")
+    words = ("--bundle", tmp_path / "run/bundle", "--data", tmp_path / "scan.cxi")
+    status, said, report = call("gradients", *words)
+    assert status == 0 and report["loss_name"] == "mae", said
+    gates = [row["norm_weights"] for row in report["blocks"]]
+    # The scale starts at a thousandth, and one epoch hardly moves it.
+    assert all(gate["near_zero"] == 1 and 1e-4 < gate["mean"] < 1e-2 for gate in gates)
+    assert call("activations", *words)[0] == 0
+
+
 def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, root, tmp_path):
     tiny, data = root / "tests/tiny.yaml", tiny_dataset.splits["train"]
     foreign = tmp_path / "foreign"
@@ -100,7 +153,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "--data FILE says which groups",
         ("--config", tiny, "--arm", "agc", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
-        (): "--bundle DIR, or --config STUDY and --arm NAME",
+        (): "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which",
     }
     for words, message in mistakes.items():
         status, said, report = call("activations", *words)
@@ -110,7 +163,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     only_gradients = {
         ("--bundle", bundle(), "--data", data): "does not say which loss trained it; give --loss",
         ("--bundle", bundle(), "--data", data, "--modes", 3): "--modes is of one block by itself",
-        ("--channels", 3, "--data", data): "--data goes with --bundle or --config",
+        ("--channels", 3, "--data", data): "--data goes with --bundle, --config or --architecture",
     }
     for words, message in only_gradients.items():
         status, said, report = call("gradients", *words)

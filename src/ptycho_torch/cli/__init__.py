@@ -3,6 +3,7 @@
 One module per family of commands; each imports what is slow (torch, h5py) inside its commands.
 """
 
+import logging
 import sys
 from typing import Annotated
 
@@ -25,20 +26,51 @@ def _version(requested: bool) -> None:
         raise typer.Exit
 
 
+_SPELLINGS = {
+    "--train-data-file": "--train-data",
+    "--test-data-file": "--test-data",
+    "--model-path": "--model",
+    "--torch-loss-mode": "--loss",
+}
+"""What options are called elsewhere in the field, with dashes."""
+
+
+def spelled(words: list[str]) -> list[str]:
+    """Return arguments with options as they are called here: underscores in an option's name are
+    dashes, and `--quiet` may stand anywhere."""
+    found: list[str] = []
+    for number, word in enumerate(words):
+        if word == "--":
+            return [*found, *words[number:]]
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            name = name.replace("_", "-")
+            word = _SPELLINGS.get(name, name) + equals + value
+        found.insert(0 if word == "--quiet" else len(found), word)
+    return found
+
+
 @app.callback()
 def common(
+    context: typer.Context,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print results and errors, and no messages on the way.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Which network and training policy reconstructs coherent diffraction data reliably?"""
+    if quiet:
+        logging.disable(logging.WARNING)
+        context.call_on_close(lambda: logging.disable(logging.NOTSET))
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 1, and want of memory one
     line and `memory.OUT_OF_MEMORY`."""
     try:
-        app()
+        app(spelled(sys.argv[1:]), prog_name="ptycho-torch")
     except InputError as error:
         typer.echo(f"ptycho-torch: {error}", err=True)
         sys.exit(1)

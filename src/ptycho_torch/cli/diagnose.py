@@ -8,10 +8,12 @@ from pydantic import Field
 
 from ptycho_torch.cli.options import Flags, messages, with_flags
 from ptycho_torch.config.arms import derive, run_settings
-from ptycho_torch.config.base import Seed, Settings
+from ptycho_torch.config.base import Accelerator, Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
+from ptycho_torch.config.generator import NAMES
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.read import read_study
+from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError, nearest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
 
 Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
+_HERE = Path()
 Side = Annotated[int, Field(ge=1, le=4096)]
 Loss = Literal["mae", "poisson"]
 
@@ -35,14 +38,24 @@ class NetworkOptions(Settings):
     """A network before its training: study in YAML, with --arm and --seed."""
     arm: str | None = None
     """Arm of --config."""
+    architecture: Literal[NAMES] | None = None  # type: ignore[valid-type]
+    """A network before its training, of this kind and of the size that `train` has by itself."""
     data: Path | None = None
-    """Dataset split (NPZ, docs/reference/files.md) that the network sees."""
+    """What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."""
+    device: Accelerator = "cpu"
+    """Where the network runs."""
     seed: Seed | None = None
     """Seed of untrained weights (default: 0)."""
     groups: Annotated[int, Field(ge=1, le=256)] | None = None
     """Groups of patches to look at (default: 16)."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Groups that enter the network at once (default: all); of several batches the numbers are
+    means."""
     loss: Loss | None = None
     """Loss; not given: the one it trains with."""
+
+
+_NAMES = {"groups": "--groups --max-samples"}
 
 
 def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
@@ -52,31 +65,47 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     from ptycho_torch.networks.bundle import read_bundle
 
     if options.data is None:
-        raise InputError("--data FILE says which groups the network sees: a dataset split, NPZ")
-    if options.bundle is None:
+        raise InputError("--data FILE says which groups the network sees: a split, a scan, or NPZ")
+    bundle, run, patch_px, channels = None, None, None, 1
+    settings = DiagnosticsSettings()
+    if options.bundle is not None:
+        reason = "is of an untrained network, not of --bundle"
+        _refuse(options, ("config", "arm", "architecture", "seed"), reason)
+        bundle = read_bundle(options.bundle)
+        patch_px, channels = bundle.settings.patch_px, bundle.settings.channels
+        loss = options.loss or subject.trained_loss(bundle, options.bundle)
+    elif options.architecture is not None:
+        _refuse(options, ("config", "arm"), "does not go with --architecture")
+    else:
         run, settings = _run_of_arm(options)
         patch_px = run.patch_px
-    else:
-        _refuse(options, ("config", "arm", "seed"), "is of an untrained network, not of --bundle")
-        bundle, settings = read_bundle(options.bundle), DiagnosticsSettings()
-        patch_px = bundle.settings.patch_px
-        loss = options.loss or subject.trained_loss(bundle, options.bundle)
     if options.groups is not None:
         settings = settings.model_copy(update={"groups": options.groups})
     sample = subject.read_sample(
-        options.data, patch_px=patch_px, groups=settings.groups, seed=settings.groups_seed
+        options.data, patch_px=patch_px, groups=settings.groups, channels=channels,
+        seed=settings.groups_seed,
+    )  # fmt: skip
+    if bundle is not None:
+        name = options.bundle.name if options.bundle else ""
+        label = {"name": name, "state": "bundle", "dataset": bundle.settings.dataset}
+        found = subject.bundle_subject(bundle, sample, loss, where=name, **label)
+        return found, settings
+    base = FitSettings(name="file")
+    generator, training = base.generator, base.training
+    if run is not None:
+        generator, training = run.generator, run.training
+    else:
+        # No more modes than the patches have.
+        most = min(generator.modes, sample.batch.amplitude_BCHW.shape[-1] // 2 + 1)
+        generator = generator.model_copy(update={"name": options.architecture, "modes": most})
+    network = UntrainedNetwork(
+        generator=generator,
+        loss=options.loss or training.loss,
+        **training.model_dump(include={"input_scaling", "object_big"}),
     )
-    if options.bundle is None:
-        training = run.training
-        network = UntrainedNetwork(
-            generator=run.generator,
-            loss=options.loss or training.loss,
-            **training.model_dump(include={"input_scaling", "object_big"}),
-        )
-        return subject.untrained_subject(network, run.seed, sample, name=run.arm), settings
-    label = {"name": options.bundle.name, "state": "bundle", "dataset": bundle.settings.dataset}
-    found = subject.bundle_subject(bundle, sample, loss, where=options.bundle, **label)
-    return found, settings
+    name = run.arm if run is not None else str(options.architecture)
+    seed = run.seed if run is not None else options.seed or 0
+    return subject.untrained_subject(network, seed, sample, name=name), settings
 
 
 def _run_of_arm(options: NetworkOptions) -> tuple[RunSettings, DiagnosticsSettings]:
@@ -108,26 +137,29 @@ class BlockOptions(Settings):
 @with_flags
 def gradients(
     *,
-    output: Output,
-    network: Annotated[NetworkOptions, Flags(NetworkOptions)],
+    output: Output = _HERE,
+    network: Annotated[
+        NetworkOptions, Flags(NetworkOptions, without=("device", "batch_size"), names=_NAMES)
+    ],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
 
-    Of a trained network (--bundle, --data), an untrained one (--config, --arm, --data), or else of
-    one Fourier block by itself, with its initial weights as they are and as they were before.
+    Of a trained network (--bundle, --data), an untrained one (--architecture or --config and --arm,
+    --data), or else of one Fourier block by itself, with its initial weights as they are and as
+    they were before.
     """
     from ptycho_torch.diagnose.initialisation import probe_block
     from ptycho_torch.diagnose.networks import gradient_entry, report_head
 
-    if network.bundle or network.config:
-        reason = "is of one block by itself; it does not go with --bundle or --config"
+    if network.bundle or network.config or network.architecture:
+        reason = "is of one block by itself; it goes with no --bundle, --config or --architecture"
         _refuse(block, tuple(BlockOptions.model_fields), reason)
         with messages():
             subject, settings = _subject(network)
             report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
     else:
-        reason = "goes with --bundle or --config, of which neither is given"
+        reason = "goes with --bundle, --config or --architecture, of which none is given"
         _refuse(network, ("arm", "data", "groups", "loss"), reason)
         settings, kind = DiagnosticsSettings(), block.block or "hybrid"
         sizes: dict[str, Any] = {"channels": 32, "modes": 12, "patch_px": 64}
@@ -149,23 +181,29 @@ def gradients(
 @with_flags
 def activations(
     *,
-    output: Output,
-    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",))],
+    output: Output = _HERE,
+    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",), names=_NAMES)],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
 
-    Of a trained network (--bundle, --data) or an untrained one (--config, --arm, --data).
+    Of a trained network (--bundle, --data) or an untrained one (--architecture, or --config and
+    --arm; --data).
     """
-    if not (network.bundle or network.config):
-        raise InputError("--bundle DIR, or --config STUDY and --arm NAME, says which network")
+    if not (network.bundle or network.config or network.architecture):
+        raise InputError(
+            "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which network"
+        )
     from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
+    from ptycho_torch.runtime.locks import choose_device
 
     with messages():
         subject, settings = _subject(network.model_copy(update={"loss": "mae"}))
         report = {
             **report_head(subject.sample, settings),
             "inputs": input_statistics(subject.sample, subject.input_scale),
-            **activation_entry(subject, settings),
+            **activation_entry(
+                subject, settings, choose_device(network.device), network.batch_size
+            ),
         }
     path = output / "activation_report.json"
     io.write_json(path, report)

@@ -28,7 +28,6 @@ app = typer.Typer()
 
 _DEFAULTS = FitSettings(name="defaults")
 _STATISTICS_OF = 16
-_BOUNDS = {"none": "clip_value", "norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/own-data.md)"
 
 _Given = dict[str, Any]
@@ -38,6 +37,9 @@ _TRAINING = Flags(
     names={"epochs": "--epochs --max-epochs"},
     defaults=_DEFAULTS.training,
 )
+_CLIP = {
+    "clip": "--clip --gradient-clip-algorithm", "clip_value": "--clip-value --gradient-clip-val",
+}  # fmt: skip
 _EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
 _GENERATOR = Flags(
     GeneratorSettings,
@@ -120,7 +122,7 @@ class CliOptions(Settings):
             raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
         if self.clip is None:
             return None
-        bound = {} if self.clip_value is None else {_BOUNDS[self.clip]: self.clip_value}
+        bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
         return {"gradient_clip_algorithm": self.clip, **bound}
 
 
@@ -143,7 +145,7 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
-    options: Annotated[CliOptions, Flags(CliOptions)],
+    options: Annotated[CliOptions, Flags(CliOptions, names=_CLIP)],
     groups: Annotated[_Given, Flags(GroupSettings, "Frames", defaults=_DEFAULTS.groups)],
     data: Annotated[_Given, Flags(FitSettings, "Frames", ("name", "arm"), defaults=_DEFAULTS)],
     training: Annotated[_Given, _TRAINING],

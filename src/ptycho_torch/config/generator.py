@@ -12,10 +12,13 @@ MIN_DEEPEST_SIDE_PX = 8
 """Side at the deepest level when `levels` is not given; pixels."""
 
 
+NAMES = ("hybrid", "stable_hybrid", "layerscale_hybrid", "fno")
+
+
 class GeneratorSettings(Settings):
     """A network that maps diffraction amplitudes to complex object patches."""
 
-    name: Literal["hybrid", "stable_hybrid", "layerscale_hybrid", "fno"]
+    name: Literal[NAMES]  # type: ignore[valid-type]
     """Entry of the registry in `ptycho_torch.networks`."""
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""

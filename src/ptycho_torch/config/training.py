@@ -1,8 +1,8 @@
 """How a network is trained: clipping, loss, optimiser, schedule, device; and one run's settings."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     NAME,
@@ -55,9 +55,36 @@ class AdaptiveClip(Settings):
     """Floor on ||weight||, so that a unit that starts at zero can still learn; > 0."""
 
 
+CLIP_BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
+"""What each rule calls its bound; `gradient_clip_val` is the field's word for any of them."""
+
+
+def _own_words(clip: Any) -> Any:
+    """Return a clipping rule with its own name for `gradient_clip_val`; 0 and null clip nothing, as
+    for Lightning, and without an algorithm the norm is meant."""
+    if not isinstance(clip, dict) or "gradient_clip_val" not in clip:
+        return clip
+    given = {"gradient_clip_algorithm": "norm", **clip}
+    bound = given.pop("gradient_clip_val")
+    if not bound and bound is not False:
+        return {"gradient_clip_algorithm": "none"}
+    key = CLIP_BOUNDS.get(given["gradient_clip_algorithm"])
+    if key is None:
+        raise ValueError(
+            f"gradient_clip_val: {bound} is the bound of a rule, and gradient_clip_algorithm is "
+            f"'{given['gradient_clip_algorithm']}'; expected one of {', '.join(CLIP_BOUNDS)}"
+        )
+    if given.setdefault(key, bound) != bound:
+        raise ValueError(
+            f"gradient_clip_val: {bound} and {key}: {given[key]} contradict each other"
+        )
+    return given
+
+
 Clip = Annotated[
     NoClip | NormClip | ValueClip | AdaptiveClip,
     Field(discriminator="gradient_clip_algorithm"),
+    BeforeValidator(_own_words),
 ]
 
 Beta = Annotated[Real, Field(ge=0, lt=1)]
@@ -174,7 +201,7 @@ class ExecutionSettings(Settings):
     """On what a run is executed, and with which safeguards."""
 
     clip: Clip
-    """Gradient clipping."""
+    """Gradient clipping; `gradient_clip_val` is read as the bound of any rule."""
     accelerator: Accelerator = "auto"
     """Device; gpu: CUDA, or Apple's; auto: the fastest there is."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"

@@ -52,7 +52,6 @@ FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
 OPTIONAL = ("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale")
 KEYS = (*FRAMES, *("xcoords", "ycoords", *OPTIONAL, "data", "scan", "probe", "psi"), *ROLES)
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
 
@@ -75,7 +74,7 @@ def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) ->
 
 def is_split(path: str | Path) -> bool:
     """Return whether a file is a split of the study, with or without positions."""
-    if io.first_bytes(path) == _HDF5:
+    if io.is_hdf5(path):
         return False
     keys = set(io.npz_keys(path))
     return "coords_offsets" in keys or ("diffraction" in keys and not keys & {"xcoords", "ycoords"})
@@ -88,7 +87,7 @@ def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
 
 
 def _stored(path: str | Path, reading: ScanConventions) -> Raw:
-    if io.first_bytes(path) == _HDF5:
+    if io.is_hdf5(path):
         _check_conventions(path, reading, "cxi")
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 

@@ -7,6 +7,7 @@ Letters: B groups, C channels, H rows, W columns.
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -40,11 +41,13 @@ def monitor_activations(
     Returns
     -------
     dict
-        `layers`: the network's transformed input first, its output last (`layer_statistics`);
-        `blocks`: means, growth and shares of each; `growth_per_block`: geometric mean over blocks
-        of mean output over mean input modulus; `growth_with_depth`: factor a block of the straight
-        line through the logarithms of the blocks' mean output moduli, which holds what lies between
-        them as well; `spectral_local_output_ratio` and `dc_share`: medians over blocks;
+        `summary`: how many layers, how many flagged, the largest mean and tail, the median
+        `low_freq_ratio`; `layers`: the network's transformed input first, its output last
+        (`layer_statistics`); `blocks`: means, growth and shares of each; `growth_per_block`:
+        geometric mean over blocks of mean output over mean input modulus; `growth_with_depth`:
+        factor a block of the straight line through the logarithms of the blocks' mean output
+        moduli, which holds what lies between them as well; `spectral_local_output_ratio` and
+        `dc_share`: medians over blocks;
         `flagged_layers`, `flagged_blocks`.
     """
     monitor = _Monitor(settings)
@@ -57,16 +60,41 @@ def monitor_activations(
         output = network(input_BCHW)
     monitor.add("output", "output", output)
     blocks = monitor.blocks
+    flagged = [row["layer"] for row in monitor.layers if row["flags"]]
+    tails = [r["p99_over_p50"] for r in monitor.layers if r["p99_over_p50"] is not None]
     return {
+        "summary": {
+            "layers": len(monitor.layers),
+            "flagged": len(flagged),
+            "largest_mean": max((r["mean"] or 0.0 for r in monitor.layers), default=None),
+            "largest_p99_over_p50": max(tails, default=None),
+            "low_freq_ratio": _median([row["low_freq_ratio"] for row in monitor.layers]),
+        },
         "growth_per_block": _geometric_mean([row["growth"] for row in blocks]),
         "growth_with_depth": _slope([row["output_mean"] for row in blocks]),
         "spectral_local_output_ratio": _median([r["spectral_local_ratio"] for r in blocks]),
         "dc_share": _median([row["input_dc_share"] for row in blocks]),
-        "flagged_layers": [row["layer"] for row in monitor.layers if row["flags"]],
+        "flagged_layers": flagged,
         "flagged_blocks": [row["block"] for row in blocks if row["flags"]],
         "blocks": blocks,
         "layers": monitor.layers,
     }
+
+
+def mean_of(parts: Sequence[Any]) -> Any:
+    """Return reports of several batches as one: means of numbers, what any flags, else the first;
+    a number that one batch does not have, none has."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: mean_of([part[key] for part in parts]) for key in first}
+    if isinstance(first, list) and first and isinstance(first[0], dict):
+        return [mean_of(rows) for rows in zip(*parts, strict=True)]
+    if isinstance(first, list):
+        flat = [item for part in parts for item in part]
+        return list(dict.fromkeys(flat)) if all(isinstance(i, str) for i in flat) else first
+    if any(part is None for part in parts):
+        return None
+    return float(np.mean(parts)) if isinstance(first, float) else first
 
 
 class _Monitor:
@@ -129,7 +157,7 @@ def layer_statistics(output: Tensor) -> dict[str, Any]:
 
     `mean`, `std`, `median`, `p95`, `p99` are of the modulus, `signed_mean` of the values (of the
     real part where they are complex). `p99_over_p50`: null where the median is zero. `dc_share`,
-    `dc_over_mean`, `low_frequency_share`: see `dc_share` and `low_frequency_share`; null unless
+    `dc_over_mean`, `low_freq_ratio`: see `dc_share` and `low_freq_ratio`; null unless
     the output is (B, C, H, W).
     """
     modulus = output.abs().double()
@@ -149,7 +177,7 @@ def layer_statistics(output: Tensor) -> dict[str, Any]:
         "p99_over_p50": ratio(p99, p50),
         "dc_share": share,
         "dc_over_mean": None if share is None else share * math.prod(output.shape[-2:]),
-        "low_frequency_share": low_frequency_share(output) if framed else None,
+        "low_freq_ratio": low_freq_ratio(output) if framed else None,
     }
 
 
@@ -164,7 +192,7 @@ def dc_share(x_BCHW: Tensor) -> float | None:
     return ratio(defined(means), defined(_energy(exact)))
 
 
-def low_frequency_share(x_BCHW: Tensor) -> float | None:
+def low_freq_ratio(x_BCHW: Tensor) -> float | None:
     """Return the share of the energy at |frequency| <= 1 cycle per frame along both axes.
 
     The zero frequency is among these nine, so the share is never below `dc_share`; noise that is

@@ -61,6 +61,7 @@ def write_decision(
     )
     drift = judge_drift(activation_entries, parsed)
     drawn_both_ways = _initialisations(gradient_entries, activation_entries)
+    norms = _norm_weights(gradient_entries)
     failed = [
         {**activation, **gradient}
         for gradient, activation in zip(gradient_entries, activation_entries, strict=True)
@@ -72,6 +73,7 @@ def write_decision(
         "hypotheses": [asdict(item) for item in hypotheses],
         "drift": {**drift, **groups},
         "initialisations": drawn_both_ways,
+        "norm_weights": norms,
         "failed": [item["network"] | {"unusable": item["unusable"]} for item in failed],
         "thresholds": parsed.diagnostics.model_dump(mode="json"),
         "provenance": dict(provenance),
@@ -79,7 +81,7 @@ def write_decision(
     text = render(
         "diagnose", "decision.md.j2", next=record["next"], study=parsed, runs=len(runs),
         hypotheses=hypotheses, drift=drift, steady=steady, initialisations=drawn_both_ways,
-        units=checks, inputs=inputs, failed=failed, provenance=provenance,
+        norms=norms, units=checks, inputs=inputs, failed=failed, provenance=provenance,
     )  # fmt: skip
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
@@ -131,6 +133,21 @@ def _initialisations(gradients: Entries, activations: Entries) -> list[dict[str,
     medians = numbers.groupby(labels, sort=False).median().astype(object)
     medians = medians.where(medians.notna(), None).reset_index()
     return [dict(zip(medians.columns, row, strict=True)) for row in medians.to_numpy().tolist()]
+
+
+def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
+    """Return what the norms of trained networks let through, a row a network: the least and the
+    largest of its blocks' mean moduli, and the share of all weights near zero."""
+    rows = []
+    for entry in gradients:
+        blocks = [row["norm_weights"] for row in entry.get("blocks", []) if row["norm_weights"]]
+        if blocks and entry["network"]["state"] != "fresh":
+            count = sum(block["count"] for block in blocks)
+            near = sum(block["near_zero"] * block["count"] for block in blocks) / count
+            means = [block["mean"] for block in blocks if block["mean"] is not None]
+            ends = {"least": min(means, default=None), "largest": max(means, default=None)}
+            rows.append({**entry["network"], **ends, "near_zero": near})
+    return rows
 
 
 def _history(runs: Paths, histories: Paths, several: bool) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.probing import fourier_blocks, mean_moduli, spectral_modulus
 
 
@@ -47,7 +48,8 @@ def probe_gradients(
     dict
         `spectral_grad_mean`, `local_grad_mean`: mean modulus over all weights of all blocks;
         `spectral_local_ratio` of the two; `flagged`; `undefined`; `loss`; and `blocks`, each with
-        the same keys, `spectral_weights` and `local_weights`.
+        the same keys and number, mean, std, rms and max of `spectral_gradients`, `local_gradients`,
+        `spectral_weights`, `local_weights`, and of `norm_weights` (`gate_statistics`).
     """
     blocks = fourier_blocks(network)
     if not blocks:
@@ -67,17 +69,44 @@ def probe_gradients(
             "channels": block.local.out_channels,
             "side_px": block.spectral.size_px[0],
             **_compare(mean_moduli([pair]).tolist(), min_ratio),
+            "spectral_gradients": weight_statistics(spectral_modulus(pair[0])),
+            "local_gradients": weight_statistics(pair[1].abs()),
             "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
             "local_weights": weight_statistics(block.local.weight.detach().abs()),
+            "norm_weights": gate_statistics(block),
         }
         for (name, block), pair in zip(blocks.items(), pairs, strict=True)
     ]
+    kinds = {
+        "spectral_gradients": [spectral_modulus(spectral) for spectral, _ in pairs],
+        "local_gradients": [local.abs() for _, local in pairs],
+        "spectral_weights": [spectral_modulus(weight.detach()) for weight in weights[::2]],
+        "local_weights": [weight.detach().abs() for weight in weights[1::2]],
+    }
     return {
         **_compare(mean_moduli(pairs).tolist(), min_ratio),
+        **{
+            name: weight_statistics(torch.cat([part.flatten() for part in parts]))
+            for name, parts in kinds.items()
+        },
         "loss": defined(float(value.detach())),
         "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,
     }
+
+
+NEAR_ZERO = 0.01
+"""A weight of a norm, or a scale, under this passes on less than a hundredth of its block."""
+
+
+def gate_statistics(block: FourierBlock) -> dict[str, Any] | None:
+    """Return what the weights of a block's norm let through, times its scale where it has one:
+    statistics of their moduli, and the share under `NEAR_ZERO`; None for a block without them."""
+    norm, scale = getattr(block, "norm", None), getattr(block, "scale", None)
+    if norm is None:
+        return None
+    gates = norm.weight.detach().abs() * (1.0 if scale is None else scale.detach().abs())
+    return {**weight_statistics(gates), "near_zero": float((gates < NEAR_ZERO).float().mean())}
 
 
 def _compare(moduli: list[float | None], min_ratio: float) -> dict[str, Any]:

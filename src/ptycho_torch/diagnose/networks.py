@@ -16,7 +16,7 @@ import torch
 from ptycho_torch import __version__
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.activations import layer_statistics, monitor_activations
+from ptycho_torch.diagnose.activations import layer_statistics, mean_of, monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.initialisation import redraw
 from ptycho_torch.diagnose.loss_units import check_dataset, check_losses
@@ -47,9 +47,19 @@ def gradient_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:
     return {"network": subject.label, "unusable": None, "loss_name": subject.loss, **probe}
 
 
-def activation_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:
-    """Return a network's entry in `activation_report.json`."""
-    numbers = monitor_activations(subject.network, subject.input_BCHW, settings)
+def activation_entry(
+    subject: Subject,
+    settings: DiagnosticsSettings,
+    device: torch.device | None = None,
+    batch_size: int | None = None,
+) -> Entry:
+    """Return a network's entry in `activation_report.json`; of several batches, their mean."""
+    inputs, network = subject.input_BCHW.to(device), subject.network.to(device)
+    parts = [
+        monitor_activations(network, part, settings)
+        for part in inputs.split(batch_size or len(inputs))
+    ]
+    numbers = parts[0] if len(parts) == 1 else mean_of(parts)
     return {"network": subject.label, "unusable": None, **numbers}
 
 

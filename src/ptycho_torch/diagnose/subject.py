@@ -4,17 +4,31 @@ Letters: B groups looked at, C patches of a group, H rows, W columns, M probe mo
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.data.batch import Batch, LossName, SplitScales, groups_of_split
+from ptycho_torch.config.scan import GroupSettings
+from ptycho_torch.data.batch import (
+    Batch,
+    Groups,
+    LossName,
+    SplitScales,
+    groups_of_scan,
+    groups_of_split,
+)
 from ptycho_torch.data.dataset_file import read_split
+from ptycho_torch.data.groups import scan_groups
+from ptycho_torch.data.read import is_split, read_scan
+from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.units import measured_units, probe_of
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle
@@ -36,43 +50,72 @@ class Sample:
     """
 
     batch: Batch
-    probe_MHW: Tensor
+    probe_MHW: Tensor | None
     scales: SplitScales
     statistical_scale: float
     facts: dict[str, Any]
 
 
 def read_sample(
-    path: io.PathLike, *, patch_px: int, groups: int, seed: int = 0, sha256: str | None = None
+    path: io.PathLike,
+    *,
+    patch_px: int | None,
+    groups: int,
+    channels: int = 1,
+    seed: int = 0,
+    sha256: str | None = None,
 ) -> Sample:
-    """Read a split and draw the groups to look at, without repeats; raises as `read_split`.
+    """Read a file and draw the groups to look at, without repeats; raises as its reader.
 
     Parameters
     ----------
-    path, patch_px, sha256
-        As for `read_split`.
+    path, sha256
+        A split of the study, any scan (docs/own-data.md), or NPZ with `diffraction` alone, which
+        has no probe.
+    patch_px
+        Side that patches must have; None: any.
     groups
-        B; all of them where the split has fewer, with a warning.
+        B; all of them where the file has fewer, with a warning.
+    channels
+        Patches of a group, for files that are no split.
     seed
         Of the draw.
     """
-    split = read_split(path, patch_px=patch_px, sha256=sha256)
-    available = len(split.arrays["diffraction"])
-    if available < groups:
-        logger.warning("%s: has %d groups, fewer than %d: all are used", path, available, groups)
-    order = named_stream(seed, "diagnosed groups").permutation(available)[:groups]
-    every = groups_of_split(split)
+    keys = set() if io.is_hdf5(path) else {*io.npz_keys(path)}
+    probe, scales = None, SplitScales(1.0, 1.0, 1.0)
+    if is_split(path) and "probeGuess" in keys:
+        split = read_split(path, patch_px=patch_px, sha256=sha256)
+        every, probe = groups_of_split(split), split.probe_MHW
+        scales = every.scales(split.intensity_scale)
+    elif keys.isdisjoint(("xcoords", "scan")) and not io.is_hdf5(path):
+        frames = np.asarray(io.read_npz(path, "diffraction")["diffraction"], np.float32)
+        stack = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
+        check_array(str(path), "diffraction", stack, "real", ("n", "C", "N", "N"))
+        every = Groups(torch.from_numpy(np.ascontiguousarray(stack)))
+    else:
+        scan = read_scan(path)
+        unit = measured_units(scan, probe_of(scan), 1e9)
+        grouping = GroupSettings(gridsize=math.isqrt(channels))
+        members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
+        every, probe = groups_of_scan(scan, members, unit.unit), probe_of(scan)
+        scales = every.scales(unit.intensity_scale)
+    side = every.amplitude_nCHW.shape[-1]
+    if patch_px not in (None, side):
+        raise InputError(f"{path}: patches are {side} px, the network takes {patch_px} px")
+    if len(every) < groups:
+        logger.warning("%s: has %d groups, fewer than %d: all are used", path, len(every), groups)
+    order = named_stream(seed, "diagnosed groups").permutation(len(every))[:groups]
     return Sample(
         batch=every.take(torch.from_numpy(order)),
-        probe_MHW=torch.from_numpy(split.probe_MHW.copy()),
-        scales=every.scales(split.intensity_scale),
+        probe_MHW=None if probe is None else torch.from_numpy(probe.copy()),
+        scales=scales,
         statistical_scale=every.statistical_scale(),
         facts={
             "file": Path(path).name,
             "sha256": io.sha256(path),
             "groups": len(order),
             "groups_seed": seed,
-            "groups_in_file": available,
+            "groups_in_file": len(every),
         },
     )
 
@@ -105,6 +148,8 @@ class Subject:
         """Return the loss of the sample as training takes it: network, forward model, loss."""
         patches, batch = self.network(self.input_BCHW), self.sample.batch
         probe = self.sample.probe_MHW
+        if probe is None:
+            raise InputError(f"{self.sample.facts['file']}: has no probe, which the loss needs")
         if self.object_big and batch.whole_BC2 is not None:
             predicted = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
         else:
@@ -159,7 +204,8 @@ def bundle_subject(
             f"{where}: the network takes groups of {settings.channels} patches, the data has "
             f"{channels}; take data of the same gridsize"
         )
-    if not torch.equal(bundle.probe_MHW, sample.probe_MHW):
+    other = sample.probe_MHW is not None and not torch.equal(bundle.probe_MHW, sample.probe_MHW)
+    if other:
         logger.warning("%s: was trained with another probe than the data's, which is used", where)
     return Subject(
         network=bundle.network(),

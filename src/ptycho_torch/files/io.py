@@ -163,16 +163,16 @@ def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
         np.savez(handle, **named)
 
 
-def first_bytes(path: PathLike, count: int = 8) -> bytes:
-    """Return how a file begins, to tell what it is.
+def is_hdf5(path: PathLike) -> bool:
+    """Return whether a file begins as HDF5 does.
 
     Raises `InputError` if it is missing, a folder, empty or cannot be read.
     """
     with opened(path) as handle:
-        start = handle.read(count)
+        start = handle.read(8)
     if not start:
         raise InputError(f"{path}: is empty; copy or make it again")
-    return start
+    return start == b"\x89HDF\r\n\x1a\n"
 
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:

@@ -1,0 +1,5 @@
+"""`python -m ptycho_torch` is `ptycho-torch`."""
+
+from ptycho_torch.cli import main
+
+main()
