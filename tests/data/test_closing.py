@@ -181,19 +181,45 @@ def test_a_correction_that_cannot_be_meant_is_refused(read, extra, reading, word
         read(**extra, reading=ScanConventions(**reading))
 
 
+@pytest.mark.parametrize("turn", [lambda a: a[:, None], lambda a: a[None]])
+def test_a_monitor_may_have_axes_of_one(read, counts, turn):
+    monitor = np.linspace(1, 2, len(counts))
+    found = read((counts * monitor[:, None, None]).astype("i4"), monitor=turn(monitor))
+    assert note(found, "frames divided by")
+
+
+@pytest.mark.parametrize(
+    "names", [("real", "imag"), ("r", "i"), ("Re", "Im"), ("real", "imaginary")]
+)
+def test_a_pair_of_fields_is_a_complex_number(read, scan, names):
+    probe = scan.probe_MHW[0]
+    pair = np.zeros(probe.shape, [(name, "f4") for name in names])
+    pair[names[0]], pair[names[1]] = probe.real, probe.imag
+    np.testing.assert_allclose(read(probe=pair).probe_MHW[0], probe)
+
+
 def test_what_nothing_reads_is_listed(read):
     assert "gain_map" in note(read(gain_map=np.ones((N, N))), "not used: ")
 
 
 def test_a_probe_is_moved_to_the_centre_or_said_to_be_real(read, scan):
     probe = scan.probe_MHW[0]
-    found = read(probe=np.fft.ifftshift(probe))
-    assert np.allclose(found.probe_MHW[0], probe) and note(found, "in the corners")
+    for axes, where in (((0, 1), "in the corners"), ((0,), "at two opposite sides")):
+        found = read(probe=np.fft.ifftshift(probe, axes))
+        assert np.allclose(found.probe_MHW[0], probe) and note(found, where)
     assert note(read(probe=np.abs(probe).astype(complex)), "the probe is real")
     pair = np.stack([probe.real, probe.imag])
     for parts in (pair, np.moveaxis(pair, 0, -1)):
         with pytest.raises(InputError, match="real and imaginary part.*store it complex"):
             read(probe=parts, reading=ScanConventions())
+
+
+@pytest.mark.parametrize("shape", ["ring", "off centre"])
+def test_a_probe_that_is_wide_or_off_the_centre_is_left(read, shape):
+    y, x = np.mgrid[:N, :N] - N // 2
+    r = np.abs(np.hypot(y, x) - 0.42 * N) if shape == "ring" else np.hypot(y - 5, x - 5)
+    probe = np.exp(-((2 * r / 3) ** 2) + 0.3j * x)
+    assert np.allclose(read(probe=probe).probe_MHW[0], probe)
 
 
 @pytest.mark.parametrize(

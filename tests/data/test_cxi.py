@@ -138,11 +138,158 @@ def test_near_field_geometry_is_refused_with_its_numbers(file, distance):
     steps = get(file, TRANSLATION) * 10
     put(file, TRANSLATION, steps)
     put(file, f"{DETECTOR}/distance", distance)
+    remove(file, f"{DETECTOR}/corner_position")
     reason = "detector is wider than its distance" if distance < 0.0012 else "Fresnel number"
     with pytest.raises(
         InputError, match=rf"near-field geometry \(distance {distance:g} m, .*{reason}"
     ):
         read_scan(file)
+
+
+WAVELENGTH, ENERGY = f"{SOURCE}/wavelength", f"{SOURCE}/energy"
+DISTANCE, CORNER = f"{DETECTOR}/distance", f"{DETECTOR}/corner_position"
+BASIS, X_SIDE = f"{DETECTOR}/basis_vectors", f"{DETECTOR}/x_pixel_size"
+EV = 1.602176634e-19
+
+
+def in_unit(file, path, worth, **attributes):
+    put(file, path, get(file, path) / worth)
+    with h5py.File(file, "a") as handle:
+        handle[path].attrs.update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("path", "worth", "attributes"),
+    [
+        (DISTANCE, 1e-3, {"units": "mm"}),
+        (DISTANCE, 1e-2, {"unit": b"Centimetres"}),
+        (WAVELENGTH, 1e-10, {"units": "angstrom"}),
+        (WAVELENGTH, 1e-10, {"units": "\u212b"}),
+        (WAVELENGTH, 1e-10, {"units": "A"}),
+        (WAVELENGTH, 1e-9, {"Units": "nanometers"}),
+        (WAVELENGTH, 1e-12, {"units": "pm"}),
+        (ENERGY, EV, {"units": "eV"}),
+        (ENERGY, 1e3 * EV, {"units": np.bytes_(b"keV")}),
+        (X_SIDE, 1e-6, {"units": "\u03bcm"}),
+        (X_SIDE, 1e-6, {"units": np.bytes_(b"\xb5m")}),
+        (X_SIDE, 1e-6, {"units": "Microns"}),
+        (CORNER, 1e-3, {"units": "mm"}),
+        (BASIS, 1e-6, {"units": "um"}),
+        (TRANSLATION, 1e-9, {"units": ["nm", "nm", "nm"]}),
+        (TRANSLATION, 1.0, {"units": h5py.Empty("S1")}),
+    ],
+)
+@pytest.mark.parametrize("alone", [False, True])
+def test_each_length_and_energy_is_read_in_its_unit(file, scan, path, worth, attributes, alone):
+    """Beside what says the same, with which it must agree, and alone."""
+    in_unit(file, path, worth, **attributes)
+    twins = [(WAVELENGTH, ENERGY), (DISTANCE, CORNER), (X_SIDE, BASIS)] if alone else []
+    for twin in (b if path == a else a for a, b in twins if path in (a, b)):
+        remove(file, twin)
+    same_positions(file, scan)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "words"),
+    [
+        (ENERGY, 3, "is a wavelength of"),
+        (WAVELENGTH, 1.02, "is a wavelength of"),
+        (DISTANCE, 2, "distance is 4 m, and corner_position makes it 2 m"),
+        (X_SIDE, 2, "x_pixel_size is 0.00015 m, and basis_vectors makes it 7.5e-05 m"),
+    ],
+)
+def test_two_that_contradict_each_other_are_refused(file, path, change, words):
+    put(file, path, get(file, path) * change)
+    with pytest.raises(InputError, match=f"{words}.*give --pixel-m"):
+        read_scan(file)
+    read_scan(file, ScanConventions(pixel_m=PIXEL))
+
+
+@pytest.mark.parametrize("path", [WAVELENGTH, ENERGY, DISTANCE, X_SIDE])
+@pytest.mark.parametrize("value", [1e4, "furlongs"])
+def test_a_unit_that_is_unknown_or_cannot_be_is_refused(file, path, value):
+    if value == "furlongs":
+        in_unit(file, path, 1, units=value)
+    else:
+        put(file, path, value)
+        remove(file, *{WAVELENGTH, ENERGY, CORNER, BASIS} - {path})
+    words = "which are not known here; expected one of" if value == "furlongs" else "which no"
+    with pytest.raises(InputError, match=f"{path}.*{words}"):
+        read_scan(file)
+
+
+@pytest.mark.parametrize("path", [WAVELENGTH, ENERGY, DISTANCE])
+def test_of_a_number_for_each_frame_the_median_is_taken(file, scan, path):
+    value = get(file, path)
+    put(file, path, value * (1 + np.linspace(-1e-4, 1e-4, len(scan) + 1)[:, None]))
+    found = same_positions(file, scan)
+    assert any(f"{path} varies by 0.0002 of its median" in note for note in found.notes)
+    put(file, path, value * np.linspace(0.9, 1.1, len(scan)))
+    with pytest.raises(InputError, match=f"{path} is .* to .*, expected one finite number"):
+        read_scan(file)
+
+
+def test_a_requested_unit_that_contradicts_the_attribute_is_said(file, scan):
+    with h5py.File(file, "a") as handle:
+        handle[TRANSLATION].attrs["units"] = "pixels"
+    found = same_positions(file, scan, ScanConventions(units="metres"))
+    assert any("--units metres wins over" in n and "'pixels'" in n for n in found.notes)
+    assert not any("translations are in pixels" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("turn", [lambda a: a[None], lambda a: a[:, None]])
+def test_axes_of_one_are_dropped_wherever_they_are(file, scan, turn):
+    for path in (TRANSLATION, f"{DETECTOR}/data"):
+        put(file, path, turn(get(file, path)))
+    for path in (f"{DETECTOR}/mask", "entry_1/image_1/data", "entry_1/image_2/data"):
+        put(file, path, np.zeros((1, N, N), "u4") if "mask" in path else get(file, path)[None])
+    same_positions(file, scan)
+
+
+def as_two_entries(handle):
+    handle.copy("entry_1", "entry_2")
+    frames = handle[f"entry_2/{DETECTOR.partition('/')[2]}/data"]
+    frames[()] = frames[()] * 4
+
+
+def as_two_detectors(handle):
+    handle.copy(DETECTOR, "entry_1/instrument_1/detector_2")
+    frames = handle["entry_1/instrument_1/detector_2/data"]
+    frames[()] = frames[()] * 4
+
+
+def as_data_groups(handle):
+    del handle["entry_1/data_1/data"]
+    handle.move(f"{DETECTOR}/data", "entry_1/data_1/data")
+    handle["entry_1/data_2/data"] = handle["entry_1/data_1/data"][()] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [(as_two_entries, "entry"), (as_two_detectors, "detector"), (as_data_groups, "data")],
+)
+def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kind):
+    with h5py.File(file, "a") as handle:
+        change(handle)
+    for index, factor in ((None, 1), (1, 1), (2, 2)):
+        found = same_positions(file, scan, ScanConventions(scan_index=index))
+        np.testing.assert_allclose(found.amplitude_nHW, scan.amplitude_nHW * factor, 1e-5)
+        line = f"{kind} {index or 1} is read, of 1, 2 (--scan-index)"
+        assert line in found.notes
+    with pytest.raises(InputError, match=f"has no {kind} 7; it has: 1, 2; .*--scan-index"):
+        read_scan(file, ScanConventions(scan_index=7))
+
+
+def test_an_index_that_is_not_there_is_refused_and_the_only_one_is_read(file, scan):
+    with pytest.raises(InputError, match="has no detector 7; it has: 1"):
+        read_scan(file, ScanConventions(scan_index=7))
+    with h5py.File(file, "a") as handle:
+        handle.move("entry_1", "entry_3")
+        for link in ("instrument_1/detector_1/translation", "data_1/translation", "data_1/data"):
+            del handle[f"entry_3/{link}"]
+    remove(file, "entry_3/instrument_1/source_1/illumination")
+    for index in (None, 3):
+        same_positions(file, scan, ScanConventions(scan_index=index))
 
 
 def drop(handle, *paths):

@@ -45,6 +45,17 @@ def test_transposed_and_four_axed_stacks_are_turned_and_said(tmp_path, scan, can
     assert any("transposed" in n or "dropped" in n for n in found.notes)
 
 
+@pytest.mark.parametrize("key", ["objectGuess", "probeGuess", "scan_index", "mask", "dark"])
+def test_an_optional_array_that_is_pickled_is_left_out_and_said(tmp_path, scan, canonical, key):
+    canonical[key] = np.array(None, dtype=object)
+    found = read_scan(save(tmp_path, canonical))
+    said(found, f"not used: {key} (pickled, which is never loaded)")
+    assert len(found) == len(scan)
+    canonical["xcoords"] = canonical["xcoords"].astype(object)
+    with pytest.raises(InputError, match="'xcoords' cannot be read: it is pickled"):
+        read_scan(save(tmp_path, canonical))
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_the_root_of_counts_is_taken_and_said(tmp_path, scan, canonical, dtype):
     counts = np.rint(scan.amplitude_nHW.astype(np.float64) ** 2 * 100)

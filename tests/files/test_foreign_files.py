@@ -5,6 +5,8 @@ import json
 import math
 import os
 import pickle
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -128,6 +130,62 @@ def test_hdf5_that_lies_in_another_file_is_refused(tmp_path):
         refused(lambda where=where: read_hdf5(tmp_path / "a.h5", where), "another file")
     assert read_hdf5(tmp_path / "a.h5", "/soft").tolist() == [1, 1, 1]
     assert read_hdf5(tmp_path / "a.h5", "/nowhere") is None
+
+
+def packed(path, number):
+    """Write HDF5 whose data says it was packed by this filter."""
+    with h5py.File(path, "w") as file:
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk((4,))
+        how.set_filter(number, h5py.h5z.FLAG_OPTIONAL, (0, 2))
+        space = h5py.h5s.create_simple((4,))
+        data = h5py.h5d.create(file.id, b"x", h5py.h5t.STD_U32LE, space, how)
+        data.write_direct_chunk((0,), b"x" * 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(32001, "blosc"), (32008, "bitshuffle"), (32026, "blosc2"), (40000, "registered by")],
+)
+def test_a_filter_that_is_not_there_is_named(tmp_path, monkeypatch, number, name):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    packed(tmp_path / "a.h5", number)
+    cure = "pip install hdf5plugin"
+    refused(lambda: read_hdf5(tmp_path / "a.h5"), "/x", f"filter {number} ({name}", cure)
+
+
+WRITER = """
+import sys, h5py, os
+file = h5py.File(sys.argv[1], "w", libver="latest")
+file["x"] = range(9)
+file.flush()
+if sys.argv[2] == "swmr":
+    file.swmr_mode = True
+print("written", flush=True)
+input()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "swmr"])
+def test_a_file_that_is_open_in_a_writer_says_so(tmp_path, how):
+    path = tmp_path / "a.h5"
+    command = [sys.executable, "-c", WRITER, path, how]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as writer:
+        assert writer.stdout.readline() == "written\n"
+        refused(lambda: read_hdf5(path), str(path), "another program writes it: wait", "h5clear -s")
+        writer.communicate("\n")
+    # It died without closing the file: its mark is still there.
+    refused(lambda: read_hdf5(path), "another program writes it", f"h5clear -s {path}")
+
+
+def test_a_disk_without_locks_has_its_own_cure(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError("unable to lock file, errno = 37, error message = 'No locks available'")
+
+    packed(tmp_path / "a.h5", 1)
+    monkeypatch.setattr(h5py, "File", no_locks)
+    refused(lambda: read_hdf5(tmp_path / "a.h5"), "HDF5_USE_FILE_LOCKING=FALSE")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import UNITS_M
-from ptycho_torch.data.geometry import EV, PLANCK_TIMES_C, Geometry, check_far_field
+from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE, axes_of, geometry_of
+from ptycho_torch.data.geometry import LENGTHS, check_far_field
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -29,32 +30,12 @@ from ptycho_torch.data.scan import (
 from ptycho_torch.files.hdf5 import Hdf5, open_hdf5
 from ptycho_torch.runtime.errors import InputError
 
-DETECTOR, SOURCE = "/entry_1/instrument_1/detector_1", "/entry_1/instrument_1/source_1"
 TRANSLATION = "/entry_1/sample_1/geometry_1/translation"
 EXTRAS = "/entry_1/ptycho_torch"
 # Invalid, saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing. Not:
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
-# In metres and in joules, in lower case, whatever they are of.
-_LENGTHS = {
-    **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
-    **{"cm": 1e-2, "mm": 1e-3, "millimeter": 1e-3, "millimetre": 1e-3, "nm": 1e-9, "pm": 1e-12},
-    **dict.fromkeys(("um", "\u00b5m", "micron", "microns", "micrometer", "micrometre"), 1e-6),
-    **dict.fromkeys(("nanometer", "nanometre"), 1e-9),
-    **dict.fromkeys(("angstrom", "angstroms", "\u00e5", "ang"), 1e-10),
-}
-_ENERGIES = {
-    **dict.fromkeys(("j", "joule", "joules"), 1.0),
-    **{"ev": EV, "kev": 1e3 * EV, "mev": 1e6 * EV},
-}
-_USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-_PIXELS = {"pixel": 0.0, "pixels": 0.0, "px": 0.0}
-# More than any photon has; CXI is in joules, and people write electronvolts.
-_MOST_ENERGY_J = 1e-9
-# What lengths of an experiment can be, metres: a number beyond is in another unit.
-_PLAUSIBLE = {"wavelength": (1e-13, 1e-3), "distance": (1e-6, 1e3), "pixel_size": (1e-8, 1e-2)}
-# Wavelength and energy are rounded where they are written.
-_AGREE = 0.01
+_PIXELS = {"pixel": 0.0, "px": 0.0}
 
 
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
@@ -65,10 +46,11 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
                 f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
                 f"{', '.join(file.names()[:8]) or 'nothing'}"
             )
-        version = file.number("/cxi_version")
-        notes = [f"CXI, {'no cxi_version' if version is None else f'version {version / 100:.2f}'}"]
-        parts = ("/entry_1", DETECTOR.removeprefix("/entry_1") + "/data"), (DETECTOR, "/data")
-        notes += file.choose(reading.scan_index, *parts)
+        version = file.text("/cxi_version")
+        if version is None and (number := file.number("/cxi_version")) is not None:
+            version = f"{number:g}"
+        notes = [f"CXI, cxi_version {version or 'not given'}"]
+        _choose(file, reading.scan_index, notes)
         if file.attribute(EXTRAS, "geometry") == "made up":
             notes.append("its geometry is made up; only the pixels are meant")
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
@@ -77,7 +59,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         stack = "first" if certain else reading.stack
         frames = frames_first(source, where, frames, len(positions), stack, notes)
         side = frames.shape[-1]
-        geometry, missing = _geometry(file, reading, notes)
+        geometry, missing = geometry_of(file, reading, notes)
         if geometry is not None:
             metres = positions * UNITS_M.get(reading.units, 1.0) if units == "metres" else None
             check_far_field(source, geometry, side, metres)
@@ -85,7 +67,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         probe, thing = _probe(file, side, notes), _object(file, notes)
         pixel = None if geometry is None else geometry.object_pixel_m(side)
         own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
-        height, width = (file.number(path, _LENGTHS) for path in own)
+        height, width = (file.number(path, LENGTHS) for path in own)
         pixel = (height, width) if height and width else pixel
         return Raw(
             source=source,
@@ -117,6 +99,21 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
     raise InputError(f"{file.source}: has no {what}: neither {' nor '.join(places)}")
 
 
+def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
+    """Choose the entry, and in it the detector or, where none holds data, the data group; the index
+    is of the first of them of which there are several."""
+    detector = DETECTOR.removeprefix("/entry_1")
+    entries = file.numbers("/entry_1", f"{detector}/data", "/data_1/data")
+    of_entry = len(entries) > 1 or entries == [index]
+    said = [file.lead("/entry_1", entries, index if of_entry else None)] if entries else []
+    for first in (DETECTOR, "/entry_1/data_1"):
+        if numbers := file.numbers(first, "/data"):
+            said.append(file.lead(first, numbers, None if of_entry else index))
+            break
+    said = [line for line in said if line]
+    notes += [f"{line} (--scan-index)" for line in said[:1]] + said[1:]
+
+
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
 ) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
@@ -124,14 +121,17 @@ def _positions(
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
+    found = np.squeeze(found) if found.ndim > 2 else found
     if found.ndim == 2 and found.shape[1] not in (2, 3):
         notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
         found = found.T
     check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
-    factor = file.factor(where, _LENGTHS | _PIXELS) if reading.units == "auto" else None
+    factor = file.factor(where, LENGTHS | _PIXELS) if reading.units == "auto" else None
     in_pixels = reading.units == "pixels" or factor == 0
+    if reading.units != "auto" and (unit := file.unit(where)):
+        notes.append(f"--units {reading.units} wins over the translations' attribute '{unit}'")
     if factor == 0:
         notes.append("translations are in pixels, as their attribute says")
     elif reading.units == "auto" and factor is None and np.ptp(moved[:, :2], axis=0).max() >= 1:
@@ -140,109 +140,11 @@ def _positions(
     if not in_pixels:
         # ptychodus writes the object's middle (x, y), in metres.
         middle = [
-            file.number(f"/entry_1/ptychodus/object_center_{x}_m", _LENGTHS) or 0.0 for x in "xy"
+            file.number(f"/entry_1/ptychodus/object_center_{x}_m", LENGTHS) or 0.0 for x in "xy"
         ]
         moved = moved * (factor or 1.0) - np.divide([*middle, 0.0], UNITS_M.get(reading.units, 1.0))
     # The probe moves on the sample against the sample's own translation.
-    return -moved @ _axes(file, notes).T, "pixels" if in_pixels else "metres"
-
-
-def _geometry(
-    file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[Geometry | None, str]:
-    """Return wavelength, distance and pixels of the detector, or None and what is missing."""
-    distance = file.number(f"{DETECTOR}/distance", _LENGTHS, notes)
-    corner, basis = _vector(file, "corner_position"), _basis(file)
-    if distance is None and corner is not None and corner.size > 2:
-        distance = float(corner.reshape(-1)[2])
-    height, width = (file.number(f"{DETECTOR}/{axis}_pixel_size", _LENGTHS, notes) for axis in "yx")
-    if (height is None or width is None) and basis is not None:
-        height, width = np.linalg.norm(basis, axis=1).tolist()
-    wavelength = _wavelength(file, reading, notes)
-    lengths = {
-        f"{SOURCE}/wavelength or energy": wavelength,
-        # CXI's z points downstream, so that some write the distance as negative.
-        f"{DETECTOR}/distance": None if distance is None else abs(distance),
-        f"{DETECTOR}/y_pixel_size": height,
-        f"{DETECTOR}/x_pixel_size": width,
-    }
-    for name, value in lengths.items():
-        if value is not None and not 0 < value < np.inf:
-            raise InputError(f"{file.source}: {name} is {value:g}, expected a length > 0 in metres")
-        low, high = next(span for key, span in _PLAUSIBLE.items() if key in name)
-        if value is not None and not low <= value <= high and reading.pixel_m is None:
-            raise InputError(
-                f"{file.source}: {name} is {value:g} m, which no such experiment has; is it in "
-                "another unit? give it the attribute 'units', or give --pixel-m"
-            )
-    if missing := [name for name, value in lengths.items() if value is None]:
-        return None, f"the file has no {', no '.join(missing)}"
-    wavelength, distance, height, width = (value or 0.0 for value in lengths.values())
-    notes.append(
-        f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
-        f"{height:.6g} x {width:.6g} m"
-    )
-    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=(height, width)), ""
-
-
-def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float | None:
-    """Return the wavelength in metres, which the photon energy must agree with, or gives."""
-    wavelength = file.number(f"{SOURCE}/wavelength", _LENGTHS, notes)
-    energy = file.number(f"{SOURCE}/energy", _ENERGIES, notes)
-    if energy is not None and not 0 < energy < _MOST_ENERGY_J:
-        if wavelength is None:
-            raise InputError(
-                f"{file.source}: {file.where(SOURCE)}/energy is {energy:g} J, which no photon has; "
-                "CXI is in joules (1 eV = 1.602e-19 J): mend it, give it the attribute units, or "
-                "add the wavelength"
-            )
-        notes.append(f"energy of {energy:g} J, which no photon has, is not used")
-        energy = None
-    if energy is not None:
-        told = PLANCK_TIMES_C / energy
-        if wavelength is None:
-            notes.append("wavelength from the photon energy")
-            return told
-        if abs(told / wavelength - 1) > _AGREE and reading.pixel_m is None:
-            raise InputError(
-                f"{file.source}: {file.where(SOURCE)}: the energy of {energy / EV:.6g} eV is a "
-                f"wavelength of {told:.6g} m, and 'wavelength' is {wavelength:.6g} m; mend the one "
-                "that is wrong, or give --pixel-m"
-            )
-    return wavelength
-
-
-def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
-    """Return unit vectors (x, y, z) of rows and columns of the detector, (2, 3)."""
-    basis = _basis(file)
-    if basis is None:
-        return _USUAL_AXES
-    lengths = np.linalg.norm(basis, axis=1, keepdims=True)
-    if not (lengths > 0).all() or not np.isfinite(basis).all():
-        raise InputError(
-            f"{file.source}: {DETECTOR}/basis_vectors is {basis.tolist()}: not two directions"
-        )
-    axes: NDArray[np.float64] = basis / lengths
-    if not np.allclose(axes, _USUAL_AXES, atol=1e-6):
-        rows, columns = axes.round(6)
-        notes.append(f"rows run along {rows}, columns along {columns} (x, y, z)")
-    return axes
-
-
-def _basis(file: Hdf5) -> NDArray[np.float64] | None:
-    """Return the basis vectors as (2, 3); cdtools writes them transposed."""
-    where, found = f"{DETECTOR}/basis_vectors", _vector(file, "basis_vectors")
-    if found is None:
-        return None
-    found = without_ones(found, 2)
-    check_array(file.source, where, found, "real", (2, 3), (3, 2))
-    return (found.T if found.shape == (3, 2) else found).astype(np.float64)
-
-
-def _vector(file: Hdf5, name: str) -> NDArray[np.float64] | None:
-    """Return one of the detector's arrays of lengths in metres."""
-    found, factor = file.array(f"{DETECTOR}/{name}"), file.factor(f"{DETECTOR}/{name}", _LENGTHS)
-    return None if found is None else found.astype(np.float64) * (factor or 1.0)
+    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres"
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:

@@ -16,6 +16,15 @@ PLANCK_TIMES_C = 6.62607015e-34 * 299792458
 """h c in J m, exact in SI."""
 EV = 1.602176634e-19
 """An electronvolt in joules, exact in SI."""
+_METRE = {"": 1.0, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12}
+LENGTHS = {
+    **{"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "nm": 1e-9, "pm": 1e-12},
+    **{prefix + word: value for prefix, value in _METRE.items() for word in ("metre", "meter")},
+    **{"micron": 1e-6, **dict.fromkeys(("angstrom", "angstroem", "ang", "a", "\u00e5"), 1e-10)},
+}
+"""What a file may call a length's unit, in metres; in lower case, one of it."""
+ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * EV}
+"""The same of an energy, in joules."""
 # Steps in windows, beyond which no far field is scanned.
 _SPARSE = 4
 
@@ -85,5 +94,5 @@ def check_far_field(
         raise InputError(
             f"{start}: as a far field, a frame sees {window:.4g} m of the object, but the scan's "
             f"steps are {step_m:.4g} m (Fresnel number {fresnel:.3g}), so frames would be far "
-            "apart; near fields are not computed here"
+            "apart; near fields are not computed here; are the positions in another unit (--units)?"
         )

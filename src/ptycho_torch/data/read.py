@@ -125,7 +125,7 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
 
 def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format, list[str]]:
     """Return the arrays of a known layout, which it is, and the names of what is not read."""
-    arrays, present = io.read_npz_known(path, *KEYS, optional=(*OPTIONAL, "psi"))
+    arrays, present = io.read_npz_known(path, *KEYS, optional={*OPTIONAL, *ROLES, "probe", "psi"})
     if "_metadata" in present:
         # Other programs pickle it, and nothing is unpickled.
         with contextlib.suppress(InputError):

@@ -100,6 +100,7 @@ def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
     for name, array in arrays.items():
         word = name.rpartition("/")[2]
         role = ROLES[word]
+        array = array.squeeze() if role == "monitor" else array
         found = (name, array, _MEANS.get(word, "auto")) if role == "mask" else (name, array)
         fields.setdefault(role, found)
     return fields

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.cxi import DETECTOR, EXTRAS, SOURCE, TRANSLATION
+from ptycho_torch.data.cxi import EXTRAS, TRANSLATION
+from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE
 from ptycho_torch.data.geometry import MADE_UP, PLANCK_TIMES_C, Geometry
 from ptycho_torch.data.predict import WITHIN_NOISE, prediction_error
 from ptycho_torch.data.read import FORMAT, read_scan

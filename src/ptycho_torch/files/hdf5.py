@@ -2,13 +2,13 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.files.npz import most_unpacked
+from ptycho_torch.files.npz import as_complex, complex_fields, most_unpacked
 from ptycho_torch.runtime.disk import PathLike, atomic_write, size_of
 from ptycho_torch.runtime.errors import InputError
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import h5py
 
 
-_PARTS = (("real", "imag"), ("r", "i"), ("re", "im"))
-"""How other programs call the fields of a complex number."""
 _FILTERS = {
     32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz",
     32026: "blosc2",
@@ -41,36 +39,28 @@ class Hdf5:
         self._read: set[Any] = set()
         self._leads: list[tuple[str, str]] = []
 
-    def choose(self, requested: int | None, *kinds: tuple[str, str]) -> list[str]:
-        """Let paths that begin with the first of several parts of a kind lead to the requested one,
-        by default the first; return a note if there are several.
+    def numbers(self, first: str, *needed: str) -> list[int]:
+        """Return the numbers of the parts that have one of these paths in them; `first` is the path
+        of the first part."""
+        start = first.rpartition("_")[0]
+        group, _, kind = start.rpartition("/")
+        words = [name.rpartition("_") for name in self.names(group or "/")]
+        found = [int(n) for name, _, n in words if name == kind and n.isdigit()]
+        return sorted(n for n in found if any(self.has(f"{start}_{n}{part}") for part in needed))
 
-        kinds: the path of the first part, and what follows it where a part holds data; those of
-        which there are several come before those after them. `InputError` if there is no such part.
-        """
-        numbers, first, start, kind = list[int](), "", "", ""
-        for first, needed in kinds:
-            start = first.rpartition("_")[0]
-            group, _, kind = start.rpartition("/")
-            words = [name.rpartition("_") for name in self.names(group or "/")]
-            numbers = sorted(
-                int(number)
-                for name, _, number in words
-                if name == kind and number.isdigit() and self.has(f"{start}_{number}{needed}")
-            )
-            if len(numbers) > 1:
-                break
-        listed = ", ".join(map(str, numbers))
-        if not numbers:
-            return []
+    def lead(self, first: str, numbers: Sequence[int], requested: int | None) -> str:
+        """Let paths that begin with the first of several parts lead to the requested one, else the
+        lowest; return a note if there are several, `InputError` if there is no such part."""
+        start = first.rpartition("_")[0]
+        kind, listed = start.rpartition("/")[2], ", ".join(map(str, numbers))
         chosen = numbers[0] if requested is None else requested
         if chosen not in numbers:
             raise InputError(
                 f"{self.source}: has no {kind} {requested}; it has: {listed}; choose one with "
                 "--scan-index"
             )
-        self._leads.append((first, f"{start}_{chosen}"))
-        return [f"{kind} {chosen} is read, of {listed} (--scan-index)"] if len(numbers) > 1 else []
+        self._leads.append((self.where(first), self.where(f"{start}_{chosen}")))
+        return f"{kind} {chosen} is read, of {listed}" if len(numbers) > 1 else ""
 
     def where(self, path: str) -> str:
         """Return where a path leads."""
@@ -111,9 +101,7 @@ class Hdf5:
             if dataset is None:
                 return None
             dtype = getattr(dataset, "dtype", None)
-            fields = {name.lower(): name for name in getattr(dtype, "names", None) or ()}
-            pair = next((pair for pair in _PARTS if fields.keys() == set(pair)), None)
-            if dtype is None or (dtype.kind not in "fiucb" and pair is None):
+            if dtype is None or not (dtype.kind in "fiucb" or complex_fields(dtype)):
                 kind = dtype or "a group"
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
             if dataset.nbytes > most_unpacked(self._size):
@@ -123,11 +111,7 @@ class Hdf5:
                 )
             self._check_filters(path, dataset)
             self._read.add(_address(dataset))
-            values = dataset[()]
-            if pair is None:
-                return np.asarray(values)
-            real, imaginary = (values[fields[part]] for part in pair)
-            return np.asarray(real + 1j * imaginary)
+            return as_complex(np.asarray(dataset[()]))
 
     def _check_filters(self, path: str, dataset: Any) -> None:
         """Refuse data packed by a filter that is not there; hdf5plugin brings the usual ones."""
@@ -144,21 +128,24 @@ class Hdf5:
                     "there: pip install hdf5plugin, or write the file again with gzip"
                 )
 
-    def factor(self, path: str, units: Mapping[str, float]) -> float | None:
-        """Return what an array's unit is worth, by its attribute; None if it has none.
-
-        `InputError` if the unit is none of `units`, written in lower case.
-        """
+    def unit(self, path: str) -> str:
+        """Return an array's unit as its attribute has it; empty if it has none."""
         unit = self.attribute(path, "units", "Units", "unit", "Unit")
-        if unit is None or not str(unit).strip():
-            return None
-        word = str(unit).strip().lower().replace("\u03bc", "\u00b5")
-        if word not in units:
+        return "" if unit is None else str(unit).strip()
+
+    def factor(self, path: str, units: Mapping[str, float]) -> float | None:
+        """Return what an array's unit is worth; None if it has none, `InputError` if it is none of
+        `units`, which are in lower case and of one."""
+        unit = self.unit(path)
+        word = unit.lower().replace("\u03bc", "\u00b5")
+        word = word if word in units else word.removesuffix("s")
+        if unit and word not in units:
+            usual = ", ".join(name for name in units if len(name) < 4)
             raise InputError(
-                f"{self.source}: {self.where(path)} is in units '{unit}', which are not known; "
-                f"expected one of {', '.join(units)}: mend the attribute"
+                f"{self.source}: {self.where(path)} is in units '{unit}', which are not known "
+                f"here; expected one of {usual}: mend the attribute"
             )
-        return units[word]
+        return units[word] if unit else None
 
     def number(
         self, path: str, units: Mapping[str, float] | None = None, notes: list[str] | None = None
@@ -173,7 +160,8 @@ class Hdf5:
         middle = float(np.median(values)) if real else 0.0
         spread = float(np.ptp(values.astype(np.float64))) if real else 0.0
         if not real or spread > _ONE_NUMBER * abs(middle):
-            came = array.tolist() if array.size < 4 else f"{array.shape} values"
+            came = array.tolist() if array.size < 4 else f"{array.shape} {array.dtype}"
+            came = f"{came}, {values.min():g} to {values.max():g}" if real else came
             raise InputError(f"{self.source}: {where} is {came}, expected one finite number")
         if spread and notes is not None:
             notes.append(
@@ -192,6 +180,8 @@ class Hdf5:
         with self._found(path) as found:
             values = (found.attrs[n] for n in names if found is not None and n in found.attrs)
             value = next(values, None)
+            if getattr(value, "shape", ()) is None:  # Empty
+                return None
             return value if _as_text(value) is None else _as_text(value)
 
     @contextlib.contextmanager
@@ -225,8 +215,10 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
         reason = _first_line(error)
-        cure = "copy or make it again"
-        if "lock" in reason or "already open" in reason or "h5clear" in reason:
+        cure = "copy or make it again; if it is still being written or copied, wait"
+        if "lock" in reason and not isinstance(error, BlockingIOError):
+            cure = "if this disk has no locks, set HDF5_USE_FILE_LOCKING=FALSE"
+        elif "lock" in reason or "already open" in reason or "h5clear" in reason:
             cure = "another program writes it: wait until it has closed the file; if none does any "
             cure += f"more: h5clear -s {path}"
         raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
@@ -269,10 +261,12 @@ def _address(dataset: Any) -> Any:
 
 
 def _as_text(value: Any) -> str | None:
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.item()
+    if isinstance(value, np.ndarray) and value.size and (value == value.flat[0]).all():
+        value = value.flat[0]
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+        return value.decode("latin-1")
     return value if isinstance(value, str) else None
 
 

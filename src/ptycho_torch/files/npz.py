@@ -16,10 +16,23 @@ from ptycho_torch.runtime.errors import InputError
 
 # Measured counts shrink to a tenth, masks and other near constants to a hundredth.
 _MOST_PACKED, _HARMLESS = 250, 2**28
+_PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+def complex_fields(dtype: Any) -> list[str]:
+    """Return the two fields by which other programs write a complex number; none in other types."""
+    fields = {name.lower(): name for name in getattr(dtype, "names", None) or ()}
+    return next(([fields[part] for part in p] for p in _PARTS if fields.keys() == set(p)), [])
+
+
+def as_complex(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of such pairs as complex numbers, and any other as it is."""
+    pair = complex_fields(values.dtype)
+    return np.asarray(values[pair[0]] + 1j * values[pair[1]]) if pair else np.asarray(values)
 
 
 def most_unpacked(packed_bytes: int) -> int:
@@ -110,7 +123,7 @@ def _array(path: PathLike, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             if math.prod(shape) * dtype.itemsize != there:
                 raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
         with archive.open(name) as member:
-            return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+            return as_complex(np.lib.format.read_array(member, allow_pickle=False))
     except (MemoryError, Pickled):
         raise
     except Exception as error:
