@@ -61,7 +61,10 @@ def write(truth, folder):
         "norm_Y_I": np.float64(truth.norm),
     }
     io.write_npz(folder / "test.npz", arrays)
-    io.write_json(folder / "dataset.json", {"test_step_px": STEP})
+    io.write_json(
+        folder / "dataset.json",
+        {"test_step_px": STEP, "splits": {"validation": {"constant_loss": 0.3}}},
+    )
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ PREDICTIONS = {
     "constant": (lambda p: np.full_like(p, 0.7 + 0.1j), "collapsed"),
     "zero": (np.zeros_like, "collapsed"),
     "noise": (lambda p: noise(p.shape), "misfit"),
-    "noisy": (lambda p: p + 0.2 * np.abs(p).mean() * noise(p.shape), "completed"),
+    "noisy": (lambda p: p + 0.1 * np.abs(p).mean() * noise(p.shape), "completed"),
     "blurred": (lambda p: blurred(p, 4), "completed"),
     "shifted": (lambda p: np.roll(p, 4, axis=-1), "completed"),
     "flipped": (lambda p: p[:, ::-1], "completed"),

@@ -40,7 +40,8 @@ TWIN = TwinReading(
     truth_twin_correlation=0.6, best_correlation=0.95, overlap_direct=0.9, overlap_twin=0.5,
 )  # fmt: skip
 GOOD = Scores(
-    outcome="completed", failure=None, best_mae_val_loss=0.2, broken_patches=0,
+    outcome="completed", failure=None, best_mae_val_loss=0.2, constant_loss=0.3,
+    complex_error=0.1, constant_complex_error=0.4, broken_patches=0,
     amplitude_std_ratio=0.5, amplitude_pearson_r=0.8, twin=replace(TWIN, share=0.1),
 )  # fmt: skip
 
@@ -124,7 +125,7 @@ TABLE = [
     (EVALUATION, "twin_share", 0.6, outcomes(replace(GOOD, twin=TWIN))),
     (EVALUATION, "misfit_correlation", 0.99, outcomes(GOOD)),
     (EVALUATION, "misfit_pearson_r", 0.9, outcomes(GOOD)),
-    (EVALUATION, "misfit_loss", 0.1, outcomes(replace(GOOD, amplitude_pearson_r=0.1))),
+    (EVALUATION, "constant_fraction", 0.5, outcomes(GOOD)),
     (STATISTICS, "confidence", 0.8, estimates),
     (STATISTICS, "bootstrap_resamples", 5000, estimates),
     (STATISTICS, "bootstrap_seed", 1, estimates),

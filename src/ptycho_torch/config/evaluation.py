@@ -39,10 +39,10 @@ class EvaluationSettings(Settings):
     with its twin ..."""
     misfit_pearson_r: Fraction = 0.5
     """... or its stitched amplitude has a Pearson r under this with the truth's (waves agree by
-    their probe and mean alone, amplitudes do not) ..."""
-    misfit_loss: Positive = 0.25
-    """... although the best validation loss is at most this (relative, predicting nothing is 1);
-    with a higher loss the same is `stagnated`."""
+    their probe and mean alone, amplitudes do not)."""
+    constant_fraction: Fraction = 0.9
+    """`stagnated`: the best validation loss is not under this fraction of the best constant
+    object's; and no run counts as a success whose complex error is not under the constant's."""
 
 
 class StatisticsSettings(Settings):

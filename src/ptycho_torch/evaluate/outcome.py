@@ -16,7 +16,8 @@ class Evidence:
     """What the outcome is decided by; of the best weights. None: not defined.
 
     outcome: what training said; failure: epoch, step and reason, if training stopped;
-    best_mae_val_loss: relative MAE of the best epoch, predicting nothing scores 1;
+    best_mae_val_loss: relative MAE of the best epoch; constant_loss: that of the best constant
+    object; complex_error, constant_complex_error: of the stitched image, and of a constant one;
     broken_patches: predicted patches with NaN or infinity in them; amplitude_std_ratio: standard
     deviation of the stitched amplitude over the truth's; amplitude_pearson_r: of the two.
     """
@@ -24,6 +25,9 @@ class Evidence:
     outcome: str
     failure: Mapping[str, Any] | None
     best_mae_val_loss: float | None
+    constant_loss: float | None
+    complex_error: float | None
+    constant_complex_error: float | None
     broken_patches: int
     amplitude_std_ratio: float | None
     amplitude_pearson_r: float | None
@@ -33,8 +37,8 @@ class Evidence:
 def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str]:
     """Return the outcome and the reason in words, with the numbers and thresholds.
 
-    The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `misfit` or
-    `stagnated`, `completed`.
+    The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `stagnated`,
+    `misfit`, `completed`.
     """
     if evidence.outcome != "completed":
         return evidence.outcome, _training_failure(evidence)
@@ -55,7 +59,11 @@ def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[st
             f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
             "with the true one"
         )
-    return _far_from_truth(evidence, settings) or ("completed", _completed(evidence, settings))
+    return (
+        _not_learned(evidence, settings)
+        or _far_from_truth(evidence, settings)
+        or ("completed", _completed(evidence, settings))
+    )
 
 
 def _training_failure(evidence: Evidence) -> str:
@@ -73,8 +81,19 @@ def _on_twin(twin: TwinReading, settings: EvaluationSettings) -> bool:
     return enough and good and twin.share > settings.twin_share
 
 
+def _not_learned(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str] | None:
+    """Tell a run that explains the frames no better than an object without any structure."""
+    loss, constant = evidence.best_mae_val_loss, evidence.constant_loss
+    if loss is None or constant is None or loss < settings.constant_fraction * constant:
+        return None
+    return "stagnated", (
+        f"the best validation loss of {loss:.3g} is not under constant_fraction "
+        f"{settings.constant_fraction:g} of the {constant:.3g} of the best constant object"
+    )
+
+
 def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str] | None:
-    """Tell a reconstruction that is wrong in spite of a good loss from one not learned at all."""
+    """Tell a reconstruction that is wrong in spite of a good loss."""
     found = []
     correlation, pearson = evidence.twin.best_correlation, evidence.amplitude_pearson_r
     if correlation is not None and correlation < settings.misfit_correlation:
@@ -90,18 +109,17 @@ def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[s
             f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
             f"{settings.misfit_pearson_r:g}"
         )
+    error, constant = evidence.complex_error, evidence.constant_complex_error
+    if error is not None and constant is not None and not error < constant:
+        found.append(
+            f"the complex error of {error:.3g} is not under the {constant:.3g} of a constant image"
+        )
     if not found:
         return None
-    what, loss = " and ".join(found), evidence.best_mae_val_loss
+    loss = evidence.best_mae_val_loss
     if loss is None:  # Of what no network made, or of a run that never validated.
-        return "misfit", f"{what}, and there is no validation loss"
-    best, limit = (
-        f"the best validation loss of {loss:.3g} is",
-        f"misfit_loss {settings.misfit_loss:g}",
-    )
-    if loss > settings.misfit_loss:
-        return "stagnated", f"{what}, and {best} beyond {limit}"
-    return "misfit", f"{what}, although {best} within {limit}"
+        return "misfit", f"{' and '.join(found)}, and there is no validation loss"
+    return "misfit", f"{' and '.join(found)}, although the best validation loss is {loss:.3g}"
 
 
 def _completed(evidence: Evidence, settings: EvaluationSettings) -> str:

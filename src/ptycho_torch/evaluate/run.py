@@ -50,9 +50,10 @@ def evaluate_run(
     limits = read_settings(settings)
     record = read_record(run, _RUN_KEYS)
     truth = read_truth(test, dataset)
+    constant = io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"]
     # Failed runs predict NaN, infinity and zeros; each score says so for itself.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        report, images = _evaluate(record, patches, truth, limits)
+        report, images = _evaluate(record, patches, truth, limits, constant)
         arrays = {name: getattr(images, name).astype(np.float32) for name in _IMAGES}
     io.write_npz(reconstruction, arrays)
     io.write_json(metrics, {**report, "settings": limits.model_dump(mode="json")})
@@ -60,7 +61,11 @@ def evaluate_run(
 
 
 def _evaluate(
-    record: Mapping[str, Any], patches: PathLike, truth: GroundTruth, settings: EvaluationSettings
+    record: Mapping[str, Any],
+    patches: PathLike,
+    truth: GroundTruth,
+    settings: EvaluationSettings,
+    constant_loss: float | None,
 ) -> tuple[dict[str, Any], Reconstruction]:
     """Return the contents of `metrics.json`, less the settings, and the best weights' images."""
     best = read_predictions(patches, "best", truth)
@@ -79,10 +84,14 @@ def _evaluate(
         "truth": score_patches(truth.patches_BHW),
         "turned_back": None,
     }
+    constant = blocks["constant"] or {}
     evidence = Evidence(
         outcome=record["outcome"],
         failure=record["failure"],
         best_mae_val_loss=record["best_mae_val_loss"],
+        constant_loss=constant_loss,
+        complex_error=value_of(scores["complex_error"]),
+        constant_complex_error=value_of(constant["complex_error"]),
         broken_patches=int((~np.isfinite(best).all(axis=(1, 2))).sum()),
         amplitude_std_ratio=value_of(scores["amplitude_std_ratio"]),
         amplitude_pearson_r=value_of(scores["amplitude_pearson_r"]),

@@ -40,6 +40,7 @@ WORDS = {
 KEYS: dict[str, str] = {
     "dataset": "patch_px settings splits.train.sha256 splits.validation.sha256 splits.test.sha256",
     "tiles": "test_step_px",
+    "constant": "splits.validation.constant_loss",
     "run": "dataset arm seed settings outcome failure dataset_sha256 epochs steps val_loss_name "
     "best_epoch best_val_loss last_val_loss best_mae_val_loss first_loss parameters.stored "
     "parameters.full gradient_norm clipped_share loss_spikes versions",

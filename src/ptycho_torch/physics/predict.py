@@ -50,6 +50,34 @@ def predict_amplitudes(
     return frames
 
 
+def constant_loss(amplitude_nHW: NDArray[Any], probe_MHW: NDArray[Any]) -> float:
+    """Return the least relative MAE that a constant object reaches on frames: what can be had
+    without learning anything.
+
+    sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
+    """
+    # Slow to import.
+    import torch
+    from scipy.optimize import minimize_scalar
+
+    from ptycho_torch.physics.forward import amplitudes
+
+    side = probe_MHW.shape[-1]
+    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW, np.complex64))
+    ones = torch.ones(1, 1, side, side, dtype=torch.complex64)
+    empty_HW = amplitudes(ones, probe)[0, 0].numpy().astype(np.float64)
+    total = float(amplitude_nHW.sum(dtype=np.float64))
+
+    def loss(factor: float) -> float:
+        return (
+            sum(float(np.abs(factor * empty_HW - frame).sum()) for frame in amplitude_nHW) / total
+        )
+
+    # Convex; twice the factor of equal sums is beyond the best one.
+    most = 2 * total / (len(amplitude_nHW) * float(empty_HW.sum()))
+    return float(minimize_scalar(loss, bounds=(0, most), method="bounded").fun)
+
+
 def frame_errors(
     predicted_nHW: NDArray[Any], observed_nHW: NDArray[Any], good_nHW: NDArray[np.bool_] | None
 ) -> NDArray[np.float64]:

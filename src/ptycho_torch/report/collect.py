@@ -91,6 +91,11 @@ class Collected:
         return self.dataset["splits"]["validation"].get("noise_floor")
 
     @property
+    def constant_loss(self) -> float | None:
+        """Loss of the best constant object on the validation split; None: unknown."""
+        return self.dataset["splits"]["validation"].get("constant_loss")
+
+    @property
     def variants(self) -> dict[str, Variant]:
         """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
         name = self.stage.name

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ptycho_torch import __version__
 from ptycho_torch.config.dataset import DatasetFiles, SimulatedDataset
 from ptycho_torch.files import io
+from ptycho_torch.physics.predict import constant_loss
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
@@ -175,7 +176,8 @@ def _coordinates(scan: Raster, images: int) -> Arrays:
 
 def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[str, Any]:
     """Return what `dataset.json` says of one split; `path` is the file as written."""
-    diffraction = arrays["diffraction"]
+    diffraction, probe = arrays["diffraction"], arrays["probeGuess"]
+    frames = np.moveaxis(diffraction, -1, 1).reshape(-1, *diffraction.shape[1:3])
     return {
         "file": Path(path).name,
         "sha256": io.sha256(path),
@@ -183,4 +185,5 @@ def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[st
         "channels": diffraction.shape[-1],
         "mean_amplitude": float(diffraction.mean(dtype=np.float64)),
         "norm_Y_I": float(arrays["norm_Y_I"]),
+        "constant_loss": constant_loss(frames, probe.reshape(-1, *probe.shape[-2:])),
     }

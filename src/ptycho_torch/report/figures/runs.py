@@ -1,5 +1,6 @@
 """Figures of how runs went: learning curves and survival, a panel per arm on common axes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,9 @@ def learning_curves(collected: Collected) -> Figure:
     names = set(collected.runs["val_loss_name"])
     column = names.pop() if len(names) == 1 else "mae_val_loss"
     train = column.replace("_val_", "_train_")
-    floor = collected.noise_floor if column == "mae_val_loss" else None
+    levels = {"best constant object": collected.constant_loss, "noise": collected.noise_floor}
+    if column != "mae_val_loss":
+        levels = {}
     figure, panels = arm_panels(arms)
     colours = arm_colours(arms)
     for arm, axes in panels.items():
@@ -53,7 +56,7 @@ def learning_curves(collected: Collected) -> Figure:
             axes.plot(rows["epoch"], rows[column], f"{marker}-", **line)
         axes.set_title(arm)
         _epochs(axes)
-        _scale(axes, history[column].astype(float).to_numpy(), column, floor)
+        _scale(axes, history[column].astype(float).to_numpy(), levels)
         _failures(axes, collected.runs_of(arm), history[history["arm"] == arm], column)
     for axes in first_column(panels):
         axes.set_ylabel(f"{column.split('_')[0].upper()} loss")
@@ -73,7 +76,7 @@ def _epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
 
 
-def _scale(axes: Axes, values: np.ndarray, column: str, floor: float | None) -> None:
+def _scale(axes: Axes, values: np.ndarray, levels: Mapping[str, float | None]) -> None:
     """Take a log axis where all losses are positive; draw the references that are in range."""
     values = values[np.isfinite(values)]
     if not values.size:
@@ -82,8 +85,7 @@ def _scale(axes: Axes, values: np.ndarray, column: str, floor: float | None) -> 
     if values.min() > 0:
         use_log_scale(axes)
         axes.set_ylim(values.min() * 0.85, values.max() * 1.8)
-    nothing = 1.0 if column.startswith("mae") else None
-    for level, text in ((nothing, "predicting nothing"), (floor, "noise")):
+    for text, level in levels.items():
         if level is not None and values.min() * 0.8 <= level <= values.max() * 1.25:
             mark_level(axes, level, text)
 

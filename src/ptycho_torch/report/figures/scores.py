@@ -40,8 +40,8 @@ def metric_spread(collected: Collected) -> Figure:
     for score, axes in zip(collected.main_scores, panels, strict=True):
         _spread_panel(axes, runs, arms, score)
         if score is collected.loss:
-            floor = collected.noise_floor if is_mae else None
-            levels = {"predicting nothing": 1.0 if is_mae else None, "noise alone": floor}
+            known = (collected.constant_loss, collected.noise_floor) if is_mae else (None, None)
+            levels = dict(zip(("best constant object", "noise alone"), known, strict=True))
         else:
             levels = {
                 "constant image": baselines["constant"][score.name],

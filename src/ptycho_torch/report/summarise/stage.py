@@ -178,5 +178,6 @@ def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any
         "baselines": collected.baselines,
         "conventional": collected.conventional,
         "noise_floor": collected.noise_floor,
+        "constant_loss": collected.constant_loss,
         "undefined": collected.undefined,
     }

@@ -53,6 +53,7 @@ def summarise_study(
         study=parsed,
         stages=stages,
         baselines=facts["baselines"],
+        constant_loss=facts["constant_loss"],
         decision=decided,
         scores=scores,
         rows=_rows(runs, parsed, scores),
@@ -106,7 +107,10 @@ def _facts(study: Study, stages: Stages, provenance: Mapping[str, Any]) -> dict[
             for name, found in stages.items()
         },
         "baselines": {name: found["baselines"] for name, found in by_dataset.items()},
-        "noise_floor": {name: found.get("noise_floor") for name, found in by_dataset.items()},
+        **{
+            key: {name: found.get(key) for name, found in by_dataset.items()}
+            for key in ("noise_floor", "constant_loss")
+        },
         "undefined": {k: v for found in stages.values() for k, v in found["undefined"].items()},
         "provenance": dict(provenance),
     }
