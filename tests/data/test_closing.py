@@ -209,7 +209,7 @@ def test_a_probe_is_moved_to_the_centre_or_said_to_be_real(read, scan):
         assert np.allclose(found.probe_MHW[0], probe) and note(found, where)
     assert note(read(probe=np.abs(probe).astype(complex)), "the probe is real")
     pair = np.stack([probe.real, probe.imag])
-    for parts in (pair, np.moveaxis(pair, 0, -1)):
+    for parts in (pair, np.moveaxis(pair, 0, -1), np.stack([pair] * 3), np.stack([pair] * 3, 1)):
         with pytest.raises(InputError, match="real and imaginary part.*store it complex"):
             read(probe=parts, reading=ScanConventions())
 

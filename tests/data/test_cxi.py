@@ -316,6 +316,12 @@ BAD = {
     "distance is 0, expected a length > 0": lambda h: h[f"{DETECTOR}/distance"].__setitem__((), 0),
     "expected one finite number": lambda h: h[f"{DETECTOR}/distance"].__setitem__((), np.nan),
     "not two directions": lambda h: h[f"{DETECTOR}/basis_vectors"].__setitem__(0, 0),
+    "corner_position is .4,. float64, expected real numbers, three": lambda h: (
+        h.pop(CORNER), h.__setitem__(CORNER, np.ones(4))
+    ),
+    "corner_position is .3,. complex128, expected real numbers, three": lambda h: (
+        h.pop(CORNER), h.__setitem__(CORNER, np.ones(3) * 1j)
+    ),
     "mask is .16, 16. float64, expected whole numbers": lambda h: h.__setitem__(
         f"{DETECTOR}/mask", np.full((N, N), 0.5)
     ),

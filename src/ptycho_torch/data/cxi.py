@@ -56,7 +56,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
         positions, units = _positions(file, reading, notes)
         certain = file.text(f"{EXTRAS}/program") == "ptycho-torch"
-        stack = "first" if certain else reading.stack
+        stack = "first" if certain and reading.stack == "auto" else reading.stack
         frames = frames_first(source, where, frames, len(positions), stack, notes)
         side = frames.shape[-1]
         geometry, missing = geometry_of(file, reading, notes)

@@ -136,5 +136,13 @@ def _basis(file: Hdf5) -> NDArray[np.float64] | None:
 
 def _vector(file: Hdf5, name: str) -> NDArray[np.float64] | None:
     """Return one of the detector's arrays of lengths in metres."""
-    found, factor = file.array(f"{DETECTOR}/{name}"), file.factor(f"{DETECTOR}/{name}", LENGTHS)
-    return None if found is None else found.astype(np.float64) * (factor or 1.0)
+    where = f"{DETECTOR}/{name}"
+    found, factor = file.array(where), file.factor(where, LENGTHS)
+    if found is None:
+        return None
+    if found.dtype.kind not in "fiu" or (found.size % 3 and found.size != 2):
+        raise InputError(
+            f"{file.source}: {file.where(where)} is {found.shape} {found.dtype}, expected real "
+            "numbers, three a corner or direction"
+        )
+    return found.astype(np.float64) * (factor or 1.0)

@@ -159,7 +159,7 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
         raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
     notes = [f"canonical NPZ, frames from '{name}'"]
     certain = FORMAT in str(arrays.get("_metadata", ""))
-    stack = "first" if certain else conventions.stack
+    stack = "first" if certain and conventions.stack == "auto" else conventions.stack
     frames = frames_first(source, name, arrays[name], arrays["xcoords"].size, stack, notes)
     for key in ("ycoords", "xcoords", "object_index", "scan_index"):
         if key in arrays:

@@ -118,15 +118,19 @@ def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
     if probe is None:
         return None
     probe = without_ones(probe, 3)
-    halves = {probe.shape[0], probe.shape[-1]} if probe.ndim == 3 else set()
-    if 2 in halves and not np.iscomplexobj(probe):
-        raise InputError(
-            f"{source}: '{name}' is {probe.shape} {probe.dtype}: two real arrays, which look like "
-            "real and imaginary part, or modulus and phase, of one probe; store it complex (two "
-            "modes without a phase as well)"
-        )
+    _check_parts(source, name, probe)
     check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
     return probe.reshape(-1, *probe.shape[-2:])
+
+
+def _check_parts(source: str, name: str, array: Array) -> None:
+    """Refuse a pair of real arrays, which look like parts of a complex one."""
+    if array.ndim > 2 and 2 in array.shape and not np.iscomplexobj(array):
+        raise InputError(
+            f"{source}: '{name}' is {array.shape} {array.dtype}: two real arrays, which look like "
+            "real and imaginary part, or modulus and phase; store it complex (two modes without a "
+            "phase as well)"
+        )
 
 
 def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
@@ -134,6 +138,7 @@ def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
     if thing is None:
         return None
     plane = without_ones(thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing, 2)
+    _check_parts(source, name, plane)
     check_array(source, name, plane, "complex", ("Y", "X"))
     return plane
 
