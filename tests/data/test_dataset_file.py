@@ -39,6 +39,30 @@ def test_our_own_file_reads_back_as_written(written, arrays):
     assert split.probe_MHW.shape == (1, 16, 16)
 
 
+def test_a_probe_is_one_complex_array_round_the_centre(written, arrays, caplog):
+    probe = arrays["probeGuess"]
+    pair = np.stack([probe.real, probe.imag])
+    for parts in (pair, np.moveaxis(pair, 0, -1)):
+        with pytest.raises(InputError, match="'probeGuess' .* real and imaginary part.*store it"):
+            read_split(written(probeGuess=parts), patch_px=16)
+    split = read_split(written(probeGuess=np.fft.ifftshift(probe)), patch_px=16)
+    np.testing.assert_array_equal(split.probe_MHW[0], probe)
+    assert "the probe lies in the corners" in caplog.text
+    fields = np.zeros(probe.shape, [("real", "f4"), ("imag", "f4")])
+    fields["real"], fields["imag"] = probe.real, probe.imag
+    split = read_split(written(probeGuess=fields[None, None]), patch_px=16)
+    np.testing.assert_array_equal(split.probe_MHW[0], probe)
+
+
+@pytest.mark.parametrize("key", ["YY_ground_truth", "Y_phi", "norm_Y_I"])
+def test_an_optional_array_that_is_pickled_is_left_out_and_said(written, caplog, key):
+    split = read_split(written(**{key: np.array(None, dtype=object)}), patch_px=16)
+    assert key not in split.arrays
+    assert f"'{key}' is pickled, which is never loaded: left out" in caplog.text
+    with pytest.raises(InputError, match="'coords_nominal' cannot be read: it is pickled"):
+        read_split(written(coords_nominal=np.array(None, dtype=object)), patch_px=16)
+
+
 def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, arrays, caplog):
     path = written(
         norm_Y_I=None,

@@ -14,7 +14,15 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import CLEAR, Kind, chunks, kind_of, light_of, saturation, values_of
+from ptycho_torch.data.light import (
+    Kind,
+    centred_probe,
+    chunks,
+    kind_of,
+    light_of,
+    saturation,
+    values_of,
+)
 from ptycho_torch.data.scan import Mask, Raw, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
@@ -207,21 +215,7 @@ def _probe(raw: Raw, notes: list[str]) -> Raw:
         notes.append("the probe is real: its phase is taken as 0; is it only a modulus?")
     if raw.object_YX is not None and not np.iscomplexobj(raw.object_YX):
         notes.append("the object is real: its phase is taken as 0")
-    power = np.nan_to_num(np.square(np.abs(probe))).sum(axis=0)
-    # Each axis by itself: much of a ring near the border lies outside the middle of both.
-    border = [axis for axis in (0, 1) if _at_both_ends(power.sum(axis=1 - axis))]
-    if border:
-        where = "in the corners" if len(border) == 2 else "at two opposite sides"
-        notes.append(f"the probe lies {where} of its array: moved to the centre")
-        probe = np.fft.fftshift(probe, axes=[axis + 1 for axis in border])
-    return replace(raw, probe_MHW=probe)
-
-
-def _at_both_ends(profile: NDArray[np.floating]) -> bool:
-    """Return whether light lies in the outer quarters, some in each: not only off the centre."""
-    quarter = len(profile) // 4
-    ends, total = (profile[:quarter].sum(), profile[-quarter:].sum()), profile.sum()
-    return bool(sum(ends) > CLEAR / (1 + CLEAR) * total and 8 * min(ends) > total)
+    return replace(raw, probe_MHW=centred_probe(probe, notes))
 
 
 def check_steps(

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.light import centred_probe
 from ptycho_torch.data.prepare import corners_of
-from ptycho_torch.data.scan import Array, Raw, check_array
+from ptycho_torch.data.scan import Array, Raw, check_array, probe_modes
 from ptycho_torch.files import io
 from ptycho_torch.files.io import must_have
 from ptycho_torch.physics.stitch import object_patches
@@ -35,6 +36,7 @@ _LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
     "image_index": (np.int32, ("n",)),
 }
 """Type and shapes of the arrays that are read; n and C are those of `diffraction`."""
+_NEEDED = ("diffraction", "probeGuess", *_POSITIONS, "image_index")
 # Power by Parseval may differ by photon noise and by a rounded scale, not by more than this.
 _POWER_TOLERANCE = 0.2
 
@@ -116,10 +118,13 @@ def scale_of_photons(photons: float, amplitude_nNNC: Array) -> float:
 
 def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     """Return the arrays of the layout, each in its type and shape."""
-    arrays, present = io.read_npz_known(path, *_LAYOUT)
+    arrays, present = io.read_npz_known(path, *_LAYOUT, optional=_LAYOUT.keys() - _NEEDED)
+    for key in (key for key in present if key in _LAYOUT and key not in arrays):
+        logger.warning("%s: '%s' is pickled, which is never loaded: left out", path, key)
     for key in ("diffraction", "probeGuess"):
         if key not in arrays:
             raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
+    arrays["probeGuess"] = _probe(str(path), arrays["probeGuess"])
     shape = arrays["diffraction"].shape
     side = patch_px or (shape[1] if len(shape) == 4 else 0)
     sides = {"N": side, "1": 1, "2": 2}
@@ -131,6 +136,16 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
         arrays[key] = arrays[key].reshape(-1, *height_width, 1)
     _check_images(path, arrays, side)
     return arrays
+
+
+def _probe(source: str, stored: Array) -> Array:
+    notes: list[str] = []
+    modes = probe_modes(source, "probeGuess", stored)
+    assert modes is not None
+    probe = centred_probe(modes, notes).reshape(stored.shape[-3:])
+    for note in notes:
+        logger.warning("%s: %s", source, note)
+    return probe
 
 
 def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConventions) -> None:

@@ -86,6 +86,25 @@ def light_is_at(frames_nHW: Array, good: Mask | None) -> Literal["centre", "corn
     return "centre" if centre > corner else "corner"
 
 
+def centred_probe(probe_MHW: Array, notes: list[str]) -> Array:
+    """Return a probe with its light round the centre; where it was at the array's ends, note it."""
+    power = np.nan_to_num(np.square(np.abs(probe_MHW))).sum(axis=0)
+    # Each axis by itself: much of a ring near the border lies outside the middle of both.
+    ends = [axis for axis in (0, 1) if _at_both_ends(power.sum(axis=1 - axis))]
+    if not ends:
+        return probe_MHW
+    where = "in the corners" if len(ends) == 2 else "at two opposite sides"
+    notes.append(f"the probe lies {where} of its array: moved to the centre")
+    return np.fft.fftshift(probe_MHW, axes=[axis + 1 for axis in ends])
+
+
+def _at_both_ends(profile: Array) -> bool:
+    """Return whether light lies in the outer quarters, some in each: not only off the centre."""
+    quarter = len(profile) // 4
+    ends, total = (profile[:quarter].sum(), profile[-quarter:].sum()), profile.sum()
+    return bool(sum(ends) > CLEAR / (1 + CLEAR) * total and 8 * min(ends) > total)
+
+
 def frames_first(
     source: str, name: str, frames: Array, count: int, stack: str, notes: list[str]
 ) -> Array:
