@@ -51,7 +51,7 @@ settings = EvaluationSettings(remove_phase_plane=True)
 scores = score(reconstruct(pred, scene, settings, overlaps))
 twin = read_twin(pred, scene, overlaps)
 whole = reassemble(pred, grid, image, scene.intensity_HW, step)
-found = paired_difference(random.normal(size=9), StatisticsSettings(bootstrap_resamples=999))
+found = paired_difference(random.normal(size=9), StatisticsSettings(resamples=999))
 print(json.dumps({
     "scores": {**scores, **asdict(twin)},
     "bytes": [hashlib.sha256(whole.tobytes()).hexdigest(), repr(found)],

@@ -9,13 +9,13 @@ from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.diagnose.evidence import judge, judge_states
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step
 
-STATISTICS = StatisticsSettings(bootstrap_resamples=200)
+STATISTICS = StatisticsSettings(resamples=200)
 
 
 @pytest.fixture
 def study(root):
     data = load_yaml(root / "tests/tiny.yaml")
-    data["statistics"] = {**data.get("statistics", {}), "bootstrap_resamples": 200}
+    data["statistics"] = {**data.get("statistics", {}), "resamples": 200}
     return parse_study(data, "study")
 
 

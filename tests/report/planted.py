@@ -41,7 +41,7 @@ def ten_arm_study(data: dict, seeds: int, most_seeds: int = 100):
             "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 200.0 + number}},
         }
     data["stage_a"].update(arms=ARMS, seeds=seeds)
-    data["statistics"] = {"bootstrap_resamples": 499, "power_simulations": 200}
+    data["statistics"] = {"resamples": 499, "power_simulations": 200}
     data["statistics"]["most_seeds"] = most_seeds
     return parse_study(data, "planted")
 

@@ -71,7 +71,9 @@ def estimates(settings):
         seeds_for_rates((failed, 10), (5, 10), family=1, settings=settings) for failed in (1, 5)
     ]
     pairs = seeds_for_difference(differences, family=1, settings=settings)
-    return repr((paired_difference(differences, settings).interval, pairs, rates))
+    many = np.random.default_rng(0).normal(0.3, 1, 20)  # Beyond 15 pairs patterns are random.
+    intervals = [paired_difference(values, settings).interval for values in (differences, many)]
+    return repr((intervals, pairs, rates))
 
 
 @cache
@@ -112,7 +114,7 @@ def flags(settings):
 
 
 EVALUATION = EvaluationSettings()
-STATISTICS = StatisticsSettings(bootstrap_resamples=200, power_simulations=200)
+STATISTICS = StatisticsSettings(resamples=200, power_simulations=200)
 DIAGNOSTICS = DiagnosticsSettings()
 SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
 DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
@@ -127,8 +129,8 @@ TABLE = [
     (EVALUATION, "misfit_pearson_r", 0.9, outcomes(GOOD)),
     (EVALUATION, "constant_fraction", 0.5, outcomes(GOOD)),
     (STATISTICS, "confidence", 0.8, estimates),
-    (STATISTICS, "bootstrap_resamples", 5000, estimates),
-    (STATISTICS, "bootstrap_seed", 1, estimates),
+    (STATISTICS, "resamples", 5000, estimates),
+    (STATISTICS, "seed", 1, estimates),
     (STATISTICS, "power", 0.95, estimates),
     (STATISTICS, "most_seeds", 4, estimates),
     (STATISTICS, "power_simulations", 1000, estimates),

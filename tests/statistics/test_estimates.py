@@ -1,8 +1,5 @@
 """Each statistic against published data, a case worked by hand, or an independent count."""
 
-import itertools
-import math
-
 import numpy as np
 import pytest
 
@@ -20,14 +17,14 @@ MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 @pytest.mark.parametrize(
     ("failures", "runs", "low", "high"),
     [
-        (81, 263, 0.2553, 0.3662),  # Newcombe (1998), table I, method 3
-        (15, 148, 0.0624, 0.1605),  # the same table
-        (0, 10, 0.0, 0.27753),  # z^2 / (n + z^2)
+        (81, 263, 0.2527, 0.3676),  # Newcombe (1998), table I, method 5
+        (15, 148, 0.0578, 0.1617),  # the same table
+        (0, 2, 0.0, 0.84189),  # 1 - 0.025^(1/2)
     ],
 )
-def test_wilson_interval_agrees_with_published_examples(failures, runs, low, high):
-    """A Wald interval, or Wilson's with a continuity correction, fails here."""
-    found = estimates.wilson_interval(failures, runs, 0.95)
+def test_the_exact_interval_agrees_with_published_examples(failures, runs, low, high):
+    """A Wald interval, or Wilson's, fails here."""
+    found = estimates.exact_interval(failures, runs, 0.95)
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
 
 
@@ -69,7 +66,9 @@ def test_holm_steps_down_and_counts_missing_tests():
 @pytest.mark.parametrize("pairs", [1, 2, 5, 8])
 def test_the_least_sign_flip_p_is_two_patterns_of_all(pairs):
     """A one-sided test, or one that adds 1 to numerator and denominator, fails here."""
-    assert estimates.sign_flip_p(1 + 0.1 * np.arange(pairs)) == pytest.approx(2 / 2**pairs)
+    assert estimates.sign_flip_p(1 + 0.1 * np.arange(pairs), StatisticsSettings()) == pytest.approx(
+        2 / 2**pairs
+    )
     assert estimates.least_sign_flip_p(pairs) == pytest.approx(2 / 2**pairs)
 
 
@@ -79,7 +78,7 @@ def test_the_sign_flip_test_finds_fishers_count_on_darwins_maize():
     for value in MAIZE:
         sums = np.concatenate([sums + value, sums - value])
     assert (sum(MAIZE), np.count_nonzero(sums >= 314), len(sums)) == (314, 863, 32_768)
-    assert estimates.sign_flip_p(MAIZE) == pytest.approx(2 * 863 / 32_768)
+    assert estimates.sign_flip_p(MAIZE, StatisticsSettings()) == pytest.approx(2 * 863 / 32_768)
 
 
 @pytest.mark.parametrize(("comparisons", "pairs"), [(1, 6), (3, 7)])
@@ -89,36 +88,47 @@ def test_pairs_needed_is_the_least_number_that_can_reach_the_level(comparisons, 
 
 
 def _difference(values, **changes):
-    settings = StatisticsSettings(**{"bootstrap_resamples": 999, **changes})
+    settings = StatisticsSettings(**{"resamples": 999, **changes})
     return estimates.paired_difference(values, settings)
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0, 9.0], [-0.3, 0.1, 0.2, 0.5, 1.4]])
+@pytest.mark.parametrize("pairs", [6, 7, 9, 12])
 @pytest.mark.parametrize("confidence", [0.95, 0.8])
-def test_the_bootstrap_interval_is_that_of_all_resamples(values, confidence):
-    """All n^n resamples, enumerated; the drawn ends lie within four standard errors of a share."""
-    resamples = np.array(list(itertools.product(values, repeat=len(values)))).mean(axis=1)
-    found = _difference(values, confidence=confidence, bootstrap_resamples=9999)
-    tail = (1 - confidence) / 2
-    slack = 4 * math.sqrt(tail * (1 - tail) / 9999)
-    for end, share in ((found.interval.low, tail), (found.interval.high, 1 - tail)):
-        low, high = np.quantile(resamples, [share - slack, share + slack])
-        assert low - 1e-9 <= end <= high + 1e-9
+def test_the_interval_has_the_means_that_the_test_does_not_reject(pairs, confidence):
+    stream = np.random.default_rng(pairs)
+    settings = StatisticsSettings(confidence=confidence)
+    for _ in range(5):
+        values = stream.normal(0.5, 1, pairs)
+        found = estimates.sign_flip_interval(values, settings)
+        for end, inwards in ((found.low, 1), (found.high, -1)):
+            inside, outside = (
+                estimates.sign_flip_p(values - (end + inwards * step), settings)
+                for step in (1e-9, -1e-9)
+            )
+            assert outside <= 1 - confidence + 1e-12 < inside
 
 
-def test_the_bootstrap_obeys_its_seed_and_its_resamples():
-    values = np.random.default_rng(0).normal(1, 1, 8)
+def test_six_pairs_span_the_interval_and_fewer_have_none():
+    values = [0.4, -0.1, 0.9, 0.2, 0.7, 0.3]
+    found = _difference(values).interval
+    assert (found.low, found.high) == (-0.1, 0.9)
+    assert _difference(values[:5]).interval is None
+    assert _difference(values[:5], confidence=0.9).interval is not None
+
+
+def test_beyond_15_pairs_the_patterns_are_random_under_the_seed():
+    values = np.random.default_rng(0).normal(1, 1, 20)
     assert _difference(values) == _difference(values)
-    assert _difference(values, bootstrap_seed=1).interval != _difference(values).interval
-    assert _difference(values, bootstrap_resamples=500).interval != _difference(values).interval
+    assert _difference(values, seed=1).interval != _difference(values).interval
+    assert _difference(values, resamples=500).interval != _difference(values).interval
 
 
 def test_few_or_equal_pairs_are_handled_and_not_invented():
     assert _difference([]) == estimates.Difference(n=0)
     one = _difference([0.2])
     assert (one.n, one.mean, one.interval, one.p) == (1, 0.2, None, 1.0)
-    same = _difference([0.2, 0.2, 0.2])
-    assert (same.interval.low, same.interval.high) == (0.2, 0.2)
+    same = _difference([0.2] * 6)
+    assert (same.interval.low, same.interval.high) == pytest.approx((0.2, 0.2))
     assert _difference([0.0, 0.0]).p == 1.0
 
 

@@ -80,7 +80,7 @@ def test_the_answer_is_beyond_the_pairs_that_did_not_decide():
 @pytest.mark.parametrize("pairs", [2, 6, 9])
 def test_sign_flips_as_one_matrix_agree_with_the_studys_own_test(pairs):
     studies = np.random.default_rng(3).normal(0.5, 1, size=(40, pairs))
-    own = [estimates.sign_flip_p(study) for study in studies]
+    own = [estimates.sign_flip_p(study, StatisticsSettings()) for study in studies]
     assert power.sign_flip_p_values(studies) == pytest.approx(own)
 
 
@@ -95,13 +95,13 @@ def test_the_t_test_stands_in_for_the_sign_flip_test_beyond_12_pairs():
 
 
 @pytest.mark.parametrize("pairs", [6, 8, 12])
-def test_where_the_exact_test_is_significant_the_bootstrap_interval_excludes_0(pairs):
+def test_where_the_exact_test_is_significant_the_interval_excludes_0(pairs):
     """So that the power need not draw it: fewer than 1 in 100 intervals disagree."""
     studies = np.random.default_rng(pairs).normal(0.9, 1, size=(300, pairs))
     significant = studies[power.sign_flip_p_values(studies) <= 0.05]
     assert len(significant) > 80
     bounds = [
-        estimates.paired_difference(study, StatisticsSettings(bootstrap_resamples=999)).interval
+        estimates.paired_difference(study, StatisticsSettings(resamples=999)).interval
         for study in significant
     ]
     assert np.mean([low.low <= 0 <= low.high for low in bounds]) < 0.01

@@ -50,10 +50,10 @@ class StatisticsSettings(Settings):
 
     confidence: Annotated[Real, Field(ge=0.5, lt=1)] = 0.95
     """Level of every interval; 1 minus it is the level of every test."""
-    bootstrap_resamples: Annotated[int, Field(ge=100)] = 9999
-    """Resamples of the paired bootstrap."""
-    bootstrap_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the resampling, and of the simulations of power."""
+    resamples: Annotated[int, Field(ge=100)] = 9999
+    """Random patterns of a permutation test beyond 15 pairs; up to there it tries all."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of those patterns, and of the simulations of power."""
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the seeds that are named as enough would decide a comparison."""
     most_seeds: Annotated[int, Field(ge=2, le=300)] = 100

@@ -62,7 +62,7 @@ def judge(
     """Return each group with the side of the threshold on which its seeds show it to be.
 
     The groups are one family: their p values are corrected by Holm. A side is shown where the
-    exact sign-flip test of log(number / threshold) and the bootstrap interval agree (ADR 4).
+    exact sign-flip test of log(number / threshold) and its interval agree (ADR 4).
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Arms against each other: paired by seed where both succeeded, and by how often they failed.
 
-A difference is supported only if its bootstrap interval excludes the reference value and its
+A difference is supported only if its interval excludes the reference value and its
 exact test, corrected by Holm for the number of arms compared, reaches the level. Scores are not
 corrected for one another.
 """
@@ -36,9 +36,9 @@ class Comparison:
     """One arm against another in one number.
 
     score: column of the table of runs, or `failure_rate`; n: pairs of successful runs, or runs of
-    the arm; estimate: arm minus other, mean of the pairs or difference of rates; interval:
-    bootstrap, none of rates; p: two-sided, sign-flip or Fisher's; p_holm: after Holm's correction
-    for `family` comparisons; least_p: least that so many runs can give; state: what is supported
+    the arm; estimate: arm minus other, mean of the pairs or difference of rates; interval: of the
+    sign-flip test, none of rates; p: two-sided, sign-flip or Fisher's; p_holm: after Holm's
+    correction for `family` comparisons; least_p: least that so many runs can give; state: what is supported
     about the arm; better: whether to its good, None if undecided; rates: of arm and other, None
     for a score; seeds: how many would decide it, None where it is decided or not requested.
     """

@@ -1,7 +1,7 @@
 """What a handful of seeds supports: intervals, exact tests, survival; nothing else.
 
-Every number comes with its n. A bootstrap interval of few pairs is too narrow, so a difference
-counts as supported only if an exact test, corrected for the number of arms, agrees with it.
+Every number comes with its n. Intervals are those of the exact tests, and a difference counts as
+supported only if its test, corrected for the number of arms, agrees.
 """
 
 import math
@@ -39,8 +39,8 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Mean of n paired differences, its bootstrap interval (None below two pairs) and its two-sided
-    sign-flip p."""
+    """Mean of n paired differences, the interval that inverts its sign-flip test (None where the
+    pairs are too few for one) and the test's two-sided p."""
 
     n: int
     mean: float | None = None
@@ -64,14 +64,14 @@ class SurvivalStep:
     failures: int
 
 
-def wilson_interval(failures: int, runs: int, confidence: float) -> Interval:
-    """Return Wilson's score interval of a failure rate of one run or more.
+def exact_interval(failures: int, runs: int, confidence: float) -> Interval:
+    """Return the exact two-sided interval of a failure rate of one run or more.
 
     References
     ----------
-    Wilson (1927), doi:10.2307/2276774; Newcombe (1998), Statist. Med. 17, 857.
+    Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
     """
-    bounds = scipy.stats.binomtest(failures, runs).proportion_ci(confidence, method="wilson")
+    bounds = scipy.stats.binomtest(failures, runs).proportion_ci(confidence, method="exact")
     return Interval(low=float(bounds.low), high=float(bounds.high))
 
 
@@ -111,39 +111,44 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Difference:
-    """Return the mean of paired differences, its bootstrap interval and its sign-flip p.
-
-    What is not finite is left out. The bootstrap is the percentile one: BCa gains nothing at so few
-    pairs and fails on ties.
-
-    References
-    ----------
-    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 13 and 15.
-    """
+    """Return the mean of paired differences, the interval that inverts its sign-flip test, and the
+    test's p; what is not finite is left out."""
     sample = finite(values)
     if not sample.size:
         return Difference(n=0)
-    interval = None
-    if sample.size > 1 and np.ptp(sample) == 0:  # Every resample has the same mean.
-        interval = Interval(low=float(sample[0]), high=float(sample[0]))
-    elif sample.size > 1:
-        bounds = scipy.stats.bootstrap(
-            (sample,),
-            np.mean,
-            n_resamples=settings.bootstrap_resamples,
-            confidence_level=settings.confidence,
-            method="percentile",
-            rng=np.random.default_rng(settings.bootstrap_seed),
-        ).confidence_interval
-        interval = Interval(low=float(bounds.low), high=float(bounds.high))
-    p = sign_flip_p(sample, seed=settings.bootstrap_seed)
+    p = sign_flip_p(sample, settings)
+    interval = sign_flip_interval(sample, settings)
     return Difference(n=int(sample.size), mean=float(sample.mean()), interval=interval, p=p)
 
 
-def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
+def sign_flip_interval(differences: ArrayLike, settings: StatisticsSettings) -> Interval | None:
+    """Return all means that the sign-flip test does not reject; None where it can reject none.
+
+    Its ends are means of subsets of the differences, so that it excludes 0 exactly where the
+    two-sided p is small enough. All subsets up to 15 pairs, else random ones under the seed.
+
+    References
+    ----------
+    Hartigan (1969), Using subsample values as typical values, J. Amer. Statist. Assoc. 64, 1303.
+    """
+    values = finite(differences)
+    if values.size <= _EXACT_PAIRS:
+        patterns = np.arange(1, 2**values.size)[:, None] >> np.arange(values.size) & 1
+    else:
+        stream = np.random.default_rng(settings.seed)
+        patterns = stream.integers(0, 2, (settings.resamples, values.size))
+        patterns = patterns[patterns.any(axis=1)]
+    means = np.sort(patterns @ values / patterns.sum(axis=1))
+    rank = math.floor(level(settings.confidence) / 2 * (len(means) + 1) + 1e-9)
+    if rank < 1:
+        return None
+    return Interval(low=float(means[rank - 1]), high=float(means[-rank]))
+
+
+def sign_flip_p(differences: ArrayLike, settings: StatisticsSettings) -> float:
     """Return the two-sided p of the sign-flip permutation test of a zero mean.
 
-    Exact (all 2^n sign patterns) up to 15 pairs, else from 9,999 random patterns under `seed`.
+    Exact (all 2^n sign patterns) up to 15 pairs, else from random patterns under the seed.
 
     References
     ----------
@@ -157,8 +162,8 @@ def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
         lambda sample, axis: np.mean(sample, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=np.inf if values.size <= _EXACT_PAIRS else 9_999,
-        rng=np.random.default_rng(seed),
+        n_resamples=np.inf if values.size <= _EXACT_PAIRS else settings.resamples,
+        rng=np.random.default_rng(settings.seed),
     )
     return float(result.pvalue)
 

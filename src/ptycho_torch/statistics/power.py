@@ -44,9 +44,8 @@ def seeds_for_difference(
 
     Normal differences of the seen mean and standard deviation are drawn. A drawn study counts if
     its two-sided sign-flip p, times `family` (Holm's hardest step), is at most the level and its
-    mean has the seen sign. That the bootstrap interval excludes 0, which the study asks as well,
-    is not drawn: where p is so small, more than 99 of 100 intervals do, since a percentile
-    interval of few pairs is too narrow. A test counts them. Above 12 pairs the p is that of the
+    mean has the seen sign. That the interval excludes 0, which the study asks as well, follows from
+    the p, whose test it inverts. Above 12 pairs the p is that of the
     t test, to which the sign-flip test tends; a test compares the two at 12.
 
     References
@@ -65,7 +64,7 @@ def seeds_for_difference(
         return SeedsNeeded(seeds=None, missing="difference", sample=sample)
     alpha = estimates.level(settings.confidence)
     most = settings.most_seeds
-    drawn = effect + _normal(settings.bootstrap_seed, settings.power_simulations, most)
+    drawn = effect + _normal(settings.seed, settings.power_simulations, most)
     # The seen pairs did not decide, so the answer is beyond them.
     least = max(estimates.pairs_needed(settings.confidence, family), values.size + 1)
     tried = range(least, most + 1)
@@ -147,7 +146,7 @@ def _least_runs(
     alpha = estimates.level(settings.confidence)
     most, simulations = settings.most_seeds, settings.power_simulations
     first, second = (
-        np.cumsum(_uniform(settings.bootstrap_seed, simulations, most, name) < rate, axis=1)
+        np.cumsum(_uniform(settings.seed, simulations, most, name) < rate, axis=1)
         for name, rate in zip(("arm", "control"), rates, strict=True)
     )
     sign = np.sign(rates[0] - rates[1])

@@ -13,7 +13,7 @@ from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRate:
-    """How many runs of an arm failed, with Wilson's interval of the rate."""
+    """How many runs of an arm failed, with the exact (Clopper-Pearson) interval of the rate."""
 
     failures: int
     runs: int
@@ -34,7 +34,7 @@ def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate
     """Return how often an arm failed, with the interval of its rate."""
     failed = runs.loc[runs["arm"] == arm, "failed"]
     failures, n = int(failed.sum()), len(failed)
-    interval = estimates.wilson_interval(failures, n, confidence)
+    interval = estimates.exact_interval(failures, n, confidence)
     return FailureRate(failures=failures, runs=n, interval=interval)
 
 

@@ -53,7 +53,7 @@ def by_value(collected: Collected) -> Figure:
         axes.set_xlabel(" and ".join(key for key, _ in variants[0].changes))
     figure.supxlabel(
         "dot: successful run; cross: failed run; bar: median of successful runs; dashed: median "
-        f"of {collected.stage.control}; failure rate with its interval (Wilson)",
+        f"of {collected.stage.control}; failure rate with its exact interval",
         fontsize=8,
     )
     return figure

@@ -128,6 +128,11 @@ def _sweep(
         for arm in arms
         if arm != stage.control
     }
+    same = [arm for arm, found in states.items() if found.state == "same"]
+    clipped = collected.runs.loc[
+        collected.runs["arm"].isin([*same, stage.control]), "clipped_share"
+    ]
+    never_clipped = bool((clipped == 0).all())
     labels: dict[str, list[str]] = {"same": [], "differs": [], "alike": [], "undecided": []}
     for arm, found in states.items():
         labels[found.state].append(variants[arm].label())
@@ -143,6 +148,7 @@ def _sweep(
         "margin": margin,
         "states": states,
         "labels": labels,
+        "never_clipped": never_clipped,
         "first_failing": first_failing(arms, runs),
         "failures": sum(failed),
         "runs": len(runs),
