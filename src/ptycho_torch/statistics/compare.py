@@ -38,9 +38,10 @@ class Comparison:
     score: column of the table of runs, or `failure_rate`; n: pairs of successful runs, or runs of
     the arm; estimate: arm minus other, mean of the pairs or difference of rates; interval: of the
     sign-flip test, none of rates; p: two-sided, sign-flip or Fisher's; p_holm: after Holm's
-    correction for `family` comparisons; least_p: least that so many runs can give; state: what is supported
-    about the arm; better: whether to its good, None if undecided; rates: of arm and other, None
-    for a score; seeds: how many would decide it, None where it is decided or not requested.
+    correction for `family` comparisons; least_p: least that so many runs can give; state: what is
+    supported about the arm; better: whether to its good, None if undecided; rates: of arm and
+    other, None for a score; seeds: how many would decide it, None where it is decided or not
+    requested.
     """
 
     arm: str
