@@ -189,6 +189,16 @@ def test_each_length_and_energy_is_read_in_its_unit(file, scan, path, worth, att
     same_positions(file, scan)
 
 
+def test_energy_and_wavelength_may_be_those_of_electrons(file):
+    """300 keV: 12.2643 A / sqrt(V + 0.978476e-6 V^2) = 1.9687 pm."""
+    put(file, WAVELENGTH, 1.9687e-12)
+    put(file, TRANSLATION, get(file, TRANSLATION) * 1.9687e-12 / MADE_UP.wavelength_m)
+    put(file, ENERGY, 300e3 * EV)
+    assert any(
+        "300000 eV and wavelength are those of electrons" in n for n in read_scan(file).notes
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "change", "words"),
     [

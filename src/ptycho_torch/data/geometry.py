@@ -16,6 +16,8 @@ PLANCK_TIMES_C = 6.62607015e-34 * 299792458
 """h c in J m, exact in SI."""
 EV = 1.602176634e-19
 """An electronvolt in joules, exact in SI."""
+ELECTRON_J = 9.1093837139e-31 * 299792458**2
+"""Rest energy of an electron (CODATA 2022), joules."""
 _METRE = {"": 1.0, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12}
 LENGTHS = {
     **{"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "nm": 1e-9, "pm": 1e-12},
