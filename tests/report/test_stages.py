@@ -5,14 +5,17 @@ import json
 
 import pandas as pd
 import pytest
-from planted_runs import PROVENANCE
+from matplotlib.text import Text
+from planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
+from ptycho_torch.report.figures.scores import reconstructions
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.statistics.scores import BLOCK_NAMES
 
-SEEDS, DEEP = list(range(8)), "-fno_blocks-8"
+SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
 VALUES = [f"norm1-max_norm-{value}" for value in (5, 10, 20, 50, 100)]
 THIRD_MORE = {**dict.fromkeys(["norm1", *VALUES], 0.107), "control": 0.08}
 LIKE_CONTROL = {**dict.fromkeys(["norm1", *VALUES], 0.081), "control": 0.08}
@@ -36,6 +39,10 @@ def short(values):
 
 def failing(outcome, *arms, seeds=SEEDS):
     return {(arm, seed): outcome for arm in arms for seed in seeds}
+
+
+def words_in(figure):
+    return [text for item in figure.findobj(Text) if (text := item.get_text())]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,16 @@ def test_a_stage_has_its_own_figure(study):
         text = (stages[stage] / "summary.md").read_text()
         assert f"({figure}.png)" in text and words in text
         assert (stages[stage] / f"{figure}.png").stat().st_size > 10_000
+
+
+def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
+    """Runs of which no epoch ended are shown without values; runs without any score are not."""
+    stopped = values_of(seeds=[0, 4], outcomes=failing("non_finite", *ARMS, seeds=[0, 4]))
+    assert words_in(reconstructions(stopped["f"])).count("no values") == len(ARMS)
+    planted = Run.metrics
+    unscored = {"best": dict.fromkeys(BLOCK_NAMES)}
+    monkeypatch.setattr(Run, "metrics", lambda self: planted(self) | unscored)
+    assert words_in(reconstructions(values_of(seeds=[0, 5])["f"])) == ["no run to show"]
 
 
 def test_each_run_is_once_in_the_whole_study_with_its_stages(study):

@@ -7,6 +7,12 @@ study in tests/config/test_read.py, what an edit makes again in docs/reference/r
 import re
 from pathlib import Path
 
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.files import io
+
+ROOT = Path(__file__).resolve().parents[2]
+
 SUMMARIES = (
     *("stage_a_summary", "clip_sweep_summary", "crash_hunt_summary", "stage_b_summary"),
     *("pivot_summary", "study_summary"),
@@ -101,3 +107,24 @@ def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
     refused(snakemake(*words, "--configfile", path), f"{path}: is not a UTF-8 text file", "save it")
     unknown = "results/train/triangle_n32/agd/seed-0/run.json"
     refused(snakemake(unknown, *words[1:]), unknown)
+
+
+def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path):
+    """Whether the run's own settings or its dataset's changed; the same study says nothing."""
+    study = parse_study(load_yaml(ROOT / "config" / "config.yaml"), "study")
+    data, results = study.datasets["triangle_n32"], tmp_path / "results"
+    for seed in (0, 1):
+        run = run_settings(study, "triangle_n32", "agc", seed).model_dump(mode="json")
+        path = results / f"train/triangle_n32/agc/seed-{seed}/run.json"
+        path.parent.mkdir(parents=True)
+        io.write_json(path, {"settings": run})
+    io.write_json(results / "simulate/triangle_n32/dataset.json", {"settings": data.published()})
+    io.write_text(results / "layout.txt", "ptycho-torch results 1\n")
+    plan = ("stage_a_summary", "-n", "--cores", "1")
+    assert "finished run" not in printed(snakemake(*plan))
+    for change, said in (
+        ("training={epochs: 1}", "2 finished runs were .*training.epochs is 10, the study says 1"),
+        ("datasets={triangle_n32: {photons: 5}}", "2 finished runs .*photons is .*, the study s"),
+    ):
+        found = re.search(said, printed(snakemake(*plan, "--config", change)))
+        assert found and "--directory OTHER keeps them" in found.string

@@ -15,8 +15,10 @@ Written from the classes in `src/ptycho_torch/config/` by `make docs`; a test co
   `snakemake stage_a_summary --cores 4 --configfile config/full.yaml`.
 
 A file given by `--configfile` replaces the default; it is not laid over it. `--config`
-changes keys of the file in use, for a quick try: `--config 'training={epochs: 3}'`. An unknown key,
-a wrong type or an impossible combination is an error that names the file, the block and the key.
+changes keys of the file in use, for a quick try in a folder of its own:
+`--config 'training={epochs: 3}' --directory quick`. Without `--directory` finished runs of other
+settings are trained again in their place; a line at the start says how many. An unknown key, a
+wrong type or an impossible combination is an error that names the file, the block and the key.
 Editors that know YAML schemas complete and check the keys by `schema.json`.
 
 An arm names only the settings by which it differs. A block with a kind (`clip`, `optimizer`,

@@ -36,12 +36,14 @@ def must_belong(
         )
 
 
-def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
-    """Return in words which settings differ."""
+def differences(
+    was: Mapping[str, Any], now: Mapping[str, Any], but: frozenset[str] = NO_RESULT
+) -> Iterable[str]:
+    """Return in words which settings differ, but for those named."""
     before, after = _flat(was), _flat(now)
     for key in sorted(before.keys() | after.keys()):
         values = before.get(key, _MISSING), after.get(key, _MISSING)
-        if values[0] != values[1] and not NO_RESULT & {*key.split(".")}:
+        if values[0] != values[1] and not but & {*key.split(".")}:
             yield f"{key} is {values[0]}, the study says {values[1]}"
 
 
