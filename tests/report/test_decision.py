@@ -16,8 +16,8 @@ from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide.decision import decide, write_decision
 from ptycho_torch.report.decide.winner import find_winner, write_winner
-from ptycho_torch.report.rendering import md
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import md
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -75,7 +75,7 @@ def test_other_errors_are_none_of_its_business(error):
      (OSError(2, "No such file"), 1), (InputError("wrong"), 1)],
 )  # fmt: skip
 def test_commands_end_with_one_line_and_a_status_of_its_own(monkeypatch, capsys, error, status):
-    def app():
+    def app(*_, **__):
         raise error
 
     monkeypatch.setattr(cli, "app", app)

@@ -52,12 +52,6 @@ def one_line(text: str) -> str:
     return re.sub(r" (?=[,;:.)])|(?<=\() ", "", " ".join(text.split()))
 
 
-def md(text: object) -> str:
-    """Return text as it stands in a line or a cell of Markdown: no markup, no second line."""
-    plain = " ".join(str(text).split())
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
 def prose(text: str) -> Markup:
     """Return a sentence as HTML: markup in it is text, and `names` in backticks are set as code.
 
@@ -69,7 +63,7 @@ def prose(text: str) -> Markup:
 def setting(value: object) -> str:
     """Return a setting, or a block of them, as YAML has it on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
-    return md(text.removesuffix("...\n"))
+    return markdown.md(text.removesuffix("...\n"))
 
 
 def sentence(text: str) -> str:
@@ -87,7 +81,7 @@ def by_reason(tests: Sequence[Comparison], settings: StatisticsSettings) -> dict
 
 def _environment() -> Environment:
     environment = templates.environment("report")
-    own = (markdown.interval_text, markdown.spread_text, one_line, md, prose, setting, sentence)
+    own = (markdown.interval_text, markdown.spread_text, one_line, prose, setting, sentence)
     environment.filters |= {function.__name__: function for function in own}
     environment.filters["exp"] = math.exp
     environment.globals |= {"estimates": estimates, "by_reason": by_reason}

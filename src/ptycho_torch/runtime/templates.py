@@ -7,15 +7,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 
 from ptycho_torch.runtime import markdown
 
-_FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed")
+_FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed", "md")
 
 
 @cache
 def environment(room: str) -> Environment:
     """Return what loads the templates of a room of the package.
 
-    A value that is missing is an error. The filters are those of `runtime.markdown`, and `cell`,
-    which makes a text harmless within a Markdown table. What ends in `.html.j2` is escaped.
+    A value that is missing is an error. The filters are those of `runtime.markdown`. What ends in
+    `.html.j2` is escaped.
     """
     environment = Environment(
         loader=PackageLoader(f"ptycho_torch.{room}"),
@@ -26,7 +26,6 @@ def environment(room: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {name: getattr(markdown, name) for name in _FILTERS}
-    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
     return environment
 
 
