@@ -30,8 +30,8 @@ TARGETS = ("all", "parity", "real_data_summary")
 
 # Keys -> their new values, edited together: what each edit alone makes again is among the jobs.
 EDITS: list[dict[str, Any]] = [
+    {"title": "another title"},
     {
-        "title": "another title",
         "arms.agc.hypothesis": "other words",
         "real_data.measurements.siemens_star.about": "other words",
     },

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_torch.files import io
-from ptycho_torch.report.belonging import differences
+from ptycho_torch.files.belonging import differences
 from ptycho_torch.report.summarise.stage import summarise_stage
 from ptycho_torch.runtime.errors import InputError
 

@@ -10,7 +10,7 @@ import torch
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import untrained_networks
-from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
 
 REPORTS = {"gradients": "gradient_report.json", "activations": "activation_report.json"}
@@ -51,7 +51,6 @@ def test_fresh_networks_are_each_there_once(tiny_study):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, tiny_dataset):
     """Three runs: one as trained, one that failed, and one that failed with weights of NaN."""
-    from ptycho_torch.config.read import load_yaml
     from ptycho_torch.train.run import train_run
 
     study = parse_study(load_yaml("tests/tiny.yaml"), "tiny.yaml")
@@ -64,7 +63,8 @@ def runs(tmp_path_factory, tiny_dataset):
     record = io.read_json(good / "run.json")
     for name, seed in (("failed", 1), ("lost", 2)):
         shutil.copytree(good, root / name)
-        changed = record | {"seed": seed, "outcome": "non_finite"}
+        settings = record["settings"] | {"seed": seed}
+        changed = record | {"seed": seed, "settings": settings, "outcome": "non_finite"}
         io.write_json(root / name / "run.json", changed)
     tensors = io.read_tensors(root / "lost/last.safetensors")
     io.write_tensors(root / "lost/last.safetensors", {k: v * torch.nan for k, v in tensors.items()})
@@ -72,11 +72,10 @@ def runs(tmp_path_factory, tiny_dataset):
 
 
 @pytest.fixture
-def diagnosed(run_script, tiny, tiny_dataset, runs, tmp_path):
+def diagnosed(run_script, tiny_dataset, runs, tmp_path):
     """All three scripts on the tiny study, as Snakemake would run them."""
-    study = parse_study(
-        {**tiny, "diagnostics": {"groups": 4, "seeds": 2, "depths": [2, 3]}}, "tiny.yaml"
-    )
+    block = {"groups": 4, "seeds": 2, "depths": [2, 3]}
+    study = parse_study(load_yaml("tests/tiny.yaml") | {"diagnostics": block}, "tiny.yaml")
     settings = study.diagnostics.model_dump(mode="json")
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
     networks = {k: v.model_dump(mode="json") for k, v in untrained_networks(study).items()}

@@ -121,7 +121,7 @@ def test_the_table_of_reruns_is_what_is_planned(reruns):
 
 def test_words_enter_the_settings_of_summaries_alone(reruns, tmp_path):
     """Title, hypothesis, what a measurement is about."""
-    studies = (reruns.study(), reruns.edited(reruns.study(), reruns.EDITS[0]))
+    studies = (reruns.study(), reruns.edited(reruns.study(), reruns.EDITS[1]))
     before, after = (reruns.plan(settings, tmp_path) for settings in studies)
     changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
     assert changed == {rule for rule in changed if rule.endswith("_summary")} and len(changed) > 3

@@ -17,7 +17,7 @@ try:
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
     from ptycho_torch.files.layout import check_layout
-    from ptycho_torch.report.belonging import differences
+    from ptycho_torch.files.belonging import differences
     from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -83,7 +83,7 @@ def kept_plan(plan) -> str:
 
     It changes where the summary that is there was made for another plan, so that results of other
     settings, copied or touched, are never taken for up to date: they are collected again, and then
-    compared run by run (report/belonging.py).
+    compared run by run (files/belonging.py).
     """
     kinds = STUDY.stage_a.arms if plan.name == "stage_b" else [None]
     arms = sorted({arm for won in kinds for arm in stage_plan(STUDY, plan.name, won).arms})

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
+from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import read_result
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
@@ -49,9 +51,16 @@ def write_decision(
     Raises
     ------
     InputError
-        If the configuration is wrong or a file is damaged.
+        If the configuration is wrong, a file is damaged, or a run was made with other settings.
     """
     parsed = parse_study(study, "study")
+    records = [(path, read_result(path, "run")) for path in runs]
+    asked = (
+        run_settings(parsed, run["dataset"], run["arm"], run["seed"]).model_dump(mode="json")
+        for _, run in records
+    )
+    trained = zip(records, asked, strict=True)
+    must_belong(((path, run["settings"], now) for (path, run), now in trained), "train")
     several = len(units) > 1
     gradient_entries, _ = _read(gradients, several)
     activation_entries, inputs = _read(activations, several)

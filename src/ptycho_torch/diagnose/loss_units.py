@@ -87,7 +87,7 @@ def check_dataset(
     InputError
         As `read_split`.
     """
-    split = read_split(path, patch_px=patch_px)
+    split = read_split(path, patch_px=patch_px, photons=photons or 1e9)
     squares = np.square(split.diffraction_nCHW, dtype=np.float64)
     power = squares.sum(axis=(-2, -1))
     checks = []

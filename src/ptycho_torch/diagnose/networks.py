@@ -119,6 +119,7 @@ def diagnose(
     sample = read_sample(
         train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
         sha256=facts["splits"]["train"]["sha256"],
+        photons=facts["settings"].get("photons", 1e9),
     )  # fmt: skip
     gradients, activations = [], []
     for subject in subjects(sample):

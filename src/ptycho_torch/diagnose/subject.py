@@ -64,6 +64,7 @@ def read_sample(
     channels: int = 1,
     seed: int = 0,
     sha256: str | None = None,
+    photons: float = 1e9,
 ) -> Sample:
     """Read a file and draw the groups to look at, without repeats; raises as its reader.
 
@@ -80,11 +81,13 @@ def read_sample(
         Patches of a group, for files that are no split.
     seed
         Of the draw.
+    photons
+        Mean photons of a frame, where the file does not say them.
     """
     keys = set() if io.is_hdf5(path) else {*io.npz_keys(path)}
     probe, scales = None, SplitScales(1.0, 1.0, 1.0)
     if is_split(path) and "probeGuess" in keys:
-        split = read_split(path, patch_px=patch_px, sha256=sha256)
+        split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
         every, probe = groups_of_split(split), split.probe_MHW
         scales = every.scales(split.intensity_scale)
     elif keys.isdisjoint(("xcoords", "scan")) and not io.is_hdf5(path):
@@ -94,7 +97,7 @@ def read_sample(
         every = Groups(torch.from_numpy(np.ascontiguousarray(stack)))
     else:
         scan = read_scan(path)
-        unit = measured_units(scan, probe_of(scan), 1e9)
+        unit = measured_units(scan, probe_of(scan), photons)
         grouping = GroupSettings(gridsize=math.isqrt(channels))
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
         every, probe = groups_of_scan(scan, members, unit.unit), probe_of(scan)

@@ -219,7 +219,10 @@ def reconstruct_test_split(
     torch.set_num_threads(usable_threads(settings.threads))
     facts = read_result(dataset, "dataset")
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
-    split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
+    split = read_split(
+        test, patch_px=facts["patch_px"], sha256=checksums["test"],
+        photons=facts["settings"].get("photons", 1e9),
+    )  # fmt: skip
     for key in ("coords_offsets", "coords_nominal", "image_index"):
         if key not in split.arrays:
             raise InputError(f"{test}: has no array '{key}'; rPIE needs to know where frames lie")

@@ -15,8 +15,8 @@ from ptycho_torch.config.arms import Variant, run_settings, varied_arms
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
+from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_result
-from ptycho_torch.report.belonging import must_belong
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.depth import gradient_bound

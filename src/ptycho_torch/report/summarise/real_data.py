@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.files import io
-from ptycho_torch.report.belonging import must_belong
+from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.markdown import number
 
