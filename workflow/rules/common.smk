@@ -97,7 +97,7 @@ def kept_plan(plan) -> str:
         },
     }
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    kept, made = Path(f"results/sources/{plan.name}_plan.json"), Path(
+    kept, made = Path(f"results/sources/{plan.name}.plan"), Path(
         f"results/{plan.name}/findings.json"
     )
     made_for = json.loads(made.read_text()).get("plan_sha256") if made.is_file() else None
