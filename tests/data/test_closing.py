@@ -146,6 +146,24 @@ def test_light_that_varies_as_specimens_and_beams_do_is_kept(read, counts):
         read(half)
 
 
+def test_a_scan_that_lost_its_beam_is_no_scan_whichever_half_is_the_larger(read, counts):
+    """A little background in the dark frames makes them the median; the bright ones are the scan."""
+    frames = counts.copy()
+    frames[30:] = np.random.default_rng(0).poisson(0.05, frames[30:].shape)
+    with pytest.raises(InputError, match="30 bright .* no scan of one light"):
+        read(frames)
+
+
+def test_one_odd_frame_hides_no_mark(read, counts):
+    frames = np.minimum(counts, 3e4).astype("u4")
+    frames[:, GAP] = 2**32 - 1
+    frames[3, GAP] = 17
+    frames[5] = 2**32 - 1
+    scan = read(frames)
+    assert len(scan) == len(counts) - 1 and not scan.good_1HW[:, GAP].any()
+    assert photons(scan) < 1.2 * PHOTONS
+
+
 def test_a_saturated_pixel_makes_no_bright_frame(read, counts):
     frames = np.minimum(counts, 6e4).astype("u2")
     frames[4, :3] = 65535
@@ -166,9 +184,34 @@ def test_a_dark_field_is_subtracted_and_a_monitor_divided_by(read, counts):
     assert photons(ignored) == pytest.approx((counts + 40).sum() / len(counts), rel=1e-6)
 
 
+@pytest.mark.parametrize("mark", [65535, -1])
+def test_marks_and_saturation_are_told_before_a_correction_changes_them(read, counts, mark):
+    frames = (np.minimum(counts, 3e4) + 40).astype("i4" if mark < 0 else "u2")
+    frames[:, GAP] = mark
+    dark = np.where(GAP, 2.0**32 - 1, 40.0)
+    frames[7, 3, 3] = np.iinfo(frames.dtype).max
+    scan = read(frames, data_dark=dark, monitor=np.ones(len(counts)))
+    assert not scan.good_1HW[..., GAP].any() and not scan.good_1HW[7, 3, 3]
+    expected = np.minimum(counts, 3e4)[:, ~GAP].sum() / len(counts)
+    assert photons(scan) == pytest.approx(expected, rel=1e-2)
+
+
+def test_corrections_of_faint_frames_and_of_a_steady_beam_are_applied(read, counts):
+    stream = np.random.default_rng(0)
+    faint = stream.poisson(counts / 1e4 + 0.3)
+    assert "subtracted" in note(read(faint, data_dark=np.full((N, N), 0.3)), "data_dark")
+    beam = 1 + 0.005 * stream.normal(size=len(counts))
+    assert note(read(counts, monitor=beam), "frames divided by")
+    lost = counts.copy()
+    lost[4:6], beam[4:6] = 0, 0
+    assert len(read(lost, monitor=beam)) == len(counts) - 2
+
+
 @pytest.mark.parametrize(
     ("extra", "reading", "words"),
     [
+        ({"data_dark": np.ones(3)}, {}, "expected .16, 16.; --corrections ignore"),
+        ({"monitor": np.ones(5)}, {}, "for each of 72 frames; --corrections ignore"),
         ({"data_dark": np.full((N, N), 1e4)}, {}, "brighter than the frames; .* already"),
         ({"monitor": np.geomspace(1, 9, 72)}, {}, "does not follow .*already"),
         ({"monitor": np.zeros(72)}, {}, "must be > 0"),

@@ -14,6 +14,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.corrections import corrected
 from ptycho_torch.data.light import (
     Kind,
     centred_probe,
@@ -21,7 +22,6 @@ from ptycho_torch.data.light import (
     kind_of,
     light_of,
     saturation,
-    values_of,
 )
 from ptycho_torch.data.scan import Mask, Raw, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
@@ -32,6 +32,8 @@ _MARKERS = tuple(2**bits - less for bits in (16, 31, 32) for less in (1, 2))
 # Light of a frame over that of the median frame, beyond which it is no frame of this scan: shutter,
 # beam loss and pile-up change it by orders of magnitude, specimens seldom tenfold.
 _FAR = 10.0
+# Share of the frames in which a pixel that holds no value has its mark.
+_NEARLY_ALL = 0.9
 # Share of the light beyond which a mask hides what was measured.
 _MOST = 0.5
 # Median step of a scan, pixels, and its extent over the window, under which it does not move.
@@ -47,8 +49,9 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     that are far from the median light; raises `InputError` where that cannot be right."""
     notes: list[str] = []
     kind = kind_of(raw, reading)
-    raw = _without_no_value(_corrected(raw, kind, reading, notes), notes)
-    raw = _masked(raw, kind, reading, notes)
+    # First what is told by stored numbers, which a correction would change.
+    raw = _masked(_without_no_value(raw, notes), kind, reading, notes)
+    raw = corrected(raw, kind, reading, notes)
     if not raw.certain:
         raw = _lit(raw, kind, reading, notes)
     raw = _probe(raw, notes)
@@ -57,77 +60,33 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     return replace(raw, notes=(*raw.notes, *notes))
 
 
-def _corrected(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
-    """Subtract a stored dark field and divide by a stored monitor of the beam."""
-    names = " and ".join(stored[0] for stored in (raw.dark, raw.monitor) if stored is not None)
-    if not names:
-        return raw
-    settle = "--corrections ignore leaves it as it is"
-    if reading.corrections == "ignore":
-        notes.append(f"{names} not applied, as requested")
-        return raw
-    if kind == "amplitude":
-        raise InputError(
-            f"{raw.source}: has {names}, which correct intensities, and amplitudes; {settle}, and "
-            "--values intensity takes the frames as intensities"
-        )
-    shape = raw.frames_nHW.shape
-    frames = raw.frames_nHW.astype(np.float32)
-    if raw.dark is not None:
-        name, dark = raw.dark
-        check_array(raw.source, name, dark, "real", shape[1:], ("dark frames", *shape[1:]))
-        level = dark.reshape(-1, *shape[1:]).mean(axis=0).astype(np.float32)
-        lit = level > 0
-        if lit.any() and (np.median(frames[:, lit], axis=0) < level[lit] / 2).mean() > _MOST:
-            raise InputError(
-                f"{raw.source}: {name} is brighter than the frames; was it subtracted already? "
-                f"{settle}"
-            )
-        frames = np.maximum(frames - level, 0)
-        notes.append(f"{name} subtracted: {float(level.sum()):.4g} a frame")
-    if raw.monitor is not None:
-        name, monitor = raw.monitor
-        check_array(raw.source, name, monitor, "real", (len(frames),))
-        if not (np.isfinite(monitor) & (monitor > 0)).all():
-            raise InputError(f"{raw.source}: {name} must be > 0 for each frame; {settle}")
-        factor = (monitor / monitor.mean()).astype(np.float32)
-        light = np.maximum(light_of(frames, raw.good_nHW, kind), 1e-30)
-        if np.log(light / factor).std() > np.log(light).std() + 1e-6:
-            raise InputError(
-                f"{raw.source}: the frames' light does not follow {name}; were they divided by it "
-                f"already? {settle}"
-            )
-        frames /= factor[:, None, None]
-        low, high = factor.min(), factor.max()
-        notes.append(f"frames divided by {name}, {low:.3g} to {high:.3g} of its mean")
-    counts = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
-    return replace(raw, frames_nHW=frames, values="intensity", intensity_scale=counts)
-
-
 def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
-    """Mask pixels that hold a detector's mark for "no value" in every frame."""
-    frames, first = raw.frames_nHW, raw.frames_nHW[0]
+    """Mask pixels that hold a detector's mark for "no value" in nearly every frame."""
+    frames = raw.frames_nHW
     if raw.certain or len(frames) < 2 or frames.dtype.kind not in "fiu":
         return raw
-    # Constant pixels first, so that the rest looks at few.
-    same = (first != 0) & np.ones(first.shape, bool)
+    # What most frames hold, so that one odd frame hides no mark.
+    some = np.linspace(0, len(frames) - 1, min(len(frames), 9)).astype(int)
+    usual = np.sort(frames[some], axis=0)[(len(some) - 1) // 2]
+    count = np.zeros(usual.shape, np.int64)
     for part in chunks(frames):
-        same &= ((frames[part] == first) | (np.isnan(first) & np.isnan(frames[part]))).all(axis=0)
+        equal = (frames[part] == usual) | (np.isnan(usual) & np.isnan(frames[part]))
+        count += equal.sum(axis=0)
+    same = (usual != 0) & (count >= min(len(frames), max(2, _NEARLY_ALL * len(frames))))
     if not same.any():
         return raw
-    rest = ~same
-    most = max(float(np.nanmax(frames[part][:, rest], initial=0)) for part in chunks(frames))
-    value = np.where(same, first, 0).astype(np.float64)
+    most = float(np.nanmax(usual[~same], initial=0))
+    value = np.where(same, usual, 0).astype(np.float64)
     near = [value, np.square(value)] if frames.dtype.kind == "f" else [value]
-    marked = np.zeros(first.shape, bool)
+    marked = np.zeros(usual.shape, bool)
     for marker in _MARKERS:
         marked |= np.logical_or.reduce([np.abs(v - marker) <= 1e-6 * marker for v in near])
     marked &= value > most
     marked |= same & ~(value >= 0)  # Negative, or not a number: no detector counts so.
     if not marked.any():
         return raw
-    kinds = ", ".join(f"{v:g}" for v in np.unique(first[marked])[:4])
-    notes.append(f"{int(marked.sum())} pixels masked: {kinds} in every frame means no value")
+    kinds = ", ".join(f"{v:g}" for v in np.unique(usual[marked])[:4])
+    notes.append(f"{int(marked.sum())} pixels masked: {kinds} in nearly every frame means no value")
     good = ~marked[None] if raw.good_nHW is None else raw.good_nHW & ~marked
     return replace(raw, good_nHW=good)
 
@@ -191,7 +150,8 @@ def _lit(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Ra
     if reading.outliers == "keep":
         notes.append(f"{line}; kept, as requested")
         return raw
-    if 2 * len(far) >= len(light):
+    # Many bright ones: the median may be that of frames without a beam.
+    if 2 * len(far) >= len(light) or 4 * bright.sum() >= len(light):
         raise InputError(
             f"{raw.source}: {line}; that is no scan of one light: give --outliers keep, or choose "
             "the frames (--n-images, --scan-index)"
@@ -232,7 +192,8 @@ def check_steps(
     side = raw.frames_nHW.shape[-1]
     step = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
     still = step < _STILL_PX and float(np.ptp(places, axis=0).max()) < _STILL_WINDOWS * side
-    notes.append(f"median step {step:.3g} px, window {side} px")
+    apart_too = "; neighbouring frames do not overlap" if step > side else ""
+    notes.append(f"median step {step:.3g} px, window {side} px{apart_too}")
     if (not still and step <= _SPARSE * side) or raw.certain:
         return
     what = "hardly moves" if still else "is so sparse that frames have nothing in common"
