@@ -153,6 +153,16 @@ def test_a_stopped_training_goes_on_after_another_one_used_its_folder(training, 
         assert steps == WHOLE - STEPS and course(found) == course(training(**settings)[0])
 
 
+def test_a_damaged_checkpoint_gives_way_to_the_state_set_aside(training, tmp_path):
+    for settings in ({}, {"loss": "poisson"}):
+        with pytest.raises(Killed):
+            training(folder="run", until=STEPS + 5, **settings)
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"torn")
+    found, steps = training(folder="run")
+    assert steps == WHOLE - STEPS and course(found) == course(training()[0])
+    assert not [*(tmp_path / "run").glob("resume-*")]
+
+
 def test_a_full_disk_costs_the_checkpoint_and_not_the_training(
     training, tmp_path, caplog, monkeypatch
 ):

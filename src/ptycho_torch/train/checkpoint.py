@@ -98,7 +98,7 @@ class ResumeCheckpoint(Checkpoint):
         remove_leftovers(self.path)
         own = _aside(self.path, self.identity)
         if not self.path.exists() and own.exists():
-            own.rename(self.path)
+            own.replace(self.path)
         if not self.path.exists():
             return None
         try:
@@ -118,6 +118,10 @@ class ResumeCheckpoint(Checkpoint):
                     "command takes it back", self.path, ", ".join(other), aside.name,
                 )  # fmt: skip
                 return self.found() if own.exists() else None
+        if reason and own.exists():
+            logger.warning("%s: %s; replaced by the state set aside", self.path, reason)
+            own.replace(self.path)
+            return self.found()
         if reason:
             logger.warning("%s: %s; training starts anew", self.path, reason)
             return None
