@@ -179,6 +179,9 @@ def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny, clip, same)
     [
         ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "contradict"),
         ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "expected one of norm"),
+        ({"gradient_clip_val": 0, "gradient_clip_algorithm": "norm", "max_norm": 5}, "contradict"),
+        ({"gradient_clip_val": 0, "gradient_clip_algorithm": "nrom"}, "expected one of norm"),
+        ({"gradient_clip_val": "", "gradient_clip_algorithm": "norm"}, "number"),
         ({"gradient_clip_algorithm": "norm", "gradient_clip_val": -1}, "greater than 0, got -1"),
     ],
 )

@@ -174,3 +174,12 @@ def test_the_whole_study_refuses_a_damaged_decision(study, tmp_path):
     with pytest.raises(InputError, match="lacks 'headline'"):
         summarise_study(**{**given, "decision": tmp_path / "decision.json"}, folder=tmp_path / "o")
     assert not (tmp_path / "o").exists()
+
+
+def test_the_lowest_median_is_named_first(values_of):
+    """Arms within rounding of it follow, whatever their order in the study."""
+    loss = {"control": 0.0604, "stable": 0.060, "agc": 0.0602, "norm1": 0.1}
+    answer, _ = put_into_words(values_of(seeds=[0, 1], loss=loss))
+    said = next(line for line in answer if "lowest median" in line)
+    assert said.index("`stable`, n") < said.index("within 2 %") < said.index("`control` with")
+    assert "norm1" not in said

@@ -66,9 +66,11 @@ def _own_words(clip: Any) -> Any:
         return clip
     given = {"gradient_clip_algorithm": "norm", **clip}
     bound = given.pop("gradient_clip_val")
-    if not bound and bound is not False:
+    algorithm = str(given["gradient_clip_algorithm"])
+    off = bound is None or (type(bound) in (int, float) and bound == 0)
+    if off and algorithm in ("none", *CLIP_BOUNDS) and len(given) == 1:
         return {"gradient_clip_algorithm": "none"}
-    key = CLIP_BOUNDS.get(given["gradient_clip_algorithm"])
+    key = CLIP_BOUNDS.get(algorithm)
     if key is None:
         raise ValueError(
             f"gradient_clip_val: {bound} is the bound of a rule, and gradient_clip_algorithm is "

@@ -91,9 +91,19 @@ def read_sample(
         every, probe = groups_of_split(split), split.probe_MHW
         scales = every.scales(split.intensity_scale)
     elif keys.isdisjoint(("xcoords", "scan")) and not io.is_hdf5(path):
-        frames = np.asarray(io.read_npz(path, "diffraction")["diffraction"], np.float32)
+        frames = io.read_npz(path, "diffraction")["diffraction"]
         stack = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
         check_array(str(path), "diffraction", stack, "real", ("n", "C", "N", "N"))
+        counts = stack.dtype.kind in "iu"
+        stack = stack.astype(np.float32)
+        if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
+            raise InputError(
+                f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere"
+            )
+        logger.info(
+            "%s: patterns alone, %s", path, "counts: root taken" if counts else "amplitudes"
+        )
+        stack = np.sqrt(stack) if counts else stack
         every = Groups(torch.from_numpy(np.ascontiguousarray(stack)))
     else:
         scan = read_scan(path)

@@ -97,7 +97,7 @@ def _rules(stage_a: Evidence, depth: Evidence, study: Study) -> list[dict[str, A
     rules = {
         "pivot": [_failing(study, depth, arm) for arm in study.pivot.cures],
         "gold": [
-            _compared(stage_a, gold, "a lower median loss", stage_a.loss),
+            _compared(stage_a, gold, "a lower loss", stage_a.loss),
             _compared(stage_a, gold, "fewer failures"),
             _compared(depth, deep(study, gold), "fewer failures at depth"),
             _failing(study, depth, gold, holding=True),
