@@ -149,10 +149,12 @@ def _positions(
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
     """Return the dark field and the monitor of the chosen entry, by their names."""
-    entry = file.where("/entry_1")
+    entry, detector = file.where("/entry_1"), file.where(DETECTOR)
     names = [
         path for path in file.unread()
         if path.startswith(f"{entry}/") and ROLES.get(path.rpartition("/")[2], "mask") != "mask"
+        # Of another detector: not of these frames.
+        and ("/detector_" not in path or path.startswith(f"{detector}/"))
     ]  # fmt: skip
     return by_role({name: array for name in names if (array := file.array(name)) is not None})
 
