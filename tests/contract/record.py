@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = Path(__file__).with_name("contract.json")
 KINDS = (
     (r"^(train|evaluate)/[^/]+/[^/]+/seed-\d+/", r"\1/<run>/"),
-    (r"^(stage_a|stage_b|pivot|ratios)/", "<stage>/"),
+    (r"^(stage_a|stress|stage_b|pivot|ratios)/", "<stage>/"),
     (r"^parity/(training|inference)/", "parity/<side>/"),
     (r"^diagnose/tiny/(fresh|trained)/", "diagnose/<state>/"),
 )

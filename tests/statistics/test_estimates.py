@@ -1,7 +1,10 @@
 """Each statistic against published data, a case worked by hand, or an independent count."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
@@ -34,12 +37,62 @@ def test_spread_takes_only_finite_values_and_says_how_many():
     assert estimates.spread([float("nan")]) == estimates.Spread(n=0)
 
 
-def test_fisher_agrees_with_counts_of_tables():
-    """The lady tasting tea: 3 of 4 cups right (Fisher 1935, chapter 2), 34 of 70 tables."""
-    assert estimates.fisher_p((3, 4), (1, 4)) == pytest.approx(34 / 70)
-    assert estimates.fisher_p((4, 4), (0, 4)) == pytest.approx(2 / 70)
-    assert estimates.fisher_p((1, 3), (0, 3)) == pytest.approx(1.0)
-    assert estimates.least_fisher_p(5, 5) == pytest.approx(2 / 252)
+@pytest.mark.parametrize(
+    ("failed", "control"), [((0, 6), (4, 6)), ((1, 5), (6, 7)), ((2, 4), (2, 4))]
+)
+def test_boschloos_p_is_the_largest_chance_of_as_small_a_fisher_p(failed, control):
+    """Counted anew over a fine grid of common rates; two-sided as twice the smaller side."""
+    tables = [(a, b) for a in range(failed[1] + 1) for b in range(control[1] + 1)]
+
+    def fisher(a, b, side):
+        table = [[a, b], [failed[1] - a, control[1] - b]]
+        return stats.fisher_exact(table, alternative=side).pvalue
+
+    sides = []
+    for side in ("less", "greater"):
+        seen = fisher(failed[0], control[0], side) * (1 + 1e-9)
+        extreme = np.array([fisher(a, b, side) <= seen for a, b in tables])
+        rates = np.linspace(0.001, 0.999, 999)[:, None]
+        chances = np.prod(
+            [stats.binom.pmf([t[i] for t in tables], n, rates)
+             for i, n in enumerate((failed[1], control[1]))], axis=0)  # fmt: skip
+        sides.append((chances * extreme).sum(axis=1).max())
+    found = estimates.boschloo_p(failed, control)
+    assert found == pytest.approx(min(1, 2 * min(sides)), rel=2e-3)
+    assert found <= stats.fisher_exact([[failed[0], control[0]],
+                                        [failed[1] - failed[0], control[1] - control[0]]]).pvalue + 1e-9  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (5, 7), (8, 8)])
+def test_two_samples_are_divided_in_all_ways_and_the_interval_inverts_the_test(n, m):
+    stream = np.random.default_rng(n)
+    mine, theirs = stream.normal(0.5, 1, n), stream.normal(0, 2, m)
+    found = estimates.sample_difference(mine, theirs, StatisticsSettings())
+    known = stats.permutation_test(
+        (mine, theirs), lambda a, b, axis: a.mean(axis) - b.mean(axis), vectorized=True,
+        n_resamples=np.inf,
+    )  # fmt: skip
+    assert (found.p, found.mean) == pytest.approx((known.pvalue, known.statistic))
+    assert found.least_p == pytest.approx(2 / math.comb(n + m, n))
+    for end, inwards in ((found.interval.low, 1), (found.interval.high, -1)):
+        inside, outside = (
+            estimates.sample_difference(mine - end - inwards * step, theirs, StatisticsSettings()).p
+            for step in (1e-9, -1e-9)
+        )
+        assert outside <= 0.05 < inside
+
+
+def test_few_or_equal_samples_are_handled_and_large_ones_drawn_under_the_seed():
+    settings = StatisticsSettings(resamples=999)
+    assert estimates.sample_difference([], [1.0], settings) == estimates.Difference(n=0)
+    assert estimates.sample_difference([1.0] * 6, [1.0] * 6, settings).p == 1.0
+    assert estimates.sample_difference([1.0, 2.0], [8.0, 9.0], settings).interval is None
+    stream = np.random.default_rng(0)
+    mine, theirs = stream.normal(0.6, 1, 15), stream.normal(0, 1, 15)
+    found = estimates.sample_difference(mine, theirs, settings)
+    assert found == estimates.sample_difference(mine, theirs, settings)
+    more = estimates.sample_difference(mine, theirs, StatisticsSettings(resamples=9999, seed=1))
+    assert found.p == pytest.approx(more.p, abs=0.03) and found.least_p == 2 / 1000
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ checkpoint stage_a_winner:
         "logs/stage_a_winner.log",
     params:
         plan=asdict(stage_plan(STUDY, "stage_a")),
-        statistics=STUDY.statistics.model_dump(mode="json"),
     script:
         "../scripts/decide_winner.py"
 

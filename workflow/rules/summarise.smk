@@ -6,11 +6,18 @@ TABLES = ("runs", "arms", "comparisons", "history", "survival")
 
 def stage_figures(plan) -> tuple[str, ...]:
     """Names of a stage's figures."""
+    if plan.grid:
+        return ("loss_by_rate", "areas")
     if plan.name in STUDY.sweeps:
         return (*FIGURES, "by_value")
     if plan.name == "stage_a" and STUDY.conventional is not None:
         return (*FIGURES, "time_to_quality")
     return (*FIGURES, "gradient_norms") if plan.depth else FIGURES
+
+
+def stage_tables(plan) -> tuple[str, ...]:
+    """Names of a stage's tables."""
+    return (*TABLES, "curves", "areas") if plan.grid else TABLES
 
 
 def conventional_of(plan) -> list[str]:
@@ -48,9 +55,10 @@ for plan in PLANS:
                 caption="../report/summary.rst",
                 category=plan.title,
             ),
+            appendix=f"results/{plan.name}/appendix.md",
             findings=f"results/{plan.name}/findings.json",
             study=f"results/{plan.name}/study.json",
-            tables=[f"results/{plan.name}/{name}.csv" for name in TABLES],
+            tables=[f"results/{plan.name}/{name}.csv" for name in stage_tables(plan)],
             pictures=[
                 report(
                     f"results/{plan.name}/{name}.png",

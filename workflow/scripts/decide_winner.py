@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write who won Stage A, and why."""
-    write_winner(job.input.runs, job.params.plan, job.params.statistics, job.output.winner)
+    write_winner(job.input.runs, job.params.plan, job.output.winner)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import typer
 from pydantic import Field
 
 from ptycho_torch.cli.options import Conventions, Flags, checked, messages, with_flags
-from ptycho_torch.config.arms import BLOCKS, derive, merge
+from ptycho_torch.config.arms import derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import read_study
@@ -22,6 +22,7 @@ from ptycho_torch.config.scan import (
     ScanConventions,
 )
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
+from ptycho_torch.config.variants import BLOCKS
 from ptycho_torch.runtime.errors import InputError, nearest
 
 app = typer.Typer()

@@ -49,20 +49,20 @@ class StatisticsSettings(Settings):
     """How certain a claim has to be."""
 
     confidence: Annotated[Real, Field(ge=0.5, lt=1)] = 0.95
-    """Level of every interval; 1 minus it is the level of every test."""
+    """Level of every interval; 1 minus it is the chance, at most, of a false claim anywhere in a
+    study in which nothing differs."""
     resamples: Annotated[int, Field(ge=100)] = 9999
-    """Random patterns of a permutation test beyond 15 pairs; up to there it tries all."""
+    """Random divisions of a permutation test beyond 50,000, and random sign patterns beyond 15
+    pairs; up to there it tries all."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of those patterns, and of the simulations of power."""
+    """Seed of those."""
+    effect_of_interest: Fraction = 0.1
+    """Difference of the loss, as a fraction, that is worth knowing: the summary says how many seeds
+    show one."""
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the seeds that are named as enough would decide a comparison."""
     most_seeds: Annotated[int, Field(ge=2, le=300)] = 100
     """Largest number of seeds that is tried; beyond it the summary says "more than"."""
-    power_simulations: Annotated[int, Field(ge=100, le=20_000)] = 2000
-    """Simulated studies per number of seeds. 2000 give the power to about 1 %."""
-    worthwhile_failure_difference: Fraction = 0.25
-    """Difference of failure rates to plan for where the seen rates are equal; 0.25 is one run
-    in four."""
 
 
 class ParitySettings(Settings):

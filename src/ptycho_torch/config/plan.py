@@ -1,24 +1,28 @@
-"""Stages with every name resolved: which runs, on which data, what is compared; and can all of it
-be run?"""
+"""Stages with every name resolved: which runs, on which data, what is compared."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from ptycho_torch.config.arms import deep, derive, fit_settings, run_settings, varied_arms
-from ptycho_torch.config.base import Settings, mistakes, seed_list
-from ptycho_torch.config.dataset import SimulatedDataset
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
-from ptycho_torch.config.study import DepthSettings, PivotSettings, Study
+from ptycho_torch.config.arms import (
+    GridPoint,
+    deep,
+    grid_points,
+    run_settings,
+    varied_arms,
+)
+from ptycho_torch.config.base import Settings, seed_list
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.study import (
+    DepthSettings,
+    PivotSettings,
+    StressSettings,
+    Study,
+    SuccessSettings,
+)
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
-
-# SSIM's window; a smaller image has no score.
-_LEAST_SIDE_PX = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +44,45 @@ class StagePlan:
     seed_list: tuple[int, ...]
     """Seeds of every arm."""
     pairs: tuple[tuple[str, str], ...]
-    """(arm, other) of every comparison: the family of Holm's correction."""
+    """(arm, other) of every comparison that is shown."""
+    primary: tuple[tuple[str, str], ...] = ()
+    """(arm, other) of the comparisons that may end in a claim, and share `level`; all others are
+    exploratory."""
+    level: float | None = None
+    """The stage's share of the chance of a false claim that a study allows itself; None: the stage
+    claims nothing."""
+    grid: tuple[GridPoint, ...] = ()
+    """What the stress stage tries."""
     depth: tuple[tuple[str, str], ...] = ()
     """(deep arm, shallow one that it is to match), where depth is judged."""
 
 
 def stage_names(study: Study) -> list[str]:
     """Return the stages that a study has, in the order in which they are read."""
-    names = ["stage_a", *study.sweeps]
-    return names + [name for name in ("stage_b", "pivot") if getattr(study, name) is not None]
+    names = ["stress", *study.sweeps, "stage_b", "pivot"]
+    return ["stage_a", *(n for n in names if n in study.sweeps or getattr(study, n) is not None)]
+
+
+# How the questions of a study divide the chance of a false claim: quality at Stage A's settings,
+# stability under stress, and survival at depth, which only the Pivot claims.
+_SHARES = {"stage_a": 2, "stress": 2, "pivot": 1}
+
+
+def level_of(study: Study, stage: str) -> float | None:
+    """Return a stage's share of 1 - `statistics.confidence`; None: it claims nothing."""
+    has = {"stage_a": True, "stress": study.stress is not None, "pivot": study.decision is not None}
+    if not has.get(stage):
+        return None
+    total = sum(share for name, share in _SHARES.items() if has[name])
+    return round((1 - study.statistics.confidence) * _SHARES[stage] / total, 12)
+
+
+def _claimed(study: Study, arms: Iterable[str]) -> list[str]:
+    """Return the arms whose hypotheses are tested: those that set conditions, or else all."""
+    control = study.stage_a.control
+    others = [arm for arm in arms if arm != control]
+    asked = [arm for arm in others if study.arms[arm].success != SuccessSettings()]
+    return asked or others
 
 
 def likely_winner(study: Study) -> str:
@@ -71,6 +105,8 @@ def stage_plan(study: Study, name: str, winner: str | None = None) -> StagePlan:
         return _stage_a(study)
     if name in study.sweeps:
         return _sweep(study, name)
+    if name == "stress" and study.stress is not None:
+        return _stress(study, study.stress)
     if name == "stage_b" and study.stage_b is not None:
         return _stage_b(study, study.stage_b, winner)
     if name == "pivot" and study.pivot is not None:
@@ -98,6 +134,29 @@ def _stage_a(study: Study) -> StagePlan:
         name="stage_a",
         title="Stage A, the shootout",
         question=question,
+        primary=_with_control(study, study.stage_a.arms),
+        level=level_of(study, "stage_a"),
+    )
+
+
+def _with_control(study: Study, arms: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((arm, study.stage_a.control) for arm in _claimed(study, arms))
+
+
+def _stress(study: Study, stress: StressSettings) -> StagePlan:
+    grid = tuple(grid_points(study))
+    return _plan(
+        study,
+        [point.name for point in grid],
+        next(point.name for point in grid if point.arm == study.stage_a.control),
+        name="stress",
+        title="Stress stage",
+        question="Which arm bears the highest learning rates, and which learns best over all?",
+        seeds=stress.seeds,
+        pairs=(),
+        primary=_with_control(study, stress.arms),
+        level=level_of(study, "stress"),
+        grid=grid,
     )
 
 
@@ -154,6 +213,8 @@ def _pivot(study: Study, pivot: PivotSettings) -> StagePlan:
         f"`{pivot.arm}` do better?",
         seeds=settings.seeds,
         pairs=tuple((arm, control) for arm in arms if arm != control),
+        primary=tuple((arms[-1], cure) for cure in arms[1:-1]),
+        level=level_of(study, "pivot"),
         # The further arm has no shallow runs of its own: it is to match the shallow control.
         depth=tuple(zip(arms, [*shallow, stage.control], strict=True))[1:],
     )
@@ -197,93 +258,3 @@ def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:
         if network not in found.values():
             found[name] = network
     return found
-
-
-def check_study(study: Study) -> None:
-    """Raise `ValueError`, naming block and key, if what a study plans cannot be run."""
-    stage = study.stage_a
-    runs = [(stage.dataset, arm) for arm in study.arms]
-    if study.stage_b is not None:
-        for arm in stage.arms:  # Any of them may win.
-            runs.append((stage.dataset, deep(study, arm)))
-            if deep(study, arm) == arm:
-                raise ValueError(
-                    f"stage_b.fno_blocks: {study.stage_b.fno_blocks} is the depth that '{arm}' has "
-                    "already in Stage A; take another depth, or that arm out of stage_a.arms"
-                )
-    for name in stage_names(study):
-        plan = stage_plan(study, name, winner=stage.control)
-        runs += [(plan.dataset, arm) for arm in plan.arms]
-    for dataset, arm in dict.fromkeys(runs):
-        _check_run(study, dataset, arm)
-    _check_twins(study)
-    _check_measurements(study)
-    for name, network in untrained_networks(study).items():
-        try:
-            plan_levels(network.generator, study.datasets[stage.dataset].patch_px)
-        except ValueError as error:
-            raise ValueError(
-                f"diagnostics.depths: {name} cannot be built: {error}; take other depths"
-            ) from None
-
-
-def _check_twins(study: Study) -> None:
-    """Refuse arms of Stage A that are one and the same run, and names that share a folder."""
-    blocks = derive(study).blocks
-    for twin, arm in itertools.combinations(study.stage_a.arms, 2):
-        if blocks[arm] == blocks[twin]:
-            raise ValueError(
-                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
-                "would run twice. Give it a setting that differs, or take it out"
-            )
-    for other, arm in itertools.combinations(study.arms, 2):
-        if other.casefold() == arm.casefold():
-            raise ValueError(
-                f"arms: '{other}' and '{arm}' would share a folder where file names have no case"
-            )
-
-
-def _check_run(study: Study, dataset: str, arm: str) -> None:
-    variant = derive(study).variants.get(arm)
-    where = f"arms.{arm}." if variant is None else f"arms.{variant.base} with {variant.label()}: "
-    try:
-        run = run_settings(study, dataset, arm, seed=0)
-    except ValidationError as error:
-        raise ValueError(f"{where}{mistakes(error)[0]}") from None
-    training, data = run.training, study.datasets[dataset]
-    schedule = training.schedule
-    if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= training.epochs:
-        raise ValueError(
-            f"{where}training.schedule.warmup_epochs of {schedule.warmup_epochs:g} never "
-            f"ends in {training.epochs} epochs"
-        )
-    if not isinstance(data, SimulatedDataset):
-        return
-    step = data.scan.test_step_px
-    left = (data.room_px // step + 1) * step - 2 * study.evaluation.trim_px
-    if left < _LEAST_SIDE_PX:
-        raise ValueError(
-            f"evaluation.trim_px of {study.evaluation.trim_px} leaves {left} px of the image "
-            f"that the test scan of datasets.{dataset} stitches; {_LEAST_SIDE_PX} are needed"
-        )
-    groups = data.images_per_split * data.groups_per_image(data.scan.train_step_px)
-    if training.batch_size > groups:
-        raise ValueError(
-            f"{where}training.batch_size of {training.batch_size} is more than "
-            f"the {groups} groups of patches in datasets.{dataset}; only full batches train"
-        )
-
-
-def _check_measurements(study: Study) -> None:
-    if (real := study.real_data) is None:
-        return
-    if len(real.networks) < len(real.gridsizes) * len(real.arms):
-        raise ValueError(
-            f"real_data: two networks would share a folder: {', '.join(real.networks)}"
-        )
-    for (name, measurement), label in itertools.product(real.measurements.items(), real.networks):
-        try:
-            fit_settings(study, name, label, 0).run(measurement.reading.patch_px or 0)
-        except ValidationError as error:
-            what = mistakes(error)[0]
-            raise ValueError(f"real_data: network '{label}' on '{name}': {what}") from None

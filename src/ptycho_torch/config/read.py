@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ptycho_torch.config.base import mistake
-from ptycho_torch.config.plan import check_study
+from ptycho_torch.config.check import check_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.disk import read_text
 from ptycho_torch.runtime.errors import InputError

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
+    Count,
     Depth,
     Different,
     Fraction,
@@ -38,7 +39,7 @@ Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
 SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 # Folders of results and rules that a sweep must not take.
 _TAKEN = {
-    *("stage_a", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
+    *("stage_a", "stress", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
     *("parity", "diagnose", "diagnostics", "reconstruct"),
 }
 
@@ -124,6 +125,32 @@ class SweepSettings(Settings):
     control's, either way."""
 
 
+def _rising(rates: list[float]) -> list[float]:
+    if rates != sorted(set(rates)):
+        text = ", ".join(f"{rate:g}" for rate in rates)
+        raise ValueError(f"must rise, each rate once, got {text}")
+    return rates
+
+
+class StressSettings(Settings):
+    """The stress stage: every arm at rising learning rates, until it no longer learns.
+
+    Rates are constant, without warm-up, which hides instabilities. Data and control are Stage A's.
+    """
+
+    arms: Annotated[list[Name], AtLeastOne, Different]
+    """Entries of `arms`; Stage A's control among them."""
+    learning_rates: Annotated[list[Positive], Field(min_length=3), AfterValidator(_rising)]
+    """The grid, rising, in steps of half a decade or less, from a rate at which the control
+    succeeds to one at which it fails; fixed before the first run."""
+    depths: Annotated[list[Depth], AtLeastOne, Different] = [4, 8]
+    """Fourier blocks at which every rate is tried."""
+    epochs: Count
+    """Epochs of each run."""
+    seeds: Seeds
+    """As in `stage_a`."""
+
+
 class DepthSettings(Settings):
     """Stage B, the deep test: Stage A's winner and the control with more Fourier blocks."""
 
@@ -189,6 +216,8 @@ class Study(Settings):
     """Arms by name."""
     stage_a: StageSettings
     """Stage A, the shootout."""
+    stress: StressSettings | None = None
+    """The stress stage, loss against learning rate, target `stress_summary`; null: none."""
     sweeps: Annotated[
         dict[SweepName, SweepSettings], BeforeValidator(lambda block: block or {})
     ] = {}
@@ -223,9 +252,13 @@ class Study(Settings):
             _known(f"sweeps.{name}.arm", [sweep.arm], arms, "arm")
             _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
+        if self.stress is not None:
+            _known("stress.arms", self.stress.arms, arms, "arm")
+            if stage.control not in self.stress.arms:
+                raise ValueError(f"stress.arms: must have Stage A's control, '{stage.control}'")
         if self.real_data is not None:
             _known("real_data.arms", self.real_data.arms, arms, "arm")
-        stages = ["stage_a", *self.sweeps]
+        stages = ["stage_a", *(["stress"] if self.stress else []), *self.sweeps]
         stages += [name for name in ("stage_b", "pivot") if getattr(self, name) is not None]
         _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
         return self

@@ -49,7 +49,7 @@ KEYS: dict[str, str] = {
     "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
     "rPIE scores": "best undefined outcome",
     "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",
-    "findings": "name title question answer dataset arms baselines undefined",
+    "findings": "name title question answer claims dataset arms baselines undefined",
 }
 
 

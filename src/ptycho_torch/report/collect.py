@@ -1,33 +1,29 @@
-"""Read what the runs of a stage left: a row per run, and what tables, figures and texts need of it.
+"""Read what the runs of a stage left: a row per run, and what tables, figures and texts need.
 
-A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A missing or foreign file is an error
-that names it: a stage is summarised whole or not at all.
+A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A stage is summarised whole or not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import Variant, run_settings, varied_arms
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.depth import gradient_bound
-from ptycho_torch.statistics.estimates import Spread, SurvivalStep
-from ptycho_torch.statistics.runs import FailureRate, failure_rate, score_spread
+from ptycho_torch.statistics.runs import (
+    composite_losses,
+)
 from ptycho_torch.statistics.scores import (
     BLOCK_NAMES,
     COMPLETED,
-    RECONSTRUCTION_SCORES,
-    Score,
-    loss_score,
+    COMPOSITE,
 )
 
 Files = Mapping[str, Sequence[PathLike]]
@@ -41,6 +37,7 @@ KINDS = {
     "reconstructions": "reconstruction.npz",
 }
 
+_RUN = ("dataset", "arm", "seed")
 _RUN_KEYS = (
     *("epochs", "steps", "val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
     *("best_mae_val_loss", "first_loss"),
@@ -52,93 +49,6 @@ _TIMING_KEYS = (
 _TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twin_correlation")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """A stage and everything that its runs left."""
-
-    study: Study
-    stage: StagePlan
-    runs: pd.DataFrame
-    """A row per run, in the order of arms and seeds; what is not defined is missing."""
-    history: pd.DataFrame
-    """A row per run and finished epoch."""
-    settings: dict[str, dict[str, Any]]
-    """Arm -> the settings that its runs were trained with, from `run.json`."""
-    baselines: dict[str, dict[str, float | None]]
-    """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
-    undefined: dict[str, str]
-    """Scores that no run has -> reason."""
-    dataset: dict[str, Any]
-    """`dataset.json`."""
-    reconstructions: dict[tuple[str, int], Path]
-    """(arm, seed) -> file to draw from."""
-    conventional: dict[str, Any] | None
-    """rPIE on the same test split; None: the study has none."""
-
-    @property
-    def loss(self) -> Score:
-        """The loss that arms are compared by."""
-        return loss_score(self.runs["val_loss_name"].tolist())
-
-    @property
-    def main_scores(self) -> tuple[Score, ...]:
-        """The loss and the scores that are compared."""
-        return (self.loss, *RECONSTRUCTION_SCORES)
-
-    @property
-    def noise_floor(self) -> float | None:
-        """Loss of the noise alone on the validation split; None: unknown."""
-        return self.dataset["splits"]["validation"].get("noise_floor")
-
-    @property
-    def constant_loss(self) -> float | None:
-        """Loss of the best constant object on the validation split; None: unknown."""
-        return self.dataset["splits"]["validation"].get("constant_loss")
-
-    @property
-    def variants(self) -> dict[str, Variant]:
-        """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
-        name = self.stage.name
-        pairs = varied_arms(self.study, name) if name in self.study.sweeps else []
-        return {arm: variant for variant, arm in pairs}
-
-    def runs_of(self, arm: str) -> pd.DataFrame:
-        """Return the runs of an arm."""
-        return self.runs[self.runs["arm"] == arm]
-
-    def failed(self, arm: str) -> FailureRate:
-        """Return how often an arm failed."""
-        return failure_rate(self.runs, arm, self.study.statistics.confidence)
-
-    def spread(self, arm: str, score: Score) -> Spread:
-        """Return median and quartiles of a score over the successful runs of an arm."""
-        return score_spread(self.runs, arm, score.column)
-
-    def median(self, arm: str, column: str) -> float | None:
-        """Return the median of a column over all runs of an arm, failed ones included."""
-        return estimates.spread(self.runs_of(arm)[column].astype(float)).median
-
-    def medians(self, score: Score) -> dict[str, float]:
-        """Return arm -> median of a score over its successful runs, where it has one."""
-        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
-        return {arm: value for arm, value in found.items() if value is not None}
-
-    def survival(self, arm: str) -> list[SurvivalStep]:
-        """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
-        mine = self.runs_of(arm)
-        failed = mine["failed"].astype(bool)
-        return estimates.kaplan_meier(
-            mine.loc[failed, "failure_epoch"].astype(int).tolist(),
-            mine.loc[~failed, "epochs"].astype(int).tolist(),
-            self.study.statistics.confidence,
-        )
-
-    def gradient_bound(self, shallow: str) -> float | None:
-        """Return the bound on the gradient norm of a shallow arm's deep runs."""
-        assert self.study.stage_b is not None
-        return gradient_bound(self.runs, shallow, self.study.stage_b.gradient_factor)
-
-
 def collect(
     files: Files,
     study: Study,
@@ -147,17 +57,16 @@ def collect(
     dataset: PathLike,
     conventional: Sequence[PathLike] = (),
 ) -> Collected:
-    """Read all runs of a stage: exactly one file of each kind for every arm and seed.
-
-    `conventional` holds `metrics.json` and `progress.json` of the iterative reconstruction, or
-    nothing. Raises InputError, which names the file, if one is missing, unreadable, of another
-    run, of other data, or lacks a key.
+    """Read all runs of a stage: one file of each kind for every arm and seed; `conventional` holds
+    `metrics.json` and `progress.json` of rPIE, or nothing. Raises InputError, which names the file,
+    if one is missing, unreadable, of another run, of other data, or lacks a key.
     """
-    facts = read_result(dataset, "dataset")
-    made_as = study.datasets[stage.dataset].published()
-    must_belong([(dataset, facts["settings"], made_as)], "simulate")
-    trained: list[Any] = []
+    facts = read_result(dataset, "dataset") | read_result(dataset, "constant")
+    must_belong(
+        [(dataset, facts["settings"], study.datasets[stage.dataset].published())], "simulate"
+    )
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
+    trained: list[Any] = []
     rows, scored, histories, settings = [], [], [], {}
     for arm, seed in paths["runs"]:
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
@@ -171,7 +80,7 @@ def collect(
         rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
         scored.append(metrics)
         history = io.read_csv(mine["histories"])
-        for place, key in enumerate(("dataset", "arm", "seed")):
+        for place, key in enumerate(_RUN):
             history.insert(place, key, record[key])
         histories.append(history)
         settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
@@ -180,25 +89,20 @@ def collect(
     must_belong(
         ((paths["metrics"][m["arm"], m["seed"]], m["settings"], judged) for m in scored), "evaluate"
     )
-    reasons: dict[str, str] = {}
-    for metrics in reversed(scored):  # the first run that lacks a score says why
-        reasons |= {k: v.removeprefix("not defined: ") for k, v in metrics["undefined"].items()}
     baselines = {name: _baseline(scored, name) for name in ("constant", "truth")}
     rpie = _read_conventional(conventional, facts, study)
     if rpie is not None:
         baselines["conventional"] = rpie["scores"]
+    runs = pd.DataFrame(rows)
+    runs[COMPOSITE.column] = composite_losses(runs, facts["splits"]["validation"]["constant_loss"])
     return Collected(
         study=study,
         stage=stage,
-        runs=pd.DataFrame(rows),
+        runs=runs,
         history=pd.concat([t for t in histories if len(t)] or histories[:1], ignore_index=True),
         settings=settings,
         baselines=baselines,
-        undefined={
-            name: reasons.get(name, "no reason was recorded")
-            for name in BLOCK_NAMES
-            if all((metrics["best"] or {}).get(name) is None for metrics in scored)
-        },
+        undefined=_undefined(scored),
         dataset=facts,
         reconstructions=paths["reconstructions"],
         conventional=rpie,
@@ -217,12 +121,9 @@ def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[tupl
 
 
 def _check_same_run(data: Mapping[str, Any], path: Path, run: tuple[str, str, int]) -> None:
-    found = (data["dataset"], data["arm"], data["seed"])
-    if found != run:
-        raise InputError(
-            f"{path}: is of dataset {found[0]}, arm {found[1]}, seed {found[2]}; its folder says "
-            f"{', '.join(map(str, run))}; put it back or make it again"
-        )
+    is_of, folder = "/".join(f"{data[key]}" for key in _RUN), "/".join(map(str, run))
+    if is_of != folder:
+        raise InputError(f"{path}: is of {is_of}, its folder says {folder}; make it again")
 
 
 def _check_data(path: Path, record: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
@@ -242,7 +143,7 @@ def _row(
     failure = record["failure"] or {}
     twin, norms = metrics["twin"] or {}, record["gradient_norm"] or {}
     row = {
-        **{key: record[key] for key in ("dataset", "arm", "seed")},
+        **{key: record[key] for key in _RUN},
         "outcome": metrics["outcome"],
         "failed": failed,
         "failure_epoch": (failure.get("epoch") or max(record["epochs"], 1)) if failed else None,
@@ -264,13 +165,23 @@ def _row(
     return row
 
 
+def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the scores that no run has, with the reason of the first."""
+    reasons: dict[str, str] = {}
+    for metrics in reversed(scored):
+        reasons |= metrics["undefined"]
+    return {
+        name: reasons.get(name, "no reason was recorded").removeprefix("not defined: ")
+        for name in BLOCK_NAMES
+        if all((metrics["best"] or {}).get(name) is None for metrics in scored)
+    }
+
+
 def _baseline(scored: Sequence[Mapping[str, Any]], block: str) -> dict[str, float | None]:
     """Return the first defined value of each score; baselines do not depend on the run."""
     blocks = [metrics[block] or {} for metrics in scored]
-    return {
-        name: next((b[name] for b in blocks if b.get(name) is not None), None)
-        for name in BLOCK_NAMES
-    }
+    known = {name: [b[name] for b in blocks if b.get(name) is not None] for name in BLOCK_NAMES}
+    return {name: values[0] if values else None for name, values in known.items()}
 
 
 def _read_conventional(

@@ -5,7 +5,6 @@ Text of the user passes the filter `md`; HTML templates escape everything by the
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from ptycho_torch.config.arms import arm_settings
-from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.runtime import markdown, templates
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import Comparison
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, PHASE_SSIM
+from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, PHASE_SSIM
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -71,22 +69,14 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def by_reason(tests: Sequence[Comparison], settings: StatisticsSettings) -> dict[str, list[str]]:
-    """Return reason -> arms that an arm is not told apart from for it."""
-    groups: dict[str, list[str]] = {}
-    for item in (test for test in tests if test.better is None):
-        groups.setdefault(say("why", item, settings), []).append(item.other)
-    return groups
-
-
 def _environment() -> Environment:
     environment = templates.environment("report")
     own = (markdown.interval_text, markdown.spread_text, one_line, prose, setting, sentence)
     environment.filters |= {function.__name__: function for function in own}
     environment.filters["exp"] = math.exp
-    environment.globals |= {"estimates": estimates, "by_reason": by_reason}
-    environment.globals |= {"arm_settings": arm_settings}
+    environment.globals |= {"estimates": estimates, "arm_settings": arm_settings}
     environment.globals |= {"SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM, "ERROR": COMPLEX_ERROR}
+    environment.globals |= {"COMPOSITE": COMPOSITE, "gradient_bound": gradient_bound}
     return environment
 
 

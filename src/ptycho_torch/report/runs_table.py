@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("amplitude", "truth_amplitude", "amplitude", "viridis", AMPLITUDE_SSIM),
-    Kind("phase_synchronised", "truth_phase", "phase, rad", "cividis", PHASE_SSIM),
+    Kind("phase", "truth_phase", "phase, rad", "cividis", PHASE_SSIM),
 )
 
 

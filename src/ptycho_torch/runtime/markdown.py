@@ -44,7 +44,7 @@ def percent(share: float | None) -> str:
 def interval_text(interval: Any) -> str:
     """Return an interval of a score as [low, high]."""
     if interval is None:
-        return "no interval"
+        return "none"
     return f"[{signed(interval.low)}, {signed(interval.high)}]"
 
 

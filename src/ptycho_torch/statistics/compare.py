@@ -1,47 +1,44 @@
-"""Arms against each other: paired by seed where both succeeded, and by how often they failed.
+"""Arms against each other: by the composite loss, which claims rest on, by failures, by scores.
 
-A difference is supported only if its interval excludes the reference value and its
-exact test, corrected by Holm for the number of arms compared, reaches the level. Scores are not
-corrected for one another.
+A claim is a comparison of a stage's primary family whose p, corrected by Holm, is at most the
+stage's level. All other comparisons are exploratory: they have estimates and intervals, and no
+state.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval
-from ptycho_torch.statistics.power import SeedsNeeded, seeds_for_difference, seeds_for_rates
+from ptycho_torch.statistics.power import SeedsNeeded, seeds_needed
 from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values
-from ptycho_torch.statistics.scores import Score
+from ptycho_torch.statistics.scores import COMPOSITE, TUNED, Score
 
 FAILURE_RATE = Score("failure_rate", "failure rate", lower_is_better=True)
 """Stands for a score in comparisons of failure rates."""
 
+Pairs = Sequence[tuple[str, str]]
+
 State = Literal["lower", "higher", "undecided"]
-
-Reason = Literal["supported", "no_pairs", "few_pairs", "interval", "p", "holm", "rates"]
-"""Why a state is what it is: the first of the rule's tests that stopped it, or `supported`.
-
-No seed or too few at which both runs succeeded; the interval includes 0; p is above the level
-alone, or only after Holm's correction; the failure rates are not told apart.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One arm against another in one number.
 
-    score: column of the table of runs, or `failure_rate`; n: pairs of successful runs, or runs of
-    the arm; estimate: arm minus other, mean of the pairs or difference of rates; interval: of the
-    sign-flip test, none of rates; p: two-sided, sign-flip or Fisher's; p_holm: after Holm's
-    correction for `family` comparisons; least_p: least that so many runs can give; state: what is
-    supported about the arm; better: whether to its good, None if undecided; rates: of arm and
-    other, None for a score; seeds: how many would decide it, None where it is decided or not
-    requested.
+    score: column of the table of runs, or `failure_rate`; n: pairs, or runs of the arm with fewer;
+    estimate: arm minus other; of losses the difference of the logarithms; interval: of the test,
+    none of rates; p: two-sided; p_holm: after Holm's correction for `family` comparisons, of a
+    primary comparison; least_p: least that so many runs can give; level: None if exploratory;
+    state: what is claimed of the arm; rates: of arm and other, None for a score; seeds: how many
+    would decide it, where that can be said.
     """
 
     arm: str
@@ -52,130 +49,137 @@ class Comparison:
     estimate: float | None
     interval: Interval | None
     p: float | None
-    p_holm: float | None
     least_p: float
-    state: State
-    better: bool | None
-    reason: Reason
     family: int
+    p_holm: float | None = None
+    level: float | None = None
+    state: State = "undecided"
     rates: tuple[FailureRate, FailureRate] | None = None
     seeds: SeedsNeeded | None = None
 
+    @property
+    def better(self) -> bool | None:
+        """Whether the claim is to the arm's good; both composite loss and failures better low."""
+        return None if self.state == "undecided" else self.state == "lower"
 
-def others_of(arms: Sequence[str], arm: str) -> list[str]:
-    """Return every other arm."""
-    return [name for name in arms if name != arm]
+    @property
+    def is_loss(self) -> bool:
+        """Whether the estimate is the logarithm of a ratio."""
+        return self.score in (COMPOSITE.column, TUNED.column)
 
 
-def judge(
-    difference: Difference, *, p_holm: float | None, confidence: float
-) -> tuple[State, Reason]:
-    """Return what paired differences support about the sign of their mean, and the reason.
+def log_values(runs: pd.DataFrame, arm: str, column: str) -> NDArray[np.float64]:
+    """Return the logarithms of a column over all runs of an arm."""
+    values = runs.loc[runs["arm"] == arm, column].to_numpy(np.float64)
+    return np.log(np.maximum(values, np.finfo(np.float64).tiny))
 
-    p_holm: the difference's p, corrected for the comparisons of its family.
+
+def compare_losses(
+    runs: pd.DataFrame,
+    pairs: Pairs,
+    settings: StatisticsSettings,
+    level: float | None = None,
+    score: Score = COMPOSITE,
+) -> list[Comparison]:
+    """Return the comparisons of the logarithms of a loss that every run has.
+
+    level: that of the family `pairs`; None: exploratory.
     """
-    alpha = estimates.level(confidence)
-    interval, p = difference.interval, difference.p
-    if difference.n == 0:
-        return "undecided", "no_pairs"
-    few = difference.n < estimates.pairs_needed(confidence)
-    if few or interval is None or p is None or p_holm is None:
-        return "undecided", "few_pairs"
-    if interval.low <= 0 <= interval.high:
-        return "undecided", "interval"
-    if p > alpha:
-        return "undecided", "p"
-    if p_holm > alpha:
-        return "undecided", "holm"
-    return ("lower" if interval.high < 0 else "higher"), "supported"
+    arms = dict.fromkeys(arm for pair in pairs for arm in pair)
+    samples = {arm: log_values(runs, arm, score.column) for arm in arms}
+    return compare_samples(samples, pairs, score, settings, level)
+
+
+def compare_samples(
+    samples: Mapping[str, ArrayLike],
+    pairs: Pairs,
+    score: Score,
+    settings: StatisticsSettings,
+    level: float | None,
+) -> list[Comparison]:
+    """Return the two-sample comparisons of arms with these values, a family of this level."""
+    found = []
+    for arm, other in pairs:
+        difference = estimates.sample_difference(samples[arm], samples[other], settings)
+        found.append(_comparison((arm, other), score, difference, len(pairs)))
+    if level is None:
+        return found
+    corrected = estimates.holm([item.p for item in found])
+    return [
+        _judged(item, p, level, (samples[item.arm], samples[item.other]), settings)
+        for item, p in zip(found, corrected, strict=True)
+    ]
+
+
+def _judged(
+    item: Comparison,
+    p_holm: float | None,
+    level: float,
+    values: tuple[ArrayLike, ArrayLike],
+    settings: StatisticsSettings,
+) -> Comparison:
+    """Return a comparison of a primary family with what it claims, or what would decide it."""
+    if p_holm is not None and p_holm <= level and item.estimate:
+        state: State = "lower" if item.estimate < 0 else "higher"
+        return replace(item, p_holm=p_holm, level=level, state=state)
+    part = settings.effect_of_interest
+    its_mean = float(np.asarray(values[1], np.float64).mean())
+    seeds = seeds_needed(
+        *values,
+        of_interest=math.log1p(part) if item.is_loss else part * its_mean,
+        level=level / item.family,
+        settings=settings,
+    )
+    return replace(item, p_holm=p_holm, level=level, seeds=seeds)
 
 
 def compare_score(
-    runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], score: Score, settings: StatisticsSettings
+    runs: pd.DataFrame, pairs: Pairs, score: Score, settings: StatisticsSettings
 ) -> list[Comparison]:
-    """Return the paired differences of one score of (arm, other) pairs, which are Holm's family."""
+    """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
     found = []
-    for arm, other in pairs:
-        mine, theirs = paired_values(runs, arm, other, score.column)
-        found.append(estimates.paired_difference(mine - theirs, settings))
-    corrected = estimates.holm([difference.p for difference in found])
-    comparisons = []
-    for (arm, other), difference, p_holm in zip(pairs, found, corrected, strict=True):
-        state, reason = judge(difference, p_holm=p_holm, confidence=settings.confidence)
-        comparisons.append(
-            Comparison(
-                arm=arm,
-                other=other,
-                score=score.column,
-                label=score.label,
-                n=difference.n,
-                estimate=difference.mean,
-                interval=difference.interval,
-                p=difference.p,
-                p_holm=p_holm,
-                least_p=estimates.least_sign_flip_p(difference.n),
-                state=state,
-                better=_better(state, score),
-                reason=reason,
-                family=len(pairs),
-            )
-        )
-    return comparisons
+    for pair in pairs:
+        mine, theirs = paired_values(runs, *pair, score.column)
+        difference = estimates.paired_difference(mine - theirs, settings)
+        found.append(_comparison(pair, score, difference, len(pairs)))
+    return found
+
+
+def _comparison(pair: tuple[str, str], score: Score, found: Difference, family: int) -> Comparison:
+    return Comparison(
+        arm=pair[0],
+        other=pair[1],
+        score=score.column,
+        label=score.label,
+        n=found.n,
+        estimate=found.mean,
+        interval=found.interval,
+        p=found.p,
+        least_p=found.least_p,
+        family=family,
+    )
 
 
 def compare_failures(
-    runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], settings: StatisticsSettings
+    runs: pd.DataFrame, pairs: Pairs, settings: StatisticsSettings
 ) -> list[Comparison]:
-    """Return Fisher's exact tests of failure rates; Holm's family is `pairs`."""
-    rates = [
-        (failure_rate(runs, a, settings.confidence), failure_rate(runs, b, settings.confidence))
-        for a, b in pairs
-    ]
-    found = [estimates.fisher_p(mine.pair, theirs.pair) for mine, theirs in rates]
-    corrected = estimates.holm(found)
-    comparisons = []
-    for (arm, other), (mine, theirs), p, p_holm in zip(pairs, rates, found, corrected, strict=True):
-        estimate = mine.rate - theirs.rate
-        state: State = "undecided"
-        if p_holm is not None and p_holm <= estimates.level(settings.confidence) and estimate:
-            state = "lower" if estimate < 0 else "higher"
-        comparisons.append(
+    """Return Boschloo's exact tests of failure rates; exploratory."""
+    found = []
+    for arm, other in pairs:
+        mine, theirs = (failure_rate(runs, name, settings.confidence) for name in (arm, other))
+        found.append(
             Comparison(
                 arm=arm,
                 other=other,
                 score=FAILURE_RATE.column,
                 label=FAILURE_RATE.label,
-                n=mine.runs,
-                estimate=estimate,
+                n=min(mine.runs, theirs.runs),
+                estimate=mine.rate - theirs.rate,
                 interval=None,
-                p=p,
-                p_holm=p_holm,
-                least_p=estimates.least_fisher_p(mine.runs, theirs.runs),
-                state=state,
-                better=_better(state, FAILURE_RATE),
-                reason="rates" if state == "undecided" else "supported",
+                p=estimates.boschloo_p(mine.pair, theirs.pair),
+                least_p=estimates.boschloo_p((0, mine.runs), (theirs.runs, theirs.runs)),
                 family=len(pairs),
                 rates=(mine, theirs),
             )
         )
-    return comparisons
-
-
-def _better(state: State, score: Score) -> bool | None:
-    return None if state == "undecided" else (state == "lower") == score.lower_is_better
-
-
-def with_seeds(item: Comparison, runs: pd.DataFrame, settings: StatisticsSettings) -> Comparison:
-    """Return a comparison with the number of seeds that would decide it, if it is undecided.
-
-    Apart from the comparison itself, since the simulations take longer than all its tests.
-    """
-    if item.better is not None:
-        return item
-    if item.rates is not None:
-        mine, theirs = (rate.pair for rate in item.rates)
-        seeds = seeds_for_rates(mine, theirs, family=item.family, settings=settings)
-    else:
-        a, b = paired_values(runs, item.arm, item.other, item.score)
-        seeds = seeds_for_difference(a - b, family=item.family, settings=settings)
-    return replace(item, seeds=seeds)
+    return found

@@ -38,6 +38,18 @@ def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate
     return FailureRate(failures=failures, runs=n, interval=interval)
 
 
+def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[float]":
+    """Return the composite loss of every run: min(last MAE validation loss, C), and C if the run
+    failed or has none; C is the loss of the best constant object.
+
+    Runs trained with another loss have the MAE of their best epoch alone, which takes its place.
+    """
+    is_mae = runs["val_loss_name"] == "mae_val_loss"
+    loss = runs["last_val_loss"].where(is_mae, runs["best_mae_val_loss"]).astype(float)
+    usable = ~runs["failed"].astype(bool) & np.isfinite(loss)
+    return loss.where(usable, constant_loss).clip(upper=constant_loss)
+
+
 def paired_values(
     runs: pd.DataFrame, arm: str, other: str, column: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

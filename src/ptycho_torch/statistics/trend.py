@@ -10,96 +10,71 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import Comparison
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
-from ptycho_torch.statistics.verdict import BoundCheck, Evidence, loss_at_most
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLETED, COMPOSITE
 
 # Up to so many ways in which runs can fail are all tried; beyond, as many random ones.
 _MOST_ORDERS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Similarity:
-    """Whether an arm is shown to differ from the control, or to be like it.
-
-    state: `same` where its runs have the control's very numbers; different: what tells it apart;
-    margin: alike are losses within this fraction of the control's; loss: against the upper end of
-    the margin, None where the runs are the same.
-    """
-
-    state: Literal["same", "differs", "alike", "undecided"]
-    different: tuple[Comparison, ...]
-    margin: float
-    loss: BoundCheck | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """Whether a number is shown to rise or fall with a setting.
+    """Whether a number rises or falls with a setting; exploratory.
 
-    p: two-sided, None where there is nothing to test; n: seeds at which every run succeeded, or
-    runs.
+    p: two-sided, None where there is nothing to test; n: seeds, or runs.
     """
 
     p: float | None
     rising: bool
-    supported: bool
     n: int
 
 
 def similarity(
-    arm: str, control: str, comparisons: Sequence[Comparison], evidence: Evidence, margin: float
-) -> Similarity:
-    """Return whether an arm is shown to differ from the control, or to be alike.
+    item: Comparison, runs: pd.DataFrame, margin: float
+) -> Literal["same", "alike", "apart", "open"]:
+    """Return how a value of a setting stands beside the control, by the interval of their losses.
 
-    Runs with the control's very numbers are the same runs, as where a clipping norm is so large
-    that nothing was ever clipped: no test is needed to call them alike. One supported comparison
-    makes the arm different, unless it is of the loss and both losses are shown to lie within the
-    margin of each other.
+    same: its runs have the control's very numbers, as where a clipping norm is so large that
+    nothing was ever clipped; alike: the interval lies within the margin; apart: it excludes
+    equality; open: neither.
     """
-    columns = ["outcome", evidence.loss.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
+    columns = ["outcome", COMPOSITE.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
     own, its = (
-        evidence.runs[evidence.runs["arm"] == name].set_index("seed")[columns].sort_index()
-        for name in (arm, control)
+        runs[runs["arm"] == name].set_index("seed")[columns].sort_index()
+        for name in (item.arm, item.other)
     )
     # Where every run failed there are no numbers to be the same.
-    if own.equals(its) and own[evidence.loss.column].notna().any():
-        return Similarity(state="same", different=(), margin=margin, loss=None)
-    mine = [item for item in comparisons if (item.arm, item.other) == (arm, control)]
-    different = tuple(item for item in mine if item.better is not None)
-    above = loss_at_most(arm, control, evidence, margin)
-    below = loss_at_most(control, arm, evidence, margin)
-    within = above.status == below.status == "met"
-    state: Literal["differs", "alike", "undecided"] = "differs" if different else "undecided"
-    if within and all(item.score == evidence.loss.column for item in different):
-        state = "alike"
-    return Similarity(state=state, different=different, margin=margin, loss=above)
+    if own.equals(its) and (own["outcome"] == COMPLETED).any():
+        return "same"
+    ends = item.interval
+    if ends is None:
+        return "open"
+    if -math.log1p(margin) <= ends.low and ends.high <= math.log1p(margin):
+        return "alike"
+    return "apart" if ends.low > 0 or ends.high < 0 else "open"
 
 
-def loss_trend(arms: Sequence[str], evidence: Evidence) -> Trend:
+def loss_trend(arms: Sequence[str], runs: pd.DataFrame) -> Trend:
     """Return whether the loss rises or falls along the arms: Page's test, paired by seed.
 
-    Only seeds at which every arm succeeded enter; 3 arms and 2 seeds are needed. Two-sided by
-    doubling the smaller of the exact one-sided p values.
+    By the composite loss, which failed runs have as well; 3 arms and 2 seeds are needed. Two-sided
+    by doubling the smaller of the exact one-sided p values.
 
     References
     ----------
     Page (1963), J. Amer. Statist. Assoc. 58, 216, doi:10.1080/01621459.1963.10500843.
     """
-    good = evidence.runs[~evidence.runs["failed"].astype(bool)]
-    wide = good.pivot_table(index="seed", columns="arm", values=evidence.loss.column)
+    wide = runs.pivot_table(index="seed", columns="arm", values=COMPOSITE.column)
     table_SA = wide.reindex(columns=list(arms)).dropna().to_numpy(np.float64)
     if len(arms) < 3 or len(table_SA) < 2:
-        return Trend(p=None, rising=False, supported=False, n=len(table_SA))
+        return Trend(p=None, rising=False, n=len(table_SA))
     rising = scipy.stats.page_trend_test(table_SA).pvalue
     falling = scipy.stats.page_trend_test(table_SA[:, ::-1]).pvalue
     p = min(1.0, 2 * float(min(rising, falling)))
-    supported = p <= estimates.level(evidence.settings.confidence)
-    return Trend(p=p, rising=bool(rising < falling), supported=supported, n=len(table_SA))
+    return Trend(p=p, rising=bool(rising < falling), n=len(table_SA))
 
 
-def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence: float) -> Trend:
+def failure_trend(values: Sequence[float], failed: Sequence[bool]) -> Trend:
     """Return whether failures become more or less frequent along a setting.
 
     A permutation test of the sum of the failed runs' values, as in the exact form of the
@@ -113,7 +88,7 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
     """
     x, y, n = np.asarray(values, float), np.asarray(failed, float), len(failed)
     if y.sum() in (0, n):
-        return Trend(p=None, rising=False, supported=False, n=n)
+        return Trend(p=None, rising=False, n=n)
     seen, failures = float(x[y > 0].sum()), int(y.sum())
     if math.comb(n, failures) <= _MOST_ORDERS:
         ways = combinations(x.tolist(), failures)
@@ -126,7 +101,7 @@ def failure_trend(values: Sequence[float], failed: Sequence[bool], *, confidence
     tails = (sums <= seen + near).mean(), (sums >= seen - near).mean()
     p = float(min(1.0, 2 * min(tails)))
     rising = bool(np.dot(x - x.mean(), y) > 0)
-    return Trend(p=p, rising=rising, supported=p <= estimates.level(confidence), n=n)
+    return Trend(p=p, rising=rising, n=n)
 
 
 def first_failing(arms: Sequence[str], runs: pd.DataFrame) -> str | None:

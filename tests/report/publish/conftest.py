@@ -24,7 +24,7 @@ OUTCOMES = {
     ("control", 1): ("non_finite", "the loss is NaN at step 7"),
     ("control", 2): ("collapsed", "the amplitude is flat"),
 }
-SCORES = ("amplitude_ssim", "phase_synchronised_ssim", "complex_error_synchronised")
+SCORES = ("amplitude_ssim", "phase_ssim", "complex_error")
 
 
 def one_run(arm: str, seed: int, loss: float | None, dataset: str = "lines") -> dict[str, Any]:
@@ -42,8 +42,8 @@ def one_run(arm: str, seed: int, loss: float | None, dataset: str = "lines") -> 
         "val_loss_name": "mae_val_loss",
         "best_val_loss": loss,
         "best_amplitude_ssim": ssim,
-        "best_phase_synchronised_ssim": ssim,
-        "best_complex_error_synchronised": None if ssim is None else 1 - ssim,
+        "best_phase_ssim": ssim,
+        "best_complex_error": None if ssim is None else 1 - ssim,
         "grad_norm_p99": None if loss is None else 4.0,
         "clipped_share": 0.25,
         "wall_s": 3725.0 + seed,
@@ -59,8 +59,7 @@ def arrays_of(run: dict[str, Any]) -> dict[str, np.ndarray]:
         drawn = np.full_like(truth, np.nan)
     arrays = {
         "amplitude": drawn,
-        "phase": drawn,
-        "phase_synchronised": drawn - 1,
+        "phase": drawn - 1,
         "truth_amplitude": truth,
         "truth_phase": truth - 1,
     }

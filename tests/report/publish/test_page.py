@@ -141,8 +141,8 @@ def test_a_run_without_values_is_drawn_empty_and_says_so(planted):
 
 def test_a_phase_that_is_not_defined_is_left_out_with_its_reason(planted):
     for run in planted.runs:
-        run["best_phase_synchronised_ssim"] = None
-    planted.study["undefined"] = {"phase_synchronised_ssim": "the truth has no phase"}
+        run["best_phase_ssim"] = None
+    planted.study["undefined"] = {"phase_ssim": "the truth has no phase"}
     text = planted.publish().read_text()
     assert "phase, rad is not shown: the truth has no phase" in text
     assert not [k for k in pictures_of(planted.folder / "index.html") if k.startswith("phase")]

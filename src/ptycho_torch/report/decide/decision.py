@@ -1,17 +1,19 @@
 """The study's decision, Gold, Silver, Pivot or Undecided, with what each rule asks for.
 
-A condition is met, not met, or undecided, and never more than its test supports. Comparisons are
-those of the stages' own summaries, with the same correction, so that no document says more than
-another.
+A condition that claims something is met or not met only where its test supports it. Claims of Stage
+A and of the pivot are those of their own summaries; what follows a claim of the same arm (the
+failure at depth, the loss that is kept) is tested at that claim's level, so that it adds no chance
+of a false decision where nothing differs.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ptycho_torch.config.arms import deep
-from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.plan import level_of, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
@@ -20,16 +22,15 @@ from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import percent
-from ptycho_torch.statistics.compare import compare_failures, compare_score, with_seeds
+from ptycho_torch.statistics.compare import compare_failures, compare_losses, log_values
 from ptycho_torch.statistics.depth import fails_at_depth
-from ptycho_torch.statistics.scores import Score, loss_score
-from ptycho_torch.statistics.verdict import Evidence, loss_at_most
+from ptycho_torch.statistics.estimates import sample_difference
+from ptycho_torch.statistics.runs import failure_rate
+from ptycho_torch.statistics.scores import loss_score
 
 Condition = dict[str, Any]
-"""`condition` (what is asked for), `state`, `sentence` (why), `seeds_needed` and `seeds`: how many
-seeds per arm would decide it, as a number (null: decided, or unknown) and in words."""
-
-_OF_BETTER = {None: "undecided", True: "met", False: "not met"}
+"""`condition` (what is asked for), `state`, `sentence` (why, with the test), `seeds` (how many
+would decide it, in words)."""
 
 
 def write_decision(
@@ -66,16 +67,7 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
     recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
     has a row per run of Stage A, `at_depth` one per run of the pivot.
     """
-    stage_a, depth = (
-        Evidence(
-            runs=runs,
-            stage=stage_plan(study, stage),
-            loss=loss_score(runs["val_loss_name"].tolist()),
-            settings=study.statistics,
-        )
-        for stage, runs in (("stage_a", shallow), ("pivot", at_depth))
-    )
-    rules = _rules(stage_a, depth, study)
+    rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
     because, would_change = (
         sentences("decision_words.md.j2", part=part, fired=fired, rules=rules)
@@ -90,21 +82,31 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
     }
 
 
-def _rules(stage_a: Evidence, depth: Evidence, study: Study) -> list[dict[str, Any]]:
+def _rules(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rules in the order in which they are considered, with state and conditions."""
     assert study.decision is not None and study.pivot is not None
-    gold, silver = study.decision.gold, study.decision.silver
+    gold, silver, further = study.decision.gold, study.decision.silver, study.pivot.arm
+    control, cures = study.stage_a.control, study.pivot.cures
     rules = {
-        "pivot": [_failing(study, depth, arm) for arm in study.pivot.cures],
+        "pivot": [
+            *(_failing(study, at_depth, cure) for cure in cures),
+            *(
+                _lower(study, "pivot", at_depth, deep(study, further), deep(study, cure))
+                for cure in cures
+            ),
+            _failing(study, at_depth, further, holding=True),
+        ],
         "gold": [
-            _compared(stage_a, gold, "a lower loss", stage_a.loss),
-            _compared(stage_a, gold, "fewer failures"),
-            _compared(depth, deep(study, gold), "fewer failures at depth"),
-            _failing(study, depth, gold, holding=True),
+            _lower(study, "stage_a", shallow, gold, control),
+            _no_more_failures(shallow, gold, control),
+            _lower(study, "stage_a", at_depth, deep(study, gold), deep(study, control)),
+            _no_more_failures(at_depth, deep(study, gold), deep(study, control)),
+            _failing(study, at_depth, gold, holding=True),
         ],
         "silver": [
-            _compared(stage_a, silver, "fewer failures"),
-            _loss_kept(stage_a, silver, study.decision.max_loss_increase),
+            _lower(study, "stage_a", shallow, silver, control),
+            _fewer_failures(study, shallow, silver, control),
+            _loss_kept(study, shallow, silver, control),
         ],
     }
     return [
@@ -125,46 +127,78 @@ def _joint_state(states: list[str]) -> str:
     return "not met" if "not met" in states else "undecided"
 
 
-def _condition(
-    condition: str, state: str, sentence: str, needed: int | None = None, seeds: str = ""
-) -> Condition:
-    found = {"condition": condition, "state": state, "sentence": sentence}
-    return {**found, "seeds_needed": needed, "seeds": seeds}
+def _condition(condition: str, state: str, sentence: str, seeds: str = "") -> Condition:
+    return {"condition": condition, "state": state, "sentence": sentence, "seeds": seeds}
 
 
-def _compared(evidence: Evidence, arm: str, asked: str, score: Score | None = None) -> Condition:
-    """Judge a score, or the failure rate, beside the control's, in the family of the summary."""
-    pairs, runs, settings = list(evidence.stage.pairs), evidence.runs, evidence.settings
-    if score:
-        tests = compare_score(runs, pairs, score, settings)
-    else:
-        tests = compare_failures(runs, pairs, settings)
-    item = with_seeds(next(item for item in tests if item.arm == arm), runs, settings)
+def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -> Condition:
+    """Judge the composite loss of two arms.
+
+    A pair of the stage's primary family is judged as its summary does; another, such as Gold's at
+    depth, at the stage's level, behind a claim that has to be met as well.
+    """
+    plan, settings = stage_plan(study, stage), study.statistics
+    pairs = list(plan.primary) if (arm, other) in plan.primary else [(arm, other)]
+    tests = compare_losses(runs, pairs, settings, plan.level)
+    item = tests[pairs.index((arm, other))]
+    state = {None: "undecided", True: "met", False: "not met"}[item.better]
+    asked = f"`{arm}` has a lower composite loss than `{other}`"
+    seeds = say("seeds", item, settings) if item.better is None else ""
+    return _condition(asked, state, say("claim", item, settings), seeds)
+
+
+def _no_more_failures(runs: pd.DataFrame, arm: str, other: str) -> Condition:
+    """Compare failures in these runs; what further runs do, the composite loss answers for."""
+    mine, theirs = (failure_rate(runs, name, 0.95) for name in (arm, other))
+    met = mine.rate <= theirs.rate
     return _condition(
-        f"`{item.arm}` has {asked} than `{item.other}`",
-        _OF_BETTER[item.better],
-        say("why", item, settings),
-        item.seeds.seeds if item.seeds else None,
-        say("seeds", item, settings),
+        f"`{arm}` fails no more often than `{other}`, in these runs",
+        "met" if met else "not met",
+        say("counts", mine, theirs),
     )
 
 
-def _failing(study: Study, evidence: Evidence, arm: str, holding: bool = False) -> Condition:
+def _fewer_failures(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
+    """Test whether an arm fails less often, behind the claim of a lower composite loss."""
+    level = level_of(study, "stage_a") or 0.0
+    item = compare_failures(runs, [(arm, other)], study.statistics)[0]
+    shown = item.p is not None and item.p <= level
+    state = "undecided" if not shown else "met" if (item.estimate or 0) < 0 else "not met"
+    sentence = say("tested", item, study.statistics, "Boschloo's exact test", level)
+    return _condition(f"`{arm}` fails less often than `{other}`", state, sentence)
+
+
+def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
+    """Test whether the loss of successful runs is at most a fraction above the other arm's."""
+    assert study.decision is not None
+    bound, level = study.decision.max_loss_increase, level_of(study, "stage_a") or 0.0
+    good = runs[~runs["failed"].astype(bool)]
+    column = loss_score(runs["val_loss_name"].tolist()).column
+    mine, theirs = (log_values(good, name, column) for name in (arm, other))
+    found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
+    shown = found.p is not None and found.p <= level
+    state = "undecided" if not shown else "met" if (found.mean or 0) < 0 else "not met"
+    asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
+    return _condition(asked, state, say("kept", found, level))
+
+
+def _failing(study: Study, runs: pd.DataFrame, arm: str, holding: bool = False) -> Condition:
     """Judge whether an arm is shown to fail at depth; `holding`: is not, to be open is enough."""
-    assert study.decision is not None and study.stage_b is not None
-    acceptable, settings = study.decision.acceptable_failure_rate, study.stage_b
+    assert study.decision is not None and study.stage_b is not None and study.pivot is not None
+    # The further arm has no shallow runs of its own: it is held against the shallow control.
     found = fails_at_depth(
-        deep(study, arm), arm, evidence, acceptable=acceptable, settings=settings
+        runs,
+        deep(study, arm),
+        study.stage_a.control if arm == study.pivot.arm else arm,
+        acceptable=study.decision.acceptable_failure_rate,
+        most_loss_increase=study.stage_b.max_loss_increase,
+        level=level_of(study, "pivot") or 0.0,
+        settings=study.statistics,
     )
-    asked, state = f"`{arm}` fails at {settings.fno_blocks} blocks", _OF_BETTER[found.fails]
+    asked, state = f"`{arm}` fails at {study.stage_b.fno_blocks} blocks", "undecided"
     if holding:
         asked = f"`{arm}` is not shown to fail at depth"
         state = "not met" if found.fails else "met"
-    return _condition(asked, state, say("depth", found, study.statistics))
-
-
-def _loss_kept(evidence: Evidence, arm: str, bound: float) -> Condition:
-    control = evidence.stage.control
-    found = loss_at_most(arm, control, evidence, bound)
-    asked = f"the loss of `{arm}` is at most {percent(bound)} above that of `{control}`"
-    return _condition(asked, found.status, say("bound", found, evidence.settings))
+    elif found.fails:
+        state = "met"
+    return _condition(asked, state, say("depth", found))

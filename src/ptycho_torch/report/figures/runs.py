@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.report.figures.marks import mark_level
 from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.runtime.plot_style import (
@@ -37,9 +37,9 @@ def learning_curves(collected: Collected) -> Figure:
     names = set(collected.runs["val_loss_name"])
     column = names.pop() if len(names) == 1 else "mae_val_loss"
     train = column.replace("_val_", "_train_")
-    levels = {"best constant object": collected.constant_loss, "noise": collected.noise_floor}
-    if column != "mae_val_loss":
-        levels = {}
+    levels: dict[str, float | None] = {}
+    if column == "mae_val_loss":
+        levels = {"best constant object": collected.constant_loss, "noise": collected.noise_floor}
     figure, panels = arm_panels(arms)
     colours = arm_colours(arms)
     for arm, axes in panels.items():

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
-from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.report.figures.marks import mark_runs, title_of
 from ptycho_torch.report.runs_table import KINDS, Kind
 from ptycho_torch.runtime.markdown import number
@@ -32,16 +32,15 @@ _LEAST_S = 1e-4
 def metric_spread(collected: Collected) -> Figure:
     """Return a dot per seed for the loss and the main scores, with what baselines score."""
     arms, runs, baselines = collected.stage.arms, collected.runs, collected.baselines
-    is_mae = set(runs["val_loss_name"]) == {"mae_val_loss"} or collected.loss.column.startswith(
-        "best_mae"
-    )
     figure = new_figure(9.2, 5.6)
     panels = figure.subplots(2, 2).ravel()
     for score, axes in zip(collected.main_scores, panels, strict=True):
         _spread_panel(axes, runs, arms, score)
         if score is collected.loss:
-            known = (collected.constant_loss, collected.noise_floor) if is_mae else (None, None)
+            known = (collected.constant_loss, collected.noise_floor)
             levels = dict(zip(("best constant object", "noise alone"), known, strict=True))
+            if not collected.is_mae:
+                levels = {}
         else:
             levels = {
                 "constant image": baselines["constant"][score.name],
@@ -84,7 +83,7 @@ def _reference_lines(axes: Axes, levels: dict[str, float | None], *, keep_limits
     Losses span decades between noise and nothing, where no seed could be told from another.
     """
     low, high = axes.get_ylim()
-    for (label, value), line in zip(levels.items(), ("--", ":"), strict=True):
+    for (label, value), line in zip(levels.items(), ("--", ":"), strict=False):
         if value is None:
             continue
         level, arrow = value, ""
@@ -105,7 +104,7 @@ def _reference_lines(axes: Axes, levels: dict[str, float | None], *, keep_limits
 
 
 def reconstructions(collected: Collected) -> Figure:
-    """Return amplitude and synchronised phase of chosen runs beside the truth, one scale each."""
+    """Return amplitude and phase, as stitched, of chosen runs beside the truth, one scale each."""
     runs = [run for _, run in shown_runs(collected.runs).iterrows()]
     arrays = [io.read_npz(collected.reconstructions[run["arm"], int(run["seed"])]) for run in runs]
     kinds = [

@@ -5,9 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ptycho_torch.config.arms import numbers_of
 from ptycho_torch.config.base import value_text
-from ptycho_torch.report.collect import Collected
+from ptycho_torch.config.variants import numbers_of
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.report.figures.marks import mark_failure_rate, mark_runs, title_of
 from ptycho_torch.runtime.plot_style import (
     INK,
@@ -17,6 +17,7 @@ from ptycho_torch.runtime.plot_style import (
     use_log_scale,
 )
 from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.depth import gradient_bound
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
 
 
@@ -67,6 +68,8 @@ def _median_line(axes, values: "pd.Series[float]") -> None:  # type: ignore[no-u
 
 def gradient_norms(collected: Collected) -> Figure:
     """Return the 99th percentile of the gradient norm by epoch: deep arms beside shallow ones."""
+    assert collected.study.stage_b is not None
+    factor = collected.study.stage_b.gradient_factor
     pairs, history = list(collected.stage.depth), collected.history
     figure = new_figure(max(3.0 * len(pairs), 4.6), 3.0)
     panels = figure.subplots(1, len(pairs), sharex=True, sharey=True, squeeze=False).ravel()
@@ -77,7 +80,7 @@ def gradient_norms(collected: Collected) -> Figure:
                 norms = pd.to_numeric(rows["grad_norm_p99"], errors="coerce")
                 look = {"color": colours[deep], "linewidth": width}
                 axes.plot(rows["epoch"], norms, ("." if len(rows) == 1 else "") + line, **look)
-        bound = collected.gradient_bound(shallow)
+        bound = gradient_bound(collected.runs, shallow, factor)
         if bound is not None and bound > 0:
             axes.axhline(bound, color=REFERENCE, linestyle="--", linewidth=0.9)
             at, system = (0.02, bound), ("axes fraction", "data")

@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
-from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.figures import runs, scores, settings
+from ptycho_torch.report.collected import Collected
+from ptycho_torch.report.figures import runs, scores, settings, stress
 from ptycho_torch.runtime.plot_style import save, styled
+from ptycho_torch.statistics.stress import Stress
 
 
-def write_figures(collected: Collected, folder: Path) -> None:
+def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
+    if found is not None:
+        with styled():
+            save(stress.loss_by_rate(collected, found), folder, "loss_by_rate")
+            save(stress.areas(found), folder, "areas")
+        return
     drawings = {
         "learning_curves": runs.learning_curves,
         "metric_spread": scores.metric_spread,

@@ -4,22 +4,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptycho_torch.config.arms import numbers_of
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report.collect import Collected, Files, collect
+from ptycho_torch.report.collect import Files, collect
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.summarise import tables
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import (
     Comparison,
     compare_failures,
+    compare_losses,
     compare_score,
-    with_seeds,
 )
 from ptycho_torch.statistics.depth import judge_depth
+from ptycho_torch.statistics.stress import work_out_stress
 from ptycho_torch.statistics.trend import failure_trend, first_failing, loss_trend, similarity
 from ptycho_torch.statistics.verdict import Evidence, Verdict, judge_arm
 
@@ -36,13 +38,14 @@ def summarise_stage(
     winner: PathLike | None = None,
     plan: PathLike | None = None,
 ) -> None:
-    """Write summary.md, five CSV tables, two JSON files and the figures (PNG and SVG) of a stage.
+    """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
+    stage.
 
-    `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stage_b`,
-    `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs; `plan` is a file
-    whose `sha256` `findings.json` keeps, by which the workflow knows a summary of another study.
-    Raises InputError if the configuration is wrong, or a file is missing, unreadable or of another
-    run.
+    `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stress`,
+    `stage_b`, `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs; `plan`
+    is a file whose `sha256` `findings.json` keeps, by which the workflow knows a summary of another
+    study. Raises InputError if the configuration is wrong, or a file is missing, unreadable or of
+    another run.
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
@@ -55,15 +58,16 @@ def summarise_stage(
         raise InputError(f"study: {error}") from None
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     values = work_out(collected, provenance, won)
-    answer, text = put_into_words(values)
+    answer, texts = put_into_words(values)
     folder = Path(folder)
     for name, table in tables.of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
-    write_figures(collected, folder)
+    write_figures(collected, values["stress"], folder)
     made_for = {"plan_sha256": None if plan is None else io.read_json(plan)["sha256"]}
     io.write_json(folder / "findings.json", _findings(values, answer) | made_for)
-    io.write_text(folder / "summary.md", text)
+    for name, text in texts.items():
+        io.write_text(folder / name, text)
 
 
 def work_out(
@@ -72,33 +76,47 @@ def work_out(
     """Return what the runs of a stage support: the values that its template takes."""
     study, stage, runs = collected.study, collected.stage, collected.runs
     pairs, settings = list(stage.pairs), study.statistics
-    by_score = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
-    tests = compare_failures(runs, pairs, settings)
-    # Arm by arm, not score by score.
-    comparisons = [
-        with_seeds(item, runs, settings)
-        for of_arm in zip(*by_score, strict=True)
-        for item in of_arm
-    ]
-    failure_tests = [with_seeds(item, runs, settings) for item in tests]
-    evidence = Evidence(runs=runs, stage=stage, loss=collected.loss, settings=settings)
+    stress = None
+    if stage.grid:
+        stress = work_out_stress(runs, stage, collected.constant_loss, settings)
+        claims = list(stress.comparisons)
+    else:
+        claims = compare_losses(runs, list(stage.primary), settings, stage.level)
+    losses = compare_losses(runs, pairs, settings)
+    scores = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
+    failures = compare_failures(runs, pairs, settings)
     return {
         "f": collected,
         "study": study,
         "stage": stage,
         "statistics": settings,
-        "comparisons": comparisons,
-        "failure_tests": failure_tests,
-        "verdicts": _verdicts(collected, evidence),
-        "sweep": _sweep(collected, evidence, [*by_score[0], *tests]),
+        "claims": claims,
+        # Arm by arm, not score by score.
+        "exploratory": [
+            item for of_arm in zip(losses, *scores, failures, strict=True) for item in of_arm
+        ],
+        "verdicts": _verdicts(collected),
+        "sweep": _sweep(collected, losses),
+        "stress": stress,
+        "without": [
+            (rate, item)
+            for rate, items in (stress.without if stress else {}).items()
+            for item in items
+        ],
         "winner": winner,
         "made": provenance,
     }
 
 
-def _verdicts(collected: Collected, evidence: Evidence) -> list[Verdict]:
+def _verdicts(collected: Collected) -> list[Verdict]:
     """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
     study, stage = collected.study, collected.stage
+    evidence = Evidence(
+        runs=collected.runs,
+        stage=stage,
+        loss=collected.loss,
+        confidence=study.statistics.confidence,
+    )
     if stage.name == "stage_a":
         judged = [judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms]
     else:
@@ -110,12 +128,10 @@ def _verdicts(collected: Collected, evidence: Evidence) -> list[Verdict]:
     return [verdict for of_arm in judged for verdict in of_arm]
 
 
-def _sweep(
-    collected: Collected, evidence: Evidence, comparisons: Sequence[Comparison]
-) -> dict[str, Any] | None:
+def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any] | None:
     """Return how the results depend on the setting that a stage varies, if it varies one.
 
-    `labels` has the values by state beside the control: same, differs, alike, undecided.
+    `labels` has the values by state beside the control: same, apart, alike, open.
     """
     stage, variants = collected.stage, collected.variants
     if not variants:
@@ -123,44 +139,39 @@ def _sweep(
     margin, arms = collected.study.sweeps[stage.name].alike_within, list(variants)
     runs = collected.runs[collected.runs["arm"].isin(arms)]
     failed = runs["failed"].astype(bool).tolist()
-    states = {
-        arm: similarity(arm, stage.control, comparisons, evidence, margin)
-        for arm in arms
-        if arm != stage.control
-    }
-    same = [arm for arm, found in states.items() if found.state == "same"]
-    clipped = collected.runs.loc[
-        collected.runs["arm"].isin([*same, stage.control]), "clipped_share"
-    ]
-    never_clipped = bool((clipped == 0).all())
-    labels: dict[str, list[str]] = {"same": [], "differs": [], "alike": [], "undecided": []}
-    for arm, found in states.items():
-        labels[found.state].append(variants[arm].label())
+    beside = {item.arm: item for item in losses}
+    states = {arm: similarity(beside[arm], collected.runs, margin) for arm in beside}
+    same = [arm for arm, state in states.items() if state == "same"]
+    unclipped = collected.runs["arm"].isin([*same, stage.control])
+    labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
+    for arm, state in states.items():
+        labels[state].append(variants[arm].label())
     keys = [key for key, _ in next(iter(variants.values())).changes]
-    ranks, confidence = (
-        [float(arms.index(arm)) for arm in runs["arm"]],
-        evidence.settings.confidence,
-    )
+    ranks = [float(arms.index(arm)) for arm in runs["arm"]]
     ordered = bool(numbers_of(list(variants.values())))
     return {
         "varied": keys,
         "about_clipping": any(key.startswith("execution.clip.") for key in keys),
         "margin": margin,
+        "beside": beside,
         "states": states,
         "labels": labels,
-        "never_clipped": never_clipped,
+        "never_clipped": bool((collected.runs.loc[unclipped, "clipped_share"] == 0).all()),
         "first_failing": first_failing(arms, runs),
         "failures": sum(failed),
         "runs": len(runs),
-        "loss_trend": loss_trend(arms, evidence) if ordered else None,
-        "failure_trend": failure_trend(ranks, failed, confidence=confidence) if ordered else None,
+        "loss_trend": loss_trend(arms, runs) if ordered else None,
+        "failure_trend": failure_trend(ranks, failed) if ordered else None,
     }
 
 
-def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Return the sentences that answer the stage's question, and the summary in Markdown."""
-    answer = sentences("answer.md.j2", **values)
-    return answer, render("stage.md.j2", answer=answer, **values)
+def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """Return the sentences that answer the stage's question, and its documents by file name."""
+    answer = sentences("stress.md.j2" if values["stress"] else "answer.md.j2", **values)
+    return answer, {
+        "summary.md": render("stage.md.j2", answer=answer, **values),
+        "appendix.md": render("appendix.md.j2", **values),
+    }
 
 
 def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
@@ -170,7 +181,7 @@ def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any
     verdicts = [
         {
             **{key: getattr(item, key) for key in ("arm", "condition", "status")},
-            "sentence": say("verdict", item, settings),
+            "sentence": say("verdict", item),
         }
         for item in values["verdicts"]
     ]
@@ -179,6 +190,13 @@ def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any
         "answer": list(answer),
         "arms": list(stage.arms),
         "winner": values["winner"],
+        "claims": [
+            {
+                **{key: getattr(item, key) for key in ("arm", "other", "state", "p_holm", "level")},
+                "sentence": say("answered", item, settings),
+            }
+            for item in values["claims"]
+        ],
         "loss": collected.loss.column,
         "verdicts": verdicts,
         "baselines": collected.baselines,

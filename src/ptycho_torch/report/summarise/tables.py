@@ -5,27 +5,36 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.collected import Collected
 from ptycho_torch.report.rendering import say
 from ptycho_torch.statistics.estimates import Interval
 from ptycho_torch.statistics.scores import (
     COMPLEX_ERROR,
+    COMPLEX_ERROR_SYNCHRONISED,
+    COMPOSITE,
     IMAGE_SCORES,
     LAST_LOSS,
     OUTCOMES,
     REASSEMBLED,
     TWIN_SHARE,
 )
+from ptycho_torch.statistics.stress import Stress
 
 # Medians over all runs of an arm, failed ones too: they say why a run went as it did.
 _RUNNING = (
     *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
     *("wall_s", "samples_per_s", "peak_memory_mib"),
 )
-_SCORES = (LAST_LOSS, *IMAGE_SCORES, COMPLEX_ERROR, REASSEMBLED, TWIN_SHARE)
+_SCORES = (
+    *(LAST_LOSS, COMPOSITE, *IMAGE_SCORES, COMPLEX_ERROR, COMPLEX_ERROR_SYNCHRONISED),
+    *(REASSEMBLED, TWIN_SHARE),
+)
 _COMPARISON = (
-    *("arm", "control", "score", "n", "difference", "low", "high"),
-    *("p", "p_holm", "least_p", "state", "conclusion", "seeds_needed", "seeds_sentence"),
+    *("arm", "control", "score", "family", "n", "difference", "low", "high"),
+    *("p", "least_p", "p_holm", "level", "state", "sentence"),
+)
+CURVE_KEYS = (
+    *("arm", "depth", "area", "relative", "rise", "best_rate", "best_loss", "bears", "breaks"),
 )
 _SURVIVAL = ("arm", "epoch", "survival", "low", "high", "at_risk", "failures")
 
@@ -44,6 +53,7 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         for step in collected.survival(arm)
     ]
     return {
+        **(_of_stress(values["stress"]) if values["stress"] else {}),
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
@@ -80,18 +90,38 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
 
 
 def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a row per comparison, with its conclusion in words."""
-    items, settings = values["comparisons"] + values["failure_tests"], values["statistics"]
+    """Return a row per comparison: those that may claim something, then the exploratory ones."""
+    items = [*values["claims"], *values["exploratory"]]
     rows = [
         (
-            *(item.arm, item.other, item.score, item.n, item.estimate, *_ends(item.interval)),
-            *(item.p, item.p_holm, item.least_p, item.state, say("conclusion", item, settings)),
-            *(item.seeds.seeds if item.seeds else None, say("seeds", item, settings)),
+            *(item.arm, item.other, item.score, "primary" if item.level else "exploratory"),
+            *(item.n, item.estimate),
+            *(*_ends(item.interval), item.p, item.least_p, item.p_holm, item.level, item.state),
+            say("claim", item, values["statistics"]),
         )
         for item in items
     ]
-    # 13, not 13.0, beside empty cells.
-    return pd.DataFrame(rows, columns=_COMPARISON).astype({"seeds_needed": "Int64"})
+    return pd.DataFrame(rows, columns=_COMPARISON)
+
+
+def _of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
+    """Return a row per arm and depth, and a row per arm and seed."""
+    curves = []
+    for curve in stress.curves:
+        row = {key: getattr(curve, key) for key in CURVE_KEYS}
+        failed = curve.failed
+        row |= {"failures": failed and failed.failures, "runs": failed and failed.runs}
+        curves.append(row)
+    seeds = stress.points["seed"].unique()
+    areas = [
+        (arm, seed, area)
+        for arm, values in stress.areas.items()
+        for seed, area in zip(seeds, values, strict=True)
+    ]
+    return {
+        "curves.csv": pd.DataFrame(curves),
+        "areas.csv": pd.DataFrame(areas, columns=("arm", "seed", "area")),
+    }
 
 
 def _ends(interval: Interval | None) -> tuple[float, float] | tuple[None, None]:
