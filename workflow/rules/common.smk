@@ -92,6 +92,7 @@ def kept_plan(plan) -> str:
         "evaluation": STUDY.evaluation.model_dump(mode="json"),
         "conventional": STUDY.conventional and STUDY.conventional.model_dump(mode="json"),
         "seeds": list(plan.seed_list),
+        "looks": list(plan.looks),
         "arms": {
             arm: run_settings(STUDY, plan.dataset, arm, 0).model_dump(mode="json") for arm in arms
         },
@@ -101,24 +102,56 @@ def kept_plan(plan) -> str:
         f"results/{plan.name}/findings.json"
     )
     made_for = json.loads(made.read_text()).get("plan_sha256") if made.is_file() else None
+    before = json.loads(kept.read_text()) if kept.is_file() else {}
+    content |= {"sha256": digest, "looked": seeds_looked_at(before, content, made_for)}
     if made_for == digest:
-        if not kept.is_file() or json.loads(kept.read_text())["sha256"] != digest:
-            keep_text(kept, json.dumps(content | {"sha256": digest, "replaces": None}, indent=1))
+        if before.get("sha256") != digest:
+            keep_text(kept, json.dumps(content | {"replaces": None}, indent=1))
             os.utime(kept, (made.stat().st_mtime - 1,) * 2)  # As old as it was.
         return str(kept)
     # Another content, for Snakemake takes a small file for unchanged whatever its date.
     replaces = [made_for, made.stat().st_mtime_ns] if made.is_file() else None
-    keep_text(kept, json.dumps(content | {"sha256": digest, "replaces": replaces}, indent=1))
+    keep_text(kept, json.dumps(content | {"replaces": replaces}, indent=1))
     return str(kept)
 
 
+def seeds_looked_at(before: dict, now: dict, made_for: str | None) -> list[int]:
+    """Seeds per arm of earlier summaries of the same stage, which differed in their seeds alone:
+    who saw them and adds seeds has looked once more than the tests allow for."""
+    same = ("dataset", "evaluation", "conventional", "arms")
+    if not before or any(before[key] != json.loads(json.dumps(now[key])) for key in same):
+        return []
+    looked = before.get("looked", [])
+    seen = made_for == before["sha256"] and before["seeds"] != now["seeds"]
+    return [*looked, len(before["seeds"])] if seen else looked
+
+
 def files_of_runs(plan, folder: str, file: str) -> list[str]:
-    """One file of every run of a stage, arm by arm."""
-    return [
-        f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}"
-        for arm in plan.arms
-        for seed in plan.seed_list
-    ]
+    """One file of every run of a stage, arm by arm; behind its looks, where these are planned."""
+    runs = plan.runs_after(undecided_after(plan, len(plan.looks) - 1))
+    return [f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}" for arm, seed in runs]
+
+
+def undecided_after(plan, looks: int) -> list[list[str]]:
+    """The arms that each of so many looks at a stage left undecided, up to one that left none."""
+    found = []
+    for number in range(1, looks + 1):
+        with checkpoints.look.get(stage=plan.name, number=number).output.look.open() as handle:
+            found.append(json.load(handle)["undecided"])
+        if not found[-1]:
+            break
+    return found
+
+
+def looked_at(folder: str, file: str):
+    """One file of every run that a look at a stage sees."""
+
+    def files(wildcards) -> list[str]:
+        plan = plan_of(wildcards.stage)
+        runs = plan.runs_after(undecided_after(plan, int(wildcards.number) - 1))
+        return [f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}" for arm, seed in runs]
+
+    return files
 
 
 def winner_of_stage_a() -> str:
@@ -133,8 +166,9 @@ def plan_of(stage: str):
 
 
 def runs_of(stage: str, folder: str, file: str):
-    """One file of every run of a stage: a list, or for Stage B a function that waits for its winner."""
-    if stage == "stage_b":
+    """One file of every run of a stage: a list, or a function that waits for Stage B's winner, or
+    for the planned looks."""
+    if stage == "stage_b" or plan_of(stage).looks:
         return lambda wildcards: files_of_runs(plan_of(stage), folder, file)
     return files_of_runs(plan_of(stage), folder, file)
 

@@ -16,6 +16,29 @@ checkpoint stage_a_winner:
         "../scripts/decide_winner.py"
 
 
+checkpoint look:
+    """A planned look at a stage: only what is undecided is trained at the next look's seeds."""
+    input:
+        dataset=lambda wildcards: f"results/simulate/{plan_of(wildcards.stage).dataset}/dataset.json",
+        runs=looked_at("train", "run.json"),
+        timings=looked_at("train", "timing.json"),
+        histories=looked_at("train", "history.csv"),
+        metrics=looked_at("evaluate", "metrics.json"),
+        reconstructions=looked_at("evaluate", "reconstruction.npz"),
+        code=sources("look.py"),
+    output:
+        look="results/{stage}/look-{number}.json",
+    log:
+        "logs/{stage}_look-{number}.log",
+    wildcard_constraints:
+        stage="stage_a|stress",
+        number=r"\d+",
+    params:
+        study=without_title(),
+    script:
+        "../scripts/look.py"
+
+
 if STUDY.decision is not None:
 
     rule decide:

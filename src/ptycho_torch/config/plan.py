@@ -1,7 +1,8 @@
 """Stages with every name resolved: which runs, on which data, what is compared."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from ptycho_torch.config.arms import (
@@ -15,6 +16,7 @@ from ptycho_torch.config.base import Settings, seed_list
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.study import (
     DepthSettings,
+    Looks,
     PivotSettings,
     StressSettings,
     Study,
@@ -42,7 +44,7 @@ class StagePlan:
     arms: tuple[str, ...]
     """Arms and variants, in the order of tables and figures."""
     seed_list: tuple[int, ...]
-    """Seeds of every arm."""
+    """Seeds of every arm; with looks, of what is undecided to the last."""
     pairs: tuple[tuple[str, str], ...]
     """(arm, other) of every comparison that is shown."""
     primary: tuple[tuple[str, str], ...] = ()
@@ -53,6 +55,36 @@ class StagePlan:
     claims nothing."""
     grid: tuple[GridPoint, ...] = ()
     """What the stress stage tries."""
+    looks: tuple[int, ...] = ()
+    """Seeds at each planned look; empty: there is one, at the end."""
+
+    def runs_of(self, counts: Mapping[str, int]) -> list[tuple[str, int]]:
+        """Return (arm, seed) of every run, given how many seeds of each arm were found: with looks
+        an arm has those of one look, else all."""
+        full = len(self.seed_list)
+        wanted = {
+            arm: min((n for n in self.looks if n >= counts.get(arm, 0)), default=full)
+            for arm in self.arms
+        }
+        return [(arm, seed) for arm in self.arms for seed in self.seed_list[: wanted[arm]]]
+
+    def runs_after(self, undecided: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
+        """Return (arm, seed) of every run, given the arms left undecided by each look so far."""
+        if not self.looks:
+            return [(arm, seed) for arm in self.arms for seed in self.seed_list]
+        runs = [(arm, seed) for arm in self.arms for seed in self.seed_list[: self.looks[0]]]
+        bases = {point.name: point.arm for point in self.grid}
+        control = bases.get(self.control, self.control)
+        for (low, high), left in zip(pairwise(self.looks), undecided, strict=False):
+            going_on = {*left, control} if left else set()
+            runs += [
+                (arm, seed)
+                for arm in self.arms
+                if bases.get(arm, arm) in going_on
+                for seed in self.seed_list[low:high]
+            ]
+        return runs
+
     depth: tuple[tuple[str, str], ...] = ()
     """(deep arm, shallow one that it is to match), where depth is judged."""
 
@@ -121,8 +153,9 @@ def _plan(
     arms = tuple(dict.fromkeys(arms))
     fields.setdefault("dataset", study.stage_a.dataset)
     fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
-    seeds = tuple(seed_list(seeds or study.stage_a.seeds))
-    return StagePlan(arms=arms, control=control, seed_list=seeds, **fields)
+    looks = tuple(seeds.looks) if isinstance(seeds, Looks) else ()
+    listed = tuple(seed_list(looks[-1] if looks else seeds or study.stage_a.seed_list))
+    return StagePlan(arms=arms, control=control, seed_list=listed, looks=looks, **fields)
 
 
 def _stage_a(study: Study) -> StagePlan:
@@ -133,6 +166,7 @@ def _stage_a(study: Study) -> StagePlan:
         study.stage_a.control,
         name="stage_a",
         title="Stage A, the shootout",
+        seeds=study.stage_a.seeds,
         question=question,
         primary=_with_control(study, study.stage_a.arms),
         level=level_of(study, "stage_a"),

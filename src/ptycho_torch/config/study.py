@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -74,6 +81,28 @@ class ArmSettings(Settings):
     """Conditions to be judged; none: the arm is there for comparison."""
 
 
+def _rising(numbers: list[Any]) -> list[Any]:
+    if numbers != sorted(set(numbers)):
+        text = ", ".join(f"{number:g}" for number in numbers)
+        raise ValueError(f"must rise, each number once, got {text}")
+    return numbers
+
+
+class Looks(Settings):
+    """Planned looks: after each, only what is still undecided goes on to the next."""
+
+    looks: Annotated[list[Count], Field(min_length=2, max_length=6), AfterValidator(_rising)]
+    """Seeds per arm at each look, rising. Each look is tested at a level below the stage's, such
+    that all of them together keep it (Pocock 1977)."""
+
+
+# Told apart first, so that a mistake in one is not told as one in the other.
+SeedsOrLooks = Annotated[
+    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("looks")],
+    Discriminator(lambda value: "looks" if isinstance(value, (dict, Looks)) else "seeds"),
+]
+
+
 class StageSettings(Settings):
     """Which arms meet on which data, with which seeds."""
 
@@ -83,13 +112,14 @@ class StageSettings(Settings):
     """The arm that the others are compared with."""
     arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of the block `arms`; the control among them."""
-    seeds: Seeds
-    """Seeds of every arm: a list, or how many (counted from 0)."""
+    seeds: SeedsOrLooks
+    """Seeds of every arm: a list, or how many (counted from 0); or `{looks: [6, 9, 14]}`: so many
+    at most, fewer for what is decided earlier."""
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds, spelled out."""
-        return seed_list(self.seeds)
+        """The seeds that every run of the stage has, spelled out: with looks those of the first."""
+        return seed_list(self.seeds.looks[0] if isinstance(self.seeds, Looks) else self.seeds)
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> Self:
@@ -119,17 +149,10 @@ class SweepSettings(Settings):
     control: Name | None = None
     """Arm that every value is compared with; null: the control of Stage A."""
     seeds: Seeds | None = None
-    """As in `stage_a`; null: those of Stage A."""
+    """As in `stage_a`; null: those of Stage A, or of its first look."""
     alike_within: Fraction = 0.1
     """A value is alike to the control once its loss is shown to lie within this fraction of the
     control's, either way."""
-
-
-def _rising(rates: list[float]) -> list[float]:
-    if rates != sorted(set(rates)):
-        text = ", ".join(f"{rate:g}" for rate in rates)
-        raise ValueError(f"must rise, each rate once, got {text}")
-    return rates
 
 
 class StressSettings(Settings):
@@ -147,7 +170,7 @@ class StressSettings(Settings):
     """Fourier blocks at which every rate is tried."""
     epochs: Count
     """Epochs of each run."""
-    seeds: Seeds
+    seeds: SeedsOrLooks
     """As in `stage_a`."""
 
 
@@ -157,7 +180,7 @@ class DepthSettings(Settings):
     fno_blocks: Depth
     """Fourier blocks of the deep arms."""
     seeds: Seeds | None = None
-    """As in `stage_a`; null: those of Stage A."""
+    """As in `stage_a`; null: those of Stage A, or of its first look."""
     max_loss_increase: NotNegative = 0.1
     """The deep arm matches its shallow self if its loss is at most this fraction higher ..."""
     max_ssim_decrease: NotNegative = 0.02

@@ -3,6 +3,7 @@
 A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A stage is summarised whole or not.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,9 @@ def collect(
 
 def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[tuple[str, int], Path]:
     """Return the file of each expected run; refuse missing and unexpected ones."""
-    runs = [(arm, seed) for arm in stage.arms for seed in stage.seed_list]
-    expected = {f"{stage.dataset}/{arm}/seed-{seed}/{name}": (arm, seed) for arm, seed in runs}
     found = {"/".join(path.parts[-4:]): path for path in map(Path, paths)}
+    runs = stage.runs_of(Counter(path.parts[-3] for path in found.values()))
+    expected = {f"{stage.dataset}/{arm}/seed-{seed}/{name}": (arm, seed) for arm, seed in runs}
     for file in sorted(found.keys() ^ expected.keys()):
         missing = "is missing; make the run first"
         raise InputError(f"{file}: {missing if file in expected else f'no run of {stage.name}'}")

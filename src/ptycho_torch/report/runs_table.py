@@ -62,7 +62,8 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     """
     runs = read_table(path, "dataset", "arm", "seed", "failed", "val_loss_name", "best_val_loss")
     found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
-    expected = sorted((plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list)
+    counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
+    expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
     if found != expected:
         odd = sorted(set(expected) ^ set(found)) or found
         raise InputError(

@@ -8,7 +8,7 @@ state.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -97,25 +97,35 @@ def compare_samples(
     settings: StatisticsSettings,
     level: float | None,
 ) -> list[Comparison]:
-    """Return the two-sample comparisons of arms with these values, a family of this level."""
-    found = []
-    for arm, other in pairs:
-        difference = estimates.sample_difference(samples[arm], samples[other], settings)
-        found.append(_comparison((arm, other), score, difference, len(pairs)))
+    """Return the two-sample comparisons of arms with these values, a family of this level.
+
+    Where planned looks ended one arm earlier, both are compared as they were then.
+    """
+    values = [_as_many(samples[arm], samples[other]) for arm, other in pairs]
+    found = [
+        _comparison(pair, score, estimates.sample_difference(*both, settings), len(pairs))
+        for pair, both in zip(pairs, values, strict=True)
+    ]
     if level is None:
         return found
     corrected = estimates.holm([item.p for item in found])
     return [
-        _judged(item, p, level, (samples[item.arm], samples[item.other]), settings)
-        for item, p in zip(found, corrected, strict=True)
+        _judged(item, p, level, both, settings)
+        for item, p, both in zip(found, corrected, values, strict=True)
     ]
+
+
+def _as_many(mine: ArrayLike, theirs: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    a, b = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
+    both = min(a.size, b.size)
+    return a[:both], b[:both]
 
 
 def _judged(
     item: Comparison,
     p_holm: float | None,
     level: float,
-    values: tuple[ArrayLike, ArrayLike],
+    values: tuple[NDArray[Any], NDArray[Any]],
     settings: StatisticsSettings,
 ) -> Comparison:
     """Return a comparison of a primary family with what it claims, or what would decide it."""
@@ -123,7 +133,7 @@ def _judged(
         state: State = "lower" if item.estimate < 0 else "higher"
         return replace(item, p_holm=p_holm, level=level, state=state)
     part = settings.effect_of_interest
-    its_mean = float(np.asarray(values[1], np.float64).mean())
+    its_mean = float(values[1].mean()) if values[1].size else 0.0
     seeds = seeds_needed(
         *values,
         of_interest=math.log1p(part) if item.is_loss else part * its_mean,

@@ -16,6 +16,7 @@ import scipy
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics.compare import Comparison, compare_losses, compare_samples
+from ptycho_torch.statistics.looks import claim_level
 from ptycho_torch.statistics.runs import FailureRate, failure_rate
 from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
 
@@ -82,7 +83,7 @@ def work_out_stress(
 
     def tests(kept: Sequence[float]) -> tuple[Comparison, ...]:
         areas = areas_of(points[points["rate"].isin(kept)])
-        return tuple(compare_samples(areas, stage.primary, AREA, settings, stage.level))
+        return tuple(compare_samples(areas, stage.primary, AREA, settings, claim_level(stage)))
 
     enough = len(rates) > 3
     control = stage.primary[0][1] if stage.primary else ""

@@ -25,6 +25,7 @@ from ptycho_torch.runtime.markdown import percent
 from ptycho_torch.statistics.compare import compare_failures, compare_losses, log_values
 from ptycho_torch.statistics.depth import fails_at_depth
 from ptycho_torch.statistics.estimates import sample_difference
+from ptycho_torch.statistics.looks import claim_level
 from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import loss_score
 
@@ -139,7 +140,7 @@ def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -
     """
     plan, settings = stage_plan(study, stage), study.statistics
     pairs = list(plan.primary) if (arm, other) in plan.primary else [(arm, other)]
-    tests = compare_losses(runs, pairs, settings, plan.level)
+    tests = compare_losses(runs, pairs, settings, claim_level(plan))
     item = tests[pairs.index((arm, other))]
     state = {None: "undecided", True: "met", False: "not met"}[item.better]
     asked = f"`{arm}` has a lower composite loss than `{other}`"
@@ -160,7 +161,7 @@ def _no_more_failures(runs: pd.DataFrame, arm: str, other: str) -> Condition:
 
 def _fewer_failures(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
     """Test whether an arm fails less often, behind the claim of a lower composite loss."""
-    level = level_of(study, "stage_a") or 0.0
+    level = claim_level(stage_plan(study, "stage_a")) or 0.0
     item = compare_failures(runs, [(arm, other)], study.statistics)[0]
     shown = item.p is not None and item.p <= level
     state = "undecided" if not shown else "met" if (item.estimate or 0) < 0 else "not met"
@@ -171,12 +172,12 @@ def _fewer_failures(study: Study, runs: pd.DataFrame, arm: str, other: str) -> C
 def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
     """Test whether the loss of successful runs is at most a fraction above the other arm's."""
     assert study.decision is not None
-    bound, level = study.decision.max_loss_increase, level_of(study, "stage_a") or 0.0
+    bound, level = study.decision.max_loss_increase, claim_level(stage_plan(study, "stage_a"))
     good = runs[~runs["failed"].astype(bool)]
     column = loss_score(runs["val_loss_name"].tolist()).column
     mine, theirs = (log_values(good, name, column) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
-    shown = found.p is not None and found.p <= level
+    shown = found.p is not None and found.p <= (level or 0.0)
     state = "undecided" if not shown else "met" if (found.mean or 0) < 0 else "not met"
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
     return _condition(asked, state, say("kept", found, level))

@@ -21,7 +21,8 @@ from ptycho_torch.statistics.compare import (
     compare_score,
 )
 from ptycho_torch.statistics.depth import judge_depth
-from ptycho_torch.statistics.stress import work_out_stress
+from ptycho_torch.statistics.looks import claim_level
+from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.trend import failure_trend, first_failing, loss_trend, similarity
 from ptycho_torch.statistics.verdict import Evidence, Verdict, judge_arm
 
@@ -58,14 +59,16 @@ def summarise_stage(
         raise InputError(f"study: {error}") from None
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     values = work_out(collected, provenance, won)
+    made_for = {} if plan is None else io.read_json(plan)
+    values["looked"] = made_for.get("looked", [])
     answer, texts = put_into_words(values)
     folder = Path(folder)
     for name, table in tables.of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
-    made_for = {"plan_sha256": None if plan is None else io.read_json(plan)["sha256"]}
-    io.write_json(folder / "findings.json", _findings(values, answer) | made_for)
+    findings = _findings(values, answer) | {"plan_sha256": made_for.get("sha256")}
+    io.write_json(folder / "findings.json", findings)
     for name, text in texts.items():
         io.write_text(folder / name, text)
 
@@ -76,12 +79,7 @@ def work_out(
     """Return what the runs of a stage support: the values that its template takes."""
     study, stage, runs = collected.study, collected.stage, collected.runs
     pairs, settings = list(stage.pairs), study.statistics
-    stress = None
-    if stage.grid:
-        stress = work_out_stress(runs, stage, collected.constant_loss, settings)
-        claims = list(stress.comparisons)
-    else:
-        claims = compare_losses(runs, list(stage.primary), settings, stage.level)
+    stress = _stress(collected) if stage.grid else None
     losses = compare_losses(runs, pairs, settings)
     scores = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
     failures = compare_failures(runs, pairs, settings)
@@ -90,7 +88,7 @@ def work_out(
         "study": study,
         "stage": stage,
         "statistics": settings,
-        "claims": claims,
+        "claims": list(stress.comparisons) if stress else claims_of(collected),
         # Arm by arm, not score by score.
         "exploratory": [
             item for of_arm in zip(losses, *scores, failures, strict=True) for item in of_arm
@@ -104,8 +102,22 @@ def work_out(
             for item in items
         ],
         "winner": winner,
+        "looked": [],
         "made": provenance,
     }
+
+
+def claims_of(collected: Collected) -> Sequence[Comparison]:
+    """Return the comparisons of a stage's primary family."""
+    stage, settings = collected.stage, collected.study.statistics
+    if stage.grid:
+        return _stress(collected).comparisons
+    return compare_losses(collected.runs, stage.primary, settings, claim_level(stage))
+
+
+def _stress(collected: Collected) -> Stress:
+    settings, constant = collected.study.statistics, collected.constant_loss
+    return work_out_stress(collected.runs, collected.stage, constant, settings)
 
 
 def _verdicts(collected: Collected) -> list[Verdict]:
