@@ -1,7 +1,8 @@
-"""How often the decision is right, and how often wrong, on studies with a planted answer.
+"""How often a whole study claims something false, and how often it finds what is there.
 
-Ten arms per study, planted failure rates and losses (tests/report/planted.py); nothing is trained.
-`make bench-decision` prints the table of docs/study.md.
+Planted losses and failures (tests/report/planted.py); nothing is trained. A study is Stage A with
+four arms, the stress stage with three at five rates and two depths, the pivot, and the decision.
+`make bench-decision` prints the tables of docs/decision-rates.md.
 """
 
 import argparse
@@ -13,13 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide.decision import decide
+from ptycho_torch.statistics.compare import compare_losses, compare_samples
+from ptycho_torch.statistics.looks import claim_level
+from ptycho_torch.statistics.scores import AREA
+from ptycho_torch.statistics.stress import areas_of, points_of
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTCOMES = ("gold", "silver", "pivot", "undecided")
+STRESS = {
+    "arms": ["control", "stable", "agc"],
+    "learning_rates": [2e-3, 6e-3, 1.2e-2, 3e-2, 6e-2],
+    "depths": [4, 8],
+    "epochs": 4,
+}
 
 
 def _planted() -> Any:
@@ -33,64 +45,100 @@ def _planted() -> Any:
 
 
 planted = _planted()
-NULL = planted.NULL
-# Name -> (truth, what is right, seeds per arm).
-CASES: dict[str, tuple[Any, str, tuple[int, ...]]] = {
-    "all arms equal, none fails": (NULL, "undecided", (5, 10, 20)),
-    "all arms equal, 10 % fail": (replace(NULL, base_failure=0.1), "undecided", (5, 10, 20)),
-    "stable has 30 % less loss and fails as often (10 %)": (
-        planted.Truth(base_failure=0.1, loss={"stable": 0.7}),
-        "undecided",
-        (10, 20),
-    ),
-    "stable fails less, its loss is the control's": (
-        planted.Truth(base_failure=0.5, failure={"stable": 0.01}),
-        "undecided",
-        (20, 40),
-    ),
-    "agc fails less, its loss is 10 % higher, the very bound": (
-        planted.Truth(base_failure=0.5, failure={"agc": 0.01}, loss={"agc": 1.1}),
-        "undecided",
-        (20, 40),
-    ),
-    "Gold planted": (planted.GOLD, "gold", (5, 10, 20, 40)),
-    "Silver planted": (planted.SILVER, "silver", (5, 10, 20, 40)),
-    "Pivot planted": (planted.PIVOT, "pivot", (5, 10, 20)),
+NULL, Truth = planted.NULL, planted.Truth
+# Nothing differs: every claim and every decision is false.
+NOTHING = {
+    **{f"{rate:.0%} of all runs fail": replace(NULL, base_failure=rate)
+       for rate in (0.0, 0.1, 0.3, 0.5, 0.7)},
+    "heavy tails (t, 2 degrees of freedom)": replace(NULL, kind="heavy"),
+    "twins: three in ten runs have twice the loss": replace(NULL, kind="twin"),
+    "twins, and 30 % fail": replace(NULL, kind="twin", base_failure=0.3),
+}  # fmt: skip
+SOMETHING = {
+    "`stable` has 10 % less loss": Truth(loss={"stable": 0.9}),
+    "`stable` has 20 % less loss": Truth(loss={"stable": 0.8}),
+    "`stable` fails in 1 %, the others in half": Truth(base_failure=0.5, failure={"stable": 0.01}),
+    "Gold": planted.GOLD,
+    "Silver": planted.SILVER,
+    "Pivot": planted.PIVOT,
 }
 
 
-def counts(truth: Any, seeds: int, studies: int) -> Counter[str]:
-    """Return how often each decision came out."""
-    study = planted.ten_arm_study(load_yaml(ROOT / "config" / "config.yaml"), seeds, most_seeds=2)
+def study_of(seeds: Any) -> Any:
+    """Return the study, with as many seeds everywhere, or with planned looks."""
+    data = load_yaml(ROOT / "config" / "config.yaml")
+    return planted.planted_study(data, seeds, others=0, stress={**STRESS, "seeds": seeds})
+
+
+def claims(study: Any, truth: Any, rng: np.random.Generator) -> Counter[str]:
+    """Return what one study claims: by stage and direction, and the decision."""
+    runs = {name: planted.planted_runs(study, truth, name, rng) for name in ("stage_a", "stress")}
+    plans = {name: stage_plan(study, name) for name in runs}
+    looks = plans["stage_a"].looks or (len(plans["stage_a"].seed_list),)
     found: Counter[str] = Counter()
-    for number in range(studies):
-        rng = np.random.default_rng([2026, seeds, number])
-        shallow, deep = (planted.planted_runs(study, truth, s, rng) for s in ("stage_a", "pivot"))
-        found[decide(study, shallow, deep)["decision"]] += 1
+    for name, plan in plans.items():
+        claimed: dict[str, str] = {}
+        for look in looks:
+            table = runs[name][runs[name]["seed"] < look]
+            for item in compared(study, plan, table):
+                if item.better is not None:
+                    claimed.setdefault(item.arm, "better" if item.better else "worse")
+        found.update(f"{name} {arm} {which}" for arm, which in claimed.items())
+    deep = planted.planted_runs(study, truth, "pivot", rng)
+    found[decide(study, runs["stage_a"], deep)["decision"]] += 1
     return found
 
 
+def compared(study: Any, plan: Any, runs: pd.DataFrame) -> list[Any]:
+    """Return the primary comparisons of a stage."""
+    if plan.grid:
+        areas, level = areas_of(points_of(runs, plan)), claim_level(plan)
+        return compare_samples(areas, plan.primary, AREA, study.statistics, level)
+    return compare_losses(runs, plan.primary, study.statistics, claim_level(plan))
+
+
+def share(hits: int, studies: int) -> str:
+    """Return a share of studies with its exact interval."""
+    low, high = stats.binomtest(hits, studies).proportion_ci(0.95, "exact")
+    return f"{100 * hits / studies:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def all_of(truth: Any, seeds: Any, studies: int) -> list[Counter[str]]:
+    """Return what each of so many studies claims."""
+    study = study_of(seeds)
+    key = seeds["looks"][-1] if isinstance(seeds, dict) else seeds
+    return [claims(study, truth, np.random.default_rng([2026, key, n])) for n in range(studies)]
+
+
 def main() -> None:
-    """Print a row per case and number of seeds."""
+    """Print both tables, a row per planted truth and number of seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--power-studies", type=int, default=100)
     options = parser.parse_args()
-    print(
-        "| planted | seeds | Gold | Silver | Pivot | Undecided | wrong decision (95 % interval) |"
-    )
+    plans = {"6 seeds": 6, "8 seeds": 8, "looks at 6, 9, 14": {"looks": [6, 9, 14]}}
+    print("| nothing differs | seeds | a false claim anywhere | Stage A | stress | decision |")
+    print("|---|---|---|---|---|---|")
+    for name, truth in NOTHING.items():
+        for label, seeds in plans.items():
+            found = all_of(truth, seeds, options.studies)
+            counts = [
+                sum(any(key.startswith(stage) for key in one) for one in found)
+                for stage in ("stage_a", "stress")
+            ]
+            decided = sum(not one["undecided"] for one in found)
+            anywhere = sum(set(one) != {"undecided"} for one in found)
+            cells = [share(anywhere, options.studies), *map(str, (*counts, decided))]
+            print(f"| {name} | {label} | {' | '.join(cells)} |", flush=True)
+    print()
+    print("| planted | seeds | `stable` better, Stage A | stress | Gold | Silver | Pivot |")
     print("|---|---|---|---|---|---|---|")
-    for name, (truth, right, sizes) in CASES.items():
-        for seeds in sizes if options.only in name else ():
-            found = counts(truth, seeds, options.studies)
-            wrong = sum(found[o] for o in OUTCOMES if o not in (right, "undecided"))
-            bounds = stats.binomtest(wrong, options.studies).proportion_ci(0.95, "exact")
-            cells = " | ".join(str(found[outcome]) for outcome in OUTCOMES)
-            print(
-                f"| {name} | {seeds} | {cells} | {wrong} of {options.studies} "
-                f"({100 * bounds.low:.1f} % to {100 * bounds.high:.1f} %) |",
-                flush=True,
-            )
+    for name, truth in SOMETHING.items():
+        for label, seeds in plans.items():
+            found = all_of(truth, seeds, options.power_studies)
+            keys = ("stage_a stable better", "stress stable better", "gold", "silver", "pivot")
+            cells = " | ".join(str(sum(bool(one[key]) for one in found)) for key in keys)
+            print(f"| {name} | {label} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

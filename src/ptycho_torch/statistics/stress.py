@@ -74,11 +74,7 @@ def work_out_stress(
     runs: pd.DataFrame, stage: StagePlan, constant_loss: float, settings: StatisticsSettings
 ) -> Stress:
     """Return what the runs of the stress stage show; `runs` has `composite_loss` and `failed`."""
-    grid = pd.DataFrame([point._asdict() for point in stage.grid])
-    table = runs[["arm", "seed", "failed", COMPOSITE.column]].rename(
-        columns={"arm": "name", COMPOSITE.column: "loss"}
-    )
-    points = grid.merge(table, on="name").drop(columns="name")
+    points = points_of(runs, stage)
     rates = sorted(points["rate"].unique())
 
     def tests(kept: Sequence[float]) -> tuple[Comparison, ...]:
@@ -96,6 +92,15 @@ def work_out_stress(
         tuned=tuple(compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)),
         gaps=_gaps(points[points["arm"] == control], rates),
     )
+
+
+def points_of(runs: pd.DataFrame, stage: StagePlan) -> pd.DataFrame:
+    """Return a row per arm, depth, rate and seed of the stress stage, with `loss` and `failed`."""
+    grid = pd.DataFrame([point._asdict() for point in stage.grid])
+    table = runs[["arm", "seed", "failed", COMPOSITE.column]].rename(
+        columns={"arm": "name", COMPOSITE.column: "loss"}
+    )
+    return grid.merge(table, on="name").drop(columns="name")
 
 
 def areas_of(points: pd.DataFrame) -> dict[str, list[float]]:
