@@ -165,10 +165,15 @@ def plan_of(stage: str):
     return stage_plan(STUDY, stage, winner_of_stage_a() if stage == "stage_b" else None)
 
 
+def waits(stage: str) -> bool:
+    """Whether a stage's runs are known only behind a winner or a look."""
+    return stage == "stage_b" or bool(plan_of(stage).looks)
+
+
 def runs_of(stage: str, folder: str, file: str):
     """One file of every run of a stage: a list, or a function that waits for Stage B's winner, or
     for the planned looks."""
-    if stage == "stage_b" or plan_of(stage).looks:
+    if waits(stage):
         return lambda wildcards: files_of_runs(plan_of(stage), folder, file)
     return files_of_runs(plan_of(stage), folder, file)
 

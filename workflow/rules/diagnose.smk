@@ -65,11 +65,11 @@ rule diagnostics:
         gradients=diagnoses("gradient_report.json"),
         activations=diagnoses("activation_report.json"),
         units=[f"results/diagnose/{d}/fresh/loss_units.json" for d in DIAGNOSED_DATASETS],
-        # Those that do not wait for a winner, so that a dry run shows them.
+        # Those that do not wait for a winner or a look, so that a dry run shows them.
         known=[
             path
             for stage in DIAGNOSED
-            if stage != "stage_b"
+            if not waits(stage)
             for path in files_of_runs(plan_of(stage), "train", "run.json")
         ],
         runs=diagnosed_runs("run.json"),
