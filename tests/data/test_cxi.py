@@ -290,6 +290,19 @@ def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kin
         read_scan(file, ScanConventions(scan_index=7))
 
 
+def test_only_the_first_dark_field_of_the_chosen_detector_is_applied(file):
+    with h5py.File(file, "a") as handle:
+        as_two_detectors(handle)
+        for name, level in (("1/dark", 1e-3), ("1/data_dark", 2e-3), ("2/dark", 3e-3)):
+            handle[f"entry_1/instrument_1/detector_{name}"] = np.full((N, N), level)
+    for index, applied, left in ((1, "1/dark", "1/data_dark"), (2, "2/dark", "1/dark")):
+        notes = read_scan(file, ScanConventions(scan_index=index, values="intensity")).notes
+        assert any(f"detector_{applied} subtracted" in note for note in notes)
+        unread = next(note for note in notes if note.startswith("not used: "))
+        assert f"detector_{left} (16, 16)" in unread
+        assert f"detector_{applied} (" not in unread
+
+
 def test_an_index_that_is_not_there_is_refused_and_the_only_one_is_read(file, scan):
     with pytest.raises(InputError, match="has no detector 7; it has: 1"):
         read_scan(file, ScanConventions(scan_index=7))

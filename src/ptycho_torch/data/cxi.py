@@ -148,15 +148,16 @@ def _positions(
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
-    """Return the dark field and the monitor of the chosen entry, by their names."""
+    """Return the first dark field and the first monitor of the chosen entry and detector."""
     entry, detector = file.where("/entry_1"), file.where(DETECTOR)
-    names = [
-        path for path in file.unread()
-        if path.startswith(f"{entry}/") and ROLES.get(path.rpartition("/")[2], "mask") != "mask"
-        # Of another detector: not of these frames.
-        and ("/detector_" not in path or path.startswith(f"{detector}/"))
-    ]  # fmt: skip
-    return by_role({name: array for name in names if (array := file.array(name)) is not None})
+    paths: dict[str, str] = {}
+    for path in file.unread():
+        role = ROLES.get(path.rpartition("/")[2], "mask")
+        of_another = "/detector_" in path and not path.startswith(f"{detector}/")
+        if role != "mask" and path.startswith(f"{entry}/") and not of_another:
+            paths.setdefault(role, path)
+    found = {path: file.array(path) for path in paths.values()}
+    return by_role({path: array for path, array in found.items() if array is not None})
 
 
 def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | None:
