@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.corrections import corrected
+from ptycho_torch.data.geometry import SPARSE, median_step
 from ptycho_torch.data.light import (
     Kind,
     centred_probe,
@@ -38,8 +38,6 @@ _NEARLY_ALL = 0.9
 _MOST = 0.5
 # Median step of a scan, pixels, and its extent over the window, under which it does not move.
 _STILL_PX, _STILL_WINDOWS = 0.25, 0.25
-# Steps in windows, beyond which frames share nothing.
-_SPARSE = 4
 UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 """What positions can be in, metres."""
 
@@ -186,22 +184,19 @@ def check_steps(
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
     geometry is known.
     """
-    places = np.unique(corners_n2, axis=0)
-    if len(places) < 2:
+    side, step = raw.frames_nHW.shape[-1], median_step(corners_n2)
+    if np.isnan(step):
         return
-    side = raw.frames_nHW.shape[-1]
-    step = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
-    still = step < _STILL_PX and float(np.ptp(places, axis=0).max()) < _STILL_WINDOWS * side
+    still = step < _STILL_PX and float(np.ptp(corners_n2, axis=0).max()) < _STILL_WINDOWS * side
     apart_too = "; neighbouring frames do not overlap" if step > side else ""
     notes.append(f"median step {step:.3g} px, window {side} px{apart_too}")
-    if (not still and step <= _SPARSE * side) or raw.certain:
+    if (not still and step <= SPARSE * side) or raw.certain:
         return
     what = "hardly moves" if still else "is so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
     pixel: Any = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is not None:
-        stored = np.unique(raw.positions_n2, axis=0)
-        apart = float(np.median(scipy.spatial.KDTree(stored).query(stored, k=2)[0][:, 1]))
+        apart = median_step(raw.positions_n2)
         fitting = [u for u, m in UNITS_M.items() if 0.5 <= apart * m / max(pixel) <= side]
         cure = f"its geometry fits --units {fitting[0]}" if fitting else cure
     raise InputError(

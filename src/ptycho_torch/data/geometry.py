@@ -27,8 +27,8 @@ LENGTHS = {
 """What a file may call a length's unit, in metres; in lower case, one of it."""
 ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * EV}
 """The same of an energy, in joules."""
-# Steps in windows, beyond which no far field is scanned.
-_SPARSE = 4
+SPARSE = 4
+"""Steps in windows, beyond which frames have nothing in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,15 @@ def given_geometry(
     raise InputError(f"{missing[0]} is None; a geometry needs {', '.join(names)}, all > 0")
 
 
+def median_step(positions_n2: NDArray[np.float64]) -> float:
+    """Return the median distance of a place to the nearest other one, in the positions' unit; NaN
+    where there is one place alone."""
+    places = np.unique(positions_n2[np.isfinite(positions_n2).all(axis=1)], axis=0)
+    if len(places) < 2:
+        return np.nan
+    return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
+
+
 def check_far_field(
     source: str, geometry: Geometry, side_px: int, positions_m: NDArray[np.float64] | None = None
 ) -> None:
@@ -87,11 +96,7 @@ def check_far_field(
         )
     if positions_m is None:
         return
-    places = np.unique(positions_m[np.isfinite(positions_m).all(axis=1)], axis=0)
-    if len(places) < 2:
-        return
-    step_m = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
-    if step_m > _SPARSE * window:
+    if (step_m := median_step(positions_m)) > SPARSE * window:
         fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
         raise InputError(
             f"{start}: as a far field, a frame sees {window:.4g} m of the object, but the scan's "
