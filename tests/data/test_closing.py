@@ -287,9 +287,8 @@ def test_the_unit_that_fits_the_geometry_is_named(tmp_path, scan):
         places = file["entry_1/sample_1/geometry_1/translation"]
         del places.attrs["units"]
         places[:] = places[:] * 1e9
-    with pytest.raises(InputError, match="hardly moves|nothing in common") as error:
-        read_scan(tmp_path / "a.cxi")
-    assert "its geometry fits --units nm" in str(error.value)
+    with pytest.raises(InputError, match="nothing in common.* its geometry fits --units nm"):
+        read_scan(tmp_path / "a.cxi", ScanConventions(units="pixels"))
     found = read_scan(tmp_path / "a.cxi", ScanConventions(units="nm"))
     np.testing.assert_allclose(np.ptp(found.positions_n2, 0), np.ptp(scan.positions_n2, 0), 1e-6)
 

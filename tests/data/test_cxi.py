@@ -75,19 +75,29 @@ def test_the_sign_is_an_option_and_always_said(file, scan):
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("unit", ["pixels", "um", None])
+@pytest.mark.parametrize("unit", ["pixels", "um"])
 def test_translations_in_other_units(file, scan, unit, transposed):
     metres = get(file, TRANSLATION)
-    factor = {"pixels": 1 / PIXEL, "um": 1e6, None: 1 / PIXEL}[unit]
-    moved = metres * factor
+    moved = metres * {"pixels": 1 / PIXEL, "um": 1e6}[unit]
     put(file, TRANSLATION, moved.T if transposed else moved)
     with h5py.File(file, "a") as handle:
+        handle[TRANSLATION].attrs["units"] = unit
+    same_positions(file, scan)
+
+
+def test_large_translations_without_a_unit_are_pixels_unless_the_geometry_fits_another(file, scan):
+    metres = get(file, TRANSLATION)
+    put(file, TRANSLATION, metres * 1e6)
+    with h5py.File(file, "a") as handle:
         del handle[TRANSLATION].attrs["units"]
-        if unit:
-            handle[TRANSLATION].attrs["units"] = unit
+    with pytest.raises(InputError, match="have no unit.* its geometry fits --units um; give that"):
+        read_scan(file)
+    same_positions(file, scan, ScanConventions(units="um"))
+    put(file, TRANSLATION, metres / PIXEL)
+    same_positions(file, scan, ScanConventions(units="pixels"))
+    remove(file, f"{DETECTOR}/distance", f"{DETECTOR}/corner_position")
     found = same_positions(file, scan)
-    if unit is None:
-        assert any("span more than a metre: taken as pixels" in note for note in found.notes)
+    assert any("span more than a metre: taken as pixels" in note for note in found.notes)
 
 
 def test_the_mask_is_honoured_bit_by_bit(file, scan):

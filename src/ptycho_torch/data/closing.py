@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.corrections import corrected
-from ptycho_torch.data.geometry import SPARSE, median_step
+from ptycho_torch.data.geometry import SPARSE, fitting_unit, median_step
 from ptycho_torch.data.light import (
     Kind,
     centred_probe,
@@ -38,8 +38,6 @@ _NEARLY_ALL = 0.9
 _MOST = 0.5
 # Median step of a scan, pixels, and its extent over the window, under which it does not move.
 _STILL_PX, _STILL_WINDOWS = 0.25, 0.25
-UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-"""What positions can be in, metres."""
 
 
 def closed(raw: Raw, reading: ScanConventions) -> Raw:
@@ -196,9 +194,8 @@ def check_steps(
     cure = "give --units (with --pixel-m), or mend the positions"
     pixel: Any = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is not None:
-        apart = median_step(raw.positions_n2)
-        fitting = [u for u, m in UNITS_M.items() if 0.5 <= apart * m / max(pixel) <= side]
-        cure = f"its geometry fits --units {fitting[0]}" if fitting else cure
+        unit = fitting_unit(raw.positions_n2, pixel, side)
+        cure = f"its geometry fits --units {unit}" if unit else cure
     raise InputError(
         f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
         f"px; are the positions in another unit? {cure}"

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import UNITS_M
 from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE, axes_of, geometry_of
-from ptycho_torch.data.geometry import LENGTHS, check_far_field
+from ptycho_torch.data.geometry import LENGTHS, UNITS_M, check_far_field, fitting_unit
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -54,7 +53,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         if file.attribute(EXTRAS, "geometry") == "made up":
             notes.append("its geometry is made up; only the pixels are meant")
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
-        positions, units = _positions(file, reading, notes)
+        positions, units, guessed = _positions(file, reading, notes)
         certain = file.text(f"{EXTRAS}/program") == "ptycho-torch"
         stack = "first" if certain and reading.stack == "auto" else reading.stack
         frames = frames_first(source, where, frames, len(positions), stack, notes)
@@ -69,6 +68,12 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
         height, width = (file.number(path, LENGTHS) for path in own)
         pixel = (height, width) if height and width else pixel
+        told = pixel if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
+        if guessed and told and (unit := fitting_unit(positions, told, side)):
+            raise InputError(
+                f"{source}: the translations have no unit, and span too much for metres; its "
+                f"geometry fits --units {unit}; give that, or --units pixels"
+            )
         return Raw(
             source=source,
             layout="cxi",
@@ -116,8 +121,8 @@ def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
 
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
-    """Return positions (row, column), and their unit."""
+) -> tuple[NDArray[np.float64], Literal["metres", "pixels"], bool]:
+    """Return positions (row, column), their unit, and whether that is guessed from their extent."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
@@ -134,7 +139,8 @@ def _positions(
         notes.append(f"--units {reading.units} wins over the translations' attribute '{unit}'")
     if factor == 0:
         notes.append("translations are in pixels, as their attribute says")
-    elif reading.units == "auto" and factor is None and np.ptp(moved[:, :2], axis=0).max() >= 1:
+    far = float(np.ptp(moved[:, :2], axis=0).max()) >= 1
+    if guessed := reading.units == "auto" and factor is None and far:
         in_pixels = True
         notes.append("translations span more than a metre: taken as pixels")
     if not in_pixels:
@@ -144,7 +150,7 @@ def _positions(
         ]
         moved = moved * (factor or 1.0) - np.divide([*middle, 0.0], UNITS_M.get(reading.units, 1.0))
     # The probe moves on the sample against the sample's own translation.
-    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres"
+    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres", guessed
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:

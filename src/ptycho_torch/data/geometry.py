@@ -27,6 +27,8 @@ LENGTHS = {
 """What a file may call a length's unit, in metres; in lower case, one of it."""
 ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * EV}
 """The same of an energy, in joules."""
+UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+"""What positions can be in, metres."""
 SPARSE = 4
 """Steps in windows, beyond which frames have nothing in common."""
 
@@ -72,6 +74,16 @@ def median_step(positions_n2: NDArray[np.float64]) -> float:
     if len(places) < 2:
         return np.nan
     return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
+
+
+def fitting_unit(
+    positions_n2: NDArray[np.float64], pixel_m: tuple[float, float], side_px: int
+) -> str | None:
+    """Return the first of `UNITS_M` in which the median step is half a pixel of the object plane to
+    a window; None: there is none."""
+    step = median_step(positions_n2)
+    steps_px = {unit: step * metres / max(pixel_m) for unit, metres in UNITS_M.items()}
+    return next((unit for unit, step_px in steps_px.items() if 0.5 <= step_px <= side_px), None)
 
 
 def check_far_field(

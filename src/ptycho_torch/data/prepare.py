@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import UNITS_M, check_steps
+from ptycho_torch.data.closing import check_steps
+from ptycho_torch.data.geometry import UNITS_M
 from ptycho_torch.data.light import Kind, chunks, kind_of, light_is_at, saturation, values_of
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
