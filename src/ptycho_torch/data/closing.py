@@ -7,7 +7,7 @@ Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.corrections import corrected
 from ptycho_torch.data.geometry import SPARSE, fitting_unit, median_step
-from ptycho_torch.data.light import (
-    Kind,
-    centred_probe,
-    chunks,
-    kind_of,
-    light_of,
-    saturation,
-)
-from ptycho_torch.data.scan import Mask, Raw, check_array, mask_of
+from ptycho_torch.data.light import Kind, centred_probe, chunks, kind_of, light_of
+from ptycho_torch.data.scan import Raw, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 # What detectors write where they have no value: the largest numbers of unsigned and signed
@@ -47,9 +40,10 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(_without_no_value(raw, notes), kind, reading, notes)
+    raw = _without_saturated(raw, kind, reading, notes)
     raw = corrected(raw, kind, reading, notes)
     if not raw.certain:
-        raw = _lit(raw, kind, reading, notes)
+        raw = _of_one_light(raw, kind, reading, notes)
     raw = _probe(raw, notes)
     if raw.unused:
         notes.append(f"not used: {', '.join(raw.unused)}")
@@ -83,8 +77,7 @@ def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
         return raw
     kinds = ", ".join(f"{v:g}" for v in np.unique(usual[marked])[:4])
     notes.append(f"{int(marked.sum())} pixels masked: {kinds} in nearly every frame means no value")
-    good = ~marked[None] if raw.good_nHW is None else raw.good_nHW & ~marked
-    return replace(raw, good_nHW=good)
+    return raw.without(marked)
 
 
 def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
@@ -98,17 +91,14 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
     array = array[None] if array.ndim == 2 else array
     check_array(raw.source, name, array, "mask", (1, *sides), raw.frames_nHW.shape)
     flagged = array != 0
-    total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum()
-    hides: dict[Literal["auto", "good", "bad"], float] = {
-        "bad": light_of(raw.frames_nHW, _and(raw.good_nHW, flagged), kind).sum() / (total or 1),
-    }
-    hides["good"] = 1 - hides["bad"]
+    total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum() or 1
+    share = light_of(raw.frames_nHW, raw.without(~flagged).good_nHW, kind).sum() / total
     chosen = means if reading.mask_means == "auto" else reading.mask_means
     if chosen == "auto":
-        chosen = min(hides, key=lambda means: hides[means])
-    share, good = hides[chosen], flagged if chosen == "good" else ~flagged
+        chosen = "bad" if share <= 0.5 else "good"
+    share, bad = (share, flagged) if chosen == "bad" else (1 - share, ~flagged)
     line = (
-        f"mask: {int((~good).sum()) / len(good):.6g} of {good[0].size} pixels, {100 * share:.3g} % "
+        f"mask: {int(bad.sum()) / len(bad):.6g} of {bad[0].size} pixels, {100 * share:.3g} % "
         f"of the light ({name}: what is set is {chosen})"
     )
     if share > _MOST and reading.mask_means == "auto" and not raw.certain:
@@ -118,17 +108,30 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
             f"way round, --mask-means {chosen} insists"
         )
     notes.append(line)
-    return replace(raw, good_nHW=_and(raw.good_nHW, good))
+    return raw.without(bad)
 
 
-def _and(first: Mask | None, second: Mask) -> Mask:
-    return second if first is None else first & second
+def _without_saturated(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+    """Mask pixels at the largest value of their integer type, or of the given counts or more."""
+    levels: dict[str, float] = {}
+    if raw.frames_nHW.dtype.kind in "iu":
+        top = np.iinfo(raw.frames_nHW.dtype).max
+        levels[f"at {top}, the largest {raw.frames_nHW.dtype}"] = top
+    if (counts := reading.saturation_counts) is not None:
+        level = counts**0.5 if kind == "amplitude" else counts
+        levels[f"saturated ({counts:g} or more)"] = level
+    for why, level in levels.items():
+        over = raw.frames_nHW >= level
+        if over.any():
+            frames = int(over.any(axis=(1, 2)).sum())
+            notes.append(f"{int(over.sum())} pixels in {frames} frames masked: {why}")
+            raw = raw.without(over)
+    return raw
 
 
-def _lit(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
     """Leave out frames whose light is far from that of the median frame."""
-    levels = saturation(raw.frames_nHW, kind, reading).values()
-    light = light_of(raw.frames_nHW, raw.good_nHW, kind, min(levels, default=np.inf))
+    light = light_of(raw.frames_nHW, raw.good_nHW, kind)
     if not (light > 0).any():
         return raw  # Says so later, with its reason.
     median = float(np.median(light[light > 0]))

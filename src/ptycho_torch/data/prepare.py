@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import check_steps
 from ptycho_torch.data.geometry import UNITS_M
-from ptycho_torch.data.light import Kind, chunks, kind_of, light_is_at, saturation, values_of
+from ptycho_torch.data.light import chunks, kind_of, light_is_at, values_of
 from ptycho_torch.data.resize import resized
 from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
@@ -66,9 +66,6 @@ def measured(
     `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
     """
     kind = kind_of(raw, reading)
-    full = _saturated(kind, reading, frames, notes)
-    if full is not None:
-        good = ~full if good is None else good & ~full
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
         seen = None if raw.certain else light_is_at(frames, good)
@@ -85,20 +82,6 @@ def measured(
     whole = values_of(frames) == "intensity"
     notes.append(f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken")
     return amplitude, good, 1.0 if whole and not raw.certain else raw.intensity_scale
-
-
-def _saturated(
-    kind: Kind, reading: ScanConventions, frames: Array, notes: list[str]
-) -> NDArray[np.bool_] | None:
-    """Return which pixels are saturated; None: none is."""
-    full = None
-    for why, level in saturation(frames, kind, reading).items():
-        over = frames >= level
-        if over.any():
-            count = int(over.any(axis=(1, 2)).sum())
-            notes.append(f"{int(over.sum())} pixels in {count} frames masked: {why}")
-            full = over  # A second level that masks anything is the lower one.
-    return full
 
 
 def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:

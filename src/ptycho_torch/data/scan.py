@@ -63,6 +63,11 @@ class Raw:
     certain: bool = False
     notes: tuple[str, ...] = ()
 
+    def without(self, bad: Mask) -> Self:
+        """Return the same with more pixels masked; `bad` broadcasts with the frames."""
+        bad = bad.reshape(-1, *bad.shape[-2:])
+        return replace(self, good_nHW=~bad if self.good_nHW is None else self.good_nHW & ~bad)
+
 
 def check_array(
     source: str, name: str, array: Array, kind: str, *shapes: tuple[str | int, ...]
