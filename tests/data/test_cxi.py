@@ -342,6 +342,11 @@ BAD = {
     "'positions' is .4, 2.": lambda h: (
         h.pop(TRANSLATION), h.__setitem__(TRANSLATION, np.eye(4, 3) * 1e-8)
     ),
+    "'positions' is .3, 2.": lambda h: (  # One frame is dark, and would be left out.
+        h.pop(TRANSLATION),
+        h.__setitem__(TRANSLATION, np.eye(3) * 1e-8),
+        h[f"{DETECTOR}/data"].__setitem__(5, 0),
+    ),
     "the position of frame 2 is not finite": lambda h: h[TRANSLATION].__setitem__((2, 0), np.nan),
     "energy is 8000 J, which no photon has": lambda h: (
         h.pop(f"{SOURCE}/wavelength"), h[f"{SOURCE}/energy"].__setitem__((), 8000.0)

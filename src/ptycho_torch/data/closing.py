@@ -37,6 +37,7 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     """Return what a file holds with its own corrections and mask applied, and without the frames
     that are far from the median light; raises `InputError` where that cannot be right."""
     notes: list[str] = []
+    check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(_without_no_value(raw, notes), kind, reading, notes)

@@ -2,16 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.geometry import (
-    ELECTRON_J,
-    ENERGIES,
-    EV,
-    LENGTHS,
-    PLANCK_TIMES_C,
-    Geometry,
-)
+from ptycho_torch.data.geometry import ENERGIES, EV, LENGTHS, PLANCK_TIMES_C, Geometry
 from ptycho_torch.data.scan import check_array, without_ones
 from ptycho_torch.files.hdf5 import Hdf5
 from ptycho_torch.runtime.errors import InputError
@@ -89,7 +83,8 @@ def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float
         if wavelength is None:
             notes.append("wavelength from the photon energy")
             return told
-        of_electrons = PLANCK_TIMES_C / (energy * (energy + 2 * ELECTRON_J)) ** 0.5
+        at_rest = constants.m_e * constants.c**2
+        of_electrons = PLANCK_TIMES_C / (energy * (energy + 2 * at_rest)) ** 0.5
         if abs(of_electrons / wavelength - 1) <= _AGREE:
             notes.append(f"energy of {energy / EV:.6g} eV and wavelength are those of electrons")
         elif abs(told / wavelength - 1) > _AGREE and reading.pixel_m is None:

@@ -87,13 +87,9 @@ def read_split(
 
     patch_px: side that its patches must have, pixels; None: any; sha256: checksum that the file
     must have; None: any; photons: mean photons of a frame, where the file has no intensity scale;
-    reading: its conventions, of which those count that a split can have.
-
-    Raises
-    ------
-    InputError
-        If the file is truncated, has another checksum, lacks an array, or an array has a wrong
-        shape or type or holds NaN; names the file and the array.
+    reading: its conventions, of which those count that a split can have. `InputError` if the file
+    is truncated, has another checksum, lacks an array, or an array has a wrong shape or type or
+    holds NaN; names the file and the array.
     """
     must_have(path, sha256)
     arrays = _read_arrays(path, patch_px)
@@ -173,13 +169,8 @@ def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConve
 
 
 def read_split_image(source: str, reading: ScanConventions) -> Raw:
-    """Return the frames of one image of a split, with its object in the network's units.
-
-    Raises
-    ------
-    InputError
-        As `read_split`, or if the split has no positions or no such image.
-    """
+    """Return the frames of one image of a split, with its object in the network's units;
+    `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
     split, image = Split(arrays, 1.0, 1.0), reading.image
     frames, corners, scale = (

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import NDArray
+from scipy import constants
 
 from ptycho_torch.runtime.errors import InputError
 
-PLANCK_TIMES_C = 6.62607015e-34 * 299792458
-"""h c in J m, exact in SI."""
-EV = 1.602176634e-19
-"""An electronvolt in joules, exact in SI."""
-ELECTRON_J = 9.1093837139e-31 * 299792458**2
-"""Rest energy of an electron (CODATA 2022), joules."""
+PLANCK_TIMES_C = constants.h * constants.c
+"""In J m."""
+EV = constants.eV
 _METRE = {"": 1.0, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12}
 LENGTHS = {
     **{"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "nm": 1e-9, "pm": 1e-12},
@@ -92,9 +90,8 @@ def check_far_field(
     """Raise `InputError` for a geometry whose frames are no far field.
 
     Two things give it away: a detector wider than its distance, where the paraxial far field ends;
-    and a scan whose steps (`positions_m`, (n, 2), if known in metres) are several times what a
-    frame would see, so that frames that overlap in the near field (and fill the detector) would be
-    far apart. Steps of up to four windows pass: a scan may be sparse.
+    and a scan whose steps (`positions_m`, (n, 2), if known in metres) are more than `SPARSE` times
+    what a frame would see: frames that overlap in the near field would be far apart.
     """
     window = min(geometry.object_pixel_m(1))
     start = (

@@ -34,23 +34,10 @@ class HeldOut(NamedTuple):
 def hold_out(
     positions_n2: Positions, *, fraction: float, gap_px: float, seed: int, source: str
 ) -> HeldOut:
-    """Keep out the frames nearest to one corner of the scan, and a gap around them.
+    """Keep out the frames nearest to one corner of the scan, which the seed decides.
 
-    Parameters
-    ----------
-    fraction
-        Share of the frames that validate; at least one does.
-    gap_px
-        Frames nearer than this to a validation frame are left out of training.
-    seed
-        Decides the corner.
-    source
-        Name of the scan, for messages.
-
-    Raises
-    ------
-    InputError
-        If nothing is left to train on.
+    fraction: share of the frames that validate; at least one does; gap_px: frames nearer than this
+    to a validation frame are left out of training. `InputError` if nothing is left to train on.
     """
     low, high = positions_n2.min(axis=0), positions_n2.max(axis=0)
     corner = np.where(named_stream(seed, "hold out").random(2) < 0.5, low, high)
@@ -67,12 +54,8 @@ def hold_out_region(
     """Hold out the frames in a rectangle of the scan's extent, and leave a gap around them.
 
     Unlike a corner, the region may lie inside the scan: then its surroundings light it, and what
-    an object learned from them predicts there can be tested.
-
-    Raises
-    ------
-    InputError
-        If the region holds no frame, or the gap leaves none.
+    an object learned from them predicts there can be tested. `InputError` if the region holds no
+    frame, or the gap leaves none.
     """
     extent = np.ptp(positions_n2, axis=0)
     share = (positions_n2 - positions_n2.min(axis=0)) / np.where(extent > 0, extent, 1)

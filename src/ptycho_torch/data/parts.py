@@ -33,17 +33,9 @@ def write_parts(
     """Write the parts of a file of measurements; return what `split` says
     (docs/reference/files.md).
 
-    Parameters
-    ----------
-    outputs
-        Paths of `PARTS` (canonical NPZ) and of `split`, a JSON file.
-    file, sha256
-        What the measurement's file is called, for messages, and its checksum.
-
-    Raises
-    ------
-    InputError
-        If the file has no probe, or no frame is left for a part.
+    outputs: paths of `PARTS` (canonical NPZ) and of `split`, a JSON file; file, sha256: what the
+    measurement's file is called, for messages, and its checksum. `InputError` if the file has no
+    probe, or no frame is left for a part.
     """
     must_have(measured, sha256)
     scan = read_scan(measured, reading)

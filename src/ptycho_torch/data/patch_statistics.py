@@ -28,19 +28,13 @@ _OVER: dict[str, Any] = {"mean": np.mean, "median": np.median, "min": np.min, "m
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
-    """Return the statistics of each patch over its own pixels, (P,) each.
+    """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
+    finite, or zero where a ratio needs it.
 
-    Patches are complex, or real and >= 0 where only amplitudes are known.
-
-    Returns
-    -------
-    Statistics
-        `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-        (A - mean A)^2.
-        `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`, the mean of
-        |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`, var_zero_mean /
-        mean_square, from 0 (constant) to 1.
-        NaN where a patch is not finite, or zero where a ratio needs it.
+    `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
+    (A - mean A)^2. `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`,
+    the mean of |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`,
+    var_zero_mean / mean_square, from 0 (constant) to 1.
     """
     chunks = range(0, len(patches_PHW), _CHUNK)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -13,7 +13,7 @@ from ptycho_torch.data.closing import check_steps
 from ptycho_torch.data.geometry import UNITS_M
 from ptycho_torch.data.light import chunks, kind_of, light_is_at, values_of
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
+from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 _ORIGINS = {
@@ -61,10 +61,7 @@ def measured(
     raw: Raw, reading: ScanConventions, frames: Array, good: Mask | None, notes: list[str]
 ) -> tuple[NDArray[np.float32], Mask | None, float | None]:
     """Return amplitudes with the zero frequency in the middle and 0 where masked, their mask, and
-    s if it is known.
-
-    `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
-    """
+    s if it is known; `frames` and `good` are those of `raw`, or a part of them."""
     kind = kind_of(raw, reading)
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
@@ -113,14 +110,8 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
 
 
 def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
-    """Return the corners of all windows of a file, (row, column) in the object's pixels.
-
-    Raises
-    ------
-    InputError
-        If a position is not finite, or its unit cannot be converted.
-    """
-    check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
+    """Return the corners of all windows of a file, (row, column) in the object's pixels;
+    `InputError` if a position is not finite, or its unit cannot be converted."""
     if not np.isfinite(raw.positions_n2).all():
         first = int(np.flatnonzero(~np.isfinite(raw.positions_n2).all(axis=1))[0])
         raise InputError(f"{raw.source}: the position of frame {first} is not finite")

@@ -59,12 +59,8 @@ _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index"
 def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) -> Scan:  # noqa: B008 (frozen)
     """Read and check a scan of any layout (docs/own-data.md); its notes are logged.
 
-    reading: its conventions, where the file cannot say.
-
-    Raises
-    ------
-    InputError
-        If the file is none of these, or holds what cannot be used; names file and array.
+    reading: its conventions, where the file cannot say. `InputError` if the file is none of these,
+    or holds what cannot be used; names file and array.
     """
     scan = prepare(read_raw(path, reading), reading)
     for note in scan.notes:

@@ -74,12 +74,9 @@ def check_array(
 ) -> None:
     """Raise `InputError` unless an array has one of these shapes and a type of the kind.
 
-    Parameters
-    ----------
-    kind
-        `real`, `complex` (or real), `boolean` or `mask` (any of integers, reals, booleans).
-    shapes
-        A side each: a number, or a letter, which stands for any number > 0, everywhere the same.
+    kind: `real`, `complex` (or real), `boolean` or `mask` (any of integers, reals, booleans);
+    shapes: a side each: a number, or a letter, which stands for any number > 0, everywhere the
+    same.
     """
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
@@ -161,12 +158,8 @@ class Scan:
     >= 0, the zero frequency at [H // 2, W // 2]; positions_n2: the smallest is >= 0 where there is
     an object; object_YX: known, or guessed, transmission; good_1HW: None: every pixel was measured;
     intensity_scale: s, (s A)^2 are photons, 1 where frames were counts, None: not known; notes:
-    what the reader recognised and did, in words.
-
-    Raises
-    ------
-    InputError
-        If parts do not belong together or hold what cannot be measured; names the source.
+    what the reader recognised and did, in words. `InputError` if parts do not belong together or
+    hold what cannot be measured.
     """
 
     source: str
