@@ -97,7 +97,6 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
 
 
 def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
-    """Return the first of these places that the file has, and its array."""
     for where in places:
         if (found := file.array(where)) is not None:
             return where, found
@@ -182,27 +181,23 @@ def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | Non
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
-    for where in (f"{SOURCE}/illumination", "/entry_1/image_1/data", f"{SOURCE}/probe"):
+    image = "/entry_1/image_1/data"
+    for where in (f"{SOURCE}/illumination", image, f"{SOURCE}/probe"):
         found = file.array(where)
         if found is None:
             continue
-        if where.endswith("image_1/data") and (
-            found.dtype.kind != "c" or found.shape[-2:] != (side_px, side_px)
-        ):
-            notes.append("image_1 is no probe (complex, the frames' size); left out")
-            continue
-        notes.append(f"probe from {where}")
-        return probe_modes(file.source, where, found)
+        if where != image or (np.iscomplexobj(found) and found.shape[-2:] == (side_px, side_px)):
+            notes.append(f"probe from {where}")
+            return probe_modes(file.source, where, found)
+        notes.append("image_1 is no probe (complex, the frames' size); left out")
     return None
 
 
 def _object(file: Hdf5, notes: list[str]) -> Array | None:
     where = "/entry_1/image_2/data"
     found = file.array(where)
-    if found is None:
-        return None
-    if found.dtype.kind != "c":
-        notes.append("image_2 is no object (complex); left out")
-        return None
-    notes.append(f"object from {where}")
-    return object_plane(file.source, where, found)
+    if found is None or np.iscomplexobj(found):
+        notes += [] if found is None else [f"object from {where}"]
+        return object_plane(file.source, where, found)
+    notes.append("image_2 is no object (complex); left out")
+    return None

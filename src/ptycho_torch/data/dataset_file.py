@@ -99,17 +99,12 @@ def read_split(
     norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
-    scale = scale_of_photons(photons, arrays["diffraction"])
+    squares = np.square(arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
+    scale = float(np.sqrt(photons / squares.mean()))
     logger.warning(
         "%s: has no intensity_scale; %g photons a frame give s = %.6g", path, photons, scale
     )
     return Split(arrays, norm, scale, "given")
-
-
-def scale_of_photons(photons: float, amplitude_nNNC: Array) -> float:
-    """Return s with which these frames hold so many photons in the mean."""
-    squares = np.square(amplitude_nNNC, dtype=np.float64).sum(axis=(1, 2))
-    return float(np.sqrt(photons / squares.mean()))
 
 
 def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
@@ -172,12 +167,8 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     """Return the frames of one image of a split, with its object in the network's units;
     `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
-    split, image = Split(arrays, 1.0, 1.0), reading.image
-    frames, corners, scale = (
-        split.diffraction_nCHW,
-        split.corners_nC2,
-        arrays.get("intensity_scale"),
-    )
+    split, image, scale = Split(arrays, 1.0, 1.0), reading.image, arrays.get("intensity_scale")
+    frames, corners = split.diffraction_nCHW, split.corners_nC2
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
     images = arrays.get("image_index", np.zeros(len(frames), int))
@@ -186,21 +177,19 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
         raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
     mine, thing = images == image, arrays.get("YY_full")
     notes = [f"split of the study, image {image} of {count}"]
-    norm = 1.0
     if thing is not None:
         # Without it, only the object's scale is open, which nothing that reads a scan relies on.
-        stored = arrays.get("norm_Y_I")
-        norm = float(np.abs(thing).max()) if stored is None else float(stored.item())
-        notes.append(
-            f"object divided by {'its largest' if stored is None else 'norm_Y_I'} {norm:.6g}"
-        )
+        what = "norm_Y_I" if "norm_Y_I" in arrays else "its largest"
+        norm = float(arrays.get("norm_Y_I", np.abs(thing).max()).item())
+        thing = thing[image, :, :, 0] / norm
+        notes.append(f"object divided by {what} {norm:.6g}")
     return Raw(
         source=source,
         layout="split",
         frames_nHW=frames[mine].reshape(-1, *frames.shape[2:]),
         positions_n2=corners[mine].reshape(-1, 2).astype(np.float64),
         probe_MHW=split.probe_MHW,
-        object_YX=None if thing is None else thing[image, :, :, 0] / norm,
+        object_YX=thing,
         intensity_scale=None if scale is None else float(scale.item()),
         notes=tuple(notes),
     )

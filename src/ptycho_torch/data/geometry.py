@@ -55,14 +55,15 @@ def given_geometry(
     """Return a geometry of square pixels if all three are given, None if none is; `InputError` if
     some are."""
     names = ("--wavelength-m", "--distance-m", "--detector-pixel-m")
-    given = dict(zip(names, (wavelength_m, distance_m, pixel_m), strict=True))
+    given = (wavelength_m, distance_m, pixel_m)
     if wavelength_m and distance_m and pixel_m:
         size = (pixel_m, pixel_m)
         return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=size)
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
+    if given == (None, None, None):
         return None
-    raise InputError(f"{missing[0]} is None; a geometry needs {', '.join(names)}, all > 0")
+    raise InputError(
+        f"{names[given.index(None)]} is None; a geometry needs {', '.join(names)}, all > 0"
+    )
 
 
 def median_step(positions_n2: NDArray[np.float64]) -> float:
