@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from tests.data.compare import note
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import MADE_UP
@@ -58,10 +59,6 @@ def get(file, path):
         return handle[path][()]
 
 
-def said(scan, words):
-    assert any(words in note for note in scan.notes), scan.notes
-
-
 def same_positions(file, scan, reading=ScanConventions()):  # noqa: B008
     found = read_scan(file, reading)
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2, atol=1e-9)
@@ -71,19 +68,19 @@ def same_positions(file, scan, reading=ScanConventions()):  # noqa: B008
 def test_geometry_follows_from_energy_basis_and_corner(file, scan):
     remove(file, WAVELENGTH, DISTANCE, X_SIDE, f"{DETECTOR}/y_pixel_size")
     put(file, BASIS, get(file, BASIS).T)
-    said(same_positions(file, scan), "wavelength from the photon energy")
+    note(same_positions(file, scan), "wavelength from the photon energy")
 
 
 def test_a_detector_that_looks_the_other_way_moves_the_other_way(file, scan):
     scale(file, BASIS, -1)
     scale(file, TRANSLATION, -1)
-    said(same_positions(file, scan), "rows run along")
+    note(same_positions(file, scan), "rows run along")
 
 
-def test_the_sign_is_an_option_and_always_said(file, scan):
-    said(same_positions(file, scan), "+translation (y, x); the other sign fits")
+def test_the_sign_is_an_option_and_always_note(file, scan):
+    note(same_positions(file, scan), "+translation (y, x); the other sign fits")
     scale(file, TRANSLATION, -1)
-    said(same_positions(file, scan, ScanConventions(translation_sign=-1)), "-translation (y, x)")
+    note(same_positions(file, scan, ScanConventions(translation_sign=-1)), "-translation (y, x)")
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -102,7 +99,7 @@ def test_large_translations_without_a_unit_are_pixels_unless_the_geometry_fits_a
     scale(file, TRANSLATION, 1e-6 / PIXEL)
     same_positions(file, scan, ScanConventions(units="pixels"))
     remove(file, DISTANCE, CORNER)
-    said(same_positions(file, scan), "span more than a metre: taken as pixels")
+    note(same_positions(file, scan), "span more than a metre: taken as pixels")
 
 
 def test_the_mask_is_honoured_bit_by_bit(file, scan):
@@ -120,7 +117,7 @@ def test_without_probe_or_object_the_rest_is_read(file, scan):
     remove(file, f"{SOURCE}/illumination", OBJECT)
     put(file, PROBE, np.ones((N, N)))
     found = read_scan(file)
-    said(found, "image_1 is no probe")
+    note(found, "image_1 is no probe")
     assert found.probe_MHW is None and found.object_YX is None
     apart = found.positions_n2 - scan.positions_n2
     np.testing.assert_allclose(apart, np.broadcast_to(np.round(apart[0]), apart.shape), atol=1e-9)
@@ -192,7 +189,7 @@ def test_energy_and_wavelength_may_be_those_of_electrons(file):
     put(file, WAVELENGTH, 1.9687e-12)
     scale(file, TRANSLATION, 1.9687e-12 / MADE_UP.wavelength_m)
     put(file, ENERGY, 300e3 * EV)
-    said(read_scan(file), "300000 eV and wavelength are those of electrons")
+    note(read_scan(file), "300000 eV and wavelength are those of electrons")
 
 
 @pytest.mark.parametrize(
@@ -228,16 +225,16 @@ def test_a_unit_that_is_unknown_or_cannot_be_is_refused(file, path, value):
 def test_of_a_number_for_each_frame_the_median_is_taken(file, scan, path):
     value = get(file, path)
     put(file, path, value * (1 + np.linspace(-1e-4, 1e-4, len(scan) + 1)[:, None]))
-    said(same_positions(file, scan), f"{path} varies by 0.0002 of its median")
+    note(same_positions(file, scan), f"{path} varies by 0.0002 of its median")
     put(file, path, value * np.linspace(0.9, 1.1, len(scan)))
     with pytest.raises(InputError, match=f"{path} is .* to .*, expected one finite number"):
         read_scan(file)
 
 
-def test_a_requested_unit_that_contradicts_the_attribute_is_said(file, scan):
+def test_a_requested_unit_that_contradicts_the_attribute_is_note(file, scan):
     scale(file, TRANSLATION, 1, units="pixels")
     found = same_positions(file, scan, ScanConventions(units="metres"))
-    said(found, "--units metres wins over the translations' attribute 'pixels'")
+    note(found, "--units metres wins over the translations' attribute 'pixels'")
     assert not any("translations are in pixels" in note for note in found.notes)
 
 
@@ -275,7 +272,7 @@ def as_data_groups(handle):
     ("change", "kind"),
     [(as_two_entries, "entry"), (as_two_detectors, "detector"), (as_data_groups, "data")],
 )
-def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kind):
+def test_one_of_several_is_chosen_by_the_option_and_note(file, scan, change, kind):
     with h5py.File(file, "a") as handle:
         change(handle)
     for index, factor in ((None, 1), (1, 1), (2, 2)):
