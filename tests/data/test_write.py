@@ -54,15 +54,16 @@ def test_any_scan_survives_both_layouts(tmp_path_factory, data):
         st.lists(st.tuples(place, place), min_size=frames, max_size=frames, unique=True)
     )
     stream = np.random.default_rng(data.draw(st.integers(0, 9)))
-    complexes = [
-        stream.normal(size=s) + 1j * stream.normal(size=s) for s in ((2, side, side), shape)
-    ]
+    probe, thing = (
+        (stream.normal(size=s) + 1j * stream.normal(size=s)).astype(np.complex64)
+        for s in ((2, side, side), shape)
+    )
     scan = Scan(
         source="drawn",
         amplitude_nHW=stream.random((frames, side, side)).astype(np.float32),
         positions_n2=np.array(positions, np.float64),
-        probe_MHW=complexes[0].astype(np.complex64),
-        object_YX=complexes[1].astype(np.complex64),
+        probe_MHW=probe,
+        object_YX=thing,
         intensity_scale=data.draw(st.sampled_from([None, 3.7])),
     )
     folder = tmp_path_factory.mktemp("any")
