@@ -96,8 +96,6 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
             real = np.where(measured_here, values, np.zeros((), frames.dtype))
             real = real.astype(np.float32) if real.dtype.itemsize < 4 else real
             amplitude[part] = np.sqrt(real) if kind == "intensity" else real
-        if np.isinf(amplitude[part]).any() and not np.isinf(real).any():
-            raise InputError(f"{source}: frames hold {real.max():.3g}, too large for float32")
     if below.any():
         raise InputError(
             f"{source}: {below.sum()} pixels are negative, the first in frame "

@@ -16,7 +16,7 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-_KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b", "mask": "fiub"}
+_KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
 
 ROLES = {
     **dict.fromkeys(("dark", "dark_field", "darkfield", "data_dark", "dark_frame"), "dark"),
@@ -74,9 +74,8 @@ def check_array(
 ) -> None:
     """Raise `InputError` unless an array has one of these shapes and a type of the kind.
 
-    kind: `real`, `complex` (or real), `boolean` or `mask` (any of integers, reals, booleans);
-    shapes: a side each: a number, or a letter, which stands for any number > 0, everywhere the
-    same.
+    kind: `real`, `complex` (or real) or `mask` (any of integers, reals, booleans); shapes: a side
+    each: a number, or a letter, which stands for any number > 0, everywhere the same.
     """
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
@@ -219,16 +218,13 @@ class Scan:
                 check_array(source, key, array, "complex", shape)
                 if not np.isfinite(array).all() or not array.any():
                     raise InputError(f"{source}: {key} is not finite, or zero everywhere")
-        if self.good_1HW is not None:
-            shapes = (1, side, side), (len(self), side, side)
-            check_array(source, "mask", self.good_1HW, "boolean", *shapes)
         used = np.broadcast_to(self.used, self.amplitude_nHW.shape)
         frames = zip(self.amplitude_nHW, used, strict=True)
         bad = np.flatnonzero([not np.isfinite(a).all(where=good) for a, good in frames])
         if len(bad):
             raise InputError(
-                f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity, the "
-                f"first is frame {bad[0]}; remove them, or mask those pixels"
+                f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity (or what is too "
+                f"large for float32), the first is frame {bad[0]}; remove it, or mask those pixels"
             )
         check_array(source, "positions", self.positions_n2, "real", (len(self), 2))
         low = np.rint(self.positions_n2.min(axis=0))

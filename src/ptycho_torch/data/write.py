@@ -158,11 +158,10 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
         f"{EXTRAS}/version": __version__,
         f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
     }
-    images = {"image_1": ("amplitude", probe), "image_2": ("electron density", thing)}
-    for name, (kind, data) in images.items():
+    for name, kind, data in (("1", "amplitude", probe), ("2", "electron density", thing)):
         if data is not None:
             image = {"data": data, "data_type": kind, "data_space": "real"}
-            values |= {f"/entry_1/{name}/{key}": value for key, value in image.items()}
+            values |= {f"/entry_1/image_{name}/{key}": value for key, value in image.items()}
     links = {
         f"{DETECTOR}/translation": TRANSLATION,
         "/entry_1/data_1/data": f"{DETECTOR}/data",
