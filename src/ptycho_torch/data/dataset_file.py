@@ -51,8 +51,8 @@ class Split:
     """
 
     arrays: dict[str, Array]
-    norm_Y_I: float
-    intensity_scale: float
+    norm_Y_I: float = 1.0
+    intensity_scale: float = 1.0
     intensity_scale_source: Literal["measured", "given"] = "measured"
 
     @property
@@ -95,7 +95,7 @@ def read_split(
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
     _warn_of_intensities(path, arrays)
-    split = Split(arrays, 1.0, 1.0)
+    split = Split(arrays)
     norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
@@ -145,7 +145,7 @@ def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConve
         arrays["diffraction"] = np.sqrt(arrays["diffraction"])
     if reading.zero_frequency == "corner":
         arrays["diffraction"] = np.fft.fftshift(arrays["diffraction"], axes=(1, 2))
-    corners, thing = Split(arrays, 1.0, 1.0).corners_nC2, arrays.get("YY_full")
+    corners, thing = Split(arrays).corners_nC2, arrays.get("YY_full")
     if corners is None or reading == ScanConventions():
         return
     frames = np.moveaxis(arrays["diffraction"], -1, 1)
@@ -167,7 +167,7 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     """Return the frames of one image of a split, with its object in the network's units;
     `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
-    split, image, scale = Split(arrays, 1.0, 1.0), reading.image, arrays.get("intensity_scale")
+    split, image, scale = Split(arrays), reading.image, arrays.get("intensity_scale")
     frames, corners = split.diffraction_nCHW, split.corners_nC2
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")

@@ -13,6 +13,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.data.geometry import median_step
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
@@ -113,9 +114,9 @@ def interleaved_halves(positions_n2: Positions) -> tuple[Frames, Frames]:
     """
     tree, count = scipy.spatial.cKDTree(positions_n2), len(positions_n2)
     # In strips two steps wide, so that no frame is left without neighbours.
-    spacing = float(np.median(tree.query(positions_n2, k=[2])[0])) if count > 1 else 1.0
+    step = np.nan_to_num(median_step(positions_n2), nan=1.0)
     rows, columns = positions_n2.T
-    strip = np.floor((rows - rows.min()) / max(2 * spacing, 1e-9))
+    strip = np.floor((rows - rows.min()) / (2 * step))
     along = np.where(strip % 2 == 0, columns, -columns)
     half_of: Any = np.full(count, -1)
     for pair, frame in enumerate(np.lexsort((along, strip))):
