@@ -17,7 +17,6 @@ from ptycho_torch.data.light import centred_probe
 from ptycho_torch.data.prepare import corners_of
 from ptycho_torch.data.scan import Array, Raw, check_array, probe_modes
 from ptycho_torch.files import io
-from ptycho_torch.files.io import must_have
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
@@ -91,7 +90,7 @@ def read_split(
     is truncated, has another checksum, lacks an array, or an array has a wrong shape or type or
     holds NaN; names the file and the array.
     """
-    must_have(path, sha256)
+    io.must_have(path, sha256)
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
     _warn_of_intensities(path, arrays)
