@@ -1,8 +1,6 @@
 """Every layout is read as the same scan, and what is recognised is said."""
 
 import bz2
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,21 +104,6 @@ def test_one_image_of_a_split(tiny_dataset):
     note(found, "split of the study")
     with pytest.raises(InputError, match="has no image 7; it has 1"):
         read_scan(tiny_dataset.splits["test"], ScanConventions(image=7))
-
-
-def test_the_siemens_star():
-    star = Path(os.environ.get("PTYCHO_DATA", "")) / "siemens-star-small.npz.bz2"
-    if "PTYCHO_DATA" not in os.environ or not star.exists():
-        pytest.skip(f"PTYCHO_DATA names no folder with {star.name} (docs/own-data.md: where from)")
-    found = read_scan(star)
-    assert found.amplitude_nHW.shape == (516, 128, 128)
-    assert np.square(found.amplitude_nHW).max() == pytest.approx(963)
-    assert np.square(found.amplitude_nHW, dtype=float).sum((1, 2)).mean() == pytest.approx(
-        461e3, rel=0.01
-    )
-    np.testing.assert_allclose(np.ptp(found.positions_n2, axis=0), 332, atol=4)
-    assert (found.positions_n2 % 1 != 0).mean() > 0.9
-    note(found, "zero frequency in the corner")
 
 
 def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(tmp_path, canonical):

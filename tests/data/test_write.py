@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.compare import same
 
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import Geometry
 from ptycho_torch.data.predict import WITHIN_NOISE, noise_of_roots, prediction_error
 from ptycho_torch.data.read import read_scan
@@ -34,10 +33,6 @@ def test_masks_and_counts_survive(made, tmp_path, name):
     )
     write_scan(tmp_path / name, scan)
     same(read_scan(tmp_path / name), scan, atol=0)
-    part = read_scan(tmp_path / name, ScanConventions(n_images=5))
-    np.testing.assert_array_equal(part.good_1HW, good[:5])
-    some = np.array([4, 1])
-    same(part.take(some), scan.take(some), atol=0)
     if name.endswith("cxi"):
         with h5py.File(tmp_path / name) as file:
             assert file["/entry_1/data_1/data"].dtype == np.int32
