@@ -18,7 +18,6 @@ column) of the windows in pixels of the object plane; `probe` (1, 1, 1, M, N, N)
 Letters: n frames, N side of a frame.
 """
 
-import contextlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +49,11 @@ logger = logging.getLogger(__name__)
 FRAMES = ("diffraction", "diff3d")
 FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
-OPTIONAL = ("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale")
-KEYS = (*FRAMES, *("xcoords", "ycoords", *OPTIONAL, "data", "scan", "probe", "psi"), *ROLES)
+OPTIONAL = (
+    *("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale", "_metadata"),
+    *("probe", "psi", *ROLES),
+)
+KEYS = (*FRAMES, "xcoords", "ycoords", "data", "scan", *OPTIONAL)
 _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
 
@@ -121,11 +123,7 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
 
 def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format, list[str]]:
     """Return the arrays of a known layout, which it is, and the names of what is not read."""
-    arrays, present = io.read_npz_known(path, *KEYS, optional={*OPTIONAL, *ROLES, "probe", "psi"})
-    if "_metadata" in present:
-        # Other programs pickle it, and nothing is unpickled.
-        with contextlib.suppress(InputError):
-            arrays |= io.read_npz(path, "_metadata")
+    arrays, present = io.read_npz_known(path, *KEYS, optional=OPTIONAL)
     unused = [
         f"{key} (pickled, which is never loaded)" if key in KEYS else key
         for key in present
