@@ -125,7 +125,7 @@ def _positions(
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
-    found = np.squeeze(found) if found.ndim > 2 else found
+    found = without_ones(found, 2)
     if found.ndim == 2 and found.shape[1] not in (2, 3):
         notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
         found = found.T

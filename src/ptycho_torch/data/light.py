@@ -98,12 +98,8 @@ def frames_first(
     the light: from frame to frame it hardly changes, from row to row of a detector it does.
     """
     if frames.ndim > 3:
-        shape = frames.shape
+        notes.append(f"'{name}' is {frames.shape}: axes of one dropped")
         frames = without_ones(frames, 3)
-        frames = frames[..., 0] if frames.ndim == 4 and frames.shape[-1] == 1 else frames
-        frames = frames[:, 0] if frames.ndim == 4 and frames.shape[1] == 1 else frames
-        if frames.ndim == 3:
-            notes.append(f"'{name}' is {shape}: axes of one dropped")
     if frames.ndim == 3 and stack == "auto":
         first, _, last = frames.shape
         square = frames.shape[0] == frames.shape[1]

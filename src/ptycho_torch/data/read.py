@@ -184,8 +184,8 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
 def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
     """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
     notes = ["layout of tike: data, scan, probe"]
-    data, scan = without_ones(arrays["data"], 3), without_ones(arrays["scan"], 2)
-    data = frames_first(source, "data", data, len(scan), stack, notes)
+    scan = without_ones(arrays["scan"], 2)
+    data = frames_first(source, "data", arrays["data"], len(scan), stack, notes)
     check_array(source, "scan", scan, "real", (len(data), 2))
     return Raw(
         source=source,

@@ -108,10 +108,9 @@ def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def without_ones(array: Array, ndim: int) -> Array:
-    """Return an array without axes of length one in front, as far as it has more than `ndim`."""
-    while array.ndim > ndim and len(array) == 1:
-        array = array[0]
-    return array
+    """Return an array without axes of length one, from the first on, while it has over `ndim`."""
+    ones = [axis for axis, side in enumerate(array.shape) if side == 1]
+    return array.squeeze(tuple(ones[: max(0, array.ndim - ndim)]))
 
 
 def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
@@ -138,7 +137,7 @@ def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
     """Return an object as (Y, X); None stays None, `InputError` if it is none."""
     if thing is None:
         return None
-    plane = without_ones(thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing, 2)
+    plane = without_ones(thing, 2)
     _check_parts(source, name, plane)
     check_array(source, name, plane, "complex", ("Y", "X"))
     return plane
