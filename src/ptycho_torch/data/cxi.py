@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE, axes_of, geometry_of
-from ptycho_torch.data.geometry import LENGTHS, UNITS_M, check_far_field, fitting_unit
+from ptycho_torch.data.geometry import LENGTHS, UNITS_M, Geometry, check_far_field, check_pixels
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -64,16 +64,10 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             check_far_field(source, geometry, side, metres)
         shifted = file.attribute(where, "is_fft_shifted")
         probe, thing = _probe(file, side, notes), _object(file, notes)
-        pixel = None if geometry is None else geometry.object_pixel_m(side)
-        own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
-        height, width = (file.number(path, LENGTHS) for path in own)
-        pixel = (height, width) if height and width else pixel
-        told = pixel if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
-        if guessed and told and (unit := fitting_unit(positions, told, side)):
-            raise InputError(
-                f"{source}: the translations have no unit, and span too much for metres; its "
-                f"geometry fits --units {unit}; give that, or --units pixels"
-            )
+        pixel = _object_pixel_m(file, geometry, side)
+        given = pixel if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
+        if guessed and given is not None:
+            check_pixels(source, positions, given, side)
         return Raw(
             source=source,
             layout="cxi",
@@ -94,6 +88,16 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             pixel_missing=missing,
             notes=tuple(notes),
         )
+
+
+def _object_pixel_m(
+    file: Hdf5, geometry: Geometry | None, side_px: int
+) -> tuple[float, float] | None:
+    own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
+    height, width = (file.number(path, LENGTHS) for path in own)
+    if height and width:
+        return height, width
+    return None if geometry is None else geometry.object_pixel_m(side_px)
 
 
 def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:

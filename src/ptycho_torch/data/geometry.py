@@ -85,6 +85,17 @@ def fitting_unit(
     return next((unit for unit, step_px in steps_px.items() if 0.5 <= step_px <= side_px), None)
 
 
+def check_pixels(
+    source: str, positions_n2: NDArray[np.float64], pixel_m: tuple[float, float], side_px: int
+) -> None:
+    """Raise `InputError` if positions that are guessed to be in pixels fit another unit."""
+    if unit := fitting_unit(positions_n2, pixel_m, side_px):
+        raise InputError(
+            f"{source}: the translations have no unit, and span too much for metres; its geometry "
+            f"fits --units {unit}; give that, or --units pixels"
+        )
+
+
 def check_far_field(
     source: str, geometry: Geometry, side_px: int, positions_m: NDArray[np.float64] | None = None
 ) -> None:
