@@ -94,8 +94,7 @@ def read_split(
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
     _warn_of_intensities(path, arrays)
-    split = Split(arrays)
-    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
+    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
     squares = np.square(arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
@@ -114,7 +113,12 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     for key in ("diffraction", "probeGuess"):
         if key not in arrays:
             raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
-    arrays["probeGuess"] = _probe(str(path), arrays["probeGuess"])
+    notes: list[str] = []
+    probe = probe_modes(str(path), "probeGuess", arrays["probeGuess"])
+    assert probe is not None
+    arrays["probeGuess"] = centred_probe(probe, notes).reshape(arrays["probeGuess"].shape[-3:])
+    for note in notes:
+        logger.warning("%s: %s", path, note)
     shape = arrays["diffraction"].shape
     side = patch_px or (shape[1] if len(shape) == 4 else 0)
     sides = {"N": side, "1": 1, "2": 2}
@@ -126,16 +130,6 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
         arrays[key] = arrays[key].reshape(-1, *height_width, 1)
     _check_images(path, arrays, side)
     return arrays
-
-
-def _probe(source: str, stored: Array) -> Array:
-    notes: list[str] = []
-    modes = probe_modes(source, "probeGuess", stored)
-    assert modes is not None
-    probe = centred_probe(modes, notes).reshape(stored.shape[-3:])
-    for note in notes:
-        logger.warning("%s: %s", source, note)
-    return probe
 
 
 def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConventions) -> None:
@@ -259,9 +253,9 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
         )
 
 
-def _measured_norm(path: str | Path, split: Split) -> float:
+def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
     """Return the mean over patches of the patch's largest object amplitude; 1 without objects."""
-    arrays, corners = split.arrays, split.corners_nC2
+    corners = Split(arrays).corners_nC2
     if corners is None or "YY_full" not in arrays:
         logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
         return 1.0
