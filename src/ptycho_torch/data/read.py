@@ -7,13 +7,8 @@
 | canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
 | tike | NPZ with `data` and `scan` |
 
-Canonical: `diffraction` or `diff3d`, `xcoords`, `ycoords`, `probeGuess`. x is the column, y the
-row. A coordinate names the pixel [N // 2] of its window, counted from pixel 0 of `objectGuess`:
-PtychoPINN, where the layout comes from, pads the object by N // 2 on each side and cuts
-[y : y + N, x : x + N] of that (`raw_data.get_image_patches`).
-
-tike: `data` (n, N, N) counts with the zero frequency in the corner; `scan` (n, 2) corners (row,
-column) of the windows in pixels of the object plane; `probe` (1, 1, 1, M, N, N), a guess.
+Coordinates of the canonical NPZ name the pixel [N // 2] of a window, those of tike its corner
+(docs/own-data.md: layouts and where they come from).
 
 Letters: n frames, N side of a frame.
 """
