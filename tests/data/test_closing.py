@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from tests.data.compare import note
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import MADE_UP
@@ -11,7 +12,7 @@ from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.runtime.errors import InputError
 
 N, PHOTONS = 16, 1e5
-DETECTOR, SOURCE = "entry_1/instrument_1/detector_1", "entry_1/instrument_1/source_1"
+DETECTOR = "entry_1/instrument_1/detector_1"
 GAP = np.zeros((N, N), bool)
 GAP[:, 6] = True
 
@@ -29,40 +30,28 @@ def counts(scan):
 @pytest.fixture(params=["npz", "cxi"])
 def read(request, tmp_path, scan, counts):
     """Write the scan with changed arrays as another program leaves it, and read it."""
+    path = tmp_path / f"scan.{request.param}"
 
-    def npz(frames, extra, probe, positions):
+    def do(frames=counts, probe=scan.probe_MHW[0], positions=None, reading=None, **extra):
         rows, columns = (scan.positions_n2 if positions is None else positions).T
-        arrays = {"diff3d": frames, "xcoords": columns + N // 2, "ycoords": rows + N // 2}
-        np.savez(tmp_path / "scan.npz", probeGuess=probe, **arrays, **extra)
-        return tmp_path / "scan.npz"
-
-    def cxi(frames, extra, probe, positions):
-        write_scan_cxi(tmp_path / "scan.cxi", scan)
-        with h5py.File(tmp_path / "scan.cxi", "a") as file:
-            image = "entry_1/image_1/data"
-            gone = ("entry_1/ptycho_torch", "entry_1/image_2", f"{DETECTOR}/data", image)
-            for name in gone:
+        if path.suffix == ".npz":
+            arrays = {"diff3d": frames, "xcoords": columns + N // 2, "ycoords": rows + N // 2}
+            np.savez(path, probeGuess=probe, **arrays, **extra)
+            return read_scan(path, reading or ScanConventions())
+        write_scan_cxi(path, scan)
+        with h5py.File(path, "a") as file:
+            image, data = "entry_1/image_1/data", f"{DETECTOR}/data"
+            for name in ("entry_1/ptycho_torch", "entry_1/image_2", data, image):
                 del file[name]
-            file[f"{DETECTOR}/data"], file[image] = frames, probe
+            file[data], file[image] = frames, probe
             if positions is not None:
                 places = file["entry_1/sample_1/geometry_1/translation"]
-                pixel = MADE_UP.object_pixel_m(N)[0]
-                places[:, :2] = positions[:, ::-1] * pixel
+                places[:, :2] = positions[:, ::-1] * MADE_UP.object_pixel_m(N)[0]
             for name, array in extra.items():
                 file[f"{DETECTOR}/{name}"] = array
-        return tmp_path / "scan.cxi"
-
-    def do(frames=None, probe=None, positions=None, reading=ScanConventions(), **extra):  # noqa: B008
-        frames = counts if frames is None else frames
-        probe = scan.probe_MHW[0] if probe is None else probe
-        path = {"npz": npz, "cxi": cxi}[request.param](frames, extra, probe, positions)
-        return read_scan(path, reading)
+        return read_scan(path, reading or ScanConventions())
 
     return do
-
-
-def note(scan, words):
-    return next(note for note in scan.notes if words in note)
 
 
 def photons(scan):
@@ -176,10 +165,11 @@ def test_a_dark_field_is_subtracted_and_a_monitor_divided_by(read, counts):
     assert photons(found) == pytest.approx(counts.sum() / len(counts), rel=1e-6)
     assert "subtracted" in note(found, "data_dark")
     beam = np.rint(counts * monitor[:, None, None])
-    found = read(beam.astype("i4"), monitor=monitor)
-    light = np.square(found.amplitude_nHW).sum(axis=(1, 2))
-    expected = counts.sum(axis=(1, 2)) * monitor.mean()
-    np.testing.assert_allclose(light, expected, rtol=1e-3)
+    for stored in (monitor, monitor[:, None], monitor[None]):
+        found = read(beam.astype("i4"), monitor=stored)
+        light = np.square(found.amplitude_nHW).sum(axis=(1, 2))
+        expected = counts.sum(axis=(1, 2)) * monitor.mean()
+        np.testing.assert_allclose(light, expected, rtol=1e-3)
     ignored = read(counts + 40, data_dark=dark, reading=ScanConventions(corrections="ignore"))
     assert photons(ignored) == pytest.approx((counts + 40).sum() / len(counts), rel=1e-6)
 
@@ -216,19 +206,11 @@ def test_corrections_of_faint_frames_and_of_a_steady_beam_are_applied(read, coun
         ({"monitor": np.geomspace(1, 9, 72)}, {}, "does not follow .*already"),
         ({"monitor": np.zeros(72)}, {}, "must be > 0"),
         ({"monitor": np.ones(72)}, {"values": "amplitude"}, "correct intensities, and amplitudes"),
-        ({"data_dark": np.ones((4, 4))}, {}, r"is \(4, 4\)"),
     ],
 )
 def test_a_correction_that_cannot_be_meant_is_refused(read, extra, reading, words):
     with pytest.raises(InputError, match=words):
         read(**extra, reading=ScanConventions(**reading))
-
-
-@pytest.mark.parametrize("turn", [lambda a: a[:, None], lambda a: a[None]])
-def test_a_monitor_may_have_axes_of_one(read, counts, turn):
-    monitor = np.linspace(1, 2, len(counts))
-    found = read((counts * monitor[:, None, None]).astype("i4"), monitor=turn(monitor))
-    assert note(found, "frames divided by")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +236,7 @@ def test_a_probe_is_moved_to_the_centre_or_said_to_be_real(read, scan):
     pair = np.stack([probe.real, probe.imag])
     for parts in (pair, np.moveaxis(pair, 0, -1), np.stack([pair] * 3), np.stack([pair] * 3, 1)):
         with pytest.raises(InputError, match="real and imaginary part.*store it complex"):
-            read(probe=parts, reading=ScanConventions())
+            read(probe=parts)
 
 
 @pytest.mark.parametrize("shape", ["ring", "off centre"])
@@ -271,7 +253,7 @@ def test_a_probe_that_is_wide_or_off_the_centre_is_left(read, shape):
 )
 def test_steps_that_cannot_be_are_refused(read, scan, factor, words):
     with pytest.raises(InputError, match=f"{words}|near-field geometry"):
-        read(positions=(scan.positions_n2 * factor))
+        read(positions=scan.positions_n2 * factor)
 
 
 def test_fine_steps_of_a_scan_that_moves_are_read(read, scan):
@@ -287,9 +269,8 @@ def test_the_unit_that_fits_the_geometry_is_named(tmp_path, scan):
         places = file["entry_1/sample_1/geometry_1/translation"]
         del places.attrs["units"]
         places[:] = places[:] * 1e9
-    with pytest.raises(InputError, match="hardly moves|nothing in common") as error:
-        read_scan(tmp_path / "a.cxi")
-    assert "its geometry fits --units nm" in str(error.value)
+    with pytest.raises(InputError, match="nothing in common.* its geometry fits --units nm"):
+        read_scan(tmp_path / "a.cxi", ScanConventions(units="pixels"))
     found = read_scan(tmp_path / "a.cxi", ScanConventions(units="nm"))
     np.testing.assert_allclose(np.ptp(found.positions_n2, 0), np.ptp(scan.positions_n2, 0), 1e-6)
 

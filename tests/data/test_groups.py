@@ -25,20 +25,12 @@ def held(positions, **changes):
     return hold_out(positions, **{**asked, **changes})
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_no_training_frame_is_nearer_than_the_gap_to_a_validation_frame(seed):
-    positions = scattered()
-    kept = held(positions, seed=seed)
-    assert len(kept.validation) == 12
-    assert cdist(positions[kept.train], positions[kept.validation]).min() >= 6.0
-    assert cdist(positions[kept.gap], positions[kept.validation]).min(axis=1).max() < 6.0
-    parts = np.concatenate([kept.train, kept.validation, kept.gap])
-    assert sorted(parts) == list(range(60))
-
-
 def test_the_held_out_frames_are_one_block_not_a_random_choice():
+    """That none of the others is within the gap: tests/real_data/test_split.py."""
     positions = scattered(400)
-    block = positions[held(positions).validation]
+    kept = held(positions)
+    block = positions[kept.validation]
+    assert len(block) == 80 and sorted(np.concatenate(kept)) == list(range(400))
     assert np.ptp(block, axis=0).max() < 0.7 * 40
     alone = cdist(block, block) + 99 * np.eye(len(block))
     assert alone.min(axis=1).max() < 6

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ptycho_torch.data.batch import groups_of_scan
+from ptycho_torch.data.geometry import median_step
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.physics.forward import intensities
@@ -103,3 +104,10 @@ def test_probes_are_the_same_up_to_a_phase():
     assert not same_probe(probe, np.roll(probe, 1, axis=1))
     assert not same_probe(probe, 1.1 * probe)
     assert not same_probe(probe, np.concatenate([probe, probe]))
+
+
+def test_the_median_step_is_to_the_nearest_other_place():
+    """By hand: 1, 1, 2 and 5 px; a repeated exposure and a lost position count for nothing."""
+    places = np.array([[0, 0], [0, 1], [0, 3], [5, 0], [0, 0], [np.nan, 0]])
+    assert median_step(places) == 1.5
+    assert np.isnan(median_step(places[:1]))

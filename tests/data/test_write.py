@@ -7,26 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.compare import same
 
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.geometry import Geometry
-from ptycho_torch.data.predict import WITHIN_NOISE, noise_of_roots, predict_scan, prediction_error
+from ptycho_torch.data.predict import WITHIN_NOISE, noise_of_roots, prediction_error
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan, write_scan_cxi
+from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.runtime.errors import InputError
 
 LAYOUTS = ("scan.npz", "scan.cxi")
-
-
-def same(found, expected):
-    np.testing.assert_allclose(found.amplitude_nHW, expected.amplitude_nHW, rtol=1e-6)
-    np.testing.assert_allclose(found.positions_n2, expected.positions_n2, atol=1e-9)
-    for key in ("probe_MHW", "object_YX"):
-        np.testing.assert_array_equal(getattr(found, key), getattr(expected, key))
-    if expected.good_1HW is not None:
-        np.testing.assert_array_equal(found.good_1HW, expected.good_1HW)
-    assert found.intensity_scale == expected.intensity_scale
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -41,11 +32,7 @@ def test_masks_and_counts_survive(made, tmp_path, name):
         intensity_scale=1.0,
     )
     write_scan(tmp_path / name, scan)
-    same(read_scan(tmp_path / name), scan)
-    part = read_scan(tmp_path / name, ScanConventions(n_images=5))
-    np.testing.assert_array_equal(part.good_1HW, good[:5])
-    some = np.array([4, 1])
-    same(part.take(some), scan.take(some))
+    same(read_scan(tmp_path / name), scan, atol=0)
     if name.endswith("cxi"):
         with h5py.File(tmp_path / name) as file:
             assert file["/entry_1/data_1/data"].dtype == np.int32
@@ -62,26 +49,28 @@ def test_any_scan_survives_both_layouts(tmp_path_factory, data):
         st.lists(st.tuples(place, place), min_size=frames, max_size=frames, unique=True)
     )
     stream = np.random.default_rng(data.draw(st.integers(0, 9)))
-    complexes = [
-        stream.normal(size=s) + 1j * stream.normal(size=s) for s in ((2, side, side), shape)
-    ]
+    probe, thing = (
+        (stream.normal(size=s) + 1j * stream.normal(size=s)).astype(np.complex64)
+        for s in ((2, side, side), shape)
+    )
     scan = Scan(
         source="drawn",
         amplitude_nHW=stream.random((frames, side, side)).astype(np.float32),
         positions_n2=np.array(positions, np.float64),
-        probe_MHW=complexes[0].astype(np.complex64),
-        object_YX=complexes[1].astype(np.complex64),
+        probe_MHW=probe,
+        object_YX=thing,
         intensity_scale=data.draw(st.sampled_from([None, 3.7])),
     )
     folder = tmp_path_factory.mktemp("any")
     for name in LAYOUTS:
         write_scan(folder / name, scan)
-        same(read_scan(folder / name), scan)
+        same(read_scan(folder / name), scan, atol=0)
 
 
 def test_predictions_equal_the_patterns_at_fractional_positions(made):
     scan = made.a_scan(modes=2)
-    np.testing.assert_allclose(predict_scan(scan), scan.amplitude_nHW, atol=2e-5)
+    found = predict_amplitudes(scan.object_YX, scan.probe_MHW, scan.positions_n2)
+    np.testing.assert_allclose(found, scan.amplitude_nHW, atol=2e-5)
     assert prediction_error(scan)[0] < 1e-5
     rounded = dataclasses.replace(scan, positions_n2=np.round(scan.positions_n2))
     assert prediction_error(rounded)[0] > 0.02
@@ -111,7 +100,7 @@ def test_a_cxi_file_has_what_the_standard_asks_for(made, tmp_path):
     geometry = Geometry(wavelength_m=2e-10, distance_m=1.5, pixel_m=(5e-5, 7e-5))
     scan = made.a_scan(modes=2, counts=1e4)
     write_scan_cxi(tmp_path / "scan.cxi", scan, geometry)
-    same(read_scan(tmp_path / "scan.cxi"), scan)
+    same(read_scan(tmp_path / "scan.cxi"), scan, atol=0)
     with h5py.File(tmp_path / "scan.cxi") as file:
         assert file["cxi_version"][()] == 160
         assert file["number_of_entries"][()] == 1

@@ -7,23 +7,16 @@ Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.corrections import corrected
-from ptycho_torch.data.light import (
-    Kind,
-    centred_probe,
-    chunks,
-    kind_of,
-    light_of,
-    saturation,
-)
-from ptycho_torch.data.scan import Mask, Raw, check_array, mask_of
+from ptycho_torch.data.geometry import SPARSE, fitting_unit, median_step
+from ptycho_torch.data.light import Kind, centred_probe, chunks, kind_of, light_of
+from ptycho_torch.data.scan import Raw, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 # What detectors write where they have no value: the largest numbers of unsigned and signed
@@ -38,22 +31,20 @@ _NEARLY_ALL = 0.9
 _MOST = 0.5
 # Median step of a scan, pixels, and its extent over the window, under which it does not move.
 _STILL_PX, _STILL_WINDOWS = 0.25, 0.25
-# Steps in windows, beyond which frames share nothing.
-_SPARSE = 4
-UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-"""What positions can be in, metres."""
 
 
 def closed(raw: Raw, reading: ScanConventions) -> Raw:
     """Return what a file holds with its own corrections and mask applied, and without the frames
     that are far from the median light; raises `InputError` where that cannot be right."""
     notes: list[str] = []
+    check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(_without_no_value(raw, notes), kind, reading, notes)
+    raw = _without_saturated(raw, kind, reading, notes)
     raw = corrected(raw, kind, reading, notes)
     if not raw.certain:
-        raw = _lit(raw, kind, reading, notes)
+        raw = _of_one_light(raw, kind, reading, notes)
     raw = _probe(raw, notes)
     if raw.unused:
         notes.append(f"not used: {', '.join(raw.unused)}")
@@ -87,8 +78,7 @@ def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
         return raw
     kinds = ", ".join(f"{v:g}" for v in np.unique(usual[marked])[:4])
     notes.append(f"{int(marked.sum())} pixels masked: {kinds} in nearly every frame means no value")
-    good = ~marked[None] if raw.good_nHW is None else raw.good_nHW & ~marked
-    return replace(raw, good_nHW=good)
+    return raw.without(marked)
 
 
 def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
@@ -102,17 +92,14 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
     array = array[None] if array.ndim == 2 else array
     check_array(raw.source, name, array, "mask", (1, *sides), raw.frames_nHW.shape)
     flagged = array != 0
-    total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum()
-    hides: dict[Literal["auto", "good", "bad"], float] = {
-        "bad": light_of(raw.frames_nHW, _and(raw.good_nHW, flagged), kind).sum() / (total or 1),
-    }
-    hides["good"] = 1 - hides["bad"]
+    total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum() or 1
+    share = light_of(raw.frames_nHW, raw.without(~flagged).good_nHW, kind).sum() / total
     chosen = means if reading.mask_means == "auto" else reading.mask_means
     if chosen == "auto":
-        chosen = min(hides, key=lambda means: hides[means])
-    share, good = hides[chosen], flagged if chosen == "good" else ~flagged
+        chosen = "bad" if share <= 0.5 else "good"
+    share, bad = (share, flagged) if chosen == "bad" else (1 - share, ~flagged)
     line = (
-        f"mask: {int((~good).sum()) / len(good):.6g} of {good[0].size} pixels, {100 * share:.3g} % "
+        f"mask: {int(bad.sum()) / len(bad):.6g} of {bad[0].size} pixels, {100 * share:.3g} % "
         f"of the light ({name}: what is set is {chosen})"
     )
     if share > _MOST and reading.mask_means == "auto" and not raw.certain:
@@ -122,17 +109,30 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
             f"way round, --mask-means {chosen} insists"
         )
     notes.append(line)
-    return replace(raw, good_nHW=_and(raw.good_nHW, good))
+    return raw.without(bad)
 
 
-def _and(first: Mask | None, second: Mask) -> Mask:
-    return second if first is None else first & second
+def _without_saturated(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+    """Mask pixels at the largest value of their integer type, or of the given counts or more."""
+    levels: dict[str, float] = {}
+    if raw.frames_nHW.dtype.kind in "iu":
+        top = np.iinfo(raw.frames_nHW.dtype).max
+        levels[f"at {top}, the largest {raw.frames_nHW.dtype}"] = top
+    if (counts := reading.saturation_counts) is not None:
+        level = counts**0.5 if kind == "amplitude" else counts
+        levels[f"saturated ({counts:g} or more)"] = level
+    for why, level in levels.items():
+        over = raw.frames_nHW >= level
+        if over.any():
+            frames = int(over.any(axis=(1, 2)).sum())
+            notes.append(f"{int(over.sum())} pixels in {frames} frames masked: {why}")
+            raw = raw.without(over)
+    return raw
 
 
-def _lit(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
     """Leave out frames whose light is far from that of the median frame."""
-    levels = saturation(raw.frames_nHW, kind, reading).values()
-    light = light_of(raw.frames_nHW, raw.good_nHW, kind, min(levels, default=np.inf))
+    light = light_of(raw.frames_nHW, raw.good_nHW, kind)
     if not (light > 0).any():
         return raw  # Says so later, with its reason.
     median = float(np.median(light[light > 0]))
@@ -186,24 +186,20 @@ def check_steps(
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
     geometry is known.
     """
-    places = np.unique(corners_n2, axis=0)
-    if len(places) < 2:
+    side, step = raw.frames_nHW.shape[-1], median_step(corners_n2)
+    if np.isnan(step):
         return
-    side = raw.frames_nHW.shape[-1]
-    step = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
-    still = step < _STILL_PX and float(np.ptp(places, axis=0).max()) < _STILL_WINDOWS * side
+    still = step < _STILL_PX and float(np.ptp(corners_n2, axis=0).max()) < _STILL_WINDOWS * side
     apart_too = "; neighbouring frames do not overlap" if step > side else ""
     notes.append(f"median step {step:.3g} px, window {side} px{apart_too}")
-    if (not still and step <= _SPARSE * side) or raw.certain:
+    if (not still and step <= SPARSE * side) or raw.certain:
         return
     what = "hardly moves" if still else "is so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
     pixel: Any = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
     if pixel is not None:
-        stored = np.unique(raw.positions_n2, axis=0)
-        apart = float(np.median(scipy.spatial.KDTree(stored).query(stored, k=2)[0][:, 1]))
-        fitting = [u for u, m in UNITS_M.items() if 0.5 <= apart * m / max(pixel) <= side]
-        cure = f"its geometry fits --units {fitting[0]}" if fitting else cure
+        unit = fitting_unit(raw.positions_n2, pixel, side)
+        cure = f"its geometry fits --units {unit}" if unit else cure
     raise InputError(
         f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
         f"px; are the positions in another unit? {cure}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import Kind, chunks, light_of, saturation, values_of
+from ptycho_torch.data.light import Kind, chunks, light_of, values_of
 from ptycho_torch.data.scan import Array, Raw
 from ptycho_torch.runtime.errors import InputError
 
@@ -22,7 +22,7 @@ _WIDER = 0.02
 
 def corrected(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
     """Subtract a stored dark field and divide by a stored monitor; `InputError` if that cannot be
-    meant. Saturated pixels are masked before, while they can be told."""
+    meant."""
     names = " and ".join(stored[0] for stored in (raw.dark, raw.monitor) if stored is not None)
     if not names:
         return raw
@@ -35,14 +35,8 @@ def corrected(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) 
             "--values intensity takes the frames as intensities"
         )
     counts = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
-    good = raw.good_nHW
-    for why, level in saturation(raw.frames_nHW, kind, reading).items():
-        over = raw.frames_nHW >= level
-        if over.any():
-            notes.append(f"{int(over.sum())} pixels masked: {why}")
-            good = ~over if good is None else good & ~over
     frames = raw.frames_nHW.astype(np.float32)
-    raw = replace(raw, good_nHW=good, frames_nHW=frames, values="intensity", intensity_scale=counts)
+    raw = replace(raw, frames_nHW=frames, values="intensity", intensity_scale=counts)
     if raw.dark is not None:
         raw = _less_dark(raw, *raw.dark, notes)
     if raw.monitor is not None:
@@ -63,7 +57,7 @@ def _less_dark(raw: Raw, name: str, dark: Array, notes: list[str]) -> Raw:
     marked = measured & (~np.isfinite(level) | (level > max(1.0, float(frames.max()))))
     if marked.any():
         notes.append(f"{int(marked.sum())} pixels masked: {name} has no value there")
-        raw = replace(raw, good_nHW=~marked[None] if good is None else good & ~marked)
+        raw = raw.without(marked)
     used = measured & ~marked & (level > 0)
     if used.any() and (mean[used] < level[used] / 2).mean() > _MOST:
         raise InputError(

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import UNITS_M
 from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE, axes_of, geometry_of
-from ptycho_torch.data.geometry import LENGTHS, check_far_field
+from ptycho_torch.data.geometry import LENGTHS, UNITS_M, Geometry, check_far_field, check_pixels
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -54,7 +53,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         if file.attribute(EXTRAS, "geometry") == "made up":
             notes.append("its geometry is made up; only the pixels are meant")
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
-        positions, units = _positions(file, reading, notes)
+        positions, units, guessed = _positions(file, reading, notes)
         certain = file.text(f"{EXTRAS}/program") == "ptycho-torch"
         stack = "first" if certain and reading.stack == "auto" else reading.stack
         frames = frames_first(source, where, frames, len(positions), stack, notes)
@@ -65,10 +64,10 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             check_far_field(source, geometry, side, metres)
         shifted = file.attribute(where, "is_fft_shifted")
         probe, thing = _probe(file, side, notes), _object(file, notes)
-        pixel = None if geometry is None else geometry.object_pixel_m(side)
-        own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
-        height, width = (file.number(path, LENGTHS) for path in own)
-        pixel = (height, width) if height and width else pixel
+        pixel = _object_pixel_m(file, geometry, side)
+        given = pixel if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
+        if guessed and given is not None:
+            check_pixels(source, positions, given, side)
         return Raw(
             source=source,
             layout="cxi",
@@ -91,8 +90,17 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         )
 
 
+def _object_pixel_m(
+    file: Hdf5, geometry: Geometry | None, side_px: int
+) -> tuple[float, float] | None:
+    own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
+    height, width = (file.number(path, LENGTHS) for path in own)
+    if height and width:
+        return height, width
+    return None if geometry is None else geometry.object_pixel_m(side_px)
+
+
 def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
-    """Return the first of these places that the file has, and its array."""
     for where in places:
         if (found := file.array(where)) is not None:
             return where, found
@@ -116,12 +124,12 @@ def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
 
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
-    """Return positions (row, column), and their unit."""
+) -> tuple[NDArray[np.float64], Literal["metres", "pixels"], bool]:
+    """Return positions (row, column), their unit, and whether that is guessed from their extent."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
-    found = np.squeeze(found) if found.ndim > 2 else found
+    found = without_ones(found, 2)
     if found.ndim == 2 and found.shape[1] not in (2, 3):
         notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
         found = found.T
@@ -134,7 +142,8 @@ def _positions(
         notes.append(f"--units {reading.units} wins over the translations' attribute '{unit}'")
     if factor == 0:
         notes.append("translations are in pixels, as their attribute says")
-    elif reading.units == "auto" and factor is None and np.ptp(moved[:, :2], axis=0).max() >= 1:
+    far = float(np.ptp(moved[:, :2], axis=0).max()) >= 1
+    if guessed := reading.units == "auto" and factor is None and far:
         in_pixels = True
         notes.append("translations span more than a metre: taken as pixels")
     if not in_pixels:
@@ -144,19 +153,20 @@ def _positions(
         ]
         moved = moved * (factor or 1.0) - np.divide([*middle, 0.0], UNITS_M.get(reading.units, 1.0))
     # The probe moves on the sample against the sample's own translation.
-    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres"
+    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres", guessed
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
-    """Return the dark field and the monitor of the chosen entry, by their names."""
+    """Return the first dark field and the first monitor of the chosen entry and detector."""
     entry, detector = file.where("/entry_1"), file.where(DETECTOR)
-    names = [
-        path for path in file.unread()
-        if path.startswith(f"{entry}/") and ROLES.get(path.rpartition("/")[2], "mask") != "mask"
-        # Of another detector: not of these frames.
-        and ("/detector_" not in path or path.startswith(f"{detector}/"))
-    ]  # fmt: skip
-    return by_role({name: array for name in names if (array := file.array(name)) is not None})
+    paths: dict[str, str] = {}
+    for path in file.unread():
+        role = ROLES.get(path.rpartition("/")[2], "mask")
+        of_another = "/detector_" in path and not path.startswith(f"{detector}/")
+        if role != "mask" and path.startswith(f"{entry}/") and not of_another:
+            paths.setdefault(role, path)
+    found = {path: file.array(path) for path in paths.values()}
+    return by_role({path: array for path, array in found.items() if array is not None})
 
 
 def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | None:
@@ -175,27 +185,23 @@ def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | Non
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
-    for where in (f"{SOURCE}/illumination", "/entry_1/image_1/data", f"{SOURCE}/probe"):
+    image = "/entry_1/image_1/data"
+    for where in (f"{SOURCE}/illumination", image, f"{SOURCE}/probe"):
         found = file.array(where)
         if found is None:
             continue
-        if where.endswith("image_1/data") and (
-            found.dtype.kind != "c" or found.shape[-2:] != (side_px, side_px)
-        ):
-            notes.append("image_1 is no probe (complex, the frames' size); left out")
-            continue
-        notes.append(f"probe from {where}")
-        return probe_modes(file.source, where, found)
+        if where != image or (np.iscomplexobj(found) and found.shape[-2:] == (side_px, side_px)):
+            notes.append(f"probe from {where}")
+            return probe_modes(file.source, where, found)
+        notes.append("image_1 is no probe (complex, the frames' size); left out")
     return None
 
 
 def _object(file: Hdf5, notes: list[str]) -> Array | None:
     where = "/entry_1/image_2/data"
     found = file.array(where)
-    if found is None:
-        return None
-    if found.dtype.kind != "c":
-        notes.append("image_2 is no object (complex); left out")
-        return None
-    notes.append(f"object from {where}")
-    return object_plane(file.source, where, found)
+    if found is None or np.iscomplexobj(found):
+        notes += [] if found is None else [f"object from {where}"]
+        return object_plane(file.source, where, found)
+    notes.append("image_2 is no object (complex); left out")
+    return None

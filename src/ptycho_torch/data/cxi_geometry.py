@@ -2,16 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.geometry import (
-    ELECTRON_J,
-    ENERGIES,
-    EV,
-    LENGTHS,
-    PLANCK_TIMES_C,
-    Geometry,
-)
+from ptycho_torch.data.geometry import ENERGIES, EV, LENGTHS, PLANCK_TIMES_C, Geometry
 from ptycho_torch.data.scan import check_array, without_ones
 from ptycho_torch.files.hdf5 import Hdf5
 from ptycho_torch.runtime.errors import InputError
@@ -20,8 +14,6 @@ DETECTOR, SOURCE = "/entry_1/instrument_1/detector_1", "/entry_1/instrument_1/so
 _USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 # More than any photon has; CXI is in joules, and people write electronvolts.
 _MOST_ENERGY_J = 1e-9
-# What lengths of an experiment can be, metres: a number beyond is in another unit.
-_PLAUSIBLE = {"wavelength": (1e-13, 1e-3), "distance": (1e-6, 1e2), "pixel_size": (1e-8, 1e-2)}
 # Wavelength and energy, distance and corner are rounded where they are written.
 _AGREE = 0.01
 
@@ -45,25 +37,26 @@ def geometry_of(
         ]
     height, width = sides
     wavelength = _wavelength(file, reading, notes)
-    lengths = {
-        f"{SOURCE}/wavelength or energy": wavelength,
-        # CXI's z points downstream, so that some write the distance as negative.
-        f"{DETECTOR}/distance": None if distance is None else abs(distance),
-        f"{DETECTOR}/y_pixel_size": height,
-        f"{DETECTOR}/x_pixel_size": width,
-    }
-    for name, value in lengths.items():
+    # CXI's z points downstream, so that some write the distance as negative.
+    distance = None if distance is None else abs(distance)
+    # And what each can be in an experiment, metres: a number beyond is in another unit.
+    lengths = (
+        (f"{SOURCE}/wavelength or energy", wavelength, 1e-13, 1e-3),
+        (f"{DETECTOR}/distance", distance, 1e-6, 1e2),
+        (f"{DETECTOR}/y_pixel_size", height, 1e-8, 1e-2),
+        (f"{DETECTOR}/x_pixel_size", width, 1e-8, 1e-2),
+    )
+    for name, value, low, high in lengths:
         if value is not None and not 0 < value < np.inf:
             raise InputError(f"{file.source}: {name} is {value:g}, expected a length > 0 in metres")
-        low, high = next(span for key, span in _PLAUSIBLE.items() if key in name)
         if value is not None and not low <= value <= high and reading.pixel_m is None:
             raise InputError(
                 f"{file.source}: {name} is {value:g} m, which no such experiment has; is it in "
                 "another unit? give it the attribute 'units', or give --pixel-m"
             )
-    if missing := [name for name, value in lengths.items() if value is None]:
-        return None, f"the file has no {', no '.join(missing)}"
-    wavelength, distance, height, width = (value or 0.0 for value in lengths.values())
+    if wavelength is None or distance is None or height is None or width is None:
+        missing = ", no ".join(name for name, value, *_ in lengths if value is None)
+        return None, f"the file has no {missing}"
     notes.append(
         f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
         f"{height:.6g} x {width:.6g} m"
@@ -89,7 +82,8 @@ def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float
         if wavelength is None:
             notes.append("wavelength from the photon energy")
             return told
-        of_electrons = PLANCK_TIMES_C / (energy * (energy + 2 * ELECTRON_J)) ** 0.5
+        at_rest = constants.m_e * constants.c**2
+        of_electrons = PLANCK_TIMES_C / (energy * (energy + 2 * at_rest)) ** 0.5
         if abs(of_electrons / wavelength - 1) <= _AGREE:
             notes.append(f"energy of {energy / EV:.6g} eV and wavelength are those of electrons")
         elif abs(told / wavelength - 1) > _AGREE and reading.pixel_m is None:

@@ -17,7 +17,6 @@ from ptycho_torch.data.light import centred_probe
 from ptycho_torch.data.prepare import corners_of
 from ptycho_torch.data.scan import Array, Raw, check_array, probe_modes
 from ptycho_torch.files import io
-from ptycho_torch.files.io import must_have
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
@@ -51,8 +50,8 @@ class Split:
     """
 
     arrays: dict[str, Array]
-    norm_Y_I: float
-    intensity_scale: float
+    norm_Y_I: float = 1.0
+    intensity_scale: float = 1.0
     intensity_scale_source: Literal["measured", "given"] = "measured"
 
     @property
@@ -87,33 +86,23 @@ def read_split(
 
     patch_px: side that its patches must have, pixels; None: any; sha256: checksum that the file
     must have; None: any; photons: mean photons of a frame, where the file has no intensity scale;
-    reading: its conventions, of which those count that a split can have.
-
-    Raises
-    ------
-    InputError
-        If the file is truncated, has another checksum, lacks an array, or an array has a wrong
-        shape or type or holds NaN; names the file and the array.
+    reading: its conventions, of which those count that a split can have. `InputError` if the file
+    is truncated, has another checksum, lacks an array, or an array has a wrong shape or type or
+    holds NaN; names the file and the array.
     """
-    must_have(path, sha256)
+    io.must_have(path, sha256)
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
     _warn_of_intensities(path, arrays)
-    split = Split(arrays, 1.0, 1.0)
-    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, split)
+    norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
-    scale = scale_of_photons(photons, arrays["diffraction"])
+    squares = np.square(arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
+    scale = float(np.sqrt(photons / squares.mean()))
     logger.warning(
         "%s: has no intensity_scale; %g photons a frame give s = %.6g", path, photons, scale
     )
     return Split(arrays, norm, scale, "given")
-
-
-def scale_of_photons(photons: float, amplitude_nNNC: Array) -> float:
-    """Return s with which these frames hold so many photons in the mean."""
-    squares = np.square(amplitude_nNNC, dtype=np.float64).sum(axis=(1, 2))
-    return float(np.sqrt(photons / squares.mean()))
 
 
 def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
@@ -124,7 +113,12 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     for key in ("diffraction", "probeGuess"):
         if key not in arrays:
             raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
-    arrays["probeGuess"] = _probe(str(path), arrays["probeGuess"])
+    notes: list[str] = []
+    probe = probe_modes(str(path), "probeGuess", arrays["probeGuess"])
+    assert probe is not None
+    arrays["probeGuess"] = centred_probe(probe, notes).reshape(arrays["probeGuess"].shape[-3:])
+    for note in notes:
+        logger.warning("%s: %s", path, note)
     shape = arrays["diffraction"].shape
     side = patch_px or (shape[1] if len(shape) == 4 else 0)
     sides = {"N": side, "1": 1, "2": 2}
@@ -138,23 +132,13 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     return arrays
 
 
-def _probe(source: str, stored: Array) -> Array:
-    notes: list[str] = []
-    modes = probe_modes(source, "probeGuess", stored)
-    assert modes is not None
-    probe = centred_probe(modes, notes).reshape(stored.shape[-3:])
-    for note in notes:
-        logger.warning("%s: %s", source, note)
-    return probe
-
-
 def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConventions) -> None:
     """Bring frames and positions of another program into those of the layout."""
     if reading.values == "intensity":
         arrays["diffraction"] = np.sqrt(arrays["diffraction"])
     if reading.zero_frequency == "corner":
         arrays["diffraction"] = np.fft.fftshift(arrays["diffraction"], axes=(1, 2))
-    corners, thing = Split(arrays, 1.0, 1.0).corners_nC2, arrays.get("YY_full")
+    corners, thing = Split(arrays).corners_nC2, arrays.get("YY_full")
     if corners is None or reading == ScanConventions():
         return
     frames = np.moveaxis(arrays["diffraction"], -1, 1)
@@ -173,20 +157,11 @@ def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConve
 
 
 def read_split_image(source: str, reading: ScanConventions) -> Raw:
-    """Return the frames of one image of a split, with its object in the network's units.
-
-    Raises
-    ------
-    InputError
-        As `read_split`, or if the split has no positions or no such image.
-    """
+    """Return the frames of one image of a split, with its object in the network's units;
+    `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
-    split, image = Split(arrays, 1.0, 1.0), reading.image
-    frames, corners, scale = (
-        split.diffraction_nCHW,
-        split.corners_nC2,
-        arrays.get("intensity_scale"),
-    )
+    split, image, scale = Split(arrays), reading.image, arrays.get("intensity_scale")
+    frames, corners = split.diffraction_nCHW, split.corners_nC2
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
     images = arrays.get("image_index", np.zeros(len(frames), int))
@@ -195,21 +170,19 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
         raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
     mine, thing = images == image, arrays.get("YY_full")
     notes = [f"split of the study, image {image} of {count}"]
-    norm = 1.0
     if thing is not None:
         # Without it, only the object's scale is open, which nothing that reads a scan relies on.
-        stored = arrays.get("norm_Y_I")
-        norm = float(np.abs(thing).max()) if stored is None else float(stored.item())
-        notes.append(
-            f"object divided by {'its largest' if stored is None else 'norm_Y_I'} {norm:.6g}"
-        )
+        what = "norm_Y_I" if "norm_Y_I" in arrays else "its largest"
+        norm = float(arrays.get("norm_Y_I", np.abs(thing).max()).item())
+        thing = thing[image, :, :, 0] / norm
+        notes.append(f"object divided by {what} {norm:.6g}")
     return Raw(
         source=source,
         layout="split",
         frames_nHW=frames[mine].reshape(-1, *frames.shape[2:]),
         positions_n2=corners[mine].reshape(-1, 2).astype(np.float64),
         probe_MHW=split.probe_MHW,
-        object_YX=None if thing is None else thing[image, :, :, 0] / norm,
+        object_YX=thing,
         intensity_scale=None if scale is None else float(scale.item()),
         notes=tuple(notes),
     )
@@ -280,9 +253,9 @@ def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
         )
 
 
-def _measured_norm(path: str | Path, split: Split) -> float:
+def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:
     """Return the mean over patches of the patch's largest object amplitude; 1 without objects."""
-    arrays, corners = split.arrays, split.corners_nC2
+    corners = Split(arrays).corners_nC2
     if corners is None or "YY_full" not in arrays:
         logger.warning("%s: has no norm_Y_I and no objects to measure it on; using 1", path)
         return 1.0

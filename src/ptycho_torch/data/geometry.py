@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import NDArray
+from scipy import constants
 
 from ptycho_torch.runtime.errors import InputError
 
-PLANCK_TIMES_C = 6.62607015e-34 * 299792458
-"""h c in J m, exact in SI."""
-EV = 1.602176634e-19
-"""An electronvolt in joules, exact in SI."""
-ELECTRON_J = 9.1093837139e-31 * 299792458**2
-"""Rest energy of an electron (CODATA 2022), joules."""
+PLANCK_TIMES_C = constants.h * constants.c
+"""In J m."""
+EV = constants.eV
 _METRE = {"": 1.0, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12}
 LENGTHS = {
     **{"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "nm": 1e-9, "pm": 1e-12},
@@ -27,8 +25,10 @@ LENGTHS = {
 """What a file may call a length's unit, in metres; in lower case, one of it."""
 ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * EV}
 """The same of an energy, in joules."""
-# Steps in windows, beyond which no far field is scanned.
-_SPARSE = 4
+UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+"""What positions can be in, metres."""
+SPARSE = 4
+"""Steps in windows, beyond which frames have nothing in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +55,45 @@ def given_geometry(
     """Return a geometry of square pixels if all three are given, None if none is; `InputError` if
     some are."""
     names = ("--wavelength-m", "--distance-m", "--detector-pixel-m")
-    given = dict(zip(names, (wavelength_m, distance_m, pixel_m), strict=True))
+    given = (wavelength_m, distance_m, pixel_m)
     if wavelength_m and distance_m and pixel_m:
         size = (pixel_m, pixel_m)
         return Geometry(wavelength_m=wavelength_m, distance_m=distance_m, pixel_m=size)
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
+    if given == (None, None, None):
         return None
-    raise InputError(f"{missing[0]} is None; a geometry needs {', '.join(names)}, all > 0")
+    raise InputError(
+        f"{names[given.index(None)]} is None; a geometry needs {', '.join(names)}, all > 0"
+    )
+
+
+def median_step(positions_n2: NDArray[np.float64]) -> float:
+    """Return the median distance of a place to the nearest other one, in the positions' unit; NaN
+    where there is one place alone."""
+    places = np.unique(positions_n2[np.isfinite(positions_n2).all(axis=1)], axis=0)
+    if len(places) < 2:
+        return np.nan
+    return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
+
+
+def fitting_unit(
+    positions_n2: NDArray[np.float64], pixel_m: tuple[float, float], side_px: int
+) -> str | None:
+    """Return the first of `UNITS_M` in which the median step is half a pixel of the object plane to
+    a window; None: there is none."""
+    step = median_step(positions_n2)
+    steps_px = {unit: step * metres / max(pixel_m) for unit, metres in UNITS_M.items()}
+    return next((unit for unit, step_px in steps_px.items() if 0.5 <= step_px <= side_px), None)
+
+
+def check_pixels(
+    source: str, positions_n2: NDArray[np.float64], pixel_m: tuple[float, float], side_px: int
+) -> None:
+    """Raise `InputError` if positions that are guessed to be in pixels fit another unit."""
+    if unit := fitting_unit(positions_n2, pixel_m, side_px):
+        raise InputError(
+            f"{source}: the translations have no unit, and span too much for metres; its geometry "
+            f"fits --units {unit}; give that, or --units pixels"
+        )
 
 
 def check_far_field(
@@ -71,9 +102,8 @@ def check_far_field(
     """Raise `InputError` for a geometry whose frames are no far field.
 
     Two things give it away: a detector wider than its distance, where the paraxial far field ends;
-    and a scan whose steps (`positions_m`, (n, 2), if known in metres) are several times what a
-    frame would see, so that frames that overlap in the near field (and fill the detector) would be
-    far apart. Steps of up to four windows pass: a scan may be sparse.
+    and a scan whose steps (`positions_m`, (n, 2), if known in metres) are more than `SPARSE` times
+    what a frame would see: frames that overlap in the near field would be far apart.
     """
     window = min(geometry.object_pixel_m(1))
     start = (
@@ -87,11 +117,7 @@ def check_far_field(
         )
     if positions_m is None:
         return
-    places = np.unique(positions_m[np.isfinite(positions_m).all(axis=1)], axis=0)
-    if len(places) < 2:
-        return
-    step_m = float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
-    if step_m > _SPARSE * window:
+    if (step_m := median_step(positions_m)) > SPARSE * window:
         fresnel = step_m**2 / (geometry.wavelength_m * geometry.distance_m)
         raise InputError(
             f"{start}: as a far field, a frame sees {window:.4g} m of the object, but the scan's "

@@ -22,11 +22,7 @@ def scan_groups(
     """Return groups of some of a scan's frames, (G, C), by their number in the scan.
 
     At gridsize 1 a group is one frame: all, or `n_images` of them chosen by the seed, rising.
-
-    Raises
-    ------
-    InputError
-        As `neighbour_groups`, or if there are fewer frames than images requested.
+    `InputError` as `neighbour_groups`, or if there are fewer frames than images requested.
     """
     count = settings.n_images
     if settings.gridsize > 1:
@@ -53,16 +49,10 @@ def neighbour_groups(
 ) -> NDArray[np.int64]:
     """Return groups of neighbours, (G, C), the frame that a group was drawn around first.
 
-    Each frame in turn has a group drawn around it, the others from its K nearest neighbours, so
-    each is used at least once unless G (`n_images`; None: as many as frames) is less; then the
-    seed chooses the frames that groups are drawn around. Frames of a group must overlap, being of
-    `side_px`.
-
-    Raises
-    ------
-    InputError
-        If there are too few frames or candidates, two frames at one place, or neighbours without
-        overlap.
+    Each frame in turn has a group drawn around it, the others from its K nearest neighbours; if G
+    (`n_images`; None: as many as frames) is less, the seed chooses those frames. `InputError` if
+    there are too few frames or candidates, two frames at one place, or neighbours that do not
+    overlap, being of `side_px`.
     """
     frames, size, candidates = len(positions_n2), settings.frames, settings.neighbor_count
     if frames < size:

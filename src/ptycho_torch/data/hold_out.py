@@ -13,6 +13,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.data.geometry import median_step
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
@@ -34,23 +35,10 @@ class HeldOut(NamedTuple):
 def hold_out(
     positions_n2: Positions, *, fraction: float, gap_px: float, seed: int, source: str
 ) -> HeldOut:
-    """Keep out the frames nearest to one corner of the scan, and a gap around them.
+    """Keep out the frames nearest to one corner of the scan, which the seed decides.
 
-    Parameters
-    ----------
-    fraction
-        Share of the frames that validate; at least one does.
-    gap_px
-        Frames nearer than this to a validation frame are left out of training.
-    seed
-        Decides the corner.
-    source
-        Name of the scan, for messages.
-
-    Raises
-    ------
-    InputError
-        If nothing is left to train on.
+    fraction: share of the frames that validate; at least one does; gap_px: frames nearer than this
+    to a validation frame are left out of training. `InputError` if nothing is left to train on.
     """
     low, high = positions_n2.min(axis=0), positions_n2.max(axis=0)
     corner = np.where(named_stream(seed, "hold out").random(2) < 0.5, low, high)
@@ -67,12 +55,8 @@ def hold_out_region(
     """Hold out the frames in a rectangle of the scan's extent, and leave a gap around them.
 
     Unlike a corner, the region may lie inside the scan: then its surroundings light it, and what
-    an object learned from them predicts there can be tested.
-
-    Raises
-    ------
-    InputError
-        If the region holds no frame, or the gap leaves none.
+    an object learned from them predicts there can be tested. `InputError` if the region holds no
+    frame, or the gap leaves none.
     """
     extent = np.ptp(positions_n2, axis=0)
     share = (positions_n2 - positions_n2.min(axis=0)) / np.where(extent > 0, extent, 1)
@@ -130,9 +114,9 @@ def interleaved_halves(positions_n2: Positions) -> tuple[Frames, Frames]:
     """
     tree, count = scipy.spatial.cKDTree(positions_n2), len(positions_n2)
     # In strips two steps wide, so that no frame is left without neighbours.
-    spacing = float(np.median(tree.query(positions_n2, k=[2])[0])) if count > 1 else 1.0
+    step = np.nan_to_num(median_step(positions_n2), nan=1.0)
     rows, columns = positions_n2.T
-    strip = np.floor((rows - rows.min()) / max(2 * spacing, 1e-9))
+    strip = np.floor((rows - rows.min()) / (2 * step))
     along = np.where(strip % 2 == 0, columns, -columns)
     half_of: Any = np.full(count, -1)
     for pair, frame in enumerate(np.lexsort((along, strip))):

@@ -45,27 +45,11 @@ def chunks(frames: Array) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(frames), step))
 
 
-def saturation(frames: Array, kind: Kind, reading: ScanConventions) -> dict[str, float]:
-    """Return the stored values from which on a pixel is saturated, by their reason."""
-    levels: dict[str, float] = {}
-    if frames.dtype.kind in "iu":
-        top = np.iinfo(frames.dtype).max
-        levels[f"at {top}, the largest {frames.dtype}"] = top
-    if (counts := reading.saturation_counts) is not None:
-        level = counts**0.5 if kind == "amplitude" else counts
-        levels[f"saturated ({counts:g} or more)"] = level
-    return levels
-
-
-def light_of(
-    frames: Array, used: Mask | None, kind: Kind, below: float = np.inf
-) -> NDArray[np.float64]:
-    """Return the light of each frame on used pixels with stored values under `below`, in the units
-    of stored intensities, (n,)."""
+def light_of(frames: Array, used: Mask | None, kind: Kind) -> NDArray[np.float64]:
+    """Return the light of each frame on used pixels, in the units of stored intensities, (n,)."""
     light = np.zeros(len(frames))
     for part in chunks(frames):
         values = np.nan_to_num(frames[part].astype(np.float64), posinf=0, neginf=0)
-        values[values >= below] = 0
         values = np.square(values) if kind == "amplitude" else values
         good = mask_of(used, part)
         light[part] = (values if good is None else np.where(good, values, 0)).sum(axis=(1, 2))
@@ -114,12 +98,8 @@ def frames_first(
     the light: from frame to frame it hardly changes, from row to row of a detector it does.
     """
     if frames.ndim > 3:
-        shape = frames.shape
+        notes.append(f"'{name}' is {frames.shape}: axes of one dropped")
         frames = without_ones(frames, 3)
-        frames = frames[..., 0] if frames.ndim == 4 and frames.shape[-1] == 1 else frames
-        frames = frames[:, 0] if frames.ndim == 4 and frames.shape[1] == 1 else frames
-        if frames.ndim == 3:
-            notes.append(f"'{name}' is {shape}: axes of one dropped")
     if frames.ndim == 3 and stack == "auto":
         first, _, last = frames.shape
         square = frames.shape[0] == frames.shape[1]

@@ -4,6 +4,7 @@ Letters: n groups, k batches of an epoch, B groups of a batch.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def epoch_order(seed: int, epoch: int, groups: int) -> NDArray[np.int64]:
     return named_stream(seed, "data order", epoch).permutation(groups)
 
 
+@dataclass
 class EpochOrder:
     """Full batches of a split, in a new order each epoch, fixed by seed and epoch alone.
 
@@ -33,18 +35,20 @@ class EpochOrder:
     the last full batch sit out that epoch. `InputError` if there are fewer groups than a batch.
     """
 
-    def __init__(
-        self, groups: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
-    ) -> None:
-        if groups < batch_size * processes:
-            shared = f" for each of {processes} devices" if processes > 1 else ""
+    groups: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    processes: int = 1
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self):
+            shared = f" for each of {self.processes} devices" if self.processes > 1 else ""
             raise InputError(
-                f"training.batch_size is {batch_size}{shared}, the training split has only "
-                f"{groups} groups; only full batches train"
+                f"training.batch_size is {self.batch_size}{shared}, the training split has only "
+                f"{self.groups} groups; only full batches train"
             )
-        self.groups, self.batch_size, self.seed = groups, batch_size, seed
-        self.rank, self.processes = rank, processes
-        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0; a Trainer does so before each."""

@@ -13,7 +13,6 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.files import io
-from ptycho_torch.files.io import must_have
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -33,19 +32,11 @@ def write_parts(
     """Write the parts of a file of measurements; return what `split` says
     (docs/reference/files.md).
 
-    Parameters
-    ----------
-    outputs
-        Paths of `PARTS` (canonical NPZ) and of `split`, a JSON file.
-    file, sha256
-        What the measurement's file is called, for messages, and its checksum.
-
-    Raises
-    ------
-    InputError
-        If the file has no probe, or no frame is left for a part.
+    outputs: paths of `PARTS` (canonical NPZ) and of `split`, a JSON file; file, sha256: what the
+    measurement's file is called, for messages, and its checksum. `InputError` if the file has no
+    probe, or no frame is left for a part.
     """
-    must_have(measured, sha256)
+    io.must_have(measured, sha256)
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")

@@ -19,7 +19,6 @@ from ptycho_torch.runtime.errors import InputError
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
 
 FORMAT = "ptycho-torch patch statistics 1"
-FACTS, PICTURE = "patch_stats.json", "patches.png"
 # Patches whose statistics are computed at a time: bounds the memory for double precision.
 _CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
@@ -28,19 +27,13 @@ _OVER: dict[str, Any] = {"mean": np.mean, "median": np.median, "min": np.min, "m
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
-    """Return the statistics of each patch over its own pixels, (P,) each.
+    """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
+    finite, or zero where a ratio needs it.
 
-    Patches are complex, or real and >= 0 where only amplitudes are known.
-
-    Returns
-    -------
-    Statistics
-        `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-        (A - mean A)^2.
-        `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`, the mean of
-        |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`, var_zero_mean /
-        mean_square, from 0 (constant) to 1.
-        NaN where a patch is not finite, or zero where a ratio needs it.
+    `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
+    (A - mean A)^2. `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`,
+    the mean of |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`,
+    var_zero_mean / mean_square, from 0 (constant) to 1.
     """
     chunks = range(0, len(patches_PHW), _CHUNK)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -92,20 +85,14 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
     What is not finite is null in a list and left out of the four numbers.
     """
-    record: dict[str, Any] = {}
-    over_patches = {}
+    record: dict[str, Any] = {block: {} for block in statistics}
+    over_patches: dict[str, Any] = {block: {} for block in statistics}
     for block, names in statistics.items():
-        record[block] = {
-            name: [v if np.isfinite(v) else None for v in values.tolist()]
-            for name, values in names.items()
-        }
-        finite = {name: values[np.isfinite(values)] for name, values in names.items()}
-        over_patches[block] = {
-            name: {over: float(take(values)) for over, take in _OVER.items()}
-            if values.size
-            else None
-            for name, values in finite.items()
-        }
+        for name, values in names.items():
+            finite = values[np.isfinite(values)]
+            record[block][name] = [v if np.isfinite(v) else None for v in values.tolist()]
+            over = {key: float(take(finite)) for key, take in _OVER.items() if finite.size}
+            over_patches[block][name] = over or None
     not_finite = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
     return {**record, "over_patches": over_patches, "not_finite": not_finite}
 
@@ -113,17 +100,15 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 def write_patch_statistics(
     folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int, made_by: str
 ) -> None:
-    """Write `patch_stats.json` and `patches.png` of at most `limit` patches, evenly spread from
-    first to last, into `folder`.
+    """Write `patch_stats.json` and `patches.png` of some patches (`chosen_patches`) into `folder`.
 
     patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
-    where they were made; made_by: what made them, in words. `InputError` if there is no patch, or
-    the limit is not positive.
+    where they were made; made_by: what made them, in words. `InputError` if there is no patch.
     """
     if not len(patches_PHW):
         raise InputError(f"{folder}: there are no patches to take statistics of")
     chosen = chosen_patches(len(patches_PHW), limit)
-    draw_patches(Path(folder) / PICTURE, patches_PHW[chosen], total=len(patches_PHW))
+    draw_patches(Path(folder) / "patches.png", patches_PHW[chosen], total=len(patches_PHW))
     record = {
         "format": FORMAT,
         "made_by": made_by,
@@ -134,7 +119,7 @@ def write_patch_statistics(
         "scales": scales.record(),
         **statistics_record(patch_statistics(patches_PHW[chosen])),
     }
-    io.write_json(Path(folder) / FACTS, record)
+    io.write_json(Path(folder) / "patch_stats.json", record)
 
 
 def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.runtime.errors import InputError
 
 # Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
 _FEW_PHOTONS = 60
@@ -16,23 +15,17 @@ WITHIN_NOISE = 1.1
 """Prediction and measurement are equal if they differ by at most this many times the noise."""
 
 
-def predict_scan(scan: Scan) -> NDArray[np.float32]:
-    """Return the amplitudes that a scan's own probe and object give for its frames, (n, H, W);
-    `InputError` if it has not both."""
-    if scan.probe_MHW is None or scan.object_YX is None:
-        lacks = "probe" if scan.probe_MHW is None else "object"
-        raise InputError(f"{scan.source}: has no {lacks}, so nothing can be predicted")
-    return predict_amplitudes(scan.object_YX, scan.probe_MHW, scan.positions_n2)
-
-
 def prediction_error(scan: Scan) -> tuple[float, float | None]:
-    """Compare stored amplitudes with predicted ones, over the pixels that were measured.
+    """Compare stored amplitudes with those that the scan's own probe and object predict, over the
+    pixels that were measured.
 
     Returns the relative error of the amplitudes after one factor, and the error that photon noise
-    alone would give, None where s is not known. Raises as `predict_scan`.
+    alone would give, None where s is not known.
     """
+    assert scan.probe_MHW is not None and scan.object_YX is not None
+    found = predict_amplitudes(scan.object_YX, scan.probe_MHW, scan.positions_n2)
     measured = np.where(scan.used, scan.amplitude_nHW, 0).astype(np.float64)
-    predicted = np.where(scan.used, predict_scan(scan), 0).astype(np.float64)
+    predicted = np.where(scan.used, found, 0).astype(np.float64)
     power, total = float((predicted**2).sum()), float((measured**2).sum())
     # By power: the best factor of amplitudes is biased where photons are few.
     predicted *= (total / power) ** 0.5 if power > 0 else 0.0

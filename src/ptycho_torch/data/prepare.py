@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import UNITS_M, check_steps
-from ptycho_torch.data.light import Kind, chunks, kind_of, light_is_at, saturation, values_of
+from ptycho_torch.data.closing import check_steps
+from ptycho_torch.data.geometry import UNITS_M
+from ptycho_torch.data.light import chunks, kind_of, light_is_at, values_of
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of
+from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 _ORIGINS = {
@@ -60,14 +61,8 @@ def measured(
     raw: Raw, reading: ScanConventions, frames: Array, good: Mask | None, notes: list[str]
 ) -> tuple[NDArray[np.float32], Mask | None, float | None]:
     """Return amplitudes with the zero frequency in the middle and 0 where masked, their mask, and
-    s if it is known.
-
-    `frames` and `good` are those of `raw`, or a part of them. Raises as `prepare`.
-    """
+    s if it is known; `frames` and `good` are those of `raw`, or a part of them."""
     kind = kind_of(raw, reading)
-    full = _saturated(kind, reading, frames, notes)
-    if full is not None:
-        good = ~full if good is None else good & ~full
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
         seen = None if raw.certain else light_is_at(frames, good)
@@ -86,20 +81,6 @@ def measured(
     return amplitude, good, 1.0 if whole and not raw.certain else raw.intensity_scale
 
 
-def _saturated(
-    kind: Kind, reading: ScanConventions, frames: Array, notes: list[str]
-) -> NDArray[np.bool_] | None:
-    """Return which pixels are saturated; None: none is."""
-    full = None
-    for why, level in saturation(frames, kind, reading).items():
-        over = frames >= level
-        if over.any():
-            count = int(over.any(axis=(1, 2)).sum())
-            notes.append(f"{int(over.sum())} pixels in {count} frames masked: {why}")
-            full = over  # A second level that masks anything is the lower one.
-    return full
-
-
 def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
     """Return amplitudes, 0 where masked."""
     used = np.ones((1, 1, 1), bool) if good is None else good
@@ -115,8 +96,6 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
             real = np.where(measured_here, values, np.zeros((), frames.dtype))
             real = real.astype(np.float32) if real.dtype.itemsize < 4 else real
             amplitude[part] = np.sqrt(real) if kind == "intensity" else real
-        if np.isinf(amplitude[part]).any() and not np.isinf(real).any():
-            raise InputError(f"{source}: frames hold {real.max():.3g}, too large for float32")
     if below.any():
         raise InputError(
             f"{source}: {below.sum()} pixels are negative, the first in frame "
@@ -129,14 +108,8 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
 
 
 def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
-    """Return the corners of all windows of a file, (row, column) in the object's pixels.
-
-    Raises
-    ------
-    InputError
-        If a position is not finite, or its unit cannot be converted.
-    """
-    check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
+    """Return the corners of all windows of a file, (row, column) in the object's pixels;
+    `InputError` if a position is not finite, or its unit cannot be converted."""
     if not np.isfinite(raw.positions_n2).all():
         first = int(np.flatnonzero(~np.isfinite(raw.positions_n2).all(axis=1))[0])
         raise InputError(f"{raw.source}: the position of frame {first} is not finite")

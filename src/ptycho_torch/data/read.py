@@ -7,18 +7,12 @@
 | canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
 | tike | NPZ with `data` and `scan` |
 
-Canonical: `diffraction` or `diff3d`, `xcoords`, `ycoords`, `probeGuess`. x is the column, y the
-row. A coordinate names the pixel [N // 2] of its window, counted from pixel 0 of `objectGuess`:
-PtychoPINN, where the layout comes from, pads the object by N // 2 on each side and cuts
-[y : y + N, x : x + N] of that (`raw_data.get_image_patches`).
-
-tike: `data` (n, N, N) counts with the zero frequency in the corner; `scan` (n, 2) corners (row,
-column) of the windows in pixels of the object plane; `probe` (1, 1, 1, M, N, N), a guess.
+Coordinates of the canonical NPZ name the pixel [N // 2] of a window, those of tike its corner
+(docs/own-data.md: layouts and where they come from).
 
 Letters: n frames, N side of a frame.
 """
 
-import contextlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +44,11 @@ logger = logging.getLogger(__name__)
 FRAMES = ("diffraction", "diff3d")
 FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
-OPTIONAL = ("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale")
-KEYS = (*FRAMES, *("xcoords", "ycoords", *OPTIONAL, "data", "scan", "probe", "psi"), *ROLES)
+OPTIONAL = (
+    *("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale", "_metadata"),
+    *("probe", "psi", *ROLES),
+)
+KEYS = (*FRAMES, "xcoords", "ycoords", "data", "scan", *OPTIONAL)
 _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
 
@@ -59,12 +56,8 @@ _LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index"
 def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) -> Scan:  # noqa: B008 (frozen)
     """Read and check a scan of any layout (docs/own-data.md); its notes are logged.
 
-    reading: its conventions, where the file cannot say.
-
-    Raises
-    ------
-    InputError
-        If the file is none of these, or holds what cannot be used; names file and array.
+    reading: its conventions, where the file cannot say. `InputError` if the file is none of these,
+    or holds what cannot be used; names file and array.
     """
     scan = prepare(read_raw(path, reading), reading)
     for note in scan.notes:
@@ -125,11 +118,7 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
 
 def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format, list[str]]:
     """Return the arrays of a known layout, which it is, and the names of what is not read."""
-    arrays, present = io.read_npz_known(path, *KEYS, optional={*OPTIONAL, *ROLES, "probe", "psi"})
-    if "_metadata" in present:
-        # Other programs pickle it, and nothing is unpickled.
-        with contextlib.suppress(InputError):
-            arrays |= io.read_npz(path, "_metadata")
+    arrays, present = io.read_npz_known(path, *KEYS, optional=OPTIONAL)
     unused = [
         f"{key} (pickled, which is never loaded)" if key in KEYS else key
         for key in present
@@ -190,8 +179,8 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
 def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
     """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
     notes = ["layout of tike: data, scan, probe"]
-    data, scan = without_ones(arrays["data"], 3), without_ones(arrays["scan"], 2)
-    data = frames_first(source, "data", data, len(scan), stack, notes)
+    scan = without_ones(arrays["scan"], 2)
+    data = frames_first(source, "data", arrays["data"], len(scan), stack, notes)
     check_array(source, "scan", scan, "real", (len(data), 2))
     return Raw(
         source=source,

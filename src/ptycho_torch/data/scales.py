@@ -53,8 +53,7 @@ FIELDS = tuple(field.name for field in fields(Scales))
 
 def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:
     """Raise `ScaleLost` unless the data that the physics got, `after`, are those read, `before`,
-    divided by `requested`; both are >= 0. Measured at the point of use; `name` is for the message.
-    """
+    divided by `requested`; both are >= 0; `name` is for the message."""
     raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
     # Dark data are the same under every scale, and say nothing.
     if raw == 0 and used == 0:

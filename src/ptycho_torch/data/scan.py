@@ -16,7 +16,7 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-_KINDS = {"real": "fiu", "complex": "fiuc", "boolean": "b", "mask": "fiub"}
+_KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
 
 ROLES = {
     **dict.fromkeys(("dark", "dark_field", "darkfield", "data_dark", "dark_frame"), "dark"),
@@ -63,18 +63,19 @@ class Raw:
     certain: bool = False
     notes: tuple[str, ...] = ()
 
+    def without(self, bad: Mask) -> Self:
+        """Return the same with more pixels masked; `bad` broadcasts with the frames."""
+        bad = bad.reshape(-1, *bad.shape[-2:])
+        return replace(self, good_nHW=~bad if self.good_nHW is None else self.good_nHW & ~bad)
+
 
 def check_array(
     source: str, name: str, array: Array, kind: str, *shapes: tuple[str | int, ...]
 ) -> None:
     """Raise `InputError` unless an array has one of these shapes and a type of the kind.
 
-    Parameters
-    ----------
-    kind
-        `real`, `complex` (or real), `boolean` or `mask` (any of integers, reals, booleans).
-    shapes
-        A side each: a number, or a letter, which stands for any number > 0, everywhere the same.
+    kind: `real`, `complex` (or real) or `mask` (any of integers, reals, booleans); shapes: a side
+    each: a number, or a letter, which stands for any number > 0, everywhere the same.
     """
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
@@ -107,10 +108,9 @@ def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def without_ones(array: Array, ndim: int) -> Array:
-    """Return an array without axes of length one in front, as far as it has more than `ndim`."""
-    while array.ndim > ndim and len(array) == 1:
-        array = array[0]
-    return array
+    """Return an array without axes of length one, from the first on, while it has over `ndim`."""
+    ones = [axis for axis, side in enumerate(array.shape) if side == 1]
+    return array.squeeze(tuple(ones[: max(0, array.ndim - ndim)]))
 
 
 def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
@@ -137,7 +137,7 @@ def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
     """Return an object as (Y, X); None stays None, `InputError` if it is none."""
     if thing is None:
         return None
-    plane = without_ones(thing[..., 0] if thing.ndim > 2 and thing.shape[-1] == 1 else thing, 2)
+    plane = without_ones(thing, 2)
     _check_parts(source, name, plane)
     check_array(source, name, plane, "complex", ("Y", "X"))
     return plane
@@ -156,12 +156,8 @@ class Scan:
     >= 0, the zero frequency at [H // 2, W // 2]; positions_n2: the smallest is >= 0 where there is
     an object; object_YX: known, or guessed, transmission; good_1HW: None: every pixel was measured;
     intensity_scale: s, (s A)^2 are photons, 1 where frames were counts, None: not known; notes:
-    what the reader recognised and did, in words.
-
-    Raises
-    ------
-    InputError
-        If parts do not belong together or hold what cannot be measured; names the source.
+    what the reader recognised and did, in words. `InputError` if parts do not belong together or
+    hold what cannot be measured.
     """
 
     source: str
@@ -221,16 +217,13 @@ class Scan:
                 check_array(source, key, array, "complex", shape)
                 if not np.isfinite(array).all() or not array.any():
                     raise InputError(f"{source}: {key} is not finite, or zero everywhere")
-        if self.good_1HW is not None:
-            shapes = (1, side, side), (len(self), side, side)
-            check_array(source, "mask", self.good_1HW, "boolean", *shapes)
         used = np.broadcast_to(self.used, self.amplitude_nHW.shape)
         frames = zip(self.amplitude_nHW, used, strict=True)
         bad = np.flatnonzero([not np.isfinite(a).all(where=good) for a, good in frames])
         if len(bad):
             raise InputError(
-                f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity, the "
-                f"first is frame {bad[0]}; remove them, or mask those pixels"
+                f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity (or what is too "
+                f"large for float32), the first is frame {bad[0]}; remove it, or mask those pixels"
             )
         check_array(source, "positions", self.positions_n2, "real", (len(self), 2))
         low = np.rint(self.positions_n2.min(axis=0))

@@ -23,7 +23,6 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
-from ptycho_torch.files.io import read_result
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,6 @@ class TrainingData:
 
     train: Groups
     validation: Groups
-
     test: Groups | None = None
     probe_MHW: Tensor
     scales: dict[str, SplitScales]
@@ -71,12 +69,9 @@ class TrainingData:
 def data_of_splits(
     splits: Mapping[str, io.PathLike], dataset: io.PathLike, *, patch_px: int
 ) -> TrainingData:
-    """Return the data of a dataset: `train`, `validation` and `test` (docs/reference/files.md).
-
-    dataset: `dataset.json`, whose checksums the splits must have; patch_px: side that their patches
-    must have. `InputError` if a file is damaged or not the one that `dataset.json` names.
-    """
-    record = read_result(dataset, "dataset")
+    """Return the data of splits, whose patches have the side `patch_px` and whose checksums are in
+    `dataset`, their `dataset.json`; `InputError` if one is damaged or another one."""
+    record = io.read_result(dataset, "dataset")
     checksums = {split: facts["sha256"] for split, facts in record["splits"].items()}
     photons = record["settings"].get("photons", 1e9)
     found = {
@@ -90,11 +85,8 @@ def data_of_splits(
 
 
 def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) -> TrainingData:
-    """Return the data of one measured scan; a block of its frames is kept out and validates.
-
-    test: a scan whose patches are predicted after training. `InputError` if scans and settings do
-    not fit each other.
-    """
+    """Return the data of one measured scan; a block of its frames is kept out and validates, of
+    `test` patches are predicted. `InputError` if scans and settings do not fit each other."""
     probe = probe_of(scan)
     units = measured_units(scan, probe, settings.photons)
     gap = overlap_px(probe) if settings.gap_px is None else settings.gap_px

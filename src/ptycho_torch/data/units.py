@@ -24,8 +24,7 @@ _SAME_PROBE = 0.999
 
 
 class Units(NamedTuple):
-    """unit: what the file's amplitudes are divided by; intensity_scale: s; source: where s comes
-    from."""
+    """What the file's amplitudes are divided by, s, and where s comes from."""
 
     unit: float
     intensity_scale: float
@@ -33,11 +32,8 @@ class Units(NamedTuple):
 
 
 def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: float) -> Units:
-    """Return the units in which this normalised probe and an object of modulus 1 explain the scan.
-
-    Photons on masked pixels are not known and count as none. photons: mean photons of a frame
-    where the file does not say them, which then give s.
-    """
+    """Return the units of a scan under this normalised probe; photons on masked pixels count as
+    none. photons: mean photons of a frame where the file does not say them, which then give s."""
     squares = np.square(scan.amplitude_nHW, dtype=np.float64)
     power = float(np.where(scan.used, squares, 0).sum(axis=(1, 2)).mean())
     if not power > 0:
@@ -83,5 +79,5 @@ def same_probe(
     """Return whether two normalised probes are one, up to a phase."""
     if first_MHW.shape != second_MHW.shape:
         return False
-    inner = abs(np.vdot(first_MHW, second_MHW))
-    return bool(inner >= _SAME_PROBE * max(map(np.linalg.norm, (first_MHW, second_MHW))) ** 2)
+    power = max(np.vdot(probe, probe).real for probe in (first_MHW, second_MHW))
+    return bool(abs(np.vdot(first_MHW, second_MHW)) >= _SAME_PROBE * power)

@@ -40,12 +40,9 @@ def convert_scan(
 ) -> list[str]:
     """Write a scan in the layout that the target's ending names; return what there is to say.
 
-    Raises
-    ------
-    InputError
-        If the source cannot be read, the target names no layout, is the source or is there already
-        (and `overwrite` is not set), or what was written is not what was read; no file is left
-        then.
+    `InputError` if the source cannot be read, the target names no layout, is the source or is there
+    already (and `overwrite` is not set), or what was written is not what was read; no file is left
+    then.
     """
     target = Path(target)
     if target.exists() and target.samefile(source):
@@ -82,11 +79,11 @@ def _prediction(scan: Scan) -> str:
         lacks = "object" if scan.object_YX is None else "probe"
         return f"without {lacks}, so there is nothing to predict its patterns with"
     error, noise = prediction_error(scan)
-    text = f"predicted patterns differ from the stored ones by {error:.4g} (relative)"
-    if noise is None:
-        return f"{text}; the photon noise is not known"
-    verdict = "within" if error <= WITHIN_NOISE * noise else "more than"
-    return f"{text}, {verdict} the photon noise of {noise:.4g}"
+    against = "the photon noise is not known"
+    if noise is not None:
+        verdict = "within" if error <= WITHIN_NOISE * noise else "more than"
+        against = f"{verdict} the photon noise of {noise:.4g}"
+    return f"predicted patterns differ from the stored ones by {error:.4g} (relative); {against}"
 
 
 def write_scan(path: str | Path, scan: Scan, geometry: Geometry | None = None) -> None:
@@ -161,11 +158,10 @@ def write_scan_cxi(path: str | Path, scan: Scan, geometry: Geometry | None = Non
         f"{EXTRAS}/version": __version__,
         f"{EXTRAS}/intensity_scale": None if scale is None else np.float64(scale),
     }
-    images = {"image_1": ("amplitude", probe), "image_2": ("electron density", thing)}
-    for name, (kind, data) in images.items():
+    for name, kind, data in (("1", "amplitude", probe), ("2", "electron density", thing)):
         if data is not None:
             image = {"data": data, "data_type": kind, "data_space": "real"}
-            values |= {f"/entry_1/{name}/{key}": value for key, value in image.items()}
+            values |= {f"/entry_1/image_{name}/{key}": value for key, value in image.items()}
     links = {
         f"{DETECTOR}/translation": TRANSLATION,
         "/entry_1/data_1/data": f"{DETECTOR}/data",
