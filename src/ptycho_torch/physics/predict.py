@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What a batch of predictions may take, pixels of all modes: 256 frames of one mode of 64 px.
+# Pixels of all modes in a batch of predictions: 256 frames of one mode of 64 px.
 _BATCH_PX = 256 * 64 * 64
 ILLUMINATED = 0.01
 """Share of the largest summed illumination from which a pixel of an object counts as known."""
@@ -28,7 +28,7 @@ def predict_amplitudes(
     single precision, in the units of probe and object; modes add in intensity. origin: position of
     the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of the object.
     """
-    # Here, since whoever only compares or stitches needs no torch, which takes long to import.
+    # Slow to import, and whoever only compares or stitches needs none of it.
     import torch
 
     from ptycho_torch.physics.forward import amplitudes

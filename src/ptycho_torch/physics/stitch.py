@@ -1,6 +1,5 @@
-"""Where patches lie, what they show of an object, and how they become one image.
-
-Stitching is by central tiles, or by whole patches.
+"""Where patches lie, what they show of an object, and how they become one image: by central
+tiles, or by whole patches.
 
 Letters: B patches, I images, H rows, W columns. Positions are the (row, column) of a patch's
 upper left corner in its image, whole pixels.
@@ -94,27 +93,17 @@ def stitch_tiles(
     Returns (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
     `InputError` if the tiles leave holes.
     """
-    patch_px = patches_BHW.shape[-1]
-    rows, columns = tile_extent(positions_B2, patch_px, tile_px)
-    first = tile_start(patch_px, tile_px)
-    inner = slice(first, first + tile_px)
-    shape = (int(image_B.max()) + 1, rows.stop - rows.start, columns.stop - columns.start)
+    first = tile_start(patches_BHW.shape[-1], tile_px)
+    tiles = patches_BHW[:, first : first + tile_px, first : first + tile_px]
     corners_B2 = positions_B2 - positions_B2.min(axis=0)
-    corner_B = (image_B * shape[1] + corners_B2[:, 0]) * shape[2] + corners_B2[:, 1]
-    pixel = np.arange(tile_px)
-    # Where each pixel of each tile falls in the images, as one flat index.
-    place = (corner_B[:, None] + (pixel[:, None] * shape[2] + pixel).ravel()).ravel()
-    tiles = patches_BHW[:, inner, inner]
-    real, imaginary, count = (
-        np.bincount(place, part, minlength=np.prod(shape)).reshape(shape)
-        for part in (tiles.real.ravel(), tiles.imag.ravel(), None)
-    )
+    total = _summed(tiles, corners_B2, image_B)
+    count = _summed(np.ones(tiles.shape), corners_B2, image_B)
     if (count == 0).any():
         raise InputError(
             f"tiles of {tile_px} px leave {int((count == 0).sum())} of {count.size} px of the "
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
-    return np.asarray((real + 1j * imaginary) / count)
+    return np.asarray(total / count)
 
 
 def reassemble(
@@ -130,16 +119,31 @@ def reassemble(
     The weight, the probe's intensity, decides alone how well a pixel is known, since what a network
     draws outside the illumination is arbitrary.
     """
-    patch_px = patches_BHW.shape[-1]
-    size = positions_B2.max(axis=0) + patch_px
-    shape = (int(image_B.max()) + 1, int(size[0]), int(size[1]))
-    total, weights = np.zeros(shape, np.complex128), np.zeros(shape)
-    for patch, (row, column), image in zip(patches_BHW, positions_B2, image_B, strict=True):
-        where = (image, slice(row, row + patch_px), slice(column, column + patch_px))
-        total[where] += weight_HW * patch
-        weights[where] += weight_HW
-    covered = (slice(None), *tile_extent(positions_B2, patch_px, tile_px))
+    total = _summed(weight_HW * patches_BHW, positions_B2, image_B)
+    weights = _summed(np.broadcast_to(weight_HW, patches_BHW.shape), positions_B2, image_B)
+    extent = tile_extent(positions_B2, patches_BHW.shape[-1], tile_px)
+    covered = (slice(None), *extent)
     known = illuminated(weights, _DARK)[covered]
     whole = np.full(known.shape, np.nan, np.complex128)
     np.divide(total[covered], weights[covered], out=whole, where=known)
     return whole
+
+
+def _summed(
+    values_BHW: NDArray[Any], corners_B2: NDArray[np.int64], image_B: NDArray[np.integer]
+) -> NDArray[Any]:
+    """Return the sum of square patches where they lie in their images, (I, rows, columns)."""
+    side = values_BHW.shape[-1]
+    images, (rows, columns) = int(image_B.max()) + 1, corners_B2.max(axis=0) + side
+    corner_B = (image_B * rows + corners_B2[:, 0]) * columns + corners_B2[:, 1]
+    pixel = np.arange(side)
+    # Where each value falls in the images, as one flat index.
+    place = (corner_B[:, None] + (pixel[:, None] * columns + pixel).ravel()).ravel()
+
+    def add(part: NDArray[Any]) -> NDArray[np.float64]:
+        sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
+        return sums.reshape(images, rows, columns)
+
+    if np.iscomplexobj(values_BHW):
+        return np.asarray(add(values_BHW.real) + 1j * add(values_BHW.imag))
+    return add(values_BHW)
