@@ -140,7 +140,7 @@ def _summed(
     # Where each value falls in the images, as one flat index.
     place = (corner_B[:, None] + (pixel[:, None] * columns + pixel).ravel()).ravel()
 
-    def add(part: NDArray[Any]) -> NDArray[np.float64]:
+    def add(part: NDArray[Any]) -> NDArray[Any]:
         sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
         return sums.reshape(images, rows, columns)
 

@@ -28,7 +28,6 @@ from ptycho_torch.runtime.provenance import versions
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.frames import (
     Each,
-    Raster,
     count_photons,
     diffract,
     draw_scene,
@@ -60,11 +59,11 @@ def simulate_dataset(
     probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
     with _workers(threads) as pool:
         for split in SPLITS:  # The training split first: it gives the scale.
-            found = simulate_split(settings, split, probe, intensity_scale=scale, each=pool.map)
-            scale = found.intensity_scale
-            io.write_npz(splits[split], found.arrays)
-            floor = {"noise_floor": found.noise_floor}
-            facts[split] = split_facts(found.arrays, splits[split]) | floor
+            arrays, scale, floor = simulate_split(
+                settings, split, probe, intensity_scale=scale, each=pool.map
+            )
+            io.write_npz(splits[split], arrays)
+            facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
             logger.info("%s: %s", split, facts[split])
     write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
 
@@ -137,12 +136,18 @@ def simulate_split(
             )
         noise_floor = float(np.abs(diffraction - exact).mean() / diffraction.mean())
     amplitude, phase = illuminated_patches(scene, modes)
+    scan, images = scene.scan, settings.images_per_split
+    corners = np.tile(scan.corners_n2, (images, 1)).astype(np.float32)
+    nominal = np.tile(scan.nominal_C2.T.astype(np.float32), (len(corners), 1, 1, 1))
     metadata = {"split": split, "settings": settings.published(), "ptycho_torch": __version__}
     arrays: Arrays = {
         "diffraction": _last(diffraction),
         "Y_I": _last(amplitude),
         "Y_phi": _last(phase),
-        **_coordinates(scene.scan, settings.images_per_split),
+        "coords_offsets": np.repeat(corners[:, None, :, None], len(scan.nominal_C2), axis=-1),
+        "coords_nominal": nominal,
+        "coords_true": nominal,
+        "image_index": np.repeat(np.arange(images, dtype=np.int32), len(scan.corners_n2)),
         "YY_full": scene.drawn[..., None],
         "probeGuess": probe,
         "probe_simulated": probe,
@@ -151,7 +156,7 @@ def simulate_split(
         "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(scene.scan.corners_n2, settings.patch_px, scene.step_px)
+        extent = tile_extent(scan.corners_n2, settings.patch_px, scene.step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 
@@ -159,19 +164,6 @@ def simulate_split(
 def _last(stack: NDArray[Any]) -> NDArray[np.float32]:
     """(n, C, H, W) -> (n, H, W, C), contiguous."""
     return np.ascontiguousarray(np.moveaxis(stack, 1, -1), dtype=np.float32)
-
-
-def _coordinates(scan: Raster, images: int) -> Arrays:
-    channels = len(scan.nominal_C2)
-    corners = np.tile(scan.corners_n2, (images, 1)).astype(np.float32)
-    offsets = np.repeat(corners[:, None, :, None], channels, axis=-1)
-    nominal = np.broadcast_to(scan.nominal_C2.T.astype(np.float32)[None, None], offsets.shape)
-    return {
-        "coords_offsets": offsets,
-        "coords_nominal": nominal.copy(),
-        "coords_true": nominal.copy(),
-        "image_index": np.repeat(np.arange(images, dtype=np.int32), len(scan.corners_n2)),
-    }
 
 
 def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from ptycho_torch.simulate.objects import draw_objects
 _AT_ONCE = 16
 _SHARE_A_STREAM = 64
 
-Number = TypeVar("Number", bound=np.generic)
 Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
 """`map`, or that of a pool of threads."""
 
@@ -48,12 +47,10 @@ def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> 
 
 
 def cut_patches(
-    images: NDArray[Number], scan: Raster, patch_px: int, groups: slice = slice(None)
-) -> NDArray[Number]:
-    """Return the patches of all images, one image after the other, (n, C, H, W).
-
-    `groups` takes some of the n groups alone.
-    """
+    images: NDArray[Any], scan: Raster, patch_px: int, groups: slice = slice(None)
+) -> NDArray[Any]:
+    """Return the patches of all images, or some groups of them, one image after the other,
+    (n, C, H, W)."""
     a_scan = len(scan.corners_n2)
     image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
     places = scan.corners_n2[group][:, None] + scan.nominal_C2
