@@ -13,15 +13,18 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.config.study import Study
+from ptycho_torch.runtime.errors import InputError, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,15 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         key, _, what = mistakes(error, dict(given))[0].partition(": ")
         flag = f"--{key.rsplit('.')[-1].replace('_', '-')}: " if what else ""
         raise InputError(f"{flag}{what or key}") from None
+
+
+def arm_of(file: Path, study: Study, arm: str | None) -> str:
+    """Return the arm that was chosen by `--arm`, once the study in a file is known to have it."""
+    names = list(derive(study).blocks)
+    if arm not in names:
+        what = f"--arm NAME: an arm of {file}" if arm is None else f"{file}: no arm '{arm}'"
+        raise InputError(f"{what}{nearest(arm or '', names)}")
+    return arm
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Conventions, Flags, checked, messages, with_flags
+from ptycho_torch.cli.options import Conventions, Flags, arm_of, checked, messages, with_flags
 from ptycho_torch.config.arms import BLOCKS, derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings
@@ -22,7 +22,7 @@ from ptycho_torch.config.scan import (
     ScanConventions,
 )
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
@@ -91,39 +91,29 @@ class CliOptions(Settings):
         given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
         Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
         """
-        base, arm = self._base()
+        base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
+        if (self.config is None) != (self.arm is None):
+            raise InputError("--config and --arm belong together: a study and one of its arms")
+        if self.config is not None:
+            study = read_study(self.config)
+            arm = arm_of(self.config, study, self.arm)
+            base = derive(study).blocks[arm]
         blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
         if "object_big" in blocks["training"] and given["groups"].get("gridsize", 1) == 1:
             raise InputError("--object-big and its contrary are of groups: --gridsize 2")
         if self.learning_rate is not None:
             optimizer = base["training"]["optimizer"]
             blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
-        if clip := self._clip():
-            blocks["execution"]["clip"] = clip
-        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
-        return found
-
-    def _base(self) -> tuple[Mapping[str, Any], str]:
-        if self.config is None and self.arm is None:
-            return _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if self.config is None or self.arm is None:
-            raise InputError("--config and --arm belong together: a study and one of its arms")
-        study = read_study(self.config)
-        if self.arm not in study.arms:
-            known = nearest(self.arm, list(study.arms))
-            raise InputError(f"{self.config}: has no arm '{self.arm}'{known}")
-        return derive(study).blocks[self.arm], self.arm
-
-    def _clip(self) -> dict[str, Any] | None:
         if self.clip is None and self.clip_value is not None:
             raise InputError("--clip-value is the bound of a rule: name it by --clip")
         if self.clip not in (None, "none") and self.clip_value is None:
             raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
-        if self.clip is None:
-            return None
-        bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
-        return {"gradient_clip_algorithm": self.clip, **bound}
+        if self.clip is not None:
+            bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
+            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
+        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
+        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
+        return found
 
 
 def dataset_name(file: str) -> str:

@@ -20,10 +20,9 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run `main(job)`, logging to the job's log file and to the terminal's error stream.
 
     A user's mistake ends the job with one line and exit status 1, Ctrl-C with status 130, want of
-    memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback, since it is
-    a fault of ours or of the machine. A job that its profile gives a `runtime` (minutes) ends
-    after that time, with its stack in the log. What a killed job left of these outputs,
-    half-written under temporary names, is removed first.
+    memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback. A job that
+    its profile gives a `runtime` (minutes) ends after that time, with its stack in the log. What a
+    killed job left half-written of these outputs is removed first.
     """
     with _logging_to(job.log[0] if job.log else None) as log:
         try:
@@ -55,7 +54,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 def _logging_to(path: str | None) -> Iterator[Any]:
     """Log to a file, written anew, and errors to the terminal; yield the file's stream."""
     terminal = logging.StreamHandler(sys.stderr)
-    handlers: list[logging.Handler] = [terminal]
+    handlers: list[logging.StreamHandler[Any]] = [terminal]
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
@@ -72,7 +71,7 @@ def _logging_to(path: str | None) -> Iterator[Any]:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
-        yield handlers[-1].stream  # type: ignore[attr-defined]
+        yield handlers[-1].stream
     finally:
         for handler in handlers:
             root.removeHandler(handler)
