@@ -10,7 +10,7 @@ import inspect
 import logging
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -25,6 +25,7 @@ from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.jobs import logging_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +140,9 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     return flagged
 
 
-@contextlib.contextmanager
-def messages() -> Iterator[None]:
-    """Show what the package logs, and warnings that other libraries log."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours, root = logging.getLogger("ptycho_torch"), logging.getLogger()
-    level = ours.level
-    ours.setLevel(logging.INFO)
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        ours.setLevel(level)
+def messages() -> contextlib.AbstractContextManager[None]:
+    """Return a context that shows what the package logs, and warnings that other libraries log."""
+    return logging_to(logging.StreamHandler(sys.stderr), layout="%(message)s")
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
