@@ -84,25 +84,24 @@ def _archive(path: PathLike) -> Iterator[zipfile.ZipFile]:
         packed = stream.peek(3)[:3] == b"BZh"
         size = stream.seek(0, 2)
         stream.seek(0)
+        most = most_unpacked(size)
         try:
-            archive = zipfile.ZipFile(_unpacked(stream, most_unpacked(size)) if packed else stream)
+            whole: IO[bytes] = stream
+            if packed:
+                with bz2.open(stream) as content:
+                    whole = BytesIO(content.read(most + 1))
+                if len(whole.getbuffer()) > most:
+                    raise ValueError(f"unpacks to more than {most} bytes")
+            archive = zipfile.ZipFile(whole)
         except Exception as error:
             raise InputError(
                 f"{path}: is not an NPZ file, or is truncated ({error}); make or copy it again"
             ) from None
         claimed = sum(info.file_size for info in archive.infolist())
-        if not packed and claimed > most_unpacked(size):
+        if not packed and claimed > most:
             raise InputError(f"{path}: claims to unpack from {size} to {claimed} bytes")
         with archive:
             yield archive
-
-
-def _unpacked(stream: IO[bytes], most: int) -> IO[bytes]:
-    with bz2.open(stream) as packed:
-        whole = packed.read(most + 1)
-    if len(whole) > most:
-        raise ValueError(f"unpacks to more than {most} bytes")
-    return BytesIO(whole)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, str]:

@@ -4,10 +4,9 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes. Array
 docs/reference/files.md.
 """
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -57,14 +56,19 @@ def simulate_dataset(
     or no photon arrives.
     """
     probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
-    with _workers(threads) as pool:
-        for split in SPLITS:  # The training split first: it gives the scale.
-            arrays, scale, floor = simulate_split(
-                settings, split, probe, intensity_scale=scale, each=pool.map
-            )
-            io.write_npz(splits[split], arrays)
-            facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
-            logger.info("%s: %s", split, facts[split])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # In each thread that shares the batches.
+    try:
+        with ThreadPoolExecutor(usable_threads(threads)) as pool:
+            for split in SPLITS:  # The training split first: it gives the scale.
+                arrays, scale, floor = simulate_split(
+                    settings, split, probe, intensity_scale=scale, each=pool.map
+                )
+                io.write_npz(splits[split], arrays)
+                facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
+                logger.info("%s: %s", split, facts[split])
+    finally:
+        torch.set_num_threads(before)
     write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
 
 
@@ -87,18 +91,6 @@ def write_summary(
         "versions": versions(np),
     }
     io.write_json(path, facts)
-
-
-@contextlib.contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that share the batches; torch in each of them has no further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(usable_threads(threads)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 class SimulatedSplit(NamedTuple):
