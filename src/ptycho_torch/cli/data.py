@@ -6,16 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch.cli.options import Conventions, Flags, messages, with_flags
+from ptycho_torch.cli.options import Conventions, Flags, ScanFile, messages, with_flags
 from ptycho_torch.config.base import Fraction, Positive, Settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
-
-ScanFile = Annotated[
-    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
-]
 
 
 @app.command()

@@ -87,6 +87,9 @@ class Flags:
         return checked(self.model, given)
 
 
+ScanFile = Annotated[
+    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
+]
 Conventions = Annotated[ScanConventions, Flags(ScanConventions, "How the file is read")]
 
 

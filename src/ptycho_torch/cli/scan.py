@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Conventions, Flags, arm_of, checked, messages, with_flags
+from ptycho_torch.cli.options import (
+    Conventions,
+    Flags,
+    ScanFile,
+    arm_of,
+    checked,
+    messages,
+    with_flags,
+)
 from ptycho_torch.config.arms import BLOCKS, derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings
@@ -230,37 +238,36 @@ class ReconstructOptions(Settings):
     device: Literal["cpu", "cuda"] = "cpu"
     """cuda: rpie only."""
 
-    def check_device(self) -> None:
-        """Raise `InputError` if the device is not here, or not the engine's."""
-        if self.device == "cpu":
-            return
-        if self.engine != "rpie":
-            raise InputError(f"--device cuda: the adapter runs {self.engine} on the CPU alone")
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
-
 
 @app.command()
 @with_flags
 def reconstruct(
     *,
-    file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/own-data.md.")],
+    file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
     options: Annotated[ReconstructOptions, Flags(ReconstructOptions)],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier reconstruction in the folder.")
-    ] = False,
+    overwrite: Overwrite = False,
     settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
     reading: Conventions,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
-    options.check_device()
+
+    def progress(number: int, error: float) -> None:
+        # The first, every twentieth part of them, and the last.
+        if number in (1, settings.iterations) or number % max(1, settings.iterations // 20) == 0:
+            text = f"iteration {number} of {settings.iterations}: R factor {error:.4g}"
+            typer.echo(text, err=True)
+
+    if options.device == "cuda" and options.engine != "rpie":
+        raise InputError(f"--device cuda: the adapter runs {options.engine} on the CPU alone")
     with messages():
+        import torch
+
         from ptycho_torch.data.read import read_scan
         from ptycho_torch.reconstruct.run import reconstruct_scan
 
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
         report = reconstruct_scan(
             read_scan(file, reading),
             settings,
@@ -270,7 +277,7 @@ def reconstruct(
             threads=options.threads,
             device=options.device,
             overwrite=overwrite,
-            on_iteration=lambda number, error: _progress(number, settings.iterations, error),
+            on_iteration=progress,
         )
     typer.echo(
         f"{report['frames_used']} of {report['frames']} frames, {report['iterations']} iterations "
@@ -281,9 +288,3 @@ def reconstruct(
     typer.echo(f"{output_dir / 'object.npz'}, reconstruction.png, report.json")
     if report["doubt"] is not None:
         typer.echo(report["doubt"])
-
-
-def _progress(number: int, iterations: int, error: float) -> None:
-    """Print an iteration's error: the first, every twentieth part of them, and the last."""
-    if number in (1, iterations) or number % max(1, iterations // 20) == 0:
-        typer.echo(f"iteration {number} of {iterations}: R factor {error:.4g}", err=True)
