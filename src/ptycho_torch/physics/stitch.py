@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
 
+Array = NDArray[Any]
+Complex = NDArray[np.complex128]
+Whole = NDArray[np.int64]
+
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3
 # No image is wider than this; a position beyond it is a mistake of units.
@@ -22,9 +26,7 @@ _FARTHEST = 1e6
 _DARK = 1e-9
 
 
-def patch_positions(
-    coords_offsets: NDArray[np.floating], coords_nominal: NDArray[np.floating]
-) -> NDArray[np.int64]:
+def patch_positions(coords_offsets: Array, coords_nominal: Array) -> Whole:
     """Return the positions of the first channel's patches, (B, 2).
 
     Coordinates are (B, 1, 2, C), pixels: corner of the group in its image, of the patch in its
@@ -47,9 +49,7 @@ def patch_positions(
     return whole.astype(np.int64)
 
 
-def object_patches(
-    objects_IYX: NDArray[Any], corners_2: NDArray[np.integer], image: NDArray[Any], side_px: int
-) -> NDArray[Any]:
+def object_patches(objects_IYX: Array, corners_2: Array, image: Array, side_px: int) -> Array:
     """Return the patches of objects at whole corners, (..., 2), as (..., side, side).
 
     image: which of the I objects each patch shows; broadcasts with the corners. `ValueError` if a
@@ -72,9 +72,7 @@ def tile_start(patch_px: int, tile_px: int) -> int:
     return (patch_px - tile_px) // 2
 
 
-def tile_extent(
-    positions_B2: NDArray[np.int64], patch_px: int, tile_px: int
-) -> tuple[slice, slice]:
+def tile_extent(positions_B2: Whole, patch_px: int, tile_px: int) -> tuple[slice, slice]:
     """Return the rows and the columns of the object that the central tiles cover."""
     start = tile_start(patch_px, tile_px)
     low = positions_B2.min(axis=0) + start
@@ -82,12 +80,7 @@ def tile_extent(
     return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
 
 
-def stitch_tiles(
-    patches_BHW: NDArray[np.complexfloating],
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    tile_px: int,
-) -> NDArray[np.complex128]:
+def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_px: int) -> Complex:
     """Stitch the central `tile_px` x `tile_px` of each patch; tiles that overlap are averaged.
 
     Returns (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
@@ -107,12 +100,8 @@ def stitch_tiles(
 
 
 def reassemble(
-    patches_BHW: NDArray[np.complexfloating],
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    weight_HW: NDArray[np.floating],
-    tile_px: int,
-) -> NDArray[np.complex128]:
+    patches_BHW: Array, positions_B2: Whole, image_B: Array, weight_HW: Array, tile_px: int
+) -> Complex:
     """Return the weighted mean of whole overlapping patches where the central tiles lie: (I, rows,
     columns) as of `stitch_tiles`; NaN where no patch is illuminated.
 
@@ -129,9 +118,7 @@ def reassemble(
     return whole
 
 
-def _summed(
-    values_BHW: NDArray[Any], corners_B2: NDArray[np.int64], image_B: NDArray[np.integer]
-) -> NDArray[Any]:
+def _summed(values_BHW: Array, corners_B2: Whole, image_B: Array) -> Array:
     """Return the sum of square patches where they lie in their images, (I, rows, columns)."""
     side = values_BHW.shape[-1]
     images, (rows, columns) = int(image_B.max()) + 1, corners_B2.max(axis=0) + side
@@ -140,7 +127,7 @@ def _summed(
     # Where each value falls in the images, as one flat index.
     place = (corner_B[:, None] + (pixel[:, None] * columns + pixel).ravel()).ravel()
 
-    def add(part: NDArray[Any]) -> NDArray[Any]:
+    def add(part: Array) -> Array:
         sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
         return sums.reshape(images, rows, columns)
 
