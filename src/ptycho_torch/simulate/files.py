@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +115,7 @@ def _check_independence(settings: DatasetFiles, read: Mapping[str, Split]) -> No
                 )
 
 
-def _normalised(
-    settings: DatasetFiles, read: Mapping[str, Split]
-) -> tuple[NDArray[np.complex64], float]:
+def _normalised(settings: DatasetFiles, read: Mapping[str, Split]) -> tuple[NDArray[Any], float]:
     """Return the normalised probe, and the unit of the amplitudes that it and the objects explain.
 
     Files whose probe is normalised, and explains their power, stay as they are.
