@@ -39,8 +39,8 @@ class Hdf5:
         start = first.rpartition("_")[0]
         group, _, kind = start.rpartition("/")
         words = [name.rpartition("_") for name in self.names(group or "/")]
-        found = [int(n) for name, _, n in words if name == kind and n.isdigit()]
-        return sorted(n for n in found if any(self.has(f"{start}_{n}{part}") for part in needed))
+        found = sorted(int(n) for name, _, n in words if name == kind and n.isdigit())
+        return [n for n in found if any(self.has(f"{start}_{n}{part}") for part in needed)]
 
     def lead(self, first: str, numbers: Sequence[int], requested: int | None) -> str:
         """Let paths that begin with the first of several parts lead to the requested one, else the

@@ -24,9 +24,8 @@ _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR}
 
 @contextlib.contextmanager
 def atomic_write(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place if the block ends well.
-
-    What it holds is on the disk before its name is: a loss of power leaves no empty file.
+    """Yield a temporary path beside `path`; move it into place if the block ends well, once it is
+    on the disk: a loss of power leaves no empty file.
 
     Raises `InputError` if the disk is full, a quota is met, or the folder may not be written.
     """

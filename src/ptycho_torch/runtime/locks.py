@@ -1,7 +1,7 @@
 """Which device a job computes on, and what it has for itself: a GPU of several, a run's folder.
 
-Snakemake limits how many jobs use a GPU at once (`--resources gpu=N`) but never says which one,
-and left alone every job takes the first. Locks are the kernel's and end with the process.
+Snakemake limits how many jobs use a GPU at once but never says which one, and left alone every job
+takes the first. Locks are the kernel's and end with the process.
 """
 
 import contextlib
@@ -129,13 +129,11 @@ def run_lock(folder: str | Path) -> Iterator[None]:
     Raises `InputError` if the folder may not be written.
     """
     path = Path(folder) / _RUN_LOCK
-    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if (lock := _lock(path)) is None:
             logger.warning("%s: another job is at work on this run; waiting for its end", folder)
+            lock = FileLock(path)
             lock.acquire()
     except OSError as error:
         raise write_error(path, error) from None
