@@ -1,6 +1,7 @@
 """The study's progress on the terminal: runs done, running, failed, and the expected end; a dry
 run in one screen: what would run, and why."""
 
+import contextlib
 import json
 import sys
 import time
@@ -55,11 +56,10 @@ def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
         seeds.setdefault(key, []).extend([] if seed is None else [int(seed)])
     rules: dict[tuple[str, str, str], list[str]] = {}
     # What has no arm stays in its order, behind the arms.
-    for (place, rule, reason), found in sorted(
-        seeds.items(), key=lambda item: (not item[0][0], item[0][0])
-    ):
-        which = f"seed{'s' if len(found) > 1 else ''} {spans(sorted(found))}" if found else rule
-        rules.setdefault((place, which, reason), []).append(rule)
+    for key in sorted(seeds, key=lambda key: (not key[0], key[0])):
+        (place, rule, reason), found = key, sorted(seeds[key])
+        which = f"seed{'s' if len(found) > 1 else ''} {spans(found)}" if found else ""
+        rules.setdefault((place, which or rule, reason), []).append(rule)
     lines = []
     for (place, which, reason), named in rules.items():
         words = [", ".join(named), place, "" if which == named[0] else which]
@@ -99,7 +99,7 @@ class StudyProgress:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, self.done_runs + len(self.since))
+        self.total_runs = max(self.total_runs, self.done_runs + len(self._since()))
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
@@ -111,7 +111,10 @@ class StudyProgress:
             return job_name(job) if job else ""
         self.done_runs += 1
         self.training_s += now - job["since"]
-        outcome = _outcome(job["output"] or [])
+        outcome = "ended"  # Where the run's record cannot be read.
+        with contextlib.suppress(StopIteration, OSError, ValueError, KeyError):
+            record = next(path for path in map(Path, job["output"]) if path.name == "run.json")
+            outcome = str(json.loads(record.read_text(encoding="utf-8"))["outcome"])
         self.diverged_runs += outcome != "completed"
         return f"{job_name(job)}: {outcome}"
 
@@ -120,14 +123,13 @@ class StudyProgress:
         self.running.pop(jobid, None)
         self.failed_jobs += 1
 
-    @property
-    def since(self) -> list[float]:
-        """When the runs that are being trained began."""
+    def _since(self) -> list[float]:
+        """Return when the runs that are being trained began."""
         return [job["since"] for job in self.running.values() if job["rule_name"] == TRAIN]
 
     def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        training = len(self.since)
+        training = len(self._since())
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             words.append(
@@ -136,28 +138,18 @@ class StudyProgress:
             )
         if self.failed_jobs:
             words.append(f"{self.failed_jobs} jobs failed")
-        left = self.seconds_left(now)
-        if left is not None:
+        if (left := self.seconds_left(now)) is not None:
             words.append(f"training ends about {datetime.now() + timedelta(seconds=left):%H:%M:%S}")
         return " | ".join(words)
 
     def seconds_left(self, now: float) -> float | None:
         """Return the expected time to the last run's end; None before a run has ended."""
-        to_come = self.total_runs - self.done_runs
+        to_come, since = self.total_runs - self.done_runs, self._since()
         if not self.done_runs or to_come <= 0:
             return None
         mean = self.training_s / self.done_runs
-        work = to_come * mean - sum(min(now - since, mean) for since in self.since)
-        return work / max(len(self.since), 1)
-
-
-def _outcome(outputs: list[str]) -> str:
-    """Return how a run ended, as its run.json says; "ended" where that cannot be read."""
-    try:
-        record = next(name for name in outputs if Path(name).name == "run.json")
-        return str(json.loads(Path(record).read_text(encoding="utf-8"))["outcome"])
-    except (StopIteration, OSError, ValueError, KeyError):
-        return "ended"
+        work = to_come * mean - sum(min(now - began, mean) for began in since)
+        return work / max(len(since), 1)
 
 
 class LogHandler(LogHandlerBase):
@@ -177,21 +169,20 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
         try:
-            event = getattr(record, "event", None)
-            if self.common_settings.verbose:
-                self._print(self.format(record))
-                return
-            if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
-                self.planned.append(record.__dict__)
-                return
-            if self.common_settings.dryrun and event == LogEvent.RUN_INFO:
-                if not self.planned:
-                    return  # The same table comes again behind the jobs.
-                self._print("\n".join([*dry_run_lines(self.planned), ""]))
-                self.planned.clear()
-            self._follow(event, record)
-            if event not in _REPLACED and not str(record.msg).startswith(_CHATTER):
-                self._print(self.format(record))
+            event, dry_run = getattr(record, "event", None), self.common_settings.dryrun
+            if not self.common_settings.verbose:
+                if dry_run and event == LogEvent.JOB_INFO:
+                    self.planned.append(record.__dict__)
+                    return
+                if dry_run and event == LogEvent.RUN_INFO:
+                    if not self.planned:
+                        return  # The same table comes again behind the jobs.
+                    self._print("\n".join([*dry_run_lines(self.planned), ""]))
+                    self.planned.clear()
+                self._follow(event, record)
+                if event in _REPLACED or str(record.msg).startswith(_CHATTER):
+                    return
+            self._print(self.format(record))
         except Exception:
             self.handleError(record)
 

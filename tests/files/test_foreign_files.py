@@ -143,15 +143,10 @@ def packed(path, number):
         data.write_direct_chunk((0,), b"x" * 9, 0)
 
 
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [(32001, "blosc"), (32008, "bitshuffle"), (32026, "blosc2"), (40000, "registered by")],
-)
-def test_a_filter_that_is_not_there_is_named(tmp_path, monkeypatch, number, name):
+def test_a_filter_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
-    packed(tmp_path / "a.h5", number)
-    cure = "pip install hdf5plugin"
-    refused(lambda: read_hdf5(tmp_path / "a.h5"), "/x", f"filter {number} ({name}", cure)
+    packed(tmp_path / "a.h5", 40000)
+    refused(lambda: read_hdf5(tmp_path / "a.h5"), "/x", "filter 40000,", "pip install hdf5plugin")
 
 
 WRITER = """

@@ -29,5 +29,5 @@ def test_another_layout_and_a_folder_that_cannot_be_written_are_one_line(tmp_pat
     (tmp_path / MARK).write_text("ptycho-torch results 2")
     with pytest.raises(InputError, match="is of the layout 'ptycho-torch results 2', this version"):
         check_layout(tmp_path)
-    with pytest.raises(InputError, match="cannot be written: .*; its folder"):
+    with pytest.raises(InputError, match="cannot be written: .*; choose another place"):
         check_layout(tmp_path / MARK / "results")

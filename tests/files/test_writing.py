@@ -6,7 +6,6 @@ import resource
 
 import numpy as np
 import pytest
-import torch
 
 from ptycho_torch.files import io
 from ptycho_torch.files.io import must_have
@@ -47,21 +46,13 @@ def test_a_changed_file_is_told_by_its_checksum(tmp_path):
         must_have(path, expected)
 
 
-WRITERS = {
-    "a.npz": lambda path: io.write_npz(path, {"x": np.zeros(10**5)}),
-    "a.json": lambda path: io.write_json(path, {"x": [0] * 10**5}),
-    "a.safetensors": lambda path: io.write_tensors(path, {"x": torch.zeros(10**5)}),
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_disk_without_room_leaves_no_file_and_says_so_in_one_line(tmp_path, name):
+def test_a_disk_without_room_leaves_no_file_and_says_so_in_one_line(tmp_path):
     """A limit on a file's size stands for the disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
     try:
         with pytest.raises(InputError, match="cannot be written: File too large; make room"):
-            WRITERS[name](tmp_path / name)
+            io.write_npz(tmp_path / "a.npz", {"x": np.zeros(10**5)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
@@ -70,9 +61,7 @@ def test_a_disk_without_room_leaves_no_file_and_says_so_in_one_line(tmp_path, na
 @pytest.mark.parametrize(
     ("code", "cure"),
     [
-        (errno.ENOSPC, "make room on that disk"),
         (errno.EDQUOT, "make room on that disk"),
-        (errno.EROFS, "make the folder writable, or choose another"),
         (errno.EACCES, "make the folder writable, or choose another"),
     ],
 )

@@ -57,9 +57,7 @@ def test_what_could_not_be_had_is_named(work, wanted):
     [
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
         OSError(28, "No space left on device"),
-        ValueError("can't allocate memory"),
         KeyError("out of memory"),
-        ImportError("no module named 'memory'"),
     ],
 )
 def test_other_errors_are_none_of_its_business(error):

@@ -6,12 +6,9 @@ import hashlib
 import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.training import ExecutionSettings, RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
-from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.train import device as devices
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.record import run_record
@@ -117,40 +114,6 @@ def network(key, value, **base):
     return flip
 
 
-def execution(**changed):
-    return ExecutionSettings.model_validate({**BASE["execution"], **changed})
-
-
-def accelerator(tools):
-    found = choose_device("cpu").type
-    try:
-        found += choose_device("gpu").type
-    except InputError as error:
-        found += str(error)
-    assert found != "cpucpu"
-
-
-def precision(tools):
-    """Other bytes, and the same numbers within the digits of bf16; tf32 is for a GPU to see."""
-    plain, half = (trained(tools, ("execution.precision", name)) for name in ("fp32", "bf16"))
-    assert plain[0] != half[0]
-    one, other = (found[1][-1]["mae_val_loss"] for found in (plain, half))
-    assert abs(one - other) < 0.05 * one
-    with devices.numerics(execution(precision="tf32")):
-        assert torch.backends.cuda.matmul.allow_tf32
-    with devices.numerics(execution()):
-        assert not torch.backends.cuda.matmul.allow_tf32
-
-
-def cuda_graphs(tools):
-    device = torch.device("cuda")
-    recorded = [
-        devices.records_steps(execution(accelerator="gpu", cuda_graphs=on), device, merges=False)
-        for on in (False, True)
-    ]
-    assert recorded == [False, True]
-
-
 # A step size that throws the loss far beyond its start.
 WILD = ("training.optimizer.learning_rate", 1e3)
 
@@ -193,8 +156,5 @@ FLIPS = {
     **each(ends, "TrainingSettings", "training.", {"explode_factor": 1e30}, WILD,
            ("training.explode_patience_steps", 1)),
     **each(ends, "TrainingSettings", "training.", {"explode_patience_steps": 1}, WILD),
-    "ExecutionSettings.accelerator": accelerator,
-    "ExecutionSettings.precision": precision,
-    "ExecutionSettings.cuda_graphs": cuda_graphs,
     "RunSettings.seed": differs("seed", 1),
 }  # fmt: skip

@@ -6,17 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch.cli.options import Conventions, Flags, messages, with_flags
+from ptycho_torch.cli.options import Conventions, Flags, ScanFile, messages, with_flags
 from ptycho_torch.config.base import Fraction, Positive, Settings
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
-
-ScanFile = Annotated[
-    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
-]
 
 
 @app.command()
@@ -32,41 +27,30 @@ def check_data(
     For a split of the study `--patch-px` is the side that its patches must have; the detector of
     other files is cut to it.
     """
-    found = io.sha256(file)
-    if sha256 is not None and found != sha256:
-        raise InputError(
-            f"{file}: SHA-256 is {found}, expected {sha256}; the file changed after it was "
-            "written, or is another one: make it again"
-        )
+    io.must_have(file, sha256)
     with messages():
+        from ptycho_torch.data.dataset_file import read_split
         from ptycho_torch.data.read import is_split, read_scan
 
-        split = is_split(file)
-        if split:
+        split = None
+        if is_split(file):
             if reading.fit != "crop":
                 raise InputError(
                     f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is "
                     "the side that its patches must have; leave it out"
                 )
-            typer.echo(_split_line(file, reading))
+            split = read_split(file, patch_px=reading.patch_px, reading=reading)
+            groups, side, _, channels = split.arrays["diffraction"].shape
+            typer.echo(
+                f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
+                f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g} "
+                f"({split.intensity_scale_source})"
+            )
             reading = reading.model_copy(update={"patch_px": None})
-        if not split or "coords_offsets" in io.npz_keys(file):
+        if split is None or "coords_offsets" in split.arrays:
             scan = read_scan(file, reading)
             typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
-    typer.echo(f"sha256 {found}")
-
-
-def _split_line(file: Path, reading: ScanConventions) -> str:
-    """Return what a split of the study holds, in a line."""
-    from ptycho_torch.data.dataset_file import read_split
-
-    split = read_split(file, patch_px=reading.patch_px, reading=reading)
-    groups, side, _, channels = split.arrays["diffraction"].shape
-    return (
-        f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
-        f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g} "
-        f"({split.intensity_scale_source})"
-    )
+    typer.echo(f"sha256 {io.sha256(file)}")
 
 
 class GeometryOptions(Settings):

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Flags, messages, with_flags
-from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.cli.options import Flags, arm_of, messages, with_flags
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.base import Accelerator, Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.generator import NAMES
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings
-from ptycho_torch.config.training import RunSettings
 from ptycho_torch.files import io
-from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from ptycho_torch.diagnose.subject import Subject
@@ -67,57 +66,44 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     if options.data is None:
         raise InputError("--data FILE says which groups the network sees: a split, a scan, or NPZ")
     bundle, run, patch_px, channels = None, None, None, 1
-    settings = DiagnosticsSettings()
+    settings, loss = DiagnosticsSettings(), options.loss
     if options.bundle is not None:
         reason = "is of an untrained network, not of --bundle"
         _refuse(options, ("config", "arm", "architecture", "seed"), reason)
         bundle = read_bundle(options.bundle)
         patch_px, channels = bundle.settings.patch_px, bundle.settings.channels
-        loss = options.loss or subject.trained_loss(bundle, options.bundle)
+        loss = loss or subject.trained_loss(bundle, options.bundle)
     elif options.architecture is not None:
         _refuse(options, ("config", "arm"), "does not go with --architecture")
     else:
-        run, settings = _run_of_arm(options)
-        patch_px = run.patch_px
+        assert options.config is not None
+        study = read_study(options.config)
+        arm = arm_of(options.config, study, options.arm)
+        run = run_settings(study, study.stage_a.dataset, arm, options.seed or 0)
+        patch_px, settings = run.patch_px, study.diagnostics
     if options.groups is not None:
         settings = settings.model_copy(update={"groups": options.groups})
     sample = subject.read_sample(
         options.data, patch_px=patch_px, groups=settings.groups, channels=channels,
         seed=settings.groups_seed,
     )  # fmt: skip
-    if bundle is not None:
-        name = options.bundle.name if options.bundle else ""
+    if bundle is not None and options.bundle is not None and loss is not None:
+        name = options.bundle.name
         label = {"name": name, "state": "bundle", "dataset": bundle.settings.dataset}
-        found = subject.bundle_subject(bundle, sample, loss, where=name, **label)
-        return found, settings
-    base = FitSettings(name="file")
-    generator, training = base.generator, base.training
-    if run is not None:
-        generator, training = run.generator, run.training
-    else:
+        return subject.bundle_subject(bundle, sample, loss, where=name, **label), settings
+    source = run or FitSettings(name="file")
+    generator, training = source.generator, source.training
+    if run is None:
         # No more modes than the patches have.
         most = min(generator.modes, sample.batch.amplitude_BCHW.shape[-1] // 2 + 1)
         generator = generator.model_copy(update={"name": options.architecture, "modes": most})
     network = UntrainedNetwork(
         generator=generator,
-        loss=options.loss or training.loss,
+        loss=loss or training.loss,
         **training.model_dump(include={"input_scaling", "object_big"}),
     )
     name = run.arm if run is not None else str(options.architecture)
-    seed = run.seed if run is not None else options.seed or 0
-    return subject.untrained_subject(network, seed, sample, name=name), settings
-
-
-def _run_of_arm(options: NetworkOptions) -> tuple[RunSettings, DiagnosticsSettings]:
-    assert options.config is not None
-    study = read_study(options.config)
-    names = list(derive(study).blocks)
-    if options.arm is None:
-        raise InputError(f"--arm NAME: an arm of {options.config}; it has: {', '.join(names)}")
-    if options.arm not in names:
-        raise InputError(f"{options.config}: no arm '{options.arm}'{nearest(options.arm, names)}")
-    run = run_settings(study, study.stage_a.dataset, options.arm, options.seed or 0)
-    return run, study.diagnostics
+    return subject.untrained_subject(network, options.seed or 0, sample, name=name), settings
 
 
 class BlockOptions(Settings):

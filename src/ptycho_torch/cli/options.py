@@ -10,18 +10,22 @@ import inspect
 import logging
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.config.study import Study
+from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.jobs import logging_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,9 @@ class Flags:
         return checked(self.model, given)
 
 
+ScanFile = Annotated[
+    Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
+]
 Conventions = Annotated[ScanConventions, Flags(ScanConventions, "How the file is read")]
 
 
@@ -94,6 +101,15 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         key, _, what = mistakes(error, dict(given))[0].partition(": ")
         flag = f"--{key.rsplit('.')[-1].replace('_', '-')}: " if what else ""
         raise InputError(f"{flag}{what or key}") from None
+
+
+def arm_of(file: Path, study: Study, arm: str | None) -> str:
+    """Return the arm that was chosen by `--arm`, once the study in a file is known to have it."""
+    names = list(derive(study).blocks)
+    if arm not in names:
+        what = f"--arm NAME: an arm of {file}" if arm is None else f"{file}: no arm '{arm}'"
+        raise InputError(f"{what}{nearest(arm or '', names)}")
+    return arm
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -127,20 +143,9 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     return flagged
 
 
-@contextlib.contextmanager
-def messages() -> Iterator[None]:
-    """Show what the package logs, and warnings that other libraries log."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours, root = logging.getLogger("ptycho_torch"), logging.getLogger()
-    level = ours.level
-    ours.setLevel(logging.INFO)
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        ours.setLevel(level)
+def messages() -> contextlib.AbstractContextManager[None]:
+    """Return a context that shows what the package logs, and warnings that other libraries log."""
+    return logging_to(logging.StreamHandler(sys.stderr), layout="%(message)s")
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Conventions, Flags, checked, messages, with_flags
+from ptycho_torch.cli.options import (
+    Conventions,
+    Flags,
+    ScanFile,
+    arm_of,
+    checked,
+    messages,
+    with_flags,
+)
 from ptycho_torch.config.arms import derive, merge
 from ptycho_torch.config.base import Count, Positive, Settings
 from ptycho_torch.config.generator import GeneratorSettings
@@ -23,7 +31,7 @@ from ptycho_torch.config.scan import (
 )
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
 from ptycho_torch.config.variants import BLOCKS
-from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
@@ -92,39 +100,29 @@ class CliOptions(Settings):
         given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
         Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
         """
-        base, arm = self._base()
+        base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
+        if (self.config is None) != (self.arm is None):
+            raise InputError("--config and --arm belong together: a study and one of its arms")
+        if self.config is not None:
+            study = read_study(self.config)
+            arm = arm_of(self.config, study, self.arm)
+            base = derive(study).blocks[arm]
         blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
         if "object_big" in blocks["training"] and given["groups"].get("gridsize", 1) == 1:
             raise InputError("--object-big and its contrary are of groups: --gridsize 2")
         if self.learning_rate is not None:
             optimizer = base["training"]["optimizer"]
             blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
-        if clip := self._clip():
-            blocks["execution"]["clip"] = clip
-        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
-        return found
-
-    def _base(self) -> tuple[Mapping[str, Any], str]:
-        if self.config is None and self.arm is None:
-            return _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if self.config is None or self.arm is None:
-            raise InputError("--config and --arm belong together: a study and one of its arms")
-        study = read_study(self.config)
-        if self.arm not in study.arms:
-            known = nearest(self.arm, list(study.arms))
-            raise InputError(f"{self.config}: has no arm '{self.arm}'{known}")
-        return derive(study).blocks[self.arm], self.arm
-
-    def _clip(self) -> dict[str, Any] | None:
         if self.clip is None and self.clip_value is not None:
             raise InputError("--clip-value is the bound of a rule: name it by --clip")
         if self.clip not in (None, "none") and self.clip_value is None:
             raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
-        if self.clip is None:
-            return None
-        bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
-        return {"gradient_clip_algorithm": self.clip, **bound}
+        if self.clip is not None:
+            bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
+            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
+        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
+        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
+        return found
 
 
 def dataset_name(file: str) -> str:
@@ -241,37 +239,36 @@ class ReconstructOptions(Settings):
     device: Literal["cpu", "cuda"] = "cpu"
     """cuda: rpie only."""
 
-    def check_device(self) -> None:
-        """Raise `InputError` if the device is not here, or not the engine's."""
-        if self.device == "cpu":
-            return
-        if self.engine != "rpie":
-            raise InputError(f"--device cuda: the adapter runs {self.engine} on the CPU alone")
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
-
 
 @app.command()
 @with_flags
 def reconstruct(
     *,
-    file: Annotated[Path, typer.Argument(help="Measurements: NPZ or CXI; docs/own-data.md.")],
+    file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
     options: Annotated[ReconstructOptions, Flags(ReconstructOptions)],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier reconstruction in the folder.")
-    ] = False,
+    overwrite: Overwrite = False,
     settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
     reading: Conventions,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
-    options.check_device()
+
+    def progress(number: int, error: float) -> None:
+        # The first, every twentieth part of them, and the last.
+        if number in (1, settings.iterations) or number % max(1, settings.iterations // 20) == 0:
+            text = f"iteration {number} of {settings.iterations}: R factor {error:.4g}"
+            typer.echo(text, err=True)
+
+    if options.device == "cuda" and options.engine != "rpie":
+        raise InputError(f"--device cuda: the adapter runs {options.engine} on the CPU alone")
     with messages():
+        import torch
+
         from ptycho_torch.data.read import read_scan
         from ptycho_torch.reconstruct.run import reconstruct_scan
 
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
         report = reconstruct_scan(
             read_scan(file, reading),
             settings,
@@ -281,7 +278,7 @@ def reconstruct(
             threads=options.threads,
             device=options.device,
             overwrite=overwrite,
-            on_iteration=lambda number, error: _progress(number, settings.iterations, error),
+            on_iteration=progress,
         )
     typer.echo(
         f"{report['frames_used']} of {report['frames']} frames, {report['iterations']} iterations "
@@ -292,9 +289,3 @@ def reconstruct(
     typer.echo(f"{output_dir / 'object.npz'}, reconstruction.png, report.json")
     if report["doubt"] is not None:
         typer.echo(report["doubt"])
-
-
-def _progress(number: int, iterations: int, error: float) -> None:
-    """Print an iteration's error: the first, every twentieth part of them, and the last."""
-    if number in (1, iterations) or number % max(1, iterations // 20) == 0:
-        typer.echo(f"iteration {number} of {iterations}: R factor {error:.4g}", err=True)

@@ -10,7 +10,6 @@ NO_RESULT = frozenset(
     ("accelerator", "threads", "loggers", "compile", "cuda_graphs", "checkpointing")
 )
 """Settings that change how long a run takes, and no number but by rounding."""
-_MISSING = "nothing"
 
 
 def must_belong(
@@ -19,11 +18,7 @@ def must_belong(
     """Compare settings that results were made with to those that the study has.
 
     results: file, recorded settings, the study's; rule: the rule that makes such files.
-
-    Raises
-    ------
-    InputError
-        If any differs; names the first file and each of its keys, and how many more there are.
+    `InputError` names the first file that differs, each of its keys, and how many more there are.
     """
     foreign = [(path, said) for path, was, now in results if (said := list(differences(was, now)))]
     if foreign:
@@ -42,9 +37,9 @@ def differences(
     """Return in words which settings differ, but for those named."""
     before, after = _flat(was), _flat(now)
     for key in sorted(before.keys() | after.keys()):
-        values = before.get(key, _MISSING), after.get(key, _MISSING)
-        if values[0] != values[1] and not but & {*key.split(".")}:
-            yield f"{key} is {values[0]}, the study says {values[1]}"
+        old, new = (settings.get(key, "nothing") for settings in (before, after))
+        if old != new and not but & {*key.split(".")}:
+            yield f"{key} is {old}, the study says {new}"
 
 
 def _flat(settings: Mapping[str, Any], start: str = "") -> dict[str, Any]:

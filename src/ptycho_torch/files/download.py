@@ -36,12 +36,7 @@ def fetch(
             shutil.copyfile(near, part)
         logger.info("%s: taken from the folder in %s, SHA-256 as expected", near, FOLDER)
         return "folder"
-    _download(Path(path), address, file, sha256, max_bytes)
-    logger.info("%s: downloaded, SHA-256 as expected", address)
-    return "download"
 
-
-def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) -> None:
     import pooch  # Slow to import.
 
     def check_size(answer: Any, **_: Any) -> None:
@@ -50,10 +45,9 @@ def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) 
             raise InputError(f"{address}: has {size} bytes, more than {max_bytes} (max_bytes)")
 
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S, hooks={"response": check_size})
+    place = {"fname": Path(path).name, "path": Path(path).parent}
     try:
-        pooch.retrieve(
-            address, f"sha256:{sha256}", fname=path.name, path=path.parent, downloader=downloader
-        )
+        pooch.retrieve(address, f"sha256:{sha256}", downloader=downloader, **place)
     except InputError:
         raise
     # Every error of the network is an OSError; another checksum is a ValueError.
@@ -62,3 +56,5 @@ def _download(path: Path, address: str, file: str, sha256: str, max_bytes: int) 
             f"{address}: cannot be downloaded: {error}; get the file in another way, put it as "
             f"'{file}' into a folder and name that in the environment variable {FOLDER}"
         ) from None
+    logger.info("%s: downloaded, SHA-256 as expected", address)
+    return "download"

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     import h5py
 
 
-_FILTERS = {
-    32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz",
-    32026: "blosc2",
-}  # fmt: skip
-
-
 # A number that was recorded for every frame may differ by this share between them.
 _ONE_NUMBER = 0.01
 
@@ -45,8 +39,8 @@ class Hdf5:
         start = first.rpartition("_")[0]
         group, _, kind = start.rpartition("/")
         words = [name.rpartition("_") for name in self.names(group or "/")]
-        found = [int(n) for name, _, n in words if name == kind and n.isdigit()]
-        return sorted(n for n in found if any(self.has(f"{start}_{n}{part}") for part in needed))
+        found = sorted(int(n) for name, _, n in words if name == kind and n.isdigit())
+        return [n for n in found if any(self.has(f"{start}_{n}{part}") for part in needed)]
 
     def lead(self, first: str, numbers: Sequence[int], requested: int | None) -> str:
         """Let paths that begin with the first of several parts lead to the requested one, else the
@@ -106,27 +100,16 @@ class Hdf5:
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
             if dataset.nbytes > most_unpacked(self._size):
                 raise InputError(
-                    f"{self.source}: {path} claims {dataset.shape} {dataset.dtype}, "
-                    f"{dataset.nbytes} bytes, in a file of {self._size}"
+                    f"{self.source}: {path} claims {dataset.shape} {dtype}, {dataset.nbytes} "
+                    f"bytes, in a file of {self._size}"
                 )
-            self._check_filters(path, dataset)
+            if (missing := _missing_filter(dataset)) is not None:
+                raise InputError(
+                    f"{self.source}: {path} is packed by filter {missing}, which is not there: "
+                    "pip install hdf5plugin, or write the file again with gzip"
+                )
             self._read.add(_address(dataset))
             return as_complex(np.asarray(dataset[()]))
-
-    def _check_filters(self, path: str, dataset: Any) -> None:
-        """Refuse data packed by a filter that is not there; hdf5plugin brings the usual ones."""
-        import h5py
-
-        with contextlib.suppress(ImportError):
-            import hdf5plugin  # noqa: F401 (registers its filters)
-        how = dataset.id.get_create_plist()
-        for number in (how.get_filter(i)[0] for i in range(how.get_nfilters())):
-            if not h5py.h5z.filter_avail(number):
-                name = _FILTERS.get(number, "registered by the HDF Group")
-                raise InputError(
-                    f"{self.source}: {path} is packed by filter {number} ({name}), which is not "
-                    "there: pip install hdf5plugin, or write the file again with gzip"
-                )
 
     def unit(self, path: str) -> str:
         """Return an array's unit as its attribute has it; empty if it has none."""
@@ -251,6 +234,19 @@ def write_hdf5(
             file[name] = h5py.SoftLink(target)
         for name, attrs in attributes.items():
             file[name].attrs.update(attrs)
+
+
+def _missing_filter(dataset: Any) -> str | None:
+    """Return number and stored name of a filter that packed an array and is not there."""
+    import h5py
+
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401 (registers the usual filters)
+    how = dataset.id.get_create_plist()
+    for number, _, _, name in map(how.get_filter, range(how.get_nfilters())):
+        if not h5py.h5z.filter_avail(number):
+            return f"{number} {name.decode(errors='replace')}".rstrip()
+    return None
 
 
 def _address(dataset: Any) -> Any:

@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PathLike", "atomic_write", "npz_keys", "read_npz", "read_npz_known"]
 
-WORDS = {
+_WORDS = {
     *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
     *("val_loss_name", "device", "commit", "platform", "torch", "undefined"),
 }
 """Columns of tables that hold words; all others hold numbers, truths, or nothing."""
 
-
 # What the readers of a JSON result need of it; the keys of blocks with dots.
-KEYS: dict[str, str] = {
+_KEYS: dict[str, str] = {
     "dataset": "patch_px settings splits.train.sha256 splits.validation.sha256 splits.test.sha256",
     "tiles": "test_step_px",
     "constant": "splits.validation.constant_loss",
@@ -83,11 +82,8 @@ def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
 
 
 def read_json(path: PathLike) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises `InputError` if the file cannot be read, or holds anything but a JSON object without NaN
-    or infinity.
-    """
+    """Return the object in a JSON file; `InputError` if the file cannot be read, or holds anything
+    but a JSON object without NaN or infinity."""
     text = read_text(path)
     try:
         data = json.loads(text, parse_constant=_refuse)
@@ -103,12 +99,10 @@ def _refuse(word: str) -> Any:
 
 
 def read_result(path: PathLike, kind: str) -> dict[str, Any]:
-    """Return a JSON result as it is, once it is known to hold what its readers need.
-
-    Raises `InputError` if it cannot be read or lacks a key; names file and key.
-    """
+    """Return a JSON result as it is, once it is known to hold what its readers need; `InputError`
+    names the key that it lacks."""
     data = read_json(path)
-    for key in KEYS[kind].split():
+    for key in _KEYS[kind].split():
         block: Any = data
         for name in key.split("."):
             if not isinstance(block, dict) or name not in block:
@@ -120,8 +114,7 @@ def read_result(path: PathLike, kind: str) -> dict[str, Any]:
 def read_csv(path: PathLike) -> "pd.DataFrame":
     """Return the table in a CSV file with a header; a header alone is a table without rows.
 
-    Raises `InputError` if the file cannot be read, has no header, is not a table, or has words
-    where numbers belong.
+    Raises `InputError` if the file cannot be read, is no such table, or has words for numbers.
     """
     import pandas as pd  # Slow to import, and only the summaries need it.
 
@@ -141,7 +134,7 @@ def read_csv(path: PathLike) -> "pd.DataFrame":
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: is not a CSV table ({reason}); make it again") from None
     for column in table.columns if len(table) else ():
-        if column not in WORDS and not pd.api.types.is_numeric_dtype(table[column]):
+        if column not in _WORDS and not pd.api.types.is_numeric_dtype(table[column]):
             raise InputError(
                 f"{path}: the column '{column}' holds what is no number; make it again"
             )
@@ -155,20 +148,16 @@ def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
 
 
 def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write arrays as NPZ, whole; object arrays are refused, since they would be pickled."""
+    """Write arrays as NPZ, whole; `ValueError` of object arrays, which would be pickled."""
     named: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-    for key, array in named.items():
-        if array.dtype.hasobject:
-            raise ValueError(f"array '{key}' holds objects, which would be pickled")
+    if objects := [key for key, array in named.items() if array.dtype.hasobject]:
+        raise ValueError(f"array '{objects[0]}' holds objects, which would be pickled")
     with atomic_write(path) as part, part.open("wb") as handle:
         np.savez(handle, **named)
 
 
 def is_hdf5(path: PathLike) -> bool:
-    """Return whether a file begins as HDF5 does.
-
-    Raises `InputError` if it is missing, a folder, empty or cannot be read.
-    """
+    """Return whether a file begins as HDF5 does; `InputError` if it is empty or cannot be read."""
     with opened(path) as handle:
         start = handle.read(8)
     if not start:
@@ -185,10 +174,7 @@ def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None
 
 
 def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
-    """Return the tensors of a safetensors file.
-
-    Raises `InputError` if the file cannot be read, or is not a whole safetensors file.
-    """
+    """Return the tensors of a safetensors file; `InputError` if it is not a whole one."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

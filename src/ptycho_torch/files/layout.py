@@ -1,8 +1,7 @@
 """Which layout a folder of results has: one of another version is refused, not mixed or lost.
 
-A later version makes anew what its code has changed. Over the results of an older layout that would
-quietly throw away what took days, so these are named and left alone. Imported at every parse: no
-numpy here.
+Made anew over the results of an older layout, a study would quietly throw away what took days.
+Imported at every parse: no numpy here.
 """
 
 from pathlib import Path
@@ -18,11 +17,8 @@ _MADE_BY_JOBS = ("simulate", "train", "evaluate", "stage_a")
 
 
 def check_layout(results: Path) -> None:
-    """Leave the mark of this version's layout in a folder of results, new or its own.
-
-    Raises `InputError` if the folder's layout is another one, or the mark cannot be written.
-    Nothing is touched.
-    """
+    """Leave the mark of this version's layout in a folder of results, new or its own; `InputError`,
+    with nothing touched, if the folder's layout is another one."""
     mark = results / MARK
     if mark.exists():
         found = read_text(mark).strip()

@@ -17,10 +17,6 @@ from ptycho_torch.runtime.errors import InputError
 # Measured counts shrink to a tenth, masks and other near constants to a hundredth.
 _MOST_PACKED, _HARMLESS = 250, 2**28
 _PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def complex_fields(dtype: Any) -> list[str]:
@@ -42,8 +38,8 @@ def most_unpacked(packed_bytes: int) -> int:
 
 def npz_keys(path: PathLike) -> list[str]:
     """Return the names of the arrays in an NPZ file; `InputError` if it is not one."""
-    with _archive(path) as members:
-        return list(members)
+    with _archive(path) as archive:
+        return list(_members(archive))
 
 
 def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
@@ -66,66 +62,64 @@ def read_npz_known(
     of all it has; those that are `optional` are left out where they are pickled. Raises as
     `read_npz`."""
     found = {}
-    with _archive(path) as members:
+    with _archive(path) as archive:
+        members = _members(archive)
         for key in [key for key in keys or members if key in members]:
             try:
-                found[key] = _array(path, *members[key])
-            except Pickled:
-                if key not in optional:
-                    raise
+                array = _array(archive, members[key])
+                if array is None and key not in optional:
+                    raise ValueError("it is pickled, which is never loaded")
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
+            if array is not None:
+                found[key] = as_complex(array)
         return found, list(members)
 
 
-class Pickled(InputError):
-    """An array is pickled, which is never loaded."""
-
-
 @contextmanager
-def _archive(path: PathLike) -> Iterator[dict[str, tuple[zipfile.ZipFile, str]]]:
-    """Open an archive; yield where each array lies in it."""
+def _archive(path: PathLike) -> Iterator[zipfile.ZipFile]:
     with opened(path) as stream:
         packed = stream.peek(3)[:3] == b"BZh"
         size = stream.seek(0, 2)
         stream.seek(0)
+        most = most_unpacked(size)
         try:
-            archive = zipfile.ZipFile(_unpacked(stream, most_unpacked(size)) if packed else stream)
+            whole: IO[bytes] = stream
+            if packed:
+                with bz2.open(stream) as content:
+                    whole = BytesIO(content.read(most + 1))
+                if len(whole.getbuffer()) > most:
+                    raise ValueError(f"unpacks to more than {most} bytes")
+            archive = zipfile.ZipFile(whole)
         except Exception as error:
             raise InputError(
                 f"{path}: is not an NPZ file, or is truncated ({error}); make or copy it again"
             ) from None
         claimed = sum(info.file_size for info in archive.infolist())
-        if not packed and claimed > most_unpacked(size):
+        if not packed and claimed > most:
             raise InputError(f"{path}: claims to unpack from {size} to {claimed} bytes")
         with archive:
-            yield {name.removesuffix(".npy"): (archive, name) for name in archive.namelist()}
+            yield archive
 
 
-def _unpacked(stream: IO[bytes], most: int) -> IO[bytes]:
-    with bz2.open(stream) as packed:
-        whole = packed.read(most + 1)
-    if len(whole) > most:
-        raise ValueError(f"unpacks to more than {most} bytes")
-    return BytesIO(whole)
+def _members(archive: zipfile.ZipFile) -> dict[str, str]:
+    return {name.removesuffix(".npy"): name for name in archive.namelist()}
 
 
-def _array(path: PathLike, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Return an array once its header claims what the archive has of it."""
-    try:
-        with archive.open(name) as member:
-            version = np.lib.format.read_magic(member)
-            shape, _, dtype = _HEADERS[version](member)
-            there = archive.getinfo(name).file_size - member.tell()
-            if dtype.hasobject:
-                key = name.removesuffix(".npy")
-                raise Pickled(
-                    f"{path}: array '{key}' cannot be read: it is pickled, which is never loaded"
-                )
-            if math.prod(shape) * dtype.itemsize != there:
-                raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
-        with archive.open(name) as member:
-            return as_complex(np.lib.format.read_array(member, allow_pickle=False))
-    except (MemoryError, Pickled):
-        raise
-    except Exception as error:
-        key = name.removesuffix(".npy")
-        raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any] | None:
+    """Return an array once its header claims what the archive has of it; None if it is pickled."""
+    with archive.open(name) as member:
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(member)]
+        shape, _, dtype = read_header(member)
+        there = archive.getinfo(name).file_size - member.tell()
+    if dtype.hasobject:
+        return None
+    if math.prod(shape) * dtype.itemsize != there:
+        raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
+    with archive.open(name) as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))

@@ -19,7 +19,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.pictures import draw_objects
 from ptycho_torch.infer.run import Inference, Stitched, infer_scan
@@ -61,12 +61,11 @@ def infer_file(
         If bundle, file and settings do not fit each other, or the folder holds files.
     """
     # Before the work: what cannot be written, or would be written over.
-    must_be_free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    folder = must_be_free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
     if debug_dump is not None:
         must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    folder = claim(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
     # Gone first, written last: results that were torn off never look finished.
     for name in (OUTPUTS[0], *_STATISTICS):
         (folder / name).unlink(missing_ok=True)

@@ -44,12 +44,12 @@ def divide(waves: Tensor, weights: Tensor, probe_MHW: Tensor) -> Tensor:
     return waves / (weights + DARK * brightest)
 
 
-def merge_groups(
+def merged_patches(
     patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor, fraction_BC2: Tensor | None
 ) -> Tensor:
-    """Return the groups' regions, (B, Y, X), complex, from their smallest corner on.
+    """Return the windows of the merged regions, (B, C, H, W): what each frame sees at its whole
+    position, under the probe moved by the fraction.
 
-    Y and X are those of the widest group; where a group does not reach the region is 0.
     `ValueError` if patches and positions do not belong together.
     """
     groups, channels, side_px = patches_BCHW.shape[:3]
@@ -58,29 +58,20 @@ def merge_groups(
             f"patches are {tuple(patches_BCHW.shape)}, their positions {tuple(whole_BC2.shape)}; "
             f"expected ({groups}, {channels}, 2)"
         )
-    corners_N2, extent = _canvas_corners(whole_BC2, side_px)
+    local_BC2 = whole_BC2 - whole_BC2.amin(dim=1, keepdim=True)
+    rows, columns = (int(reach) + side_px for reach in local_BC2.amax(dim=(0, 1)))
+    # One tall canvas for the whole batch, a group below the other, each as large as the widest.
+    first_row_B1 = rows * torch.arange(groups, device=local_BC2.device)[:, None]
+    corners_N2 = torch.stack([local_BC2[..., 0] + first_row_B1, local_BC2[..., 1]], dim=-1)
+    corners_N2 = corners_N2.flatten(0, 1)
     fraction_N2 = None if fraction_BC2 is None else fraction_BC2.flatten(0, 1)
     waves, weights = placed_waves(patches_BCHW.flatten(0, 1), probe_MHW, fraction_N2)
-    # One tall canvas for the whole batch, a group below the other.
-    total = torch.zeros(
-        groups * extent[0], extent[1], dtype=patches_BCHW.dtype, device=patches_BCHW.device
-    )
-    light = torch.zeros(total.shape, dtype=weights.dtype, device=total.device)
+    total = waves.new_zeros(groups * rows, columns)
+    light = weights.new_zeros(total.shape)
     add_windows(total, waves, corners_N2)
     add_windows(light, weights, corners_N2)
-    return divide(total, light, probe_MHW).reshape(groups, *extent)
-
-
-def merged_patches(
-    patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor, fraction_BC2: Tensor | None
-) -> Tensor:
-    """Return the windows of the merged regions, (B, C, H, W): what each frame sees at its whole
-    position, under the probe moved by the fraction."""
-    regions_BYX = merge_groups(patches_BCHW, probe_MHW, whole_BC2, fraction_BC2)
-    side_px = patches_BCHW.shape[-1]
-    corners_N2, extent = _canvas_corners(whole_BC2, side_px)
-    windows = cut_windows(regions_BYX.reshape(-1, extent[1]), corners_N2, side_px)
-    return windows.unflatten(0, whole_BC2.shape[:2])
+    windows = cut_windows(divide(total, light, probe_MHW), corners_N2, side_px)
+    return windows.unflatten(0, (groups, channels))
 
 
 def group_amplitudes(
@@ -92,12 +83,3 @@ def group_amplitudes(
         return amplitudes(windows, probe_MHW)
     moved_NMHW = moved_probes(probe_MHW, fraction_BC2.flatten(0, 1))
     return amplitudes(windows, moved_NMHW.unflatten(0, whole_BC2.shape[:2]))
-
-
-def _canvas_corners(whole_BC2: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
-    """Return corners (B C, 2) in a tall canvas of all groups, and the extent of one group."""
-    local = whole_BC2 - whole_BC2.amin(dim=1, keepdim=True)
-    rows, columns = (int(reach) + side_px for reach in local.amax(dim=(0, 1)))
-    first_row = torch.arange(len(local), device=local.device) * rows
-    corners = torch.stack([local[..., 0] + first_row[:, None], local[..., 1]], dim=-1)
-    return corners.flatten(0, 1), (rows, columns)

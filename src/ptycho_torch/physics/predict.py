@@ -9,26 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What a batch of predictions may take, pixels of all modes: 256 frames of one mode of 64 px.
+Array = NDArray[Any]
+
+# Pixels of all modes in a batch of predictions: 256 frames of one mode of 64 px.
 _BATCH_PX = 256 * 64 * 64
 ILLUMINATED = 0.01
 """Share of the largest summed illumination from which a pixel of an object counts as known."""
 
 
 def predict_amplitudes(
-    object_YX: NDArray[Any],
-    probe_MHW: NDArray[Any],
-    positions_n2: NDArray[Any],
-    *,
-    origin: tuple[int, int] = (0, 0),
-) -> NDArray[np.float32]:
+    object_YX: Array, probe_MHW: Array, positions_n2: Array, *, origin: tuple[int, int] = (0, 0)
+) -> Array:
     """Return the amplitudes that an object gives for frames at positions, (n, H, W).
 
     Frames that made the object and frames that were held out are predicted alike. Computed in
     single precision, in the units of probe and object; modes add in intensity. origin: position of
     the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of the object.
     """
-    # Here, since whoever only compares or stitches needs no torch, which takes long to import.
+    # Slow to import, and whoever only compares or stitches needs none of it.
     import torch
 
     from ptycho_torch.physics.forward import amplitudes
@@ -50,7 +48,7 @@ def predict_amplitudes(
     return frames
 
 
-def constant_loss(amplitude_nHW: NDArray[Any], probe_MHW: NDArray[Any]) -> float:
+def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
     """Return the least relative MAE that a constant object reaches on frames: what can be had
     without learning anything.
 
@@ -78,9 +76,7 @@ def constant_loss(amplitude_nHW: NDArray[Any], probe_MHW: NDArray[Any]) -> float
     return float(minimize_scalar(loss, bounds=(0, most), method="bounded").fun)
 
 
-def frame_errors(
-    predicted_nHW: NDArray[Any], observed_nHW: NDArray[Any], good_nHW: NDArray[np.bool_] | None
-) -> NDArray[np.float64]:
+def frame_errors(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None) -> Array:
     """Return sum |A_pred - A_obs| and sum A_obs of each frame, (n, 2).
 
     Only pixels that `good_nHW`, (n, H, W) or (1, H, W), calls measured take part; None: all.
@@ -92,23 +88,19 @@ def frame_errors(
     return np.stack([part.sum(axis=(1, 2), dtype=np.float64) for part in (missed, total)], axis=1)
 
 
-def r_factor_of(errors_n2: NDArray[np.float64]) -> float:
+def r_factor_of(errors_n2: Array) -> float:
     """Return the R factor of `frame_errors`, sum |A_pred - A_obs| / sum A_obs; 0 is perfect,
     predicting nothing gives 1, and NaN means that nothing was observed."""
     missed, total = (float(part) for part in errors_n2.sum(axis=0))
     return missed / total if total > 0 else float("nan")
 
 
-def r_factor(
-    predicted_nHW: NDArray[Any],
-    observed_nHW: NDArray[Any],
-    good_nHW: NDArray[np.bool_] | None = None,
-) -> float:
+def r_factor(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None = None) -> float:
     """Return the R factor of frames; see `frame_errors` and `r_factor_of`."""
     return r_factor_of(frame_errors(predicted_nHW, observed_nHW, good_nHW))
 
 
-def illuminated(light_YX: NDArray[Any], share: float = ILLUMINATED) -> NDArray[np.bool_]:
+def illuminated(light_YX: Array, share: float = ILLUMINATED) -> Array:
     """Return where an object is known: at least `share` of the most light fell there; light is the
     probe's intensity summed over the frames, in any unit."""
     return np.asarray(light_YX >= share * light_YX.max())

@@ -1,6 +1,5 @@
-"""Where patches lie, what they show of an object, and how they become one image.
-
-Stitching is by central tiles, or by whole patches.
+"""Where patches lie, what they show of an object, and how they become one image: by central
+tiles, or by whole patches.
 
 Letters: B patches, I images, H rows, W columns. Positions are the (row, column) of a patch's
 upper left corner in its image, whole pixels.
@@ -15,6 +14,10 @@ from numpy.typing import NDArray
 from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
 
+Array = NDArray[Any]
+Complex = NDArray[np.complex128]
+Whole = NDArray[np.int64]
+
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3
 # No image is wider than this; a position beyond it is a mistake of units.
@@ -23,9 +26,7 @@ _FARTHEST = 1e6
 _DARK = 1e-9
 
 
-def patch_positions(
-    coords_offsets: NDArray[np.floating], coords_nominal: NDArray[np.floating]
-) -> NDArray[np.int64]:
+def patch_positions(coords_offsets: Array, coords_nominal: Array) -> Whole:
     """Return the positions of the first channel's patches, (B, 2).
 
     Coordinates are (B, 1, 2, C), pixels: corner of the group in its image, of the patch in its
@@ -48,9 +49,7 @@ def patch_positions(
     return whole.astype(np.int64)
 
 
-def object_patches(
-    objects_IYX: NDArray[Any], corners_2: NDArray[np.integer], image: NDArray[Any], side_px: int
-) -> NDArray[Any]:
+def object_patches(objects_IYX: Array, corners_2: Array, image: Array, side_px: int) -> Array:
     """Return the patches of objects at whole corners, (..., 2), as (..., side, side).
 
     image: which of the I objects each patch shows; broadcasts with the corners. `ValueError` if a
@@ -73,9 +72,7 @@ def tile_start(patch_px: int, tile_px: int) -> int:
     return (patch_px - tile_px) // 2
 
 
-def tile_extent(
-    positions_B2: NDArray[np.int64], patch_px: int, tile_px: int
-) -> tuple[slice, slice]:
+def tile_extent(positions_B2: Whole, patch_px: int, tile_px: int) -> tuple[slice, slice]:
     """Return the rows and the columns of the object that the central tiles cover."""
     start = tile_start(patch_px, tile_px)
     low = positions_B2.min(axis=0) + start
@@ -83,63 +80,57 @@ def tile_extent(
     return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
 
 
-def stitch_tiles(
-    patches_BHW: NDArray[np.complexfloating],
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    tile_px: int,
-) -> NDArray[np.complex128]:
+def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_px: int) -> Complex:
     """Stitch the central `tile_px` x `tile_px` of each patch; tiles that overlap are averaged.
 
     Returns (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
     `InputError` if the tiles leave holes.
     """
-    patch_px = patches_BHW.shape[-1]
-    rows, columns = tile_extent(positions_B2, patch_px, tile_px)
-    first = tile_start(patch_px, tile_px)
-    inner = slice(first, first + tile_px)
-    shape = (int(image_B.max()) + 1, rows.stop - rows.start, columns.stop - columns.start)
+    first = tile_start(patches_BHW.shape[-1], tile_px)
+    tiles = patches_BHW[:, first : first + tile_px, first : first + tile_px]
     corners_B2 = positions_B2 - positions_B2.min(axis=0)
-    corner_B = (image_B * shape[1] + corners_B2[:, 0]) * shape[2] + corners_B2[:, 1]
-    pixel = np.arange(tile_px)
-    # Where each pixel of each tile falls in the images, as one flat index.
-    place = (corner_B[:, None] + (pixel[:, None] * shape[2] + pixel).ravel()).ravel()
-    tiles = patches_BHW[:, inner, inner]
-    real, imaginary, count = (
-        np.bincount(place, part, minlength=np.prod(shape)).reshape(shape)
-        for part in (tiles.real.ravel(), tiles.imag.ravel(), None)
-    )
+    total = _summed(tiles, corners_B2, image_B)
+    count = _summed(np.ones(tiles.shape), corners_B2, image_B)
     if (count == 0).any():
         raise InputError(
             f"tiles of {tile_px} px leave {int((count == 0).sum())} of {count.size} px of the "
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
-    return np.asarray((real + 1j * imaginary) / count)
+    return np.asarray(total / count)
 
 
 def reassemble(
-    patches_BHW: NDArray[np.complexfloating],
-    positions_B2: NDArray[np.int64],
-    image_B: NDArray[np.integer],
-    weight_HW: NDArray[np.floating],
-    tile_px: int,
-) -> NDArray[np.complex128]:
+    patches_BHW: Array, positions_B2: Whole, image_B: Array, weight_HW: Array, tile_px: int
+) -> Complex:
     """Return the weighted mean of whole overlapping patches where the central tiles lie: (I, rows,
     columns) as of `stitch_tiles`; NaN where no patch is illuminated.
 
     The weight, the probe's intensity, decides alone how well a pixel is known, since what a network
     draws outside the illumination is arbitrary.
     """
-    patch_px = patches_BHW.shape[-1]
-    size = positions_B2.max(axis=0) + patch_px
-    shape = (int(image_B.max()) + 1, int(size[0]), int(size[1]))
-    total, weights = np.zeros(shape, np.complex128), np.zeros(shape)
-    for patch, (row, column), image in zip(patches_BHW, positions_B2, image_B, strict=True):
-        where = (image, slice(row, row + patch_px), slice(column, column + patch_px))
-        total[where] += weight_HW * patch
-        weights[where] += weight_HW
-    covered = (slice(None), *tile_extent(positions_B2, patch_px, tile_px))
+    total = _summed(weight_HW * patches_BHW, positions_B2, image_B)
+    weights = _summed(np.broadcast_to(weight_HW, patches_BHW.shape), positions_B2, image_B)
+    extent = tile_extent(positions_B2, patches_BHW.shape[-1], tile_px)
+    covered = (slice(None), *extent)
     known = illuminated(weights, _DARK)[covered]
     whole = np.full(known.shape, np.nan, np.complex128)
     np.divide(total[covered], weights[covered], out=whole, where=known)
     return whole
+
+
+def _summed(values_BHW: Array, corners_B2: Whole, image_B: Array) -> Array:
+    """Return the sum of square patches where they lie in their images, (I, rows, columns)."""
+    side = values_BHW.shape[-1]
+    images, (rows, columns) = int(image_B.max()) + 1, corners_B2.max(axis=0) + side
+    corner_B = (image_B * rows + corners_B2[:, 0]) * columns + corners_B2[:, 1]
+    pixel = np.arange(side)
+    # Where each value falls in the images, as one flat index.
+    place = (corner_B[:, None] + (pixel[:, None] * columns + pixel).ravel()).ravel()
+
+    def add(part: Array) -> Array:
+        sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
+        return sums.reshape(images, rows, columns)
+
+    if np.iscomplexobj(values_BHW):
+        return np.asarray(add(values_BHW.real) + 1j * add(values_BHW.imag))
+    return add(values_BHW)

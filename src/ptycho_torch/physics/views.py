@@ -30,12 +30,8 @@ def fourier_shift(frames_HW: Tensor, shift_2: Tensor) -> Tensor:
     at the other: shift what is dark at its borders, a probe or what it illuminates, not an object.
 
     Frames are (..., H, W), complex; shifts (..., 2), pixels, with leading axes that broadcast with
-    the frames'; `ValueError` if not.
+    the frames'.
     """
-    if not frames_HW.is_complex():
-        raise ValueError(f"expected complex frames, got {frames_HW.dtype}")
-    if shift_2.shape[-1] != 2:
-        raise ValueError(f"expected shifts (..., 2), got {tuple(shift_2.shape)}")
     height, width = frames_HW.shape[-2:]
     real = frames_HW.real.dtype
     rows = fftfreq(height, dtype=real, device=frames_HW.device)[:, None]

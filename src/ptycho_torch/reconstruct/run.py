@@ -21,7 +21,7 @@ from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_result
-from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.physics.predict import frame_errors, r_factor, r_factor_of
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import (
@@ -74,7 +74,7 @@ def reconstruct_scan(
                 f"number from 2 to {len(scan)}"
             )
         use_n[held_out - 1 :: held_out] = False
-    must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    folder = must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(
         scan, settings, engine=engine, use_n=use_n, on_iteration=on_iteration, device=device
@@ -102,9 +102,7 @@ def reconstruct_scan(
         **_course(made),
         **_machine(device),
     }
-    _write_scan(
-        claim(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite), made, report, use_n
-    )
+    _write_scan(folder, made, report, use_n)
     return report
 
 

@@ -1,8 +1,8 @@
 """Which code a stage runs: one list of checksums, so that a job has one input for all of it.
 
 Snakemake looks at every input of every job; with the source files themselves as inputs that was
-most of what planning cost (docs/adr/0010). What is on a list follows from the imports
-(docs/adr/0010). Imported at every parse: no numpy here.
+most of what planning cost. What is on a list follows from the imports (docs/adr/0010). Imported at
+every parse: no numpy here.
 """
 
 import hashlib
@@ -37,9 +37,8 @@ def code_behind(script: Path, package: Path) -> list[Path]:
         if file not in found:
             found.add(file)
             waiting += _imported(file, package)
-    for folder in {module.parent for module in found - {script}}:
-        found.update(_beside(folder))
-    return [script, *sorted(found - {script})]
+    beside = (_beside(folder) for folder in {module.parent for module in found - {script}})
+    return [script, *sorted(found.union(*beside) - {script})]
 
 
 @cache
@@ -72,13 +71,9 @@ def _beside(folder: Path) -> tuple[Path, ...]:
 
 
 def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
-    """Write the checksums of files under `root` as `sha256sum` does, unless `path` has them.
-
-    A list that stays keeps its date: after a mere touch of a source, or in a fresh clone beside
-    kept results, nothing looks newer than it is.
-    """
-    text = "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
-    keep_text(path, text)
+    """Write the checksums of files under `root` as `sha256sum` does, unless `path` has them: after
+    a mere touch of a source, or in a fresh clone beside kept results, nothing looks newer."""
+    keep_text(path, _listing(files, root))
 
 
 def keep_text(path: Path, text: str) -> None:
@@ -93,10 +88,12 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def _listing(files: Iterable[Path], root: Path) -> str:
+    return "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
+
+
 @cache
 def digest_of_code(*folders: str) -> str:
     """Return the SHA-256 of the code in some folders of the package, in hexadecimal."""
-    whole = hashlib.sha256()
-    for file in sorted(f for name in folders for f in (PACKAGE / name).rglob("*.py")):
-        whole.update(f"{_sha256(file)}  {file.relative_to(PACKAGE).as_posix()}\n".encode())
-    return whole.hexdigest()
+    files = sorted(file for name in folders for file in (PACKAGE / name).rglob("*.py"))
+    return hashlib.sha256(_listing(files, PACKAGE).encode()).hexdigest()

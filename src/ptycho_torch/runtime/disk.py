@@ -17,23 +17,15 @@ from ptycho_torch.runtime.errors import InputError
 
 PathLike = str | Path
 
-_CURES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on that disk"),
-    **dict.fromkeys(
-        (errno.EROFS, errno.EACCES, errno.EPERM), "make the folder writable, or choose another"
-    ),
-    **dict.fromkeys(
-        (errno.EEXIST, errno.ENOTDIR, errno.ELOOP), "its folder cannot be made; choose another"
-    ),
-    errno.EISDIR: "it is a folder; give the name of a file",
-}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR}
 
 
 @contextlib.contextmanager
 def atomic_write(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place if the block ends well.
-
-    What it holds is on the disk before its name is: a loss of power leaves no empty file.
+    """Yield a temporary path beside `path`; move it into place if the block ends well, once it is
+    on the disk: a loss of power leaves no empty file.
 
     Raises `InputError` if the disk is full, a quota is met, or the folder may not be written.
     """
@@ -55,14 +47,14 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 def write_error(path: Path, error: OSError) -> Exception:
     """Return the user's mistake behind a disk's error; the error itself if it is of another kind,
     or about a file elsewhere."""
-    elsewhere = error.filename is not None and path.parent not in (
-        Path(error.filename),
-        *Path(error.filename).parents,
-    )
-    above = error.filename is not None and Path(error.filename) in path.parents
-    if (elsewhere and not above) or error.errno not in _CURES:
+    named = path if error.filename is None else Path(error.filename)
+    here = path.parent in (named, *named.parents) or named in path.parents
+    if not here or error.errno not in _FULL | _CLOSED | _IN_THE_WAY:
         return error
-    return InputError(f"{path}: cannot be written: {error.strerror}; {_CURES[error.errno]}")
+    cure = "make room on that disk" if error.errno in _FULL else "choose another place"
+    if error.errno in _CLOSED:
+        cure = "make the folder writable, or choose another"
+    return InputError(f"{path}: cannot be written: {error.strerror}; {cure}")
 
 
 def remove_leftovers(path: PathLike) -> None:

@@ -20,19 +20,29 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run `main(job)`, logging to the job's log file and to the terminal's error stream.
 
     A user's mistake ends the job with one line and exit status 1, Ctrl-C with status 130, want of
-    memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback, since it is
-    a fault of ours or of the machine. A job that its profile gives a `runtime` (minutes) ends
-    after that time, with its stack in the log. What a killed job left of these outputs,
-    half-written under temporary names, is removed first.
+    memory with one line and `memory.OUT_OF_MEMORY`; anything else keeps its traceback. A job that
+    its profile gives a `runtime` (minutes) ends after that time, with its stack in the log. What a
+    killed job left half-written of these outputs is removed first.
     """
-    with _logging_to(job.log[0] if job.log else None) as log:
+    handlers: list[logging.StreamHandler[Any]] = [logging.StreamHandler(sys.stderr)]
+    if job.log:
+        # The terminal belongs to the study's progress.
+        handlers[0].setLevel(logging.ERROR)
+        Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
+    logging.captureWarnings(True)
+    with logging_to(*handlers, layout="%(asctime)s %(levelname)s %(message)s"):
+        if "SLURM_JOB_ID" in os.environ:
+            gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+            logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
         try:
             outputs = getattr(job, "output", ())
             for value in outputs if isinstance(outputs, Iterable) else vars(outputs).values():
                 for path in [value] if isinstance(value, str) else value:
                     remove_leftovers(path)
             if minutes := granted(job, "runtime"):
-                faulthandler.dump_traceback_later(60 * minutes, exit=True, file=log)
+                stream = handlers[-1].stream
+                faulthandler.dump_traceback_later(60 * minutes, exit=True, file=stream)
             main(job)
         except KeyboardInterrupt:
             logger.error("interrupted")
@@ -52,28 +62,17 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 
 
 @contextlib.contextmanager
-def _logging_to(path: str | None) -> Iterator[Any]:
-    """Log to a file, written anew, and errors to the terminal; yield the file's stream."""
-    terminal = logging.StreamHandler(sys.stderr)
-    handlers: list[logging.Handler] = [terminal]
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
-        # The terminal belongs to the study's progress.
-        terminal.setLevel(logging.ERROR)
-    layout = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    root = logging.getLogger()
+def logging_to(*handlers: logging.Handler, layout: str) -> Iterator[None]:
+    """Give handlers what the package logs from INFO on, and what other libraries warn of."""
+    root, level = logging.getLogger(), logger.level
     for handler in handlers:
-        handler.setFormatter(layout)
+        handler.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
         root.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    if "SLURM_JOB_ID" in os.environ:
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
-        logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
     try:
-        yield handlers[-1].stream  # type: ignore[attr-defined]
+        yield
     finally:
+        logger.setLevel(level)
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()

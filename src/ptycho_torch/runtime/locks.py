@@ -1,7 +1,7 @@
 """Which device a job computes on, and what it has for itself: a GPU of several, a run's folder.
 
-Snakemake limits how many jobs use a GPU at once (`--resources gpu=N`) but never says which one,
-and left alone every job takes the first. Locks are the kernel's and end with the process.
+Snakemake limits how many jobs use a GPU at once but never says which one, and left alone every job
+takes the first. Locks are the kernel's and end with the process.
 """
 
 import contextlib
@@ -25,28 +25,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-RUN_LOCK = ".training.lock"
+_RUN_LOCK = ".training.lock"
 
 
 @contextlib.contextmanager
 def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
     """Make the GPU that the fewest of this user's jobs use the only one that CUDA will see.
 
-    The lease ends with the block or, being a lock of the kernel's, with the process however it
-    dies. Where jobs outnumber GPUs, they share. To be entered before CUDA starts, best before
-    torch is imported.
-
-    Yields the GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no GPU or
-    one, CUDA_VISIBLE_DEVICES set by Slurm or the user, or a run that says `cpu` or `mps`, or wants
-    several devices, which takes the first ones.
+    To be entered before CUDA starts, best before torch is imported; where jobs outnumber GPUs, they
+    share. Yields the GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no
+    GPU or one, CUDA_VISIBLE_DEVICES set by Slurm or the user, or a run that says `cpu` or `mps`,
+    or wants several devices, which takes the first ones.
     """
     chosen = accelerator in ("cpu", "mps") or devices > 1 or VISIBLE in os.environ
-    gpus = [] if chosen else installed_gpus()
+    gpus = [] if chosen else _installed_gpus()
     if len(gpus) < 2:
         yield None
         return
-    folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
-    lock, gpu, others = _take(folder, gpus)
+    lock, gpu, others = _take(gpus)
     logger.info("GPU %s of %s, used by %d other jobs of ours", gpu, ", ".join(gpus), others)
     before = os.environ.copy()
     # Without the order, CUDA counts the fastest GPU first and nvidia-smi by place.
@@ -60,10 +56,8 @@ def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
 
 
 def choose_device(accelerator: str) -> "torch.device":
-    """Return the device that `accelerator` names; auto: the fastest there is, which is logged.
-
-    Raises `InputError` if a device is requested that is not there.
-    """
+    """Return the device that `accelerator` names, or `InputError` if it is not there; auto: the
+    fastest there is, which is logged."""
     import torch
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
@@ -80,7 +74,7 @@ def choose_device(accelerator: str) -> "torch.device":
     return torch.device(found)
 
 
-def installed_gpus() -> list[str]:
+def _installed_gpus() -> list[str]:
     """Return the indices of this machine's NVIDIA GPUs, by its driver's own program."""
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
@@ -93,13 +87,13 @@ def installed_gpus() -> list[str]:
     return [line.strip() for line in output.stdout.splitlines() if line.strip().isdigit()]
 
 
-def _take(folder: Path, gpus: list[str]) -> tuple[FileLock, str, int]:
+def _take(gpus: list[str]) -> tuple[FileLock, str, int]:
     """Return a lock that is held, its GPU, and how many others hold one of that GPU's.
 
     A GPU's n-th job holds `gpu<index>-<n>.lock`. One job chooses at a time, or two would count
-    the same and choose alike. Going by the first free file alone would put two jobs on one GPU
-    beside an idle one, after an earlier job has ended before a later one.
+    the same and choose alike.
     """
+    folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         with FileLock(folder / "choose.lock"):
@@ -129,20 +123,17 @@ def _lock(path: Path) -> FileLock | None:
 
 @contextlib.contextmanager
 def run_lock(folder: str | Path) -> Iterator[None]:
-    """Hold the lock of a folder, made if missing; wait for another job that holds it.
-
-    The lock file goes with the block, and so does a folder that it leaves empty.
+    """Hold the lock of a folder, made if missing; wait for another job that holds it. The lock
+    file goes with the block, and so does a folder that it leaves empty.
 
     Raises `InputError` if the folder may not be written.
     """
-    path = Path(folder) / RUN_LOCK
-    lock = FileLock(path)
+    path = Path(folder) / _RUN_LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if (lock := _lock(path)) is None:
             logger.warning("%s: another job is at work on this run; waiting for its end", folder)
+            lock = FileLock(path)
             lock.acquire()
     except OSError as error:
         raise write_error(path, error) from None

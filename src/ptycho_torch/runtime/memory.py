@@ -57,9 +57,7 @@ def shortage(error: BaseException | None) -> str | None:
 
 def explain(error: BaseException) -> str | None:
     """Return one line for an error for want of memory: what, how much, the cure; None for others.
-
-    What the error's stack holds on to is given up, so that there is memory for the line.
-    """
+    What the error's stack holds on to is given up, so that there is memory for the line."""
     requested = shortage(error)
     if requested is None:
         return None

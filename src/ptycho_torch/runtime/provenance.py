@@ -37,21 +37,17 @@ def platform_name() -> str:
 
 
 def commit(source: Path) -> str:
-    """Return the commit that a source file is tracked in, or "unknown" and the reason.
-
-    A package installed into an environment inside some other repository is not tracked there.
-    """
-
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        return subprocess.run(
-            command, cwd=source.parent, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-
+    """Return the commit that a source file is tracked in, or "unknown" and the reason."""
+    # A package installed into an environment inside some other repository is not tracked there.
+    tracked = ["ls-files", "--error-unmatch", source.name]
     try:
-        head = git("rev-parse", "HEAD")
-        git("ls-files", "--error-unmatch", source.name)
-        changed = git("status", "--porcelain")
+        head, _, changed = (
+            subprocess.run(
+                ["git", *words],
+                cwd=source.parent, capture_output=True, text=True, check=True, timeout=20,
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], tracked, ["status", "--porcelain"])
+        )  # fmt: skip
     except FileNotFoundError:
         return "unknown: git is not installed"
     except (OSError, subprocess.SubprocessError):

@@ -12,11 +12,8 @@ _FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed"
 
 @cache
 def environment(room: str) -> Environment:
-    """Return what loads the templates of a room of the package.
-
-    A value that is missing is an error. The filters are those of `runtime.markdown`. What ends in
-    `.html.j2` is escaped.
-    """
+    """Return what loads a room's templates, with the filters of `runtime.markdown`: a value that is
+    missing is an error, and what ends in `.html.j2` is escaped."""
     environment = Environment(
         loader=PackageLoader(f"ptycho_torch.{room}"),
         undefined=StrictUndefined,

@@ -4,10 +4,9 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes. Array
 docs/reference/files.md.
 """
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,6 @@ from ptycho_torch.runtime.provenance import versions
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.frames import (
     Each,
-    Raster,
     count_photons,
     diffract,
     draw_scene,
@@ -58,14 +56,19 @@ def simulate_dataset(
     or no photon arrives.
     """
     probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
-    with _workers(threads) as pool:
-        for split in SPLITS:  # The training split first: it gives the scale.
-            found = simulate_split(settings, split, probe, intensity_scale=scale, each=pool.map)
-            scale = found.intensity_scale
-            io.write_npz(splits[split], found.arrays)
-            floor = {"noise_floor": found.noise_floor}
-            facts[split] = split_facts(found.arrays, splits[split]) | floor
-            logger.info("%s: %s", split, facts[split])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # In each thread that shares the batches.
+    try:
+        with ThreadPoolExecutor(usable_threads(threads)) as pool:
+            for split in SPLITS:  # The training split first: it gives the scale.
+                arrays, scale, floor = simulate_split(
+                    settings, split, probe, intensity_scale=scale, each=pool.map
+                )
+                io.write_npz(splits[split], arrays)
+                facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
+                logger.info("%s: %s", split, facts[split])
+    finally:
+        torch.set_num_threads(before)
     write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
 
 
@@ -88,18 +91,6 @@ def write_summary(
         "versions": versions(np),
     }
     io.write_json(path, facts)
-
-
-@contextlib.contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that share the batches; torch in each of them has no further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(usable_threads(threads)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 class SimulatedSplit(NamedTuple):
@@ -137,12 +128,18 @@ def simulate_split(
             )
         noise_floor = float(np.abs(diffraction - exact).mean() / diffraction.mean())
     amplitude, phase = illuminated_patches(scene, modes)
+    scan, images = scene.scan, settings.images_per_split
+    corners = np.tile(scan.corners_n2, (images, 1)).astype(np.float32)
+    nominal = np.tile(scan.nominal_C2.T.astype(np.float32), (len(corners), 1, 1, 1))
     metadata = {"split": split, "settings": settings.published(), "ptycho_torch": __version__}
     arrays: Arrays = {
         "diffraction": _last(diffraction),
         "Y_I": _last(amplitude),
         "Y_phi": _last(phase),
-        **_coordinates(scene.scan, settings.images_per_split),
+        "coords_offsets": np.repeat(corners[:, None, :, None], len(scan.nominal_C2), axis=-1),
+        "coords_nominal": nominal,
+        "coords_true": nominal,
+        "image_index": np.repeat(np.arange(images, dtype=np.int32), len(scan.corners_n2)),
         "YY_full": scene.drawn[..., None],
         "probeGuess": probe,
         "probe_simulated": probe,
@@ -151,7 +148,7 @@ def simulate_split(
         "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(scene.scan.corners_n2, settings.patch_px, scene.step_px)
+        extent = tile_extent(scan.corners_n2, settings.patch_px, scene.step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 
@@ -159,19 +156,6 @@ def simulate_split(
 def _last(stack: NDArray[Any]) -> NDArray[np.float32]:
     """(n, C, H, W) -> (n, H, W, C), contiguous."""
     return np.ascontiguousarray(np.moveaxis(stack, 1, -1), dtype=np.float32)
-
-
-def _coordinates(scan: Raster, images: int) -> Arrays:
-    channels = len(scan.nominal_C2)
-    corners = np.tile(scan.corners_n2, (images, 1)).astype(np.float32)
-    offsets = np.repeat(corners[:, None, :, None], channels, axis=-1)
-    nominal = np.broadcast_to(scan.nominal_C2.T.astype(np.float32)[None, None], offsets.shape)
-    return {
-        "coords_offsets": offsets,
-        "coords_nominal": nominal.copy(),
-        "coords_true": nominal.copy(),
-        "image_index": np.repeat(np.arange(images, dtype=np.int32), len(scan.corners_n2)),
-    }
 
 
 def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[str, Any]:

@@ -13,12 +13,7 @@ from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
 from ptycho_torch.physics.probe import normalisation, normalise
-from ptycho_torch.physics.stitch import (
-    object_patches,
-    patch_positions,
-    stitch_tiles,
-    tile_extent,
-)
+from ptycho_torch.physics.stitch import object_patches, patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
 
@@ -36,33 +31,27 @@ def import_dataset(
     `InputError` if a file cannot be used, two splits share their data, or the three differ in
     channels or probe; another intensity scale than the training split's is warned of.
     """
+    sums: Mapping[str, str] = settings.sha256 or {}  # type: ignore[assignment]
     read: dict[str, Split] = {}
     for split in SPLITS:
         path = getattr(settings, split)
         read[split] = read_split(
             path,
             patch_px=settings.patch_px,
-            sha256=(settings.sha256 or {}).get(split),  # type: ignore[call-overload]
+            sha256=sums.get(split),
             photons=settings.photons,
             reading=settings.reading,
         )
-        _same_setup(path, read[split], read["train"])
-    if not {"YY_full", "coords_offsets", "coords_nominal"} <= read["test"].arrays.keys():
-        raise InputError(
-            f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
-            "'coords_nominal', or nothing can be scored"
-        )
-    _check_test_scan(settings, read["test"].arrays)
-    _different_objects(settings, read)
+        _check_setup(path, read[split], read["train"])
+    _check_test_scan(settings, read["test"])
+    _check_independence(settings, read)
     probe, unit = _normalised(settings, read)
     train = read["train"]
     known, scale = train.intensity_scale_source == "measured", train.intensity_scale * unit
     facts = {}
-    for split in SPLITS:
-        arrays = read[split].arrays | {
-            "probeGuess": probe,
-            "norm_Y_I": np.array(read[split].norm_Y_I),
-        }
+    for split, one in read.items():
+        norm = np.array(one.norm_Y_I)
+        arrays = one.arrays | {"probeGuess": probe, "norm_Y_I": norm}
         arrays["diffraction"] = arrays["diffraction"] / np.float32(unit)
         arrays.pop("intensity_scale", None)
         if known:  # What was given is kept apart from what the files say.
@@ -73,63 +62,47 @@ def import_dataset(
     write_summary(summary, settings, name, settings.test_step_px, scale, facts)
 
 
-def _normalised(
-    settings: DatasetFiles, read: Mapping[str, Split]
-) -> tuple[NDArray[np.complex64], float]:
-    """Return the normalised probe, and the unit of the amplitudes that it and the objects explain.
-
-    Files whose probe is normalised, and explains their power, stay as they are.
-    """
-    probe = read["train"].arrays["probeGuess"]
-    if abs((divisor := normalisation(probe)) - 1) > _SAME:
-        probe = normalise(probe).astype(np.complex64)
-    units = {}
-    for split, one in read.items():
-        corners = one.corners_nC2
-        if corners is not None and "YY_full" in one.arrays:
-            objects = one.arrays["YY_full"][..., 0] / one.norm_Y_I
-            places = np.rint(corners).astype(int)
-            patches = object_patches(
-                objects, places, one.arrays["image_index"][:, None], settings.patch_px
-            )
-            modes = probe.reshape(-1, *probe.shape[-2:])
-            light = (np.square(np.abs(modes)).sum(axis=0) * np.square(np.abs(patches))).sum(
-                (-2, -1)
-            )
-            power = np.square(one.arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
-            units[split] = float(np.sqrt(power.mean() / light.mean()))
-    unit = next(iter(units.values()), divisor)
-    if abs(unit - 1) <= _SAME_POWER:
-        unit = 1.0
-    if unit != 1 or divisor != 1:
-        logger.info(
-            "%s: probe divided by %.6g, amplitudes by %.6g (docs/reference/physics.md)",
-            settings.train, divisor, unit,
+def _check_setup(path: str, split: Split, train: Split) -> None:
+    """Refuse channels or a probe that are not the training split's."""
+    channels, expected = (one.arrays["diffraction"].shape[-1] for one in (split, train))
+    if channels != expected:
+        raise InputError(f"{path}: has {channels} channels, the training split has {expected}")
+    ours, theirs = (one.arrays["probeGuess"] for one in (train, split))
+    close = 1e-6 * float(np.abs(ours).max())
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-5, atol=close):
+        raise InputError(f"{path}: its 'probeGuess' differs from the training split's")
+    if not np.isclose(split.intensity_scale, train.intensity_scale, rtol=1e-3):
+        logger.warning(
+            "%s: intensity_scale %.6g, the training split's is %.6g and is used",
+            path, split.intensity_scale, train.intensity_scale,
         )  # fmt: skip
-    return probe, unit
 
 
-def _check_test_scan(settings: DatasetFiles, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _check_test_scan(settings: DatasetFiles, test: Split) -> None:
     """Refuse a test scan that cannot be stitched and scored, before anything is trained on it."""
-    side, images = settings.patch_px, arrays["YY_full"]
+    side, tile, arrays = settings.patch_px, settings.test_step_px, test.arrays
+    if test.corners_nC2 is None or "YY_full" not in arrays:
+        raise InputError(
+            f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
+            "'coords_nominal', or nothing can be scored"
+        )
     try:
         positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
-        rows, columns = tile_extent(positions, side, settings.test_step_px)
         patches = np.ones((len(positions), side, side), np.complex64)
-        stitch_tiles(patches, positions, arrays["image_index"], settings.test_step_px)
+        stitch_tiles(patches, positions, arrays["image_index"], tile)
     except InputError as error:
         raise InputError(f"{settings.test}: {error}") from None
-    farthest = positions.max(axis=0) + side
-    if (farthest > images.shape[1:3]).any():
+    farthest, size = positions.max(axis=0) + side, arrays["YY_full"].shape[1:3]
+    if (farthest > size).any():
         raise InputError(
             f"{settings.test}: patches reach to {tuple(farthest.tolist())} px, 'YY_full' has "
-            f"{images.shape[1:3]} px"
+            f"{size} px"
         )
-    if min(rows.stop - rows.start, columns.stop - columns.start) <= settings.test_step_px:
+    if min(part.stop - part.start for part in tile_extent(positions, side, tile)) <= tile:
         raise InputError(f"{settings.test}: the test scan has one row or column of positions only")
 
 
-def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
+def _check_independence(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
     """Refuse splits that share their data: what selects a model must not see the test split."""
     for first, second in combinations(SPLITS, 2):
         one, other = (read[split].arrays for split in (first, second))
@@ -142,16 +115,30 @@ def _different_objects(settings: DatasetFiles, read: Mapping[str, Split]) -> Non
                 )
 
 
-def _same_setup(path: str, split: Split, train: Split) -> None:
-    ours, theirs = (one.arrays["probeGuess"] for one in (train, split))
-    channels, expected = (one.arrays["diffraction"].shape[-1] for one in (split, train))
-    if channels != expected:
-        raise InputError(f"{path}: has {channels} channels, the training split has {expected}")
-    close = 1e-6 * float(np.abs(ours).max())
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-5, atol=close):
-        raise InputError(f"{path}: its 'probeGuess' differs from the training split's")
-    if not np.isclose(split.intensity_scale, train.intensity_scale, rtol=1e-3):
-        logger.warning(
-            "%s: intensity_scale %.6g, the training split's is %.6g and is used",
-            path, split.intensity_scale, train.intensity_scale,
+def _normalised(settings: DatasetFiles, read: Mapping[str, Split]) -> tuple[NDArray[Any], float]:
+    """Return the normalised probe, and the unit of the amplitudes that it and the objects explain.
+
+    Files whose probe is normalised, and explains their power, stay as they are.
+    """
+    probe = read["train"].arrays["probeGuess"]
+    if abs((divisor := normalisation(probe)) - 1) > _SAME:
+        probe = normalise(probe).astype(np.complex64)
+    for one in read.values():  # The first split that has its truth; the test split does.
+        if (corners := one.corners_nC2) is not None and "YY_full" in one.arrays:
+            break
+    assert corners is not None
+    objects, image = one.arrays["YY_full"][..., 0] / one.norm_Y_I, one.arrays["image_index"]
+    places = np.rint(corners).astype(int)
+    patches = object_patches(objects, places, image[:, None], settings.patch_px)
+    modes = probe.reshape(-1, *probe.shape[-2:])
+    light = np.square(np.abs(modes)).sum(axis=0) * np.square(np.abs(patches))
+    power = np.square(one.arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
+    unit = float(np.sqrt(power.mean() / light.sum((-2, -1)).mean()))
+    if abs(unit - 1) <= _SAME_POWER:
+        unit = 1.0
+    if unit != 1 or divisor != 1:
+        logger.info(
+            "%s: probe divided by %.6g, amplitudes by %.6g (docs/reference/physics.md)",
+            settings.train, divisor, unit,
         )  # fmt: skip
+    return probe, unit

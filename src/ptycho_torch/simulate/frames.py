@@ -9,7 +9,7 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from ptycho_torch.simulate.objects import draw_objects
 _AT_ONCE = 16
 _SHARE_A_STREAM = 64
 
-Number = TypeVar("Number", bound=np.generic)
+Array = NDArray[Any]
 Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
 """`map`, or that of a pool of threads."""
 
@@ -34,8 +34,8 @@ Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
 class Raster(NamedTuple):
     """Groups of patches on a grid: corner of each group, and of each patch within its group."""
 
-    corners_n2: NDArray[np.int64]
-    nominal_C2: NDArray[np.int64]
+    corners_n2: Array
+    nominal_C2: Array
 
 
 def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> Raster:
@@ -47,13 +47,9 @@ def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> 
     return Raster(*(np.stack(grid, axis=-1).reshape(-1, 2) for grid in grids))
 
 
-def cut_patches(
-    images: NDArray[Number], scan: Raster, patch_px: int, groups: slice = slice(None)
-) -> NDArray[Number]:
-    """Return the patches of all images, one image after the other, (n, C, H, W).
-
-    `groups` takes some of the n groups alone.
-    """
+def cut_patches(images: Array, scan: Raster, patch_px: int, groups: slice = slice(None)) -> Array:
+    """Return the patches of all images, or some groups of them, one image after the other,
+    (n, C, H, W)."""
     a_scan = len(scan.corners_n2)
     image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
     places = scan.corners_n2[group][:, None] + scan.nominal_C2
@@ -67,8 +63,8 @@ class Scene:
     norm: the mean over patches of the largest amplitude; objects: drawn / norm.
     """
 
-    drawn: NDArray[np.complex64]
-    objects: NDArray[np.complex64]
+    drawn: Array
+    objects: Array
     scan: Raster
     patch_px: int
     step_px: int
@@ -109,7 +105,7 @@ def mean_power(scene: Scene, modes: Tensor, each: Each = map) -> float:
     """
     squared = np.square(np.abs(scene.objects))
 
-    def seen(groups: slice) -> NDArray[np.float64]:
+    def seen(groups: slice) -> Array:
         patches = cut_patches(squared, scene.scan, scene.patch_px, groups)
         return patches.sum(axis=(0, 1), dtype=np.float64)
 
@@ -118,7 +114,7 @@ def mean_power(scene: Scene, modes: Tensor, each: Each = map) -> float:
     return fsum((seen_HW * light_HW).ravel()) / (scene.shape[0] * scene.shape[1])
 
 
-def diffract(scene: Scene, modes: Tensor, each: Each = map) -> NDArray[np.float32]:
+def diffract(scene: Scene, modes: Tensor, each: Each = map) -> Array:
     """Return noise-free amplitudes, (n, C, H, W)."""
     amplitude = np.empty(scene.shape, dtype=np.float32)
 
@@ -129,9 +125,7 @@ def diffract(scene: Scene, modes: Tensor, each: Each = map) -> NDArray[np.float3
     return amplitude
 
 
-def illuminated_patches(
-    scene: Scene, modes: Tensor
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def illuminated_patches(scene: Scene, modes: Tensor) -> tuple[Array, Array]:
     """Return the amplitude of patches times probe, and the phase of patches, (n, C, H, W)."""
     amplitude, phase = (
         cut_patches(image, scene.scan, scene.patch_px)
@@ -142,11 +136,8 @@ def illuminated_patches(
 
 
 def count_photons(
-    amplitude: NDArray[np.floating],
-    intensity_scale: float,
-    stream: Callable[[int], Generator],
-    each: Each = map,
-) -> NDArray[np.float32]:
+    amplitude: Array, intensity_scale: float, stream: Callable[[int], Generator], each: Each = map
+) -> Array:
     """Return sqrt(Poisson((s A)^2)) / s for amplitudes (n, ...); root photons are s A.
 
     Every 64 groups have a stream of their own, named by the first of them and drawn from in

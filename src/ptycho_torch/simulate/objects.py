@@ -15,47 +15,41 @@ from ptycho_torch.config.dataset import ObjectSettings
 Image = NDArray[np.float64]
 _BLUR = ((1, 1), (2, 5), (5, 10))
 """Weight and sigma (pixels) of each Gaussian."""
-
-REACH_PX = 40
+_REACH_PX = 40
 """How far the widest of them reaches: scipy's filter ends at four sigma."""
 
 
 def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: int) -> Image:
-    """Draw blurred random lines.
+    """Return amplitudes >= 0 of blurred random lines, (images, size_px, size_px).
 
     Each image is drawn on a canvas of twice the side, blurred as g1 + 2 g5 + 5 g10 (g_k: Gaussian
     of sigma k pixels, reflecting edges), and its central part is kept. The stream moves on by
-    4 * `num_lines` draws per image. Returns amplitudes >= 0, (images, size_px, size_px).
+    4 * `num_lines` draws per image.
     """
-    margin = size_px // 2
+    side, margin = 2 * size_px, size_px // 2
     # What lies farther off than the widest Gaussian reaches does not matter to the centre.
-    reach = min(margin, REACH_PX)
+    reach = min(margin, _REACH_PX)
     around = slice(margin - reach, margin + size_px + reach)
     centre = slice(reach, reach + size_px)
-    drawn = [_line_canvas(stream, 2 * size_px, num_lines) for _ in range(images)]
-    return np.stack([_blur(canvas[around, around])[centre, centre] for canvas in drawn])
-
-
-def _line_canvas(stream: RandomState, side: int, num_lines: int) -> Image:
-    canvas = np.zeros((side, side))
-    for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
-        canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
-    return canvas
-
-
-def _blur(canvas: Image) -> Image:
-    return sum(weight * scipy.ndimage.gaussian_filter(canvas, sigma) for weight, sigma in _BLUR)
-
-
-def phase_of(amplitude: Image) -> Image:
-    """Return pi * tanh((A - max A / 2) / (3 mean A)), radians; max and mean over all images."""
-    return np.pi * np.tanh((amplitude - amplitude.max() / 2) / (3 * amplitude.mean()))
+    amplitudes = np.empty((images, size_px, size_px))
+    for amplitude in amplitudes:
+        canvas = np.zeros((side, side))
+        for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
+            canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
+        seen = canvas[around, around]
+        blurred = sum(
+            weight * scipy.ndimage.gaussian_filter(seen, sigma) for weight, sigma in _BLUR
+        )
+        amplitude[:] = blurred[centre, centre]
+    return amplitudes
 
 
 def draw_objects(settings: ObjectSettings, *, images: int, seed: int) -> NDArray[np.complex64]:
     """Return the complex objects of one split, (images, size, size), un-normalised.
 
-    All amplitudes are drawn first, so that they do not depend on where the phase comes from.
+    The phase is pi * tanh((A - max A / 2) / (3 mean A)), radians, of the amplitude or of another
+    one; max and mean over all images. All amplitudes are drawn first, so that they do not depend
+    on where the phase comes from.
     """
     stream = RandomState(seed)
     size = {"images": images, "size_px": settings.size_px, "num_lines": settings.num_lines}
@@ -63,4 +57,5 @@ def draw_objects(settings: ObjectSettings, *, images: int, seed: int) -> NDArray
     if not settings.set_phi:
         return amplitude.astype(np.complex64)
     source = amplitude if settings.phase == "from_amplitude" else line_images(stream, **size)
-    return (amplitude * np.exp(1j * phase_of(source))).astype(np.complex64)
+    phase = np.pi * np.tanh((source - source.max() / 2) / (3 * source.mean()))
+    return (amplitude * np.exp(1j * phase)).astype(np.complex64)

@@ -37,12 +37,7 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
             amplitude = _soften(mask)
             phase = settings.edge_phase_rad * radius_px(patch_px) ** 2 * (np.pi / mask.sum())
         case FileProbe():
-            probe = _resize(_read(settings), patch_px, settings)
-            if not 0 < normalisation(probe) < np.inf:
-                raise InputError(
-                    f"{settings.path}: probeGuess is dark, or not finite, within a quarter of the "
-                    "frame round its centre; centre it"
-                )
+            probe = _of_file(settings, patch_px)
             amplitude, phase = np.abs(probe), np.angle(probe)
         case _:
             assert_never(settings)
@@ -74,62 +69,55 @@ def _soften(mask: Real) -> Real:
     return scipy.ndimage.gaussian_filter(mask, 1.0) + _BACKGROUND
 
 
-def _read(settings: FileProbe) -> Complex:
+def _of_file(settings: FileProbe, patch_px: int) -> Complex:
     probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
+    fault = None
     if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or probe.size == 0:
-        raise InputError(
-            f"{settings.path}: probeGuess has shape {probe.shape}, expected (H, H) or (M, H, H)"
+        fault = f"has shape {probe.shape}, expected (H, H) or (M, H, H)"
+    elif not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
+        fault = "must hold finite numbers"
+    elif not probe.any(axis=(-2, -1)).all():
+        fault = "has a mode that is zero everywhere"
+    elif (side := probe.shape[-1]) != patch_px and settings.resize == "refuse":
+        fault = (
+            f"is {side} px, the patches are {patch_px} px; set probe.resize to pad, interpolate or "
+            "pad_extrapolate"
         )
-    if not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
-        raise InputError(f"{settings.path}: probeGuess must hold finite numbers")
-    dark = ~(np.abs(probe).reshape(-1, probe.shape[-1] ** 2).max(axis=1) > 0)
-    if dark.any():
-        raise InputError(f"{settings.path}: probeGuess has a mode that is zero everywhere")
-    return probe.astype(np.complex128)
+    elif side > patch_px and settings.resize != "interpolate":
+        fault = f"of {side} px cannot be padded to {patch_px} px; set probe.resize to interpolate"
+    else:
+        probe = _resized(probe.astype(np.complex128), patch_px, settings.resize)
+        if not 0 < normalisation(probe) < np.inf:
+            fault = (
+                "is dark, or not finite, within a quarter of the frame round its centre; centre it"
+            )
+    if fault is not None:
+        raise InputError(f"{settings.path}: probeGuess {fault}")
+    return probe
 
 
-def _resize(probe: Complex, patch_px: int, settings: FileProbe) -> Complex:
+def _resized(probe: Complex, patch_px: int, how: str) -> Complex:
     side = probe.shape[-1]
     if side == patch_px:
         return probe
-    if settings.resize == "refuse":
-        raise InputError(
-            f"{settings.path}: probeGuess is {side} px, the patches are {patch_px} px; "
-            "set probe.resize to pad, interpolate or pad_extrapolate"
-        )
-    if settings.resize == "interpolate":
+    if how == "interpolate":
         factor = (1,) * (probe.ndim - 2) + (patch_px / side,) * 2
         return np.asarray(scipy.ndimage.zoom(probe, factor, order=3))
-    if side > patch_px:
-        raise InputError(
-            f"{settings.path}: probeGuess of {side} px cannot be padded to {patch_px} px; "
-            "set probe.resize to interpolate"
-        )
     before = (patch_px - side) // 2
     widths = ((0, 0),) * (probe.ndim - 2) + ((before, patch_px - side - before),) * 2
     padded = np.pad(probe, widths)
-    if settings.resize == "pad":
+    if how == "pad":
         return padded
-    modes = padded.reshape(-1, patch_px, patch_px)
-    inside = slice(before, before + side)
-    for mode in modes:
-        phase = _extrapolated_phase(mode[inside, inside], patch_px, before)
-        mode[...] = np.abs(mode) * np.exp(1j * phase)
-    return modes.reshape(padded.shape)
-
-
-def _extrapolated_phase(mode: Complex, patch_px: int, before: int) -> Real:
-    """Fit a + b r^2 to the unwrapped phase, weighted by the modulus; return it on the frame.
-
-    Inside the given area the phase stays as it is.
-    """
-    side = mode.shape[-1]
-    inside = slice(before, before + side)
-    phase = skimage.restoration.unwrap_phase(np.angle(mode))
+    inside = (slice(before, before + side),) * 2
     squared = radius_px(patch_px) ** 2
-    slope, offset = np.polyfit(
-        squared[inside, inside].ravel(), phase.ravel(), 1, w=np.abs(mode).ravel()
-    )
-    whole = offset + slope * squared
-    whole[inside, inside] = phase
-    return whole
+    for mode in padded.reshape(-1, patch_px, patch_px):
+        # a + b r^2, fitted to the unwrapped phase by the weight of the modulus, goes on outside.
+        given = mode[inside]
+        phase = skimage.restoration.unwrap_phase(np.angle(given))
+        slope, offset = np.polyfit(
+            squared[inside].ravel(), phase.ravel(), 1, w=np.abs(given).ravel()
+        )
+        whole = offset + slope * squared
+        whole[inside] = phase
+        mode[...] = np.abs(mode) * np.exp(1j * whole)
+    return padded
