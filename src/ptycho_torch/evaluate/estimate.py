@@ -34,8 +34,7 @@ class ObjectEstimate:
     def of(cls, arrays: Mapping[str, NDArray[Any]], part: str) -> "ObjectEstimate":
         """Take a part's object from the arrays of `objects.npz`."""
         row, column = arrays[f"{part}_origin"].tolist()
-        keys = (f"{part}_{key}" for key in ("object", "light", "probe"))
-        thing, light, probe = (arrays[key] for key in keys)
+        thing, light, probe = (arrays[f"{part}_{key}"] for key in ("object", "light", "probe"))
         return cls(thing, (row, column), light, probe)
 
     def cut(self, box: Box, *, margin_px: int = 0) -> NDArray[np.complexfloating]:
@@ -61,6 +60,11 @@ class ObjectEstimate:
     def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return `scan_errors` of what it predicts for a scan."""
         return scan_errors(self.predict(scan, share), scan)
+
+    @property
+    def power(self) -> float:
+        """The probe's power, summed over modes."""
+        return float((np.abs(self.probe_MHW) ** 2).sum())
 
     def covered_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return which share of the probe's power falls on illuminated pixels, for each frame."""
@@ -90,13 +94,10 @@ def _placed(
     """Return an array that lies at `origin` on another canvas; `fill` where it does not lie."""
     canvas = np.full(tuple(shape), fill, array_YX.dtype)
     low = np.maximum(origin, corner)
-    high = np.minimum(np.add(origin, array_YX.shape), np.add(corner, shape))
-
-    def seen_from(start: Sequence[int] | NDArray[np.int64]) -> tuple[slice, ...]:
-        starts, stops = low - start, np.maximum(high, low) - start
-        return tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
-
-    canvas[seen_from(corner)] = array_YX[seen_from(origin)]
+    high = np.maximum(np.minimum(np.add(origin, array_YX.shape), np.add(corner, shape)), low)
+    (top, left), (bottom, right) = low - corner, high - corner
+    (first, start), (last, stop) = low - origin, high - origin
+    canvas[top:bottom, left:right] = array_YX[first:last, start:stop]
     return canvas
 
 
