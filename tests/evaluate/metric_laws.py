@@ -115,10 +115,6 @@ METRICS = {
         of=lambda t, p: known(align.amplitude_factor(abs(t), abs(p))), best=1, higher=None,
         symmetric=False, scaled=lambda v: v / 3, added="any", constant="any",
     ),
-    "phase_offset": Laws(
-        of=lambda t, p: known(align.phase_offset(t, p)), best=0, higher=None, symmetric=False,
-        scaled="same", turned=lambda v: v + 0.7, added="any", constant="any",
-    ),
     "phase_plane": Laws(
         of=plane_size, best=0, higher=None, symmetric=True, scaled="same", added="any",
         constant="any",

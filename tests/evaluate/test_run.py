@@ -216,7 +216,6 @@ def test_the_same_files_give_the_same_bytes(scan, judge, tmp_path):
     ("patches", "settings", "message"),
     [
         (slice(-1), {}, "belongs to another dataset"),
-        (slice(None), {"twin_shar": 0.4}, "twin_shar"),
         (slice(None), {"trim_px": 40}, "leaves nothing"),
     ],
 )

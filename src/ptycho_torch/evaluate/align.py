@@ -18,10 +18,6 @@ Free = Literal["phase", "all"]
 
 MARGIN_PX = 8
 """Border round an image that a shift may draw on; larger shifts are not looked for."""
-# The plane is found by its strongest frequency, then refined on the wrapped remainder.
-_PLANE_ROUNDS = 3
-# A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
-_SHIFT_ROUNDS = 4
 
 
 def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
@@ -44,13 +40,13 @@ def phase_plane(truth_HW: Complex, pred_HW: Complex) -> Real:
     slopes = 2 * np.pi * np.array(found)
     weight = np.sqrt(np.abs(difference)).ravel()
     design = np.stack([rows.ravel(), columns.ravel(), np.ones(rows.size)], axis=1)
-    for _ in range(_PLANE_ROUNDS):
+    # Found by its strongest frequency, then refined on the wrapped remainder.
+    for _ in range(3):
         rest = difference * np.exp(-1j * (slopes[0] * rows + slopes[1] * columns))
         rest = np.angle(rest * np.exp(-1j * np.angle(rest.sum())))
         fitted = np.linalg.lstsq(design * weight[:, None], rest.ravel() * weight, rcond=None)[0]
         slopes = slopes + fitted[:2]
-    plane: Real = slopes[0] * rows + slopes[1] * columns
-    return plane
+    return np.asarray(slopes[0] * rows + slopes[1] * columns)
 
 
 def aligned_phases(
@@ -65,9 +61,8 @@ def aligned_phases(
         pred_HW = pred_HW * np.exp(-1j * phase_plane(truth_HW, pred_HW))
     middle = float(np.angle(np.exp(1j * np.angle(truth_HW)).sum()))
     offset = float(np.angle(np.vdot(truth_HW, pred_HW)))
-    truth_phase: Real = middle + np.angle(truth_HW * np.exp(-1j * middle))
-    pred_phase: Real = middle + np.angle(pred_HW * np.exp(-1j * (offset + middle)))
-    return truth_phase, pred_phase
+    truth_phase = middle + np.angle(truth_HW * np.exp(-1j * middle))
+    return truth_phase, middle + np.angle(pred_HW * np.exp(-1j * (offset + middle)))
 
 
 def least_squares_factor(truth_HW: Complex, pred_HW: Complex) -> complex:
@@ -113,7 +108,8 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
         product = np.vdot(inner, reference_HW)
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
         return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0))
-    for _ in range(_SHIFT_ROUNDS):
+    # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
+    for _ in range(4):
         inner = _moved(wide_HW, shift)
         flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
         step, _, _ = skimage.registration.phase_cross_correlation(

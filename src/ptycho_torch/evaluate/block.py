@@ -13,20 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate import align
+from ptycho_torch.evaluate import align, scores
 from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps, phase_factors
-from ptycho_torch.evaluate.scores import (
-    FLAT,
-    KINDS,
-    NO_PHASE,
-    Score,
-    finite,
-    image_scores,
-    mean_score,
-    not_finite,
-    ssim,
-)
+from ptycho_torch.evaluate.scores import KINDS, Score
 from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import reassemble, stitch_tiles
 
@@ -95,43 +85,48 @@ def reconstruct(
 def score(images: Reconstruction) -> dict[str, Score]:
     """Return the scores of a block, means over images; none of phase if the truth has none."""
     block: dict[str, Score] = {}
-    phased = all(phase.std() > FLAT for phase in images.truth_phase)
+    phased = all(phase.std() > scores.FLAT for phase in images.truth_phase)
     for name in ("amplitude", "phase", "phase_synchronised"):
         truths = images.truth_amplitude if name == "amplitude" else images.truth_phase
-        both = zip(truths, getattr(images, name), strict=True)
-        defined = phased or name == "amplitude"
-        each = [image_scores(truth, pred) for truth, pred in both] if defined else []
-        for kind in KINDS:
-            mean = mean_score([one[kind] for one in each]) if defined else NO_PHASE
-            block[f"{name}_{kind}"] = mean
+        if name == "amplitude" or phased:
+            both = zip(truths, getattr(images, name), strict=True)
+            each = [scores.image_scores(truth, pred) for truth, pred in both]
+        else:
+            each = [dict.fromkeys(KINDS, scores.NO_PHASE)]
+        block |= {
+            f"{name}_{kind}": scores.mean_score([one[kind] for one in each]) for kind in KINDS
+        }
     true, stitched = images.truth, images.stitched
     block["complex_error"] = _mean(align.complex_error, true, stitched)
     block["complex_error_synchronised"] = _mean(align.complex_error, true, images.synchronised)
     block["amplitude_factor"] = _mean(align.amplitude_factor, np.abs(true), np.abs(stitched))
     block["amplitude_ssim_reassembled"] = _mean(
-        ssim, images.truth_amplitude, images.reassembled_amplitude
+        scores.ssim, images.truth_amplitude, images.reassembled_amplitude
     )
     return block
 
 
-def ring_curves(images: Reconstruction, scores: dict[str, Score]) -> dict[str, list[float] | None]:
-    """Return the mean ring correlations over images; None where `scores` has no crossing."""
+def ring_curves(images: Reconstruction, block: dict[str, Score]) -> dict[str, list[float] | None]:
+    """Return the mean ring correlations over images; None where the block has no crossing."""
     curves: dict[str, list[float] | None] = {
         "cycles_per_px": ring_frequencies(images.amplitude.shape[1:]).tolist()
     }
-    for name in ("amplitude", "phase"):
-        both = zip(getattr(images, f"truth_{name}"), getattr(images, name), strict=True)
-        curves[name] = None
-        if isinstance(scores[f"{name}_frc_half"], float):
-            each = [ring_correlation(truth, pred) for truth, pred in both]
-            curves[name] = np.mean(each, axis=0).tolist()
+    pairs = {
+        "amplitude": (images.truth_amplitude, images.amplitude),
+        "phase": (images.truth_phase, images.phase),
+    }
+    for name, both in pairs.items():
+        defined = isinstance(block[f"{name}_frc_half"], float)
+        each = map(ring_correlation, *both) if defined else ()
+        curves[name] = np.mean(list(each), axis=0).tolist() if defined else None
     return curves
 
 
 def _mean(measure: Callable[[Any, Any], Score], truths: NDArray[Any], preds: NDArray[Any]) -> Score:
     """Return the mean of a measure over images; undefined where a prediction is not finite."""
     both = zip(truths, preds, strict=True)
-    return mean_score([not_finite(pred) or finite(measure(truth, pred)) for truth, pred in both])
+    each = [scores.not_finite(pred) or scores.finite(measure(true, pred)) for true, pred in both]
+    return scores.mean_score(each)
 
 
 def _amplitudes(truth_IHW: ComplexStack, pred_IHW: ComplexStack) -> Stack:

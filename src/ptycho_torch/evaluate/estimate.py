@@ -16,6 +16,7 @@ from ptycho_torch.physics.predict import frame_errors, illuminated, predict_ampl
 from ptycho_torch.runtime.errors import InputError
 
 Box = tuple[slice, slice]
+Point = Sequence[int] | NDArray[np.int64]
 # Sides under this are too small to compare anything in, pixels.
 _LEAST_PX = 16
 
@@ -85,11 +86,7 @@ class ObjectEstimate:
 
 
 def _placed(
-    array_YX: NDArray[Any],
-    origin: Sequence[int],
-    corner: Sequence[int] | NDArray[np.int64],
-    shape: Sequence[int] | NDArray[np.int64],
-    fill: Any,
+    array_YX: NDArray[Any], origin: Point, corner: Point, shape: Point, fill: Any
 ) -> NDArray[Any]:
     """Return an array that lies at `origin` on another canvas; `fill` where it does not lie."""
     canvas = np.full(tuple(shape), fill, array_YX.dtype)
@@ -105,7 +102,7 @@ def scan_errors(
     predicted_nHW: NDArray[Any], scan: Scan, index: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
     """Return `physics.predict.frame_errors` against a scan's frames, or those of an index."""
-    where = np.arange(len(scan)) if index is None else index
+    where = slice(None) if index is None else index
     good = scan.good_1HW
     if good is not None and len(good) > 1:
         good = good[where]

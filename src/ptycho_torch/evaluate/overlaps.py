@@ -29,16 +29,12 @@ MIN_WEIGHT = 0.02
 _BATCH = 32
 # Below this number of patches the dense solver is used; eigsh needs more than a few.
 _DENSE = 64
-_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class Overlaps:
-    """Pairs of overlapping patches.
-
-    first_K, second_K: which patches. product_K: sum over the overlap of weight * first *
-    conj(second). agreement_K: modulus of the product over the root of both powers, 0 to 1.
-    """
+    """Pairs of overlapping patches: which; sum over the overlap of weight * first * conj(second);
+    and its modulus over the root of both powers, 0 to 1."""
 
     first_K: Integers
     second_K: Integers
@@ -55,14 +51,12 @@ def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTrut
     """
     positions_B2, illumination_HW = truth.positions_B2, truth.intensity_HW
     finite = np.isfinite(patches_BHW).all(axis=(1, 2))
-    # Correlations need no scale, and single precision overflows when squared.
-    scale = np.abs(patches_BHW[finite]).max() if finite.any() else 0.0
     first, second = _neighbours(positions_B2, truth.image_B, finite)
-    if scale == 0.0 or not len(first):
-        empty = np.zeros(0)
-        return Overlaps(first[:0], second[:0], empty.astype(complex), empty)
+    # Correlations need no scale, and single precision overflows when squared.
+    scale = np.abs(patches_BHW[finite]).max(initial=0)
     # Once for each patch, which has eight pairs. As a product of reals, not a complex division.
-    with np.errstate(invalid="ignore", over="ignore"):  # Broken patches are in no pair.
+    # Broken patches are in no pair, and of zeros no pair is kept.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         unit_BHW = patches_BHW * (1 / scale)
         power_BHW = np.abs(unit_BHW) ** 2
     least = MIN_WEIGHT * illumination_HW.sum() / 2
@@ -94,7 +88,7 @@ def _neighbours(
     positions_B2: Integers, image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
 ) -> tuple[Integers, Integers]:
     """Return pairs (first < second) of usable patches that are near in the same image."""
-    found = []
+    found = [np.zeros((0, 2), np.int64)]
     for image in np.unique(image_B):
         members = np.flatnonzero((image_B == image) & usable_B)
         count = min(NEIGHBOURS + 1, len(members))
@@ -103,8 +97,6 @@ def _neighbours(
         near = scipy.spatial.cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
         pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
         found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])
-    if not found:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
@@ -119,10 +111,10 @@ def _windows(shift: Integers, patch_px: int) -> list[tuple[slice, ...]]:
 
 
 def _weight(a_HW: NDArray[np.floating], b_HW: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a b / (a + b), 0 where both are dark."""
     total = a_HW + b_HW
     weight = np.zeros(total.shape, np.float32)
-    np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
-    return weight
+    return np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
 
 
 def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
@@ -135,7 +127,10 @@ def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
     its phase. Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
     Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
     """
-    matrix = _hermitian(overlaps, patches)
+    rows = np.concatenate([overlaps.first_K, overlaps.second_K])
+    columns = np.concatenate([overlaps.second_K, overlaps.first_K])
+    values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
+    matrix = scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
     degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
     factors = np.ones(patches, np.complex128)
     _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
@@ -150,26 +145,18 @@ def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
     return factors
 
 
-def _hermitian(overlaps: Overlaps, patches: int) -> "csr_array":
-    rows = np.concatenate([overlaps.first_K, overlaps.second_K])
-    columns = np.concatenate([overlaps.second_K, overlaps.first_K])
-    values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
-    return scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
-
-
 def _leading_vector(matrix: "csr_array") -> Complex:
     """Return the eigenvector of the largest eigenvalue; the same bytes on every call."""
     size = matrix.shape[0]
     if size <= _DENSE:
-        vector: Complex = np.linalg.eigh(matrix.toarray())[1][:, -1]
-        return vector
+        return np.asarray(np.linalg.eigh(matrix.toarray())[1][:, -1])
     stream = np.random.default_rng(0)
     # A generic start: from an exact eigenvector, Lanczos would continue at random.
     start = stream.normal(size=size) + 1j * stream.normal(size=size)
     try:
-        vector = scipy.sparse.linalg.eigsh(
-            matrix, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=20 * size
-        )[1][:, 0]
+        vectors = scipy.sparse.linalg.eigsh(
+            matrix, k=1, which="LA", v0=start, tol=1e-10, maxiter=20 * size
+        )[1]
     except scipy.sparse.linalg.ArpackNoConvergence as error:
-        vector = error.eigenvectors[:, 0] if error.eigenvectors.size else start * 0 + 1
-    return vector
+        vectors = error.eigenvectors if error.eigenvectors.size else np.ones((size, 1), complex)
+    return np.asarray(vectors[:, 0])

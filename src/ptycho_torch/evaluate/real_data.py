@@ -40,8 +40,8 @@ def evaluate_measurement(
     """Score one reconstruction, rPIE's or a network's, and write `metrics` and `curves`.
 
     rpie: `objects` and `report` of rPIE, which say where all are compared and with what; parts:
-    paths of `PARTS`; same_probe: whether a network's probe is rPIE's, so that a constant phase alone
-    is free between them. `InputError` if rPIE failed: there is nothing to compare with.
+    paths of `PARTS`; same_probe: a network's probe is rPIE's: a constant phase alone is free
+    between them. `InputError` if rPIE failed: there is nothing to compare with.
     """
     facts, reference = io.read_json(report), io.read_json(rpie["report"])
     if reference["outcome"] != "completed":

@@ -141,8 +141,7 @@ def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex1
         # By inverses, since dividing a complex number by a real one is a complex division.
         wave = (patches_BHW * (1 / largest))[:, None] * probe_MHW.astype(np.complex128)
         norm = np.sqrt((np.abs(wave) ** 2).sum(axis=(1, 2, 3), keepdims=True))
-        unit: NDArray[np.complex128] = wave * (1 / norm)
-    return unit
+        return np.asarray(wave * (1 / norm))
 
 
 def _median(values: Real) -> float | None:
