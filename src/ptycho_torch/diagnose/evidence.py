@@ -18,8 +18,8 @@ _SMALLEST = 1e-30
 class Group:
     """Networks that differ by their seed alone, and one number of each.
 
-    name: arm, or untrained network such as `hybrid-4`; state: `fresh` (untrained), or the weights
-    of runs, `best`; values: by seed, where defined, and how many are undefined; mean: geometric;
+    name: arm, or untrained network such as `hybrid-4`; state: `fresh` (untrained), or `best`
+    weights of runs; values: by seed, where defined, and how many are undefined; mean: geometric;
     interval: of it, null below two seeds; p: two-sided sign-flip p of "it lies at the threshold",
     corrected for the family (Holm); side: where the mean is shown to lie.
     """
@@ -43,14 +43,15 @@ def judge_states(
     entries: Entries, key: str, threshold: float, settings: StatisticsSettings
 ) -> list[Group]:
     """Judge one number of untrained networks and of trained runs, as families of their own."""
-    families: dict[str, dict[str, dict[int, float | None]]] = {"fresh": {}, "best": {}}
-    for entry in entries:
-        what = entry["network"]
-        if what["state"] in families and what.get("initialisation", "1/in") == "1/in":
-            family = families[what["state"]]
-            family.setdefault(what["name"], {})[what["seed"]] = entry.get(key)
-    judged = (judge(family, s, threshold, settings) for s, family in families.items())
-    return [group for family in judged for group in family]
+    groups = []
+    for state in ("fresh", "best"):
+        family: dict[str, dict[int, float | None]] = {}
+        for entry in entries:
+            what = entry["network"]
+            if what["state"] == state and what.get("initialisation", "1/in") == "1/in":
+                family.setdefault(what["name"], {})[what["seed"]] = entry.get(key)
+        groups += judge(family, state, threshold, settings)
+    return groups
 
 
 def judge(
@@ -61,30 +62,21 @@ def judge(
 ) -> list[Group]:
     """Return each group with the side of the threshold on which its seeds show it to be.
 
-    The groups are one family: their p values are corrected by Holm. A side is shown where the
-    exact sign-flip test of log(number / threshold) and its interval agree (ADR 4).
-
-    Parameters
-    ----------
-    numbers
-        Name -> seed -> positive number, None where it is not defined.
+    numbers: name -> seed -> positive number, None where it is not defined. The groups are one
+    family: their p values are corrected by Holm. A side is shown where the exact sign-flip test of
+    log(number / threshold) and its interval agree (ADR 4).
     """
-    known = {
-        name: {seed: value for seed, value in group.items() if value is not None}
-        for name, group in numbers.items()
-    }
-    tests = [
-        paired_difference(
-            [math.log(max(value / threshold, _SMALLEST)) for value in group.values()], settings
-        )
-        for group in known.values()
-    ]
-    corrected = iter(holm([test.p for test in tests if test.n]))
+    known, tests = {}, {}
+    for name, group in numbers.items():
+        known[name] = {seed: value for seed, value in group.items() if value is not None}
+        logs = [math.log(max(value / threshold, _SMALLEST)) for value in known[name].values()]
+        tests[name] = paired_difference(logs, settings)
+    tested = [name for name, test in tests.items() if test.n]
+    corrected = dict(zip(tested, holm([tests[name].p for name in tested]), strict=True))
     groups = []
-    for name, test in zip(known, tests, strict=True):
-        p = next(corrected) if test.n else None
+    for name, test in tests.items():
         side: Side = "undecided"
-        interval = None
+        p, interval = corrected.get(name), None
         if test.interval is not None:
             low, high = (threshold * math.exp(v) for v in (test.interval.low, test.interval.high))
             interval = Interval(low=low, high=high)

@@ -28,11 +28,10 @@ _STATES = {"fresh": "untrained", "best": "trained (best weights)"}
 
 
 def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
-    """Return the mean modulus of the Fourier blocks' outputs against their place.
+    """Return the mean modulus of the Fourier blocks' outputs against their place; 0: the input.
 
     A column per depth; above untrained networks, below trained runs where there are any. A thin
-    line per network, a thick one for the geometric mean over those of a kind. Place 0 is what
-    enters the first block.
+    line per network, a thick one for the geometric mean over those of a kind.
     """
     shown = [
         entry
@@ -85,18 +84,10 @@ def _profiles(axes: Axes, entries: Entries) -> None:
 
 
 def gradient_ratio(history: pd.DataFrame, threshold: float) -> Figure:
-    """Return spectral over local gradients by epoch: a panel per arm, a line per seed.
-
-    Parameters
-    ----------
-    history
-        `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run; empty: a panel without.
-    threshold
-        Drawn dashed.
-    """
-    history = history.assign(
-        ratio=pd.to_numeric(history["spectral_local_ratio"], errors="coerce").where(lambda v: v > 0)
-    )
+    """Return spectral over local gradients by epoch: a panel per arm, a line per seed, the
+    threshold dashed. history: `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run."""
+    ratio = pd.to_numeric(history["spectral_local_ratio"], errors="coerce")
+    history = history.assign(ratio=ratio.where(ratio > 0))
     figure, panels = arm_panels(list(history["arm"].unique()) or ["no run"], height_in=1.9)
     for arm, axes in panels.items():
         for place, (_, rows) in enumerate(history[history["arm"] == arm].groupby("seed")):

@@ -17,23 +17,18 @@ from typing import Any, Literal
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.study import Study
-from ptycho_torch.diagnose.evidence import Entries, Group, judge_states
+from ptycho_torch.diagnose.evidence import Entries, Group, Side, judge_states
 from ptycho_torch.runtime.templates import template
 from ptycho_torch.statistics.estimates import pairs_needed
 
 Verdict = Literal["holds", "does not hold", "undecided"]
-# A growth factor this near to 1 is that of blocks that change nothing.
-_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypothesis:
-    """One hypothesis with its evidence.
-
-    claim: with its threshold; verdict: as far as the seeds support; because: with numbers and
-    seeds; follows: what to do next; block: YAML for the study that does it, null: nothing to run;
-    groups: the evidence, where it is of seeds.
-    """
+    """One hypothesis with its evidence: the claim with its threshold, the verdict that the seeds
+    support, why (`because`), what to do next (`follows`), YAML for the study that does it (`block`,
+    null: nothing to run), and groups, where the evidence is of seeds."""
 
     name: str
     claim: str
@@ -53,23 +48,25 @@ def say(sentence: str, **values: Any) -> str:
 def decide(
     study: Study, *, gradients: Entries, activations: Entries, units: Entries
 ) -> tuple[Hypothesis, Hypothesis, Hypothesis]:
-    """Return the three hypotheses in their order.
-
-    Parameters
-    ----------
-    gradients, activations
-        Entries of all networks, untrained and trained.
-    units
-        Contents of `loss_units.json` of each dataset.
-    """
-    control = study.stage_a.control
-    modes = run_settings(study, study.stage_a.dataset, control, 0).generator.modes
+    """Return the three hypotheses in their order, from the entries of all networks and the
+    contents of each dataset's `loss_units.json`."""
+    settings, stage = study.diagnostics, study.stage_a
+    modes = run_settings(study, stage.dataset, stage.control, 0).generator.modes
     shares = sorted({max(1, round(modes * share)) for share in (0.25, 0.5, 1.0)})
-    spectral = _of_seeds(study, "spectral scaling", gradients, {"spectral_modes": shares}, ())
+    transforms = ["none", "sqrt", "log1p", "instance_norm"]
+    spectral = _of_seeds(
+        study, gradients, name="spectral scaling", key="spectral_local_ratio", side="below",
+        threshold=settings.min_gradient_ratio,
+        block=_sweep(study, "spectral_modes", "generator.modes", shares),
+    )  # fmt: skip
     of_units = _of_units(units)
     before = [h.name for h in (spectral, of_units) if h.verdict != "does not hold"]
-    sweep = {"input_transforms": ["none", "sqrt", "log1p", "instance_norm"]}
-    return spectral, of_units, _of_seeds(study, "input transform", activations, sweep, before)
+    transform = _of_seeds(
+        study, activations, name="input transform", key="dc_share", side="above",
+        threshold=settings.max_dc_share, before=before,
+        block=_sweep(study, "input_transforms", "generator.input_transform", transforms),
+    )  # fmt: skip
+    return spectral, of_units, transform
 
 
 def next_step(hypotheses: Sequence[Hypothesis]) -> str:
@@ -78,47 +75,34 @@ def next_step(hypotheses: Sequence[Hypothesis]) -> str:
     return say("next", hypothesis=open_ones[0] if open_ones else None)
 
 
-def overall(groups: Sequence[Group], side: str) -> Verdict:
-    """Return what the groups come to: one that is shown to be on that side is enough to hold.
-
-    It does not hold only if every group that has the number is shown to be on the other side.
-    """
-    sides = [group.side for group in groups if group.values]
-    if side in sides:
-        return "holds"
-    return "does not hold" if sides and "undecided" not in sides else "undecided"
+def _sweep(study: Study, title: str, key: str, choices: Sequence[Any]) -> str:
+    return (
+        f"sweeps:\n  {title}:\n    arm: {study.stage_a.control}\n"
+        f"    sweep: {{{key}: {json.dumps(choices)}}}"
+    )
 
 
 def _of_seeds(
-    study: Study, name: str, entries: Entries, sweep: dict[str, list[Any]], before: Sequence[str]
-) -> Hypothesis:
-    settings = study.diagnostics
-    key, swept, side, threshold = {
-        "spectral scaling": (
-            "spectral_local_ratio", "generator.modes", "below", settings.min_gradient_ratio,
-        ),
-        "input transform": (
-            "dc_share", "generator.input_transform", "above", settings.max_dc_share,
-        ),
-    }[name]  # fmt: skip
+    study: Study, entries: Entries, *, name: str, key: str, side: Side, threshold: float,
+    block: str, before: Sequence[str] = (),
+) -> Hypothesis:  # fmt: skip
+    """Judge a hypothesis by groups of seeds: one that is shown to be on its side is enough to hold;
+    it does not hold only if every group that has the number is shown to be on the other side."""
     groups = judge_states(entries, key, threshold, study.statistics)
-    verdict = overall(groups, side)
+    sides = {group.side for group in groups if group.values}
+    verdict: Verdict = "does not hold" if sides and "undecided" not in sides else "undecided"
+    if side in sides:
+        verdict = "holds"
     families = []
     for state in ("fresh", "best"):
         judged = [group for group in groups if group.state == state and group.values]
         least = pairs_needed(study.statistics.confidence, len(judged)) if judged else 0
         families.append({"state": state, "groups": judged, "least": least})
-    values = {"name": name, "side": side, "threshold": threshold, "families": families}
-    ((title, choices),) = sweep.items()
-    block = (
-        f"sweeps:\n  {title}:\n    arm: {study.stage_a.control}\n"
-        f"    sweep: {{{swept}: {json.dumps(choices)}}}"
-    )
     return Hypothesis(
         name=name,
         claim=say("claim", name=name, threshold=threshold),
         verdict=verdict,
-        because=say("because", **values),
+        because=say("because", name=name, side=side, threshold=threshold, families=families),
         follows=say("follows", name=name, verdict=verdict, before=before, families=families),
         block=block if verdict == "holds" and not before else None,
         groups=tuple(groups),
@@ -146,17 +130,11 @@ def judge_drift(entries: Entries, study: Study) -> dict[str, Any]:
     """Judge whether the mean activation grows from block to block in untrained networks.
 
     Hypothesis: in `hybrid` it grows, since GELU's outputs have a positive mean that every residual
-    block adds; in `stable_hybrid` it does not, since its update starts at zero. The growth factor
-    of a network is the geometric mean over its Fourier blocks of mean |output| / mean |input|; it
-    is held against 1.
-
-    Returns
-    -------
-    dict
-        `verdict` of both halves: supported, refuted or undecided; `sentences`, half by half;
-        `fresh`, `trained`: groups of growth factors, the latter no part of the verdict;
-        `largest_update`: largest |mean| of a block's update in untrained `stable_hybrid` networks,
-        by the law 0.
+    block adds; in `stable_hybrid` it does not, since its update starts at zero. The growth factor,
+    the geometric mean over a network's blocks of mean |output| / mean |input|, is held against 1.
+    Returns `verdict` of both halves (supported, refuted or undecided); `sentences`, half by half;
+    `fresh`, `trained`: groups of growth factors, the latter no part of the verdict;
+    `largest_update`: largest |mean| of a block's update in untrained `stable_hybrid` networks.
     """
     groups = judge_states(entries, "growth_per_block", 1.0, study.statistics)
     untrained = [group for group in groups if group.state == "fresh"]
@@ -190,7 +168,7 @@ def judge_drift(entries: Entries, study: Study) -> dict[str, Any]:
 
 def steady(group: Group) -> bool:
     """Return whether every seed's factor is 1, as that of blocks that change nothing."""
-    return bool(group.values) and all(abs(v - 1) <= _SAME for v in group.values.values())
+    return bool(group.values) and all(abs(v - 1) <= 1e-6 for v in group.values.values())
 
 
 def _compared(groups: Sequence[Group], generator: str) -> list[Group]:

@@ -23,11 +23,8 @@ BLOCKS: dict[str, type[FourierBlock]] = {
 def redraw(network: nn.Module, seed: int) -> None:
     """Draw all spectral weights again as the published code does: U[0, 1) / (in * out), both parts.
 
-    Their mean squared modulus is 2 / (3 in^2 out^2); the variance-preserving one is 1 / in.
-
-    References
-    ----------
-    Li et al. (2021), Fourier neural operator, arXiv:2010.08895, and its code.
+    Their mean squared modulus is 2 / (3 in^2 out^2); the variance-preserving one is 1 / in. Li et
+    al. (2021), Fourier neural operator, arXiv:2010.08895, and its code.
     """
     stream = torch.Generator().manual_seed(named_seed(seed, "1/(in*out)"))
     for module in network.modules():
@@ -47,15 +44,12 @@ def probe_block(
     Input and target are white noise of variance 1, the loss is the mean absolute difference. Noise
     has no dominant low frequency, as real data have: numbers of a network on data differ.
 
-    Returns
-    -------
-    dict
-        That of `probe_gradients` for the block as it is built, and `initialisations`: for each the
-        same keys without blocks, `spectral_local_output_ratio`, and `spectral_weights`.
+    Returned is `probe_gradients` of the block as it is built, and `initialisations`: for each the
+    same keys without blocks, `spectral_local_output_ratio`, and `spectral_weights`.
     """
     stream = torch.Generator().manual_seed(named_seed(seed, "block probe"))
     x, target = (torch.randn(8, channels, patch_px, patch_px, generator=stream) for _ in range(2))
-    probes: dict[str, dict[str, Any]] = {}
+    probes, sides = [], {}
     for initialisation in ("1/in", "1/(in*out)"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -70,12 +64,9 @@ def probe_block(
             min_ratio=settings.min_gradient_ratio,
         )  # fmt: skip
         outputs = monitor_activations(block, x, settings)["spectral_local_output_ratio"]
-        probes[initialisation] = {**probe, "spectral_local_output_ratio": outputs}
-    sides = {
-        name: {
-            **{key: v for key, v in probe.items() if key not in ("blocks", "flagged_blocks")},
+        probes.append({**probe, "spectral_local_output_ratio": outputs})
+        sides[initialisation] = {
+            **{k: v for k, v in probes[-1].items() if k not in ("blocks", "flagged_blocks")},
             "spectral_weights": probe["blocks"][0]["spectral_weights"],
         }
-        for name, probe in probes.items()
-    }
-    return {**probes["1/in"], "initialisations": sides}
+    return {**probes[0], "initialisations": sides}

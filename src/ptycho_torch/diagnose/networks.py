@@ -24,12 +24,12 @@ from ptycho_torch.diagnose.subject import (
     Sample,
     Subject,
     bundle_subject,
+    kind_of,
     read_sample,
     trained_loss,
     untrained_subject,
 )
 from ptycho_torch.files import io
-from ptycho_torch.files.io import read_result
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.runtime.jobs import usable_threads
@@ -95,31 +95,18 @@ def diagnose(
 ) -> None:
     """Write the reports of networks on one dataset; only numbers are kept of each.
 
-    Parameters
-    ----------
-    subjects
-        `untrained_subjects` or `trained_subjects`, of the sample that they see.
-    train, dataset
-        Training split, and `dataset.json`, whose checksum it must have.
-    settings
-        Groups and thresholds.
-    outputs
-        Paths of `gradients`, `activations` and, if the loss's units are to be checked, `units`.
-    threads
-        CPU threads that torch may use.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged, or a network cannot be built for its patches. Weights that are not
-        finite are a result: an entry without numbers.
+    subjects: `untrained_subjects` or `trained_subjects`, of the sample that they see; train,
+    dataset: training split, and `dataset.json`, whose checksum it must have; outputs: paths of
+    `gradients`, `activations` and, if the loss's units are to be checked, `units`. `InputError` if
+    a file is damaged, or a network cannot be built for its patches; weights that are not finite
+    are a result: an entry without numbers.
     """
     torch.set_num_threads(usable_threads(threads))
     facts = io.read_json(dataset)
+    patch_px, photons = facts["patch_px"], facts["settings"].get("photons")
     sample = read_sample(
-        train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
-        sha256=facts["splits"]["train"]["sha256"],
-        photons=facts["settings"].get("photons", 1e9),
+        train, patch_px=patch_px, groups=settings.groups, seed=settings.groups_seed,
+        sha256=facts["splits"]["train"]["sha256"], photons=1e9 if photons is None else photons,
     )  # fmt: skip
     gradients, activations = [], []
     for subject in subjects(sample):
@@ -135,10 +122,8 @@ def diagnose(
     inputs = input_statistics(sample, 1.0)
     io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
     if "units" in outputs:
-        checks = check_dataset(
-            train, patch_px=facts["patch_px"], photons=facts["settings"].get("photons"),
-            tolerance=settings.photon_tolerance,
-        )  # fmt: skip
+        tolerance = settings.photon_tolerance
+        checks = check_dataset(train, patch_px=patch_px, photons=photons, tolerance=tolerance)
         units = {"dataset": facts["dataset"], "losses": check_losses(), "dataset_checks": checks}
         io.write_json(outputs["units"], units)
 
@@ -162,9 +147,8 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
     """Yield the best weights of runs and, of those that failed, the last; an entry where they
     hold NaN. The bundle and the last weights lie beside each `run.json`."""
     for path in map(Path, runs):
-        run, folder = read_result(path, "run"), path.parent / "bundle"
-        label = {key: run[key] for key in ("seed", "outcome")} | {"name": run["arm"]}
-        kind = {key: run["settings"]["generator"][key] for key in ("name", "fno_blocks")}
+        run, folder = io.read_result(path, "run"), path.parent / "bundle"
+        label = {"seed": run["seed"], "outcome": run["outcome"], "name": run["arm"]}
         where = {"best": folder / WEIGHTS, "last": path.parent / "last.safetensors"}
         for state in ("best",) if run["outcome"] == "completed" else ("best", "last"):
             # Before the bundle, which refuses what is not finite without saying that it is data.
@@ -172,8 +156,8 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
             bad = sorted(name for name, w in weights.items() if not torch.isfinite(w).all())
             if bad:
                 reason = f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]}"
-                labels = {**label, "generator": kind["name"], "fno_blocks": kind["fno_blocks"]}
-                yield {"network": {**labels, "state": state}, "unusable": reason}
+                label |= kind_of(run["settings"]["generator"])
+                yield {"network": {**label, "state": state}, "unusable": reason}
                 break
             bundle = read_bundle(folder)
             if state == "last":
