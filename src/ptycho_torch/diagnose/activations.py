@@ -1,9 +1,7 @@
 """The activation monitor: how large the activations are, layer by layer, and what is in them.
 
 Layers are a network's Fourier blocks, their spectral paths, and every module without modules in
-it, in the order in which data pass them. Nothing is kept of an activation but numbers.
-
-Letters: B groups, C channels, H rows, W columns.
+it, in the order in which data pass them. Letters: B groups, C channels, H rows, W columns.
 """
 
 import math
@@ -21,9 +19,6 @@ from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.diagnose.gradients import defined, ratio
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.spectral import SpectralConv
-
-QUANTILE_VALUES = 2**18
-"""Quantiles are exact up to so many values; of more, every k-th is taken, k odd."""
 
 
 def monitor_activations(
@@ -147,7 +142,8 @@ def layer_statistics(output: Tensor) -> dict[str, Any]:
     `dc_over_mean` and `low_freq_ratio` are null unless the output is (B, C, H, W).
     """
     modulus = output.abs().double()
-    step = -(-modulus.numel() // QUANTILE_VALUES) | 1
+    # Quantiles are exact up to so many values; of more, every k-th is taken, k odd.
+    step = -(-modulus.numel() // 2**18) | 1
     sample = output.abs().flatten()[::step].cpu().numpy()
     p50, p95, p99 = (defined(float(q)) for q in np.quantile(sample, (0.5, 0.95, 0.99)))
     framed = output.ndim == 4

@@ -13,7 +13,6 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
 
 Entries = list[dict[str, Any]]
@@ -40,8 +39,8 @@ def write_decision(
     """
     parsed = parse_study(study, "study")
     records = {path: io.read_result(path, "run") for path in runs}
-    must_belong(((path, run["settings"], _settings(parsed, run)) for path, run in records.items()),
-                "train")  # fmt: skip
+    made = [(path, run["settings"], _settings(parsed, run)) for path, run in records.items()]
+    must_belong(made, "train")
     several = len(units) > 1
     gradient_entries, _ = _read(gradients, several)
     activation_entries, inputs = _read(activations, several)
@@ -94,9 +93,7 @@ def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, 
     entries: Entries = []
     inputs: dict[str, Mapping[str, Any]] = {}
     for path in paths:
-        report = io.read_json(path)
-        if missing := {"dataset", "networks"} - set(report):
-            raise InputError(f"{path}: lacks '{min(missing)}': it is no report of the diagnoses")
+        report = io.read_result(path, "diagnoses")
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.statistics.estimates import Interval, holm, level, paired_difference
+from ptycho_torch.statistics import compare
+from ptycho_torch.statistics.estimates import Interval, holm, paired_difference
 
 Side = Literal["below", "above", "undecided"]
 Entries = Sequence[Mapping[str, Any]]
-# Zero counts as very small.
-_SMALLEST = 1e-30
+_SIDES: dict[str, Side] = {"lower": "below", "higher": "above", "undecided": "undecided"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +69,19 @@ def judge(
     known, tests = {}, {}
     for name, group in numbers.items():
         known[name] = {seed: value for seed, value in group.items() if value is not None}
-        logs = [math.log(max(value / threshold, _SMALLEST)) for value in known[name].values()]
+        # Zero counts as very small.
+        logs = [math.log(max(value / threshold, 1e-30)) for value in known[name].values()]
         tests[name] = paired_difference(logs, settings)
     tested = [name for name, test in tests.items() if test.n]
     corrected = dict(zip(tested, holm([tests[name].p for name in tested]), strict=True))
     groups = []
     for name, test in tests.items():
-        side: Side = "undecided"
-        p, interval = corrected.get(name), None
+        p_holm = corrected.get(name)
+        sign, _ = compare.judge(test, p_holm=p_holm, confidence=settings.confidence)
+        interval = None
         if test.interval is not None:
             low, high = (threshold * math.exp(v) for v in (test.interval.low, test.interval.high))
             interval = Interval(low=low, high=high)
-            if p is not None and p <= level(settings.confidence):
-                side = "below" if high < threshold else "above" if low > threshold else side
         groups.append(
             Group(
                 name=name,
@@ -90,8 +90,8 @@ def judge(
                 undefined=len(numbers[name]) - test.n,
                 mean=None if test.mean is None else threshold * math.exp(test.mean),
                 interval=interval,
-                p=p,
-                side=side,
+                p=p_holm,
+                side=_SIDES[sign],
             )
         )
     return groups

@@ -1,6 +1,7 @@
 """The diagnoses in two figures: activations against depth, and gradients against training time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,13 @@ def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
     rows = [s for s in _STATES if any(e["network"]["state"] == s for e in shown)] or ["fresh"]
     figure = new_figure(max(3.4 * len(depths), 4.6), 2.6 * len(rows) + 0.5)
     grid = figure.subplots(len(rows), len(depths), sharey=True, squeeze=False)
-    for line, state in zip(grid, rows, strict=True):
-        for axes, depth in zip(line, depths, strict=True):
-            axes.set_title(f"{_STATES[state]}, {depth} blocks", fontsize=9)
-            axes.set_xlabel("Fourier block (last: bottleneck)")
-            _profiles(
-                axes,
-                [
-                    entry
-                    for entry in shown
-                    if (entry["network"]["state"], entry["network"]["fno_blocks"]) == (state, depth)
-                ],
-            )
-        line[0].set_ylabel("mean |activation|")
+    for axes, (state, depth) in zip(grid.flat, product(rows, depths), strict=True):
+        axes.set_title(f"{_STATES[state]}, {depth} blocks", fontsize=9)
+        axes.set_xlabel("Fourier block (last: bottleneck)")
+        kind = {"state": state, "fno_blocks": depth}
+        _profiles(axes, [entry for entry in shown if kind.items() <= entry["network"].items()])
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mean |activation|")
     handles = [axes.get_legend_handles_labels() for axes in grid.flat]
     by_label = {k: v for pair in handles for v, k in zip(*pair, strict=True)}
     figure.legend(by_label.values(), by_label, loc="outside lower center", ncols=4, fontsize=8)

@@ -1,8 +1,7 @@
 """Diagnose many networks in one job: untrained ones over seeds, trained runs from their bundles.
 
 A network's entry in a report says what it is (`network`), then its numbers
-(docs/reference/files.md). A network that cannot be looked at is an entry too: `unusable`
-says why, and there are no numbers.
+(docs/reference/files.md), or why there are none (`unusable`).
 """
 
 import logging
@@ -55,11 +54,8 @@ def activation_entry(
 ) -> Entry:
     """Return a network's entry in `activation_report.json`; of several batches, their mean."""
     inputs, network = subject.input_BCHW.to(device), subject.network.to(device)
-    parts = [
-        monitor_activations(network, part, settings)
-        for part in inputs.split(batch_size or len(inputs))
-    ]
-    numbers = parts[0] if len(parts) == 1 else mean_of(parts)
+    batches = inputs.split(batch_size or len(inputs))
+    numbers = mean_of([monitor_activations(network, batch, settings) for batch in batches])
     return {"network": subject.label, "unusable": None, **numbers}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.batch import (
+    LOSSES,
     Batch,
     Groups,
     LossName,
@@ -215,7 +216,7 @@ def bundle_subject(
 def trained_loss(bundle: Bundle, where: io.PathLike) -> LossName:
     """Return the loss that a bundle's record says it was trained with; `InputError` if none."""
     loss: LossName = bundle.record.get("run", {}).get("training", {}).get("loss")
-    if loss not in ("mae", "poisson"):
+    if loss not in LOSSES:
         raise InputError(
             f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
             "poisson"

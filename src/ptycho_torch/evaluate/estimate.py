@@ -103,10 +103,8 @@ def scan_errors(
 ) -> NDArray[np.float64]:
     """Return `physics.predict.frame_errors` against a scan's frames, or those of an index."""
     where = slice(None) if index is None else index
-    good = scan.good_1HW
-    if good is not None and len(good) > 1:
-        good = good[where]
-    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], good)
+    used = scan.used if len(scan.used) == 1 else scan.used[where]
+    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], used)
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:

@@ -210,9 +210,8 @@ def _noise_r(predicted_nHW: NDArray[Any], scan: Scan, scale: float) -> float:
     """
     amplitude = predicted_nHW.astype(np.float64) * scale
     expected = np.sqrt(noise_of_roots(amplitude**2)) * (2 / np.pi) ** 0.5
-    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     observed = scan.amplitude_nHW.astype(np.float64) * scale
-    return float(np.where(used, expected, 0).sum() / np.where(used, observed, 0).sum())
+    return float(np.where(scan.used, expected, 0).sum() / np.where(scan.used, observed, 0).sum())
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:

@@ -36,8 +36,7 @@ class GroundTruth:
     @property
     def intensity_HW(self) -> NDArray[np.float32]:
         """The probe's intensity, summed over modes."""
-        total: NDArray[np.float32] = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
-        return total
+        return np.asarray((np.abs(self.probe_MHW) ** 2).sum(axis=0))
 
     @cached_property
     def patches_BHW(self) -> Complex:

@@ -49,6 +49,7 @@ KEYS: dict[str, str] = {
     "r_factor device threads commit platform versions",
     "scores": "dataset arm seed settings outcome failure reason twin best last constant truth "
     "undefined",
+    "diagnoses": "dataset networks",
     "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
     "rPIE scores": "best undefined outcome",
     "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",
