@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from planted_networks import make_block, noise
+from tests.diagnose.planted_networks import make_block, noise
 from torch import nn
 
 from ptycho_torch.config.plan import UntrainedNetwork

@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 import pytest
-from metric_laws import METRICS, PRED, TRUTH, smooth
+from tests.evaluate.metric_laws import METRICS, PRED, TRUTH, smooth
 
 from ptycho_torch import evaluate
 from ptycho_torch.evaluate import scores
