@@ -81,7 +81,7 @@ def _profiles(axes: Axes, entries: Entries) -> None:
 def gradient_ratio(history: pd.DataFrame, threshold: float) -> Figure:
     """Return spectral over local gradients by epoch: a panel per arm, a line per seed, the
     threshold dashed. history: `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run."""
-    ratio = pd.to_numeric(history["spectral_local_ratio"], errors="coerce")
+    ratio = history["spectral_local_ratio"].astype(float)
     history = history.assign(ratio=ratio.where(ratio > 0))
     figure, panels = arm_panels(list(history["arm"].unique()) or ["no run"], height_in=1.9)
     for arm, axes in panels.items():

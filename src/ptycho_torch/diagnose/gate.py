@@ -33,10 +33,9 @@ _SIDES: dict[str, Side] = {"lower": "below", "higher": "above", "undecided": "un
 class Group:
     """Networks that differ by their seed alone, and one number of each.
 
-    name: arm, or untrained network such as `hybrid-4`; state: `fresh` (untrained), or `best`
-    weights of runs; values: by seed, where defined, and how many are undefined; mean: geometric;
-    interval: of it, null below two seeds; p: two-sided sign-flip p of "it lies at the threshold",
-    corrected for the family (Holm); side: where the mean is shown to lie.
+    name: arm, or untrained network such as `hybrid-4`; state: `fresh` (untrained) or `best` weights
+    of runs; values: by seed, where defined; mean: geometric, with its interval; p: two-sided
+    sign-flip p of "it lies at the threshold", corrected (Holm); side: where it is shown to lie.
     """
 
     name: str
@@ -174,11 +173,11 @@ def judge_drift(entries: Entries, study: Study) -> dict[str, Any]:
         any(g.side == "below" or steady(g) for g in growing),
     )  # fmt: skip
     stays = _half(staying, all(map(steady, staying)), any(g.side == "above" for g in staying))
+    kind = {"state": "fresh", "generator": "stable_hybrid"}
     updates = [
         abs(block["update_mean"])
         for entry in entries
-        if entry["network"]["state"] == "fresh"
-        and entry["network"].get("generator") == "stable_hybrid"
+        if kind.items() <= entry["network"].items()
         for block in entry.get("blocks", [])
         if block["update_mean"] is not None
     ]

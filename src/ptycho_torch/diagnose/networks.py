@@ -30,7 +30,7 @@ from ptycho_torch.diagnose.subject import (
     untrained_subject,
 )
 from ptycho_torch.files import io
-from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
+from ptycho_torch.networks import BLOCKS
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.networks.spectral import SpectralConv
@@ -40,11 +40,6 @@ from ptycho_torch.runtime.streams import named_seed
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
-BLOCKS: dict[str, type[FourierBlock]] = {
-    "hybrid": FourierBlock,
-    "stable_hybrid": StableFourierBlock,
-    "layerscale_hybrid": LayerScaleFourierBlock,
-}
 
 
 def gradient_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:

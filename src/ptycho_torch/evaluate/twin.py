@@ -53,10 +53,9 @@ class TwinReading:
     """What the twin test found; None where no patch can say.
 
     share: of the distinct patches, those that can tell truth from twin, that is closer to the twin.
-    Medians over patches: direct_correlation, of the predicted with the true exit wave;
-    twin_correlation, with the true one's twin; truth_twin_correlation, of the true wave with its
-    twin; best_correlation, the larger of direct and twin. Without the truth: overlap_direct and
-    overlap_twin, median agreement of neighbouring patches as predicted and when turned back.
+    Correlations are medians over patches, of the predicted exit wave with the true one (direct),
+    with the true one's twin, and the larger of the two (best), and of the true wave with its twin.
+    Overlaps: median agreement of neighbouring patches as predicted (direct), and when turned back.
     """
 
     share: float | None
