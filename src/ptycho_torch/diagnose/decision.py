@@ -9,7 +9,6 @@ import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
@@ -39,7 +38,10 @@ def write_decision(
     """
     parsed = parse_study(study, "study")
     records = {path: io.read_result(path, "run") for path in runs}
-    made = [(path, run["settings"], _settings(parsed, run)) for path, run in records.items()]
+    made = []
+    for path, run in records.items():
+        now = run_settings(parsed, run["dataset"], run["arm"], run["seed"])
+        made.append((path, run["settings"], now.model_dump(mode="json")))
     must_belong(made, "train")
     several = len(units) > 1
     gradient_entries, _ = _read(gradients, several)
@@ -81,11 +83,6 @@ def write_decision(
         save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
     io.write_json(Path(folder) / "decision.json", record)
     io.write_text(Path(folder) / "decision.md", text)
-
-
-def _settings(study: Study, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that the study has for a run."""
-    return run_settings(study, run["dataset"], run["arm"], run["seed"]).model_dump(mode="json")
 
 
 def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, Any]]]:

@@ -58,14 +58,14 @@ class ObjectEstimate:
         where = (int(corner[0]), int(corner[1]))
         return predict_amplitudes(whole, self.probe_MHW, scan.positions_n2, origin=where)
 
-    def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
-        """Return `scan_errors` of what it predicts for a scan."""
-        return scan_errors(self.predict(scan, share), scan)
-
     @property
     def power(self) -> float:
         """The probe's power, summed over modes."""
         return float((np.abs(self.probe_MHW) ** 2).sum())
+
+    def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
+        """Return `scan_errors` of what it predicts for a scan."""
+        return scan_errors(self.predict(scan, share), scan)
 
     def covered_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return which share of the probe's power falls on illuminated pixels, for each frame."""

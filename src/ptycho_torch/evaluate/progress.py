@@ -15,7 +15,6 @@ from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.scores import value_of
 from ptycho_torch.evaluate.truth import GroundTruth, read_truth
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
@@ -30,12 +29,12 @@ _RUN_KEYS = (
 
 def evaluate_progress(
     *,
-    test: PathLike,
-    dataset: PathLike,
-    objects: PathLike,
-    run: PathLike,
+    test: io.PathLike,
+    dataset: io.PathLike,
+    objects: io.PathLike,
+    run: io.PathLike,
     settings: Mapping[str, Any],
-    progress: PathLike,
+    progress: io.PathLike,
 ) -> None:
     """Score the objects of some iterations and write `progress.json` (docs/reference/files.md).
 

@@ -15,7 +15,6 @@ from ptycho_torch.evaluate.scores import Score, Undefined, value_of
 from ptycho_torch.evaluate.truth import GroundTruth, read_predictions, read_truth
 from ptycho_torch.evaluate.twin import read_twin, turn_back
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +23,13 @@ _IMAGES = ("amplitude", "phase", "phase_synchronised", "truth_amplitude", "truth
 
 def evaluate_run(
     *,
-    test: PathLike,
-    dataset: PathLike,
-    patches: PathLike,
-    run: PathLike,
+    test: io.PathLike,
+    dataset: io.PathLike,
+    patches: io.PathLike,
+    run: io.PathLike,
     settings: Mapping[str, Any],
-    metrics: PathLike,
-    reconstruction: PathLike,
+    metrics: io.PathLike,
+    reconstruction: io.PathLike,
 ) -> None:
     """Score a run's test patches; write `metrics` and `reconstruction` (docs/reference/files.md).
 
@@ -52,7 +51,7 @@ def evaluate_run(
 
 def _evaluate(
     record: Mapping[str, Any],
-    patches: PathLike,
+    patches: io.PathLike,
     truth: GroundTruth,
     settings: EvaluationSettings,
     constant_loss: float | None,

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
 from ptycho_torch.runtime.errors import InputError
 
@@ -61,7 +60,7 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
     return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
 
 
-def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
+def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, the split is
     not the one that `dataset.json` names, or positions and objects do not belong together."""
     facts = io.read_result(dataset, "tiles")
@@ -89,7 +88,7 @@ def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
     )
 
 
-def read_predictions(path: PathLike, key: str, truth: GroundTruth) -> Complex:
+def read_predictions(path: io.PathLike, key: str, truth: GroundTruth) -> Complex:
     """Return the predicted patches of the first channel, (B, H, W), in units of `norm`;
     `InputError` if their number or size is not that of the test split."""
     patches = io.read_npz(path, key)[key]
