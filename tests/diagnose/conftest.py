@@ -1,13 +1,8 @@
 """Samples of the tiny dataset, and settings."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -62,12 +62,16 @@ LAYER_KEYS = {"mean", "std", "median", "p95", "p99", "p99_over_p50", "dc_share"}
 
 
 def test_one_block_is_probed_without_data(call):
+    assert call("gradients")[2]["network"]["block"] == "hybrid"
     status, said, report = call(
         "gradients", "--block", "layerscale_hybrid", "--channels", 3, "--modes", 3, "--patch-px", 8
     )
     assert status == 0 and "spectral / local gradient" in said
     assert report.keys() >= KEYS and set(report["initialisations"]) == {"1/in", "1/(in*out)"}
     assert report["network"]["block"] == "layerscale_hybrid" and report["network"]["channels"] == 3
+    for kind in ("spectral_gradients", "local_gradients", "spectral_weights", "local_weights"):
+        assert 0 < report[kind]["mean"] < report[kind]["max"] and report[kind]["std"] > 0
+    assert report["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
 
 
 def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset, root):
@@ -111,15 +115,6 @@ def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, ma
         assert other["mean"] == pytest.approx(one["mean"], rel=1e-5)
     status, said, _ = call("gradients", *words[1:5])
     assert status == 1 and "only.npz: has no probe" in said
-
-
-def test_gradients_run_without_arguments_and_say_how_they_spread(call):
-    status, _, report = call("gradients")
-    assert status == 0
-    for kind in ("spectral_gradients", "local_gradients", "spectral_weights", "local_weights"):
-        found = report[kind]
-        assert 0 < found["mean"] < found["max"] and found["std"] > 0
-    assert report["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
 
 
 def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, made, tmp_path):

@@ -6,8 +6,7 @@ import pytest
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.diagnose.evidence import judge, judge_states
-from ptycho_torch.diagnose.gate import decide, judge_drift, next_step
+from ptycho_torch.diagnose.gate import decide, judge, judge_drift, judge_states, next_step
 
 STATISTICS = StatisticsSettings(resamples=200)
 

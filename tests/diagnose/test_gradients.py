@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from planted_networks import make_block, noise
+from tests.diagnose.planted_networks import make_block, noise
 from torch import nn
 
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.gradients import probe_gradients
-from ptycho_torch.diagnose.initialisation import probe_block
+from ptycho_torch.diagnose.networks import probe_block
 from ptycho_torch.diagnose.subject import read_sample, untrained_subject
 from ptycho_torch.networks.blocks import StableFourierBlock
 from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli, mean_moduli

@@ -17,28 +17,20 @@ def test_the_losses_in_force_pass():
     assert checks[1]["expected"] == "4.32518"  # 4 - 9 ln 4 + ln 9!
 
 
-MISTAKES = {
-    "mae_loss": lambda p, o, s: ((p**2 - o**2).abs() / s).mean(),  # on intensities
-    "poisson_loss": lambda p, o, s, n: (p - o * p.log()).mean(),  # on amplitudes
-    "intensities": lambda patches, probe: 2 * patches.abs().square(),  # no unitary far field
-}
+MISTAKES = [
+    # On intensities, on amplitudes, no unitary far field, and a scale that broadcasts.
+    ("mae_loss", lambda p, o, s: ((p**2 - o**2).abs() / s).mean(), "MAE of predicted 2"),
+    ("poisson_loss", lambda p, o, s, n: (p - o * p.log()).mean(), "Poisson loss of predicted 2"),
+    ("intensities", lambda patches, probe: 2 * patches.abs().square(), "forward model"),
+    ("mae_loss", lambda p, o, s: ((p - o).abs() / s.mean()).mean(), "a scale of (B, 1, 1, 1)"),
+    ("mae_loss", lambda p, o, s: ((p - o).abs() / s.mean()).mean(), "a scale of another shape"),
+]
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, name):
-    monkeypatch.setattr(loss_units, name, MISTAKES[name])
-    assert failed(check_losses())
-
-
-def test_a_scale_that_broadcasts_is_found(monkeypatch):
-    def careless(predicted, observed, scale):
-        return ((predicted - observed).abs() / scale.mean()).mean()
-
-    monkeypatch.setattr(loss_units, "mae_loss", careless)
-    assert set(failed(check_losses())) >= {
-        "a scale of (B, 1, 1, 1) acts on its own group: MAE with scales 1 and 2",
-        "a scale of another shape is refused",
-    }
+@pytest.mark.parametrize(("name", "mistake", "check"), MISTAKES)
+def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, name, mistake, check):
+    monkeypatch.setattr(loss_units, name, mistake)
+    assert any(said.startswith(check) for said in failed(check_losses()))
 
 
 PHOTONS, POWER = "mean photons of a pattern, sum of (s A)^2", "power of the patterns over that"

@@ -1,9 +1,7 @@
 """A small test scan of known truth, for each probe, and a way to evaluate predictions on it."""
 
 import json
-import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +13,6 @@ from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.simulate.objects import draw_objects
 from ptycho_torch.simulate.probes import make_probe
-
-# What stands beside this file is found by its name.
-sys.path.insert(0, str(Path(__file__).parent))
 
 SIDE, SIZE, STEP = 32, 96, 5
 PROBES = {

@@ -59,21 +59,18 @@ def registered(free):
 
     def of(truth, pred):
         moved = register(truth, np.pad(pred, MARGIN_PX, mode="wrap"), free=free).image_HW
-        left = float(np.linalg.norm(moved - truth) / np.linalg.norm(truth))
-        return left if math.isfinite(left) else None
+        return known(float(np.linalg.norm(moved - truth) / np.linalg.norm(truth)))
 
     return of
 
 
 def phases_apart(truth, pred):
     one, other = align.aligned_phases(truth, pred)
-    apart = float(np.abs(np.angle(np.exp(1j * (one - other)))).mean())
-    return apart if math.isfinite(apart) else None
+    return known(float(np.abs(np.angle(np.exp(1j * (one - other)))).mean()))
 
 
 def plane_size(truth, pred):
-    size = float(np.abs(align.phase_plane(truth, pred)).max())
-    return size if math.isfinite(size) else None
+    return known(float(np.abs(align.phase_plane(truth, pred)).max()))
 
 
 def curve_mean(truth, pred):
@@ -84,8 +81,8 @@ def known(value):
     return value if value is not None and math.isfinite(value) else None
 
 
-def similar(name):
-    return lambda truth, pred: real_data.similarity(truth, pred)[name]
+def contrast_correlation(truth, pred):
+    return real_data.similarity(truth, pred)["contrast_correlation"]
 
 
 METRICS = {
@@ -115,10 +112,6 @@ METRICS = {
         of=lambda t, p: known(align.amplitude_factor(abs(t), abs(p))), best=1, higher=None,
         symmetric=False, scaled=lambda v: v / 3, added="any", constant="any",
     ),
-    "phase_offset": Laws(
-        of=lambda t, p: known(align.phase_offset(t, p)), best=0, higher=None, symmetric=False,
-        scaled="same", turned=lambda v: v + 0.7, added="any", constant="any",
-    ),
     "phase_plane": Laws(
         of=plane_size, best=0, higher=None, symmetric=True, scaled="same", added="any",
         constant="any",
@@ -137,18 +130,9 @@ METRICS = {
     "correlation": Laws(
         of=align.correlation, best=1, higher=True, symmetric=True, scaled="same",
     ),
-    "similarity.correlation": Laws(
-        of=similar("correlation"), best=1, higher=True, symmetric=True, scaled="same",
-    ),
     "similarity.contrast_correlation": Laws(
-        of=similar("contrast_correlation"), best=1, higher=True, symmetric=True, scaled="same",
+        of=contrast_correlation, best=1, higher=True, symmetric=True, scaled="same",
         added="same", constant="any",
-    ),
-    "similarity.amplitude_ssim": Laws(
-        of=similar("amplitude_ssim"), best=1, higher=True, symmetric=False
-    ),
-    "similarity.phase_ssim": Laws(
-        of=similar("phase_ssim"), best=1, higher=True, symmetric=False, scaled="same"
     ),
     "r_factor": Laws(of=r_factor, best=0, higher=False, symmetric=False),
     "register.phase": Laws(of=registered("phase"), best=0, higher=False, symmetric=False),

@@ -1,16 +1,10 @@
-"""What may be removed before scoring, and what may not."""
+"""What may be removed before scoring, and what may not; see the laws of each in metric_laws."""
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ptycho_torch.evaluate.align import (
-    aligned_phases,
-    amplitude_factor,
-    complex_error,
-    phase_offset,
-    phase_plane,
-)
+from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
 
 ROW, COLUMN = np.mgrid[0:40, 0:50] - np.array([19.5, 24.5])[:, None, None]
 
@@ -20,19 +14,6 @@ def truth():
     stream = np.random.default_rng(0)
     amplitude = 1 + 0.2 * stream.random((40, 50))
     return amplitude * np.exp(1j * 4 * gaussian_filter(stream.normal(size=(40, 50)), 2))
-
-
-def test_the_amplitude_factor_makes_the_means_equal():
-    assert amplitude_factor(np.array([[1.0, 3.0]]), np.array([[0.5, 0.5]])) == 4.0
-    assert amplitude_factor(np.ones((2, 2)), np.zeros((2, 2))) == 1.0
-
-
-@pytest.mark.parametrize("offset", [-3.0, 0.4, 3.1])
-def test_a_phase_offset_is_removed(truth, offset):
-    expected, phase = aligned_phases(truth, 3 * truth * np.exp(1j * offset))
-    assert phase_offset(truth, truth * np.exp(1j * offset)) == pytest.approx(offset)
-    np.testing.assert_allclose(phase, expected, atol=1e-12)
-    np.testing.assert_allclose(expected, np.angle(truth), atol=1e-12)
 
 
 def test_the_branch_lies_away_from_the_truth(truth):
@@ -50,12 +31,11 @@ def test_a_plane_is_removed_only_on_request(truth, slopes):
     expected, removed = aligned_phases(truth, pred, remove_plane=True)
     _, kept = aligned_phases(truth, pred)
     np.testing.assert_allclose(removed, expected, atol=1e-9)
+    np.testing.assert_allclose(expected, np.angle(truth), atol=1e-12)
     assert np.abs(kept - expected).mean() > 0.1
 
 
-def test_the_complex_error_is_free_of_one_factor_and_of_nothing_else(truth):
-    assert complex_error(truth, (2 - 3j) * truth) == pytest.approx(0, abs=1e-12)
+def test_the_complex_error_of_known_images(truth):
     assert complex_error(truth, np.zeros_like(truth)) == 1.0
-    orthogonal = np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]])
-    assert complex_error(*orthogonal) == pytest.approx(np.sqrt(0.5))
+    assert complex_error(np.array([[1.0, 0]]), np.array([[1.0, 1.0]])) == pytest.approx(0.5**0.5)
     assert complex_error(truth, truth.conj()) > 0.3

@@ -25,18 +25,18 @@ def blurred(patches, sigma):
 @pytest.mark.parametrize("probe", ["disk", "triangle"])
 def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     scene = scan(probe)
-    metrics = judge(scene, scene.patches_BHW)
+    metrics = judge(scene, scene.patches_BHW, last=blurred(scene.patches_BHW, 2.0))
 
     assert metrics["outcome"] == "completed"
     assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
     assert all(set(metrics[block]) == set(BLOCK_NAMES) for block in BLOCKS)
     assert metrics["turned_back"] is None
-    for block in ("best", "last", "truth"):
-        for name in ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim"):
+    ones = ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim", "amplitude_factor")
+    for block in ("best", "truth"):
+        for name in (*ones, "amplitude_ssim_reassembled"):
             assert metrics[block][name] == pytest.approx(1.0, abs=1e-6)
         assert metrics[block]["complex_error"] < 1e-6
-        assert metrics[block]["amplitude_factor"] == pytest.approx(1.0, abs=1e-6)
-        assert metrics[block]["amplitude_ssim_reassembled"] == pytest.approx(1.0, abs=1e-6)
+    assert metrics["last"]["amplitude_ssim"] < 0.99
     assert metrics["constant"]["amplitude_ssim"] < 0.5
     assert metrics["constant"]["amplitude_pearson_r"] is None
     assert "constant" in metrics["undefined"]["constant.amplitude_pearson_r"]
@@ -45,10 +45,8 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
 
 def test_null_scores_and_reasons_go_together(scan, judge):
     scene = scan()
-    metrics = judge(
-        scene, np.ones_like(scene.patches_BHW), last=np.full_like(scene.patches_BHW, np.nan)
-    )
-
+    broken = np.full_like(scene.patches_BHW, np.nan)
+    metrics = judge(scene, np.ones_like(scene.patches_BHW), last=broken)
     nulls = {
         name if block == "best" else f"{block}.{name}"
         for block in BLOCKS
@@ -56,9 +54,8 @@ def test_null_scores_and_reasons_go_together(scan, judge):
         if value is None
     }
     said = set(metrics["undefined"])
-    assert said <= nulls
     # A block other than the best may share the best's reason, which is said once.
-    assert {name for name in nulls if name not in said and name.split(".")[-1] not in said} == set()
+    assert said <= nulls <= said | {f"{block}.{name}" for block in BLOCKS for name in said}
 
 
 @pytest.mark.parametrize("factor", [3.0, np.exp(0.9j), 1e-12, 1e15])
@@ -125,7 +122,6 @@ def test_phases_of_patches_are_synchronised_and_the_difference_is_shown(scan, ju
     scene = scan("disk")
     phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches_BHW))
     best = judge(scene, scene.patches_BHW * np.exp(1j * phases)[:, None, None])["best"]
-
     assert best["phase_ssim"] < 0.1 and best["complex_error"] > 0.3
     assert best["phase_synchronised_ssim"] > 0.999
     assert best["complex_error_synchronised"] < 1e-3
@@ -189,9 +185,13 @@ def test_every_image_counts(scan, judge, tmp_path):
     assert images["amplitude"].shape == (2, 61, 61)
 
 
-def test_the_images_are_aligned_and_trimmed(scan, judge, tmp_path):
+def test_the_images_are_aligned_and_trimmed_and_the_same_each_time(scan, judge, tmp_path):
     scene = scan()
-    judge(scene, 5j * scene.patches_BHW, settings={"trim_px": 4})
+    files = []
+    for _ in range(2):
+        judge(scene, 5j * scene.patches_BHW, settings={"trim_px": 4})
+        files.append([(tmp_path / f).read_bytes() for f in ("metrics.json", "reconstruction.npz")])
+    assert files[0] == files[1]
     images = io.read_npz(tmp_path / "reconstruction.npz")
     truth = scene.objects_IHW[0, 13:78, 13:78][4:-4, 4:-4]
     assert {image.dtype for image in images.values()} == {np.dtype(np.float32)}
@@ -201,31 +201,13 @@ def test_the_images_are_aligned_and_trimmed(scan, judge, tmp_path):
         np.testing.assert_allclose(images[name][0], np.angle(truth), atol=1e-4)
 
 
-def test_the_same_files_give_the_same_bytes(scan, judge, tmp_path):
-    scene = scan()
-    pred = scene.patches_BHW + 0.1 * noise(scene.patches_BHW.shape)
-
-    def evaluate():
-        judge(scene, pred)
-        return [(tmp_path / name).read_bytes() for name in ("metrics.json", "reconstruction.npz")]
-
-    assert evaluate() == evaluate()
-
-
 @pytest.mark.parametrize(
     ("patches", "settings", "message"),
     [
         (slice(-1), {}, "belongs to another dataset"),
-        (slice(None), {"twin_shar": 0.4}, "twin_shar"),
         (slice(None), {"trim_px": 40}, "leaves nothing"),
     ],
 )
 def test_settings_and_files_that_do_not_fit_are_refused(scan, judge, patches, settings, message):
     with pytest.raises(InputError, match=message):
         judge(scan(), scan().patches_BHW[patches], settings=settings)
-
-
-def test_last_scores_are_those_of_the_last_weights(scan, judge):
-    scene = scan()
-    metrics = judge(scene, scene.patches_BHW, last=blurred(scene.patches_BHW, 2.0))
-    assert metrics["last"]["amplitude_ssim"] < 0.99 < metrics["best"]["amplitude_ssim"]

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho_torch.evaluate.overlaps import compare_overlaps
-from ptycho_torch.evaluate.synchronise import phase_factors
+from ptycho_torch.evaluate.overlaps import compare_overlaps, phase_factors
 
 
 def synchronise(scene, patches):

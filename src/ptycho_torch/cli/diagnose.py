@@ -135,8 +135,7 @@ def gradients(
     --data), or else of one Fourier block by itself, with its initial weights as they are and as
     they were before.
     """
-    from ptycho_torch.diagnose.initialisation import probe_block
-    from ptycho_torch.diagnose.networks import gradient_entry, report_head
+    from ptycho_torch.diagnose.networks import gradient_entry, probe_block, report_head
 
     if network.bundle or network.config or network.architecture:
         reason = "is of one block by itself; it goes with no --bundle, --config or --architecture"

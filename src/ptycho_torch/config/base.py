@@ -9,9 +9,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     SerializationInfo,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -60,6 +62,13 @@ def _different(values: list[Any]) -> list[Any]:
     return values
 
 
+def _rising(numbers: list[Any]) -> list[Any]:
+    if numbers != sorted(set(numbers)):
+        text = ", ".join(f"{number:g}" for number in numbers)
+        raise ValueError(f"must rise, each number once, got {text}")
+    return numbers
+
+
 def _published_path(path: str, info: SerializationInfo) -> str:
     return shown_path(path) if (info.context or {}).get("published") else path
 
@@ -78,6 +87,7 @@ Depth = Annotated[int, Field(ge=1, le=1000)]
 # RandomState takes 32 bits, and a seed is part of a folder's name.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Different = AfterValidator(_different)
+Rising = AfterValidator(_rising)
 AtLeastOne = Field(min_length=1)
 Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], AtLeastOne, Different]
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
@@ -116,6 +126,21 @@ class Settings(BaseModel):
                 name = printable(str(key))
                 raise ValueError(f"{cls.__name__} has no key '{name}'{nearest(name, fields)}")
         return data
+
+
+class Looks(Settings):
+    """Planned looks: after each, only what is still undecided goes on to the next."""
+
+    looks: Annotated[list[Count], Field(min_length=2, max_length=6), Rising]
+    """Seeds per arm at each look, rising. Each look is tested at a level below the stage's, such
+    that all of them together keep it (Pocock 1977)."""
+
+
+# Told apart first, so that a mistake in one is not told as one in the other.
+SeedsOrLooks = Annotated[
+    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("looks")],
+    Discriminator(lambda value: "looks" if isinstance(value, (dict, Looks)) else "seeds"),
+]
 
 
 def mistakes(error: ValidationError, data: Any = None) -> list[str]:

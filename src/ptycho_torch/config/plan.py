@@ -12,11 +12,10 @@ from ptycho_torch.config.arms import (
     run_settings,
     varied_arms,
 )
-from ptycho_torch.config.base import Settings, seed_list
+from ptycho_torch.config.base import Looks, Settings, seed_list
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.study import (
     DepthSettings,
-    Looks,
     PivotSettings,
     StressSettings,
     Study,

@@ -3,14 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -19,10 +12,13 @@ from ptycho_torch.config.base import (
     Different,
     Fraction,
     Line,
+    Looks,
     Name,
     NotNegative,
     Positive,
+    Rising,
     Seeds,
+    SeedsOrLooks,
     Settings,
     number_from_yaml,
     seed_list,
@@ -79,28 +75,6 @@ class ArmSettings(Settings):
     """Keys of the block `execution` that differ."""
     success: SuccessSettings = SuccessSettings()
     """Conditions to be judged; none: the arm is there for comparison."""
-
-
-def _rising(numbers: list[Any]) -> list[Any]:
-    if numbers != sorted(set(numbers)):
-        text = ", ".join(f"{number:g}" for number in numbers)
-        raise ValueError(f"must rise, each number once, got {text}")
-    return numbers
-
-
-class Looks(Settings):
-    """Planned looks: after each, only what is still undecided goes on to the next."""
-
-    looks: Annotated[list[Count], Field(min_length=2, max_length=6), AfterValidator(_rising)]
-    """Seeds per arm at each look, rising. Each look is tested at a level below the stage's, such
-    that all of them together keep it (Pocock 1977)."""
-
-
-# Told apart first, so that a mistake in one is not told as one in the other.
-SeedsOrLooks = Annotated[
-    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("looks")],
-    Discriminator(lambda value: "looks" if isinstance(value, (dict, Looks)) else "seeds"),
-]
 
 
 class StageSettings(Settings):
@@ -163,7 +137,7 @@ class StressSettings(Settings):
 
     arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of `arms`; Stage A's control among them."""
-    learning_rates: Annotated[list[Positive], Field(min_length=3), AfterValidator(_rising)]
+    learning_rates: Annotated[list[Positive], Field(min_length=3), Rising]
     """The grid, rising, in steps of half a decade or less, from a rate at which the control
     succeeds to one at which it fails; fixed before the first run."""
     depths: Annotated[list[Depth], AtLeastOne, Different] = [4, 8]

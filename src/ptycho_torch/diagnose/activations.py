@@ -1,14 +1,14 @@
 """The activation monitor: how large the activations are, layer by layer, and what is in them.
 
 Layers are a network's Fourier blocks, their spectral paths, and every module without modules in
-it, in the order in which data pass them. Nothing is kept of an activation but numbers.
-
-Letters: B groups, C channels, H rows, W columns.
+it, in the order in which data pass them. Letters: B groups, C channels, H rows, W columns.
 """
 
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -20,64 +20,49 @@ from ptycho_torch.diagnose.gradients import defined, ratio
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.spectral import SpectralConv
 
-QUANTILE_VALUES = 2**18
-"""Quantiles are exact up to so many values; of more, every k-th is taken, k odd."""
-
 
 def monitor_activations(
     network: nn.Module, input_BCHW: Tensor, settings: DiagnosticsSettings
 ) -> dict[str, Any]:
     """Run a network once and return what its layers put out; the network is left as it was.
 
-    Parameters
-    ----------
-    network
-        Any; without Fourier blocks `blocks` is empty and `growth` null.
-    input_BCHW
-        What enters it.
-    settings
-        Thresholds of the flags.
-
-    Returns
-    -------
-    dict
-        `summary`: how many layers, how many flagged, the largest mean and tail, the median
-        `low_freq_ratio`; `layers`: the network's transformed input first, its output last
-        (`layer_statistics`); `blocks`: means, growth and shares of each; `growth_per_block`:
-        geometric mean over blocks of mean output over mean input modulus; `growth_with_depth`:
-        factor a block of the straight line through the logarithms of the blocks' mean output
-        moduli, which holds what lies between them as well; `spectral_local_output_ratio` and
-        `dc_share`: medians over blocks;
-        `flagged_layers`, `flagged_blocks`.
+    `summary`: how many layers, how many flagged, the largest mean and tail, the median
+    `low_freq_ratio`; `layers`: the network's transformed input first, its output last
+    (`layer_statistics`); `blocks`: means, growth and shares of each Fourier block;
+    `growth_per_block`: geometric mean over blocks of mean output over mean input modulus;
+    `growth_with_depth`: factor a block of the straight line through the logarithms of the blocks'
+    mean output moduli, which holds what lies between them as well; `spectral_local_output_ratio`
+    and `dc_share`: medians over blocks; `flagged_layers`, `flagged_blocks`.
     """
     monitor = _Monitor(settings)
     # No hook is left behind, come what may.
     with ExitStack() as hooks, torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, (FourierBlock, SpectralConv)) or not list(module.children()):
-                handle = module.register_forward_hook(monitor.hook(name or "network"))
-                hooks.callback(handle.remove)
+                hook = partial(monitor.see, name or "network")
+                hooks.callback(module.register_forward_hook(hook).remove)
         output = network(input_BCHW)
     monitor.add("output", "output", output)
-    blocks = monitor.blocks
-    flagged = [row["layer"] for row in monitor.layers if row["flags"]]
-    tails = [r["p99_over_p50"] for r in monitor.layers if r["p99_over_p50"] is not None]
+    layers, blocks = monitor.layers, monitor.blocks
+    flagged = [row["layer"] for row in layers if row["flags"]]
+    tails = [row["p99_over_p50"] for row in layers if row["p99_over_p50"] is not None]
+    growths = [row["growth"] for row in blocks]
     return {
         "summary": {
-            "layers": len(monitor.layers),
+            "layers": len(layers),
             "flagged": len(flagged),
-            "largest_mean": max((r["mean"] or 0.0 for r in monitor.layers), default=None),
+            "largest_mean": max((row["mean"] or 0.0 for row in layers), default=None),
             "largest_p99_over_p50": max(tails, default=None),
-            "low_freq_ratio": _median([row["low_freq_ratio"] for row in monitor.layers]),
+            "low_freq_ratio": _median(layers, "low_freq_ratio"),
         },
-        "growth_per_block": _geometric_mean([row["growth"] for row in blocks]),
+        "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
         "growth_with_depth": _slope([row["output_mean"] for row in blocks]),
-        "spectral_local_output_ratio": _median([r["spectral_local_ratio"] for r in blocks]),
-        "dc_share": _median([row["input_dc_share"] for row in blocks]),
+        "spectral_local_output_ratio": _median(blocks, "spectral_local_ratio"),
+        "dc_share": _median(blocks, "input_dc_share"),
         "flagged_layers": flagged,
         "flagged_blocks": [row["block"] for row in blocks if row["flags"]],
         "blocks": blocks,
-        "layers": monitor.layers,
+        "layers": layers,
     }
 
 
@@ -106,19 +91,16 @@ class _Monitor:
         self.blocks: list[dict[str, Any]] = []
         self.means: dict[str, float | None] = {}
 
-    def hook(self, name: str) -> Any:
-        def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            if not self.layers:
-                # The first layer's input is the network's, after its input transform.
-                self.add("input", "input", inputs[0])
-            block = isinstance(module, FourierBlock)
-            self.add(name, "block" if block else type(module).__name__, output)
-            if block:
-                self.add_block(name, inputs[0], output)
-
-        return look
+    def see(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        if not self.layers:
+            # The first layer's input is the network's, after its input transform.
+            self.add("input", "input", inputs[0])
+        block = isinstance(module, FourierBlock)
+        self.add(name, "block" if block else type(module).__name__, output)
+        if block:
+            self.add_block(name, inputs[0], output)
 
     def add(self, name: str, kind: str, output: Tensor) -> None:
         row = layer_statistics(output)
@@ -156,12 +138,12 @@ def layer_statistics(output: Tensor) -> dict[str, Any]:
     """Return what is in a layer's output.
 
     `mean`, `std`, `median`, `p95`, `p99` are of the modulus, `signed_mean` of the values (of the
-    real part where they are complex). `p99_over_p50`: null where the median is zero. `dc_share`,
-    `dc_over_mean`, `low_freq_ratio`: see `dc_share` and `low_freq_ratio`; null unless
-    the output is (B, C, H, W).
+    real part where they are complex). `p99_over_p50` is null where the median is zero; `dc_share`,
+    `dc_over_mean` and `low_freq_ratio` are null unless the output is (B, C, H, W).
     """
     modulus = output.abs().double()
-    step = -(-modulus.numel() // QUANTILE_VALUES) | 1
+    # Quantiles are exact up to so many values; of more, every k-th is taken, k odd.
+    step = -(-modulus.numel() // 2**18) | 1
     sample = output.abs().flatten()[::step].cpu().numpy()
     p50, p95, p99 = (defined(float(q)) for q in np.quantile(sample, (0.5, 0.95, 0.99)))
     framed = output.ndim == 4
@@ -208,14 +190,9 @@ def _energy(x: Tensor) -> float:
     return float(parts.double().square().sum())
 
 
-def _median(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+def _median(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    known = [row[key] for row in rows if row[key] is not None]
     return float(np.median(known)) if known else None
-
-
-def _geometric_mean(values: list[float | None]) -> float | None:
-    known = [math.log(value) for value in values if value is not None and value > 0]
-    return math.exp(math.fsum(known) / len(known)) if known and len(known) == len(values) else None
 
 
 def _slope(means: list[float | None]) -> float | None:

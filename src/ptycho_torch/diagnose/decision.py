@@ -1,6 +1,6 @@
 """From the diagnoses' reports to `decision.md`, `decision.json` and the figures; without torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
-from ptycho_torch.files.io import read_result
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
 
 Entries = list[dict[str, Any]]
@@ -33,34 +31,18 @@ def write_decision(
 ) -> None:
     """Hold the hypotheses against the reports; write `decision.md`, `.json` and both figures.
 
-    Parameters
-    ----------
-    gradients, activations
-        Reports of untrained networks and of trained runs, of each dataset.
-    units
-        `loss_units.json` of each dataset.
-    runs, histories
-        `run.json` and `history.csv` of every trained run, in the same order.
-    study
-        The configuration in force, as nested mappings.
-    provenance
-        What `provenance.collect_provenance` returns.
-    folder
-        Where the files go.
-
-    Raises
-    ------
-    InputError
-        If the configuration is wrong, a file is damaged, or a run was made with other settings.
+    Inputs are the reports and `loss_units.json` of each dataset, `run.json` and `history.csv` of
+    every trained run in the same order, the configuration in force, and what
+    `provenance.collect_provenance` returns. `InputError` if the configuration is wrong, a file is
+    damaged, or a run was made with other settings.
     """
     parsed = parse_study(study, "study")
-    records = [(path, read_result(path, "run")) for path in runs]
-    asked = (
-        run_settings(parsed, run["dataset"], run["arm"], run["seed"]).model_dump(mode="json")
-        for _, run in records
-    )
-    trained = zip(records, asked, strict=True)
-    must_belong(((path, run["settings"], now) for (path, run), now in trained), "train")
+    records = {path: io.read_result(path, "run") for path in runs}
+    made = []
+    for path, run in records.items():
+        now = run_settings(parsed, run["dataset"], run["arm"], run["seed"])
+        made.append((path, run["settings"], now.model_dump(mode="json")))
+    must_belong(made, "train")
     several = len(units) > 1
     gradient_entries, _ = _read(gradients, several)
     activation_entries, inputs = _read(activations, several)
@@ -69,13 +51,12 @@ def write_decision(
         parsed, gradients=gradient_entries, activations=activation_entries, units=checks
     )
     drift = judge_drift(activation_entries, parsed)
-    drawn_both_ways = _initialisations(gradient_entries, activation_entries)
-    norms = _norm_weights(gradient_entries)
-    failed = [
+    networks = [
         {**activation, **gradient}
         for gradient, activation in zip(gradient_entries, activation_entries, strict=True)
-        if gradient["network"].get("outcome", "completed") != "completed"
     ]
+    drawn_both_ways, norms = _initialisations(networks), _norm_weights(gradient_entries)
+    failed = [n for n in networks if n["network"].get("outcome", "completed") != "completed"]
     groups = {key: [asdict(group) for group in drift[key]] for key in ("fresh", "trained")}
     record = {
         "next": next_step(hypotheses),
@@ -96,7 +77,7 @@ def write_decision(
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
     settings = parsed.diagnostics
-    history = _history(runs, histories, several)
+    history = _history(records.values(), histories, several)
     with styled():
         save(activation_depth(activation_entries, settings.depths), folder, "activation_depth")
         save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
@@ -109,9 +90,7 @@ def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, 
     entries: Entries = []
     inputs: dict[str, Mapping[str, Any]] = {}
     for path in paths:
-        report = io.read_json(path)
-        if missing := {"dataset", "networks"} - set(report):
-            raise InputError(f"{path}: lacks '{min(missing)}': it is no report of the diagnoses")
+        report = io.read_result(path, "diagnoses")
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}
@@ -121,7 +100,7 @@ def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, 
     return entries, inputs
 
 
-def _initialisations(gradients: Entries, activations: Entries) -> list[dict[str, Any]]:
+def _initialisations(networks: Entries) -> list[dict[Any, Any]]:
     """Return medians over seeds of untrained networks whose weights were drawn both ways."""
     columns = {
         "gradient_ratio": "spectral_local_ratio",
@@ -129,19 +108,16 @@ def _initialisations(gradients: Entries, activations: Entries) -> list[dict[str,
         "growth": "growth_per_block",
     }
     rows = [
-        {**{key: {**a, **g}[column] for key, column in columns.items()}, **g["network"]}
-        for g, a in zip(gradients, activations, strict=True)
-        if g["network"]["state"] == "fresh"
+        {key: entry[column] for key, column in columns.items()} | entry["network"]
+        for entry in networks
+        if entry["network"].get("initialisation") is not None
     ]
-    table = pd.DataFrame(rows, columns=["name", "initialisation", *columns]).dropna(
-        subset="initialisation"
-    )
-    twice = table.loc[table["initialisation"] == "1/(in*out)", "name"]
+    twice = {row["name"] for row in rows if row["initialisation"] == "1/(in*out)"}
     labels = ["name", "initialisation"]
-    numbers = table[table["name"].isin(twice)].astype(dict.fromkeys(columns, float))
+    table = pd.DataFrame([row for row in rows if row["name"] in twice], columns=[*labels, *columns])
+    numbers = table.astype(dict.fromkeys(columns, float))
     medians = numbers.groupby(labels, sort=False).median().astype(object)
-    medians = medians.where(medians.notna(), None).reset_index()
-    return [dict(zip(medians.columns, row, strict=True)) for row in medians.to_numpy().tolist()]
+    return medians.where(medians.notna(), None).reset_index().to_dict("records")
 
 
 def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
@@ -159,12 +135,12 @@ def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
     return rows
 
 
-def _history(runs: Paths, histories: Paths, several: bool) -> pd.DataFrame:
+def _history(runs: Iterable[Mapping[str, Any]], histories: Paths, several: bool) -> pd.DataFrame:
     """Return `arm`, `seed`, `epoch` and `spectral_local_ratio` of all runs."""
-    tables = [pd.DataFrame(columns=["arm", "seed", "epoch", "spectral_local_ratio"])]
-    for run_path, path in zip(runs, histories, strict=True):
-        run, rows = read_result(run_path, "run"), io.read_csv(path)
+    columns = ["arm", "seed", "epoch", "spectral_local_ratio"]
+    tables = []
+    for run, path in zip(runs, histories, strict=True):
         name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]
-        tables.append(rows.assign(arm=name, seed=run["seed"])[tables[0].columns])
+        tables.append(io.read_csv(path).assign(arm=name, seed=run["seed"])[columns])
     filled = [rows for rows in tables if len(rows)]
-    return pd.concat(filled, ignore_index=True) if filled else tables[0]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

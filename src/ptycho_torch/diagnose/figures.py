@@ -1,6 +1,7 @@
 """The diagnoses in two figures: activations against depth, and gradients against training time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,10 @@ _STATES = {"fresh": "untrained", "best": "trained (best weights)"}
 
 
 def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
-    """Return the mean modulus of the Fourier blocks' outputs against their place.
+    """Return the mean modulus of the Fourier blocks' outputs against their place; 0: the input.
 
     A column per depth; above untrained networks, below trained runs where there are any. A thin
-    line per network, a thick one for the geometric mean over those of a kind. Place 0 is what
-    enters the first block.
+    line per network, a thick one for the geometric mean over those of a kind.
     """
     shown = [
         entry
@@ -45,19 +45,13 @@ def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
     rows = [s for s in _STATES if any(e["network"]["state"] == s for e in shown)] or ["fresh"]
     figure = new_figure(max(3.4 * len(depths), 4.6), 2.6 * len(rows) + 0.5)
     grid = figure.subplots(len(rows), len(depths), sharey=True, squeeze=False)
-    for line, state in zip(grid, rows, strict=True):
-        for axes, depth in zip(line, depths, strict=True):
-            axes.set_title(f"{_STATES[state]}, {depth} blocks", fontsize=9)
-            axes.set_xlabel("Fourier block (last: bottleneck)")
-            _profiles(
-                axes,
-                [
-                    entry
-                    for entry in shown
-                    if (entry["network"]["state"], entry["network"]["fno_blocks"]) == (state, depth)
-                ],
-            )
-        line[0].set_ylabel("mean |activation|")
+    for axes, (state, depth) in zip(grid.flat, product(rows, depths), strict=True):
+        axes.set_title(f"{_STATES[state]}, {depth} blocks", fontsize=9)
+        axes.set_xlabel("Fourier block (last: bottleneck)")
+        kind = {"state": state, "fno_blocks": depth}
+        _profiles(axes, [entry for entry in shown if kind.items() <= entry["network"].items()])
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mean |activation|")
     handles = [axes.get_legend_handles_labels() for axes in grid.flat]
     by_label = {k: v for pair in handles for v, k in zip(*pair, strict=True)}
     figure.legend(by_label.values(), by_label, loc="outside lower center", ncols=4, fontsize=8)
@@ -85,18 +79,10 @@ def _profiles(axes: Axes, entries: Entries) -> None:
 
 
 def gradient_ratio(history: pd.DataFrame, threshold: float) -> Figure:
-    """Return spectral over local gradients by epoch: a panel per arm, a line per seed.
-
-    Parameters
-    ----------
-    history
-        `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run; empty: a panel without.
-    threshold
-        Drawn dashed.
-    """
-    history = history.assign(
-        ratio=pd.to_numeric(history["spectral_local_ratio"], errors="coerce").where(lambda v: v > 0)
-    )
+    """Return spectral over local gradients by epoch: a panel per arm, a line per seed, the
+    threshold dashed. history: `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run."""
+    ratio = history["spectral_local_ratio"].astype(float)
+    history = history.assign(ratio=ratio.where(ratio > 0))
     figure, panels = arm_panels(list(history["arm"].unique()) or ["no run"], height_in=1.9)
     for arm, axes in panels.items():
         for place, (_, rows) in enumerate(history[history["arm"] == arm].groupby("seed")):

@@ -32,62 +32,50 @@ def probe_gradients(
 ) -> dict[str, Any]:
     """Return how large the gradients of spectral and of local weights are.
 
-    The network, its weights and the gradients that they may hold are left as they were.
+    `loss` computes the loss from the network, with gradient. The network, its weights and the
+    gradients that they may hold are left as they were. Without a Fourier block all is null.
 
-    Parameters
-    ----------
-    network
-        With at least one Fourier block, else every number is null and `undefined` says so.
-    loss
-        Computes the loss from the network, with gradient.
-    min_ratio
-        Spectral over local is flagged below this.
-
-    Returns
-    -------
-    dict
-        `spectral_grad_mean`, `local_grad_mean`: mean modulus over all weights of all blocks;
-        `spectral_local_ratio` of the two; `flagged`; `undefined`; `loss`; and `blocks`, each with
-        the same keys and number, mean, std, rms and max of `spectral_gradients`, `local_gradients`,
-        `spectral_weights`, `local_weights`, and of `norm_weights` (`gate_statistics`).
+    `spectral_grad_mean`, `local_grad_mean`: mean modulus over all weights of all blocks;
+    `spectral_local_ratio` of the two; `flagged`: it is below `min_ratio`; `undefined`: why there is
+    no ratio; `loss`; and `blocks`, each with the same keys and number, mean, std, rms and max of
+    `spectral_gradients`, `local_gradients`, `spectral_weights`, `local_weights`, and of
+    `norm_weights` (`gate_statistics`).
     """
     blocks = fourier_blocks(network)
     if not blocks:
-        nothing = {
-            **_compare([None, None], min_ratio),
-            "undefined": "the network has no Fourier block",
-        }
+        nothing = _compare([None, None], min_ratio)
+        nothing["undefined"] = "the network has no Fourier block"
         return {**nothing, "loss": None, "flagged_blocks": [], "blocks": []}
     weights = [w for b in blocks.values() for w in (b.spectral.weight, b.local.weight)]
     with torch.enable_grad():
         value = loss()
         gradients = torch.autograd.grad(value, weights, materialize_grads=True)
     pairs = list(zip(gradients[::2], gradients[1::2], strict=True))
+    parts = [
+        {
+            "spectral_gradients": spectral_modulus(spectral),
+            "local_gradients": local.abs(),
+            "spectral_weights": spectral_modulus(block.spectral.weight.detach()),
+            "local_weights": block.local.weight.detach().abs(),
+        }
+        for block, (spectral, local) in zip(blocks.values(), pairs, strict=True)
+    ]
     rows = [
         {
             "block": name or "network",
             "channels": block.local.out_channels,
             "side_px": block.spectral.size_px[0],
             **_compare(mean_moduli([pair]).tolist(), min_ratio),
-            "spectral_gradients": weight_statistics(spectral_modulus(pair[0])),
-            "local_gradients": weight_statistics(pair[1].abs()),
-            "spectral_weights": weight_statistics(spectral_modulus(block.spectral.weight.detach())),
-            "local_weights": weight_statistics(block.local.weight.detach().abs()),
+            **{kind: weight_statistics(modulus) for kind, modulus in part.items()},
             "norm_weights": gate_statistics(block),
         }
-        for (name, block), pair in zip(blocks.items(), pairs, strict=True)
+        for (name, block), pair, part in zip(blocks.items(), pairs, parts, strict=True)
     ]
-    kinds = {
-        "spectral_gradients": [spectral_modulus(spectral) for spectral, _ in pairs],
-        "local_gradients": [local.abs() for _, local in pairs],
-        "spectral_weights": [spectral_modulus(weight.detach()) for weight in weights[::2]],
-        "local_weights": [weight.detach().abs() for weight in weights[1::2]],
-    }
     return {
         **_compare(mean_moduli(pairs).tolist(), min_ratio),
         **{
-            name: weight_statistics(torch.cat([part.flatten() for part in parts]))
-            for name, parts in kinds.items()
+            kind: weight_statistics(torch.cat([part[kind].flatten() for part in parts]))
+            for kind in parts[0]
         },
         "loss": defined(float(value.detach())),
         "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
@@ -95,18 +83,15 @@ def probe_gradients(
     }
 
 
-NEAR_ZERO = 0.01
-"""A weight of a norm, or a scale, under this passes on less than a hundredth of its block."""
-
-
 def gate_statistics(block: FourierBlock) -> dict[str, Any] | None:
     """Return what the weights of a block's norm let through, times its scale where it has one:
-    statistics of their moduli, and the share under `NEAR_ZERO`; None for a block without them."""
+    statistics of their moduli, and the share that passes on less than a hundredth of its block
+    (`near_zero`); None for a block without them."""
     norm, scale = getattr(block, "norm", None), getattr(block, "scale", None)
     if norm is None:
         return None
     gates = norm.weight.detach().abs() * (1.0 if scale is None else scale.detach().abs())
-    return {**weight_statistics(gates), "near_zero": float((gates < NEAR_ZERO).float().mean())}
+    return {**weight_statistics(gates), "near_zero": float((gates < 0.01).float().mean())}
 
 
 def _compare(moduli: list[float | None], min_ratio: float) -> dict[str, Any]:

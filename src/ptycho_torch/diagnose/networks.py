@@ -1,8 +1,7 @@
-"""Diagnose many networks in one job: untrained ones over seeds, trained runs from their bundles.
+"""Diagnose networks: untrained ones over seeds, trained runs from their bundles, one block alone.
 
 A network's entry in a report says what it is (`network`), then its numbers
-(docs/reference/files.md). A network that cannot be looked at is an entry too: `unusable`
-says why, and there are no numbers.
+(docs/reference/files.md), or why there are none (`unusable`).
 """
 
 import logging
@@ -12,27 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.functional import l1_loss
 
 from ptycho_torch import __version__
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.activations import layer_statistics, mean_of, monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
-from ptycho_torch.diagnose.initialisation import redraw
 from ptycho_torch.diagnose.loss_units import check_dataset, check_losses
 from ptycho_torch.diagnose.subject import (
     Sample,
     Subject,
     bundle_subject,
+    kind_of,
     read_sample,
     trained_loss,
     untrained_subject,
 )
 from ptycho_torch.files import io
-from ptycho_torch.files.io import read_result
+from ptycho_torch.networks import BLOCKS
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS
+from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.streams import named_seed
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +58,8 @@ def activation_entry(
 ) -> Entry:
     """Return a network's entry in `activation_report.json`; of several batches, their mean."""
     inputs, network = subject.input_BCHW.to(device), subject.network.to(device)
-    parts = [
-        monitor_activations(network, part, settings)
-        for part in inputs.split(batch_size or len(inputs))
-    ]
-    numbers = parts[0] if len(parts) == 1 else mean_of(parts)
+    batches = inputs.split(batch_size or len(inputs))
+    numbers = mean_of([monitor_activations(network, batch, settings) for batch in batches])
     return {"network": subject.label, "unusable": None, **numbers}
 
 
@@ -95,31 +95,18 @@ def diagnose(
 ) -> None:
     """Write the reports of networks on one dataset; only numbers are kept of each.
 
-    Parameters
-    ----------
-    subjects
-        `untrained_subjects` or `trained_subjects`, of the sample that they see.
-    train, dataset
-        Training split, and `dataset.json`, whose checksum it must have.
-    settings
-        Groups and thresholds.
-    outputs
-        Paths of `gradients`, `activations` and, if the loss's units are to be checked, `units`.
-    threads
-        CPU threads that torch may use.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged, or a network cannot be built for its patches. Weights that are not
-        finite are a result: an entry without numbers.
+    subjects: `untrained_subjects` or `trained_subjects`, of the sample that they see; train,
+    dataset: training split, and `dataset.json`, whose checksum it must have; outputs: paths of
+    `gradients`, `activations` and, if the loss's units are to be checked, `units`. `InputError` if
+    a file is damaged, or a network cannot be built for its patches; weights that are not finite
+    are a result: an entry without numbers.
     """
     torch.set_num_threads(usable_threads(threads))
     facts = io.read_json(dataset)
+    patch_px, photons = facts["patch_px"], facts["settings"].get("photons")
     sample = read_sample(
-        train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
-        sha256=facts["splits"]["train"]["sha256"],
-        photons=facts["settings"].get("photons", 1e9),
+        train, patch_px=patch_px, groups=settings.groups, seed=settings.groups_seed,
+        sha256=facts["splits"]["train"]["sha256"], photons=1e9 if photons is None else photons,
     )  # fmt: skip
     gradients, activations = [], []
     for subject in subjects(sample):
@@ -135,10 +122,8 @@ def diagnose(
     inputs = input_statistics(sample, 1.0)
     io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
     if "units" in outputs:
-        checks = check_dataset(
-            train, patch_px=facts["patch_px"], photons=facts["settings"].get("photons"),
-            tolerance=settings.photon_tolerance,
-        )  # fmt: skip
+        tolerance = settings.photon_tolerance
+        checks = check_dataset(train, patch_px=patch_px, photons=photons, tolerance=tolerance)
         units = {"dataset": facts["dataset"], "losses": check_losses(), "dataset_checks": checks}
         io.write_json(outputs["units"], units)
 
@@ -162,9 +147,8 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
     """Yield the best weights of runs and, of those that failed, the last; an entry where they
     hold NaN. The bundle and the last weights lie beside each `run.json`."""
     for path in map(Path, runs):
-        run, folder = read_result(path, "run"), path.parent / "bundle"
-        label = {key: run[key] for key in ("seed", "outcome")} | {"name": run["arm"]}
-        kind = {key: run["settings"]["generator"][key] for key in ("name", "fno_blocks")}
+        run, folder = io.read_result(path, "run"), path.parent / "bundle"
+        label = {"seed": run["seed"], "outcome": run["outcome"], "name": run["arm"]}
         where = {"best": folder / WEIGHTS, "last": path.parent / "last.safetensors"}
         for state in ("best",) if run["outcome"] == "completed" else ("best", "last"):
             # Before the bundle, which refuses what is not finite without saying that it is data.
@@ -172,11 +156,63 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
             bad = sorted(name for name, w in weights.items() if not torch.isfinite(w).all())
             if bad:
                 reason = f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]}"
-                labels = {**label, "generator": kind["name"], "fno_blocks": kind["fno_blocks"]}
-                yield {"network": {**labels, "state": state}, "unusable": reason}
+                label |= kind_of(run["settings"]["generator"])
+                yield {"network": {**label, "state": state}, "unusable": reason}
                 break
             bundle = read_bundle(folder)
             if state == "last":
                 bundle = replace(bundle, weights=weights)
             loss = trained_loss(bundle, folder)
             yield bundle_subject(bundle, sample, loss, where=path.parent, **label, state=state)
+
+
+def redraw(network: nn.Module, seed: int) -> None:
+    """Draw all spectral weights again as the published code does: U[0, 1) / (in * out), both parts.
+
+    Their mean squared modulus is 2 / (3 in^2 out^2); the variance-preserving one is 1 / in. Li et
+    al. (2021), Fourier neural operator, arXiv:2010.08895, and its code.
+    """
+    stream = torch.Generator().manual_seed(named_seed(seed, "1/(in*out)"))
+    for module in network.modules():
+        if isinstance(module, SpectralConv):
+            _, _, inputs, _, outputs = module.weight.shape
+            drawn = torch.rand(module.weight.shape, generator=stream) / (inputs * outputs)
+            with torch.no_grad():
+                module.weight.copy_(drawn)
+
+
+def probe_block(
+    kind: str, *, channels: int, modes: int, patch_px: int, seed: int,
+    settings: DiagnosticsSettings,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the gradient probe of one block, with both initial distributions side by side.
+
+    Input and target are white noise of variance 1, the loss is the mean absolute difference. Noise
+    has no dominant low frequency, as real data have: numbers of a network on data differ.
+
+    Returned is `probe_gradients` of the block as it is built, and `initialisations`: for each the
+    same keys without blocks, `spectral_local_output_ratio`, and `spectral_weights`.
+    """
+    stream = torch.Generator().manual_seed(named_seed(seed, "block probe"))
+    x, target = (torch.randn(8, channels, patch_px, patch_px, generator=stream) for _ in range(2))
+    probes, sides = [], {}
+    for initialisation in ("1/in", "1/(in*out)"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            block = BLOCKS[kind](
+                channels, modes, size_px=(patch_px, patch_px), two_sided=False,
+                generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+        if initialisation == "1/(in*out)":
+            redraw(block, seed)
+        probe = probe_gradients(
+            block, lambda net=block: l1_loss(net(x), target),  # type: ignore[misc]
+            min_ratio=settings.min_gradient_ratio,
+        )  # fmt: skip
+        outputs = monitor_activations(block, x, settings)["spectral_local_output_ratio"]
+        probes.append({**probe, "spectral_local_output_ratio": outputs})
+        sides[initialisation] = {
+            **{k: v for k, v in probes[-1].items() if k not in ("blocks", "flagged_blocks")},
+            "spectral_weights": probe["blocks"][0]["spectral_weights"],
+        }
+    return {**probes[0], "initialisations": sides}

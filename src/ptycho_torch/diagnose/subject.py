@@ -5,6 +5,7 @@ Letters: B groups looked at, C patches of a group, H rows, W columns, M probe mo
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.batch import (
+    LOSSES,
     Batch,
     Groups,
     LossName,
@@ -44,9 +45,9 @@ logger = logging.getLogger(__name__)
 class Sample:
     """Groups of one split, the same for every network, and the split's constants.
 
-    batch: measured amplitudes, and where the frames of a group lie; probe_MHW: the data's probe;
-    scales: what losses relate to, and statistical_scale: what `input_scaling: statistical`
-    multiplies amplitudes by, both of the whole split; facts: which data, for reports.
+    probe_MHW: the data's probe; scales: what losses relate to, and statistical_scale: what
+    `input_scaling: statistical` multiplies amplitudes by, both of the whole split; facts: which
+    data, for reports.
     """
 
     batch: Batch
@@ -68,21 +69,10 @@ def read_sample(
 ) -> Sample:
     """Read a file and draw the groups to look at, without repeats; raises as its reader.
 
-    Parameters
-    ----------
-    path, sha256
-        A split of the study, any scan (docs/own-data.md), or NPZ with `diffraction` alone, which
-        has no probe.
-    patch_px
-        Side that patches must have; None: any.
-    groups
-        B; all of them where the file has fewer, with a warning.
-    channels
-        Patches of a group, for files that are no split.
-    seed
-        Of the draw.
-    photons
-        Mean photons of a frame, where the file does not say them.
+    path, sha256: a split of the study, any scan (docs/own-data.md), or NPZ with `diffraction`
+    alone, which has no probe; patch_px: side that patches must have, None: any; groups: all of them
+    are used, with a warning, where the file has fewer; channels: patches of a group, for files that
+    are no split; seed: of the draw; photons: mean photons of a frame, where the file does not say.
     """
     keys = set() if io.is_hdf5(path) else {*io.npz_keys(path)}
     probe, scales = None, SplitScales(1.0, 1.0, 1.0)
@@ -91,26 +81,14 @@ def read_sample(
         every, probe = groups_of_split(split), split.probe_MHW
         scales = every.scales(split.intensity_scale)
     elif keys.isdisjoint(("xcoords", "scan")) and not io.is_hdf5(path):
-        frames = io.read_npz(path, "diffraction")["diffraction"]
-        stack = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
-        check_array(str(path), "diffraction", stack, "real", ("n", "C", "N", "N"))
-        counts = stack.dtype.kind in "iu"
-        stack = stack.astype(np.float32)
-        if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
-            raise InputError(
-                f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere"
-            )
-        logger.info(
-            "%s: patterns alone, %s", path, "counts: root taken" if counts else "amplitudes"
-        )
-        stack = np.sqrt(stack) if counts else stack
-        every = Groups(torch.from_numpy(np.ascontiguousarray(stack)))
+        every = _patterns_alone(path)
     else:
         scan = read_scan(path)
-        unit = measured_units(scan, probe_of(scan), photons)
+        probe = probe_of(scan)
+        unit = measured_units(scan, probe, photons)
         grouping = GroupSettings(gridsize=math.isqrt(channels))
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
-        every, probe = groups_of_scan(scan, members, unit.unit), probe_of(scan)
+        every = groups_of_scan(scan, members, unit.unit)
         scales = every.scales(unit.intensity_scale)
     side = every.amplitude_nCHW.shape[-1]
     if patch_px not in (None, side):
@@ -133,6 +111,20 @@ def read_sample(
     )
 
 
+def _patterns_alone(path: io.PathLike) -> Groups:
+    """Return patterns as groups; of counts, which are integers, the root is taken."""
+    frames = io.read_npz(path, "diffraction")["diffraction"]
+    stack = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
+    check_array(str(path), "diffraction", stack, "real", ("n", "C", "N", "N"))
+    counts = stack.dtype.kind in "iu"
+    stack = stack.astype(np.float32)
+    if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
+        raise InputError(f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere")
+    kind = "counts: root taken" if counts else "amplitudes"
+    logger.info("%s: patterns alone, %s", path, kind)
+    return Groups(torch.from_numpy(np.ascontiguousarray(np.sqrt(stack) if counts else stack)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A network before a sample of data.
@@ -140,8 +132,7 @@ class Subject:
     network: amplitudes (B, C, H, W) in, complex patches of the same shape out; input_scale: what
     amplitudes are multiplied by before it; object_big: whether the patches of a group become one
     region before the physics; unit: the network's intensity scale over the data's, another than 1
-    where it was learned; loss: the loss that it is, or would be, trained with; label: what it is,
-    for reports.
+    where it was learned; loss: that it is, or would be, trained with; label: for reports.
     """
 
     network: nn.Module
@@ -170,20 +161,21 @@ class Subject:
         return self.sample.scales.loss(self.loss, predicted * self.unit, batch.amplitude_BCHW)
 
 
+def kind_of(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what reports call a network of these settings."""
+    return {"generator": generator["name"], "fno_blocks": generator["fno_blocks"]}
+
+
 def untrained_subject(
     settings: UntrainedNetwork, seed: int, sample: Sample, **label: Any
 ) -> Subject:
-    """Return a network before its first step, as the run of this seed starts.
-
-    Raises
-    ------
-    InputError
-        If the network cannot be built for the data's patches.
-    """
-    generator, shape = settings.generator, sample.batch.amplitude_BCHW.shape
-    size = {"channels": shape[1], "patch_px": shape[-1]}
+    """Return a network before its first step, as the run of this seed starts; `InputError` if it
+    cannot be built for the data's patches."""
+    generator = settings.generator
+    _, channels, _, patch_px = sample.batch.amplitude_BCHW.shape
+    weights = named_seed(seed, "weights")
     try:
-        network = build_generator(generator, **size, seed=named_seed(seed, "weights"))
+        network = build_generator(generator, channels=channels, patch_px=patch_px, seed=weights)
     except ValueError as error:
         raise InputError(f"generator {generator.name}: {error}") from None
     statistical = settings.input_scaling == "statistical"
@@ -193,32 +185,22 @@ def untrained_subject(
         input_scale=sample.statistical_scale if statistical else 1.0,
         object_big=settings.object_big,
         loss=settings.loss,
-        label={**label, "seed": seed, "state": "fresh", **_kind(generator)},
+        label={**label, "seed": seed, "state": "fresh", **kind_of(generator.model_dump())},
     )
-
-
-def _kind(generator: GeneratorSettings) -> dict[str, Any]:
-    return {"generator": generator.name, "fno_blocks": generator.fno_blocks}
 
 
 def bundle_subject(
     bundle: Bundle, sample: Sample, loss: LossName, *, where: io.PathLike, **label: Any
 ) -> Subject:
     """Return a trained network; its own input scale is in force, the data's probe and scales.
-
-    Raises
-    ------
-    InputError
-        If its groups have another number of patches than the data's, or a weight is not finite.
-    """
+    `InputError` if its groups have another number of patches, or a weight is not finite."""
     settings, channels = bundle.settings, sample.batch.amplitude_BCHW.shape[1]
     if settings.channels != channels:
         raise InputError(
             f"{where}: the network takes groups of {settings.channels} patches, the data has "
             f"{channels}; take data of the same gridsize"
         )
-    other = sample.probe_MHW is not None and not torch.equal(bundle.probe_MHW, sample.probe_MHW)
-    if other:
+    if sample.probe_MHW is not None and not torch.equal(bundle.probe_MHW, sample.probe_MHW):
         logger.warning("%s: was trained with another probe than the data's, which is used", where)
     return Subject(
         network=bundle.network(),
@@ -227,14 +209,14 @@ def bundle_subject(
         object_big=settings.object_big,
         unit=settings.intensity_scale / sample.scales.intensity_scale,
         loss=loss,
-        label={**label, **_kind(settings.generator)},
+        label={**label, **kind_of(settings.generator.model_dump())},
     )
 
 
 def trained_loss(bundle: Bundle, where: io.PathLike) -> LossName:
     """Return the loss that a bundle's record says it was trained with; `InputError` if none."""
     loss: LossName = bundle.record.get("run", {}).get("training", {}).get("loss")
-    if loss not in ("mae", "poisson"):
+    if loss not in LOSSES:
         raise InputError(
             f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
             "poisson"

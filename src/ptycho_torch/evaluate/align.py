@@ -3,8 +3,7 @@
 Letters: H rows, W columns of one image. Phases are radians.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy
@@ -19,10 +18,6 @@ Free = Literal["phase", "all"]
 
 MARGIN_PX = 8
 """Border round an image that a shift may draw on; larger shifts are not looked for."""
-# The plane is found by its strongest frequency, then refined on the wrapped remainder.
-_PLANE_ROUNDS = 3
-# A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
-_SHIFT_ROUNDS = 4
 
 
 def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
@@ -34,16 +29,9 @@ def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
     return float(truth_HW.mean()) / mean if mean != 0 else 1.0
 
 
-def phase_offset(truth_HW: Complex, pred_HW: Complex) -> float:
-    """Return the phase by which `pred_HW` leads: that of its least-squares factor."""
-    return float(np.angle(np.vdot(truth_HW, pred_HW)))
-
-
 def phase_plane(truth_HW: Complex, pred_HW: Complex) -> Real:
-    """Return the plane, zero at the image's centre, that fits the phase difference best.
-
-    Pixels count by their amplitudes. Slopes up to half a turn per pixel are found.
-    """
+    """Return the plane, zero at the image's centre, that fits the phase difference best, weighted
+    by amplitudes; slopes up to half a turn per pixel are found."""
     difference = np.conj(truth_HW) * pred_HW
     row, column = (np.arange(n) - (n - 1) / 2 for n in difference.shape)
     rows, columns = np.meshgrid(row, column, indexing="ij")
@@ -52,13 +40,13 @@ def phase_plane(truth_HW: Complex, pred_HW: Complex) -> Real:
     slopes = 2 * np.pi * np.array(found)
     weight = np.sqrt(np.abs(difference)).ravel()
     design = np.stack([rows.ravel(), columns.ravel(), np.ones(rows.size)], axis=1)
-    for _ in range(_PLANE_ROUNDS):
+    # Found by its strongest frequency, then refined on the wrapped remainder.
+    for _ in range(3):
         rest = difference * np.exp(-1j * (slopes[0] * rows + slopes[1] * columns))
         rest = np.angle(rest * np.exp(-1j * np.angle(rest.sum())))
         fitted = np.linalg.lstsq(design * weight[:, None], rest.ravel() * weight, rcond=None)[0]
         slopes = slopes + fitted[:2]
-    plane: Real = slopes[0] * rows + slopes[1] * columns
-    return plane
+    return np.asarray(slopes[0] * rows + slopes[1] * columns)
 
 
 def aligned_phases(
@@ -66,16 +54,15 @@ def aligned_phases(
 ) -> tuple[Real, Real]:
     """Return the phases of truth and prediction, the prediction's without its free offset.
 
-    Both are on the branch within pi of the truth's mean direction, so that the cut lies where
-    the truth has the fewest pixels; nothing is unwrapped. remove_plane: also remove `phase_plane`.
+    Both are on the branch within pi of the truth's mean direction, so that the cut lies where the
+    truth has the fewest pixels; nothing is unwrapped. remove_plane: also remove `phase_plane`.
     """
     if remove_plane:
         pred_HW = pred_HW * np.exp(-1j * phase_plane(truth_HW, pred_HW))
     middle = float(np.angle(np.exp(1j * np.angle(truth_HW)).sum()))
-    offset = phase_offset(truth_HW, pred_HW)
-    truth_phase: Real = middle + np.angle(truth_HW * np.exp(-1j * middle))
-    pred_phase: Real = middle + np.angle(pred_HW * np.exp(-1j * (offset + middle)))
-    return truth_phase, pred_phase
+    offset = float(np.angle(np.vdot(truth_HW, pred_HW)))
+    truth_phase = middle + np.angle(truth_HW * np.exp(-1j * middle))
+    return truth_phase, middle + np.angle(pred_HW * np.exp(-1j * (offset + middle)))
 
 
 def least_squares_factor(truth_HW: Complex, pred_HW: Complex) -> complex:
@@ -96,10 +83,9 @@ def correlation(first_HW: Complex, second_HW: Complex) -> float | None:
     return float(abs(np.vdot(first_HW, second_HW)) / size) if 0 < size < np.inf else None
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """An object on another one: image_HW in the box, the (row, column) by which it was moved, and
-    the tilt, radians per pixel, that was taken away."""
+class Registered(NamedTuple):
+    """An object on another one, and by which (row, column) and tilt in radians per pixel it was
+    moved."""
 
     image_HW: Complex
     shift_px: tuple[float, float]
@@ -109,20 +95,21 @@ class Registered:
 def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Registered:
     """Return an object as near to the reference as what is free can bring it.
 
-    Where the probe was refined, an object may be shifted, tilted in phase and scaled, with the
-    probe taking the opposite (`all`). Where both belong to one fixed probe, a constant phase is all
-    (`phase`). wide_HW: with `MARGIN_PX` more on each side, else `ValueError`.
+    `all`: where the probe was refined, an object may be shifted, tilted in phase and scaled, with
+    the probe taking the opposite; `phase`: under one fixed probe, a constant phase is all. wide_HW:
+    with `MARGIN_PX` more on each side, else `ValueError`.
     """
     expected = tuple(side + 2 * MARGIN_PX for side in reference_HW.shape)
     if wide_HW.shape != expected:
         raise ValueError(f"the wide image is {wide_HW.shape} px, expected {expected}")
+    shift = np.zeros(2)
     if free == "phase":
-        inner = _moved(wide_HW, np.zeros(2))
+        inner = _moved(wide_HW, shift)
         product = np.vdot(inner, reference_HW)
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
         return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0))
-    shift = np.zeros(2)
-    for _ in range(_SHIFT_ROUNDS):
+    # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
+    for _ in range(4):
         inner = _moved(wide_HW, shift)
         flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
         step, _, _ = skimage.registration.phase_cross_correlation(

@@ -16,6 +16,7 @@ from ptycho_torch.physics.predict import frame_errors, illuminated, predict_ampl
 from ptycho_torch.runtime.errors import InputError
 
 Box = tuple[slice, slice]
+Point = Sequence[int] | NDArray[np.int64]
 # Sides under this are too small to compare anything in, pixels.
 _LEAST_PX = 16
 
@@ -34,8 +35,7 @@ class ObjectEstimate:
     def of(cls, arrays: Mapping[str, NDArray[Any]], part: str) -> "ObjectEstimate":
         """Take a part's object from the arrays of `objects.npz`."""
         row, column = arrays[f"{part}_origin"].tolist()
-        keys = (f"{part}_{key}" for key in ("object", "light", "probe"))
-        thing, light, probe = (arrays[key] for key in keys)
+        thing, light, probe = (arrays[f"{part}_{key}"] for key in ("object", "light", "probe"))
         return cls(thing, (row, column), light, probe)
 
     def cut(self, box: Box, *, margin_px: int = 0) -> NDArray[np.complexfloating]:
@@ -57,6 +57,11 @@ class ObjectEstimate:
         whole = _placed(thing, self.origin, corner, shape, mean)
         where = (int(corner[0]), int(corner[1]))
         return predict_amplitudes(whole, self.probe_MHW, scan.positions_n2, origin=where)
+
+    @property
+    def power(self) -> float:
+        """The probe's power, summed over modes."""
+        return float((np.abs(self.probe_MHW) ** 2).sum())
 
     def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return `scan_errors` of what it predicts for a scan."""
@@ -81,22 +86,15 @@ class ObjectEstimate:
 
 
 def _placed(
-    array_YX: NDArray[Any],
-    origin: Sequence[int],
-    corner: Sequence[int] | NDArray[np.int64],
-    shape: Sequence[int] | NDArray[np.int64],
-    fill: Any,
+    array_YX: NDArray[Any], origin: Point, corner: Point, shape: Point, fill: Any
 ) -> NDArray[Any]:
     """Return an array that lies at `origin` on another canvas; `fill` where it does not lie."""
     canvas = np.full(tuple(shape), fill, array_YX.dtype)
     low = np.maximum(origin, corner)
-    high = np.minimum(np.add(origin, array_YX.shape), np.add(corner, shape))
-
-    def seen_from(start: Sequence[int] | NDArray[np.int64]) -> tuple[slice, ...]:
-        starts, stops = low - start, np.maximum(high, low) - start
-        return tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
-
-    canvas[seen_from(corner)] = array_YX[seen_from(origin)]
+    high = np.maximum(np.minimum(np.add(origin, array_YX.shape), np.add(corner, shape)), low)
+    (top, left), (bottom, right) = low - corner, high - corner
+    (first, start), (last, stop) = low - origin, high - origin
+    canvas[top:bottom, left:right] = array_YX[first:last, start:stop]
     return canvas
 
 
@@ -104,11 +102,9 @@ def scan_errors(
     predicted_nHW: NDArray[Any], scan: Scan, index: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
     """Return `physics.predict.frame_errors` against a scan's frames, or those of an index."""
-    where = np.arange(len(scan)) if index is None else index
-    good = scan.good_1HW
-    if good is not None and len(good) > 1:
-        good = good[where]
-    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], good)
+    where = slice(None) if index is None else index
+    used = scan.used if len(scan.used) == 1 else scan.used[where]
+    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], used)
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:

@@ -22,9 +22,6 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
 
     Both images are `windowed`; they may be complex. A ring in which either is empty, or not
     finite, correlates by 0. `ValueError` if the images have no pixel.
-
-    References
-    ----------
     van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
     if not first_HW.size:
@@ -47,25 +44,21 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
         return 0.0
     frequencies = np.concatenate([[0.0], frequencies_R])
     curve = np.concatenate([[1.0], np.nan_to_num(correlation_R, nan=-1.0)])
-    under = np.flatnonzero(curve[1:] < level)
-    if not len(under):
+    under = curve[1:] < level
+    if not under.any():
         return NYQUIST
-    at = int(under[0])
-    left, right = curve[at], curve[at + 1]
+    at = int(under.argmax())
+    left, right = curve[at : at + 2]
     step = frequencies[at + 1] - frequencies[at]
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
 def half_bit(shape: tuple[int, ...]) -> Real:
     """Return the half-bit threshold of each ring, (R,): what two halves of one data set correlate
-    by where both together hold half a bit per pixel.
+    by where both together hold half a bit per pixel (van Heel and Schatz 2005, equation 17).
 
     Pixels of a ring count by what the window leaves independent of them, (sum w^2)^2 / sum w^4 of
     the image's pixels: about a quarter.
-
-    References
-    ----------
-    van Heel and Schatz (2005), see `ring_correlation`, equation 17.
     """
     window = _window(shape)
     independent = (window**2).mean() ** 2 / (window**4).mean()

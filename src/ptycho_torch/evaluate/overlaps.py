@@ -1,16 +1,24 @@
-"""What neighbouring patches say of each other where they overlap; no truth needed.
+"""What neighbouring patches say of each other where they overlap, and the common phase that the
+overlaps give them; no truth needed.
 
 Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row, column) of a
 patch's upper left corner, whole pixels.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.evaluate.truth import GroundTruth
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Complex = NDArray[np.complex128]
+Integers = NDArray[np.int64]
 
 # The eight neighbours of a raster; farther ones share little light.
 NEIGHBOURS = 8
@@ -19,19 +27,18 @@ NEIGHBOURS = 8
 MIN_WEIGHT = 0.02
 # Pairs at a time: what they take stays in the cache, which halves the time.
 _BATCH = 32
+# Below this number of patches the dense solver is used; eigsh needs more than a few.
+_DENSE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Overlaps:
-    """Pairs of overlapping patches.
+    """Pairs of overlapping patches: which; sum over the overlap of weight * first * conj(second);
+    and its modulus over the root of both powers, 0 to 1."""
 
-    first_K, second_K: which patches. product_K: sum over the overlap of weight * first *
-    conj(second). agreement_K: modulus of the product over the root of both powers, 0 to 1.
-    """
-
-    first_K: NDArray[np.int64]
-    second_K: NDArray[np.int64]
-    product_K: NDArray[np.complex128]
+    first_K: Integers
+    second_K: Integers
+    product_K: Complex
     agreement_K: NDArray[np.float64]
 
 
@@ -44,14 +51,12 @@ def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTrut
     """
     positions_B2, illumination_HW = truth.positions_B2, truth.intensity_HW
     finite = np.isfinite(patches_BHW).all(axis=(1, 2))
-    # Correlations need no scale, and single precision overflows when squared.
-    scale = np.abs(patches_BHW[finite]).max() if finite.any() else 0.0
     first, second = _neighbours(positions_B2, truth.image_B, finite)
-    if scale == 0.0 or not len(first):
-        empty = np.zeros(0)
-        return Overlaps(first[:0], second[:0], empty.astype(complex), empty)
+    # Correlations need no scale, and single precision overflows when squared.
+    scale = np.abs(patches_BHW[finite]).max(initial=0)
     # Once for each patch, which has eight pairs. As a product of reals, not a complex division.
-    with np.errstate(invalid="ignore", over="ignore"):  # Broken patches are in no pair.
+    # Broken patches are in no pair, and of zeros no pair is kept.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         unit_BHW = patches_BHW * (1 / scale)
         power_BHW = np.abs(unit_BHW) ** 2
     least = MIN_WEIGHT * illumination_HW.sum() / 2
@@ -80,10 +85,10 @@ def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTrut
 
 
 def _neighbours(
-    positions_B2: NDArray[np.int64], image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    positions_B2: Integers, image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
+) -> tuple[Integers, Integers]:
     """Return pairs (first < second) of usable patches that are near in the same image."""
-    found = []
+    found = [np.zeros((0, 2), np.int64)]
     for image in np.unique(image_B):
         members = np.flatnonzero((image_B == image) & usable_B)
         count = min(NEIGHBOURS + 1, len(members))
@@ -92,25 +97,66 @@ def _neighbours(
         near = scipy.spatial.cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
         pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
         found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])
-    if not found:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 
-def _windows(
-    shift: NDArray[np.int64], patch_px: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _windows(shift: Integers, patch_px: int) -> list[tuple[slice, ...]]:
     """Return the overlap in the first patch and in the second, which lies `shift` from it."""
-    length = [max(0, patch_px - abs(int(s))) for s in shift]
-    start = [(max(0, int(s)), max(0, -int(s))) for s in shift]
-    first = tuple(slice(a, a + n) for (a, _), n in zip(start, length, strict=True))
-    second = tuple(slice(b, b + n) for (_, b), n in zip(start, length, strict=True))
-    return (first[0], first[1]), (second[0], second[1])
+    low, length = np.maximum(shift, 0), np.maximum(patch_px - np.abs(shift), 0)
+    return [
+        tuple(slice(a, a + n) for a, n in zip(start.tolist(), length.tolist(), strict=True))
+        for start in (low, low - shift)
+    ]
 
 
 def _weight(a_HW: NDArray[np.floating], b_HW: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a b / (a + b), 0 where both are dark."""
     total = a_HW + b_HW
     weight = np.zeros(total.shape, np.float32)
-    np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
-    return weight
+    return np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
+
+
+def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
+    """Return the factors of modulus 1 that bring so many patches to a common phase, (B,).
+
+    A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
+    object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
+    eigenvector of that Hermitian matrix. Each connected part of the graph has its own free phase,
+    chosen so that its factors sum to a positive number (weighted); a patch without overlaps keeps
+    its phase. Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
+    Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
+    """
+    rows = np.concatenate([overlaps.first_K, overlaps.second_K])
+    columns = np.concatenate([overlaps.second_K, overlaps.first_K])
+    values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
+    matrix = scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
+    degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
+    factors = np.ones(patches, np.complex128)
+    _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
+    for label in np.unique(label_B[degree > 0]):
+        members = np.flatnonzero(label_B == label)
+        # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
+        scale = scipy.sparse.diags_array(1 / np.sqrt(degree[members]))
+        vector = _leading_vector((scale @ matrix[members][:, members] @ scale).tocsr())
+        turned = np.exp(-1j * np.angle(vector))
+        turned *= np.exp(-1j * np.angle((degree[members] * turned).sum()))
+        factors[members] = turned
+    return factors
+
+
+def _leading_vector(matrix: "csr_array") -> Complex:
+    """Return the eigenvector of the largest eigenvalue; the same bytes on every call."""
+    size = matrix.shape[0]
+    if size <= _DENSE:
+        return np.asarray(np.linalg.eigh(matrix.toarray())[1][:, -1])
+    stream = np.random.default_rng(0)
+    # A generic start: from an exact eigenvector, Lanczos would continue at random.
+    start = stream.normal(size=size) + 1j * stream.normal(size=size)
+    try:
+        vectors = scipy.sparse.linalg.eigsh(
+            matrix, k=1, which="LA", v0=start, tol=1e-10, maxiter=20 * size
+        )[1]
+    except scipy.sparse.linalg.ArpackNoConvergence as error:
+        vectors = error.eigenvectors if error.eigenvectors.size else np.ones((size, 1), complex)
+    return np.asarray(vectors[:, 0])

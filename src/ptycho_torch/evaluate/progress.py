@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.run import read_record, read_settings
 from ptycho_torch.evaluate.scores import value_of
 from ptycho_torch.evaluate.truth import GroundTruth, read_truth
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
@@ -30,20 +29,20 @@ _RUN_KEYS = (
 
 def evaluate_progress(
     *,
-    test: PathLike,
-    dataset: PathLike,
-    objects: PathLike,
-    run: PathLike,
+    test: io.PathLike,
+    dataset: io.PathLike,
+    objects: io.PathLike,
+    run: io.PathLike,
     settings: Mapping[str, Any],
-    progress: PathLike,
+    progress: io.PathLike,
 ) -> None:
     """Score the objects of some iterations and write `progress.json` (docs/reference/files.md).
 
     They take the path of a network's patches: cut at the test positions, stitched, aligned.
     `objects` and `run` are the reconstruction's; `InputError` if the files do not belong together.
     """
-    record = read_record(run, (*_RUN_KEYS, "error"))
-    limits, truth = read_settings(settings), read_truth(test, dataset)
+    record = io.read_result(run, "reconstructed")
+    limits, truth = EvaluationSettings.model_validate(settings), read_truth(test, dataset)
     arrays = io.read_npz(objects)
     images = {int(key.split("_")[1]) for key in arrays if key.startswith("origin")}
     if images != set(range(len(truth.objects_IHW))):
@@ -70,8 +69,7 @@ def _patches(
     arrays: Mapping[str, NDArray[Any]], number: int, truth: GroundTruth
 ) -> NDArray[np.complex64]:
     """Return the patches that the objects show after an iteration, (B, H, W); an image that ended
-    before it shows its last object.
-    """
+    before it shows its last object."""
     side = truth.probe_MHW.shape[-1]
     patches = np.empty((len(truth.image_B), side, side), np.complex64)
     for image in range(len(truth.objects_IHW)):

@@ -40,8 +40,8 @@ def evaluate_measurement(
     """Score one reconstruction, rPIE's or a network's, and write `metrics` and `curves`.
 
     rpie: `objects` and `report` of rPIE, which say where all are compared and with what; parts:
-    paths of `PARTS`; same_probe: whether a network's probe is rPIE's, which leaves only a constant
-    phase free between them. `InputError` if rPIE failed: there is nothing to compare with.
+    paths of `PARTS`; same_probe: a network's probe is rPIE's: a constant phase alone is free
+    between them. `InputError` if rPIE failed: there is nothing to compare with.
     """
     facts, reference = io.read_json(report), io.read_json(rpie["report"])
     if reference["outcome"] != "completed":
@@ -65,11 +65,7 @@ class _Scoring:
     """The scores of one reconstruction; `curves` collects what figures draw."""
 
     def __init__(
-        self,
-        settings: RealDataScores,
-        scans: Mapping[str, Scan],
-        arrays: Arrays,
-        standard: Arrays,
+        self, settings: RealDataScores, scans: Mapping[str, Scan], arrays: Arrays, standard: Arrays
     ) -> None:
         self.known, self.scans, self.arrays = settings.known_share, scans, arrays
         self.is_rpie = arrays is standard
@@ -144,19 +140,11 @@ class _Scoring:
         """Return the Fourier ring correlation of the objects of two half scans."""
         first = self.estimates["half_a"].cut(self.box)
         wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
-        moved = register(first, wide, free=free)
+        second, found = _registered(first, wide, free)
         frequencies, threshold = ring_frequencies(first.shape), half_bit(first.shape)
         self.curves |= {"frc_frequency": frequencies, "frc_half_bit": threshold}
-        found: dict[str, Any] = {
-            "free": free,
-            "shift_px": list(moved.shift_px),
-            "tilt_rad_per_px": list(moved.tilt),
-            "correlation": correlation(first, moved.image_HW),
-        }
-        pairs = {
-            "complex": (first, moved.image_HW),
-            "phase": aligned_phases(first, moved.image_HW),
-        }
+        found["correlation"] = correlation(first, second)
+        pairs = {"complex": (first, second), "phase": aligned_phases(first, second)}
         for kind, (one, other) in pairs.items():
             curve = ring_correlation(one, other)
             self.curves[f"frc_{kind}"] = curve
@@ -171,40 +159,41 @@ class _Scoring:
     def _agreement(self, free: Free) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""
         reference = self.rpie["train"].cut(self.box)
-        powers = [
-            float((np.abs(one["train"].probe_MHW) ** 2).sum())
-            for one in (self.estimates, self.rpie)
-        ]
         # As it is under a probe of rPIE's power: no pattern tells the two.
+        ratio = self.estimates["train"].power / self.rpie["train"].power
         wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        moved = register(reference, wide * (powers[0] / powers[1]) ** 0.5, free=free)
-        self.curves |= {"reference": reference, "image": moved.image_HW}
+        image, moved = _registered(reference, wide * ratio**0.5, free)
+        self.curves |= {"reference": reference, "image": image}
         return {
-            "free": free,
-            "shift_px": list(moved.shift_px),
-            "tilt_rad_per_px": list(moved.tilt),
-            **similarity(reference, moved.image_HW),
+            **moved,
+            **similarity(reference, image),
             "constant": similarity(reference, np.full_like(reference, reference.mean())),
         }
 
     def _baselines(self) -> dict[str, Any]:
         """Return R of predictions that know no object, and of the photon noise alone."""
-        train = self.scans["train"]
-        one = self.estimates["train"]
+        train, one = self.scans["train"], self.estimates["train"]
         power = float(np.square(train.amplitude_nHW, dtype=np.float64).sum(axis=(1, 2)).mean())
-        level = (power / float((np.abs(one.probe_MHW) ** 2).sum())) ** 0.5
-        flat = np.full(one.object_YX.shape, level, np.complex64)
+        flat = np.full(one.object_YX.shape, (power / one.power) ** 0.5, np.complex64)
         constant = ObjectEstimate(flat, one.origin, np.ones_like(one.light_YX), one.probe_MHW)
         mean = train.amplitude_nHW.mean(axis=0)[None]
         found: dict[str, Any] = {"noise": None}
         for part, counted in (("train", slice(None)), ("held_out", self.covered)):
             scan = self.scans[part]
-            guesses = {"constant": constant.predict(scan, 0.0), "mean_frame": mean}
-            for name, guess in guesses.items():
+            for name, guess in (("constant", constant.predict(scan, 0.0)), ("mean_frame", mean)):
                 found[f"{name}_{part}"] = _r_factor(scan_errors(guess, scan)[counted])
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
         return found
+
+
+def _registered(
+    reference_HW: NDArray[Any], wide_HW: NDArray[Any], free: Free
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Return the registered image, and how it was moved, as in `metrics.json`."""
+    moved = register(reference_HW, wide_HW, free=free)
+    facts = {"free": free, "shift_px": [*moved.shift_px], "tilt_rad_per_px": [*moved.tilt]}
+    return moved.image_HW, facts
 
 
 def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:
@@ -221,22 +210,18 @@ def _noise_r(predicted_nHW: NDArray[Any], scan: Scan, scale: float) -> float:
     """
     amplitude = predicted_nHW.astype(np.float64) * scale
     expected = np.sqrt(noise_of_roots(amplitude**2)) * (2 / np.pi) ** 0.5
-    used = np.ones((1, 1, 1), bool) if scan.good_1HW is None else scan.good_1HW
     observed = scan.amplitude_nHW.astype(np.float64) * scale
-    return float(np.where(used, expected, 0).sum() / np.where(used, observed, 0).sum())
+    return float(np.where(scan.used, expected, 0).sum() / np.where(scan.used, observed, 0).sum())
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:
     """Return correlations and SSIMs of two registered complex images; None where undefined."""
-    phases = aligned_phases(reference_HW, image_HW)
-    pairs = {"amplitude": (np.abs(reference_HW), np.abs(image_HW)), "phase": phases}
+    contrasts = (reference_HW - reference_HW.mean(), image_HW - image_HW.mean())
+    amplitudes = (np.abs(one).astype(np.float64) for one in (reference_HW, image_HW))
+    phases = (one.astype(np.float64) for one in aligned_phases(reference_HW, image_HW))
     return {
         "correlation": correlation(reference_HW, image_HW),
-        "contrast_correlation": correlation(
-            reference_HW - reference_HW.mean(), image_HW - image_HW.mean()
-        ),
-        **{
-            f"{kind}_ssim": value_of(ssim(one.astype(np.float64), other.astype(np.float64)))
-            for kind, (one, other) in pairs.items()
-        },
+        "contrast_correlation": correlation(*contrasts),
+        "amplitude_ssim": value_of(ssim(*amplitudes)),
+        "phase_ssim": value_of(ssim(*phases)),
     }

@@ -6,10 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from ptycho_torch.config.base import mistake
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.block import Reconstruction, reconstruct, ring_curves, score
 from ptycho_torch.evaluate.outcome import Evidence, decide_outcome
@@ -18,28 +15,21 @@ from ptycho_torch.evaluate.scores import Score, Undefined, value_of
 from ptycho_torch.evaluate.truth import GroundTruth, read_predictions, read_truth
 from ptycho_torch.evaluate.twin import read_twin, turn_back
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
-from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Blocks = dict[str, dict[str, Score] | None]
-_RUN_KEYS = (
-    *("dataset", "arm", "seed", "outcome", "failure"),
-    *("best_val_loss", "last_val_loss", "best_mae_val_loss"),
-)
 _IMAGES = ("amplitude", "phase", "phase_synchronised", "truth_amplitude", "truth_phase")
 
 
 def evaluate_run(
     *,
-    test: PathLike,
-    dataset: PathLike,
-    patches: PathLike,
-    run: PathLike,
+    test: io.PathLike,
+    dataset: io.PathLike,
+    patches: io.PathLike,
+    run: io.PathLike,
     settings: Mapping[str, Any],
-    metrics: PathLike,
-    reconstruction: PathLike,
+    metrics: io.PathLike,
+    reconstruction: io.PathLike,
 ) -> None:
     """Score a run's test patches; write `metrics` and `reconstruction` (docs/reference/files.md).
 
@@ -47,8 +37,7 @@ def evaluate_run(
     is no error: what it cannot have is null, with the reason. `InputError` if a file lacks
     something or the files do not belong together.
     """
-    limits = read_settings(settings)
-    record = read_record(run, _RUN_KEYS)
+    limits, record = EvaluationSettings.model_validate(settings), io.read_result(run, "evaluated")
     truth = read_truth(test, dataset)
     constant = io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"]
     # Failed runs predict NaN, infinity and zeros; each score says so for itself.
@@ -62,7 +51,7 @@ def evaluate_run(
 
 def _evaluate(
     record: Mapping[str, Any],
-    patches: PathLike,
+    patches: io.PathLike,
     truth: GroundTruth,
     settings: EvaluationSettings,
     constant_loss: float | None,
@@ -73,25 +62,21 @@ def _evaluate(
     twin = read_twin(best, truth, overlaps)
     images = reconstruct(best, truth, settings, overlaps)
     scores = score(images)
-
-    def score_patches(made: NDArray[np.complex64]) -> dict[str, Score]:
-        return score(reconstruct(made, truth, settings))
-
-    blocks: Blocks = {
-        "best": scores,
-        "last": score_patches(read_predictions(patches, "last", truth)),
-        "constant": score_patches(np.ones_like(truth.patches_BHW)),
-        "truth": score_patches(truth.patches_BHW),
-        "turned_back": None,
+    others = {
+        "last": read_predictions(patches, "last", truth),
+        "constant": np.ones_like(truth.patches_BHW),
+        "truth": truth.patches_BHW,
     }
-    constant = blocks["constant"] or {}
+    blocks = {"best": scores} | {
+        name: score(reconstruct(made, truth, settings)) for name, made in others.items()
+    }
     evidence = Evidence(
         outcome=record["outcome"],
         failure=record["failure"],
         best_mae_val_loss=record["best_mae_val_loss"],
         constant_loss=constant_loss,
         complex_error=value_of(scores["complex_error"]),
-        constant_complex_error=value_of(constant["complex_error"]),
+        constant_complex_error=value_of(blocks["constant"]["complex_error"]),
         broken_patches=int((~np.isfinite(best).all(axis=(1, 2))).sum()),
         amplitude_std_ratio=value_of(scores["amplitude_std_ratio"]),
         amplitude_pearson_r=value_of(scores["amplitude_pearson_r"]),
@@ -99,7 +84,12 @@ def _evaluate(
     )
     outcome, reason = decide_outcome(evidence, settings)
     if outcome == "twin":
-        blocks["turned_back"] = score_patches(turn_back(best, truth.probe_MHW))
+        turned = turn_back(best, truth.probe_MHW)
+        blocks["turned_back"] = score(reconstruct(turned, truth, settings))
+    values = {
+        block: {name: value_of(value) for name, value in found.items()}
+        for block, found in blocks.items()
+    }
     report = {
         **{key: record[key] for key in ("dataset", "arm", "seed")},
         "outcome": outcome,
@@ -107,42 +97,22 @@ def _evaluate(
         "reason": reason,
         **{key: record[key] for key in ("best_val_loss", "last_val_loss")},
         "twin": asdict(twin),
-        **{name: _values(block) for name, block in blocks.items()},
+        **values,
+        "turned_back": values.get("turned_back"),
         "undefined": _reasons(blocks),
         "frc": ring_curves(images, scores),
     }
     return report, images
 
 
-def _values(block: Mapping[str, Score] | None) -> dict[str, float | None] | None:
-    return None if block is None else {name: value_of(score) for name, score in block.items()}
-
-
-def _reasons(blocks: Blocks) -> dict[str, str]:
+def _reasons(blocks: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
     """Return why scores are null: by their name for the best weights, else `block.name`.
 
     What is null for the best weights too, for the same reason, is said once.
     """
     reasons: dict[str, str] = {}
     for block, scores in blocks.items():
-        for name, value in (scores or {}).items():
+        for name, value in scores.items():
             if isinstance(value, Undefined) and reasons.get(name) != value.reason:
                 reasons[name if block == "best" else f"{block}.{name}"] = value.reason
     return reasons
-
-
-def read_record(path: PathLike, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return a `run.json`; `InputError` if it lacks a key."""
-    record = io.read_json(path)
-    missing = [key for key in keys if key not in record]
-    if missing:
-        raise InputError(f"{path}: lacks '{missing[0]}'; another version wrote it, make it again")
-    return record
-
-
-def read_settings(settings: Mapping[str, Any]) -> EvaluationSettings:
-    """Return evaluation settings; `InputError` names what is wrong with them."""
-    try:
-        return EvaluationSettings.model_validate(dict(settings))
-    except ValidationError as error:
-        raise mistake("evaluation settings", error) from None

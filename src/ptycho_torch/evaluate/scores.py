@@ -4,8 +4,7 @@ Letters: H rows, W columns of one stitched, trimmed image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage
@@ -16,8 +15,7 @@ from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequenci
 Real = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Undefined:
+class Undefined(NamedTuple):
     """A score that does not exist, with the reason, for the reader of a table."""
 
     reason: str
@@ -44,27 +42,22 @@ SSIM_WINDOW_PX = 7
 def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     """Return the scores of `KINDS` for one aligned image.
 
-    SSIM and PSNR use the truth's own range, max - min. `ValueError` if the shapes differ.
-
-    References
-    ----------
-    Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861.
+    SSIM (Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861) and
+    PSNR use the truth's own range, max - min. `ValueError` if the shapes differ.
     """
     if truth_HW.shape != pred_HW.shape:
         raise ValueError(f"truth is {truth_HW.shape} px, prediction is {pred_HW.shape} px")
-    reason = _no_score(truth_HW, pred_HW)
-    if reason is not None:
+    if (reason := _no_score(truth_HW, pred_HW)) is not None:
         return dict.fromkeys(KINDS, reason)
     error = float(np.square(pred_HW - truth_HW).mean())
+    peak = np.square(np.ptp(truth_HW))
     scores: dict[str, Score] = {
+        **dict.fromkeys(KINDS, FLAT_PREDICTION),
         "ssim": ssim(truth_HW, pred_HW),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
-        "psnr_db": NO_ERROR,
+        "psnr_db": float(10 * np.log10(peak / error)) if error > 0 else NO_ERROR,
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
-        **dict.fromkeys(("pearson_r", "frc_half", "frc_seventh"), FLAT_PREDICTION),
     }
-    if error > 0:
-        scores["psnr_db"] = float(10 * np.log10(np.square(np.ptp(truth_HW)) / error))
     if pred_HW.std() > FLAT * truth_HW.std():
         curve, rings = ring_correlation(truth_HW, pred_HW), ring_frequencies(truth_HW.shape)
         scores |= {
@@ -72,13 +65,12 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
             "frc_half": crossing(rings, curve, 1 / 2),
             "frc_seventh": crossing(rings, curve, 1 / 7),
         }
-    return {kind: finite(scores[kind]) for kind in KINDS}
+    return {kind: finite(score) for kind, score in scores.items()}
 
 
 def ssim(truth_HW: Real, pred_HW: Real) -> Score:
     """Return the SSIM with the truth's range, or why there is none."""
-    reason = _no_score(truth_HW, pred_HW)
-    if reason is not None:
+    if (reason := _no_score(truth_HW, pred_HW)) is not None:
         return reason
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
         return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
@@ -92,8 +84,7 @@ def ssim(truth_HW: Real, pred_HW: Real) -> Score:
 
 def not_finite(pred_HW: NDArray[Any]) -> Undefined | None:
     """Return the reason for an image with NaN or infinity in it; None if it has none."""
-    bad = pred_HW.size - int(np.isfinite(pred_HW).sum())
-    if not bad:
+    if not (bad := int((~np.isfinite(pred_HW)).sum())):
         return None
     return Undefined(f"not defined: {bad} of {pred_HW.size} px of the prediction are not finite")
 

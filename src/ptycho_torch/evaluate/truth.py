@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, must_have, read_result
 from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
 from ptycho_torch.runtime.errors import InputError
 
@@ -21,7 +20,7 @@ Complex = NDArray[np.complex64]
 class GroundTruth:
     """What predictions of the test split are compared with.
 
-    objects_IHW: un-normalised; positions_B2: corners of the patches, whole pixels; image_B: which
+    Objects are un-normalised; positions are corners of the patches, whole pixels; image_B: which
     image a patch shows; norm: what object amplitudes were divided by; tile_px: side of the tile
     that a patch gives to the stitched image.
     """
@@ -36,8 +35,7 @@ class GroundTruth:
     @property
     def intensity_HW(self) -> NDArray[np.float32]:
         """The probe's intensity, summed over modes."""
-        total: NDArray[np.float32] = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
-        return total
+        return np.asarray((np.abs(self.probe_MHW) ** 2).sum(axis=0))
 
     @cached_property
     def patches_BHW(self) -> Complex:
@@ -62,11 +60,11 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
     return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
 
 
-def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
+def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, the split is
     not the one that `dataset.json` names, or positions and objects do not belong together."""
-    facts = read_result(dataset, "tiles")
-    must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
+    facts = io.read_result(dataset, "tiles")
+    io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )
@@ -90,7 +88,7 @@ def read_truth(test: PathLike, dataset: PathLike) -> GroundTruth:
     )
 
 
-def read_predictions(path: PathLike, key: str, truth: GroundTruth) -> Complex:
+def read_predictions(path: io.PathLike, key: str, truth: GroundTruth) -> Complex:
     """Return the predicted patches of the first channel, (B, H, W), in units of `norm`;
     `InputError` if their number or size is not that of the test split."""
     patches = io.read_npz(path, key)[key]

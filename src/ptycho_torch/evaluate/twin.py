@@ -7,7 +7,9 @@ in place. Where the probe is symmetric the twin fits the data as well as the tru
 Letters: B patches, M probe modes, H rows, W columns. Modes are compared as one long vector.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +36,8 @@ DARK = 1e-3
 _BATCH = 16
 
 
-@dataclass(frozen=True, slots=True)
-class WaveCorrelations:
-    """Per patch, 0 to 1, (B,): NaN where a wave is zero or not finite.
+class WaveCorrelations(NamedTuple):
+    """Correlations of exit waves per patch, 0 to 1, (B,); NaN where a wave is zero or not finite.
 
     direct: prediction with truth; twin: prediction with the truth's twin; truth_twin: truth
     with its own twin.
@@ -46,29 +47,15 @@ class WaveCorrelations:
     twin: Real
     truth_twin: Real
 
-    @property
-    def distinct(self) -> NDArray[np.bool_]:
-        """Patches whose prediction is finite and whose truth differs from its twin."""
-        usable: NDArray[np.bool_] = np.isfinite(self.direct) & (self.truth_twin < 1 - DISTINCT)
-        return usable
-
-    @property
-    def on_twin(self) -> NDArray[np.bool_]:
-        """Distinct patches that are closer to the twin."""
-        closer: NDArray[np.bool_] = self.twin - self.direct > MARGIN * (1 - self.truth_twin)
-        return closer & self.distinct
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwinReading:
     """What the twin test found; None where no patch can say.
 
-    share: of the distinct patches that is closer to the twin; distinct_patches: that can tell
-    truth from twin. Medians over patches: direct_correlation, of the predicted with the true exit
-    wave; twin_correlation, with the true one's twin; truth_twin_correlation, of the true wave with
-    its twin (1: they cannot be told apart); best_correlation, the larger of direct and twin.
-    Without the truth: overlap_direct and overlap_twin, median agreement of neighbouring patches as
-    predicted, and after all were turned back.
+    share: of the distinct patches, those that can tell truth from twin, that is closer to the twin.
+    Correlations are medians over patches, of the predicted exit wave with the true one (direct),
+    with the true one's twin, and the larger of the two (best), and of the true wave with its twin.
+    Overlaps: median agreement of neighbouring patches as predicted (direct), and when turned back.
     """
 
     share: float | None
@@ -96,8 +83,7 @@ def turn_back(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex64]
     intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
     inverse = probe_MHW.conj() / (intensity + DARK * intensity.max())
     turned = np.empty(patches_BHW.shape, np.complex64)
-    for start in range(0, len(patches_BHW), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for batch in _batches(len(patches_BHW)):
         wave = turned_wave(patches_BHW[batch, None] * probe_MHW)
         turned[batch] = (inverse * wave).sum(axis=1)
     return turned
@@ -108,8 +94,7 @@ def wave_correlations(
 ) -> WaveCorrelations:
     """Correlate exit waves patch by patch; a patch's scale and phase do not matter."""
     found = np.full((3, len(truth_BHW)), np.nan)
-    for start in range(0, len(truth_BHW), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for batch in _batches(len(truth_BHW)):
         truth = _unit_waves(truth_BHW[batch], probe_MHW)
         pred = _unit_waves(pred_BHW[batch], probe_MHW)
         twin = turned_wave(truth)
@@ -127,11 +112,13 @@ def read_twin(
     overlaps: `compare_overlaps` of the prediction, where they are known already.
     """
     waves = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
-    distinct = int(waves.distinct.sum())
+    distinct = np.isfinite(waves.direct) & (waves.truth_twin < 1 - DISTINCT)
+    on_twin = distinct & (waves.twin - waves.direct > MARGIN * (1 - waves.truth_twin))
+    count = int(distinct.sum())
     turned = compare_overlaps(turn_back(pred_BHW, truth.probe_MHW), truth)
     return TwinReading(
-        share=int(waves.on_twin.sum()) / distinct if distinct else None,
-        distinct_patches=distinct,
+        share=int(on_twin.sum()) / count if count else None,
+        distinct_patches=count,
         patches=len(pred_BHW),
         direct_correlation=_median(waves.direct),
         twin_correlation=_median(waves.twin),
@@ -142,6 +129,10 @@ def read_twin(
     )
 
 
+def _batches(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
+
+
 def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex128]:
     """Return exit waves (B, M, H, W) of unit norm; NaN where that is impossible."""
     largest = np.abs(patches_BHW).max(axis=(1, 2), keepdims=True)
@@ -149,8 +140,7 @@ def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex1
         # By inverses, since dividing a complex number by a real one is a complex division.
         wave = (patches_BHW * (1 / largest))[:, None] * probe_MHW.astype(np.complex128)
         norm = np.sqrt((np.abs(wave) ** 2).sum(axis=(1, 2, 3), keepdims=True))
-        unit: NDArray[np.complex128] = wave * (1 / norm)
-    return unit
+        return np.asarray(wave * (1 / norm))
 
 
 def _median(values: Real) -> float | None:

@@ -43,8 +43,12 @@ _KEYS: dict[str, str] = {
     "run": "dataset arm seed settings outcome failure dataset_sha256 epochs steps val_loss_name "
     "best_epoch best_val_loss last_val_loss best_mae_val_loss first_loss parameters.stored "
     "parameters.full gradient_norm clipped_share loss_spikes versions",
+    "evaluated": "dataset arm seed outcome failure best_val_loss last_val_loss best_mae_val_loss",
+    "reconstructed": "dataset engine settings dataset_sha256 iterations seconds error wall_s "
+    "r_factor device threads commit platform versions",
     "scores": "dataset arm seed settings outcome failure reason twin best last constant truth "
     "undefined",
+    "diagnoses": "dataset networks",
     "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
     "rPIE scores": "best undefined outcome",
     "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",

@@ -11,10 +11,13 @@ from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, S
 from ptycho_torch.networks.generators import FNO, FourierUNet
 from ptycho_torch.networks.spectral import SpectralConv
 
+BLOCKS: dict[str, type[FourierBlock]] = {
+    "hybrid": FourierBlock,
+    "stable_hybrid": StableFourierBlock,
+    "layerscale_hybrid": LayerScaleFourierBlock,
+}
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
-    "hybrid": partial(FourierUNet, block=FourierBlock),
-    "stable_hybrid": partial(FourierUNet, block=StableFourierBlock),
-    "layerscale_hybrid": partial(FourierUNet, block=LayerScaleFourierBlock),
+    **{name: partial(FourierUNet, block=block) for name, block in BLOCKS.items()},
     "fno": FNO,
 }
 
