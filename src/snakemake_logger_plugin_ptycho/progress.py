@@ -3,6 +3,7 @@ run in one screen: what would run, and why."""
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TRAIN = "train"
+# Of several seeds: their rule is called train_0_1_2.
+_SEEDS = re.compile(r"(train|evaluate)((?:_\d+)+)")
 # In the progress lines instead, or of no use without the job's block.
 _REPLACED = (
     *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.PROGRESS),
@@ -28,10 +31,19 @@ _CHATTER = (
 )
 
 
+def rule_and_seeds(job: dict[str, Any]) -> tuple[str, list[int]]:
+    """Return what a job does and for which seeds; none where it is not of single runs."""
+    name, seed = str(job["rule_name"]), dict(job.get("wildcards") or {}).get("seed")
+    if several := _SEEDS.fullmatch(name):
+        return several[1], [int(seed) for seed in several[2].split("_")[1:]]
+    return name, [] if seed is None else [int(seed)]
+
+
 def job_name(job: dict[str, Any]) -> str:
     """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
-    wildcards = dict(job.get("wildcards") or {})
-    return f"{job['rule_name']} {'/'.join(map(str, wildcards.values()))}".rstrip()
+    (rule, seeds), wildcards = rule_and_seeds(job), dict(job.get("wildcards") or {})
+    wildcards |= {"seed": spans(seeds)} if seeds else {}
+    return f"{rule} {'/'.join(map(str, wildcards.values()))}".rstrip()
 
 
 def short_reason(job: dict[str, Any]) -> str:
@@ -51,9 +63,10 @@ def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
     seeds: dict[tuple[str, str, str], list[int]] = {}
     for job in jobs:
         wildcards = dict(job.get("wildcards") or {})
-        seed = wildcards.pop("seed", None)
-        key = ("/".join(map(str, wildcards.values())), str(job["rule_name"]), short_reason(job))
-        seeds.setdefault(key, []).extend([] if seed is None else [int(seed)])
+        wildcards.pop("seed", None)
+        rule, found = rule_and_seeds(job)
+        key = ("/".join(map(str, wildcards.values())), rule, short_reason(job))
+        seeds.setdefault(key, []).extend(found)
     rules: dict[tuple[str, str, str], list[str]] = {}
     # What has no arm stays in its order, behind the arms.
     for key in sorted(seeds, key=lambda key: (not key[0], key[0])):
@@ -93,13 +106,16 @@ class StudyProgress:
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
         self.total_jobs = sum(n for rule, n in stats.items() if rule != "total")
-        self.total_runs = stats.get(TRAIN, 0)
+        several = {rule: _SEEDS.fullmatch(rule) for rule in stats if rule.startswith(f"{TRAIN}_")}
+        self.total_runs = stats.get(TRAIN, 0) + sum(
+            stats[rule] * found[2].count("_") for rule, found in several.items() if found
+        )
 
     def started(self, job: dict[str, Any], now: float) -> str:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, self.done_runs + len(self._since()))
+        self.total_runs = max(self.total_runs, self.done_runs + self._training())
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
@@ -107,29 +123,34 @@ class StudyProgress:
         """Note that a job ended well; return its name and, for a run, its outcome."""
         self.done_jobs += 1
         job = self.running.pop(jobid, None)
-        if job is None or job["rule_name"] != TRAIN:
+        if job is None or rule_and_seeds(job)[0] != TRAIN:
             return job_name(job) if job else ""
-        self.done_runs += 1
         self.training_s += now - job["since"]
-        outcome = "ended"  # Where the run's record cannot be read.
-        with contextlib.suppress(StopIteration, OSError, ValueError, KeyError):
-            record = next(path for path in map(Path, job["output"]) if path.name == "run.json")
-            outcome = str(json.loads(record.read_text(encoding="utf-8"))["outcome"])
-        self.diverged_runs += outcome != "completed"
-        return f"{job_name(job)}: {outcome}"
+        outcomes = []
+        for record in (path for path in map(Path, job["output"]) if path.name == "run.json"):
+            outcomes.append("ended")  # Where the run's record cannot be read.
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                outcomes[-1] = str(json.loads(record.read_text(encoding="utf-8"))["outcome"])
+        self.done_runs += len(rule_and_seeds(job)[1])
+        self.diverged_runs += sum(outcome != "completed" for outcome in outcomes)
+        return f"{job_name(job)}: {', '.join(outcomes) or 'ended'}"
 
     def failed(self, jobid: int) -> None:
         """Note that a job failed, which is a matter of files or the machine."""
         self.running.pop(jobid, None)
         self.failed_jobs += 1
 
-    def _since(self) -> list[float]:
-        """Return when the runs that are being trained began."""
-        return [job["since"] for job in self.running.values() if job["rule_name"] == TRAIN]
+    def _jobs(self) -> list[dict[str, Any]]:
+        """Return the jobs that train."""
+        return [job for job in self.running.values() if rule_and_seeds(job)[0] == TRAIN]
+
+    def _training(self) -> int:
+        """Return how many runs the jobs that train have."""
+        return sum(len(rule_and_seeds(job)[1]) for job in self._jobs())
 
     def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        training = len(self._since())
+        training = self._training()
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             words.append(
@@ -144,12 +165,13 @@ class StudyProgress:
 
     def seconds_left(self, now: float) -> float | None:
         """Return the expected time to the last run's end; None before a run has ended."""
-        to_come, since = self.total_runs - self.done_runs, self._since()
+        to_come, jobs = self.total_runs - self.done_runs, self._jobs()
         if not self.done_runs or to_come <= 0:
             return None
         mean = self.training_s / self.done_runs
-        work = to_come * mean - sum(min(now - began, mean) for began in since)
-        return work / max(len(since), 1)
+        whole = [(job["since"], mean * len(rule_and_seeds(job)[1])) for job in jobs]
+        work = to_come * mean - sum(min(now - began, length) for began, length in whole)
+        return work / max(len(jobs), 1)
 
 
 class LogHandler(LogHandlerBase):

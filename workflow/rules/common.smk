@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -19,6 +20,7 @@ try:
     from ptycho_torch.files.layout import check_layout
     from ptycho_torch.files.belonging import differences
     from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
+    from ptycho_torch.runtime.locks import has_gpu
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}: the project's environment is not active; run `make setup`, then "
@@ -70,12 +72,12 @@ def settings_that_decide() -> dict:
     study = STUDY.model_dump(mode="json", exclude={"conventional", "parity", "real_data"})
     for arm in study["arms"].values():
         arm["hypothesis"] = "-"
-    return study | {"title": "This study"}
+    return study | {"title": "This study", "seeds_per_job": 1}
 
 
 def without_title() -> dict:
     """The study as a stage's summary needs it: its title is on the study's own pages alone."""
-    return STUDY.model_dump(mode="json") | {"title": "This study"}
+    return STUDY.model_dump(mode="json") | {"title": "This study", "seeds_per_job": 1}
 
 
 def kept_plan(plan) -> str:
@@ -204,9 +206,47 @@ def content_of_files(wildcards) -> dict[str, str]:
 
 
 def settings_of_run(wildcards) -> dict:
-    """Settings in force for one run and no other, so that editing one arm reruns that arm only."""
-    run = run_settings(STUDY, wildcards.dataset, wildcards.arm, int(wildcards.seed))
-    return run.model_dump(mode="json")
+    """Settings in force for one arm and no other, so that editing one arm reruns that arm only.
+
+    With seed 0, since the job's folders say its seeds: the same runs, however many a job trains.
+    """
+    return run_settings(STUDY, wildcards.dataset, wildcards.arm, 0).model_dump(mode="json")
+
+
+def gpus_of_run(wildcards) -> int:
+    """GPUs that a training takes: none where it computes on this machine's CPU, so that trainings
+    fill its cores. On a cluster another machine computes, and what is asked for is asked of it."""
+    execution = settings_of_run(wildcards)["execution"]
+    here = workflow.local_exec and not workflow.remote_exec
+    on_cpu = execution["accelerator"] == "cpu" or (
+        execution["accelerator"] == "auto" and here and not has_gpu()
+    )
+    return 0 if on_cpu else execution["devices"]
+
+
+def block_name(rule: str, seeds: tuple[int, ...]) -> str:
+    """Name of the rule that does for several seeds what `rule` does for one."""
+    return "_".join([rule, *map(str, seeds)])
+
+
+def seed_blocks() -> list[tuple[str, tuple[int, ...], list[str]]]:
+    """(dataset, seeds, arms) of jobs of several seeds: `seeds_per_job` at most, of one look each."""
+    found, known = {}, {}
+    for stage in stage_names(STUDY):
+        for won in STUDY.stage_a.arms if stage == "stage_b" else [None]:
+            plan = stage_plan(STUDY, stage, won)
+            for low, high in pairwise([0, *(plan.looks or [len(plan.seed_list)])]):
+                for arm in plan.arms:
+                    seen = known.setdefault((plan.dataset, arm), set())
+                    fresh = [seed for seed in plan.seed_list[low:high] if seed not in seen]
+                    seen.update(fresh)
+                    for place in range(0, len(fresh), STUDY.seeds_per_job):
+                        block = tuple(fresh[place : place + STUDY.seeds_per_job])
+                        found.setdefault((plan.dataset, block), []).append(arm)
+    return [(*key, arms) for key, arms in found.items() if len(key[1]) > 1]
+
+
+SEED_BLOCKS = seed_blocks()
 
 
 def all_reconstructions(wildcards) -> list[str]:

@@ -1,6 +1,15 @@
-"""Training: one job per arm and seed."""
+"""Training: one job per arm and seed, or per arm and some seeds (`seeds_per_job`)."""
 
 RUN = "results/train/{dataset}/{arm}/seed-{seed}"
+RUN_FILES = {
+    "run": "run.json",
+    "timing": "timing.json",
+    "history": "history.csv",
+    "bundle": "bundle/bundle.json",
+    "weights": "bundle/weights.safetensors",
+    "last": "last.safetensors",
+    "patches": "test_patches.npz",
+}
 
 
 rule train:
@@ -12,19 +21,48 @@ rule train:
         dataset="results/simulate/{dataset}/dataset.json",
         code=sources("train.py"),
     output:
-        run=f"{RUN}/run.json",
-        timing=f"{RUN}/timing.json",
-        history=f"{RUN}/history.csv",
-        bundle=f"{RUN}/bundle/bundle.json",
-        weights=f"{RUN}/bundle/weights.safetensors",
-        last=f"{RUN}/last.safetensors",
-        patches=f"{RUN}/test_patches.npz",
+        **{name: f"{RUN}/{file}" for name, file in RUN_FILES.items()},
     log:
         "logs/train/{dataset}/{arm}/seed-{seed}.log",
     threads: lambda wildcards: settings_of_run(wildcards)["execution"]["threads"]
     resources:
-        gpu=lambda wildcards: settings_of_run(wildcards)["execution"]["devices"],
+        gpu=gpus_of_run,
     params:
         run=settings_of_run,
     script:
         "../scripts/train.py"
+
+
+# The same for several seeds of an arm, one after another: what a job takes to start is paid once.
+for dataset, seeds, arms in SEED_BLOCKS:
+
+    rule:
+        name:
+            block_name("train", seeds)
+        input:
+            train="results/simulate/{dataset}/train.npz",
+            validation="results/simulate/{dataset}/validation.npz",
+            test="results/simulate/{dataset}/test.npz",
+            dataset="results/simulate/{dataset}/dataset.json",
+            code=sources("train.py"),
+        output:
+            **{
+                name: [f"{RUN}/{file}".replace("{seed}", str(seed)) for seed in seeds]
+                for name, file in RUN_FILES.items()
+            },
+        log:
+            f"logs/train/{{dataset}}/{{arm}}/seed-{'_'.join(map(str, seeds))}.log",
+        wildcard_constraints:
+            dataset=re.escape(dataset),
+            arm="|".join(map(re.escape, arms)),
+        threads: lambda wildcards: settings_of_run(wildcards)["execution"]["threads"]
+        resources:
+            gpu=gpus_of_run,
+            runtime=lambda wildcards, attempt: 1440 * attempt,
+            low_memory=lambda wildcards, attempt: attempt - 1,
+        params:
+            run=settings_of_run,
+        script:
+            "../scripts/train.py"
+
+    workflow.ruleorder(block_name("train", seeds), "train")

@@ -10,16 +10,19 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    """Evaluate one run."""
-    evaluate_run(
-        test=job.input.test,
-        dataset=job.input.dataset,
-        patches=job.input.patches,
-        run=job.input.run,
-        settings=job.params.settings,
-        metrics=job.output.metrics,
-        reconstruction=job.output.reconstruction,
-    )
+    """Evaluate one run, or the runs of several seeds."""
+    names = (job.input.patches, job.input.run, job.output.metrics, job.output.reconstruction)
+    single = isinstance(job.input.run, str)
+    for patches, run, metrics, reconstruction in [names] if single else zip(*names, strict=True):
+        evaluate_run(
+            test=job.input.test,
+            dataset=job.input.dataset,
+            patches=patches,
+            run=run,
+            settings=job.params.settings,
+            metrics=metrics,
+            reconstruction=reconstruction,
+        )
 
 
 if __name__ == "__main__":

@@ -201,6 +201,9 @@ class Study(Settings):
     """The training that every arm starts from."""
     execution: ExecutionSettings
     """The execution that every arm starts from."""
+    seeds_per_job: Count = 1
+    """Seeds of an arm that one job trains, one after another. A job takes some seconds to start:
+    several pay where runs are short; 1 where they are long, or where a cluster has the room."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How reconstructions are judged."""
     statistics: StatisticsSettings = StatisticsSettings()

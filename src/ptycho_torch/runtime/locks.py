@@ -7,7 +7,9 @@ takes the first. Locks are the kernel's and end with the process.
 import contextlib
 import logging
 import os
+import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import count
@@ -53,6 +55,16 @@ def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
         lock.release()
         os.environ.clear()
         os.environ.update(before)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that torch may compute on, without torch: NVIDIA's or Apple's.
+
+    CUDA_VISIBLE_DEVICES set to nothing hides what there is.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return os.environ.get(VISIBLE, "all") not in ("", "-1") and Path("/dev/nvidiactl").exists()
 
 
 def choose_device(accelerator: str) -> "torch.device":

@@ -58,7 +58,8 @@ def train_run(
     splits, dataset
         As for `data_of_splits`.
     folder
-        Where the run's files go; until then its checkpoint, from which the same call resumes.
+        Where the run's files go, and its checkpoint, from which the same call resumes until
+        `forget_checkpoint`.
     threads
         CPU threads that torch may use, at most the machine's.
     low_memory
@@ -82,7 +83,11 @@ def train_run(
         facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
         record = write_results(folder, result, data)
         io.write_json(folder / "run.json", {**facts, **record})
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove what `train_run` would resume from."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def train_scan(
