@@ -8,17 +8,17 @@ gives the same bytes as without the stop.
 import hashlib
 import json
 import logging
-import pickle
 import signal
 import threading
 import time
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -42,10 +42,7 @@ CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
 
 # What torch, or we, raise at a file that is no whole checkpoint.
-_DAMAGED = (
-    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError),
-    pickle.UnpicklingError,
-)
+_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 class CheckpointWriter(TorchCheckpointIO):
@@ -70,9 +67,8 @@ class CheckpointWriter(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes the state of a training at the end of epochs, and resumes from it.
 
-    folder: where the file lies (None: nothing is written); identity: what the checkpoint and the
-    training that resumes from it must share (`identity_of`); attempts: how often the training was
-    begun or resumed, this time included and those that left no checkpoint not.
+    folder: where the file lies (None: nothing is written); identity: `identity_of` the training;
+    attempts: how often it was begun or resumed, without those that left no checkpoint.
     """
 
     def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:
@@ -84,7 +80,7 @@ class ResumeCheckpoint(Checkpoint):
 
     @property
     def wall_s(self) -> float:
-        """Seconds of training over all attempts; of those that were killed, what was saved."""
+        """Seconds over all attempts; of one that was killed, up to its last checkpoint."""
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
@@ -96,39 +92,31 @@ class ResumeCheckpoint(Checkpoint):
         if self.path is None:
             return None
         remove_leftovers(self.path)
-        own = _aside(self.path, self.identity)
-        if not self.path.exists() and own.exists():
-            own.replace(self.path)
-        if not self.path.exists():
-            return None
+        for path in (self.path, _aside(self.path, self.identity)):
+            if path.exists() and self._resumes_from(path.replace(self.path)):
+                return self.path
+        return None
+
+    def _resumes_from(self, path: Path) -> bool:
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
             other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
             machine = theirs["machine"]
         except _DAMAGED as error:
-            reason = f"is no whole checkpoint ({type(error).__name__})"
-        else:
-            reason = ""
-            if other:
-                aside = _aside(self.path, theirs["identity"])
-                self.path.rename(aside)
-                logger.warning(
-                    "%s: is of another training (%s differ); set aside as %s, from where its own "
-                    "command takes it back", self.path, ", ".join(other), aside.name,
-                )  # fmt: skip
-                return self.found() if own.exists() else None
-        if reason and own.exists():
-            logger.warning("%s: %s; replaced by the state set aside", self.path, reason)
-            own.replace(self.path)
-            return self.found()
-        if reason:
-            logger.warning("%s: %s; training starts anew", self.path, reason)
-            return None
-        note = f"; written with {machine}: results may differ by rounding"
+            logger.warning("%s: is no whole checkpoint (%s); not used", path, type(error).__name__)
+            return False
+        if other:
+            aside = path.rename(_aside(path, theirs["identity"]))
+            logger.warning(
+                "%s: is of another training (%s differ); set aside as %s, from where its own "
+                "command takes it back", path, ", ".join(other), aside.name,
+            )  # fmt: skip
+            return False
         same = machine == _machine()
-        logger.info("%s: resumed after epoch %d%s", self.path, epoch, "" if same else note)
-        return self.path
+        note = "" if same else f"; written with {machine}: results may differ by rounding"
+        logger.info("%s: resumed after epoch %d%s", path, epoch, note)
+        return True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the state, if the last writing was long enough ago."""
@@ -155,7 +143,7 @@ class ResumeCheckpoint(Checkpoint):
 def identity_of(
     module: PtychoModule, train: Groups, validation: Groups, device: torch.device
 ) -> dict[str, str]:
-    """Return what decides the bytes that a training gives, as far as it can be known before."""
+    """Return what decides the bytes that a training gives, as far as it is known before."""
     digest = hashlib.sha256()
     tensors = [getattr(groups, f.name) for groups in (train, validation) for f in fields(Groups)]
     for tensor in (*tensors, module.probe_MHW):
@@ -184,16 +172,16 @@ def _machine() -> str:
 
 
 class StopOnSignal(Callback):
-    """Notes SIGINT or SIGTERM and ends the process between two steps, with status 130 or 143; a
-    second signal ends it at once.
+    """Ends the process between two steps, with status 130 or 143, after SIGINT or SIGTERM; a second
+    signal ends it at once.
 
     Lightning 2.6 would end it with status 0 after SIGTERM (its issue 21623), which Snakemake takes
-    for success. Beside the main thread signals cannot be had, and are left as they are.
+    for success. Only the main thread can have signals.
     """
 
     received: signal.Signals | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Take the signals over from the Trainer, which puts back at its end what was before."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._note)

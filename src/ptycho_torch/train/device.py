@@ -5,6 +5,7 @@ import ctypes
 import logging
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils import deterministic
@@ -18,9 +19,8 @@ logger = logging.getLogger(__name__)
 def numerics(execution: ExecutionSettings) -> Iterator[None]:
     """Set torch's arithmetic for one training, and put back what was set before.
 
-    float32 means float32 on every device: cuDNN would take TF32 by itself. `tf32` lets matrix
-    products and convolutions of a GPU round their factors to 10 bits. Whether operations are
-    deterministic is the Trainer's to set, and put back here as well.
+    float32 means float32 on every device: cuDNN would take TF32, factors rounded to 10 bits, by
+    itself. Whether operations are deterministic is the Trainer's to set, and put back here as well.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     fill, tf32 = deterministic.fill_uninitialized_memory, (matmul.allow_tf32, cudnn.allow_tf32)  # type: ignore[attr-defined]
@@ -39,22 +39,19 @@ def numerics(execution: ExecutionSettings) -> Iterator[None]:
 def records_steps(
     execution: ExecutionSettings, device: torch.device, *, merges: bool, processes: int = 1
 ) -> bool:
-    """Return whether steps are recorded as CUDA graphs; log why where they cannot be.
-
-    merges: whether groups are merged, whose extent the host must know at each step.
-    """
+    """Return whether steps are recorded as CUDA graphs; log why where they cannot be."""
     if not execution.cuda_graphs:
         return False
-    reasons = {
-        f"the device is {device.type}": device.type != "cuda",
-        "groups are merged": merges,
-        "several devices share a step": processes > 1,
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            logger.warning("execution.cuda_graphs has no effect here: %s", reason)
-            return False
-    return True
+    if device.type != "cuda":
+        reason = f"the device is {device.type}"
+    elif merges:  # The host must know the extent of each step's groups.
+        reason = "groups are merged"
+    elif processes > 1:
+        reason = "several devices share a step"
+    else:
+        return True
+    logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+    return False
 
 
 def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
@@ -72,14 +69,10 @@ def _cpu_has_bf16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library to keep what training frees for its next step.
-
-    A step's tensors are larger than what glibc keeps by itself: it would give each back to the
-    kernel and have it zeroed page by page when the next one asks. Elsewhere nothing is done.
-    """
-    if sys.platform.startswith("linux") and hasattr(
-        libc := ctypes.CDLL(None), "gnu_get_libc_version"
-    ):
+    """Ask glibc to keep what training frees for its next step; by itself it would give large
+    tensors back to the kernel, and have each zeroed page by page at the next step."""
+    libc: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if hasattr(libc, "gnu_get_libc_version"):
         trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
         libc.mallopt(mmap, 2**31 - 1)
         libc.mallopt(trim, 2**31 - 1)

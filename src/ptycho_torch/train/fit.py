@@ -34,11 +34,7 @@ from ptycho_torch.train.module import PtychoModule, Weights
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way.
-
-    wall_s and attempts: seconds over all attempts, and how often it was begun or resumed; of an
-    attempt that was killed, up to the last checkpoint it left.
-    """
+    happened on the way, and `ResumeCheckpoint` what `wall_s` and `attempts` count."""
 
     module: PtychoModule
     best: Weights
@@ -60,12 +56,8 @@ def fit(
 
     folder: where the checkpoint and the loggers' files go, and a checkpoint of the very same
     training is resumed from; None: nothing is written. progress: whether to draw a progress bar.
-
-    Raises
-    ------
-    InputError
-        If the split has fewer groups than a batch, the accelerator is not there, or a logger's
-        package is not.
+    `InputError` if the split has fewer groups than a batch, or the accelerator or a logger's
+    package is not there.
     """
     run, execution = module.run, module.run.execution
     data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
@@ -106,15 +98,12 @@ def fit(
 
 
 def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np.complex64]:
-    """Return the object patches that these weights see, (n, H, W, C).
-
-    Patches of a group that are merged in training are windows of the merged region here as well.
-    """
+    """Return the object patches that these weights see, (n, H, W, C), as `predict_step` does."""
     module = result.module
     module.restore(weights)
     module.to(result.device).eval()
+    batches = groups.to(result.device).batches(EVAL_BATCH)
     with torch.inference_mode():
-        batches = groups.to(result.device).batches(EVAL_BATCH)
         patches_nCHW = torch.cat([module.predict_step(batch).cpu() for batch in batches])
     return np.ascontiguousarray(np.moveaxis(patches_nCHW.to(torch.complex64).numpy(), 1, -1))
 
@@ -132,7 +121,7 @@ def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what Lightning has to say of choices that no user of ours can make."""
+    """Silence what Lightning says of choices that no user of ours can make."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

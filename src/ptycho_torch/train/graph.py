@@ -12,11 +12,10 @@ the optimiser makes its state. They are steps of the training like any other."""
 
 
 class RecordedStep:
-    """Calls a step as it is at first, then replays its recording.
+    """Calls a step as it is at first, then replays its recording, one for each value of `look`.
 
     The step must not wait for the device, and must find and leave its state in place; only its
-    batch changes, which is copied to where the recording looks for it. step: takes a batch, and
-    whether to look at the gradients' ratio; each has its recording.
+    batch changes, which is copied to where the recording looks for it.
     """
 
     def __init__(self, step: Callable[[Batch, bool], None]) -> None:

@@ -12,21 +12,13 @@ from ptycho_torch.runtime.errors import InputError
 LOGS = "logs"
 """Folder of the loggers' files, in that of the run."""
 
-INSTALL = {
-    "tensorboard": "pip install 'ptycho-torch[track]'",
-    "mlflow": "pip install 'ptycho-torch[track]'",
-    "wandb": "pip install wandb",
-}
+_TRACK = "pip install 'ptycho-torch[track]'"
+INSTALL = {"tensorboard": _TRACK, "mlflow": _TRACK, "wandb": "pip install wandb"}
 
 
 def make_loggers(run: RunSettings, folder: Path) -> list[Logger]:
-    """Return the loggers that `execution.loggers` names, writing below the run's folder.
-
-    Raises
-    ------
-    InputError
-        If one needs a package that is not installed; with the line that installs it.
-    """
+    """Return the loggers that `execution.loggers` names, writing below the run's folder;
+    `InputError`, with the line that installs it, if one's package is not installed."""
     logs, title = folder / LOGS, f"{run.dataset}-{run.arm}-seed-{run.seed}"
     uri = (logs / "mlflow").absolute().as_uri()
     makers = {
@@ -37,7 +29,6 @@ def make_loggers(run: RunSettings, folder: Path) -> list[Logger]:
     }
     for name in run.execution.loggers:
         if name in INSTALL and importlib.util.find_spec(name) is None:
-            raise InputError(
-                f"execution.loggers '{name}': the package is not installed; {INSTALL[name]}"
-            )
+            where = f"execution.loggers '{name}'"
+            raise InputError(f"{where}: the package is not installed; {INSTALL[name]}")
     return [makers[name]() for name in run.execution.loggers]

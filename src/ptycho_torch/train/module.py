@@ -4,7 +4,6 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -30,8 +29,7 @@ from ptycho_torch.train.history import History
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 LOOK_EVERY = 8
-"""Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
-step; the first step is looked at."""
+"""Steps of an epoch between two looks at the gradients' ratio, which costs percents of a step."""
 
 
 class Weights(NamedTuple):
@@ -45,12 +43,8 @@ class PtychoModule(LightningModule):
     """A generator under training, through the forward model, without labels.
 
     Any `lightning.Trainer` trains it; the guards that end a bad run as a result come with it as
-    callbacks, `monitor` and `history` among them. Its first weights depend on the run's seed alone.
-
-    Raises
-    ------
-    InputError
-        If the network cannot be built for the data, or groups have no positions to be merged by.
+    callbacks. Its first weights depend on the run's seed alone. `InputError` if the network cannot
+    be built for the data, or groups have no positions to be merged by.
     """
 
     probe_MHW: Tensor
@@ -123,23 +117,20 @@ class PtychoModule(LightningModule):
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`.
 
-        The network runs in bfloat16 in training, where that is requested; spectra, physics, losses
-        and all that only measures stay float32.
+        Only in training, and where it is requested, the network runs in bfloat16; spectra never do.
         """
         reduced = self.training and self.run.execution.precision == "bf16"
-        half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
         seen = amplitude_BCHW * self.input_scale
         seen = seen if self.log_gain is None else seen / self.log_gain.exp()
-        with half or nullcontext():
+        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
             patches: Tensor = self.network(seen)
         return patches
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
         """Return the amplitudes that object patches let expect for a batch, (B, C, H, W)."""
-        if self.merges and batch.whole_BC2 is not None:
-            found = group_amplitudes(
-                patches_BCHW, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2
-            )
+        whole, fraction = batch.whole_BC2, batch.fraction_BC2
+        if self.merges and whole is not None:
+            found = group_amplitudes(patches_BCHW, self.probe_MHW, whole, fraction)
         else:
             found = amplitudes(patches_BCHW, self.probe_MHW)
         return found if self.log_gain is None else found * self.log_gain.exp()
@@ -194,8 +185,7 @@ class PtychoModule(LightningModule):
             self._schedule.step()
 
     def _take_step(self, batch: Batch, look: bool) -> None:
-        """Clip the gradients of a batch, and move unless the step is bad; `look`: also record the
-        ratio of spectral and local gradients."""
+        """Clip a batch's gradients and move unless the step is bad; `look`: record their ratio."""
         self._optimizer.zero_grad()
         loss = self.training_loss(batch)
         self.manual_backward(loss)
@@ -239,8 +229,8 @@ class PtychoModule(LightningModule):
             self._schedule.step()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
-        """Return the object patches of a batch, (B, C, H, W); those of a group that are merged in
-        training are windows of the merged region here as well."""
+        """Return the object patches of a batch, (B, C, H, W); windows of the merged region where
+        groups are merged in training."""
         patches: Tensor = self(batch.amplitude_BCHW)
         if self.merges and batch.whole_BC2 is not None:
             patches = merged_patches(patches, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2)

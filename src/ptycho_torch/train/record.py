@@ -12,7 +12,7 @@ import torch
 from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import NUMBERS, Scales
+from ptycho_torch.data.scales import FIELDS, Scales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
@@ -20,11 +20,14 @@ from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.plot_style import COLOURS, new_figure, save, styled
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
+from ptycho_torch.train.checkpoint import CHECKPOINT
 from ptycho_torch.train.fit import TrainResult, predict
 
 
-def write_results(folder: Path, result: TrainResult, data: TrainingData) -> dict[str, Any]:
-    """Write a run's files but `run.json`; return what that says of the training."""
+def write_results(
+    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a run's files, last `run.json`: these facts and `run_record`; return what it says."""
     write_bundle(folder / "bundle", _bundle(result, data))
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
@@ -37,7 +40,10 @@ def write_results(folder: Path, result: TrainResult, data: TrainingData) -> dict
         io.write_npz(folder / "test_patches.npz", patches)
     io.write_csv(folder / "history.csv", history_table(result))
     io.write_json(folder / "timing.json", _timing(result, inference_s))
-    return run_record(result)
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
 
 
 def history_table(result: TrainResult) -> pd.DataFrame:
@@ -138,15 +144,11 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
 def write_held_out_statistics(
     folder: Path, result: TrainResult, data: TrainingData, limit: int
 ) -> None:
-    """Write statistics of at most `limit` patches that the best weights draw for the held-out
-    frames."""
+    """Write statistics of at most `limit` patches that the best weights draw of held-out frames."""
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
-    known = _bundle(result, data).settings
-    scales = Scales(
-        **{name: getattr(known, name) for name in NUMBERS},
-        intensity_scale_source=known.intensity_scale_source,
-    )
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])
+    known = _bundle(result, data).settings
+    scales = Scales(**known.model_dump(include=set(FIELDS)))
     source = f"training on {known.dataset}, best weights, held-out frames"
     write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
 

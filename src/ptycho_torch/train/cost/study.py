@@ -45,10 +45,9 @@ _COSTS_NOTHING: dict[str, Any] = {
 class Estimator:
     """Estimates runs on this machine; those that take the same are probed once.
 
-    facts: what the estimates hold for; accelerator, threads: as in `execution`; memory_gib: what
-    has to suffice (None: what the machine has); probe_steps: steps that are timed (0: nothing is
-    measured); largest: whether to look for the largest batch and depth. `InputError` if the
-    accelerator is not there.
+    memory_gib: what has to suffice (None: what the machine has); probe_steps: steps that are timed
+    (0: nothing is measured); largest: whether to look for the largest batch and depth; facts: what
+    the estimates hold for. `InputError` if the accelerator is not there.
     """
 
     def __init__(
@@ -62,18 +61,17 @@ class Estimator:
     ) -> None:
         self.gpu, self.largest = choose_device(accelerator).type == "cuda", largest
         free = torch.cuda.get_device_properties(0).total_memory if self.gpu else free_memory()
-        machine = {
-            "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
-            "gpu": self.gpu,
-            "threads": usable_threads(threads),
-            "memory_gib": round(free / 2**30, 2),
-            "platform": platform_name(),
-        }
-        # This process has loaded what a job loads, and done nothing else yet.
         self.facts: Row = {
-            "machine": machine,
+            "machine": {
+                "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
+                "gpu": self.gpu,
+                "threads": usable_threads(threads),
+                "memory_gib": round(free / 2**30, 2),
+                "platform": platform_name(),
+            },
+            # This process has loaded what a job loads, and done nothing else yet.
             "base": {"memory_mib": process_peak() / MIB, "start_s": time.process_time()},
-            "memory_gib": memory_gib or machine["memory_gib"],
+            "memory_gib": memory_gib or round(free / 2**30, 2),
             "probe_steps": probe_steps,
         }
         self._known: dict[str, Row] = {}
@@ -97,27 +95,26 @@ class Estimator:
         factor = found["memory_mib"] / least if found else 1.0
         # A job on a CPU reads three arrays of a split, and keeps one.
         peak = base + max(data + factor * least, 0.0 if self.gpu else 3 * data)
-        row = {
+        largest_batch = largest_fno_blocks = None
+        if self.largest:
+            room = (limit - base - data) / factor
+
+            def needed(blocks: int) -> float:
+                generator = run.generator.model_copy(update={"fno_blocks": blocks})
+                other = probe.count(run.model_copy(update={"generator": generator}), work)
+                return float(other["weights"] + other["saved"])
+
+            groups = run.training.batch_size * (room - counted["weights"]) / counted["saved"]
+            largest_batch = max(0, min(int(groups), work.groups["train"]))
+            depths = range(run.generator.levels or 1, MOST_BLOCKS + 1)
+            fitting = bisect_right(depths, room, key=needed)
+            largest_fno_blocks = depths[fitting - 1] if fitting else 0
+        return {
             **counted,
             "memory_mib": {"peak": peak, "base": base, "data": data},
             "seconds": found,
-        }
-        if not self.largest:
-            return {**row, "largest_batch": None, "largest_fno_blocks": None}
-        room = (limit - base - data) / factor
-
-        def needed(blocks: int) -> float:
-            generator = run.generator.model_copy(update={"fno_blocks": blocks})
-            other = probe.count(run.model_copy(update={"generator": generator}), work)
-            return float(other["weights"] + other["saved"])
-
-        groups = run.training.batch_size * (room - counted["weights"]) / counted["saved"]
-        depths = range(run.generator.levels or 1, MOST_BLOCKS + 1)
-        fitting = bisect_right(depths, room, key=needed)
-        return {
-            **row,
-            "largest_batch": max(0, min(int(groups), work.groups["train"])),
-            "largest_fno_blocks": depths[fitting - 1] if fitting else 0,
+            "largest_batch": largest_batch,
+            "largest_fno_blocks": largest_fno_blocks,
         }
 
 
@@ -149,8 +146,8 @@ def study_cost(
     """Return rows, and for the whole study its stages, as `plan.json` has them.
 
     arm, dataset: only these (None: all arms, on the data of their stages); changes: what to try
-    instead, of datasets and of runs; runs_at_once: trainings side by side, each as fast as one
-    alone. `InputError` if there is no such arm or dataset, or what is to be tried is impossible.
+    instead, of datasets and of runs; runs_at_once: trainings side by side. `InputError` if there is
+    no such arm or dataset, or what is to be tried is impossible.
     """
     stages = [stage_plan(study, name, likely_winner(study)) for name in stage_names(study)]
     rows = []
@@ -173,12 +170,12 @@ def study_cost(
 
 
 def _row(run: RunSettings, work: Workload, estimator: Estimator) -> Row:
-    """Return a run's settings and cost, with the seconds of an epoch and of the whole job: start,
-    training, and two predictions of the test split."""
+    """Return a run's settings and cost, with the seconds of an epoch and of the whole job."""
     cost, epochs, batch = estimator.cost(run, work), run.training.epochs, run.training.batch_size
     steps, seconds = work.groups["train"] // batch, cost["seconds"]
     if seconds is not None:
         epoch = fit_s(seconds, work, steps=steps, epochs=1)
+        # The best and the last weights predict the test split.
         tests = 2 * -(-work.groups["test"] // EVAL_BATCH) * seconds["validation_batch"]
         whole = estimator.facts["base"]["start_s"] + epochs * epoch + tests
         seconds = {**seconds, "epoch": epoch, "run": whole}
@@ -221,13 +218,11 @@ def _changed(settings: Any, changes: Changes, where: str) -> Any:
 def _totals(stages: list[StagePlan], rows: list[Row], runs_at_once: int) -> Row:
     """Return runs and seconds of each stage by itself, and of all, each run once."""
     times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
-    every: set[tuple[str, str, int]] = set()
-    listed = []
+    listed, every = [], set[tuple[str, str, int]]()
 
     def counts(runs: set[tuple[str, str, int]]) -> Row:
         each = [times[name, arm] for name, arm, _ in runs]
-        known = None not in each
-        seconds = sum(row["run"] for row in each) / runs_at_once if known else None
+        seconds = None if None in each else sum(row["run"] for row in each) / runs_at_once
         return {"runs": len(runs), "seconds": seconds}
 
     for stage in stages:
