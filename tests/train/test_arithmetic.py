@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.train import graph
+from ptycho_torch.train import device as devices
 from ptycho_torch.train.device import records_steps, warn_of_precision
 from ptycho_torch.train.module import PtychoModule
 
@@ -98,7 +98,7 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
         CUDAGraph=Recording, Stream=lambda: stream, graph=recording,
         stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
     )  # fmt: skip
-    monkeypatch.setattr(graph.torch, "cuda", stand_in)
+    monkeypatch.setattr(devices.torch, "cuda", stand_in)
     taken = []
 
     def step(batch, look):
@@ -107,7 +107,7 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
 
         Recording.current.calls.append(work) if Recording.current else work()
 
-    recorded = graph.RecordedStep(step)
+    recorded = devices.RecordedStep(step)
     expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
     for values, look in expected:
         recorded(Batch(torch.tensor(values)), look)
@@ -166,7 +166,7 @@ def test_what_a_device_cannot_do_is_logged(run_of, caplog, monkeypatch):
     assert records_steps(graphs, cuda, merges=False) and not caplog.records
     assert not records_steps(graphs, cpu, merges=False)
     assert not records_steps(graphs, cuda, merges=True)
-    assert not records_steps(graphs, cuda, merges=False, processes=2)
+    assert not records_steps(graphs, cuda, merges=False, alone=False)
     warn_of_precision(execution(precision="tf32"), cpu)
     for has in (False, True):
         monkeypatch.setattr("ptycho_torch.train.device._cpu_has_bf16", lambda has=has: has)

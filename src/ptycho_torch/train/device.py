@@ -1,18 +1,23 @@
-"""By which arithmetic a run is computed, and what its device cannot do."""
+"""How a device computes a run: arithmetic, recorded steps, and what it cannot do."""
 
 import contextlib
 import ctypes
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils import deterministic
 
 from ptycho_torch.config.training import ExecutionSettings
+from ptycho_torch.data.batch import Batch
 
 logger = logging.getLogger(__name__)
+
+WARM_UP_STEPS = 3
+"""Steps taken as usual before the recording, as torch asks: libraries choose their kernels and
+the optimiser makes its state. They are steps of the training like any other."""
 
 
 @contextlib.contextmanager
@@ -37,7 +42,7 @@ def numerics(execution: ExecutionSettings) -> Iterator[None]:
 
 
 def records_steps(
-    execution: ExecutionSettings, device: torch.device, *, merges: bool, processes: int = 1
+    execution: ExecutionSettings, device: torch.device, *, merges: bool, alone: bool = True
 ) -> bool:
     """Return whether steps are recorded as CUDA graphs; log why where they cannot be."""
     if not execution.cuda_graphs:
@@ -46,12 +51,49 @@ def records_steps(
         reason = f"the device is {device.type}"
     elif merges:  # The host must know the extent of each step's groups.
         reason = "groups are merged"
-    elif processes > 1:
+    elif not alone:
         reason = "several devices share a step"
     else:
         return True
     logger.warning("execution.cuda_graphs has no effect here: %s", reason)
     return False
+
+
+class RecordedStep:
+    """Calls a step as it is at first, then replays its recording, one for each value of `look`.
+
+    The step must not wait for the device, and must find and leave its state in place; only its
+    batch changes, which is copied to where the recording looks for it.
+    """
+
+    def __init__(self, step: Callable[[Batch, bool], None]) -> None:
+        self._step = step
+        self._left = WARM_UP_STEPS
+        self._aside = torch.cuda.Stream()
+        self._graphs: dict[bool, torch.cuda.CUDAGraph] = {}
+
+    def __call__(self, batch: Batch, look: bool) -> None:
+        """Take a step."""
+        if self._left:
+            self._left -= 1
+            self._aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._aside):
+                self._step(batch, look)
+            torch.cuda.current_stream().wait_stream(self._aside)
+            return
+        if not self._graphs:
+            self._batch = Batch._make(None if t is None else t.clone() for t in batch)
+        for place, values in zip(self._batch, batch, strict=True):
+            if place is not None and values is not None:
+                place.copy_(values)
+        if look not in self._graphs:
+            graph = torch.cuda.CUDAGraph()
+            # Both recordings share their memory: they never run at once.
+            pool = next((g.pool() for g in self._graphs.values()), None)
+            with torch.cuda.graph(graph, pool=pool):
+                self._step(self._batch, look)
+            self._graphs[look] = graph
+        self._graphs[look].replay()
 
 
 def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:

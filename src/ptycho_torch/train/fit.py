@@ -4,6 +4,7 @@ Letters: n groups, C patches of a group, H rows, W columns.
 """
 
 import contextlib
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,10 +15,14 @@ import numpy as np
 import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import loggers
+from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.train.checkpoint import (
@@ -27,8 +32,13 @@ from ptycho_torch.train.checkpoint import (
     identity_of,
 )
 from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
-from ptycho_torch.train.loggers import make_loggers
 from ptycho_torch.train.module import PtychoModule, Weights
+
+LOGS = "logs"
+"""Folder of the loggers' files, in that of the run."""
+
+_TRACK = "pip install 'ptycho-torch[track]'"
+INSTALL = {"tensorboard": _TRACK, "mlflow": _TRACK, "wandb": "pip install wandb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +85,7 @@ def fit(
             max_epochs=run.training.epochs,
             deterministic=execution.deterministic,
             callbacks=[StopOnSignal(), checkpoint],
-            logger=[] if folder is None else make_loggers(run, folder),
+            logger=[] if folder is None else _loggers(run, folder),
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -117,6 +127,24 @@ def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
     if not module.checkpointed:
         less.insert(0, "execution.checkpointing: true (the same numbers, a third more work)")
     return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
+
+
+def _loggers(run: RunSettings, folder: Path) -> list[Logger]:
+    """Return the loggers that `execution.loggers` names, writing below the run's folder;
+    `InputError`, with the line that installs it, if one's package is not installed."""
+    logs, title = folder / LOGS, f"{run.dataset}-{run.arm}-seed-{run.seed}"
+    uri = (logs / "mlflow").absolute().as_uri()
+    makers = {
+        "csv": lambda: loggers.CSVLogger(logs, name="csv", version=""),
+        "tensorboard": lambda: loggers.TensorBoardLogger(logs, name="tensorboard", version=""),
+        "mlflow": lambda: loggers.MLFlowLogger(run.dataset, run_name=title, tracking_uri=uri),
+        "wandb": lambda: loggers.WandbLogger(title, save_dir=logs, project=run.dataset),
+    }
+    for name in run.execution.loggers:
+        if name in INSTALL and importlib.util.find_spec(name) is None:
+            where = f"execution.loggers '{name}'"
+            raise InputError(f"{where}: the package is not installed; {INSTALL[name]}")
+    return [makers[name]() for name in run.execution.loggers]
 
 
 @contextlib.contextmanager

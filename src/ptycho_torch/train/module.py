@@ -22,8 +22,7 @@ from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
-from ptycho_torch.train.device import records_steps
-from ptycho_torch.train.graph import RecordedStep
+from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
@@ -67,8 +66,7 @@ class PtychoModule(LightningModule):
             network = build_generator(run.generator, channels=channels, patch_px=side, seed=seed)
         except ValueError as error:
             raise InputError(f"arms.{run.arm}.generator: {error}") from None
-        self.run, self.network = run, network
-        self.checkpointed = False
+        self.run, self.network, self.checkpointed = run, network, False
         if run.execution.checkpointing:
             self.save_memory()
         self.register_buffer("probe_MHW", data.probe_MHW)
@@ -81,6 +79,8 @@ class PtychoModule(LightningModule):
         self.history = History(self.monitor)
         self.collapse = CollapseGuard(run.training, self.monitor)
         self.learning_rate = run.training.optimizer.learning_rate
+        self.val_loss_name = f"{run.training.loss}_val_loss"
+        """The validation loss that the run is judged by."""
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
 
@@ -88,11 +88,6 @@ class PtychoModule(LightningModule):
         """Recompute the network's parts in the backward pass: the same numbers, more work."""
         recompute_parts(self.network)
         self.checkpointed = True
-
-    @property
-    def val_loss_name(self) -> str:
-        """The validation loss that the run is judged by."""
-        return f"{self.run.training.loss}_val_loss"
 
     @property
     def gain(self) -> float:
@@ -137,21 +132,17 @@ class PtychoModule(LightningModule):
 
     def training_loss(self, batch: Batch) -> Tensor:
         """Return the loss of a batch of the training split, by the run's choice."""
-        predicted = self.predict_amplitudes(self(batch.amplitude_BCHW), batch)
-        return self.scales["train"].loss(
-            self.run.training.loss, predicted, batch.amplitude_BCHW, batch.good_BCHW
-        )
+        observed, loss = batch.amplitude_BCHW, self.run.training.loss
+        predicted = self.predict_amplitudes(self(observed), batch)
+        return self.scales["train"].loss(loss, predicted, observed, batch.good_BCHW)
 
     def validation_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return every loss of a batch of the validation split, by its name in `history.csv`."""
-        patches_BCHW = self(batch.amplitude_BCHW)
+        observed, good, scales = batch.amplitude_BCHW, batch.good_BCHW, self.scales["validation"]
+        patches_BCHW = self(observed)
         self.collapse.watch(patches_BCHW, self.probe_MHW)
         predicted = self.predict_amplitudes(patches_BCHW, batch)
-        scales = self.scales["validation"]
-        return {
-            f"{name}_val_loss": scales.loss(name, predicted, batch.amplitude_BCHW, batch.good_BCHW)
-            for name in LOSSES
-        }
+        return {f"{n}_val_loss": scales.loss(n, predicted, observed, good) for n in LOSSES}
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the guards and the history; they look at an epoch in this order."""
@@ -160,9 +151,8 @@ class PtychoModule(LightningModule):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training, trainer = self.run.training, self.trainer
-        recorded = records_steps(
-            self.run.execution, self.device, merges=self.merges, processes=trainer.world_size
-        )
+        alone, execution = trainer.world_size == 1, self.run.execution
+        recorded = records_steps(execution, self.device, merges=self.merges, alone=alone)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._units = unit_axes(self.network)
         if self.log_gain is not None:

@@ -122,9 +122,8 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     """Return what differs from machine to machine; inference_s: of the test data, warm."""
     device, run = result.device, result.module.run
     name, peak = device.type, process_peak()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        peak = torch.cuda.max_memory_allocated(device)
+    if name == "cuda":
+        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     samples = result.module.monitor.steps * run.training.batch_size * run.execution.devices
     return {
         "wall_s": round(result.wall_s, 3),
@@ -154,12 +153,11 @@ def write_held_out_statistics(
 
 
 def draw_learning_curve(result: TrainResult, folder: Path) -> None:
-    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`; of a
-    run without an epoch the picture says so."""
+    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`."""
     run, history = result.module.run, history_table(result)
     loss = run.training.loss
-    train, validation = f"{loss}_train_loss", f"{loss}_val_loss"
-    labels = {train: "training", validation: "validation (held-out block)"}
+    labels = {"train": "training", "val": "validation (held-out block)"}
+    labels = {f"{loss}_{split}_loss": label for split, label in labels.items()}
     with styled():
         figure = new_figure(5.2, 3.2)
         axes = figure.subplots()
@@ -171,8 +169,7 @@ def draw_learning_curve(result: TrainResult, folder: Path) -> None:
             axes.legend()
             if (history[list(labels)] > 0).all(axis=None):
                 axes.set_yscale("log")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss")
-        axes.set_title(run.dataset)
+        label = f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss"
+        axes.set(xlabel="epoch", ylabel=label, title=run.dataset)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         save(figure, folder, "learning_curve")

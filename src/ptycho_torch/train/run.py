@@ -23,8 +23,7 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
-from ptycho_torch.train.fit import fit
-from ptycho_torch.train.loggers import LOGS
+from ptycho_torch.train.fit import LOGS, fit
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.record import (
     draw_learning_curve,

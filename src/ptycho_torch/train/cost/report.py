@@ -18,7 +18,7 @@ def plan_text(plan: Row) -> str:
     table = _table([_cells(row) for row in plan["arms"]])
     short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
     words = {"table": table, "libraries": _base(plan), "short": short, "duration": duration}
-    return render("train", "plan.md.j2", **plan, **words).rstrip()
+    return render("train.cost", "plan.md.j2", **plan, **words).rstrip()
 
 
 def comparison_text(found: Row) -> str:

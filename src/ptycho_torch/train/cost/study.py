@@ -79,11 +79,8 @@ class Estimator:
     def cost(self, run: RunSettings, work: Workload) -> Row:
         """Return parameters, operations, memory, seconds of a step, largest batch and depth."""
         key = f"{run.model_dump(exclude=_COSTS_NOTHING)} {work}"
-        if key not in self._known:
-            self._known[key] = self._cost(run, work)
-        return self._known[key]
-
-    def _cost(self, run: RunSettings, work: Workload) -> Row:
+        if key in self._known:
+            return self._known[key]
         base = 0.0 if self.gpu else self.facts["base"]["memory_mib"]
         limit, steps = 1024 * self.facts["memory_gib"], self.facts["probe_steps"]
         counted, data = probe.count(run, work), work.frames_mib
@@ -109,13 +106,14 @@ class Estimator:
             depths = range(run.generator.levels or 1, MOST_BLOCKS + 1)
             fitting = bisect_right(depths, room, key=needed)
             largest_fno_blocks = depths[fitting - 1] if fitting else 0
-        return {
+        self._known[key] = {
             **counted,
             "memory_mib": {"peak": peak, "base": base, "data": data},
             "seconds": found,
             "largest_batch": largest_batch,
             "largest_fno_blocks": largest_fno_blocks,
         }
+        return self._known[key]
 
 
 def fit_s(seconds: dict[str, float], work: Workload, *, steps: int, epochs: int) -> float:
