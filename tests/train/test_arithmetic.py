@@ -60,20 +60,6 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
     assert "head.weight" in load_file(found.outputs["last"])
 
 
-def test_checkpointing_reaches_the_run_and_changes_no_number(train_tiny, monkeypatch):
-    from ptycho_torch.networks import generators
-
-    again = []
-    plain = generators.checkpoint
-    monkeypatch.setattr(generators, "checkpoint", lambda *a, **k: again.append(1) or plain(*a, **k))
-    base = train_tiny(folder="whole")
-    assert not again
-    found = train_tiny(folder="parts", execution={"checkpointing": True})
-    assert again
-    for name in ("last", "history", "patches"):
-        assert found.outputs[name].read_bytes() == base.outputs[name].read_bytes(), name
-
-
 class Recording:
     """Stands in for CUDA's graphs: keeps what is called while it records, and does it again."""
 
@@ -114,22 +100,18 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
     assert taken == expected
 
 
-@pytest.mark.parametrize("found", [(True, False), (False, True), (False, False)])
-def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, found):
-    cuda, mps = found
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    best = "cuda" if cuda else "mps" if mps else "cpu"
-    assert choose_device("auto").type == best
-    assert choose_device("cpu").type == "cpu"
-    for name in ("gpu", "mps"):
-        if best == "cpu" or (name == "mps" and not mps):
-            with pytest.raises(
-                InputError, match=f"execution.accelerator '{name}': torch .* no such"
-            ):
-                choose_device(name)
-        else:
-            assert choose_device(name).type == best
+@pytest.mark.parametrize(
+    ("best", "there"), [("cuda", ("gpu",)), ("mps", ("gpu", "mps")), ("cpu", ())]
+)
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, best, there):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: best == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: best == "mps")
+    assert choose_device("auto").type == best and choose_device("cpu").type == "cpu"
+    for name in there:
+        assert choose_device(name).type == best
+    for name in {"gpu", "mps"} - {*there}:
+        with pytest.raises(InputError, match=f"execution.accelerator '{name}': torch .* no such"):
+            choose_device(name)
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
