@@ -36,19 +36,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes of a dataset: side of a patch, patches of a group, groups of each split, how far the
-    patches of a group lie apart along an axis, modes of the probe."""
+    """Sizes of a dataset; groups: of each split; reach_px: how far the patches of a group lie apart
+    along an axis."""
 
     patch_px: int
     channels: int
     groups: dict[str, int]
     reach_px: int
     probe_modes: int = 1
-
-    @property
-    def frames_mib(self) -> float:
-        """Memory of the amplitudes of all splits."""
-        return 4 * sum(self.groups.values()) * self.channels * self.patch_px**2 / MIB
 
 
 def workload_of(data: Dataset) -> Workload:
@@ -141,19 +136,18 @@ class _TimedModule(PtychoModule):
 
 
 def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, float]:
-    """Train a run for some steps, after one that is not timed.
-
-    Returns `step` and `validation_batch`, seconds, and `memory_mib`: the most that this process
-    then had beyond what it began with, or on a GPU the most that torch allocated.
-    """
+    """Train a run for some steps, after one that is not timed; return the seconds of a `step` and
+    a `validation_batch`, and `memory_mib`, what it took at most here, or of a GPU's memory."""
     before = process_peak()
     torch.set_num_threads(usable_threads(run.execution.threads))
     # Noise teaches nothing, and must not end the run either.
     optimizer = run.training.optimizer.model_copy(update={"learning_rate": 1e-12})
     once = {"epochs": 1, "schedule": ConstantSchedule(name="constant"), "optimizer": optimizer}
-    training = run.training.model_copy(update=once)
-    execution = run.execution.model_copy(update={"devices": 1})
-    run = run.model_copy(update={"training": training, "execution": execution})
+    blocks = {
+        "training": run.training.model_copy(update=once),
+        "execution": run.execution.model_copy(update={"devices": 1}),
+    }
+    run = run.model_copy(update=blocks)
     data = TrainingData(
         train=_noise(work, (steps + 2) * run.training.batch_size),
         validation=_noise(work, min(EVAL_BATCH, work.groups["validation"])),

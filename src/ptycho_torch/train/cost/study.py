@@ -83,7 +83,8 @@ class Estimator:
             return self._known[key]
         base = 0.0 if self.gpu else self.facts["base"]["memory_mib"]
         limit, steps = 1024 * self.facts["memory_gib"], self.facts["probe_steps"]
-        counted, data = probe.count(run, work), work.frames_mib
+        counted, frames = probe.count(run, work), sum(work.groups.values()) * work.channels
+        data = 4 * frames * work.patch_px**2 / MIB
         least = counted["weights"] + counted["saved"]
         # What does not fit would take the machine down instead of a time.
         fits = base + data + least <= min(limit, 1024 * self.facts["machine"]["memory_gib"])
@@ -158,10 +159,7 @@ def study_cost(
         run = _changed(run, {"patch_px": work.patch_px, **changes[1]}, where)
         batch, groups = run.training.batch_size, work.groups["train"]
         if batch > groups:
-            raise InputError(
-                f"{where}: batch_size is {batch}, the training split has only {groups} groups; "
-                "only full batches train"
-            )
+            raise InputError(f"{where}: batch_size is {batch}, training has only {groups} groups")
         rows.append(_row(run, work, estimator))
     whole = _totals(stages, rows, runs_at_once) if arm is None and dataset is None else {}
     return {"arms": rows, **whole}
@@ -239,9 +237,7 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
     rows, left_out = [], []
     paths = sorted(Path(results).glob("train/*/*/seed-*/run.json"))
     if not paths:
-        raise InputError(
-            f"{results}: has no run.json below train/; --compare takes a study's folder of results"
-        )
+        raise InputError(f"{results}: has no run.json below train/; give a study's results")
     for (dataset, arm), same in groupby(paths, lambda path: path.parts[-4:-2]):
         found = [(io.read_json(path), io.read_json(path.parent / "timing.json")) for path in same]
         device = found[0][1].get("device")
@@ -251,11 +247,10 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
         try:
             facts = io.read_json(Path(results) / "simulate" / dataset / "dataset.json")
             rows.append(_compared(found, facts, estimator))
-        except ValidationError as error:
-            raise mistake(f"{arm} on {dataset}: settings of another version", error) from None
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValidationError) as error:
+            why = str(error).splitlines()[0]
             raise InputError(
-                f"{results}: {arm} on {dataset} is of another version (no {error}); make it again"
+                f"{results}: {arm} on {dataset} is of another version ({why}); make it again"
             ) from None
     return {"arms": rows, "left_out": left_out}
 
