@@ -74,16 +74,13 @@ class Bundle:
         """Return the network with its weights, ready for inference; `InputError` names a tensor
         that is missing, unknown, of a wrong shape or type, or not finite."""
         known, found = self.settings, self.weights
-        network = build_generator(
-            known.generator, channels=known.channels, patch_px=known.patch_px, seed=0
-        )
+        sizes = {"channels": known.channels, "patch_px": known.patch_px}
+        network = build_generator(known.generator, seed=0, **sizes)
         needed = network.state_dict()
         missing, unknown = sorted(needed.keys() - found), sorted(found.keys() - needed)
         if missing or unknown:
-            raise InputError(
-                f"is not the network '{known.generator.name}' of bundle.json: it lacks "
-                f"{missing[:3]}, has unknown {unknown[:3]}"
-            )
+            what = f"lacks {missing[:3]}, has unknown {unknown[:3]}"
+            raise InputError(f"is not the network '{known.generator.name}' of {FACTS}: it {what}")
         for key, tensor in needed.items():
             _check_tensor(key, found[key], tensor)
         network.load_state_dict(found)

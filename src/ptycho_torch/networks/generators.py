@@ -108,8 +108,8 @@ class Generator(nn.Module):
 
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
         """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
-        features = self._body(self.lift(self.transform(amplitude_BCHW)))
-        return complex_patches(self.head(features), self.output_mode)
+        raw = self.head(self._body(self.lift(self.transform(amplitude_BCHW))))
+        return complex_patches(raw, self.output_mode)
 
 
 class FourierUNet(Generator):
@@ -169,8 +169,8 @@ def recompute_parts(network: nn.Module) -> nn.Module:
     """Let a generator's parts compute again in the backward pass what they need for it.
 
     Parts are the lifter, each Fourier block, each decoder and the refiner: each keeps its input
-    only, and gives the same gradients, bit for bit on a CPU. The network is changed in place and
-    returned; its weights stay. A hook on a layer within a part is called twice a step.
+    only, and gives the same gradients, bit for bit on a CPU. The network itself is changed and
+    returned. A hook on a layer within a part is called twice a step.
     Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv:1604.06174.
     """
     for module in network.modules():

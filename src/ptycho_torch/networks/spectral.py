@@ -2,8 +2,8 @@
 
     x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
 
-The transform and its inverse are two real matrix products each, or `rfft2` and `irfft2` with
-zeros round the block where those are faster. As products, what is dropped is never computed:
+The transform and its inverse are `rfft2` and `irfft2` with zeros round the block, or, where those
+are faster, two real matrix products each, which never compute what is dropped:
 
     x_BHWC -(rows: 2R x H)-> (B, R, 2, W, C) -(columns: 2K x 2W)-> block_BR2KC
     block_BR2KC -(columns: 2W x 2K)-> (B, R, 2, W, C) -(rows: H x 2R)-> y_BHWC
@@ -76,12 +76,10 @@ class SpectralConv(nn.Module):
     """Multiply the lowest frequencies by learned complex matrices; drop the others.
 
     Row and column frequencies 0..m-1 of the half spectrum are kept, m `modes`, as the first
-    execution of the study did: half of the low-frequency plane. `two_sided` also keeps the rows
-    -m..-1. size_px: (H, W) of the frames; generator: random stream of the weights.
-
-    Weights are drawn with mean squared modulus 1 / I, so that the variance of a kept mode is
-    preserved, and stored as real numbers, (R, K, I, 2, O) with real and imaginary part along the
-    fourth axis, so that a complex product is one real matrix product per mode.
+    execution of the study did; `two_sided` also keeps the rows -m..-1. size_px: (H, W) of the
+    frames; generator: random stream of the weights, whose mean squared modulus 1 / I preserves the
+    variance of a kept mode. They are stored as real numbers, (R, K, I, 2, O) with real and
+    imaginary part along the fourth axis: a complex product is one real matrix product per mode.
     Li et al. (2021), Fourier neural operator, arXiv:2010.08895.
     """
 

@@ -1,8 +1,7 @@
 """A training that is stopped: it ends with the signal's status, and resumes from a checkpoint.
 
-After an epoch the Trainer's whole state is written, if the last writing was long enough ago. Only
-the very same training resumes from it: settings, data, code, torch and kind of device. Then a CPU
-gives the same bytes as without the stop.
+Only the very same training resumes from it: settings, data, code, torch and kind of device. Then a
+CPU gives the same bytes as without the stop.
 """
 
 import hashlib
@@ -35,8 +34,7 @@ CHECKPOINT = "resume.ckpt"
 """The file's name, in the folder of the run."""
 
 SHARE = 0.2
-"""At most about this share of a training's time goes into writing its checkpoints. Being stopped
-costs the epoch at work, and five times what a writing takes at most."""
+"""At most about this share of a training's time goes into writing its checkpoints, after epochs."""
 
 CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
@@ -46,10 +44,8 @@ _DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError,
 
 
 class CheckpointWriter(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all; without room on the disk the training continues.
-
-    Of several processes only the first writes: an error here would leave the others waiting.
-    """
+    """Writes a checkpoint whole or not at all; without room on the disk the training continues,
+    also for the sake of other processes, which an error here would leave waiting."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -65,10 +61,10 @@ class CheckpointWriter(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Writes the state of a training at the end of epochs, and resumes from it.
+    """Writes the state of a training in its folder (None: nothing), and resumes from it.
 
-    folder: where the file lies (None: nothing is written); identity: `identity_of` the training;
-    attempts: how often it was begun or resumed, without those that left no checkpoint.
+    identity: what decides the training; attempts: how often it was begun or resumed, without those
+    that left no checkpoint.
     """
 
     def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:
@@ -84,11 +80,8 @@ class ResumeCheckpoint(Checkpoint):
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
-        """Return the file if the training can resume from it; why not is logged in one line.
-
-        The state of another training is set aside under a name of its own, from where that one
-        takes it back.
-        """
+        """Return the file if the training can resume from it; why not is logged in one line. The
+        state of another training is set aside, from where that one takes it back."""
         if self.path is None:
             return None
         remove_leftovers(self.path)

@@ -27,10 +27,8 @@ class ClipReport(NamedTuple):
 
 def unit_axes(network: nn.Module) -> list[Unit]:
     """Return every parameter with the axis of its units, the output channels; vectors (biases, a
-    norm's weights) are one unit, as in Brock et al.'s own code.
-
-    Raises `TypeError` if a module has a weight of which the output axis is not known.
-    """
+    norm's weights) are one unit, as in Brock et al.'s own code. `TypeError` if a module has a
+    weight of which the output axis is not known."""
     units: list[Unit] = []
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -43,10 +41,8 @@ def unit_axes(network: nn.Module) -> list[Unit]:
             elif isinstance(module, SpectralConv):
                 units.append((parameter, 4))  # stored as (R, K, I, 2, O)
             else:
-                raise TypeError(
-                    f"AGC does not know the output axis of {type(module).__name__}.{name}; "
-                    "add it to unit_axes"
-                )
+                what = f"{type(module).__name__}.{name}"
+                raise TypeError(f"AGC does not know the output axis of {what}; add it to unit_axes")
     return units
 
 

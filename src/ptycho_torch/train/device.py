@@ -99,9 +99,7 @@ class RecordedStep:
 def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
     """Log where the precision that was requested is not this device's own."""
     if execution.precision == "tf32" and device.type != "cuda":
-        logger.warning(
-            "execution.precision tf32 has no effect on %s: computed in fp32", device.type
-        )
+        logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
     if execution.precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
         logger.warning("execution.precision bf16: imitated on this processor, slower than fp32")
 

@@ -93,10 +93,8 @@ class DivergenceMonitor(Resumable):
     def check_step(
         self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
     ) -> None:
-        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1.
-
-        norm: of the gradient before clipping; moduli: `mean_moduli`, if they were taken.
-        """
+        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1. norm: of
+        the gradient before clipping; moduli: `mean_moduli`, if they were taken."""
         # All state is kept in place, where a step recorded as a CUDA graph finds it.
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
@@ -155,11 +153,8 @@ class DivergenceMonitor(Resumable):
 
 
 def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
-    """Return each patch's variance about its mean over its mean square, in the light, (B, C).
-
-    Pixels count by the probe's intensity. The patches are complex, so that a global phase changes
-    nothing. From 0, constant or zero everywhere, to 1.
-    """
+    """Return each patch's variance about its mean over its mean square, (B, C), from 0, constant or
+    zero everywhere, to 1. Pixels count by the probe's intensity; a global phase changes nothing."""
     light_HW = _square(probe_MHW).sum(dim=0)
     weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
     mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)

@@ -110,10 +110,8 @@ class PtychoModule(LightningModule):
                 self.log_gain.fill_(math.log(weights.gain))
 
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`.
-
-        Only in training, and where it is requested, the network runs in bfloat16; spectra never do.
-        """
+        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`. Only in training,
+        and where it is requested, the network runs in bfloat16; spectra never do."""
         reduced = self.training and self.run.execution.precision == "bf16"
         seen = amplitude_BCHW * self.input_scale
         seen = seen if self.log_gain is None else seen / self.log_gain.exp()

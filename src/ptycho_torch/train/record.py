@@ -140,9 +140,7 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     }
 
 
-def write_held_out_statistics(
-    folder: Path, result: TrainResult, data: TrainingData, limit: int
-) -> None:
+def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limit: int) -> None:
     """Write statistics of at most `limit` patches that the best weights draw of held-out frames."""
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])

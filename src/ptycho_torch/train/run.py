@@ -25,11 +25,7 @@ from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
 from ptycho_torch.train.fit import LOGS, fit
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.record import (
-    draw_learning_curve,
-    write_held_out_statistics,
-    write_results,
-)
+from ptycho_torch.train.record import draw_learning_curve, write_results, write_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +100,7 @@ def train_scan(
         for name in ("run.json", *OPTIONAL):
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
-            write_held_out_statistics(folder, result, data, patch_stats_limit)
+            write_statistics(folder, result, data, patch_stats_limit)
         draw_learning_curve(result, folder)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
         return write_results(folder, result, data, facts)
