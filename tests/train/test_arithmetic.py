@@ -151,7 +151,8 @@ def test_what_a_device_cannot_do_is_logged(run_of, caplog, monkeypatch):
     assert not records_steps(graphs, cuda, merges=False, alone=False)
     warn_of_precision(execution(precision="tf32"), cpu)
     for has in (False, True):
-        monkeypatch.setattr("ptycho_torch.train.device._cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
         warn_of_precision(execution(precision="bf16"), cpu)
     parts = ("the device is cpu", "groups are merged", "several devices", "tf32", "imitated")
     for part, record in zip(parts, caplog.records, strict=True):

@@ -63,13 +63,15 @@ class CheckpointWriter(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes the state of a training in its folder (None: nothing), and resumes from it.
 
-    identity: what decides the training; attempts: how often it was begun or resumed, without those
-    that left no checkpoint.
+    data: groups for training and validation; attempts: how often the training was begun or resumed,
+    without those that left no checkpoint.
     """
 
-    def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
+    ) -> None:
         self.path = None if folder is None else folder / CHECKPOINT
-        self.identity = identity
+        self.identity = {} if folder is None else _identity(module, data, device)
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
@@ -133,12 +135,10 @@ class ResumeCheckpoint(Checkpoint):
         self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
-def identity_of(
-    module: PtychoModule, train: Groups, validation: Groups, device: torch.device
-) -> dict[str, str]:
+def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> dict[str, str]:
     """Return what decides the bytes that a training gives, as far as it is known before."""
     digest = hashlib.sha256()
-    tensors = [getattr(groups, f.name) for groups in (train, validation) for f in fields(Groups)]
+    tensors = [getattr(groups, f.name) for groups in data for f in fields(Groups)]
     for tensor in (*tensors, module.probe_MHW):
         if tensor is not None:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -149,7 +149,7 @@ def identity_of(
         "scales": f"{module.scales} {module.input_scale!r}",
         "code": digest_of_code(*CODE),
         "torch": str(torch.__version__),
-        "device": device.type,
+        "device": device,
     }
 
 

@@ -100,12 +100,9 @@ def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> Non
     """Log where the precision that was requested is not this device's own."""
     if execution.precision == "tf32" and device.type != "cuda":
         logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
-    if execution.precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+    own = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if execution.precision == "bf16" and device.type == "cpu" and not own:
         logger.warning("execution.precision bf16: imitated on this processor, slower than fp32")
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def keep_freed_memory() -> None:

@@ -25,12 +25,7 @@ from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
-from ptycho_torch.train.checkpoint import (
-    CheckpointWriter,
-    ResumeCheckpoint,
-    StopOnSignal,
-    identity_of,
-)
+from ptycho_torch.train.checkpoint import CheckpointWriter, ResumeCheckpoint, StopOnSignal
 from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
 from ptycho_torch.train.module import PtychoModule, Weights
 
@@ -73,8 +68,7 @@ def fit(
     data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
     warn_of_precision(execution, device)
     keep_freed_memory()
-    identity = {} if folder is None else identity_of(module, train, validation, device)
-    checkpoint = ResumeCheckpoint(folder, identity)
+    checkpoint = ResumeCheckpoint(folder, module, (train, validation), device.type)
     with mitigated_by(*_less_memory(module)), numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
@@ -120,12 +114,12 @@ def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np
 
 def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
     """Return what a training does, and which of its settings take less memory, mildest first."""
-    run, less = module.run, ["`ptycho-torch plan` says what each takes"]
-    batch = run.training.batch_size
-    if batch > 1:
-        less.insert(0, f"a training.batch_size under {batch} (another run, with other numbers)")
+    run, less, batch = module.run, [], module.run.training.batch_size
     if not module.checkpointed:
-        less.insert(0, "execution.checkpointing: true (the same numbers, a third more work)")
+        less.append("execution.checkpointing: true (the same numbers, a third more work)")
+    if batch > 1:
+        less.append(f"a training.batch_size under {batch} (another run, with other numbers)")
+    less.append("`ptycho-torch plan` says what each takes")
     return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
 
 
