@@ -31,8 +31,7 @@ def build_generator(
         sizes = {"channels": channels, "patch_px": patch_px}
         network = GENERATORS[settings.name](settings, generator=stream, **sizes)
     for module in network.modules():
-        # Convolutions run faster with the channels innermost; nothing else has four axes of
-        # this meaning, so the network as a whole cannot be converted.
+        # Faster with the channels innermost; the axes of other weights have another meaning.
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
