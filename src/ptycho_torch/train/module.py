@@ -4,6 +4,7 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -110,12 +111,13 @@ class PtychoModule(LightningModule):
                 self.log_gain.fill_(math.log(weights.gain))
 
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`. Only in training,
-        and where it is requested, the network runs in bfloat16; spectra never do."""
+        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`; in training the
+        network runs in bfloat16 where that is requested, but its spectra never do."""
         reduced = self.training and self.run.execution.precision == "bf16"
+        half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
         seen = amplitude_BCHW * self.input_scale
         seen = seen if self.log_gain is None else seen / self.log_gain.exp()
-        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
+        with half or nullcontext():
             patches: Tensor = self.network(seen)
         return patches
 
