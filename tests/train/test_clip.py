@@ -27,15 +27,13 @@ def with_gradient(weight, grad):
     return parameter
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-def test_adaptive_clip_limits_units_not_whole_tensors(dtype):
+def test_adaptive_clip_limits_units_not_whole_tensors():
     """One runaway unit must not slow the others; a clip of the whole tensor fails here."""
-    grads = torch.tensor([[1e3] * 4, [1e-3] * 4], dtype=dtype)
-    weight = with_gradient(torch.ones(2, 4, dtype=dtype), grads)
+    weight = with_gradient(torch.ones(2, 4), torch.tensor([[1e3] * 4, [1e-3] * 4]))
     assert clip_all([(weight, 0)], AGC) == (2, 1)
     runaway, calm = weight.grad
     assert runaway.norm().item() == pytest.approx(0.02)  # 0.01 times ||(1, 1, 1, 1)||
-    torch.testing.assert_close(calm, torch.full((4,), 1e-3, dtype=dtype))
+    torch.testing.assert_close(calm, torch.full((4,), 1e-3))
 
 
 def test_adaptive_clip_of_convolutions_is_the_formula_of_brock_et_al():

@@ -52,11 +52,8 @@ def total_norm(units: list[Unit]) -> Tensor:
 
 
 def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
-    """Clip the gradients in place and report how much was clipped; absent gradients are left out.
-
-    Nothing waits for the device. A complex parameter's modulus counts, so real and imaginary part
-    keep their ratio (for `value`, each real part is one element). norm: their `total_norm`.
-    """
+    """Clip the gradients in place and report how much was clipped; absent gradients are left out,
+    and nothing waits for the device. norm: their `total_norm`."""
     present = [(p, axis) for p, axis in units if p.grad is not None]
     match clip:
         case NoClip():
@@ -68,11 +65,9 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
             return ClipReport(1, norm > clip.max_norm, after)
         case ValueClip():
             grads = [p.grad for p, _ in present if p.grad is not None]
-            real = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
-            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in real]).sum()
-            for grad in real:
-                grad.clamp_(-clip.max_value, clip.max_value)
-            return ClipReport(sum(grad.numel() for grad in real), clipped, total_norm(present))
+            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in grads]).sum()
+            nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
+            return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
         case AdaptiveClip():
             found, norms = zip(*(_clip_units(p, axis, clip) for p, axis in present), strict=True)
             clipped = torch.cat([c.flatten() for c in found]).sum()
