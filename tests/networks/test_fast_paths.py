@@ -1,7 +1,8 @@
-"""What is fast is the same function: against the plain networks and the whole FFT; recomputing changes no number."""
+"""What is fast is the same function: against plain networks and the whole FFT, also recomputed."""
 
 import copy
 import importlib.util
+import math
 import sys
 
 import pytest
@@ -10,7 +11,11 @@ import torch
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.networks import GENERATORS, build_generator
 from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.networks.generators import recompute_parts
+from ptycho_torch.networks.generators import (
+    INPUT_TRANSFORMS,
+    complex_patches,
+    recompute_parts,
+)
 from ptycho_torch.networks.spectral import SpectralConv, kept_modes, pays, truncated_matrices
 
 
@@ -29,12 +34,13 @@ def settings(name="hybrid", **changes):
 
 
 def build(chosen, patch_px, channels=1, seed=0):
-    """Return a network of which no part is switched off by its initial weights."""
+    """Return a network of which no part is switched off, or hidden, by its initial weights."""
     network = build_generator(chosen, channels=channels, patch_px=patch_px, seed=seed)
+    stream = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if name.endswith(("norm.weight", ".scale")):
-                weight.fill_(0.7)
+            if name.endswith(("bias", "norm.weight", ".scale")):
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=stream) + 0.5)
     return network
 
 
@@ -56,19 +62,30 @@ SIZES = [
 @pytest.mark.parametrize("name", list(GENERATORS))
 @pytest.mark.parametrize(("rows", "channels"), [("one_sided", 1), ("two_sided", 4)])
 @pytest.mark.parametrize(("changes", "patch_px"), SIZES)
-def test_every_network_and_its_gradient_are_the_plain_ones(
+def test_every_layer_and_gradient_is_that_of_the_plain_network(
     plain_network, name, rows, changes, patch_px, channels
 ):
+    """As published: torch's own layers and whole spectra, every mode stored."""
     changes = {k: v for k, v in changes.items() if name != "fno" or k != "levels"}
     chosen = settings(name, spectral_rows=rows, **changes)
     ours, geometry = build(chosen, patch_px, channels), {"channels": channels, "patch_px": patch_px}
     plain = plain_network(ours, chosen, **geometry)
     x = torch.rand(2, channels, patch_px, patch_px)
-    found, expected = ours(x), plain(x)
-    assert distance(found, expected) < 1e-5
-    target = torch.randn_like(expected)
-    for out in (found, expected):
-        (out - target).abs().square().mean().backward()
+    target = torch.randn(2, channels, patch_px, patch_px, dtype=torch.complex64)
+    layers = []
+    for network in (ours, plain):
+        seen = {}
+        for key, module in network.named_modules():
+            module.register_forward_hook(
+                lambda m, i, out, key=key, seen=seen: seen.update({key: out})
+            )
+        (network(x) - target).abs().square().mean().backward()
+        layers.append(seen)
+    for key, expected in layers[1].items():
+        if key in layers[0]:  # The plain block has a norm in any case.
+            assert distance(layers[0][key], expected) < 1e-5, key
+    owners = {key.rpartition(".")[0] for key, _ in ours.named_parameters()}
+    assert {"", *owners} <= layers[1].keys()
     # Gradients are put where weights are, to be laid out as the plain network's.
     graded = copy.deepcopy(ours)
     with torch.no_grad():
@@ -79,6 +96,21 @@ def test_every_network_and_its_gradient_are_the_plain_ones(
     # In the units of the largest: some gradients are zero but for rounding.
     bound = 2e-5 * max(e.abs().max().item() for e in expected)
     assert all((f - e).abs().max() <= bound for f, e in zip(found, expected, strict=True))
+
+
+def test_the_ends_of_a_network_by_hand():
+    """What the plain networks share with ours."""
+    x = torch.tensor([-1.0, 0.0, 4.0])
+    assert INPUT_TRANSFORMS["none"](x).tolist() == [-1, 0, 4]
+    assert INPUT_TRANSFORMS["sqrt"](x).tolist() == [0, 0, 2]
+    assert INPUT_TRANSFORMS["log1p"](x)[2].item() == pytest.approx(math.log(5))
+    raw = torch.tensor([1.0, 2.0, 0.5, -3.0])[None, :, None, None]
+    assert complex_patches(raw, "real_imag").flatten().tolist() == [1 + 0.5j, 2 - 3j]
+    polar = complex_patches(raw, "amplitude_phase").flatten()
+    expected = [math.log1p(math.exp(a)) for a in (1, 2)]
+    assert polar.abs().tolist() == pytest.approx(expected)
+    expected = [math.pi * math.tanh(p) for p in (0.5, -3)]
+    assert polar.angle().tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 9), (1, 2)])
@@ -137,8 +169,7 @@ def test_initial_weights_are_drawn_as_before_any_was_made_fast(name, tensors, to
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_recomputing_changes_no_number_and_works_twice(name):
-    """Same losses and weights bit for bit; each block once forward and once more backward, and
-    once where nothing is learned."""
+    """Weights bit for bit; a block runs once more backward, and once where nothing is learned."""
     chosen = settings(name, fno_blocks=3, levels=None if name == "fno" else 2)
     plain, lean = build(chosen, 16), recompute_parts(build(chosen, 16))
     calls = []

@@ -5,19 +5,15 @@ import pytest
 import torch
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
-from ptycho_torch.networks import GENERATORS, build_generator
-from ptycho_torch.networks.blocks import (
-    FourierBlock,
-    LayerScaleFourierBlock,
-    StableFourierBlock,
-)
+from ptycho_torch.networks import GENERATORS, build_generator, count_parameters
+from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
 from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.train.clip import unit_axes
 
 
 def settings(**changes):
-    return GeneratorSettings(
-        **{"name": "hybrid", "width": 8, "fno_blocks": 3, "modes": 4, **changes}
-    )
+    known = {"name": "hybrid", "width": 8, "fno_blocks": 3, "modes": 4}
+    return GeneratorSettings(**known | changes)
 
 
 def build(patch_px=32, channels=1, seed=0, **changes):
@@ -32,6 +28,21 @@ def spectral(modes, size, two_sided=False, channels=(3, 5)):
 def test_registry_and_configuration_name_the_same_generators():
     allowed = GeneratorSettings.model_fields["name"].annotation.__args__
     assert set(GENERATORS) == set(allowed)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "full"),
+    [
+        ("hybrid", 9_403_618, 17_202_402),
+        ("stable_hybrid", 9_405_090, 17_203_874),
+        ("layerscale_hybrid", 9_405_826, 17_204_610),
+        ("fno", 656_002, 656_002),
+    ],
+)
+def test_counts_at_the_protocols_size_and_a_unit_axis_of_each_weight(name, stored, full):
+    network = build(name=name, width=32, fno_blocks=4, modes=12, patch_px=64)
+    assert count_parameters(network) == {"stored": stored, "full": full}
+    assert len(unit_axes(network)) == len(list(network.parameters()))
 
 
 def test_every_stored_weight_touches_the_data():
@@ -66,7 +77,6 @@ def test_initial_weights_preserve_variance(channels):
     assert modulus == pytest.approx(1 / channels, rel=0.05)
     real = layer.weight.select(3, 0).std().item()
     assert real == pytest.approx((2 * channels) ** -0.5, rel=0.05)
-
     # Band-limited noise (frequency zero and the axes aside) keeps its power per channel.
     spectrum = torch.zeros(32, channels, 64, 33, dtype=torch.complex64)
     spectrum[:, :, 1:12, 1:12] = torch.randn(32, channels, 11, 11, dtype=torch.complex64)

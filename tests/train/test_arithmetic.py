@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.train import graph
+from ptycho_torch.train import device as devices
 from ptycho_torch.train.device import records_steps, warn_of_precision
 from ptycho_torch.train.module import PtychoModule
 
@@ -60,20 +60,6 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
     assert "head.weight" in load_file(found.outputs["last"])
 
 
-def test_checkpointing_reaches_the_run_and_changes_no_number(train_tiny, monkeypatch):
-    from ptycho_torch.networks import generators
-
-    again = []
-    plain = generators.checkpoint
-    monkeypatch.setattr(generators, "checkpoint", lambda *a, **k: again.append(1) or plain(*a, **k))
-    base = train_tiny(folder="whole")
-    assert not again
-    found = train_tiny(folder="parts", execution={"checkpointing": True})
-    assert again
-    for name in ("last", "history", "patches"):
-        assert found.outputs[name].read_bytes() == base.outputs[name].read_bytes(), name
-
-
 class Recording:
     """Stands in for CUDA's graphs: keeps what is called while it records, and does it again."""
 
@@ -98,7 +84,7 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
         CUDAGraph=Recording, Stream=lambda: stream, graph=recording,
         stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
     )  # fmt: skip
-    monkeypatch.setattr(graph.torch, "cuda", stand_in)
+    monkeypatch.setattr(devices.torch, "cuda", stand_in)
     taken = []
 
     def step(batch, look):
@@ -107,29 +93,25 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
 
         Recording.current.calls.append(work) if Recording.current else work()
 
-    recorded = graph.RecordedStep(step)
+    recorded = devices.RecordedStep(step)
     expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
     for values, look in expected:
         recorded(Batch(torch.tensor(values)), look)
     assert taken == expected
 
 
-@pytest.mark.parametrize("found", [(True, False), (False, True), (False, False)])
-def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, found):
-    cuda, mps = found
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    best = "cuda" if cuda else "mps" if mps else "cpu"
-    assert choose_device("auto").type == best
-    assert choose_device("cpu").type == "cpu"
-    for name in ("gpu", "mps"):
-        if best == "cpu" or (name == "mps" and not mps):
-            with pytest.raises(
-                InputError, match=f"execution.accelerator '{name}': torch .* no such"
-            ):
-                choose_device(name)
-        else:
-            assert choose_device(name).type == best
+@pytest.mark.parametrize(
+    ("best", "there"), [("cuda", ("gpu",)), ("mps", ("gpu", "mps")), ("cpu", ())]
+)
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, best, there):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: best == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: best == "mps")
+    assert choose_device("auto").type == best and choose_device("cpu").type == "cpu"
+    for name in there:
+        assert choose_device(name).type == best
+    for name in {"gpu", "mps"} - {*there}:
+        with pytest.raises(InputError, match=f"execution.accelerator '{name}': torch .* no such"):
+            choose_device(name)
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
@@ -166,10 +148,11 @@ def test_what_a_device_cannot_do_is_logged(run_of, caplog, monkeypatch):
     assert records_steps(graphs, cuda, merges=False) and not caplog.records
     assert not records_steps(graphs, cpu, merges=False)
     assert not records_steps(graphs, cuda, merges=True)
-    assert not records_steps(graphs, cuda, merges=False, processes=2)
+    assert not records_steps(graphs, cuda, merges=False, alone=False)
     warn_of_precision(execution(precision="tf32"), cpu)
     for has in (False, True):
-        monkeypatch.setattr("ptycho_torch.train.device._cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
         warn_of_precision(execution(precision="bf16"), cpu)
     parts = ("the device is cpu", "groups are merged", "several devices", "tf32", "imitated")
     for part, record in zip(parts, caplog.records, strict=True):

@@ -1,8 +1,6 @@
 """A run: what it writes, what it repeats to the byte, and which of its settings reach it."""
 
 import math
-import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +11,7 @@ from ptycho_torch.data.module import EpochOrder
 from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.run import train_run
 
 # 121 groups in batches of 8.
 STEPS = 15
@@ -108,42 +104,12 @@ def test_only_full_batches_train_in_an_order_of_their_own():
     assert not torch.equal(first, batches(epoch=1)) and not torch.equal(first, batches(seed=1))
 
 
-def test_a_batch_larger_than_a_files_split_is_refused_with_arm_and_dataset(
-    run_of, tiny_dataset, tmp_path
-):
-    """Files are not known to the configuration, so the run itself must refuse."""
-    run = run_of("agc")
-    large = run.training.model_copy(update={"batch_size": 500})
-    run = run.model_copy(update={"training": large})
-    files = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-    message = r"arms\.agc on dataset 'tiny': training\.batch_size is 500, .* only 121 groups"
-    with pytest.raises(InputError, match=message):
-        train_run(run, **files, folder=tmp_path / "run", threads=1)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_dataset_with_another_checksum_is_refused_and_nothing_is_written(
-    train_tiny, tiny_dataset, tmp_path
-):
-    copy = shutil.copytree(tiny_dataset.folder, tmp_path / "copy")
-    with (copy / "validation.npz").open("r+b") as file:
-        file.seek(5000)
-        byte = file.read(1)[0]
-        file.seek(5000)
-        file.write(bytes([byte ^ 1]))
-    splits = {s: copy / f"{s}.npz" for s in tiny_dataset.splits}
-    with pytest.raises(InputError, match=r"validation\.npz: SHA-256 is .* expected"):
-        train_tiny(dataset=SimpleNamespace(splits=splits, dataset=copy / "dataset.json"))
-    assert not (tmp_path / "run").exists()
-
-
 def test_clipping_in_force_is_seen_in_the_history(train_tiny):
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 1e-3}
     clipped = train_tiny(folder="clipped", execution={"clip": clip}).history
     free = train_tiny(folder="free").history
     assert (clipped["clipped_share"] == 1).all() and (free["clipped_share"] == 0).all()
     assert clipped["clipped_grad_norm_max"].max() == pytest.approx(1e-3, rel=1e-3)
-    assert (clipped["grad_norm_median"] > 1e-3).all()
     assert (free["clipped_grad_norm_max"] == free["grad_norm_max"]).all()
     assert 0 < train_tiny(folder="agc", arm="agc").run["clipped_share"] < 1
 
@@ -151,7 +117,7 @@ def test_clipping_in_force_is_seen_in_the_history(train_tiny):
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
 COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
 # Too small to improve anything beyond torch's threshold, large enough for torch to lower it.
-IDLE = {"name": "sgd", "learning_rate": 5e-8}
+IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
 
 
 @pytest.mark.parametrize(
@@ -159,23 +125,13 @@ IDLE = {"name": "sgd", "learning_rate": 5e-8}
     [
         ({"name": "constant"}, {}, [2e-3] * 3),
         ({"name": "exponential", "gamma": 0.5}, {}, [2e-3, 1e-3, 0.5e-3]),
-        (
-            {"name": "warmup_cosine", "warmup_epochs": 1.0, "final_fraction": 0.1},
-            {},
-            [2e-3 * STEPS / (STEPS + 1), *COSINE],
-        ),
-        (
-            {"name": "plateau", "factor": 0.5, "patience_epochs": 1},
-            {"optimizer": IDLE, "epochs": 4},
-            [5e-8, 5e-8, 2.5e-8, 1.25e-8],
-        ),
-        (
-            {"name": "plateau", "factor": 0.5, "patience_epochs": 2},
-            {"optimizer": IDLE, "epochs": 4},
-            [5e-8, 5e-8, 5e-8, 2.5e-8],
-        ),
+        ({"name": "warmup_cosine", "warmup_epochs": 1.0, "final_fraction": 0.1}, {},
+         [2e-3 * STEPS / (STEPS + 1), *COSINE]),
+        ({"name": "plateau", "factor": 0.5, "patience_epochs": 1}, IDLE,
+         [5e-8, 5e-8, 2.5e-8, 1.25e-8]),
+        ({"name": "plateau", "factor": 0.5, "patience_epochs": 2}, IDLE, [5e-8] * 3 + [2.5e-8]),
     ],
-)
+)  # fmt: skip
 def test_the_rate_of_each_epochs_last_step(train_tiny, schedule, changes, expected):
     """The first execution's warm-up and cosine never moved."""
     history = train_tiny(training={"epochs": 3, "schedule": schedule, **changes}).history

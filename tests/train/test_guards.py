@@ -1,14 +1,12 @@
 """How a run ends when it goes bad: the step, the reason, and every file all the same."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ptycho_torch.networks import build_generator
-from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor, illuminated_variance
+from ptycho_torch.train.guards import illuminated_variance
 from ptycho_torch.train.module import PtychoModule
 
 
@@ -99,8 +97,6 @@ def test_the_variance_in_the_light_by_hand():
     for turn in (1, np.exp(0.7j)):
         found = illuminated_variance(patches * turn, probe)
         torch.testing.assert_close(found[:, 0], torch.tensor([0.2, 1, 0, 0]), atol=1e-6, rtol=1e-6)
-    with pytest.raises(ValueError, match="the probe is"):
-        illuminated_variance(patches[..., :1], probe)
 
 
 @pytest.mark.parametrize("name", ["hybrid", "stable_hybrid", "layerscale_hybrid"])
@@ -122,42 +118,30 @@ def test_untrained_networks_are_far_above_the_threshold_and_fading_ones_far_belo
 
 
 @pytest.mark.parametrize(
-    ("collapsed", "changes", "expected"),
+    ("collapsed", "sizes", "changes", "expected"),
     [
-        ({2, 3}, {}, ("collapsed", 2, 30, 3, 45)),
-        ({1, 3}, {}, ("completed", None, None, 4, 60)),
-        ({2, 3}, {"collapse_variance": None}, ("completed", None, None, 4, 60)),
-        ({2, 3}, {"collapse_patience_epochs": 3}, ("completed", None, None, 4, 60)),
+        ({2, 3}, (64, 57), {}, ("collapsed", 2, 30, 3, 45)),
+        ({2, 3}, (64,), {}, ("completed", None, None, 4, 60)),
+        ({2, 3}, (57,), {}, ("completed", None, None, 4, 60)),
+        ({1, 3}, (64, 57), {}, ("completed", None, None, 4, 60)),
+        ({2, 3}, (64, 57), {"collapse_variance": None}, ("completed", None, None, 4, 60)),
+        ({2, 3}, (64, 57), {"collapse_patience_epochs": 3}, ("completed", None, None, 4, 60)),
     ],
 )
 def test_a_planted_collapse_ends_the_run_from_its_first_epoch(
-    train_tiny, monkeypatch, collapsed, changes, expected
+    train_tiny, monkeypatch, collapsed, sizes, changes, expected
 ):
-    """Planted: the network draws constant patches in these validations, counted from 1."""
+    """Planted: the network draws constant patches in these validations, counted from 1, for its
+    batches of these sizes; a patch with structure in any batch counts."""
     plain = PtychoModule.forward
 
     def draw(self, amplitude_BCHW):
         patches = plain(self, amplitude_BCHW)
         flat = not self.training and self.current_epoch + 1 in collapsed
-        return torch.ones_like(patches) if flat else patches
+        return torch.ones_like(patches) if flat and len(patches) in sizes else patches
 
     monkeypatch.setattr(PtychoModule, "forward", draw)
     run = train_tiny(training={"epochs": 4, "collapse_patience_epochs": 2, **changes}).run
     assert ended(run) == expected
     if run["failure"]:
         assert "under collapse_variance 1e-06" in run["failure"]["reason"]
-
-
-@pytest.mark.parametrize(("rough", "collapsed"), [((), True), ((0,), False), ((1,), False)])
-def test_a_patch_with_structure_in_any_batch_counts(run_of, rough, collapsed):
-    training = run_of(training={"collapse_patience_epochs": 1}).training
-    flat = torch.ones(1, 1, 2, 2, dtype=torch.complex64)
-    monitor = DivergenceMonitor(training)
-    guard = CollapseGuard(training, monitor)
-    guard.on_validation_start(None, None)
-    for batch in range(2):
-        patches = flat.clone()
-        patches[..., 0] += batch in rough
-        guard.watch(patches, flat[0])
-    guard.on_train_epoch_end(SimpleNamespace(num_training_batches=1), None)
-    assert (monitor.failure is not None) == collapsed

@@ -1,7 +1,6 @@
 """A training that was stopped resumes after its last epoch and ends with the same bytes."""
 
 import errno
-import re
 import signal
 import time
 
@@ -116,51 +115,45 @@ def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    "spoil",
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is no whole checkpoint"),
-        (lambda path: path.write_bytes(b"another program's"), "is no whole checkpoint"),
-        (lambda path: torch.save({"weights": 1}, path), "is no whole checkpoint"),
-        (lambda path: torch.save(print, path), "is no whole checkpoint"),
+        lambda path: path.write_bytes(path.read_bytes()[:5000]),
+        lambda path: path.write_bytes(b"another program's"),
+        lambda path: torch.save({"weights": 1}, path),
+        lambda path: torch.save(print, path),
     ],
 )
-def test_a_checkpoint_that_is_not_this_trainings_is_one_line(
-    training, tmp_path, caplog, spoil, message
-):
+def test_a_file_that_is_no_whole_checkpoint_is_one_line(training, tmp_path, caplog, spoil):
     """Cut, foreign, of another program, with code in it: none is executed, and the training is the
     undisturbed one."""
     with pytest.raises(Killed):
         training(folder="run", until=20)
     spoil(tmp_path / "run" / CHECKPOINT)
     found, steps = training(folder="run")
-    (text,) = [r.message for r in caplog.records if "training starts anew" in r.message]
-    assert re.search(message, text) and "\n" not in text
+    (text,) = [r.message for r in caplog.records if "is no whole checkpoint" in r.message]
+    assert text.endswith("; not used") and "\n" not in text
     assert steps == WHOLE and course(found) == course(training()[0])
 
 
-def test_a_stopped_training_goes_on_after_another_one_used_its_folder(training, tmp_path, caplog):
-    """With other settings, stopped as well or ended: each resumes where it was."""
-    for settings in ({}, {"loss": "poisson"}):
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_stopped_training_goes_on_after_another_one_used_its_folder(
+    training, tmp_path, caplog, torn
+):
+    """With other settings, stopped as well or ended: each resumes where it was, but for one whose
+    checkpoint was damaged meanwhile."""
+    first, second, state = {}, {"loss": "poisson"}, tmp_path / "run" / CHECKPOINT
+    for settings in (first, second):
         with pytest.raises(Killed):
             training(folder="run", until=STEPS + 5, **settings)
     assert "is of another training (settings differ); set aside as resume-" in caplog.text
-    states = {path.name for path in (tmp_path / "run").glob("resume*.ckpt")}
-    assert len(states) == 2 and CHECKPOINT in states
+    assert len(list(state.parent.glob("resume*.ckpt"))) == 2 and state.exists()
     rules = {"mark": "run.json", "files": ["logs"], "overwrite": False, "state": CHECKPOINT}
     assert must_be_free(tmp_path / "run", **rules)
-    for settings in ({}, {"loss": "poisson"}):
+    if torn:
+        state.write_bytes(b"torn")
+    for settings, left in ((first, WHOLE - STEPS), (second, WHOLE if torn else WHOLE - STEPS)):
         found, steps = training(folder="run", **settings)
-        assert steps == WHOLE - STEPS and course(found) == course(training(**settings)[0])
-
-
-def test_a_damaged_checkpoint_gives_way_to_the_state_set_aside(training, tmp_path):
-    for settings in ({}, {"loss": "poisson"}):
-        with pytest.raises(Killed):
-            training(folder="run", until=STEPS + 5, **settings)
-    (tmp_path / "run" / CHECKPOINT).write_bytes(b"torn")
-    found, steps = training(folder="run")
-    assert steps == WHOLE - STEPS and course(found) == course(training()[0])
-    assert not [*(tmp_path / "run").glob("resume-*")]
+        assert steps == left and course(found) == course(training(**settings)[0])
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_training(

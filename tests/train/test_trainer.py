@@ -11,6 +11,7 @@ from lightning import Trainer
 from safetensors.torch import load_file
 
 from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.networks import generators
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
@@ -45,11 +46,19 @@ def test_any_trainer_trains_to_the_same_weights_and_ends_a_bad_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_loggers_get_every_epoch_and_change_no_result(train_tiny):
+def test_what_changes_no_result_changes_none_and_loggers_get_every_epoch(train_tiny, monkeypatch):
+    again, plain_checkpoint = [], generators.checkpoint
+    monkeypatch.setattr(
+        generators, "checkpoint", lambda *a, **k: again.append(1) or plain_checkpoint(*a, **k)
+    )
     plain = train_tiny(folder="plain")
+    assert not again
+    lean = train_tiny(folder="lean", execution={"checkpointing": True})
+    assert again
     logged = train_tiny(folder="logged", execution={"loggers": ["csv", "tensorboard"]})
     for name in ("history", "weights", "last", "patches"):
-        assert logged.outputs[name].read_bytes() == plain.outputs[name].read_bytes(), name
+        for other in (lean, logged):
+            assert other.outputs[name].read_bytes() == plain.outputs[name].read_bytes(), name
     table = pd.read_csv(logged.folder / "logs/csv/metrics.csv")
     for column in ("mae_val_loss", "mae_train_loss", "grad_norm_max", "learning_rate"):
         np.testing.assert_allclose(table[column], logged.history[column], rtol=1e-5)

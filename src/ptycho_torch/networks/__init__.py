@@ -18,45 +18,33 @@ BLOCKS: dict[str, type[FourierBlock]] = {
 }
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
     **{name: partial(FourierUNet, block=block) for name, block in BLOCKS.items()},
-    "fno": FNO,
+    "fno": partial(FNO, block=FourierBlock),
 }
 
 
 def build_generator(
     settings: GeneratorSettings, *, channels: int, patch_px: int, seed: int
 ) -> nn.Module:
-    """Return a new network with weights drawn from `seed` alone; the global random state is left as
-    it was.
-
-    channels: C, patches of a group; patch_px: side of a patch, pixels.
-
-    Raises
-    ------
-    ValueError
-        If the settings cannot be built at this patch size.
-    """
+    """Return a new network for groups of C = `channels` patches, with weights drawn from `seed`
+    alone; the global random state is left as it was. `ValueError` if the settings cannot be built
+    at this patch size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stream = torch.Generator().manual_seed(seed)
-        network = GENERATORS[settings.name](
-            settings, channels=channels, patch_px=patch_px, generator=stream
-        )
+        sizes = {"channels": channels, "patch_px": patch_px}
+        network = GENERATORS[settings.name](settings, generator=stream, **sizes)
     for module in network.modules():
-        # Convolutions run faster with the channels innermost; nothing else has four axes of
-        # this meaning, so the network as a whole cannot be converted.
+        # Faster with the channels innermost; the axes of other weights have another meaning.
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
-    """Return the number of weights, complex ones counted once.
-
-    `stored`: those that exist; `full`: with the modes that small frames do not have, which the
-    reference stores and never uses.
-    """
+    """Return the number of weights, complex ones counted once: `stored`, those that exist; `full`,
+    with the modes that small frames do not have, which the reference stores and never uses."""
     spectral = [m for m in network.modules() if isinstance(m, SpectralConv)]
     complex_weights = sum(m.weight.numel() // 2 for m in spectral)
     stored = sum(p.numel() for p in network.parameters()) - complex_weights
-    unused = sum(m.full_parameters for m in spectral) - complex_weights
-    return {"stored": stored, "full": stored + unused}
+    full = stored - complex_weights + sum(m.full_parameters for m in spectral)
+    return {"stored": stored, "full": full}

@@ -3,6 +3,8 @@
 Letters: B batch, C channels, H rows, W columns.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -11,21 +13,11 @@ from ptycho_torch.networks.spectral import SpectralConv
 
 
 class FourierBlock(nn.Module):
-    """y = x + GELU(spectral(x) + conv3x3(x)); parameters as of `SpectralConv`."""
+    """y = x + GELU(spectral(x) + conv3x3(x)); `modes` and what follows as of `SpectralConv`."""
 
-    def __init__(
-        self,
-        channels: int,
-        modes: int,
-        *,
-        size_px: tuple[int, int],
-        two_sided: bool,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, channels: int, modes: int, **geometry: Any) -> None:
         super().__init__()
-        self.spectral = SpectralConv(
-            channels, channels, modes, size_px=size_px, two_sided=two_sided, generator=generator
-        )
+        self.spectral = SpectralConv(channels, channels, modes, **geometry)
         self.local = nn.Conv2d(channels, channels, 3, padding=1)
 
     def update(self, x_BCHW: Tensor) -> Tensor:
@@ -44,11 +36,10 @@ class StableFourierBlock(FourierBlock):
     the norm's bias, so means cannot drift with depth.
     """
 
-    def __init__(self, channels: int, modes: int, **geometry: object) -> None:
-        super().__init__(channels, modes, **geometry)  # type: ignore[arg-type]
+    def __init__(self, channels: int, modes: int, **geometry: Any) -> None:
+        super().__init__(channels, modes, **geometry)
         self.norm = nn.InstanceNorm2d(channels, affine=True)
         nn.init.zeros_(self.norm.weight)
-        nn.init.zeros_(self.norm.bias)
 
     def update(self, x_BCHW: Tensor) -> Tensor:
         """Return what the block adds to its input, (B, C, H, W)."""
@@ -60,11 +51,7 @@ class LayerScaleFourierBlock(FourierBlock):
     """y = x + scale * InstanceNorm(GELU(spectral(x) + conv3x3(x))), a scale per channel.
 
     The norm's weight and bias start at 1 and 0. The scale starts small but not at zero, so the
-    block is nearly the identity at step 0 and yet its paths have a gradient from the first step on;
-    with a zero scale only the scale would.
-
-    References
-    ----------
+    block is nearly the identity at step 0 and yet its paths have a gradient from the first step on.
     Touvron et al. (2021), Going deeper with Image Transformers, arXiv:2103.17239, section 2.
     """
 
@@ -72,8 +59,8 @@ class LayerScaleFourierBlock(FourierBlock):
     """Of every channel, as the study's protocol has it; the reference takes 0.1 to 1e-6, less the
     deeper the network."""
 
-    def __init__(self, channels: int, modes: int, **geometry: object) -> None:
-        super().__init__(channels, modes, **geometry)  # type: ignore[arg-type]
+    def __init__(self, channels: int, modes: int, **geometry: Any) -> None:
+        super().__init__(channels, modes, **geometry)
         self.norm = nn.InstanceNorm2d(channels, affine=True)
         self.scale = nn.Parameter(torch.full((channels,), self.INITIAL_SCALE))
 

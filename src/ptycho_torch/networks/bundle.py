@@ -6,7 +6,6 @@
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,24 +54,16 @@ class BundleSettings(Settings):
 
     @model_validator(mode="after")
     def _belong_together(self) -> "BundleSettings":
-        if self.channels != self.gridsize**2:
-            raise ValueError(
-                f"channels of {self.channels} are no groups of gridsize {self.gridsize}"
-            )
-        try:
-            plan_levels(self.generator, self.patch_px)
-        except ValueError as error:
-            raise ValueError(f"generator: {error}") from None
+        if (C := self.channels) != self.gridsize**2:
+            raise ValueError(f"channels of {C} are no groups of gridsize {self.gridsize}")
+        plan_levels(self.generator, self.patch_px)
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A trained network and its surroundings.
-
-    settings: for inference; weights: of the network, by name; probe_MHW: complex64; record: what
-    else is worth keeping of the training (JSON), not needed for inference.
-    """
+    """A trained network: what inference needs, its weights by name, the probe (complex64), and a
+    record of the training (JSON), which inference does not need."""
 
     settings: BundleSettings
     weights: dict[str, Tensor]
@@ -80,25 +71,24 @@ class Bundle:
     record: dict[str, Any] = field(default_factory=dict)
 
     def network(self) -> nn.Module:
-        """Return the network with its weights, ready for inference.
-
-        Raises
-        ------
-        InputError
-            If a tensor is missing, unknown, of a wrong shape or type, or not finite; by name.
-        """
-        settings = self.settings
-        network = build_generator(
-            settings.generator, channels=settings.channels, patch_px=settings.patch_px, seed=0
-        )
-        _check_weights(self.weights, network.state_dict(), settings.generator.name)
-        network.load_state_dict(self.weights)
+        """Return the network with its weights, ready for inference; `InputError` names a tensor
+        that is missing, unknown, of a wrong shape or type, or not finite."""
+        known, found = self.settings, self.weights
+        sizes = {"channels": known.channels, "patch_px": known.patch_px}
+        network = build_generator(known.generator, seed=0, **sizes)
+        needed = network.state_dict()
+        missing, unknown = sorted(needed.keys() - found), sorted(found.keys() - needed)
+        if missing or unknown:
+            what = f"lacks {missing[:3]}, has unknown {unknown[:3]}"
+            raise InputError(f"is not the network '{known.generator.name}' of {FACTS}: it {what}")
+        for key, tensor in needed.items():
+            _check_tensor(key, found[key], tensor)
+        network.load_state_dict(found)
         return network.eval()
 
 
 def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
-    """Write a bundle into `folder`; `bundle.json` goes first and comes last, so that a torn bundle
-    is none."""
+    """Write a bundle into `folder`; `bundle.json` goes first and comes last: a torn one is none."""
     folder = Path(folder)
     (folder / FACTS).unlink(missing_ok=True)
     tensors = {f"network.{name}": tensor for name, tensor in bundle.weights.items()}
@@ -116,79 +106,58 @@ def write_bundle(folder: io.PathLike, bundle: Bundle) -> None:
 
 
 def read_bundle(folder: io.PathLike) -> Bundle:
-    """Read a bundle; nothing in it is executed.
+    """Read a bundle; nothing in it is executed, and nothing is replaced by a default.
 
-    Raises
-    ------
-    InputError
-        If a file is missing, changed, foreign or torn, or settings and tensors do not belong
-        together; names the file and the part. Nothing is replaced by a default.
+    Raises `InputError` if a file is missing, changed, foreign or torn, or settings and tensors do
+    not belong together; names the file and the part.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; a bundle is one, of {FACTS} and {WEIGHTS}")
-    facts = _read_facts(folder / FACTS)
-    path = folder / WEIGHTS
-    if (found := io.sha256(path)) != facts["weights_sha256"]:
+    path, facts = folder / WEIGHTS, io.read_json(folder / FACTS)
+    if facts.get("format") != FORMAT:
         raise InputError(
-            f"{path}: SHA-256 is {found}, {FACTS} says {facts['weights_sha256']}; the weights were "
-            "changed or belong to another bundle: copy the whole folder again"
+            f"{folder / FACTS}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no "
+            "bundle, or of another version, whose network may be another: train it again"
         )
-    tensors = io.read_tensors(path)
     try:
+        checksum, record = facts["weights_sha256"], facts["record"]
         settings = BundleSettings.model_validate(facts["settings"])
+    except KeyError as error:
+        raise InputError(f"{folder / FACTS}: lacks {error}; copy the bundle again") from None
     except ValidationError as error:
         raise mistake(f"{folder / FACTS}: settings", error) from None
-    probe = _checked_probe(tensors, settings.patch_px, path)
-    weights = {key.removeprefix("network."): value for key, value in tensors.items()}
-    bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
+    if (found := io.sha256(path)) != checksum:
+        raise InputError(
+            f"{path}: SHA-256 is {found}, {FACTS} says {checksum}; the weights were changed or "
+            "belong to another bundle: copy the whole folder again"
+        )
+    tensors = io.read_tensors(path)
+    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k != _PROBE}
     try:
+        probe = _probe(tensors.get(_PROBE), settings.patch_px)
+        bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=record)
         bundle.network()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return bundle
 
 
-def _checked_probe(tensors: dict[str, Tensor], side: int, path: Path) -> Tensor:
-    """Take the probe out of the tensors, (M, H, W), complex64."""
-    if _PROBE not in tensors:
-        raise InputError(f"{path}: has no tensor '{_PROBE}', the probe")
-    probe = tensors.pop(_PROBE)
-    if probe.dtype != torch.float32 or probe.shape[1:] != (side, side, 2) or len(probe) == 0:
+def _probe(stored: Tensor | None, side: int) -> Tensor:
+    """Return the probe (M, H, W), complex64, of the real numbers stored."""
+    if stored is None:
+        raise InputError(f"has no tensor '{_PROBE}', the probe")
+    _check_tensor(_PROBE, stored, torch.empty(*stored.shape[:1], side, side, 2))
+    if not stored.any():
+        raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
+    return torch.view_as_complex(stored.contiguous())
+
+
+def _check_tensor(name: str, found: Tensor, needed: Tensor) -> None:
+    if found.shape != needed.shape or found.dtype != needed.dtype:
         raise InputError(
-            f"{path}: '{_PROBE}' is {tuple(probe.shape)} {probe.dtype}, expected "
-            f"(M, {side}, {side}, 2) {torch.float32}"
+            f"'{name}' is {tuple(found.shape)} {found.dtype}, expected {tuple(needed.shape)} "
+            f"{needed.dtype}"
         )
-    if not (torch.isfinite(probe).all() and probe.any()):
-        raise InputError(f"{path}: '{_PROBE}' holds NaN or infinity, or is zero everywhere")
-    return torch.view_as_complex(probe.contiguous())
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    facts = io.read_json(path)
-    if facts.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no bundle, or "
-            "one of another version, whose network may be another: train it again with this one"
-        )
-    for key in ("settings", "weights_sha256", "record"):
-        if key not in facts:
-            raise InputError(f"{path}: lacks '{key}'; copy the bundle again")
-    return facts
-
-
-def _check_weights(found: Mapping[str, Tensor], needed: Mapping[str, Tensor], name: str) -> None:
-    missing, unknown = sorted(needed.keys() - found.keys()), sorted(found.keys() - needed.keys())
-    if missing or unknown:
-        what = [f"lacks {missing[:3]}"] if missing else []
-        what += [f"has unknown {unknown[:3]}"] if unknown else []
-        raise InputError(f"is not the network '{name}' of bundle.json: it {' and '.join(what)}")
-    for key, tensor in needed.items():
-        got = found[key]
-        if got.shape != tensor.shape or got.dtype != tensor.dtype:
-            raise InputError(
-                f"'{key}' is {tuple(got.shape)} {got.dtype}, the network '{name}' needs "
-                f"{tuple(tensor.shape)} {tensor.dtype}"
-            )
-        if not torch.isfinite(got).all():
-            raise InputError(f"'{key}' holds NaN or infinity")
+    if not torch.isfinite(found).all():
+        raise InputError(f"'{name}' holds NaN or infinity")

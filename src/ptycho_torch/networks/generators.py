@@ -1,5 +1,4 @@
-"""The generators: a U-shaped one and one at full resolution; what they share at their ends; and
-gradient checkpointing, less memory for more work and the same numbers.
+"""The generators, a U-shaped one and one at full resolution, and gradient checkpointing.
 
 Letters: B batch, C patches of a group, H rows, W columns.
 """
@@ -24,12 +23,13 @@ INPUT_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "instance_norm": instance_norm,
 }
 
+MakeBlock = Callable[[Level, int], nn.Module]
+"""Makes a Fourier block of a level with so many modes."""
+
 
 def complex_patches(raw_BDHW: Tensor, output_mode: str) -> Tensor:
-    """Return (B, C, H, W), complex, from D = 2C real channels: all first parts, then all second.
-
-    `real_imag`: real and imaginary part. `amplitude_phase`: softplus and pi * tanh.
-    """
+    """Return (B, C, H, W), complex, from D = 2C real channels: all first parts, then all second;
+    `real_imag` as they are, `amplitude_phase` by softplus and pi * tanh."""
     first, second = raw_BDHW.float().chunk(2, dim=1)
     if output_mode == "real_imag":
         return torch.complex(first, second)
@@ -67,33 +67,12 @@ class Decoder(nn.Module):
         return refined
 
 
-def fourier(
-    block: Callable[..., nn.Module],
-    settings: GeneratorSettings,
-    at: Level,
-    modes: int,
-    generator: torch.Generator,
-) -> nn.Module:
-    """Return a Fourier block of a level."""
-    two_sided, side = settings.spectral_rows == "two_sided", at.side_px
-    return block(at.channels, modes, size_px=(side, side), two_sided=two_sided, generator=generator)
+class Generator(nn.Module):
+    """What the networks share: input transform, lifter, a subclass's own body, 1x1 head.
 
-
-class FourierUNet(nn.Module):
-    """Lifter, Fourier blocks with 2x2 stride-2 downsampling, bottleneck, decoder with skips.
-
-    The bottleneck is one more Fourier block at the deepest level, with half the modes. With
-    `hybrid` blocks, 4 levels, width 32, 12 modes and C = 1 this is the network of the study's
-    first execution (17,202,402 weights, a complex one counted once, if those are counted that
-    small frames never touch).
-
-    block: the Fourier block's class; channels: C, patches of a group; patch_px: H = W, pixels;
-    generator: random stream of the initial spectral weights.
-
-    Raises
-    ------
-    ValueError
-        If the settings are geometrically impossible; nothing is built then.
+    block: the Fourier block's class; channels: C; patch_px: H = W, pixels; generator: random
+    stream of the initial spectral weights. `ValueError` if the settings are geometrically
+    impossible; nothing is built then.
     """
 
     def __init__(
@@ -107,29 +86,54 @@ class FourierUNet(nn.Module):
     ) -> None:
         super().__init__()
         levels = plan_levels(settings, patch_px)
-        pairs = list(pairwise(levels))
+        rows = {"two_sided": settings.spectral_rows == "two_sided"}
+
+        def fourier(at: Level, modes: int) -> nn.Module:
+            size_px = (at.side_px, at.side_px)
+            return block(at.channels, modes, size_px=size_px, generator=generator, **rows)
+
         self.transform = INPUT_TRANSFORMS[settings.input_transform]
         self.output_mode = settings.output_mode
         self.lift = Lifter(channels, levels[0].channels)
+        self._build(levels, settings.modes, fourier)
+        self.head = nn.Conv2d(levels[0].channels, 2 * channels, 1)
+
+    def _build(self, levels: list[Level], modes: int, fourier: MakeBlock) -> None:
+        """Make the layers between lifter and head."""
+        raise NotImplementedError
+
+    def _body(self, x_BCHW: Tensor) -> Tensor:
+        """Return what the head sees, (B, width, H, W), for what the lifter gives."""
+        raise NotImplementedError
+
+    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
+        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
+        raw = self.head(self._body(self.lift(self.transform(amplitude_BCHW))))
+        return complex_patches(raw, self.output_mode)
+
+
+class FourierUNet(Generator):
+    """Fourier blocks with 2x2 stride-2 downsampling, bottleneck, decoder with skips.
+
+    The bottleneck is one more Fourier block at the deepest level, with half the modes. With
+    `hybrid` blocks, 4 levels, width 32, 12 modes and C = 1 this is the network of the study's
+    first execution (17,202,402 weights, with those that small frames never touch).
+    """
+
+    def _build(self, levels: list[Level], modes: int, fourier: MakeBlock) -> None:
+        pairs = list(pairwise(levels))
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(fourier(block, settings, at, settings.modes, generator) for _ in range(at.blocks))
-            )
-            for at in levels
+            nn.Sequential(*(fourier(at, modes) for _ in range(at.blocks))) for at in levels
         )
         self.down = nn.ModuleList(
             nn.Conv2d(fine.channels, coarse.channels, 2, stride=2) for fine, coarse in pairs
         )
-        halved = max(settings.modes // 2, 1)
-        self.bottleneck = fourier(block, settings, levels[-1], halved, generator)
+        self.bottleneck = fourier(levels[-1], max(modes // 2, 1))
         self.up = nn.ModuleList(
             Decoder(coarse.channels, fine.channels) for fine, coarse in reversed(pairs)
         )
-        self.head = nn.Conv2d(levels[0].channels, 2 * channels, 1)
 
-    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
-        x = self.lift(self.transform(amplitude_BCHW))
+    def _body(self, x: Tensor) -> Tensor:
         skips = []
         for blocks, down in zip(self.levels[:-1], self.down, strict=True):
             x = blocks(x)
@@ -138,35 +142,16 @@ class FourierUNet(nn.Module):
         x = self.bottleneck(self.levels[-1](x))
         for decoder in self.up:
             x = decoder(x, skips.pop())
-        return complex_patches(self.head(x), self.output_mode)
+        return x
 
 
-class FNO(nn.Module):
-    """Lifter, Fourier blocks at one resolution, a 1x1 convolution and a refiner, 1x1 head.
+class FNO(Generator):
+    """Fourier blocks at one resolution, a 1x1 convolution and a refiner."""
 
-    Parameters and errors as for `FourierUNet`; `levels` and `channel_cap` are refused.
-    """
-
-    def __init__(
-        self,
-        settings: GeneratorSettings,
-        *,
-        channels: int,
-        patch_px: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        (level,) = plan_levels(settings, patch_px)
+    def _build(self, levels: list[Level], modes: int, fourier: MakeBlock) -> None:
+        (level,) = levels
         width = level.channels
-        self.transform = INPUT_TRANSFORMS[settings.input_transform]
-        self.output_mode = settings.output_mode
-        self.lift = Lifter(channels, width)
-        self.blocks = nn.Sequential(
-            *(
-                fourier(FourierBlock, settings, level, settings.modes, generator)
-                for _ in range(level.blocks)
-            )
-        )
+        self.blocks = nn.Sequential(*(fourier(level, modes) for _ in range(level.blocks)))
         self.refine = nn.Sequential(
             nn.Conv2d(width, width, 1),
             nn.Conv2d(width, width, 3, padding=1),
@@ -174,24 +159,18 @@ class FNO(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
             nn.GELU(),
         )
-        self.head = nn.Conv2d(width, 2 * channels, 1)
 
-    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches (B, C, H, W), complex, for diffraction amplitudes."""
-        x = self.blocks(self.lift(self.transform(amplitude_BCHW)))
-        return complex_patches(self.head(self.refine(x)), self.output_mode)
+    def _body(self, x: Tensor) -> Tensor:
+        refined: Tensor = self.refine(self.blocks(x))
+        return refined
 
 
 def recompute_parts(network: nn.Module) -> nn.Module:
     """Let a generator's parts compute again in the backward pass what they need for it.
 
     Parts are the lifter, each Fourier block, each decoder and the refiner: each keeps its input
-    only, and the same operations on the same values give the same gradients, bit for bit on a
-    CPU. The network is changed in place and returned; names and values of its weights stay.
-    Passes without gradients are as before. A hook on a layer within a part is called twice a step.
-
-    References
-    ----------
+    only, and gives the same gradients, bit for bit on a CPU. The network itself is changed and
+    returned. A hook on a layer within a part is called twice a step.
     Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv:1604.06174.
     """
     for module in network.modules():

@@ -24,10 +24,8 @@ def spectral_modulus(pairs: Tensor) -> Tensor:
 
 
 def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the mean gradient modulus of spectral and of local weights, over all blocks, (2,).
-
-    gradients: of each block's spectral weights, and of its 3x3 convolution's (without bias).
-    """
+    """Return the mean gradient modulus over all blocks, (2,), of the `gradients` of spectral
+    weights, and of local ones (3x3 convolutions without bias)."""
     moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
     means = [
         torch.stack([m.sum() for m in kind]).sum() / sum(m.numel() for m in kind)

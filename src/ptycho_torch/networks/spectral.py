@@ -2,8 +2,8 @@
 
     x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
 
-The transform and its inverse are two real matrix products each, or `rfft2` and `irfft2` with
-zeros round the block where those are faster. As products, what is dropped is never computed:
+The transform and its inverse are `rfft2` and `irfft2` with zeros round the block, or, where those
+are faster, two real matrix products each, which never compute what is dropped:
 
     x_BHWC -(rows: 2R x H)-> (B, R, 2, W, C) -(columns: 2K x 2W)-> block_BR2KC
     block_BR2KC -(columns: 2W x 2K)-> (B, R, 2, W, C) -(rows: H x 2R)-> y_BHWC
@@ -18,11 +18,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-Matrices = tuple[Tensor, Tensor, Tensor, Tensor]
-
 MOST_PER_PIXEL = 20.0
-"""Multiplications of the products per pixel and halving of the frame, up to which they are faster
-than the FFT."""
+"""Multiplications per pixel and halving of the frame, up to which products beat the FFT."""
 
 
 def pays(rows: int, columns: int, size_px: tuple[int, int]) -> bool:
@@ -32,18 +29,19 @@ def pays(rows: int, columns: int, size_px: tuple[int, int]) -> bool:
     return multiplications <= MOST_PER_PIXEL * H * W * max(math.log2(H * W), 1)
 
 
-def truncated_matrices(rows: list[int], columns: int, size_px: tuple[int, int]) -> Matrices:
+def truncated_matrices(
+    rows: list[int], columns: int, size_px: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return (2R, H) and (2K, 2W) of the transform, (2W, 2K) and (H, 2R) of its inverse, float64.
 
-    rows: frequencies kept, as indices of the FFT; columns: K, so that 0..K-1 are kept.
+    rows, columns: as `kept_modes` returns them.
     """
     H, W = size_px
     cos_RH, sin_RH = _waves(torch.tensor(rows), H)
     cos_KW, sin_KW = _waves(torch.arange(columns), W)
     to_rows = torch.stack([cos_RH, -sin_RH], dim=1).flatten(0, 1)
     to_columns = _complex_product(cos_KW, -sin_KW)
-    # A real frame has every frequency twice, but for the first column and, of an even number, the
-    # last.
+    # A real frame has every frequency twice, but the first column and the last of an even number.
     times = torch.full((columns, 1), 2.0, dtype=torch.float64)
     times[0] = 1
     if columns == W // 2 + 1 and W % 2 == 0:
@@ -66,33 +64,9 @@ def _complex_product(real: Tensor, imaginary: Tensor) -> Tensor:
     return torch.cat([upper, torch.cat([imaginary, real], dim=1)])
 
 
-def _transform(x_BHWC: Tensor, used: Matrices) -> Tensor:
-    """Return the kept frequencies, (B, R, 2, K, C)."""
-    to_rows, to_columns, _, _ = used
-    B, H, W, C = x_BHWC.shape
-    R, K = len(to_rows) // 2, len(to_columns) // 2
-    x = torch.bmm(to_rows.expand(B, -1, -1), x_BHWC.reshape(B, H, W * C))
-    x = torch.bmm(to_columns.expand(B * R, -1, -1), x.view(B * R, 2 * W, C))
-    return x.view(B, R, 2, K, C)
-
-
-def _inverse(block_BR2KC: Tensor, used: Matrices) -> Tensor:
-    """Return the real frames (B, H, W, C) that have these frequencies and no other."""
-    _, _, from_columns, from_rows = used
-    B, R, _, K, C = block_BR2KC.shape
-    H, W = len(from_rows), len(from_columns) // 2
-    x = block_BR2KC.reshape(B * R, 2 * K, C)
-    x = torch.bmm(from_columns.expand(B * R, -1, -1), x)
-    x = torch.bmm(from_rows.expand(B, -1, -1), x.view(B, 2 * R, W * C))
-    return x.view(B, H, W, C)
-
-
 def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple[list[int], int]:
-    """Return the row frequencies (indices of the FFT) and the number of column frequencies kept.
-
-    A frequency that the frame does not have is not kept, so no weight is stored that the data
-    never touch.
-    """
+    """Return the row frequencies (indices of the FFT) and the number of column frequencies kept,
+    only such as the frame has: no weight is stored that the data never touch."""
     low = min(modes, rows)
     high = range(max(rows - modes, low), rows) if two_sided else ()
     return [*range(low), *high], min(modes, columns // 2 + 1)
@@ -101,19 +75,11 @@ def kept_modes(modes: int, rows: int, columns: int, *, two_sided: bool) -> tuple
 class SpectralConv(nn.Module):
     """Multiply the lowest frequencies by learned complex matrices; drop the others.
 
-    `one_sided` keeps row frequencies 0..m-1 and column frequencies 0..m-1 of the half spectrum,
-    as the first execution of the study did: half of the low-frequency plane. `two_sided` also
-    keeps the rows -m..-1.
-
-    in_channels, out_channels: I and O; modes: m; size_px: (H, W) of the frames that the layer will
-    see; two_sided: also keep the negative row frequencies; generator: random stream of the weights.
-
-    Weights are drawn with mean squared modulus 1 / I, so that the variance of a kept mode is
-    preserved. They are stored as real numbers, (R, K, I, 2, O) with real and imaginary part
-    along the fourth axis, so that a complex product is one real matrix product per mode.
-
-    References
-    ----------
+    Row and column frequencies 0..m-1 of the half spectrum are kept, m `modes`, as the first
+    execution of the study did; `two_sided` also keeps the rows -m..-1. size_px: (H, W) of the
+    frames; generator: random stream of the weights, whose mean squared modulus 1 / I preserves the
+    variance of a kept mode. They are stored as real numbers, (R, K, I, 2, O) with real and
+    imaginary part along the fourth axis: a complex product is one real matrix product per mode.
     Li et al. (2021), Fourier neural operator, arXiv:2010.08895.
     """
 
@@ -151,13 +117,11 @@ class SpectralConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape, generator=generator) * spread)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
-        """Return (B, O, H, W), real, in the weights' precision whatever autocast asks for: half
-        precision is too coarse for a sum over a frame."""
+        """Return (B, O, H, W), real, in the weights' precision even under autocast: half precision
+        is too coarse for a sum over a frame."""
         if x_BIHW.shape[-2:] != self.size_px:
-            raise ValueError(
-                f"this spectral layer was built for frames of {self.size_px} px, got "
-                f"{tuple(x_BIHW.shape[-2:])}"
-            )
+            side = tuple(x_BIHW.shape[-2:])
+            raise ValueError(f"this spectral layer is built for {self.size_px} px, got {side}")
         device = x_BIHW.device.type
         # Not every device has it: the one that computes shapes alone has not.
         known = torch.amp.is_autocast_available(device)
@@ -169,9 +133,15 @@ class SpectralConv(nn.Module):
             return self._by_fft(x)
 
     def _by_products(self, x_BIHW: Tensor) -> Tensor:
-        matrices = (self.to_rows, self.to_columns, self.from_columns, self.from_rows)
-        mixed = self._mix(_transform(x_BIHW.permute(0, 2, 3, 1), matrices))
-        return _inverse(mixed, matrices).permute(0, 3, 1, 2)
+        B, _, H, W = x_BIHW.shape
+        R, K = len(self.to_rows) // 2, self.columns
+        x = x_BIHW.permute(0, 2, 3, 1).reshape(B, H, -1)
+        x = torch.bmm(self.to_rows.expand(B, -1, -1), x)
+        x = torch.bmm(self.to_columns.expand(B * R, -1, -1), x.view(B * R, 2 * W, -1))
+        x = self._mix(x.view(B, R, 2, K, -1)).reshape(B * R, 2 * K, -1)
+        x = torch.bmm(self.from_columns.expand(B * R, -1, -1), x)
+        x = torch.bmm(self.from_rows.expand(B, -1, -1), x.view(B, 2 * R, -1))
+        return x.view(B, H, W, -1).permute(0, 3, 1, 2)
 
     def _by_fft(self, x_BIHW: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x_BIHW)

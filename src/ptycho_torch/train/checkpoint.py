@@ -1,24 +1,23 @@
 """A training that is stopped: it ends with the signal's status, and resumes from a checkpoint.
 
-After an epoch the Trainer's whole state is written, if the last writing was long enough ago. Only
-the very same training resumes from it: settings, data, code, torch and kind of device. Then a CPU
-gives the same bytes as without the stop.
+Only the very same training resumes from it: settings, data, code, torch and kind of device. Then a
+CPU gives the same bytes as without the stop.
 """
 
 import hashlib
 import json
 import logging
-import pickle
 import signal
 import threading
 import time
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -35,24 +34,18 @@ CHECKPOINT = "resume.ckpt"
 """The file's name, in the folder of the run."""
 
 SHARE = 0.2
-"""At most about this share of a training's time goes into writing its checkpoints. Being stopped
-costs the epoch at work, and five times what a writing takes at most."""
+"""At most about this share of a training's time goes into writing its checkpoints, after epochs."""
 
 CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
 """Folders of the package whose code decides what a training gives."""
 
 # What torch, or we, raise at a file that is no whole checkpoint.
-_DAMAGED = (
-    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError),
-    pickle.UnpicklingError,
-)
+_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 class CheckpointWriter(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all; without room on the disk the training continues.
-
-    Of several processes only the first writes: an error here would leave the others waiting.
-    """
+    """Writes a checkpoint whole or not at all; without room on the disk the training continues,
+    also for the sake of other processes, which an error here would leave waiting."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -68,67 +61,57 @@ class CheckpointWriter(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Writes the state of a training at the end of epochs, and resumes from it.
+    """Writes the state of a training in its folder (None: nothing), and resumes from it.
 
-    folder: where the file lies (None: nothing is written); identity: what the checkpoint and the
-    training that resumes from it must share (`identity_of`); attempts: how often the training was
-    begun or resumed, this time included and those that left no checkpoint not.
+    data: groups for training and validation; attempts: how often the training was begun or resumed,
+    without those that left no checkpoint.
     """
 
-    def __init__(self, folder: Path | None, identity: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
+    ) -> None:
         self.path = None if folder is None else folder / CHECKPOINT
-        self.identity = identity
+        self.identity = {} if folder is None else _identity(module, data, device)
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
 
     @property
     def wall_s(self) -> float:
-        """Seconds of training over all attempts; of those that were killed, what was saved."""
+        """Seconds over all attempts; of one that was killed, up to its last checkpoint."""
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
-        """Return the file if the training can resume from it; why not is logged in one line.
-
-        The state of another training is set aside under a name of its own, from where that one
-        takes it back.
-        """
+        """Return the file if the training can resume from it; why not is logged in one line. The
+        state of another training is set aside, from where that one takes it back."""
         if self.path is None:
             return None
         remove_leftovers(self.path)
-        own = _aside(self.path, self.identity)
-        if not self.path.exists() and own.exists():
-            own.replace(self.path)
-        if not self.path.exists():
-            return None
+        for path in (self.path, _aside(self.path, self.identity)):
+            if path.exists() and self._resumes_from(path.replace(self.path)):
+                return self.path
+        return None
+
+    def _resumes_from(self, path: Path) -> bool:
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
             other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
             machine = theirs["machine"]
         except _DAMAGED as error:
-            reason = f"is no whole checkpoint ({type(error).__name__})"
-        else:
-            reason = ""
-            if other:
-                aside = _aside(self.path, theirs["identity"])
-                self.path.rename(aside)
-                logger.warning(
-                    "%s: is of another training (%s differ); set aside as %s, from where its own "
-                    "command takes it back", self.path, ", ".join(other), aside.name,
-                )  # fmt: skip
-                return self.found() if own.exists() else None
-        if reason and own.exists():
-            logger.warning("%s: %s; replaced by the state set aside", self.path, reason)
-            own.replace(self.path)
-            return self.found()
-        if reason:
-            logger.warning("%s: %s; training starts anew", self.path, reason)
-            return None
-        note = f"; written with {machine}: results may differ by rounding"
+            logger.warning("%s: is no whole checkpoint (%s); not used", path, type(error).__name__)
+            return False
+        if other:
+            aside = path.rename(_aside(path, theirs["identity"]))
+            logger.warning(
+                "%s: is of another training (%s differ); set aside as %s, from where its own "
+                "command takes it back", path, ", ".join(other), aside.name,
+            )  # fmt: skip
+            return False
         same = machine == _machine()
-        logger.info("%s: resumed after epoch %d%s", self.path, epoch, "" if same else note)
-        return self.path
+        note = "" if same else f"; written with {machine}: results may differ by rounding"
+        logger.info("%s: resumed after epoch %d%s", path, epoch, note)
+        return True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the state, if the last writing was long enough ago."""
@@ -152,12 +135,10 @@ class ResumeCheckpoint(Checkpoint):
         self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
-def identity_of(
-    module: PtychoModule, train: Groups, validation: Groups, device: torch.device
-) -> dict[str, str]:
-    """Return what decides the bytes that a training gives, as far as it can be known before."""
+def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> dict[str, str]:
+    """Return what decides the bytes that a training gives, as far as it is known before."""
     digest = hashlib.sha256()
-    tensors = [getattr(groups, f.name) for groups in (train, validation) for f in fields(Groups)]
+    tensors = [getattr(groups, f.name) for groups in data for f in fields(Groups)]
     for tensor in (*tensors, module.probe_MHW):
         if tensor is not None:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -168,7 +149,7 @@ def identity_of(
         "scales": f"{module.scales} {module.input_scale!r}",
         "code": digest_of_code(*CODE),
         "torch": str(torch.__version__),
-        "device": device.type,
+        "device": device,
     }
 
 
@@ -184,16 +165,16 @@ def _machine() -> str:
 
 
 class StopOnSignal(Callback):
-    """Notes SIGINT or SIGTERM and ends the process between two steps, with status 130 or 143; a
-    second signal ends it at once.
+    """Ends the process between two steps, with status 130 or 143, after SIGINT or SIGTERM; a second
+    signal ends it at once.
 
     Lightning 2.6 would end it with status 0 after SIGTERM (its issue 21623), which Snakemake takes
-    for success. Beside the main thread signals cannot be had, and are left as they are.
+    for success. Only the main thread can have signals.
     """
 
     received: signal.Signals | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Take the signals over from the Trainer, which puts back at its end what was before."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._note)

@@ -3,8 +3,7 @@
 Letters: O output channels (units), I input channels, R and K row and column frequencies.
 """
 
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,9 @@ Unit = tuple[Parameter, int | None]
 """A parameter and the axis along which its units lie; None: the whole tensor is one unit."""
 
 
-@dataclass(frozen=True)
-class ClipReport:
-    """How many parts a step had and how many were clipped: units for AGC, elements for value,
-    one for the global norm; and the gradient's norm afterwards. What was measured stays on the
-    device."""
+class ClipReport(NamedTuple):
+    """How many parts a step had and how many were clipped (units for AGC, elements for value, one
+    for the global norm), and the gradient's norm afterwards."""
 
     parts: int
     clipped: Tensor
@@ -29,15 +26,9 @@ class ClipReport:
 
 
 def unit_axes(network: nn.Module) -> list[Unit]:
-    """Return every parameter with the axis of its units, the output channels.
-
-    Vectors (biases, a norm's weights) are one unit, as in Brock et al.'s own code.
-
-    Raises
-    ------
-    TypeError
-        If a module has a weight of which the output axis is not known.
-    """
+    """Return every parameter with the axis of its units, the output channels; vectors (biases, a
+    norm's weights) are one unit, as in Brock et al.'s own code. `TypeError` if a module has a
+    weight of which the output axis is not known."""
     units: list[Unit] = []
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -50,10 +41,8 @@ def unit_axes(network: nn.Module) -> list[Unit]:
             elif isinstance(module, SpectralConv):
                 units.append((parameter, 4))  # stored as (R, K, I, 2, O)
             else:
-                raise TypeError(
-                    f"AGC does not know the output axis of {type(module).__name__}.{name}; "
-                    "add it to unit_axes"
-                )
+                what = f"{type(module).__name__}.{name}"
+                raise TypeError(f"AGC does not know the output axis of {what}; add it to unit_axes")
     return units
 
 
@@ -63,15 +52,9 @@ def total_norm(units: list[Unit]) -> Tensor:
 
 
 def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
-    """Clip the gradients in place and report how much was clipped; absent gradients are left out.
-
-    Nothing waits for the device. A complex parameter's modulus counts, so real and imaginary part
-    keep their ratio (for `value`, each real part is one element).
-
-    units: from `unit_axes`; norm: the gradients' `total_norm`.
-    """
+    """Clip the gradients in place and report how much was clipped; absent gradients are left out,
+    and nothing waits for the device. norm: their `total_norm`."""
     present = [(p, axis) for p, axis in units if p.grad is not None]
-    grads = [p.grad for p, _ in present if p.grad is not None]
     match clip:
         case NoClip():
             return ClipReport(0, torch.zeros_like(norm), norm)
@@ -81,11 +64,10 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
             after = norm * (clip.max_norm / (norm + 1e-6)).clamp(max=1.0)
             return ClipReport(1, norm > clip.max_norm, after)
         case ValueClip():
-            real = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
-            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in real]).sum()
-            for grad in real:
-                grad.clamp_(-clip.max_value, clip.max_value)
-            return ClipReport(sum(grad.numel() for grad in real), clipped, total_norm(present))
+            grads = [p.grad for p, _ in present if p.grad is not None]
+            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in grads]).sum()
+            nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
+            return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
         case AdaptiveClip():
             found, norms = zip(*(_clip_units(p, axis, clip) for p, axis in present), strict=True)
             clipped = torch.cat([c.flatten() for c in found]).sum()
@@ -100,23 +82,17 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
 def _clip_units(
     parameter: Parameter, axis: int | None, clip: AdaptiveClip
 ) -> tuple[Tensor, Tensor]:
-    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer.
-
-    Returns which units were clipped, and the norms of all afterwards.
-    """
-    assert parameter.grad is not None
-    weight_norm = _unit_norms(parameter.detach(), axis).clamp_min(clip.min_weight_norm)
-    grad_norm = _unit_norms(parameter.grad, axis)
-    limit = clip.max_ratio * weight_norm
+    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer; return
+    which units were clipped, and the norms of all afterwards."""
+    weight, grad = parameter.detach(), parameter.grad
+    assert grad is not None
+    others = [d for d in range(weight.ndim) if d != axis]
+    weight_norm, grad_norm = (
+        torch.linalg.vector_norm(tensor, dim=others, keepdim=True) for tensor in (weight, grad)
+    )
+    limit = clip.max_ratio * weight_norm.clamp_min(clip.min_weight_norm)
     too_long = grad_norm > limit
     # Only the units beyond their limit are touched: the others keep their very bits.
     factor = torch.where(too_long, limit / grad_norm.clamp_min(1e-30), torch.ones_like(limit))
-    parameter.grad.mul_(factor)
+    grad.mul_(factor)
     return too_long, torch.where(too_long, limit, grad_norm)
-
-
-def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
-    others = [d for d in range(tensor.ndim) if d != axis]
-    if not others:
-        return tensor.abs()
-    return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)

@@ -1,26 +1,31 @@
-"""By which arithmetic a run is computed, and what its device cannot do."""
+"""How a device computes a run: arithmetic, recorded steps, and what it cannot do."""
 
 import contextlib
 import ctypes
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils import deterministic
 
 from ptycho_torch.config.training import ExecutionSettings
+from ptycho_torch.data.batch import Batch
 
 logger = logging.getLogger(__name__)
+
+WARM_UP_STEPS = 3
+"""Steps taken as usual before the recording, as torch asks: libraries choose their kernels and
+the optimiser makes its state. They are steps of the training like any other."""
 
 
 @contextlib.contextmanager
 def numerics(execution: ExecutionSettings) -> Iterator[None]:
     """Set torch's arithmetic for one training, and put back what was set before.
 
-    float32 means float32 on every device: cuDNN would take TF32 by itself. `tf32` lets matrix
-    products and convolutions of a GPU round their factors to 10 bits. Whether operations are
-    deterministic is the Trainer's to set, and put back here as well.
+    float32 means float32 on every device: cuDNN would take TF32, factors rounded to 10 bits, by
+    itself. Whether operations are deterministic is the Trainer's to set, and put back here as well.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     fill, tf32 = deterministic.fill_uninitialized_memory, (matmul.allow_tf32, cudnn.allow_tf32)  # type: ignore[attr-defined]
@@ -37,49 +42,74 @@ def numerics(execution: ExecutionSettings) -> Iterator[None]:
 
 
 def records_steps(
-    execution: ExecutionSettings, device: torch.device, *, merges: bool, processes: int = 1
+    execution: ExecutionSettings, device: torch.device, *, merges: bool, alone: bool = True
 ) -> bool:
-    """Return whether steps are recorded as CUDA graphs; log why where they cannot be.
-
-    merges: whether groups are merged, whose extent the host must know at each step.
-    """
+    """Return whether steps are recorded as CUDA graphs; log why where they cannot be."""
     if not execution.cuda_graphs:
         return False
-    reasons = {
-        f"the device is {device.type}": device.type != "cuda",
-        "groups are merged": merges,
-        "several devices share a step": processes > 1,
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            logger.warning("execution.cuda_graphs has no effect here: %s", reason)
-            return False
-    return True
+    if device.type != "cuda":
+        reason = f"the device is {device.type}"
+    elif merges:  # The host must know the extent of each step's groups.
+        reason = "groups are merged"
+    elif not alone:
+        reason = "several devices share a step"
+    else:
+        return True
+    logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+    return False
+
+
+class RecordedStep:
+    """Calls a step as it is at first, then replays its recording, one for each value of `look`.
+
+    The step must not wait for the device, and must find and leave its state in place; only its
+    batch changes, which is copied to where the recording looks for it.
+    """
+
+    def __init__(self, step: Callable[[Batch, bool], None]) -> None:
+        self._step = step
+        self._left = WARM_UP_STEPS
+        self._aside = torch.cuda.Stream()
+        self._graphs: dict[bool, torch.cuda.CUDAGraph] = {}
+
+    def __call__(self, batch: Batch, look: bool) -> None:
+        """Take a step."""
+        if self._left:
+            self._left -= 1
+            self._aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._aside):
+                self._step(batch, look)
+            torch.cuda.current_stream().wait_stream(self._aside)
+            return
+        if not self._graphs:
+            self._batch = Batch._make(None if t is None else t.clone() for t in batch)
+        for place, values in zip(self._batch, batch, strict=True):
+            if place is not None and values is not None:
+                place.copy_(values)
+        if look not in self._graphs:
+            graph = torch.cuda.CUDAGraph()
+            # Both recordings share their memory: they never run at once.
+            pool = next((g.pool() for g in self._graphs.values()), None)
+            with torch.cuda.graph(graph, pool=pool):
+                self._step(self._batch, look)
+            self._graphs[look] = graph
+        self._graphs[look].replay()
 
 
 def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
     """Log where the precision that was requested is not this device's own."""
     if execution.precision == "tf32" and device.type != "cuda":
-        logger.warning(
-            "execution.precision tf32 has no effect on %s: computed in fp32", device.type
-        )
-    if execution.precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+        logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
+    own = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if execution.precision == "bf16" and device.type == "cpu" and not own:
         logger.warning("execution.precision bf16: imitated on this processor, slower than fp32")
 
 
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
 def keep_freed_memory() -> None:
-    """Ask the C library to keep what training frees for its next step.
-
-    A step's tensors are larger than what glibc keeps by itself: it would give each back to the
-    kernel and have it zeroed page by page when the next one asks. Elsewhere nothing is done.
-    """
-    if sys.platform.startswith("linux") and hasattr(
-        libc := ctypes.CDLL(None), "gnu_get_libc_version"
-    ):
+    """Ask glibc to keep what training frees for its next step; by itself it would give large
+    tensors back to the kernel, and have each zeroed page by page at the next step."""
+    libc: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if hasattr(libc, "gnu_get_libc_version"):
         trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
         libc.mallopt(mmap, 2**31 - 1)
         libc.mallopt(trim, 2**31 - 1)

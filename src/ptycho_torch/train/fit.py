@@ -4,6 +4,7 @@ Letters: n groups, C patches of a group, H rows, W columns.
 """
 
 import contextlib
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,31 +15,31 @@ import numpy as np
 import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import loggers
+from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
-from ptycho_torch.train.checkpoint import (
-    CheckpointWriter,
-    ResumeCheckpoint,
-    StopOnSignal,
-    identity_of,
-)
+from ptycho_torch.train.checkpoint import CheckpointWriter, ResumeCheckpoint, StopOnSignal
 from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
-from ptycho_torch.train.loggers import make_loggers
 from ptycho_torch.train.module import PtychoModule, Weights
+
+LOGS = "logs"
+"""Folder of the loggers' files, in that of the run."""
+
+_TRACK = "pip install 'ptycho-torch[track]'"
+INSTALL = {"tensorboard": _TRACK, "mlflow": _TRACK, "wandb": "pip install wandb"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way.
-
-    wall_s and attempts: seconds over all attempts, and how often it was begun or resumed; of an
-    attempt that was killed, up to the last checkpoint it left.
-    """
+    happened on the way, and `ResumeCheckpoint` what `wall_s` and `attempts` count."""
 
     module: PtychoModule
     best: Weights
@@ -60,19 +61,14 @@ def fit(
 
     folder: where the checkpoint and the loggers' files go, and a checkpoint of the very same
     training is resumed from; None: nothing is written. progress: whether to draw a progress bar.
-
-    Raises
-    ------
-    InputError
-        If the split has fewer groups than a batch, the accelerator is not there, or a logger's
-        package is not.
+    `InputError` if the split has fewer groups than a batch, or the accelerator or a logger's
+    package is not there.
     """
     run, execution = module.run, module.run.execution
     data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
     warn_of_precision(execution, device)
     keep_freed_memory()
-    identity = {} if folder is None else identity_of(module, train, validation, device)
-    checkpoint = ResumeCheckpoint(folder, identity)
+    checkpoint = ResumeCheckpoint(folder, module, (train, validation), device.type)
     with mitigated_by(*_less_memory(module)), numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
@@ -83,7 +79,7 @@ def fit(
             max_epochs=run.training.epochs,
             deterministic=execution.deterministic,
             callbacks=[StopOnSignal(), checkpoint],
-            logger=[] if folder is None else make_loggers(run, folder),
+            logger=[] if folder is None else _loggers(run, folder),
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -106,33 +102,48 @@ def fit(
 
 
 def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np.complex64]:
-    """Return the object patches that these weights see, (n, H, W, C).
-
-    Patches of a group that are merged in training are windows of the merged region here as well.
-    """
+    """Return the object patches that these weights see, (n, H, W, C), as `predict_step` does."""
     module = result.module
     module.restore(weights)
     module.to(result.device).eval()
+    batches = groups.to(result.device).batches(EVAL_BATCH)
     with torch.inference_mode():
-        batches = groups.to(result.device).batches(EVAL_BATCH)
         patches_nCHW = torch.cat([module.predict_step(batch).cpu() for batch in batches])
     return np.ascontiguousarray(np.moveaxis(patches_nCHW.to(torch.complex64).numpy(), 1, -1))
 
 
 def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
     """Return what a training does, and which of its settings take less memory, mildest first."""
-    run, less = module.run, ["`ptycho-torch plan` says what each takes"]
-    batch = run.training.batch_size
-    if batch > 1:
-        less.insert(0, f"a training.batch_size under {batch} (another run, with other numbers)")
+    run, less, batch = module.run, [], module.run.training.batch_size
     if not module.checkpointed:
-        less.insert(0, "execution.checkpointing: true (the same numbers, a third more work)")
+        less.append("execution.checkpointing: true (the same numbers, a third more work)")
+    if batch > 1:
+        less.append(f"a training.batch_size under {batch} (another run, with other numbers)")
+    less.append("`ptycho-torch plan` says what each takes")
     return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
+
+
+def _loggers(run: RunSettings, folder: Path) -> list[Logger]:
+    """Return the loggers that `execution.loggers` names, writing below the run's folder;
+    `InputError`, with the line that installs it, if one's package is not installed."""
+    logs, title = folder / LOGS, f"{run.dataset}-{run.arm}-seed-{run.seed}"
+    uri = (logs / "mlflow").absolute().as_uri()
+    makers = {
+        "csv": lambda: loggers.CSVLogger(logs, name="csv", version=""),
+        "tensorboard": lambda: loggers.TensorBoardLogger(logs, name="tensorboard", version=""),
+        "mlflow": lambda: loggers.MLFlowLogger(run.dataset, run_name=title, tracking_uri=uri),
+        "wandb": lambda: loggers.WandbLogger(title, save_dir=logs, project=run.dataset),
+    }
+    for name in run.execution.loggers:
+        if name in INSTALL and importlib.util.find_spec(name) is None:
+            where = f"execution.loggers '{name}'"
+            raise InputError(f"{where}: the package is not installed; {INSTALL[name]}")
+    return [makers[name]() for name in run.execution.loggers]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what Lightning has to say of choices that no user of ours can make."""
+    """Silence what Lightning says of choices that no user of ours can make."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from torch import Tensor
 
 from ptycho_torch.config.training import TrainingSettings
@@ -23,9 +23,8 @@ READ_EVERY = 16
 
 
 class Steps(NamedTuple):
-    """What is recorded of a step, or of several: loss, gradient norm before and after clipping,
-    clipped parts, mean gradient moduli of spectral and local weights (NaN where none were taken),
-    spikes in a row."""
+    """Of a step, or of several: loss, gradient norm before and after clipping, clipped parts, mean
+    gradient moduli of spectral and local weights (NaN where none were taken), spikes in a row."""
 
     loss: Any
     before: Any
@@ -64,13 +63,12 @@ class Resumable(Callback):
 class DivergenceMonitor(Resumable):
     """Judges and records each step on the device; ends a run as `non_finite` or `exploded`.
 
-    Nothing waits for the device until `read`: a bad step raises the flag `skip_update`, by which
-    the optimiser leaves the weights as they were before that step and in every step after it. So
-    the Trainer may look only every few steps and still tell the exact step of failure.
+    Nothing waits for the device until `_read`: from a bad step on the flag `skip_update` makes the
+    optimiser leave the weights as they are. So it is enough to look every few steps, and the exact
+    step of failure is told all the same.
 
-    failure: set by whichever guard ends the run; rows: of the epoch's steps in which the optimiser
-    moved, as far as they have been read; steps, spikes, first_loss: of the whole run; parts: that
-    each step could clip.
+    failure: set by whichever guard ends the run; rows: of the epoch's good steps, as far as they
+    have been read; steps, spikes, first_loss: of the whole run; parts: that a step could clip.
     """
 
     kept = ("first_loss", "in_a_row", "spikes", "steps")
@@ -83,7 +81,7 @@ class DivergenceMonitor(Resumable):
         self.first_loss: float | None = None
         self.in_a_row = self.spikes = self.steps = self.parts = self._unread = 0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Lay out the record where the steps are taken."""
         device = trainer.strategy.root_device
         self.skip_update = torch.zeros((), device=device)
@@ -95,33 +93,27 @@ class DivergenceMonitor(Resumable):
     def check_step(
         self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
     ) -> None:
-        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1.
-
-        norm: of the gradient before clipping. moduli: mean ones of spectral and local gradients,
-        if they were taken.
-        """
+        """Record a step before the optimiser moves; from a bad step on `skip_update` is 1. norm: of
+        the gradient before clipping; moduli: `mean_moduli`, if they were taken."""
         # All state is kept in place, where a step recorded as a CUDA graph finds it.
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
         spectral, local = (self._absent, self._absent) if moduli is None else moduli.unbind()
         clipped = report.clipped.float()
-        step = Steps(loss, norm, report.norm, clipped, spectral, local, self._in_a_row)
-        row = torch.stack(step)
+        row = torch.stack(Steps(loss, norm, report.norm, clipped, spectral, local, self._in_a_row))
         # The last rows move up: to write at an index, a deterministic GPU would sort.
         self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
         good = row[:2].isfinite().all() & (self._in_a_row < self.patience)
         self.skip_update.masked_fill_(~good, 1)
         self.parts = report.parts
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Read the rows every few steps, and after the last of an epoch."""
         self._unread += 1
         if self._unread == READ_EVERY or trainer.is_last_batch:
-            self.read(trainer)
+            self._read(trainer)
 
-    def read(self, trainer: Trainer) -> None:
+    def _read(self, trainer: Trainer) -> None:
         """Read the rows since the last look; end the run at a bad one. Waits for the device."""
         rows, self._unread = self._recorded[-self._unread :].tolist(), 0
         for row in itertools.starmap(Steps, rows):
@@ -161,22 +153,8 @@ class DivergenceMonitor(Resumable):
 
 
 def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
-    """Return each patch's variance about its mean over its mean square, in the light, (B, C).
-
-    Pixels count by the probe's intensity. The patches are complex, so that a global phase changes
-    nothing and structure in the phase alone counts. From 0, constant, to 1; a patch that is zero
-    everywhere has no structure, 0.
-
-    Raises
-    ------
-    ValueError
-        If patches and probe differ in frame size.
-    """
-    if patches_BCHW.shape[-2:] != probe_MHW.shape[-2:]:
-        raise ValueError(
-            f"patches are {tuple(patches_BCHW.shape[-2:])} px, the probe is "
-            f"{tuple(probe_MHW.shape[-2:])} px"
-        )
+    """Return each patch's variance about its mean over its mean square, (B, C), from 0, constant or
+    zero everywhere, to 1. Pixels count by the probe's intensity; a global phase changes nothing."""
     light_HW = _square(probe_MHW).sum(dim=0)
     weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
     mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)
@@ -192,9 +170,9 @@ def _square(values: Tensor) -> Tensor:
 class CollapseGuard(Resumable):
     """Ends a run as `collapsed` if no patch has had structure for some epochs in a row.
 
-    Watched are the patches that the network draws for the validation split, before any physics,
-    where the probe illuminates them: in the dark a network may draw what it likes, and the padding
-    of its convolutions draws borders there whatever it sees. docs/own-data.md has the margins.
+    Watched are the patches of the validation split, before any physics, where the probe illuminates
+    them: in the dark the padding of convolutions draws borders whatever the network sees.
+    docs/own-data.md has the margins.
     """
 
     kept = ("first_step", "in_a_row")
@@ -212,13 +190,12 @@ class CollapseGuard(Resumable):
             found = illuminated_variance(patches_BCHW, probe_MHW).max()
             self.largest = found if self.largest is None else found.maximum(self.largest)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, *_: Any) -> None:
         """Forget the epoch before."""
         self.largest = None
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count epochs without structure; the run ends if they are too many in a row, from the
-        first of them."""
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Count epochs without structure; too many in a row end the run, from the first of them."""
         if self.monitor.failure is not None or self.threshold is None or self.largest is None:
             return
         largest = float(self.largest)
@@ -230,7 +207,7 @@ class CollapseGuard(Resumable):
         if self.in_a_row == 1:
             self.first_step = self.monitor.steps
         found = (
-            f"all patches of the validation split are nearly constant: relative variance where the "
+            "all patches of the validation split are nearly constant: relative variance where the "
             f"probe illuminates them at most {largest:.3g}, under collapse_variance "
             f"{self.threshold:g}"
         )

@@ -14,11 +14,8 @@ logger = logging.getLogger(__name__)
 
 
 class History(Resumable):
-    """Collects what each finished epoch had.
-
-    rows: as in `history.csv`; best_row, best: row, and `Weights` as a plain tuple, of the lowest
-    validation loss; norms_before, parts, clipped: of all steps.
-    """
+    """Collects what each finished epoch had: `rows` as in `history.csv`; of the lowest validation
+    loss `best_row`, and `best`, the `Weights` as a plain tuple; the rest is of all steps."""
 
     kept = ("rows", "best", "best_row", "norms_before", "parts", "clipped")
 
@@ -30,7 +27,7 @@ class History(Resumable):
         self.norms_before: list[float] = []
         self.parts = self.clipped = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Take the time."""
         self._began, self._before = time.monotonic(), len(self.rows)
 

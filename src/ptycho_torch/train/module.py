@@ -23,15 +23,13 @@ from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
-from ptycho_torch.train.device import records_steps
-from ptycho_torch.train.graph import RecordedStep
+from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
 from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 LOOK_EVERY = 8
-"""Steps of an epoch between two looks at the gradients' ratio, which costs some percent of a
-step; the first step is looked at."""
+"""Steps of an epoch between two looks at the gradients' ratio, which costs percents of a step."""
 
 
 class Weights(NamedTuple):
@@ -45,12 +43,8 @@ class PtychoModule(LightningModule):
     """A generator under training, through the forward model, without labels.
 
     Any `lightning.Trainer` trains it; the guards that end a bad run as a result come with it as
-    callbacks, `monitor` and `history` among them. Its first weights depend on the run's seed alone.
-
-    Raises
-    ------
-    InputError
-        If the network cannot be built for the data, or groups have no positions to be merged by.
+    callbacks. Its first weights depend on the run's seed alone. `InputError` if the network cannot
+    be built for the data, or groups have no positions to be merged by.
     """
 
     probe_MHW: Tensor
@@ -73,8 +67,7 @@ class PtychoModule(LightningModule):
             network = build_generator(run.generator, channels=channels, patch_px=side, seed=seed)
         except ValueError as error:
             raise InputError(f"arms.{run.arm}.generator: {error}") from None
-        self.run, self.network = run, network
-        self.checkpointed = False
+        self.run, self.network, self.checkpointed = run, network, False
         if run.execution.checkpointing:
             self.save_memory()
         self.register_buffer("probe_MHW", data.probe_MHW)
@@ -87,6 +80,8 @@ class PtychoModule(LightningModule):
         self.history = History(self.monitor)
         self.collapse = CollapseGuard(run.training, self.monitor)
         self.learning_rate = run.training.optimizer.learning_rate
+        self.val_loss_name = f"{run.training.loss}_val_loss"
+        """The validation loss that the run is judged by."""
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
 
@@ -94,11 +89,6 @@ class PtychoModule(LightningModule):
         """Recompute the network's parts in the backward pass: the same numbers, more work."""
         recompute_parts(self.network)
         self.checkpointed = True
-
-    @property
-    def val_loss_name(self) -> str:
-        """The validation loss that the run is judged by."""
-        return f"{self.run.training.loss}_val_loss"
 
     @property
     def gain(self) -> float:
@@ -121,11 +111,8 @@ class PtychoModule(LightningModule):
                 self.log_gain.fill_(math.log(weights.gain))
 
     def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`.
-
-        The network runs in bfloat16 in training, where that is requested; spectra, physics, losses
-        and all that only measures stay float32.
-        """
+        """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`; in training the
+        network runs in bfloat16 where that is requested, but its spectra never do."""
         reduced = self.training and self.run.execution.precision == "bf16"
         half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
         seen = amplitude_BCHW * self.input_scale
@@ -136,31 +123,26 @@ class PtychoModule(LightningModule):
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
         """Return the amplitudes that object patches let expect for a batch, (B, C, H, W)."""
-        if self.merges and batch.whole_BC2 is not None:
-            found = group_amplitudes(
-                patches_BCHW, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2
-            )
+        whole, fraction = batch.whole_BC2, batch.fraction_BC2
+        if self.merges and whole is not None:
+            found = group_amplitudes(patches_BCHW, self.probe_MHW, whole, fraction)
         else:
             found = amplitudes(patches_BCHW, self.probe_MHW)
         return found if self.log_gain is None else found * self.log_gain.exp()
 
     def training_loss(self, batch: Batch) -> Tensor:
         """Return the loss of a batch of the training split, by the run's choice."""
-        predicted = self.predict_amplitudes(self(batch.amplitude_BCHW), batch)
-        return self.scales["train"].loss(
-            self.run.training.loss, predicted, batch.amplitude_BCHW, batch.good_BCHW
-        )
+        observed, loss = batch.amplitude_BCHW, self.run.training.loss
+        predicted = self.predict_amplitudes(self(observed), batch)
+        return self.scales["train"].loss(loss, predicted, observed, batch.good_BCHW)
 
     def validation_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return every loss of a batch of the validation split, by its name in `history.csv`."""
-        patches_BCHW = self(batch.amplitude_BCHW)
+        observed, good, scales = batch.amplitude_BCHW, batch.good_BCHW, self.scales["validation"]
+        patches_BCHW = self(observed)
         self.collapse.watch(patches_BCHW, self.probe_MHW)
         predicted = self.predict_amplitudes(patches_BCHW, batch)
-        scales = self.scales["validation"]
-        return {
-            f"{name}_val_loss": scales.loss(name, predicted, batch.amplitude_BCHW, batch.good_BCHW)
-            for name in LOSSES
-        }
+        return {f"{n}_val_loss": scales.loss(n, predicted, observed, good) for n in LOSSES}
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the guards and the history; they look at an epoch in this order."""
@@ -169,9 +151,8 @@ class PtychoModule(LightningModule):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training, trainer = self.run.training, self.trainer
-        recorded = records_steps(
-            self.run.execution, self.device, merges=self.merges, processes=trainer.world_size
-        )
+        alone, execution = trainer.world_size == 1, self.run.execution
+        recorded = records_steps(execution, self.device, merges=self.merges, alone=alone)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._units = unit_axes(self.network)
         if self.log_gain is not None:
@@ -194,8 +175,7 @@ class PtychoModule(LightningModule):
             self._schedule.step()
 
     def _take_step(self, batch: Batch, look: bool) -> None:
-        """Clip the gradients of a batch, and move unless the step is bad; `look`: also record the
-        ratio of spectral and local gradients."""
+        """Clip a batch's gradients and move unless the step is bad; `look`: record their ratio."""
         self._optimizer.zero_grad()
         loss = self.training_loss(batch)
         self.manual_backward(loss)
@@ -239,8 +219,8 @@ class PtychoModule(LightningModule):
             self._schedule.step()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
-        """Return the object patches of a batch, (B, C, H, W); those of a group that are merged in
-        training are windows of the merged region here as well."""
+        """Return the object patches of a batch, (B, C, H, W); windows of the merged region where
+        groups are merged in training."""
         patches: Tensor = self(batch.amplitude_BCHW)
         if self.merges and batch.whole_BC2 is not None:
             patches = merged_patches(patches, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2)

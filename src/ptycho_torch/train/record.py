@@ -12,7 +12,7 @@ import torch
 from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import NUMBERS, Scales
+from ptycho_torch.data.scales import FIELDS, Scales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
@@ -23,8 +23,10 @@ from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
 
-def write_results(folder: Path, result: TrainResult, data: TrainingData) -> dict[str, Any]:
-    """Write a run's files but `run.json`; return what that says of the training."""
+def write_results(
+    folder: Path, result: TrainResult, data: TrainingData, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a run's files, last `run.json`: these facts and `run_record`; return what it says."""
     write_bundle(folder / "bundle", _bundle(result, data))
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
@@ -37,7 +39,9 @@ def write_results(folder: Path, result: TrainResult, data: TrainingData) -> dict
         io.write_npz(folder / "test_patches.npz", patches)
     io.write_csv(folder / "history.csv", history_table(result))
     io.write_json(folder / "timing.json", _timing(result, inference_s))
-    return run_record(result)
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    return record
 
 
 def history_table(result: TrainResult) -> pd.DataFrame:
@@ -116,9 +120,8 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     """Return what differs from machine to machine; inference_s: of the test data, warm."""
     device, run = result.device, result.module.run
     name, peak = device.type, process_peak()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        peak = torch.cuda.max_memory_allocated(device)
+    if name == "cuda":
+        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     samples = result.module.monitor.steps * run.training.batch_size * run.execution.devices
     return {
         "wall_s": round(result.wall_s, 3),
@@ -135,29 +138,22 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     }
 
 
-def write_held_out_statistics(
-    folder: Path, result: TrainResult, data: TrainingData, limit: int
-) -> None:
-    """Write statistics of at most `limit` patches that the best weights draw for the held-out
-    frames."""
+def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limit: int) -> None:
+    """Write statistics of at most `limit` patches that the best weights draw of held-out frames."""
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
-    known = _bundle(result, data).settings
-    scales = Scales(
-        **{name: getattr(known, name) for name in NUMBERS},
-        intensity_scale_source=known.intensity_scale_source,
-    )
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])
+    known = _bundle(result, data).settings
+    scales = Scales(**known.model_dump(include=set(FIELDS)))
     source = f"training on {known.dataset}, best weights, held-out frames"
     write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
 
 
 def draw_learning_curve(result: TrainResult, folder: Path) -> None:
-    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`; of a
-    run without an epoch the picture says so."""
+    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`."""
     run, history = result.module.run, history_table(result)
     loss = run.training.loss
-    train, validation = f"{loss}_train_loss", f"{loss}_val_loss"
-    labels = {train: "training", validation: "validation (held-out block)"}
+    labels = {"train": "training", "val": "validation (held-out block)"}
+    labels = {f"{loss}_{split}_loss": label for split, label in labels.items()}
     with styled():
         figure = new_figure(5.2, 3.2)
         axes = figure.subplots()
@@ -169,8 +165,7 @@ def draw_learning_curve(result: TrainResult, folder: Path) -> None:
             axes.legend()
             if (history[list(labels)] > 0).all(axis=None):
                 axes.set_yscale("log")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss")
-        axes.set_title(run.dataset)
+        label = f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss"
+        axes.set(xlabel="epoch", ylabel=label, title=run.dataset)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         save(figure, folder, "learning_curve")

@@ -23,14 +23,9 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
-from ptycho_torch.train.fit import fit
-from ptycho_torch.train.loggers import LOGS
+from ptycho_torch.train.fit import LOGS, fit
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.record import (
-    draw_learning_curve,
-    write_held_out_statistics,
-    write_results,
-)
+from ptycho_torch.train.record import draw_learning_curve, write_results, write_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +45,14 @@ def train_run(
     folder: io.PathLike,
     threads: int,
     low_memory: bool = False,
+    keep_checkpoint: bool = False,
 ) -> None:
     """Train one run of a study and predict the test split with its best and last weights.
 
-    Parameters
-    ----------
-    splits, dataset
-        As for `data_of_splits`.
-    folder
-        Where the run's files go, and its checkpoint, from which the same call resumes until
-        `forget_checkpoint`.
-    threads
-        CPU threads that torch may use, at most the machine's.
-    low_memory
-        Whether to checkpoint activations also where the run does not ask for it; changes no number.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged or not the one that `dataset.json` names. A run that diverges
-        raises nothing: it is written as a result.
+    splits, dataset: as for `data_of_splits`, with its errors; folder: where the run's files go, and
+    until then its checkpoint, from which the same call resumes; keep_checkpoint: leave it there; low_memory: whether to checkpoint
+    activations also where the run does not ask for it, which changes no number. A run that diverges
+    raises nothing: it is written as a result.
     """
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
@@ -78,11 +61,12 @@ def train_run(
         logger.warning("low memory in this attempt: as with execution.checkpointing")
         module.save_memory()
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
+    facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
     with _alone_in(folder):
         result = fit(module, data.train, data.validation, folder=folder)
-        facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
-        record = write_results(folder, result, data)
-        io.write_json(folder / "run.json", {**facts, **record})
+        write_results(folder, result, data, facts)
+        if not keep_checkpoint:
+            forget_checkpoint(folder)
 
 
 def forget_checkpoint(folder: Path) -> None:
@@ -101,25 +85,13 @@ def train_scan(
 ) -> dict[str, Any]:
     """Train on a measured scan and return what `run.json` says; a run that diverges is a result.
 
-    A training that was stopped resumes when it is called again with the same data, settings and
-    folder.
+    folder: for `OUTPUTS`, `run.json` last; a training that was stopped resumes when it is called
+    again with the same data, settings and folder. overwrite: replace an earlier run's files in it.
+    patch_stats_limit: write statistics of at most so many patches that the best weights draw for
+    the held-out frames (None: of none). progress: whether to draw a progress bar.
 
-    Parameters
-    ----------
-    folder
-        For `OUTPUTS`; `run.json` is written last.
-    overwrite
-        Replace an earlier run's files in the folder.
-    patch_stats_limit
-        Write statistics of at most so many patches that the best weights draw for the held-out
-        frames; None: of none.
-    progress
-        Whether to draw a progress bar.
-
-    Raises
-    ------
-    InputError
-        If data and settings do not fit each other, or the folder holds another run's files.
+    Raises `InputError` if data and settings do not fit each other, or the folder holds another
+    run's files.
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
     try:
@@ -129,24 +101,18 @@ def train_scan(
     module, folder = PtychoModule(run, data), Path(folder)
     with _alone_in(folder) as first:
         if first:
-            must_be_free(
-                folder,
-                mark="run.json",
-                files=(*OUTPUTS, LOGS),
-                overwrite=overwrite,
-                state=CHECKPOINT,
-            )
+            rules: dict[str, Any] = {"mark": "run.json", "files": (*OUTPUTS, LOGS)}
+            must_be_free(folder, overwrite=overwrite, state=CHECKPOINT, **rules)
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)
         # Gone first, written last: results that were torn off never look finished.
         for name in ("run.json", *OPTIONAL):
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
-            write_held_out_statistics(folder, result, data, patch_stats_limit)
+            write_statistics(folder, result, data, patch_stats_limit)
         draw_learning_curve(result, folder)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
-        record = {**facts, **write_results(folder, result, data)}
-        io.write_json(folder / "run.json", record)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        record = write_results(folder, result, data, facts)
+        forget_checkpoint(folder)
     return record
 
 
@@ -162,11 +128,7 @@ def train_measurement(
 
     rpie: `objects` and `report` of the frames' iterative reconstruction, which has the refined
     probe; probe: which one the network sees; folder: an earlier run's files in it are replaced.
-
-    Raises
-    ------
-    InputError
-        If the refined probe is requested, and rPIE has failed.
+    `InputError` if the refined probe is requested, and rPIE has failed.
     """
     scan = read_part(frames)
     if probe == "refined":
@@ -189,8 +151,7 @@ def train_measurement(
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[bool]:
-    """Lock the folder; yield whether this is the first of the processes that share the run, with
-    which the others come in."""
+    """Lock the folder in the first of the processes that share a run; yield whether it is it."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     with run_lock(folder) if first else contextlib.nullcontext():
         yield first

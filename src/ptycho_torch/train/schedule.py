@@ -18,16 +18,11 @@ def make_optimizer(
     *,
     recorded: bool = False,
 ) -> Optimizer:
-    """Return the optimiser; one fused kernel per step.
-
-    recorded: whether its steps will be recorded as CUDA graphs. The rate is a tensor then, which
-    a recording reads anew.
-    """
+    """Return the optimiser; one fused kernel per step. Where steps are `recorded` as CUDA graphs,
+    the rate is a tensor, which a recording reads anew."""
     rate = settings.learning_rate
-    common: dict[str, Any] = {
-        "lr": torch.tensor(rate, device="cuda") if recorded else rate,
-        "fused": True,
-    }
+    common: dict[str, Any] = {"fused": True}
+    common["lr"] = torch.tensor(rate, device="cuda") if recorded else rate
     if isinstance(settings, config.SGD):
         return SGD(parameters, momentum=settings.momentum, **common)
     common |= {"betas": (settings.beta1, settings.beta2), "capturable": recorded}
@@ -39,10 +34,8 @@ def make_optimizer(
 def make_schedule(
     settings: config.Schedule, optimizer: Optimizer, *, steps: int, epochs: int
 ) -> LRScheduler | None:
-    """Return the schedule of a run of so many steps, or None for a constant rate.
-
-    `WarmupCosineSchedule` moves after each step, the others after each epoch's validation.
-    """
+    """Return the schedule of a run of so many steps, or None for a constant rate; a LambdaLR moves
+    after each step, the others after each epoch's validation."""
     match settings:
         case config.ConstantSchedule():
             return None

@@ -1,5 +1,4 @@
-"""What a step takes: weights and operations are counted, memory and time measured, by a training as
-a job does it, on noise of the dataset's sizes, in a process of its own."""
+"""What a step takes: weights and operations are counted, memory and time measured on noise."""
 
 import statistics
 import time
@@ -37,19 +36,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes of a dataset: side of a patch, patches of a group, groups of each split, how far the
-    patches of a group lie apart along an axis, modes of the probe."""
+    """Sizes of a dataset; groups: of each split; reach_px: how far the patches of a group lie apart
+    along an axis."""
 
     patch_px: int
     channels: int
     groups: dict[str, int]
     reach_px: int
     probe_modes: int = 1
-
-    @property
-    def frames_mib(self) -> float:
-        """Memory of the amplitudes of all splits."""
-        return 4 * sum(self.groups.values()) * self.channels * self.patch_px**2 / MIB
 
 
 def workload_of(data: Dataset) -> Workload:
@@ -58,20 +52,18 @@ def workload_of(data: Dataset) -> Workload:
     if isinstance(data, DatasetFiles):
         sizes = {split: _of_file(getattr(data, split)) for split in SPLITS}
         groups = {split: size[0] for split, size in sizes.items()}
-        channels, reach, modes = *sizes["train"][1:], 1
-    else:
-        scan, modes = data.scan, 1
-        steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
-        groups = {s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS}
-        channels, reach = scan.gridsize**2, scan.group_offset_px if scan.gridsize == 2 else 0
-        if isinstance(data.probe, FileProbe):
-            shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
-            modes = shape[0] if len(shape) == 3 else 1
-    return Workload(data.patch_px, channels, groups, reach, modes)
+        return Workload(data.patch_px, sizes["train"][1], groups, sizes["train"][2])
+    scan, modes = data.scan, 1
+    steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
+    groups = {s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS}
+    reach = scan.group_offset_px if scan.gridsize == 2 else 0
+    if isinstance(data.probe, FileProbe):
+        shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
+        modes = shape[0] if len(shape) == 3 else 1
+    return Workload(data.patch_px, scan.gridsize**2, groups, reach, modes)
 
 
 def _of_file(path: str) -> tuple[int, int, int]:
-    """Return groups, channels and reach of a split."""
     arrays, _ = io.read_npz_known(path, "diffraction", "coords_nominal")
     frames, places = arrays.get("diffraction"), arrays.get("coords_nominal")
     if frames is None or frames.ndim != 4:
@@ -81,14 +73,13 @@ def _of_file(path: str) -> tuple[int, int, int]:
 
 
 def count(run: RunSettings, work: Workload) -> dict[str, Any]:
-    """Count a step of the network alone, in float32: `parameters`, `flops_per_step`, and what lives
-    in it at least, MiB: of `weights`, with gradients, optimiser and two copies, and `saved` for the
-    backward pass."""
+    """Count `parameters` and `flops_per_step` of the network alone, in float32, and what a step
+    holds at least, MiB: `weights` (with gradients, optimiser, two copies), `saved` for backward."""
     optimizer = run.training.optimizer
-    copies = 4 + (int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2)
+    moments = int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2
     frames = (run.training.batch_size, work.channels, work.patch_px, work.patch_px)
     counted = _count(run.generator, run.execution.checkpointing, frames)
-    return {**counted, "weights": copies * counted["weights"]}
+    return {**counted, "weights": (4 + moments) * counted["weights"]}
 
 
 @cache
@@ -130,12 +121,11 @@ def measure(run: RunSettings, work: Workload, steps: int) -> dict[str, float] | 
     with ProcessPoolExecutor(1, mp_context=server) as process:
         try:
             return process.submit(train_on_noise, run, work, steps).result()
-        except BrokenProcessPool:  # Killed, most likely for want of memory.
-            return None
         except Exception as error:
-            if shortage(error) is None:
-                raise
-            return None
+            # A pool breaks where the system kills its process, most likely for want of memory.
+            if isinstance(error, BrokenProcessPool) or shortage(error) is not None:
+                return None
+            raise
 
 
 class _TimedModule(PtychoModule):
@@ -146,31 +136,28 @@ class _TimedModule(PtychoModule):
 
 
 def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, float]:
-    """Train a run for some steps, after one that is not timed.
-
-    Returns `step` and `validation_batch`, seconds, and `memory_mib`: the most that this process
-    then had beyond what it began with, or on a GPU the most that torch allocated.
-    """
+    """Train a run for some steps, after one that is not timed; return the seconds of a `step` and
+    a `validation_batch`, and `memory_mib`, what it took at most here, or of a GPU's memory."""
     before = process_peak()
     torch.set_num_threads(usable_threads(run.execution.threads))
     # Noise teaches nothing, and must not end the run either.
     optimizer = run.training.optimizer.model_copy(update={"learning_rate": 1e-12})
     once = {"epochs": 1, "schedule": ConstantSchedule(name="constant"), "optimizer": optimizer}
-    training = run.training.model_copy(update=once)
-    execution = run.execution.model_copy(update={"devices": 1})
-    run = run.model_copy(update={"training": training, "execution": execution})
-    train = _noise(work, (steps + 2) * run.training.batch_size)
-    checks = _noise(work, min(EVAL_BATCH, work.groups["validation"]))
+    blocks = {
+        "training": run.training.model_copy(update=once),
+        "execution": run.execution.model_copy(update={"devices": 1}),
+    }
+    run = run.model_copy(update=blocks)
     data = TrainingData(
-        train=train,
-        validation=checks,
+        train=_noise(work, (steps + 2) * run.training.batch_size),
+        validation=_noise(work, min(EVAL_BATCH, work.groups["validation"])),
         probe_MHW=torch.ones(work.probe_modes, work.patch_px, work.patch_px) + 0j,
         scales=dict.fromkeys(("train", "validation"), SplitScales(100.0, 0.5, 3000.0)),
     )
     module = _TimedModule(run, data)
-    device = fit(module, train, checks).device
+    device = fit(module, data.train, data.validation).device
     module.to(device).eval()
-    began, batch = _now(), checks.to(device).take(slice(None))
+    began, batch = _now(), data.validation.to(device).take(slice(None))
     with torch.no_grad():
         module.validation_losses(batch)
     checked, memory = _now() - began, process_peak() - before

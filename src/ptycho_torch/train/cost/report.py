@@ -1,11 +1,12 @@
-"""A cost estimate, and a comparison, as tables to be read."""
+"""A cost estimate, and a comparison, as tables to be read; the sentences lie in `templates`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tabulate import tabulate
 
-from ptycho_torch.runtime.markdown import number, plural
+from ptycho_torch.runtime.markdown import number
+from ptycho_torch.runtime.templates import render
 
 Row = Mapping[str, Any]
 MOST_BLOCKS = 64
@@ -14,29 +15,10 @@ MOST_BLOCKS = 64
 
 def plan_text(plan: Row) -> str:
     """Return an estimate as text."""
-    machine, steps = plan["machine"], plural(plan["probe_steps"], "step")
-    threads = plural(machine["threads"], "thread")
-    memory = "what torch allocates on the GPU" if machine["gpu"] else _base(plan)
-    lines = [
-        _table([_cells(row) for row in plan["arms"]]),
-        "Parameters: stored (with modes that small frames do not have); a complex one counts once.",
-        f"Memory: the largest of a job; {memory}",
-        f"Most groups and blocks: what {plan['memory_gib']:g} GiB hold (docs/performance.md).",
-        f"Memory and times: of {steps} on {machine['device']}, {threads}."
-        if plan["probe_steps"]
-        else "Not probed: memory is what can be counted, at least.",
-    ]
+    table = _table([_cells(row) for row in plan["arms"]])
     short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
-    if short and plan["probe_steps"]:
-        lines.append(f"Memory is short, and at least what is counted: {', '.join(short)}.")
-    for row in (*plan.get("stages", ()), *filter(None, [plan.get("study")])):
-        runs, time = plural(row["runs"], "run"), duration(row["seconds"])
-        if "stage" in row:
-            new = "" if row["new_runs"] == row["runs"] else f", {row['new_runs']} of them new"
-            lines.append(f"{row['stage']}: {runs}{new}, {time}")
-        else:
-            lines.append(f"study: at most {runs}, {time}, {plan['runs_at_once']} at once")
-    return "\n".join(lines)
+    words = {"table": table, "libraries": _base(plan), "short": short, "duration": duration}
+    return render("train.cost", "plan.md.j2", **plan, **words).rstrip()
 
 
 def comparison_text(found: Row) -> str:
@@ -52,7 +34,7 @@ def comparison_text(found: Row) -> str:
             cells[f"{what}: ratio"] = number(predicted / measured) if known else ""
         rows.append(cells)
     left_out = [f"Not compared: {text}" for text in found["left_out"]]
-    measured = f"Measured: medians over runs, of timing.json. {_base(found)}"
+    measured = f"\nMeasured: medians over runs, of timing.json. {_base(found)}"
     return "\n".join([_table(rows), measured, *left_out])
 
 
@@ -67,7 +49,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _table(rows: list[dict[str, str]]) -> str:
-    return f"{tabulate(rows, 'keys', 'github', disable_numparse=True)}\n"
+    return tabulate(rows, "keys", "github", disable_numparse=True)
 
 
 def _cells(row: Row) -> dict[str, str]:

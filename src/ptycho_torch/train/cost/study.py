@@ -45,10 +45,9 @@ _COSTS_NOTHING: dict[str, Any] = {
 class Estimator:
     """Estimates runs on this machine; those that take the same are probed once.
 
-    facts: what the estimates hold for; accelerator, threads: as in `execution`; memory_gib: what
-    has to suffice (None: what the machine has); probe_steps: steps that are timed (0: nothing is
-    measured); largest: whether to look for the largest batch and depth. `InputError` if the
-    accelerator is not there.
+    memory_gib: what has to suffice (None: what the machine has); probe_steps: steps that are timed
+    (0: nothing is measured); largest: whether to look for the largest batch and depth; facts: what
+    the estimates hold for. `InputError` if the accelerator is not there.
     """
 
     def __init__(
@@ -62,18 +61,17 @@ class Estimator:
     ) -> None:
         self.gpu, self.largest = choose_device(accelerator).type == "cuda", largest
         free = torch.cuda.get_device_properties(0).total_memory if self.gpu else free_memory()
-        machine = {
-            "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
-            "gpu": self.gpu,
-            "threads": usable_threads(threads),
-            "memory_gib": round(free / 2**30, 2),
-            "platform": platform_name(),
-        }
-        # This process has loaded what a job loads, and done nothing else yet.
         self.facts: Row = {
-            "machine": machine,
+            "machine": {
+                "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
+                "gpu": self.gpu,
+                "threads": usable_threads(threads),
+                "memory_gib": round(free / 2**30, 2),
+                "platform": platform_name(),
+            },
+            # This process has loaded what a job loads, and done nothing else yet.
             "base": {"memory_mib": process_peak() / MIB, "start_s": time.process_time()},
-            "memory_gib": memory_gib or machine["memory_gib"],
+            "memory_gib": memory_gib or round(free / 2**30, 2),
             "probe_steps": probe_steps,
         }
         self._known: dict[str, Row] = {}
@@ -81,14 +79,12 @@ class Estimator:
     def cost(self, run: RunSettings, work: Workload) -> Row:
         """Return parameters, operations, memory, seconds of a step, largest batch and depth."""
         key = f"{run.model_dump(exclude=_COSTS_NOTHING)} {work}"
-        if key not in self._known:
-            self._known[key] = self._cost(run, work)
-        return self._known[key]
-
-    def _cost(self, run: RunSettings, work: Workload) -> Row:
+        if key in self._known:
+            return self._known[key]
         base = 0.0 if self.gpu else self.facts["base"]["memory_mib"]
         limit, steps = 1024 * self.facts["memory_gib"], self.facts["probe_steps"]
-        counted, data = probe.count(run, work), work.frames_mib
+        counted, frames = probe.count(run, work), sum(work.groups.values()) * work.channels
+        data = 4 * frames * work.patch_px**2 / MIB
         least = counted["weights"] + counted["saved"]
         # What does not fit would take the machine down instead of a time.
         fits = base + data + least <= min(limit, 1024 * self.facts["machine"]["memory_gib"])
@@ -97,28 +93,28 @@ class Estimator:
         factor = found["memory_mib"] / least if found else 1.0
         # A job on a CPU reads three arrays of a split, and keeps one.
         peak = base + max(data + factor * least, 0.0 if self.gpu else 3 * data)
-        row = {
+        largest_batch = largest_fno_blocks = None
+        if self.largest:
+            room = (limit - base - data) / factor
+
+            def needed(blocks: int) -> float:
+                generator = run.generator.model_copy(update={"fno_blocks": blocks})
+                other = probe.count(run.model_copy(update={"generator": generator}), work)
+                return float(other["weights"] + other["saved"])
+
+            groups = run.training.batch_size * (room - counted["weights"]) / counted["saved"]
+            largest_batch = max(0, min(int(groups), work.groups["train"]))
+            depths = range(run.generator.levels or 1, MOST_BLOCKS + 1)
+            fitting = bisect_right(depths, room, key=needed)
+            largest_fno_blocks = depths[fitting - 1] if fitting else 0
+        self._known[key] = {
             **counted,
             "memory_mib": {"peak": peak, "base": base, "data": data},
             "seconds": found,
+            "largest_batch": largest_batch,
+            "largest_fno_blocks": largest_fno_blocks,
         }
-        if not self.largest:
-            return {**row, "largest_batch": None, "largest_fno_blocks": None}
-        room = (limit - base - data) / factor
-
-        def needed(blocks: int) -> float:
-            generator = run.generator.model_copy(update={"fno_blocks": blocks})
-            other = probe.count(run.model_copy(update={"generator": generator}), work)
-            return float(other["weights"] + other["saved"])
-
-        groups = run.training.batch_size * (room - counted["weights"]) / counted["saved"]
-        depths = range(run.generator.levels or 1, MOST_BLOCKS + 1)
-        fitting = bisect_right(depths, room, key=needed)
-        return {
-            **row,
-            "largest_batch": max(0, min(int(groups), work.groups["train"])),
-            "largest_fno_blocks": depths[fitting - 1] if fitting else 0,
-        }
+        return self._known[key]
 
 
 def fit_s(seconds: dict[str, float], work: Workload, *, steps: int, epochs: int) -> float:
@@ -149,8 +145,8 @@ def study_cost(
     """Return rows, and for the whole study its stages, as `plan.json` has them.
 
     arm, dataset: only these (None: all arms, on the data of their stages); changes: what to try
-    instead, of datasets and of runs; runs_at_once: trainings side by side, each as fast as one
-    alone. `InputError` if there is no such arm or dataset, or what is to be tried is impossible.
+    instead, of datasets and of runs; runs_at_once: trainings side by side. `InputError` if there is
+    no such arm or dataset, or what is to be tried is impossible.
     """
     stages = [stage_plan(study, name, likely_winner(study)) for name in stage_names(study)]
     rows = []
@@ -163,22 +159,19 @@ def study_cost(
         run = _changed(run, {"patch_px": work.patch_px, **changes[1]}, where)
         batch, groups = run.training.batch_size, work.groups["train"]
         if batch > groups:
-            raise InputError(
-                f"{where}: batch_size is {batch}, the training split has only {groups} groups; "
-                "only full batches train"
-            )
+            raise InputError(f"{where}: batch_size is {batch}, training has only {groups} groups")
         rows.append(_row(run, work, estimator))
     whole = _totals(stages, rows, runs_at_once) if arm is None and dataset is None else {}
     return {"arms": rows, **whole}
 
 
 def _row(run: RunSettings, work: Workload, estimator: Estimator) -> Row:
-    """Return a run's settings and cost, with the seconds of an epoch and of the whole job: start,
-    training, and two predictions of the test split."""
+    """Return a run's settings and cost, with the seconds of an epoch and of the whole job."""
     cost, epochs, batch = estimator.cost(run, work), run.training.epochs, run.training.batch_size
     steps, seconds = work.groups["train"] // batch, cost["seconds"]
     if seconds is not None:
         epoch = fit_s(seconds, work, steps=steps, epochs=1)
+        # The best and the last weights predict the test split.
         tests = 2 * -(-work.groups["test"] // EVAL_BATCH) * seconds["validation_batch"]
         whole = estimator.facts["base"]["start_s"] + epochs * epoch + tests
         seconds = {**seconds, "epoch": epoch, "run": whole}
@@ -221,13 +214,11 @@ def _changed(settings: Any, changes: Changes, where: str) -> Any:
 def _totals(stages: list[StagePlan], rows: list[Row], runs_at_once: int) -> Row:
     """Return runs and seconds of each stage by itself, and of all, each run once."""
     times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
-    every: set[tuple[str, str, int]] = set()
-    listed = []
+    listed, every = [], set[tuple[str, str, int]]()
 
     def counts(runs: set[tuple[str, str, int]]) -> Row:
         each = [times[name, arm] for name, arm, _ in runs]
-        known = None not in each
-        seconds = sum(row["run"] for row in each) / runs_at_once if known else None
+        seconds = None if None in each else sum(row["run"] for row in each) / runs_at_once
         return {"runs": len(runs), "seconds": seconds}
 
     for stage in stages:
@@ -246,9 +237,7 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
     rows, left_out = [], []
     paths = sorted(Path(results).glob("train/*/*/seed-*/run.json"))
     if not paths:
-        raise InputError(
-            f"{results}: has no run.json below train/; --compare takes a study's folder of results"
-        )
+        raise InputError(f"{results}: has no run.json below train/; give a study's results")
     for (dataset, arm), same in groupby(paths, lambda path: path.parts[-4:-2]):
         found = [(io.read_json(path), io.read_json(path.parent / "timing.json")) for path in same]
         device = found[0][1].get("device")
@@ -258,11 +247,10 @@ def compare_results(results: io.PathLike, estimator: Estimator) -> Row:
         try:
             facts = io.read_json(Path(results) / "simulate" / dataset / "dataset.json")
             rows.append(_compared(found, facts, estimator))
-        except ValidationError as error:
-            raise mistake(f"{arm} on {dataset}: settings of another version", error) from None
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValidationError) as error:
+            why = str(error).splitlines()[0]
             raise InputError(
-                f"{results}: {arm} on {dataset} is of another version (no {error}); make it again"
+                f"{results}: {arm} on {dataset} is of another version ({why}); make it again"
             ) from None
     return {"arms": rows, "left_out": left_out}
 
