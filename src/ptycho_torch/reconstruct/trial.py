@@ -29,7 +29,7 @@ _QUICK = RpieSettings(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What conventions give: error is the relative error of the amplitudes, infinite where they are
+    """What conventions give: the relative error of the amplitudes, infinite where they are
     impossible, and why; errors_n: squared error of each frame."""
 
     conventions: ScanConventions
@@ -38,10 +38,8 @@ class Outcome:
     errors_n: NDArray[np.float64] | None = None
 
     def told_from(self, other: "Outcome", ratio: float) -> bool:
-        """Return whether this explains the same frames better than another, beyond chance.
-
-        Its error must be smaller by the ratio, and frame by frame: the mean difference of squared
-        errors beyond five standard errors.
+        """Return whether this explains the same frames better than another: by the ratio of their
+        errors, and beyond chance, by five standard errors of the squared errors' mean difference.
         """
         if self.errors_n is None or other.errors_n is None:
             return self.errors_n is not None
@@ -60,8 +58,8 @@ def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(conventions, why="windows reach out of the object")
-    frames = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
-    frames = np.unique(frames)
+    spread = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
+    frames = np.unique(spread)
     amplitude, good = _measured(raw, conventions, frames)
     guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, corners[frames])
     return _outcome(conventions, amplitude, good, guess)
@@ -83,7 +81,10 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
     if scan.probe_MHW is None:
-        scan = replace(scan, probe_MHW=_start_probe(scan.amplitude_nHW))
+        # The wave of flat phase in the detector that has the frames' mean power.
+        mean = np.sqrt(np.square(scan.amplitude_nHW).mean(axis=0))
+        wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mean), norm="ortho"))
+        scan = replace(scan, probe_MHW=wave[None].astype(np.complex64))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # Small frames gain nothing by more.
     try:
@@ -96,10 +97,10 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     return _outcome(conventions, scan.amplitude_nHW, scan.good_1HW, guess)
 
 
-def shuffled(raw: Raw) -> Raw:
-    """Return the file with its positions in a random order, always the same."""
+def shuffled_error(raw: Raw, conventions: ScanConventions) -> float:
+    """Return the error that positions in a random order, always the same, leave."""
     order = named_stream(0, "shuffled positions").permutation(len(raw.positions_n2))
-    return replace(raw, positions_n2=raw.positions_n2[order])
+    return reconstructed(replace(raw, positions_n2=raw.positions_n2[order]), conventions).error
 
 
 def noise_error(raw: Raw) -> float | None:
@@ -137,18 +138,9 @@ def _outcome(
     return Outcome(conventions, float(errors.sum()) ** 0.5, errors_n=errors)
 
 
-def _start_probe(amplitude_nHW: Array) -> NDArray[np.complex64]:
-    """Return the wave of flat phase in the detector that has the frames' mean power."""
-    mean = np.sqrt(np.square(amplitude_nHW).mean(axis=0))
-    wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mean), norm="ortho"))
-    return wave[None].astype(np.complex64)
-
-
 def twin_similarity(probe_MHW: Array) -> float:
-    """Return how like the first mode is to its own twin, conj(P(-r)), at the best shift: 0 to 1.
-
-    At 1 the sign of both axes cannot be told from frames: the turned, conjugated object fits too.
-    """
+    """Return how like the first mode is to its own twin, conj(P(-r)), at the best shift: 0 to 1,
+    where the sign of both axes cannot be told, since the turned, conjugated object fits too."""
     wave = np.fft.fft2(probe_MHW[0].astype(np.complex128))
     # The spectrum of conj(P(-r)) is conj of that of P; correlation of the two is that of P * P.
     overlap = np.abs(np.fft.ifft2(wave * wave)).max()
