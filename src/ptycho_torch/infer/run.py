@@ -20,7 +20,7 @@ from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.scales import check_scale_reached
-from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.scan import Scan, mask_of
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
@@ -52,11 +52,10 @@ class Stitched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
-    """What a bundle sees in a scan.
+    """What a bundle sees in a scan, in units of the training's `norm_Y_I`.
 
-    patches_GCHW: object patches, in units of the training's `norm_Y_I`; members_GC: which frame
-    each belongs to; stitched: the object, in the same units; probe_MHW: the probe in use,
-    normalised; unit: what the file's amplitudes were divided by; report: contents of `report.json`.
+    members_GC: which frame each patch belongs to; probe_MHW: the probe in use, normalised; unit:
+    what the file's amplitudes were divided by; report: contents of `report.json`.
     """
 
     patches_GCHW: NDArray[np.complex64]
@@ -79,12 +78,8 @@ def infer_scan(
 ) -> Inference:
     """Use a bundle on a scan; nothing is written.
 
-    Raises
-    ------
-    InputError
-        If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
-    ScaleLost
-        If the frames that enter the network are not in the units that were requested.
+    `InputError` if frames or probe do not fit the bundle, or the scan cannot be brought to its
+    units; `ScaleLost` if the frames that enter the network are not in the units requested.
     """
     torch.set_num_threads(usable_threads(settings.threads))
     trained, started = bundle.settings, time.monotonic()
@@ -94,12 +89,18 @@ def infer_scan(
             f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
     scale = {key: getattr(trained, key) for key in ("intensity_scale", "intensity_scale_source")}
-    said = (trained.dataset, *scale.values())
-    logger.info("bundle trained on '%s': intensity scale s = %.6g, %s", *said)
+    logger.info(
+        "bundle trained on '%s': intensity scale s = %.6g, %s", trained.dataset, *scale.values()
+    )
     probe = _probe(bundle, scan, settings)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
-    members = _members(bundle, scan, settings)
+    given = settings.model_dump(include={"n_images", "neighbor_count"})
+    try:
+        grouping = GroupSettings(gridsize=trained.gridsize, **given)
+    except ValidationError as error:
+        raise mistake("settings", error) from None
+    members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = round(time.monotonic() - started, 3)
@@ -109,8 +110,7 @@ def infer_scan(
     predicted = predict_amplitudes(
         stitched.object_YX, probe, scan.positions_n2[used], origin=(row, column)
     )
-    good = scan.good_1HW
-    good = good if good is None or len(good) == 1 else good[used]
+    amplitude = scan.amplitude_nHW[used]
     wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
@@ -123,7 +123,7 @@ def infer_scan(
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
-        "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, good),
+        "r_factor": r_factor(predicted, amplitude / unit, mask_of(scan.good_1HW, used)),
         "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
         "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
@@ -163,16 +163,6 @@ def _unit(
         explained = "the probe and an object of modulus 1 explain its mean"
         return measured_units(scan, probe_MHW, 1.0).unit, f"measured on the file: {explained}"
     return scale / requested, f"given: the file's s is {requested:g}"
-
-
-def _members(bundle: Bundle, scan: Scan, settings: InferSettings) -> NDArray[np.int64]:
-    """Return which frames form each group, (G, C)."""
-    given = settings.model_dump(include={"n_images", "neighbor_count"})
-    try:
-        grouping = GroupSettings(gridsize=bundle.settings.gridsize, **given)
-    except ValidationError as error:
-        raise mistake("settings", error) from None
-    return scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
 
 
 def _predict(
@@ -216,9 +206,8 @@ def stitch(
 ) -> Stitched:
     """Stitch patches, each of which shows the object from its fractional position on.
 
-    Each patch's exit wave is put where its frame was taken, by fractions of a pixel, and the object
-    is the one that explains all waves best: the mean of overlapping patches weighted by the probe's
-    intensity (physics/groups.py). Patches of groups all take part.
+    The object is the one that explains all patches' exit waves best, each where its frame was
+    taken: the mean of overlapping patches weighted by the probe's intensity (physics/groups.py).
     """
     probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
     whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))
