@@ -1,6 +1,7 @@
 """rPIE's laws: it finds the truth, stays there, and only what was measured counts."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from tests.reconstruct.scans import as_scan, complex_error, distance, make_scan,
 
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.physics.predict import r_factor
-from ptycho_torch.reconstruct.engine import iterate, reconstruct
+from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.reconstruct.problem import pose
 from ptycho_torch.reconstruct.rpie import Rpie
 from ptycho_torch.runtime.errors import InputError
@@ -37,8 +38,12 @@ def run(scan, *, start=None, **settings):
     if start is None:
         return reconstruct(scan, settings, **extra)
     problem = pose(scan, settings)
-    problem = replace(problem, start_YX=start(problem))
-    return iterate(Rpie(problem, settings), problem, settings)
+    solver = Rpie(replace(problem, start_YX=start(problem)), settings)
+    error = [solver.iterate(number)[0] for number in range(1, settings.iterations + 1)]
+    object_YX, probe_MHW = solver.results()
+    return SimpleNamespace(
+        object_YX=object_YX, probe_MHW=probe_MHW, origin=problem.origin, error=error
+    )
 
 
 @pytest.mark.parametrize(("batch", "bound"), [(1, 0.0015), (9, 0.003)])

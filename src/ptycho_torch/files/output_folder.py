@@ -11,10 +11,14 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def claim(folder: str | Path, **rules: Any) -> Path:
-    """Return the folder, made and free for results; takes and raises what `must_be_free` does."""
+    """Return the folder, made and free for results; takes and raises what `must_be_free` does.
+
+    The mark of earlier results is removed: torn ones that replace them never look finished.
+    """
     folder = must_be_free(folder, **rules)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / rules["mark"]).unlink(missing_ok=True)
     except OSError as error:
         raise write_error(folder, error) from None
     return folder

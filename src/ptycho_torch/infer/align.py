@@ -59,7 +59,7 @@ def overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[Array, Array]:
 
 def fitted(
     a: Array, b: Array, notes: list[str], free_scale: bool
-) -> tuple[list[float], tuple[Array, Array]]:
+) -> tuple[tuple[float, float], tuple[Array, Array]]:
     """Return the root mean squares of both, and the images, NaN where not both are known: complex,
     B turned (where the scale is free, and scaled) onto A, or both real amplitudes."""
     whole = np.iscomplexobj(a) and np.iscomplexobj(b)
@@ -71,9 +71,7 @@ def fitted(
         a, b = np.abs(a), np.abs(b)
     precise = np.complex128 if whole else np.float64
     a, b = (np.where(known, image, np.nan).astype(precise) for image in (a, b))
-    rms = [math.nan, math.nan]
-    if known.any():
-        rms = [float(np.sqrt(np.square(np.abs(image[known])).mean())) for image in (a, b)]
+    rms = _rms(a[known]), _rms(b[known])
     for first_YX, second_YX, both in zip(a, b, known, strict=True):
         product = np.vdot(second_YX[both], first_YX[both])
         factor = np.exp(1j * np.angle(product)) if whole else 1.0
@@ -87,6 +85,10 @@ def fitted(
     elif whole:
         notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
     return rms, (a, b)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.square(np.abs(values)).mean())) if values.size else math.nan
 
 
 def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:

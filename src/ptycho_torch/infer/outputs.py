@@ -59,10 +59,9 @@ def infer_file(
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
     folder = claim(output_dir, **rules)
-    # Gone first, written last: results that were torn off never look finished.
-    for name in (OUTPUTS[0], *_STATISTICS):
+    for name in _STATISTICS:
         (folder / name).unlink(missing_ok=True)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
         "coverage": found.stitched.coverage_YX,
         "origin": found.stitched.origin_2,

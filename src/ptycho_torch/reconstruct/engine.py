@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.problem import Problem, pose
+from ptycho_torch.reconstruct.problem import pose
 from ptycho_torch.reconstruct.ptychi_adapter import Ptychi
 from ptycho_torch.reconstruct.rpie import Rpie
 
@@ -82,17 +82,6 @@ def reconstruct(
         solver = Rpie(problem, settings, device)
     else:
         solver = Ptychi(problem, settings, lsqml=engine == "ptychi-lsqml")
-    return iterate(solver, problem, settings, snapshots, on_iteration)
-
-
-def iterate(
-    solver: Rpie | Ptychi,
-    problem: Problem,
-    settings: RpieSettings,
-    snapshots: Collection[int] = (),
-    on_iteration: OnIteration | None = None,
-) -> Reconstruction:
-    """Iterate until all is done, nothing changes, or a value is not finite."""
     kept: dict[int, Array] = {}
     errors: list[float] = []
     seconds: list[float] = []

@@ -97,8 +97,6 @@ def reconstruct_scan(
         **_machine(device),
     }
     folder = claim(folder, **rules)
-    # Gone first, written last: results that were torn off never look finished.
-    (folder / "report.json").unlink(missing_ok=True)
     arrays = {
         "object": made.object_YX,
         "origin": np.array(made.origin),
