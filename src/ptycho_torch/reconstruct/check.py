@@ -174,7 +174,8 @@ def _by_reconstruction(
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
     # What is left where the positions say nothing, and what no reading can go below.
-    shuffled, noise = trial.shuffled_error(raw, best.conventions), trial.noise_error(raw)
+    shuffled = trial.shuffled_error(raw, best.conventions)
+    noise = trial.noise_error(raw, best.conventions)
     compare = f"errors to compare with: {shuffled:.3g} of shuffled positions" + (
         "" if noise is None else f", {noise:.3g} of photon noise alone"
     )
