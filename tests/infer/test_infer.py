@@ -18,7 +18,6 @@ from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump
 from ptycho_torch.infer.run import infer_scan, stitch
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
-from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.physics.stitch import reassemble
 from ptycho_torch.runtime.errors import InputError
 
@@ -78,15 +77,6 @@ def test_patches_of_an_object_stitch_to_that_object(scan, by):
     rounded = stitch(patches, np.rint(positions), scan.probe_MHW)
     apart = np.abs(rounded.object_YX - found.object_YX)[8:-8, 8:-8].mean()
     assert apart > 0.02 if any(by) else apart == 0
-
-
-def test_the_true_patches_of_a_scan_explain_its_frames_up_to_noise(scan):
-    patches, positions = shifted(scan, (0.0, 0.0))
-    found = stitch(patches, positions, scan.probe_MHW)
-    origin = tuple(found.origin_2.tolist())
-    predicted = predict_amplitudes(found.object_YX, scan.probe_MHW, positions, origin=origin)
-    kept = (scan.positions_n2 + N < np.array(scan.object_YX.shape)).all(axis=1)
-    assert r_factor(predicted, scan.amplitude_nHW[kept]) < 0.03
 
 
 def test_stitching_is_the_studys_reassembly_on_whole_pixels(scan, bundle):

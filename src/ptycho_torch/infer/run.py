@@ -20,7 +20,7 @@ from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.scales import check_scale_reached
-from ptycho_torch.data.scan import Scan, mask_of
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
@@ -106,11 +106,10 @@ def infer_scan(
     network_s = round(time.monotonic() - started, 3)
     places = scan.positions_n2[members].reshape(-1, 2)
     stitched = stitch(patches.reshape(-1, *patches.shape[2:]), places, probe)
-    used, (row, column) = np.unique(members), stitched.origin_2.tolist()
+    seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
     predicted = predict_amplitudes(
-        stitched.object_YX, probe, scan.positions_n2[used], origin=(row, column)
+        stitched.object_YX, probe, seen.positions_n2, origin=(row, column)
     )
-    amplitude = scan.amplitude_nHW[used]
     wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
@@ -119,11 +118,11 @@ def infer_scan(
         "frames": len(scan),
         **scale,
         "versions": versions(torch),
-        "frames_used": len(used),
+        "frames_used": len(seen),
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
-        "r_factor": r_factor(predicted, amplitude / unit, mask_of(scan.good_1HW, used)),
+        "r_factor": r_factor(predicted, seen.amplitude_nHW / unit, seen.good_1HW),
         "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
         "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
