@@ -18,7 +18,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.align import Array, differing_patches, fitted, overlap
 from ptycho_torch.infer.dump import Dump
-from ptycho_torch.runtime.errors import InputError, shown_path
+from ptycho_torch.runtime.errors import shown_path
 from ptycho_torch.runtime.templates import render
 
 Quantity = dict[str, Any]
@@ -37,10 +37,8 @@ def compare(
 
     tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1;
     free_scale: the images' scale is a gauge, fitted and not judged, as where a dump says so itself.
-    `InputError` if the dumps cannot be of one scan, or the tolerance is not between 0 and 1.
+    `InputError` if the dumps cannot be of one scan.
     """
-    if not 0 < tolerance < 1:
-        raise InputError(f"tolerance must lie between 0 and 1, got {tolerance:g}")
     free = free_scale or first.scale_is_free or second.scale_is_free
     notes: list[str] = []
     rms, images = fitted(*overlap(first, second, notes), notes, free)

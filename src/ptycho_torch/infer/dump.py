@@ -155,10 +155,7 @@ def _single(array: NDArray[Any]) -> NDArray[Any]:
 def read_dump(folder: io.PathLike) -> Dump:
     """Read a dump, ours or another program's; `InputError` if it is none, of another version, torn,
     changed, or its parts do not belong together."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; a dump is one, with {FACTS} and {ARRAYS}")
-    path, arrays_path = folder / FACTS, folder / ARRAYS
+    path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
     try:
         facts = _Facts.model_validate(io.read_json(path))
     except ValidationError as error:
@@ -167,10 +164,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if facts.arrays_sha256 not in (None, io.sha256(arrays_path)):
-        raise InputError(
-            f"{arrays_path}: is not the file that {FACTS} was written with; copy both again"
-        )
+    io.must_have(arrays_path, facts.arrays_sha256)
     claims = (facts.patch_statistics or _Claims()).model_dump(exclude_defaults=True)
     statistics = {
         block: {name: np.array(values, np.float64) for name, values in names.items()}
