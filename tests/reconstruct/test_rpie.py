@@ -206,7 +206,7 @@ def test_snapshots_seeds_and_the_stop(scan):
         ({"amplitude_nHW": np.zeros((81, 32, 32))}, "dark in all good pixels"),
         ({"positions_n2": np.linspace(0, 1e9, 162).reshape(81, 2)}, "are they in pixels"),
         ({"probe_MHW": None}, "has no probe, and rPIE needs one"),
-        ({"use_n": np.zeros(81, bool)}, "use at least one"),
+        ({"use_n": np.zeros(81, bool)}, "dark in all good pixels"),
     ],
 )
 def test_what_does_not_fit_is_refused(scan, change, message):

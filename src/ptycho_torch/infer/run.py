@@ -54,21 +54,17 @@ class Stitched:
 class Inference:
     """What a bundle sees in a scan, in units of the training's `norm_Y_I`.
 
-    members_GC: which frame each patch belongs to; probe_MHW: the probe in use, normalised; unit:
-    what the file's amplitudes were divided by; report: contents of `report.json`.
+    patches_PHW: group by group; members_GC: which frame each belongs to; probe_MHW: the probe in
+    use, normalised; unit: what the file's amplitudes were divided by; report: contents of
+    `report.json`.
     """
 
-    patches_GCHW: NDArray[np.complex64]
+    patches_PHW: NDArray[np.complex64]
     members_GC: NDArray[np.int64]
     stitched: Stitched
     probe_MHW: NDArray[np.complex64]
     unit: float
     report: dict[str, Any]
-
-    @property
-    def patches_PHW(self) -> NDArray[np.complex64]:
-        """All patches, group by group."""
-        return self.patches_GCHW.reshape(-1, *self.patches_GCHW.shape[2:])
 
 
 def infer_scan(
@@ -104,8 +100,7 @@ def infer_scan(
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = round(time.monotonic() - started, 3)
-    places = scan.positions_n2[members].reshape(-1, 2)
-    stitched = stitch(patches.reshape(-1, *patches.shape[2:]), places, probe)
+    stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
     seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
     predicted = predict_amplitudes(
         stitched.object_YX, probe, seen.positions_n2, origin=(row, column)
@@ -128,7 +123,7 @@ def infer_scan(
         "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
     }
     return Inference(
-        patches_GCHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
+        patches_PHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
         report=report,
     )  # fmt: skip
 
@@ -172,7 +167,7 @@ def _predict(
     device: torch.device,
     settings: InferSettings,
 ) -> NDArray[np.complex64]:
-    """Return what the network draws of each group, once its frames are known to be scaled."""
+    """Return what the network makes of each group, (P, H, W), once its frames are scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
     if not isinstance(settings.scale, str):
         unit = bundle.settings.intensity_scale / settings.scale
@@ -189,7 +184,7 @@ def _predict(
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
             for batch in groups.batches(settings.batch_size)
         ]
-    patches: NDArray[np.complex64] = torch.cat(parts).to(torch.complex64).numpy()
+    patches: NDArray[np.complex64] = torch.cat(parts).flatten(0, 1).to(torch.complex64).numpy()
     if not np.isfinite(patches).all():
         raise InputError(
             f"{scan.source}: the network gives NaN or infinity; are its frames in other units "

@@ -53,8 +53,6 @@ def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Prob
             "the file"
         )
     use = np.arange(len(scan)) if use_n is None else np.flatnonzero(use_n)
-    if not len(use):
-        raise InputError("no frame is left to reconstruct from; use at least one")
     observed: Array = scan.amplitude_nHW[use]
     if observed.dtype != np.float64:
         observed = observed.astype(np.float32)
