@@ -123,26 +123,9 @@ def report_parity(
     training = read_dump(folder / "training")
     comparison, aligned = compare(training, read_dump(inference), tolerance=limits.tolerance)
     tiles, whole = split.stitched(np.asarray(training.patches_PHW)[:: split.corners_nC2.shape[1]])
-    checks = []
-    # Groups of several patches are formed again by inference, and then no patch has a partner.
-    if comparison["patches"]["reason"] is None:
-        worst = comparison["patches"]["worst"]
-        error = worst[0]["error"] if worst else None
-        meaning = "training and inference, largest ||A - B|| / ||A|| of a patch"
-        checks.append(_check("patches_to_rounding", error, limits.rounding, meaning))
-    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
-    off = None if None in ratios else max(abs(ratio - 1) for ratio in ratios)
-    meaning = "training and inference, largest deviation of a scale's ratio from 1"
-    checks.append(_check("scales_to_rounding", off, limits.rounding, meaning))
-    difference = amplitude_difference(tiles, whole)
-    meaning = (
-        "central tiles and whole patches of the trained run: mean difference of the amplitudes "
-        "over their mean"
-    )
-    checks.append(_check("stitching", difference, limits.reassembly, meaning))
-    difference = amplitude_difference(*split.stitched(split.truth_BHW))
-    meaning = "the same of noise-free patches of the true object"
-    checks.append(_check("stitching_of_the_truth", difference, TRUTH_BOUND, meaning))
+    stitching = amplitude_difference(tiles, whole)
+    of_truth = amplitude_difference(*split.stitched(split.truth_BHW))
+    checks = _checks(comparison, limits, stitching, of_truth)
     failed = [*comparison["failed"], *(check["name"] for check in checks if not check["passed"])]
     headline = "passed: training and inference agree, and so do both ways of stitching"
     record = io.read_json(run)
@@ -167,6 +150,34 @@ def report_parity(
     io.write_text(folder / "parity.md", page)
     io.write_json(folder / "parity.json", report)
     logger.info("parity %s", report["headline"])
+
+
+def _checks(
+    comparison: dict[str, Any],
+    limits: ParitySettings,
+    stitching: float | None,
+    of_truth: float | None,
+) -> list[dict[str, Any]]:
+    """Return what must agree more closely than two programs: two ways through one program."""
+    checks = []
+    # Groups of several patches are formed again by inference, and then no patch has a partner.
+    if comparison["patches"]["reason"] is None:
+        worst = comparison["patches"]["worst"]
+        error = worst[0]["error"] if worst else None
+        meaning = "training and inference, largest ||A - B|| / ||A|| of a patch"
+        checks.append(_check("patches_to_rounding", error, limits.rounding, meaning))
+    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
+    off = None if None in ratios else max(abs(ratio - 1) for ratio in ratios)
+    meaning = "training and inference, largest deviation of a scale's ratio from 1"
+    checks.append(_check("scales_to_rounding", off, limits.rounding, meaning))
+    meaning = (
+        "central tiles and whole patches of the trained run: mean difference of the amplitudes "
+        "over their mean"
+    )
+    checks.append(_check("stitching", stitching, limits.reassembly, meaning))
+    meaning = "the same of noise-free patches of the true object"
+    checks.append(_check("stitching_of_the_truth", of_truth, TRUTH_BOUND, meaning))
+    return checks
 
 
 def _check(name: str, value: float | None, bound: float, meaning: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
-from ptycho_torch.data.dataset_file import read_split
+from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
@@ -96,7 +96,15 @@ def reconstruct_scan(
         **_course(made),
         **_machine(device),
     }
-    folder = claim(folder, **rules)
+    _write_scan(claim(folder, **rules), made, use_n, report)
+    return report
+
+
+def _write_scan(
+    folder: Path, made: Reconstruction, use_n: NDArray[np.bool_], report: dict[str, Any]
+) -> None:
+    from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
+
     arrays = {
         "object": made.object_YX,
         "origin": np.array(made.origin),
@@ -106,12 +114,9 @@ def reconstruct_scan(
         "used": use_n,
     }
     io.write_npz(folder / "object.npz", arrays)
-    from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
-
     with io.atomic_write(folder / "reconstruction.png") as part:
-        draw(made, part, title=f"{report['source']}, {engine}")
+        draw(made, part, title=f"{report['source']}, {report['engine']}")
     io.write_json(folder / "report.json", report)
-    return report
 
 
 def _course(*made: Reconstruction) -> dict[str, Any]:
@@ -208,45 +213,23 @@ def reconstruct_test_split(
         test, patch_px=facts["patch_px"], sha256=checksums["test"],
         photons=facts["settings"].get("photons", 1e9),
     )  # fmt: skip
-    corners_nC2, image_n = split.corners_nC2, split.arrays.get("image_index")
-    if corners_nC2 is None or image_n is None:
-        raise InputError(
-            f"{test}: lacks 'coords_offsets', 'coords_nominal' or 'image_index'; rPIE needs to "
-            "know where frames lie"
-        )
-    observed_nCHW = split.diffraction_nCHW
-    observed_NHW = observed_nCHW.reshape(-1, *observed_nCHW.shape[2:])
-    corners_N2 = corners_nC2.reshape(-1, 2).astype(np.float64)
-    image_N = np.repeat(image_n, corners_nC2.shape[1])
-    patches_NHW, predicted_NHW = np.empty_like(observed_NHW, np.complex64), observed_NHW.copy()
-    made: list[Reconstruction] = []
-    objects: dict[str, NDArray[Any]] = {}
     begin = time.monotonic()
-    for image in np.unique(image_N).tolist():
-        mine = image_N == image
-        scan = Scan(
-            source=f"{test}, image {image}",
-            amplitude_nHW=observed_NHW[mine],
-            positions_n2=corners_N2[mine],
-            probe_MHW=split.probe_MHW,
-        )
-        one = reconstruct(scan, settings, snapshots=settings.scored_iterations)
-        made.append(one)
-        whole = np.rint(scan.positions_n2).astype(int) - np.array(one.origin)
-        patches_NHW[mine] = object_patches(one.object_YX[None], whole, np.array(0), scan.patch_px)
-        predicted_NHW[mine] = one.predict(scan.positions_n2)
+    made, patches_nCHW, predicted_nCHW = _reconstruct_images(str(test), split, settings)
+    wall_s = time.monotonic() - begin
+    patches_nHWC = np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
+    io.write_npz(outputs["patches"], {"best": patches_nHWC, "last": patches_nHWC})
+    objects: dict[str, NDArray[Any]] = {}
+    for image, one in made.items():
         objects[f"origin_{image}"] = np.array(one.origin)
         # The last iteration is there, also where it ended early.
         for number, object_YX in {**one.snapshots, len(one.error): one.object_YX}.items():
             objects[f"object_{image}_iteration_{number}"] = object_YX
-    wall_s = time.monotonic() - begin
-    patches_nHWC = np.ascontiguousarray(
-        np.moveaxis(patches_NHW.reshape(observed_nCHW.shape), 1, -1)
-    )
-    io.write_npz(outputs["patches"], {"best": patches_nHWC, "last": patches_nHWC})
     io.write_npz(outputs["objects"], objects)
-    found, course = r_factor(predicted_NHW, observed_NHW), _course(*made)
-    broken = any(one.stopped == "non_finite" for one in made)
+    side = predicted_nCHW.shape[-1]
+    predicted_NHW = predicted_nCHW.reshape(-1, side, side)
+    observed_NHW = split.diffraction_nCHW.reshape(-1, side, side)
+    found, course = r_factor(predicted_NHW, observed_NHW), _course(*made.values())
+    stopped = {one.stopped for one in made.values()}
     failure = {"epoch": course["iterations"], "step": None, "reason": "the object is not finite"}
     record = {
         "dataset": facts["dataset"],
@@ -255,11 +238,11 @@ def reconstruct_test_split(
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
         "dataset_sha256": checksums,
-        "outcome": "non_finite" if broken else "completed",
-        "failure": failure if broken else None,
+        "outcome": "non_finite" if "non_finite" in stopped else "completed",
+        "failure": failure if "non_finite" in stopped else None,
         # What a training run has, and has no meaning here.
         **dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss")),
-        "stopped": sorted({one.stopped for one in made}),
+        "stopped": sorted(stopped),
         **course,
         "wall_s": round(wall_s, 3),
         **_machine(),
@@ -267,3 +250,34 @@ def reconstruct_test_split(
     }
     io.write_json(outputs["run"], record)
     logger.info("R factor %.5g after %d iterations in %.1f s", found, course["iterations"], wall_s)
+
+
+def _reconstruct_images(
+    test: str, split: Split, settings: ConventionalSettings
+) -> tuple[dict[int, Reconstruction], NDArray[np.complex64], NDArray[np.float32]]:
+    """Return the reconstruction of each image of a split, and what they show of and predict for
+    each frame, (n, C, H, W)."""
+    corners_nC2, image_n = split.corners_nC2, split.arrays.get("image_index")
+    if corners_nC2 is None or image_n is None:
+        raise InputError(
+            f"{test}: lacks 'coords_offsets', 'coords_nominal' or 'image_index'; rPIE needs to "
+            "know where frames lie"
+        )
+    observed = split.diffraction_nCHW
+    patches, predicted = np.empty_like(observed, np.complex64), np.empty_like(observed)
+    made: dict[int, Reconstruction] = {}
+    for image in np.unique(image_n).tolist():
+        mine = image_n == image
+        corners = corners_nC2[mine].reshape(-1, 2).astype(np.float64)
+        scan = Scan(
+            source=f"{test}, image {image}",
+            amplitude_nHW=observed[mine].reshape(-1, *observed.shape[2:]),
+            positions_n2=corners,
+            probe_MHW=split.probe_MHW,
+        )
+        one = made[image] = reconstruct(scan, settings, snapshots=settings.scored_iterations)
+        whole = np.rint(corners).astype(int) - np.array(one.origin)
+        shown = object_patches(one.object_YX[None], whole, np.array(0), scan.patch_px)
+        patches[mine] = shown.reshape(patches[mine].shape)
+        predicted[mine] = one.predict(corners).reshape(patches[mine].shape)
+    return made, patches, predicted
