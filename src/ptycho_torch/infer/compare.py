@@ -131,11 +131,9 @@ def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] 
 
 def _compared(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
     """Return B's value over A's, judged; what one of them does not give is not."""
-    missing = [letter for letter, number in (("A", a), ("B", b)) if number is None]
     found = _judged(name, "ratio", tolerance, _ratio, a or 0.0, b or 0.0)
-    if missing:
-        reason = f"not given by {' and '.join(missing)}"
-        found |= {"value": None, "status": "not judged", "reason": reason}
+    if a is None or b is None:
+        found |= {"value": None, "status": "not judged", "reason": "not given by both"}
     return found | {"a": finite_or_none(a), "b": finite_or_none(b)}
 
 
@@ -161,11 +159,8 @@ def _judged(
 
 
 def _ratio(a: float, b: float) -> float:
-    broken = [letter for letter, number in (("A", a), ("B", b)) if not math.isfinite(number)]
-    if broken:
-        raise ValueError(f"{' and '.join(broken)} not finite")
-    if a == 0:
-        raise ValueError("A is 0")
+    if a == 0 or not math.isfinite(a) or not math.isfinite(b):
+        raise ValueError("A is 0, or one of them is not finite")
     return b / a
 
 
