@@ -91,14 +91,13 @@ def test_what_fails_and_what_is_said(made, case):
 
 def test_what_cannot_be_compared_is_refused(made):
     two = made(stitched_IYX=np.ones((2, 24, 24)), patches_PHW=None, positions_P2=None)
-    for first, second, tolerance, message in (
-        (made(), made(origin_2=np.array([1e9, 0.0])), 0.1, "no pixel in common"),
-        (made(origin_2=None), made(crop=2), 0.1, "has no 'origin', which canvases of"),
-        (made(), two, 0.1, "has 2 stitched images, made has 1"),
-        (made(), made(), 10, "between 0 and 1, got 10"),
+    for first, second, message in (
+        (made(), made(origin_2=np.array([1e9, 0.0])), "no pixel in common"),
+        (made(origin_2=None), made(crop=2), "has no 'origin', which canvases of"),
+        (made(), two, "has 2 stitched images, made has 1"),
     ):
         with pytest.raises(InputError, match=message):
-            compare(first, second, tolerance=tolerance)
+            compare(first, second)
 
 
 def test_what_one_side_did_not_see_does_not_count(made):
@@ -162,6 +161,7 @@ def test_the_phase_counts_where_both_have_one(made):
         ("scaled", [], 2),
         ("scaled", ["--tolerance", "0.5"], 0),
         ("scaled", ["--free-scale"], 0),
+        ("scaled", ["--tolerance", "10"], 1),
         ("nowhere", [], 1),
     ],
 )

@@ -95,11 +95,8 @@ def test_ring_correlation_of_complex_halves_finds_where_the_signal_ends():
     noise = [0.02 * (STREAM.normal(size=(2, 128, 128))) for _ in range(2)]
     halves = [signal + n[0] + 1j * n[1] for n in noise]
     curve, frequencies = ring_correlation(*halves), ring_frequencies((128, 128))
-    assert curve[frequencies < 0.15].min() > 0.9
-    for level in (0.5, 1 / 7):
-        assert crossing(frequencies, curve, level) == pytest.approx(0.2, abs=0.02)
+    assert crossing(frequencies, curve, 0.5) == pytest.approx(0.2, abs=0.02)
     assert crossing(frequencies, curve - half_bit((128, 128)), 0.0) == pytest.approx(0.2, abs=0.02)
-    assert abs(curve[frequencies > 0.25].mean()) < 0.05
 
 
 @pytest.mark.parametrize("shift", [(0.4, -0.7), (3.0, 2.25)])

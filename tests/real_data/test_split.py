@@ -7,11 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.data.hold_out import (
-    half_light_radius_px,
-    hold_out_region,
-    interleaved_halves,
-)
+from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.runtime.errors import InputError
 
@@ -47,10 +43,10 @@ def test_halves_are_disjoint_and_each_covers_what_the_other_does(positions):
         assert np.percentile(apart, 97) <= 1.3 * spacing
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_few_frames_have_halves_too(count):
-    first, second = interleaved_halves(np.arange(2.0 * count).reshape(-1, 2))
-    assert (len(first), len(second)) == (-(-count // 2), count // 2)
+def test_few_frames_have_halves_too():
+    for count, sizes in ((1, (1, 0)), (2, (1, 1)), (3, (2, 1))):
+        halves = interleaved_halves(np.arange(2.0 * count).reshape(-1, 2))
+        assert tuple(map(len, halves)) == sizes
 
 
 def test_a_region_without_frames_and_a_gap_without_mercy_are_refused(positions):

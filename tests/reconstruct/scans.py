@@ -54,14 +54,17 @@ def truth_on(origin, shape, scan):
 
 
 def complex_error(result, scan):
-    """Relative error after one complex factor, where at least a tenth of the most light fell."""
-    return apart_from_truth(result.object_YX, result.origin, result.light_YX, scan)
+    """Relative error of a reconstruction after one complex factor."""
+    found, light = (result.object_YX, result.origin), (result.light_YX, result.origin)
+    return apart(found, (scan.object, scan.corner), light)
 
 
-def apart_from_truth(found_YX, origin, light_YX, scan):
-    rows, columns = np.nonzero(light_YX > 0.1 * light_YX.max())
-    row, column = np.subtract(origin, scan.corner)
-    found, true = found_YX[rows, columns], scan.object[rows + row, columns + column]
+def apart(found, true, light):
+    """Relative distance after one complex factor, where at least a tenth of the most light fell;
+    each of the three is an array with the position of its first pixel."""
+    rows, columns = np.nonzero(light[0] > 0.1 * light[0].max())
+    rows, columns = rows + light[1][0], columns + light[1][1]
+    found, true = (image[rows - origin[0], columns - origin[1]] for image, origin in (found, true))
     factor = np.vdot(found, true) / np.vdot(found, found)
     return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
 

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.reconstruct.scans import SCANS, as_scan, distance, make_scan
+from tests.reconstruct.scans import SCANS, apart, as_scan, distance, make_scan
 
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.reconstruct.engine import reconstruct
@@ -22,16 +22,6 @@ def run(scan, **more):
     return reconstruct(scan, RpieSettings(**more), **keys)
 
 
-def apart(found, origin, result):
-    """Relative distance of an object to ours, less one complex factor, where light fell."""
-    rows, columns = np.nonzero(result.light_YX > 0.1 * result.light_YX.max())
-    ours = result.object_YX[rows, columns]
-    shift = np.subtract(result.origin, origin)
-    theirs = found[rows + shift[0], columns + shift[1]]
-    factor = np.vdot(theirs, ours) / np.vdot(theirs, theirs)
-    return float(np.linalg.norm(factor * theirs - ours) / np.linalg.norm(ours))
-
-
 @pytest.mark.parametrize("name", SCANS)
 def test_our_rpie_agrees_with_ptychis(name):
     """Same data, same alpha, one frame after the other; only the order of frames differs."""
@@ -42,10 +32,11 @@ def test_our_rpie_agrees_with_ptychis(name):
         assert ours.error[-1] < 1.5 * stored[f"{name}_rpie_error"]
         lsqml = stored[f"{name}_lsqml_object"], stored[f"{name}_lsqml_origin"]
         refined = stored[f"{name}_rpie_refined_probe"][0]
-    assert apart(theirs, origin, ours) < 0.02
+    known, light = (ours.object_YX, ours.origin), (ours.light_YX, ours.origin)
+    assert apart((theirs, origin), known, light) < 0.02
     # One pixel beside it, which a wrong origin would be, is far away.
-    assert apart(theirs, origin + 1, ours) > 0.2
-    assert apart(*lsqml, ours) < 0.05
+    assert apart((theirs, origin + 1), known, light) > 0.2
+    assert apart(lsqml, known, light) < 0.05
     if name == "fractional":
         ours = run(scan, iterations=30, refine_probe=True)
         assert distance(refined, ours.probe_MHW[0]) < 0.02

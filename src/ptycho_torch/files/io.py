@@ -5,6 +5,7 @@ Beside it are NPZ (`npz`), HDF5 (`hdf5`) and downloads (`download`).
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,11 @@ def write_text(path: PathLike, text: str) -> None:
 def write_json(path: PathLike, data: Mapping[str, Any]) -> None:
     """Write JSON, whole; NaN and infinity have no place in it and raise `ValueError`."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """Return a number as JSON has it: None where it is not finite, or not there."""
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def read_json(path: PathLike) -> dict[str, Any]:

@@ -4,8 +4,24 @@ import fnmatch
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ptycho_torch.runtime.disk import write_error
 from ptycho_torch.runtime.errors import InputError
+
+
+def claim(folder: str | Path, **rules: Any) -> Path:
+    """Return the folder, made and free for results; takes and raises what `must_be_free` does.
+
+    The mark of earlier results is removed: torn ones that replace them never look finished.
+    """
+    folder = must_be_free(folder, **rules)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / rules["mark"]).unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from None
+    return folder
 
 
 def must_be_free(

@@ -1,7 +1,6 @@
 """What two dumps have in common: their images on one canvas, and which patches are the same.
 
-Letters: I images, Y rows, X columns, H rows, W columns of a patch, K pairs of patches. A is the
-reference.
+Letters as in `dump`, and K pairs of patches. A is the reference.
 """
 
 import math
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.runtime.errors import InputError
 
@@ -97,11 +97,12 @@ def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:
     `paired` counts the pairs, `median_error` and `worst` are of ||A - B|| / ||A|| after the phase
     that fits best; `reason` says why patches could not be paired.
     """
-    pairs = _pairs(first, second)
-    if isinstance(pairs, str):
-        return {"paired": 0, "of": None, "reason": pairs, "median_error": None, "worst": []}
+    try:
+        pairs_K2 = _pairs(first, second)
+    except ValueError as error:
+        return {"paired": 0, "of": None, "reason": str(error), "median_error": None, "worst": []}
     a, b = np.asarray(first.patches_PHW), np.asarray(second.patches_PHW)
-    errors = np.array([_error(a[i], b[j]) for i, j in pairs])
+    errors = np.array([_error(a[i], b[j]) for i, j in pairs_K2])
     # What is not finite differs most of all.
     ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:_LISTED]
     variances = [(d.statistics or {})["amplitude"]["var_zero_mean"] for d in (first, second)]
@@ -111,32 +112,29 @@ def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:
             "a": int(i),
             "b": int(j),
             "position": None if positions is None else positions[i].tolist(),
-            "error": _known(error),
-            "var_zero_mean": [_known(variances[0][i]), _known(variances[1][j])],
+            "error": finite_or_none(error),
+            "var_zero_mean": [finite_or_none(variances[0][i]), finite_or_none(variances[1][j])],
         }
-        for (i, j), error in zip(pairs[ranked], errors[ranked], strict=True)
+        for (i, j), error in zip(pairs_K2[ranked], errors[ranked], strict=True)
     ]
     median = float(np.median(finite)) if finite.size else None
-    counts = {"paired": len(pairs), "of": [len(a), len(b)], "reason": None}
+    counts = {"paired": len(pairs_K2), "of": [len(a), len(b)], "reason": None}
     return {**counts, "median_error": median, "worst": worst}
 
 
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
-    """Return the numbers of the same patches in A and in B, (K, 2), or why there are none."""
+def _pairs(first: Dump, second: Dump) -> NDArray[np.int64]:
+    """Return the numbers of the same patches in A and in B, (K, 2); `ValueError` says why there
+    are none."""
     a, b = first.patches_PHW, second.patches_PHW
     if a is None or b is None:
-        return "not both dumps have patches"
+        raise ValueError("not both dumps have patches")
     if a.shape[1:] != b.shape[1:]:
-        return f"patches are {a.shape[1:]} and {b.shape[1:]} px"
+        raise ValueError(f"patches are {a.shape[1:]} and {b.shape[1:]} px")
     in_order = np.repeat(np.arange(len(a)), 2).reshape(-1, 2)
     if first.positions_P2 is None or second.positions_P2 is None:
-        if len(a) == len(b):
-            return in_order
-        return "positions are not given by both, and the numbers of patches differ"
+        if len(a) != len(b):
+            raise ValueError("positions are not given by both, and the numbers of patches differ")
+        return in_order
     places = [
         np.insert(places_P2, 0, 0 if dump.image_P is None else dump.image_P, axis=1)
         for dump, places_P2 in ((first, first.positions_P2), (second, second.positions_P2))
@@ -145,10 +143,11 @@ def _pairs(first: Dump, second: Dump) -> NDArray[np.int64] | str:
         return in_order
     tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]
     if any(table.duplicated().any() for table in tables):
-        return "patches lie in another order, and several share a position"
-    numbered = [table.reset_index(names=name) for name, table in zip("ab", tables, strict=True)]
-    both = numbered[0].merge(numbered[1], on=list(tables[0].columns))
-    return both[["a", "b"]].to_numpy() if len(both) else "no patch of A lies where one of B does"
+        raise ValueError("patches lie in another order, and several share a position")
+    both = tables[0].reset_index(names="a").merge(tables[1].reset_index(names="b"))
+    if both.empty:
+        raise ValueError("no patch of A lies where one of B does")
+    return both[["a", "b"]].to_numpy()
 
 
 def _error(first_HW: Array, second_HW: Array) -> float:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
+from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.align import Array, differing_patches, fitted, overlap
 from ptycho_torch.infer.dump import Dump
-from ptycho_torch.runtime.errors import InputError, shown_path
+from ptycho_torch.runtime.errors import shown_path
 from ptycho_torch.runtime.templates import render
 
 Quantity = dict[str, Any]
@@ -32,28 +33,12 @@ _FLAT = 1e-5
 def compare(
     first: Dump, second: Dump, *, tolerance: float, free_scale: bool = False
 ) -> tuple[dict[str, Any], tuple[Array, Array]]:
-    """Compare two dumps; A is the reference.
+    """Return the contents of `compare.json`, and the aligned images, (I, Y, X) each.
 
-    Parameters
-    ----------
-    tolerance
-        What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1.
-    free_scale
-        The scale of the images is a gauge: it is fitted and not judged. So it is also where a
-        dump itself says so.
-
-    Returns
-    -------
-    tuple
-        Contents of `compare.json`, and the aligned images, (I, Y, X) each.
-
-    Raises
-    ------
-    InputError
-        If the dumps cannot be of one scan, or the tolerance is not between 0 and 1.
+    tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1;
+    free_scale: the images' scale is a gauge, fitted and not judged, as where a dump says so itself.
+    `InputError` if the dumps cannot be of one scan.
     """
-    if not 0 < tolerance < 1:
-        raise InputError(f"tolerance must lie between 0 and 1, got {tolerance:g}")
     free = free_scale or first.scale_is_free or second.scale_is_free
     notes: list[str] = []
     rms, images = fitted(*overlap(first, second, notes), notes, free)
@@ -68,36 +53,35 @@ def compare(
     ]
     if np.iscomplexobj(images[0]):
         quantities.append(_judged("complex_mae", "error", tolerance, _mae, *images))
-    failed, left = (
-        [q["name"] for q in quantities if q["status"] == status]
-        for status in ("fail", "not judged")
-    )
+    failed = [q["name"] for q in quantities if q["status"] == "fail"]
+    left = [q["name"] for q in quantities if q["status"] == "not judged"]
     judged = len(quantities) - len(left)
     headline = f"passed in all {judged} quantities that are judged"
     if failed:
         headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
     if left:
         headline += f"; not judged: {', '.join(left)}"
-    dumps = {
-        letter: {
-            "folder": shown_path(dump.source),
-            "made_by": dump.made_by,
-            "scales": dump.scales.record(),
-            "stitched": list(dump.stitched_IYX.shape),
-        }
-        for letter, dump in (("a", first), ("b", second))
-    }
     return {
         "format": FORMAT,
         "passed": not failed,
         "failed": failed,
         "headline": headline,
         "tolerance": tolerance,
-        **dumps,
+        "a": _about(first),
+        "b": _about(second),
         "aligned": notes,
         "quantities": quantities,
         "patches": differing_patches(first, second),
     }, images
+
+
+def _about(dump: Dump) -> dict[str, Any]:
+    return {
+        "folder": shown_path(dump.source),
+        "made_by": dump.made_by,
+        "scales": dump.scales.record(),
+        "stitched": list(dump.stitched_IYX.shape),
+    }
 
 
 def comparison_text(record: dict[str, Any], level: str = "#") -> str:
@@ -147,28 +131,21 @@ def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] 
 
 def _compared(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
     """Return B's value over A's, judged; what one of them does not give is not."""
-    missing = [letter for letter, number in (("A", a), ("B", b)) if number is None]
     found = _judged(name, "ratio", tolerance, _ratio, a or 0.0, b or 0.0)
-    if missing:
-        gives = "does" if len(missing) == 1 else "do"
-        reason = f"{' and '.join(missing)} {gives} not give it"
-        found |= {"value": None, "status": "not judged", "reason": reason}
-    return found | {"a": _known(a), "b": _known(b)}
-
-
-def _known(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
+    if a is None or b is None:
+        found |= {"value": None, "status": "not judged", "reason": "not given by both"}
+    return found | {"a": finite_or_none(a), "b": finite_or_none(b)}
 
 
 def _judged(
     name: str, kind: str, tolerance: float, measure: Callable[..., float], a: Any, b: Any
 ) -> Quantity:
-    """Return what `measure` finds, with its verdict; its `ValueError` says why there is no value,
-    and what has none has not passed."""
-    limit, deviation = {
-        "ratio": (f"within 1 ± {tolerance:g}", lambda value: abs(value - 1)),
-        "error": (f"at most {tolerance:g} of A's mean amplitude", float),
-        "similarity": (f"at least {1 - tolerance:g}", lambda value: 1 - value),
+    """Return what `measure` finds, with its verdict; where its `ValueError` says why there is no
+    value, it has not passed."""
+    limit = {
+        "ratio": f"within 1 ± {tolerance:g}",
+        "error": f"at most {tolerance:g} of A's mean amplitude",
+        "similarity": f"at least {1 - tolerance:g}",
     }[kind]
     found: Quantity = {"name": name, "kind": kind, "value": None, "status": "fail", "limit": limit}
     found |= {"a": None, "b": None, "reason": None}
@@ -176,16 +153,14 @@ def _judged(
         found["value"] = value = measure(a, b)
     except ValueError as error:
         return found | {"reason": f"not defined: {error}"}
+    deviation = value if kind == "error" else abs(value - 1)
     # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
-    return found | {"status": "pass" if deviation(value) <= tolerance * (1 + 1e-9) else "fail"}
+    return found | {"status": "pass" if deviation <= tolerance * (1 + 1e-9) else "fail"}
 
 
 def _ratio(a: float, b: float) -> float:
-    broken = [letter for letter, number in (("A", a), ("B", b)) if not math.isfinite(number)]
-    if broken:
-        raise ValueError(f"{' and '.join(broken)} not finite")
-    if a == 0:
-        raise ValueError("A is 0")
+    if a == 0 or not math.isfinite(a) or not math.isfinite(b):
+        raise ValueError("A is 0, or one of them is not finite")
     return b / a
 
 
@@ -202,15 +177,14 @@ def _mae(a: Array, b: Array) -> float:
 
 
 def _ssim(first_IYX: Array, second_IYX: Array) -> float:
-    """Return the SSIM, whose range is A's, over the windows that lie wholly in what both know; mean
-    over images."""
+    """Return the mean SSIM, in A's range, over the windows that lie wholly in what both know."""
     _must_show(first_IYX)
     values = []
     for first, second in zip(first_IYX, second_IYX, strict=True):
         finite = np.isfinite(first)
         if min(first.shape) < _WINDOW_PX:
             raise ValueError(f"SSIM needs images of {_WINDOW_PX} px or more")
-        inside = scipy.ndimage.minimum_filter(finite, size=_WINDOW_PX, mode="constant", cval=0)
+        inside = scipy.ndimage.binary_erosion(finite, np.ones((_WINDOW_PX, _WINDOW_PX)))
         if not inside.any():
             raise ValueError(f"no window of {_WINDOW_PX} px is known in both")
         known = first[finite]

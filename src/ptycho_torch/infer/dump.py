@@ -47,17 +47,12 @@ class Dump:
     """What a training or an inference reconstructed; None: not known.
 
     stitched_IYX: object, un-normalised: complex, or real where only the amplitude is known; NaN:
-    not seen; made_by: which program made it, of what; scales: in force where it was made;
-    scale_is_free: the data fix the image up to a factor only, as where the probe was refined;
-    origin_2: position of the image's first pixel, in the coordinates of positions_P2, the corners
-    of the patches; patches_PHW: as the network gives them, in units of `norm_Y_I`; image_P: which
-    image a patch belongs to, None: there is one; statistics: of each patch, computed where patches
-    are given; source: where it was read from.
-
-    Raises
-    ------
-    InputError
-        If the parts do not belong together; names the source and the part.
+    not seen; scale_is_free: the data fix the image up to a factor only, as where the probe was
+    refined; origin_2: position of the image's first pixel, in the coordinates of positions_P2, the
+    corners of the patches; patches_PHW: as the network gives them, in units of `norm_Y_I`; image_P:
+    which image a patch belongs to, None: there is one; statistics: of each patch, computed where
+    patches are given; source: where it was read from. `InputError` if the parts do not belong
+    together.
     """
 
     stitched_IYX: NDArray[Any]
@@ -123,10 +118,14 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
     folder = Path(folder)
     # A dump that is being written over is none until it is whole again.
     (folder / FACTS).unlink(missing_ok=True)
-    patches = None if dump.patches_PHW is None else _single(dump.patches_PHW)
-    places = dump.positions_P2, dump.image_P
-    arrays = (_single(dump.stitched_IYX), dump.origin_2, patches, *places)
-    given = {key: a for key, a in zip(_KEYS, arrays, strict=True) if a is not None}
+    arrays = {
+        "stitched": _single(dump.stitched_IYX),
+        "origin": dump.origin_2,
+        "patches": None if dump.patches_PHW is None else _single(dump.patches_PHW),
+        "positions": dump.positions_P2,
+        "image_index": dump.image_P,
+    }
+    given = {key: array for key, array in arrays.items() if array is not None}
     io.write_npz(folder / ARRAYS, given)
     images = {f"image {n}": image for n, image in enumerate(dump.stitched_IYX)}
     save_png(folder / STITCHED, draw_objects(images, caption="Red: not seen."))
@@ -154,17 +153,9 @@ def _single(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_dump(folder: io.PathLike) -> Dump:
-    """Read a dump, ours or another program's.
-
-    Raises
-    ------
-    InputError
-        If it is none, of another version, torn, changed, or its parts do not belong together.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; a dump is one, with {FACTS} and {ARRAYS}")
-    path, arrays_path = folder / FACTS, folder / ARRAYS
+    """Read a dump, ours or another program's; `InputError` if it is none, of another version, torn,
+    changed, or its parts do not belong together."""
+    path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
     try:
         facts = _Facts.model_validate(io.read_json(path))
     except ValidationError as error:
@@ -173,15 +164,11 @@ def read_dump(folder: io.PathLike) -> Dump:
         scales = Scales(**{key: v for key, v in (facts.scales or {}).items() if key in FIELDS})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if facts.arrays_sha256 not in (None, io.sha256(arrays_path)):
-        raise InputError(
-            f"{arrays_path}: is not the file that {FACTS} was written with; copy both again"
-        )
-    claims = facts.patch_statistics.model_dump() if facts.patch_statistics else {}
+    io.must_have(arrays_path, facts.arrays_sha256)
+    claims = (facts.patch_statistics or _Claims()).model_dump(exclude_defaults=True)
     statistics = {
         block: {name: np.array(values, np.float64) for name, values in names.items()}
         for block, names in claims.items()
-        if names
     }
     arrays, present = io.read_npz_known(arrays_path, *_KEYS)
     if "stitched" not in arrays:

@@ -19,7 +19,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import must_be_free
+from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.pictures import draw_objects
 from ptycho_torch.infer.run import Inference, Stitched, infer_scan
@@ -48,26 +48,18 @@ def infer_file(
 ) -> Inference:
     """Use the bundle in folder `model` on a file and write `OUTPUTS` into a folder.
 
-    Parameters
-    ----------
-    debug_dump
-        Folder for a dump (docs/own-data.md); None: no dump.
-    patch_stats_limit
-        Statistics of at most so many patches go beside the results; None: none are computed.
-
-    Raises
-    ------
-    InputError
-        If bundle, file and settings do not fit each other, or the folder holds files.
+    If requested, a dump (docs/own-data.md) goes into the folder `debug_dump`, and statistics of at
+    most `patch_stats_limit` patches beside the results. `InputError` if bundle, file and settings
+    do not fit each other, or a folder holds files.
     """
-    # Before the work: what cannot be written, or would be written over.
-    folder = must_be_free(output_dir, mark=OUTPUTS[0], files=OUTPUTS, overwrite=overwrite)
+    rules: dict[str, Any] = {"mark": OUTPUTS[0], "files": OUTPUTS, "overwrite": overwrite}
+    must_be_free(output_dir, **rules)
     if debug_dump is not None:
         must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    # Gone first, written last: results that were torn off never look finished.
-    for name in (OUTPUTS[0], *_STATISTICS):
+    folder = claim(output_dir, **rules)
+    for name in _STATISTICS:
         (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
@@ -81,12 +73,13 @@ def infer_file(
     with styled():
         for part in ("amplitude", "phase"):
             save(draw_objects(images, parts=(part,)), folder, part)
-    sources = {
+    report = {
         "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
         "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
         "reading": reading.model_dump(mode="json"),
+        **found.report,
     }
-    io.write_json(folder / OUTPUTS[0], sources | found.report)
+    io.write_json(folder / OUTPUTS[0], report)
     dump = inference_dump(bundle, scan, found)
     if debug_dump is not None:
         write_dump(debug_dump, dump)
@@ -114,7 +107,7 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """Return what a bundle saw in a scan, with the scales in force there.
 
     The intensity scale is the file's times what amplitudes were divided by, so that it shows what
-    was done and not what was meant; where the file says no photons it is the bundle's.
+    was done; where the file says no photons it is the bundle's.
     """
     trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
@@ -145,8 +138,10 @@ def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings)
     bundle, images = read_bundle(model), 1
     if "image_index" in io.npz_keys(split):
         images = int(io.read_npz(split, "image_index")["image_index"].max()) + 1
-    scans = [read_scan(split, ScanConventions(image=image)) for image in range(images)]
-    dumps = [inference_dump(bundle, scan, infer_scan(bundle, scan, settings)) for scan in scans]
+    dumps = []
+    for image in range(images):
+        scan = read_scan(split, ScanConventions(image=image))
+        dumps.append(inference_dump(bundle, scan, infer_scan(bundle, scan, settings)))
     if len({(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}) > 1:
         raise InputError(
             f"{split}: its images were scanned over different canvases, "
@@ -170,14 +165,12 @@ def infer_measurement(
     accelerator: str = "auto",
     threads: int,
 ) -> None:
-    """Stitch every part of a measurement with the run's best weights.
+    """Stitch every part of a measurement with the best weights of a run, `run.json` beside its
+    bundle; outputs are paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
 
     Objects are kept with a probe in the file's units, so that |F(probe x object)| are the file's
     amplitudes, and rPIE's and the networks' objects are scored alike. A failed run has a report
     and no objects.
-
-    From the run's `run.json`, beside its bundle, and `PARTS`; outputs are paths of `objects` (NPZ)
-    and `report` (JSON), see docs/reference/files.md.
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
     settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})

@@ -6,7 +6,6 @@ images, H rows, W columns of a patch, Y rows, X columns of a stitched image.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +34,25 @@ FORMAT = "ptycho-torch parity 1"
 TRUTH_BOUND = 1e-5
 """Noise-free patches stitch to one object either way; complex64 leaves 1e-7 of it."""
 
-MEANINGS = {
-    "patches_to_rounding": "training and inference, largest ||A - B|| / ||A|| of a patch",
-    "scales_to_rounding": "training and inference, largest deviation of a scale's ratio from 1",
-    "stitching": "central tiles and whole patches of the trained run: mean difference of the "
-    "amplitudes over their mean",
-    "stitching_of_the_truth": "the same of noise-free patches of the true object",
-}
 
-
-@dataclass(frozen=True, slots=True)
 class _TestSplit:
-    """Where the test split's patches lie, and what they should show.
+    """What the test split's patches should show, and where.
 
     corners_nC2: of all patches; positions_B2, image_B: of the first of each group; light_HW: probe
     intensity; tile_px: side of a central tile; truth_BHW: noise-free patches.
     """
 
-    corners_nC2: NDArray[np.float64]
-    positions_B2: NDArray[np.int64]
-    image_B: NDArray[np.int64]
-    light_HW: NDArray[np.float64]
-    tile_px: int
-    truth_BHW: NDArray[np.complexfloating]
+    def __init__(self, test: io.PathLike, dataset: io.PathLike) -> None:
+        keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
+        offsets, nominal, image, objects, probe = io.read_npz(test, *keys).values()
+        self.corners_nC2 = np.swapaxes((offsets + nominal)[:, 0].astype(np.float64), 1, 2)
+        self.positions_B2, self.image_B = patch_positions(offsets, nominal), image.astype(np.int64)
+        self.side_px = probe.shape[-1]
+        modes = np.square(np.abs(probe.reshape(-1, self.side_px, self.side_px)))
+        self.light_HW = modes.sum(axis=0).astype(np.float64)
+        self.tile_px = int(read_result(dataset, "tiles")["test_step_px"])
+        places = self.positions_B2, self.image_B
+        self.truth_BHW = object_patches(objects[..., 0], *places, self.side_px)
 
     def stitched(self, patches_BHW: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return images, (I, Y, X), from central tiles, and of the same part from whole patches
@@ -67,28 +62,13 @@ class _TestSplit:
         return tiles, reassemble(patches_BHW, *places, self.light_HW, self.tile_px)
 
 
-def _test_split(test: io.PathLike, dataset: io.PathLike) -> _TestSplit:
-    keys = ("coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess")
-    offsets, nominal, image, objects, probe = io.read_npz(test, *keys).values()
-    places, image_B = patch_positions(offsets, nominal), image.astype(np.int64)
-    modes = probe.reshape(-1, *probe.shape[-2:])
-    return _TestSplit(
-        np.swapaxes((offsets + nominal)[:, 0].astype(np.float64), 1, 2),
-        places,
-        image_B,
-        np.square(np.abs(modes)).sum(axis=0).astype(np.float64),
-        int(read_result(dataset, "tiles")["test_step_px"]),
-        object_patches(objects[..., 0], places, image_B, probe.shape[-1]),
-    )
-
-
 def _training_dump(
     split: _TestSplit, *, run: io.PathLike, dataset: io.PathLike, patches: io.PathLike
 ) -> Dump:
     """Return what training predicted with its best weights, and the scales of its module."""
     record, facts = io.read_json(run), io.read_json(dataset)
     patches_nCHW = np.moveaxis(io.read_npz(patches, "best")["best"], -1, 1)
-    side = len(split.light_HW)
+    side = split.side_px
     expected = (*split.corners_nC2.shape[:2], side, side)
     if patches_nCHW.shape != expected:
         raise InputError(
@@ -97,12 +77,11 @@ def _training_dump(
         )
     try:
         learned = record["settings"]["training"]["intensity_scale"] == "learned"
-        norm = facts["splits"]["train"]["norm_Y_I"]
         scales = Scales(
             input_scale=record["input_scale"],
             intensity_scale=record["intensity_scale"]["best"],
             intensity_scale_source="learned" if learned else "of the training data",
-            norm_Y_I=norm,
+            norm_Y_I=(norm := facts["splits"]["train"]["norm_Y_I"]),
         )
     except KeyError as error:
         raise InputError(f"{run} or {dataset}: lacks {error}; make it again") from None
@@ -131,32 +110,22 @@ def report_parity(
     settings: Mapping[str, Any],
     folder: io.PathLike,
 ) -> None:
-    """Write the training's dump into `training/`, and the report, whatever it says.
-
-    From `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`, the folder of the inference's
-    dump, and `ParitySettings`. `InputError` if files lack something or do not belong together.
-    """
+    """Write the training's dump into `training/`, and the report, whatever it says, from
+    `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`, the folder of the inference's dump
+    and `ParitySettings`; `InputError` if files lack something or do not belong together."""
     from ptycho_torch.infer.pictures import draw_objects, save_png
 
     folder, limits = Path(folder), ParitySettings.model_validate(dict(settings))
-    split = _test_split(test, dataset)
+    split = _TestSplit(test, dataset)
     dump = _training_dump(split, run=run, dataset=dataset, patches=patches)
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
     training = read_dump(folder / "training")
     comparison, aligned = compare(training, read_dump(inference), tolerance=limits.tolerance)
     tiles, whole = split.stitched(np.asarray(training.patches_PHW)[:: split.corners_nC2.shape[1]])
-    values = {
-        **_rounding(comparison),
-        "stitching": amplitude_difference(tiles, whole),
-        "stitching_of_the_truth": amplitude_difference(*split.stitched(split.truth_BHW)),
-    }
-    bounds = {"stitching": limits.reassembly, "stitching_of_the_truth": TRUTH_BOUND}
-    checks = []
-    for name, value in values.items():
-        bound = bounds.get(name, limits.rounding)
-        check = {"name": name, "value": value, "bound": bound, "meaning": MEANINGS[name]}
-        checks.append(check | {"passed": value is not None and value <= bound})
+    stitching = amplitude_difference(tiles, whole)
+    of_truth = amplitude_difference(*split.stitched(split.truth_BHW))
+    checks = _checks(comparison, limits, stitching, of_truth)
     failed = [*comparison["failed"], *(check["name"] for check in checks if not check["passed"])]
     headline = "passed: training and inference agree, and so do both ways of stitching"
     record = io.read_json(run)
@@ -183,6 +152,39 @@ def report_parity(
     logger.info("parity %s", report["headline"])
 
 
+def _checks(
+    comparison: dict[str, Any],
+    limits: ParitySettings,
+    stitching: float | None,
+    of_truth: float | None,
+) -> list[dict[str, Any]]:
+    """Return what must agree more closely than two programs: two ways through one program."""
+    checks = []
+    # Groups of several patches are formed again by inference, and then no patch has a partner.
+    if comparison["patches"]["reason"] is None:
+        worst = comparison["patches"]["worst"]
+        error = worst[0]["error"] if worst else None
+        meaning = "training and inference, largest ||A - B|| / ||A|| of a patch"
+        checks.append(_check("patches_to_rounding", error, limits.rounding, meaning))
+    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
+    off = None if None in ratios else max(abs(ratio - 1) for ratio in ratios)
+    meaning = "training and inference, largest deviation of a scale's ratio from 1"
+    checks.append(_check("scales_to_rounding", off, limits.rounding, meaning))
+    meaning = (
+        "central tiles and whole patches of the trained run: mean difference of the amplitudes "
+        "over their mean"
+    )
+    checks.append(_check("stitching", stitching, limits.reassembly, meaning))
+    meaning = "the same of noise-free patches of the true object"
+    checks.append(_check("stitching_of_the_truth", of_truth, TRUTH_BOUND, meaning))
+    return checks
+
+
+def _check(name: str, value: float | None, bound: float, meaning: str) -> dict[str, Any]:
+    passed = value is not None and value <= bound
+    return {"name": name, "value": value, "bound": bound, "meaning": meaning, "passed": passed}
+
+
 def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> float | None:
     """Return mean | |A| - |B| | / mean |A| where both are known; None if not defined."""
     finite = np.isfinite(first_IYX) & np.isfinite(second_IYX)
@@ -192,25 +194,10 @@ def amplitude_difference(first_IYX: NDArray[Any], second_IYX: NDArray[Any]) -> f
     return float(np.abs(first - second).mean() / first.mean())
 
 
-def _rounding(comparison: dict[str, Any]) -> dict[str, float | None]:
-    """Return how far training and inference are from being the same computation."""
-    found: dict[str, float | None] = {}
-    # Groups of several patches are formed again by inference, and then no patch has a partner.
-    if comparison["patches"]["reason"] is None:
-        worst = comparison["patches"]["worst"]
-        found["patches_to_rounding"] = worst[0]["error"] if worst else None
-    ratios = [q["value"] for q in comparison["quantities"] if q["name"] in NUMBERS]
-    known = [abs(ratio - 1) for ratio in ratios if ratio is not None]
-    found["scales_to_rounding"] = max(known) if len(known) == len(ratios) else None
-    return found
-
-
 def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
     """Write `passed` if a report says that all agreed; else `InputError` says what failed, and
     where to read it."""
     facts = io.read_json(report)
-    if facts.get("format") != FORMAT:
-        raise InputError(f"{report}: format is {facts.get('format')!r}, expected {FORMAT!r}")
     if facts["passed"] is not True:
         raise InputError(
             f"{report}: parity {facts['headline']}; {Path(report).with_name('parity.md')} has the "

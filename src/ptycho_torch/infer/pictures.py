@@ -20,17 +20,9 @@ def draw_objects(
     difference: bool = False,
     caption: str = "",
 ) -> Figure:
-    """Return a figure of objects, (Y, X) each, on the scales of the first.
-
-    Parameters
-    ----------
-    images
-        By title; NaN, drawn red, where nothing was seen. Real ones have an amplitude only.
-    parts
-        Rows: `amplitude`, `phase`.
-    difference
-        Whether a last column shows the second less the first.
-    """
+    """Return a figure of objects by title, (Y, X) each, on the scales of the first; NaN, where
+    nothing was seen, is red. Rows are `parts`, real objects have an amplitude only; with
+    `difference`, a last column shows the second less the first."""
     arrays = list(images.values())
     complex_ones = all(np.iscomplexobj(image) for image in arrays)
     rows = [part for part in parts if part == "amplitude" or complex_ones]
@@ -67,8 +59,8 @@ def save_png(path: PathLike, figure: Figure) -> None:
 def _span(image: NDArray[Any]) -> tuple[float, float]:
     """Return the 0.5th and 99.5th percentile of what is finite, apart from each other."""
     finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+    low, high = np.percentile(finite, (0.5, 99.5)).tolist() if finite.size else (0.0, 1.0)
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _show(
@@ -77,8 +69,6 @@ def _show(
     colour_map = colormaps[colours].with_extremes(bad="red")
     drawn = axes.imshow(image, cmap=colour_map, vmin=span[0], vmax=span[1])
     axes.set_title(title, fontsize=9)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    figure = axes.get_figure()
-    assert figure is not None
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="rad" if "phase" in title else "")
+    axes.set(xticks=[], yticks=[])
+    label = "rad" if "phase" in title else ""
+    axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label=label)

@@ -52,24 +52,19 @@ class Stitched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
-    """What a bundle sees in a scan.
+    """What a bundle sees in a scan, in units of the training's `norm_Y_I`.
 
-    patches_GCHW: object patches, in units of the training's `norm_Y_I`; members_GC: which frame
-    each belongs to; stitched: the object, in the same units; probe_MHW: the probe in use,
-    normalised; unit: what the file's amplitudes were divided by; report: contents of `report.json`.
+    patches_PHW: group by group; members_GC: which frame each belongs to; probe_MHW: the probe in
+    use, normalised; unit: what the file's amplitudes were divided by; report: contents of
+    `report.json`.
     """
 
-    patches_GCHW: NDArray[np.complex64]
+    patches_PHW: NDArray[np.complex64]
     members_GC: NDArray[np.int64]
     stitched: Stitched
     probe_MHW: NDArray[np.complex64]
     unit: float
     report: dict[str, Any]
-
-    @property
-    def patches_PHW(self) -> NDArray[np.complex64]:
-        """All patches, group by group."""
-        return self.patches_GCHW.reshape(-1, *self.patches_GCHW.shape[2:])
 
 
 def infer_scan(
@@ -79,12 +74,8 @@ def infer_scan(
 ) -> Inference:
     """Use a bundle on a scan; nothing is written.
 
-    Raises
-    ------
-    InputError
-        If frames or probe do not fit the bundle, or the scan cannot be brought to its units.
-    ScaleLost
-        If the frames that enter the network are not in the units that were requested.
+    `InputError` if frames or probe do not fit the bundle, or the scan cannot be brought to its
+    units; `ScaleLost` if the frames that enter the network are not in the units requested.
     """
     torch.set_num_threads(usable_threads(settings.threads))
     trained, started = bundle.settings, time.monotonic()
@@ -94,23 +85,26 @@ def infer_scan(
             f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
     scale = {key: getattr(trained, key) for key in ("intensity_scale", "intensity_scale_source")}
-    said = (trained.dataset, *scale.values())
-    logger.info("bundle trained on '%s': intensity scale s = %.6g, %s", *said)
+    logger.info(
+        "bundle trained on '%s': intensity scale s = %.6g, %s", trained.dataset, *scale.values()
+    )
     probe = _probe(bundle, scan, settings)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
-    members = _members(bundle, scan, settings)
+    given = settings.model_dump(include={"n_images", "neighbor_count"})
+    try:
+        grouping = GroupSettings(gridsize=trained.gridsize, **given)
+    except ValidationError as error:
+        raise mistake("settings", error) from None
+    members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     network_s = round(time.monotonic() - started, 3)
-    places = scan.positions_n2[members].reshape(-1, 2)
-    stitched = stitch(patches.reshape(-1, *patches.shape[2:]), places, probe)
-    used, (row, column) = np.unique(members), stitched.origin_2.tolist()
+    stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
+    seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
     predicted = predict_amplitudes(
-        stitched.object_YX, probe, scan.positions_n2[used], origin=(row, column)
+        stitched.object_YX, probe, seen.positions_n2, origin=(row, column)
     )
-    good = scan.good_1HW
-    good = good if good is None or len(good) == 1 else good[used]
     wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
@@ -119,17 +113,17 @@ def infer_scan(
         "frames": len(scan),
         **scale,
         "versions": versions(torch),
-        "frames_used": len(used),
+        "frames_used": len(seen),
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
-        "r_factor": r_factor(predicted, scan.amplitude_nHW[used] / unit, good),
+        "r_factor": r_factor(predicted, seen.amplitude_nHW / unit, seen.good_1HW),
         "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
         "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
     }
     return Inference(
-        patches_GCHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
+        patches_PHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
         report=report,
     )  # fmt: skip
 
@@ -165,16 +159,6 @@ def _unit(
     return scale / requested, f"given: the file's s is {requested:g}"
 
 
-def _members(bundle: Bundle, scan: Scan, settings: InferSettings) -> NDArray[np.int64]:
-    """Return which frames form each group, (G, C)."""
-    given = settings.model_dump(include={"n_images", "neighbor_count"})
-    try:
-        grouping = GroupSettings(gridsize=bundle.settings.gridsize, **given)
-    except ValidationError as error:
-        raise mistake("settings", error) from None
-    return scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
-
-
 def _predict(
     bundle: Bundle,
     scan: Scan,
@@ -183,7 +167,7 @@ def _predict(
     device: torch.device,
     settings: InferSettings,
 ) -> NDArray[np.complex64]:
-    """Return what the network draws of each group, once its frames are known to be scaled."""
+    """Return what the network makes of each group, (P, H, W), once its frames are scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
     if not isinstance(settings.scale, str):
         unit = bundle.settings.intensity_scale / settings.scale
@@ -200,7 +184,7 @@ def _predict(
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
             for batch in groups.batches(settings.batch_size)
         ]
-    patches: NDArray[np.complex64] = torch.cat(parts).to(torch.complex64).numpy()
+    patches: NDArray[np.complex64] = torch.cat(parts).flatten(0, 1).to(torch.complex64).numpy()
     if not np.isfinite(patches).all():
         raise InputError(
             f"{scan.source}: the network gives NaN or infinity; are its frames in other units "
@@ -216,9 +200,8 @@ def stitch(
 ) -> Stitched:
     """Stitch patches, each of which shows the object from its fractional position on.
 
-    Each patch's exit wave is put where its frame was taken, by fractions of a pixel, and the object
-    is the one that explains all waves best: the mean of overlapping patches weighted by the probe's
-    intensity (physics/groups.py). Patches of groups all take part.
+    The object is the one that explains all patches' exit waves best, each where its frame was
+    taken: the mean of overlapping patches weighted by the probe's intensity (physics/groups.py).
     """
     probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
     whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))

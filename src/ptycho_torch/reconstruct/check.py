@@ -7,7 +7,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -64,18 +64,26 @@ def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     given = given.model_copy(update={"patch_px": None})
     raw = read_raw(path, given)
     stages, variants = _from_frames(raw, given)
-    variants = [turned for variant in variants for turned in _axes(raw, variant)]
-    if raw.object_YX is None or raw.probe_MHW is None:
-        return _by_reconstruction(raw, stages, variants)
-    if report := _by_prediction(raw, stages, variants):
-        return report
-    report = _by_reconstruction(replace(raw, object_YX=None), stages, variants)
-    best = ScanConventions.model_validate(report["reading"])
-    if report["decided"] and predicted(raw, best).why:
-        reason = "under the best conventions, windows reach out of the file's object"
-        doubt = f"{reason}; give --origin or --units, or mend the file"
-        return report | {"decided": False, "doubt": doubt}
-    return report
+    found = None
+    if known := raw.object_YX is not None and raw.probe_MHW is not None:
+        found = _by_prediction(raw, stages, variants)
+    if found is None:
+        found = _by_reconstruction(replace(raw, object_YX=None), stages, variants)
+        if known and not found[1] and predicted(raw, found[0]).why:
+            doubt = (
+                "under the best conventions, windows reach out of the file's object; give --origin "
+                "or --units, or mend the file"
+            )
+            found = found[0], doubt
+    best, doubt = found
+    return {
+        "file": raw.source,
+        "decided": not doubt,
+        "doubt": doubt or None,
+        "reading": best.model_dump(exclude_defaults=True),
+        "flags": flags(best),
+        "stages": stages,
+    }
 
 
 def _stage(question: str, how: str, answer: str = "", outcomes: Sequence[Outcome] = ()) -> Stage:
@@ -93,46 +101,20 @@ def _stage(question: str, how: str, answer: str = "", outcomes: Sequence[Outcome
     return {"question": question, "how": how, "answer": answer, "readings": readings}
 
 
-def _report(raw: Raw, stages: Sequence[Stage], best: ScanConventions, doubt: str) -> dict[str, Any]:
-    """Return the best conventions; doubt: why they are not the only ones, empty if they are."""
-    return {
-        "file": raw.source,
-        "decided": not doubt,
-        "doubt": doubt or None,
-        "reading": best.model_dump(exclude_defaults=True),
-        "flags": flags(best),
-        "stages": list(stages),
-    }
-
-
 def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variants]:
-    """Settle what frames show by themselves; return the conventions that remain."""
-    places, where = [str(given.zero_frequency)], "as given"
-    if given.zero_frequency == "auto":
+    """Settle what frames show by themselves; return the conventions that remain, with rows and
+    columns swapped and mirrored in all eight ways."""
+    places, values = [str(given.zero_frequency)], [str(given.values)]
+    if places == ["auto"]:
         seen = light_is_at(raw.frames_nHW, raw.good_nHW)
         places = [seen] if seen else ["centre", "corner"]
-        where = "where the light is" if seen else "the light does not say"
-    values, how = [str(given.values)], "as given"
-    if given.values == "auto" and raw.layout == "cxi":
-        values, how = ["intensity"], "as CXI has it"
-    elif given.values == "auto":
-        whole = values_of(raw.frames_nHW) == "intensity"
-        values = ["intensity"] if whole else ["amplitude", "intensity"]
-        how = "whole numbers are counts" if whole else "not whole numbers"
+    if values == ["auto"]:
+        counts = raw.layout == "cxi" or values_of(raw.frames_nHW) == "intensity"
+        values = ["intensity"] if counts else ["amplitude", "intensity"]
     stages = [
-        _stage("zero frequency", where, " or ".join(places)),
-        _stage("values", how, " or ".join(values)),
+        _stage("zero frequency", "as given, else where the light is", " or ".join(places)),
+        _stage("values", "as given, else whole numbers are counts", " or ".join(values)),
     ]
-    pairs = product(places, values)
-    return stages, [_with(given, zero_frequency=place, values=value) for place, value in pairs]
-
-
-def _with(conventions: ScanConventions, **change: Any) -> ScanConventions:
-    return conventions.model_copy(update=change)
-
-
-def _axes(raw: Raw, conventions: ScanConventions) -> Iterable[ScanConventions]:
-    """Return conventions with rows and columns swapped and mirrored in all eight ways."""
     # The sign of both axes at once is CXI's own setting.
     both = {"flip_rows": True, "flip_columns": True}
     mirrors: list[dict[str, Any]] = [
@@ -140,80 +122,88 @@ def _axes(raw: Raw, conventions: ScanConventions) -> Iterable[ScanConventions]:
         {"translation_sign": -1} if raw.layout == "cxi" else both,
     ]  # fmt: skip
     swaps: list[dict[str, Any]] = [{}, {"swap_axes": True}]
+    variants = [
+        _with(given, zero_frequency=place, values=value, **swap, **mirror)
+        for place, value, swap, mirror in product(places, values, swaps, mirrors)
+    ]
     # What is given makes some of them the same.
-    return dict.fromkeys(_with(conventions, **s, **m) for s, m in product(swaps, mirrors))
+    return stages, list(dict.fromkeys(variants))
 
 
-def _by_prediction(raw: Raw, stages: list[Stage], variants: Variants) -> dict[str, Any] | None:
-    """Decide by the file's own object; if that decides nothing, `stages` gets why."""
+def _with(conventions: ScanConventions, **change: Any) -> ScanConventions:
+    return conventions.model_copy(update=change)
+
+
+def _by_prediction(
+    raw: Raw, stages: list[Stage], variants: Variants
+) -> tuple[ScanConventions, str] | None:
+    """Return the best conventions by the file's own object, and why they are not the only ones;
+    None if that decides nothing, and `stages` gets why."""
     candidates = [
         _with(variant, origin=origin)
         for variant in variants
         for origin in (_ORIGINS if variant.origin == "auto" else [variant.origin])
     ]
-    tried = _ranked(predicted, raw, candidates)
-    best, doubt = tried[0], _doubt(tried, _PREDICTED_RATIO)
+    tried, doubt = _ranked(predicted, raw, candidates, _PREDICTED_RATIO)
+    best = tried[0]
     how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
-    if best.why:
-        stages.append(_stage("object", how, "no window lies in it: left aside", tried))
-        return None
-    if best.error > _EXPLAINS or doubt:
-        why = "tells no conventions apart" if doubt else "does not predict the frames"
-        stages.append(_stage("object", how, f"{why}: left aside", tried[:3]))
+    if best.why or best.error > _EXPLAINS or doubt:
+        why, listed = "does not predict the frames", tried[:3]
+        if best.why:
+            why, listed = "no window lies in it", tried
+        elif doubt:
+            why = "tells no conventions apart"
+        stages.append(_stage("object", how, f"{why}: left aside", listed))
         return None
     chosen = best.conventions
     stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))
     if chosen.half_pixel == 0:
         halves = [_with(chosen, half_pixel=half) for half in (-1, 0, 1)]
-        tried = _ranked(predicted, raw, halves)
-        chosen, doubt = tried[0].conventions, _doubt(tried, _PREDICTED_RATIO)
+        tried, doubt = _ranked(predicted, raw, halves, _PREDICTED_RATIO)
+        chosen = tried[0].conventions
         stages.append(_stage("half pixel", how, outcomes=tried))
-    return _report(raw, stages, chosen, doubt)
+    return chosen, doubt
 
 
-def _by_reconstruction(raw: Raw, stages: list[Stage], variants: Variants) -> dict[str, Any]:
-    """Decide by what one object can explain."""
-    tried = _ranked(reconstructed, raw, variants)
+def _by_reconstruction(
+    raw: Raw, stages: list[Stage], variants: Variants
+) -> tuple[ScanConventions, str]:
+    """Return the best conventions by what one object can explain, and why they are in doubt."""
+    tried, doubt = _ranked(reconstructed, raw, variants, _RECONSTRUCTED_RATIO)
     best = tried[0]
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
     # What is left where the positions say nothing, and what no reading can go below.
-    shuffled = reconstructed(trial.shuffled(raw), best.conventions).error
-    noise = trial.noise_error(raw)
-    how = (
-        f"{frames} neighbouring frames reconstructed from {probe}; shuffled positions leave "
-        f"{shuffled:.3g}" + ("" if noise is None else f", photon noise alone {noise:.3g}")
+    shuffled = trial.shuffled_error(raw, best.conventions)
+    noise = trial.noise_error(raw, best.conventions)
+    compare = f"errors to compare with: {shuffled:.3g} of shuffled positions" + (
+        "" if noise is None else f", {noise:.3g} of photon noise alone"
     )
     left = "no matter: without an object they move all positions alike"
     if stages[-1]["question"] == "object":
         left = "not tried: they matter to the object that was left aside"
-    stages = [
-        *stages,
+    how = f"{frames} neighbouring frames reconstructed from {probe}; {compare}"
+    stages += [
         _stage("axes and signs of positions", how, outcomes=tried),
         _stage("origin, half pixel", "no object", left),
     ]
     # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
-    doubts = [_doubt(tried, _RECONSTRUCTED_RATIO), _twin_doubt(raw)]
-    doubt = "; ".join(dict.fromkeys(filter(None, doubts)))
+    doubt = "; ".join(filter(None, (doubt, _twin_doubt(raw))))
     if best.why or best.error > min(_EXPLAINS, _SHUFFLED * shuffled):
-        error = (
-            "none could be tried"
-            if best.why
-            else f"the best errs by {best.error:.3g}, shuffled positions by {shuffled:.3g}"
-            + ("" if noise is None else f", photon noise alone by {noise:.3g}")
-        )
+        error = f"the best errs by {best.error:.3g}; {compare}"
         doubt = (
-            f"no conventions explain the frames ({error}); are these the positions, the pixel size "
-            "and the probe of these frames, in their order, and is it a far field?"
-            + (f" {doubt}" if doubt else "")
-        )
-    return _report(raw, stages, best.conventions, doubt)
+            f"no conventions explain the frames ({'none could be tried' if best.why else error}); "
+            "are these the positions, the pixel size and the probe of these frames, in their "
+            f"order, and is it a far field? {doubt}"
+        ).rstrip()
+    return best.conventions, doubt
 
 
 def _twin_doubt(raw: Raw) -> str:
     """Return why the sign of both axes at once is open, if it is."""
-    cxi = raw.layout == "cxi"
-    both = "--translation-sign 1 and -1" if cxi else "both axes mirrored and neither"
+    both = "both axes mirrored and neither"
+    if raw.layout == "cxi":
+        both = "--translation-sign 1 and -1"
     start = f"cannot be told apart: {both}; the turned, conjugated object fits as well"
     if raw.probe_MHW is None:
         return f"{start}, and the file has no probe or object that would rule it out"
@@ -224,18 +214,13 @@ def _twin_doubt(raw: Raw) -> str:
 
 
 def _ranked(
-    attempt: Callable[[Raw, ScanConventions], Outcome], raw: Raw, candidates: Variants
-) -> tuple[Outcome, ...]:
-    return tuple(sorted((attempt(raw, one) for one in candidates), key=lambda o: o.error))
-
-
-def _doubt(ranked: tuple[Outcome, ...], ratio: float) -> str:
-    """Return why the first is not the only one; empty if it is."""
+    attempt: Callable[[Raw, ScanConventions], Outcome], raw: Raw, candidates: Variants, ratio: float
+) -> tuple[list[Outcome], str]:
+    """Return what candidates give, best first, and why the first is not the only one, or ''."""
+    ranked = sorted((attempt(raw, one) for one in candidates), key=lambda o: o.error)
     best = ranked[0]
     equal = [other for other in ranked[1:] if not best.told_from(other, ratio)]
     if not equal or best.why:
-        return ""
-    names = "; ".join(
-        f"{flags(o.conventions) or _AS_LAYOUT} ({o.error:.4g})" for o in [best, *equal]
-    )
-    return f"cannot be told apart: {names}"
+        return ranked, ""
+    names = [f"{flags(o.conventions) or _AS_LAYOUT} ({o.error:.4g})" for o in [best, *equal]]
+    return ranked, f"cannot be told apart: {'; '.join(names)}"

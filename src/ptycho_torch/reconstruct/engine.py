@@ -1,8 +1,6 @@
 """One driver for all engines: a scan with a probe in, the object on its canvas out.
 
-Letters: n frames, M incoherent probe modes, H rows, W columns of a frame, Y rows, X columns of the
-object's canvas. Positions are the (row, column) of a window's upper left corner, pixels,
-fractional, of any sign.
+Letters as in `problem`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.problem import Problem, pose
+from ptycho_torch.reconstruct.problem import pose
 from ptycho_torch.reconstruct.ptychi_adapter import Ptychi
 from ptycho_torch.reconstruct.rpie import Rpie
 
@@ -35,13 +33,11 @@ _PTYCHI_MARGIN_PX = 2
 class Reconstruction:
     """What an engine returns.
 
-    object_YX: complex transmission on its canvas; 1, as it started, where no light fell.
-    origin: (row, column) of its pixel [0, 0], pixels: a window at p starts at p - origin.
-    probe_MHW: as given (scaled, if requested) or refined. light_YX: its intensity summed over the
-    frames that were used. error: amplitude R factor of each iteration over the good pixels, rPIE's
-    as met in it, each batch before its own update, pty-chi's after it; seconds: its wall time.
-    stopped: all iterations done, no more change, or a value that is not finite. snapshots: the
-    object after the iterations that were requested.
+    object_YX: complex transmission, 1 where no light fell; origin: (row, column) of its pixel
+    [0, 0], so that a window at p starts at p - origin; light_YX: the probe's intensity summed over
+    the frames in use; error: amplitude R factor of each iteration over the good pixels, rPIE's as
+    met in it, each batch before its own update, pty-chi's after it; seconds: wall time of each;
+    snapshots: the object after the iterations that were requested.
     """
 
     object_YX: Array
@@ -70,26 +66,12 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct the object, and if requested the probe, from a scan with a probe.
 
-    Parameters
-    ----------
-    scan
-        rPIE works frames of float64 in double precision; all else is worked in single. What masked
-        pixels hold does not matter. The probe's power is in units of amplitude squared, or see
-        `probe_scale`.
-    use_n
-        Which frames to use, (n,) bool: held-out frames. The canvas holds all.
-    snapshots
-        Iterations after which the object is kept, from 1.
-    on_iteration
-        Called after each iteration with its number and its error.
-    device
-        Of rPIE; pty-chi runs on the CPU.
-
-    Raises
-    ------
-    InputError
-        If there is no probe or no light in good pixels, or pty-chi is not installed or cannot take
-        the scan.
+    Of the frames only those of `use_n`, (n,) bool, are used; the canvas holds all. The object is
+    kept after the iterations `snapshots`, from 1; `on_iteration` is called with each one's number
+    and error. Frames of float64 are worked in double precision by rPIE, all else in single; pty-chi
+    runs on the CPU. The probe's power is in units of amplitude squared, or see `probe_scale`.
+    `InputError` if there is no probe or no light in good pixels, or pty-chi is not installed or
+    cannot take the scan.
     """
     if engine != "rpie":
         margin = max(_PTYCHI_MARGIN_PX, settings.margin_px)
@@ -100,18 +82,6 @@ def reconstruct(
         solver = Rpie(problem, settings, device)
     else:
         solver = Ptychi(problem, settings, lsqml=engine == "ptychi-lsqml")
-    return iterate(solver, problem, settings, snapshots=snapshots, on_iteration=on_iteration)
-
-
-def iterate(
-    solver: Rpie | Ptychi,
-    problem: Problem,
-    settings: RpieSettings,
-    *,
-    snapshots: Collection[int] = (),
-    on_iteration: OnIteration | None = None,
-) -> Reconstruction:
-    """Iterate until all is done, nothing changes, or a value is not finite."""
     kept: dict[int, Array] = {}
     errors: list[float] = []
     seconds: list[float] = []

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.reconstruct.engine import Reconstruction
@@ -21,8 +22,7 @@ def draw(made: Reconstruction, path: Path, *, title: str) -> None:
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
     (amplitude, phase), (probe, error) = figure.subplots(2, 2)
     known = illuminated(made.light_YX)
-    rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
-    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    part = find_objects(known.astype(int))[0]
     row, column = made.origin
     extent = (
         *(column + part[1].start - 0.5, column + part[1].stop - 0.5),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.config.scan import RpieSettings
-from ptycho_torch.data.scan import Array, Scan
+from ptycho_torch.data.scan import Array, Scan, mask_of
 from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError
 
@@ -22,10 +22,9 @@ _LARGEST_CANVAS_PX = 2**31
 class Problem:
     """The frames in use, and the canvas that holds all windows of the scan.
 
-    observed_nHW: amplitudes, 0 where masked, in double precision if given so, else in single;
-    good_nHW: also (1, H, W), None where all is measured; probe_MHW: at the scale requested;
-    start_YX: the object to start from; origin: position of its pixel [0, 0]; whole_n2, on the
-    canvas, and fraction_n2: each position, split.
+    observed_nHW: amplitudes, 0 where masked; good_nHW: also (1, H, W), None where all is measured;
+    probe_MHW: at the scale requested; start_YX: the object to start from; origin: position of its
+    pixel [0, 0]; whole_n2, on the canvas, and fraction_n2: each position, split.
     """
 
     observed_nHW: Array
@@ -54,14 +53,11 @@ def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Prob
             "the file"
         )
     use = np.arange(len(scan)) if use_n is None else np.flatnonzero(use_n)
-    if not len(use):
-        raise InputError("no frame is left to reconstruct from; use at least one")
     observed: Array = scan.amplitude_nHW[use]
     if observed.dtype != np.float64:
         observed = observed.astype(np.float32)
-    good = scan.good_1HW
+    good = mask_of(scan.good_1HW, use)
     if good is not None:
-        good = good if len(good) == 1 else good[use]
         observed = np.where(good, observed, observed.dtype.type(0))
     if not observed.any():
         raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
@@ -75,10 +71,8 @@ def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Prob
         )
     probe: Array = scan.probe_MHW
     if settings.probe_scale == "frames":
-        power, mean = (
-            float(np.square(np.abs(part), dtype=np.float64).sum()) / count
-            for part, count in ((probe, 1), (observed, len(observed)))
-        )
+        power = float(np.square(np.abs(probe), dtype=np.float64).sum())
+        mean = float(np.square(observed, dtype=np.float64).sum()) / len(observed)
         probe = probe * np.sqrt(mean / power)
     return Problem(
         observed_nHW=observed,

@@ -7,8 +7,6 @@ every ten iterations object and probe are rescaled, which is switched off; updat
 summed, so batches of overlapping frames must be small; it imports torchvision for one blur that
 these engines never call. LSQML finds its own steps: alpha and step do not apply to it.
 
-Letters: n frames, M probe modes, H rows, W columns of a frame, Y rows, X columns of the canvas.
-
 Pty-chi: https://github.com/AdvancedPhotonSource/pty-chi. LSQML: M. Odstrcil, A. Menzel and M.
 Guizar-Sicairos, Opt. Express 26, 3108 (2018), doi:10.1364/OE.26.003108.
 """
@@ -100,12 +98,15 @@ def _options(api: Any, settings: RpieSettings, lsqml: bool) -> Any:
 
 
 def _import_ptychi() -> tuple[Any, Any]:
-    """Return pty-chi's `api` and its task, or say what is missing and how to get it."""
+    """Return pty-chi's `api` and its task."""
     if not _is_there("ptychi"):
         raise InputError(f"the package ptychi (extra `baseline`) is not installed here: {INSTALL}")
     if not _is_there("torchvision"):
-        logger.info("no torchvision here; pty-chi is given a stand-in for the blur it imports")
-        sys.modules |= _stand_in()
+        logger.info("no torchvision here; pty-chi gets a stand-in for the blur it imports")
+        package, transforms = ModuleType("torchvision"), ModuleType("torchvision.transforms")
+        vars(transforms)["GaussianBlur"] = type("GaussianBlur", (), {})
+        vars(package)["transforms"] = transforms
+        sys.modules |= {module.__name__: module for module in (package, transforms)}
     try:
         import ptychi.api as api
         from ptychi.api.task import PtychographyTask
@@ -116,16 +117,3 @@ def _import_ptychi() -> tuple[Any, Any]:
 
 def _is_there(name: str) -> bool:
     return name in sys.modules or importlib.util.find_spec(name) is not None
-
-
-def _stand_in() -> dict[str, ModuleType]:
-    """Return modules named torchvision whose only part refuses to be used."""
-
-    class GaussianBlur:
-        def __init__(self, *_: Any, **__: Any) -> None:
-            raise RuntimeError("torchvision is not installed; this blur needs it")
-
-    package, transforms = ModuleType("torchvision"), ModuleType("torchvision.transforms")
-    vars(transforms)["GaussianBlur"] = GaussianBlur
-    vars(package)["transforms"] = transforms
-    return {"torchvision": package, "torchvision.transforms": transforms}

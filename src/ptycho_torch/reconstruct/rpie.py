@@ -11,8 +11,8 @@ where products sum over the modes and w lives on the object's canvas. With one f
 is rPIE as published; with alpha -> 0 and all frames at once the object's step is the least-squares
 one of error reduction. Masked pixels keep what is predicted: their term of d is 0.
 
-Letters: n frames, B frames of a batch, M incoherent probe modes, H rows, W columns of a frame, Y
-rows, X columns of the object's canvas.
+Letters as in `problem`, and B frames of a batch. Frames are as the transform gives them: zero
+frequency first, not normalised.
 
 A. Maiden, D. Johnson and P. Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736; modes: P.
 Thibault and A. Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
@@ -28,7 +28,7 @@ from torch.fft import fft2, ifft2, ifftshift
 
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array
-from ptycho_torch.physics.views import fourier_shift
+from ptycho_torch.physics.views import fourier_shift, moved_probes
 from ptycho_torch.reconstruct.problem import Problem
 from ptycho_torch.runtime.streams import named_stream
 
@@ -39,10 +39,7 @@ _KEPT_BYTES = 2**29
 
 
 class Rpie:
-    """The object and the probe as they stand, and how an iteration changes them.
-
-    Frames are as the transform gives them: zero frequency first, not normalised.
-    """
+    """The object and the probe as they stand, and how an iteration changes them."""
 
     def __init__(self, problem: Problem, settings: RpieSettings, device: str = "cpu") -> None:
         observed, good = problem.observed_nHW, problem.good_nHW
@@ -54,12 +51,11 @@ class Rpie:
         self.probe_MHW = torch.tensor(problem.probe_MHW, dtype=kind, device=device)
         side = float(observed.shape[-1])
         self.total = float(observed.sum(dtype=np.float64)) * side
-        self.observed_nHW = self._first(observed) * side
+        self.observed_nHW = self._frames(observed) * side
         self.good_nHW = None
         if good is not None:
-            self.good_nHW = self._first(
-                np.broadcast_to(good, observed.shape).astype(observed.dtype)
-            )
+            weights = np.broadcast_to(good, observed.shape).astype(observed.dtype)
+            self.good_nHW = self._frames(weights)
         self.modulus_nHW = torch.empty_like(self.observed_nHW)
         self.corners = problem.whole_n2.tolist()
         fractional = bool((problem.fraction_n2 != 0).any())
@@ -70,17 +66,16 @@ class Rpie:
         views = len(self.corners) if fractional else 1
         self.keep = 2 * views * self.probe_MHW.nbytes <= _KEPT_BYTES
 
-    def _first(self, frames_nHW: Array) -> Tensor:
-        """Return frames with the zero frequency first."""
+    def _frames(self, frames_nHW: Array) -> Tensor:
         return ifftshift(torch.from_numpy(frames_nHW), dim=(-2, -1)).to(self.device)
 
     def results(self) -> tuple[Array, Array]:
-        """Return copies of the object, (Y, X), and the probe, (M, H, W)."""
+        """Return copies of the object and the probe."""
         return self.object_YX.cpu().numpy().copy(), self.probe_MHW.cpu().numpy().copy()
 
     @torch.inference_mode()
     def iterate(self, number: int) -> tuple[float, float]:
-        """Visit all frames in a new order; return the R factor as met, and the seconds it took."""
+        """Visit all frames in a new order; return the R factor as met, and the seconds."""
         settings, frames = self.settings, len(self.corners)
         order = self.stream.permutation(frames)
         begin = time.perf_counter()
@@ -95,7 +90,11 @@ class Rpie:
             for batch in np.array_split(order, -(-frames // size)):
                 self._visit_batch(batch, refine)
         if refine:
-            self._keep_power()
+            # The probe gets its power back, and the object what it lost: no pattern changes.
+            factor = (self.power / float(self.probe_MHW.abs().square().sum())) ** 0.5
+            self.probe_MHW *= factor
+            self.object_YX /= factor
+            self.kept.clear()
         wrong = (self.modulus_nHW - self.observed_nHW).abs_()
         if self.good_nHW is not None:
             wrong *= self.good_nHW
@@ -103,30 +102,30 @@ class Rpie:
         return error, time.perf_counter() - begin
 
     def _visit_one(self, frame: int, refine: bool) -> None:
-        """rPIE's step: one frame, on a view of the object."""
+        """Change a view of the object by one frame: rPIE's step as published."""
         row, column = self.corners[frame]
         height, width = self.probe_MHW.shape[1:]
         window_HW = self.object_YX[row : row + height, column : column + width]
         probe_MHW, step_MHW = self._probe_and_step(frame)
         change_MHW = self._change((window_HW * probe_MHW)[None], slice(frame, frame + 1))[0]
-        seen_HW = window_HW.clone() if refine else None
+        if refine:
+            # The probe's own step is by the object as it was.
+            self._refine_probe(window_HW[None], change_MHW[None], [frame])
         move_MHW = step_MHW * change_MHW
         # One mode spares a sum.
         window_HW += move_MHW[0] if len(move_MHW) == 1 else move_MHW.sum(dim=0)
-        if seen_HW is not None:
-            self._refine_probe(seen_HW[None], change_MHW[None], [frame])
 
     def _probe_and_step(self, frame: int) -> tuple[Tensor, Tensor]:
         """Return the probe that a frame sees, and what its change is multiplied by, (M, H, W)."""
         key = 0 if self.fraction_n2 is None else frame
-        if key in self.kept:
-            return self.kept[key]
-        probe_MHW = self._moved([frame])[0]
-        weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
-        step_HW = self.settings.object_step / weight_HW
-        both = probe_MHW, probe_MHW.conj().resolve_conj() * step_HW
-        if self.keep:
-            self.kept[key] = both
+        both = self.kept.get(key)
+        if both is None:
+            probe_MHW = self._moved([frame])[0]
+            weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
+            step_HW = self.settings.object_step / weight_HW
+            both = probe_MHW, probe_MHW.conj().resolve_conj() * step_HW
+            if self.keep:
+                self.kept[key] = both
         return both
 
     def _visit_batch(self, frames: Array, refine: bool) -> None:
@@ -182,14 +181,7 @@ class Rpie:
         """Return the probes that frames see, (B, M, H, W), or (1, M, H, W) for all alike."""
         if self.fraction_n2 is None:
             return self.probe_MHW[None]
-        return fourier_shift(self.probe_MHW[None], self.fraction_n2[frames][:, None])
-
-    def _keep_power(self) -> None:
-        """Give the probe its power back, and the object what it lost: no pattern changes."""
-        factor = (self.power / float(self.probe_MHW.abs().square().sum())) ** 0.5
-        self.probe_MHW *= factor
-        self.object_YX /= factor
-        self.kept.clear()
+        return moved_probes(self.probe_MHW, self.fraction_n2[frames])
 
 
 def _weight(light: Tensor, alpha: float) -> Tensor:

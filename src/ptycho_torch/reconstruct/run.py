@@ -1,7 +1,7 @@
 """Reconstruct a user's scan, the parts of a measurement, or a dataset's test split, and write what
 came out (docs/reference/files.md).
 
-Letters: n frames, or groups of C frames, M probe modes, H rows, W columns of a frame.
+Letters: n frames, N frames of all groups, C frames of a group, M probe modes, H rows, W columns.
 """
 
 import logging
@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
-from ptycho_torch.data.dataset_file import read_split
+from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_result
-from ptycho_torch.files.output_folder import must_be_free
+from ptycho_torch.files.io import PathLike, finite_or_none, read_result
+from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.physics.predict import frame_errors, r_factor, r_factor_of
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import (
@@ -54,17 +54,9 @@ def reconstruct_scan(
 ) -> dict[str, Any]:
     """Reconstruct a scan, write `OUTPUTS` into a folder, and return what `report.json` holds.
 
-    Parameters
-    ----------
-    held_out
-        Keep every so many-th frame out and predict it at the end; None: use all. Neighbours of a
-        held-out frame see most of its object, so this tests the fit, not unseen places.
-
-    Raises
-    ------
-    InputError
-        If the scan has no probe, the folder holds files, the engine is not installed, or the
-        result is not finite.
+    Every `held_out`-th frame is kept out and predicted at the end; neighbours of such a frame see
+    most of its object, so this tests the fit, not unseen places. `InputError` if the scan has no
+    probe, the folder holds files, the engine is not installed, or the result is not finite.
     """
     use_n = np.ones(len(scan), bool)
     if held_out is not None:
@@ -74,7 +66,8 @@ def reconstruct_scan(
                 f"number from 2 to {len(scan)}"
             )
         use_n[held_out - 1 :: held_out] = False
-    folder = must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
+    must_be_free(folder, **rules)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(
         scan, settings, engine=engine, use_n=use_n, on_iteration=on_iteration, device=device
@@ -99,20 +92,19 @@ def reconstruct_scan(
         "r_factor": r_factor_of(errors[use_n]),
         "r_factor_held_out": None if held_out is None else r_factor_of(errors[~use_n]),
         "doubt": doubt_of(made.error, scan),
+        "stopped": made.stopped,
         **_course(made),
         **_machine(device),
     }
-    _write_scan(folder, made, report, use_n)
+    _write_scan(claim(folder, **rules), made, use_n, report)
     return report
 
 
 def _write_scan(
-    folder: Path, made: Reconstruction, report: dict[str, Any], use_n: NDArray[np.bool_]
+    folder: Path, made: Reconstruction, use_n: NDArray[np.bool_], report: dict[str, Any]
 ) -> None:
     from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
 
-    # Gone first, written last: results that were torn off never look finished.
-    (folder / "report.json").unlink(missing_ok=True)
     arrays = {
         "object": made.object_YX,
         "origin": np.array(made.origin),
@@ -127,18 +119,17 @@ def _write_scan(
     io.write_json(folder / "report.json", report)
 
 
-def _course(made: Reconstruction) -> dict[str, Any]:
-    """Return how a reconstruction went, iteration by iteration."""
+def _course(*made: Reconstruction) -> dict[str, Any]:
+    """Return how reconstructions went, iteration by iteration: their mean error and summed seconds.
+    One that ended early keeps its last error and takes no more time."""
+    longest = max(len(one.error) for one in made)
+    errors = [np.pad(one.error, (0, longest - len(one.error)), "edge") for one in made]
+    seconds = [np.pad(one.seconds, (0, longest - len(one.error))) for one in made]
     return {
-        "iterations": len(made.error),
-        "stopped": made.stopped,
-        "error": [_known(error) for error in made.error],
-        "seconds": [round(second, 6) for second in made.seconds],
+        "iterations": longest,
+        "error": [finite_or_none(error) for error in np.mean(errors, axis=0)],
+        "seconds": [round(float(second), 6) for second in np.sum(seconds, axis=0)],
     }
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _machine(device: str = "cpu") -> dict[str, Any]:
@@ -182,7 +173,8 @@ def reconstruct_measurement(
             f"{part}_light": (made.light_YX / made.light_YX.max()).astype(np.float32),
             f"{part}_probe": made.probe_MHW,
         }
-        facts[part] = _course(made) | {"seconds": round(sum(made.seconds), 3)}
+        facts[part] = _course(made) | {"stopped": made.stopped}
+        facts[part]["seconds"] = round(sum(made.seconds), 3)
         logger.info("%s: R %.4g after %d iterations", part, made.error[-1], len(made.error))
         if made.stopped == "non_finite" and failure is None:
             failure = {"epoch": len(made.error), "reason": f"{part}: the object is not finite"}
@@ -221,75 +213,71 @@ def reconstruct_test_split(
         test, patch_px=facts["patch_px"], sha256=checksums["test"],
         photons=facts["settings"].get("photons", 1e9),
     )  # fmt: skip
-    for key in ("coords_offsets", "coords_nominal", "image_index"):
-        if key not in split.arrays:
-            raise InputError(f"{test}: has no array '{key}'; rPIE needs to know where frames lie")
-    corners = split.arrays["coords_offsets"] + split.arrays["coords_nominal"]
-    positions_nC2 = np.moveaxis(corners[:, 0], -1, 1).astype(np.float64)
-    observed, side = split.diffraction_nCHW, split.probe_MHW.shape[-1]
-    patches, predicted = np.empty(observed.shape, np.complex64), np.empty_like(observed)
-    made: dict[int, Reconstruction] = {}
     begin = time.monotonic()
-    for image in np.unique(split.arrays["image_index"]).tolist():
-        mine = split.arrays["image_index"] == image
-        where = positions_nC2[mine].reshape(-1, 2)
-        scan = Scan(
-            source=f"{test}, image {image}",
-            amplitude_nHW=observed[mine].reshape(-1, side, side),
-            positions_n2=where,
-            probe_MHW=split.probe_MHW,
-        )
-        one = made[image] = reconstruct(scan, settings, snapshots=settings.scored_iterations)
-        whole = np.rint(where).astype(int) - np.array(one.origin)
-        cut = object_patches(one.object_YX[None], whole, np.array(0), side)
-        patches[mine] = cut.reshape(patches[mine].shape)
-        predicted[mine] = one.predict(where).reshape(patches[mine].shape)
+    made, patches_nCHW, predicted_nCHW = _reconstruct_images(str(test), split, settings)
     wall_s = time.monotonic() - begin
-    last_nHWC = np.ascontiguousarray(np.moveaxis(patches, 1, -1))
-    io.write_npz(outputs["patches"], {"best": last_nHWC, "last": last_nHWC})
-    io.write_npz(outputs["objects"], _objects(made))
-    found = r_factor(predicted.reshape(-1, side, side), observed.reshape(-1, side, side))
+    patches_nHWC = np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
+    io.write_npz(outputs["patches"], {"best": patches_nHWC, "last": patches_nHWC})
+    objects: dict[str, NDArray[Any]] = {}
+    for image, one in made.items():
+        objects[f"origin_{image}"] = np.array(one.origin)
+        # The last iteration is there, also where it ended early.
+        for number, object_YX in {**one.snapshots, len(one.error): one.object_YX}.items():
+            objects[f"object_{image}_iteration_{number}"] = object_YX
+    io.write_npz(outputs["objects"], objects)
+    side = predicted_nCHW.shape[-1]
+    predicted_NHW = predicted_nCHW.reshape(-1, side, side)
+    observed_NHW = split.diffraction_nCHW.reshape(-1, side, side)
+    found, course = r_factor(predicted_NHW, observed_NHW), _course(*made.values())
+    stopped = {one.stopped for one in made.values()}
+    failure = {"epoch": course["iterations"], "step": None, "reason": "the object is not finite"}
     record = {
         "dataset": facts["dataset"],
+        "arm": "rpie",
+        "engine": "rPIE",
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
         "dataset_sha256": checksums,
-        **_as_run(list(made.values())),
+        "outcome": "non_finite" if "non_finite" in stopped else "completed",
+        "failure": failure if "non_finite" in stopped else None,
+        # What a training run has, and has no meaning here.
+        **dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss")),
+        "stopped": sorted(stopped),
+        **course,
         "wall_s": round(wall_s, 3),
         **_machine(),
-        "r_factor": _known(found),
+        "r_factor": finite_or_none(found),
     }
     io.write_json(outputs["run"], record)
-    logger.info("R factor %.5g after %d iterations in %.1f s", found, record["iterations"], wall_s)
+    logger.info("R factor %.5g after %d iterations in %.1f s", found, course["iterations"], wall_s)
 
 
-def _objects(made: Mapping[int, Reconstruction]) -> dict[str, Any]:
-    """Return the arrays of `objects.npz`: per image the canvas' corner and its snapshots."""
-    arrays: dict[str, Any] = {}
-    for image, one in made.items():
-        arrays[f"origin_{image}"] = np.array(one.origin)
-        # The last iteration is there, also where it ended early.
-        for number, object_YX in {**one.snapshots, len(one.error): one.object_YX}.items():
-            arrays[f"object_{image}_iteration_{number}"] = object_YX
-    return arrays
-
-
-def _as_run(made: list[Reconstruction]) -> dict[str, Any]:
-    """Return what `run.json` says of a training run; what has no meaning here is null. An image
-    that ended early keeps its last error and takes no more time."""
-    longest = max(len(one.error) for one in made)
-    errors = np.mean([np.pad(one.error, (0, longest - len(one.error)), "edge") for one in made], 0)
-    seconds = np.sum([np.pad(one.seconds, (0, longest - len(one.error))) for one in made], 0)
-    broken = any(one.stopped == "non_finite" for one in made)
-    failure = {"epoch": longest, "step": None, "reason": "the object is not finite"}
-    return {
-        "arm": "rpie",
-        "engine": "rPIE",
-        "outcome": "non_finite" if broken else "completed",
-        "failure": failure if broken else None,
-        **dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss")),
-        "iterations": longest,
-        "stopped": sorted({one.stopped for one in made}),
-        "error": [_known(error) for error in errors],
-        "seconds": [round(float(second), 6) for second in seconds],
-    }
+def _reconstruct_images(
+    test: str, split: Split, settings: ConventionalSettings
+) -> tuple[dict[int, Reconstruction], NDArray[np.complex64], NDArray[np.float32]]:
+    """Return the reconstruction of each image of a split, and what they show of and predict for
+    each frame, (n, C, H, W)."""
+    corners_nC2, image_n = split.corners_nC2, split.arrays.get("image_index")
+    if corners_nC2 is None or image_n is None:
+        raise InputError(
+            f"{test}: lacks 'coords_offsets', 'coords_nominal' or 'image_index'; rPIE needs to "
+            "know where frames lie"
+        )
+    observed = split.diffraction_nCHW
+    patches, predicted = np.empty_like(observed, np.complex64), np.empty_like(observed)
+    made: dict[int, Reconstruction] = {}
+    for image in np.unique(image_n).tolist():
+        mine = image_n == image
+        corners = corners_nC2[mine].reshape(-1, 2).astype(np.float64)
+        scan = Scan(
+            source=f"{test}, image {image}",
+            amplitude_nHW=observed[mine].reshape(-1, *observed.shape[2:]),
+            positions_n2=corners,
+            probe_MHW=split.probe_MHW,
+        )
+        one = made[image] = reconstruct(scan, settings, snapshots=settings.scored_iterations)
+        whole = np.rint(corners).astype(int) - np.array(one.origin)
+        shown = object_patches(one.object_YX[None], whole, np.array(0), scan.patch_px)
+        patches[mine] = shown.reshape(patches[mine].shape)
+        predicted[mine] = one.predict(corners).reshape(patches[mine].shape)
+    return made, patches, predicted

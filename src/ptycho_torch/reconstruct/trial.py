@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
-from ptycho_torch.data.light import values_of
 from ptycho_torch.data.predict import noise_of_roots
 from ptycho_torch.data.prepare import corners_of, measured
 from ptycho_torch.data.resize import resized
-from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
+from ptycho_torch.data.scan import Array, Raw, Scan, mask_of
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.runtime.streams import named_stream
@@ -29,7 +28,7 @@ _QUICK = RpieSettings(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What conventions give: error is the relative error of the amplitudes, infinite where they are
+    """What conventions give: the relative error of the amplitudes, infinite where they are
     impossible, and why; errors_n: squared error of each frame."""
 
     conventions: ScanConventions
@@ -38,10 +37,8 @@ class Outcome:
     errors_n: NDArray[np.float64] | None = None
 
     def told_from(self, other: "Outcome", ratio: float) -> bool:
-        """Return whether this explains the same frames better than another, beyond chance.
-
-        Its error must be smaller by the ratio, and frame by frame: the mean difference of squared
-        errors beyond five standard errors.
+        """Return whether this explains the same frames better than another: by the ratio of their
+        errors, and beyond chance, by five standard errors of the squared errors' mean difference.
         """
         if self.errors_n is None or other.errors_n is None:
             return self.errors_n is not None
@@ -60,11 +57,9 @@ def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(conventions, why="windows reach out of the object")
-    frames = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
-    frames = np.unique(frames)
-    amplitude, good = _measured(raw, conventions, frames)
-    guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, corners[frames])
-    return _outcome(conventions, amplitude, good, guess)
+    scan = _some(raw, conventions, corners, _spread(raw))
+    guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, scan.positions_n2)
+    return _outcome(conventions, scan, guess)
 
 
 def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
@@ -72,18 +67,14 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     corners = corners_of(raw, conventions, [])
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
-    amplitude, good = _measured(raw, conventions, nearest)
-    scan = Scan(
-        source=raw.source,
-        amplitude_nHW=amplitude,
-        positions_n2=corners[nearest],
-        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
-        good_1HW=good,
-    )
+    scan = _some(raw, conventions, corners, nearest)
     if scan.patch_px > _QUICK_PX:
         scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
     if scan.probe_MHW is None:
-        scan = replace(scan, probe_MHW=_start_probe(scan.amplitude_nHW))
+        # The wave of flat phase in the detector that has the frames' mean power.
+        mean = np.sqrt(np.square(scan.amplitude_nHW).mean(axis=0))
+        wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mean), norm="ortho"))
+        scan = replace(scan, probe_MHW=wave[None].astype(np.complex64))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # Small frames gain nothing by more.
     try:
@@ -92,44 +83,49 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
         torch.set_num_threads(threads)
     if made.stopped == "non_finite":
         return Outcome(conventions, why="the quick reconstruction diverged")
-    guess = made.predict(scan.positions_n2)
-    return _outcome(conventions, scan.amplitude_nHW, scan.good_1HW, guess)
+    return _outcome(conventions, scan, made.predict(scan.positions_n2))
 
 
-def shuffled(raw: Raw) -> Raw:
-    """Return the file with its positions in a random order, always the same."""
+def shuffled_error(raw: Raw, conventions: ScanConventions) -> float:
+    """Return the error that positions in a random order, always the same, leave."""
     order = named_stream(0, "shuffled positions").permutation(len(raw.positions_n2))
-    return replace(raw, positions_n2=raw.positions_n2[order])
+    return reconstructed(replace(raw, positions_n2=raw.positions_n2[order]), conventions).error
 
 
-def noise_error(raw: Raw) -> float | None:
+def noise_error(raw: Raw, conventions: ScanConventions) -> float | None:
     """Return the relative error that photon noise alone leaves; None where no counts are known."""
-    scale = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
-    if scale is None:
+    scan = _some(raw, conventions, corners_of(raw, conventions, []), _spread(raw))
+    if scan.intensity_scale is None:
         return None
-    some = raw.frames_nHW[:: max(1, len(raw.frames_nHW) // PREDICTED_FRAMES)].astype(np.float64)
-    counts = some if raw.values == "intensity" or scale == 1.0 else (scale * some) ** 2
-    counts = np.where(np.isfinite(counts) & (counts > 0), counts, 0)
-    if raw.good_nHW is not None and len(raw.good_nHW) == 1:
-        counts = np.where(raw.good_nHW, counts, 0)
-    total = float(counts.sum())
-    return float(noise_of_roots(counts).sum() / total) ** 0.5 if total > 0 else None
+    counts = np.square(scan.amplitude_nHW * scan.intensity_scale, dtype=np.float64)
+    return float(noise_of_roots(counts).sum(where=scan.used) / counts.sum()) ** 0.5
 
 
-def _measured(
-    raw: Raw, conventions: ScanConventions, frames: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], Mask | None]:
-    """Return the amplitudes of some frames of a file under conventions, and their mask."""
+def _spread(raw: Raw) -> NDArray[np.intp]:
+    """Return the numbers of some frames, from first to last."""
+    count = len(raw.frames_nHW)
+    return np.unique(np.linspace(0, count - 1, PREDICTED_FRAMES).round().astype(int))
+
+
+def _some(
+    raw: Raw, conventions: ScanConventions, corners_n2: Array, frames: NDArray[np.intp]
+) -> Scan:
+    """Return some frames of a file under conventions, as they are: not binned, not cut."""
     good = mask_of(raw.good_nHW, frames)
-    return measured(raw, conventions, raw.frames_nHW[frames], good, [])[:2]
+    amplitude, good, scale = measured(raw, conventions, raw.frames_nHW[frames], good, [])
+    return Scan(
+        source=raw.source,
+        amplitude_nHW=amplitude,
+        positions_n2=corners_n2[frames],
+        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
+        good_1HW=good,
+        intensity_scale=scale,
+    )
 
 
-def _outcome(
-    conventions: ScanConventions, amplitude_nHW: Array, good: Mask | None, predicted_nHW: Array
-) -> Outcome:
-    used = np.ones((1, 1, 1), bool) if good is None else good
-    seen = np.where(used, amplitude_nHW, 0).astype(np.float64)
-    made = np.where(used, predicted_nHW, 0).astype(np.float64)
+def _outcome(conventions: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:
+    seen = np.where(scan.used, scan.amplitude_nHW, 0).astype(np.float64)
+    made = np.where(scan.used, predicted_nHW, 0).astype(np.float64)
     power = float(np.square(made).sum())
     # The file's probe may be in other units: one factor for all frames.
     made *= float((seen * made).sum()) / power if power > 0 else 0.0
@@ -137,18 +133,9 @@ def _outcome(
     return Outcome(conventions, float(errors.sum()) ** 0.5, errors_n=errors)
 
 
-def _start_probe(amplitude_nHW: Array) -> NDArray[np.complex64]:
-    """Return the wave of flat phase in the detector that has the frames' mean power."""
-    mean = np.sqrt(np.square(amplitude_nHW).mean(axis=0))
-    wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mean), norm="ortho"))
-    return wave[None].astype(np.complex64)
-
-
 def twin_similarity(probe_MHW: Array) -> float:
-    """Return how like the first mode is to its own twin, conj(P(-r)), at the best shift: 0 to 1.
-
-    At 1 the sign of both axes cannot be told from frames: the turned, conjugated object fits too.
-    """
+    """Return how like the first mode is to its own twin, conj(P(-r)), at the best shift: 0 to 1,
+    where the sign of both axes cannot be told, since the turned, conjugated object fits too."""
     wave = np.fft.fft2(probe_MHW[0].astype(np.complex128))
     # The spectrum of conj(P(-r)) is conj of that of P; correlation of the two is that of P * P.
     overlap = np.abs(np.fft.ifft2(wave * wave)).max()

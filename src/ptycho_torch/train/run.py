@@ -50,9 +50,9 @@ def train_run(
     """Train one run of a study and predict the test split with its best and last weights.
 
     splits, dataset: as for `data_of_splits`, with its errors; folder: where the run's files go, and
-    until then its checkpoint, from which the same call resumes; keep_checkpoint: leave it there; low_memory: whether to checkpoint
-    activations also where the run does not ask for it, which changes no number. A run that diverges
-    raises nothing: it is written as a result.
+    until then its checkpoint, from which the same call resumes; keep_checkpoint: leave it there;
+    low_memory: whether to checkpoint activations also where the run does not ask for it, which
+    changes no number. A run that diverges raises nothing: it is written as a result.
     """
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
