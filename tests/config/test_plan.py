@@ -25,9 +25,11 @@ def plan_of(data, name, winner=None):
 
 
 def test_both_configurations_have_every_stage_of_the_protocol(shipped):
-    assert stage_names(shipped) == ["stage_a", "clip_sweep", "crash_hunt", "stage_b", "pivot"]
-    sweep = shipped.sweeps["clip_sweep"]
-    assert sweep.sweep == {"clip.max_norm": [1, 5, 10, 20, 50, 100]}
+    assert stage_names(shipped) == [
+        "stage_a", "stress", "clip_sweep", "crash_hunt", "stage_b", "pivot",
+    ]  # fmt: skip
+    norms = {"small": [0.1, 0.3, 1, 3], "full": [1, 5, 10, 20, 50, 100]}
+    assert shipped.sweeps["clip_sweep"].sweep == {"clip.max_norm": norms[shipped.protocol]}
     assert shipped.sweeps["crash_hunt"].sweep == {"generator.fno_blocks": [4, 6, 8]}
     assert shipped.stage_b.fno_blocks == 8
     assert run_settings(shipped, shipped.stage_a.dataset, "layerscale", 0).generator.name == (
@@ -44,7 +46,10 @@ def test_arms_that_no_stage_runs_can_be_named_by_one(data):
 
 def test_a_value_at_which_an_arm_equals_another_is_that_arm(shipped):
     """The sweep's norm 1.0 is `norm1`, and the crash hunt's four blocks are the control."""
-    assert stage_plan(shipped, "clip_sweep").arms[:3] == ("control", "norm1", "norm1-max_norm-5")
+    swept = stage_plan(shipped, "clip_sweep").arms
+    assert "norm1" in swept and len(swept) == 1 + len(
+        shipped.sweeps["clip_sweep"].sweep["clip.max_norm"]
+    )
     assert stage_plan(shipped, "crash_hunt").arms[0] == "control"
     assert deep(shipped, "control") in stage_plan(shipped, "crash_hunt").arms
     assert "norm1-max_norm-1" not in derive(shipped).variants
@@ -52,11 +57,13 @@ def test_a_value_at_which_an_arm_equals_another_is_that_arm(shipped):
 
 def test_a_variant_changes_what_it_says_and_nothing_else(shipped):
     name = shipped.stage_a.dataset
-    base, varied = (run_settings(shipped, name, arm, 3) for arm in ("norm1", "norm1-max_norm-20"))
-    assert varied.execution.clip.max_norm == 20.0
+    arm = stage_plan(shipped, "clip_sweep").arms[-1]
+    base, varied = (run_settings(shipped, name, one, 3) for one in ("norm1", arm))
+    norm = float(arm.removeprefix("norm1-max_norm-"))
+    assert varied.execution.clip.max_norm == norm
     expected = base.model_dump()
-    expected["execution"]["clip"]["max_norm"] = 20.0
-    assert varied.model_dump() == {**expected, "arm": "norm1-max_norm-20"}
+    expected["execution"]["clip"]["max_norm"] = norm
+    assert varied.model_dump() == {**expected, "arm": arm}
     assert run_settings(shipped, name, deep(shipped, "stable"), 0).generator.name == "stable_hybrid"
 
 
@@ -86,16 +93,69 @@ def test_the_pivot_compares_deep_arms_and_matches_them_with_shallow_ones(shipped
     assert {other for _, other in plan.pairs} == {deep(shipped, "control")}
 
 
+def test_the_stress_stage_is_every_arm_at_every_rate_and_depth(data):
+    data["stress"] = {"arms": ["control", "stable"], "learning_rates": [1e-3, 2e-3, 4e-3],
+                      "depths": [4, 8], "epochs": 8, "seeds": 2}  # fmt: skip
+    data["training"]["schedule"] = {"name": "constant"}
+    data["training"]["optimizer"]["learning_rate"] = 2e-3
+    study = parse_study(data, "study")
+    plan = stage_plan(study, "stress")
+    assert len(plan.grid) == len(plan.arms) == 12 and plan.pairs == ()
+    assert plan.primary == (("stable", "control"),)
+    # What Stage A trains is not trained again.
+    shared = [point for point in plan.grid if point.name in study.stage_a.arms]
+    assert [(point.arm, point.depth, point.rate) for point in shared] == [
+        ("control", 4, 2e-3), ("stable", 4, 2e-3),
+    ]  # fmt: skip
+    run = run_settings(study, "triangle_n32", plan.grid[5].name, 0)
+    assert (run.generator.fno_blocks, run.training.optimizer.learning_rate) == (8, 4e-3)
+    assert run.training.schedule.name == "constant"
+
+
+def test_a_study_shares_five_percent_among_its_questions(shipped, data):
+    levels = {name: stage_plan(shipped, name, "stable").level for name in stage_names(shipped)}
+    assert sum(filter(None, levels.values())) == pytest.approx(0.05)
+    assert (levels["stage_a"], levels["stress"], levels["pivot"]) == (0.02, 0.02, 0.01)
+    assert levels["clip_sweep"] is levels["stage_b"] is None
+    del data["stress"]
+    assert plan_of(data, "stage_a").level == pytest.approx(0.05 * 2 / 3)
+    # Only arms that ask for something; without any, all.
+    assert plan_of(data, "stage_a").primary == (("stable", "control"), ("agc", "control"))
+    for arm in ("stable", "agc"):
+        data["arms"][arm]["success"] = {}
+    assert len(plan_of(data, "stage_a").primary) == 3
+
+
+def test_looks_train_the_next_seeds_of_what_is_undecided_and_of_the_control(data):
+    data["stage_a"]["seeds"] = {"looks": [2, 3, 5]}
+    plan = plan_of(data, "stage_a")
+    first = plan.runs_after([])
+    assert first == [(arm, seed) for arm in plan.arms for seed in (0, 1)]
+    assert plan.runs_after([["agc"]])[len(first) :] == [("control", 2), ("agc", 2)]
+    assert plan.runs_after([[]]) == first
+    runs = plan.runs_after([["agc"], ["agc"]])
+    assert [seed for arm, seed in runs if arm == "agc"] == [0, 1, 2, 3, 4]
+    # What the summary then expects: each arm whole at one of the looks.
+    assert sorted(plan.runs_of({"control": 5, "agc": 5, "stable": 2, "norm1": 2})) == sorted(runs)
+    assert ("stable", 2) in plan.runs_of({"stable": 3})
+    # Other stages have the seeds of the first look.
+    assert plan_of(data, "pivot").seed_list == plan_of(data, "clip_sweep").seed_list == (0, 1)
+    data["stress"] |= {"seeds": {"looks": [1, 2]}}
+    stress = plan_of(data, "stress")
+    went_on = {arm for arm, seed in stress.runs_after([["stable"]]) if seed == 1}
+    assert {point.arm for point in stress.grid if point.name in went_on} == {"control", "stable"}
+
+
 def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):
     data["sweeps"]["rates"] = {
         "arm": "stable",
-        "sweep": {"learning_rate": [1e-3, 2e-3], "width": [4, 8]},
+        "sweep": {"learning_rate": [1e-3, 8e-3], "width": [4, 8]},
         "seeds": [7],
     }
     plan = plan_of(data, "rates")
     assert plan.arms == (
         "control", "stable-learning_rate-0.001-width-4", "stable-learning_rate-0.001-width-8",
-        "stable-learning_rate-0.002-width-4", "stable",
+        "stable-width-4", "stable",
     )  # fmt: skip
     assert plan.seed_list == (7,)
     run = run_settings(parse_study(data, "study"), "triangle_n32", plan.arms[1], 7)
@@ -151,7 +211,7 @@ def test_settings_written_in_other_words_are_the_same_run(data):
         "hypothesis": "x", "training": {"optimizer": {"name": "adam", "learning_rate": "1e-3"}},
     }  # fmt: skip
     data["arms"]["control-fno_blocks-6"] = {"hypothesis": "x", "generator": {"fno_blocks": 6}}
-    data["sweeps"]["rates"] = {"arm": "control", "sweep": {"learning_rate": [0.001, "2e-3"]}}
+    data["sweeps"]["rates"] = {"arm": "control", "sweep": {"learning_rate": [0.001, "8e-3"]}}
     data["sweeps"]["floors"] = {"arm": "agc", "sweep": {"clip.min_weight_norm": [0.001, 0.01]}}
     assert plan_of(data, "rates").arms == ("control", "slow")
     assert plan_of(data, "floors").arms == ("control", "agc", "agc-min_weight_norm-0.01")
@@ -172,7 +232,7 @@ def test_numbers_keep_their_digits_in_names(data):
 
 def test_a_block_of_sweeps_may_be_empty(data):
     data["sweeps"] = None
-    assert stage_names(parse_study(data, "study")) == ["stage_a", "stage_b", "pivot"]
+    assert stage_names(parse_study(data, "study")) == ["stage_a", "stress", "stage_b", "pivot"]
 
 
 def test_the_same_arm_twice_and_names_that_share_a_folder_are_refused(data):
@@ -199,6 +259,14 @@ def change(path, value):
     ("apply", "message"),
     [
         (change("sweeps.clip_sweep.arm", "nrm1"), "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
+        (change("stress.arms", ["control", "stabel"]), "stress.arms: there is no arm 'stabel'; did you mean 'stable'?"),
+        (change("stress.arms", ["stable"]), "stress.arms: must have Stage A's control, 'control'"),
+        (change("stress.learning_rates", [0.1, 0.2]), "stress.learning_rates: List should have at least 3"),
+        (change("stress.learning_rates", [0.1, 0.3, 0.2]), "must rise, each number once, got 0.1, 0.3, 0.2"),
+        (change("stress.learning_rates", [0.1, 0.1, 0.2]), "must rise, each number once, got 0.1, 0.1, 0.2"),
+        (change("stage_a.seeds", {"looks": [6, 6]}), "stage_a.seeds.looks: must rise, each number once, got 6, 6"),
+        (change("stage_a.seeds", {"looks": [6]}), "stage_a.seeds.looks: List should have at least 2"),
+        (change("statistics", {"effect_of_interest": 0}), "statistics.effect_of_interest: Input should be greater than 0"),
         (change("sweeps.study", {"arm": "control", "sweep": {"width": [4]}}), "'study' is taken"),
         (change("sweeps.Odd-Name", {"arm": "control", "sweep": {"width": [4]}}), "sweeps"),
         (change("stage_b", None), "pivot: needs the block stage_b"),
