@@ -155,7 +155,7 @@ def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):
     plan = plan_of(data, "rates")
     assert plan.arms == (
         "control", "stable-learning_rate-0.001-width-4", "stable-learning_rate-0.001-width-8",
-        "stable-width-4", "stable",
+        "stable-learning_rate-0.008-width-4", "stable",
     )  # fmt: skip
     assert plan.seed_list == (7,)
     run = run_settings(parse_study(data, "study"), "triangle_n32", plan.arms[1], 7)
