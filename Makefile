@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CORES ?= 4
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 4)
 KILLS ?= 20
 BASELINE := .venv-baseline
 BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quiet
@@ -11,7 +11,7 @@ BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quie
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
+.PHONY: help setup stage-a stress stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
   setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
@@ -34,6 +34,10 @@ $(READY): pyproject.toml constraints.txt
 stage-a: $(READY) ## run Stage A in small: results/stage_a/summary.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 stage_a_summary
 	@echo "read results/stage_a/summary.md"
+
+stress: $(READY) ## run the stress stage in small: results/stress/summary.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 stress_summary
+	@echo "read results/stress/summary.md"
 
 stage-a-full: $(READY) ## run the full protocol of Stage A (meant for a GPU)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake stage_a_summary --cores $(CORES) --resources gpu=1 --configfile config/full.yaml

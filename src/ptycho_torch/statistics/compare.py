@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def better(self) -> bool | None:
-        """Whether the claim is to the arm's good; both composite loss and failures better low."""
+        """Whether the claim is to the arm's good, which is lower of whatever is claimed."""
         return None if self.state == "undecided" else self.state == "lower"
 
     @property
