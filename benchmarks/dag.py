@@ -30,7 +30,7 @@ FILES_PER_RUN = 9
 def study(arms: int, seeds: int) -> dict:
     """Return the smallest study with so many arms and seeds."""
     data = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text(encoding="utf-8"))
-    for block in ("sweeps", "stage_b", "pivot", "decision"):
+    for block in ("stress", "sweeps", "stage_b", "pivot", "decision"):
         data.pop(block, None)
     names = [f"arm{number}" for number in range(arms)]
     clip = {"gradient_clip_algorithm": "norm"}

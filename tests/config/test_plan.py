@@ -259,7 +259,7 @@ def change(path, value):
     ("apply", "message"),
     [
         (change("sweeps.clip_sweep.arm", "nrm1"), "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
-        (change("stress.arms", ["control", "stabel"]), "stress.arms: there is no arm 'stabel'; did you mean 'stable'?"),
+        (change("stress.arms", ["control", "stabl"]), "stress.arms: there is no arm 'stabl'; did you mean 'stable'?"),
         (change("stress.arms", ["stable"]), "stress.arms: must have Stage A's control, 'control'"),
         (change("stress.learning_rates", [0.1, 0.2]), "stress.learning_rates: List should have at least 3"),
         (change("stress.learning_rates", [0.1, 0.3, 0.2]), "must rise, each number once, got 0.1, 0.3, 0.2"),

@@ -143,7 +143,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     foreign.mkdir()
     (foreign / "bundle.json").write_text('{"format": "another program\'s"}')
     mistakes = {
-        ("--bundle", foreign, "--data", data): "it is no bundle, or one of another version",
+        ("--bundle", foreign, "--data", data): "it is no bundle, or of another version",
         ("--bundle", bundle(), "--data", data, "--seed", 1): "--seed is of an untrained network",
         ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",

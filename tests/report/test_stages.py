@@ -16,7 +16,7 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
-VALUES = [f"norm1-max_norm-{value}" for value in (5, 10, 20, 50, 100)]
+VALUES = [f"norm1-max_norm-{value}" for value in (0.1, 0.3, 3)]
 THIRD_MORE = {**dict.fromkeys(["norm1", *VALUES], 0.107), "control": 0.08}
 LIKE_CONTROL = {**dict.fromkeys(["norm1", *VALUES], 0.081), "control": 0.08}
 
@@ -49,13 +49,13 @@ def words_in(figure):
     ("stage", "plan", "expected"),
     [
         # A value whose interval of ratios lies within the margin is alike; one that excludes 1 apart.
-        ("clip_sweep", {"loss": LIKE_CONTROL, "alike_within": 0.2}, ["within 20 % at max_norm 1", "nothing is claimed"]),
+        ("clip_sweep", {"loss": LIKE_CONTROL, "alike_within": 0.2}, ["within 20 % at max_norm 0.1", "nothing is claimed"]),
         ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.16}}, ["apart at max_norm 1;"]),
         ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.04}}, ["apart at max_norm 1;"]),
         # The margin is the sweep's own.
-        ("clip_sweep", {"loss": THIRD_MORE}, ["apart at max_norm 1,"]),
-        ("clip_sweep", {"loss": THIRD_MORE, "alike_within": 0.6}, ["within 60 % at max_norm 1,"]),
-        ("clip_sweep", {"seeds": [0, 1]}, ["open at max_norm 1,"]),
+        ("clip_sweep", {"loss": THIRD_MORE}, ["apart at max_norm 0.1,"]),
+        ("clip_sweep", {"loss": THIRD_MORE, "alike_within": 0.6}, ["within 60 % at max_norm 0.1,"]),
+        ("clip_sweep", {"seeds": [0, 1]}, ["open at max_norm 0.1,"]),
         ("crash_hunt", {"outcomes": failing("exploded", "control" + DEEP)
          | failing("exploded", "control-fno_blocks-6", seeds=SEEDS[:4])},
          ["The first value with a failed run is fno_blocks 6, 4 of 8 (16 % to", "failures become more"
@@ -84,9 +84,12 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
         ].to_numpy()
     values = work_out(dataclasses.replace(collected, runs=runs), PROVENANCE)
     said = short(values)
-    assert "max_norm 50 and max_norm 100 these runs have, seed by seed, the very numbers" in said
+    assert (
+        "At max_norm 0.1, max_norm 0.3 and max_norm 3 these runs have, seed by seed, the very numbers"
+        in said
+    )
     assert "numbers of `control`'s: nothing was ever clipped." in said
-    assert "`norm1-max_norm-50` | same: " in put_into_words(values)[1]["summary.md"]
+    assert "`norm1-max_norm-3` | same: " in put_into_words(values)[1]["summary.md"]
 
 
 def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
@@ -122,7 +125,7 @@ def study(made, plant, tmp_path_factory):
 def test_a_stage_has_its_own_figure(study):
     _, _, stages = study
     for stage, figure, words in (
-        ("clip_sweep", "by_value", "`norm1-max_norm-50` | open: composite loss"),
+        ("clip_sweep", "by_value", "`norm1-max_norm-3` | open: composite loss"),
         ("stage_b", "gradient_norms", "`stable-fno_blocks-8` 40.0 (from `stable`)"),
         ("crash_hunt", "by_value", "| 4 | `control` | itself |"),
     ):

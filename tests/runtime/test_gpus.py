@@ -128,13 +128,14 @@ def train_run(run, **files):
     print(os.environ.get("CUDA_VISIBLE_DEVICES"), "torch" in sys.modules)
 
 stand_in = types.ModuleType("ptycho_torch.train.run")
-stand_in.train_run = train_run
+stand_in.train_run, stand_in.forget_checkpoint = train_run, print
 sys.modules[stand_in.__name__] = stand_in
 job = MagicMock()
 job.params.run = json.loads(sys.stdin.read())
+job.output.run = "seed-0/run.json"
 runpy.run_path({str(root / "workflow/scripts/train.py")!r})["main"](job)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(settings), capture_output=True, text=True
     )
-    assert done.stdout.split() == ["0", "False"], done.stderr
+    assert done.stdout.split() == ["0", "False", "seed-0"], done.stderr

@@ -91,7 +91,8 @@ def training(tiny_study, tiny_dataset):
         run["training"]["batch_size"] = changes.pop("batch_size", 8)
         run["generator"] |= changes
         inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-        return {"input": inputs, "output": OUTPUTS, "params": {"run": run}}
+        output = {key: f"seed-0/{name}" for key, name in OUTPUTS.items()}
+        return {"input": inputs, "output": output, "params": {"run": run}}
 
     return job
 

@@ -27,7 +27,7 @@ from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.report.decide.decision import decide
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.estimates import paired_difference
-from ptycho_torch.statistics.power import seeds_for_difference, seeds_for_rates
+from ptycho_torch.statistics.power import seeds_needed
 from ptycho_torch.statistics.scores import loss_score
 from ptycho_torch.statistics.verdict import Evidence, judge_arm
 
@@ -67,21 +67,20 @@ def phase_error(settings):
 def estimates(settings):
     """An interval, and how many seeds are named as enough."""
     differences = [0.3, -0.1, 0.4, 0.2, -0.2, 0.5]
-    rates = [
-        seeds_for_rates((failed, 10), (5, 10), family=1, settings=settings) for failed in (1, 5)
-    ]
-    pairs = seeds_for_difference(differences, family=1, settings=settings)
+    others = [0.1, 0.0, 0.2, -0.3, 0.1, 0.3]
+    part = settings.effect_of_interest
+    seeds = seeds_needed(differences, others, of_interest=part, level=0.05, settings=settings)
     many = np.random.default_rng(0).normal(0.3, 1, 20)  # Beyond 15 pairs patterns are random.
     intervals = [paired_difference(values, settings).interval for values in (differences, many)]
-    return repr((intervals, pairs, rates))
+    return repr((intervals, seeds))
 
 
 @cache
 def planted_stage(stage, truth, seeds):
-    study = planted.ten_arm_study(load_yaml(ROOT / "config" / "config.yaml"), seeds, most_seeds=2)
+    study = planted.planted_study(load_yaml(ROOT / "config" / "config.yaml"), seeds)
     runs = planted.planted_runs(study, getattr(planted, truth), stage, np.random.default_rng(3))
     loss, plan = loss_score(runs["val_loss_name"].tolist()), stage_plan(study, stage)
-    return study, Evidence(runs=runs, stage=plan, loss=loss, settings=study.statistics)
+    return study, Evidence(runs=runs, stage=plan, loss=loss, confidence=0.95)
 
 
 def hypothesis(arm, truth):
@@ -94,7 +93,7 @@ def hypothesis(arm, truth):
 
 def at_depth(settings):
     evidence = planted_stage("pivot", "NULL", 16)[1]
-    deep, shallow = evidence.stage.depth[0]
+    deep, shallow = evidence.stage.depth[1]
     history = pd.DataFrame({"arm": deep, "seed": [0, 1], "epoch": 1, "grad_norm_p99": 30.0})
     found = judge_depth(deep, shallow, evidence, history, settings)
     return [verdict.status for verdict in found]
@@ -114,7 +113,7 @@ def flags(settings):
 
 
 EVALUATION = EvaluationSettings()
-STATISTICS = StatisticsSettings(resamples=200, power_simulations=200)
+STATISTICS = StatisticsSettings(resamples=200)
 DIAGNOSTICS = DiagnosticsSettings()
 SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
 DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
@@ -133,13 +132,12 @@ TABLE = [
     (STATISTICS, "seed", 1, estimates),
     (STATISTICS, "power", 0.95, estimates),
     (STATISTICS, "most_seeds", 4, estimates),
-    (STATISTICS, "power_simulations", 1000, estimates),
-    (STATISTICS, "worthwhile_failure_difference", 0.45, estimates),
+    (STATISTICS, "effect_of_interest", 0.45, estimates),
     (SUCCESS, "lowest_loss", True, hypothesis("stable", "GOLD")),
     (SUCCESS, "no_failures", True, hypothesis("stable", "GOLD")),
     (SUCCESS, "lowest_failure_rate", True, hypothesis("stable", "GOLD")),
     (SUCCESS, "fewer_failures_than_control", True, hypothesis("stable", "GOLD")),
-    (SuccessSettings(max_loss_increase=0.0), "max_loss_increase", 0.5, hypothesis("agc", "NULL")),
+    (SuccessSettings(max_loss_increase=0.0), "max_loss_increase", 0.5, hypothesis("norm1", "NULL")),
     (DEPTH, "max_loss_increase", 0.0, at_depth),
     (DEPTH, "max_ssim_decrease", 0.0, at_depth),
     (DEPTH, "gradient_factor", 2.0, at_depth),

@@ -14,7 +14,13 @@ from ptycho_torch.files import io
 ROOT = Path(__file__).resolve().parents[2]
 
 SUMMARIES = (
-    *("stage_a_summary", "clip_sweep_summary", "crash_hunt_summary", "stage_b_summary"),
+    *(
+        "stage_a_summary",
+        "stress_summary",
+        "clip_sweep_summary",
+        "crash_hunt_summary",
+        "stage_b_summary",
+    ),
     *("pivot_summary", "study_summary"),
 )
 
@@ -24,14 +30,19 @@ def printed(result):
 
 
 def planned(result):
+    """Jobs by rule; of trainings and evaluations the runs, however many a job has."""
     assert result.returncode == 0, printed(result)
-    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed(result), re.M)}
+    found = {}
+    for rule, n in re.findall(r"^(\w+) +(\d+)$", printed(result), re.M):
+        name, seeds = re.fullmatch(r"(\w+?)((?:_\d+)*)", rule).groups()
+        found[name] = found.get(name, 0) + int(n) * max(1, seeds.count("_"))
+    return found
 
 
 def test_targets_may_follow_resources_as_people_type_them(snakemake):
     """Target after --resources: plain Snakemake ends in a traceback here."""
     found = planned(snakemake("--cores", "4", "--resources", "gpu=1", "stage_a_summary", "-n"))
-    jobs = {"simulate": 1, "train": 8, "evaluate": 8, "stage_a_summary": 1}
+    jobs = {"simulate": 1, "train": 24, "evaluate": 24, "stage_a_summary": 1}
     assert {rule: found[rule] for rule in jobs} == jobs
 
 
@@ -39,19 +50,19 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     targets = ("all", "crash_hunt_summary", "parity", "diagnostics")
     result = snakemake(*targets, "-n", "--cores", "4")
     found = planned(result)
-    assert found["train"] == found["evaluate"] == 28
+    assert found["train"] == found["evaluate"] == 192
     once = (*SUMMARIES, "study_page", "parity", "diagnose_fresh", "diagnose_runs", "diagnostics")
     assert {rule: found[rule] for rule in once} == dict.fromkeys(once, 1)
     lines = printed(result).splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
-    assert len(arms) == 14 and all("seeds 0, 1" in line for line in arms)
+    assert len(arms) == 36 and sum("seeds 0-5" in line for line in arms) == 12
     assert all("not made yet" in line for line in arms)
-    assert len(lines) < 75
+    assert len(lines) < 100
 
 
 def test_the_full_protocol_is_planned_without_a_target(snakemake):
     found = planned(snakemake("--cores", "4", "--configfile", "config/full.yaml", "--dry-run"))
-    assert found["train"] == found["evaluate"] == 70
+    assert found["train"] == found["evaluate"] == 384
     assert all(found[rule] == 1 for rule in SUMMARIES if rule != "crash_hunt_summary")
 
 
@@ -123,7 +134,7 @@ def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path):
     plan = ("stage_a_summary", "-n", "--cores", "1")
     assert "finished run" not in printed(snakemake(*plan))
     for change, said in (
-        ("training={epochs: 1}", "2 finished runs were .*training.epochs is 10, the study says 1"),
+        ("training={epochs: 2}", "2 finished runs were .*training.epochs is 8, the study says 2"),
         ("datasets={triangle_n32: {photons: 5}}", "2 finished runs .*photons is .*, the study s"),
     ):
         found = re.search(said, printed(snakemake(*plan, "--config", change)))

@@ -60,8 +60,9 @@ def test_every_stage_is_there_and_nothing_is_trained_twice(study):
     runs = (study / "results/train/tiny").rglob("run.json")
     assert sorted(path.parent.parent.name for path in runs) == sorted([
         "agc", "agc-max_ratio-0.1", f"agc{DEEP}", "control", f"control{DEEP}", f"layerscale{DEEP}",
+        *(f"{arm}-learning_rate-{rate}" for arm in ("agc", "control") for rate in (0.012, 0.036)),
     ])  # fmt: skip
-    for stage in ("stage_a", "stage_b", "pivot", "ratios", "study"):
+    for stage in ("stage_a", "stress", "stage_b", "pivot", "ratios", "study"):
         text = (study / "results" / stage / "summary.md").read_text()
         for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
             assert (study / "results" / stage / figure).stat().st_size > 5000, (stage, figure)
@@ -69,7 +70,7 @@ def test_every_stage_is_there_and_nothing_is_trained_twice(study):
 
 def test_progress_is_on_the_terminal_and_epochs_are_in_the_log(study, tiny_run):
     messages = tiny_run.messages["all"]
-    assert "runs: 6 done (0 of them diverged), 0 running, 0 to come" in messages
+    assert re.search(r"runs: 10 done \([0-4] of them diverged\), 0 running, 0 to come", messages)
     assert re.search(r"done: train tiny/agc/0: completed", messages)
     log = (study / "logs/train/tiny/agc/seed-0.log").read_text()
     assert "epoch 8/8: mae_train_loss" in log
@@ -233,7 +234,7 @@ def test_the_page_has_every_run_and_opens_without_a_word(study, browser):
     runs = pd.read_csv(study / "results/study/runs.csv")
     page = browser.open(study / "results/index.html")
     rows = page.js("return document.querySelectorAll('#run-table tbody tr').length")
-    assert rows == len(runs) == 6
+    assert rows == len(runs) == 10
     assert page.console_errors() == []
 
 

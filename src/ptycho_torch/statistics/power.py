@@ -1,6 +1,7 @@
 """How many seeds would decide a comparison of losses that is undecided."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import scipy
@@ -13,7 +14,7 @@ LEAST_RUNS = 6
 """Runs of each arm below which no forecast is made: the spread of fewer says too little."""
 
 # Half of all estimates lie within so many standard errors of the truth.
-_QUARTILE = float(scipy.stats.norm.ppf(0.75))
+_QUARTILE = NormalDist().inv_cdf(0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
