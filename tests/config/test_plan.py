@@ -162,6 +162,21 @@ def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):
     assert (run.training.optimizer.learning_rate, run.generator.width) == (1e-3, 4)
 
 
+def test_several_arms_can_be_swept_at_once(data):
+    data["sweeps"]["rates"] = {
+        "arm": ["control", "stable"],
+        "sweep": {"learning_rate": [8e-3, 1e-3]},
+    }
+    assert plan_of(data, "rates").arms == (
+        "control", "control-learning_rate-0.001", "stable-learning_rate-0.001", "stable",
+    )  # fmt: skip
+    data["sweeps"]["rates"]["arm"] = ["control", "stabl"]
+    with pytest.raises(
+        InputError, match=r"sweeps.rates.arm: there is no arm 'stabl'; did you mean"
+    ):
+        plan_of(data, "rates")
+
+
 def test_the_bound_of_any_clipping_rule_can_be_swept(data):
     for arm, key in (("norm1", "max_norm"), ("agc", "max_ratio")):
         data["sweeps"]["bounds"] = {"arm": arm, "sweep": {"clip.value": [0.5]}}

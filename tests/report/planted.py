@@ -33,6 +33,9 @@ class Truth:
     """Of those deviations: normal, heavy (Student's t, 2 degrees of freedom), or twin (three in ten
     runs have twice the loss)."""
 
+    lost: str = ""
+    """An arm whose worst quarter of runs is labelled failed: the same losses, some of them hidden."""
+
     def noise(self, rng: np.random.Generator) -> float:
         """Return the deviation of one run's log loss."""
         if self.kind == "heavy":
@@ -69,6 +72,9 @@ def planted_runs(study, truth: Truth, stage: str, rng: np.random.Generator) -> p
         for seed in plan.seed_list:
             loss = 0.1 * factor * np.exp(seeds[seed] + truth.noise(rng))
             failed = bool(rng.random() < rate)
+            if base == truth.lost:
+                # The upper quarter of a normal deviation.
+                failed |= bool(np.log(loss / (0.1 * factor)) - seeds[seed] > 0.674 * truth.spread)
             rows.append({
                 "dataset": plan.dataset, "arm": arm, "seed": seed,
                 "outcome": "exploded" if failed else "completed", "failed": failed,

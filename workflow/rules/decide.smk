@@ -47,6 +47,7 @@ if STUDY.decision is not None:
             stage_a="results/stage_a/runs.csv",
             pivot="results/pivot/runs.csv",
             winner="results/stage_a/winner.json",
+            stress="results/stress/findings.json" if STUDY.stress else [],
             code=sources("decide.py"),
         output:
             data="results/study/decision.json",

@@ -16,6 +16,7 @@ def main(job: Any) -> None:
         stage_a=job.input.stage_a,
         pivot=job.input.pivot,
         winner=job.input.winner,
+        stress=job.input.stress or None,
         study=job.params.study,
         provenance=collect_provenance(job.params.command),
         outputs={"data": job.output.data, "prose": job.output.prose},

@@ -77,10 +77,11 @@ def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, V
     """Yield every variant that a stage asks for, with the block that asks."""
     for name, sweep in study.sweeps.items():
         try:
-            found = sweep_variants(sweep.arm, sweep.sweep, blocks[sweep.arm])
+            for arm in sweep.arm_list:
+                for variant in sweep_variants(arm, sweep.sweep, blocks[arm]):
+                    yield f"sweeps.{name}", variant
         except ValueError as error:
             raise InputError(f"sweeps.{name}.sweep: {error}") from None
-        yield from ((f"sweeps.{name}", variant) for variant in found)
     yield from (("stress", variant) for variant, _ in stress_variants(study.stress, blocks))
     if study.stage_b is not None:
         arms = [*study.stage_a.arms, *([study.pivot.arm] if study.pivot else [])]
@@ -132,13 +133,16 @@ def deep(study: Study, arm: str) -> str:
 def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
     """Return each variant of a sweep with the name under which its runs are kept.
 
-    By rising value where one key takes numbers, else in the order in which they are written.
+    Arm by arm; by rising value where one key takes numbers, else in the order in which they are
+    written.
     """
-    sweep = study.sweeps[name]
-    variants = sweep_variants(sweep.arm, sweep.sweep, derive(study).blocks[sweep.arm])
-    if numbers_of(variants):
-        variants.sort(key=lambda variant: float(variant.changes[0][1]))
-    return [(variant, resolve(study, variant)) for variant in variants]
+    sweep, found = study.sweeps[name], []
+    for arm in sweep.arm_list:
+        variants = sweep_variants(arm, sweep.sweep, derive(study).blocks[arm])
+        if numbers_of(variants):
+            variants.sort(key=lambda variant: float(variant.changes[0][1]))
+        found += [(variant, resolve(study, variant)) for variant in variants]
+    return found
 
 
 class GridPoint(NamedTuple):

@@ -196,6 +196,7 @@ def _stress(study: Study, stress: StressSettings) -> StagePlan:
 def _sweep(study: Study, name: str) -> StagePlan:
     sweep = study.sweeps[name]
     control = sweep.control or study.stage_a.control
+    varied = " and ".join(f"`{arm}`" for arm in sweep.arm_list)
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
     return _plan(
         study,
@@ -203,7 +204,7 @@ def _sweep(study: Study, name: str) -> StagePlan:
         control,
         name=name,
         title=name.replace("_", " ").capitalize(),
-        question=sweep.question or f"How do the results of `{sweep.arm}` depend on {keys}?",
+        question=sweep.question or f"How do the results of {varied} depend on {keys}?",
         dataset=sweep.dataset or study.stage_a.dataset,
         seeds=sweep.seeds,
     )

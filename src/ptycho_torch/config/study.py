@@ -103,13 +103,13 @@ class StageSettings(Settings):
 
 
 class SweepSettings(Settings):
-    """One arm at several values of one or more of its settings; several keys make a grid.
+    """An arm, or several, at values of one or more of their settings; several keys make a grid.
 
     A value at which the arm equals an arm of the study is that arm: nothing is trained twice.
     """
 
-    arm: Name
-    """Entry of `arms` that is varied."""
+    arm: Name | Annotated[list[Name], AtLeastOne, Different]
+    """Entry of `arms` that is varied, or several."""
     sweep: Annotated[
         dict[str, Annotated[list[Swept], AtLeastOne, Different]], Field(min_length=1, max_length=3)
     ]
@@ -127,6 +127,11 @@ class SweepSettings(Settings):
     alike_within: Fraction = 0.1
     """A value is alike to the control once its loss is shown to lie within this fraction of the
     control's, either way."""
+
+    @property
+    def arm_list(self) -> list[str]:
+        """The arms that are varied."""
+        return [self.arm] if isinstance(self.arm, str) else self.arm
 
 
 class StressSettings(Settings):
@@ -249,7 +254,7 @@ class Study(Settings):
         for name, sweep in self.sweeps.items():
             if name in _TAKEN:
                 raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")
-            _known(f"sweeps.{name}.arm", [sweep.arm], arms, "arm")
+            _known(f"sweeps.{name}.arm", sweep.arm_list, arms, "arm")
             _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
         if self.stress is not None:

@@ -100,12 +100,13 @@ def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:
 
 
 def numbers_of(variants: list[Variant]) -> list[float]:
-    """Return the values of variants of one key; empty if they are no numbers, or of several keys.
+    """Return the values of variants of one arm and key; empty if they are no numbers.
 
-    Words, and grids of several keys, have no order in which a trend could be asked for.
+    Words, several arms and grids of several keys have no order in which a trend could be asked for.
     """
     values = [variant.changes[0][1] for variant in variants if len(variant.changes) == 1]
-    if not values or any(type(value) not in (int, float) for value in values):
+    several = len({variant.base for variant in variants}) > 1
+    if several or not values or any(type(value) not in (int, float) for value in values):
         return []
     return [float(value) for value in values]
 

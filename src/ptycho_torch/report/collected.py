@@ -71,6 +71,12 @@ class Collected:
             return {}
         return {arm: variant for variant, arm in varied_arms(self.study, self.stage.name)}
 
+    @property
+    def still_improving(self) -> tuple[int, int]:
+        """Successful runs whose last epoch is their best, and all successful ones."""
+        good = self.runs[~self.runs["failed"].astype(bool)]
+        return int((good["best_epoch"] == good["epochs"]).sum()), len(good)
+
     def runs_of(self, arm: str) -> pd.DataFrame:
         """Return the runs of an arm."""
         return self.runs[self.runs["arm"] == arm]

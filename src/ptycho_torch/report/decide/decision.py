@@ -7,7 +7,7 @@ of a false decision where nothing differs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ from ptycho_torch.config.plan import level_of, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
+from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.errors import InputError
@@ -29,6 +29,7 @@ from ptycho_torch.statistics.looks import claim_level
 from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import loss_score
 
+_STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
 Condition = dict[str, Any]
 """`condition` (what is asked for), `state`, `sentence` (why, with the test), `seeds` (how many
 would decide it, in words)."""
@@ -42,31 +43,39 @@ def write_decision(
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
     outputs: Mapping[str, PathLike],
+    stress: PathLike | None = None,
 ) -> None:
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
     `stage_a` and `pivot` are their `runs.csv`, `winner` is Stage A's `winner.json`, `study` the
-    configuration in force. Raises InputError if that is wrong or has no decision, or a table is
-    not that of its stage.
+    configuration in force, `stress` the stress stage's `findings.json`. Raises InputError if one is
+    wrong, the study has no decision, or a table is not that of its stage.
     """
     parsed = parse_study(study, "study")
     if parsed.decision is None:
         raise InputError("study: there is no block 'decision', so nothing can be decided")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
-    decision, won = decide(parsed, shallow, at_depth), io.read_json(winner)
+    claims = read_result(stress, "findings")["claims"] if stress else []
+    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
     io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))
 
 
-def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[str, Any]:
+def decide(
+    study: Study,
+    shallow: pd.DataFrame,
+    at_depth: pd.DataFrame,
+    stress: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return the decision that the runs support, as `decision.json` has it.
 
     The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
     decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
     recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
-    has a row per run of Stage A, `at_depth` one per run of the pivot.
+    has a row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of
+    the stress stage, which decide no rule and stand beside them with a verdict of their own.
     """
     rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
@@ -80,6 +89,14 @@ def decide(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> dict[
         "because": because,
         "would_change": would_change,
         "rules": rules,
+        "stress": [
+            {
+                "arm": item["arm"],
+                "verdict": _STRESSED[item["state"]],
+                "sentence": item["sentence"],
+            }
+            for item in stress
+        ],
     }
 
 

@@ -26,6 +26,9 @@ def by_value(collected: Collected) -> Figure:
     control = collected.runs_of(collected.stage.control)
     arms, variants = list(collected.variants), list(collected.variants.values())
     labels = [", ".join(value_text(value) for _, value in v.changes) for v in variants]
+    several = len({variant.base for variant in variants}) > 1
+    if several:
+        labels = [f"{v.base} {label}" for v, label in zip(variants, labels, strict=True)]
     places = numbers_of(variants) or [float(place) for place in range(len(arms))]
     figure = new_figure(9.2, 5.2)
     panels = figure.subplots(2, 2, sharex=True).ravel()
@@ -47,7 +50,7 @@ def by_value(collected: Collected) -> Figure:
         if places[0] > 0 and places[-1] >= 10 * places[0]:
             axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(places, labels)
+        axes.set_xticks(places, labels, rotation=60 if several else 0)
     failures.set_ylim(-0.04, 1.12)
     clipped.set_ylim(-0.05, 1.05)
     for axes in (failures, clipped):

@@ -155,9 +155,10 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
     states = {arm: similarity(beside[arm], collected.runs, margin) for arm in beside}
     same = [arm for arm, state in states.items() if state == "same"]
     unclipped = collected.runs["arm"].isin([*same, stage.control])
+    several = len({variant.base for variant in variants.values()}) > 1
     labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
     for arm, state in states.items():
-        labels[state].append(variants[arm].label())
+        labels[state].append(f"`{arm}`" if several else variants[arm].label())
     keys = [key for key, _ in next(iter(variants.values())).changes]
     ranks = [float(arms.index(arm)) for arm in runs["arm"]]
     ordered = bool(numbers_of(list(variants.values())))
