@@ -11,12 +11,18 @@ import planted
 import pytest
 from planted_runs import PROVENANCE
 
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import stage_plan
-from ptycho_torch.config.read import load_yaml
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.files import io
 from ptycho_torch.report.decide.decision import decide, write_decision
+from ptycho_torch.report.decide.look import write_look
 from ptycho_torch.report.decide.winner import find_winner, write_winner
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import md
+from ptycho_torch.statistics.compare import compare_samples
+from ptycho_torch.statistics.looks import claim_level, look_level
+from ptycho_torch.statistics.scores import AREA
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,6 +152,19 @@ def test_the_decision_is_data_and_prose_that_agree(files):
     for line in data["would_change"]:
         assert line[1:] in text
     assert "What would change it" in text and "small" in text
+    assert "What the stress stage adds" not in text
+    claims = [
+        {"arm": "stable", "state": state, "sentence": "S."} for state in ("lower", "undecided")
+    ]
+    kept = dict.fromkeys(
+        ["name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined"]
+    )
+    io.write_json(files.folder / "findings.json", {**kept, "claims": claims})
+    write_decision(**files.keywords, stress=files.folder / "findings.json")
+    again = json.loads((files.folder / "decision.json").read_text())
+    assert [item["verdict"] for item in again["stress"]] == ["supports", "open"]
+    assert again["decision"] == data["decision"], "the stress stage decides no rule"
+    assert "It **supports** `stable`. S." in (files.folder / "decision.md").read_text()
 
 
 def test_a_foreign_or_damaged_table_is_refused_and_nothing_is_written(files):
@@ -165,3 +184,30 @@ def test_a_study_without_a_decision_is_told_so(files):
     files.keywords["study"]["decision"] = None
     with pytest.raises(InputError, match="no block 'decision'"):
         write_decision(**files.keywords)
+
+
+# Planned looks.
+
+
+def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
+    """`stable` is told apart after six seeds and trains no further; `agc` goes on."""
+    given = plant(seeds=list(range(6)))
+    given["study"]["stage_a"]["seeds"] = {"looks": [6, 9, 14]}
+    keywords = {key: given[key] for key in ("files", "dataset", "study", "stage")}
+    write_look(**keywords, output=tmp_path / "look-1.json")
+    found = json.loads((tmp_path / "look-1.json").read_text())
+    assert (found["seeds"], found["undecided"]) == (6, ["agc"])
+    assert found["claims"][0].startswith("Supported, better: `stable` against `control`")
+    plan = stage_plan(parse_study(given["study"], "s"), "stage_a")
+    assert plan.level / 3 < claim_level(plan) < plan.level == 0.02
+    # Pocock (1977), table 1: four even looks at 5 %, and two.
+    assert look_level(0.05, (1, 2, 3, 4)) == pytest.approx(0.0182, abs=2e-4)
+    assert look_level(0.05, (1, 2)) == pytest.approx(0.0294, abs=2e-4)
+
+
+def test_an_arm_that_a_look_decided_is_compared_as_it_was_then():
+    """The control goes on, with seeds that would take the claim back."""
+    losses = {"stable": [0.1 + i / 1000 for i in range(6)]}
+    losses["control"] = [0.2 + i / 1000 for i in range(6)] + [0.01] * 8
+    (item,) = compare_samples(losses, [("stable", "control")], AREA, StatisticsSettings(), 0.01)
+    assert (item.n, item.state) == (6, "lower") and item.p == pytest.approx(2 / 924)

@@ -92,6 +92,13 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
     assert "`norm1-max_norm-3` | same: " in put_into_words(values)[1]["summary.md"]
 
 
+def test_seeds_added_after_a_summary_are_told_where_something_is_claimed(plant, tmp_path):
+    given = plant(seeds=[0, 1, 2])
+    io.write_json(tmp_path / "stage_a.plan", {"sha256": "0", "looked": [2]})
+    summarise_stage(**given, plan=tmp_path / "stage_a.plan", folder=tmp_path)
+    assert "Seeds were added after a summary of 2 per arm" in (tmp_path / "summary.md").read_text()
+
+
 def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
     given = plant(stage="stage_b", seeds=[0])
     io.write_json(given["winner"], {})

@@ -144,6 +144,21 @@ def test_a_changed_arm_trains_again_and_a_further_seed_for_the_first_time(planne
     ]  # fmt: skip
 
 
+def test_seeds_added_after_a_summary_are_noted(planned, tmp_path):
+    """The next summary says so; another study begins anew."""
+    kept = tmp_path / "copy/results/sources/stage_a.plan"
+    planned(lambda settings: settings["stage_a"].update(seeds=2))
+    assert json.loads(kept.read_text())["looked"] == [1]
+    shutil.rmtree(tmp_path / "copy")
+
+    def other(settings):
+        settings["stage_a"].update(seeds=2)
+        settings["training"]["epochs"] = 9
+
+    planned(other)
+    assert json.loads(kept.read_text())["looked"] == []
+
+
 def test_other_thresholds_score_again_and_train_nothing(planned):
     assert planned(lambda settings: settings.update(evaluation={"trim_px": 1})) == SCORED
 
