@@ -103,7 +103,7 @@ def run_script(tmp_path):
     def run(name, *, input=None, output=None, params=None, wildcards=None, threads=1):
         job = SimpleNamespace(
             input=Names(**{k: _text(v) for k, v in (input or {}).items()}),
-            output=Names(**{k: str(tmp_path / v) for k, v in (output or {}).items()}),
+            output=Names(**{k: _placed(tmp_path, v) for k, v in (output or {}).items()}),
             params=SimpleNamespace(**(params or {})),
             wildcards=SimpleNamespace(**(wildcards or {})),
             log=[str(tmp_path / "log.txt")],
@@ -117,6 +117,11 @@ def run_script(tmp_path):
         return job
 
     return run
+
+
+def _placed(folder, names):
+    """Where outputs go: one, or one of each of several runs."""
+    return [str(folder / n) for n in names] if isinstance(names, list) else str(folder / names)
 
 
 def _text(value):

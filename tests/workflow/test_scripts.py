@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.files import io
+from ptycho_torch.train import run as train
 
 # These import torch when they work; training and inference only when they have a GPU, see
 # tests/runtime/test_gpus.py.
@@ -158,3 +160,59 @@ def test_parity_scripts_report_first_and_fail_after(run_script, tmp_path, capsys
     io.write_json(tmp_path / "parity.json", {**report, "passed": True, "headline": "passed: all"})
     run_script("parity.py", input=inputs, output=output)
     assert (tmp_path / "passed.txt").read_text() == "passed: all\n"
+
+
+RUN = (
+    "run.json",
+    "history.csv",
+    "last.safetensors",
+    "test_patches.npz",
+    "bundle/weights.safetensors",
+)
+
+
+@pytest.fixture
+def several(run_script, tiny_study, tiny_dataset):
+    """Run rule `train` for one seed, or as one job for several."""
+    run = run_settings(tiny_study, "tiny", "agc", 0)
+    run = run.model_copy(update={"training": run.training.model_copy(update={"epochs": 2})})
+    inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
+
+    def job(*folders):
+        records = [f"{folder}/run.json" for folder in folders]
+        output = {"run": records if len(records) > 1 else records[0]}
+        params = {"run": run.model_dump(mode="json")}
+        return run_script("train.py", input=inputs, output=output, params=params)
+
+    return job
+
+
+def test_a_job_of_several_seeds_leaves_the_bytes_of_jobs_of_one(several, tmp_path):
+    several("both/seed-0", "both/seed-3")
+    several("alone/seed-3")
+    for name in RUN:
+        together, alone = (tmp_path / where / "seed-3" / name for where in ("both", "alone"))
+        assert together.read_bytes() == alone.read_bytes(), name
+    assert io.read_json(tmp_path / "both/seed-0/run.json")["seed"] == 0
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_of_a_job_that_was_lost_no_seed_starts_anew(several, tmp_path, monkeypatch):
+    """Snakemake removes what a lost job has written, of finished seeds too: their checkpoints stay."""
+    train_run, begun = train.train_run, []
+
+    def lost_at_the_second(run, **more):
+        begun.append(run.seed)
+        if len(begun) == 2:
+            raise OSError("the machine went down")
+        train_run(run, **more)
+
+    monkeypatch.setattr(train, "train_run", lost_at_the_second)
+    with pytest.raises(SystemExit):
+        several("seed-0", "seed-3")
+    (tmp_path / "seed-0/run.json").unlink()
+    assert [path.parent.name for path in tmp_path.rglob("*.ckpt")] == ["seed-0"]
+    several("seed-0", "seed-3")
+    assert begun == [0, 3, 0, 3]
+    assert "resum" in (tmp_path / "log.txt").read_text()
+    assert (tmp_path / "seed-0/run.json").exists() and not list(tmp_path.rglob("*.ckpt"))
