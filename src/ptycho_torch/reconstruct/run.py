@@ -90,7 +90,8 @@ def reconstruct_scan(
         "object_px": list(made.object_YX.shape),
         "origin_px": list(made.origin),
         "r_factor": r_factor_of(errors[use_n]),
-        "r_factor_held_out": None if held_out is None else r_factor_of(errors[~use_n]),
+        # Of dark frames there is none.
+        "r_factor_held_out": finite_or_none(held_out and r_factor_of(errors[~use_n])),
         "doubt": doubt_of(made.error, scan),
         "stopped": made.stopped,
         **_course(made),
