@@ -69,7 +69,8 @@ SOMETHING = {
 def study_of(seeds: Any) -> Any:
     """Return the study, with as many seeds everywhere, or with planned looks."""
     data = load_yaml(ROOT / "config" / "config.yaml")
-    return planted.planted_study(data, seeds, others=0, stress={**STRESS, "seeds": seeds})
+    stress = {**STRESS, "seeds": seeds}
+    return planted.planted_study(data, seeds, others=0, resamples=9999, stress=stress)
 
 
 def claims(study: Any, truth: Any, rng: np.random.Generator) -> Counter[str]:

@@ -44,7 +44,7 @@ class Truth:
         return self.spread * float(rng.normal()) + twin
 
 
-def planted_study(data: dict, seeds: int, others: int = 6, **blocks):
+def planted_study(data: dict, seeds: int, others: int = 6, resamples: int = 999, **blocks):
     """Return the study of `config.yaml` with more arms in Stage A, as many seeds everywhere."""
     data = copy.deepcopy(data)
     for number, name in enumerate(OTHERS[:others]):
@@ -53,7 +53,7 @@ def planted_study(data: dict, seeds: int, others: int = 6, **blocks):
             "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 200.0 + number}},
         }
     data["stage_a"].update(arms=[*ARMS[:4], *OTHERS[:others]], seeds=seeds)
-    data["statistics"] = {"resamples": 999}
+    data["statistics"] = {"resamples": resamples}
     return parse_study({**data, **blocks}, "planted")
 
 

@@ -12,7 +12,9 @@ def claim_level(stage: StagePlan) -> float | None:
     """Return the level of each look of a stage, of its only one the stage's; None: no claims."""
     if stage.level is None or len(stage.looks) < 2:
         return stage.level
-    return look_level(stage.level, stage.looks)
+    family = max(len(stage.primary), 1)
+    # At Holm's hardest step a comparison has this part of the level, at every look.
+    return family * look_level(stage.level / family, stage.looks)
 
 
 @lru_cache(maxsize=32)
