@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from ptycho_torch.config.arms import deep, derive, run_settings
+from ptycho_torch.config.jobs import seed_blocks
 from ptycho_torch.config.plan import stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.runtime.errors import InputError
@@ -144,6 +145,17 @@ def test_looks_train_the_next_seeds_of_what_is_undecided_and_of_the_control(data
     stress = plan_of(data, "stress")
     went_on = {arm for arm, seed in stress.runs_after([["stable"]]) if seed == 1}
     assert {point.arm for point in stress.grid if point.name in went_on} == {"control", "stable"}
+
+
+def test_a_job_of_several_seeds_has_those_of_one_look_and_no_run_twice(data):
+    data["stage_a"]["seeds"], data["seeds_per_job"] = {"looks": [3, 5]}, 2
+    blocks = seed_blocks(parse_study(data, "study"))
+    mine = [seeds for _, seeds, arms in blocks if "agc" in arms]
+    assert mine == [(0, 1), (3, 4)]  # 2 is alone.
+    runs = [(name, arm, seed) for name, seeds, arms in blocks for arm in arms for seed in seeds]
+    assert len(runs) == len(set(runs))
+    data["seeds_per_job"] = 1
+    assert seed_blocks(parse_study(data, "study")) == []
 
 
 def test_any_setting_can_be_swept_by_the_clear_end_of_its_key(data):

@@ -18,11 +18,13 @@ from ptycho_torch.files import io
 from ptycho_torch.report.decide.decision import decide, write_decision
 from ptycho_torch.report.decide.look import write_look
 from ptycho_torch.report.decide.winner import find_winner, write_winner
+from ptycho_torch.report.summarise.tables import of_stress
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import md
 from ptycho_torch.statistics.compare import compare_samples
 from ptycho_torch.statistics.looks import claim_level, look_level
 from ptycho_torch.statistics.scores import AREA
+from ptycho_torch.statistics.stress import work_out_stress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -211,3 +213,14 @@ def test_an_arm_that_a_look_decided_is_compared_as_it_was_then():
     losses["control"] = [0.2 + i / 1000 for i in range(6)] + [0.01] * 8
     (item,) = compare_samples(losses, [("stable", "control")], AREA, StatisticsSettings(), 0.01)
     assert (item.n, item.state) == (6, "lower") and item.p == pytest.approx(2 / 924)
+
+
+def test_the_stress_stages_tables_hold_arms_that_a_look_ended_earlier(data):
+    stress = {**data["stress"], "seeds": {"looks": [3, 6]}}
+    study = planted.planted_study(data, 6, others=0, stress=stress)
+    runs = planted.planted_runs(study, planted.NULL, "stress", np.random.default_rng(0))
+    plan = stage_plan(study, "stress")
+    arms = runs["arm"].map({point.name: point.arm for point in plan.grid})
+    runs = runs[(runs["seed"] < 3) | arms.isin(["control", "agc"])]
+    areas = of_stress(work_out_stress(runs, plan, 0.29, study.statistics))["areas.csv"]
+    assert areas.groupby("arm").size().to_dict() == {"control": 6, "agc": 6, "stable": 3}

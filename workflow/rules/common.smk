@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,6 +13,7 @@ from snakemake.utils import update_config
 
 try:
     from ptycho_torch.config.arms import derive, fit_settings, run_settings
+    from ptycho_torch.config.jobs import seed_blocks
     from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
@@ -128,9 +128,10 @@ def seeds_looked_at(before: dict, now: dict, made_for: str | None) -> list[int]:
     return [*looked, len(before["seeds"])] if seen else looked
 
 
-def files_of_runs(plan, folder: str, file: str) -> list[str]:
-    """One file of every run of a stage, arm by arm; behind its looks, where these are planned."""
-    runs = plan.runs_after(undecided_after(plan, len(plan.looks) - 1))
+def files_of_runs(plan, folder: str, file: str, looks: int | None = None) -> list[str]:
+    """One file of every run of a stage, arm by arm; behind all of its planned looks, or so many."""
+    looks = len(plan.looks) - 1 if looks is None else looks
+    runs = plan.runs_after(undecided_after(plan, looks))
     return [f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}" for arm, seed in runs]
 
 
@@ -147,13 +148,9 @@ def undecided_after(plan, looks: int) -> list[list[str]]:
 
 def looked_at(folder: str, file: str):
     """One file of every run that a look at a stage sees."""
-
-    def files(wildcards) -> list[str]:
-        plan = plan_of(wildcards.stage)
-        runs = plan.runs_after(undecided_after(plan, int(wildcards.number) - 1))
-        return [f"results/{folder}/{plan.dataset}/{arm}/seed-{seed}/{file}" for arm, seed in runs]
-
-    return files
+    return lambda wildcards: files_of_runs(
+        plan_of(wildcards.stage), folder, file, int(wildcards.number) - 1
+    )
 
 
 def winner_of_stage_a() -> str:
@@ -229,24 +226,7 @@ def block_name(rule: str, seeds: tuple[int, ...]) -> str:
     return "_".join([rule, *map(str, seeds)])
 
 
-def seed_blocks() -> list[tuple[str, tuple[int, ...], list[str]]]:
-    """(dataset, seeds, arms) of jobs of several seeds: `seeds_per_job` at most, of one look each."""
-    found, known = {}, {}
-    for stage in stage_names(STUDY):
-        for won in STUDY.stage_a.arms if stage == "stage_b" else [None]:
-            plan = stage_plan(STUDY, stage, won)
-            for low, high in pairwise([0, *(plan.looks or [len(plan.seed_list)])]):
-                for arm in plan.arms:
-                    seen = known.setdefault((plan.dataset, arm), set())
-                    fresh = [seed for seed in plan.seed_list[low:high] if seed not in seen]
-                    seen.update(fresh)
-                    for place in range(0, len(fresh), STUDY.seeds_per_job):
-                        block = tuple(fresh[place : place + STUDY.seeds_per_job])
-                        found.setdefault((plan.dataset, block), []).append(arm)
-    return [(*key, arms) for key, arms in found.items() if len(key[1]) > 1]
-
-
-SEED_BLOCKS = seed_blocks()
+SEED_BLOCKS = seed_blocks(STUDY)
 
 
 def all_reconstructions(wildcards) -> list[str]:

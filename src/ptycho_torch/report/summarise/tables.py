@@ -53,7 +53,7 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         for step in collected.survival(arm)
     ]
     return {
-        **(_of_stress(values["stress"]) if values["stress"] else {}),
+        **(of_stress(values["stress"]) if values["stress"] else {}),
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
@@ -104,7 +104,7 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COMPARISON)
 
 
-def _of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
+def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
     """Return a row per arm and depth, and a row per arm and seed."""
     curves = []
     for curve in stress.curves:
@@ -116,7 +116,7 @@ def _of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
     areas = [
         (arm, seed, area)
         for arm, values in stress.areas.items()
-        for seed, area in zip(seeds, values, strict=True)
+        for seed, area in zip(seeds, values, strict=False)  # Looks end some arms earlier.
     ]
     return {
         "curves.csv": pd.DataFrame(curves),
