@@ -96,7 +96,7 @@ def kept_plan(plan) -> str:
         "seeds": list(plan.seed_list),
         "looks": list(plan.looks),
         "arms": {
-            arm: run_settings(STUDY, plan.dataset, arm, 0).model_dump(mode="json") for arm in arms
+            arm: settings_of_arm(plan.dataset, arm) for arm in arms
         },
     }
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -207,7 +207,13 @@ def settings_of_run(wildcards) -> dict:
 
     With seed 0, since the job's folders say its seeds: the same runs, however many a job trains.
     """
-    return run_settings(STUDY, wildcards.dataset, wildcards.arm, 0).model_dump(mode="json")
+    return settings_of_arm(wildcards.dataset, wildcards.arm)
+
+
+@functools.cache
+def settings_of_arm(dataset: str, arm: str) -> dict:
+    """As `settings_of_run`, worked out once for all of an arm's jobs."""
+    return run_settings(STUDY, dataset, arm, 0).model_dump(mode="json")
 
 
 def gpus_of_run(wildcards) -> int:
@@ -306,7 +312,7 @@ def real_fits() -> dict[str, dict]:
 def replaced_runs() -> str:
     """Say which finished runs were made with other settings than the study's, if there are any:
     Snakemake makes them again in their place, without asking."""
-    data, now, changed, count = {}, {}, {}, 0
+    data, changed, count = {}, {}, 0
     for name, dataset in STUDY.datasets.items():
         record = Path(f"results/simulate/{name}/dataset.json")
         was = json.loads(record.read_bytes())["settings"] if record.is_file() else None
@@ -317,10 +323,8 @@ def replaced_runs() -> str:
         name, arm = path.parts[2:4]
         if name not in data or arm not in known:
             continue
-        if (name, arm) not in now:
-            now[name, arm] = run_settings(STUDY, name, arm, 0).model_dump(mode="json")
         was = json.loads(path.read_bytes())["settings"] | {"seed": 0}
-        said = [*data[name], *differences(was, now[name, arm], but=frozenset())]
+        said = [*data[name], *differences(was, settings_of_arm(name, arm), but=frozenset())]
         changed |= dict.fromkeys(said)
         count += bool(said)
     if not count:

@@ -163,9 +163,9 @@ class SpectralConv(nn.Module):
         parts = block_BR2KI.permute(1, 3, 2, 0, 4).reshape(R * K, 2 * B, -1)
         product = torch.bmm(parts, self.weight.flatten(0, 1).flatten(2))
         product = product.view(R, K, 2, B, 2, self.out_channels)
-        real = product[:, :, 0, :, 0] - product[:, :, 1, :, 1]
-        imaginary = product[:, :, 0, :, 1] + product[:, :, 1, :, 0]
-        return torch.stack([real, imaginary]).permute(3, 1, 0, 2, 4)
+        # By `unbind`, whose gradient is one stack: that of an index is a frame of zeros each time.
+        (rr, ri), (ir, ii) = (half.unbind(3) for half in product.unbind(2))
+        return torch.stack([rr - ii, ri + ir]).permute(3, 1, 0, 2, 4)
 
     def complex_weight(self) -> Tensor:
         """Return the weights as complex numbers, (R, K, I, O)."""

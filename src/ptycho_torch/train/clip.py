@@ -69,30 +69,34 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
             nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
             return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
         case AdaptiveClip():
-            found, norms = zip(*(_clip_units(p, axis, clip) for p, axis in present), strict=True)
-            clipped = torch.cat([c.flatten() for c in found]).sum()
-            after = nn.utils.get_total_norm(norms)
-            # Untouched gradients keep the very number that they were measured with.
-            after = torch.where(clipped > 0, after, norm)
-            return ClipReport(sum(c.numel() for c in found), clipped, after)
+            return _clip_units(present, clip, norm)
         case _:
             assert_never(clip)
 
 
-def _clip_units(
-    parameter: Parameter, axis: int | None, clip: AdaptiveClip
-) -> tuple[Tensor, Tensor]:
-    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer; return
-    which units were clipped, and the norms of all afterwards."""
-    weight, grad = parameter.detach(), parameter.grad
-    assert grad is not None
-    others = [d for d in range(weight.ndim) if d != axis]
+def _clip_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
+    """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer."""
+    grads = [p.grad for p, _ in units if p.grad is not None]
+    weight_norms = [_unit_norms(p.detach(), axis) for p, axis in units]
+    grad_norms = [_unit_norms(grad, axis) for grad, (_, axis) in zip(grads, units, strict=True)]
+    # All units of all parameters at once: a network has dozens of small tensors.
     weight_norm, grad_norm = (
-        torch.linalg.vector_norm(tensor, dim=others, keepdim=True) for tensor in (weight, grad)
+        torch.cat([n.flatten() for n in norms]) for norms in (weight_norms, grad_norms)
     )
     limit = clip.max_ratio * weight_norm.clamp_min(clip.min_weight_norm)
     too_long = grad_norm > limit
     # Only the units beyond their limit are touched: the others keep their very bits.
     factor = torch.where(too_long, limit / grad_norm.clamp_min(1e-30), torch.ones_like(limit))
-    grad.mul_(factor)
-    return too_long, torch.where(too_long, limit, grad_norm)
+    factors = factor.split([n.numel() for n in grad_norms])
+    shaped = [f.view_as(n) for f, n in zip(factors, grad_norms, strict=True)]
+    torch._foreach_mul_(grads, shaped)
+    clipped = too_long.sum()
+    after = torch.linalg.vector_norm(torch.where(too_long, limit, grad_norm))
+    # Untouched gradients keep the very number that they were measured with.
+    return ClipReport(too_long.numel(), clipped, torch.where(clipped > 0, after, norm))
+
+
+def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
+    """Return the 2-norm of each unit, with every other axis of length 1."""
+    others = [d for d in range(tensor.ndim) if d != axis]
+    return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
