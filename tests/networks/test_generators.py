@@ -6,7 +6,12 @@ import torch
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.networks import GENERATORS, build_generator, count_parameters
-from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
+from ptycho_torch.networks.blocks import (
+    FeedForwardFourierBlock,
+    FourierBlock,
+    LayerScaleFourierBlock,
+    StableFourierBlock,
+)
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.train.clip import unit_axes
 
@@ -36,6 +41,8 @@ def test_registry_and_configuration_name_the_same_generators():
         ("hybrid", 9_403_618, 17_202_402),
         ("stable_hybrid", 9_405_090, 17_203_874),
         ("layerscale_hybrid", 9_405_826, 17_204_610),
+        ("depthscale_hybrid", 9_403_618, 17_202_402),
+        ("ffno_hybrid", 8_336_322, 16_135_106),
         ("fno", 656_002, 656_002),
     ],
 )
@@ -117,6 +124,24 @@ def test_layer_scale_gates_each_channel_from_a_thousandth_on():
         block.scale[2] = 0
     torch.testing.assert_close(block(x)[:, 2], x[:, 2], atol=0, rtol=0)
     assert not torch.equal(block(x)[:, 3], x[:, 3])
+
+
+def test_a_depth_scaled_block_adds_its_share_of_the_network():
+    network = build(name="depthscale_hybrid", fno_blocks=5, width=4)
+    blocks = [m for m in network.modules() if isinstance(m, FourierBlock)]
+    assert len(blocks) == 6  # with the bottleneck
+    x = torch.randn(2, 4, 32, 32)
+    torch.testing.assert_close(6 * blocks[0].update(x), FourierBlock.update(blocks[0], x))
+
+
+def test_a_feed_forward_block_passes_its_update_through_a_second_product():
+    """Its residual stands behind the activation, and what it adds has either sign."""
+    block, x = block_of(FeedForwardFourierBlock)
+    first, second = (layer.weight[:, :, 0, 0] for layer in (block.local, block.second))
+    inner = torch.einsum("oi,bihw->bohw", first, block.spectral(x))
+    hidden = torch.nn.functional.gelu(inner + block.local.bias[:, None, None])
+    update = torch.einsum("oi,bihw->bohw", second, hidden) + block.second.bias[:, None, None]
+    torch.testing.assert_close(block(x), x + update)
 
 
 def test_levels_share_the_blocks_odd_ones_go_to_the_deepest_and_the_cap_holds():

@@ -12,7 +12,8 @@ MIN_DEEPEST_SIDE_PX = 8
 """Side at the deepest level when `levels` is not given; pixels."""
 
 
-NAMES = ("hybrid", "stable_hybrid", "layerscale_hybrid", "fno")
+BLOCKS = ("hybrid", "stable_hybrid", "layerscale_hybrid", "depthscale_hybrid", "ffno_hybrid")
+NAMES = (*BLOCKS, "fno")
 
 
 class GeneratorSettings(Settings):

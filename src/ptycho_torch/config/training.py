@@ -19,6 +19,8 @@ from ptycho_torch.config.base import (
 )
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 
+Beta = Annotated[Real, Field(ge=0, lt=1)]
+
 
 class NoClip(Settings):
     """Leave gradients as they are."""
@@ -55,7 +57,38 @@ class AdaptiveClip(Settings):
     """Floor on ||weight||, so that a unit that starts at zero can still learn; > 0."""
 
 
-CLIP_BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
+class AdaGClip(Settings):
+    """Keep each tensor's gradient near the running mean of its own clipped norms (AdaGC); Wang et
+    al. (2025), arXiv:2502.11034, algorithm 1."""
+
+    gradient_clip_algorithm: Literal["adagc"]
+    max_growth: Positive = 1.05
+    """Largest norm in units of the running mean; dimensionless, > 0."""
+    decay: Beta = 0.98
+    """Decay of the running mean, 0 to 1."""
+    warmup_steps: Count = 100
+    """Steps at first in which all gradients are clipped together, by `warmup_max_norm`."""
+    warmup_max_norm: Positive = 1.0
+    """Largest 2-norm of all gradients taken as one vector, in the first steps; > 0."""
+
+
+class ZClip(Settings):
+    """Scale all gradients down together when their global norm stands out from its own past; Kumar
+    et al. (2025), arXiv:2504.02507, section 3."""
+
+    gradient_clip_algorithm: Literal["zclip"]
+    max_score: Positive = 2.5
+    """Largest distance from the norm's running mean, in standard deviations; > 0."""
+    decay: Beta = 0.97
+    """Decay of the running mean and variance, 0 to 1."""
+    warmup_steps: Annotated[int, Field(ge=2)] = 25
+    """Steps at first that only measure mean and variance."""
+
+
+CLIP_BOUNDS = {
+    **{"norm": "max_norm", "value": "max_value", "agc": "max_ratio"},
+    **{"adagc": "max_growth", "zclip": "max_score"},
+}
 """What each rule calls its bound; `gradient_clip_val` is the field's word for any of them."""
 
 
@@ -84,12 +117,10 @@ def _own_words(clip: Any) -> Any:
 
 
 Clip = Annotated[
-    NoClip | NormClip | ValueClip | AdaptiveClip,
+    NoClip | NormClip | ValueClip | AdaptiveClip | AdaGClip | ZClip,
     Field(discriminator="gradient_clip_algorithm"),
     BeforeValidator(_own_words),
 ]
-
-Beta = Annotated[Real, Field(ge=0, lt=1)]
 
 
 class Adam(Settings):

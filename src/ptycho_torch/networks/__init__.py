@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.networks.blocks import FourierBlock, LayerScaleFourierBlock, StableFourierBlock
+from ptycho_torch.networks.blocks import (
+    DepthScaledFourierBlock,
+    FeedForwardFourierBlock,
+    FourierBlock,
+    LayerScaleFourierBlock,
+    StableFourierBlock,
+)
 from ptycho_torch.networks.generators import FNO, FourierUNet
 from ptycho_torch.networks.spectral import SpectralConv
 
@@ -15,6 +21,8 @@ BLOCKS: dict[str, type[FourierBlock]] = {
     "hybrid": FourierBlock,
     "stable_hybrid": StableFourierBlock,
     "layerscale_hybrid": LayerScaleFourierBlock,
+    "depthscale_hybrid": DepthScaledFourierBlock,
+    "ffno_hybrid": FeedForwardFourierBlock,
 }
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
     **{name: partial(FourierUNet, block=block) for name, block in BLOCKS.items()},

@@ -68,3 +68,37 @@ class LayerScaleFourierBlock(FourierBlock):
         """Return what the block adds to its input, (B, C, H, W)."""
         update: Tensor = self.scale[:, None, None] * self.norm(super().update(x_BCHW))
         return update
+
+
+class DepthScaledFourierBlock(FourierBlock):
+    """y = x + GELU(spectral(x) + conv3x3(x)) / L, with L Fourier blocks in the network.
+
+    Marion et al. (2022), Scaling ResNets in the large-depth regime, arXiv:2206.06929: with 1/L a
+    deep network of independent weights starts near the identity, with 1 it explodes.
+    """
+
+    network_blocks = 1
+    """L, set by the network that holds the block."""
+
+    def update(self, x_BCHW: Tensor) -> Tensor:
+        """Return what the block adds to its input, (B, C, H, W)."""
+        return super().update(x_BCHW) / self.network_blocks
+
+
+class FeedForwardFourierBlock(FourierBlock):
+    """y = x + W2 GELU(W1 spectral(x)), the residual after the activation and a second product.
+
+    What a block adds may be negative, unlike GELU's output. W1 (`local`) and W2 are 1x1
+    convolutions. Tran et al. (2023), Factorized Fourier neural operators, arXiv:2111.13802,
+    section 3, with the study's spectral layer in place of the factorized one.
+    """
+
+    def __init__(self, channels: int, modes: int, **geometry: Any) -> None:
+        super().__init__(channels, modes, **geometry)
+        self.local = nn.Conv2d(channels, channels, 1)
+        self.second = nn.Conv2d(channels, channels, 1)
+
+    def update(self, x_BCHW: Tensor) -> Tensor:
+        """Return what the block adds to its input, (B, C, H, W)."""
+        update: Tensor = self.second(gelu(self.local(self.spectral(x_BCHW))))
+        return update

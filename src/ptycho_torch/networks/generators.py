@@ -14,7 +14,7 @@ from torch.nn.functional import gelu, instance_norm, softplus
 from torch.utils.checkpoint import checkpoint
 
 from ptycho_torch.config.generator import GeneratorSettings, Level, plan_levels
-from ptycho_torch.networks.blocks import FourierBlock
+from ptycho_torch.networks.blocks import DepthScaledFourierBlock, FourierBlock
 
 INPUT_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -97,6 +97,9 @@ class Generator(nn.Module):
         self.lift = Lifter(channels, levels[0].channels)
         self._build(levels, settings.modes, fourier)
         self.head = nn.Conv2d(levels[0].channels, 2 * channels, 1)
+        blocks = [m for m in self.modules() if isinstance(m, DepthScaledFourierBlock)]
+        for made in blocks:
+            made.network_blocks = len(blocks)
 
     def _build(self, levels: list[Level], modes: int, fourier: MakeBlock) -> None:
         """Make the layers between lifter and head."""

@@ -1,15 +1,25 @@
-"""Gradient clipping: none, by norm, by value, or adaptive per unit (AGC).
+"""Gradient clipping: none, by norm, by value, per unit (AGC), or by a gradient's own past (AdaGC,
+ZClip). A complex weight's gradient is a pair of real numbers, and its norm that of both.
 
 Letters: O output channels (units), I input channels, R and K row and column frequencies.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from ptycho_torch.config.training import AdaptiveClip, Clip, NoClip, NormClip, ValueClip
+from ptycho_torch.config.training import (
+    AdaGClip,
+    AdaptiveClip,
+    Clip,
+    NoClip,
+    NormClip,
+    ValueClip,
+    ZClip,
+)
 from ptycho_torch.networks.spectral import SpectralConv
 
 Unit = tuple[Parameter, int | None]
@@ -17,8 +27,8 @@ Unit = tuple[Parameter, int | None]
 
 
 class ClipReport(NamedTuple):
-    """How many parts a step had and how many were clipped (units for AGC, elements for value, one
-    for the global norm), and the gradient's norm afterwards."""
+    """How many parts a step had and how many were clipped (units for AGC, tensors for AdaGC,
+    elements for value, one for a global norm), and the gradient's norm afterwards."""
 
     parts: int
     clipped: Tensor
@@ -51,9 +61,18 @@ def total_norm(units: list[Unit]) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p, _ in units if p.grad is not None])
 
 
-def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
+def clip_memory(units: list[Unit], clip: Clip) -> Tensor:
+    """Return what a rule knows before the first step of a training, for `clip_gradients`: how many
+    steps it has seen, and of AdaGC each tensor's mean norm, of ZClip the norm's mean and
+    variance."""
+    known = {AdaGClip: [torch.inf] * len(units), ZClip: [0.0, 0.0]}.get(type(clip), [])
+    return torch.tensor([0.0, *known])
+
+
+def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor) -> ClipReport:
     """Clip the gradients in place and report how much was clipped; absent gradients are left out,
-    and nothing waits for the device. norm: their `total_norm`."""
+    and nothing waits for the device. norm: their `total_norm`; memory: `clip_memory`, which is
+    brought up to date in place."""
     present = [(p, axis) for p, axis in units if p.grad is not None]
     match clip:
         case NoClip():
@@ -70,6 +89,10 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor) -> ClipReport:
             return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
         case AdaptiveClip():
             return _clip_units(present, clip, norm)
+        case AdaGClip():
+            return _clip_by_own_mean(units, clip, norm, memory)
+        case ZClip():
+            return _clip_by_score(present, clip, norm, memory)
         case _:
             assert_never(clip)
 
@@ -100,3 +123,46 @@ def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
     """Return the 2-norm of each unit, with every other axis of length 1."""
     others = [d for d in range(tensor.ndim) if d != axis]
     return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
+
+
+def _clip_by_own_mean(
+    units: list[Unit], clip: AdaGClip, norm: Tensor, memory: Tensor
+) -> ClipReport:
+    """Scale each tensor's gradient down to `max_growth` times the running mean of its norms; in the
+    first steps all together to `warmup_max_norm`, while the least norm of each is noted."""
+    zero = torch.zeros_like(norm)
+    before = torch.stack([zero if p.grad is None else p.grad.norm() for p, _ in units])
+    first, mean = memory[0] < clip.warmup_steps, memory[1:]
+    together = before * (clip.warmup_max_norm / norm).clamp(max=1.0)
+    after = torch.where(first, together, before.minimum(clip.max_growth * mean))
+    learned = torch.where(first, after.minimum(mean), torch.lerp(after, mean, clip.decay))
+    memory.copy_(torch.cat([memory[:1] + 1, learned]))
+    too_long = after < before
+    factors = torch.where(too_long, after / before, torch.ones_like(before))
+    _scale(units, factors.unbind())
+    clipped = too_long.sum()
+    norm_after = torch.where(clipped > 0, torch.linalg.vector_norm(after), norm)
+    return ClipReport(len(units), clipped, norm_after)
+
+
+def _clip_by_score(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> ClipReport:
+    """Scale all gradients down where their norm lies more than `max_score` standard deviations
+    above its running mean: the further above, the closer to the mean."""
+    steps, mean, variance = memory
+    first, spread = steps < clip.warmup_steps, variance.sqrt()
+    score = (norm - mean) / spread.clamp_min(1e-12)
+    too_long = ~first & (score > clip.max_score)
+    after = torch.where(too_long, mean + clip.max_score**2 / score * spread, norm)
+    _scale(units, [torch.where(too_long, after / norm, torch.ones_like(norm))] * len(units))
+    # Mean and variance of all norms so far at first (Welford), of the recent ones from then on.
+    weight = torch.where(first, steps / (steps + 1), torch.full_like(norm, clip.decay))
+    new_mean = torch.lerp(after, mean, weight)
+    deviation = torch.where(first, (after - mean) * (after - new_mean), (after - new_mean) ** 2)
+    memory.copy_(torch.stack([steps + 1, new_mean, torch.lerp(deviation, variance, weight)]))
+    return ClipReport(1, too_long, after)
+
+
+def _scale(units: list[Unit], factors: Sequence[Tensor]) -> None:
+    """Multiply each tensor's gradient by its factor; by exactly 1 it keeps its bits."""
+    pairs = [(p.grad, f) for (p, _), f in zip(units, factors, strict=True) if p.grad is not None]
+    torch._foreach_mul_([grad for grad, _ in pairs], [factor for _, factor in pairs])

@@ -22,7 +22,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
+from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, unit_axes
 from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
@@ -48,6 +48,7 @@ class PtychoModule(LightningModule):
     """
 
     probe_MHW: Tensor
+    clip_memory: Tensor
     log_gain: nn.Parameter | None
 
     def __init__(self, run: RunSettings, data: TrainingData) -> None:
@@ -76,6 +77,10 @@ class PtychoModule(LightningModule):
         self.input_scale = data.train.statistical_scale() if scaled else 1.0
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
+        self._units = unit_axes(self.network)
+        if self.log_gain is not None:
+            self._units.append((self.log_gain, None))
+        self.register_buffer("clip_memory", clip_memory(self._units, run.execution.clip))
         self.monitor = DivergenceMonitor(run.training)
         self.history = History(self.monitor)
         self.collapse = CollapseGuard(run.training, self.monitor)
@@ -154,9 +159,6 @@ class PtychoModule(LightningModule):
         alone, execution = trainer.world_size == 1, self.run.execution
         recorded = records_steps(execution, self.device, merges=self.merges, alone=alone)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
-        self._units = unit_axes(self.network)
-        if self.log_gain is not None:
-            self._units.append((self.log_gain, None))
         self._blocks = list(fourier_blocks(self.network).values())
         optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
         # torch's own way to tell an optimiser, without waiting for the device, not to move.
@@ -184,7 +186,7 @@ class PtychoModule(LightningModule):
         norm = total_norm(self._units)
         # Before clipping, which may change their ratio.
         moduli = gradient_moduli(self._blocks) if look else None
-        report = clip_gradients(self._units, self.run.execution.clip, norm)
+        report = clip_gradients(self._units, self.run.execution.clip, norm, self.clip_memory)
         self.monitor.check_step(loss, norm, report, moduli)
         self._optimizer.step()
 
