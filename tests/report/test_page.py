@@ -134,7 +134,9 @@ def test_what_the_page_is_made_of_is_installed_and_watched(root):
 # ---- As a browser shows it, opened by its file:// address --------------------------------------
 
 
-SEEDS = "return [...document.querySelectorAll('#run-table tbody tr')].map(r => r.cells[1].innerText)"
+SEEDS = (
+    "return [...document.querySelectorAll('#run-table tbody tr')].map(r => r.cells[1].innerText)"
+)
 
 
 def test_losses_sort_as_numbers_and_what_is_missing_stays_last(browser, page):

@@ -217,7 +217,9 @@ def test_missing_unexpected_and_swapped_files_are_refused_by_name(plant, tmp_pat
         with pytest.raises(InputError, match=message):
             work_out_of({**given, "files": {**given["files"], "runs": changed}})
     shutil.copy(runs[1], runs[0])
-    with pytest.raises(InputError, match=r"control/seed-0/run.json: .*arm is stable, the study says control"):
+    with pytest.raises(
+        InputError, match=r"control/seed-0/run.json: .*arm is stable, the study says control"
+    ):
         work_out_of(given)
 
 
