@@ -70,8 +70,8 @@ def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
     rules: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     # What has no arm stays in its order, behind the arms.
     for place, rule, reason in sorted(seeds, key=lambda key: (not key[0], key[0])):
-        found = spans(sorted(seeds[place, rule, reason]))
-        rules[place, f"seeds {found}" if found else rule, reason].append(rule)
+        which = spans(sorted(seeds[place, rule, reason]))
+        rules[place, f"seeds {which}" if which else rule, reason].append(rule)
     lines = []
     for (place, which, reason), named in rules.items():
         words = [", ".join(named), place, which if which not in named else ""]

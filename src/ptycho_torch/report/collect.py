@@ -163,7 +163,7 @@ def collect(
     evaluated: list[Any] = []
     rows, scored, histories, settings = [], [], [], {}
     for arm, seed in paths["runs"]:
-        run = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))
+        run: dict[str, Any] = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
         record = read_result(mine["runs"], "run")
         metrics = read_result(mine["metrics"], "scores")

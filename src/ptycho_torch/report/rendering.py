@@ -14,8 +14,7 @@ from jinja2 import Environment
 from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.runtime import markdown, templates
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.depth import gradient_bound
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, PHASE_SSIM
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, PHASE_SSIM
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -62,7 +61,6 @@ def _environment() -> Environment:
     environment.filters["exp"] = math.exp
     environment.globals |= {"estimates": estimates, "arm_settings": arm_settings}
     environment.globals |= {"SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM, "ERROR": COMPLEX_ERROR}
-    environment.globals |= {"COMPOSITE": COMPOSITE, "gradient_bound": gradient_bound}
     return environment
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.config.study import Study
 from ptycho_torch.report.collect import Collected
@@ -14,7 +15,7 @@ from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
 
 _KEY = (
-    "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes; "
+    "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
     "dashed: constant object or image; dotted: noise-free truth, noise alone"
 )
 Levels = Sequence[float | None]
@@ -33,20 +34,6 @@ def metric_spread(collected: Collected) -> Figure:
     return _rows(collected.runs, collected.stage.arms, panels, collected.study)
 
 
-def by_value(collected: Collected) -> Figure:
-    """Return loss, SSIM and share of clipped steps for each value of a sweep, and the control."""
-    variants = collected.variants
-    several = len({variant.base for variant in variants.values()}) > 1
-    labels = {
-        arm: f"{variant.base if several else ''} {variant.label()}".strip()
-        for arm, variant in variants.items()
-    }
-    arms = list(dict.fromkeys([collected.stage.control, *variants]))
-    clipped = Score("clipped_share", "share clipped", lower_is_better=True)
-    panels: dict[Score, Levels] = {collected.loss: (), AMPLITUDE_SSIM: (), clipped: ()}
-    return _rows(collected.runs, arms, panels, collected.study, labels)
-
-
 def overview(runs: pd.DataFrame, constant: float | None, study: Study) -> Figure:
     """Return loss and amplitude SSIM of each arm of the whole study; a row per run in `runs`."""
     arms = list(dict.fromkeys(runs["arm"]))
@@ -59,17 +46,16 @@ def _rows(
     arms: Sequence[str],
     panels: Mapping[Score, Levels],
     study: Study,
-    labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Return a panel per score with what baselines score, and one of failure rates."""
     figure = new_figure(1.9 * len(panels) + 3.2, 0.36 * len(arms) + 1.5)
     grid = figure.subplots(1, len(panels) + 1, sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=False):
         better = "lower" if score.lower_is_better else "higher"
-        note = "" if score.column == "clipped_share" else f"\n({better} is better)"
-        axes.set_title(score.label + note, loc="left", fontsize=9)
+        axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
         for place, (arm, colour) in enumerate(arm_colours(arms).items()):
             _mark_runs(axes, place, runs[runs["arm"] == arm], score, colour)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         _mark_levels(axes, levels, runs[score.column].astype(float), score)
     grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
     grid[-1].set_xlim(-0.03, 1.03)
@@ -79,7 +65,7 @@ def _rows(
         grid[-1].plot([failed.rate], [place], "o", color=colour, markersize=4.5)
         at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
         grid[-1].annotate(counts, at, xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    grid[0].set_yticks(range(len(arms)), [(labels or {}).get(arm, arm) for arm in arms])
+    grid[0].set_yticks(range(len(arms)), arms)
     grid[0].set_ylim(len(arms) - 0.4, -0.6)
     figure.supxlabel(_KEY, fontsize=8)
     return figure
@@ -89,8 +75,8 @@ def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, colou
     values, failed = runs[score.column].astype(float).to_numpy(), runs["failed"].to_numpy(bool)
     places = place + np.linspace(-0.2, 0.2, len(values)) * (len(values) > 1)
     for chosen, marker in ((~failed, "o"), (failed, "x")):
-        look = {"color": colour, "alpha": 0.8, "markersize": 4.5, "markeredgewidth": 1.4}
-        axes.plot(values[chosen], places[chosen], marker, **look)
+        x, y = values[chosen], places[chosen]
+        axes.plot(x, y, marker, color=colour, alpha=0.8, markersize=4.5, markeredgewidth=1.4)
     if np.isfinite(values[~failed]).any():
         axes.plot([np.nanmedian(values[~failed])], [place], "|", color=INK, markersize=16)
 

@@ -41,11 +41,12 @@ def learning_curves(collected: Collected) -> Figure:
             if train in rows:
                 axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
             _line(axes, rows, column, color=colour, linewidth=1.3)
-            run = collected.runs_of(arm).set_index("seed").loc[seed]
+            mine = collected.runs_of(arm)
+            failed_at = mine.loc[mine["failed"] & (mine["seed"] == seed), "failure_epoch"]
             finite = rows[column].astype(float).dropna()
-            if run["failed"] and len(finite):
+            if len(failed_at) and len(finite):
                 look: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 2}
-                axes.plot([run["failure_epoch"]], [finite.iloc[-1]], "x", **look, zorder=5)
+                axes.plot(failed_at, finite.iloc[-1:], "x", **look, zorder=5)
         failed = collected.failed(arm)
         axes.set_title(f"{arm}: {failed.failures} of {failed.runs} failed")
         _epochs(axes)
@@ -110,7 +111,7 @@ def survival(collected: Collected) -> Figure:
     for place, (arm, colour) in enumerate(arm_colours(arms).items()):
         curve = collected.survival(arm)
         # Lines that coincide are drawn beside each other.
-        shares = np.array([step.survival for step in curve]) - 0.006 * place
+        shares = np.array([step.survival for step in curve]) - 0.004 * place
         epochs, line = [step.epoch for step in curve], ("-", "--")[place // 7 % 2]
         failures = sum(step.failures for step in curve)
         label = f"{arm}: {failures} of {curve[0].at_risk} failed"

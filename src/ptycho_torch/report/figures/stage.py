@@ -16,8 +16,6 @@ def write_figures(collected: Collected, found: Stress | None, folder: Path) -> N
             save(stress.areas(found), folder, "areas")
             return
         drawings = [runs.learning_curves, rows.metric_spread, images.reconstructions, runs.survival]
-        if collected.variants:
-            drawings.append(rows.by_value)
         if collected.stage.depth:
             drawings.append(runs.gradient_norms)
         for draw in drawings:

@@ -57,7 +57,8 @@ def summarise_study(
     )
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    constant = next(iter(by_dataset.values()))["baselines"]["constant"].get(AMPLITUDE_SSIM.name)
+    constants = [found["baselines"]["constant"] for found in by_dataset.values()]
+    constant = constants[0].get(AMPLITUDE_SSIM.name) if len(constants) == 1 else None
     with styled():
         save(overview(runs, constant, parsed), folder, "overview")
     io.write_text(folder / "summary.md", text)
