@@ -70,8 +70,9 @@ def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
     rules: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     # What has no arm stays in its order, behind the arms.
     for place, rule, reason in sorted(seeds, key=lambda key: (not key[0], key[0])):
-        which = spans(sorted(seeds[place, rule, reason]))
-        rules[place, f"seeds {which}" if which else rule, reason].append(rule)
+        found = seeds[place, rule, reason]
+        which = f"seed{'s' if len(found) > 1 else ''} {spans(sorted(found))}" if found else rule
+        rules[place, which, reason].append(rule)
     lines = []
     for (place, which, reason), named in rules.items():
         words = [", ".join(named), place, which if which not in named else ""]
@@ -115,7 +116,7 @@ class StudyProgress:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, self.done_runs + sum(self._training().values()))
+        self.total_runs = max(self.total_runs, self.done_runs + sum(self._training()))
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
@@ -135,32 +136,30 @@ class StudyProgress:
         self.diverged_runs += sum(outcome != "completed" for outcome in outcomes)
         return f"{job_name(job)}: {', '.join(outcomes)}"
 
-    def _training(self) -> dict[int, int]:
-        """Return how many runs each job that trains has, by its number."""
-        jobs = {jobid: rule_and_seeds(job) for jobid, job in self.running.items()}
-        return {jobid: len(seeds) for jobid, (rule, seeds) in jobs.items() if rule == TRAIN}
+    def _training(self) -> list[int]:
+        """Return how many runs each of the jobs that train has."""
+        jobs = map(rule_and_seeds, self.running.values())
+        return [len(seeds) for rule, seeds in jobs if rule == TRAIN]
 
-    def line(self, now: float) -> str:
+    def line(self) -> str:
         """Return the state of the study in one line."""
-        training = sum(self._training().values())
+        training = sum(self._training())
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             words.append(
                 f"runs: {self.done_runs} done ({self.diverged_runs} of them diverged), "
                 f"{training} running, {self.total_runs - self.done_runs - training} to come"
             )
-        if (left := self.seconds_left(now)) is not None:
+        if left := self.seconds_left():
             words.append(f"training ends about {datetime.now() + timedelta(seconds=left):%H:%M:%S}")
         return " | ".join(words)
 
-    def seconds_left(self, now: float) -> float | None:
-        """Return the expected time to the last run's end; None before a run has ended."""
-        to_come, jobs = self.total_runs - self.done_runs, self._training()
-        if not self.done_runs or to_come <= 0:
+    def seconds_left(self) -> float | None:
+        """Return the expected time to the last run's end, at the end of a job that trains."""
+        if not self.done_runs:
             return None
-        work = to_come * self.training_s / self.done_runs
-        spent = sum(now - self.running[jobid]["since"] for jobid in jobs)
-        return max(work - spent, 0.0) / max(len(jobs), 1)
+        to_come = self.total_runs - self.done_runs
+        return to_come * self.training_s / self.done_runs / max(len(self._training()), 1)
 
 
 class LogHandler(LogHandlerBase):
@@ -207,7 +206,7 @@ class LogHandler(LogHandlerBase):
             text = f"begins: {self.progress.started(job, now)}"
         elif event == LogEvent.JOB_FINISHED:
             name = self.progress.finished(record.job_id, now)
-            text = f"done: {name} | {self.progress.line(now)}"
+            text = f"done: {name} | {self.progress.line()}"
         elif event == LogEvent.JOB_ERROR:
             self.progress.running.pop(record.jobid, None)
         if text:
