@@ -1,5 +1,6 @@
 """Figures of a measurement: objects, ring correlation, patterns, losses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def reconstructions(found: Measurement) -> Figure:
     grid = figure.subplots(2, len(shown), squeeze=False)
     reference = found.rpie.curves["reference"]
     turn = np.exp(-1j * np.angle(np.exp(1j * np.angle(reference)).mean()))
-    for row, label in zip(grid, ("amplitude", "phase, rad"), strict=True):
-
-        def part(image: NDArray[Any], label: str = label) -> NDArray[Any]:
-            return np.abs(image) if label == "amplitude" else np.angle(image * turn)
-
+    kinds: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+        "amplitude": np.abs,
+        "phase, rad": lambda image: np.angle(image * turn),
+    }
+    for row, (label, part) in zip(grid, kinds.items(), strict=True):
         low, high = np.percentile(part(reference), [0.5, 99.5])
         for axes, result in zip(row, shown, strict=True):
             drawn = axes.imshow(part(result.curves["image"]), cmap="gray", vmin=low, vmax=high)
