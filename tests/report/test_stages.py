@@ -1,7 +1,6 @@
 """Sweeps, Stage B, the pivot and the whole study: planted answers come out in words and files."""
 
 import dataclasses
-import json
 
 import pandas as pd
 import pytest
@@ -9,7 +8,7 @@ from matplotlib.text import Text
 from planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
-from ptycho_torch.report.figures.scores import reconstructions
+from ptycho_torch.report.figures.images import reconstructions
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.errors import InputError
@@ -92,13 +91,6 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
     assert "`norm1-max_norm-3` | same: " in put_into_words(values)[1]["summary.md"]
 
 
-def test_seeds_added_after_a_summary_are_told_where_something_is_claimed(plant, tmp_path):
-    given = plant(seeds=[0, 1, 2])
-    io.write_json(tmp_path / "stage_a.plan", {"sha256": "0", "looked": [2]})
-    summarise_stage(**given, plan=tmp_path / "stage_a.plan", folder=tmp_path)
-    assert "Seeds were added after a summary of 2 per arm" in (tmp_path / "summary.md").read_text()
-
-
 def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
     given = plant(stage="stage_b", seeds=[0])
     io.write_json(given["winner"], {})
@@ -110,7 +102,7 @@ def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
 # The whole study.
 
 
-STUDY = ("stage_a", "clip_sweep", "crash_hunt", "stage_b")
+STUDY = ("stage_a", "clip_sweep", "stage_b")
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +124,8 @@ def study(made, plant, tmp_path_factory):
 def test_a_stage_has_its_own_figure(study):
     _, _, stages = study
     for stage, figure, words in (
-        ("clip_sweep", "by_value", "`norm1-max_norm-3` | open: composite loss"),
-        ("stage_b", "gradient_norms", "`stable-fno_blocks-8` 40.0 (from `stable`)"),
-        ("crash_hunt", "by_value", "| 4 | `control` | itself |"),
+        ("clip_sweep", "metric_spread", "`norm1-max_norm-3` | open: composite loss"),
+        ("stage_b", "gradient_norms", "10 times the largest 99th percentile over a shallow run"),
     ):
         text = (stages[stage] / "summary.md").read_text()
         assert f"({figure}.png)" in text and words in text
@@ -169,9 +160,6 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
     for name in stages:
         assert f"(../{name}/summary.md)" in text
     assert "*constant image*" in text and "0.277" in text
-    facts = json.loads((folder / "study.json").read_text())
-    assert set(facts["stages"]) == set(stages)
-    assert facts["baselines"]["triangle_n32"]["constant"]["amplitude_ssim"] == 0.277
     assert (folder / "overview.png").stat().st_size > 10_000
 
 

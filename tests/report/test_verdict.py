@@ -14,14 +14,13 @@ from ptycho_torch.statistics.power import seeds_needed
 SETTINGS = StatisticsSettings()
 EIGHT, DEEP = list(range(8)), "-fno_blocks-8"
 TWO_SEEDS = {"seeds": [0, 1]}
-CLEAR = {"seeds": EIGHT}
 FAILING = {"seeds": EIGHT, "outcomes": {("control", seed): "exploded" for seed in EIGHT}}
-STAGE_B = {"seeds": EIGHT, "stage": "stage_b"}
+STAGE_B = {"seeds": [0, 1], "stage": "stage_b"}
 STOPPED = {**STAGE_B, "outcomes": {("stable" + DEEP, 0): "exploded"}}
 
 
 def with_loss(**loss):
-    return {"seeds": EIGHT, "loss": {**LOSS, **loss}}
+    return {"seeds": [0, 1], "loss": {**LOSS, **loss}}
 
 
 def claim(values, arm):
@@ -32,12 +31,11 @@ def claim(values, arm):
     ("plan", "arm", "condition", "status", "words"),
     [
         (TWO_SEEDS, "stable", "lowest_loss", "met", "(stable)"),
-        (TWO_SEEDS, "stable", "no_failures", "met", "0 of 2 runs failed"),
         (TWO_SEEDS, "agc", "fewer_failures_than_control", "not met", "0 of 2 of the control"),
         (TWO_SEEDS, "control", "negative_control", "not met", "0 of 2 runs failed"),
         (TWO_SEEDS, "norm1", "comparison", "not asked", "no condition is set"),
         (with_loss(agc=0.05), "stable", "lowest_loss", "not met", "(agc)"),
-        (with_loss(agc=0.08 * 1.05), "agc", "max_loss_increase", "met", "times that of control"),
+        (TWO_SEEDS, "agc", "max_loss_increase", "met", "times that of control"),
         (with_loss(agc=0.08 * 1.2), "agc", "max_loss_increase", "not met", "1.20 times that of"),
         (FAILING, "agc", "fewer_failures_than_control", "met", "8 of 8 of the control"),
         (FAILING, "control", "negative_control", "met", "8 of 8 runs failed"),
@@ -47,12 +45,12 @@ def claim(values, arm):
         ({**STAGE_B, "gradient": {"stable" + DEEP: 30.0}}, "stable" + DEEP, "gradient_bounded",
          "met", "the bound is 40.0, 10 times the largest of a run of stable"),
         ({**STAGE_B, "gradient": {"stable" + DEEP: 50.0}}, "stable" + DEEP, "gradient_bounded",
-         "not met", "80 epochs of 8 runs beyond it"),
-        (STAGE_B, "stable" + DEEP, "loss_matches", "met", "the median loss is 0.996 times that of"),
+         "not met", "20 epochs of 2 runs beyond it"),
+        (STAGE_B, "stable" + DEEP, "loss_matches", "met", "times that of"),
         (STAGE_B, "stable" + DEEP, "ssim_matches", "met", "from that of stable"),
         ({**with_loss(**{"stable" + DEEP: 0.08}), "stage": "stage_b"}, "stable" + DEEP,
          "loss_matches", "not met", "the median loss is 1.33 times that of stable"),
-        (STOPPED, "stable" + DEEP, "no_failures", "not met", "1 of 8 runs failed"),
+        (STOPPED, "stable" + DEEP, "no_failures", "not met", "1 of 2 runs failed"),
         (STOPPED, "stable" + DEEP, "gradient_bounded", "not met", "1 run ended in NaN or explo"),
     ],
 )  # fmt: skip
@@ -86,7 +84,7 @@ def test_a_stage_claims_only_of_arms_that_ask_and_counts_failures(values_of):
 
 
 def test_an_undecided_claim_says_what_would_decide_it(values_of):
-    values = values_of(**CLEAR)
+    values = values_of(seeds=EIGHT)
     agc = claim(values, "agc")
     runs = values["f"].runs
     mine, theirs = (log_values(runs, arm, "composite_loss") for arm in ("agc", "control"))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.report.collect import KINDS
-from ptycho_torch.report.decide.look import write_look
+from ptycho_torch.report.summarise.stage import write_look
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report.collect import Files, collect
-from ptycho_torch.report.collected import Collected
+from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.summarise import tables
 from ptycho_torch.runtime.errors import InputError
@@ -73,6 +72,27 @@ def summarise_stage(
         io.write_text(folder / name, text)
 
 
+def write_look(
+    files: Files, *, dataset: PathLike, study: Mapping[str, Any], stage: str, output: PathLike
+) -> None:
+    """Write a planned look: the arms that are undecided with the seeds so far, and the claims.
+
+    Raises InputError as the stage's summary does.
+    """
+    parsed = parse_study(study, "study")
+    plan = stage_plan(parsed, stage)
+    collected = collect(files, parsed, plan, dataset=dataset)
+    claims = _claims(collected)
+    io.write_json(
+        output,
+        {
+            "seeds": int(collected.runs.groupby("arm").size().max()),
+            "undecided": [item.arm for item in claims if item.better is None],
+            "claims": [say("answered", item, parsed.statistics) for item in claims],
+        },
+    )
+
+
 def work_out(
     collected: Collected, provenance: Mapping[str, Any], winner: str | None = None
 ) -> dict[str, Any]:
@@ -88,7 +108,7 @@ def work_out(
         "study": study,
         "stage": stage,
         "statistics": settings,
-        "claims": list(stress.comparisons) if stress else claims_of(collected),
+        "claims": list(stress.comparisons) if stress else _claims(collected),
         # Arm by arm, not score by score.
         "exploratory": [
             item for of_arm in zip(losses, *scores, failures, strict=True) for item in of_arm
@@ -107,7 +127,7 @@ def work_out(
     }
 
 
-def claims_of(collected: Collected) -> Sequence[Comparison]:
+def _claims(collected: Collected) -> Sequence[Comparison]:
     """Return the comparisons of a stage's primary family."""
     stage, settings = collected.stage, collected.study.statistics
     if stage.grid:
