@@ -72,7 +72,6 @@ FLIPS = {
     "SweepSettings.sweep": plans(f"{SWEEP}.sweep", {"clip.max_norm": [2]}),
     "SweepSettings.question": plans(f"{SWEEP}.question", "Another?"),
     "SweepSettings.dataset": plans(f"{SWEEP}.dataset", "other"),
-    "SweepSettings.control": plans(f"{SWEEP}.control", "stable"),
     "SweepSettings.seeds": plans(f"{SWEEP}.seeds", [7]),
     "DepthSettings.fno_blocks": plans("stage_b.fno_blocks", 6),
     "DepthSettings.seeds": plans("stage_b.seeds", [7]),

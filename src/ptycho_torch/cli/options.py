@@ -65,9 +65,11 @@ class Flags:
             rich_help_panel=self.panel,
             show_default=shown,
         )
-        annotation = Annotated[kind if default is not None else kind | None, option]
         return inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind if default is not None else kind | None, option],
         )
 
     def read(self, given: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ one: the same training is never run twice for two stages.
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -13,16 +14,9 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
-from ptycho_torch.config.study import ArmSettings, Study, SuccessSettings
+from ptycho_torch.config.study import ArmSettings, Study
 from ptycho_torch.config.training import ExecutionSettings, RunSettings, TrainingSettings
-from ptycho_torch.config.variants import (
-    BLOCKS,
-    DEPTH,
-    Variant,
-    numbers_of,
-    stress_variants,
-    sweep_variants,
-)
+from ptycho_torch.config.variants import BLOCKS, DEPTH, Variant, numbers_of, sweep_variants
 from ptycho_torch.runtime.errors import InputError
 
 # Blocks with a kind: an arm that names another kind replaces the whole block, since the keys of one
@@ -37,11 +31,8 @@ class _Blocks(Settings):
 
 
 class Derived(NamedTuple):
-    """Everything that a study can run.
-
-    variants: by name, without those that equal an arm or another variant; blocks: name of each arm
-    and variant -> its blocks in force.
-    """
+    """Variants by name, without those that equal an arm or another variant; and the blocks in
+    force of each arm and variant, by its name."""
 
     variants: dict[str, Variant]
     blocks: dict[str, dict[str, Any]]
@@ -82,11 +73,30 @@ def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, V
                     yield f"sweeps.{name}", variant
         except ValueError as error:
             raise InputError(f"sweeps.{name}.sweep: {error}") from None
-    yield from (("stress", variant) for variant, _ in stress_variants(study.stress, blocks))
+    yield from (("stress", variant) for variant, _ in _stress_variants(study, blocks))
     if study.stage_b is not None:
         arms = [*study.stage_a.arms, *([study.pivot.arm] if study.pivot else [])]
         for arm in dict.fromkeys(arms):
             yield "stage_b", Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))
+
+
+def _stress_variants(
+    study: Study, blocks: Mapping[str, Any]
+) -> Iterator[tuple[Variant, tuple[str, int, float]]]:
+    """Yield what the stress stage changes of an arm, less what the arm has anyway, with its arm,
+    depth and learning rate."""
+    if (stress := study.stress) is None:
+        return
+    for arm, depth, rate in product(stress.arms, stress.depths, stress.learning_rates):
+        generator, training = blocks[arm]["generator"], blocks[arm]["training"]
+        changes = [
+            (DEPTH, depth, generator["fno_blocks"]),
+            ("training.optimizer.learning_rate", rate, training["optimizer"]["learning_rate"]),
+            ("training.epochs", stress.epochs, training["epochs"]),
+            ("training.schedule.name", "constant", training["schedule"]["name"]),
+        ]
+        changed = tuple((key, value) for key, value, own in changes if value != own)
+        yield Variant(arm, changed), (arm, depth, rate)
 
 
 def _varied(blocks: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
@@ -125,8 +135,7 @@ def resolve(study: Study, variant: Variant) -> str:
 
 def deep(study: Study, arm: str) -> str:
     """Return the name of an arm at Stage B's depth."""
-    if study.stage_b is None:
-        raise ValueError("there is no stage 'stage_b', which says the depth")
+    assert study.stage_b is not None
     return resolve(study, Variant(arm, ((DEPTH, study.stage_b.fno_blocks),)))
 
 
@@ -158,7 +167,7 @@ def grid_points(study: Study) -> list[GridPoint]:
     """Return every point of the stress stage: arm by arm, by depth, by rising rate."""
     return [
         GridPoint(resolve(study, variant), *point)
-        for variant, point in stress_variants(study.stress, derive(study).blocks)
+        for variant, point in _stress_variants(study, derive(study).blocks)
     ]
 
 
@@ -167,9 +176,7 @@ def arm_settings(study: Study, name: str) -> ArmSettings:
     if name in study.arms:
         return study.arms[name]
     variant = derive(study).variants[name]
-    hypothesis = f"{variant.base} with {variant.label()}"
-    own = {"hypothesis": hypothesis, "success": SuccessSettings()}
-    return study.arms[variant.base].model_copy(update=own)
+    return ArmSettings(hypothesis=f"{variant.base} with {variant.label()}")
 
 
 def run_settings(study: Study, dataset: str, arm: str, seed: int) -> RunSettings:
