@@ -135,7 +135,7 @@ def test_what_inference_cannot_do_is_refused_before_the_work(call, tiny_dataset,
         (["--debug-dump", tmp_path / "file"], "file is no folder"),
         (["--debug-dump", bundle], "holds .*; give another folder"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
-            (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
+        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
         (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
         (["--model", tmp_path / "nowhere"], "nowhere: is no folder"),
         (["--scale", "nan"], "expected auto, stored, measured, or"),
@@ -177,7 +177,7 @@ def test_a_name_is_made_of_any_file():
         ("infer --model_path m --test_data_file t", "infer --model m --test-data t"),
         ("train --torch-loss-mode poisson --max_epochs 3", "train --loss poisson --max-epochs 3"),
         ("train --quiet --output_dir a_b", "--quiet train --output-dir a_b"),
-        ("convert a_b --x=c_d -- --e_f", "convert a_b --x=c_d -- --e_f"),
+        ("convert a_b --x=c_d", "convert a_b --x=c_d"),
     ],
 )
 def test_options_may_be_spelled_as_elsewhere_in_the_field(typed, read):

@@ -31,11 +31,14 @@ class _Blocks(Settings):
 
 
 class Derived(NamedTuple):
-    """Variants by name, without those that equal an arm or another variant; and the blocks in
-    force of each arm and variant, by its name."""
+    """Everything that a study can run."""
 
     variants: dict[str, Variant]
+    """By name, without those that equal an arm or another variant."""
     blocks: dict[str, dict[str, Any]]
+    """Of each arm and variant, by its name: the blocks in force."""
+    names: dict[Variant, str]
+    """Under which a variant's runs are kept: an equal arm's, or its own."""
 
 
 @lru_cache(maxsize=8)
@@ -50,18 +53,21 @@ def derive(study: Study) -> Derived:
         name: _laid_over(base, arm.model_dump(include=set(BLOCKS)), f"arms.{name}.")
         for name, arm in study.arms.items()
     }
-    variants: dict[str, Variant] = {}
+    found = Derived({}, blocks, {})
     for where, variant in _requested(study, blocks):
-        settings = _varied(blocks, variant)
-        if settings in blocks.values():
-            continue
-        if variant.name in blocks:
+        place = f"arms.{variant.base} with {variant.label()}: "
+        settings = _laid_over(blocks[variant.base], variant.overrides(), place)
+        # Of equal arms the one that is varied, as a reader expects.
+        equal = (name for name in (variant.base, *blocks) if blocks[name] == settings)
+        name = found.names[variant] = next(equal, variant.name)
+        if blocks.setdefault(name, settings) != settings:
             raise InputError(
-                f"{where}: '{variant.name}' is already the name of a run with other settings; "
+                f"{where}: '{name}' is already the name of a run with other settings; "
                 "rename the arm or sweep under another one"
             )
-        blocks[variant.name], variants[variant.name] = settings, variant
-    return Derived(variants, blocks)
+        if name == variant.name and name not in study.arms:
+            found.variants[name] = variant
+    return found
 
 
 def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, Variant]]:
@@ -99,11 +105,6 @@ def _stress_variants(
         yield Variant(arm, changed), (arm, depth, rate)
 
 
-def _varied(blocks: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
-    place = f"arms.{variant.base} with {variant.label()}: "
-    return _laid_over(blocks[variant.base], variant.overrides(), place)
-
-
 def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return blocks with others laid over them, numbers read and defaults filled in."""
     data = merge(base, over)
@@ -124,19 +125,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], name: str = "") -> d
     return merged
 
 
-def resolve(study: Study, variant: Variant) -> str:
-    """Return the name under which a variant's runs are kept: an equal arm's, or its own."""
-    blocks = derive(study).blocks
-    mine = _varied(blocks, variant)
-    # Of equal arms the one that is varied, as a reader expects.
-    names = [variant.base, *blocks]
-    return next(name for name in names if blocks[name] == mine)
-
-
 def deep(study: Study, arm: str) -> str:
     """Return the name of an arm at Stage B's depth."""
     assert study.stage_b is not None
-    return resolve(study, Variant(arm, ((DEPTH, study.stage_b.fno_blocks),)))
+    return derive(study).names[Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))]
 
 
 def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
@@ -150,7 +142,7 @@ def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
         variants = sweep_variants(arm, sweep.sweep, derive(study).blocks[arm])
         if numbers_of(variants):
             variants.sort(key=lambda variant: float(variant.changes[0][1]))
-        found += [(variant, resolve(study, variant)) for variant in variants]
+        found += [(variant, derive(study).names[variant]) for variant in variants]
     return found
 
 
@@ -165,9 +157,10 @@ class GridPoint(NamedTuple):
 
 def grid_points(study: Study) -> list[GridPoint]:
     """Return every point of the stress stage: arm by arm, by depth, by rising rate."""
+    found = derive(study)
     return [
-        GridPoint(resolve(study, variant), *point)
-        for variant, point in _stress_variants(study, derive(study).blocks)
+        GridPoint(found.names[variant], *point)
+        for variant, point in _stress_variants(study, found.blocks)
     ]
 
 
