@@ -99,8 +99,8 @@ def test_an_arm_of_a_study_gives_what_options_do_not(root):
 
 IMPOSSIBLE = [
     (["--arm", "agc"], "--config and --arm belong together"),
-    (["--clip", "norm"], "--clip norm needs its bound"),
-    (["--clip", "none", "--clip-value", 2], "gradient_clip_algorithm is 'none'; expected one of"),
+    (["--clip", "norm"], "--clip and --clip-value belong together"),
+    (["--clip", "none", "--clip-value", 2], "--clip and --clip-value belong together"),
     (["--loss", "mse"], "--loss: Input should be 'mae' or 'poisson', got 'mse'"),
     (["--gridsize", 3], "--gridsize: .* less than or equal to 2"),
     (["--learning-rate", -1], "--learning-rate: .* greater than 0"),

@@ -109,11 +109,11 @@ class CliOptions(Settings):
         if self.learning_rate is not None:
             optimizer = base["training"]["optimizer"]
             blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
-        if self.clip not in (None, "none") and self.clip_value is None:
-            raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
-        words = {"gradient_clip_algorithm": self.clip, "gradient_clip_val": self.clip_value}
-        if clip := {key: value for key, value in words.items() if value is not None}:
-            blocks["execution"]["clip"] = clip
+        if (self.clip in (None, "none")) != (self.clip_value is None):
+            raise InputError("--clip and --clip-value belong together: a rule, and its bound")
+        if self.clip is not None:
+            bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
+            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
         blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
         found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
         return found

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from ptycho_torch.config.base import (
     NAME,
@@ -20,6 +20,11 @@ from ptycho_torch.config.base import (
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 
 
+def _bound(name: str) -> Any:
+    """Return a field that may also be called as Lightning calls any bound."""
+    return Field(validation_alias=AliasChoices(name, "gradient_clip_val"))
+
+
 class NoClip(Settings):
     """Leave gradients as they are."""
 
@@ -30,7 +35,7 @@ class NormClip(Settings):
     """Scale all gradients down together when their global norm is too large."""
 
     gradient_clip_algorithm: Literal["norm"]
-    max_norm: Positive
+    max_norm: Positive = _bound("max_norm")
     """Largest 2-norm of all gradients as one vector; loss per unit weight."""
 
 
@@ -38,7 +43,7 @@ class ValueClip(Settings):
     """Cut each gradient element at a bound."""
 
     gradient_clip_algorithm: Literal["value"]
-    max_value: Positive
+    max_value: Positive = _bound("max_value")
     """Largest modulus of a gradient element; loss per unit weight."""
 
 
@@ -49,43 +54,15 @@ class AdaptiveClip(Settings):
     """
 
     gradient_clip_algorithm: Literal["agc"]
-    max_ratio: Positive
+    max_ratio: Positive = _bound("max_ratio")
     """Largest ||gradient|| / ||weight|| of one unit (output channel); dimensionless."""
     min_weight_norm: Positive = 1e-3
     """Floor on ||weight||, so that a unit that starts at zero can still learn."""
 
 
-_BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
-
-
-def _own_words(clip: Any) -> Any:
-    """Return a clipping rule with its own name for `gradient_clip_val`, Lightning's word for any
-    bound: without an algorithm the norm is meant, and 0 or null clip nothing."""
-    if not isinstance(clip, dict) or "gradient_clip_val" not in clip:
-        return clip
-    given = {"gradient_clip_algorithm": "norm", **clip}
-    bound, algorithm = given.pop("gradient_clip_val"), given["gradient_clip_algorithm"]
-    if bound in (None, 0) and algorithm in ("none", *_BOUNDS) and len(given) == 1:
-        return {"gradient_clip_algorithm": "none"}
-    if algorithm not in _BOUNDS:
-        raise ValueError(
-            f"gradient_clip_val: {bound} is the bound of a rule, and gradient_clip_algorithm is "
-            f"'{algorithm}'; expected one of {', '.join(_BOUNDS)}"
-        )
-    if given.setdefault(_BOUNDS[algorithm], bound) != bound:
-        raise ValueError(
-            f"gradient_clip_val: {bound} and {_BOUNDS[algorithm]}: {given[_BOUNDS[algorithm]]} "
-            "contradict each other"
-        )
-    return given
-
-
 Clip = Annotated[
-    NoClip | NormClip | ValueClip | AdaptiveClip,
-    Field(discriminator="gradient_clip_algorithm"),
-    BeforeValidator(_own_words),
+    NoClip | NormClip | ValueClip | AdaptiveClip, Field(discriminator="gradient_clip_algorithm")
 ]
-
 Beta = Annotated[Real, Field(ge=0, lt=1)]
 
 
