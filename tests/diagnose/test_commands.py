@@ -159,7 +159,14 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         assert said.strip().startswith("ptycho-torch: ") and said.count("\n") == 1, said
     only_gradients = {
         ("--bundle", bundle(), "--data", data): "does not say which loss trained it; give --loss",
-        ("--bundle", bundle(), "--data", data, "--modes", 3): "--modes and --patch-px are of one block by itself",
+        (
+            "--bundle",
+            bundle(),
+            "--data",
+            data,
+            "--modes",
+            3,
+        ): "--modes and --patch-px are of one block by itself",
         ("--channels", 3, "--data", data): "--loss go with --bundle, --config or --architecture",
     }
     for words, message in only_gradients.items():

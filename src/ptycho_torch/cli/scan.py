@@ -165,11 +165,11 @@ def train(
             progress=sys.stderr.isatty(),
             patch_stats_limit=stats.number,
         )
-    best, name = record["best_val_loss"], record["val_loss_name"]
-    if best is not None:
-        best = f"best {name} {best:.4g} in epoch {record['best_epoch']}"
+    best = "no epoch ended"
+    if (loss := record["best_val_loss"]) is not None:
+        best = f"best {record['val_loss_name']} {loss:.4g} in epoch {record['best_epoch']}"
     reason = f" ({record['failure']['reason']})" if record["failure"] else ""
-    typer.echo(f"{record['outcome']}{reason}: {best or 'no epoch ended'}; bundle in {output_dir / 'bundle'}")
+    typer.echo(f"{record['outcome']}{reason}: {best}; bundle in {output_dir / 'bundle'}")
 
 
 @app.command()
