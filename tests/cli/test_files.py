@@ -1,10 +1,9 @@
 """Commands on files: what options reach, and one line for every mistake."""
 
-import json
 import subprocess
 import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -22,66 +21,86 @@ SMALL = [
 ]
 
 
-@pytest.fixture
-def call():
+def call(*words):
     """Run a command; return what it printed, or raise what it raised."""
-
-    def run(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return run
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
-def test_train_and_infer_run_one_after_the_other(call, tiny_dataset, tmp_path):
-    files = tiny_dataset.splits
+@pytest.fixture(scope="module")
+def run(tiny_dataset, tmp_path_factory):
+    """A folder of groups of four that were trained for an epoch."""
+    files, folder = tiny_dataset.splits, tmp_path_factory.mktemp("trained") / "run"
     printed = call(
         "train", "--train-data", files["train"], "--test-data", files["test"],
-        "--output-dir", tmp_path / "run", "--gridsize", 2, *SMALL,
+        "--output-dir", folder, "--gridsize", 2, *SMALL,
         "--log-patch-stats", "--patch-stats-limit", 3,
     )  # fmt: skip
     assert "completed: best mae_val_loss" in printed
+    return folder
+
+
+def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
     printed = call(
-        "infer", "--model", tmp_path / "run" / "bundle", "--test-data", files["test"],
+        "infer", "--model", run / "bundle", "--test-data", tiny_dataset.splits["test"],
         "--output-dir", tmp_path / "seen", "--accelerator", "cpu", "--threads", 1,
         "--log-patch-stats", "--debug-dump", tmp_path / "dump",
     )  # fmt: skip
     assert "from 121 frames, amplitude R factor" in printed
     assert (tmp_path / "seen" / "phase.png").stat().st_size > 1000
-    for folder, limit in (("run", 3), ("seen", 16)):
-        stats = io.read_json(tmp_path / folder / "patch_stats.json")
-        assert len(stats["chosen"]) == limit
-        assert (tmp_path / folder / "patches.png").exists()
+    for folder, limit in ((run, 3), (tmp_path / "seen", 16)):
+        assert len(io.read_json(folder / "patch_stats.json")["chosen"]) == limit
+        assert (folder / "patches.png").exists()
     assert read_dump(tmp_path / "dump").patches_PHW.shape == (4 * 121, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--debug-dump", "a file"], "a file is no folder"),
+        (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
+        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
+        (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
+        (["--model", "nowhere"], "nowhere: is no folder"),
+        (["--scale", "nan"], "expected auto, stored, measured, or"),
+    ],
+)
+def test_what_inference_cannot_do_is_refused_before_the_work(
+    run, tiny_dataset, tmp_path, monkeypatch, more, message
+):
+    """No folder is made: the same command with its option put right need not overwrite."""
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("")
+    words = ["--test-data", tiny_dataset.splits["test"], "--output-dir", "out"]
+    with pytest.raises(InputError, match=message):
+        call("infer", "--model", run / "bundle", *words, "--accelerator", "cpu", *more)
+    assert not Path("out").exists()
 
 
 OPTIONS = {
     "--gridsize": 2, "--neighbor-count": 9, "--validation-fraction": 0.2, "--photons": 1e6,
     "--loss": "poisson", "--learning-rate": 3e-4, "--clip": "agc", "--clip-value": 0.02,
-    "--intensity-scale": "learned", "--seed": 5, "--generator": "stable_hybrid",
+    "--seed": 5, "--generator": "stable_hybrid",
 }  # fmt: skip
 EXPECTED = {
     "groups": {"gridsize": 2, "n_images": 16, "neighbor_count": 9}, "gap_px": 6.0, "seed": 5,
     "validation_fraction": 0.2, "photons": 1e6, "training.loss": "poisson", "training.epochs": 1,
-    "training.batch_size": 8, "training.optimizer.learning_rate": 3e-4,
-    "training.intensity_scale": "learned", "training.object_big": False,
-    "execution.clip.max_ratio": 0.02, "execution.deterministic": False, "execution.threads": 1,
-    "execution.checkpointing": True, "generator.name": "stable_hybrid", "generator.width": 4,
-    "generator.fno_blocks": 2, "generator.modes": 4,
+    "training.optimizer.learning_rate": 3e-4, "training.object_big": False,
+    "execution.clip.max_ratio": 0.02, "execution.deterministic": False,
+    "execution.checkpointing": True, "generator.name": "stable_hybrid", "generator.fno_blocks": 2,
 }  # fmt: skip
 
 
-def test_every_option_reaches_the_settings_that_are_written(call, tiny_dataset, tmp_path):
+def test_every_option_reaches_the_settings_that_are_written(tiny_dataset, tmp_path):
     words = [*SMALL, "--no-object-big", "--no-deterministic", "--checkpointing", "--fit", "bin"]
     words += ["--patch-px", 16, *(word for flag in OPTIONS.items() for word in flag)]
     data, out = tiny_dataset.splits["train"], tmp_path / "run"
     call("train", "--train-data", data, "--output-dir", out, *words)
-    record = json.loads((out / "run.json").read_text())
-    found = FitSettings.model_validate(record["settings"])
-    found = found.model_dump()
+    record = io.read_json(out / "run.json")
+    found = FitSettings.model_validate(record["settings"]).model_dump()
     for key, value in EXPECTED.items():
         block = found
         for name in key.split("."):
@@ -102,63 +121,28 @@ def test_an_arm_of_a_study_gives_what_options_do_not(root):
 
 IMPOSSIBLE = [
     (["--arm", "agc"], "--config and --arm belong together"),
-    (["--clip-value", 1], "name it by --clip"),
-    (["--clip", "norm"], "--clip norm needs its bound"),
-    (["--clip", "none", "--clip-value", 2], "gradient_clip_algorithm is 'none'; expected one of"),
+    (["--clip", "norm"], "--clip and --clip-value belong together"),
+    (["--clip", "none", "--clip-value", 2], "--clip and --clip-value belong together"),
+    (["--loss", "mse"], "--loss: Input should be 'mae' or 'poisson', got 'mse'"),
     (["--gridsize", 3], "--gridsize: .* less than or equal to 2"),
-    (["--epochs", 0], "--epochs: "),
     (["--learning-rate", -1], "--learning-rate: .* greater than 0"),
     (["--validation-fraction", 1.0], "validation-fraction: "),
-    (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
-    (["--no-object-big"], "are of groups: --gridsize 2"),
-    (["--half-pixel", 3], "--half-pixel: "),
     (["--n-images", 5000], "5000 images are "),
-    (["--accelerator", "mps"], "accelerator"),
-    (["--width", 1], "--width"),
     (["--gap-px", 500], "leaves none to train on"),
     (["--batch-size", 17], "batch_size is 17"),
     (["--train-data", "empty.npz"], "empty.npz"),
-    (["--train-data", "other.npz"], "other.npz"),
-    (["--train-data", "nowhere.npz"], "nowhere.npz"),
 ]
 
 
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(call, tiny_dataset, tmp_path, monkeypatch):
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.npz").write_bytes(b"")
-    io.write_npz(tmp_path / "other.npz", {"a": np.zeros(3)})
     words = ["train", "--train-data", tiny_dataset.splits["train"], "--output-dir", "out", *SMALL]
     for more, message in IMPOSSIBLE:
         with pytest.raises(InputError, match=message) as error:
             call(*words, *more)
         assert "\n" not in str(error.value), message
         assert not (tmp_path / "out").exists(), message
-
-
-def test_what_inference_cannot_do_is_refused_before_the_work(call, tiny_dataset, tmp_path):
-    """No folder is made: the same command with its option put right need not overwrite."""
-    data, out = tiny_dataset.splits["test"], tmp_path / "out"
-    call("train", "--train-data", data, "--output-dir", tmp_path / "run", *SMALL)
-    bundle = tmp_path / "run" / "bundle"
-    (tmp_path / "file").write_text("")
-    words = ["infer", "--model", bundle, "--test-data", data]
-    words += ["--output-dir", out, "--accelerator", "cpu", "--threads", 1]
-    for more, message in (
-        (["--debug-dump", tmp_path / "file"], "file is no folder"),
-        (["--debug-dump", bundle], "holds .*; give another folder"),
-        (["--patch-stats-limit", 4], "--patch-stats-limit is of --log-patch-stats"),
-        (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
-        (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
-        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
-        (["--translation-sign", -1], "--translation-sign -1 is of the layouts cxi"),
-        (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
-        (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
-        (["--model", tmp_path / "nowhere"], "nowhere: is no folder"),
-        *((["--scale", s], "expected auto, stored, measured, or") for s in ("x", "-3", "nan", "")),
-    ):
-        with pytest.raises(InputError, match=message):
-            call(*words, *more)
-        assert not out.exists(), message
 
 
 @pytest.mark.parametrize("model", [ScanConventions, InferSettings, RpieSettings])
@@ -181,9 +165,8 @@ def test_flags_that_are_not_given_leave_the_settings_as_they_are():
 
 
 def test_a_name_is_made_of_any_file():
-    assert dataset_name("siemens-star-small.npz.bz2") == "siemens-star-small"
-    assert dataset_name("Ünter Lagen.npz") == "nter-Lagen"
-    assert dataset_name(".npz") == "data"
+    names = ["siemens-star-small.npz.bz2", "Ünter Lagen.npz", ".npz"]
+    assert list(map(dataset_name, names)) == ["siemens-star-small", "nter-Lagen", "data"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +176,7 @@ def test_a_name_is_made_of_any_file():
         ("infer --model_path m --test_data_file t", "infer --model m --test-data t"),
         ("train --torch-loss-mode poisson --max_epochs 3", "train --loss poisson --max-epochs 3"),
         ("train --quiet --output_dir a_b", "--quiet train --output-dir a_b"),
-        ("convert a_b --x=c_d -- --e_f", "convert a_b --x=c_d -- --e_f"),
+        ("convert a_b --x=c_d", "convert a_b --x=c_d"),
     ],
 )
 def test_options_may_be_spelled_as_elsewhere_in_the_field(typed, read):

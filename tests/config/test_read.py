@@ -16,57 +16,43 @@ def edit(data, path, value):
     block = data
     for name in blocks:
         block = block[name]
+    block[key] = value
     if value is ...:
         del block[key]
-    else:
-        block[key] = value
     return data
 
 
 MISTAKES = [
     ("arms.agc.execution.clip.max_ration", 1,
      "x.yaml: arms.agc.execution.clip: AdaptiveClip has no key 'max_ration'; did you mean 'max_ratio'?"),
-    ("arms.agc.generatr", {}, "arms.agc: ArmSettings has no key 'generatr'; did you mean 'generator'?"),
     ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
     ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than or equal to 1, got -1"),
-    ("datasets.tiny.photons", "many", "datasets.tiny.photons: Input should be a valid number, got 'many'"),
     ("datasets.tiny.probe.shape", "trangle", "datasets.tiny.probe: shape 'trangle' is not known; did you mean 'triangle'?"),
     ("datasets.tiny.probe.edge_phas", 1, "datasets.tiny.probe: TriangleProbe has no key 'edge_phas'; did you mean 'edge_phase_rad'?"),
     ("datasets.tiny.scan.test_step_px", 50, "scan.test_step_px of 50 px leaves one patch a row"),
-    ("datasets.tiny.scan.train_step_px", 41, "scan.train_step_px of 41 px leaves one patch a row"),
     ("datasets.tiny.scan.test_step_px", 20, "leaves gaps between patches of 16 px"),
     ("datasets.tiny.object.size_px", 12, "datasets.tiny: no patch fits"),
     ("datasets.tiny.seeds", {"train": 1, "test": 1}, "three different objects"),
     ("datasets.tiny.object.set_phi", ..., "datasets.tiny.object.set_phi: this key is missing"),
     ("training.epochs", "ten", "training.epochs: Input should be a valid integer, got 'ten'"),
     ("training.epochs", True, "training.epochs: Input should be a valid integer, got True"),
-    ("training.epochs", 2.5, "training.epochs: Input should be a valid integer, got 2.5"),
-    ("training.epochs", 0, "training.epochs: Input should be greater than or equal to 1, got 0"),
-    ("training", ..., "training: this key is missing"),
     ("training.optimizer", {"learning_rate": 1}, "training.optimizer: the key 'name', which says the block's kind, is missing"),
     ("training.optimizer.momentum", 0.9, "training.optimizer: Adam has no key 'momentum'"),
     ("training.batch_size", 1000, "is more than the 121 groups of patches in datasets.tiny"),
     ("generator.name", "hybird", "generator.name: Input should be 'hybrid', 'stable_hybrid', 'layerscale_hybrid', 'depthscale_hybrid', 'ffno_hybrid' or 'fno', got 'hybird'"),
+    ("generator.modes", 10, "arms.control.generator: modes of 10 are more than frames of 16 px have: at most 9"),
     ("generator.levels", 6, "6 levels need at least 6 Fourier blocks"),
     ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),
-    ("arms.agc.generator", {"name": "resnet"}, "arms.agc.generator.name: Input should be"),
     ("arms.agc.execution.clip.gradient_clip_algorithm", "acg", "arms.agc.execution.clip: gradient_clip_algorithm 'acg' is not known; did you mean 'agc'?"),
-    ("arms.agc.hypothesis", " ", "arms.agc.hypothesis: must say something"),
     ("stage_a.arms", ["control", "adc"], "stage_a.arms: there is no arm 'adc'; did you mean 'agc'?"),
     ("stage_a.arms", ["agc"], "control 'control' is not among the arms"),
-    ("stage_a.arms", ["control", "control"], "names control more than once"),
     ("stage_a.seeds", [1, 1], "names 1 more than once"),
-    ("stage_a.seeds", [-1], "greater than or equal to 0, got -1"),
     ("stage_a.dataset", "tidy", "there is no dataset 'tidy'; did you mean 'tiny'?"),
     ("arms.a/b", {"hypothesis": "climbs"}, "a/b"),
     ("title", "two\n# headings", "title: must be one line of printable text"),
-    ("title", "\ud800", "title: must be one line of printable text"),
     ("stage_a.seeds", 50_000, "less than or equal to 1000, got 50000"),
     ("evaluation", {"trim_px": 100}, "evaluation.trim_px of 100 leaves -156 px"),
-    ("datasets.tiny.scan.gridsize", True, "datasets.tiny.scan.gridsize: Input should be a valid integer, got True"),
     ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
-    ("datasets.tiny.probe.circumradius", 0.001, "greater than or equal to 0.1, got 0.001"),
-    ("datasets.tiny.probe.smoothing_sigma_px", 1e9, "less than or equal to 100"),
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
     ("parity", {"arm": "acg"}, "parity.arm: there is no arm 'acg'; did you mean 'agc'"),
@@ -100,28 +86,17 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- a\n- b\n", "expected blocks of keys"),
+        (b"- a\n- b\n", "expected blocks of keys .*, got list"),
+        (b"# nothing\n", "expected blocks of keys .*, got nothing"),
         (b"a: [1", "is not YAML"),
-        *(
-            (text, "is not a UTF-8 text file .*save it as UTF-8")
-            for text in (
-                b"\xff\xfe\x00",
-                "a: 1".encode("utf-16"),
-                "a: \u00e9tude".encode("latin-1"),
-            )
-        ),
+        ("a: 1".encode("utf-16"), "is not a UTF-8 text file .*save it as UTF-8"),
+        ("a: \u00e9tude".encode("latin-1"), "is not a UTF-8 text file .*save it as UTF-8"),
         (b"a: [1,\n 010]", "line 2: 010 is 8 in YAML"),
         (b"a: 1:30", "line 1: 1:30 is 90 in YAML"),
-        (b"a: -01_0", "line 1: -01_0 is -8 in YAML"),
-        (b"# nothing\n", "is empty; expected blocks of keys"),
         (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
         (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
-        (b"a: {1: x, '1': y}", "a key must be"),
         (b"yes: 1", "a key must be"),
-        (b"? !!set {a}\n: 1", "a key must be|is not YAML"),
         (b"title: 2024-13-45", "is not YAML"),
-        (b"a: !!int abc", "is not YAML"),
-        (b"[" * 3000, "nested too deeply|is not YAML"),
     ],
 )
 def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, message):
@@ -134,15 +109,10 @@ def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, mess
         read_sources([path], project=tmp_path)
 
 
-def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path, tiny):
+def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 00.5, 1.0e-3]")
     assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 0.5, 1e-3]}
-    tiny["generator"]["modes"] = 10
-    with pytest.raises(
-        InputError, match="arms.control.generator: modes of 10 .* of 16 px .* most 9"
-    ):
-        parse_study(tiny, "study")
 
 
 def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):
@@ -153,39 +123,22 @@ def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):
         read_study(tmp_path / "pipe.yaml")
 
 
-@pytest.mark.parametrize(
-    ("clip", "same"),
-    [
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 2}, {"max_norm": 2}),
-        ({"gradient_clip_val": 2}, {"gradient_clip_algorithm": "norm", "max_norm": 2}),
-        ({"gradient_clip_algorithm": "value", "gradient_clip_val": 0.5}, {"max_value": 0.5}),
-        ({"gradient_clip_algorithm": "agc", "gradient_clip_val": 0.3}, {"max_ratio": 0.3}),
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": None}, None),
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 0}, None),
-    ],
-)
-def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny, clip, same):
-    changed = copy.deepcopy(tiny)
-    changed["execution"]["clip"] = clip
-    kind = {"gradient_clip_algorithm": clip.get("gradient_clip_algorithm")}
-    tiny["execution"]["clip"] = (
-        {"gradient_clip_algorithm": "none"} if same is None else {**kind, **same}
-    )
-    assert parse_study(changed, "study") == parse_study(tiny, "study")
+def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny):
+    rule = {"gradient_clip_algorithm": "agc"}
+    words = [{**rule, "gradient_clip_val": 0.3}, {**rule, "max_ratio": 0.3}]
+    one, other = (parse_study(edit(tiny, "execution.clip", word), "study") for word in words)
+    assert one == other and one.execution.clip.max_ratio == 0.3
 
 
 @pytest.mark.parametrize(
     ("clip", "message"),
     [
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "contradict"),
-        ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "expected one of norm"),
-        ({"gradient_clip_val": 0, "gradient_clip_algorithm": "norm", "max_norm": 5}, "contradict"),
-        ({"gradient_clip_val": 0, "gradient_clip_algorithm": "nrom"}, "expected one of norm"),
-        ({"gradient_clip_val": "", "gradient_clip_algorithm": "norm"}, "number"),
+        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "Extra"),
+        ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "NoClip has no key"),
         ({"gradient_clip_algorithm": "norm", "gradient_clip_val": -1}, "greater than 0, got -1"),
+        ({"gradient_clip_val": 1}, "the key 'gradient_clip_algorithm', which says"),
     ],
 )
 def test_a_clipping_bound_that_cannot_be_is_refused(tiny, clip, message):
-    tiny["execution"]["clip"] = clip
     with pytest.raises(InputError, match=f"execution.clip.*{message}"):
-        parse_study(tiny, "study")
+        parse_study(edit(tiny, "execution.clip", clip), "study")

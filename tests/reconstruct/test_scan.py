@@ -99,10 +99,6 @@ def test_a_reconstruction_that_does_not_converge_says_what_to_run(call, tmp_path
         ("--engine ptychi-rpie --device cuda", "--device cuda: the adapter runs ptychi-rpie on"),
         *((f"--held-out {n}", f"--held-out {n} of 64 frames") for n in (1, 65)),
         ("--probe-from-iteration 2", "--probe-from-iteration: 2 has no effect on a known probe"),
-        (
-            "--refine-probe --probe-from-iteration 5 --iterations 2",
-            "--probe-from-iteration: 5 comes after all 2 iterations",
-        ),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, monkeypatch, words, message):

@@ -32,18 +32,11 @@ BASE = {
         "clip": {"gradient_clip_algorithm": "none"},
     },
 }
-# Each named so that a flip changes one key of a block that has it.
-BLOCKS = {
-    "adam": ("training.optimizer", {"name": "adam", "learning_rate": 0.01}),
-    "adamw": ("training.optimizer", {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1}),
-    "sgd": ("training.optimizer", {"name": "sgd", "learning_rate": 0.1}),
-    "warmup": ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 0.5}),
-    "exponential": ("training.schedule", {"name": "exponential", "gamma": 0.5}),
-    "norm": ("execution.clip", {"gradient_clip_algorithm": "norm", "max_norm": 0.01}),
-    "value": ("execution.clip", {"gradient_clip_algorithm": "value", "max_value": 0.001}),
-    "agc": ("execution.clip", {"gradient_clip_algorithm": "agc", "max_ratio": 0.001}),
-}
-TWO_EPOCHS = ("training.epochs", 2)
+ADAM = ("training.optimizer", {"name": "adam", "learning_rate": 0.01})
+ADAMW = ("training.optimizer", {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1})
+AGC = ("execution.clip", {"gradient_clip_algorithm": "agc", "max_ratio": 0.001})
+# A step size that throws the loss far beyond its start.
+WILD = ("training.optimizer.learning_rate", 1e3)
 
 
 def settings_with(*changes):
@@ -58,7 +51,7 @@ def settings_with(*changes):
 
 
 def trained(tools, *changes):
-    """Return how a training went: a checksum of its weights, the epochs' numbers, the outcome."""
+    """Return a checksum of a training's weights, and its outcome, epochs and steps."""
     key = repr(changes)
     if key not in tools.trained:
         run = RunSettings.model_validate(settings_with(*changes))
@@ -72,7 +65,6 @@ def trained(tools, *changes):
         record = run_record(fitted)
         tools.trained[key] = (
             hashlib.sha256(repr((weights, fitted.last.gain)).encode()).hexdigest(),
-            [{k: v for k, v in row.items() if "_s" not in k} for row in module.history.rows],
             (record["outcome"], record["epochs"], record["steps"]),
         )
     return tools.trained[key]
@@ -91,7 +83,7 @@ def ends(key, value, *base):
     """Return a flip that must end the run otherwise, or at another step."""
 
     def flip(tools):
-        assert trained(tools, *base)[2] != trained(tools, *base, (key, value))[2]
+        assert trained(tools, *base)[1] != trained(tools, *base, (key, value))[1]
 
     return flip
 
@@ -114,47 +106,29 @@ def network(key, value, **base):
     return flip
 
 
-# A step size that throws the loss far beyond its start.
-WILD = ("training.optimizer.learning_rate", 1e3)
-
-
 def each(flip, kind, block, values, *base):
     return {f"{kind}.{key}": flip(f"{block}{key}", value, *base) for key, value in values.items()}
 
 
-KINDS = {
-    "Adam.name": "adam", "AdamW.name": "adamw", "SGD.name": "adam",
-    "WarmupCosineSchedule.name": "warmup", "ConstantSchedule.name": "exponential",
-    "ExponentialSchedule.name": "exponential", "NoClip.gradient_clip_algorithm": "norm",
-    "NormClip.gradient_clip_algorithm": "norm", "ValueClip.gradient_clip_algorithm": "value",
-    "AdaptiveClip.gradient_clip_algorithm": "agc",
-}  # fmt: skip
-OPTIMIZER, SCHEDULE, CLIP = "training.optimizer.", "training.schedule.", "execution.clip."
+OPTIMIZER = "training.optimizer."
 FLIPS = {
     **each(network, "GeneratorSettings", "", {
         "name": "stable_hybrid", "width": 4, "fno_blocks": 4, "levels": 1, "modes": 3,
         "spectral_rows": "two_sided", "channel_cap": 2, "input_transform": "sqrt",
         "output_mode": "amplitude_phase",
     }),
-    **{name: differs(*BLOCKS[block], TWO_EPOCHS) for name, block in KINDS.items()},
-    **each(differs, "Adam", OPTIMIZER, {"learning_rate": 0.02, "beta1": 0.5, "beta2": 0.5},
-           BLOCKS["adam"]),
-    **each(differs, "AdamW", OPTIMIZER, {"weight_decay": 0.5}, BLOCKS["adamw"]),
+    **each(differs, "Adam", OPTIMIZER, {"learning_rate": 0.02, "beta1": 0.5, "beta2": 0.5}, ADAM),
+    **each(differs, "AdamW", OPTIMIZER, {"weight_decay": 0.5}, ADAMW),
     **each(differs, "SGD", OPTIMIZER, {"learning_rate": 0.2, "momentum": 0.0}),
-    **each(differs, "WarmupCosineSchedule", SCHEDULE,
-           {"warmup_epochs": 0.9, "final_fraction": 0.5}, BLOCKS["warmup"]),
-    **each(differs, "ExponentialSchedule", SCHEDULE, {"gamma": 0.1}, TWO_EPOCHS,
-           BLOCKS["exponential"]),
-    **each(differs, "NormClip", CLIP, {"max_norm": 0.02}, BLOCKS["norm"]),
-    **each(differs, "ValueClip", CLIP, {"max_value": 0.002}, BLOCKS["value"]),
-    **each(differs, "AdaptiveClip", CLIP, {"max_ratio": 0.002, "min_weight_norm": 1.0},
-           BLOCKS["agc"]),
+    **each(differs, "AdaptiveClip", "execution.clip.",
+           {"max_ratio": 0.002, "min_weight_norm": 1.0}, AGC),
     **each(differs, "TrainingSettings", "training.", {
         "loss": "poisson", "input_scaling": "statistical", "intensity_scale": "learned",
     }),
     **each(ends, "TrainingSettings", "training.", {"epochs": 2, "batch_size": 12}),
-    **each(ends, "TrainingSettings", "training.", {"explode_factor": 1e30}, WILD,
-           ("training.explode_patience_steps", 1)),
-    **each(ends, "TrainingSettings", "training.", {"explode_patience_steps": 1}, WILD),
+    "TrainingSettings.explode_factor": ends(
+        "training.explode_factor", 1e30, WILD, ("training.explode_patience_steps", 1)
+    ),
+    "TrainingSettings.explode_patience_steps": ends("training.explode_patience_steps", 1, WILD),
     "RunSettings.seed": differs("seed", 1),
 }  # fmt: skip

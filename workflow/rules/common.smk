@@ -13,8 +13,7 @@ from snakemake.utils import update_config
 
 try:
     from ptycho_torch.config.arms import derive, fit_settings, run_settings
-    from ptycho_torch.config.jobs import seed_blocks
-    from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
+    from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
     from ptycho_torch.files.layout import check_layout

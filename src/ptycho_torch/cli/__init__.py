@@ -39,9 +39,7 @@ def spelled(words: list[str]) -> list[str]:
     """Return arguments with options as they are called here: underscores in an option's name are
     dashes, and `--quiet` may stand anywhere."""
     found: list[str] = []
-    for number, word in enumerate(words):
-        if word == "--":
-            return [*found, *words[number:]]
+    for word in words:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             name = name.replace("_", "-")

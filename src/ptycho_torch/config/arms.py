@@ -6,6 +6,7 @@ one: the same training is never run twice for two stages.
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -13,16 +14,9 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
-from ptycho_torch.config.study import ArmSettings, Study, SuccessSettings
+from ptycho_torch.config.study import ArmSettings, Study
 from ptycho_torch.config.training import ExecutionSettings, RunSettings, TrainingSettings
-from ptycho_torch.config.variants import (
-    BLOCKS,
-    DEPTH,
-    Variant,
-    numbers_of,
-    stress_variants,
-    sweep_variants,
-)
+from ptycho_torch.config.variants import BLOCKS, DEPTH, Variant, numbers_of, sweep_variants
 from ptycho_torch.runtime.errors import InputError
 
 # Blocks with a kind: an arm that names another kind replaces the whole block, since the keys of one
@@ -37,14 +31,14 @@ class _Blocks(Settings):
 
 
 class Derived(NamedTuple):
-    """Everything that a study can run.
-
-    variants: by name, without those that equal an arm or another variant; blocks: name of each arm
-    and variant -> its blocks in force.
-    """
+    """Everything that a study can run."""
 
     variants: dict[str, Variant]
+    """By name, without those that equal an arm or another variant."""
     blocks: dict[str, dict[str, Any]]
+    """Of each arm and variant, by its name: the blocks in force."""
+    names: dict[Variant, str]
+    """Under which a variant's runs are kept: an equal arm's, or its own."""
 
 
 @lru_cache(maxsize=8)
@@ -59,18 +53,21 @@ def derive(study: Study) -> Derived:
         name: _laid_over(base, arm.model_dump(include=set(BLOCKS)), f"arms.{name}.")
         for name, arm in study.arms.items()
     }
-    variants: dict[str, Variant] = {}
+    found = Derived({}, blocks, {})
     for where, variant in _requested(study, blocks):
-        settings = _varied(blocks, variant)
-        if settings in blocks.values():
-            continue
-        if variant.name in blocks:
+        place = f"arms.{variant.base} with {variant.label()}: "
+        settings = _laid_over(blocks[variant.base], variant.overrides(), place)
+        # Of equal arms the one that is varied, as a reader expects.
+        equal = (name for name in (variant.base, *blocks) if blocks[name] == settings)
+        name = found.names[variant] = next(equal, variant.name)
+        if blocks.setdefault(name, settings) != settings:
             raise InputError(
-                f"{where}: '{variant.name}' is already the name of a run with other settings; "
+                f"{where}: '{name}' is already the name of a run with other settings; "
                 "rename the arm or sweep under another one"
             )
-        blocks[variant.name], variants[variant.name] = settings, variant
-    return Derived(variants, blocks)
+        if name == variant.name and name not in study.arms:
+            found.variants[name] = variant
+    return found
 
 
 def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, Variant]]:
@@ -82,16 +79,30 @@ def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, V
                     yield f"sweeps.{name}", variant
         except ValueError as error:
             raise InputError(f"sweeps.{name}.sweep: {error}") from None
-    yield from (("stress", variant) for variant, _ in stress_variants(study.stress, blocks))
+    yield from (("stress", variant) for variant, _ in _stress_variants(study, blocks))
     if study.stage_b is not None:
         arms = [*study.stage_a.arms, *([study.pivot.arm] if study.pivot else [])]
         for arm in dict.fromkeys(arms):
             yield "stage_b", Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))
 
 
-def _varied(blocks: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
-    place = f"arms.{variant.base} with {variant.label()}: "
-    return _laid_over(blocks[variant.base], variant.overrides(), place)
+def _stress_variants(
+    study: Study, blocks: Mapping[str, Any]
+) -> Iterator[tuple[Variant, tuple[str, int, float]]]:
+    """Yield what the stress stage changes of an arm, less what the arm has anyway, with its arm,
+    depth and learning rate."""
+    if (stress := study.stress) is None:
+        return
+    for arm, depth, rate in product(stress.arms, stress.depths, stress.learning_rates):
+        generator, training = blocks[arm]["generator"], blocks[arm]["training"]
+        changes = [
+            (DEPTH, depth, generator["fno_blocks"]),
+            ("training.optimizer.learning_rate", rate, training["optimizer"]["learning_rate"]),
+            ("training.epochs", stress.epochs, training["epochs"]),
+            ("training.schedule.name", "constant", training["schedule"]["name"]),
+        ]
+        changed = tuple((key, value) for key, value, own in changes if value != own)
+        yield Variant(arm, changed), (arm, depth, rate)
 
 
 def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -114,20 +125,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], name: str = "") -> d
     return merged
 
 
-def resolve(study: Study, variant: Variant) -> str:
-    """Return the name under which a variant's runs are kept: an equal arm's, or its own."""
-    blocks = derive(study).blocks
-    mine = _varied(blocks, variant)
-    # Of equal arms the one that is varied, as a reader expects.
-    names = [variant.base, *blocks]
-    return next(name for name in names if blocks[name] == mine)
-
-
 def deep(study: Study, arm: str) -> str:
     """Return the name of an arm at Stage B's depth."""
-    if study.stage_b is None:
-        raise ValueError("there is no stage 'stage_b', which says the depth")
-    return resolve(study, Variant(arm, ((DEPTH, study.stage_b.fno_blocks),)))
+    assert study.stage_b is not None
+    return derive(study).names[Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))]
 
 
 def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
@@ -141,7 +142,7 @@ def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
         variants = sweep_variants(arm, sweep.sweep, derive(study).blocks[arm])
         if numbers_of(variants):
             variants.sort(key=lambda variant: float(variant.changes[0][1]))
-        found += [(variant, resolve(study, variant)) for variant in variants]
+        found += [(variant, derive(study).names[variant]) for variant in variants]
     return found
 
 
@@ -156,9 +157,10 @@ class GridPoint(NamedTuple):
 
 def grid_points(study: Study) -> list[GridPoint]:
     """Return every point of the stress stage: arm by arm, by depth, by rising rate."""
+    found = derive(study)
     return [
-        GridPoint(resolve(study, variant), *point)
-        for variant, point in stress_variants(study.stress, derive(study).blocks)
+        GridPoint(found.names[variant], *point)
+        for variant, point in _stress_variants(study, found.blocks)
     ]
 
 
@@ -167,9 +169,7 @@ def arm_settings(study: Study, name: str) -> ArmSettings:
     if name in study.arms:
         return study.arms[name]
     variant = derive(study).variants[name]
-    hypothesis = f"{variant.base} with {variant.label()}"
-    own = {"hypothesis": hypothesis, "success": SuccessSettings()}
-    return study.arms[variant.base].model_copy(update=own)
+    return ArmSettings(hypothesis=f"{variant.base} with {variant.label()}")
 
 
 def run_settings(study: Study, dataset: str, arm: str, seed: int) -> RunSettings:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from ptycho_torch.runtime.errors import InputError, nearest, printable, shown_path
+from ptycho_torch.runtime.errors import InputError, nearest, shown_path
 
 # YAML 1.1 reads `1e9` as text because it has no decimal point, and people mean the number.
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -31,18 +32,15 @@ def number_from_yaml(value: Any) -> Any:
     return value
 
 
-def one_line(text: str) -> str:
-    """Return a text that is one line of printable letters; else raise `ValueError`."""
+def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be one line of printable text")
     return text
 
 
 def value_text(value: Any) -> str:
-    """Return a setting's value as part of a name: 5, 0.001, agc, none."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
+    """Return a setting's value as part of a name: 5, 0.001, agc, none, true."""
+    if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
@@ -75,9 +73,8 @@ def _published_path(path: str, info: SerializationInfo) -> str:
 
 Real = Annotated[float, BeforeValidator(number_from_yaml)]
 # float32 is what the numbers meet in the end.
-_LARGEST = 3e38
-Positive = Annotated[Real, Field(gt=0, le=_LARGEST)]
-NotNegative = Annotated[Real, Field(ge=0, le=_LARGEST)]
+Positive = Annotated[Real, Field(gt=0, le=3e38)]
+NotNegative = Annotated[Real, Field(ge=0, le=3e38)]
 Fraction = Annotated[Real, Field(gt=0, lt=1)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -93,7 +90,7 @@ Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], AtLeastOne,
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
-Line = Annotated[str, AfterValidator(one_line)]
+Line = Annotated[str, AfterValidator(_one_line)]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FilePath = Annotated[str, PlainSerializer(_published_path, return_type=str)]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
@@ -120,11 +117,13 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        fields = list(cls.model_fields)
+        known = list(cls.model_fields)
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                known += map(str, field.validation_alias.choices)
         for key in data if isinstance(data, Mapping) else ():
-            if key not in fields:
-                name = printable(str(key))
-                raise ValueError(f"{cls.__name__} has no key '{name}'{nearest(name, fields)}")
+            if key not in known:
+                raise ValueError(f"{cls.__name__} has no key '{key}'{nearest(str(key), known)}")
         return data
 
 
@@ -150,13 +149,13 @@ def mistakes(error: ValidationError, data: Any = None) -> list[str]:
     """
     lines = []
     for item in error.errors():
-        key = printable(_key(item["loc"], item["type"], data))
+        key = _key(item["loc"], item["type"], data)
         lines.append(f"{key}: {_what(item)}" if key else _what(item))
     return list(dict.fromkeys(lines))
 
 
 def _what(item: Any) -> str:
-    context = {name: str(value) for name, value in item.get("ctx", {}).items()}
+    context = item.get("ctx", {})
     kind = context.get("discriminator", "").strip("'")
     match item["type"]:
         case "missing":
@@ -164,10 +163,10 @@ def _what(item: Any) -> str:
         case "union_tag_not_found":
             return f"the key '{kind}', which says the block's kind, is missing"
         case "union_tag_invalid":
-            tag, known = context["tag"], context["expected_tags"].replace("'", "").split(", ")
-            return f"{kind} '{tag}' is not known{nearest(tag, known)}"
+            known = context["expected_tags"].replace("'", "").split(", ")
+            return f"{kind} '{context['tag']}' is not known{nearest(context['tag'], known)}"
         case "value_error":
-            return str(item["msg"]).removeprefix("Value error, ")
+            return str(context["error"])
     text = repr(item["input"])
     return f"{item['msg']}, got {text if len(text) <= 80 else text[:77] + '...'}"
 

@@ -17,7 +17,13 @@ _LEAST_SIDE_PX = 7
 
 def check_study(study: Study) -> None:
     """Raise `ValueError`, naming block and key, if what a study plans cannot be run."""
-    stage = study.stage_a
+    stage, blocks = study.stage_a, derive(study).blocks
+    for twin, arm in itertools.combinations(stage.arms, 2):
+        if blocks[arm] == blocks[twin]:
+            raise ValueError(
+                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
+                "would run twice. Give it a setting that differs, or take it out"
+            )
     runs = [(stage.dataset, arm) for arm in study.arms]
     if study.stage_b is not None:
         for arm in stage.arms:  # Any of them may win.
@@ -32,31 +38,19 @@ def check_study(study: Study) -> None:
         runs += [(plan.dataset, arm) for arm in plan.arms]
     for dataset, arm in dict.fromkeys(runs):
         _check_run(study, dataset, arm)
-    _check_twins(study)
-    _check_measurements(study)
     for name, network in untrained_networks(study).items():
         try:
             plan_levels(network.generator, study.datasets[stage.dataset].patch_px)
         except ValueError as error:
-            raise ValueError(
-                f"diagnostics.depths: {name} cannot be built: {error}; take other depths"
-            ) from None
-
-
-def _check_twins(study: Study) -> None:
-    """Refuse arms of Stage A that are one and the same run, and names that share a folder."""
-    blocks = derive(study).blocks
-    for twin, arm in itertools.combinations(study.stage_a.arms, 2):
-        if blocks[arm] == blocks[twin]:
-            raise ValueError(
-                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
-                "would run twice. Give it a setting that differs, or take it out"
-            )
-    for other, arm in itertools.combinations(study.arms, 2):
-        if other.casefold() == arm.casefold():
-            raise ValueError(
-                f"arms: '{other}' and '{arm}' would share a folder where file names have no case"
-            )
+            raise ValueError(f"diagnostics.depths: {name} cannot be built: {error}") from None
+    if (real := study.real_data) is not None:
+        for name, label in itertools.product(real.measurements, real.networks):
+            patch_px = real.measurements[name].reading.patch_px
+            try:
+                fit_settings(study, name, label, 0).run(patch_px or 0)
+            except ValidationError as error:
+                what = mistakes(error)[0]
+                raise ValueError(f"real_data: network '{label}' on '{name}': {what}") from None
 
 
 def _check_run(study: Study, dataset: str, arm: str) -> None:
@@ -66,13 +60,7 @@ def _check_run(study: Study, dataset: str, arm: str) -> None:
         run = run_settings(study, dataset, arm, seed=0)
     except ValidationError as error:
         raise ValueError(f"{where}{mistakes(error)[0]}") from None
-    training, data = run.training, study.datasets[dataset]
-    schedule = training.schedule
-    if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= training.epochs:
-        raise ValueError(
-            f"{where}training.schedule.warmup_epochs of {schedule.warmup_epochs:g} never "
-            f"ends in {training.epochs} epochs"
-        )
+    data, batch = study.datasets[dataset], run.training.batch_size
     if not isinstance(data, SimulatedDataset):
         return
     step = data.scan.test_step_px
@@ -83,23 +71,8 @@ def _check_run(study: Study, dataset: str, arm: str) -> None:
             f"that the test scan of datasets.{dataset} stitches; {_LEAST_SIDE_PX} are needed"
         )
     groups = data.images_per_split * data.groups_per_image(data.scan.train_step_px)
-    if training.batch_size > groups:
+    if batch > groups:
         raise ValueError(
-            f"{where}training.batch_size of {training.batch_size} is more than "
-            f"the {groups} groups of patches in datasets.{dataset}; only full batches train"
+            f"{where}training.batch_size of {batch} is more than the {groups} groups of patches in "
+            f"datasets.{dataset}; only full batches train"
         )
-
-
-def _check_measurements(study: Study) -> None:
-    if (real := study.real_data) is None:
-        return
-    if len(real.networks) < len(real.gridsizes) * len(real.arms):
-        raise ValueError(
-            f"real_data: two networks would share a folder: {', '.join(real.networks)}"
-        )
-    for (name, measurement), label in itertools.product(real.measurements.items(), real.networks):
-        try:
-            fit_settings(study, name, label, 0).run(measurement.reading.patch_px or 0)
-        except ValidationError as error:
-            what = mistakes(error)[0]
-            raise ValueError(f"real_data: network '{label}' on '{name}': {what}") from None

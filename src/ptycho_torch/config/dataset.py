@@ -37,7 +37,7 @@ class ProbeSettings(Settings):
     """What every probe shares."""
 
     smoothing_sigma_px: Annotated[Real, Field(ge=0, le=100)] = 0.5
-    """Sigma of a further Gaussian blur before normalising, pixels; 0 for none."""
+    """Sigma of a Gaussian blur before normalising, pixels; 0: none."""
 
 
 class TriangleProbe(ProbeSettings):
@@ -65,8 +65,8 @@ class FileProbe(ProbeSettings):
     path: FilePath
     """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
     resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
-    """What to do if the size differs from `patch_px`: refuse; pad with zeros; cubic interpolation
-    of real and imaginary part; or pad with the quadratic extrapolation of the unwrapped phase."""
+    """If the size differs from `patch_px`: refuse; pad with zeros; interpolate (cubic); or pad and
+    extrapolate the unwrapped phase (quadratic)."""
 
 
 Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="shape")]
@@ -80,8 +80,8 @@ class ScanSettings(Settings):
     train_step_px: Count
     """Step of the training scan, pixels."""
     test_step_px: Count
-    """Step of the validation and test scans, and side of the tile that each test patch gives to
-    the stitched image; pixels."""
+    """Step of the validation and test scans, and side of a patch's tile in the stitched image;
+    pixels."""
     group_offset_px: Count = 4
     """Distance of the patches within a group when `gridsize` is 2; pixels."""
 
@@ -162,12 +162,6 @@ class SimulatedDataset(Settings):
         return self
 
 
-_OF_SPLITS = {
-    *("values", "zero_frequency", "origin", "half_pixel", "swap_axes", "flip_rows", "flip_columns")
-}
-"""Conventions that a split can have."""
-
-
 class DatasetFiles(Settings):
     """Three NPZ files of the layout in docs/reference/files.md that another program wrote."""
 
@@ -183,22 +177,21 @@ class DatasetFiles(Settings):
     test_step_px: Count
     """Step of the test scan, pixels."""
     photons: Positive = 1e9
-    """Mean photons of a pattern, used where a file has no `intensity_scale`:
-    s = sqrt(photons / mean sum A^2); the log says so."""
+    """Mean photons of a pattern, for files without `intensity_scale`."""
     reading: ScanConventions = ScanConventions()
-    """Conventions of the files, where they are not those of docs/reference/files.md: `values`,
-    `zero_frequency`, `origin`, `half_pixel`, `swap_axes`, `flip_rows`, `flip_columns`."""
+    """Conventions that differ from docs/reference/files.md: `values`, `zero_frequency`, `origin`,
+    `half_pixel`, `swap_axes`, `flip_rows`, `flip_columns`."""
     sha256: dict[Literal["train", "validation", "test"], Checksum] | None = None
-    """Expected SHA-256 of each file, in hexadecimal; a difference is an error."""
+    """Expected SHA-256 of each file; a difference is an error."""
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
         _tiles_fit(self.test_step_px, self.patch_px)
-        if other := self.reading.model_dump(exclude_defaults=True).keys() - _OF_SPLITS:
-            raise ValueError(
-                f"reading.{min(other)} has no effect on splits; they have "
-                f"{', '.join(sorted(_OF_SPLITS))}"
-            )
+        known = {"values", "zero_frequency", "origin", "half_pixel"}
+        known |= {"swap_axes", "flip_rows", "flip_columns"}
+        if other := self.reading.model_dump(exclude_defaults=True).keys() - known:
+            words = ", ".join(sorted(known))
+            raise ValueError(f"reading.{min(other)} has no effect on splits; they have {words}")
         return self
 
 

@@ -1,7 +1,6 @@
 """config/README.md and config/schema.json, written from the classes so that they cannot differ."""
 
 import json
-import re
 from typing import Any
 
 from ptycho_torch.config.study import Study
@@ -38,18 +37,8 @@ def schema_text() -> str:
 def readme_text() -> str:
     """Return config/README.md: a section per class, a row per key."""
     schema = Study.model_json_schema()
-    classes = {"Study": schema}
-    _add_mentioned(schema["properties"], schema["$defs"], classes)
-    sections = [_section(name, classes) for name in classes]
-    return "\n".join([_INTRODUCTION, *sections])
-
-
-def _add_mentioned(part: Any, known: dict[str, Any], classes: dict[str, Any]) -> None:
-    """Add the classes that a part of the schema mentions, and those that they mention."""
-    for name in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(part)):
-        if name not in classes:
-            classes[name] = known[name]
-            _add_mentioned(known[name]["properties"], known, classes)
+    classes = {"Study": schema, **schema["$defs"]}
+    return "\n".join([_INTRODUCTION, *(_section(name, classes) for name in classes)])
 
 
 def _section(name: str, classes: dict[str, Any]) -> str:
@@ -64,7 +53,7 @@ def _section(name: str, classes: dict[str, Any]) -> str:
         if key in model.get("required", []):
             default = "required"
         cells = [f"`{key}`", _type(field), default, " ".join(meaning.split())]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -30,16 +30,13 @@ class EvaluationSettings(Settings):
     remove_phase_plane: bool = False
     """Remove a fitted plane from the phase difference, not only a constant."""
     collapse_fraction: Fraction = 0.1
-    """`collapsed`: standard deviation of the stitched amplitude under this fraction of the
-    truth's."""
+    """`collapsed`: the stitched amplitude's deviation is under this fraction of the truth's."""
     twin_share: Fraction = 0.5
     """`twin`: more than this share of the distinguishable patches is closer to the twin."""
     misfit_correlation: Fraction = 0.9
-    """`misfit`: the median patch's exit wave correlates less than this with the true wave and
-    with its twin ..."""
+    """`misfit`: the median patch's exit wave correlates less with the true one and its twin ..."""
     misfit_pearson_r: Fraction = 0.5
-    """... or its stitched amplitude has a Pearson r under this with the truth's (waves agree by
-    their probe and mean alone, amplitudes do not)."""
+    """... or the stitched amplitude's Pearson r with the truth's is under this."""
     constant_fraction: Fraction = 0.9
     """`stagnated`: the best validation loss is not under this fraction of the best constant
     object's; and no run counts as a success whose complex error is not under the constant's."""
@@ -52,15 +49,13 @@ class StatisticsSettings(Settings):
     """Level of every interval; 1 minus it is the chance, at most, of a false claim anywhere in a
     study in which nothing differs."""
     resamples: Annotated[int, Field(ge=100)] = 9999
-    """Random divisions of a permutation test beyond 50,000, and random sign patterns beyond 15
-    pairs; up to there it tries all."""
+    """Random divisions of a permutation test where all are too many (50,000; 15 pairs)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of those."""
     effect_of_interest: Fraction = 0.1
-    """Difference of the loss, as a fraction, that is worth knowing: the summary says how many seeds
-    show one."""
+    """Difference of the loss, as a fraction, for which the summary says the seeds it takes."""
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
-    """Probability with which the seeds that are named as enough would decide a comparison."""
+    """Probability with which seeds that are named as enough would decide a comparison."""
     most_seeds: Annotated[int, Field(ge=2, le=300)] = 100
     """Largest number of seeds that is tried; beyond it the summary says "more than"."""
 
@@ -73,45 +68,38 @@ class ParitySettings(Settings):
     seed: Seed | None = None
     """Its seed; null: Stage A's first."""
     tolerance: Fraction = 0.1
-    """Training and inference: what a ratio of scale or variance may deviate from 1, a relative
-    MAE may be, an SSIM may lack to 1."""
+    """Training and inference: what a ratio may deviate from 1, a relative MAE may be, an SSIM may
+    lack to 1."""
     rounding: Fraction = 1e-3
-    """Training and inference: largest ||A - B|| / ||A|| of a patch, which is seen by the same
-    weights through both. On one device it is 1e-6 or less."""
+    """Training and inference: largest ||A - B|| / ||A|| of a patch; on one device about 1e-6."""
     reassembly: Fraction = 0.05
-    """Central tiles and whole patches weighted by the probe: largest mean difference of the
-    amplitudes over their mean. Measured on 22 different trained runs at N=32: 0.021 to 0.032."""
+    """Central tiles and probe-weighted patches: largest mean difference of the amplitudes over
+    their mean; 22 trained runs at N=32 had 0.021 to 0.032."""
 
 
 class DiagnosticsSettings(Settings):
     """Diagnoses of untrained and trained networks: `snakemake diagnostics`, docs/study.md."""
 
     groups: Annotated[int, Field(ge=1, le=256)] = 16
-    """Groups of the training split that every network sees; the same ones for all, and the bound
-    on memory: every activation of that many groups exists at once."""
+    """Groups of the training split that every network sees; the bound on memory."""
     groups_seed: Seed = 0
     """Draws those groups."""
     seeds: Seeds = 10
-    """Seeds of untrained networks: a list, or how many (counted from 0); seed n has the weights
-    that the run of seed n starts from."""
+    """Seeds of untrained networks, whose weights are those that the runs start from."""
     depths: Annotated[list[Count], AtLeastOne, Different] = [4, 8]
-    """Fourier blocks at which untrained `hybrid`, `stable_hybrid` and `layerscale_hybrid` are
-    compared."""
+    """Fourier blocks at which the untrained hybrid generators are compared."""
     stages: Annotated[list[Name], Different] | None = None
-    """Stages whose trained runs are diagnosed; null: all of them; an empty list: none, which
-    trains nothing."""
+    """Stages whose trained runs are diagnosed; null: all; an empty list: none."""
     min_gradient_ratio: Fraction = 0.1
-    """Mean gradient modulus of spectral over that of local weights: flagged below this."""
+    """Mean gradient modulus of spectral over local weights: flagged below this."""
     min_output_ratio: Fraction = 0.1
-    """Mean output modulus of a block's spectral path over that of its local path: flagged below
-    this."""
+    """Mean output modulus of a block's spectral over its local path: flagged below this."""
     max_p99_over_p50: Annotated[Real, Field(gt=1)] = 5.0
     """99th percentile of a layer's modulus over its median: flagged above this."""
     max_dc_share: Fraction = 0.5
     """Share of a layer's energy that the frames' means hold: flagged above this."""
     photon_tolerance: Positive = 0.01
-    """The dataset's photons by Parseval may differ from those asked for by this fraction, beside
-    what photon noise allows."""
+    """Largest relative error of the dataset's photons by Parseval, beyond photon noise."""
 
     @property
     def seed_list(self) -> list[int]:

@@ -1,17 +1,14 @@
 """Which network: its name and size, and the geometry that follows, without torch."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from ptycho_torch.config.base import Count, Depth, Settings
 
-MIN_DEEPEST_SIDE_PX = 8
-"""Side at the deepest level when `levels` is not given; pixels."""
-
-
+# Side at the deepest level when `levels` is not given.
+_LEAST_SIDE_PX = 8
 BLOCKS = ("hybrid", "stable_hybrid", "layerscale_hybrid", "depthscale_hybrid", "ffno_hybrid")
 NAMES = (*BLOCKS, "fno")
 
@@ -42,8 +39,7 @@ class GeneratorSettings(Settings):
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """One resolution of a generator: side in pixels, channels, Fourier blocks."""
 
     side_px: int
@@ -59,7 +55,7 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
     ValueError
         If the depth cannot be built at this patch size; says the reason and what can.
     """
-    most = patch_px // 2 + 1
+    width, blocks, most = settings.width, settings.fno_blocks, patch_px // 2 + 1
     if settings.modes > most:
         raise ValueError(
             f"modes of {settings.modes} are more than frames of {patch_px} px have: at most {most}"
@@ -68,33 +64,26 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
         for key in ("levels", "channel_cap"):
             if getattr(settings, key) is not None:
                 raise ValueError(f"generator 'fno' has one resolution; leave {key} null")
-        return [Level(patch_px, settings.width, settings.fno_blocks)]
-    levels = settings.levels
-    if levels is None:
-        deepest = int(math.log2(max(patch_px / MIN_DEEPEST_SIDE_PX, 1))) + 1
-        levels = min(settings.fno_blocks, deepest)
-    if levels > settings.fno_blocks:
+        return [Level(patch_px, width, blocks)]
+    deepest = int(math.log2(max(patch_px / _LEAST_SIDE_PX, 1))) + 1
+    levels = settings.levels or min(blocks, deepest)
+    if levels > blocks:
         raise ValueError(
-            f"{levels} levels need at least {levels} Fourier blocks, got fno_blocks: "
-            f"{settings.fno_blocks}"
+            f"{levels} levels need at least {levels} Fourier blocks, got fno_blocks: {blocks}"
         )
-    halvings = levels - 1
-    if patch_px % 2**halvings or patch_px >> halvings < 2:
-        most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
+    # Each halving takes an even side and leaves at least 2 px.
+    most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
+    if levels > most:
         raise ValueError(
-            f"{levels} levels need {halvings} halvings of {patch_px} px, which is geometrically "
+            f"{levels} levels need {levels - 1} halvings of {patch_px} px, which is geometrically "
             "impossible (each must be even, and at least 2 px must be left); use at most "
             f"{most} levels: more fno_blocks then repeat within a level"
         )
-    base, extra = divmod(settings.fno_blocks, levels)
-    cap = settings.channel_cap or settings.width * 2**halvings
-    if cap < settings.width:
-        raise ValueError(f"channel_cap of {cap} is below the width of {settings.width}")
+    cap = settings.channel_cap or width << levels
+    if cap < width:
+        raise ValueError(f"channel_cap of {cap} is below the width of {width}")
+    base, extra = divmod(blocks, levels)
     return [
-        Level(
-            side_px=patch_px >> i,
-            channels=min(settings.width * 2**i, cap),
-            blocks=base + (i >= levels - extra),
-        )
+        Level(patch_px >> i, min(width << i, cap), base + (i >= levels - extra))
         for i in range(levels)
     ]

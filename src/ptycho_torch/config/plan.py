@@ -5,25 +5,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ptycho_torch.config.arms import (
-    GridPoint,
-    deep,
-    grid_points,
-    run_settings,
-    varied_arms,
-)
+from ptycho_torch.config.arms import GridPoint, deep, grid_points, run_settings, varied_arms
 from ptycho_torch.config.base import Looks, Settings, seed_list
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.study import (
-    DepthSettings,
-    PivotSettings,
-    StressSettings,
-    Study,
-    SuccessSettings,
-)
+from ptycho_torch.config.study import Study, SuccessSettings
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
+
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +34,9 @@ class StagePlan:
     """Arms and variants, in the order of tables and figures."""
     seed_list: tuple[int, ...]
     """Seeds of every arm; with looks, of what is undecided to the last."""
-    pairs: tuple[tuple[str, str], ...]
+    pairs: Pairs
     """(arm, other) of every comparison that is shown."""
-    primary: tuple[tuple[str, str], ...] = ()
+    primary: Pairs = ()
     """(arm, other) of the comparisons that may end in a claim, and share `level`; all others are
     exploratory."""
     level: float | None = None
@@ -56,36 +46,30 @@ class StagePlan:
     """What the stress stage tries."""
     looks: tuple[int, ...] = ()
     """Seeds at each planned look; empty: there is one, at the end."""
+    depth: Pairs = ()
+    """(deep arm, shallow one that it is to match), where depth is judged."""
 
     def runs_of(self, counts: Mapping[str, int]) -> list[tuple[str, int]]:
         """Return (arm, seed) of every run, given how many seeds of each arm were found: with looks
         an arm has those of one look, else all."""
         full = len(self.seed_list)
-        wanted = {
+        return self._runs({
             arm: min((n for n in self.looks if n >= counts.get(arm, 0)), default=full)
             for arm in self.arms
-        }
-        return [(arm, seed) for arm in self.arms for seed in self.seed_list[: wanted[arm]]]
+        })  # fmt: skip
 
     def runs_after(self, undecided: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
         """Return (arm, seed) of every run, given the arms left undecided by each look so far."""
-        if not self.looks:
-            return [(arm, seed) for arm in self.arms for seed in self.seed_list]
-        runs = [(arm, seed) for arm in self.arms for seed in self.seed_list[: self.looks[0]]]
         bases = {point.name: point.arm for point in self.grid}
-        control = bases.get(self.control, self.control)
-        for (low, high), left in zip(pairwise(self.looks), undecided, strict=False):
-            going_on = {*left, control} if left else set()
-            runs += [
-                (arm, seed)
-                for arm in self.arms
-                if bases.get(arm, arm) in going_on
-                for seed in self.seed_list[low:high]
-            ]
-        return runs
+        sizes = self.looks or (len(self.seed_list),)
+        counts = dict.fromkeys(self.arms, sizes[0])
+        for size, left in zip(sizes[1:], undecided, strict=False):
+            going_on = {*left, bases.get(self.control, self.control)} if left else set()
+            counts |= {arm: size for arm in self.arms if bases.get(arm, arm) in going_on}
+        return self._runs(counts)
 
-    depth: tuple[tuple[str, str], ...] = ()
-    """(deep arm, shallow one that it is to match), where depth is judged."""
+    def _runs(self, counts: Mapping[str, int]) -> list[tuple[str, int]]:
+        return [(arm, seed) for arm in self.arms for seed in self.seed_list[: counts[arm]]]
 
 
 def stage_names(study: Study) -> list[str]:
@@ -108,14 +92,6 @@ def level_of(study: Study, stage: str) -> float | None:
     return round((1 - study.statistics.confidence) * _SHARES[stage] / total, 12)
 
 
-def _claimed(study: Study, arms: Iterable[str]) -> list[str]:
-    """Return the arms whose hypotheses are tested: those that set conditions, or else all."""
-    control = study.stage_a.control
-    others = [arm for arm in arms if arm != control]
-    asked = [arm for arm in others if study.arms[arm].success != SuccessSettings()]
-    return asked or others
-
-
 def likely_winner(study: Study) -> str:
     """Return an arm to count with while Stage A is not decided.
 
@@ -127,22 +103,18 @@ def likely_winner(study: Study) -> str:
 
 
 def stage_plan(study: Study, name: str, winner: str | None = None) -> StagePlan:
-    """Return a stage (`stage_a`, `stage_b`, `pivot` or a sweep) with its names resolved.
+    """Return a stage (`stage_a`, `stress`, `stage_b`, `pivot` or a sweep) with its names resolved.
 
     Stage B needs the winner of Stage A. Raises ValueError if there is no such stage, or the winner
     is missing or no arm of Stage A.
     """
-    if name == "stage_a":
-        return _stage_a(study)
+    if name not in stage_names(study):
+        raise ValueError(f"there is no stage '{name}'; it has: {', '.join(stage_names(study))}")
     if name in study.sweeps:
         return _sweep(study, name)
-    if name == "stress" and study.stress is not None:
-        return _stress(study, study.stress)
-    if name == "stage_b" and study.stage_b is not None:
-        return _stage_b(study, study.stage_b, winner)
-    if name == "pivot" and study.pivot is not None:
-        return _pivot(study, study.pivot)
-    raise ValueError(f"there is no stage '{name}'; it has: {', '.join(stage_names(study))}")
+    if name == "stage_b":
+        return _stage_b(study, winner)
+    return {"stage_a": _stage_a, "stress": _stress, "pivot": _pivot}[name](study)
 
 
 def _plan(
@@ -154,29 +126,37 @@ def _plan(
     fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
     looks = tuple(seeds.looks) if isinstance(seeds, Looks) else ()
     listed = tuple(seed_list(looks[-1] if looks else seeds or study.stage_a.seed_list))
-    return StagePlan(arms=arms, control=control, seed_list=listed, looks=looks, **fields)
-
-
-def _stage_a(study: Study) -> StagePlan:
-    question = "Which network and which clipping policy reconstructs reliably, and how sure are we?"
-    return _plan(
-        study,
-        study.stage_a.arms,
-        study.stage_a.control,
-        name="stage_a",
-        title="Stage A, the shootout",
-        seeds=study.stage_a.seeds,
-        question=question,
-        primary=_with_control(study, study.stage_a.arms),
-        level=level_of(study, "stage_a"),
+    level = level_of(study, fields["name"])
+    return StagePlan(
+        arms=arms, control=control, seed_list=listed, looks=looks, level=level, **fields
     )
 
 
-def _with_control(study: Study, arms: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((arm, study.stage_a.control) for arm in _claimed(study, arms))
+def _claims(study: Study, arms: Iterable[str]) -> Pairs:
+    """Pair with the control those arms whose hypotheses set conditions, or else all."""
+    control = study.stage_a.control
+    others = [arm for arm in arms if arm != control]
+    asked = [arm for arm in others if study.arms[arm].success != SuccessSettings()]
+    return tuple((arm, control) for arm in asked or others)
 
 
-def _stress(study: Study, stress: StressSettings) -> StagePlan:
+def _stage_a(study: Study) -> StagePlan:
+    stage = study.stage_a
+    return _plan(
+        study,
+        stage.arms,
+        stage.control,
+        name="stage_a",
+        title="Stage A, the shootout",
+        question="Which network and which clipping policy reconstructs reliably, and how sure are "
+        "we?",
+        seeds=stage.seeds,
+        primary=_claims(study, stage.arms),
+    )
+
+
+def _stress(study: Study) -> StagePlan:
+    assert study.stress is not None
     grid = tuple(grid_points(study))
     return _plan(
         study,
@@ -185,17 +165,15 @@ def _stress(study: Study, stress: StressSettings) -> StagePlan:
         name="stress",
         title="Stress stage",
         question="Which arm bears the highest learning rates, and which learns best over all?",
-        seeds=stress.seeds,
+        seeds=study.stress.seeds,
         pairs=(),
-        primary=_with_control(study, stress.arms),
-        level=level_of(study, "stress"),
+        primary=_claims(study, study.stress.arms),
         grid=grid,
     )
 
 
 def _sweep(study: Study, name: str) -> StagePlan:
-    sweep = study.sweeps[name]
-    control = sweep.control or study.stage_a.control
+    sweep, control = study.sweeps[name], study.stage_a.control
     varied = " and ".join(f"`{arm}`" for arm in sweep.arm_list)
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
     return _plan(
@@ -210,8 +188,9 @@ def _sweep(study: Study, name: str) -> StagePlan:
     )
 
 
-def _stage_b(study: Study, settings: DepthSettings, winner: str | None) -> StagePlan:
-    stage = study.stage_a
+def _stage_b(study: Study, winner: str | None) -> StagePlan:
+    stage, settings = study.stage_a, study.stage_b
+    assert settings is not None
     if winner not in stage.arms:
         raise ValueError(f"stage_b: the winner '{winner}' is no arm of Stage A: {stage.arms}")
     depth = [(deep(study, arm), arm) for arm in dict.fromkeys([winner, stage.control])]
@@ -231,27 +210,44 @@ def _stage_b(study: Study, settings: DepthSettings, winner: str | None) -> Stage
     )
 
 
-def _pivot(study: Study, pivot: PivotSettings) -> StagePlan:
-    stage, settings = study.stage_a, study.stage_b
-    assert settings is not None
-    shallow = [stage.control, *pivot.cures]
+def _pivot(study: Study) -> StagePlan:
+    control, settings, pivot = study.stage_a.control, study.stage_b, study.pivot
+    assert settings is not None and pivot is not None
+    shallow = [control, *pivot.cures]
     arms = [deep(study, arm) for arm in (*shallow, pivot.arm)]
-    control = arms[0]
     return _plan(
         study,
         [*shallow, *arms],
-        control,
+        arms[0],
         name="pivot",
         title="Pivot",
         question=f"Do the cures survive {settings.fno_blocks} Fourier blocks, and does "
         f"`{pivot.arm}` do better?",
         seeds=settings.seeds,
-        pairs=tuple((arm, control) for arm in arms if arm != control),
+        pairs=tuple((arm, arms[0]) for arm in arms[1:]),
         primary=tuple((arms[-1], cure) for cure in arms[1:-1]),
-        level=level_of(study, "pivot"),
         # The further arm has no shallow runs of its own: it is to match the shallow control.
-        depth=tuple(zip(arms, [*shallow, stage.control], strict=True))[1:],
+        depth=tuple(zip(arms, [*shallow, control], strict=True))[1:],
     )
+
+
+def seed_blocks(study: Study) -> list[tuple[str, tuple[int, ...], list[str]]]:
+    """Return (dataset, seeds, arms) of jobs of several seeds: `seeds_per_job` at most, of one look
+    each; a run is in one of them at most."""
+    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    known: dict[tuple[str, str], set[int]] = {}
+    for stage in stage_names(study):
+        for won in study.stage_a.arms if stage == "stage_b" else [None]:
+            plan = stage_plan(study, stage, won)
+            for low, high in pairwise([0, *(plan.looks or [len(plan.seed_list)])]):
+                for arm in plan.arms:
+                    seen = known.setdefault((plan.dataset, arm), set())
+                    fresh = [seed for seed in plan.seed_list[low:high] if seed not in seen]
+                    seen.update(fresh)
+                    for place in range(0, len(fresh), study.seeds_per_job):
+                        block = tuple(fresh[place : place + study.seeds_per_job])
+                        found.setdefault((plan.dataset, block), []).append(arm)
+    return [(*key, arms) for key, arms in found.items() if len(key[1]) > 1]
 
 
 class UntrainedNetwork(Settings):
@@ -274,21 +270,21 @@ def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:
     `diagnostics`, all else as in the block `generator`; then arms of Stage A, by their names, that
     differ from all of those.
     """
-    base, training = study.generator.model_dump(), study.training
-    wanted = [
-        (f"{name}-{depth}", base | {"name": name, "fno_blocks": depth}, training)
+    wanted = {
+        f"{name}-{depth}": (
+            study.generator.model_copy(update={"name": name, "fno_blocks": depth}),
+            study.training,
+        )
         for depth in study.diagnostics.depths
         for name in COMPARED
-    ]
+    }
     for arm in study.stage_a.arms:
         run = run_settings(study, study.stage_a.dataset, arm, seed=0)
-        wanted.append((arm, run.generator.model_dump(), run.training))
+        wanted[arm] = run.generator, run.training
     found: dict[str, UntrainedNetwork] = {}
-    for name, generator, own in wanted:
-        network = UntrainedNetwork(
-            generator=GeneratorSettings.model_validate(generator),
-            **own.model_dump(include={"loss", "input_scaling", "object_big"}),
-        )
+    for name, (generator, training) in wanted.items():
+        own = training.model_dump(include={"loss", "input_scaling", "object_big"})
+        network = UntrainedNetwork(generator=generator, **own)
         if network not in found.values():
             found[name] = network
     return found

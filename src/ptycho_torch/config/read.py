@@ -38,8 +38,7 @@ _OLD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)
 
 
 def _plain_number(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
-    kind = node.tag.rpartition(":")[2]
-    number = getattr(loader, f"construct_yaml_{kind}")(node)
+    number = getattr(loader, f"construct_yaml_{node.tag.rpartition(':')[2]}")(node)
     if _OLD_NUMBER.fullmatch(node.value):
         raise InputError(
             f"line {node.start_mark.line + 1}: {node.value} is {number} in YAML (base 8 or 60); "
@@ -63,8 +62,6 @@ def _parsed(text: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)
     except InputError:
         raise
-    except RecursionError:
-        raise _NoYaml("is not YAML: blocks are nested too deeply") from None
     # The library raises any of these for what it cannot build, such as `!!int ''` or `!!bool x`.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _NoYaml(f"is not YAML: {' '.join(str(error).split())}") from None
@@ -80,10 +77,9 @@ def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
         data = _parsed(read_text(path))
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{path}: ')}") from None
-    if data is None:
-        raise InputError(f"{name}: is empty; expected blocks of keys (config/README.md)")
     if not isinstance(data, dict):
-        raise InputError(f"{name}: expected blocks of keys, got {type(data).__name__}")
+        what = "nothing" if data is None else type(data).__name__
+        raise InputError(f"{name}: expected blocks of keys (config/README.md), got {what}")
     return data
 
 
@@ -100,8 +96,6 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
         raise mistake(source, error, data) from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: {error}") from None
-    except RecursionError:
-        raise InputError(f"{source}: blocks are nested too deeply") from None
     return study
 
 
@@ -117,8 +111,7 @@ def read_sources(paths: Iterable[str | Path], *, project: Path) -> str:
     """
     names = []
     for path in (Path(path).absolute() for path in paths):
-        inside = path.is_relative_to(project)
-        names.append(str(path.relative_to(project) if inside else path))
+        names.append(str(path).removeprefix(f"{project}/"))
         load_yaml(path, names[-1])
     return " + ".join(names) or "--config"
 

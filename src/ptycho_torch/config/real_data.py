@@ -5,7 +5,7 @@ Nothing here enters the study's own runs: the target is `real_data_summary`.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -17,6 +17,7 @@ from ptycho_torch.config.base import (
     Line,
     Name,
     NotNegative,
+    Rising,
     Seeds,
     Settings,
     Share,
@@ -24,14 +25,7 @@ from ptycho_torch.config.base import (
 )
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
 
-
-def _rising(values: list[float]) -> list[float]:
-    if not values[0] < values[1]:
-        raise ValueError(f"the first share must be less than the last, got {values[0]}")
-    return values
-
-
-Range = Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+Range = Annotated[list[Share], Field(min_length=2, max_length=2), Rising]
 
 
 class Measurement(Settings):
@@ -65,9 +59,8 @@ class RegionSettings(Settings):
     columns: Range = [0.0, 0.5]
     """First and last column, likewise."""
     gap_px: NotNegative | None = None
-    """Frames nearer than this to a held-out frame are used for nothing, pixels of the frames in
-    use; null: the radius that holds half of the probe's light. Also around the block of training
-    frames that validates a network."""
+    """Frames nearer than this to a held-out or validation frame are not used, pixels; null: the
+    radius that holds half of the probe's light."""
 
 
 class RealDataScores(Settings):
@@ -75,13 +68,11 @@ class RealDataScores(Settings):
 
     lit_share: Fraction = 0.1
     """Objects are compared in the largest rectangle whose pixels all get this share of the
-    brightest pixel's light, in the training frames and in each half of them."""
+    brightest one's light, from the training frames and from each half of them."""
     covered_share: Fraction = 0.8
-    """A held-out frame counts for an object if this share of its probe's power falls on pixels
-    that are lit so by the training frames."""
+    """A held-out frame counts if this share of its probe's power falls on pixels lit so."""
     known_share: Fraction = 0.001
-    """Where frames are predicted, pixels with less light than this share of the brightest one's
-    are taken for the object's mean, whoever reconstructed it."""
+    """Pixels with less light than this share predict frames by the object's mean."""
 
 
 class RealDataSettings(Settings):
@@ -112,12 +103,11 @@ class RealDataSettings(Settings):
     )
     """The conventional reconstruction."""
     network_probe: Literal["refined", "file"] = "refined"
-    """Probe of the networks' physics: rPIE's, refined on the training frames alone, or the
-    file's as it is."""
+    """Probe of the networks' physics: rPIE's, of the training frames alone, or the file's."""
     scores: RealDataScores = RealDataScores()
     """Which pixels and frames count."""
     threads: Count = 1
-    """CPU threads of rPIE, whose batches are small; those of training are `execution.threads`."""
+    """CPU threads of rPIE; those of training are `execution.threads`."""
 
     @property
     def seed_list(self) -> list[int]:

@@ -40,62 +40,54 @@ class ScanConventions(Settings):
     """
 
     format: Format = "auto"
-    """Layout: npz (canonical NPZ of the field), cxi, split (of a study), tike (data, scan,
-    probe)."""
+    """Layout: npz (canonical), cxi, split (of a study), tike (data, scan, probe)."""
     values: Literal["auto", "amplitude", "intensity"] = "auto"
-    """What a pixel holds. auto: whole numbers are counts, of which the root is taken; else as the
-    layout has it."""
+    """What a pixel holds. auto: whole numbers are counts; else as the layout has it."""
     zero_frequency: Literal["auto", "centre", "corner"] = "auto"
-    """Where the direct beam is. auto: where the light is, if that is clear; else as the layout has
-    it."""
+    """Where the direct beam is. auto: where the light is, else as the layout has it."""
     stack: Literal["auto", "first", "last"] = "auto"
-    """Which axis of a stack numbers the frames. auto: the one of as many as there are positions;
-    where both are, the one along which the light stays where it is."""
+    """Axis that numbers the frames. auto: as long as there are positions, else by the light."""
     mask_means: Literal["auto", "good", "bad"] = "auto"
-    """What pixels that are set in the file's mask are. auto: as its name or layout has it, else
-    what keeps most of the light."""
+    """What a set pixel of the mask is. auto: as the file has it, else what keeps most light."""
     outliers: Literal["drop", "keep"] = "drop"
     """Frames of less than a tenth or more than ten times the median frame's light."""
     corrections: Literal["apply", "ignore"] = "apply"
-    """A dark field that the file holds is subtracted, and a monitor of the beam divided by."""
+    """Subtract the file's dark field, and divide by its monitor of the beam."""
     units: Literal["auto", "pixels", "metres", "mm", "um", "nm"] = "auto"
-    """Of positions. auto: as their attribute has it, metres in CXI, pixels of the object plane
-    elsewhere."""
+    """Of positions. auto: as their attribute has it, else metres in CXI, pixels elsewhere."""
     pixel_m: Positive | None = None
-    """Side of a pixel in the object plane, metres, before the detector is cut; wins over what the
-    file says."""
+    """Side of an object pixel, metres, before the detector is cut; wins over the file's."""
     origin: Literal["auto", "corner", "centre", "middle"] = "auto"
     """What a position names: the upper left pixel of its window (corner), its pixel [N // 2]
     (centre), both counted from the object's pixel 0; or its centre counted from the middle of the
     object, or of the scan where there is no object (middle). auto: centre for npz, middle for cxi,
     corner else."""
     half_pixel: Literal[-1, 0, 1] = 0
-    """Half pixels added to both coordinates: 1 where the middle of a window is at
-    (N - 1) / 2, not at N / 2."""
+    """Half pixels added to both coordinates: 1 where a window's middle is at (N - 1) / 2."""
     swap_axes: bool = False
     """Row and column change places, before the flips."""
     flip_rows: bool = False
-    """Mirror the rows of the positions, in the object, or in the scan where there is none."""
+    """Mirror the rows of the positions, in the object or else in the scan."""
     flip_columns: bool = False
     """Mirror the columns of the positions."""
     translation_sign: Literal[-1, 1] = 1
     """CXI only: (row, column) run along this sign times `translation` (y, x). Both signs fit the
     data alone equally well, with the twin image."""
     scan_index: Annotated[int, Field(ge=0)] | None = None
-    """Which scan, of a file that holds several; by its number in `scan_index` or `object_index`, of
-    CXI's entry, or of its detector."""
+    """Which scan of several: its number in `scan_index` or `object_index`, of CXI's entry, or of
+    its detector."""
     image: Annotated[int, Field(ge=0)] = 0
     """Which image of a split, counted from 0."""
     n_images: Count | None = None
-    """Only this many frames, the first ones; None: all."""
+    """Only the first frames, this many; None: all."""
     patch_px: Count | None = None
     """Side of a frame after the detector was cut, pixels; None: as it is."""
     fit: Literal["crop", "bin"] = "crop"
-    """How it is cut. crop: keeps the centre, the object's pixels become larger. bin: sums counts,
-    the window becomes smaller, the object's pixels stay."""
+    """How it is cut. crop: keep the centre, with larger object pixels. bin: sum counts, with a
+    smaller window."""
     saturation_counts: Positive | None = None
-    """Pixels with this intensity or more, as stored (amplitudes squared), are masked; None: only
-    those at the largest value of their integer type."""
+    """Mask pixels of this intensity or more, as stored (amplitudes squared); None: those at the
+    largest value of their integer type."""
 
 
 class GroupSettings(Settings):
@@ -104,19 +96,9 @@ class GroupSettings(Settings):
     gridsize: Gridsize = 1
     """1: single frames; 2: groups of four neighbours."""
     n_images: Count | None = None
-    """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: as many as there are
-    frames."""
+    """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: one a frame."""
     neighbor_count: Count = _NEIGHBOURS
-    """Nearest neighbours that the other frames of a group are drawn from; at least four."""
-
-    @model_validator(mode="after")
-    def _must_have_effect(self) -> Self:
-        if self.gridsize == 1 and self.neighbor_count != _NEIGHBOURS:
-            raise ValueError(
-                f"neighbor_count: {self.neighbor_count} is of groups (gridsize 2) and has no "
-                "effect on single frames; leave it out"
-            )
-        return self
+    """Nearest neighbours that a group's other frames are drawn from, at least four."""
 
     @property
     def frames(self) -> int:
@@ -132,14 +114,14 @@ class FitSettings(Settings):
     arm: Name = "file"
     """Name of the arm that the settings were taken from."""
     seed: Seed = 0
-    """Root seed: weights, order of the data, held-out block and groups draw from named streams."""
+    """Root seed of weights, order of the data, held-out block and groups."""
     groups: GroupSettings = GroupSettings()
     """How frames are grouped."""
     validation_fraction: Fraction = 0.15
-    """Share of the frames that are kept out of training, in one block at a corner of the scan."""
+    """Share of the frames that validates, in one block at a corner of the scan."""
     gap_px: NotNegative | None = None
-    """Frames nearer than this to a validation frame are used for neither, pixels; None: as far as
-    the probe reaches (docs/own-data.md)."""
+    """Frames nearer than this to a validation frame are not used, pixels; None: as far as the
+    probe reaches (docs/own-data.md)."""
     photons: Positive = 1e9
     """Mean photons of a frame, for files that do not say them."""
     generator: GeneratorSettings = GeneratorSettings(
@@ -178,8 +160,7 @@ class RpieSettings(Settings):
     iterations: Count = 100
     """Iterations over all frames."""
     alpha: Regularisation = 0.1
-    """Weight of the brightest illumination in the object's step: near 0 dimly lit pixels take
-    large steps, 1 is ePIE; dimensionless."""
+    """Weight of the brightest illumination in the object's step; dimensionless, 1: ePIE."""
     object_step: Step = 1.0
     """Factor on the object's step; dimensionless."""
     refine_probe: bool = False
@@ -189,17 +170,15 @@ class RpieSettings(Settings):
     probe_step: Step = 1.0
     """Factor on the probe's step; dimensionless."""
     probe_from_iteration: Count = 1
-    """First iteration in which the probe is refined; the object needs a form before."""
+    """First iteration that refines the probe; the object needs a form before."""
     probe_scale: Literal["given", "frames"] = "given"
-    """The probe's scale. `given`: its power is in the units of the frames' squared amplitude, as
-    in this project's files; `frames`: it is scaled to the frames' mean power, for probes in other
-    units, and the object's mean intensity under the probe comes out near 1."""
+    """The probe's scale. given: its power is in the units of the frames' squared amplitude;
+    frames: it is scaled to their mean power, for probes in other units."""
     batch_size: Annotated[Count | None, BeforeValidator(lambda n: n or None)] = 1
-    """Frames that are updated together, at most: an iteration is cut into batches of nearly equal
-    size. 1: one after the other, the rPIE of the paper; 0 or null: all at once, which makes the
-    order of frames irrelevant."""
+    """Most frames that are updated together. 1: one after the other, the rPIE of the paper; 0 or
+    null: all at once."""
     seed: Seed = 0
-    """Seed of the order of frames, drawn anew for each iteration."""
+    """Seed of the order of frames."""
     stop_change: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     """Stop when ten iterations lowered the error by less than this fraction; 0: never."""
     margin_px: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -207,37 +186,27 @@ class RpieSettings(Settings):
 
     @model_validator(mode="after")
     def _must_have_effect(self) -> Self:
-        fields = RpieSettings.model_fields
-        if not self.refine_probe:
-            for key in ("probe_alpha", "probe_step", "probe_from_iteration"):
-                if getattr(self, key) != fields[key].default:
-                    raise ValueError(
-                        f"{key}: {getattr(self, key)} has no effect on a known probe; set "
-                        "refine_probe, or leave it out"
-                    )
-        elif self.probe_from_iteration > self.iterations:
-            raise ValueError(
-                f"probe_from_iteration: {self.probe_from_iteration} comes after all "
-                f"{self.iterations} iterations, so that no probe is refined; lower it, or unset "
-                "refine_probe"
-            )
+        for key in () if self.refine_probe else ("alpha", "step", "from_iteration"):
+            value = getattr(self, f"probe_{key}")
+            if value != RpieSettings.model_fields[f"probe_{key}"].default:
+                raise ValueError(
+                    f"probe_{key}: {value} has no effect on a known probe; set refine_probe, or "
+                    "leave it out"
+                )
         return self
 
 
 class ConventionalSettings(RpieSettings):
-    """The row of the tables that no network made: rPIE on the test split, with the known probe
-    unless `refine_probe` says otherwise. It is no arm and enters no comparison.
-    """
+    """rPIE on the test split, the row of the tables that no network made and no test compares."""
 
     snapshots: Annotated[list[Count], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
-    """Iterations after which quality is scored against the time they took; the last one always is,
-    and those beyond it are left out."""
+    """Iterations after which quality is scored against time; the last one always is."""
     threads: Count = 1
     """CPU threads; one frame after the other gains nothing by more."""
 
     @property
     def scored_iterations(self) -> list[int]:
-        """Iterations to score, in order, the last one among them."""
+        """Iterations to score, in order."""
         return sorted({n for n in self.snapshots if n < self.iterations} | {self.iterations})
 
 
@@ -261,14 +230,14 @@ class InferSettings(Settings):
         "auto"
     )
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
-    measured: so that the probe and an object of modulus 1 explain their mean; a number: s of the
-    file, (s A)^2 are photons. auto: stored where the file says its photons, else measured."""
+    measured: an object of modulus 1 explains their mean; a number: s of the file, (s A)^2 are
+    photons. auto: stored where the file says its photons, else measured."""
     probe: Literal["bundle", "file"] = "bundle"
     """Whose probe weighs the patches and predicts the frames."""
     neighbor_count: Count = _NEIGHBOURS
     """As in training; only for groups."""
     n_images: Count | None = None
-    """Groups (at gridsize 1 frames) that are used; None: as many as there are frames."""
+    """Groups (at gridsize 1 frames) that are used; None: one a frame."""
     seed: Seed = 0
     """Of the groups."""
     batch_size: Count = 64

@@ -87,8 +87,7 @@ class StageSettings(Settings):
     arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of the block `arms`; the control among them."""
     seeds: SeedsOrLooks
-    """Seeds of every arm: a list, or how many (counted from 0); or `{looks: [6, 9, 14]}`: so many
-    at most, fewer for what is decided earlier."""
+    """Seeds of every arm: a list, how many (counted from 0), or planned looks."""
 
     @property
     def seed_list(self) -> list[int]:
@@ -96,7 +95,7 @@ class StageSettings(Settings):
         return seed_list(self.seeds.looks[0] if isinstance(self.seeds, Looks) else self.seeds)
 
     @model_validator(mode="after")
-    def _names_are_clear(self) -> Self:
+    def _has_its_control(self) -> Self:
         if self.control not in self.arms:
             raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
         return self
@@ -114,19 +113,15 @@ class SweepSettings(Settings):
         dict[str, Annotated[list[Swept], AtLeastOne, Different]], Field(min_length=1, max_length=3)
     ]
     """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
-    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`. `clip.value` is the
-    bound of the arm's clipping rule, whatever the rule calls it."""
+    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`."""
     question: Line | None = None
     """What the sweep is to answer, for its summary."""
     dataset: Name | None = None
     """Entry of `datasets`; null: that of Stage A."""
-    control: Name | None = None
-    """Arm that every value is compared with; null: the control of Stage A."""
     seeds: Seeds | None = None
     """As in `stage_a`; null: those of Stage A, or of its first look."""
     alike_within: Fraction = 0.1
-    """A value is alike to the control once its loss is shown to lie within this fraction of the
-    control's, either way."""
+    """A value is alike to the control if its loss is shown to lie within this fraction of its."""
 
     @property
     def arm_list(self) -> list[str]:
@@ -143,8 +138,8 @@ class StressSettings(Settings):
     arms: Annotated[list[Name], AtLeastOne, Different]
     """Entries of `arms`; Stage A's control among them."""
     learning_rates: Annotated[list[Positive], Field(min_length=3), Rising]
-    """The grid, rising, in steps of half a decade or less, from a rate at which the control
-    succeeds to one at which it fails; fixed before the first run."""
+    """The grid, rising, from a rate at which the control succeeds to one at which it fails; in
+    steps of half a decade or less, fixed before the first run."""
     depths: Annotated[list[Depth], AtLeastOne, Different] = [4, 8]
     """Fourier blocks at which every rate is tried."""
     epochs: Count
@@ -165,8 +160,8 @@ class DepthSettings(Settings):
     max_ssim_decrease: NotNegative = 0.02
     """... and its amplitude SSIM at most this much lower; paired by seed."""
     gradient_factor: Positive = 10.0
-    """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of Stage
-    A's: the largest 99th percentile among the shallow arm's runs."""
+    """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of the
+    shallow arm's largest."""
 
 
 class PivotSettings(Settings):
@@ -207,8 +202,8 @@ class Study(Settings):
     execution: ExecutionSettings
     """The execution that every arm starts from."""
     seeds_per_job: Count = 1
-    """Seeds of an arm that one job trains, one after another. A job takes some seconds to start:
-    several pay where runs are short; 1 where they are long, or where a cluster has the room."""
+    """Seeds of an arm that one job trains, one after another: several save starting where runs
+    are short, 1 is best where they are long."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How reconstructions are judged."""
     statistics: StatisticsSettings = StatisticsSettings()
@@ -244,18 +239,16 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        arms, stage = list(self.arms), self.stage_a
-        for name, arm in self.arms.items():
-            if not arm.hypothesis.strip():
-                raise ValueError(f"arms.{name}.hypothesis: must say something")
+        stage, arms, stages = self.stage_a, list(self.arms), ["stage_a", *self.sweeps]
+        stages += [name for name in ("stress", "stage_b", "pivot") if getattr(self, name)]
         _known("stage_a.dataset", [stage.dataset], self.datasets, "dataset")
         _known("stage_a.arms", stage.arms, arms, "arm")
         _known("parity.arm", [self.parity.arm], arms, "arm")
+        _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
         for name, sweep in self.sweeps.items():
             if name in _TAKEN:
                 raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")
             _known(f"sweeps.{name}.arm", sweep.arm_list, arms, "arm")
-            _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
         if self.stress is not None:
             _known("stress.arms", self.stress.arms, arms, "arm")
@@ -263,29 +256,26 @@ class Study(Settings):
                 raise ValueError(f"stress.arms: must have Stage A's control, '{stage.control}'")
         if self.real_data is not None:
             _known("real_data.arms", self.real_data.arms, arms, "arm")
-        stages = ["stage_a", *(["stress"] if self.stress else []), *self.sweeps]
-        stages += [name for name in ("stage_b", "pivot") if getattr(self, name) is not None]
-        _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
         return self
 
     @model_validator(mode="after")
     def _pivot_and_decision_fit(self) -> Self:
-        pivot, stage = self.pivot, self.stage_a
-        if self.decision is not None and pivot is None:
-            raise ValueError("decision: needs the blocks stage_b and pivot")
+        pivot, stage, decision = self.pivot, self.stage_a, self.decision
         if pivot is None:
+            if decision is not None:
+                raise ValueError("decision: needs the blocks stage_b and pivot")
             return self
         if self.stage_b is None:
             raise ValueError("pivot: needs the block stage_b, which says the depth")
         _known("pivot.arm", [pivot.arm], self.arms, "arm")
+        _known("pivot.cures", pivot.cures, stage.arms, "arm of Stage A")
         if stage.control in pivot.cures:
             raise ValueError(f"pivot.cures: '{stage.control}' is the control, which is no cure")
-        _known("pivot.cures", pivot.cures, stage.arms, "arm of Stage A")
         if pivot.arm in (*pivot.cures, stage.control):
             raise ValueError(f"pivot.arm: '{pivot.arm}' is a cure or the control itself")
-        if self.decision is not None:
-            _known("decision.gold", [self.decision.gold], pivot.cures, "cure")
-            _known("decision.silver", [self.decision.silver], pivot.cures, "cure")
+        if decision is not None:
+            _known("decision.gold", [decision.gold], pivot.cures, "cure")
+            _known("decision.silver", [decision.silver], pivot.cures, "cure")
         return self
 
 

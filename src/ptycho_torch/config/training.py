@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from ptycho_torch.config.base import (
     NAME,
@@ -22,6 +22,11 @@ from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 Beta = Annotated[Real, Field(ge=0, lt=1)]
 
 
+def _bound(name: str) -> Any:
+    """Return a field that may also be called as Lightning calls any bound."""
+    return Field(validation_alias=AliasChoices(name, "gradient_clip_val"))
+
+
 class NoClip(Settings):
     """Leave gradients as they are."""
 
@@ -32,16 +37,16 @@ class NormClip(Settings):
     """Scale all gradients down together when their global norm is too large."""
 
     gradient_clip_algorithm: Literal["norm"]
-    max_norm: Positive
-    """Largest 2-norm of all gradients taken as one vector; loss per unit weight, > 0."""
+    max_norm: Positive = _bound("max_norm")
+    """Largest 2-norm of all gradients as one vector; loss per unit weight."""
 
 
 class ValueClip(Settings):
     """Cut each gradient element at a bound."""
 
     gradient_clip_algorithm: Literal["value"]
-    max_value: Positive
-    """Largest modulus of one real gradient element; loss per unit weight, > 0."""
+    max_value: Positive = _bound("max_value")
+    """Largest modulus of a gradient element; loss per unit weight."""
 
 
 class AdaptiveClip(Settings):
@@ -51,10 +56,10 @@ class AdaptiveClip(Settings):
     """
 
     gradient_clip_algorithm: Literal["agc"]
-    max_ratio: Positive
-    """Largest ||gradient|| / ||weight|| of one unit (output channel); dimensionless, > 0."""
+    max_ratio: Positive = _bound("max_ratio")
+    """Largest ||gradient|| / ||weight|| of one unit (output channel); dimensionless."""
     min_weight_norm: Positive = 1e-3
-    """Floor on ||weight||, so that a unit that starts at zero can still learn; > 0."""
+    """Floor on ||weight||, so that a unit that starts at zero can still learn."""
 
 
 class AdaGClip(Settings):
@@ -63,13 +68,13 @@ class AdaGClip(Settings):
 
     gradient_clip_algorithm: Literal["adagc"]
     max_growth: Positive = 1.05
-    """Largest norm in units of the running mean; dimensionless, > 0."""
+    """Largest norm in units of the running mean; dimensionless."""
     decay: Beta = 0.98
     """Decay of the running mean, 0 to 1."""
     warmup_steps: Count = 100
     """Steps at first in which all gradients are clipped together, by `warmup_max_norm`."""
     warmup_max_norm: Positive = 1.0
-    """Largest 2-norm of all gradients taken as one vector, in the first steps; > 0."""
+    """Largest 2-norm of all gradients taken as one vector, in the first steps."""
 
 
 class ZClip(Settings):
@@ -78,48 +83,16 @@ class ZClip(Settings):
 
     gradient_clip_algorithm: Literal["zclip"]
     max_score: Positive = 2.5
-    """Largest distance from the norm's running mean, in standard deviations; > 0."""
+    """Largest distance from the norm's running mean, in standard deviations."""
     decay: Beta = 0.97
     """Decay of the running mean and variance, 0 to 1."""
     warmup_steps: Annotated[int, Field(ge=2)] = 25
     """Steps at first that only measure mean and variance."""
 
 
-CLIP_BOUNDS = {
-    **{"norm": "max_norm", "value": "max_value", "agc": "max_ratio"},
-    **{"adagc": "max_growth", "zclip": "max_score"},
-}
-"""What each rule calls its bound; `gradient_clip_val` is the field's word for any of them."""
-
-
-def _own_words(clip: Any) -> Any:
-    """Return a clipping rule with its own name for `gradient_clip_val`; 0 and null clip nothing, as
-    for Lightning, and without an algorithm the norm is meant."""
-    if not isinstance(clip, dict) or "gradient_clip_val" not in clip:
-        return clip
-    given = {"gradient_clip_algorithm": "norm", **clip}
-    bound = given.pop("gradient_clip_val")
-    algorithm = str(given["gradient_clip_algorithm"])
-    off = bound is None or (type(bound) in (int, float) and bound == 0)
-    if off and algorithm in ("none", *CLIP_BOUNDS) and len(given) == 1:
-        return {"gradient_clip_algorithm": "none"}
-    key = CLIP_BOUNDS.get(algorithm)
-    if key is None:
-        raise ValueError(
-            f"gradient_clip_val: {bound} is the bound of a rule, and gradient_clip_algorithm is "
-            f"'{given['gradient_clip_algorithm']}'; expected one of {', '.join(CLIP_BOUNDS)}"
-        )
-    if given.setdefault(key, bound) != bound:
-        raise ValueError(
-            f"gradient_clip_val: {bound} and {key}: {given[key]} contradict each other"
-        )
-    return given
-
-
 Clip = Annotated[
     NoClip | NormClip | ValueClip | AdaptiveClip | AdaGClip | ZClip,
     Field(discriminator="gradient_clip_algorithm"),
-    BeforeValidator(_own_words),
 ]
 
 
@@ -208,11 +181,11 @@ class TrainingSettings(Settings):
     input_scaling: Literal["none", "statistical"] = "none"
     """Amplitudes as stored, or times sqrt((N/2)^2 / mean sum A^2) of the training split."""
     intensity_scale: Literal["fixed", "learned"] = "fixed"
-    """s as measured on the data, or times a factor that is trained with the weights: predicted
-    amplitudes are multiplied and the network's input divided by it."""
+    """s as measured, or times a factor trained with the weights, by which predicted amplitudes
+    are multiplied and the network's input divided."""
     object_big: bool = True
-    """Merge the patches of a group into one region before the physics, so that their overlap
-    constrains them; without it, and at gridsize 1, each patch explains its own frame alone."""
+    """Merge a group's patches into one region before the physics; else, and at gridsize 1, each
+    patch explains its own frame alone."""
     optimizer: Optimizer
     """The optimiser."""
     schedule: Schedule
@@ -220,14 +193,22 @@ class TrainingSettings(Settings):
     explode_factor: Annotated[Real, Field(gt=1)] = 10.0
     """A step's loss beyond this multiple of the run's first loss is a spike ..."""
     explode_patience_steps: Count = 10
-    """... and this many spikes in a row end the run as `exploded`, from the first of them; 1: at
-    once. A single spike may heal, and what it does to the optimiser is part of the study."""
+    """... and this many spikes in a row end the run as `exploded`, from the first of them."""
     collapse_variance: Positive | None = 1e-6
-    """A patch without structure: its variance about its mean, over its mean square and where the
-    probe illuminates it, is under this. All patches of the validation split without structure ...
-    Null: the guard is off."""
+    """A patch is without structure if its illuminated variance over its mean square is under this.
+    All patches of the validation split without structure ... Null: the guard is off."""
     collapse_patience_epochs: Count = 3
     """... for this many epochs in a row end the run as `collapsed`, from the first of them."""
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        schedule = self.schedule
+        if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs of {schedule.warmup_epochs:g} never ends in {self.epochs} "
+                "epochs"
+            )
+        return self
 
 
 class ExecutionSettings(Settings):
@@ -238,28 +219,22 @@ class ExecutionSettings(Settings):
     accelerator: Accelerator = "auto"
     """Device; gpu: CUDA, or Apple's; auto: the fastest there is."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """Arithmetic of the network in training steps. tf32: factors of a CUDA GPU's products rounded
-    to 10 bits; bf16: convolutions in bfloat16. Spectra, physics and losses, validation and
-    predictions are fp32 in any case."""
+    """Arithmetic of the network in training steps. tf32: products of a CUDA GPU; bf16:
+    convolutions. Spectra, physics, losses, validation and predictions are fp32."""
     compile: bool = False
-    """Compile the network with torch.compile before the first step: some tens of seconds, and a
-    C++ compiler on a CPU."""
+    """Compile the network with torch.compile: some tens of seconds; a CPU needs a C++ compiler."""
     cuda_graphs: bool = False
-    """Record the training step once and replay it: no time between kernels. CUDA only, and not
-    where groups are merged; on another device it has no effect, which is logged."""
+    """Record the training step once and replay it. CUDA only, and not where groups are merged."""
     devices: Count = 1
-    """Devices that share each step of a run, batch_size groups each (DDP); on a CPU, processes."""
+    """Devices that share each step, batch_size groups each (DDP); on a CPU, processes."""
     loggers: list[Literal["csv", "tensorboard", "mlflow", "wandb"]] = []
-    """Where each epoch's numbers go beside history.csv, in the run's folder `logs`; changes no
-    result."""
+    """Where each epoch's numbers go beside history.csv; changes no result."""
     threads: Count = 2
     """CPU threads of a training job; never more than the machine has."""
     deterministic: bool = True
     """The same run twice gives the same bytes on a CPU; operations that cannot are refused."""
     checkpointing: bool = False
-    """Keep only the input of each part of the network (lifter, Fourier block, decoder, refiner) and
-    work the rest out again in the backward pass: less memory, about a third more work, the same
-    numbers."""
+    """Recompute activations in the backward pass: less memory, about a third more work."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

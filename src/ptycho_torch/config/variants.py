@@ -3,12 +3,10 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptycho_torch.config.base import value_text
-from ptycho_torch.config.study import StressSettings
 from ptycho_torch.runtime.errors import nearest
 
 BLOCKS = ("generator", "training", "execution")
@@ -21,8 +19,7 @@ DEPTH = "generator.fno_blocks"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,119}")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """An arm, `base`, with some settings changed: full key, `execution.clip.max_norm` -> value."""
 
     base: str
@@ -37,9 +34,9 @@ class Variant:
         """Return what is changed, in words: `max_norm 5`."""
         return ", ".join(f"{key} {value}" for key, value in self._short())
 
-    def _short(self) -> list[tuple[str, str]]:
-        keys = (key.removesuffix(".name").rsplit(".", 1)[-1] for key, _ in self.changes)
-        return list(zip(keys, (value_text(value) for _, value in self.changes), strict=True))
+    def _short(self) -> Iterator[tuple[str, str]]:
+        for key, value in self.changes:
+            yield key.removesuffix(".name").rsplit(".", 1)[-1], value_text(value)
 
     def overrides(self) -> dict[str, Any]:
         """Return the changes as nested blocks."""
@@ -74,18 +71,10 @@ def _full_key(key: str, settings: Mapping[str, Any]) -> str:
     if key in keys:
         return key
     found = [full for full in keys if full.endswith(f".{key}")]
-    if f".{key}".endswith("clip.value") or key == "value":
-        # The bound of the arm's clipping rule, whatever the rule calls it.
-        found = [full for full in keys if full.startswith("execution.clip.max_")]
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
-    if key.startswith(("dataset", "evaluation", "statistics")):
-        raise ValueError(
-            f"'{key}' is no setting of a run; a sweep varies {', '.join(BLOCKS)}. For other "
-            "data write an entry of datasets for each value, and name it in a sweep's `dataset`"
-        )
     ends = [full.split(".", n)[-1] for full in keys for n in range(full.count(".") + 1)]
     same = [end for end in dict.fromkeys(ends) if end.count(".") == key.count(".")]
     raise ValueError(f"there is no setting '{key}'{nearest(key, same or keys)}")
@@ -100,34 +89,10 @@ def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:
 
 
 def numbers_of(variants: list[Variant]) -> list[float]:
-    """Return the values of variants of one arm and key; empty if they are no numbers.
-
-    Words, several arms and grids of several keys have no order in which a trend could be asked for.
-    """
+    """Return the values of variants of one arm and key; empty if they are no numbers, of several
+    arms or of several keys, which have no order in which a trend could be asked for."""
     values = [variant.changes[0][1] for variant in variants if len(variant.changes) == 1]
     several = len({variant.base for variant in variants}) > 1
-    if several or not values or any(type(value) not in (int, float) for value in values):
+    if several or not all(type(value) in (int, float) for value in values):
         return []
     return [float(value) for value in values]
-
-
-def stress_variants(
-    stress: StressSettings | None, blocks: Mapping[str, Any]
-) -> Iterator[tuple[Variant, tuple[str, int, float]]]:
-    """Yield what the stress stage changes of an arm, less what the arm has anyway, with its arm,
-    depth and learning rate."""
-    if stress is None:
-        return
-    for arm, depth, rate in itertools.product(stress.arms, stress.depths, stress.learning_rates):
-        changes = {
-            DEPTH: depth,
-            "training.optimizer.learning_rate": rate,
-            "training.epochs": stress.epochs,
-            "training.schedule.name": "constant",
-        }
-        own = {
-            key: reduce(lambda block, step: block[step], key.split("."), blocks[arm])
-            for key in changes
-        }
-        changed = tuple((key, value) for key, value in changes.items() if value != own[key])
-        yield Variant(arm, changed), (arm, depth, rate)
