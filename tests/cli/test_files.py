@@ -75,7 +75,7 @@ EXPECTED = {
 
 
 def test_every_option_reaches_the_settings_that_are_written(call, tiny_dataset, tmp_path):
-    words = [*SMALL, "--no-object-big", "--no-deterministic", "--checkpointing", "--fit", "bin"]
+    words = [*SMALL, "--no-object-big", "--no-deterministic", "--checkpointing"]
     words += ["--patch-px", 16, *(word for flag in OPTIONS.items() for word in flag)]
     data, out = tiny_dataset.splits["train"], tmp_path / "run"
     call("train", "--train-data", data, "--output-dir", out, *words)
@@ -87,8 +87,7 @@ def test_every_option_reaches_the_settings_that_are_written(call, tiny_dataset, 
         for name in key.split("."):
             block = block[name]
         assert block == value, key
-    reading = record["data"]["reading"]
-    assert (reading["fit"], reading["patch_px"]) == ("bin", 16)
+    assert record["data"]["reading"]["patch_px"] == 16
 
 
 def test_an_arm_of_a_study_gives_what_options_do_not(root):
@@ -149,9 +148,6 @@ def test_what_inference_cannot_do_is_refused_before_the_work(call, tiny_dataset,
         (["--patch-stats-limit", 4], "--patch-stats-limit is of --log-patch-stats"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
         (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
-        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
-        (["--translation-sign", -1], "--translation-sign -1 is of the layouts cxi"),
-        (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
         (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
         (["--model", tmp_path / "nowhere"], "nowhere: is no folder"),
         *((["--scale", s], "expected auto, stored, measured, or") for s in ("x", "-3", "nan", "")),

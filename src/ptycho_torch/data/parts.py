@@ -75,5 +75,5 @@ def read_part(path: io.PathLike) -> Scan:
     """Read a part, as it was written: nothing is guessed again from fewer frames."""
     return read_scan(
         path,
-        ScanConventions(format="npz", values="amplitude", zero_frequency="centre", origin="centre"),
+        ScanConventions(values="amplitude", zero_frequency="centre", origin="centre"),
     )

@@ -16,6 +16,7 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+Layout = Literal["npz", "cxi", "split", "tike"]
 _KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
 
 ROLES = {
@@ -43,7 +44,7 @@ class Raw:
     """
 
     source: str
-    layout: Literal["npz", "cxi", "split", "tike"]
+    layout: Layout
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     probe_MHW: Array | None = None
