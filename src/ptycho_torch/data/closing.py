@@ -29,8 +29,6 @@ _FAR = 10.0
 _SETTLE = "--corrections ignore leaves it as it is"
 # Share of a frame's light to the median's, under which it has no beam.
 _NO_BEAM = 0.1
-# Share of the light beyond which a mask hides what was measured.
-_MOST = 0.5
 # Median step of a scan, pixels, and its extent over the window, under which it does not move; and
 # its step over the window, beyond which frames have nothing in common.
 _STILL_PX, _STILL_WINDOWS, _SPARSE_WINDOWS = 0.25, 0.25, 4
@@ -96,7 +94,7 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
         f"mask: {int(bad.sum()) / len(bad):.6g} of {bad[0].size} pixels, {100 * share:.3g} % "
         f"of the light ({name}: what is set is {chosen})"
     )
-    if share > _MOST and reading.mask_means == "auto" and not raw.certain:
+    if share > 0.5 and reading.mask_means == "auto" and not raw.certain:
         other = "good" if chosen == "bad" else "bad"
         raise InputError(
             f"{raw.source}: {line}, which is most of it; --mask-means {other} reads it the other "

@@ -22,7 +22,7 @@ from ptycho_torch.data.scan import (
     Raw,
     by_role,
     check_array,
-    object_plane,
+    complex_array,
     probe_modes,
     without_ones,
 )
@@ -50,10 +50,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
                 f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
                 f"{', '.join(file.names()[:8]) or 'nothing'}"
             )
-        version = file.text("/cxi_version")
-        if version is None and (number := file.number("/cxi_version")) is not None:
-            version = f"{number:g}"
-        notes = [f"CXI, cxi_version {version or 'not given'}"]
+        notes = ["CXI"]
         _choose(file, reading.scan_index, notes)
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
         positions, units = _positions(file, reading, notes)
@@ -241,8 +238,7 @@ def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
 def _object(file: Hdf5, notes: list[str]) -> Array | None:
     where = "/entry_1/image_2/data"
     found = file.array(where)
-    if found is None or np.iscomplexobj(found):
-        notes += [] if found is None else [f"object from {where}"]
-        return object_plane(file.source, where, found)
-    notes.append("image_2 is no object (complex); left out")
-    return None
+    if found is not None and not np.iscomplexobj(found):
+        notes.append("image_2 is no object (complex); left out")
+        return None
+    return complex_array(file.source, where, found, ("Y", "X"))

@@ -192,8 +192,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
     if expected:
         check_array(path, key, array, kind, *expected)
-    if key == "image_index" and not np.array_equal(array, np.rint(array)):
-        raise InputError(f"{path}: array 'image_index' must hold whole numbers")
     if dtype is not np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(dtype, copy=False)
@@ -213,22 +211,16 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
 
 
 def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Check which group shows which object; without an index each object has as many groups."""
+    """Check which group shows which object; without an index there must be one object."""
     if "YY_full" not in arrays:
         return
-    groups, images = len(arrays["diffraction"]), len(arrays["YY_full"])
-    index = arrays.get("image_index")
-    if index is None:
-        if groups % images:
-            raise InputError(
-                f"{path}: has no array 'image_index', and {groups} groups do not divide among the "
-                f"{images} images of 'YY_full'"
-            )
-        arrays["image_index"] = np.repeat(np.arange(images, dtype=np.int32), groups // images)
-    elif not ((index >= 0) & (index < images)).all():
+    images, index = len(arrays["YY_full"]), arrays.get("image_index")
+    if index is None and images == 1:
+        index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)
+    if index is None or not ((index >= 0) & (index < images)).all():
+        came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
         raise InputError(
-            f"{path}: array 'image_index' runs from {index.min()} to {index.max()}, 'YY_full' has "
-            f"{images} images, counted from 0"
+            f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
         )
 
 

@@ -21,7 +21,7 @@ _ONE_NUMBER = 0.01
 
 
 class Hdf5:
-    """An open HDF5 file: arrays, numbers and text by path; what is not there is None.
+    """An open HDF5 file: arrays, numbers and attributes by path; what is not there is None.
 
     What cannot be read, is of another kind or lies in another file raises `InputError`.
     """
@@ -152,11 +152,6 @@ class Hdf5:
                 "median is taken"
             )
         return middle * (1.0 if units is None else self.factor(path, units) or 1.0)
-
-    def text(self, path: str) -> str | None:
-        """Return a text; None if nothing is there, or no text."""
-        with self._found(path) as dataset:
-            return _as_text(dataset[()]) if hasattr(dataset, "dtype") else None
 
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
