@@ -1,5 +1,6 @@
 """Small scans whose patterns are known: fractional positions, asymmetric probe, known noise."""
 
+import h5py
 import numpy as np
 import torch
 
@@ -8,6 +9,7 @@ from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 
 N = 16
+WAVELENGTH_M, DISTANCE_M, DETECTOR_PIXEL_M = 1.24e-10, 2.0, 75e-6
 
 
 def smooth(shape, width, seed):
@@ -61,3 +63,33 @@ def a_scan(*, modes=1, side=N, size=(40, 44), step=3.3, counts=None, seed=0):
         object_YX=thing,
         intensity_scale=scale,
     )
+
+
+def object_pixel_m(side=N):
+    return WAVELENGTH_M * DISTANCE_M / (side * DETECTOR_PIXEL_M)
+
+
+def write_cxi(path, scan):
+    """Write a scan with probe and object as CXI 1.6, as other programs do."""
+    side = scan.patch_px
+    places = np.zeros((len(scan), 3))
+    places[:, 1::-1] = scan.positions_n2 - (np.array(scan.object_YX.shape) - side) / 2
+    detector, source = "entry_1/instrument_1/detector_1", "entry_1/instrument_1/source_1"
+    edge = DETECTOR_PIXEL_M
+    with h5py.File(path, "w") as file:
+        for name, value in {
+            "cxi_version": 160,
+            f"{source}/wavelength": WAVELENGTH_M,
+            f"{source}/energy": 1.98644586e-25 / WAVELENGTH_M,
+            f"{detector}/distance": DISTANCE_M,
+            f"{detector}/x_pixel_size": edge,
+            f"{detector}/y_pixel_size": edge,
+            f"{detector}/basis_vectors": np.array([[0, -edge, 0], [-edge, 0, 0]]),
+            f"{detector}/data": np.square(scan.amplitude_nHW),
+            f"{detector}/mask": np.zeros((side, side), "u4"),
+            "entry_1/sample_1/geometry_1/translation": places * object_pixel_m(side),
+            "entry_1/image_1/data": scan.probe_MHW,
+            "entry_1/image_2/data": scan.object_YX,
+        }.items():
+            file[name] = value
+        file[f"{source}/illumination"] = h5py.SoftLink("/entry_1/image_1/data")

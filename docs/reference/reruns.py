@@ -51,7 +51,7 @@ EDITS: list[dict[str, Any]] = [
     {"evaluation.trim_px": 3},
     {"parity.tolerance": 0.2},
     {"diagnostics.groups": 8},
-    {"real_data.measurements.siemens_star.reading.fit": "bin"},
+    {"real_data.measurements.siemens_star.reading.half_pixel": 1},
     {"real_data.rpie.iterations": 31},
     {"real_data.training.epochs": 4},
     {"real_data.scores.lit_share": 0.2},

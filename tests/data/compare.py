@@ -3,13 +3,12 @@
 import numpy as np
 
 
-def same(found, expected, *, atol=1e-6):
-    np.testing.assert_allclose(found.amplitude_nHW, expected.amplitude_nHW, rtol=1e-6, atol=atol)
+def same(found, expected):
+    np.testing.assert_allclose(found.amplitude_nHW, expected.amplitude_nHW, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found.positions_n2, expected.positions_n2, atol=1e-9)
     for key in ("probe_MHW", "object_YX"):
-        np.testing.assert_allclose(getattr(found, key), getattr(expected, key), atol=atol)
-    if expected.good_1HW is not None:
-        np.testing.assert_array_equal(found.good_1HW, expected.good_1HW)
+        np.testing.assert_allclose(getattr(found, key), getattr(expected, key), atol=1e-6)
+    assert (found.used == expected.used).all()
     assert found.intensity_scale == expected.intensity_scale
 
 

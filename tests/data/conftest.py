@@ -1,7 +1,10 @@
-"""A small scan whose patterns are known, and its arrays in the canonical layout."""
+"""A small scan whose patterns are known, its arrays in the canonical layout, and a file of them."""
 
 import numpy as np
 import pytest
+
+from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.read import read_scan
 
 N = 16
 
@@ -23,3 +26,14 @@ def canonical(scan):
         "objectGuess": scan.object_YX,
         "scan_index": np.zeros(len(scan), int),
     }
+
+
+@pytest.fixture
+def read_npz(tmp_path):
+    """Write arrays as scan.npz, and read it."""
+
+    def read(arrays, **reading):
+        np.savez(tmp_path / "scan.npz", **arrays)
+        return read_scan(tmp_path / "scan.npz", ScanConventions(**reading))
+
+    return read

@@ -33,17 +33,11 @@ def test_our_own_file_reads_back_as_written(written, arrays):
 
 def test_a_probe_is_one_complex_array_round_the_centre(written, arrays, caplog):
     probe = arrays["probeGuess"]
-    pair = np.stack([probe.real, probe.imag])
-    for parts in (pair, np.moveaxis(pair, 0, -1)):
-        with pytest.raises(InputError, match="'probeGuess' .* real and imaginary part.*store it"):
-            read_split(written(probeGuess=parts), patch_px=16)
-    split = read_split(written(probeGuess=np.fft.ifftshift(probe)), patch_px=16)
+    with pytest.raises(InputError, match="'probeGuess' .* real and imaginary part.*store it"):
+        read_split(written(probeGuess=np.stack([probe.real, probe.imag])), patch_px=16)
+    split = read_split(written(probeGuess=np.fft.ifftshift(probe)[None]), patch_px=16)
     np.testing.assert_array_equal(split.probe_MHW[0], probe)
     assert "the probe lies in the corners" in caplog.text
-    fields = np.zeros(probe.shape, [("real", "f4"), ("imag", "f4")])
-    fields["real"], fields["imag"] = probe.real, probe.imag
-    split = read_split(written(probeGuess=fields[None, None]), patch_px=16)
-    np.testing.assert_array_equal(split.probe_MHW[0], probe)
 
 
 @pytest.mark.parametrize("key", ["YY_ground_truth", "Y_phi", "norm_Y_I"])
@@ -75,18 +69,13 @@ def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, array
     [
         ("diffraction", None, "has no array 'diffraction'; it has: Y_I"),
         ("diffraction", np.ones((5, 16, 16), np.float32), r"is \(5, 16, 16\) .*expected real \(n, 16, 16, C\)"),
-        ("diffraction", np.ones((0, 16, 16, 1), np.float32), "'diffraction' is"),
         ("diffraction", np.array("a"), "expected real"),
-        ("Y_I", np.ones((5, 16, 16, 1), np.float32), "'Y_I' is"),
         ("probeGuess", np.ones((8, 8), np.complex64), r"'probeGuess' is .*expected complex \(16, 16\) or"),
         ("probeGuess", np.zeros((16, 16)), "'probeGuess' is zero everywhere"),
         ("coords_offsets", np.zeros((1, 1, 2, 1)), "'coords_offsets' is"),
-        ("image_index", np.zeros(3, int), "'image_index' is"),
         ("image_index", np.full(121, 5), "'image_index' runs from 5 to 5, 'YY_full' has 1 images"),
-        ("image_index", np.full(121, 0.5), "whole numbers"),
         ("YY_full", np.ones((1, 56, 56)), r"'YY_full' is .*expected complex \(images, height, width, 1\)"),
         ("YY_full", np.zeros((1, 56, 56, 1)), "'YY_full' is zero everywhere"),
-        ("YY_full", np.ones((1, 8, 8, 1)), "smaller than a patch"),
         ("norm_Y_I", np.zeros(2), "'norm_Y_I' is .2,. float64"),
         ("intensity_scale", np.array(-1.0), "'intensity_scale' must be one number > 0"),
     ],
@@ -107,18 +96,3 @@ def test_unusable_values_are_refused(written, arrays, value, message):
     frames[3, 2, 1, 0] = value
     with pytest.raises(InputError, match=f"'diffraction' has .*{message}"):
         read_split(written(diffraction=frames), patch_px=16)
-
-
-def test_intensities_instead_of_amplitudes_are_warned_of_and_amplitudes_are_not(
-    written, arrays, caplog
-):
-    read_split(written(), patch_px=16)
-    assert "intensities" not in caplog.text
-    counts = np.rint(1000 * arrays["diffraction"] ** 2)
-    for changes in (
-        {"diffraction": arrays["diffraction"] ** 2},
-        {"diffraction": counts, "Y_I": None, "Y_phi": None},
-    ):
-        caplog.clear()
-        read_split(written(**changes), patch_px=16)
-        assert "'diffraction' seems to hold intensities or photon counts" in caplog.text

@@ -12,7 +12,6 @@ from ptycho_torch import cli
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.training import data_of_scan
-from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.train.run import train_scan
@@ -119,7 +118,7 @@ def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, ma
 
 def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, made, tmp_path):
     scan = made.a_scan(counts=1e4)
-    write_scan_cxi(tmp_path / "scan.cxi", scan)
+    made.write_cxi(tmp_path / "scan.cxi", scan)
     settings = FitSettings(
         name="made", gap_px=3.0, generator=GeneratorSettings(
             name="layerscale_hybrid", width=4, fno_blocks=2, modes=4),

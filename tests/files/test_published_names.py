@@ -56,7 +56,7 @@ def test_commands_name_what_they_read_without_its_folder(tmp_path, private, made
          "--validation-fraction", "0.3", "--gap-px", "0", "--generator", "fno"),
         ("infer", "--model", out / "train" / "bundle", "--test-data", source, "--output-dir",
          out / "infer", "--debug-dump", out / "dump"),
-        ("convert", source, out / "scan.cxi"),
+        ("convert", source, out / "again.npz"),
     ):  # fmt: skip
         done = CliRunner().invoke(app, list(map(str, words)))
         assert done.exit_code == 0, (words, done.output, done.exception)

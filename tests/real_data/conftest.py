@@ -75,7 +75,7 @@ def real_study(packed):
                 "address": "http://127.0.0.1:9/small.npz.bz2",
                 "sha256": packed.sha256,
                 "file": packed.file,
-                "reading": {"format": "tike", "patch_px": N},
+                "reading": {"patch_px": N},
             }
         },
         "arms": ["control"],

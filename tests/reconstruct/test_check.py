@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from ptycho_torch.cli import app
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.write import write_scan_cxi
 from ptycho_torch.reconstruct.check import check_file
 from ptycho_torch.reconstruct.trial import Outcome, twin_similarity
 from ptycho_torch.runtime.errors import InputError
@@ -158,10 +157,10 @@ def test_where_the_twin_cannot_be_ruled_out_the_sign_stays_open(made, tmp_path, 
         assert "the turned, conjugated object fits as well" in report["doubt"]
 
 
-def test_the_sign_of_translation_is_told_by_probe_and_object(tmp_path, known):
-    write_scan_cxi(tmp_path / "scan.cxi", known)
+def test_the_sign_of_translation_is_told_by_probe_and_object(made, tmp_path, known):
+    made.write_cxi(tmp_path / "scan.cxi", known)
     report = check_file(tmp_path / "scan.cxi", ScanConventions())
-    assert report["decided"] and "translation_sign" not in report["reading"]
+    assert report["decided"] and "flip_rows" not in report["reading"]
 
 
 def test_the_command_says_which_flags_and_fails_on_doubt(tmp_path, known):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ptycho_torch.cli.options import Conventions, Flags, ScanFile, messages, with_flags
-from ptycho_torch.config.base import Fraction, Positive, Settings
+from ptycho_torch.config.base import Fraction, Settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -46,40 +46,21 @@ def check_data(
     typer.echo(f"sha256 {io.sha256(file)}")
 
 
-class GeometryOptions(Settings):
-    """Geometry that a CXI file is written with; all three, or none."""
-
-    wavelength_m: Positive | None = None
-    """For CXI: wavelength, metres; with the next two."""
-    distance_m: Positive | None = None
-    """For CXI: sample to detector, metres."""
-    detector_pixel_m: Positive | None = None
-    """For CXI: side of a detector pixel, metres."""
-
-
 @app.command()
 @with_flags
 def convert(
     *,
     source: ScanFile,
-    target: Annotated[Path, typer.Argument(help="File to write: .npz (canonical NPZ) or .cxi.")],
-    geometry: Annotated[GeometryOptions, Flags(GeometryOptions)],
+    target: Annotated[Path, typer.Argument(help="File to write, .npz.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
     ] = False,
     reading: Conventions,
 ) -> None:
-    """Write a file of measurements in another layout, and check what was written.
-
-    The new file is read again and compared; where it has probe and object, the patterns that they
-    predict are compared with the stored ones. A CXI file without a given geometry gets a made-up
-    one, and says so.
-    """
-    from ptycho_torch.data.geometry import given_geometry
+    """Write a file of measurements of any layout as canonical NPZ, as it was read."""
     from ptycho_torch.data.write import convert_scan
 
-    given = given_geometry(geometry.wavelength_m, geometry.distance_m, geometry.detector_pixel_m)
-    for line in convert_scan(source, target, reading, given, overwrite=overwrite):
+    for line in convert_scan(source, target, reading, overwrite=overwrite):
         typer.echo(line)
 
 

@@ -27,7 +27,6 @@ from ptycho_torch.config.training import (
     TrainingSettings,
 )
 
-Format = Literal["auto", "npz", "cxi", "split", "tike"]
 _NEIGHBOURS = 6
 
 
@@ -39,8 +38,6 @@ class ScanConventions(Settings):
     then flipped, and at last the detector is cut to `patch_px`.
     """
 
-    format: Format = "auto"
-    """Layout: npz (canonical), cxi, split (of a study), tike (data, scan, probe)."""
     values: Literal["auto", "amplitude", "intensity"] = "auto"
     """What a pixel holds. auto: whole numbers are counts; else as the layout has it."""
     zero_frequency: Literal["auto", "centre", "corner"] = "auto"
@@ -70,9 +67,6 @@ class ScanConventions(Settings):
     """Mirror the rows of the positions, in the object or else in the scan."""
     flip_columns: bool = False
     """Mirror the columns of the positions."""
-    translation_sign: Literal[-1, 1] = 1
-    """CXI only: (row, column) run along this sign times `translation` (y, x). Both signs fit the
-    data alone equally well, with the twin image."""
     scan_index: Annotated[int, Field(ge=0)] | None = None
     """Which scan of several: its number in `scan_index` or `object_index`, of CXI's entry, or of
     its detector."""
@@ -81,13 +75,8 @@ class ScanConventions(Settings):
     n_images: Count | None = None
     """Only the first frames, this many; None: all."""
     patch_px: Count | None = None
-    """Side of a frame after the detector was cut, pixels; None: as it is."""
-    fit: Literal["crop", "bin"] = "crop"
-    """How it is cut. crop: keep the centre, with larger object pixels. bin: sum counts, with a
-    smaller window."""
-    saturation_counts: Positive | None = None
-    """Mask pixels of this intensity or more, as stored (amplitudes squared); None: those at the
-    largest value of their integer type."""
+    """Side of a frame after the detector was cut to its centre, pixels, which makes the object's
+    pixels larger; None: as it is."""
 
 
 class GroupSettings(Settings):

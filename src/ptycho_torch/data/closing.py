@@ -7,30 +7,31 @@ Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.corrections import corrected
-from ptycho_torch.data.geometry import SPARSE, fitting_unit, median_step
-from ptycho_torch.data.light import Kind, centred_probe, chunks, kind_of, light_of
-from ptycho_torch.data.scan import Raw, check_array, mask_of
+from ptycho_torch.data.geometry import fitting_unit, median_step
+from ptycho_torch.data.light import Kind, centred_probe, kind_of, light_of, values_of
+from ptycho_torch.data.scan import Array, Raw, check_array, mask_of
 from ptycho_torch.runtime.errors import InputError
 
 # What detectors write where they have no value: the largest numbers of unsigned and signed
-# integers, and the ones below, whatever type they were stored in later.
-_MARKERS = tuple(2**bits - less for bits in (16, 31, 32) for less in (1, 2))
+# integers, and the ones below, whatever type they were stored in later; or the root of these.
+_NO_VALUE = np.array([2.0**bits - less for bits in (16, 31, 32) for less in (1, 2)])
+_MARKS = np.concatenate([_NO_VALUE, np.sqrt(_NO_VALUE)])
+# Frames that are looked at for such marks; one of them may lack a mark.
+_LOOKED_AT = 9
 # Light of a frame over that of the median frame, beyond which it is no frame of this scan: shutter,
 # beam loss and pile-up change it by orders of magnitude, specimens seldom tenfold.
 _FAR = 10.0
-# Share of the frames in which a pixel that holds no value has its mark.
-_NEARLY_ALL = 0.9
-# Share of the light beyond which a mask hides what was measured.
-_MOST = 0.5
-# Median step of a scan, pixels, and its extent over the window, under which it does not move.
-_STILL_PX, _STILL_WINDOWS = 0.25, 0.25
+_SETTLE = "--corrections ignore leaves it as it is"
+# Share of a frame's light to the median's, under which it has no beam.
+_NO_BEAM = 0.1
+# Median step of a scan, pixels, and its extent over the window, under which it does not move; and
+# its step over the window, beyond which frames have nothing in common.
+_STILL_PX, _STILL_WINDOWS, _SPARSE_WINDOWS = 0.25, 0.25, 4
 
 
 def closed(raw: Raw, reading: ScanConventions) -> Raw:
@@ -41,8 +42,8 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(_without_no_value(raw, notes), kind, reading, notes)
-    raw = _without_saturated(raw, kind, reading, notes)
-    raw = corrected(raw, kind, reading, notes)
+    raw = _without_saturated(raw, notes)
+    raw = _corrected(raw, kind, reading, notes)
     if not raw.certain:
         raw = _of_one_light(raw, kind, reading, notes)
     raw = _probe(raw, notes)
@@ -53,27 +54,18 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
 
 def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
     """Mask pixels that hold a detector's mark for "no value" in nearly every frame."""
-    frames = raw.frames_nHW
-    if raw.certain or len(frames) < 2 or frames.dtype.kind not in "fiu":
+    count = min(len(raw.frames_nHW), _LOOKED_AT)
+    if raw.certain or count < 2:
         return raw
-    # What most frames hold, so that one odd frame hides no mark.
-    some = np.linspace(0, len(frames) - 1, min(len(frames), 9)).astype(int)
-    usual = np.sort(frames[some], axis=0)[(len(some) - 1) // 2]
-    count = np.zeros(usual.shape, np.int64)
-    for part in chunks(frames):
-        equal = (frames[part] == usual) | (np.isnan(usual) & np.isnan(frames[part]))
-        count += equal.sum(axis=0)
-    same = (usual != 0) & (count >= min(len(frames), max(2, _NEARLY_ALL * len(frames))))
-    if not same.any():
-        return raw
-    most = float(np.nanmax(usual[~same], initial=0))
-    value = np.where(same, usual, 0).astype(np.float64)
-    near = [value, np.square(value)] if frames.dtype.kind == "f" else [value]
-    marked = np.zeros(usual.shape, bool)
-    for marker in _MARKERS:
-        marked |= np.logical_or.reduce([np.abs(v - marker) <= 1e-6 * marker for v in near])
-    marked &= value > most
-    marked |= same & ~(value >= 0)  # Negative, or not a number: no detector counts so.
+    spread = np.linspace(0, len(raw.frames_nHW) - 1, count).astype(int)
+    some = raw.frames_nHW[spread].astype(np.float64)
+    usual = np.sort(some, axis=0)[(count - 1) // 2]
+    equal = (some == usual) | (np.isnan(some) & np.isnan(usual))
+    constant = equal.sum(axis=0) >= max(2, count - 1)
+    brightest = np.nanmax(usual[~constant], initial=0)
+    is_mark = np.isclose(usual[..., None], _MARKS, rtol=1e-6, atol=0).any(axis=-1)
+    # Negative, or not a number: no detector counts so.
+    marked = constant & ((is_mark & (usual > brightest)) | ~(usual >= 0))
     if not marked.any():
         return raw
     kinds = ", ".join(f"{v:g}" for v in np.unique(usual[marked])[:4])
@@ -102,7 +94,7 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
         f"mask: {int(bad.sum()) / len(bad):.6g} of {bad[0].size} pixels, {100 * share:.3g} % "
         f"of the light ({name}: what is set is {chosen})"
     )
-    if share > _MOST and reading.mask_means == "auto" and not raw.certain:
+    if share > 0.5 and reading.mask_means == "auto" and not raw.certain:
         other = "good" if chosen == "bad" else "bad"
         raise InputError(
             f"{raw.source}: {line}, which is most of it; --mask-means {other} reads it the other "
@@ -112,22 +104,90 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
     return raw.without(bad)
 
 
-def _without_saturated(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
-    """Mask pixels at the largest value of their integer type, or of the given counts or more."""
-    levels: dict[str, float] = {}
-    if raw.frames_nHW.dtype.kind in "iu":
-        top = np.iinfo(raw.frames_nHW.dtype).max
-        levels[f"at {top}, the largest {raw.frames_nHW.dtype}"] = top
-    if (counts := reading.saturation_counts) is not None:
-        level = counts**0.5 if kind == "amplitude" else counts
-        levels[f"saturated ({counts:g} or more)"] = level
-    for why, level in levels.items():
-        over = raw.frames_nHW >= level
-        if over.any():
-            frames = int(over.any(axis=(1, 2)).sum())
-            notes.append(f"{int(over.sum())} pixels in {frames} frames masked: {why}")
-            raw = raw.without(over)
+def _without_saturated(raw: Raw, notes: list[str]) -> Raw:
+    """Mask pixels at the largest value of their integer type."""
+    dtype = raw.frames_nHW.dtype
+    if dtype.kind not in "iu":
+        return raw
+    top = np.iinfo(dtype).max
+    over = raw.frames_nHW == top
+    if not over.any():
+        return raw
+    frames = int(over.any(axis=(1, 2)).sum())
+    notes.append(
+        f"{int(over.sum())} pixels in {frames} frames masked: at {top}, the largest {dtype}"
+    )
+    return raw.without(over)
+
+
+def _corrected(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+    """Subtract a stored dark field and divide by a stored monitor; `InputError` if that cannot be
+    meant."""
+    names = " and ".join(stored[0] for stored in (raw.dark, raw.monitor) if stored is not None)
+    if not names:
+        return raw
+    if reading.corrections == "ignore":
+        notes.append(f"{names} not applied, as requested")
+        return raw
+    if kind == "amplitude":
+        raise InputError(
+            f"{raw.source}: has {names}, which correct intensities, and amplitudes; {_SETTLE}, and "
+            "--values intensity takes the frames as intensities"
+        )
+    counts = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
+    frames = raw.frames_nHW.astype(np.float32)
+    raw = replace(raw, frames_nHW=frames, values="intensity", intensity_scale=counts)
+    if raw.dark is not None:
+        raw = _less_dark(raw, *raw.dark, notes)
+    if raw.monitor is not None:
+        _over_monitor(raw, *raw.monitor, notes)
     return raw
+
+
+def _less_dark(raw: Raw, name: str, dark: Array, notes: list[str]) -> Raw:
+    frames, sides = raw.frames_nHW, raw.frames_nHW.shape[1:]
+    if dark.dtype.kind not in "fiu" or dark.shape[-2:] != sides or dark.size == 0:
+        raise InputError(
+            f"{raw.source}: {name} is {dark.shape} {dark.dtype}, expected {sides}; {_SETTLE}"
+        )
+    level = dark.reshape(-1, *sides).astype(np.float64).mean(axis=0)
+    measured = True if raw.good_nHW is None else raw.good_nHW.all(axis=0)
+    # Where the dark field itself holds no value there is none to subtract.
+    marked = measured & (~np.isfinite(level) | (level > max(1.0, float(frames.max()))))
+    if marked.any():
+        notes.append(f"{int(marked.sum())} pixels masked: {name} has no value there")
+        raw = raw.without(marked)
+    level = np.where(measured & ~marked & (level > 0), level, 0)
+    used, mean = level > 0, frames.mean(axis=0, dtype=np.float64)
+    if used.any() and (mean < level / 2)[used].mean() > 0.5:
+        raise InputError(
+            f"{raw.source}: {name} is brighter than the frames; was it subtracted already? "
+            f"{_SETTLE}"
+        )
+    np.subtract(frames, level.astype(np.float32), out=frames)
+    np.maximum(frames, 0, out=frames)
+    notes.append(f"{name} subtracted: {float(level.sum()):.4g} a frame")
+    return raw
+
+
+def _over_monitor(raw: Raw, name: str, monitor: Array, notes: list[str]) -> None:
+    frames = raw.frames_nHW
+    if monitor.dtype.kind not in "fiu" or monitor.size != len(frames):
+        raise InputError(
+            f"{raw.source}: {name} is {monitor.shape} {monitor.dtype}, expected a number > 0 for "
+            f"each of {len(frames)} frames; {_SETTLE}"
+        )
+    beam = monitor.reshape(-1).astype(np.float64)
+    light = light_of(frames, raw.good_nHW, "intensity")
+    lit = light > _NO_BEAM * float(np.median(light))
+    if not (np.isfinite(beam) & (beam > 0))[lit].all() or not lit.any():
+        raise InputError(f"{raw.source}: {name} must be > 0 for each frame with light; {_SETTLE}")
+    # Frames without light are left out for it.
+    factor = np.where(lit, beam / beam[lit].mean(), 1.0)
+    frames /= factor.astype(np.float32)[:, None, None]
+    notes.append(
+        f"frames divided by {name}, {factor[lit].min():.3g} to {factor[lit].max():.3g} of its mean"
+    )
 
 
 def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
@@ -186,20 +246,22 @@ def check_steps(
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
     geometry is known.
     """
-    side, step = raw.frames_nHW.shape[-1], median_step(corners_n2)
-    if np.isnan(step):
+    if len(corners_n2) < 2:
         return
+    # NaN: all frames were taken at one place.
+    side, step = raw.frames_nHW.shape[-1], float(np.nan_to_num(median_step(corners_n2)))
     still = step < _STILL_PX and float(np.ptp(corners_n2, axis=0).max()) < _STILL_WINDOWS * side
     apart_too = "; neighbouring frames do not overlap" if step > side else ""
     notes.append(f"median step {step:.3g} px, window {side} px{apart_too}")
-    if (not still and step <= SPARSE * side) or raw.certain:
+    if raw.certain or not (still or step > _SPARSE_WINDOWS * side):
         return
-    what = "hardly moves" if still else "is so sparse that frames have nothing in common"
+    what = "hardly moves"
+    if not still:
+        what = "is a near field, or so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
-    pixel: Any = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
-    if pixel is not None:
-        unit = fitting_unit(raw.positions_n2, pixel, side)
-        cure = f"its geometry fits --units {unit}" if unit else cure
+    pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
+    if pixel and (unit := fitting_unit(raw.positions_n2, pixel, side)):
+        cure = f"its geometry fits --units {unit}"
     raise InputError(
         f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
         f"px; are the positions in another unit? {cure}"

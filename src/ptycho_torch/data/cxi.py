@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.cxi_geometry import DETECTOR, SOURCE, axes_of, geometry_of
-from ptycho_torch.data.geometry import LENGTHS, UNITS_M, Geometry, check_far_field, check_pixels
+from ptycho_torch.data.geometry import ENERGIES, EV, LENGTHS
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -22,19 +22,24 @@ from ptycho_torch.data.scan import (
     Raw,
     by_role,
     check_array,
-    object_plane,
+    complex_array,
     probe_modes,
     without_ones,
 )
 from ptycho_torch.files.hdf5 import Hdf5, open_hdf5
 from ptycho_torch.runtime.errors import InputError
 
+DETECTOR, SOURCE = "/entry_1/instrument_1/detector_1", "/entry_1/instrument_1/source_1"
 TRANSLATION = "/entry_1/sample_1/geometry_1/translation"
-EXTRAS = "/entry_1/ptycho_torch"
 # Invalid, saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing. Not:
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _PIXELS = {"pixel": 0.0, "px": 0.0}
+_USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
+# More than any photon has; CXI is in joules, and people write electronvolts.
+_MOST_ENERGY_J = 1e-9
+# Wavelength and energy are rounded where they are written.
+_AGREE = 0.01
 
 
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
@@ -45,41 +50,24 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
                 f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
                 f"{', '.join(file.names()[:8]) or 'nothing'}"
             )
-        version = file.text("/cxi_version")
-        if version is None and (number := file.number("/cxi_version")) is not None:
-            version = f"{number:g}"
-        notes = [f"CXI, cxi_version {version or 'not given'}"]
+        notes = ["CXI"]
         _choose(file, reading.scan_index, notes)
-        if file.attribute(EXTRAS, "geometry") == "made up":
-            notes.append("its geometry is made up; only the pixels are meant")
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
-        positions, units, guessed = _positions(file, reading, notes)
-        certain = file.text(f"{EXTRAS}/program") == "ptycho-torch"
-        stack = "first" if certain and reading.stack == "auto" else reading.stack
-        frames = frames_first(source, where, frames, len(positions), stack, notes)
+        positions, units = _positions(file, reading, notes)
+        frames = frames_first(source, where, frames, len(positions), reading.stack, notes)
         side = frames.shape[-1]
-        geometry, missing = geometry_of(file, reading, notes)
-        if geometry is not None:
-            metres = positions * UNITS_M.get(reading.units, 1.0) if units == "metres" else None
-            check_far_field(source, geometry, side, metres)
+        pixel, missing = _object_pixel_m(file, reading, side, notes)
         shifted = file.attribute(where, "is_fft_shifted")
-        probe, thing = _probe(file, side, notes), _object(file, notes)
-        pixel = _object_pixel_m(file, geometry, side)
-        given = pixel if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
-        if guessed and given is not None:
-            check_pixels(source, positions, given, side)
         return Raw(
             source=source,
             layout="cxi",
             frames_nHW=frames,
             positions_n2=positions,
-            certain=certain,
-            probe_MHW=probe,
-            object_YX=thing,
+            probe_MHW=_probe(file, side, notes),
+            object_YX=_object(file, notes),
             **_stored_roles(file),
             mask=_mask(file),
             unused=tuple(f"{path} {shape}" for path, shape in file.unread().items()),
-            intensity_scale=file.number(f"{EXTRAS}/intensity_scale"),
             values="intensity",
             zero_frequency="corner" if shifted is not None and not bool(shifted) else "centre",
             origin="middle",
@@ -88,16 +76,6 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             pixel_missing=missing,
             notes=tuple(notes),
         )
-
-
-def _object_pixel_m(
-    file: Hdf5, geometry: Geometry | None, side_px: int
-) -> tuple[float, float] | None:
-    own = (f"/entry_1/ptychodus/object_pixel_{x}_m" for x in ("height", "width"))
-    height, width = (file.number(path, LENGTHS) for path in own)
-    if height and width:
-        return height, width
-    return None if geometry is None else geometry.object_pixel_m(side_px)
 
 
 def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
@@ -124,36 +102,97 @@ def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
 
 def _positions(
     file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[NDArray[np.float64], Literal["metres", "pixels"], bool]:
-    """Return positions (row, column), their unit, and whether that is guessed from their extent."""
+) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
+    """Return positions (row, column) along the detector's axes, and their unit."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
     found = without_ones(found, 2)
-    if found.ndim == 2 and found.shape[1] not in (2, 3):
-        notes.append(f"translation is {found.shape}, turned to {found.shape[::-1]}")
-        found = found.T
     check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
-    factor = file.factor(where, LENGTHS | _PIXELS) if reading.units == "auto" else None
-    in_pixels = reading.units == "pixels" or factor == 0
-    if reading.units != "auto" and (unit := file.unit(where)):
+    units: Literal["metres", "pixels"] = "metres"
+    if reading.units == "auto":
+        factor = file.factor(where, LENGTHS | _PIXELS)
+        if factor == 0:
+            units = "pixels"
+            notes.append("translations are in pixels, as their attribute says")
+        moved *= factor or 1.0
+    elif unit := file.unit(where):
         notes.append(f"--units {reading.units} wins over the translations' attribute '{unit}'")
-    if factor == 0:
-        notes.append("translations are in pixels, as their attribute says")
-    far = float(np.ptp(moved[:, :2], axis=0).max()) >= 1
-    if guessed := reading.units == "auto" and factor is None and far:
-        in_pixels = True
-        notes.append("translations span more than a metre: taken as pixels")
-    if not in_pixels:
-        # ptychodus writes the object's middle (x, y), in metres.
-        middle = [
-            file.number(f"/entry_1/ptychodus/object_center_{x}_m", LENGTHS) or 0.0 for x in "xy"
-        ]
-        moved = moved * (factor or 1.0) - np.divide([*middle, 0.0], UNITS_M.get(reading.units, 1.0))
     # The probe moves on the sample against the sample's own translation.
-    return -moved @ axes_of(file, notes).T, "pixels" if in_pixels else "metres", guessed
+    return -moved @ _axes(file, notes).T, units
+
+
+def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
+    """Return unit vectors (x, y, z) of rows and columns of the detector, (2, 3)."""
+    where = f"{DETECTOR}/basis_vectors"
+    found = file.array(where)
+    if found is None:
+        return _USUAL_AXES
+    found = without_ones(found, 2)
+    check_array(file.source, where, found, "real", (2, 3), (3, 2))
+    # cdtools writes them transposed.
+    basis = (found.T if found.shape == (3, 2) else found).astype(np.float64)
+    lengths = np.linalg.norm(basis, axis=1, keepdims=True)
+    if not (lengths > 0).all() or not np.isfinite(basis).all():
+        raise InputError(f"{file.source}: {where} is {basis.tolist()}: not two directions")
+    axes: NDArray[np.float64] = basis / lengths
+    if not np.allclose(axes, _USUAL_AXES, atol=1e-6):
+        rows, columns = axes.round(6)
+        notes.append(f"rows run along {rows}, columns along {columns} (x, y, z)")
+    return axes
+
+
+def _object_pixel_m(
+    file: Hdf5, reading: ScanConventions, side_px: int, notes: list[str]
+) -> tuple[tuple[float, float] | None, str]:
+    """Return (height, width) of a pixel of the object plane, wavelength x distance / (N x detector
+    pixel), metres; or None and what is missing for it."""
+    lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, reading, notes)}
+    for name in ("distance", "y_pixel_size", "x_pixel_size"):
+        lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)
+    if missing := [name for name, value in lengths.items() if value is None]:
+        return None, f"the file has no {', no '.join(missing)}"
+    # CXI's z points downstream, so that some write the distance as negative.
+    wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
+    if zero := [name for name, value in lengths.items() if value == 0]:
+        raise InputError(f"{file.source}: {zero[0]} is 0, expected a length > 0 in metres")
+    notes.append(
+        f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
+        f"{height:.6g} x {width:.6g} m"
+    )
+    reach = wavelength * distance / side_px
+    return (reach / height, reach / width), ""
+
+
+def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float | None:
+    """Return the wavelength in metres, which the photon energy must agree with, or gives."""
+    wavelength = file.number(f"{SOURCE}/wavelength", LENGTHS, notes)
+    energy = file.number(f"{SOURCE}/energy", ENERGIES, notes)
+    if energy is None:
+        return wavelength
+    where = file.where(SOURCE)
+    if not 0 < energy < _MOST_ENERGY_J:
+        if wavelength is None:
+            raise InputError(
+                f"{file.source}: {where}/energy is {energy:g} J, which no photon has; CXI is in "
+                "joules (1 eV = 1.602e-19 J): mend it, give it the attribute units, or add the "
+                "wavelength"
+            )
+        notes.append(f"energy of {energy:g} J, which no photon has, is not used")
+        return wavelength
+    told = constants.h * constants.c / energy
+    if wavelength is None:
+        notes.append("wavelength from the photon energy")
+        return told
+    if abs(told - wavelength) > _AGREE * wavelength and reading.pixel_m is None:
+        raise InputError(
+            f"{file.source}: {where}: the energy of {energy / EV:.6g} eV is a wavelength of "
+            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; mend the one that is wrong, or "
+            "give --pixel-m"
+        )
+    return wavelength
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
@@ -171,17 +210,16 @@ def _stored_roles(file: Hdf5) -> dict[str, Any]:
 
 def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | None:
     """Return the bits that call a pixel bad."""
-    where = f"{DETECTOR}/mask"
+    where = file.where(f"{DETECTOR}/mask")
     mask = file.array(where)
     if mask is None:
         return None
-    whole = mask.dtype.kind in "biu" or np.array_equal(mask, np.rint(mask))
-    if not whole or mask.ndim < 2:
+    if mask.dtype.kind not in "biu" and not np.array_equal(mask, np.rint(mask)):
         raise InputError(
-            f"{file.source}: {file.where(where)} is {mask.shape} {mask.dtype}, expected whole "
-            "numbers, whose bits say what is wrong with a pixel"
+            f"{file.source}: {where} is {mask.shape} {mask.dtype}, expected whole numbers, whose "
+            "bits say what is wrong with a pixel"
         )
-    return file.where(where), without_ones(mask.astype(np.int64) & BAD_PIXEL, 3), "bad"
+    return where, without_ones(mask.astype(np.int64) & BAD_PIXEL, 3), "bad"
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
@@ -200,8 +238,7 @@ def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
 def _object(file: Hdf5, notes: list[str]) -> Array | None:
     where = "/entry_1/image_2/data"
     found = file.array(where)
-    if found is None or np.iscomplexobj(found):
-        notes += [] if found is None else [f"object from {where}"]
-        return object_plane(file.source, where, found)
-    notes.append("image_2 is no object (complex); left out")
-    return None
+    if found is not None and not np.iscomplexobj(found):
+        notes.append("image_2 is no object (complex); left out")
+        return None
+    return complex_array(file.source, where, found, ("Y", "X"))

@@ -36,8 +36,6 @@ _LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
 }
 """Type and shapes of the arrays that are read; n and C are those of `diffraction`."""
 _NEEDED = ("diffraction", "probeGuess", *_POSITIONS, "image_index")
-# Power by Parseval may differ by photon noise and by a rounded scale, not by more than this.
-_POWER_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,6 @@ def read_split(
     io.must_have(path, sha256)
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
-    _warn_of_intensities(path, arrays)
     norm = arrays["norm_Y_I"].item() if "norm_Y_I" in arrays else _measured_norm(path, arrays)
     if "intensity_scale" in arrays:
         return Split(arrays, norm, float(arrays["intensity_scale"].item()))
@@ -128,7 +125,7 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     for key in {"YY_full", "YY_ground_truth"} & arrays.keys():
         height_width = arrays[key].shape[-3:-1] if arrays[key].ndim > 2 else arrays[key].shape
         arrays[key] = arrays[key].reshape(-1, *height_width, 1)
-    _check_images(path, arrays, side)
+    _check_images(path, arrays)
     return arrays
 
 
@@ -195,8 +192,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
     if expected:
         check_array(path, key, array, kind, *expected)
-    if key == "image_index" and not np.array_equal(array, np.rint(array)):
-        raise InputError(f"{path}: array 'image_index' must hold whole numbers")
     if dtype is not np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(dtype, copy=False)
@@ -215,41 +210,17 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     return array
 
 
-def _check_images(path: str | Path, arrays: dict[str, Array], patch_px: int) -> None:
-    """Check which group shows which object; without an index each object has as many groups."""
+def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
+    """Check which group shows which object; without an index there must be one object."""
     if "YY_full" not in arrays:
         return
-    groups, images = len(arrays["diffraction"]), len(arrays["YY_full"])
-    if min(arrays["YY_full"].shape[1:3]) < patch_px:
-        raise InputError(f"{path}: array 'YY_full' has objects smaller than a patch, {patch_px} px")
-    index = arrays.get("image_index")
-    if index is None:
-        if groups % images:
-            raise InputError(
-                f"{path}: has no array 'image_index', and {groups} groups do not divide among the "
-                f"{images} images of 'YY_full'"
-            )
-        arrays["image_index"] = np.repeat(np.arange(images, dtype=np.int32), groups // images)
-    elif not ((index >= 0) & (index < images)).all():
+    images, index = len(arrays["YY_full"]), arrays.get("image_index")
+    if index is None and images == 1:
+        index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)
+    if index is None or not ((index >= 0) & (index < images)).all():
+        came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
         raise InputError(
-            f"{path}: array 'image_index' runs from {index.min()} to {index.max()}, 'YY_full' has "
-            f"{images} images, counted from 0"
-        )
-
-
-def _warn_of_intensities(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Tell amplitudes from intensities by power (Parseval); without a truth by whole numbers."""
-    data = arrays["diffraction"].astype(np.float64)
-    if "Y_I" in arrays and arrays["Y_I"].any():
-        truth = float(np.square(arrays["Y_I"], dtype=np.float64).sum())
-        unlike = abs(float(np.square(data).sum()) / truth - 1) > _POWER_TOLERANCE
-    else:
-        unlike = np.array_equal(data, np.round(data))
-    if unlike:
-        logger.warning(
-            "%s: 'diffraction' seems to hold intensities or photon counts; expected amplitudes, "
-            "sqrt of intensity",
-            path,
+            f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
         )
 
 

@@ -4,7 +4,6 @@ is and how much of it there is.
 Letters: n frames, H rows, W columns (H = W = N).
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -16,8 +15,6 @@ from ptycho_torch.runtime.errors import InputError
 
 Kind = Literal["amplitude", "intensity"]
 
-# Bytes that are looked at in double precision at a time.
-_CHUNK = 2**24
 # The light must be this many times brighter around one place than around the other.
 CLEAR = 3.0
 
@@ -39,20 +36,13 @@ def values_of(frames: Array) -> Kind:
     return "intensity" if whole else "amplitude"
 
 
-def chunks(frames: Array) -> Iterator[slice]:
-    """Return slices of frames, small enough for work in double precision."""
-    step = max(1, _CHUNK // (8 * frames[0].size))
-    return (slice(start, start + step) for start in range(0, len(frames), step))
-
-
-def light_of(frames: Array, used: Mask | None, kind: Kind) -> NDArray[np.float64]:
-    """Return the light of each frame on used pixels, in the units of stored intensities, (n,)."""
+def light_of(frames: Array, good: Mask | None, kind: Kind) -> NDArray[np.float64]:
+    """Return the light of each frame on good pixels, in the units of stored intensities, (n,)."""
     light = np.zeros(len(frames))
-    for part in chunks(frames):
-        values = np.nan_to_num(frames[part].astype(np.float64), posinf=0, neginf=0)
+    for n, frame in enumerate(frames):
+        values = np.nan_to_num(frame.astype(np.float64), posinf=0, neginf=0)
         values = np.square(values) if kind == "amplitude" else values
-        good = mask_of(used, part)
-        light[part] = (values if good is None else np.where(good, values, 0)).sum(axis=(1, 2))
+        light[n] = values.sum(where=True if good is None else good[n % len(good)])
     return light
 
 
@@ -71,22 +61,16 @@ def light_is_at(frames_nHW: Array, good: Mask | None) -> Literal["centre", "corn
 
 
 def centred_probe(probe_MHW: Array, notes: list[str]) -> Array:
-    """Return a probe with its light round the centre; where it was at the array's ends, note it."""
+    """Return a probe with its light round the centre; where it was in the corners, note it."""
     power = np.nan_to_num(np.square(np.abs(probe_MHW))).sum(axis=0)
-    # Each axis by itself: much of a ring near the border lies outside the middle of both.
-    ends = [axis for axis in (0, 1) if _at_both_ends(power.sum(axis=1 - axis))]
-    if not ends:
+    quarter, total = len(power) // 4, power.sum()
+    ends = slice(quarter), slice(-quarter, None)
+    corners = [power[rows, columns].sum() for rows in ends for columns in ends]
+    # Some in each: a probe that is only off the centre stays there.
+    if sum(corners) < CLEAR / (1 + CLEAR) * total or 32 * min(corners) <= total:
         return probe_MHW
-    where = "in the corners" if len(ends) == 2 else "at two opposite sides"
-    notes.append(f"the probe lies {where} of its array: moved to the centre")
-    return np.fft.fftshift(probe_MHW, axes=[axis + 1 for axis in ends])
-
-
-def _at_both_ends(profile: Array) -> bool:
-    """Return whether light lies in the outer quarters, some in each: not only off the centre."""
-    quarter = len(profile) // 4
-    ends, total = (profile[:quarter].sum(), profile[-quarter:].sum()), profile.sum()
-    return bool(sum(ends) > CLEAR / (1 + CLEAR) * total and 8 * min(ends) > total)
+    notes.append("the probe lies in the corners of its array: moved to the centre")
+    return np.fft.fftshift(probe_MHW, axes=(1, 2))
 
 
 def frames_first(

@@ -32,7 +32,7 @@ class EpochOrder:
     """Full batches of a split, in a new order each epoch, fixed by seed and epoch alone.
 
     Several processes share a step: each takes `batch_size` groups of it; the groups left over after
-    the last full batch sit out that epoch. `InputError` if there are fewer groups than a batch.
+    the last full batch sit out that epoch.
     """
 
     groups: int
@@ -41,14 +41,6 @@ class EpochOrder:
     rank: int = 0
     processes: int = 1
     epoch: int = 0
-
-    def __post_init__(self) -> None:
-        if not len(self):
-            shared = f" for each of {self.processes} devices" if self.processes > 1 else ""
-            raise InputError(
-                f"training.batch_size is {self.batch_size}{shared}, the training split has only "
-                f"{self.groups} groups; only full batches train"
-            )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0; a Trainer does so before each."""
@@ -98,17 +90,22 @@ class ScanDataModule(LightningDataModule):
         self.train, self.validation = train, validation
         self.order = self._order()
 
-    def _order(self, **process: int) -> EpochOrder:
-        run = self.run
-        try:
-            return EpochOrder(len(self.train), run.training.batch_size, run.seed, **process)
-        except InputError as error:
-            raise InputError(f"arms.{run.arm} on dataset '{run.dataset}': {error}") from None
+    def _order(self, rank: int = 0, processes: int = 1) -> EpochOrder:
+        run, size = self.run, self.run.training.batch_size
+        order = EpochOrder(len(self.train), size, run.seed, rank, processes)
+        if not len(order):
+            shared = f" for each of {processes} devices" if processes > 1 else ""
+            raise InputError(
+                f"arms.{run.arm} on dataset '{run.dataset}': training.batch_size is {size}"
+                f"{shared}, the training split has only {len(self.train)} groups; only full "
+                "batches train"
+            )
+        return order
 
     def setup(self, stage: str) -> None:
         """Share the steps between the Trainer's processes, and move the groups to its device."""
         assert self.trainer is not None
-        self.order = self._order(rank=self.trainer.global_rank, processes=self.trainer.world_size)
+        self.order = self._order(self.trainer.global_rank, self.trainer.world_size)
         device = self.trainer.strategy.root_device
         self.train, self.validation = self.train.to(device), self.validation.to(device)
 

@@ -72,8 +72,5 @@ def write_parts(
 
 
 def read_part(path: io.PathLike) -> Scan:
-    """Read a part, as it was written: nothing is guessed again from fewer frames."""
-    return read_scan(
-        path,
-        ScanConventions(format="npz", values="amplitude", zero_frequency="centre", origin="centre"),
-    )
+    """Read a part as it was written: of our own files nothing is guessed."""
+    return read_scan(path)

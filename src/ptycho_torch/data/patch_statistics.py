@@ -23,7 +23,6 @@ FORMAT = "ptycho-torch patch statistics 1"
 _CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
-_OVER: dict[str, Any] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -31,9 +30,8 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     finite, or zero where a ratio needs it.
 
     `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-    (A - mean A)^2. `complex`, only for complex patches: `mean_modulus`, |mean O|; `mean_square`,
-    the mean of |O|^2; `var_zero_mean`, the mean of |O - mean O|^2; `relative_variance`,
-    var_zero_mean / mean_square, from 0 (constant) to 1.
+    (A - mean A)^2. `complex`, only for complex patches: `var_zero_mean`, the mean of
+    |O - mean O|^2; `relative_variance`, this over the mean of |O|^2, from 0 (constant) to 1.
     """
     chunks = range(0, len(patches_PHW), _CHUNK)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -60,12 +58,9 @@ def _statistics(patches_PHW: NDArray[Any]) -> Statistics:
     }
     if np.iscomplexobj(patches_PHW):
         wave = patches_PHW.astype(np.complex128)
-        centre = wave.mean(axis=pixels)
         power = np.square(amplitude).mean(axis=pixels)
-        spread = np.square(np.abs(wave - centre[:, None, None])).mean(axis=pixels)
+        spread = np.square(np.abs(wave - wave.mean(axis=pixels, keepdims=True))).mean(axis=pixels)
         statistics["complex"] = {
-            "mean_modulus": np.abs(centre),
-            "mean_square": power,
             "var_zero_mean": spread,
             "relative_variance": spread / power,
         }
@@ -81,20 +76,14 @@ def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
 
 
 def statistics_record(statistics: Statistics) -> dict[str, Any]:
-    """Return statistics for JSON: a list per name, and mean, median, min, max over the patches.
-
-    What is not finite is null in a list and left out of the four numbers.
-    """
-    record: dict[str, Any] = {block: {} for block in statistics}
-    over_patches: dict[str, Any] = {block: {} for block in statistics}
-    for block, names in statistics.items():
-        for name, values in names.items():
-            finite = values[np.isfinite(values)]
-            record[block][name] = [v if np.isfinite(v) else None for v in values.tolist()]
-            over = {key: float(take(finite)) for key, take in _OVER.items() if finite.size}
-            over_patches[block][name] = over or None
-    not_finite = int((~np.isfinite(statistics["amplitude"]["mean"])).sum())
-    return {**record, "over_patches": over_patches, "not_finite": not_finite}
+    """Return statistics for JSON: a list per name, null where a value is not finite."""
+    return {
+        block: {
+            name: [value if np.isfinite(value) else None for value in values.tolist()]
+            for name, values in names.items()
+        }
+        for block, names in statistics.items()
+    }
 
 
 def write_patch_statistics(

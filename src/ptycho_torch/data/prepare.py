@@ -1,8 +1,9 @@
 """From what a file holds to a scan: conventions applied in one order, each one noted.
 
-Letters: n frames, H rows, W columns (H = W = N).
+Letters: n frames, M probe modes, H rows, W columns (H = W = N).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import check_steps
 from ptycho_torch.data.geometry import UNITS_M
-from ptycho_torch.data.light import chunks, kind_of, light_is_at, values_of
-from ptycho_torch.data.resize import resized
+from ptycho_torch.data.light import kind_of, light_is_at, values_of
 from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
 
@@ -31,15 +31,6 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
         notes.append(f"the first {first.stop} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
     corners = corners_of(raw, reading, notes)
-    positions = corners[first]
-    repeats = len(positions) - (places := len(np.unique(positions, axis=0)))
-    if repeats > places or (repeats and places == 1):
-        raise InputError(
-            f"{raw.source}: {len(positions)} frames have only {places} distinct positions, so most "
-            "are duplicates; are these the right coordinates? average repeated exposures first"
-        )
-    if repeats:
-        notes.append(f"{repeats} frames repeat an earlier position: taken as repeated exposures")
     check_steps(raw, reading, corners, notes)
     amplitude, good, scale = measured(
         raw, reading, raw.frames_nHW[first], mask_of(raw.good_nHW, first), notes
@@ -47,14 +38,14 @@ def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     scan = Scan(
         source=raw.source,
         amplitude_nHW=amplitude,
-        positions_n2=positions,
+        positions_n2=corners[first],
         probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
         object_YX=None if raw.object_YX is None else raw.object_YX.astype(np.complex64),
         good_1HW=good,
         intensity_scale=scale,
         notes=tuple(notes),
     )
-    return resized(scan, reading)
+    return cropped(scan, reading.patch_px)
 
 
 def measured(
@@ -83,25 +74,19 @@ def measured(
 
 def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
     """Return amplitudes, 0 where masked."""
-    used = np.ones((1, 1, 1), bool) if good is None else good
-    if not used.any():
+    good = np.ones((1, 1, 1), bool) if good is None else good
+    if not good.any():
         raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
     amplitude = np.empty(frames.shape, np.float32)
-    below = np.zeros(len(frames), np.int64)
-    for part in chunks(frames):
-        measured_here = used if len(used) == 1 else used[part]
-        values = frames[part]
-        below[part] = ((values < 0) & measured_here).sum(axis=(1, 2))
-        with np.errstate(over="ignore", invalid="ignore"):
-            real = np.where(measured_here, values, np.zeros((), frames.dtype))
-            real = real.astype(np.float32) if real.dtype.itemsize < 4 else real
-            amplitude[part] = np.sqrt(real) if kind == "intensity" else real
-    if below.any():
-        raise InputError(
-            f"{source}: {below.sum()} pixels are negative, the first in frame "
-            f"{np.flatnonzero(below)[0]}; counts and amplitudes are >= 0: mask what marks dead "
-            "pixels, undo what was subtracted"
-        )
+    for n, frame in enumerate(frames):
+        values = np.where(good[n % len(good)], frame, 0).astype(np.float64)
+        if (values < 0).any():
+            raise InputError(
+                f"{source}: {(values < 0).sum()} pixels of frame {n} are negative; counts and "
+                "amplitudes are >= 0: mask what marks dead pixels, undo what was subtracted"
+            )
+        with np.errstate(over="ignore"):
+            amplitude[n] = np.sqrt(values) if kind == "intensity" else values
     if not amplitude.any():
         raise InputError(f"{source}: frames are zero everywhere: no light, no data")
     return amplitude
@@ -122,10 +107,9 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
     if units != "pixels":
         corners = corners * UNITS_M[units] / _pixel_m(raw, reading, units, notes)
     if raw.layout == "cxi":
-        corners = reading.translation_sign * corners
         notes.append(
-            f"(row, column) along {'+' if reading.translation_sign > 0 else '-'}translation (y, x);"
-            " the other sign fits the frames alone as well, with the twin image"
+            "(row, column) along translation (y, x); along its opposite (--flip-rows "
+            "--flip-columns) the frames fit as well, with the twin image"
         )
     if reading.swap_axes:
         corners = corners[:, ::-1]
@@ -163,3 +147,46 @@ def _pixel_m(
         )
     notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
     return np.array(pixel)
+
+
+def cropped(scan: Scan, patch_px: int | None) -> Scan:
+    """Return the scan as the centre of its detector sees it, `patch_px` wide; None: all of it.
+
+    A pixel of the object plane, L z / (N d) with wavelength L, distance z and N pixels of size d,
+    becomes larger; a known object, whose pixels are finer, is left out. `InputError` if the
+    detector is smaller.
+    """
+    side, probe = scan.patch_px, scan.probe_MHW
+    if patch_px is None or patch_px == side:
+        return scan
+    if patch_px > side:
+        raise InputError(
+            f"{scan.source}: frames are {side} px, patch_px {patch_px} asks for more; detectors "
+            "are cut, never padded"
+        )
+    if probe is not None:
+        # The wave whose far field is the centre of the probe's, pixel by pixel.
+        wave = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
+        inner = np.fft.ifftshift(_inner(wave, patch_px), axes=(-2, -1))
+        probe = np.fft.ifft2(inner, norm="ortho").astype(np.complex64)
+    left_out = "" if scan.object_YX is None else "; the file's object is left out"
+    return replace(
+        scan,
+        amplitude_nHW=_inner(scan.amplitude_nHW, patch_px),
+        good_1HW=None if scan.good_1HW is None else _inner(scan.good_1HW, patch_px),
+        positions_n2=scan.positions_n2 * (patch_px / side),
+        probe_MHW=probe,
+        object_YX=None,
+        notes=(
+            *scan.notes,
+            f"detector cropped from {side} to {patch_px} px: pixels of the object plane are "
+            f"{side / patch_px:.6g} times as large, positions {patch_px / side:.6g} times"
+            f"{left_out}",
+        ),
+    )
+
+
+def _inner(frames: NDArray[Any], small: int) -> NDArray[Any]:
+    """Return the centre of frames, such that [N // 2] becomes [p // 2]."""
+    first = frames.shape[-1] // 2 - small // 2
+    return np.ascontiguousarray(frames[..., first : first + small, first : first + small])

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_torch.config.scan import Format, ScanConventions
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import closed
 from ptycho_torch.data.dataset_file import read_split_image
 from ptycho_torch.data.light import frames_first
@@ -28,11 +28,12 @@ from ptycho_torch.data.prepare import prepare
 from ptycho_torch.data.scan import (
     ROLES,
     Array,
+    Layout,
     Raw,
     Scan,
     by_role,
     check_array,
-    object_plane,
+    complex_array,
     probe_modes,
     without_ones,
 )
@@ -49,7 +50,7 @@ OPTIONAL = (
     *("probe", "psi", *ROLES),
 )
 KEYS = (*FRAMES, "xcoords", "ycoords", "data", "scan", *OPTIONAL)
-_LAYOUTS_WITH = {"translation_sign": ("cxi",), "image": ("split",), "scan_index": ("npz", "cxi")}
+_LAYOUTS_WITH = {"image": ("split",), "scan_index": ("npz", "cxi")}
 """Which layouts have what only some have."""
 
 
@@ -99,12 +100,8 @@ def _stored(path: str | Path, reading: ScanConventions) -> Raw:
     return replace(raw, unused=tuple(unused), **roles)
 
 
-def _check_conventions(path: str | Path, reading: ScanConventions, layout: Format) -> None:
-    """Refuse what was requested and the file contradicts or has no place for."""
-    if reading.format not in ("auto", layout):
-        raise InputError(
-            f"{path}: has the layout '{layout}', not '{reading.format}'; leave out --format"
-        )
+def _check_conventions(path: str | Path, reading: ScanConventions, layout: Layout) -> None:
+    """Refuse what was requested and the file has no place for."""
     given = reading.model_dump(exclude_defaults=True)
     for key, layouts in _LAYOUTS_WITH.items():
         if key in given and layout not in layouts:
@@ -112,11 +109,9 @@ def _check_conventions(path: str | Path, reading: ScanConventions, layout: Forma
                 f"{path}: --{key.replace('_', '-')} {given[key]} is of the layouts "
                 f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
             )
-    if "fit" in given and reading.patch_px is None:
-        raise InputError(f"{path}: --fit {reading.fit} says how to cut to --patch-px: give both")
 
 
-def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Format, list[str]]:
+def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:
     """Return the arrays of a known layout, which it is, and the names of what is not read."""
     arrays, present = io.read_npz_known(path, *KEYS, optional=OPTIONAL)
     unused = [
@@ -168,7 +163,7 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
         frames_nHW=frames[chosen],
         positions_n2=positions[chosen],
         probe_MHW=probe_modes(source, "probeGuess", arrays.get("probeGuess")),
-        object_YX=object_plane(source, "objectGuess", arrays.get("objectGuess")),
+        object_YX=complex_array(source, "objectGuess", arrays.get("objectGuess"), ("Y", "X")),
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
         certain=certain,
@@ -188,7 +183,7 @@ def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
         frames_nHW=data,
         positions_n2=scan.astype(np.float64),
         probe_MHW=probe_modes(source, "probe", arrays.get("probe")),
-        object_YX=object_plane(source, "psi", arrays.get("psi")),
+        object_YX=complex_array(source, "psi", arrays.get("psi"), ("Y", "X")),
         values="intensity",
         zero_frequency="corner",
         notes=tuple(notes),

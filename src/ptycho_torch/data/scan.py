@@ -16,14 +16,15 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+Layout = Literal["npz", "cxi", "split", "tike"]
 _KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
 
-ROLES = {
-    **dict.fromkeys(("dark", "dark_field", "darkfield", "data_dark", "dark_frame"), "dark"),
-    **dict.fromkeys(("dark_frames", "background"), "dark"),
-    **dict.fromkeys(("monitor", "beam_monitor", "ion_chamber", "i0", "I0"), "monitor"),
-    **dict.fromkeys(("good_pixels", "valid_pixels", "mask", "pixel_mask", "bad_pixels"), "mask"),
+_NAMES = {
+    "dark": "dark dark_field darkfield data_dark dark_frame dark_frames background",
+    "monitor": "monitor beam_monitor ion_chamber i0 I0",
+    "mask": "good_pixels valid_pixels mask pixel_mask bad_pixels",
 }
+ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 """What arrays of these names are for, in any layout."""
 _MEANS: dict[str, Literal["good", "bad"]] = {
     "good_pixels": "good", "valid_pixels": "good", "pixel_mask": "bad", "bad_pixels": "bad",
@@ -43,7 +44,7 @@ class Raw:
     """
 
     source: str
-    layout: Literal["npz", "cxi", "split", "tike"]
+    layout: Layout
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     probe_MHW: Array | None = None
@@ -100,10 +101,8 @@ def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, array in arrays.items():
         word = name.rpartition("/")[2]
-        role = ROLES[word]
-        array = array.squeeze() if role == "monitor" else array
-        found = (name, array, _MEANS.get(word, "auto")) if role == "mask" else (name, array)
-        fields.setdefault(role, found)
+        means = (_MEANS.get(word, "auto"),) if ROLES[word] == "mask" else ()
+        fields.setdefault(ROLES[word], (name, array, *means))
     return fields
 
 
@@ -113,34 +112,28 @@ def without_ones(array: Array, ndim: int) -> Array:
     return array.squeeze(tuple(ones[: max(0, array.ndim - ndim)]))
 
 
-def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
-    """Return a probe as modes (M, H, W); None stays None, `InputError` if it is none."""
-    if probe is None:
+def complex_array(
+    source: str, name: str, array: Array | None, *shapes: tuple[str | int, ...]
+) -> Array | None:
+    """Return a probe or object of one of these shapes (see `check_array`), axes of one dropped;
+    None stays None. `InputError` also for a pair of real arrays, like parts of a complex one."""
+    if array is None:
         return None
-    probe = without_ones(probe, 3)
-    _check_parts(source, name, probe)
-    check_array(source, name, probe, "complex", ("N", "N"), ("M", "N", "N"))
-    return probe.reshape(-1, *probe.shape[-2:])
-
-
-def _check_parts(source: str, name: str, array: Array) -> None:
-    """Refuse a pair of real arrays, which look like parts of a complex one."""
+    array = without_ones(array, max(map(len, shapes)))
     if array.ndim > 2 and 2 in array.shape and not np.iscomplexobj(array):
         raise InputError(
             f"{source}: '{name}' is {array.shape} {array.dtype}: two real arrays, which look like "
             "real and imaginary part, or modulus and phase; store it complex (two modes without a "
             "phase as well)"
         )
+    check_array(source, name, array, "complex", *shapes)
+    return array
 
 
-def object_plane(source: str, name: str, thing: Array | None) -> Array | None:
-    """Return an object as (Y, X); None stays None, `InputError` if it is none."""
-    if thing is None:
-        return None
-    plane = without_ones(thing, 2)
-    _check_parts(source, name, plane)
-    check_array(source, name, plane, "complex", ("Y", "X"))
-    return plane
+def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
+    """Return a probe as modes (M, H, W); None stays None, `InputError` if it is none."""
+    probe = complex_array(source, name, probe, ("N", "N"), ("M", "N", "N"))
+    return None if probe is None else probe.reshape(-1, *probe.shape[-2:])
 
 
 def mask_of(good: Mask | None, frames: Any) -> Mask | None:

@@ -82,7 +82,7 @@ def check_dataset(
     if (illuminated := split.arrays.get("Y_I")) is not None:
         name = "power of the patterns over that of the illuminated object (Parseval)"
         truth = float(np.square(illuminated, dtype=np.float64).sum())
-        # As far as read_split warns: beyond it amplitudes are no amplitudes.
+        # Photon noise and a rounded scale differ by less.
         checks.append(_compared(name, 1.0, float(power.sum()) / truth, 0.2))
     name = "mean count of a pixel as the Poisson loss has it"
     counts = float(squares.mean()) * split.intensity_scale**2

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
+from ptycho_torch.data.noise import noise_of_roots
 from ptycho_torch.data.parts import PARTS, read_part
-from ptycho_torch.data.predict import noise_of_roots
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, scan_errors

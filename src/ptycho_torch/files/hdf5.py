@@ -1,4 +1,4 @@
-"""HDF5 opened, read and written in one place; what lies in other files is refused."""
+"""HDF5 opened and read in one place; what lies in other files is refused."""
 
 import contextlib
 import math
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files.npz import as_complex, complex_fields, most_unpacked
-from ptycho_torch.runtime.disk import PathLike, atomic_write, size_of
+from ptycho_torch.runtime.disk import PathLike, size_of
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _ONE_NUMBER = 0.01
 
 
 class Hdf5:
-    """An open HDF5 file: arrays, numbers and text by path; what is not there is None.
+    """An open HDF5 file: arrays, numbers and attributes by path; what is not there is None.
 
     What cannot be read, is of another kind or lies in another file raises `InputError`.
     """
@@ -153,11 +153,6 @@ class Hdf5:
             )
         return middle * (1.0 if units is None else self.factor(path, units) or 1.0)
 
-    def text(self, path: str) -> str | None:
-        """Return a text; None if nothing is there, or no text."""
-        with self._found(path) as dataset:
-            return _as_text(dataset[()]) if hasattr(dataset, "dtype") else None
-
     def attribute(self, path: str, *names: str) -> Any:
         """Return the first of these attributes that an array or group has; None if none."""
         with self._found(path) as found:
@@ -207,33 +202,6 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
         raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
     with file:
         yield Hdf5(str(path), file, size)
-
-
-def write_hdf5(
-    path: PathLike,
-    values: Mapping[str, Any],
-    *,
-    links: Mapping[str, str],
-    attributes: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Write an HDF5 file, whole; large arrays are compressed.
-
-    Each is by path in the file: values are arrays, numbers or texts, links the paths that soft
-    links lead to.
-    """
-    import h5py
-
-    with atomic_write(path) as part, h5py.File(part, "w") as file:
-        for name, value in values.items():
-            large = isinstance(value, np.ndarray) and value.size > 1000
-            # Without times in it, equal content gives equal bytes.
-            file.create_dataset(
-                name, data=value, compression="gzip" if large else None, track_times=False
-            )
-        for name, target in links.items():
-            file[name] = h5py.SoftLink(target)
-        for name, attrs in attributes.items():
-            file[name].attrs.update(attrs)
 
 
 def _missing_filter(dataset: Any) -> str | None:

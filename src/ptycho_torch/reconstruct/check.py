@@ -115,11 +115,8 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variant
         _stage("zero frequency", "as given, else where the light is", " or ".join(places)),
         _stage("values", "as given, else whole numbers are counts", " or ".join(values)),
     ]
-    # The sign of both axes at once is CXI's own setting.
-    both = {"flip_rows": True, "flip_columns": True}
     mirrors: list[dict[str, Any]] = [
-        {}, {"flip_rows": True}, {"flip_columns": True},
-        {"translation_sign": -1} if raw.layout == "cxi" else both,
+        {}, {"flip_rows": True}, {"flip_columns": True}, {"flip_rows": True, "flip_columns": True},
     ]  # fmt: skip
     swaps: list[dict[str, Any]] = [{}, {"swap_axes": True}]
     variants = [
@@ -201,10 +198,10 @@ def _by_reconstruction(
 
 def _twin_doubt(raw: Raw) -> str:
     """Return why the sign of both axes at once is open, if it is."""
-    both = "both axes mirrored and neither"
-    if raw.layout == "cxi":
-        both = "--translation-sign 1 and -1"
-    start = f"cannot be told apart: {both}; the turned, conjugated object fits as well"
+    start = (
+        "cannot be told apart: both axes mirrored and neither; the turned, conjugated object fits "
+        "as well"
+    )
     if raw.probe_MHW is None:
         return f"{start}, and the file has no probe or object that would rule it out"
     similarity = trial.twin_similarity(raw.probe_MHW)

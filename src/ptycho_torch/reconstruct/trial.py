@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
-from ptycho_torch.data.predict import noise_of_roots
-from ptycho_torch.data.prepare import corners_of, measured
-from ptycho_torch.data.resize import resized
+from ptycho_torch.data.noise import noise_of_roots
+from ptycho_torch.data.prepare import corners_of, cropped, measured
 from ptycho_torch.data.scan import Array, Raw, Scan, mask_of
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
@@ -69,7 +68,7 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
     scan = _some(raw, conventions, corners, nearest)
     if scan.patch_px > _QUICK_PX:
-        scan = resized(scan, ScanConventions(patch_px=_QUICK_PX))
+        scan = cropped(scan, _QUICK_PX)
     if scan.probe_MHW is None:
         # The wave of flat phase in the detector that has the frames' mean power.
         mean = np.sqrt(np.square(scan.amplitude_nHW).mean(axis=0))
