@@ -140,10 +140,10 @@ class _Scoring:
         """Return the Fourier ring correlation of the objects of two half scans."""
         first = self.estimates["half_a"].cut(self.box)
         wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
-        second, found = _registered(first, wide, free)
+        second, shift_px = register(first, wide, free=free)
+        found: dict[str, Any] = {"shift_px": shift_px}
         frequencies, threshold = ring_frequencies(first.shape), half_bit(first.shape)
         self.curves |= {"frc_frequency": frequencies, "frc_half_bit": threshold}
-        found["correlation"] = correlation(first, second)
         pairs = {"complex": (first, second), "phase": aligned_phases(first, second)}
         for kind, (one, other) in pairs.items():
             curve = ring_correlation(one, other)
@@ -152,7 +152,6 @@ class _Scoring:
                 "half_bit": crossing(frequencies, curve - threshold, 0.0),
                 "half": crossing(frequencies, curve, 1 / 2),
                 "seventh": crossing(frequencies, curve, 1 / 7),
-                "mean": float(curve.mean()),
             }
         return found
 
@@ -162,10 +161,9 @@ class _Scoring:
         # As it is under a probe of rPIE's power: no pattern tells the two.
         ratio = self.estimates["train"].power / self.rpie["train"].power
         wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        image, moved = _registered(reference, wide * ratio**0.5, free)
+        image, _ = register(reference, wide * ratio**0.5, free=free)
         self.curves |= {"reference": reference, "image": image}
         return {
-            **moved,
             **similarity(reference, image),
             "constant": similarity(reference, np.full_like(reference, reference.mean())),
         }
@@ -185,15 +183,6 @@ class _Scoring:
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
         return found
-
-
-def _registered(
-    reference_HW: NDArray[Any], wide_HW: NDArray[Any], free: Free
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return the registered image, and how it was moved, as in `metrics.json`."""
-    moved = register(reference_HW, wide_HW, free=free)
-    facts = {"free": free, "shift_px": [*moved.shift_px], "tilt_rad_per_px": [*moved.tilt]}
-    return moved.image_HW, facts
 
 
 def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:
