@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -61,16 +60,14 @@ def test_train_and_infer_run_one_after_the_other(call, tiny_dataset, tmp_path):
 OPTIONS = {
     "--gridsize": 2, "--neighbor-count": 9, "--validation-fraction": 0.2, "--photons": 1e6,
     "--loss": "poisson", "--learning-rate": 3e-4, "--clip": "agc", "--clip-value": 0.02,
-    "--intensity-scale": "learned", "--seed": 5, "--generator": "stable_hybrid",
+    "--seed": 5, "--generator": "stable_hybrid",
 }  # fmt: skip
 EXPECTED = {
     "groups": {"gridsize": 2, "n_images": 16, "neighbor_count": 9}, "gap_px": 6.0, "seed": 5,
     "validation_fraction": 0.2, "photons": 1e6, "training.loss": "poisson", "training.epochs": 1,
-    "training.batch_size": 8, "training.optimizer.learning_rate": 3e-4,
-    "training.intensity_scale": "learned", "training.object_big": False,
-    "execution.clip.max_ratio": 0.02, "execution.deterministic": False, "execution.threads": 1,
-    "execution.checkpointing": True, "generator.name": "stable_hybrid", "generator.width": 4,
-    "generator.fno_blocks": 2, "generator.modes": 4,
+    "training.optimizer.learning_rate": 3e-4, "training.object_big": False,
+    "execution.clip.max_ratio": 0.02, "execution.deterministic": False,
+    "execution.checkpointing": True, "generator.name": "stable_hybrid", "generator.fno_blocks": 2,
 }  # fmt: skip
 
 
@@ -102,31 +99,23 @@ def test_an_arm_of_a_study_gives_what_options_do_not(root):
 
 IMPOSSIBLE = [
     (["--arm", "agc"], "--config and --arm belong together"),
-    (["--clip-value", 1], "name it by --clip"),
     (["--clip", "norm"], "--clip norm needs its bound"),
     (["--clip", "none", "--clip-value", 2], "gradient_clip_algorithm is 'none'; expected one of"),
+    (["--loss", "mse"], "--loss: Input should be 'mae' or 'poisson', got 'mse'"),
     (["--gridsize", 3], "--gridsize: .* less than or equal to 2"),
-    (["--epochs", 0], "--epochs: "),
     (["--learning-rate", -1], "--learning-rate: .* greater than 0"),
     (["--validation-fraction", 1.0], "validation-fraction: "),
     (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
-    (["--no-object-big"], "are of groups: --gridsize 2"),
-    (["--half-pixel", 3], "--half-pixel: "),
     (["--n-images", 5000], "5000 images are "),
-    (["--accelerator", "mps"], "accelerator"),
-    (["--width", 1], "--width"),
     (["--gap-px", 500], "leaves none to train on"),
     (["--batch-size", 17], "batch_size is 17"),
     (["--train-data", "empty.npz"], "empty.npz"),
-    (["--train-data", "other.npz"], "other.npz"),
-    (["--train-data", "nowhere.npz"], "nowhere.npz"),
 ]
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(call, tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.npz").write_bytes(b"")
-    io.write_npz(tmp_path / "other.npz", {"a": np.zeros(3)})
     words = ["train", "--train-data", tiny_dataset.splits["train"], "--output-dir", "out", *SMALL]
     for more, message in IMPOSSIBLE:
         with pytest.raises(InputError, match=message) as error:
@@ -146,15 +135,12 @@ def test_what_inference_cannot_do_is_refused_before_the_work(call, tiny_dataset,
     for more, message in (
         (["--debug-dump", tmp_path / "file"], "file is no folder"),
         (["--debug-dump", bundle], "holds .*; give another folder"),
-        (["--patch-stats-limit", 4], "--patch-stats-limit is of --log-patch-stats"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
         (["--neighbor-count", 5], "neighbor_count: 5 is of groups"),
         (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
-        (["--translation-sign", -1], "--translation-sign -1 is of the layouts cxi"),
         (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
-        (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
         (["--model", tmp_path / "nowhere"], "nowhere: is no folder"),
-        *((["--scale", s], "expected auto, stored, measured, or") for s in ("x", "-3", "nan", "")),
+        (["--scale", "nan"], "expected auto, stored, measured, or"),
     ):
         with pytest.raises(InputError, match=message):
             call(*words, *more)

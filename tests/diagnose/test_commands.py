@@ -144,7 +144,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     (foreign / "bundle.json").write_text('{"format": "another program\'s"}')
     mistakes = {
         ("--bundle", foreign, "--data", data): "it is no bundle, or of another version",
-        ("--bundle", bundle(), "--data", data, "--seed", 1): "--seed is of an untrained network",
+        ("--bundle", bundle(), "--config", tiny, "--data", data): "says which network; give one",
         ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
@@ -159,8 +159,8 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         assert said.strip().startswith("ptycho-torch: ") and said.count("\n") == 1, said
     only_gradients = {
         ("--bundle", bundle(), "--data", data): "does not say which loss trained it; give --loss",
-        ("--bundle", bundle(), "--data", data, "--modes", 3): "--modes is of one block by itself",
-        ("--channels", 3, "--data", data): "--data goes with --bundle, --config or --architecture",
+        ("--bundle", bundle(), "--data", data, "--modes", 3): "--modes and --patch-px are of one block by itself",
+        ("--channels", 3, "--data", data): "--loss go with --bundle, --config or --architecture",
     }
     for words, message in only_gradients.items():
         status, said, report = call("gradients", *words)

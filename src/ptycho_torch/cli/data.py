@@ -19,7 +19,6 @@ app = typer.Typer()
 def check_data(
     *,
     file: ScanFile,
-    sha256: Annotated[str | None, typer.Option(help="Checksum that the file must have.")] = None,
     reading: Conventions,
 ) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it.
@@ -27,18 +26,12 @@ def check_data(
     For a split of the study `--patch-px` is the side that its patches must have; the detector of
     other files is cut to it.
     """
-    io.must_have(file, sha256)
     with messages():
         from ptycho_torch.data.dataset_file import read_split
         from ptycho_torch.data.read import is_split, read_scan
 
         split = None
         if is_split(file):
-            if reading.fit != "crop":
-                raise InputError(
-                    f"{file}: --fit {reading.fit} has no effect here: of a split, --patch-px is "
-                    "the side that its patches must have; leave it out"
-                )
             split = read_split(file, patch_px=reading.patch_px, reading=reading)
             groups, side, _, channels = split.arrays["diffraction"].shape
             typer.echo(

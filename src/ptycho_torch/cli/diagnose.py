@@ -1,7 +1,7 @@
 """Commands that say why a run goes as it does: gradients and activations of one network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import Field
@@ -25,7 +25,6 @@ app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one n
 Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
 _HERE = Path()
 Side = Annotated[int, Field(ge=1, le=4096)]
-Loss = Literal["mae", "poisson"]
 
 
 class NetworkOptions(Settings):
@@ -43,52 +42,69 @@ class NetworkOptions(Settings):
     """What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."""
     device: Accelerator = "cpu"
     """Where the network runs."""
-    seed: Seed | None = None
-    """Seed of untrained weights (default: 0)."""
+    seed: Seed = 0
+    """Seed of untrained weights."""
     groups: Annotated[int, Field(ge=1, le=256)] | None = None
     """Groups of patches to look at (default: 16)."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Groups that enter the network at once (default: all); of several batches the numbers are
     means."""
-    loss: Loss | None = None
+    loss: Literal["mae", "poisson"] | None = None
     """Loss; not given: the one it trains with."""
+
+    @property
+    def given(self) -> bool:
+        """Whether a network was named."""
+        return not (self.bundle is self.config is self.architecture is None)
+
+
+class BlockOptions(Settings):
+    """One Fourier block by itself, on white noise."""
+
+    block: Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] = "hybrid"
+    """One Fourier block of this kind, on white noise."""
+    channels: Side = 32
+    """Channels of --block."""
+    modes: Side = 12
+    """Modes of --block."""
+    patch_px: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Side of --block's frames."""
 
 
 _NAMES = {"groups": "--groups --max-samples"}
 
 
 def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
-    """Return the network, before its data, and the thresholds in force; refuse what is missing or
-    would be ignored."""
+    """Return the network that was named, with its data, and the thresholds in force."""
     from ptycho_torch.diagnose import subject
     from ptycho_torch.networks.bundle import read_bundle
 
+    if [options.bundle, options.config, options.architecture].count(None) != 2:
+        raise InputError(
+            "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which "
+            "network; give one"
+        )
     if options.data is None:
         raise InputError("--data FILE says which groups the network sees: a split, a scan, or NPZ")
-    bundle, run, patch_px, channels = None, None, None, 1
-    settings, loss = DiagnosticsSettings(), options.loss
-    if options.bundle is not None:
-        reason = "is of an untrained network, not of --bundle"
-        _refuse(options, ("config", "arm", "architecture", "seed"), reason)
-        bundle = read_bundle(options.bundle)
-        patch_px, channels = bundle.settings.patch_px, bundle.settings.channels
-        loss = loss or subject.trained_loss(bundle, options.bundle)
-    elif options.architecture is not None:
-        _refuse(options, ("config", "arm"), "does not go with --architecture")
-    else:
-        assert options.config is not None
+    settings, run, bundle = DiagnosticsSettings(), None, None
+    patch_px, channels = None, 1
+    if options.config is not None:
         study = read_study(options.config)
         arm = arm_of(options.config, study, options.arm)
-        run = run_settings(study, study.stage_a.dataset, arm, options.seed or 0)
+        run = run_settings(study, study.stage_a.dataset, arm, options.seed)
         patch_px, settings = run.patch_px, study.diagnostics
+    if options.bundle is not None:
+        bundle = read_bundle(options.bundle)
+        patch_px, channels = bundle.settings.patch_px, bundle.settings.channels
     if options.groups is not None:
         settings = settings.model_copy(update={"groups": options.groups})
     sample = subject.read_sample(
         options.data, patch_px=patch_px, groups=settings.groups, channels=channels,
         seed=settings.groups_seed,
     )  # fmt: skip
-    if bundle is not None and options.bundle is not None and loss is not None:
+    if bundle is not None and options.bundle is not None:
         name = options.bundle.name
+        loss = options.loss or subject.trained_loss(bundle, options.bundle)
         label = {"name": name, "state": "bundle", "dataset": bundle.settings.dataset}
         return subject.bundle_subject(bundle, sample, loss, where=name, **label), settings
     source = run or FitSettings(name="file")
@@ -99,24 +115,11 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
         generator = generator.model_copy(update={"name": options.architecture, "modes": most})
     network = UntrainedNetwork(
         generator=generator,
-        loss=loss or training.loss,
+        loss=options.loss or training.loss,
         **training.model_dump(include={"input_scaling", "object_big"}),
     )
     name = run.arm if run is not None else str(options.architecture)
-    return subject.untrained_subject(network, options.seed or 0, sample, name=name), settings
-
-
-class BlockOptions(Settings):
-    """One Fourier block by itself, on white noise."""
-
-    block: Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] | None = None
-    """One Fourier block of this kind, on white noise (default: hybrid)."""
-    channels: Side | None = None
-    """Channels of --block (default: 32)."""
-    modes: Side | None = None
-    """Modes of --block (default: 12)."""
-    patch_px: Annotated[int, Field(ge=2, le=4096)] | None = None
-    """Side of --block's frames (default: 64)."""
+    return subject.untrained_subject(network, options.seed, sample, name=name), settings
 
 
 @app.command()
@@ -137,19 +140,23 @@ def gradients(
     """
     from ptycho_torch.diagnose.networks import gradient_entry, probe_block, report_head
 
-    if network.bundle or network.config or network.architecture:
-        reason = "is of one block by itself; it goes with no --bundle, --config or --architecture"
-        _refuse(block, tuple(BlockOptions.model_fields), reason)
+    if network.given:
+        if block != BlockOptions():
+            raise InputError(
+                "--block, --channels, --modes and --patch-px are of one block by itself; they go "
+                "with no --bundle, --config or --architecture"
+            )
         with messages():
             subject, settings = _subject(network)
             report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
     else:
-        reason = "goes with --bundle, --config or --architecture, of which none is given"
-        _refuse(network, ("arm", "data", "groups", "loss"), reason)
-        settings, kind = DiagnosticsSettings(), block.block or "hybrid"
-        sizes: dict[str, Any] = {"channels": 32, "modes": 12, "patch_px": 64}
-        sizes |= block.model_dump(exclude={"block"}, exclude_none=True)
-        sizes |= {"seed": network.seed or 0}
+        if network != NetworkOptions(seed=network.seed):
+            raise InputError(
+                "--arm, --data, --groups and --loss go with --bundle, --config or --architecture, "
+                "of which none is given"
+            )
+        settings, sizes = DiagnosticsSettings(), block.model_dump() | {"seed": network.seed}
+        kind = sizes.pop("block")
         found = probe_block(kind, **sizes, settings=settings)
         report = {**report_head(None, settings), "network": {"block": kind, **sizes}, **found}
     path = output / "gradient_report.json"
@@ -174,10 +181,6 @@ def activations(
     Of a trained network (--bundle, --data) or an untrained one (--architecture, or --config and
     --arm; --data).
     """
-    if not (network.bundle or network.config or network.architecture):
-        raise InputError(
-            "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which network"
-        )
     from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
     from ptycho_torch.runtime.locks import choose_device
 
@@ -197,14 +200,6 @@ def activations(
         f"/ local output {_number(report['spectral_local_output_ratio'])}; flagged: "
         f"{', '.join(report['flagged_layers'] + report['flagged_blocks']) or 'nothing'}"
     )
-
-
-def _refuse(options: Settings, names: tuple[str, ...], reason: str) -> None:
-    """Refuse options that are given and would be ignored."""
-    given = [name for name in names if getattr(options, name) is not None]
-    if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(f"{flags} {reason}")
 
 
 def _number(value: float | None) -> str:

@@ -36,7 +36,6 @@ from ptycho_torch.runtime.errors import InputError
 app = typer.Typer()
 
 _DEFAULTS = FitSettings(name="defaults")
-_STATISTICS_OF = 16
 _FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/own-data.md)"
 
 _Given = dict[str, Any]
@@ -70,14 +69,13 @@ class PatchStats(Settings):
 
     log_patch_stats: bool = False
     """Write statistics of patches and a picture of them."""
-    patch_stats_limit: Count | None = None
-    """Patches that these look at (else 16)."""
+    patch_stats_limit: Count = 16
+    """Patches that these look at."""
 
+    @property
     def number(self) -> int | None:
-        """Return how many patches are looked at; None: none."""
-        if self.patch_stats_limit is not None and not self.log_patch_stats:
-            raise InputError("--patch-stats-limit is of --log-patch-stats: give both, or neither")
-        return (self.patch_stats_limit or _STATISTICS_OF) if self.log_patch_stats else None
+        """How many patches are looked at; None: none."""
+        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 class CliOptions(Settings):
@@ -108,18 +106,14 @@ class CliOptions(Settings):
             arm = arm_of(self.config, study, self.arm)
             base = derive(study).blocks[arm]
         blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
-        if "object_big" in blocks["training"] and given["groups"].get("gridsize", 1) == 1:
-            raise InputError("--object-big and its contrary are of groups: --gridsize 2")
         if self.learning_rate is not None:
             optimizer = base["training"]["optimizer"]
             blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
-        if self.clip is None and self.clip_value is not None:
-            raise InputError("--clip-value is the bound of a rule: name it by --clip")
         if self.clip not in (None, "none") and self.clip_value is None:
             raise InputError(f"--clip {self.clip} needs its bound: --clip-value")
-        if self.clip is not None:
-            bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
-            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
+        words = {"gradient_clip_algorithm": self.clip, "gradient_clip_val": self.clip_value}
+        if clip := {key: value for key, value in words.items() if value is not None}:
+            blocks["execution"]["clip"] = clip
         blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
         found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
         return found
@@ -158,7 +152,7 @@ def train(
     """
     over = {"generator": generator, "training": training, "execution": execution}
     given = {"name": dataset_name(train_data.name), "groups": groups, **data}
-    settings, number = options.settings(given, over), stats.number()
+    settings = options.settings(given, over)
     with messages():
         from ptycho_torch.data.training import data_of_file
         from ptycho_torch.train.run import train_scan
@@ -169,7 +163,7 @@ def train(
             output_dir,
             overwrite=overwrite,
             progress=sys.stderr.isatty(),
-            patch_stats_limit=number,
+            patch_stats_limit=stats.number,
         )
     best = "no epoch was finished"
     if record["best_val_loss"] is not None:
@@ -199,7 +193,6 @@ def infer(
     reading: WholeFile,
 ) -> None:
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
-    number = stats.number()
     with messages():
         from ptycho_torch.infer.outputs import infer_file
 
@@ -211,7 +204,7 @@ def infer(
             reading=reading,
             overwrite=overwrite,
             debug_dump=debug_dump,
-            patch_stats_limit=number,
+            patch_stats_limit=stats.number,
         )
     report = found.report
     typer.echo(
