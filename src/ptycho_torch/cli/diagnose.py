@@ -177,14 +177,13 @@ def activations(
     Of a trained network (--bundle, --data) or an untrained one (--architecture, or --config and
     --arm; --data).
     """
-    from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
+    from ptycho_torch.diagnose.networks import activation_entry, report_head
     from ptycho_torch.runtime.locks import choose_device
 
     with messages():
         subject, settings = _subject(network.model_copy(update={"loss": "mae"}))
         report = {
             **report_head(subject.sample, settings),
-            "inputs": input_statistics(subject.sample, subject.input_scale),
             **activation_entry(subject, settings, choose_device(network.device)),
         }
     path = output / "activation_report.json"

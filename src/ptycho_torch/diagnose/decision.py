@@ -44,8 +44,7 @@ def write_decision(
         made.append((path, run["settings"], now.model_dump(mode="json")))
     must_belong(made, "train")
     several = len(units) > 1
-    gradient_entries, _ = _read(gradients, several)
-    activation_entries, inputs = _read(activations, several)
+    gradient_entries, activation_entries = _read(gradients, several), _read(activations, several)
     history = _history(records.values(), histories, several)
     checks = [io.read_json(path) for path in units]
     hypotheses = decide(
@@ -65,7 +64,7 @@ def write_decision(
     shown = record | {"hypotheses": hypotheses, "growths": growths}
     text = render(
         "diagnose", "decision.md.j2", **shown, study=parsed, runs=len(runs), units=checks,
-        inputs=inputs, open=open_ones,
+        open=open_ones,
     )  # fmt: skip
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
@@ -78,19 +77,16 @@ def write_decision(
     io.write_text(Path(folder) / "decision.md", text)
 
 
-def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, Any]]]:
-    """Return all networks, named with their dataset if there are several, and inputs by dataset."""
+def _read(paths: Paths, several: bool) -> Entries:
+    """Return all networks, named with their dataset if there are several."""
     entries: Entries = []
-    inputs: dict[str, Mapping[str, Any]] = {}
     for path in paths:
         report = io.read_result(path, "diagnoses")
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}
             entries.append({**entry, "network": network})
-        if "inputs" in report:
-            inputs[report["dataset"]] = report["inputs"]
-    return entries, inputs
+    return entries
 
 
 def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch.nn.functional import l1_loss
 from ptycho_torch import __version__
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.activations import layer_statistics, monitor_activations
+from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.loss_units import check_dataset, check_losses
 from ptycho_torch.diagnose.subject import (
@@ -31,7 +31,6 @@ from ptycho_torch.diagnose.subject import (
 from ptycho_torch.files import io
 from ptycho_torch.networks import BLOCKS
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
-from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.streams import named_seed
@@ -71,14 +70,6 @@ def report_head(
     }
 
 
-def input_statistics(sample: Sample, input_scale: float) -> dict[str, Any]:
-    """Return what each input transform would hand to a network: `layer_statistics` by its name."""
-    scaled = sample.batch.amplitude_BCHW * input_scale
-    return {
-        name: layer_statistics(transform(scaled)) for name, transform in INPUT_TRANSFORMS.items()
-    }
-
-
 def diagnose(
     subjects: Callable[[Sample], Iterable[Subject | Entry]],
     *,
@@ -114,8 +105,7 @@ def diagnose(
         logger.info("diagnosed %s", gradients[-1]["network"])
     head = report_head(sample, settings, facts["dataset"])
     io.write_json(outputs["gradients"], {**head, "networks": gradients})
-    inputs = input_statistics(sample, 1.0)
-    io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
+    io.write_json(outputs["activations"], {**head, "networks": activations})
     if "units" in outputs:
         tolerance = settings.photon_tolerance
         checks = check_dataset(train, patch_px=patch_px, photons=photons, tolerance=tolerance)
