@@ -13,7 +13,7 @@ def failed(checks):
 def test_the_losses_in_force_pass():
     checks = check_losses()
     assert len(checks) == 3 and failed(checks) == []
-    assert checks[1]["expected"] == "4.32518"  # 4 - 9 ln 4 + ln 9!
+    assert checks[1]["found"] == "4.32518"  # 4 - 9 ln 4 + ln 9!
 
 
 @pytest.mark.parametrize(

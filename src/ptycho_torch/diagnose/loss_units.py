@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ptycho_torch.data.batch import SplitScales
 from ptycho_torch.data.dataset_file import read_split
@@ -22,23 +21,23 @@ Check = dict[str, Any]
 def check_losses() -> list[Check]:
     """Return the checks of the losses as training takes them, and of the forward model: `check`,
     `expected`, `found`, `passed`."""
-    predicted, observed = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 3.0)
+    pair = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 3.0)
     scales = SplitScales(intensity_scale=1.0, mean_amplitude=1.0, mean_counts=1.0)
     stream = torch.Generator().manual_seed(0)
     patches = torch.randn(1, 1, 8, 8, dtype=torch.complex64, generator=stream)
     probe = torch.randn(2, 8, 8, dtype=torch.complex64, generator=stream)
     power = float((patches[:, :, None] * probe).abs().square().sum())
     return [
-        _near("MAE of predicted 2, observed 3", 1.0, scales.loss("mae", predicted, observed)),
-        _near(
+        _check("MAE of predicted 2, observed 3", 1.0, float(scales.loss("mae", *pair))),
+        _check(
             "Poisson loss of predicted 2, observed 3: rate 4, observation 9",
             4 - 9 * math.log(4) + math.lgamma(10),  # 4 - 9 ln 4 + ln 9!
-            scales.loss("poisson", predicted, observed),
+            float(scales.loss("poisson", *pair)),
         ),
-        _near(
+        _check(
             "forward model: intensities of a frame sum to its exit wave's (Parseval)",
             power,
-            intensities(patches, probe).sum(),
+            float(intensities(patches, probe).sum()),
         ),
     ]
 
@@ -59,24 +58,20 @@ def check_dataset(
         name = "mean photons of a pattern, sum of (s A)^2"
         allowed = tolerance + 5 / math.sqrt(photons * power.size)
         seen = float(power.mean() * split.intensity_scale**2)
-        checks.append(_compared(name, photons, seen, allowed))
+        checks.append(_check(name, photons, seen, allowed))
     if (illuminated := split.arrays.get("Y_I")) is not None:
         name = "power of the patterns over that of the illuminated object (Parseval)"
         truth = float(np.square(illuminated, dtype=np.float64).sum())
         # As far as read_split warns: beyond it amplitudes are no amplitudes.
-        checks.append(_compared(name, 1.0, float(power.sum()) / truth, 0.2))
+        checks.append(_check(name, 1.0, float(power.sum()) / truth, 0.2))
     return checks
 
 
-def _near(check: str, expected: float, value: Tensor) -> Check:
-    near = math.isclose(float(value), expected, rel_tol=1e-4, abs_tol=1e-4)
-    return _check(check, f"{expected:.6g}", f"{float(value):.6g}", near)
-
-
-def _compared(check: str, expected: float, value: float, allowed: float) -> Check:
-    limit = f"{expected:.6g} within {100 * allowed:.2g} %"
-    return _check(check, limit, f"{value:.6g}", abs(value / expected - 1) <= allowed)
-
-
-def _check(check: str, expected: str, found: str, passed: bool) -> Check:
-    return {"check": check, "expected": expected, "found": found, "passed": passed}
+def _check(check: str, expected: float, value: float, allowed: float = 1e-4) -> Check:
+    """Return a check of a number by its relative difference from what is expected."""
+    return {
+        "check": check,
+        "expected": f"{expected:.6g} within {100 * allowed:.2g} %",
+        "found": f"{value:.6g}",
+        "passed": abs(value / expected - 1) <= allowed,
+    }
