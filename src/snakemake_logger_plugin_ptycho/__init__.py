@@ -27,7 +27,7 @@ def targets_first(words: list[str]) -> list[str]:
 
     Plain Snakemake takes every word after `--resources` for a resource, and every one after
     `--configfile` for a file, and fails on a target. In front of everything, no option can
-    take it.
+    take it. A configuration file that is not UTF-8 ends in one line, not in its traceback.
     """
     targets: list[str] = []
     kept: list[str] = []
@@ -45,22 +45,18 @@ def targets_first(words: list[str]) -> list[str]:
             # A study may have any name; a target without an ending is no file.
             known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
             is_target = not known or word.startswith("results/")
+            if Path(word).is_file():
+                _check_encoding(word)
         (targets if is_target else kept).append(word)
     return targets + kept
 
 
-def check_encoding(words: list[str]) -> None:
-    """End with one line if a configuration file is not UTF-8, where Snakemake has a traceback."""
-    option = ""
-    for word in words:
-        option = word if word.startswith("-") else option
-        if option in FILE_OPTIONS and Path(word).is_file():
-            try:
-                Path(word).read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                sys.exit(f"{word}: {NOT_UTF8}")
+def _check_encoding(file: str) -> None:
+    try:
+        Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        sys.exit(f"{file}: {NOT_UTF8}")
 
 
 if sys.argv and sys.argv[0].replace("\\", "/").endswith(("/snakemake", "snakemake/__main__.py")):
     sys.argv[1:] = targets_first(sys.argv[1:])
-    check_encoding(sys.argv[1:])

@@ -1,11 +1,12 @@
 """The study's progress on the terminal: runs done, running, failed, and the expected end; a dry
 run in one screen: what would run, and why."""
 
-import contextlib
 import json
 import re
 import sys
+import textwrap
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -54,29 +55,27 @@ def short_reason(job: dict[str, Any]) -> str:
         return "after the jobs above"
     if first.startswith("Missing output files"):
         return "not made yet"
-    return first if len(first) <= 90 else first[:87] + "..."
+    return textwrap.shorten(first, 90, placeholder="...")
 
 
 def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
     """Return a line per arm and reason, arm by arm: jobs that differ in their seed alone or their
     rule alone are in one."""
-    seeds: dict[tuple[str, str, str], list[int]] = {}
+    seeds: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
     for job in jobs:
         wildcards = dict(job.get("wildcards") or {})
         wildcards.pop("seed", None)
         rule, found = rule_and_seeds(job)
-        key = ("/".join(map(str, wildcards.values())), rule, short_reason(job))
-        seeds.setdefault(key, []).extend(found)
-    rules: dict[tuple[str, str, str], list[str]] = {}
+        seeds["/".join(map(str, wildcards.values())), rule, short_reason(job)] += found
+    rules: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     # What has no arm stays in its order, behind the arms.
-    for key in sorted(seeds, key=lambda key: (not key[0], key[0])):
-        (place, rule, reason), found = key, sorted(seeds[key])
-        which = f"seed{'s' if len(found) > 1 else ''} {spans(found)}" if found else ""
-        rules.setdefault((place, which or rule, reason), []).append(rule)
+    for place, rule, reason in sorted(seeds, key=lambda key: (not key[0], key[0])):
+        found = spans(sorted(seeds[place, rule, reason]))
+        rules[place, f"seeds {found}" if found else rule, reason].append(rule)
     lines = []
     for (place, which, reason), named in rules.items():
-        words = [", ".join(named), place, "" if which == named[0] else which]
-        lines.append(f"{' '.join(word for word in words if word):<58} {reason}")
+        words = [", ".join(named), place, which if which not in named else ""]
+        lines.append(f"{' '.join(filter(None, words)):<58} {reason}")
     return lines
 
 
@@ -99,79 +98,69 @@ class StudyProgress:
     total_runs: int = 0
     done_runs: int = 0
     diverged_runs: int = 0
-    failed_jobs: int = 0
-    running: dict[int, dict[str, Any]] = field(default_factory=dict)
     training_s: float = 0.0
+    running: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
         self.total_jobs = sum(n for rule, n in stats.items() if rule != "total")
-        several = {rule: _SEEDS.fullmatch(rule) for rule in stats if rule.startswith(f"{TRAIN}_")}
-        self.total_runs = stats.get(TRAIN, 0) + sum(
-            stats[rule] * found[2].count("_") for rule, found in several.items() if found
+        rules = {rule: rule_and_seeds({"rule_name": rule}) for rule in stats}
+        self.total_runs = sum(
+            stats[rule] * max(len(seeds), 1)
+            for rule, (name, seeds) in rules.items()
+            if name == TRAIN
         )
 
     def started(self, job: dict[str, Any], now: float) -> str:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, self.done_runs + self._training())
+        self.total_runs = max(self.total_runs, self.done_runs + sum(self._training().values()))
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
     def finished(self, jobid: int, now: float) -> str:
-        """Note that a job ended well; return its name and, for a run, its outcome."""
+        """Note that a job ended well; return its name and, for runs, their outcomes."""
         self.done_jobs += 1
-        job = self.running.pop(jobid, None)
-        if job is None or rule_and_seeds(job)[0] != TRAIN:
-            return job_name(job) if job else ""
+        job = self.running.pop(jobid, {"rule_name": "a job"})
+        rule, seeds = rule_and_seeds(job)
+        if rule != TRAIN:
+            return job_name(job)
+        records = [path for path in map(Path, job["output"]) if path.name == "run.json"]
+        outcomes = [
+            str(json.loads(path.read_text(encoding="utf-8"))["outcome"]) for path in records
+        ]
         self.training_s += now - job["since"]
-        outcomes = []
-        for record in (path for path in map(Path, job["output"]) if path.name == "run.json"):
-            outcomes.append("ended")  # Where the run's record cannot be read.
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                outcomes[-1] = str(json.loads(record.read_text(encoding="utf-8"))["outcome"])
-        self.done_runs += len(rule_and_seeds(job)[1])
+        self.done_runs += len(seeds)
         self.diverged_runs += sum(outcome != "completed" for outcome in outcomes)
-        return f"{job_name(job)}: {', '.join(outcomes) or 'ended'}"
+        return f"{job_name(job)}: {', '.join(outcomes)}"
 
-    def failed(self, jobid: int) -> None:
-        """Note that a job failed, which is a matter of files or the machine."""
-        self.running.pop(jobid, None)
-        self.failed_jobs += 1
-
-    def _jobs(self) -> list[dict[str, Any]]:
-        """Return the jobs that train."""
-        return [job for job in self.running.values() if rule_and_seeds(job)[0] == TRAIN]
-
-    def _training(self) -> int:
-        """Return how many runs the jobs that train have."""
-        return sum(len(rule_and_seeds(job)[1]) for job in self._jobs())
+    def _training(self) -> dict[int, int]:
+        """Return how many runs each job that trains has, by its number."""
+        jobs = {jobid: rule_and_seeds(job) for jobid, job in self.running.items()}
+        return {jobid: len(seeds) for jobid, (rule, seeds) in jobs.items() if rule == TRAIN}
 
     def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        training = self._training()
+        training = sum(self._training().values())
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             words.append(
                 f"runs: {self.done_runs} done ({self.diverged_runs} of them diverged), "
                 f"{training} running, {self.total_runs - self.done_runs - training} to come"
             )
-        if self.failed_jobs:
-            words.append(f"{self.failed_jobs} jobs failed")
         if (left := self.seconds_left(now)) is not None:
             words.append(f"training ends about {datetime.now() + timedelta(seconds=left):%H:%M:%S}")
         return " | ".join(words)
 
     def seconds_left(self, now: float) -> float | None:
         """Return the expected time to the last run's end; None before a run has ended."""
-        to_come, jobs = self.total_runs - self.done_runs, self._jobs()
+        to_come, jobs = self.total_runs - self.done_runs, self._training()
         if not self.done_runs or to_come <= 0:
             return None
-        mean = self.training_s / self.done_runs
-        whole = [(job["since"], mean * len(rule_and_seeds(job)[1])) for job in jobs]
-        work = to_come * mean - sum(min(now - began, length) for began, length in whole)
-        return work / max(len(jobs), 1)
+        work = to_come * self.training_s / self.done_runs
+        spent = sum(now - self.running[jobid]["since"] for jobid in jobs)
+        return max(work - spent, 0.0) / max(len(jobs), 1)
 
 
 class LogHandler(LogHandlerBase):
@@ -220,7 +209,7 @@ class LogHandler(LogHandlerBase):
             name = self.progress.finished(record.job_id, now)
             text = f"done: {name} | {self.progress.line(now)}"
         elif event == LogEvent.JOB_ERROR:
-            self.progress.failed(record.jobid)
+            self.progress.running.pop(record.jobid, None)
         if text:
             self._print(f"[{datetime.now():%H:%M:%S}] {text}")
 

@@ -31,7 +31,7 @@ WAYS = {
 }
 
 # Two undisturbed runs differ in these as well: they hold seconds, MiB and rates.
-TIMED = ("timing.json", "summary.md", "time_to_quality.png", "time_to_quality.svg")
+TIMED = ("timing.json", "summary.md")
 TIMED_KEYS = {
     *("wall_s", "seconds", "inference_s", "samples_per_s", "peak_memory_mib", "attempts"),
     # Checksums of what holds such numbers.

@@ -1,7 +1,6 @@
 """Sweeps, Stage B, the pivot and the whole study: planted answers come out in words and files."""
 
 import dataclasses
-import json
 
 import pandas as pd
 import pytest
@@ -9,7 +8,7 @@ from matplotlib.text import Text
 from planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
-from ptycho_torch.report.figures.scores import reconstructions
+from ptycho_torch.report.figures.images import reconstructions
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.errors import InputError
@@ -169,9 +168,6 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
     for name in stages:
         assert f"(../{name}/summary.md)" in text
     assert "*constant image*" in text and "0.277" in text
-    facts = json.loads((folder / "study.json").read_text())
-    assert set(facts["stages"]) == set(stages)
-    assert facts["baselines"]["triangle_n32"]["constant"]["amplitude_ssim"] == 0.277
     assert (folder / "overview.png").stat().st_size > 10_000
 
 

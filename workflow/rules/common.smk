@@ -229,16 +229,6 @@ def block_name(rule: str, seeds: tuple[int, ...]) -> str:
 SEED_BLOCKS = seed_blocks(STUDY)
 
 
-def all_reconstructions(wildcards) -> list[str]:
-    """The reconstruction of every run of the study, each once."""
-    files = [
-        file
-        for stage in stage_names(STUDY)
-        for file in files_of_runs(plan_of(stage), "evaluate", "reconstruction.npz")
-    ]
-    return list(dict.fromkeys(files))
-
-
 def diagnosed_runs(file: str):
     """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
 

@@ -81,7 +81,6 @@ if STUDY.decision is not None:
             ),
             runs="results/study/runs.csv",
             history="results/study/history.csv",
-            study="results/study/study.json",
             picture=report(
                 "results/study/overview.png",
                 caption="../report/overview.rst",

@@ -4,11 +4,12 @@
 rule study_page:
     """The whole study on one page."""
     input:
+        documents=[
+            "results/study/summary.md",
+            "results/study/decision.md",
+            *(f"results/{stage}/summary.md" for stage in stage_names(STUDY)),
+        ],
         runs="results/study/runs.csv",
-        history="results/study/history.csv",
-        decision="results/study/decision.json",
-        study="results/study/study.json",
-        reconstructions=all_reconstructions,
         code=sources("publish.py"),
     output:
         page=report(

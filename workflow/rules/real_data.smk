@@ -5,10 +5,7 @@ A target of its own, `real_data_summary`: it needs a download, so nothing else d
 
 REAL = "results/real_data/{measurement}"
 PARTS = ("train", "half_a", "half_b", "held_out")
-REAL_FIGURES = (
-    *("reconstructions", "ring_correlation", "r_factor_map"),
-    *("held_out_frames", "learning_curves"),
-)
+REAL_FIGURES = ("reconstructions", "ring_correlation", "held_out_frames", "learning_curves")
 
 
 if STUDY.real_data is not None:

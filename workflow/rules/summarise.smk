@@ -10,8 +10,6 @@ def stage_figures(plan) -> tuple[str, ...]:
         return ("loss_by_rate", "areas")
     if plan.name in STUDY.sweeps:
         return (*FIGURES, "by_value")
-    if plan.name == "stage_a" and STUDY.conventional is not None:
-        return (*FIGURES, "time_to_quality")
     return (*FIGURES, "gradient_norms") if plan.depth else FIGURES
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.publish.page import publish_page
+from ptycho_torch.report.page import publish_page
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -11,14 +11,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write the page."""
-    publish_page(
-        runs=job.input.runs,
-        history=job.input.history,
-        decision=job.input.decision,
-        study=job.input.study,
-        reconstructions=job.input.reconstructions,
-        page=job.output.page,
-    )
+    publish_page(job.input.documents, runs=job.input.runs, page=job.output.page)
 
 
 if __name__ == "__main__":

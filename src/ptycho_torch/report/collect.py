@@ -5,26 +5,30 @@ A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A stage is summarised
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.arms import run_settings, varied_arms
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
+from ptycho_torch.config.variants import Variant
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_result
-from ptycho_torch.report.collected import Collected
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.runs import (
-    composite_losses,
-)
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.estimates import Spread, SurvivalStep
+from ptycho_torch.statistics.runs import FailureRate, composite_losses, failure_rate, score_spread
 from ptycho_torch.statistics.scores import (
     BLOCK_NAMES,
     COMPLETED,
     COMPOSITE,
+    RECONSTRUCTION_SCORES,
+    Score,
+    loss_score,
 )
 
 Files = Mapping[str, Sequence[PathLike]]
@@ -50,6 +54,93 @@ _TIMING_KEYS = (
 _TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twin_correlation")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """A stage and everything that its runs left."""
+
+    study: Study
+    stage: StagePlan
+    runs: pd.DataFrame
+    """A row per run, in the order of arms and seeds; what is not defined is missing."""
+    history: pd.DataFrame
+    """A row per run and finished epoch."""
+    settings: dict[str, dict[str, Any]]
+    """Arm -> the settings that its runs were trained with, from `run.json`."""
+    baselines: dict[str, dict[str, float | None]]
+    """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
+    undefined: dict[str, str]
+    """Scores that no run has -> reason."""
+    dataset: dict[str, Any]
+    reconstructions: dict[tuple[str, int], Path]
+    """(arm, seed) -> file to draw from."""
+    conventional: dict[str, Any] | None
+    """rPIE on the same test split; None: the study has none."""
+
+    @property
+    def loss(self) -> Score:
+        """The loss whose medians are shown."""
+        return loss_score(self.runs["val_loss_name"].tolist())
+
+    @property
+    def main_scores(self) -> tuple[Score, ...]:
+        """The loss and the headline scores."""
+        return (self.loss, *RECONSTRUCTION_SCORES)
+
+    @property
+    def noise_floor(self) -> float | None:
+        """Loss of the noise alone on the validation split; None: unknown."""
+        return self.dataset["splits"]["validation"].get("noise_floor")
+
+    @property
+    def constant_loss(self) -> float:
+        """Loss of the best constant object on the validation split."""
+        return float(self.dataset["splits"]["validation"]["constant_loss"])
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
+        if self.stage.name not in self.study.sweeps:
+            return {}
+        return {arm: variant for variant, arm in varied_arms(self.study, self.stage.name)}
+
+    @property
+    def still_improving(self) -> tuple[int, int]:
+        """Successful runs whose last epoch is their best, and all successful ones."""
+        good = self.runs[~self.runs["failed"].astype(bool)]
+        return int((good["best_epoch"] == good["epochs"]).sum()), len(good)
+
+    def runs_of(self, arm: str) -> pd.DataFrame:
+        """Return the runs of an arm."""
+        return self.runs[self.runs["arm"] == arm]
+
+    def failed(self, arm: str) -> FailureRate:
+        """Return how often an arm failed."""
+        return failure_rate(self.runs, arm, self.study.statistics.confidence)
+
+    def spread(self, arm: str, score: Score) -> Spread:
+        """Return median and quartiles of a score over the successful runs of an arm."""
+        return score_spread(self.runs, arm, score.column)
+
+    def median(self, arm: str, column: str) -> float | None:
+        """Return the median of a column over all runs of an arm, failed ones included."""
+        return estimates.spread(self.runs_of(arm)[column].astype(float)).median
+
+    def medians(self, score: Score) -> dict[str, float]:
+        """Return arm -> median of a score over its successful runs, where it has one."""
+        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
+        return {arm: value for arm, value in found.items() if value is not None}
+
+    def survival(self, arm: str) -> list[SurvivalStep]:
+        """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
+        mine = self.runs_of(arm)
+        failed = mine["failed"].astype(bool)
+        return estimates.kaplan_meier(
+            mine.loc[failed, "failure_epoch"].astype(int).tolist(),
+            mine.loc[~failed, "epochs"].astype(int).tolist(),
+            self.study.statistics.confidence,
+        )
+
+
 def collect(
     files: Files,
     study: Study,
@@ -67,29 +158,27 @@ def collect(
         [(dataset, facts["settings"], study.datasets[stage.dataset].published())], "simulate"
     )
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
+    judged = study.evaluation.model_dump(mode="json")
     trained: list[Any] = []
+    evaluated: list[Any] = []
     rows, scored, histories, settings = [], [], [], {}
     for arm, seed in paths["runs"]:
+        run = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
         record = read_result(mine["runs"], "run")
         metrics = read_result(mine["metrics"], "scores")
-        for path, found in ((mine["runs"], record), (mine["metrics"], metrics)):
-            _check_same_run(found, path, (stage.dataset, arm, seed))
         _check_data(mine["runs"], record, facts)
         expected = run_settings(study, stage.dataset, arm, seed).model_dump(mode="json")
         trained.append((mine["runs"], record["settings"], expected))
+        made_with = metrics["settings"] | {key: metrics[key] for key in _RUN}
+        evaluated.append((mine["metrics"], made_with, judged | run))
         rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
         scored.append(metrics)
         history = io.read_csv(mine["histories"])
-        for place, key in enumerate(_RUN):
-            history.insert(place, key, record[key])
-        histories.append(history)
+        histories.append(history.assign(**run)[[*_RUN, *history]])
         settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
     must_belong(trained, "train")
-    judged = study.evaluation.model_dump(mode="json")
-    must_belong(
-        ((paths["metrics"][m["arm"], m["seed"]], m["settings"], judged) for m in scored), "evaluate"
-    )
+    must_belong(evaluated, "evaluate")
     baselines = {name: _baseline(scored, name) for name in ("constant", "truth")}
     rpie = _read_conventional(conventional, facts, study)
     if rpie is not None:
@@ -119,12 +208,6 @@ def _by_run(paths: Sequence[PathLike], name: str, stage: StagePlan) -> dict[tupl
         missing = "is missing; make the run first"
         raise InputError(f"{file}: {missing if file in expected else f'no run of {stage.name}'}")
     return {run: found[file] for file, run in expected.items()}
-
-
-def _check_same_run(data: Mapping[str, Any], path: Path, run: tuple[str, str, int]) -> None:
-    is_of, folder = "/".join(f"{data[key]}" for key in _RUN), "/".join(map(str, run))
-    if is_of != folder:
-        raise InputError(f"{path}: is of {is_of}, its folder says {folder}; make it again")
 
 
 def _check_data(path: Path, record: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:

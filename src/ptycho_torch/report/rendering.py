@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment
-from markupsafe import Markup, escape
 
 from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.runtime import markdown, templates
@@ -22,15 +21,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a Markdown document made by a template of `templates/`."""
+    """Return a document made by a template of `templates/`, without needless blanks and lines."""
     text = _ENVIRONMENT.get_template(template).render(**values)
     text = re.sub(r" +$", "", text, flags=re.MULTILINE)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def render_html(template: str, **values: Any) -> str:
-    """Return a page made by an HTML template of `templates/`, with every value escaped."""
-    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def sentences(template: str, **values: Any) -> list[str]:
@@ -50,14 +44,6 @@ def one_line(text: str) -> str:
     return re.sub(r" (?=[,;:.)])|(?<=\() ", "", " ".join(text.split()))
 
 
-def prose(text: str) -> Markup:
-    """Return a sentence as HTML: markup in it is text, and `names` in backticks are set as code.
-
-    The same sentences go into the Markdown summaries, where backticks mean this.
-    """
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
 def setting(value: object) -> str:
     """Return a setting, or a block of them, as YAML has it on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
@@ -71,7 +57,7 @@ def sentence(text: str) -> str:
 
 def _environment() -> Environment:
     environment = templates.environment("report")
-    own = (markdown.interval_text, markdown.spread_text, one_line, prose, setting, sentence)
+    own = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
     environment.filters |= {function.__name__: function for function in own}
     environment.filters["exp"] = math.exp
     environment.globals |= {"estimates": estimates, "arm_settings": arm_settings}

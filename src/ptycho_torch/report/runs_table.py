@@ -1,7 +1,6 @@
-"""A stage's table of runs (`runs.csv`), read and checked, and what is shown of a run."""
+"""A stage's table of runs (`runs.csv`), read and checked."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -9,29 +8,6 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.markdown import number
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score
-
-
-class Kind(NamedTuple):
-    """Amplitude or phase: arrays of `reconstruction.npz`, label, colour scale, and its score."""
-
-    key: str
-    truth: str
-    label: str
-    colours: str
-    score: Score
-
-    def caption(self, run: "pd.Series[Any]") -> str:
-        """Return the score of a run's picture."""
-        value = run[self.score.column]
-        return "no SSIM" if pd.isna(value) else f"SSIM {number(float(value))}"
-
-
-KINDS = (
-    Kind("amplitude", "truth_amplitude", "amplitude", "viridis", AMPLITUDE_SSIM),
-    Kind("phase", "truth_phase", "phase, rad", "cividis", PHASE_SSIM),
-)
 
 
 def read_table(path: PathLike, *columns: str) -> pd.DataFrame:

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ptycho_torch.report.collected import Collected
-from ptycho_torch.report.figures.marks import mark_level
+from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.figures.runs import mark_level
 from ptycho_torch.runtime.plot_style import INK, arm_colours, new_figure, use_log_scale
 from ptycho_torch.statistics.stress import Stress
 

@@ -9,8 +9,7 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report.collect import Files, collect
-from ptycho_torch.report.collected import Collected
+from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.summarise import tables
 from ptycho_torch.runtime.errors import InputError

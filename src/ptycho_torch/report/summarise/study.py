@@ -15,9 +15,6 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, Score, loss_score
 
-Stages = Mapping[str, Mapping[str, Any]]
-"""Stage -> its findings.json."""
-
 _RUN = ["dataset", "arm", "seed"]
 
 
@@ -29,13 +26,13 @@ def summarise_study(
     provenance: Mapping[str, Any],
     folder: PathLike,
 ) -> None:
-    """Write summary.md, runs.csv, history.csv, study.json and the overview of the whole study.
+    """Write summary.md, runs.csv, history.csv and the overview of the whole study.
 
     `findings` are the `findings.json` of every stage, beside which `runs.csv` and `history.csv`
     lie; `study` is the configuration in force. Raises InputError if it is wrong, or a file is
     missing, unreadable or lacks a key.
     """
-    from ptycho_torch.report.figures.study import overview  # matplotlib: slow to import
+    from ptycho_torch.report.figures.rows import overview  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
@@ -43,17 +40,15 @@ def summarise_study(
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
     decided = io.read_json(decision)
-    for key in ("headline", "because", "would_change"):
-        if key not in decided:
-            raise InputError(f"{decision}: lacks '{key}'; delete it and run again")
+    if "headline" not in decided:
+        raise InputError(f"{decision}: lacks 'headline'; delete it and run again")
     scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
-    facts = _facts(parsed, stages, provenance)
+    by_dataset = {found["dataset"]: found for found in stages.values()}
     text = render(
         "study.md.j2",
         study=parsed,
         stages=stages,
-        baselines=facts["baselines"],
-        constant_loss=facts["constant_loss"],
+        datasets=by_dataset,
         decision=decided,
         scores=scores,
         rows=_rows(runs, parsed, scores),
@@ -62,9 +57,9 @@ def summarise_study(
     )
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    io.write_json(folder / "study.json", facts)
+    constant = next(iter(by_dataset.values()))["baselines"]["constant"].get(AMPLITUDE_SSIM.name)
     with styled():
-        save(overview(runs, stages, parsed), folder, "overview")
+        save(overview(runs, constant, parsed), folder, "overview")
     io.write_text(folder / "summary.md", text)
 
 
@@ -91,26 +86,3 @@ def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dic
         }
         for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False)
     ]
-
-
-def _facts(study: Study, stages: Stages, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `study.json`: what a page of the whole study needs beside tables and decision."""
-    by_dataset = {found["dataset"]: found for found in stages.values()}
-    return {
-        "title": study.title,
-        "protocol": study.protocol,
-        "stages": {
-            name: {
-                **{key: found[key] for key in ("title", "question", "answer")},
-                "summary": f"{name}/summary.md",
-            }
-            for name, found in stages.items()
-        },
-        "baselines": {name: found["baselines"] for name, found in by_dataset.items()},
-        **{
-            key: {name: found.get(key) for name, found in by_dataset.items()}
-            for key in ("noise_floor", "constant_loss")
-        },
-        "undefined": {k: v for found in stages.values() for k, v in found["undefined"].items()},
-        "provenance": dict(provenance),
-    }

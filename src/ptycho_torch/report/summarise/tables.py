@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.report.collected import Collected
+from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.rendering import say
 from ptycho_torch.statistics.estimates import Interval
 from ptycho_torch.statistics.scores import (

@@ -1,0 +1,75 @@
+"""Publish the whole study as one page that opens in any browser, without a server or a network."""
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from ptycho_torch.files import io
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.report.rendering import TEMPLATES, render
+from ptycho_torch.report.runs_table import read_table
+from ptycho_torch.runtime.disk import opened, read_text
+from ptycho_torch.runtime.markdown import number
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, BEST_LOSS, COMPLEX_ERROR, PHASE_SSIM
+
+COLUMNS = {
+    **{name: name for name in ("arm", "seed", "dataset", "stages", "outcome", "epochs")},
+    BEST_LOSS.column: "best validation loss",
+    **{score.column: score.label for score in (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)},
+    "grad_norm_p99": "gradient norm p99",
+    "wall_s": "seconds",
+    "reason": "reason of a failure",
+}
+"""Column of runs.csv -> heading."""
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def publish_page(documents: Sequence[PathLike], *, runs: PathLike, page: PathLike) -> None:
+    """Write Markdown documents with their pictures, and a table of all runs, as one HTML page.
+
+    `documents` come in their order, each under its first heading; links between them stay within
+    the page. `runs` is the table of every distinct run. The same inputs give the same bytes. Raises
+    InputError if a document or a picture is missing, or the table lacks a column.
+    """
+    table = read_table(runs, *COLUMNS, "failed")
+    ids = {
+        Path(path).resolve(): f"{Path(path).parent.name}-{Path(path).stem}" for path in documents
+    }
+    parts = []
+    for path, anchor in ids.items():
+        title, html = _html(path, ids, Path(page).resolve().parent)
+        parts.append({"id": anchor, "title": title, "html": html})
+    text = render(
+        "page.html.j2",
+        parts=parts,
+        headings=COLUMNS,
+        rows=table.astype(object).where(table.notna(), None).to_dict("records"),
+        cell=lambda value: number(value) if isinstance(value, float) else value,
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+    )
+    io.write_text(page, text)
+
+
+def _html(path: Path, ids: Mapping[Path, str], root: Path) -> tuple[str, Markup]:
+    """Return a document's first heading and its HTML: pictures inside, links from `root`."""
+    tokens = _MARKDOWN.parse(read_text(path))
+    for token in (inline for block in tokens for inline in block.children or []):
+        if token.type == "image":
+            with opened(path.parent / str(token.attrs["src"])) as picture:
+                token.attrs["src"] = "data:image/png;base64," + b64encode(picture.read()).decode()
+        elif token.type == "link_open":
+            token.attrs["href"] = _link(str(token.attrs["href"]), path.parent, ids, root)
+    title = next((token.content for token in tokens if token.type == "inline"), "")
+    return title, Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+
+
+def _link(href: str, folder: Path, ids: Mapping[Path, str], root: Path) -> str:
+    if "://" in href:
+        return href
+    target = (folder / href).resolve()
+    return f"#{ids[target]}" if target in ids else Path(os.path.relpath(target, root)).as_posix()
