@@ -73,9 +73,9 @@ class _Scoring:
         self.rpie = {part: ObjectEstimate.of(standard, part) for part in PARTS}
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
-        shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
-        self.covered = shares >= settings.covered_share
-        self.curves: dict[str, NDArray[Any]] = {"covered_shares": shares}
+        self.shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
+        self.covered = self.shares >= settings.covered_share
+        self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self, same_probe: bool) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -83,7 +83,7 @@ class _Scoring:
             "held_out": {
                 "frames": len(self.covered),
                 "covered": int(self.covered.sum()),
-                "covered_share": float(self.curves["covered_shares"].mean()),
+                "covered_share": float(self.shares.mean()),
             },
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
@@ -96,7 +96,6 @@ class _Scoring:
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
         train, held, share = self.scans["train"], self.scans["held_out"], self.known
-        seen = self.estimates["train"].errors(train, share)
         guessed = self.estimates["train"].predict(held, share)
         unseen = scan_errors(guessed, held)
         crossed = [
@@ -108,16 +107,11 @@ class _Scoring:
         places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
         shown = index[np.unique(places.astype(int))]
         self.curves |= {
-            "train_positions": train.positions_n2,
-            "train_r": seen[:, 0] / seen[:, 1],
-            "held_out_positions": held.positions_n2,
-            "held_out_r": np.where(self.covered, unseen[:, 0] / unseen[:, 1], np.nan),
-            "shown": shown,
             "observed": held.amplitude_nHW[shown],
             "predicted": guessed[shown],
         }
         return {
-            "train": _r_factor(seen),
+            "train": _r_factor(self.estimates["train"].errors(train, share)),
             "held_out_object": _r_factor(unseen[self.covered]),
             "other_half": _r_factor(np.concatenate(crossed)),
             "held_out_stitched": _r_factor(self.estimates["held_out"].errors(held, share)),
