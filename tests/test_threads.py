@@ -27,7 +27,6 @@ from dataclasses import asdict
 import numpy as np
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.overlaps import compare_overlaps
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import read_twin
 from ptycho_torch.physics.stitch import reassemble
@@ -46,10 +45,9 @@ scene = GroundTruth(objects_IHW=thing.astype(np.complex64), positions_B2=grid, i
               probe_MHW=probe[None].astype(np.complex64), norm=1.0, tile_px=step)
 truth = scene.patches_BHW
 pred = truth + random.normal(size=truth.shape).astype(np.complex64)
-overlaps = compare_overlaps(pred, scene)
 settings = EvaluationSettings(remove_phase_plane=True)
-scores = score(reconstruct(pred, scene, settings, overlaps))
-twin = read_twin(pred, scene, overlaps)
+scores = score(reconstruct(pred, scene, settings))
+twin = read_twin(pred, scene)
 whole = reassemble(pred, grid, image, scene.intensity_HW, step)
 found = paired_difference(random.normal(size=9), StatisticsSettings(resamples=999))
 print(json.dumps({

@@ -56,63 +56,46 @@ def call(monkeypatch, tmp_path, capsys):
     return run
 
 
-KEYS = {"spectral_grad_mean", "local_grad_mean", "spectral_local_ratio", "flagged"}
-LAYER_KEYS = {"mean", "std", "median", "p95", "p99", "p99_over_p50", "dc_share"}
-
-
 def test_one_block_is_probed_without_data(call):
-    assert call("gradients")[2]["network"]["block"] == "hybrid"
-    status, said, report = call(
-        "gradients", "--block", "layerscale_hybrid", "--channels", 3, "--modes", 3, "--patch-px", 8
-    )
+    words = ("--block", "layerscale_hybrid", "--channels", 3, "--modes", 3, "--patch-px", 8)
+    status, said, report = call("gradients", *words)
     assert status == 0 and "spectral / local gradient" in said
-    assert report.keys() >= KEYS and set(report["initialisations"]) == {"1/in", "1/(in*out)"}
+    assert set(report["initialisations"]) == {"1/in", "1/(in*out)"}
     assert report["network"]["block"] == "layerscale_hybrid" and report["network"]["channels"] == 3
-    for kind in ("spectral_gradients", "local_gradients", "spectral_weights", "local_weights"):
-        assert 0 < report[kind]["mean"] < report[kind]["max"] and report[kind]["std"] > 0
-    assert report["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
+    (block,) = report["blocks"]
+    assert block["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
 
 
 def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset, root):
     words = ("--config", root / "tests/tiny.yaml", "--arm", "agc-fno_blocks-3", "--seed", 2,
              "--data", tiny_dataset.splits["test"], "--groups", 4)  # fmt: skip
     status, _, report = call("gradients", *words)
-    assert status == 0 and report.keys() >= KEYS
+    assert status == 0 and report["spectral_local_ratio"] > 0
     assert (report["network"]["seed"], report["data"]["groups"]) == (2, 4)
     assert len(report["blocks"]) == 4
     status, _, report = call("activations", *words)
     assert status == 0 and report["growth_per_block"] > 0
-    assert all(row.keys() >= LAYER_KEYS for row in report["layers"])
-    assert set(report["inputs"]) == {"none", "sqrt", "log1p", "instance_norm"}
     assert report["thresholds"]["max_p99_over_p50"] == 5
 
 
 def test_a_bundle_is_diagnosed(call, bundle, tiny_dataset, caplog):
     data = ("--data", tiny_dataset.splits["train"])
     status, _, report = call("gradients", "--bundle", bundle(), *data, "--loss", "poisson")
-    assert status == 0 and report["loss_name"] == "poisson" and report.keys() >= KEYS
+    assert status == 0 and report["loss_name"] == "poisson"
     assert call("activations", "--bundle", bundle(), *data)[0] == 0
     assert "was trained with another probe than the data's" in caplog.text
 
 
 def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, made, tmp_path):
-    """Batches change memory, and numbers no more than a mean over them does."""
-    frames = made.a_scan(counts=1e4).amplitude_nHW
-    np.savez(tmp_path / "only.npz", diffraction=frames)
-    words = ("activations", "--architecture", "stable_hybrid", "--data", tmp_path / "only.npz",
-             "--device", "cpu", "--max-samples", 8)  # fmt: skip
-    status, said, whole = call(*words)
+    np.savez(tmp_path / "only.npz", diffraction=made.a_scan(counts=1e4).amplitude_nHW)
+    words = ("--architecture", "stable_hybrid", "--data", tmp_path / "only.npz")
+    status, said, report = call("activations", *words, "--device", "cpu", "--max-samples", 8)
     assert status == 0, said
-    assert whole["data"]["groups"] == 8 and whole["network"]["generator"] == "stable_hybrid"
-    assert {"layers", "flagged", "low_freq_ratio"} <= whole["summary"].keys()
-    assert whole["summary"]["layers"] == len(whole["layers"])
-    ratios = [row["low_freq_ratio"] for row in whole["layers"]]  # None where a norm is still 0.
+    assert report["data"]["groups"] == 8 and report["network"]["generator"] == "stable_hybrid"
+    assert report["summary"]["layers"] == len(report["layers"])
+    ratios = [row["low_freq_ratio"] for row in report["layers"]]  # None where a norm is still 0.
     assert all(0 <= ratio <= 1 + 1e-9 for ratio in ratios if ratio is not None)
-    assert sum(ratio is not None for ratio in ratios) > 10
-    _, _, parts = call(*words, "--batch-size", 4)
-    for one, other in zip(whole["layers"], parts["layers"], strict=True):
-        assert other["mean"] == pytest.approx(one["mean"], rel=1e-5)
-    status, said, _ = call("gradients", *words[1:5])
+    status, said, _ = call("gradients", *words)
     assert status == 1 and "only.npz: has no probe" in said
 
 

@@ -9,6 +9,7 @@ import pytest
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
 from ptycho_torch.evaluate.truth import GroundTruth
+from ptycho_torch.evaluate.twin import turned_wave
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.simulate.objects import draw_objects
@@ -43,6 +44,14 @@ def build(probe="triangle", images=1, set_phi=True):
 @pytest.fixture(scope="session")
 def scan():
     return build
+
+
+def planted_twin(scene):
+    """Patches whose exit waves are the twins of the true ones; dark pixels of the probe go to 0."""
+    intensity = (np.abs(scene.probe_MHW) ** 2).sum(axis=0)
+    inverse = scene.probe_MHW.conj() / (intensity + 1e-3 * intensity.max())
+    waves = scene.patches_BHW[:, None] * scene.probe_MHW
+    return (inverse * turned_wave(waves)).sum(axis=1).astype(np.complex64)
 
 
 def write(truth, folder):

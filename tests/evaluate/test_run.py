@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from tests.evaluate.conftest import planted_twin
 
-from ptycho_torch.evaluate.twin import turn_back
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import BLOCK_NAMES
@@ -30,10 +30,9 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     assert metrics["outcome"] == "completed"
     assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
     assert all(set(metrics[block]) == set(BLOCK_NAMES) for block in BLOCKS)
-    assert metrics["turned_back"] is None
     ones = ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim", "amplitude_factor")
     for block in ("best", "truth"):
-        for name in (*ones, "amplitude_ssim_reassembled"):
+        for name in ones:
             assert metrics[block][name] == pytest.approx(1.0, abs=1e-6)
         assert metrics[block]["complex_error"] < 1e-6
     assert metrics["last"]["amplitude_ssim"] < 0.99
@@ -43,22 +42,7 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     assert len(metrics["frc"]["amplitude"]) == len(metrics["frc"]["cycles_per_px"])
 
 
-def test_null_scores_and_reasons_go_together(scan, judge):
-    scene = scan()
-    broken = np.full_like(scene.patches_BHW, np.nan)
-    metrics = judge(scene, np.ones_like(scene.patches_BHW), last=broken)
-    nulls = {
-        name if block == "best" else f"{block}.{name}"
-        for block in BLOCKS
-        for name, value in metrics[block].items()
-        if value is None
-    }
-    said = set(metrics["undefined"])
-    # A block other than the best may share the best's reason, which is said once.
-    assert said <= nulls <= said | {f"{block}.{name}" for block in BLOCKS for name in said}
-
-
-@pytest.mark.parametrize("factor", [3.0, np.exp(0.9j), 1e-12, 1e15])
+@pytest.mark.parametrize("factor", [1e-12, 1e15 * np.exp(0.9j)])
 def test_scale_and_global_phase_change_no_score(scan, judge, factor):
     scene = scan()
     pred = blurred(scene.patches_BHW, 1.5) + 0.05 * noise(scene.patches_BHW.shape)
@@ -97,14 +81,6 @@ def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
     assert (metrics["twin"]["share"] or 0.0) < 0.05
 
 
-def test_a_conjugated_prediction_has_a_good_amplitude_and_a_bad_phase(scan, judge):
-    best = judge(scan(), scan().patches_BHW.conj())["best"]
-    assert best["amplitude_ssim"] == pytest.approx(1.0)
-    assert best["phase_pearson_r"] == pytest.approx(-1.0, abs=1e-4)
-    assert best["phase_frc_half"] < 0.02
-    assert best["complex_error"] > 0.05
-
-
 def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
     """The ramp of a whole image, as a shift of the detector makes it."""
     scene = scan()
@@ -125,26 +101,20 @@ def test_phases_of_patches_are_synchronised_and_the_difference_is_shown(scan, ju
     assert best["phase_ssim"] < 0.1 and best["complex_error"] > 0.3
     assert best["phase_synchronised_ssim"] > 0.999
     assert best["complex_error_synchronised"] < 1e-3
-    assert best["amplitude_ssim_reassembled"] > 0.999
 
 
 @pytest.mark.parametrize("probe", ["disk", "triangle"])
-def test_a_twin_is_called_so_and_scores_well_once_turned_back(scan, judge, probe):
-    scene = scan(probe)
-    metrics = judge(scene, turn_back(scene.patches_BHW, scene.probe_MHW))
-
+def test_a_twin_is_called_so(scan, judge, probe):
+    metrics = judge(scan(probe), planted_twin(scan(probe)))
     assert metrics["outcome"] == "twin"
     assert metrics["best"]["amplitude_ssim"] < 0.6
-    assert metrics["turned_back"]["amplitude_ssim"] > 0.99
-    assert metrics["turned_back"]["phase_ssim"] > 0.99
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("outcome", ["exploded", "collapsed", "completed"])
-def test_a_run_that_failed_is_a_row(scan, judge, bad, outcome):
+@pytest.mark.parametrize("outcome", ["exploded", "completed"])
+def test_a_run_that_failed_is_a_row(scan, judge, outcome):
     scene = scan()
     pred = scene.patches_BHW.copy()
-    pred[5:9] = bad
+    pred[5:7], pred[7:9] = np.nan, np.inf
     failure = {"epoch": 1, "step": 2, "reason": "r"} if outcome != "completed" else None
     metrics = judge(scene, pred, outcome=outcome, failure=failure, loss=None)
 
@@ -162,10 +132,11 @@ def test_a_flat_truth_has_no_phase_scores(scan, judge):
     metrics = judge(scene, scene.patches_BHW)
 
     for block in BLOCKS:
-        for name, value in metrics[block].items():
-            assert (value is None) == (
-                name.startswith("phase") or f"{block}.{name}" in metrics["undefined"]
-            )
+        nulls = {name for name, value in metrics[block].items() if value is None}
+        reasons = {*metrics["undefined"]}
+        assert {name for name in metrics[block] if name.startswith("phase")} <= nulls
+        # The reason of the best weights' block is said once for all.
+        assert nulls <= reasons | {key.split(".")[-1] for key in reasons}
     assert metrics["undefined"]["phase_ssim"] == "not defined: the truth has no phase"
     assert metrics["frc"]["phase"] is None
     assert metrics["best"]["amplitude_ssim"] == pytest.approx(1.0)

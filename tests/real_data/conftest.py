@@ -4,19 +4,22 @@ import bz2
 import hashlib
 import io as streams
 import os
-import runpy
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
+from filelock import FileLock
 from tests.reconstruct.scans import make_scan
 
 from ptycho_torch.config.read import load_yaml, parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
 N, SIDE = 16, 12
-PARTS = ("train", "half_a", "half_b", "held_out")
 REAL_FILE = "siemens-star-small.npz.bz2"
 NO_FOLDER = (
     f"PTYCHO_DATA is not set to a folder with {REAL_FILE}: nothing is tested on the real file"
@@ -92,65 +95,41 @@ def real_study(packed):
     return study
 
 
-class Places(SimpleNamespace):
-    """Named files, which can be gone through as Snakemake's."""
-
-    def __iter__(self):
-        return iter(vars(self).values())
-
-
-def run_job(name, **job):
-    """Run a rule script as Snakemake would, with a stand-in for its job."""
-    folder = job.pop("folder")
-    places = {
-        side: Places(**{k: str(folder / v) for k, v in job.pop(side, {}).items()})
-        for side in ("input", "output")
-    }
-    fake = SimpleNamespace(
-        **places, params=SimpleNamespace(**job.pop("params", {})), threads=1,
-        log=[str(folder / "log.txt")],
+def snakemake(folder, *words, data=""):
+    """Run the target of measurements; return the exit status and what was written."""
+    programs = Path(sys.executable).parent
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [programs / "snakemake", "real_data_summary", *words, "--directory", folder, "--cores", "2"],
+        cwd=ROOT, env={**os.environ, "PATH": path, "PTYCHO_DATA": str(data)},
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    path = ROOT / "workflow" / "scripts" / name
-    runpy.run_path(str(path), init_globals={"snakemake": fake}, run_name="__main__")
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory, real_study, packed):
-    """The results of every script of the chain, run in process; the parsed study."""
-    from ptycho_torch.config.arms import fit_settings
+    """The summary of measurements as a user makes it, once for all test processes.
 
-    folder = tmp_path_factory.mktemp("real")
-    study = parse_study(real_study, "test")
-    real = study.real_data
-    frames = {part: f"small/frames/{part}.npz" for part in PARTS}
-    rpie = {"objects": "small/rpie/objects.npz", "report": "small/rpie/report.json"}
-    measurement = real.measurements["small"].model_dump(mode="json")
-    net, run = "small/control/seed-3", "small/train/control/seed-3"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PTYCHO_DATA", str(packed.folder))
-        run_job("real_data_fetch.py", folder=folder, params={"measurement": measurement},
-                output={"measured": "small/measured", "source": "small/source.json"})  # fmt: skip
-    region = real.held_out.model_dump(mode="json")
-    run_job("real_data_split.py", folder=folder, input={"measured": "small/measured"},
-            params={"measurement": measurement, "region": region},
-            output={**frames, "split": "small/split.json"})  # fmt: skip
-    run_job("real_data_rpie.py", folder=folder, input=frames, output=rpie,
-            params={"settings": real.rpie.model_dump(mode="json")})  # fmt: skip
-    fit = fit_settings(study, "small", "control", 3).model_dump(mode="json")
-    run_job("real_data_train.py", folder=folder, input={"frames": frames["train"], **rpie},
-            params={"fit": fit, "probe": "refined"}, output={"run": f"{run}/run.json"})  # fmt: skip
-    seen = {"objects": f"{net}/objects.npz", "report": f"{net}/report.json"}
-    run_job("real_data_infer.py", folder=folder, input={"run": f"{run}/run.json", **frames},
-            output=seen)  # fmt: skip
-    for what in (rpie, seen):
-        place = Path(what["report"]).parent
-        run_job("real_data_evaluate.py", folder=folder,
-                input={**what, "rpie_objects": rpie["objects"], "rpie_report": rpie["report"],
-                       **frames},
-                params={"scores": real.scores.model_dump(mode="json"), "same_probe": True},
-                output={"metrics": f"{place}/metrics.json", "curves": f"{place}/curves.npz"},
-                )  # fmt: skip
-    return SimpleNamespace(folder=folder, study=study)
+    Returns `folder`, its results; the parsed `study`; and `again`, to call the same command with
+    more words.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    place, said = shared / "real", shared / "real.txt"
+    with FileLock(shared / "real.lock"):
+        if not said.exists():
+            place.mkdir()
+            (place / "study.yaml").write_text(yaml.safe_dump(real_study))
+            words = (place, "--configfile", place / "study.yaml")
+            status, text = snakemake(*words, data=packed.folder)
+            assert status == 0, text
+            said.write_text(text)
+    return SimpleNamespace(
+        folder=place / "results/real_data",
+        study=parse_study(real_study, "test"),
+        again=partial(snakemake, place, "--configfile", place / "study.yaml", data=packed.folder),
+    )
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, scan_errors
-from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor_of
@@ -80,25 +79,6 @@ def test_the_box_is_the_largest_rectangle_lit_in_all():
         common_box([first, ObjectEstimate(thing, (40, 0), np.ones_like(light), thing[None])], 0.5)
 
 
-def test_the_half_bit_threshold_falls_with_the_pixels_of_a_ring():
-    curve = half_bit((400, 400))
-    snr = (2**0.5 - 1) / 2
-    assert curve[0] > 0.7 and (np.diff(curve[::20]) < 0).all()
-    # Of the ring's 2 pi 200 pixels the Hann window leaves (9/64 / (35/128))^2 = 0.264.
-    root = np.sqrt(2 * np.pi * 200 * 0.26449)
-    expected = (snr + (2 * snr**0.5 + 1) / root) / (snr + 1 + 2 * snr**0.5 / root)
-    assert curve[-1] == pytest.approx(expected, abs=0.01)
-
-
-def test_ring_correlation_of_complex_halves_finds_where_the_signal_ends():
-    signal = smooth(128, cut=0.2)
-    noise = [0.02 * (STREAM.normal(size=(2, 128, 128))) for _ in range(2)]
-    halves = [signal + n[0] + 1j * n[1] for n in noise]
-    curve, frequencies = ring_correlation(*halves), ring_frequencies((128, 128))
-    assert crossing(frequencies, curve, 0.5) == pytest.approx(0.2, abs=0.02)
-    assert crossing(frequencies, curve - half_bit((128, 128)), 0.0) == pytest.approx(0.2, abs=0.02)
-
-
 @pytest.mark.parametrize("shift", [(0.4, -0.7), (3.0, 2.25)])
 def test_registration_removes_shift_tilt_and_factor_together(shift):
     """A tilt biases the shift that is found: without its removal the shift is wrong."""
@@ -109,11 +89,10 @@ def test_registration_removes_shift_tilt_and_factor_together(shift):
     moved = np.fft.ifft2(np.fft.fft2(wide) * ramp)
     tilt = np.exp(1j * (0.02 * np.arange(side)[:, None] - 0.01 * np.arange(side)[None]))
     inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
-    found = register(wide[inner], 0.3j * moved * tilt, free="all")
-    assert found.shift_px == pytest.approx(shift, abs=0.02)
-    assert found.tilt == pytest.approx((0.02, -0.01), abs=1e-3)
+    image, shift_px = register(wide[inner], 0.3j * moved * tilt, free="all")
+    assert shift_px == pytest.approx(shift, abs=0.02)
     middle = (slice(8, -8),) * 2
-    error = np.abs(found.image_HW - wide[inner])[middle].mean() / np.abs(wide).mean()
+    error = np.abs(image - wide[inner])[middle].mean() / np.abs(wide).mean()
     assert error < 0.02
 
 
@@ -139,7 +118,6 @@ def test_rpie_predicts_frames_that_it_has_not_seen(metrics):
 def test_a_networks_units_are_the_files(results, metrics):
     """What a network knows after two epochs is little, but never a wrong scale: R stays near that
     of a constant, and its power is the frames'."""
-    assert metrics["network"]["agreement"]["free"] == "phase"
     assert metrics["network"]["r_factor"]["held_out_patch"] < 0.8
     arrays = io.read_npz(results.folder / "small/control/seed-3/objects.npz")
     standard = io.read_npz(results.folder / "small/rpie/objects.npz")

@@ -43,12 +43,6 @@ def test_halves_are_disjoint_and_each_covers_what_the_other_does(positions):
         assert np.percentile(apart, 97) <= 1.3 * spacing
 
 
-def test_few_frames_have_halves_too():
-    for count, sizes in ((1, (1, 0)), (2, (1, 1)), (3, (2, 1))):
-        halves = interleaved_halves(np.arange(2.0 * count).reshape(-1, 2))
-        assert tuple(map(len, halves)) == sizes
-
-
 def test_a_region_without_frames_and_a_gap_without_mercy_are_refused(positions):
     inside = np.unique(positions[:, 0])[10]
     between = positions[np.abs(positions[:, 0] - inside) > 1.5]

@@ -1,14 +1,10 @@
 """The summary of measurements, planned and run as users do."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
+from tests.real_data.conftest import snakemake
 
 from ptycho_torch.config.arms import fit_settings
 from ptycho_torch.config.read import parse_study
@@ -17,36 +13,17 @@ from ptycho_torch.files.io import read_csv
 from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 PROVENANCE = {"command": "snakemake real_data_summary", "commit": "0", "python": "3", "platform": "p",
               "versions": {"torch": "2"}}  # fmt: skip
 
 
-def snakemake(folder, *words, data=""):
-    """Run the target of measurements; return the exit status and what was written."""
-    programs = Path(sys.executable).parent
-    path = f"{programs}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [programs / "snakemake", "real_data_summary", *words, "--directory", folder, "--cores", "2"],
-        cwd=ROOT, env={**os.environ, "PATH": path, "PTYCHO_DATA": str(data)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
-
-
-def test_the_whole_chain_runs_through_snakemake(tmp_path, real_study, packed):
-    study = tmp_path / "study.yaml"
-    study.write_text(yaml.safe_dump(real_study))
-    words = ["--configfile", study]
-    code, said = snakemake(tmp_path, *words, data=packed.folder)
-    assert code == 0, said
-    results = tmp_path / "results/real_data"
-    text = (results / "summary.md").read_text()
+def test_the_whole_chain_runs_through_snakemake(results, packed):
+    text = (results.folder / "summary.md").read_text()
     for figure in re.findall(r"\]\((\S+\.(?:png|svg))\)", text):
-        assert (results / figure).stat().st_size > 5000, figure
+        assert (results.folder / figure).stat().st_size > 5000, figure
     for words_said in (packed.sha256, "A scan with photon noise", "0 of 1 network run failed"):
         assert words_said in text
-    code, said = snakemake(tmp_path, *words, "-n", data=packed.folder)
+    code, said = results.again("-n")
     assert code == 0 and "Nothing to be done" in said
 
 

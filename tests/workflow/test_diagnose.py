@@ -116,8 +116,8 @@ def test_the_scripts_lead_from_runs_to_a_decision(diagnosed):
         for key, name in REPORTS.items()
     }
     fresh, trained = reports["fresh", "gradients"], reports["trained", "gradients"]
-    # Three generators at two depths, two seeds; `hybrid` also as it was drawn before.
-    assert len(fresh["networks"]) == (6 + 2) * 2
+    # Three generators at two depths, two seeds.
+    assert len(fresh["networks"]) == 6 * 2
     found = {(e["network"]["seed"], e["network"]["state"]): e for e in trained["networks"]}
     assert set(found) == {(0, "best"), (1, "best"), (1, "last"), (2, "best"), (2, "last")}
     assert "hold NaN" in found[2, "last"]["unusable"]
@@ -126,8 +126,8 @@ def test_the_scripts_lead_from_runs_to_a_decision(diagnosed):
     assert [item["verdict"] for item in decision["hypotheses"]][1] == "does not hold"
     # Two seeds show nothing, three neither.
     assert decision["hypotheses"][0]["verdict"] == "undecided"
-    assert decision["drift"]["verdict"] == "undecided" and decision["drift"]["largest_update"] == 0
-    assert len(decision["initialisations"]) == 4 and len(decision["failed"]) == 4
+    assert decision["drift"]["verdict"] == "undecided" and len(decision["failed"]) == 4
+    assert all(run["last_grad_norm"] > 0 for run in decision["failed"])
     text = (diagnosed / "decision.md").read_text()
     for figure in re.findall(r"\]\((\S+\.png)\)", text):
         assert (diagnosed / figure).stat().st_size > 5000

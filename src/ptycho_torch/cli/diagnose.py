@@ -46,9 +46,6 @@ class NetworkOptions(Settings):
     """Seed of untrained weights."""
     groups: Annotated[int, Field(ge=1, le=256)] | None = None
     """Groups of patches to look at (default: 16)."""
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Groups that enter the network at once (default: all); of several batches the numbers are
-    means."""
     loss: Literal["mae", "poisson"] | None = None
     """Loss; not given: the one it trains with."""
 
@@ -104,9 +101,10 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     )  # fmt: skip
     if bundle is not None and options.bundle is not None:
         name = options.bundle.name
-        loss = options.loss or subject.trained_loss(bundle, options.bundle)
         label = {"name": name, "state": "bundle", "dataset": bundle.settings.dataset}
-        return subject.bundle_subject(bundle, sample, loss, where=name, **label), settings
+        return subject.bundle_subject(
+            bundle, sample, options.loss, where=options.bundle, **label
+        ), settings
     source = run or FitSettings(name="file")
     generator, training = source.generator, source.training
     if run is None:
@@ -127,9 +125,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
 def gradients(
     *,
     output: Output = _HERE,
-    network: Annotated[
-        NetworkOptions, Flags(NetworkOptions, without=("device", "batch_size"), names=_NAMES)
-    ],
+    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("device",), names=_NAMES)],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
@@ -181,17 +177,14 @@ def activations(
     Of a trained network (--bundle, --data) or an untrained one (--architecture, or --config and
     --arm; --data).
     """
-    from ptycho_torch.diagnose.networks import activation_entry, input_statistics, report_head
+    from ptycho_torch.diagnose.networks import activation_entry, report_head
     from ptycho_torch.runtime.locks import choose_device
 
     with messages():
         subject, settings = _subject(network.model_copy(update={"loss": "mae"}))
         report = {
             **report_head(subject.sample, settings),
-            "inputs": input_statistics(subject.sample, subject.input_scale),
-            **activation_entry(
-                subject, settings, choose_device(network.device), network.batch_size
-            ),
+            **activation_entry(subject, settings, choose_device(network.device)),
         }
     path = output / "activation_report.json"
     io.write_json(path, report)

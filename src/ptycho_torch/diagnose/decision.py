@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.diagnose.gate import decide, judge_drift, next_step, steady
+from ptycho_torch.diagnose.gate import decide, judge_drift
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.runtime.templates import render
@@ -44,40 +44,32 @@ def write_decision(
         made.append((path, run["settings"], now.model_dump(mode="json")))
     must_belong(made, "train")
     several = len(units) > 1
-    gradient_entries, _ = _read(gradients, several)
-    activation_entries, inputs = _read(activations, several)
+    gradient_entries, activation_entries = _read(gradients, several), _read(activations, several)
+    history = _history(records.values(), histories, several)
     checks = [io.read_json(path) for path in units]
     hypotheses = decide(
         parsed, gradients=gradient_entries, activations=activation_entries, units=checks
     )
-    drift = judge_drift(activation_entries, parsed)
-    networks = [
-        {**activation, **gradient}
-        for gradient, activation in zip(gradient_entries, activation_entries, strict=True)
-    ]
-    drawn_both_ways, norms = _initialisations(networks), _norm_weights(gradient_entries)
-    failed = [n for n in networks if n["network"].get("outcome", "completed") != "completed"]
-    groups = {key: [asdict(group) for group in drift[key]] for key in ("fresh", "trained")}
+    drift, growths = judge_drift(activation_entries, parsed)
+    open_ones = [item.name for item in hypotheses if item.verdict != "does not hold"]
     record = {
-        "next": next_step(hypotheses),
+        "next": open_ones[0] if open_ones else None,
         "hypotheses": [asdict(item) for item in hypotheses],
-        "drift": {**drift, **groups},
-        "initialisations": drawn_both_ways,
-        "norm_weights": norms,
-        "failed": [item["network"] | {"unusable": item["unusable"]} for item in failed],
+        "drift": {"verdict": drift, "groups": [asdict(group) for group in growths]},
+        "norm_weights": _norm_weights(gradient_entries),
+        "failed": _failed(gradient_entries, activation_entries, history),
         "thresholds": parsed.diagnostics.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
+    shown = record | {"hypotheses": hypotheses, "growths": growths}
     text = render(
-        "diagnose", "decision.md.j2", next=record["next"], study=parsed, runs=len(runs),
-        hypotheses=hypotheses, drift=drift, steady=steady, initialisations=drawn_both_ways,
-        norms=norms, units=checks, inputs=inputs, failed=failed, provenance=provenance,
+        "diagnose", "decision.md.j2", **shown, study=parsed, runs=len(runs), units=checks,
+        open=open_ones,
     )  # fmt: skip
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
     settings = parsed.diagnostics
-    history = _history(records.values(), histories, several)
     with styled():
         save(activation_depth(activation_entries, settings.depths), folder, "activation_depth")
         save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
@@ -85,39 +77,16 @@ def write_decision(
     io.write_text(Path(folder) / "decision.md", text)
 
 
-def _read(paths: Paths, several: bool) -> tuple[Entries, dict[str, Mapping[str, Any]]]:
-    """Return all networks, named with their dataset if there are several, and inputs by dataset."""
+def _read(paths: Paths, several: bool) -> Entries:
+    """Return all networks, named with their dataset if there are several."""
     entries: Entries = []
-    inputs: dict[str, Mapping[str, Any]] = {}
     for path in paths:
         report = io.read_result(path, "diagnoses")
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}
             entries.append({**entry, "network": network})
-        if "inputs" in report:
-            inputs[report["dataset"]] = report["inputs"]
-    return entries, inputs
-
-
-def _initialisations(networks: Entries) -> list[dict[Any, Any]]:
-    """Return medians over seeds of untrained networks whose weights were drawn both ways."""
-    columns = {
-        "gradient_ratio": "spectral_local_ratio",
-        "output_ratio": "spectral_local_output_ratio",
-        "growth": "growth_per_block",
-    }
-    rows = [
-        {key: entry[column] for key, column in columns.items()} | entry["network"]
-        for entry in networks
-        if entry["network"].get("initialisation") is not None
-    ]
-    twice = {row["name"] for row in rows if row["initialisation"] == "1/(in*out)"}
-    labels = ["name", "initialisation"]
-    table = pd.DataFrame([row for row in rows if row["name"] in twice], columns=[*labels, *columns])
-    numbers = table.astype(dict.fromkeys(columns, float))
-    medians = numbers.groupby(labels, sort=False).median().astype(object)
-    return medians.where(medians.notna(), None).reset_index().to_dict("records")
+    return entries
 
 
 def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
@@ -135,9 +104,29 @@ def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
     return rows
 
 
+def _failed(gradients: Entries, activations: Entries, history: pd.DataFrame) -> Entries:
+    """Return the runs that failed in training, a row for each of their weights: why there are no
+    numbers, spectral share and growth, and the gradient norm's 99th percentile in the first and in
+    the last epoch before the failure."""
+    norms = {name: run["grad_norm_p99"].tolist() for name, run in history.groupby(["arm", "seed"])}
+    rows = []
+    for gradient, activation in zip(gradients, activations, strict=True):
+        network = gradient["network"]
+        if network.get("outcome", "completed") != "completed":
+            seen = norms.get((network["name"], network["seed"])) or [None]
+            numbers = {
+                "spectral_local_ratio": gradient.get("spectral_local_ratio"),
+                "growth_per_block": activation.get("growth_per_block"),
+                "first_grad_norm": io.finite_or_none(seen[0]),
+                "last_grad_norm": io.finite_or_none(seen[-1]),
+            }
+            rows.append({**network, "unusable": gradient["unusable"], **numbers})
+    return rows
+
+
 def _history(runs: Iterable[Mapping[str, Any]], histories: Paths, several: bool) -> pd.DataFrame:
-    """Return `arm`, `seed`, `epoch` and `spectral_local_ratio` of all runs."""
-    columns = ["arm", "seed", "epoch", "spectral_local_ratio"]
+    """Return `arm`, `seed` and what follows training by epoch, of all runs."""
+    columns = ["arm", "seed", "epoch", "spectral_local_ratio", "grad_norm_p99"]
     tables = []
     for run, path in zip(runs, histories, strict=True):
         name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]

@@ -38,7 +38,6 @@ def activation_depth(entries: Entries, depths: Sequence[int]) -> Figure:
         entry
         for entry in entries
         if entry.get("blocks")
-        and entry["network"].get("initialisation", "1/in") == "1/in"
         and entry["network"]["generator"] in _KINDS
         and entry["network"]["fno_blocks"] in depths
     ]

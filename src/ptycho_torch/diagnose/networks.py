@@ -17,7 +17,7 @@ from torch.nn.functional import l1_loss
 from ptycho_torch import __version__
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.activations import layer_statistics, mean_of, monitor_activations
+from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.loss_units import check_dataset, check_losses
 from ptycho_torch.diagnose.subject import (
@@ -26,13 +26,11 @@ from ptycho_torch.diagnose.subject import (
     bundle_subject,
     kind_of,
     read_sample,
-    trained_loss,
     untrained_subject,
 )
 from ptycho_torch.files import io
 from ptycho_torch.networks import BLOCKS
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
-from ptycho_torch.networks.generators import INPUT_TRANSFORMS
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.streams import named_seed
@@ -51,15 +49,11 @@ def gradient_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:
 
 
 def activation_entry(
-    subject: Subject,
-    settings: DiagnosticsSettings,
-    device: torch.device | None = None,
-    batch_size: int | None = None,
+    subject: Subject, settings: DiagnosticsSettings, device: torch.device | None = None
 ) -> Entry:
-    """Return a network's entry in `activation_report.json`; of several batches, their mean."""
-    inputs, network = subject.input_BCHW.to(device), subject.network.to(device)
-    batches = inputs.split(batch_size or len(inputs))
-    numbers = mean_of([monitor_activations(network, batch, settings) for batch in batches])
+    """Return a network's entry in `activation_report.json`."""
+    network, seen_BCHW = subject.network.to(device), subject.input_BCHW.to(device)
+    numbers = monitor_activations(network, seen_BCHW, settings)
     return {"network": subject.label, "unusable": None, **numbers}
 
 
@@ -73,14 +67,6 @@ def report_head(
         "dataset": dataset,
         "data": None if sample is None else sample.facts,
         "thresholds": settings.model_dump(include=thresholds),
-    }
-
-
-def input_statistics(sample: Sample, input_scale: float) -> dict[str, Any]:
-    """Return what each input transform would hand to a network: `layer_statistics` by its name."""
-    scaled = sample.batch.amplitude_BCHW * input_scale
-    return {
-        name: layer_statistics(transform(scaled)) for name, transform in INPUT_TRANSFORMS.items()
     }
 
 
@@ -119,8 +105,7 @@ def diagnose(
         logger.info("diagnosed %s", gradients[-1]["network"])
     head = report_head(sample, settings, facts["dataset"])
     io.write_json(outputs["gradients"], {**head, "networks": gradients})
-    inputs = input_statistics(sample, 1.0)
-    io.write_json(outputs["activations"], {**head, "inputs": inputs, "networks": activations})
+    io.write_json(outputs["activations"], {**head, "networks": activations})
     if "units" in outputs:
         tolerance = settings.photon_tolerance
         checks = check_dataset(train, patch_px=patch_px, photons=photons, tolerance=tolerance)
@@ -131,16 +116,10 @@ def diagnose(
 def untrained_subjects(
     networks: Mapping[str, UntrainedNetwork], sample: Sample, settings: DiagnosticsSettings
 ) -> Iterator[Subject]:
-    """Yield each network at each seed; `hybrid` also with spectral weights as they were drawn
-    before, `1/(in*out)`."""
+    """Yield each network at each seed."""
     for name, network in networks.items():
         for seed in settings.seed_list:
-            yield untrained_subject(network, seed, sample, name=name, initialisation="1/in")
-            if network.generator.name == "hybrid":
-                label = {"name": name, "initialisation": "1/(in*out)"}
-                before = untrained_subject(network, seed, sample, **label)
-                redraw(before.network, seed)
-                yield before
+            yield untrained_subject(network, seed, sample, name=name)
 
 
 def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Subject | Entry]:
@@ -162,8 +141,7 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
             bundle = read_bundle(folder)
             if state == "last":
                 bundle = replace(bundle, weights=weights)
-            loss = trained_loss(bundle, folder)
-            yield bundle_subject(bundle, sample, loss, where=path.parent, **label, state=state)
+            yield bundle_subject(bundle, sample, None, where=folder, **label, state=state)
 
 
 def redraw(network: nn.Module, seed: int) -> None:
@@ -190,12 +168,12 @@ def probe_block(
     Input and target are white noise of variance 1, the loss is the mean absolute difference. Noise
     has no dominant low frequency, as real data have: numbers of a network on data differ.
 
-    Returned is `probe_gradients` of the block as it is built, and `initialisations`: for each the
-    same keys without blocks, `spectral_local_output_ratio`, and `spectral_weights`.
+    Returned is `probe_gradients` of the block as it is built, with its
+    `spectral_local_output_ratio`, and `initialisations`: the same for each.
     """
     stream = torch.Generator().manual_seed(named_seed(seed, "block probe"))
     x, target = (torch.randn(8, channels, patch_px, patch_px, generator=stream) for _ in range(2))
-    probes, sides = [], {}
+    probes = {}
     for initialisation in ("1/in", "1/(in*out)"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -210,9 +188,5 @@ def probe_block(
             min_ratio=settings.min_gradient_ratio,
         )  # fmt: skip
         outputs = monitor_activations(block, x, settings)["spectral_local_output_ratio"]
-        probes.append({**probe, "spectral_local_output_ratio": outputs})
-        sides[initialisation] = {
-            **{k: v for k, v in probes[-1].items() if k not in ("blocks", "flagged_blocks")},
-            "spectral_weights": probe["blocks"][0]["spectral_weights"],
-        }
-    return {**probes[0], "initialisations": sides}
+        probes[initialisation] = {**probe, "spectral_local_output_ratio": outputs}
+    return {**probes["1/in"], "initialisations": probes}

@@ -74,15 +74,8 @@ def read_sample(
     are used, with a warning, where the file has fewer; channels: patches of a group, for files that
     are no split; seed: of the draw; photons: mean photons of a frame, where the file does not say.
     """
-    keys = set() if io.is_hdf5(path) else {*io.npz_keys(path)}
     probe, scales = None, SplitScales(1.0, 1.0, 1.0)
-    if is_split(path) and "probeGuess" in keys:
-        split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
-        every, probe = groups_of_split(split), split.probe_MHW
-        scales = every.scales(split.intensity_scale)
-    elif keys.isdisjoint(("xcoords", "scan")) and not io.is_hdf5(path):
-        every = _patterns_alone(path)
-    else:
+    if not is_split(path):
         scan = read_scan(path)
         probe = probe_of(scan)
         unit = measured_units(scan, probe, photons)
@@ -90,6 +83,12 @@ def read_sample(
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
         every = groups_of_scan(scan, members, unit.unit)
         scales = every.scales(unit.intensity_scale)
+    elif "probeGuess" in io.npz_keys(path):
+        split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
+        every, probe = groups_of_split(split), split.probe_MHW
+        scales = every.scales(split.intensity_scale)
+    else:
+        every = _patterns_alone(path)
     side = every.amplitude_nCHW.shape[-1]
     if patch_px not in (None, side):
         raise InputError(f"{path}: patches are {side} px, the network takes {patch_px} px")
@@ -120,8 +119,7 @@ def _patterns_alone(path: io.PathLike) -> Groups:
     stack = stack.astype(np.float32)
     if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
         raise InputError(f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere")
-    kind = "counts: root taken" if counts else "amplitudes"
-    logger.info("%s: patterns alone, %s", path, kind)
+    logger.info("%s: patterns alone, %s", path, "counts" if counts else "amplitudes")
     return Groups(torch.from_numpy(np.ascontiguousarray(np.sqrt(stack) if counts else stack)))
 
 
@@ -158,7 +156,8 @@ class Subject:
             predicted = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
         else:
             predicted = amplitudes(patches, probe)
-        return self.sample.scales.loss(self.loss, predicted * self.unit, batch.amplitude_BCHW)
+        observed, good = batch.amplitude_BCHW, batch.good_BCHW
+        return self.sample.scales.loss(self.loss, predicted * self.unit, observed, good)
 
 
 def kind_of(generator: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,10 +189,19 @@ def untrained_subject(
 
 
 def bundle_subject(
-    bundle: Bundle, sample: Sample, loss: LossName, *, where: io.PathLike, **label: Any
+    bundle: Bundle, sample: Sample, loss: LossName | None, *, where: io.PathLike, **label: Any
 ) -> Subject:
     """Return a trained network; its own input scale is in force, the data's probe and scales.
-    `InputError` if its groups have another number of patches, or a weight is not finite."""
+
+    loss: None: the one that its record says it was trained with. `InputError` if its groups have
+    another number of patches, or there is no loss.
+    """
+    loss = loss or bundle.record.get("run", {}).get("training", {}).get("loss")
+    if loss not in LOSSES:
+        raise InputError(
+            f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
+            "poisson"
+        )
     settings, channels = bundle.settings, sample.batch.amplitude_BCHW.shape[1]
     if settings.channels != channels:
         raise InputError(
@@ -211,14 +219,3 @@ def bundle_subject(
         loss=loss,
         label={**label, **kind_of(settings.generator.model_dump())},
     )
-
-
-def trained_loss(bundle: Bundle, where: io.PathLike) -> LossName:
-    """Return the loss that a bundle's record says it was trained with; `InputError` if none."""
-    loss: LossName = bundle.record.get("run", {}).get("training", {}).get("loss")
-    if loss not in LOSSES:
-        raise InputError(
-            f"{where}: its record does not say which loss trained it; give --loss mae or --loss "
-            "poisson"
-        )
-    return loss

@@ -3,7 +3,7 @@
 Letters: H rows, W columns of one image. Phases are radians.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -21,11 +21,8 @@ MARGIN_PX = 8
 
 
 def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
-    """Return mean(truth) / mean(prediction); 1 for a prediction that is zero everywhere; NaN if
-    one of them is not finite."""
+    """Return mean(truth) / mean(prediction); 1 for a prediction that is zero everywhere."""
     mean = float(pred_HW.mean())
-    if not np.isfinite(mean):
-        return float("nan")
     return float(truth_HW.mean()) / mean if mean != 0 else 1.0
 
 
@@ -83,31 +80,22 @@ def correlation(first_HW: Complex, second_HW: Complex) -> float | None:
     return float(abs(np.vdot(first_HW, second_HW)) / size) if 0 < size < np.inf else None
 
 
-class Registered(NamedTuple):
-    """An object on another one, and by which (row, column) and tilt in radians per pixel it was
-    moved."""
-
-    image_HW: Complex
-    shift_px: tuple[float, float]
-    tilt: tuple[float, float]
-
-
-def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Registered:
-    """Return an object as near to the reference as what is free can bring it.
+def register(
+    reference_HW: Complex, wide_HW: Complex, *, free: Free
+) -> tuple[Complex, tuple[float, float]]:
+    """Return an object as near to the reference as what is free can bring it, and by which
+    (row, column) it was moved, pixels.
 
     `all`: where the probe was refined, an object may be shifted, tilted in phase and scaled, with
     the probe taking the opposite; `phase`: under one fixed probe, a constant phase is all. wide_HW:
-    with `MARGIN_PX` more on each side, else `ValueError`.
+    with `MARGIN_PX` more on each side.
     """
-    expected = tuple(side + 2 * MARGIN_PX for side in reference_HW.shape)
-    if wide_HW.shape != expected:
-        raise ValueError(f"the wide image is {wide_HW.shape} px, expected {expected}")
     shift = np.zeros(2)
     if free == "phase":
         inner = _moved(wide_HW, shift)
         product = np.vdot(inner, reference_HW)
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
-        return Registered(inner * turn, (0.0, 0.0), (0.0, 0.0))
+        return inner * turn, (0.0, 0.0)
     # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
     for _ in range(4):
         inner = _moved(wide_HW, shift)
@@ -117,11 +105,9 @@ def register(reference_HW: Complex, wide_HW: Complex, *, free: Free) -> Register
         )
         shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
     inner = _moved(wide_HW, shift)
-    plane = phase_plane(reference_HW, inner)
-    flat = inner * np.exp(-1j * plane)
+    flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
     factor = least_squares_factor(reference_HW, flat) or 1.0 + 0j
-    down, right = (float(np.diff(plane, axis=axis).mean()) for axis in (0, 1))
-    return Registered(factor * flat, (float(shift[0]), float(shift[1])), (down, right))
+    return factor * flat, (float(shift[0]), float(shift[1]))
 
 
 def _moved(wide_HW: Complex, shift: NDArray[np.float64]) -> Complex:

@@ -1,4 +1,4 @@
-"""From predicted patches to a block of scores: stitch, synchronise, reassemble, align, score.
+"""From predicted patches to a block of scores: stitch, synchronise, align, score.
 
 Every block of `metrics.json` takes this one path, also the constant image and the truth.
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import align, scores
 from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps, phase_factors
+from ptycho_torch.evaluate.overlaps import phase_factors
 from ptycho_torch.evaluate.scores import KINDS, Score
 from ptycho_torch.evaluate.truth import GroundTruth, trim
-from ptycho_torch.physics.stitch import reassemble, stitch_tiles
+from ptycho_torch.physics.stitch import stitch_tiles
 
 Stack = NDArray[np.float64]
 ComplexStack = NDArray[np.complex128]
@@ -40,45 +40,38 @@ class Reconstruction:
     phase_synchronised: Stack
     truth_amplitude: Stack
     truth_phase: Stack
-    reassembled_amplitude: Stack
 
 
 def reconstruct(
-    patches_BHW: NDArray[np.complex64],
-    truth: GroundTruth,
-    settings: EvaluationSettings,
-    overlaps: Overlaps | None = None,
+    patches_BHW: NDArray[np.complex64], truth: GroundTruth, settings: EvaluationSettings
 ) -> Reconstruction:
     """Make the images of one set of patches, given in units of the truth's `norm`.
 
-    overlaps: `compare_overlaps` of the patches, where they are known already.
-
     The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
-    the same before and after. Whole patches are reassembled after it: patches of different
-    phase would cancel where they overlap.
+    the same before and after.
     """
-    where = (truth.positions_B2, truth.image_B)
-    factors = phase_factors(overlaps or compare_overlaps(patches_BHW, truth), len(patches_BHW))
-    in_phase_BHW = patches_BHW * factors.astype(np.complex64)[:, None, None]
-    stitched, synchronised, whole = (
-        trim(images * truth.norm, settings.trim_px)
-        for images in (
-            stitch_tiles(patches_BHW, *where, truth.tile_px),
-            stitch_tiles(in_phase_BHW, *where, truth.tile_px),
-            reassemble(in_phase_BHW, *where, truth.intensity_HW, truth.tile_px),
+    factors = phase_factors(patches_BHW, truth).astype(np.complex64)
+    stitched, synchronised = (
+        trim(
+            stitch_tiles(patches, truth.positions_B2, truth.image_B, truth.tile_px) * truth.norm,
+            settings.trim_px,
         )
+        for patches in (patches_BHW, patches_BHW * factors[:, None, None])
     )
     true, plane = truth.images_IHW(settings.trim_px), settings.remove_phase_plane
+    amplitude = np.abs(stitched)
+    for true_amplitude, pred in zip(np.abs(true), amplitude, strict=True):
+        if np.isfinite(pred).all():
+            pred *= align.amplitude_factor(true_amplitude, pred)
     return Reconstruction(
         truth=true,
         stitched=stitched,
         synchronised=synchronised,
-        amplitude=_amplitudes(true, stitched),
+        amplitude=amplitude,
         phase=_phases(true, stitched, plane),
         phase_synchronised=_phases(true, synchronised, plane),
         truth_amplitude=np.abs(true),
         truth_phase=np.stack([align.aligned_phases(one, one)[0] for one in true]),
-        reassembled_amplitude=_amplitudes(true, whole),
     )
 
 
@@ -100,9 +93,6 @@ def score(images: Reconstruction) -> dict[str, Score]:
     block["complex_error"] = _mean(align.complex_error, true, stitched)
     block["complex_error_synchronised"] = _mean(align.complex_error, true, images.synchronised)
     block["amplitude_factor"] = _mean(align.amplitude_factor, np.abs(true), np.abs(stitched))
-    block["amplitude_ssim_reassembled"] = _mean(
-        scores.ssim, images.truth_amplitude, images.reassembled_amplitude
-    )
     return block
 
 
@@ -125,16 +115,8 @@ def ring_curves(images: Reconstruction, block: dict[str, Score]) -> dict[str, li
 def _mean(measure: Callable[[Any, Any], Score], truths: NDArray[Any], preds: NDArray[Any]) -> Score:
     """Return the mean of a measure over images; undefined where a prediction is not finite."""
     both = zip(truths, preds, strict=True)
-    each = [scores.not_finite(pred) or scores.finite(measure(true, pred)) for true, pred in both]
+    each = [scores.not_finite(pred) or measure(true, pred) for true, pred in both]
     return scores.mean_score(each)
-
-
-def _amplitudes(truth_IHW: ComplexStack, pred_IHW: ComplexStack) -> Stack:
-    amplitudes = np.abs(pred_IHW)
-    for truth, amplitude in zip(truth_IHW, amplitudes, strict=True):
-        if np.isfinite(amplitude).all():
-            amplitude *= align.amplitude_factor(np.abs(truth), amplitude)
-    return amplitudes
 
 
 def _phases(truth_IHW: ComplexStack, pred_IHW: ComplexStack, remove_plane: bool) -> Stack:

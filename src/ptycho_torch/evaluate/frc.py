@@ -20,12 +20,9 @@ def ring_frequencies(shape: tuple[int, ...]) -> Real:
 def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
 
-    Both images are `windowed`; they may be complex. A ring in which either is empty, or not
-    finite, correlates by 0. `ValueError` if the images have no pixel.
-    van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
+    Both images are `windowed`; they may be complex. A ring in which either is empty correlates by
+    0. van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
     """
-    if not first_HW.size:
-        raise ValueError("there is no image to correlate")
     first, second = (np.fft.fft2(windowed(image)) for image in (first_HW, second_HW))
     power = _over_rings(np.abs(first) ** 2) * _over_rings(np.abs(second) ** 2)
     common = _over_rings((first * second.conj()).real)
@@ -37,13 +34,10 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
 def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> float:
     """Return where the curve first falls under `level`, linear between rings.
 
-    The curve starts at correlation 1 and frequency 0; Nyquist if it never falls under `level`, 0 if
-    there is no ring. A correlation that is not a number is under every level.
+    The curve starts at correlation 1 and frequency 0; Nyquist if it never falls under `level`.
     """
-    if not len(correlation_R):
-        return 0.0
     frequencies = np.concatenate([[0.0], frequencies_R])
-    curve = np.concatenate([[1.0], np.nan_to_num(correlation_R, nan=-1.0)])
+    curve = np.concatenate([[1.0], correlation_R])
     under = curve[1:] < level
     if not under.any():
         return NYQUIST

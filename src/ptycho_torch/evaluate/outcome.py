@@ -1,52 +1,41 @@
 """How a run ended: training's own word, or what its reconstruction shows, with the reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ptycho_torch.config.evaluation import EvaluationSettings
+from ptycho_torch.evaluate.scores import Score, value_of
 from ptycho_torch.evaluate.twin import TwinReading
 
 # The twin is a statement about the run only if this share of its patches can tell it apart.
 MIN_DISTINCT_SHARE = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the outcome is decided by; of the best weights. None: not defined.
-
-    outcome: what training said; failure: epoch, step and reason, if training stopped;
-    best_mae_val_loss: relative MAE of the best epoch; constant_loss: that of the best constant
-    object; complex_error, constant_complex_error: of the stitched image, and of a constant one;
-    broken_patches: predicted patches with NaN or infinity in them; amplitude_std_ratio: standard
-    deviation of the stitched amplitude over the truth's; amplitude_pearson_r: of the two.
-    """
-
-    outcome: str
-    failure: Mapping[str, Any] | None
-    best_mae_val_loss: float | None
-    constant_loss: float | None
-    complex_error: float | None
-    constant_complex_error: float | None
-    broken_patches: int
-    amplitude_std_ratio: float | None
-    amplitude_pearson_r: float | None
-    twin: TwinReading
-
-
-def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str]:
+def decide_outcome(
+    run: Mapping[str, Any],
+    best: Mapping[str, Score],
+    twin: TwinReading,
+    settings: EvaluationSettings,
+    *,
+    broken_patches: int,
+    constant_loss: float | None,
+    constant_error: Score,
+) -> tuple[str, str]:
     """Return the outcome and the reason in words, with the numbers and thresholds.
 
     The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `stagnated`,
-    `misfit`, `completed`.
+    `misfit`, `completed`. run: of `run.json` the `outcome`, `failure` and `best_mae_val_loss`;
+    best, twin: scores and twin test of the best weights; broken_patches: of these, predicted
+    patches with NaN or infinity in them; constant_loss: that of the best constant object, None if
+    unknown; constant_error: complex error of a constant image.
     """
-    if evidence.outcome != "completed":
-        return evidence.outcome, _training_failure(evidence)
-    twin, ratio = evidence.twin, evidence.amplitude_std_ratio
-    if evidence.broken_patches:
+    if run["outcome"] != "completed":
+        return run["outcome"], _training_failure(run)
+    if broken_patches:
         return "non_finite", (
-            f"{evidence.broken_patches} of {twin.patches} predicted patches hold NaN or infinity"
+            f"{broken_patches} of {twin.patches} predicted patches hold NaN or infinity"
         )
+    ratio = value_of(best["amplitude_std_ratio"])
     if ratio is not None and ratio < settings.collapse_fraction:
         return "collapsed", (
             f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
@@ -59,18 +48,28 @@ def decide_outcome(evidence: Evidence, settings: EvaluationSettings) -> tuple[st
             f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
             "with the true one"
         )
-    return (
-        _not_learned(evidence, settings)
-        or _far_from_truth(evidence, settings)
-        or ("completed", _completed(evidence, settings))
-    )
+    loss = run["best_mae_val_loss"]
+    most = None if constant_loss is None else settings.constant_fraction * constant_loss
+    if loss is not None and most is not None and loss >= most:
+        # It explains the frames no better than an object without any structure.
+        return "stagnated", (
+            f"the best validation loss of {loss:.3g} is not under constant_fraction "
+            f"{settings.constant_fraction:g} of the {constant_loss:.3g} of the best constant object"
+        )
+    if far := _far_from_truth(best, twin, value_of(constant_error), settings):
+        # No loss: of what no network made, or of a run that never validated.
+        known_by = "and there is no validation loss"
+        if loss is not None:
+            known_by = f"although the best validation loss is {loss:.3g}"
+        return "misfit", f"{' and '.join(far)}, {known_by}"
+    return "completed", _completed(loss, ratio, twin, settings)
 
 
-def _training_failure(evidence: Evidence) -> str:
-    failure = evidence.failure or {}
+def _training_failure(run: Mapping[str, Any]) -> str:
+    failure = run["failure"] or {}
     where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
     reason = failure.get("reason") or "no reason was given"
-    return f"training ended {evidence.outcome}{f' ({where})' if where else ''}: {reason}"
+    return f"training ended {run['outcome']}{f' ({where})' if where else ''}: {reason}"
 
 
 def _on_twin(twin: TwinReading, settings: EvaluationSettings) -> bool:
@@ -81,21 +80,15 @@ def _on_twin(twin: TwinReading, settings: EvaluationSettings) -> bool:
     return enough and good and twin.share > settings.twin_share
 
 
-def _not_learned(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str] | None:
-    """Tell a run that explains the frames no better than an object without any structure."""
-    loss, constant = evidence.best_mae_val_loss, evidence.constant_loss
-    if loss is None or constant is None or loss < settings.constant_fraction * constant:
-        return None
-    return "stagnated", (
-        f"the best validation loss of {loss:.3g} is not under constant_fraction "
-        f"{settings.constant_fraction:g} of the {constant:.3g} of the best constant object"
-    )
-
-
-def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[str, str] | None:
-    """Tell a reconstruction that is wrong in spite of a good loss."""
+def _far_from_truth(
+    best: Mapping[str, Score],
+    twin: TwinReading,
+    constant_error: float | None,
+    settings: EvaluationSettings,
+) -> list[str]:
+    """Return what shows that a reconstruction is wrong in spite of a good loss."""
     found = []
-    correlation, pearson = evidence.twin.best_correlation, evidence.amplitude_pearson_r
+    correlation, pearson = twin.best_correlation, value_of(best["amplitude_pearson_r"])
     if correlation is not None and correlation < settings.misfit_correlation:
         found.append(
             f"the median patch's exit wave correlates {correlation:.3f} with the true one or its "
@@ -109,27 +102,24 @@ def _far_from_truth(evidence: Evidence, settings: EvaluationSettings) -> tuple[s
             f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
             f"{settings.misfit_pearson_r:g}"
         )
-    error, constant = evidence.complex_error, evidence.constant_complex_error
-    if error is not None and constant is not None and not error < constant:
+    error = value_of(best["complex_error"])
+    if error is not None and constant_error is not None and error >= constant_error:
         found.append(
-            f"the complex error of {error:.3g} is not under the {constant:.3g} of a constant image"
+            f"the complex error of {error:.3g} is not under the {constant_error:.3g} of a constant "
+            "image"
         )
-    if not found:
-        return None
-    loss = evidence.best_mae_val_loss
-    if loss is None:  # Of what no network made, or of a run that never validated.
-        return "misfit", f"{' and '.join(found)}, and there is no validation loss"
-    return "misfit", f"{' and '.join(found)}, although the best validation loss is {loss:.3g}"
+    return found
 
 
-def _completed(evidence: Evidence, settings: EvaluationSettings) -> str:
-    twin = evidence.twin
+def _completed(
+    loss: float | None, ratio: float | None, twin: TwinReading, settings: EvaluationSettings
+) -> str:
     share = "no patch can tell" if twin.share is None else f"{twin.share:.1%}"
     parts = [f"patches on the twin: {share} (limit {settings.twin_share:.1%})"]
     for name, value in (
-        ("amplitude's standard deviation over the truth's", evidence.amplitude_std_ratio),
+        ("amplitude's standard deviation over the truth's", ratio),
         ("median wave correlation", twin.best_correlation),
-        ("best validation loss (MAE)", evidence.best_mae_val_loss),
+        ("best validation loss (MAE)", loss),
     ):
         parts.append(f"{name}: {'unknown' if value is None else f'{value:.3g}'}")
     return "none of the failures was found; " + "; ".join(parts)

@@ -1,11 +1,9 @@
-"""What neighbouring patches say of each other where they overlap, and the common phase that the
-overlaps give them; no truth needed.
+"""The common phase that patches get from their overlaps; no truth needed.
 
 Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row, column) of a
 patch's upper left corner, whole pixels.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,37 +29,55 @@ _BATCH = 32
 _DENSE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Overlaps:
-    """Pairs of overlapping patches: which; sum over the overlap of weight * first * conj(second);
-    and its modulus over the root of both powers, 0 to 1."""
+def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) -> Complex:
+    """Return the factors of modulus 1 that bring patches to a common phase, (B,).
 
-    first_K: Integers
-    second_K: Integers
-    product_K: Complex
-    agreement_K: NDArray[np.float64]
+    A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
+    object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
+    eigenvector of that Hermitian matrix. Each connected part of the graph has its own free phase,
+    chosen so that its factors sum to a positive number (weighted); a patch without overlaps keeps
+    its phase. Of the truth only positions and probe are used.
+    Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
+    Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
+    """
+    patches = len(patches_BHW)
+    first, second, product = _overlap_products(patches_BHW, truth)
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    values = np.concatenate([product, product.conj()])
+    matrix = scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
+    degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
+    factors = np.ones(patches, np.complex128)
+    _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
+    for label in np.unique(label_B[degree > 0]):
+        members = np.flatnonzero(label_B == label)
+        # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
+        scale = scipy.sparse.diags_array(1 / np.sqrt(degree[members]))
+        vector = _leading_vector((scale @ matrix[members][:, members] @ scale).tocsr())
+        turned = np.exp(-1j * np.angle(vector))
+        turned *= np.exp(-1j * np.angle((degree[members] * turned).sum()))
+        factors[members] = turned
+    return factors
 
 
-def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) -> Overlaps:
-    """Compare each patch with its neighbours in the same image.
+def _overlap_products(
+    patches_BHW: NDArray[np.complexfloating], truth: GroundTruth
+) -> tuple[Integers, Integers, Complex]:
+    """Return pairs of neighbours in one image (first, second), and the sum of weight * first *
+    conj(second) over their overlap.
 
     A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
-    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps. Of the
-    truth only positions and probe are used.
+    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
     """
     positions_B2, illumination_HW = truth.positions_B2, truth.intensity_HW
     finite = np.isfinite(patches_BHW).all(axis=(1, 2))
     first, second = _neighbours(positions_B2, truth.image_B, finite)
-    # Correlations need no scale, and single precision overflows when squared.
+    # Phases need no scale, and single precision overflows in products. Broken patches are in no
+    # pair, and of zeros no pair is kept.
     scale = np.abs(patches_BHW[finite]).max(initial=0)
-    # Once for each patch, which has eight pairs. As a product of reals, not a complex division.
-    # Broken patches are in no pair, and of zeros no pair is kept.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         unit_BHW = patches_BHW * (1 / scale)
-        power_BHW = np.abs(unit_BHW) ** 2
     least = MIN_WEIGHT * illumination_HW.sum() / 2
     product = np.zeros(len(first), np.complex128)
-    powers = np.zeros((2, len(first)))
     shifts, group = np.unique(
         positions_B2[second] - positions_B2[first], axis=0, return_inverse=True
     )
@@ -75,13 +91,10 @@ def compare_overlaps(patches_BHW: NDArray[np.complexfloating], truth: GroundTrut
         a_BHW, b_BHW = unit_BHW[:, *here], unit_BHW[:, *there]
         for start in range(0, len(pairs), _BATCH):
             batch = pairs[start : start + _BATCH]
-            one, other = first[batch], second[batch]
-            product[batch] = np.einsum("bhw,bhw->b", a_BHW[one] * weight, b_BHW[other].conj())
-            powers[0, batch] = np.einsum("bhw,hw->b", power_BHW[:, *here][one], weight)
-            powers[1, batch] = np.einsum("bhw,hw->b", power_BHW[:, *there][other], weight)
-    norm = np.sqrt(powers[0] * powers[1])
-    kept = norm > 0
-    return Overlaps(first[kept], second[kept], product[kept], np.abs(product[kept]) / norm[kept])
+            a, b = a_BHW[first[batch]] * weight, b_BHW[second[batch]].conj()
+            product[batch] = np.einsum("bhw,bhw->b", a, b)
+    kept = np.abs(product) > 0
+    return first[kept], second[kept], product[kept]
 
 
 def _neighbours(
@@ -115,34 +128,6 @@ def _weight(a_HW: NDArray[np.floating], b_HW: NDArray[np.floating]) -> NDArray[n
     total = a_HW + b_HW
     weight = np.zeros(total.shape, np.float32)
     return np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
-
-
-def phase_factors(overlaps: Overlaps, patches: int) -> Complex:
-    """Return the factors of modulus 1 that bring so many patches to a common phase, (B,).
-
-    A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
-    object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
-    eigenvector of that Hermitian matrix. Each connected part of the graph has its own free phase,
-    chosen so that its factors sum to a positive number (weighted); a patch without overlaps keeps
-    its phase. Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
-    Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
-    """
-    rows = np.concatenate([overlaps.first_K, overlaps.second_K])
-    columns = np.concatenate([overlaps.second_K, overlaps.first_K])
-    values = np.concatenate([overlaps.product_K, overlaps.product_K.conj()])
-    matrix = scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
-    degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
-    factors = np.ones(patches, np.complex128)
-    _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
-    for label in np.unique(label_B[degree > 0]):
-        members = np.flatnonzero(label_B == label)
-        # Scaled by the degrees, the eigenvector spreads over all patches, bright or dim.
-        scale = scipy.sparse.diags_array(1 / np.sqrt(degree[members]))
-        vector = _leading_vector((scale @ matrix[members][:, members] @ scale).tocsr())
-        turned = np.exp(-1j * np.angle(vector))
-        turned *= np.exp(-1j * np.angle((degree[members] * turned).sum()))
-        factors[members] = turned
-    return factors
 
 
 def _leading_vector(matrix: "csr_array") -> Complex:

@@ -21,10 +21,7 @@ from ptycho_torch.runtime.errors import InputError
 logger = logging.getLogger(__name__)
 
 SCORED = ("amplitude_ssim", "phase_ssim", "complex_error")
-_RUN_KEYS = (
-    *("dataset", "engine", "settings", "dataset_sha256", "iterations", "seconds"),
-    *("wall_s", "r_factor", "device", "threads", "commit", "platform", "versions"),
-)
+_RUN_KEYS = ("settings", "dataset_sha256", "iterations", "r_factor", "device", "threads")
 
 
 def evaluate_progress(

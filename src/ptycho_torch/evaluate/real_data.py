@@ -73,9 +73,9 @@ class _Scoring:
         self.rpie = {part: ObjectEstimate.of(standard, part) for part in PARTS}
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
-        shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
-        self.covered = shares >= settings.covered_share
-        self.curves: dict[str, NDArray[Any]] = {"covered_shares": shares}
+        self.shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
+        self.covered = self.shares >= settings.covered_share
+        self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self, same_probe: bool) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -83,7 +83,7 @@ class _Scoring:
             "held_out": {
                 "frames": len(self.covered),
                 "covered": int(self.covered.sum()),
-                "covered_share": float(self.curves["covered_shares"].mean()),
+                "covered_share": float(self.shares.mean()),
             },
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
@@ -96,7 +96,6 @@ class _Scoring:
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
         train, held, share = self.scans["train"], self.scans["held_out"], self.known
-        seen = self.estimates["train"].errors(train, share)
         guessed = self.estimates["train"].predict(held, share)
         unseen = scan_errors(guessed, held)
         crossed = [
@@ -108,16 +107,11 @@ class _Scoring:
         places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
         shown = index[np.unique(places.astype(int))]
         self.curves |= {
-            "train_positions": train.positions_n2,
-            "train_r": seen[:, 0] / seen[:, 1],
-            "held_out_positions": held.positions_n2,
-            "held_out_r": np.where(self.covered, unseen[:, 0] / unseen[:, 1], np.nan),
-            "shown": shown,
             "observed": held.amplitude_nHW[shown],
             "predicted": guessed[shown],
         }
         return {
-            "train": _r_factor(seen),
+            "train": _r_factor(self.estimates["train"].errors(train, share)),
             "held_out_object": _r_factor(unseen[self.covered]),
             "other_half": _r_factor(np.concatenate(crossed)),
             "held_out_stitched": _r_factor(self.estimates["held_out"].errors(held, share)),
@@ -140,10 +134,10 @@ class _Scoring:
         """Return the Fourier ring correlation of the objects of two half scans."""
         first = self.estimates["half_a"].cut(self.box)
         wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
-        second, found = _registered(first, wide, free)
+        second, shift_px = register(first, wide, free=free)
+        found: dict[str, Any] = {"shift_px": shift_px}
         frequencies, threshold = ring_frequencies(first.shape), half_bit(first.shape)
         self.curves |= {"frc_frequency": frequencies, "frc_half_bit": threshold}
-        found["correlation"] = correlation(first, second)
         pairs = {"complex": (first, second), "phase": aligned_phases(first, second)}
         for kind, (one, other) in pairs.items():
             curve = ring_correlation(one, other)
@@ -152,7 +146,6 @@ class _Scoring:
                 "half_bit": crossing(frequencies, curve - threshold, 0.0),
                 "half": crossing(frequencies, curve, 1 / 2),
                 "seventh": crossing(frequencies, curve, 1 / 7),
-                "mean": float(curve.mean()),
             }
         return found
 
@@ -162,10 +155,9 @@ class _Scoring:
         # As it is under a probe of rPIE's power: no pattern tells the two.
         ratio = self.estimates["train"].power / self.rpie["train"].power
         wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        image, moved = _registered(reference, wide * ratio**0.5, free)
+        image, _ = register(reference, wide * ratio**0.5, free=free)
         self.curves |= {"reference": reference, "image": image}
         return {
-            **moved,
             **similarity(reference, image),
             "constant": similarity(reference, np.full_like(reference, reference.mean())),
         }
@@ -185,15 +177,6 @@ class _Scoring:
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
         return found
-
-
-def _registered(
-    reference_HW: NDArray[Any], wide_HW: NDArray[Any], free: Free
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return the registered image, and how it was moved, as in `metrics.json`."""
-    moved = register(reference_HW, wide_HW, free=free)
-    facts = {"free": free, "shift_px": [*moved.shift_px], "tilt_rad_per_px": [*moved.tilt]}
-    return moved.image_HW, facts
 
 
 def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.block import Reconstruction, reconstruct, ring_curves, score
-from ptycho_torch.evaluate.outcome import Evidence, decide_outcome
-from ptycho_torch.evaluate.overlaps import compare_overlaps
-from ptycho_torch.evaluate.scores import Score, Undefined, value_of
-from ptycho_torch.evaluate.truth import GroundTruth, read_predictions, read_truth
-from ptycho_torch.evaluate.twin import read_twin, turn_back
+from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
+from ptycho_torch.evaluate.outcome import decide_outcome
+from ptycho_torch.evaluate.scores import Score, value_of
+from ptycho_torch.evaluate.truth import read_predictions, read_truth
+from ptycho_torch.evaluate.twin import read_twin
 from ptycho_torch.files import io
 
 logger = logging.getLogger(__name__)
@@ -39,57 +38,29 @@ def evaluate_run(
     """
     limits, record = EvaluationSettings.model_validate(settings), io.read_result(run, "evaluated")
     truth = read_truth(test, dataset)
-    constant = io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"]
-    # Failed runs predict NaN, infinity and zeros; each score says so for itself.
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        report, images = _evaluate(record, patches, truth, limits, constant)
-        arrays = {name: getattr(images, name).astype(np.float32) for name in _IMAGES}
-    io.write_npz(reconstruction, arrays)
-    io.write_json(metrics, {**report, "settings": limits.model_dump(mode="json")})
-    logger.info("%s: %s", report["outcome"], report["reason"])
-
-
-def _evaluate(
-    record: Mapping[str, Any],
-    patches: io.PathLike,
-    truth: GroundTruth,
-    settings: EvaluationSettings,
-    constant_loss: float | None,
-) -> tuple[dict[str, Any], Reconstruction]:
-    """Return the contents of `metrics.json`, less the settings, and the best weights' images."""
-    best = read_predictions(patches, "best", truth)
-    overlaps = compare_overlaps(best, truth)
-    twin = read_twin(best, truth, overlaps)
-    images = reconstruct(best, truth, settings, overlaps)
-    scores = score(images)
-    others = {
+    predicted = {
+        "best": read_predictions(patches, "best", truth),
         "last": read_predictions(patches, "last", truth),
         "constant": np.ones_like(truth.patches_BHW),
         "truth": truth.patches_BHW,
     }
-    blocks = {"best": scores} | {
-        name: score(reconstruct(made, truth, settings)) for name, made in others.items()
-    }
-    evidence = Evidence(
-        outcome=record["outcome"],
-        failure=record["failure"],
-        best_mae_val_loss=record["best_mae_val_loss"],
-        constant_loss=constant_loss,
-        complex_error=value_of(scores["complex_error"]),
-        constant_complex_error=value_of(blocks["constant"]["complex_error"]),
-        broken_patches=int((~np.isfinite(best).all(axis=(1, 2))).sum()),
-        amplitude_std_ratio=value_of(scores["amplitude_std_ratio"]),
-        amplitude_pearson_r=value_of(scores["amplitude_pearson_r"]),
-        twin=twin,
+    # Failed runs predict NaN, infinity and zeros; each score says so for itself.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        twin = read_twin(predicted["best"], truth)
+        images = {name: reconstruct(made, truth, limits) for name, made in predicted.items()}
+        blocks = {name: score(made) for name, made in images.items()}
+        arrays = {name: getattr(images["best"], name).astype(np.float32) for name in _IMAGES}
+        curves = ring_curves(images["best"], blocks["best"])
+    outcome, reason = decide_outcome(
+        record,
+        blocks["best"],
+        twin,
+        limits,
+        broken_patches=int((~np.isfinite(predicted["best"]).all(axis=(1, 2))).sum()),
+        constant_loss=io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"],
+        constant_error=blocks["constant"]["complex_error"],
     )
-    outcome, reason = decide_outcome(evidence, settings)
-    if outcome == "twin":
-        turned = turn_back(best, truth.probe_MHW)
-        blocks["turned_back"] = score(reconstruct(turned, truth, settings))
-    values = {
-        block: {name: value_of(value) for name, value in found.items()}
-        for block, found in blocks.items()
-    }
+    io.write_npz(reconstruction, arrays)
     report = {
         **{key: record[key] for key in ("dataset", "arm", "seed")},
         "outcome": outcome,
@@ -97,12 +68,16 @@ def _evaluate(
         "reason": reason,
         **{key: record[key] for key in ("best_val_loss", "last_val_loss")},
         "twin": asdict(twin),
-        **values,
-        "turned_back": values.get("turned_back"),
+        **{
+            block: {name: value_of(value) for name, value in found.items()}
+            for block, found in blocks.items()
+        },
         "undefined": _reasons(blocks),
-        "frc": ring_curves(images, scores),
+        "frc": curves,
+        "settings": limits.model_dump(mode="json"),
     }
-    return report, images
+    io.write_json(metrics, report)
+    logger.info("%s: %s", outcome, reason)
 
 
 def _reasons(blocks: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
@@ -113,6 +88,6 @@ def _reasons(blocks: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for block, scores in blocks.items():
         for name, value in scores.items():
-            if isinstance(value, Undefined) and reasons.get(name) != value.reason:
-                reasons[name if block == "best" else f"{block}.{name}"] = value.reason
+            if isinstance(value, str) and reasons.get(name) != value:
+                reasons[name if block == "best" else f"{block}.{name}"] = value
     return reasons

@@ -4,7 +4,7 @@ Letters: H rows, W columns of one stitched, trimmed image.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import skimage
@@ -15,22 +15,14 @@ from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequenci
 Real = NDArray[np.float64]
 
 
-class Undefined(NamedTuple):
-    """A score that does not exist, with the reason, for the reader of a table."""
+Score = float | str
+"""A number, or in words why there is none, for the reader of a table."""
+KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
 
-    reason: str
-
-
-Score = float | Undefined
-KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half", "frc_seventh")
-
-NO_PHASE = Undefined("not defined: the truth has no phase")
-FLAT_TRUTH = Undefined("not defined: the truth is constant")
-FLAT_PREDICTION = Undefined("not defined: the prediction is constant")
-NO_ERROR = Undefined("not defined: the error is zero")
-BROKEN_TRUTH = Undefined("not defined: the truth is not finite")
-EMPTY = Undefined("not defined: there is no image")
-OVERFLOW = Undefined("not defined: the numbers are too large to be squared")
+NO_PHASE = "not defined: the truth has no phase"
+FLAT_TRUTH = "not defined: the truth is constant"
+FLAT_PREDICTION = "not defined: the prediction is constant"
+NO_ERROR = "not defined: the error is zero"
 
 # An image is constant if its standard deviation is under this fraction of the scale at hand:
 # complex64 leaves about 1e-7 on a constant.
@@ -40,32 +32,28 @@ SSIM_WINDOW_PX = 7
 
 
 def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
-    """Return the scores of `KINDS` for one aligned image.
+    """Return the scores of `KINDS` for one aligned image; the truth is finite.
 
     SSIM (Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861) and
-    PSNR use the truth's own range, max - min. `ValueError` if the shapes differ.
+    PSNR use the truth's own range, max - min.
     """
-    if truth_HW.shape != pred_HW.shape:
-        raise ValueError(f"truth is {truth_HW.shape} px, prediction is {pred_HW.shape} px")
     if (reason := _no_score(truth_HW, pred_HW)) is not None:
         return dict.fromkeys(KINDS, reason)
     error = float(np.square(pred_HW - truth_HW).mean())
     peak = np.square(np.ptp(truth_HW))
     scores: dict[str, Score] = {
-        **dict.fromkeys(KINDS, FLAT_PREDICTION),
         "ssim": ssim(truth_HW, pred_HW),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
         "psnr_db": float(10 * np.log10(peak / error)) if error > 0 else NO_ERROR,
+        "pearson_r": FLAT_PREDICTION,
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
+        "frc_half": FLAT_PREDICTION,
     }
     if pred_HW.std() > FLAT * truth_HW.std():
         curve, rings = ring_correlation(truth_HW, pred_HW), ring_frequencies(truth_HW.shape)
-        scores |= {
-            "pearson_r": float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1]),
-            "frc_half": crossing(rings, curve, 1 / 2),
-            "frc_seventh": crossing(rings, curve, 1 / 7),
-        }
-    return {kind: finite(score) for kind, score in scores.items()}
+        scores["pearson_r"] = float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
+        scores["frc_half"] = crossing(rings, curve, 1 / 2)
+    return scores
 
 
 def ssim(truth_HW: Real, pred_HW: Real) -> Score:
@@ -73,47 +61,32 @@ def ssim(truth_HW: Real, pred_HW: Real) -> Score:
     if (reason := _no_score(truth_HW, pred_HW)) is not None:
         return reason
     if min(truth_HW.shape) < SSIM_WINDOW_PX:
-        return Undefined(f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more")
-    # Of numpy's kind, whose square is infinite where Python's raises.
-    span = np.float64(np.ptp(truth_HW))
+        return f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more"
     value = skimage.metrics.structural_similarity(
-        truth_HW, pred_HW, data_range=span, win_size=SSIM_WINDOW_PX
+        truth_HW, pred_HW, data_range=np.ptp(truth_HW), win_size=SSIM_WINDOW_PX
     )
-    return finite(float(value))
+    return float(value)
 
 
-def not_finite(pred_HW: NDArray[Any]) -> Undefined | None:
+def not_finite(pred_HW: NDArray[Any]) -> str | None:
     """Return the reason for an image with NaN or infinity in it; None if it has none."""
     if not (bad := int((~np.isfinite(pred_HW)).sum())):
         return None
-    return Undefined(f"not defined: {bad} of {pred_HW.size} px of the prediction are not finite")
-
-
-def finite(score: Score) -> Score:
-    """Return a score as it is, or why there is none if its sums overflowed."""
-    return OVERFLOW if isinstance(score, float) and not np.isfinite(score) else score
+    return f"not defined: {bad} of {pred_HW.size} px of the prediction are not finite"
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Return the mean over images; undefined, for the first reason, if any is or there are none."""
-    for score in scores:
-        if isinstance(score, Undefined):
-            return score
-    return float(np.mean([value_of(score) for score in scores])) if scores else EMPTY
+    """Return the mean over images; undefined, for the first reason, if any is."""
+    reasons = [score for score in scores if isinstance(score, str)]
+    return reasons[0] if reasons else float(np.mean([float(score) for score in scores]))
 
 
 def value_of(score: Score) -> float | None:
     """Return a score's number; None if it is undefined."""
-    return None if isinstance(score, Undefined) else score
+    return None if isinstance(score, str) else score
 
 
-def _no_score(truth_HW: Real, pred_HW: Real) -> Undefined | None:
+def _no_score(truth_HW: Real, pred_HW: Real) -> str | None:
     """Return why two images of one shape have no scores at all, if they have none."""
-    if not truth_HW.size:
-        return EMPTY
-    if (reason := not_finite(pred_HW)) is not None:
-        return reason
-    if not np.isfinite(truth_HW).all():
-        return BROKEN_TRUTH
     flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
-    return FLAT_TRUTH if flat else None
+    return not_finite(pred_HW) or (FLAT_TRUTH if flat else None)

@@ -62,7 +62,7 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
 
 def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, the split is
-    not the one that `dataset.json` names, or positions and objects do not belong together."""
+    not the one that `dataset.json` names, or patches leave their objects."""
     facts = io.read_result(dataset, "tiles")
     io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
@@ -70,19 +70,13 @@ def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
     )
     objects, probe = arrays["YY_full"][..., 0], arrays["probeGuess"]
     positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
-    image, side = arrays["image_index"].astype(np.int64), probe.shape[-1]
-    inside = (positions + side <= objects.shape[1:3]).all()
-    known = set(image.tolist()) == set(range(len(objects)))
-    if len(image) != len(positions) or not known or not inside:
-        raise InputError(
-            f"{test}: {len(positions)} positions, {len(image)} image indices and "
-            f"{len(objects)} objects of {objects.shape[1:3]} px do not belong together"
-        )
+    if (positions + probe.shape[-1] > objects.shape[1:3]).any():
+        raise InputError(f"{test}: patches leave their objects of {objects.shape[1:3]} px")
     return GroundTruth(
         objects_IHW=objects,
         positions_B2=positions,
-        image_B=image,
-        probe_MHW=probe.reshape(-1, side, side),
+        image_B=arrays["image_index"].astype(np.int64),
+        probe_MHW=probe.reshape(-1, *probe.shape[-2:]),
         norm=float(arrays["norm_Y_I"]),
         tile_px=int(facts["test_step_px"]),
     )

@@ -7,14 +7,11 @@ in place. Where the probe is symmetric the twin fits the data as well as the tru
 Letters: B patches, M probe modes, H rows, W columns. Modes are compared as one long vector.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.evaluate.overlaps import Overlaps, compare_overlaps
 from ptycho_torch.evaluate.truth import GroundTruth
 
 Complex = NDArray[np.complexfloating]
@@ -30,22 +27,8 @@ DISTINCT = 1e-3
 # symmetric probe is a tie, which rounding would decide; and waves that are neither (a mirrored
 # object) scatter round the tie. Less than the 0.45 of a twin found in an early prototype.
 MARGIN = 0.25
-# Dividing by the probe: intensities well under this fraction of the largest count as dark.
-DARK = 1e-3
 # Patches at a time: what they take stays in the cache, which halves the time.
 _BATCH = 16
-
-
-class WaveCorrelations(NamedTuple):
-    """Correlations of exit waves per patch, 0 to 1, (B,); NaN where a wave is zero or not finite.
-
-    direct: prediction with truth; twin: prediction with the truth's twin; truth_twin: truth
-    with its own twin.
-    """
-
-    direct: Real
-    twin: Real
-    truth_twin: Real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +37,7 @@ class TwinReading:
 
     share: of the distinct patches, those that can tell truth from twin, that is closer to the twin.
     Correlations are medians over patches, of the predicted exit wave with the true one (direct),
-    with the true one's twin, and the larger of the two (best), and of the true wave with its twin.
-    Overlaps: median agreement of neighbouring patches as predicted (direct), and when turned back.
+    with the true one's twin, and the larger of the two (best).
     """
 
     share: float | None
@@ -63,10 +45,7 @@ class TwinReading:
     patches: int
     direct_correlation: float | None
     twin_correlation: float | None
-    truth_twin_correlation: float | None
     best_correlation: float | None
-    overlap_direct: float | None
-    overlap_twin: float | None
 
 
 def turned_wave(wave: Complex) -> Complex:
@@ -74,63 +53,38 @@ def turned_wave(wave: Complex) -> Complex:
     return wave[..., ::-1, ::-1].conj()
 
 
-def turn_back(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex64]:
-    """Return the object patches whose exit waves are the twins of those given.
+def read_twin(pred_BHW: Complex, truth: GroundTruth) -> TwinReading:
+    """Compare predicted patches with the truth and with its twin."""
+    direct, twin, truth_twin = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
+    distinct = np.isfinite(direct) & (truth_twin < 1 - DISTINCT)
+    on_twin = distinct & (twin - direct > MARGIN * (1 - truth_twin))
+    count = int(distinct.sum())
+    return TwinReading(
+        share=int(on_twin.sum()) / count if count else None,
+        distinct_patches=count,
+        patches=len(pred_BHW),
+        direct_correlation=_median(direct),
+        twin_correlation=_median(twin),
+        best_correlation=_median(np.maximum(direct, twin)),
+    )
 
-    The division by the probe is the least-squares one over modes, regularised by `DARK`: dark
-    pixels go to 0.
+
+def wave_correlations(truth_BHW: Complex, pred_BHW: Complex, probe_MHW: Complex) -> Real:
+    """Correlate exit waves patch by patch; a patch's scale and phase do not matter.
+
+    Return (3, B), 0 to 1: prediction with truth, prediction with the truth's twin, and truth with
+    its own twin; NaN where a wave is zero or not finite.
     """
-    intensity = (np.abs(probe_MHW) ** 2).sum(axis=0)
-    inverse = probe_MHW.conj() / (intensity + DARK * intensity.max())
-    turned = np.empty(patches_BHW.shape, np.complex64)
-    for batch in _batches(len(patches_BHW)):
-        wave = turned_wave(patches_BHW[batch, None] * probe_MHW)
-        turned[batch] = (inverse * wave).sum(axis=1)
-    return turned
-
-
-def wave_correlations(
-    truth_BHW: Complex, pred_BHW: Complex, probe_MHW: Complex
-) -> WaveCorrelations:
-    """Correlate exit waves patch by patch; a patch's scale and phase do not matter."""
     found = np.full((3, len(truth_BHW)), np.nan)
-    for batch in _batches(len(truth_BHW)):
+    for start in range(0, len(truth_BHW), _BATCH):
+        batch = slice(start, start + _BATCH)
         truth = _unit_waves(truth_BHW[batch], probe_MHW)
         pred = _unit_waves(pred_BHW[batch], probe_MHW)
         twin = turned_wave(truth)
         pairs = ((truth, pred), (twin, pred), (truth, twin))
         for row, (first, second) in enumerate(pairs):
             found[row, batch] = np.abs(np.einsum("bmhw,bmhw->b", first.conj(), second))
-    return WaveCorrelations(*found)
-
-
-def read_twin(
-    pred_BHW: Complex, truth: GroundTruth, overlaps: Overlaps | None = None
-) -> TwinReading:
-    """Compare predicted patches with the truth and its twin, and neighbours with each other.
-
-    overlaps: `compare_overlaps` of the prediction, where they are known already.
-    """
-    waves = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
-    distinct = np.isfinite(waves.direct) & (waves.truth_twin < 1 - DISTINCT)
-    on_twin = distinct & (waves.twin - waves.direct > MARGIN * (1 - waves.truth_twin))
-    count = int(distinct.sum())
-    turned = compare_overlaps(turn_back(pred_BHW, truth.probe_MHW), truth)
-    return TwinReading(
-        share=int(on_twin.sum()) / count if count else None,
-        distinct_patches=count,
-        patches=len(pred_BHW),
-        direct_correlation=_median(waves.direct),
-        twin_correlation=_median(waves.twin),
-        truth_twin_correlation=_median(waves.truth_twin),
-        best_correlation=_median(np.maximum(waves.direct, waves.twin)),
-        overlap_direct=_median((overlaps or compare_overlaps(pred_BHW, truth)).agreement_K),
-        overlap_twin=_median(turned.agreement_K),
-    )
-
-
-def _batches(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
+    return found
 
 
 def _unit_waves(patches_BHW: Complex, probe_MHW: Complex) -> NDArray[np.complex128]:

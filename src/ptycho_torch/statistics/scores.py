@@ -35,7 +35,6 @@ _KINDS = {
     "pearson_r": ("Pearson r", False),
     "std_ratio": ("ratio of standard deviations", False),
     "frc_half": ("FRC 0.5 crossing, cycles/px", False),
-    "frc_seventh": ("FRC 1/7 crossing, cycles/px", False),
 }
 
 
@@ -66,10 +65,7 @@ AMPLITUDE_FACTOR = Score(
     "amplitude factor, mean(truth) / mean(prediction)",
     lower_is_better=False,
 )
-REASSEMBLED = Score(
-    "best_amplitude_ssim_reassembled", "amplitude SSIM, patches reassembled", lower_is_better=False
-)
-_OTHERS = (COMPLEX_ERROR_SYNCHRONISED, COMPLEX_ERROR, AMPLITUDE_FACTOR, REASSEMBLED)
+_OTHERS = (COMPLEX_ERROR_SYNCHRONISED, COMPLEX_ERROR, AMPLITUDE_FACTOR)
 BLOCK_NAMES = tuple(score.name for score in (*IMAGE_SCORES, *_OTHERS))
 """Every score of a block of `metrics.json`."""
 

@@ -15,7 +15,6 @@ from ptycho_torch.statistics.scores import (
     IMAGE_SCORES,
     LAST_LOSS,
     OUTCOMES,
-    REASSEMBLED,
     TWIN_SHARE,
 )
 from ptycho_torch.statistics.stress import Stress
@@ -26,8 +25,7 @@ _RUNNING = (
     *("wall_s", "samples_per_s", "peak_memory_mib"),
 )
 _SCORES = (
-    *(LAST_LOSS, COMPOSITE, *IMAGE_SCORES, COMPLEX_ERROR, COMPLEX_ERROR_SYNCHRONISED),
-    *(REASSEMBLED, TWIN_SHARE),
+    *(LAST_LOSS, COMPOSITE, *IMAGE_SCORES, COMPLEX_ERROR, COMPLEX_ERROR_SYNCHRONISED, TWIN_SHARE),
 )
 _COMPARISON = (
     *("arm", "control", "score", "family", "n", "difference", "low", "high"),
