@@ -173,7 +173,8 @@ def _stress(study: Study) -> StagePlan:
 
 
 def _sweep(study: Study, name: str) -> StagePlan:
-    sweep, control = study.sweeps[name], study.stage_a.control
+    sweep = study.sweeps[name]
+    control = sweep.control or study.stage_a.control
     varied = " and ".join(f"`{arm}`" for arm in sweep.arm_list)
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
     return _plan(

@@ -120,6 +120,8 @@ class SweepSettings(Settings):
     """Entry of `datasets`; null: that of Stage A."""
     seeds: Seeds | None = None
     """As in `stage_a`; null: those of Stage A, or of its first look."""
+    control: Name | None = None
+    """Arm that every value is compared with; null: the control of Stage A."""
     alike_within: Fraction = 0.1
     """A value is alike to the control if its loss is shown to lie within this fraction of its."""
 
@@ -249,6 +251,7 @@ class Study(Settings):
             if name in _TAKEN:
                 raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")
             _known(f"sweeps.{name}.arm", sweep.arm_list, arms, "arm")
+            _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
         if self.stress is not None:
             _known("stress.arms", self.stress.arms, arms, "arm")
