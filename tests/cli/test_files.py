@@ -62,8 +62,7 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
     [
         (["--debug-dump", "a file"], "a file is no folder"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
-        (["--image", 3, "--format", "npz"], "has the layout 'split', not 'npz'"),
-        (["--fit", "bin"], "--fit bin says how to cut to --patch-px"),
+        (["--scan-index", 7], "--scan-index 7 is of the layouts npz, cxi"),
         (["--model", "nowhere"], "nowhere: is no folder"),
         (["--scale", "nan"], "expected auto, stored, measured, or"),
     ],
@@ -94,7 +93,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def test_every_option_reaches_the_settings_that_are_written(call, tiny_dataset, tmp_path):
+def test_every_option_reaches_the_settings_that_are_written(tiny_dataset, tmp_path):
     words = [*SMALL, "--no-object-big", "--no-deterministic", "--checkpointing"]
     words += ["--patch-px", 16, *(word for flag in OPTIONS.items() for word in flag)]
     data, out = tiny_dataset.splits["train"], tmp_path / "run"
