@@ -193,8 +193,8 @@ class Study(Settings):
 
     title: Line
     """Heading of the summaries."""
-    protocol: Literal["small", "full"]
-    """Small: a study that ends in minutes, and whose summary says so; full: the protocol."""
+    protocol: Literal["small", "medium", "full"]
+    """Small: minutes, as its summary says; medium: the protocol's patch size; full: the protocol."""
     datasets: Annotated[dict[Name, Dataset], AtLeastOne]
     """Datasets by name."""
     generator: GeneratorSettings
