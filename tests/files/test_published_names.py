@@ -21,27 +21,23 @@ def clean(folder, *words):
         assert not any(word.encode() in path.read_bytes() for word in words), path
 
 
-@pytest.fixture
-def private(tmp_path):
-    folder = tmp_path / "home-of-x81"
-    folder.mkdir()
-    return folder
-
-
-def test_a_dataset_names_its_probes_file_alone(tmp_path, private, tiny, made):
+def test_a_dataset_names_its_probes_file_alone(tmp_path, tiny, made):
+    private = tmp_path / "home-of-x81"
+    private.mkdir()
     np.savez(private / "probe.npz", probeGuess=made.a_probe()[0])
     path = str(private / "probe.npz")
     tiny["datasets"]["tiny"]["probe"] = {"shape": "file", "path": path}
     settings = parse_study(tiny, "study").datasets["tiny"]
     assert settings.model_dump(mode="json")["probe"]["path"] == path  # jobs need the whole path
     out = tmp_path / "out"
-    out.mkdir()
     splits = {split: out / f"{split}.npz" for split in SPLITS}
     simulate_dataset(settings, name="tiny", splits=splits, summary=out / "dataset.json")
     clean(out, "home-of-x81")
 
 
-def test_commands_name_what_they_read_without_its_folder(tmp_path, private, made):
+def test_commands_name_what_they_read_without_its_folder(tmp_path, made):
+    private = tmp_path / "home-of-x81"
+    private.mkdir()
     scan = made.a_scan(size=(28, 30))
     rows, columns = scan.positions_n2.T
     source, out = private / "scan.npz", tmp_path / "out"

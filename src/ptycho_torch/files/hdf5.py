@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.files.npz import as_complex, complex_fields, most_unpacked
-from ptycho_torch.runtime.disk import PathLike, atomic_write, size_of
+from ptycho_torch.files.npz import as_complex, complex_fields
+from ptycho_torch.runtime.disk import PathLike, atomic_write, opened
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ class Hdf5:
     What cannot be read, is of another kind or lies in another file raises `InputError`.
     """
 
-    def __init__(self, source: str, file: "h5py.File", size: int):
+    def __init__(self, source: str, file: "h5py.File"):
         self.source = source
         self._file = file
-        self._size = size
         self._read: set[Any] = set()
         self._leads: list[tuple[str, str]] = []
 
@@ -98,11 +97,6 @@ class Hdf5:
             if dtype is None or not (dtype.kind in "fiucb" or complex_fields(dtype)):
                 kind = dtype or "a group"
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
-            if dataset.nbytes > most_unpacked(self._size):
-                raise InputError(
-                    f"{self.source}: {path} claims {dataset.shape} {dtype}, {dataset.nbytes} "
-                    f"bytes, in a file of {self._size}"
-                )
             if (missing := _missing_filter(dataset)) is not None:
                 raise InputError(
                     f"{self.source}: {path} is packed by filter {missing}, which is not there: "
@@ -193,20 +187,18 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     """Open an HDF5 file to read; `InputError` if it is missing, truncated or no HDF5 file."""
     import h5py
 
-    size = size_of(path)
+    opened(path).close()  # What cannot be opened at all has the reason in plain words.
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
         reason = _first_line(error)
         cure = "copy or make it again; if it is still being written or copied, wait"
-        if "lock" in reason and not isinstance(error, BlockingIOError):
-            cure = "if this disk has no locks, set HDF5_USE_FILE_LOCKING=FALSE"
-        elif "lock" in reason or "already open" in reason or "h5clear" in reason:
+        if any(word in reason for word in ("lock", "already open", "h5clear")):
             cure = "another program writes it: wait until it has closed the file; if none does any "
             cure += f"more: h5clear -s {path}"
         raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
     with file:
-        yield Hdf5(str(path), file, size)
+        yield Hdf5(str(path), file)
 
 
 def write_hdf5(
