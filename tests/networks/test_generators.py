@@ -122,8 +122,6 @@ def test_layer_scale_gates_each_channel_from_a_thousandth_on():
 def test_levels_share_the_blocks_odd_ones_go_to_the_deepest_and_the_cap_holds():
     levels = plan_levels(settings(fno_blocks=8), 64)
     assert [(at.side_px, at.blocks) for at in levels] == [(64, 2), (32, 2), (16, 2), (8, 2)]
-    network = build(fno_blocks=8, width=4, patch_px=64)
-    assert network(torch.rand(1, 1, 64, 64)).shape == (1, 1, 64, 64)
     levels = plan_levels(settings(fno_blocks=6, channel_cap=20), 64)
     assert [(at.blocks, at.channels) for at in levels] == [(1, 8), (1, 16), (2, 20), (2, 20)]
 
