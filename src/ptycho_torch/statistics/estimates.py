@@ -132,7 +132,7 @@ def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Differ
         mean=float(sample.mean()),
         interval=sign_flip_interval(sample, settings),
         p=sign_flip_p(sample, settings),
-        least_p=least_sign_flip_p(sample.size),
+        least_p=2.0 * 0.5**sample.size,  # Of 2^n patterns two are as extreme as can be.
     )
 
 
@@ -233,11 +233,6 @@ def sign_flip_p(differences: ArrayLike, settings: StatisticsSettings) -> float:
         rng=np.random.default_rng(settings.seed),
     )
     return float(result.pvalue)
-
-
-def least_sign_flip_p(pairs: int) -> float:
-    """Return the least two-sided p that `pairs` pairs can give: 2 of 2^n patterns."""
-    return min(1.0, 2.0 / 2.0**pairs)
 
 
 def pairs_needed(confidence: float, comparisons: int = 1) -> int:
