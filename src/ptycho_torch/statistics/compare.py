@@ -113,12 +113,8 @@ def compare_samples(
     if level is None:
         return found
     corrected = estimates.holm([item.p for item in found])
-    found = [
-        replace(item, p_holm=p, level=level) for item, p in zip(found, corrected, strict=True)
-    ]
-    return [
-        _judged(item, level, *both, settings) for item, both in zip(found, values, strict=True)
-    ]
+    found = [replace(item, p_holm=p, level=level) for item, p in zip(found, corrected, strict=True)]
+    return [_judged(item, level, *both, settings) for item, both in zip(found, values, strict=True)]
 
 
 def _judged(
