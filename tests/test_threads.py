@@ -1,13 +1,5 @@
-"""The number of threads: what it must not change to the byte, and what within rounding.
+"""Training on several threads; simulation: tests/simulate/test_dataset.py."""
 
-Simulation: tests/simulate/test_dataset.py. Threads of linear algebra are counted when a process
-starts, so each number has a process of its own; Snakemake gives a job that scores one.
-"""
-
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -19,60 +11,6 @@ from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
-
-# Larger than what OpenBLAS leaves to one thread.
-JUDGED = """
-import hashlib, json
-from dataclasses import asdict
-import numpy as np
-from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.overlaps import compare_overlaps
-from ptycho_torch.evaluate.truth import GroundTruth
-from ptycho_torch.evaluate.twin import read_twin
-from ptycho_torch.physics.stitch import reassemble
-from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.statistics.estimates import paired_difference
-
-random = np.random.default_rng(0)
-side, size, step = 32, 160, 8
-thing = (2 + random.normal(size=(1, size, size)) + 1j * random.normal(size=(1, size, size)))
-places = np.arange(0, size - side + 1, step)
-grid = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
-row = np.arange(side) - 15.5
-probe = np.exp(-(row[:, None] ** 2 + row**2) / 60 + 0.01j * row[:, None] ** 2)
-image = np.zeros(len(grid), np.int64)
-scene = GroundTruth(objects_IHW=thing.astype(np.complex64), positions_B2=grid, image_B=image,
-              probe_MHW=probe[None].astype(np.complex64), norm=1.0, tile_px=step)
-truth = scene.patches_BHW
-pred = truth + random.normal(size=truth.shape).astype(np.complex64)
-overlaps = compare_overlaps(pred, scene)
-settings = EvaluationSettings(remove_phase_plane=True)
-scores = score(reconstruct(pred, scene, settings, overlaps))
-twin = read_twin(pred, scene, overlaps)
-whole = reassemble(pred, grid, image, scene.intensity_HW, step)
-found = paired_difference(random.normal(size=9), StatisticsSettings(resamples=999))
-print(json.dumps({
-    "scores": {**scores, **asdict(twin)},
-    "bytes": [hashlib.sha256(whole.tobytes()).hexdigest(), repr(found)],
-}))
-"""
-
-
-def judged(threads):
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
-    done = subprocess.run(
-        [sys.executable, "-c", JUDGED], env=environment, capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
-
-
-def test_reassembly_and_intervals_are_the_same_bytes_and_scores_to_rounding():
-    """Linear algebra sums in another order on two threads: scores differ in their last digits."""
-    one, two = judged(1), judged(2)
-    assert one["bytes"] == two["bytes"]
-    assert one["scores"] == pytest.approx(two["scores"], rel=1e-9, abs=1e-12)
 
 
 def few(split, groups=16):

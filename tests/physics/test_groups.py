@@ -90,12 +90,6 @@ def test_the_gradient_is_finite_and_that_of_finite_differences(kind):
     assert (changed - found).item() == pytest.approx(slope.item(), rel=1e-3, abs=1e-9)
 
 
-def test_positions_of_another_group_are_refused():
-    _, whole, _ = group("whole")
-    with pytest.raises(ValueError, match=r"expected \(1, 3, 2\)"):
-        merged_patches(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.complex64), disk(), whole, None)
-
-
 def off(frames, predicted):
     return float((predicted - frames).abs().mean() / frames.mean())
 

@@ -67,15 +67,6 @@ def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, 
     assert sorted(gpu_of(job) for job in [start(), start()]) == ["0", "1"]
 
 
-def test_a_gpu_is_free_again_when_its_job_was_killed(machine, start):
-    machine("seq 0 1")
-    jobs = [start(), start()]
-    places = {gpu_of(job): job for job in jobs}
-    places["1"].kill()
-    places["1"].wait()
-    assert gpu_of(start()) == "1"
-
-
 def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_stands(
     machine, monkeypatch
 ):
