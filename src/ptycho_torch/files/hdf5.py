@@ -29,7 +29,7 @@ class Hdf5:
     def __init__(self, source: str, file: "h5py.File"):
         self.source = source
         self._file = file
-        self._read: set[Any] = set()
+        self._read: set[Any] = set()  # Objects, the same whatever path leads there.
         self._leads: list[tuple[str, str]] = []
 
     def numbers(self, first: str, *needed: str) -> list[int]:
@@ -79,7 +79,7 @@ class Hdf5:
         def visit(name: str, found: Any) -> None:
             shape = getattr(found, "shape", ()) or ()
             many = math.prod(shape) > 1 and found.dtype.kind in "fiucbV"
-            if many and _address(found) not in self._read:
+            if many and found not in self._read:
                 left[f"/{name}"] = shape
 
         with contextlib.suppress(Exception):  # A file whose other parts are torn is read as before.
@@ -102,7 +102,7 @@ class Hdf5:
                     f"{self.source}: {path} is packed by filter {missing}, which is not there: "
                     "pip install hdf5plugin, or write the file again with gzip"
                 )
-            self._read.add(_address(dataset))
+            self._read.add(dataset)
             return as_complex(np.asarray(dataset[()]))
 
     def unit(self, path: str) -> str:
@@ -239,13 +239,6 @@ def _missing_filter(dataset: Any) -> str | None:
         if not h5py.h5z.filter_avail(number):
             return f"{number} {name.decode(errors='replace')}".rstrip()
     return None
-
-
-def _address(dataset: Any) -> Any:
-    """Return what tells one object of a file from another, whatever path leads there."""
-    import h5py
-
-    return h5py.h5o.get_info(dataset.id).addr
 
 
 def _as_text(value: Any) -> str | None:

@@ -18,7 +18,7 @@ from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval
 from ptycho_torch.statistics.power import SeedsNeeded, seeds_needed
-from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values
+from ptycho_torch.statistics.runs import FailureRate, failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLETED, COMPOSITE, TUNED, Score
 
 FAILURE_RATE = Score("failure_rate", "failure rate", lower_is_better=True)
@@ -143,12 +143,17 @@ def compare_score(
     runs: pd.DataFrame, pairs: Pairs, score: Score, settings: StatisticsSettings
 ) -> list[Comparison]:
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
-    found = []
-    for pair in pairs:
-        mine, theirs = paired_values(runs, *pair, score.column)
-        difference = estimates.paired_difference(mine - theirs, settings)
-        found.append(_comparison(pair, score, difference, len(pairs)))
-    return found
+    good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
+    good = good.reindex(columns=runs["arm"].unique()).astype(float)
+    return [
+        _comparison(
+            (arm, other),
+            score,
+            estimates.paired_difference(good[arm] - good[other], settings),  # NaN: no pair.
+            len(pairs),
+        )
+        for arm, other in pairs
+    ]
 
 
 def _comparison(pair: tuple[str, str], score: Score, found: Difference, family: int) -> Comparison:
