@@ -102,7 +102,7 @@ def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:
 def numbers_of(variants: list[Variant]) -> list[float]:
     """Return the values of variants of one arm and key; empty if they are no numbers.
 
-    Words, several arms and grids of several keys have no order along which they could be drawn.
+    Words, several arms and grids of several keys have no order in which a trend could be asked for.
     """
     values = [variant.changes[0][1] for variant in variants if len(variant.changes) == 1]
     several = len({variant.base for variant in variants}) > 1
