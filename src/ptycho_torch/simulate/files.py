@@ -13,7 +13,7 @@ from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.files import io
 from ptycho_torch.physics.probe import normalisation, normalise
-from ptycho_torch.physics.stitch import object_patches, patch_positions, stitch_tiles
+from ptycho_torch.physics.stitch import object_patches, patch_positions, stitch_tiles, tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
 
@@ -98,6 +98,8 @@ def _check_test_scan(settings: DatasetFiles, test: Split) -> None:
             f"{settings.test}: patches reach to {tuple(farthest.tolist())} px, 'YY_full' has "
             f"{size} px"
         )
+    if min(part.stop - part.start for part in tile_extent(positions, side, tile)) <= tile:
+        raise InputError(f"{settings.test}: the test scan has one row or column of positions only")
 
 
 def _check_independence(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
