@@ -1,7 +1,6 @@
 """A user's mistake in a study gets one error: file, block, key, what came, what was expected."""
 
 import copy
-import os
 
 import pytest
 import yaml
@@ -115,12 +114,9 @@ def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
     assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 0.5, 1e-3]}
 
 
-def test_a_missing_file_is_named_and_a_pipe_is_not_waited_for(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
         read_study(tmp_path / "nope.yaml")
-    os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(InputError, match=r"pipe\.yaml: cannot be read: it is a pipe or a device"):
-        read_study(tmp_path / "pipe.yaml")
 
 
 def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny):

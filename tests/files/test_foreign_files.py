@@ -1,9 +1,7 @@
-"""Files that are truncated, foreign, pickled or claim too much: one line, and nothing executed."""
+"""Files that are truncated, foreign or pickled: one line, and nothing executed."""
 
-import bz2
 import json
 import math
-import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +13,6 @@ import pytest
 
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import io
-from ptycho_torch.files import npz as npz_module
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.files.io import read_result
 from ptycho_torch.infer.dump import read_dump
@@ -51,8 +48,6 @@ def test_what_is_no_file_of_the_kind_is_named(tmp_path, name):
         refused(lambda: read(path), str(path))
     for path in (tmp_path, tmp_path / "missing", f"{tmp_path}/a\x00b"):
         refused(lambda path=path: read(path), "cannot be read")
-    os.mkfifo(tmp_path / "pipe")
-    refused(lambda: read(tmp_path / "pipe"), "a pipe or a device")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
@@ -105,17 +100,6 @@ def test_no_pickle_runs_wherever_it_stands(tmp_path):
     assert not mark.exists()
 
 
-def test_what_unpacks_to_far_more_than_a_measurement_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz_module, "_HARMLESS", 2**20)
-    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(2**22))
-    refused(lambda: io.read_npz(tmp_path / "a.npz"), "claims to unpack")
-    (tmp_path / "b.npz").write_bytes(bz2.compress(bytes(2**23)))
-    refused(lambda: io.read_npz(tmp_path / "b.npz"), "unpacks to more than")
-    with h5py.File(tmp_path / "c.h5", "w") as file:
-        file.create_dataset("x", (10**9,), "f8", chunks=(10**6,))
-    refused(lambda: read_hdf5(tmp_path / "c.h5"), "claims (1000000000,) float64")
-
-
 def test_hdf5_that_lies_in_another_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["x"] = np.ones(3)
@@ -132,20 +116,15 @@ def test_hdf5_that_lies_in_another_file_is_refused(tmp_path):
     assert read_hdf5(tmp_path / "a.h5", "/nowhere") is None
 
 
-def packed(path, number):
-    """Write HDF5 whose data says it was packed by this filter."""
-    with h5py.File(path, "w") as file:
+def test_a_filter_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
         how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         how.set_chunk((4,))
-        how.set_filter(number, h5py.h5z.FLAG_OPTIONAL, (0, 2))
+        how.set_filter(40000, h5py.h5z.FLAG_OPTIONAL, (0, 2))
         space = h5py.h5s.create_simple((4,))
         data = h5py.h5d.create(file.id, b"x", h5py.h5t.STD_U32LE, space, how)
         data.write_direct_chunk((0,), b"x" * 9, 0)
-
-
-def test_a_filter_that_is_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
-    packed(tmp_path / "a.h5", 40000)
     refused(lambda: read_hdf5(tmp_path / "a.h5"), "/x", "filter 40000,", "pip install hdf5plugin")
 
 
@@ -174,29 +153,6 @@ def test_a_file_that_is_open_in_a_writer_says_so(tmp_path, how):
     refused(lambda: read_hdf5(path), "another program writes it", f"h5clear -s {path}")
 
 
-def test_a_disk_without_locks_has_its_own_cure(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError("unable to lock file, errno = 37, error message = 'No locks available'")
-
-    packed(tmp_path / "a.h5", 1)
-    monkeypatch.setattr(h5py, "File", no_locks)
-    refused(lambda: read_hdf5(tmp_path / "a.h5"), "HDF5_USE_FILE_LOCKING=FALSE")
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("epoch,loss\n1,2,3\n", "is not a CSV table"),
-        ("epoch,loss\n1,2\n1,2,3\n", "is not a CSV table"),
-        ("epoch,loss\n1,low\n", "'loss' holds what is no number"),
-        ('"a\n1,2', "is not a CSV table"),
-    ],
-)
-def test_a_table_that_would_be_misread_is_refused(tmp_path, text, word):
-    (tmp_path / "history.csv").write_text(text)
-    refused(lambda: io.read_csv(tmp_path / "history.csv"), word)
-
-
 @pytest.mark.parametrize("arms", [["1", "007"], ["NA", "1e5"], ["a,b", "'"]])
 def test_names_in_tables_stay_words_and_numbers_numbers(tmp_path, arms):
     path, losses = tmp_path / "runs.csv", [math.nan, 5e-324]
@@ -210,13 +166,8 @@ def test_names_in_tables_stay_words_and_numbers_numbers(tmp_path, arms):
 
 def test_results_of_another_shape_name_the_key(tmp_path):
     path = tmp_path / "dataset.json"
-    for data, word in (
-        ({"splits": {}}, "lacks 'patch_px'"),
-        ({"patch_px": 16, "splits": []}, "lacks 'settings'"),
-    ):
-        io.write_json(path, data)
-        refused(lambda: read_result(path, "dataset"), str(path), word)
-    refused(lambda: read_result(path, "run"), "lacks 'dataset'")
+    io.write_json(path, {"patch_px": 16, "settings": {}, "splits": []})
+    refused(lambda: read_result(path, "dataset"), str(path), "lacks 'splits.train.sha256'")
     path.write_text('{"a": NaN}')
     refused(lambda: io.read_json(path), "NaN is no number of JSON")
 

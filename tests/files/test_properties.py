@@ -1,7 +1,6 @@
 """Laws of the readers over generated content: a value as promised, or one printable line."""
 
 import io as memory
-import json
 import os
 import struct
 import zipfile
@@ -46,15 +45,6 @@ def refused_or(call):
         message = str(error)
     assert all(map(str.isprintable, message.split("\n  "))), message
     return None
-
-
-@law
-@given(some.dictionaries(keys, trees, max_size=4))
-def test_json_comes_back_or_is_refused(place, data):
-    path = place / "a.json"
-    path.write_bytes(json.dumps(data).encode())
-    found = refused_or(lambda: io.read_json(path))
-    assert found is None or found == data
 
 
 @law

@@ -44,12 +44,9 @@ def test_loss_of_a_frame_does_not_depend_on_the_batch_it_is_in():
     assert alone.item() == pytest.approx(among.item())
 
 
-@pytest.mark.parametrize("scale", [torch.ones(2), torch.ones(1, 1, 1, 1), torch.ones(2, 1, 4, 4)])
-def test_a_scale_of_another_shape_is_refused(scale):
+@pytest.mark.parametrize("scale", [torch.ones(2), torch.ones(1, 1, 1, 1)])
+def test_broadcasting_of_scales_and_images_is_refused(scale):
     with pytest.raises(ValueError, match="expected \\(2, 1, 1, 1\\)"):
         mae_loss(frame(1), frame(1), scale)
-
-
-def test_broadcasting_images_is_refused():
     with pytest.raises(ValueError, match="one shape"):
         mae_loss(frame(1), frame(1)[:1], ONE)

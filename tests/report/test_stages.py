@@ -57,8 +57,8 @@ def words_in(figure):
         ("clip_sweep", {"seeds": [0, 1]}, ["open at max_norm 0.1,"]),
         ("crash_hunt", {"outcomes": failing("exploded", "control" + DEEP)
          | failing("exploded", "control-fno_blocks-6", seeds=SEEDS[:4])},
-         ["The first value with a failed run is fno_blocks 6, 4 of 8 (16 % to", "failures become more"
-          " frequent", "apart at fno_blocks 6 and fno_blocks 8"]),
+         ["The first value with a failed run is fno_blocks 6, 4 of 8 (16 % to",
+          "apart at fno_blocks 6 and fno_blocks 8"]),
         ("stage_b", {"winner": "control"}, ["Stage A's winner is the control itself"]),
         ("pivot", {"outcomes": failing("non_finite", "control" + DEEP, "stable" + DEEP, "agc" + DEEP)},
          [f"`stable{DEEP}`, in these runs: not met: no failure",

@@ -67,22 +67,6 @@ def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, 
     assert sorted(gpu_of(job) for job in [start(), start()]) == ["0", "1"]
 
 
-def test_an_idle_gpu_is_taken_whether_its_job_ended_or_was_killed(machine, start):
-    """Of two jobs on GPU 0 the first ends, then the one on GPU 1: GPU 1 is idle, GPU 0 is not."""
-    machine("seq 0 1")
-    jobs = [start()]
-    places = [gpu_of(jobs[0])]
-    for _ in range(2):
-        jobs.append(start())
-        places.append(gpu_of(jobs[-1]))
-    assert places == ["0", "1", "0"]
-    jobs[0].stdin.close()
-    assert jobs[0].wait(timeout=30) == 0
-    jobs[1].kill()
-    jobs[1].wait()
-    assert gpu_of(start()) == "1"
-
-
 def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_stands(
     machine, monkeypatch
 ):
@@ -91,21 +75,14 @@ def test_the_environment_is_as_before_after_the_lease_and_a_choice_already_made_
         assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
         assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(os.environ)
-    for chosen in ("1", ""):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        with gpu_lease("gpu") as gpu:
-            assert gpu is None
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with gpu_lease("gpu") as gpu:
+        assert gpu is None and os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 @pytest.mark.parametrize(
     ("program", "accelerator"),
-    [
-        ("echo 0", "auto"),
-        ("seq 0 1", "cpu"),
-        ("echo 'no driver'; exit 9", "auto"),
-        ("echo 'No devices were found'", "auto"),
-    ],
+    [("echo 0", "auto"), ("seq 0 1", "cpu"), ("echo 'no driver'; exit 9", "auto")],
 )
 def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, program, accelerator):
     machine(program)

@@ -1,16 +1,10 @@
 """The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
 
-from functools import partial
-
 import numpy as np
-import pytest
-import torch
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
-from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
-from ptycho_torch.simulate.frames import count_photons, draw_scene, mean_power
 from ptycho_torch.simulate.probes import make_probe
 
 
@@ -38,22 +32,6 @@ def test_the_same_settings_give_the_same_bytes_on_any_number_of_threads(tiny_stu
         assert io.read_json(tmp_path / "d.json")["splits"]["test"]["sha256"] == sums[-1][2]
     assert sums[0] == sums[1]
     assert np.bincount(io.read_npz(paths["test"])["image_index"]).tolist() == [100, 100]
-
-
-def test_every_64_groups_draw_their_photons_from_a_stream_of_their_own():
-    amplitude = np.random.default_rng(0).gamma(0.3, size=(150, 1, 8, 8)).astype(np.float32)
-    streams = partial(named_stream, 1, "noise")
-    rate = np.square(30.0 * amplitude, dtype=np.float64)
-    counts = np.concatenate([streams(i).poisson(rate[i : i + 64]) for i in (0, 64, 128)])
-    drawn = count_photons(amplitude, 30.0, streams)
-    np.testing.assert_array_equal(drawn, (np.sqrt(counts) / 30.0).astype(np.float32))
-
-
-def test_three_splits_show_three_objects_and_share_the_scale(tiny_dataset):
-    splits = [io.read_npz(tiny_dataset.splits[split]) for split in SPLITS]
-    assert len({split["YY_full"].tobytes() for split in splits}) == 3
-    assert len({float(split["intensity_scale"]) for split in splits}) == 1
-    assert len({float(split["norm_Y_I"]) for split in splits}) == 3
 
 
 def test_illuminated_amplitude_is_object_times_probe(tiny_dataset):
@@ -85,12 +63,6 @@ def test_phase_is_the_stated_function_of_the_amplitude_or_independent_of_it(tiny
     assert abs(correlation) < 0.5 < np.corrcoef(stated.ravel(), amplitude.ravel())[0, 1]
 
 
-def test_photons_scale_the_noise_and_none_means_none(tiny_study):
-    floors = [split_of(changed(tiny_study, photons=p)).noise_floor for p in (1e9, 1e7)]
-    assert floors[1] == pytest.approx(10 * floors[0], rel=0.3)
-    assert split_of(changed(tiny_study, noise="none")).noise_floor == 0
-
-
 def test_groups_of_four_overlap_by_the_offset(tiny_study):
     settings = changed(tiny_study, scan={"gridsize": 2, "group_offset_px": 3})
     arrays = split_of(settings).arrays
@@ -102,32 +74,16 @@ def test_groups_of_four_overlap_by_the_offset(tiny_study):
     np.testing.assert_array_equal(phase[:, 3:, 0], phase[:, :-3, 1])
 
 
-def test_validation_and_test_are_scanned_at_the_test_step(tiny_study):
+def test_splits_share_the_scale_and_differ_in_object_step_and_noise(tiny_study, tiny_dataset):
+    splits = [io.read_npz(tiny_dataset.splits[split]) for split in SPLITS]
+    assert len({split["YY_full"].tobytes() for split in splits}) == 3
+    assert len({float(split["intensity_scale"]) for split in splits}) == 1
     settings = changed(tiny_study, scan={"train_step_px": 4, "test_step_px": 8})
     groups = [len(split_of(settings, split).arrays["diffraction"]) for split in SPLITS]
     assert groups == [121, 36, 36]
-
-
-def test_each_split_draws_its_noise_from_a_stream_of_its_own(tiny_study):
-    """The same object twice, so that only the noise can differ."""
-    settings = changed(tiny_study)
-    same = settings.model_copy(
-        update={"seeds": settings.seeds.model_copy(update={"test": 3, "validation": 3})}
-    )
-    one, other = (
-        split_of(same, split, intensity_scale=1e3).arrays for split in ("validation", "test")
-    )
+    # The same object twice, so that only the noise can differ.
+    alike = settings.seeds.model_copy(update={"test": 3, "validation": 3})
+    same = changed(tiny_study).model_copy(update={"seeds": alike})
+    one, other = (split_of(same, split, intensity_scale=1e3).arrays for split in SPLITS[1:])
     np.testing.assert_array_equal(one["YY_full"], other["YY_full"])
     assert not np.array_equal(one["diffraction"], other["diffraction"])
-
-
-@pytest.mark.parametrize("gridsize", [1, 2])
-def test_the_mean_power_is_that_of_the_exit_waves(tiny_study, gridsize):
-    settings = tiny_study.datasets["tiny"]
-    scan = settings.scan.model_copy(update={"gridsize": gridsize})
-    scene = draw_scene(settings.model_copy(update={"scan": scan}), "train")
-    stream = named_stream(0, "modes")
-    modes = stream.normal(size=(3, 16, 16)) + 1j * stream.normal(size=(3, 16, 16))
-    waves = modes * scene.patches(slice(None)).numpy().astype(complex)[:, :, None]
-    expected = np.sum(np.abs(waves) ** 2, axis=(2, 3, 4)).mean()
-    assert mean_power(scene, torch.from_numpy(modes)) == pytest.approx(expected, rel=1e-6)

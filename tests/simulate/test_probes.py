@@ -31,11 +31,9 @@ def test_triangle_is_equilateral_with_a_corner_up_and_its_centroid_in_the_centre
 
 
 def test_only_the_triangle_breaks_the_symmetry_that_allows_a_twin():
-    turned = lambda p: np.abs(p[::-1, ::-1])  # noqa: E731
-    triangle, disk, _ = (make_probe(p, 64) for p in PROBES)
-    np.testing.assert_allclose(turned(disk), np.abs(disk), atol=1e-12)
-    overlap = (turned(triangle) * np.abs(triangle)).sum() / (np.abs(triangle) ** 2).sum()
-    assert overlap < 0.8
+    triangle, disk, _ = (np.abs(make_probe(p, 64)) for p in PROBES)
+    np.testing.assert_allclose(disk[::-1, ::-1], disk, atol=1e-12)
+    assert (triangle[::-1, ::-1] * triangle).sum() / (triangle**2).sum() < 0.8
 
 
 def test_edge_phase_is_reached_at_the_circumradius():
@@ -91,8 +89,6 @@ def test_interpolation_keeps_the_shape_padding_the_centre_and_extrapolation_the_
     [
         (np.ones((4, 5)), "shape"),
         (np.full((32, 32), np.nan), "finite"),
-        (np.zeros((32, 32)), "zero everywhere"),
-        (np.zeros((0, 32, 32)), "shape"),
         (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "dark, or not finite"),
         (np.ones((16, 16)), "is 16 px, the patches are 32 px; set probe.resize"),
     ],

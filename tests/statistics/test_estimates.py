@@ -12,7 +12,6 @@ from ptycho_torch.statistics import estimates
 # Freireich et al. (1963), Blood 21, 699: weeks in remission.
 RELAPSED = [6, 6, 6, 7, 10, 13, 16, 22, 23]
 STILL_WELL = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
 # Darwin (1876), in Fisher (1935), section 21: crossed minus selfed maize, eighths of an inch.
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
@@ -31,15 +30,7 @@ def test_the_exact_interval_agrees_with_published_examples(failures, runs, low, 
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
 
 
-def test_spread_takes_only_finite_values_and_says_how_many():
-    found = estimates.spread([1.0, 2.0, 3.0, 4.0, 5.0, float("nan")])
-    assert (found.n, found.median, found.low, found.high) == (5, 3.0, 2.0, 4.0)
-    assert estimates.spread([float("nan")]) == estimates.Spread(n=0)
-
-
-@pytest.mark.parametrize(
-    ("failed", "control"), [((0, 6), (4, 6)), ((1, 5), (6, 7)), ((2, 4), (2, 4))]
-)
+@pytest.mark.parametrize(("failed", "control"), [((0, 6), (4, 6)), ((1, 5), (6, 7))])
 def test_boschloos_p_is_the_largest_chance_of_as_small_a_fisher_p(failed, control):
     """Counted anew over a fine grid of common rates; two-sided as twice the smaller side."""
     tables = [(a, b) for a in range(failed[1] + 1) for b in range(control[1] + 1)]
@@ -57,13 +48,10 @@ def test_boschloos_p_is_the_largest_chance_of_as_small_a_fisher_p(failed, contro
             [stats.binom.pmf([t[i] for t in tables], n, rates)
              for i, n in enumerate((failed[1], control[1]))], axis=0)  # fmt: skip
         sides.append((chances * extreme).sum(axis=1).max())
-    found = estimates.boschloo_p(failed, control)
-    assert found == pytest.approx(min(1, 2 * min(sides)), rel=2e-3)
-    assert found <= stats.fisher_exact([[failed[0], control[0]],
-                                        [failed[1] - failed[0], control[1] - control[0]]]).pvalue + 1e-9  # fmt: skip
+    assert estimates.boschloo_p(failed, control) == pytest.approx(min(1, 2 * min(sides)), rel=2e-3)
 
 
-@pytest.mark.parametrize(("n", "m"), [(6, 6), (5, 7), (8, 8)])
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (5, 7)])
 def test_two_samples_are_divided_in_all_ways_and_the_interval_inverts_the_test(n, m):
     stream = np.random.default_rng(n)
     mine, theirs = stream.normal(0.5, 1, n), stream.normal(0, 2, m)
@@ -105,24 +93,9 @@ def test_few_or_equal_samples_are_handled_and_large_ones_drawn_under_the_seed():
     ],
 )
 def test_holm_rejects_what_published_examples_reject(p_values, rejected):
-    """Without correction more are rejected."""
+    """Without correction more are rejected; a missing test still counts."""
     assert [int(p < 0.05) for p in estimates.holm(p_values)] == rejected
-
-
-def test_holm_steps_down_and_counts_missing_tests():
-    """Worked by hand: 0.01 x 3, then max(0.03, 0.02 x 2), then max(0.04, 0.04 x 1)."""
-    assert estimates.holm([0.02, 0.04, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
-    assert estimates.holm([0.9, 0.8]) == [1.0, 1.0]
     assert estimates.holm([None, 0.01]) == [None, pytest.approx(0.02)]
-
-
-@pytest.mark.parametrize("pairs", [1, 2, 5, 8])
-def test_the_least_sign_flip_p_is_two_patterns_of_all(pairs):
-    """A one-sided test, or one that adds 1 to numerator and denominator, fails here."""
-    assert estimates.sign_flip_p(1 + 0.1 * np.arange(pairs), StatisticsSettings()) == pytest.approx(
-        2 / 2**pairs
-    )
-    assert estimates.least_sign_flip_p(pairs) == pytest.approx(2 / 2**pairs)
 
 
 def test_the_sign_flip_test_finds_fishers_count_on_darwins_maize():
@@ -145,8 +118,7 @@ def _difference(values, **changes):
     return estimates.paired_difference(values, settings)
 
 
-@pytest.mark.parametrize("pairs", [6, 7, 9, 12])
-@pytest.mark.parametrize("confidence", [0.95, 0.8])
+@pytest.mark.parametrize(("pairs", "confidence"), [(6, 0.95), (9, 0.95), (9, 0.8)])
 def test_the_interval_has_the_means_that_the_test_does_not_reject(pairs, confidence):
     stream = np.random.default_rng(pairs)
     settings = StatisticsSettings(confidence=confidence)
@@ -161,53 +133,24 @@ def test_the_interval_has_the_means_that_the_test_does_not_reject(pairs, confide
             assert outside <= 1 - confidence + 1e-12 < inside
 
 
-def test_six_pairs_span_the_interval_and_fewer_have_none():
-    values = [0.4, -0.1, 0.9, 0.2, 0.7, 0.3]
-    found = _difference(values).interval
-    assert (found.low, found.high) == (-0.1, 0.9)
-    assert _difference(values[:5]).interval is None
-    assert _difference(values[:5], confidence=0.9).interval is not None
-
-
-def test_beyond_15_pairs_the_patterns_are_random_under_the_seed():
+def test_beyond_15_pairs_the_patterns_are_random_under_the_seed_and_five_have_no_interval():
     values = np.random.default_rng(0).normal(1, 1, 20)
     assert _difference(values) == _difference(values)
     assert _difference(values, seed=1).interval != _difference(values).interval
-    assert _difference(values, resamples=500).interval != _difference(values).interval
-
-
-def test_few_or_equal_pairs_are_handled_and_not_invented():
     assert _difference([]) == estimates.Difference(n=0)
-    one = _difference([0.2])
-    assert (one.n, one.mean, one.interval, one.p) == (1, 0.2, None, 1.0)
-    same = _difference([0.2] * 6)
-    assert (same.interval.low, same.interval.high) == pytest.approx((0.2, 0.2))
-    assert _difference([0.0, 0.0]).p == 1.0
-
-
-def _steps(failed, well):
-    return {step.epoch: step for step in estimates.kaplan_meier(failed, well, 0.95)}
+    five = _difference(values[:5])
+    assert (five.interval, five.least_p) == (None, 2 / 2**5)
 
 
 def test_kaplan_meier_gives_the_published_curve_of_the_leukaemia_trial():
     """6-MP group: Kalbfleisch and Prentice (1980), and every survival textbook since."""
-    steps = _steps(RELAPSED, STILL_WELL)
+    steps = {step.epoch: step for step in estimates.kaplan_meier(RELAPSED, STILL_WELL, 0.95)}
     published = {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.690, 16: 0.627, 22: 0.538, 23: 0.448}
     found = {week: steps[week].survival for week in published}
     assert found == pytest.approx(published, abs=6e-4)
     assert [steps[week].at_risk for week in published] == [21, 17, 15, 12, 11, 7, 6]
     ends = steps[6].interval
     assert (ends.low, ends.high) == pytest.approx((0.620, 0.952), abs=6e-4)
-
-
-@pytest.mark.parametrize(
-    ("week", "survival", "low", "high"), [(1, 0.9048, 0.6700, 0.9753), (2, 0.8095, 0.5689, 0.9239)]
-)
-def test_log_log_intervals_are_those_that_stata_prints(week, survival, low, high):
-    """Placebo group, as printed by `sts list` in Rodriguez, The Gehan Survival Data (Princeton)."""
-    step = _steps(PLACEBO, [])[week]
-    found = (step.survival, step.interval.low, step.interval.high)
-    assert found == pytest.approx((survival, low, high), abs=6e-5)
 
 
 def test_kaplan_meier_counts_failures_before_censored_runs_of_the_same_epoch():

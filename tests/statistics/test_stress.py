@@ -8,7 +8,7 @@ from ptycho_torch.config.arms import GridPoint
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics.runs import composite_losses
-from ptycho_torch.statistics.stress import work_out_stress
+from ptycho_torch.statistics.stress import tuned_losses, work_out_stress
 
 RATES, CONSTANT = (0.001, 0.003, 0.009, 0.027, 0.081), 0.3
 FAILED = None
@@ -20,7 +20,7 @@ CURVES = {
 }
 
 
-def worked_out(curves, rates=RATES, seeds=6, depths=(4,), spread=0.001, settings=None, scale=1.0):
+def worked_out(curves, rates=RATES, seeds=6, depths=(4,), spread=0.001, scale=1.0):
     """Return the stress stage of planted curves; odd seeds lie above even ones by the spread."""
     grid, rows = [], []
     for arm, losses in curves.items():
@@ -41,8 +41,7 @@ def worked_out(curves, rates=RATES, seeds=6, depths=(4,), spread=0.001, settings
         pairs=(), primary=tuple((arm, "control") for arm in curves if arm != "control"),
         level=0.05, grid=tuple(grid),
     )  # fmt: skip
-    settings = settings or StatisticsSettings()
-    return work_out_stress(pd.DataFrame(rows), plan, scale * CONSTANT, settings)
+    return work_out_stress(pd.DataFrame(rows), plan, scale * CONSTANT, StatisticsSettings())
 
 
 def curve(found, arm):
@@ -51,7 +50,7 @@ def curve(found, arm):
 
 def test_a_r_and_w_are_those_of_the_planted_curves():
     """Even steps: the trapezoid is the mean with half weight at the ends."""
-    found = worked_out(CURVES, spread=0.0)
+    found = worked_out(CURVES, spread=0.0, depths=(4, 8))  # Averaged over depths.
     assert found.areas["control"] == pytest.approx([(0.05 + 0.1 + 0.2 + 0.3 + 0.15) / 4] * 6)
     assert found.areas["stable"] == pytest.approx([(0.075 + 0.3 + 0.125) / 4] * 6)
     control, stable, dead = (curve(found, arm) for arm in CURVES)
@@ -79,14 +78,6 @@ def test_the_claim_is_of_a_by_seed_and_is_tried_without_each_rate():
     assert set(found.without) == set(RATES)
     # One step of two then: (0.1 + 0.15 + 2 * 0.25) / 4 against (0.125 + 0.1 + 2 * 0.175) / 4.
     assert found.without[0.027][0].estimate == pytest.approx(0.14375 - 0.1875, abs=1e-5)
-    # Three rates are the least that a grid can have: none can be left out.
-    few = worked_out({arm: losses[:3] for arm, losses in CURVES.items()}, RATES[:3])
-    assert few.without == {}
-
-
-def test_equal_arms_and_few_seeds_claim_nothing():
-    equal = worked_out({"control": CURVES["control"], "twin": CURVES["control"]})
-    assert equal.comparisons[0].state == "undecided"
     assert worked_out(CURVES, seeds=3).comparisons[0].state == "undecided"
 
 
@@ -105,15 +96,6 @@ def test_units_of_rate_and_loss_change_nothing_and_range_does():
     assert curve(worked_out(shorter, RATES[:4]), "control").relative < 0.5
 
 
-def test_depths_are_averaged_and_shown_apart():
-    found = worked_out(CURVES, depths=(4, 8))
-    assert [(item.arm, item.depth) for item in found.curves][::3] == [
-        ("control", 4),
-        ("control", 8),
-    ]
-    assert found.areas["stable"] == pytest.approx(worked_out(CURVES).areas["stable"])
-
-
 @pytest.mark.parametrize(
     ("control", "rates", "gaps"),
     [
@@ -129,14 +111,10 @@ def test_a_grid_that_misses_an_edge_is_told_with_the_rate_to_add(control, rates,
 
 def test_the_own_best_rate_is_chosen_on_other_seeds():
     """Luck at one rate and seed chooses for the others, never for itself."""
-    found = worked_out({"control": (0.1, 0.1, 0.1), "lucky": (0.1, 0.2, 0.1)}, RATES[:3])
-    assert found.tuned[0].level is None and found.tuned[0].state == "undecided"
     rows = []
     for seed in range(3):
         for rate, loss in zip((1.0, 2.0), (0.1, 0.01 if seed == 0 else 0.15), strict=True):
             rows.append({"arm": "a", "depth": 4, "rate": rate, "seed": seed, "loss": loss})
-    from ptycho_torch.statistics.stress import tuned_losses
-
     chosen = tuned_losses(pd.DataFrame(rows)).set_index("seed")["tuned_loss"]
     # Others of seed 0 prefer the first rate; those of seeds 1 and 2 are drawn to the lucky one.
     assert chosen.tolist() == [0.1, 0.15, 0.15]

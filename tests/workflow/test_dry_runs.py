@@ -130,7 +130,6 @@ def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path):
         path.parent.mkdir(parents=True)
         io.write_json(path, {"settings": run})
     io.write_json(results / "simulate/triangle_n32/dataset.json", {"settings": data.published()})
-    io.write_text(results / "layout.txt", "ptycho-torch results 1\n")
     plan = ("stage_a_summary", "-n", "--cores", "1")
     assert "finished run" not in printed(snakemake(*plan))
     for change, said in (

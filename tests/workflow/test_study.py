@@ -232,9 +232,7 @@ def test_a_damaged_dataset_fails_its_job_with_one_line_and_no_traceback_of_ours(
     path = tmp_path / "results/simulate/tiny/test.npz"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     run = "results/train/tiny/control/seed-0/run.json"
-    for name in ("sources", "layout.txt"):
-        copy = shutil.copy if name.endswith(".txt") else shutil.copytree
-        copy(study / "results" / name, tmp_path / "results" / name)
+    shutil.copytree(study / "results/sources", tmp_path / "results/sources")
     job = tiny_run.call(tmp_path, run, "--retries", "0", "--rerun-triggers", "input")
     output = job.stdout + job.stderr
     assert job.returncode != 0

@@ -16,7 +16,6 @@ try:
     from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
-    from ptycho_torch.files.layout import check_layout
     from ptycho_torch.files.belonging import differences
     from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
     from ptycho_torch.runtime.locks import has_gpu
@@ -38,7 +37,6 @@ try:
         source += f" + --config ({', '.join(overrides)})"
         update_config(config, typed_overrides(overrides))
     STUDY = parse_study(config, source)
-    check_layout(Path("results"))
 except ValueError as error:
     raise WorkflowError(str(error))
 

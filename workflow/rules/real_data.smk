@@ -24,7 +24,7 @@ if STUDY.real_data is not None:
         log:
             "logs/real_data/{measurement}/fetch.log",
         params:
-            measurement=real_measurement("address", "file", "sha256", "max_bytes"),
+            measurement=real_measurement("address", "file", "sha256"),
         script:
             "../scripts/real_data_fetch.py"
 

@@ -14,7 +14,7 @@ def main(job: Any) -> None:
     """Fetch one measurement."""
     wanted = job.params.measurement
     said = {key: wanted[key] for key in ("address", "file", "sha256")}
-    taken = fetch(job.output.measured, **said, max_bytes=wanted["max_bytes"])
+    taken = fetch(job.output.measured, **said)
     io.write_json(job.output.source, {**said, "taken_from": taken})
 
 

@@ -39,8 +39,6 @@ class Measurement(Settings):
     """Checksum that it must have, wherever it comes from."""
     file: Name
     """Its name in that folder."""
-    max_bytes: Annotated[int, Field(ge=1, le=2**40)] = 200_000_000
-    """A download that grows beyond this is broken off."""
     reading: ScanConventions
     """Conventions of the file; `patch_px` must be given, since networks are built for it."""
 

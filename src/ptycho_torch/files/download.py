@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ptycho_torch.files.io import must_have
 from ptycho_torch.runtime.disk import atomic_write
@@ -18,14 +18,13 @@ _TIMEOUT_S = 30.0
 
 
 def fetch(
-    path: str | Path, *, address: str, file: str, sha256: str, max_bytes: int
+    path: str | Path, *, address: str, file: str, sha256: str
 ) -> Literal["folder", "download"]:
     """Put a file at `path`, from the folder in PTYCHO_DATA where it is called `file`, or else from
     its address; return which.
 
-    `sha256` holds wherever it comes from; a download of more than `max_bytes` is not begun.
-    Raises `InputError` if it can be had from neither, is larger, or has another checksum; nothing
-    is left behind.
+    `sha256` holds wherever it comes from. Raises `InputError` if it can be had from neither, or has
+    another checksum; nothing is left behind.
     """
     folder = os.environ.get(FOLDER)
     if folder and not Path(folder).is_dir():
@@ -39,17 +38,10 @@ def fetch(
 
     import pooch  # Slow to import.
 
-    def check_size(answer: Any, **_: Any) -> None:
-        size = int(answer.headers.get("content-length", 0))
-        if size > max_bytes:
-            raise InputError(f"{address}: has {size} bytes, more than {max_bytes} (max_bytes)")
-
-    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S, hooks={"response": check_size})
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S)
     place = {"fname": Path(path).name, "path": Path(path).parent}
     try:
         pooch.retrieve(address, f"sha256:{sha256}", downloader=downloader, **place)
-    except InputError:
-        raise
     # Every error of the network is an OSError; another checksum is a ValueError.
     except (OSError, ValueError) as error:
         raise InputError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.files.npz import as_complex, complex_fields, most_unpacked
-from ptycho_torch.runtime.disk import PathLike, size_of
+from ptycho_torch.files.npz import as_complex, complex_fields
+from ptycho_torch.runtime.disk import PathLike, opened
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ class Hdf5:
     What cannot be read, is of another kind or lies in another file raises `InputError`.
     """
 
-    def __init__(self, source: str, file: "h5py.File", size: int):
+    def __init__(self, source: str, file: "h5py.File"):
         self.source = source
         self._file = file
-        self._size = size
-        self._read: set[Any] = set()
+        self._read: set[Any] = set()  # Objects, the same whatever path leads there.
         self._leads: list[tuple[str, str]] = []
 
     def numbers(self, first: str, *needed: str) -> list[int]:
@@ -80,7 +79,7 @@ class Hdf5:
         def visit(name: str, found: Any) -> None:
             shape = getattr(found, "shape", ()) or ()
             many = math.prod(shape) > 1 and found.dtype.kind in "fiucbV"
-            if many and _address(found) not in self._read:
+            if many and found not in self._read:
                 left[f"/{name}"] = shape
 
         with contextlib.suppress(Exception):  # A file whose other parts are torn is read as before.
@@ -98,17 +97,12 @@ class Hdf5:
             if dtype is None or not (dtype.kind in "fiucb" or complex_fields(dtype)):
                 kind = dtype or "a group"
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
-            if dataset.nbytes > most_unpacked(self._size):
-                raise InputError(
-                    f"{self.source}: {path} claims {dataset.shape} {dtype}, {dataset.nbytes} "
-                    f"bytes, in a file of {self._size}"
-                )
             if (missing := _missing_filter(dataset)) is not None:
                 raise InputError(
                     f"{self.source}: {path} is packed by filter {missing}, which is not there: "
                     "pip install hdf5plugin, or write the file again with gzip"
                 )
-            self._read.add(_address(dataset))
+            self._read.add(dataset)
             return as_complex(np.asarray(dataset[()]))
 
     def unit(self, path: str) -> str:
@@ -188,20 +182,18 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     """Open an HDF5 file to read; `InputError` if it is missing, truncated or no HDF5 file."""
     import h5py
 
-    size = size_of(path)
+    opened(path).close()  # What cannot be opened at all has the reason in plain words.
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
         reason = _first_line(error)
         cure = "copy or make it again; if it is still being written or copied, wait"
-        if "lock" in reason and not isinstance(error, BlockingIOError):
-            cure = "if this disk has no locks, set HDF5_USE_FILE_LOCKING=FALSE"
-        elif "lock" in reason or "already open" in reason or "h5clear" in reason:
+        if any(word in reason for word in ("lock", "already open", "h5clear")):
             cure = "another program writes it: wait until it has closed the file; if none does any "
             cure += f"more: h5clear -s {path}"
         raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
     with file:
-        yield Hdf5(str(path), file, size)
+        yield Hdf5(str(path), file)
 
 
 def _missing_filter(dataset: Any) -> str | None:
@@ -215,13 +207,6 @@ def _missing_filter(dataset: Any) -> str | None:
         if not h5py.h5z.filter_avail(number):
             return f"{number} {name.decode(errors='replace')}".rstrip()
     return None
-
-
-def _address(dataset: Any) -> Any:
-    """Return what tells one object of a file from another, whatever path leads there."""
-    import h5py
-
-    return h5py.h5o.get_info(dataset.id).addr
 
 
 def _as_text(value: Any) -> str | None:

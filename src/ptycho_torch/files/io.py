@@ -6,7 +6,6 @@ Beside it are NPZ (`npz`), HDF5 (`hdf5`) and downloads (`download`).
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from ptycho_torch.runtime.disk import (
     cannot_be_read,
     opened,
     read_text,
-    size_of,
 )
 from ptycho_torch.runtime.errors import InputError
 
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["PathLike", "atomic_write", "npz_keys", "read_npz", "read_npz_known"]
-
-_WORDS = {
-    *("stages", "measurement", "dataset", "arm", "outcome", "reason", "failure_found"),
-    *("val_loss_name", "device", "commit", "platform", "torch", "undefined"),
-}
-"""Columns of tables that hold words; all others hold numbers, truths, or nothing."""
 
 # What the readers of a JSON result need of it; the keys of blocks with dots.
 _KEYS: dict[str, str] = {
@@ -123,32 +115,17 @@ def read_result(path: PathLike, kind: str) -> dict[str, Any]:
 
 def read_csv(path: PathLike) -> "pd.DataFrame":
     """Return the table in a CSV file with a header; a header alone is a table without rows.
-
-    Raises `InputError` if the file cannot be read, is no such table, or has words for numbers.
-    """
+    `InputError` if the file cannot be read, or is no such table."""
     import pandas as pd  # Slow to import, and only the summaries need it.
 
-    with opened(path) as stream, warnings.catch_warnings():
-        # A row that is longer than the header would be cut in silence, or move all columns.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
+    # An arm may be called 1, NA or 1e5, which are words here.
+    words = {"dataset": str, "arm": str}
+    with opened(path) as stream:
         try:
-            # An arm may be called 1, NA or 1e5, which are words here.
-            words = {"dataset": str, "arm": str}
-            table = pd.read_csv(
-                stream, index_col=False, dtype=words, keep_default_na=False, na_values=[""]
-            )
-        except OSError as error:
-            raise cannot_be_read(path, error) from None
-        # pandas' parser errors and bad UTF-8 are ValueErrors.
-        except (ValueError, Warning) as error:
+            return pd.read_csv(stream, dtype=words, keep_default_na=False, na_values=[""])
+        except ValueError as error:  # So are pandas' parser errors and bad UTF-8.
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: is not a CSV table ({reason}); make it again") from None
-    for column in table.columns if len(table) else ():
-        if column not in _WORDS and not pd.api.types.is_numeric_dtype(table[column]):
-            raise InputError(
-                f"{path}: the column '{column}' holds what is no number; make it again"
-            )
-    return table
 
 
 def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
@@ -188,11 +165,9 @@ def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    size_of(path)
+    opened(path).close()
     try:
         return load_file(path)
-    except OSError as error:
-        raise cannot_be_read(path, error) from None
     except SafetensorError as error:
         raise InputError(
             f"{path}: is not a whole safetensors file ({error}); copy or make it again"

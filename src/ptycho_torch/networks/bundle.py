@@ -72,18 +72,19 @@ class Bundle:
 
     def network(self) -> nn.Module:
         """Return the network with its weights, ready for inference; `InputError` names a tensor
-        that is missing, unknown, of a wrong shape or type, or not finite."""
-        known, found = self.settings, self.weights
+        that is missing, unknown, of a wrong shape, or not finite."""
+        known = self.settings
         sizes = {"channels": known.channels, "patch_px": known.patch_px}
         network = build_generator(known.generator, seed=0, **sizes)
-        needed = network.state_dict()
-        missing, unknown = sorted(needed.keys() - found), sorted(found.keys() - needed)
-        if missing or unknown:
-            what = f"lacks {missing[:3]}, has unknown {unknown[:3]}"
-            raise InputError(f"is not the network '{known.generator.name}' of {FACTS}: it {what}")
-        for key, tensor in needed.items():
-            _check_tensor(key, found[key], tensor)
-        network.load_state_dict(found)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"is not the network '{known.generator.name}' of {FACTS}: {reason}"
+            ) from None
+        if wrong := [name for name, w in self.weights.items() if not torch.isfinite(w).all()]:
+            raise InputError(f"'{wrong[0]}' holds NaN or infinity")
         return network.eval()
 
 
@@ -147,17 +148,10 @@ def _probe(stored: Tensor | None, side: int) -> Tensor:
     """Return the probe (M, H, W), complex64, of the real numbers stored."""
     if stored is None:
         raise InputError(f"has no tensor '{_PROBE}', the probe")
-    _check_tensor(_PROBE, stored, torch.empty(*stored.shape[:1], side, side, 2))
+    if stored.shape[1:] != (side, side, 2) or not torch.isfinite(stored).all():
+        raise InputError(
+            f"'{_PROBE}' is {tuple(stored.shape)}, expected finite numbers (M, {side}, {side}, 2)"
+        )
     if not stored.any():
         raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
     return torch.view_as_complex(stored.contiguous())
-
-
-def _check_tensor(name: str, found: Tensor, needed: Tensor) -> None:
-    if found.shape != needed.shape or found.dtype != needed.dtype:
-        raise InputError(
-            f"'{name}' is {tuple(found.shape)} {found.dtype}, expected {tuple(needed.shape)} "
-            f"{needed.dtype}"
-        )
-    if not torch.isfinite(found).all():
-        raise InputError(f"'{name}' holds NaN or infinity")

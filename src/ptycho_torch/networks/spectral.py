@@ -2,8 +2,8 @@
 
     x_BIHW -(transform)-> block_BR2KI -(matrix per mode)-> block_BR2KO -(inverse)-> y_BOHW
 
-The transform and its inverse are `rfft2` and `irfft2` with zeros round the block, or, where those
-are faster, two real matrix products each, which never compute what is dropped:
+The transform and its inverse are two real matrix products each, which never compute what is
+dropped: faster than the FFT for the few frequencies kept.
 
     x_BHWC -(rows: 2R x H)-> (B, R, 2, W, C) -(columns: 2K x 2W)-> block_BR2KC
     block_BR2KC -(columns: 2W x 2K)-> (B, R, 2, W, C) -(rows: H x 2R)-> y_BHWC
@@ -12,21 +12,10 @@ Letters: B batch, I input, O output and C any channels, H rows, W columns, R row
 frequencies kept, 2 real and imaginary part.
 """
 
-import math
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-
-MOST_PER_PIXEL = 20.0
-"""Multiplications per pixel and halving of the frame, up to which products beat the FFT."""
-
-
-def pays(rows: int, columns: int, size_px: tuple[int, int]) -> bool:
-    """Return whether the products beat the FFT for R rows and K columns of frequencies."""
-    H, W = size_px
-    multiplications = 2 * rows * H * W + 4 * columns * W * rows
-    return multiplications <= MOST_PER_PIXEL * H * W * max(math.log2(H * W), 1)
 
 
 def truncated_matrices(
@@ -104,9 +93,6 @@ class SpectralConv(nn.Module):
         self.out_channels = out_channels
         # Complex weights of the reference, which stores modes that small frames do not have.
         self.full_parameters = in_channels * out_channels * modes**2 * (2 if two_sided else 1)
-        self._low = sum(row < modes for row in rows)
-        self._high = len(rows) - self._low
-        self.by_products = pays(len(rows), self.columns, size_px)
         matrices = truncated_matrices(rows, self.columns, size_px)
         names = ("to_rows", "to_columns", "from_columns", "from_rows")
         for name, matrix in zip(names, matrices, strict=True):
@@ -126,13 +112,9 @@ class SpectralConv(nn.Module):
         # Not every device has it: the one that computes shapes alone has not.
         known = torch.amp.is_autocast_available(device)
         with torch.autocast(device, enabled=False) if known else nullcontext():
-            x = x_BIHW.to(self.weight.dtype)
-            # The matrices are as exact as float32; who asks for more gets the whole spectrum.
-            if self.by_products and x.dtype == torch.float32:
-                return self._by_products(x)
-            return self._by_fft(x)
+            return self._convolved(x_BIHW.to(self.weight.dtype))
 
-    def _by_products(self, x_BIHW: Tensor) -> Tensor:
+    def _convolved(self, x_BIHW: Tensor) -> Tensor:
         B, _, H, W = x_BIHW.shape
         R, K = len(self.to_rows) // 2, self.columns
         x = x_BIHW.permute(0, 2, 3, 1).reshape(B, H, -1)
@@ -142,20 +124,6 @@ class SpectralConv(nn.Module):
         x = torch.bmm(self.from_columns.expand(B * R, -1, -1), x)
         x = torch.bmm(self.from_rows.expand(B, -1, -1), x.view(B, 2 * R, -1))
         return x.view(B, H, W, -1).permute(0, 3, 1, 2)
-
-    def _by_fft(self, x_BIHW: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(x_BIHW)
-        low, K = self._low, self.columns
-        block = spectrum[:, :, :low, :K]
-        if self._high:
-            block = torch.cat([block, spectrum[:, :, -self._high :, :K]], dim=2)
-        mixed_BR2KO = self._mix(torch.view_as_real(block).permute(0, 2, 4, 3, 1))
-        mixed = torch.complex(*mixed_BR2KO.unbind(2)).permute(0, 3, 1, 2)
-        full = mixed.new_zeros(*mixed.shape[:2], *spectrum.shape[-2:])
-        full[:, :, :low, :K] = mixed[:, :, :low]
-        if self._high:
-            full[:, :, -self._high :, :K] = mixed[:, :, low:]
-        return torch.fft.irfft2(full, s=self.size_px)
 
     def _mix(self, block_BR2KI: Tensor) -> Tensor:
         """Return (B, R, 2, K, O): the matrix of each mode, as one real product."""

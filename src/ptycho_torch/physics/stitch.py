@@ -20,8 +20,6 @@ Whole = NDArray[np.int64]
 
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3
-# No image is wider than this; a position beyond it is a mistake of units.
-_FARTHEST = 1e6
 # Whole patches say nothing where the summed illumination is under this fraction of its maximum.
 _DARK = 1e-9
 
@@ -39,7 +37,7 @@ def patch_positions(coords_offsets: Array, coords_nominal: Array) -> Whole:
         )
     exact = (coords_offsets[:, 0, :, 0] + coords_nominal[:, 0, :, 0]).astype(np.float64)
     whole = np.rint(exact)
-    wrong = ~(np.abs(exact - whole) <= _WHOLE_PIXEL) | (whole < 0) | (whole > _FARTHEST)
+    wrong = ~(np.abs(exact - whole) <= _WHOLE_PIXEL) | (whole < 0)
     if wrong.any():
         patch = int(np.flatnonzero(wrong.any(axis=1))[0])
         raise InputError(

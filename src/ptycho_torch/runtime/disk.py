@@ -1,13 +1,12 @@
 """Files are written under a temporary name and moved into place: whole, or not at all.
 
-Only regular files are read; what cannot be read is an `InputError` in one line.
+What cannot be read or written is an `InputError` in one line.
 """
 
 import contextlib
 import errno
 import glob
 import os
-import stat
 import uuid
 from collections.abc import Iterator
 from io import BufferedReader
@@ -17,9 +16,13 @@ from ptycho_torch.runtime.errors import InputError
 
 PathLike = str | Path
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR}
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on that disk"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM), "make the folder writable, or choose another"
+    ),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "choose another place"),
+}
 
 
 @contextlib.contextmanager
@@ -49,12 +52,9 @@ def write_error(path: Path, error: OSError) -> Exception:
     or about a file elsewhere."""
     named = path if error.filename is None else Path(error.filename)
     here = path.parent in (named, *named.parents) or named in path.parents
-    if not here or error.errno not in _FULL | _CLOSED | _IN_THE_WAY:
+    if not here or error.errno not in _CURES:
         return error
-    cure = "make room on that disk" if error.errno in _FULL else "choose another place"
-    if error.errno in _CLOSED:
-        cure = "make the folder writable, or choose another"
-    return InputError(f"{path}: cannot be written: {error.strerror}; {cure}")
+    return InputError(f"{path}: cannot be written: {error.strerror}; {_CURES[error.errno]}")
 
 
 def remove_leftovers(path: PathLike) -> None:
@@ -64,24 +64,11 @@ def remove_leftovers(path: PathLike) -> None:
         part.unlink(missing_ok=True)
 
 
-def size_of(path: PathLike) -> int:
-    """Return the size of a regular file, bytes; a pipe or a device may never end: `InputError`."""
-    try:
-        facts = os.stat(path)  # noqa: PTH116 (a `Path` hides a NUL in a name)
-    except (OSError, ValueError) as error:
-        raise cannot_be_read(path, error) from None
-    if not stat.S_ISREG(facts.st_mode):
-        what = "Is a directory" if stat.S_ISDIR(facts.st_mode) else "it is a pipe or a device"
-        raise InputError(f"{path}: cannot be read: {what}")
-    return facts.st_size
-
-
 def opened(path: PathLike) -> BufferedReader:
-    """Return a regular file, opened to read bytes; raises as `size_of`."""
-    size_of(path)
+    """Return a file, opened to read bytes; `InputError` if it cannot be."""
     try:
         return Path(path).open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise cannot_be_read(path, error) from None
 
 
@@ -94,8 +81,8 @@ NOT_UTF8 = "is not a UTF-8 text file (UTF-16 or Latin-1?); save it as UTF-8"
 
 
 def read_text(path: PathLike) -> str:
-    """Return a UTF-8 text file, without a byte order mark; raises as `size_of`, or if it is not
-    UTF-8."""
+    """Return a UTF-8 text file, without a byte order mark; `InputError` if it cannot be read or
+    is not UTF-8."""
     try:
         with opened(path) as stream:
             return stream.read().decode("utf-8-sig")

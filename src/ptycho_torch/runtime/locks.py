@@ -27,34 +27,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-_RUN_LOCK = ".training.lock"
 
 
 @contextlib.contextmanager
 def gpu_lease(accelerator: str, *, devices: int = 1) -> Iterator[str | None]:
-    """Make the GPU that the fewest of this user's jobs use the only one that CUDA will see.
+    """Make one GPU of several, one with a free place, the only one that CUDA will see.
 
-    To be entered before CUDA starts, best before torch is imported; where jobs outnumber GPUs, they
-    share. Yields the GPU's index as `nvidia-smi` counts; None where there is nothing to choose: no
-    GPU or one, CUDA_VISIBLE_DEVICES set by Slurm or the user, or a run that says `cpu` or `mps`,
-    or wants several devices, which takes the first ones.
+    To be entered before CUDA starts, best before torch is imported; where this user's jobs
+    outnumber the GPUs, they share. Yields the GPU's index as `nvidia-smi` counts; None where there
+    is nothing to choose: no GPU or one, CUDA_VISIBLE_DEVICES set by Slurm or the user, or a run
+    that says `cpu` or `mps`, or wants several devices, which takes the first ones.
     """
     chosen = accelerator in ("cpu", "mps") or devices > 1 or VISIBLE in os.environ
     gpus = [] if chosen else _installed_gpus()
     if len(gpus) < 2:
         yield None
         return
-    lock, gpu, others = _take(gpus)
-    logger.info("GPU %s of %s, used by %d other jobs of ours", gpu, ", ".join(gpus), others)
-    before = os.environ.copy()
+    lock, gpu = _free_place(gpus)
+    logger.info("GPU %s of %s", gpu, ", ".join(gpus))
     # Without the order, CUDA counts the fastest GPU first and nvidia-smi by place.
     os.environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: gpu}
     try:
         yield gpu
     finally:
         lock.release()
-        os.environ.clear()
-        os.environ.update(before)
+        del os.environ["CUDA_DEVICE_ORDER"], os.environ[VISIBLE]
 
 
 def has_gpu() -> bool:
@@ -99,38 +96,22 @@ def _installed_gpus() -> list[str]:
     return [line.strip() for line in output.stdout.splitlines() if line.strip().isdigit()]
 
 
-def _take(gpus: list[str]) -> tuple[FileLock, str, int]:
-    """Return a lock that is held, its GPU, and how many others hold one of that GPU's.
-
-    A GPU's n-th job holds `gpu<index>-<n>.lock`. One job chooses at a time, or two would count
-    the same and choose alike.
-    """
+def _free_place(gpus: list[str]) -> tuple[FileLock, str]:
+    """Return a lock that is held, and its GPU: the first place of each GPU is tried, then the
+    second of each, and so on."""
     folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with FileLock(folder / "choose.lock"):
-            jobs = {
-                gpu: sum(_lock(path) is None for path in folder.glob(f"gpu{gpu}-*.lock"))
-                for gpu in gpus
-            }
-            gpu = min(gpus, key=jobs.__getitem__)
-            places = (_lock(folder / f"gpu{gpu}-{place}.lock") for place in count())
-            return next(lock for lock in places if lock is not None), gpu, jobs[gpu]
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot hold this user's locks: {error.strerror}; remove it, or say which "
-            f"GPU to use: {VISIBLE}=0"
-        ) from None
+    folder.mkdir(mode=0o700, exist_ok=True)
+    places = ((FileLock(folder / f"gpu{gpu}-{n}.lock"), gpu) for n in count() for gpu in gpus)
+    return next((lock, gpu) for lock, gpu in places if _acquired(lock))
 
 
-def _lock(path: Path) -> FileLock | None:
-    """Lock a file without waiting, until the last reference goes; None if another job holds it."""
-    lock = FileLock(path)
+def _acquired(lock: FileLock) -> bool:
+    """Take a lock without waiting; False if another job holds it."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return None
-    return lock
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -140,12 +121,12 @@ def run_lock(folder: str | Path) -> Iterator[None]:
 
     Raises `InputError` if the folder may not be written.
     """
-    path = Path(folder) / _RUN_LOCK
+    path = Path(folder) / ".training.lock"
+    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if (lock := _lock(path)) is None:
+        if not _acquired(lock):
             logger.warning("%s: another job is at work on this run; waiting for its end", folder)
-            lock = FileLock(path)
             lock.acquire()
     except OSError as error:
         raise write_error(path, error) from None

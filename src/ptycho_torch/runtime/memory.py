@@ -8,7 +8,6 @@ import errno
 import re
 import resource
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,8 +15,7 @@ OUT_OF_MEMORY = 12
 """Exit status where memory ran out, the number of the system's ENOMEM."""
 
 _MESSAGE = re.compile(
-    "out of memory|not enough memory|can(no|')t allocate|unable to allocate|alloc_failed|"
-    "bad_alloc|failed to map segment|can't start new thread",
+    "out of memory|not enough memory|can(no|')t allocate|unable to allocate|alloc_failed|bad_alloc",
     re.IGNORECASE,
 )
 _ALWAYS = (
@@ -46,33 +44,24 @@ def shortage(error: BaseException | None) -> str | None:
     if (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, (RuntimeError, ImportError)) and _MESSAGE.search(str(error)))
+        or (isinstance(error, RuntimeError) and _MESSAGE.search(str(error)))
     ):
         text = next(iter(str(error).splitlines()), "") or type(error).__name__
-        if requested := re.search(r"tried to allocate (\d+) bytes", text):
-            return f"{_gib(int(requested[1]))} more could not be had"
         return text.strip().rstrip(".")
     return shortage(error.__cause__ or (None if error.__suppress_context__ else error.__context__))
 
 
 def explain(error: BaseException) -> str | None:
-    """Return one line for an error for want of memory: what, how much, the cure; None for others.
-    What the error's stack holds on to is given up, so that there is memory for the line."""
+    """Return one line for an error for want of memory, with the cure; None for any other error."""
     requested = shortage(error)
     if requested is None:
         return None
-    traceback.clear_frames(error.__traceback__)
     notes = [note.partition("\n") for note in getattr(error, "__notes__", [])]
     during = f" while {notes[0][0]}" if notes else ""
-    used = [f"this process had {_gib(process_peak())} at most"]
-    # A torch whose import failed is there in part only.
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    if cuda is not None and cuda.is_initialized():
-        whole = cuda.get_device_properties(cuda.current_device()).total_memory
-        used.append(f"its tensors {_gib(cuda.max_memory_allocated())} of the GPU's {_gib(whole)}")
+    cures = "; ".join([*(text for _, _, text in notes), _ALWAYS])
     return (
-        f"memory ran out{during}: {requested}; {', '.join(used)}. Nothing diverged and there is no "
-        f"result. What helps: {'; '.join([*(text for _, _, text in notes), _ALWAYS])}"
+        f"memory ran out{during}: {requested}; this process had {process_peak() / 2**30:.4g} GiB "
+        f"at most. Nothing diverged and there is no result. What helps: {cures}"
     )
 
 
@@ -86,7 +75,3 @@ def process_peak() -> int:
     # Bytes on macOS, KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:.4g} GiB"

@@ -48,8 +48,6 @@ def commit(source: Path) -> str:
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], tracked, ["status", "--porcelain"])
         )  # fmt: skip
-    except FileNotFoundError:
-        return "unknown: git is not installed"
     except (OSError, subprocess.SubprocessError):
         return "unknown: no commit holds this package"
     return f"{head} with uncommitted changes" if changed else head

@@ -15,8 +15,6 @@ from ptycho_torch.config.dataset import ObjectSettings
 Image = NDArray[np.float64]
 _BLUR = ((1, 1), (2, 5), (5, 10))
 """Weight and sigma (pixels) of each Gaussian."""
-_REACH_PX = 40
-"""How far the widest of them reaches: scipy's filter ends at four sigma."""
 
 
 def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: int) -> Image:
@@ -27,18 +25,14 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
     4 * `num_lines` draws per image.
     """
     side, margin = 2 * size_px, size_px // 2
-    # What lies farther off than the widest Gaussian reaches does not matter to the centre.
-    reach = min(margin, _REACH_PX)
-    around = slice(margin - reach, margin + size_px + reach)
-    centre = slice(reach, reach + size_px)
+    centre = slice(margin, margin + size_px)
     amplitudes = np.empty((images, size_px, size_px))
     for amplitude in amplitudes:
         canvas = np.zeros((side, side))
         for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
             canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
-        seen = canvas[around, around]
         blurred = sum(
-            weight * scipy.ndimage.gaussian_filter(seen, sigma) for weight, sigma in _BLUR
+            weight * scipy.ndimage.gaussian_filter(canvas, sigma) for weight, sigma in _BLUR
         )
         amplitude[:] = blurred[centre, centre]
     return amplitudes

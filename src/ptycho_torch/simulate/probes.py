@@ -72,12 +72,10 @@ def _soften(mask: Real) -> Real:
 def _of_file(settings: FileProbe, patch_px: int) -> Complex:
     probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
     fault = None
-    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or probe.size == 0:
+    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
         fault = f"has shape {probe.shape}, expected (H, H) or (M, H, H)"
     elif not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
         fault = "must hold finite numbers"
-    elif not probe.any(axis=(-2, -1)).all():
-        fault = "has a mode that is zero everywhere"
     elif (side := probe.shape[-1]) != patch_px and settings.resize == "refuse":
         fault = (
             f"is {side} px, the patches are {patch_px} px; set probe.resize to pad, interpolate or "

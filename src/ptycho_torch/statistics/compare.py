@@ -18,8 +18,8 @@ from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, Interval
 from ptycho_torch.statistics.power import SeedsNeeded, seeds_needed
-from ptycho_torch.statistics.runs import FailureRate, failure_rate, paired_values
-from ptycho_torch.statistics.scores import COMPOSITE, TUNED, Score
+from ptycho_torch.statistics.runs import FailureRate, failure_rate
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLETED, COMPOSITE, TUNED, Score
 
 FAILURE_RATE = Score("failure_rate", "failure rate", lower_is_better=True)
 """Stands for a score in comparisons of failure rates."""
@@ -101,7 +101,11 @@ def compare_samples(
 
     Where planned looks ended one arm earlier, both are compared as they were then.
     """
-    values = [_as_many(samples[arm], samples[other]) for arm, other in pairs]
+    values = []
+    for pair in pairs:
+        mine, theirs = (np.asarray(samples[arm], np.float64) for arm in pair)
+        both = min(mine.size, theirs.size)
+        values.append((mine[:both], theirs[:both]))
     found = [
         _comparison(pair, score, estimates.sample_difference(*both, settings), len(pairs))
         for pair, both in zip(pairs, values, strict=True)
@@ -109,50 +113,47 @@ def compare_samples(
     if level is None:
         return found
     corrected = estimates.holm([item.p for item in found])
-    return [
-        _judged(item, p, level, both, settings)
-        for item, p, both in zip(found, corrected, values, strict=True)
-    ]
-
-
-def _as_many(mine: ArrayLike, theirs: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    a, b = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
-    both = min(a.size, b.size)
-    return a[:both], b[:both]
+    found = [replace(item, p_holm=p, level=level) for item, p in zip(found, corrected, strict=True)]
+    return [_judged(item, level, *both, settings) for item, both in zip(found, values, strict=True)]
 
 
 def _judged(
     item: Comparison,
-    p_holm: float | None,
     level: float,
-    values: tuple[NDArray[Any], NDArray[Any]],
+    mine: NDArray[Any],
+    theirs: NDArray[Any],
     settings: StatisticsSettings,
 ) -> Comparison:
     """Return a comparison of a primary family with what it claims, or what would decide it."""
-    if p_holm is not None and p_holm <= level and item.estimate:
-        state: State = "lower" if item.estimate < 0 else "higher"
-        return replace(item, p_holm=p_holm, level=level, state=state)
+    if item.p_holm is not None and item.p_holm <= level and item.estimate:
+        return replace(item, state="lower" if item.estimate < 0 else "higher")
     part = settings.effect_of_interest
-    its_mean = float(values[1].mean()) if values[1].size else 0.0
+    its_mean = float(theirs.mean()) if theirs.size else 0.0
     seeds = seeds_needed(
-        *values,
+        mine,
+        theirs,
         of_interest=math.log1p(part) if item.is_loss else part * its_mean,
         level=level / item.family,
         settings=settings,
     )
-    return replace(item, p_holm=p_holm, level=level, seeds=seeds)
+    return replace(item, seeds=seeds)
 
 
 def compare_score(
     runs: pd.DataFrame, pairs: Pairs, score: Score, settings: StatisticsSettings
 ) -> list[Comparison]:
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
-    found = []
-    for pair in pairs:
-        mine, theirs = paired_values(runs, *pair, score.column)
-        difference = estimates.paired_difference(mine - theirs, settings)
-        found.append(_comparison(pair, score, difference, len(pairs)))
-    return found
+    good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
+    good = good.reindex(columns=runs["arm"].unique()).astype(float)
+    return [
+        _comparison(
+            (arm, other),
+            score,
+            estimates.paired_difference(good[arm] - good[other], settings),  # NaN: no pair.
+            len(pairs),
+        )
+        for arm, other in pairs
+    ]
 
 
 def _comparison(pair: tuple[str, str], score: Score, found: Difference, family: int) -> Comparison:
@@ -193,3 +194,28 @@ def compare_failures(
             )
         )
     return found
+
+
+def similarity(
+    item: Comparison, runs: pd.DataFrame, margin: float
+) -> Literal["same", "alike", "apart", "open"]:
+    """Return how a value of a setting stands beside the control, by the interval of their losses.
+
+    same: its runs have the control's very numbers, as where a clipping norm is so large that
+    nothing was ever clipped; alike: the interval lies within the margin; apart: it excludes
+    equality; open: neither.
+    """
+    columns = ["outcome", COMPOSITE.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
+    own, its = (
+        runs[runs["arm"] == name].set_index("seed")[columns].sort_index()
+        for name in (item.arm, item.other)
+    )
+    # Where every run failed there are no numbers to be the same.
+    if own.equals(its) and (own["outcome"] == COMPLETED).any():
+        return "same"
+    ends = item.interval
+    if ends is None:
+        return "open"
+    if -math.log1p(margin) <= ends.low and ends.high <= math.log1p(margin):
+        return "alike"
+    return "apart" if ends.low > 0 or ends.high < 0 else "open"

@@ -74,8 +74,6 @@ class SurvivalStep:
 def exact_interval(failures: int, runs: int, confidence: float) -> Interval:
     """Return the exact two-sided interval of a failure rate of one run or more.
 
-    References
-    ----------
     Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
     """
     bounds = scipy.stats.binomtest(failures, runs).proportion_ci(confidence, method="exact")
@@ -95,9 +93,6 @@ def boschloo_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
     """Return the two-sided p of Boschloo's exact test of two failure rates, as (failures, runs).
 
     It rejects whatever Fisher's exact test rejects, and more.
-
-    References
-    ----------
     Boschloo (1970), Statistica Neerlandica 24, 1, doi:10.1111/j.1467-9574.1970.tb00104.x.
     """
     table = [[failures for failures, _ in (failed, control)]]
@@ -108,8 +103,6 @@ def boschloo_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return Holm's step-down corrected p values; a missing one stays missing and still counts.
 
-    References
-    ----------
     Holm (1979), Scand. J. Statist. 6, 65.
     """
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
@@ -132,7 +125,7 @@ def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Differ
         mean=float(sample.mean()),
         interval=sign_flip_interval(sample, settings),
         p=sign_flip_p(sample, settings),
-        least_p=least_sign_flip_p(sample.size),
+        least_p=2.0 * 0.5**sample.size,  # Of 2^n patterns two are as extreme as can be.
     )
 
 
@@ -146,9 +139,6 @@ def sample_difference(
     seed. A division that exchanges k values of each sample is as extreme as the observed one once
     `mine` is shifted by the difference of the means of what is exchanged: these shifts, sorted, are
     the ends of intervals at all levels.
-
-    References
-    ----------
     Pitman (1937), J. R. Statist. Soc. Suppl. 4, 119, doi:10.2307/2984124; the inversion:
     Garthwaite (1996), Biometrics 52, 1387, doi:10.2307/2532852.
     """
@@ -193,9 +183,6 @@ def sign_flip_interval(differences: ArrayLike, settings: StatisticsSettings) -> 
 
     Its ends are means of subsets of the differences, so that it excludes 0 exactly where the
     two-sided p is small enough. All subsets up to 15 pairs, else random ones under the seed.
-
-    References
-    ----------
     Hartigan (1969), Using subsample values as typical values, J. Amer. Statist. Assoc. 64, 1303.
     """
     values = finite(differences)
@@ -216,9 +203,6 @@ def sign_flip_p(differences: ArrayLike, settings: StatisticsSettings) -> float:
     """Return the two-sided p of the sign-flip permutation test of a zero mean.
 
     Exact (all 2^n sign patterns) up to 15 pairs, else from random patterns under the seed.
-
-    References
-    ----------
     Fisher (1935), The Design of Experiments, section 21.
     """
     values = finite(differences)
@@ -233,11 +217,6 @@ def sign_flip_p(differences: ArrayLike, settings: StatisticsSettings) -> float:
         rng=np.random.default_rng(settings.seed),
     )
     return float(result.pvalue)
-
-
-def least_sign_flip_p(pairs: int) -> float:
-    """Return the least two-sided p that `pairs` pairs can give: 2 of 2^n patterns."""
-    return min(1.0, 2.0 / 2.0**pairs)
 
 
 def pairs_needed(confidence: float, comparisons: int = 1) -> int:
@@ -257,9 +236,6 @@ def kaplan_meier(
 
     failed_at: epoch of each failure, the last where it is found only at the end; completed_at: last
     epoch of each successful run, right-censored.
-
-    References
-    ----------
     Kaplan and Meier (1958), doi:10.1080/01621459.1958.10501452.
     """
     everyone = [*failed_at, *completed_at]

@@ -23,9 +23,6 @@ def look_level(level: float, looks: tuple[int, ...]) -> float:
 
     The test statistics of the looks are as good as jointly normal, with correlation sqrt(n / m)
     between looks at n and m seeds.
-
-    References
-    ----------
     Pocock (1977), Biometrika 64, 191, doi:10.1093/biomet/64.2.191: 0.0182 for four at 5 %.
     """
     n = np.asarray(looks, np.float64)

@@ -43,9 +43,6 @@ def seeds_needed(
     each, or where nothing varies. `of_interest` is a difference in the samples' unit.
 
     The t test stands in for the permutation test, which tends to it.
-
-    References
-    ----------
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4.
     """
     a, b = finite(mine), finite(theirs)

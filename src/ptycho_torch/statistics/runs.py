@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
@@ -48,17 +47,6 @@ def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[flo
     loss = runs["last_val_loss"].where(is_mae, runs["best_mae_val_loss"]).astype(float)
     usable = ~runs["failed"].astype(bool) & np.isfinite(loss)
     return loss.where(usable, constant_loss).clip(upper=constant_loss)
-
-
-def paired_values(
-    runs: pd.DataFrame, arm: str, other: str, column: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values of two arms at the seeds at which both succeeded and have one."""
-    good = runs[~runs["failed"]].set_index("seed")
-    pairs = pd.concat(
-        [good.loc[good["arm"] == name, column].astype(float) for name in (arm, other)], axis=1
-    ).dropna()
-    return pairs.iloc[:, 0].to_numpy(np.float64), pairs.iloc[:, 1].to_numpy(np.float64)
 
 
 def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:

@@ -33,9 +33,6 @@ class Curve:
     nothing; rise: W = (A - m) / (C - m), m the arm's own lowest mean; best_rate, best_loss: where
     that is; bears: largest rate at which every seed succeeds, None if there is none; breaks: the
     next one, None beyond the grid; failed: how often it fails there.
-
-    References
-    ----------
     Wortsman et al. (2023), arXiv:2309.14322 (W, there the learning-rate sensitivity).
     """
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.variants import numbers_of
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
@@ -18,11 +17,11 @@ from ptycho_torch.statistics.compare import (
     compare_failures,
     compare_losses,
     compare_score,
+    similarity,
 )
 from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.looks import claim_level
 from ptycho_torch.statistics.stress import Stress, work_out_stress
-from ptycho_torch.statistics.trend import failure_trend, first_failing, loss_trend, similarity
 from ptycho_torch.statistics.verdict import Evidence, Verdict, judge_arm
 
 
@@ -170,7 +169,7 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
         return None
     margin, arms = collected.study.sweeps[stage.name].alike_within, list(variants)
     runs = collected.runs[collected.runs["arm"].isin(arms)]
-    failed = runs["failed"].astype(bool).tolist()
+    failed = set(runs.loc[runs["failed"].astype(bool), "arm"])
     beside = {item.arm: item for item in losses}
     states = {arm: similarity(beside[arm], collected.runs, margin) for arm in beside}
     same = [arm for arm, state in states.items() if state == "same"]
@@ -180,8 +179,6 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
     for arm, state in states.items():
         labels[state].append(f"`{arm}`" if several else variants[arm].label())
     keys = [key for key, _ in next(iter(variants.values())).changes]
-    ranks = [float(arms.index(arm)) for arm in runs["arm"]]
-    ordered = bool(numbers_of(list(variants.values())))
     return {
         "varied": keys,
         "about_clipping": any(key.startswith("execution.clip.") for key in keys),
@@ -190,11 +187,8 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
         "states": states,
         "labels": labels,
         "never_clipped": bool((collected.runs.loc[unclipped, "clipped_share"] == 0).all()),
-        "first_failing": first_failing(arms, runs),
-        "failures": sum(failed),
+        "first_failing": next((arm for arm in arms if arm in failed), None),
         "runs": len(runs),
-        "loss_trend": loss_trend(arms, runs) if ordered else None,
-        "failure_trend": failure_trend(ranks, failed) if ordered else None,
     }
 
 
