@@ -194,7 +194,7 @@ class Study(Settings):
     title: Line
     """Heading of the summaries."""
     protocol: Literal["small", "medium", "full"]
-    """Small: minutes, as its summary says; medium: the protocol's patch size; full: the protocol."""
+    """Full: the protocol; small and medium: less, as their summaries say."""
     datasets: Annotated[dict[Name, Dataset], AtLeastOne]
     """Datasets by name."""
     generator: GeneratorSettings
