@@ -9,7 +9,6 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.evaluate import align, frc, real_data, scores
 from ptycho_torch.evaluate.align import MARGIN_PX, register
-from ptycho_torch.infer.parity import amplitude_difference
 from ptycho_torch.physics import predict
 
 SIDE = 24
@@ -138,9 +137,5 @@ METRICS = {
     "register.phase": Laws(of=registered("phase"), best=0, higher=False, symmetric=False),
     "register.all": Laws(
         of=registered("all"), best=0, higher=False, symmetric=False, scaled="same"
-    ),
-    "amplitude_difference": Laws(
-        of=lambda t, p: amplitude_difference(t[None], p[None]), best=0, higher=False,
-        symmetric=False,
     ),
 }  # fmt: skip

@@ -126,11 +126,9 @@ def test_the_scale_in_force_is_the_one_that_was_requested(bundle, scan, scale, c
     assert "s = 1000, learned" in caplog.text
 
 
-@pytest.mark.parametrize("lost", ["groups_of_scan", "_unit"])
-def test_an_override_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypatch, lost):
+def test_a_unit_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypatch):
     plain = inference.groups_of_scan
-    faults = {"groups_of_scan": lambda s, m, unit: plain(s, m, 1.0), "_unit": lambda *a: (1.0, "")}
-    monkeypatch.setattr(inference, lost, faults[lost])
+    monkeypatch.setattr(inference, "groups_of_scan", lambda s, m, unit: plain(s, m, 1.0))
     with pytest.raises(ScaleLost, match="of 4 was requested"):
         infer_scan(bundle(intensity_scale=1000.0), scan, InferSettings(scale=250.0))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.reconstruct.scans import SCANS, apart, as_scan, distance, make_scan
 
-from ptycho_torch.config.scan import RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.runtime.errors import InputError
 
@@ -19,7 +19,7 @@ def run(scan, **more):
     """Reconstruct a scan; masks and other frames are the scan's, the rest is a setting."""
     scan = as_scan(scan, **{key: more.pop(key) for key in SCAN if key in more})
     keys = {key: more.pop(key) for key in ("engine", "use_n") if key in more}
-    return reconstruct(scan, RpieSettings(**more), **keys)
+    return reconstruct(scan, ConventionalSettings(**more), **keys)
 
 
 @pytest.mark.parametrize("name", SCANS)
@@ -81,7 +81,7 @@ def test_the_adapter_minds_the_conventions(fake):
     """Window centres with a half-pixel origin, counts, a probe over N, frames' seed, no gauge."""
     scan = make_scan(side=16, step=3, frames=2, corner=(-5, 7))
     use = np.array([True, True, False, True])
-    settings = {"iterations": 2, "seed": 9, "alpha": 0.3, "batch_size": None}
+    settings = {"iterations": 2, "seed": 9, "alpha": 0.3, "batch_size": 0}
     made = run(scan, engine="ptychi-rpie", use_n=use, **settings)
     arrays, options = fake.arrays, fake.options
     corners = scan.positions[use] - made.origin

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from tests.reconstruct.scans import apart, as_scan, make_scan
 
 from ptycho_torch.cli import main
-from ptycho_torch.config.scan import RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.files import io
 from ptycho_torch.reconstruct.run import reconstruct_scan
 from ptycho_torch.runtime.errors import InputError
@@ -25,7 +25,7 @@ def test_object_picture_and_report_are_written(made, tmp_path):
     good = np.ones((1, 16, 16), bool)
     good[0, 5, 5] = False
     scan = as_scan(made, amplitude_nHW=np.where(good, made.amplitude, np.nan), good_1HW=good)
-    report = reconstruct_scan(scan, RpieSettings(iterations=30), folder=tmp_path, held_out=9)
+    report = reconstruct_scan(scan, ConventionalSettings(iterations=30), folder=tmp_path, held_out=9)
     names = {"object.npz", "reconstruction.png", "report.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert io.read_json(tmp_path / "report.json") == report
@@ -42,14 +42,14 @@ def test_object_picture_and_report_are_written(made, tmp_path):
 
 def test_results_of_others_are_not_written_over(made, tmp_path):
     """Also not those of an earlier reconstruction, unless that is asked for."""
-    scan, settings, own = as_scan(made), RpieSettings(iterations=1), tmp_path / "a"
+    scan, settings, own = as_scan(made), ConventionalSettings(iterations=1), tmp_path / "a"
     (tmp_path / "amplitude.png").write_text("an inference's")
     with pytest.raises(InputError, match=r"holds files \(amplitude.png\); give another folder"):
         reconstruct_scan(scan, settings, folder=tmp_path)
     reconstruct_scan(scan, settings, folder=own)
     with pytest.raises(InputError, match="holds a finished run"):
         reconstruct_scan(scan, settings, folder=own)
-    again = reconstruct_scan(scan, RpieSettings(iterations=2), folder=own, overwrite=True)
+    again = reconstruct_scan(scan, ConventionalSettings(iterations=2), folder=own, overwrite=True)
     assert io.read_json(own / "report.json") == again
 
 

@@ -1,15 +1,15 @@
-"""What two dumps have in common: their images on one canvas, and which patches are the same.
+"""What two dumps have in common: their images on one canvas, and patches in the same places.
 
-Letters as in `dump`, and K pairs of patches. A is the reference.
+Letters as in `dump`. A is the reference.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.runtime.errors import InputError
@@ -81,7 +81,6 @@ def fitted(
     each = "" if len(a) == 1 else ", image by image"
     if free_scale:
         notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
-        notes.append("variances are relative to each patch's mean square")
     elif whole:
         notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
     return rms, (a, b)
@@ -97,57 +96,39 @@ def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:
     `paired` counts the pairs, `median_error` and `worst` are of ||A - B|| / ||A|| after the phase
     that fits best; `reason` says why patches could not be paired.
     """
-    try:
-        pairs_K2 = _pairs(first, second)
-    except ValueError as error:
-        return {"paired": 0, "of": None, "reason": str(error), "median_error": None, "worst": []}
+    found = {"paired": 0, "reason": _unpaired(first, second), "median_error": None, "worst": []}
+    if found["reason"]:
+        return found
     a, b = np.asarray(first.patches_PHW), np.asarray(second.patches_PHW)
-    errors = np.array([_error(a[i], b[j]) for i, j in pairs_K2])
+    errors = np.array([_error(*pair) for pair in zip(a, b, strict=True)])
     # What is not finite differs most of all.
     ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:_LISTED]
-    variances = [(d.statistics or {})["amplitude"]["var_zero_mean"] for d in (first, second)]
+    variances = [patch_statistics(p[ranked])["amplitude"]["var_zero_mean"] for p in (a, b)]
     positions, finite = first.positions_P2, errors[np.isfinite(errors)]
     worst = [
         {
-            "a": int(i),
-            "b": int(j),
-            "position": None if positions is None else positions[i].tolist(),
-            "error": finite_or_none(error),
-            "var_zero_mean": [finite_or_none(variances[0][i]), finite_or_none(variances[1][j])],
+            "patch": patch,
+            "position": None if positions is None else positions[patch].tolist(),
+            "error": finite_or_none(errors[patch]),
+            "var_zero_mean": [finite_or_none(variance) for variance in both],
         }
-        for (i, j), error in zip(pairs_K2[ranked], errors[ranked], strict=True)
+        for patch, both in zip(ranked.tolist(), np.transpose(variances), strict=True)
     ]
     median = float(np.median(finite)) if finite.size else None
-    counts = {"paired": len(pairs_K2), "of": [len(a), len(b)], "reason": None}
-    return {**counts, "median_error": median, "worst": worst}
+    return found | {"paired": len(a), "median_error": median, "worst": worst}
 
 
-def _pairs(first: Dump, second: Dump) -> NDArray[np.int64]:
-    """Return the numbers of the same patches in A and in B, (K, 2); `ValueError` says why there
-    are none."""
+def _unpaired(first: Dump, second: Dump) -> str | None:
+    """Return why patches of one number are not the same patch in A and in B; None: they are."""
     a, b = first.patches_PHW, second.patches_PHW
     if a is None or b is None:
-        raise ValueError("not both dumps have patches")
-    if a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"patches are {a.shape[1:]} and {b.shape[1:]} px")
-    in_order = np.repeat(np.arange(len(a)), 2).reshape(-1, 2)
-    if first.positions_P2 is None or second.positions_P2 is None:
-        if len(a) != len(b):
-            raise ValueError("positions are not given by both, and the numbers of patches differ")
-        return in_order
-    places = [
-        np.insert(places_P2, 0, 0 if dump.image_P is None else dump.image_P, axis=1)
-        for dump, places_P2 in ((first, first.positions_P2), (second, second.positions_P2))
-    ]
-    if len(a) == len(b) and np.allclose(places[0], places[1], rtol=0, atol=_SAME_PX):
-        return in_order
-    tables = [pd.DataFrame(np.rint(place / _SAME_PX).astype(np.int64)) for place in places]
-    if any(table.duplicated().any() for table in tables):
-        raise ValueError("patches lie in another order, and several share a position")
-    both = tables[0].reset_index(names="a").merge(tables[1].reset_index(names="b"))
-    if both.empty:
-        raise ValueError("no patch of A lies where one of B does")
-    return both[["a", "b"]].to_numpy()
+        return "not both dumps have patches"
+    if a.shape != b.shape:
+        return f"patches are {a.shape} and {b.shape}"
+    a, b = first.positions_P2, second.positions_P2
+    if a is not None and b is not None and not np.allclose(a, b, rtol=0, atol=_SAME_PX):
+        return "patches lie in different places, or in another order"
+    return None
 
 
 def _error(first_HW: Array, second_HW: Array) -> float:

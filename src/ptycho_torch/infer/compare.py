@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import scipy
 import skimage
-from numpy.typing import NDArray
 
+from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.align import Array, differing_patches, fitted, overlap
 from ptycho_torch.infer.dump import Dump
+from ptycho_torch.infer.pictures import draw_objects, save_png
 from ptycho_torch.runtime.errors import shown_path
 from ptycho_torch.runtime.templates import render
 
@@ -36,16 +37,17 @@ def compare(
     """Return the contents of `compare.json`, and the aligned images, (I, Y, X) each.
 
     tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1;
-    free_scale: the images' scale is a gauge, fitted and not judged, as where a dump says so itself.
+    free_scale: the images' scale is a gauge, as where the probe was refined: fitted, not judged.
     `InputError` if the dumps cannot be of one scan.
     """
-    free = free_scale or first.scale_is_free or second.scale_is_free
     notes: list[str] = []
-    rms, images = fitted(*overlap(first, second, notes), notes, free)
-    values = [*_scales_and_variances(first, second, free), ("stitched_rms", *rms)]
-    quantities = [_compared(*named, tolerance) for named in values]
-    if free:
-        quantities[-1] |= {"status": "not judged", "reason": "the scale is free"}
+    rms, images = fitted(*overlap(first, second, notes), notes, free_scale)
+    scales = [(name, getattr(first.scales, name), getattr(second.scales, name)) for name in NUMBERS]
+    sizes = [*_variances(first, second), ("stitched_rms", *rms)]
+    quantities = [_compared(*named, tolerance) for named in (*scales, *sizes)]
+    if free_scale:
+        for quantity in quantities[len(scales) :]:
+            quantity |= {"status": "not judged", "reason": "the scale is free"}
     amplitudes = np.abs(images[0]), np.abs(images[1])
     quantities += [
         _judged("amplitude_mae", "error", tolerance, _mae, *amplitudes),
@@ -93,8 +95,6 @@ def write_comparison(
     folder: io.PathLike, record: dict[str, Any], images: tuple[Array, Array]
 ) -> None:
     """Write `compare.json`, `compare.md` and `compare.png`, of the first image, into `folder`."""
-    from ptycho_torch.infer.pictures import draw_objects, save_png
-
     shown = {letter: image_IYX[0] for letter, image_IYX in zip("AB", images, strict=True)}
     figure = draw_objects(shown, difference=True, caption="Aligned images; red: not in both.")
     save_png(Path(folder) / "compare.png", figure)
@@ -102,31 +102,19 @@ def write_comparison(
     io.write_json(Path(folder) / "compare.json", record)
 
 
-def _scales_and_variances(
-    first: Dump, second: Dump, free_scale: bool
-) -> list[tuple[str, float | None, float | None]]:
-    """Return the scales of both dumps, and mean and median over patches of their variances."""
-    values = [(name, getattr(first.scales, name), getattr(second.scales, name)) for name in NUMBERS]
+def _variances(first: Dump, second: Dump) -> list[tuple[str, float | None, float | None]]:
+    """Return mean and median over patches of their variances in both dumps."""
+    dumps = (first.patches_PHW, second.patches_PHW)
+    blocks = [{} if patches is None else patch_statistics(patches) for patches in dumps]
+    values: list[tuple[str, float | None, float | None]] = []
     for block in ("amplitude", "complex"):
-        both = [_variances(dump, block, free_scale) for dump in (first, second)]
+        both = [b[block]["var_zero_mean"] if block in b else None for b in blocks]
         if block == "complex" and any(v is None for v in both):
             continue  # Amplitudes alone were dumped, as the notes on alignment say.
         for name, take in (("mean", np.mean), ("median", np.median)):
-            a, b = (None if v is None else float(take(v)) if v.size else math.nan for v in both)
+            a, b = (None if v is None else float(take(v)) for v in both)
             values.append((f"{block}_var_zero_mean_{name}", a, b))
     return values
-
-
-def _variances(dump: Dump, block: str, free_scale: bool) -> NDArray[np.float64] | None:
-    """Return each patch's variance; where the scale is free, over its mean square."""
-    names = (dump.statistics or {}).get(block, {})
-    if not free_scale or not names:
-        return names.get("var_zero_mean")
-    if block == "complex":
-        return names.get("relative_variance")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = names["var_zero_mean"]
-        return variance / (np.square(names["mean"]) + variance) if "mean" in names else None
 
 
 def _compared(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
@@ -147,8 +135,8 @@ def _judged(
         "error": f"at most {tolerance:g} of A's mean amplitude",
         "similarity": f"at least {1 - tolerance:g}",
     }[kind]
-    found: Quantity = {"name": name, "kind": kind, "value": None, "status": "fail", "limit": limit}
-    found |= {"a": None, "b": None, "reason": None}
+    found: Quantity = {"name": name, "kind": kind, "status": "fail", "limit": limit}
+    found |= dict.fromkeys(("value", "a", "b", "reason"))
     try:
         found["value"] = value = measure(a, b)
     except ValueError as error:

@@ -45,8 +45,11 @@ class Problem:
         return light.numpy()
 
 
-def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Problem:
-    """Return the problem of some frames of a scan; parameters and errors are `reconstruct`'s."""
+def pose(
+    scan: Scan, settings: RpieSettings, use_n: Array | None = None, *, margin_px: int = 0
+) -> Problem:
+    """Return the problem of some frames of a scan, on a canvas with a free border of `margin_px`
+    round the windows; parameters and errors are `reconstruct`'s."""
     if scan.probe_MHW is None:
         raise InputError(
             f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
@@ -62,8 +65,8 @@ def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Prob
     if not observed.any():
         raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
     whole, fraction = split_positions(torch.from_numpy(np.asarray(scan.positions_n2, np.float64)))
-    first = whole.amin(dim=0) - settings.margin_px
-    size = whole.amax(dim=0) + observed.shape[-1] + settings.margin_px - first
+    first = whole.amin(dim=0) - margin_px
+    size = whole.amax(dim=0) + observed.shape[-1] + margin_px - first
     (row, column), (rows, columns) = first.tolist(), size.tolist()
     if rows * columns > _LARGEST_CANVAS_PX:
         raise InputError(
