@@ -34,18 +34,18 @@ def foreign(folder, facts=None, **arrays):
 
 
 def test_two_keys_are_enough(tmp_path):
-    dump = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7))))
+    dump = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7), complex)))
     assert dump.stitched_IYX.shape == (1, 9, 7)
     assert (dump.patches_PHW, dump.scales.input_scale) == (None, None)
 
 
-PATCH = {"patches": np.ones((1, 4, 4))}
+PATCH = {"patches": np.ones((1, 4, 4), complex)}
 BAD_ARRAYS = {
     "no image": ({"image": np.ones(3)}, "has no array 'stitched'; it has: image"),
     "empty": ({"stitched": np.ones((0, 5))}, r"'stitched' is \(1, 0, 5\) float64, expected"),
     "words": ({"stitched": np.array([["a"]])}, "'stitched' is .* <U1, expected complex"),
     "pickled": ({"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
-    "negative": ({"stitched": -np.ones((9, 9))}, "real and has negative values"),
+    "no phase": ({"stitched": np.ones((9, 9))}, "'stitched' is real; give the complex object"),
     "origin": ({"origin": np.ones(3)}, r"'origin' is \(3,\) float64, expected real \(2\)"),
     "bare positions": ({"positions": np.ones((3, 2))}, "no 'patches'"),
     "patches": ({"patches": np.ones((3, 4))}, r"'patches' is \(3, 4\) float64"),
@@ -65,7 +65,7 @@ def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, case)
     arrays, message = BAD_ARRAYS.get(case, ({}, None))
     facts, message = BAD_FACTS.get(case, ({}, message))
     # Each case has a whole image, unless the image is what is wrong.
-    whole = {} if "image" in arrays else {"stitched": np.ones((9, 9))}
+    whole = {} if "image" in arrays else {"stitched": np.ones((9, 9), complex)}
     folder = foreign(tmp_path / "theirs", facts, **whole | arrays)
     with pytest.raises(InputError, match=message) as caught:
         read_dump(folder)

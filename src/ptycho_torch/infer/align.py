@@ -9,26 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
-# Origins, and positions of patches, closer than this are the same, pixels.
+# Positions of patches closer than this are the same, pixels.
 _SAME_PX = 0.01
 _LISTED = 5
 
 
 def overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[Array, Array]:
-    """Return both dumps' images, cropped to where both lie."""
+    """Return both dumps' images, cropped to where both lie; origins are taken to whole pixels."""
     a, b = first.stitched_IYX, second.stitched_IYX
-    sizes = f"canvases of {a.shape[1:]} and {b.shape[1:]} px"
     if len(a) != len(b):
         raise InputError(
             f"{second.source}: has {len(b)} stitched images, {first.source} has {len(a)}; only "
             "dumps of the same scan can be compared"
         )
+    sizes = f"canvases of {a.shape[1:]} and {b.shape[1:]} px"
     if first.origin_2 is None or second.origin_2 is None:
         if a.shape != b.shape:
             without = first if first.origin_2 is None else second
@@ -37,19 +36,15 @@ def overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[Array, Array]:
         return a, b
     exact = second.origin_2 - first.origin_2
     shift = np.rint(exact).astype(int)
-    if (np.abs(exact - shift) > _SAME_PX).any():
-        notes.append(
-            f"the origins differ by {exact.round(3).tolist()} px, taken as {shift.tolist()}"
-        )
     low, high = np.maximum(shift, 0), np.minimum(a.shape[1:], b.shape[1:] + shift)
     if (high <= low).any():
         raise InputError(
             f"{second.source}: lies {exact.tolist()} px from {first.source}; {sizes} have no pixel "
             "in common there; are both origins in pixels?"
         )
-    if a.shape != b.shape or shift.any():
+    if a.shape != b.shape or exact.any():
         notes.append(
-            f"{sizes}, {shift.tolist()} px apart, were cropped to their overlap of "
+            f"{sizes}, {exact.round(3).tolist()} px apart, were cropped to their overlap of "
             f"{tuple((high - low).tolist())} px"
         )
     a = a[:, low[0] : high[0], low[1] : high[1]]
@@ -60,28 +55,22 @@ def overlap(first: Dump, second: Dump, notes: list[str]) -> tuple[Array, Array]:
 def fitted(
     a: Array, b: Array, notes: list[str], free_scale: bool
 ) -> tuple[tuple[float, float], tuple[Array, Array]]:
-    """Return the root mean squares of both, and the images, NaN where not both are known: complex,
-    B turned (where the scale is free, and scaled) onto A, or both real amplitudes."""
-    whole = np.iscomplexobj(a) and np.iscomplexobj(b)
-    if np.iscomplexobj(a) != np.iscomplexobj(b):
-        notes.append("one image has no phase; amplitudes are compared")
+    """Return the root mean squares of both, and the images, NaN where not both are known, B turned
+    (where the scale is free, and scaled) onto A."""
     known = np.isfinite(a) & np.isfinite(b)
     notes.append(f"{int(known.sum())} of {known.size} px of the overlap are known in both")
-    if not whole:
-        a, b = np.abs(a), np.abs(b)
-    precise = np.complex128 if whole else np.float64
-    a, b = (np.where(known, image, np.nan).astype(precise) for image in (a, b))
+    a, b = (np.where(known, image, np.nan).astype(np.complex128) for image in (a, b))
     rms = _rms(a[known]), _rms(b[known])
     for first_YX, second_YX, both in zip(a, b, known, strict=True):
         product = np.vdot(second_YX[both], first_YX[both])
-        factor = np.exp(1j * np.angle(product)) if whole else 1.0
+        factor = np.exp(1j * np.angle(product))
         if free_scale:
             factor = product / (np.square(np.abs(second_YX[both])).sum() or np.inf)
         second_YX *= factor
     each = "" if len(a) == 1 else ", image by image"
     if free_scale:
         notes.append(f"B was multiplied by the factor that fits A best{each}: its scale is free")
-    elif whole:
+    else:
         notes.append(f"B was turned by the phase that fits A best{each}; its scale was kept")
     return rms, (a, b)
 
@@ -93,48 +82,34 @@ def _rms(values: Array) -> float:
 def differing_patches(first: Dump, second: Dump) -> dict[str, Any]:
     """Return the patches that differ most, each turned by its own free phase; for JSON.
 
-    `paired` counts the pairs, `median_error` and `worst` are of ||A - B|| / ||A|| after the phase
-    that fits best; `reason` says why patches could not be paired.
+    `paired` counts the pairs, `worst` has ||A - B|| / ||A|| after the phase that fits best;
+    `reason` says why patches of one number are not the same patch, None: they are.
     """
-    found = {"paired": 0, "reason": _unpaired(first, second), "median_error": None, "worst": []}
-    if found["reason"]:
-        return found
-    a, b = np.asarray(first.patches_PHW), np.asarray(second.patches_PHW)
+    a, b = first.patches_PHW, second.patches_PHW
+    places, others = first.positions_P2, second.positions_P2
+    if a is None or b is None or a.shape != b.shape:
+        reason = "not both dumps have patches, as many and as large"
+        return {"paired": 0, "reason": reason, "worst": []}
+    known = places is not None and others is not None
+    if known and not np.allclose(places, others, rtol=0, atol=_SAME_PX):
+        reason = "patches lie in different places, or in another order"
+        return {"paired": 0, "reason": reason, "worst": []}
     errors = np.array([_error(*pair) for pair in zip(a, b, strict=True)])
     # What is not finite differs most of all.
     ranked = np.argsort(-np.where(np.isfinite(errors), errors, np.inf), kind="stable")[:_LISTED]
-    variances = [patch_statistics(p[ranked])["amplitude"]["var_zero_mean"] for p in (a, b)]
-    positions, finite = first.positions_P2, errors[np.isfinite(errors)]
     worst = [
         {
             "patch": patch,
-            "position": None if positions is None else positions[patch].tolist(),
+            "position": None if places is None else places[patch].tolist(),
             "error": finite_or_none(errors[patch]),
-            "var_zero_mean": [finite_or_none(variance) for variance in both],
         }
-        for patch, both in zip(ranked.tolist(), np.transpose(variances), strict=True)
+        for patch in ranked.tolist()
     ]
-    median = float(np.median(finite)) if finite.size else None
-    return found | {"paired": len(a), "median_error": median, "worst": worst}
-
-
-def _unpaired(first: Dump, second: Dump) -> str | None:
-    """Return why patches of one number are not the same patch in A and in B; None: they are."""
-    a, b = first.patches_PHW, second.patches_PHW
-    if a is None or b is None:
-        return "not both dumps have patches"
-    if a.shape != b.shape:
-        return f"patches are {a.shape} and {b.shape}"
-    a, b = first.positions_P2, second.positions_P2
-    if a is not None and b is not None and not np.allclose(a, b, rtol=0, atol=_SAME_PX):
-        return "patches lie in different places, or in another order"
-    return None
+    return {"paired": len(a), "reason": None, "worst": worst}
 
 
 def _error(first_HW: Array, second_HW: Array) -> float:
     a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
-    if not (np.iscomplexobj(first_HW) and np.iscomplexobj(second_HW)):
-        a, b = np.abs(a), np.abs(b)
     with np.errstate(invalid="ignore", divide="ignore"):
         turned = b * np.exp(1j * np.angle(np.vdot(b, a)))
         return float(np.linalg.norm(a - turned) / np.linalg.norm(a))

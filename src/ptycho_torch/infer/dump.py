@@ -46,10 +46,10 @@ _SHOWN = 16
 class Dump:
     """What a training or an inference reconstructed; None: not known.
 
-    stitched_IYX: object, un-normalised: complex, or real where only the amplitude is known; NaN:
-    not seen; origin_2: position of the image's first pixel, in the coordinates of positions_P2, the
-    corners of the patches; patches_PHW: as the network gives them, in units of `norm_Y_I`, those of
-    the first image first; source: where it was read from.
+    stitched_IYX: complex object, un-normalised; NaN: not seen; origin_2: position of the image's
+    first pixel, in the coordinates of positions_P2, the corners of the patches; patches_PHW: as the
+    network gives them, complex, in units of `norm_Y_I`, those of the first image first; source:
+    where it was read from.
     """
 
     stitched_IYX: NDArray[Any]
@@ -83,9 +83,9 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
     # A dump that is being written over is none until it is whole again.
     (folder / FACTS).unlink(missing_ok=True)
     arrays = {
-        "stitched": _single(dump.stitched_IYX),
+        "stitched": dump.stitched_IYX,
         "origin": dump.origin_2,
-        "patches": None if dump.patches_PHW is None else _single(dump.patches_PHW),
+        "patches": dump.patches_PHW,
         "positions": dump.positions_P2,
     }
     given = {key: array for key, array in arrays.items() if array is not None}
@@ -109,11 +109,6 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
             "patch_statistics": statistics,
         },
     )
-
-
-def _single(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array in single precision, as networks work."""
-    return array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
 
 
 class _Facts(BaseModel, extra="ignore", strict=True):
@@ -161,21 +156,16 @@ def read_dump(folder: io.PathLike) -> Dump:
 
 def _check_arrays(source: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Raise `InputError` unless the arrays of a dump belong together."""
-    images, patches = arrays["stitched"], arrays.get("patches")
-    check_array(source, "stitched", images, "complex", ("images", "Y", "X"))
-    if not np.iscomplexobj(images) and (images < 0).any():
-        raise InputError(
-            f"{source}: 'stitched' is real and has negative values; give the amplitude, >= 0, or "
-            "the complex object"
-        )
-    if patches is not None:
-        check_array(source, "patches", patches, "complex", ("patches", "H", "W"))
-    elif "positions" in arrays:
+    patches = arrays.get("patches")
+    if patches is None and "positions" in arrays:
         raise InputError(f"{source}: has 'positions', no 'patches'")
-    for key, shape in (
-        ("origin", (2,)),
-        ("positions", (0 if patches is None else len(patches), 2)),
-    ):
+    count = 0 if patches is None else len(patches)
+    for key, sides in (("stitched", ("images", "Y", "X")), ("patches", ("patches", "H", "W"))):
+        if key in arrays:
+            check_array(source, key, arrays[key], "complex", sides)
+            if not np.iscomplexobj(arrays[key]):
+                raise InputError(f"{source}: '{key}' is real; give the complex object")
+    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
         if key in arrays:
             check_array(source, key, arrays[key], "real", shape)
             if not np.isfinite(arrays[key]).all():

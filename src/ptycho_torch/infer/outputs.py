@@ -157,23 +157,25 @@ def infer_measurement(
     settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
-    completed = record["outcome"] == "completed"
-    bundle = read_bundle(Path(run).parent / "bundle") if completed else None
-    for part in PARTS if bundle is not None else ():
-        # The probe that the network was trained under, whatever the file guesses.
-        scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
-        seen = infer_scan(bundle, scan, settings)
-        seconds += seen.report["timing"]["network_s"]
-        light = seen.stitched.coverage_YX
+    if record["outcome"] == "completed":
+        bundle = read_bundle(Path(run).parent / "bundle")
+        for part in PARTS:
+            # The probe that the network was trained under, whatever the file guesses.
+            scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+            seen = infer_scan(bundle, scan, settings)
+            seconds += seen.report["timing"]["network_s"]
+            light = seen.stitched.coverage_YX
+            arrays |= {
+                f"{part}_object": seen.stitched.object_YX,
+                f"{part}_origin": seen.stitched.origin_2,
+                f"{part}_light": light / light.max(),
+                f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+            }
+        # The held-out frames are the last part; what the network sees in each of them is scored.
         arrays |= {
-            f"{part}_object": seen.stitched.object_YX,
-            f"{part}_origin": seen.stitched.origin_2,
-            f"{part}_light": light / light.max(),
-            f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+            "held_out_patches": seen.patches_PHW,
+            "held_out_members": seen.members_GC.ravel(),
         }
-        if part == "held_out":
-            arrays["held_out_patches"] = seen.patches_PHW
-            arrays["held_out_members"] = seen.members_GC.reshape(-1)
     io.write_npz(outputs["objects"], arrays)
     kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
     report = {

@@ -143,13 +143,11 @@ def _by_prediction(
     tried, doubt = _ranked(predicted, raw, candidates, _PREDICTED_RATIO)
     best = tried[0]
     how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
-    if best.why or best.error > _EXPLAINS or doubt:
-        why, listed = "does not predict the frames", tried[:3]
-        if best.why:
-            why, listed = "no window lies in it", tried
-        elif doubt:
+    if best.error > _EXPLAINS or doubt:
+        why = best.why or "does not predict the frames"
+        if doubt:
             why = "tells no conventions apart"
-        stages.append(_stage("object", how, f"{why}: left aside", listed))
+        stages.append(_stage("object", how, f"left aside: {why}", tried[:3]))
         return None
     chosen = best.conventions
     stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))

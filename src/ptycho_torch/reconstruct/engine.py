@@ -30,7 +30,7 @@ class Reconstruction:
 
     object_YX: complex transmission, 1 where no light fell; origin: (row, column) of its pixel
     [0, 0], so that a window at p starts at p - origin; light_YX: the probe's intensity summed over
-    the frames in use; error: amplitude R factor of each iteration over the good pixels, rPIE's as
+    the frames; error: amplitude R factor of each iteration over the good pixels, rPIE's as
     met in it, each batch before its own update, pty-chi's after it; seconds: wall time of each;
     snapshots: the object after the iterations that were requested.
     """
@@ -53,26 +53,24 @@ def reconstruct(
     settings: RpieSettings,
     *,
     engine: Engine = "rpie",
-    use_n: Array | None = None,
     snapshots: Collection[int] = (),
     on_iteration: OnIteration | None = None,
     device: str = "cpu",
 ) -> Reconstruction:
     """Reconstruct the object, and if requested the probe, from a scan with a probe.
 
-    Of the frames only those of `use_n`, (n,) bool, are used; the canvas holds all. The object is
-    kept after the iterations `snapshots`, from 1; `on_iteration` is called with each one's number
-    and error. Frames of float64 are worked in double precision by rPIE, all else in single; pty-chi
-    runs on the CPU. The probe's power is in units of amplitude squared, or see `probe_scale`.
+    The object is kept after the iterations `snapshots`, from 1; `on_iteration` is called with each
+    one's number and error. Frames of float64 are worked in double precision by rPIE, all else in
+    single; pty-chi runs on the CPU.
     `InputError` if there is no probe or no light in good pixels, the result is not finite, or
     pty-chi is not installed or cannot take the scan.
     """
     solver: Rpie | Ptychi
     if engine == "rpie":
-        problem = pose(scan, settings, use_n)
+        problem = pose(scan, settings)
         solver = Rpie(problem, settings, device)
     else:
-        problem = pose(scan, settings, use_n, margin_px=_PTYCHI_MARGIN_PX)
+        problem = pose(scan, settings, margin_px=_PTYCHI_MARGIN_PX)
         solver = Ptychi(problem, settings)
     kept: dict[int, Array] = {}
     errors: list[float] = []

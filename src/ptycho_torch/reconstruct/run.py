@@ -20,9 +20,9 @@ from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, finite_or_none, read_result
+from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import frame_errors, r_factor, r_factor_of
+from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import Engine, OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.errors import InputError
@@ -31,10 +31,10 @@ from ptycho_torch.runtime.provenance import commit, platform_name, versions
 
 logger = logging.getLogger(__name__)
 
-# An object is in doubt from so many iterations on, if the second half of them left this share of R,
+# An object is in doubt from so many iterations on, if the last fifth of them left this share of R
 # and R is beyond this: where photons are not known; where they are, absolute and over their noise.
 _ENOUGH, _FLAT = 10, 0.9
-_FAR, _CLOSE, _NOISES = 0.25, 0.1, 2.5
+_FAR, _CLOSE, _NOISES = 0.15, 0.1, 2.5
 
 OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
 
@@ -45,7 +45,6 @@ def reconstruct_scan(
     *,
     folder: PathLike,
     engine: Engine = "rpie",
-    held_out: int | None = None,
     threads: int = 1,
     device: str = "cpu",
     overwrite: bool = False,
@@ -53,42 +52,27 @@ def reconstruct_scan(
 ) -> dict[str, Any]:
     """Reconstruct a scan, write `OUTPUTS` into a folder, and return what `report.json` holds.
 
-    Every `held_out`-th frame is kept out and predicted at the end; neighbours of such a frame see
-    most of its object, so this tests the fit, not unseen places. `InputError` as `reconstruct`, or
-    if the folder holds files.
+    `InputError` as `reconstruct`, or if the folder holds files.
     """
     from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
 
-    use_n = np.ones(len(scan), bool)
-    if held_out is not None:
-        if not 2 <= held_out <= len(scan):
-            raise InputError(
-                f"--held-out {held_out} of {len(scan)} frames leaves none on one side; give a "
-                f"number from 2 to {len(scan)}"
-            )
-        use_n[held_out - 1 :: held_out] = False
     rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
     must_be_free(folder, **rules)
     torch.set_num_threads(usable_threads(threads))
-    made = reconstruct(
-        scan, settings, engine=engine, use_n=use_n, on_iteration=on_iteration, device=device
-    )
-    errors = frame_errors(made.predict(scan.positions_n2), scan.amplitude_nHW, scan.good_1HW)
+    made = reconstruct(scan, settings, engine=engine, on_iteration=on_iteration, device=device)
+    predicted = made.predict(scan.positions_n2)
     report = {
         "source": Path(scan.source).name,
         "notes": list(scan.notes),
         "engine": engine,
         "settings": settings.model_dump(mode="json"),
-        "batch_size": settings.frames_at_once(int(use_n.sum())),
+        "batch_size": settings.frames_at_once(len(scan)),
         "frames": len(scan),
-        "frames_used": int(use_n.sum()),
         "patch_px": scan.patch_px,
         "probe_modes": len(made.probe_MHW),
         "object_px": list(made.object_YX.shape),
         "origin_px": list(made.origin),
-        "r_factor": r_factor_of(errors[use_n]),
-        # Of dark frames there is none.
-        "r_factor_held_out": finite_or_none(held_out and r_factor_of(errors[~use_n])),
+        "r_factor": r_factor(predicted, scan.amplitude_nHW, scan.good_1HW),
         "doubt": _doubt(made.error, scan),
         **_course([made]),
         **_machine(device),
@@ -99,7 +83,6 @@ def reconstruct_scan(
         "probe": made.probe_MHW,
         "light": made.light_YX,
         "error": np.array(made.error),
-        "used": use_n,
     }
     folder = claim(folder, **rules)
     io.write_npz(folder / "object.npz", arrays)
@@ -113,19 +96,19 @@ def _doubt(errors: Sequence[float], scan: Scan) -> str | None:
     """Return why a reconstruction has hardly found the object: R stays where it is, far above what
     photon noise alone leaves; None if there is no reason to doubt it."""
     last = errors[-1]
-    if len(errors) < _ENOUGH or last < _FLAT * errors[len(errors) // 2]:
+    if len(errors) < _ENOUGH or last < _FLAT * errors[-1 - len(errors) // 5]:
         return None
-    limit, told = _FAR, ""
+    limit = _FAR
     if scan.intensity_scale is not None:
         # Roots of counts are off by 0.4 in the mean where there is a photon or more.
         roots = np.where(scan.used, scan.amplitude_nHW, 0) * scan.intensity_scale
         noise = 0.4 * int((roots >= 1).sum()) / float(roots.sum(dtype=np.float64))
-        limit, told = max(_CLOSE, _NOISES * noise), f", {last / noise:.2g} times the photon noise"
+        limit = max(_CLOSE, _NOISES * noise)
     if last <= limit:
         return None
     return (
-        f"not converging: the R factor stays at {last:.3g}{told}; run `ptycho-torch check` on the "
-        "file for its conventions"
+        f"not converging: the R factor stays at {last:.3g}; run `ptycho-torch check` on the file "
+        "for its conventions"
     )
 
 
