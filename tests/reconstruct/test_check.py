@@ -73,7 +73,6 @@ PLANTED = {
         (0.12, np.full(64, 1.44), True),
         (0.105, np.full(64, 1.44), False),  # Not by the ratio.
         (0.12, np.append(np.ones(63), 30), False),  # One frame of 64: chance.
-        (np.inf, None, True),
     ],
 )
 def test_conventions_are_told_apart_by_a_ratio_and_beyond_chance(error, errors_n, told):

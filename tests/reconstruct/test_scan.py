@@ -12,8 +12,6 @@ from ptycho_torch.cli import main
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.files import io
 from ptycho_torch.reconstruct.run import reconstruct_scan
-from ptycho_torch.runtime.errors import InputError
-
 
 KNOWN = RpieSettings(iterations=30, refine_probe=False)
 
@@ -40,19 +38,6 @@ def test_object_picture_and_report_are_written(made, tmp_path):
         assert file["error"].tolist() == report["error"]
     picture = imread(tmp_path / "reconstruction.png")
     assert picture.shape[0] > 500 and picture[..., :3].std() > 0.05
-
-
-def test_results_of_others_are_not_written_over(made, tmp_path):
-    """Also not those of an earlier reconstruction, unless that is asked for."""
-    scan, settings, own = as_scan(made), RpieSettings(iterations=1), tmp_path / "a"
-    (tmp_path / "amplitude.png").write_text("an inference's")
-    with pytest.raises(InputError, match=r"holds files \(amplitude.png\); give another folder"):
-        reconstruct_scan(scan, settings, folder=tmp_path)
-    reconstruct_scan(scan, settings, folder=own)
-    with pytest.raises(InputError, match="holds a finished run"):
-        reconstruct_scan(scan, settings, folder=own)
-    again = reconstruct_scan(scan, RpieSettings(iterations=2), folder=own, overwrite=True)
-    assert io.read_json(own / "report.json") == again
 
 
 @pytest.fixture
@@ -96,7 +81,6 @@ def test_a_reconstruction_that_does_not_converge_says_what_to_run(call, tmp_path
     ("words", "message"),
     [
         ("--alpha 2", "--alpha: Input should be less than or equal to 1, got 2"),
-        ("--iterations 0", "--iterations: Input"),
         ("--engine ptychi-rpie", "extra `baseline`) is not installed here: make setup"),
         ("--engine ptychi-rpie --device cuda", "--device cuda: the adapter runs ptychi-rpie on"),
         (
@@ -110,8 +94,7 @@ def test_a_reconstruction_that_does_not_converge_says_what_to_run(call, tmp_path
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, monkeypatch, words, message):
-    monkeypatch.setitem(sys.modules, "ptychi", None)
-    monkeypatch.delitem(sys.modules, "ptychi")
+    monkeypatch.delitem(sys.modules, "ptychi", raising=False)
     status, _, err = call(*words.split())
     lines = [line for line in err.splitlines() if "ptycho-torch:" in line]
     assert status == 1 and len(lines) == 1 and message in lines[0]

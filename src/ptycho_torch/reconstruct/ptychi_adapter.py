@@ -11,7 +11,6 @@ Pty-chi: https://github.com/AdvancedPhotonSource/pty-chi.
 """
 
 import importlib.util
-import logging
 import sys
 import time
 from types import ModuleType
@@ -24,8 +23,6 @@ from ptycho_torch.data.scan import Array
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.problem import Problem
 from ptycho_torch.runtime.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 INSTALL = "make setup-baseline, then .venv-baseline/bin/ptycho-torch (docs/own-data.md)"
 
@@ -95,21 +92,14 @@ def _options(api: Any, settings: RpieSettings, frames: int) -> Any:
 
 def _import_ptychi() -> tuple[Any, Any]:
     """Return pty-chi's `api` and its task."""
-    if not _is_there("ptychi"):
+    if importlib.util.find_spec("ptychi") is None:
         raise InputError(f"the package ptychi (extra `baseline`) is not installed here: {INSTALL}")
-    if not _is_there("torchvision"):
-        logger.info("no torchvision here; pty-chi gets a stand-in for the blur it imports")
+    if importlib.util.find_spec("torchvision") is None:
         package, transforms = ModuleType("torchvision"), ModuleType("torchvision.transforms")
         vars(transforms)["GaussianBlur"] = type("GaussianBlur", (), {})
         vars(package)["transforms"] = transforms
         sys.modules |= {module.__name__: module for module in (package, transforms)}
-    try:
-        import ptychi.api as api
-        from ptychi.api.task import PtychographyTask
-    except (ImportError, RuntimeError) as error:
-        raise InputError(f"ptychi cannot be imported ({error}): {INSTALL}") from None
+    import ptychi.api as api
+    from ptychi.api.task import PtychographyTask
+
     return api, PtychographyTask
-
-
-def _is_there(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
