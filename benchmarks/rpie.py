@@ -16,7 +16,7 @@ import torch
 from side_by_side import command, ratio, seconds, summary, table, times
 
 from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
-from ptycho_torch.config.scan import RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Engine, Reconstruction, reconstruct
@@ -30,7 +30,7 @@ PROGRAMS: dict[str, tuple[Engine, int]] = {
     "ours, 1 a batch": ("rpie", 1),
     "pty-chi rPIE, 1 a batch": ("ptychi-rpie", 1),
     "ours, 15 a batch": ("rpie", 15),
-    "pty-chi LSQML, 15 a batch": ("ptychi-lsqml", 15),
+    "pty-chi rPIE, 15 a batch": ("ptychi-rpie", 15),
 }
 """Name -> engine, frames a batch; pairs stand together."""
 
@@ -50,7 +50,7 @@ def run(
     engine: Engine, batch: int, iterations: int, data: tuple[Any, Any, Any, Any]
 ) -> Reconstruction:
     """Reconstruct by one program."""
-    settings = RpieSettings(iterations=iterations, batch_size=batch)
+    settings = ConventionalSettings(iterations=iterations, batch_size=batch)
     amplitude, positions, probe, _ = data
     scan = Scan(source="made", amplitude_nHW=amplitude, positions_n2=positions, probe_MHW=probe)
     return reconstruct(scan, settings, engine=engine)

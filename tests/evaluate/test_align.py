@@ -1,4 +1,4 @@
-"""What may be removed before scoring, and what may not; see the laws of each in metric_laws."""
+"""What may be removed before scoring, and what may not."""
 
 import numpy as np
 import pytest

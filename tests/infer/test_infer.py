@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.scan import InferSettings, ScanConventions
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import ScaleLost
 from ptycho_torch.data.units import probe_of
@@ -126,21 +126,11 @@ def test_the_scale_in_force_is_the_one_that_was_requested(bundle, scan, scale, c
     assert "s = 1000, learned" in caplog.text
 
 
-@pytest.mark.parametrize("lost", ["groups_of_scan", "_unit"])
-def test_an_override_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypatch, lost):
+def test_a_unit_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypatch):
     plain = inference.groups_of_scan
-    faults = {"groups_of_scan": lambda s, m, unit: plain(s, m, 1.0), "_unit": lambda *a: (1.0, "")}
-    monkeypatch.setattr(inference, lost, faults[lost])
+    monkeypatch.setattr(inference, "groups_of_scan", lambda s, m, unit: plain(s, m, 1.0))
     with pytest.raises(ScaleLost, match="of 4 was requested"):
         infer_scan(bundle(intensity_scale=1000.0), scan, InferSettings(scale=250.0))
-
-
-def test_masked_pixels_change_neither_the_scale_nor_the_r_factor(bundle, scan):
-    good = np.ones((1, N, N), bool)
-    good[0, 6:10, 6:10] = False
-    frames = np.where(good, scan.amplitude_nHW, np.nan).astype(np.float32)
-    masked = replace(scan, amplitude_nHW=frames, good_1HW=good)
-    assert np.isfinite(infer_scan(bundle(), masked, InferSettings(scale=250.0)).report["r_factor"])
 
 
 def test_another_probe_is_said_and_used_only_if_requested(bundle, scan, caplog):
@@ -154,10 +144,16 @@ def test_another_probe_is_said_and_used_only_if_requested(bundle, scan, caplog):
     assert "another probe" not in caplog.text
 
 
-def test_frames_of_another_size_are_refused(bundle, tiny_dataset):
-    small = read_scan(tiny_dataset.splits["test"], ScanConventions(patch_px=8))
+def test_frames_of_another_size_are_refused_and_masked_pixels_do_not_count(bundle, scan):
+    cut = {"amplitude_nHW": scan.amplitude_nHW[:, 4:12, 4:12], "probe_MHW": None}
+    small = replace(scan, **cut)
     with pytest.raises(InputError, match=r"frames are 8 px, the bundle was trained on 16 px"):
         infer_scan(bundle(), small)
+    good = np.ones((1, N, N), bool)
+    good[0, 6:10, 6:10] = False
+    frames = np.where(good, scan.amplitude_nHW, np.nan).astype(np.float32)
+    masked = replace(scan, amplitude_nHW=frames, good_1HW=good)
+    assert np.isfinite(infer_scan(bundle(), masked, InferSettings(scale=250.0)).report["r_factor"])
 
 
 def test_groups_use_every_frame_and_all_their_patches(bundle, scan):

@@ -1,4 +1,4 @@
-"""Write ptychi.npz: what pty-chi's rPIE and LSQML make of two of the tests' scans.
+"""Write ptychi.npz: what pty-chi's rPIE makes of two of the tests' scans.
 
 Pty-chi has an environment of its own, so its numbers are stored and compared without it. Run it
 there, from the repository's root, after `make setup-baseline`:
@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from tests.reconstruct.scans import SCANS, as_scan, make_scan
 
-from ptycho_torch.config.scan import RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.reconstruct.engine import reconstruct
 
 RUNS = {
-    "rpie": ("ptychi-rpie", RpieSettings(iterations=30)),
-    "lsqml": ("ptychi-lsqml", RpieSettings(iterations=30, batch_size=7)),
-    "rpie_refined": ("ptychi-rpie", RpieSettings(iterations=30, refine_probe=True)),
+    "rpie": ("ptychi-rpie", ConventionalSettings(iterations=30)),
+    "rpie_refined": ("ptychi-rpie", ConventionalSettings(iterations=30, refine_probe=True)),
 }
 
 

@@ -65,12 +65,6 @@ def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_
     assert objects <= set(io.npz_keys(tmp_path / "objects.npz"))
 
 
-def test_an_early_stop_keeps_its_last_object(run_script, tiny_dataset, tmp_path):
-    run, _, progress = scored(run_script, tiny_dataset, tmp_path, stop_change=0.8)
-    assert run["stopped"] == ["no_change"]
-    assert progress["scored"][-1]["iteration"] == run["iterations"] == len(run["error"]) < 40
-
-
 def test_a_foreign_test_split_is_refused(tiny_dataset, tmp_path):
     outputs = {name: tmp_path / file for name, file in OUTPUTS.items()}
     settings, data = ConventionalSettings(iterations=1), tiny_dataset

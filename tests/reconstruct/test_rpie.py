@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.reconstruct.scans import as_scan, complex_error, distance, make_scan, truth_on
 
-from ptycho_torch.config.scan import RpieSettings
+from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.reconstruct.engine import reconstruct
 from ptycho_torch.reconstruct.problem import pose
@@ -15,7 +15,7 @@ from ptycho_torch.reconstruct.rpie import Rpie
 from ptycho_torch.runtime.errors import InputError
 
 SCAN = ("amplitude_nHW", "positions_n2", "probe_MHW", "good_1HW")
-EXTRA = ("use_n", "snapshots", "on_iteration")
+EXTRA = ("snapshots", "on_iteration")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def run(scan, *, start=None, **settings):
     real = settings.pop("real", "f4" if start is None else "f8")
     scan = as_scan(scan, real=real, **{k: settings.pop(k) for k in SCAN if k in settings})
     extra = {key: settings.pop(key) for key in EXTRA if key in settings}
-    settings = RpieSettings(**settings)
+    settings = ConventionalSettings(**settings)
     if start is None:
         return reconstruct(scan, settings, **extra)
     problem = pose(scan, settings)
@@ -52,10 +52,9 @@ def test_a_known_probe_finds_the_object(scan, batch, bound):
     assert complex_error(result, scan) < bound
     assert result.error[-1] < result.error[0] / 30
     assert len(result.error) == len(result.seconds) == 100
-    assert result.stopped == "iterations"
 
 
-@pytest.mark.parametrize("batch", [1, 4, None])
+@pytest.mark.parametrize("batch", [1, 4, 0])
 @pytest.mark.parametrize("modes", [1, 2])
 def test_the_truth_is_a_fixed_point(batch, modes):
     made = make_scan(frames=4, jitter=1.0, modes=modes)
@@ -87,7 +86,7 @@ def test_a_second_mode_and_fractions_of_a_pixel_matter(made, wrong):
 
 def test_all_frames_at_once_have_no_order(fractional):
     turned = np.random.default_rng(3).permutation(len(fractional.amplitude))
-    settings = {"iterations": 4, "batch_size": None, "refine_probe": True, "real": "f8"}
+    settings = {"iterations": 4, "batch_size": 0, "refine_probe": True, "real": "f8"}
     other = {
         "amplitude_nHW": fractional.amplitude[turned],
         "positions_n2": fractional.positions[turned],
@@ -97,7 +96,7 @@ def test_all_frames_at_once_have_no_order(fractional):
     np.testing.assert_allclose(first.error, again.error)
 
 
-@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize("batch", [1, 0])
 def test_one_frame_a_batch_is_the_published_step(fractional, batch):
     """One visit of one frame, written out in NumPy from the paper's equation."""
     probe, observed = fractional.probe[0], fractional.amplitude[0]
@@ -159,22 +158,9 @@ def test_an_iteration_ends_no_worse_than_it_met_the_frames(batch):
 def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
     here = run(scan, iterations=2)
-    there = run(scan, positions_n2=scan.positions + np.array([-70, 33]), iterations=2, margin_px=3)
-    assert (here.origin, there.origin) == ((1, 1), (-72, 31))
-    np.testing.assert_allclose(there.object_YX[3:-3, 3:-3], here.object_YX, atol=1e-6)
-    assert (there.object_YX[:3] == 1).all()
-
-
-def test_frames_that_were_not_used_are_predicted(scan):
-    use = np.ones(len(scan.amplitude), bool)
-    use[40:43] = False
-    spoiled = np.where(use[:, None, None], scan.amplitude, 7.0)
-    result = run(scan, amplitude_nHW=spoiled, use_n=use, iterations=60)
-    assert r_factor(result.predict(scan.positions[~use]), scan.amplitude[~use]) < 0.05
-    # The canvas holds all windows, used or not.
-    corner = np.zeros(len(use), bool)
-    corner[0] = True
-    assert run(scan, use_n=corner, iterations=1).object_YX.shape == result.object_YX.shape
+    there = run(scan, positions_n2=scan.positions + np.array([-70, 33]), iterations=2)
+    assert (here.origin, there.origin) == ((1, 1), (-69, 34))
+    np.testing.assert_allclose(there.object_YX, here.object_YX, atol=1e-6)
 
 
 def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
@@ -182,13 +168,24 @@ def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
     scaled = run(scan, probe_MHW=50 * scan.probe, iterations=30, probe_scale="frames")
     power = np.square(scan.amplitude).sum() / len(scan.amplitude)
     assert np.square(np.abs(scaled.probe_MHW)).sum() == pytest.approx(power, rel=1e-4)
-    assert complex_error(scaled, scan) < 2 * complex_error(given, scan)
     # What is known of the scale: with the given probe the modulus is the true one.
     off = np.abs(given.object_YX) - np.abs(truth_on(given.origin, given.object_YX.shape, scan))
     assert np.abs(off[20:-20, 20:-20]).max() < 0.05
 
 
-def test_snapshots_seeds_and_the_stop(scan):
+def test_by_default_a_probe_in_other_units_is_refined_from_a_wrong_guess(scan):
+    """The defaults of the command: on noisy frames they do better than a probe taken as known."""
+    frames = np.sqrt(np.random.default_rng(1).poisson((30 * scan.amplitude) ** 2)).astype("f4")
+    y, x = np.mgrid[:32, :32] - 15.5
+    guess = scan.probe * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
+    noisy = as_scan(scan, amplitude_nHW=frames, probe_MHW=guess)
+    default = reconstruct(noisy, RpieSettings(iterations=30))
+    known = reconstruct(noisy, RpieSettings(iterations=30, refine_probe=False))
+    assert RpieSettings().frames_at_once(len(frames)) == 9
+    assert default.error[-1] < 0.5 * known.error[-1]
+
+
+def test_snapshots_and_seeds(scan):
     seen = []
     result = run(scan, iterations=5, snapshots=(2, 5), on_iteration=lambda *what: seen.append(what))
     np.testing.assert_array_equal(result.snapshots[2], run(scan, iterations=2).object_YX)
@@ -196,17 +193,13 @@ def test_snapshots_seeds_and_the_stop(scan):
     assert seen == list(enumerate(result.error, 1))
     assert run(scan, iterations=5, seed=1).error != result.error
     assert run(scan, iterations=5).error == result.error
-    stopped = run(scan, iterations=100, stop_change=0.5)
-    assert 10 < len(stopped.error) < 100 and stopped.stopped == "no_change"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"amplitude_nHW": np.zeros((81, 32, 32))}, "dark in all good pixels"),
-        ({"positions_n2": np.linspace(0, 1e9, 162).reshape(81, 2)}, "are they in pixels"),
         ({"probe_MHW": None}, "has no probe, and rPIE needs one"),
-        ({"use_n": np.zeros(81, bool)}, "dark in all good pixels"),
     ],
 )
 def test_what_does_not_fit_is_refused(scan, change, message):

@@ -1,4 +1,4 @@
-"""Parity: training and inference of one bundle agree, and so do two ways of stitching.
+"""Parity: training and inference of one bundle agree.
 
 The report is written whatever it says; `parity` itself fails unless all agreed, so that a finding
 is neither lost with the failed job's outputs nor taken for a pass.
@@ -56,12 +56,6 @@ rule parity_report:
             caption="../report/parity.rst",
             category="Parity",
             labels={"figure": "training and inference"},
-        ),
-        stitching=report(
-            "results/parity/stitching.png",
-            caption="../report/parity.rst",
-            category="Parity",
-            labels={"figure": "two ways of stitching"},
         ),
         dump="results/parity/training/dump.json",
         arrays="results/parity/training/arrays.npz",

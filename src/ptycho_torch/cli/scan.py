@@ -220,10 +220,8 @@ _RPIE_NAMES = {
 class ReconstructOptions(Settings):
     """With what a scan is reconstructed, and on what."""
 
-    engine: Literal["rpie", "ptychi-rpie", "ptychi-lsqml"] = "rpie"
-    """rpie (ours), ptychi-rpie or ptychi-lsqml (extra `baseline`)."""
-    held_out: int | None = None
-    """Keep every n-th frame out and predict it at the end."""
+    engine: Literal["rpie", "ptychi-rpie"] = "rpie"
+    """rpie (ours), or ptychi-rpie (extra `baseline`)."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -264,18 +262,16 @@ def reconstruct(
             settings,
             folder=output_dir,
             engine=options.engine,
-            held_out=options.held_out,
             threads=options.threads,
             device=options.device,
             overwrite=overwrite,
             on_iteration=progress,
         )
     typer.echo(
-        f"{report['frames_used']} of {report['frames']} frames, {report['iterations']} iterations "
-        f"in {sum(report['seconds']):.3g} s: R factor {report['r_factor']:.4g}"
+        f"{report['frames']} frames, {report['batch_size']} at once, "
+        f"{report['iterations']} iterations in {sum(report['seconds']):.3g} s: R factor "
+        f"{report['r_factor']:.4g}"
     )
-    if report["r_factor_held_out"] is not None:
-        typer.echo(f"R factor of the frames held out: {report['r_factor_held_out']:.4g}")
     typer.echo(f"{output_dir / 'object.npz'}, reconstruction.png, report.json")
     if report["doubt"] is not None:
         typer.echo(report["doubt"])

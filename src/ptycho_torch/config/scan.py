@@ -152,26 +152,24 @@ class RpieSettings(Settings):
     """Weight of the brightest illumination in the object's step; dimensionless, 1: ePIE."""
     object_step: Step = 1.0
     """Factor on the object's step; dimensionless."""
-    refine_probe: bool = False
+    refine_probe: bool = True
     """Refine the probe as well; false: it is known and stays as it is."""
     probe_alpha: Regularisation = 1.0
     """`alpha` of the probe's step."""
     probe_step: Step = 1.0
     """Factor on the probe's step; dimensionless."""
     probe_from_iteration: Count = 1
-    """First iteration that refines the probe; the object needs a form before."""
-    probe_scale: Literal["given", "frames"] = "given"
-    """The probe's scale. given: its power is in the units of the frames' squared amplitude;
-    frames: it is scaled to their mean power, for probes in other units."""
-    batch_size: Annotated[Count | None, BeforeValidator(lambda n: n or None)] = 1
-    """Most frames that are updated together. 1: one after the other, the rPIE of the paper; 0 or
-    null: all at once."""
+    """First iteration in which the probe is refined; the object needs a form before."""
+    probe_scale: Literal["given", "frames"] = "frames"
+    """The probe's scale. `frames`: it is scaled to the frames' mean power, and the object's mean
+    intensity under the probe comes out near 1; `given`: its power is in the units of the frames'
+    squared amplitude, as in this project's files."""
+    batch_size: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    """Frames that are updated together, at most: an iteration is cut into batches of nearly equal
+    size. None: the root of the number of frames; 1: one after the other, the rPIE of the paper; 0:
+    all at once, which makes the order of frames irrelevant."""
     seed: Seed = 0
-    """Seed of the order of frames."""
-    stop_change: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    """Stop when ten iterations lowered the error by less than this fraction; 0: never."""
-    margin_px: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Free border round the windows in the object's canvas, pixels."""
+    """Seed of the order of frames, drawn anew for each iteration."""
 
     @model_validator(mode="after")
     def _must_have_effect(self) -> Self:
@@ -184,10 +182,23 @@ class RpieSettings(Settings):
                 )
         return self
 
+    def frames_at_once(self, frames: int) -> int:
+        """Return the largest batch of so many frames."""
+        size = round(frames**0.5) if self.batch_size is None else self.batch_size
+        return min(size or frames, frames)
+
 
 class ConventionalSettings(RpieSettings):
-    """rPIE on the test split, the row of the tables that no network made and no test compares."""
+    """The row of the tables that no network made: rPIE on the test split, whose probe is known. It
+    is no arm and enters no comparison.
+    """
 
+    refine_probe: bool = False
+    """Refine the probe as well; false: it is known and stays as it is."""
+    probe_scale: Literal["given", "frames"] = "given"
+    """`given`: the dataset's own; `frames`: scaled to the frames' mean power."""
+    batch_size: Annotated[int, Field(ge=0, le=10_000_000)] | None = 1
+    """Frames that are updated together, at most; 1: one after the other, the rPIE of the paper."""
     snapshots: Annotated[list[Count], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
     """Iterations after which quality is scored against time; the last one always is."""
     threads: Count = 1

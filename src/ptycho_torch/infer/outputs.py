@@ -20,12 +20,10 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
+from ptycho_torch.infer.dump import DUMP_FILES, Dump, joined, write_dump
 from ptycho_torch.infer.pictures import draw_objects
 from ptycho_torch.infer.run import Inference, Stitched, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
-from ptycho_torch.physics.predict import illuminated
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.plot_style import save, styled
 from ptycho_torch.runtime.provenance import versions
 
@@ -93,10 +91,10 @@ def infer_file(
 def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
     """Return the stitched object, and the part of the file's that it shows, turned by the constant
     phase that no data fix; what hardly any light reached is blank."""
-    seen = illuminated(stitched.coverage_YX)
-    images = {"stitched": np.where(seen, stitched.object_YX, np.nan)}
+    images = {"stitched": stitched.known_YX}
     first, last = stitched.origin_2, stitched.origin_2 + stitched.object_YX.shape
     if known_YX is not None and (first >= 0).all() and (last <= known_YX.shape).all():
+        seen = np.isfinite(stitched.known_YX)
         window = np.where(seen, known_YX[first[0] : last[0], first[1] : last[1]], np.nan)
         turn = np.angle(np.nansum(images["stitched"] * window.conj()))
         images["object in the file"] = window * np.exp(1j * turn)
@@ -111,10 +109,8 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """
     trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
-    stitched = found.stitched
-    seen = np.where(illuminated(stitched.coverage_YX), stitched.object_YX, np.nan)
     return Dump(
-        stitched_IYX=(seen * trained.norm_Y_I).astype(np.complex64)[None],
+        stitched_IYX=(found.stitched.known_YX * trained.norm_Y_I).astype(np.complex64)[None],
         made_by=f"inference by ptycho-torch {__version__}, bundle trained on {trained.dataset}, on "
         f"{Path(scan.source).name}",
         scales=Scales(
@@ -123,7 +119,7 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
             intensity_scale_source=trained.intensity_scale_source,
             norm_Y_I=trained.norm_Y_I,
         ),
-        origin_2=stitched.origin_2.astype(np.float64),
+        origin_2=found.stitched.origin_2.astype(np.float64),
         patches_PHW=found.patches_PHW,
         positions_P2=scan.positions_n2[found.members_GC].reshape(-1, 2),
         source=scan.source,
@@ -135,26 +131,11 @@ def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings)
 
     Raises as `read_bundle`, `read_scan` and `infer_scan`, and if the images' canvases differ.
     """
-    bundle, images = read_bundle(model), 1
-    if "image_index" in io.npz_keys(split):
-        images = int(io.read_npz(split, "image_index")["image_index"].max()) + 1
-    dumps = []
-    for image in range(images):
+    bundle, dumps = read_bundle(model), []
+    for image in range(int(io.read_npz(split, "image_index")["image_index"].max()) + 1):
         scan = read_scan(split, ScanConventions(image=image))
         dumps.append(inference_dump(bundle, scan, infer_scan(bundle, scan, settings)))
-    if len({(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}) > 1:
-        raise InputError(
-            f"{split}: its images were scanned over different canvases, "
-            f"{dumps[0].stitched_IYX.shape[1:]} px and others; one dump holds images of one canvas"
-        )
-    if images == 1:
-        return dumps[0]
-    arrays: dict[str, Any] = {
-        key: np.concatenate([getattr(dump, key) for dump in dumps])
-        for key in ("stitched_IYX", "patches_PHW", "positions_P2")
-    }
-    image_P = np.repeat(np.arange(images), [len(np.asarray(d.positions_P2)) for d in dumps])
-    return replace(dumps[0], **arrays, image_P=image_P, source=str(split))
+    return joined(dumps)
 
 
 def infer_measurement(
@@ -176,22 +157,25 @@ def infer_measurement(
     settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
-    for part in PARTS if record["outcome"] == "completed" else ():
+    if record["outcome"] == "completed":
         bundle = read_bundle(Path(run).parent / "bundle")
-        # The probe that the network was trained under, whatever the file guesses.
-        scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
-        seen = infer_scan(bundle, scan, settings)
-        seconds += seen.report["timing"]["network_s"]
-        light = seen.stitched.coverage_YX
+        for part in PARTS:
+            # The probe that the network was trained under, whatever the file guesses.
+            scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+            seen = infer_scan(bundle, scan, settings)
+            seconds += seen.report["timing"]["network_s"]
+            light = seen.stitched.coverage_YX
+            arrays |= {
+                f"{part}_object": seen.stitched.object_YX,
+                f"{part}_origin": seen.stitched.origin_2,
+                f"{part}_light": light / light.max(),
+                f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+            }
+        # The held-out frames are the last part; what the network sees in each of them is scored.
         arrays |= {
-            f"{part}_object": seen.stitched.object_YX,
-            f"{part}_origin": seen.stitched.origin_2,
-            f"{part}_light": light / light.max(),
-            f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+            "held_out_patches": seen.patches_PHW,
+            "held_out_members": seen.members_GC.ravel(),
         }
-        if part == "held_out":
-            arrays["held_out_patches"] = seen.patches_PHW
-            arrays["held_out_members"] = seen.members_GC.reshape(-1)
     io.write_npz(outputs["objects"], arrays)
     kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
     report = {

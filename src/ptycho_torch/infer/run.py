@@ -24,7 +24,7 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
-from ptycho_torch.physics.predict import predict_amplitudes, r_factor
+from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
 from ptycho_torch.physics.views import add_windows, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
@@ -48,6 +48,12 @@ class Stitched:
     object_YX: NDArray[np.complex64]
     coverage_YX: NDArray[np.float32]
     origin_2: NDArray[np.int64]
+
+    @property
+    def known_YX(self) -> NDArray[np.complex64]:
+        """The object, NaN where hardly any light reached it."""
+        seen = illuminated(self.coverage_YX)
+        return np.where(seen, self.object_YX, np.complex64(np.nan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +175,7 @@ def _predict(
 ) -> NDArray[np.complex64]:
     """Return what the network makes of each group, (P, H, W), once its frames are scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
-    if not isinstance(settings.scale, str):
-        unit = bundle.settings.intensity_scale / settings.scale
-    frames, good = scan.amplitude_nHW[members_GC], groups.good_nCHW
-    # Chosen, not multiplied by 0: what was not measured may be NaN.
-    measured = frames if good is None else np.where(good.numpy(), frames, 0)
+    measured = np.where(scan.used, scan.amplitude_nHW, 0)[members_GC]
     entering = groups.amplitude_nCHW.numpy()
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
     network, scale = bundle.network().to(device), bundle.settings.input_scale

@@ -13,6 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.light import light_is_at, values_of
 from ptycho_torch.data.read import read_raw
@@ -26,6 +28,7 @@ _EXPLAINS = 0.5
 _SHUFFLED = 0.75
 # By how much the error of the next best must be larger.
 _PREDICTED_RATIO, _RECONSTRUCTED_RATIO = 1.02, 1.1
+# A probe this like its own twin cannot tell the sign of both axes at once.
 _TWIN = 0.98
 _ORIGINS = ("corner", "centre", "middle")
 
@@ -61,21 +64,14 @@ def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     Given settings that are not at their defaults stay as they are. `InputError` if the file cannot
     be read at all.
     """
+    torch.set_num_threads(1)  # Small frames gain nothing by more.
     given = given.model_copy(update={"patch_px": None})
     raw = read_raw(path, given)
     stages, variants = _from_frames(raw, given)
     found = None
-    if known := raw.object_YX is not None and raw.probe_MHW is not None:
+    if raw.object_YX is not None and raw.probe_MHW is not None:
         found = _by_prediction(raw, stages, variants)
-    if found is None:
-        found = _by_reconstruction(replace(raw, object_YX=None), stages, variants)
-        if known and not found[1] and predicted(raw, found[0]).why:
-            doubt = (
-                "under the best conventions, windows reach out of the file's object; give --origin "
-                "or --units, or mend the file"
-            )
-            found = found[0], doubt
-    best, doubt = found
+    best, doubt = found or _by_reconstruction(replace(raw, object_YX=None), stages, variants)
     return {
         "file": raw.source,
         "decided": not doubt,
@@ -144,13 +140,11 @@ def _by_prediction(
     tried, doubt = _ranked(predicted, raw, candidates, _PREDICTED_RATIO)
     best = tried[0]
     how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
-    if best.why or best.error > _EXPLAINS or doubt:
-        why, listed = "does not predict the frames", tried[:3]
-        if best.why:
-            why, listed = "no window lies in it", tried
-        elif doubt:
+    if best.error > _EXPLAINS or doubt:
+        why = best.why or "does not predict the frames"
+        if doubt:
             why = "tells no conventions apart"
-        stages.append(_stage("object", how, f"{why}: left aside", listed))
+        stages.append(_stage("object", how, f"left aside: {why}", tried[:3]))
         return None
     chosen = best.conventions
     stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))
@@ -170,44 +164,38 @@ def _by_reconstruction(
     best = tried[0]
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
-    # What is left where the positions say nothing, and what no reading can go below.
+    # What is left where the positions say nothing.
     shuffled = trial.shuffled_error(raw, best.conventions)
-    noise = trial.noise_error(raw, best.conventions)
-    compare = f"errors to compare with: {shuffled:.3g} of shuffled positions" + (
-        "" if noise is None else f", {noise:.3g} of photon noise alone"
-    )
-    left = "no matter: without an object they move all positions alike"
-    if stages[-1]["question"] == "object":
-        left = "not tried: they matter to the object that was left aside"
+    compare = f"shuffled positions err by {shuffled:.3g}"
     how = f"{frames} neighbouring frames reconstructed from {probe}; {compare}"
     stages += [
         _stage("axes and signs of positions", how, outcomes=tried),
-        _stage("origin, half pixel", "no object", left),
+        _stage(
+            "origin, half pixel",
+            "not tried",
+            "no matter: without an object they move all positions alike",
+        ),
     ]
     # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
     doubt = "; ".join(filter(None, (doubt, _twin_doubt(raw))))
-    if best.why or best.error > min(_EXPLAINS, _SHUFFLED * shuffled):
-        error = f"the best errs by {best.error:.3g}; {compare}"
+    if best.error > min(_EXPLAINS, _SHUFFLED * shuffled):
         doubt = (
-            f"no conventions explain the frames ({'none could be tried' if best.why else error}); "
-            "are these the positions, the pixel size and the probe of these frames, in their "
-            f"order, and is it a far field? {doubt}"
+            f"no conventions explain the frames: the best errs by {best.error:.3g}, {compare}; are "
+            "these the positions, the pixel size and the probe of these frames, in their order, "
+            f"and is it a far field? {doubt}"
         ).rstrip()
     return best.conventions, doubt
 
 
 def _twin_doubt(raw: Raw) -> str:
-    """Return why the sign of both axes at once is open, if it is."""
-    start = (
+    """Return why the sign of both axes at once is open, if it is: without a probe of the file's the
+    reconstruction starts from one that is its own twin."""
+    if raw.probe_MHW is not None and trial.twin_similarity(raw.probe_MHW) <= _TWIN:
+        return ""
+    return (
         "cannot be told apart: both axes mirrored and neither; the turned, conjugated object fits "
-        "as well"
+        "as well, and the file has no object, and no probe unlike its own twin, to rule it out"
     )
-    if raw.probe_MHW is None:
-        return f"{start}, and the file has no probe or object that would rule it out"
-    similarity = trial.twin_similarity(raw.probe_MHW)
-    if similarity > _TWIN:
-        return f"{start}, since the probe is its own twin (similarity {similarity:.3f})"
-    return ""
 
 
 def _ranked(

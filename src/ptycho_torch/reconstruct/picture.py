@@ -31,9 +31,8 @@ def draw(made: Reconstruction, path: Path, *, title: str) -> None:
     thing = np.where(known, made.object_YX, np.nan)[part]
     # Less the mean phase, which no pattern fixes.
     turned = thing * np.exp(-1j * np.angle(np.nansum(thing)))
-    circle = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
     _image(amplitude, np.abs(turned), "object, amplitude", cmap="gray", extent=extent)
-    _image(phase, np.angle(turned), "object, phase, rad", extent=extent, **circle)
+    _image(phase, np.angle(turned), "object, phase, rad", cmap="gray", extent=extent)
     power = np.sqrt((np.abs(made.probe_MHW) ** 2).sum(axis=0))
     _image(probe, power, "probe, amplitude of all modes", cmap="magma")
     error.plot(range(1, len(made.error) + 1), made.error, color="#0072B2")
@@ -45,10 +44,8 @@ def draw(made: Reconstruction, path: Path, *, title: str) -> None:
 
 
 def _image(axes: Axes, image_YX: NDArray[Any], title: str, **style: Any) -> None:
-    if "vmin" not in style:
-        low, high = np.nanpercentile(image_YX, (0.5, 99.5))
-        style |= {"vmin": low, "vmax": high}
-    shown = axes.imshow(image_YX, interpolation="nearest", **style)
+    low, high = np.nanpercentile(image_YX, (0.5, 99.5))
+    shown = axes.imshow(image_YX, vmin=low, vmax=high, interpolation="nearest", **style)
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel("column, px", fontsize=8)
     axes.set_ylabel("row, px", fontsize=8)

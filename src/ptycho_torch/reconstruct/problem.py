@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.config.scan import RpieSettings
-from ptycho_torch.data.scan import Array, Scan, mask_of
+from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError
-
-_LARGEST_CANVAS_PX = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The frames in use, and the canvas that holds all windows of the scan.
+    """The frames, and the canvas that holds all their windows.
 
     observed_nHW: amplitudes, 0 where masked; good_nHW: also (1, H, W), None where all is measured;
     probe_MHW: at the scale requested; start_YX: the object to start from; origin: position of its
@@ -45,30 +43,26 @@ class Problem:
         return light.numpy()
 
 
-def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Problem:
-    """Return the problem of some frames of a scan; parameters and errors are `reconstruct`'s."""
+def pose(scan: Scan, settings: RpieSettings, *, margin_px: int = 0) -> Problem:
+    """Return the problem of a scan, on a canvas with a free border of `margin_px` round the
+    windows; parameters and errors are `reconstruct`'s."""
     if scan.probe_MHW is None:
         raise InputError(
             f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' to "
             "the file"
         )
-    use = np.arange(len(scan)) if use_n is None else np.flatnonzero(use_n)
-    observed: Array = scan.amplitude_nHW[use]
+    observed: Array = scan.amplitude_nHW
     if observed.dtype != np.float64:
         observed = observed.astype(np.float32)
-    good = mask_of(scan.good_1HW, use)
+    good = scan.good_1HW
     if good is not None:
         observed = np.where(good, observed, observed.dtype.type(0))
     if not observed.any():
         raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
     whole, fraction = split_positions(torch.from_numpy(np.asarray(scan.positions_n2, np.float64)))
-    first = whole.amin(dim=0) - settings.margin_px
-    size = whole.amax(dim=0) + observed.shape[-1] + settings.margin_px - first
+    first = whole.amin(dim=0) - margin_px
+    size = whole.amax(dim=0) + observed.shape[-1] + margin_px - first
     (row, column), (rows, columns) = first.tolist(), size.tolist()
-    if rows * columns > _LARGEST_CANVAS_PX:
-        raise InputError(
-            f"the positions span {rows} x {columns} px, more than any object; are they in pixels?"
-        )
     probe: Array = scan.probe_MHW
     if settings.probe_scale == "frames":
         power = float(np.square(np.abs(probe), dtype=np.float64).sum())
@@ -80,6 +74,6 @@ def pose(scan: Scan, settings: RpieSettings, use_n: Array | None = None) -> Prob
         probe_MHW=probe,
         start_YX=np.ones((rows, columns)),
         origin=(row, column),
-        whole_n2=(whole - first)[use],
-        fraction_n2=fraction[use],
+        whole_n2=whole - first,
+        fraction_n2=fraction,
     )

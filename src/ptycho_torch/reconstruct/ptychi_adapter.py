@@ -1,18 +1,16 @@
-"""pty-chi's rPIE and LSQML with our arrays and conventions: the optional extra `baseline`.
+"""pty-chi's rPIE with our arrays and conventions: the optional extra `baseline`.
 
 What differs there and is minded here (pty-chi 2.2): positions are window centres and the object's
 origin is given, half a pixel off for even N; the transform is not normalised, so the probe is
 divided by N; `random_seed` does not reach the order of frames, the loader's own generator does;
 every ten iterations object and probe are rescaled, which is switched off; updates of a batch are
 summed, so batches of overlapping frames must be small; it imports torchvision for one blur that
-these engines never call. LSQML finds its own steps: alpha and step do not apply to it.
+this engine never calls.
 
-Pty-chi: https://github.com/AdvancedPhotonSource/pty-chi. LSQML: M. Odstrcil, A. Menzel and M.
-Guizar-Sicairos, Opt. Express 26, 3108 (2018), doi:10.1364/OE.26.003108.
+Pty-chi: https://github.com/AdvancedPhotonSource/pty-chi.
 """
 
 import importlib.util
-import logging
 import sys
 import time
 from types import ModuleType
@@ -26,15 +24,13 @@ from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.problem import Problem
 from ptycho_torch.runtime.errors import InputError
 
-logger = logging.getLogger(__name__)
-
 INSTALL = "make setup-baseline, then .venv-baseline/bin/ptycho-torch (docs/own-data.md)"
 
 
 class Ptychi:
     """A task of pty-chi in the place of our engine; raises `InputError` as `reconstruct`."""
 
-    def __init__(self, problem: Problem, settings: RpieSettings, *, lsqml: bool) -> None:
+    def __init__(self, problem: Problem, settings: RpieSettings) -> None:
         api, task_class = _import_ptychi()
         self.good = problem.good_nHW
         if self.good is not None and len(self.good) != 1:
@@ -53,7 +49,8 @@ class Ptychi:
         }
         if self.good is not None:
             arrays["valid_pixel_mask"] = self.good[0]
-        self.task = task_class(_options(api, settings, lsqml), **arrays)
+        frames = len(self.observed_nHW)
+        self.task = task_class(_options(api, settings, frames), **arrays)
         # Its `random_seed` leaves the order of frames alone.
         self.task.reconstructor.dataloader.generator.manual_seed(settings.seed)
 
@@ -74,16 +71,12 @@ class Ptychi:
         return object_YX.astype(np.complex64), (probe_MHW * self.side_px).astype(np.complex64)
 
 
-def _options(api: Any, settings: RpieSettings, lsqml: bool) -> Any:
-    options = api.LSQMLOptions() if lsqml else api.RPIEOptions()
+def _options(api: Any, settings: RpieSettings, frames: int) -> Any:
+    options = api.RPIEOptions()
     thing, probe = options.object_options, options.probe_options
     run = options.reconstructor_options
-    if lsqml:
-        # It would rescale a known probe in its first iteration.
-        run.rescale_probe_intensity_in_first_epoch = False
-    else:
-        thing.alpha, probe.alpha = settings.alpha, settings.probe_alpha
-        thing.step_size, probe.step_size = settings.object_step, settings.probe_step
+    thing.alpha, probe.alpha = settings.alpha, settings.probe_alpha
+    thing.step_size, probe.step_size = settings.object_step, settings.probe_step
     thing.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     thing.position_origin_coords = [0.5, 0.5]
     thing.remove_object_probe_ambiguity.enabled = False
@@ -91,7 +84,7 @@ def _options(api: Any, settings: RpieSettings, lsqml: bool) -> Any:
     probe.optimization_plan.start = settings.probe_from_iteration - 1
     options.probe_position_options.optimizable = False
     run.num_epochs = settings.iterations
-    run.batch_size = settings.batch_size or 10_000_000
+    run.batch_size = settings.frames_at_once(frames)
     run.default_device = api.Devices.CPU
     run.random_seed = settings.seed
     return options
@@ -99,21 +92,14 @@ def _options(api: Any, settings: RpieSettings, lsqml: bool) -> Any:
 
 def _import_ptychi() -> tuple[Any, Any]:
     """Return pty-chi's `api` and its task."""
-    if not _is_there("ptychi"):
+    if importlib.util.find_spec("ptychi") is None:
         raise InputError(f"the package ptychi (extra `baseline`) is not installed here: {INSTALL}")
-    if not _is_there("torchvision"):
-        logger.info("no torchvision here; pty-chi gets a stand-in for the blur it imports")
+    if importlib.util.find_spec("torchvision") is None:
         package, transforms = ModuleType("torchvision"), ModuleType("torchvision.transforms")
         vars(transforms)["GaussianBlur"] = type("GaussianBlur", (), {})
         vars(package)["transforms"] = transforms
         sys.modules |= {module.__name__: module for module in (package, transforms)}
-    try:
-        import ptychi.api as api
-        from ptychi.api.task import PtychographyTask
-    except (ImportError, RuntimeError) as error:
-        raise InputError(f"ptychi cannot be imported ({error}): {INSTALL}") from None
+    import ptychi.api as api
+    from ptychi.api.task import PtychographyTask
+
     return api, PtychographyTask
-
-
-def _is_there(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None

@@ -34,8 +34,6 @@ from ptycho_torch.runtime.streams import named_stream
 
 # Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.
 _DARK = 1e-20
-# Moved probes and their steps are kept between iterations if all of them take less than this.
-_KEPT_BYTES = 2**29
 
 
 class Rpie:
@@ -61,10 +59,6 @@ class Rpie:
         fractional = bool((problem.fraction_n2 != 0).any())
         self.fraction_n2 = problem.fraction_n2.to(device) if fractional else None
         self.power = float(self.probe_MHW.abs().square().sum())
-        # What a known probe's steps are in every iteration; emptied when the probe changes.
-        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
-        views = len(self.corners) if fractional else 1
-        self.keep = 2 * views * self.probe_MHW.nbytes <= _KEPT_BYTES
 
     def _frames(self, frames_nHW: Array) -> Tensor:
         return ifftshift(torch.from_numpy(frames_nHW), dim=(-2, -1)).to(self.device)
@@ -80,7 +74,7 @@ class Rpie:
         order = self.stream.permutation(frames)
         begin = time.perf_counter()
         refine = settings.refine_probe and number >= settings.probe_from_iteration
-        size = min(settings.batch_size or frames, frames)
+        size = settings.frames_at_once(frames)
         if size == 1:
             for frame in order.tolist():
                 self._visit_one(frame, refine)
@@ -94,7 +88,6 @@ class Rpie:
             factor = (self.power / float(self.probe_MHW.abs().square().sum())) ** 0.5
             self.probe_MHW *= factor
             self.object_YX /= factor
-            self.kept.clear()
         wrong = (self.modulus_nHW - self.observed_nHW).abs_()
         if self.good_nHW is not None:
             wrong *= self.good_nHW
@@ -106,27 +99,14 @@ class Rpie:
         row, column = self.corners[frame]
         height, width = self.probe_MHW.shape[1:]
         window_HW = self.object_YX[row : row + height, column : column + width]
-        probe_MHW, step_MHW = self._probe_and_step(frame)
+        probe_MHW = self._moved([frame])[0]
         change_MHW = self._change((window_HW * probe_MHW)[None], slice(frame, frame + 1))[0]
+        weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
+        step_MHW = probe_MHW.conj() * (self.settings.object_step / weight_HW)
         if refine:
             # The probe's own step is by the object as it was.
             self._refine_probe(window_HW[None], change_MHW[None], [frame])
-        move_MHW = step_MHW * change_MHW
-        # One mode spares a sum.
-        window_HW += move_MHW[0] if len(move_MHW) == 1 else move_MHW.sum(dim=0)
-
-    def _probe_and_step(self, frame: int) -> tuple[Tensor, Tensor]:
-        """Return the probe that a frame sees, and what its change is multiplied by, (M, H, W)."""
-        key = 0 if self.fraction_n2 is None else frame
-        both = self.kept.get(key)
-        if both is None:
-            probe_MHW = self._moved([frame])[0]
-            weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
-            step_HW = self.settings.object_step / weight_HW
-            both = probe_MHW, probe_MHW.conj().resolve_conj() * step_HW
-            if self.keep:
-                self.kept[key] = both
-        return both
+        window_HW += (step_MHW * change_MHW).sum(dim=0)
 
     def _visit_batch(self, frames: Array, refine: bool) -> None:
         """Change the object by all frames of a batch at once."""
@@ -175,7 +155,6 @@ class Rpie:
         seen_HW = windows_BHW.abs().square().sum(dim=0)
         weight_HW = _weight(seen_HW, self.settings.probe_alpha)
         self.probe_MHW += parts_BMHW.sum(dim=0) * (self.settings.probe_step / weight_HW)
-        self.kept.clear()
 
     def _moved(self, frames: Any) -> Tensor:
         """Return the probes that frames see, (B, M, H, W), or (1, M, H, W) for all alike."""
