@@ -30,22 +30,19 @@ def call(
     (folder / "named").mkdir(exist_ok=True)
     guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
     (folder / "named" / "sitecustomize.py").write_text(NAMED + guard.read_text())
-    paths = [
-        str(folder / "named"),
-        str(ROOT / "src"),
-        *filter(None, [os.environ.get("PYTHONPATH")]),
-    ]
+    paths = [str(folder / "named"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
-        [str(BIN / "snakemake"), *words, "--configfile", str(config), "--directory",
-         str(folder), "--cores", "4", "--resources", "gpu=1"],
+        [BIN / "snakemake", *words, "--configfile", config, "--directory", folder,
+         "--cores", "4", "--resources", "gpu=1"],
         cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
-                       "NETWORK_LOG": str(folder / "network.log"), "PYTHONPATH": ":".join(paths)},
+                       "NETWORK_LOG": str(folder / "network.log"),
+                       "PYTHONPATH": ":".join(filter(None, paths))},
         capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
 
 
 def run_once(shared: Path, contract: ModuleType) -> SimpleNamespace:
-    """Run the study and then its parity in a folder of test processes, of which one does it.
+    """Run the study and its parity in a folder of test processes, of which one does it.
 
     Returns its folder; `messages`, what snakemake printed of either target; and `record`, what
     tests/contract/record.py found in the results before any test touched them.

@@ -19,9 +19,7 @@ def refuse(name, plain):
     return refused
 
 
-for place, names in (
-    (socket.socket, ("connect", "connect_ex", "sendto")),
-    (socket, ("getaddrinfo", "gethostbyname", "create_connection")),
-):
-    for name in names:
-        setattr(place, name, refuse(name, getattr(place, name)))
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse(name, getattr(socket.socket, name)))
+for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+    setattr(socket, name, refuse(name, getattr(socket, name)))

@@ -1,18 +1,10 @@
 """What a step takes: counted by hand, and measured as a job of its own does it."""
 
-import json
-
-import numpy as np
 import pytest
-import torch
 
-from ptycho_torch.config.dataset import DatasetFiles
-from ptycho_torch.networks import build_generator
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.train.cost import probe
-from ptycho_torch.train.cost.probe import MIB, Workload, count, measure, train_on_noise, workload_of
-from ptycho_torch.train.schedule import make_optimizer
+from ptycho_torch.train.cost.probe import MIB, Workload, count, measure, train_on_noise
 
 
 def workload(channels=1, patch_px=16):
@@ -39,22 +31,6 @@ def test_flops_by_hand(run_of):
     assert count(run, workload())["flops_per_step"] == by_hand
 
 
-@pytest.mark.parametrize(
-    "optimizer", [{"name": "adam"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}]
-)
-def test_weights_gradients_and_what_an_optimiser_keeps_are_counted_to_the_byte(run_of, optimizer):
-    run = run_of(training={"optimizer": {"learning_rate": 1e-3, **optimizer}})
-    weights = list(build_generator(run.generator, channels=1, patch_px=16, seed=0).parameters())
-    made = make_optimizer(run.training.optimizer, weights)
-    for weight in weights:
-        weight.grad = torch.ones_like(weight)
-    made.step()
-    kept = [t for state in made.state.values() for t in state.values() if torch.is_tensor(t)]
-    # The weights, their gradients, and copies of the best and the last.
-    numbers = 4 * sum(w.numel() for w in weights) + sum(t.numel() for t in kept if t.ndim)
-    assert count(run, workload())["weights"] == 4 * numbers / MIB
-
-
 def test_what_is_saved_grows_with_the_batch_and_checkpointing_saves_less_and_computes_more(run_of):
     def taken(batch, **execution):
         return count(run_of(training={"batch_size": batch}, execution=execution), workload())
@@ -63,8 +39,6 @@ def test_what_is_saved_grows_with_the_batch_and_checkpointing_saves_less_and_com
     assert large["saved"] == pytest.approx(2 * small["saved"], rel=0.01)
     assert lean["saved"] < 0.5 * large["saved"] and large["weights"] == lean["weights"]
     assert large["flops_per_step"] == 2 * small["flops_per_step"] < 2 * lean["flops_per_step"]
-    # By hand: the first layer of a network keeps its frames, 8 of 16 x 16 float32.
-    assert small["saved"] > 8 * 16 * 16 * 4 / MIB
 
 
 @pytest.mark.parametrize(
@@ -105,20 +79,3 @@ def test_memory_is_measured_in_a_process_of_its_own(run_of):
     assert found["memory_mib"] > least["weights"] + least["saved"] > 25
     assert process_peak() - before < found["memory_mib"] * MIB / 2
     assert found["step"] > 0 and found["validation_batch"] > 0
-
-
-def test_memory_that_is_not_there_is_no_measurement(run_of):
-    run = run_of()
-    huge = run.training.model_copy(update={"batch_size": 10**12})
-    assert measure(run.model_copy(update={"training": huge}), workload(), steps=2) is None
-
-
-def test_sizes_of_files_are_read_and_a_foreign_one_is_refused(tiny_dataset, tmp_path):
-    splits = {name: str(path) for name, path in tiny_dataset.splits.items()}
-    files = DatasetFiles(source="files", patch_px=16, test_step_px=5, **splits)
-    sizes = json.loads(tiny_dataset.dataset.read_text())["splits"]
-    assert workload_of(files).groups == {name: facts["groups"] for name, facts in sizes.items()}
-    probe_file = tmp_path / "probe.npz"
-    np.savez(probe_file, probeGuess=np.ones((4, 4)))
-    with pytest.raises(InputError, match="has no array 'diffraction'"):
-        workload_of(files.model_copy(update={"test": str(probe_file)}))

@@ -97,33 +97,18 @@ def test_a_learned_scale_moves_and_is_that_of_the_best_weights(
     assert known.intensity_scale_source == "learned"
 
 
-@pytest.mark.parametrize("loss", ["mae", "poisson"])
-def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, loss):
-    """NaN, or a hot pixel: the same loss; without the mask the hot pixel changes it."""
+def test_masked_pixels_change_nothing_whatever_they_hold(settings, scan, train_scan):
+    """NaN, or a hot pixel: the same training; without the mask the hot pixel changes it."""
     good = np.ones((1, 16, 16), bool)
     good[0, 2:4, 5] = False
-    losses = []
-    for mask, fill in ((good, np.nan), (good, 50.0), (np.ones_like(good), 0.0)):
-        ready = data_of_scan(masked(scan, mask, fill), settings(loss=loss))
-        batch = ready.train.take(slice(0, 8))
-        observed, predicted = batch.amplitude_BCHW, 1.1 * batch.amplitude_BCHW + 0.01
-        for _ in range(2):
-            losses.append(
-                float(ready.scales["train"].loss(loss, predicted, observed, batch.good_BCHW))
-            )
-            # What is predicted where nothing was measured is nobody's business.
-            predicted[:, :, 2:4, 5] = 99.0
-    assert np.isfinite(losses).all()
-    assert len(set(losses[:4])) == 1 and len(set(losses)) == 3
-
-
-def test_the_mask_reaches_the_steps_of_a_training(settings, scan, train_scan):
-    good = np.ones((1, 16, 16), bool)
-    good[0, 4:9, 4:9] = False
-    with_mask = train_scan(masked(scan, good, np.nan), settings(), "a")
-    unmasked = masked(masked(scan, good, 0.0), np.ones_like(good), 0.0)
-    assert np.isfinite(with_mask["first_loss"])
-    assert with_mask["first_loss"] != train_scan(unmasked, settings(), "b")["first_loss"]
+    cases = ((good, np.nan), (good, 50.0), (np.ones_like(good), 50.0))
+    for loss in ("mae", "poisson"):
+        dead, hot, seen = (
+            train_scan(masked(scan, mask, fill), settings(loss=loss), f"{loss}{i}")
+            for i, (mask, fill) in enumerate(cases)
+        )
+        assert np.isfinite(dead["best_val_loss"]) and dead == hot
+        assert dead["first_loss"] != seen["first_loss"]
 
 
 def test_groups_are_merged_unless_told_not_to(settings, scan, train_scan, tmp_path):
@@ -159,15 +144,6 @@ def test_the_test_data_select_nothing(settings, scan, train_scan, tmp_path):
         assert one == two, file
 
 
-def test_a_run_that_finishes_no_epoch_is_a_result_with_all_its_files(settings, scan, tmp_path):
-    wild = settings().training.optimizer.model_copy(update={"learning_rate": 1e6})
-    chosen = settings(optimizer=wild, epochs=3)
-    record = training.train_scan(data_of_scan(scan, chosen), chosen, tmp_path / "wild")
-    assert record["outcome"] in ("exploded", "non_finite") and record["epochs"] == 0
-    assert {p.name for p in (tmp_path / "wild").iterdir()} == set(training.OUTPUTS)
-    read_bundle(tmp_path / "wild" / "bundle")
-
-
 def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"dataset 'tiny': .* is 64, .* only 32 groups"):
         train_scan(scan, settings(batch_size=64), "out")
@@ -176,13 +152,10 @@ def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_p
     (folder / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=r"out: holds files \(thesis.txt\)"):
         train_scan(scan, settings(), "out")
-    assert [p.name for p in folder.iterdir()] == ["thesis.txt"]
     train_scan(scan, settings(), "out", overwrite=True)
     assert (folder / "thesis.txt").read_text() == "mine"
     with pytest.raises(InputError, match="out: holds a finished run"):
         train_scan(scan, settings(), "out")
-    with pytest.raises(InputError, match=r"thesis.txt.*choose another"):
-        train_scan(scan, settings(), "out/thesis.txt", overwrite=True)
     # What is torn off while it is written over never looks finished.
     assert (folder / "run.json").exists()
     monkeypatch.setattr(training, "write_results", lambda *_: 1 / 0)

@@ -1,41 +1,53 @@
 #!/usr/bin/env bash
-# One-node Slurm on the loopback with a made-up GPU, for tests: start_slurm.sh FOLDER, as root.
-# Exit 0: it takes jobs; 77: it cannot be had here, and the last line on stderr says why and what
-# to do; anything else: it is here and does not start. No accounting, no systemd, no cgroups. Stop it with stop_slurm.sh FOLDER.
+# One-node Slurm on the loopback with a made-up GPU, for tests: slurm.sh start|stop FOLDER, as root.
+# No accounting, no systemd, no cgroups. Exit 0: it takes jobs; 77: it cannot be had here, and the
+# last line on stderr says why; anything else: it is here and does not start.
 set -euo pipefail
-base=${1:?usage: start_slurm.sh FOLDER}
-mark="# Made by tests/cluster/start_slurm.sh; removed by stop_slurm.sh"
+base=${2:?usage: slurm.sh start|stop FOLDER}
+mark="# Made by tests/cluster/slurm.sh start; removed by slurm.sh stop"
+export PATH="$PATH:/usr/sbin"
 
-refuse() {
+end() {
+  local status=$1
+  shift
   echo "$*" >&2
-  exit 77
+  exit "$status"
 }
 
-fail() {
-  echo "$*" >&2
-  exit 1
+stop() {
+  local pid
+  pid=$(cat "$1" 2>/dev/null) && kill "$pid" 2>/dev/null || return 0
+  timeout 5 tail --pid="$pid" -s 0.1 -f /dev/null || kill -KILL "$pid" 2>/dev/null || true
 }
 
-missing=()
+if [ "$1" = stop ]; then
+  [ ! -e "$base/slurmctld.pid" ] || scancel --quiet --user="$(id -un)" 2>/dev/null || true
+  stop "$base/slurmd.pid"
+  stop "$base/slurmctld.pid"
+  [ ! -e "$base/munged-is-ours" ] || stop /run/munge/munged.pid
+  # Not those of another run of this test, nor anybody else's.
+  if grep -qxF "StateSaveLocation=$base/state" /etc/slurm/slurm.conf 2>/dev/null; then
+    rm -f /etc/slurm/slurm.conf /etc/slurm/gres.conf
+  fi
+  exit 0
+fi
+
 for program in slurmctld slurmd sbatch munged; do
-  PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing+=("$program")
+  command -v "$program" >/dev/null || end 77 "$program: as root on Debian," \
+    "apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge"
 done
-((${#missing[@]} == 0)) || refuse "no ${missing[*]}: as root on Debian," \
-  "apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge"
-[ "$(id -u)" = 0 ] || refuse "not root: the Slurm daemons of this test need it"
+[ "$(id -u)" = 0 ] || end 77 "not root: the Slurm daemons of this test need it"
 # Slurm's programs in a job look here and nowhere else: the executor drops SLURM_CONF.
-for file in slurm.conf gres.conf cgroup.conf; do
-  [ ! -e "/etc/slurm/$file" ] || [ "$(head -n 1 "/etc/slurm/$file")" = "$mark" ] ||
-    refuse "/etc/slurm/$file is not this test's: it is left alone, and the test not run"
+for file in /etc/slurm/{slurm,gres,cgroup}.conf; do
+  [ ! -e "$file" ] || grep -qxF "$mark" "$file" ||
+    end 77 "$file is not this test's: it is left alone, and the test not run"
 done
 for daemon in slurmctld slurmd; do
-  ! pgrep -x "$daemon" >/dev/null || refuse "another $daemon is running here"
+  ! pgrep -x "$daemon" >/dev/null || end 77 "another $daemon is running here"
 done
 
-export PATH="$PATH:/usr/sbin"
 host=$(hostname -s)
 install -d "$base/state" "$base/spool" "$base/log" /etc/slurm
-
 if ! munge -n </dev/null >/dev/null 2>&1; then
   if [ ! -s /etc/munge/munge.key ]; then
     install -d -o munge -g munge -m 700 /etc/munge
@@ -43,7 +55,7 @@ if ! munge -n </dev/null >/dev/null 2>&1; then
     chown munge: /etc/munge/munge.key
   fi
   install -d -o munge -g munge /run/munge /var/log/munge /var/lib/munge
-  runuser -u munge -- munged || fail "munged does not start; see /var/log/munge/munged.log"
+  runuser -u munge -- munged || end 1 "munged does not start; see /var/log/munge/munged.log"
   touch "$base/munged-is-ours"
 fi
 
@@ -73,8 +85,6 @@ SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-JobCompType=jobcomp/filetxt
-JobCompLoc=$base/jobs.txt
 MailProg=/bin/true
 # The node claims more than the machine has, so that the jobs of a real cluster fit.
 SlurmdParameters=config_overrides
@@ -91,4 +101,4 @@ for _ in $(seq 60); do
   sleep 0.5
 done
 tail -n 20 "$base"/log/*.log >&2
-fail "the node did not become idle within 30 s; the end of its logs is above"
+end 1 "the node did not become idle within 30 s; the end of its logs is above"
