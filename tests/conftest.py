@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
     **{"test_study.py": -3, "test_slurm.py": -2, "test_stages.py": -1},
-    # These wait for the tiny study, which test_study.py has begun.
-    **{"test_surroundings.py": 1, "test_contract.py": 1},
+    # This waits for the tiny study, which test_study.py has begun.
+    "test_contract.py": 1,
 }
 
 

@@ -33,13 +33,6 @@ def test_the_bare_loop_takes_the_steps_of_the_job(bench):
     assert all(torch.equal(ours[name], plain[name]) for name in ours)
 
 
-def test_the_planted_cases_are_decided(bench):
-    rates = bench("decision_rates")
-    for seeds in (6, {"looks": [2, 6]}):
-        (found,) = rates.all_of(rates.SOMETHING["Gold"], seeds, 1)
-        assert found["stage_a stable better"] == found["stress stable better"] == 1
-
-
 def test_the_page_says_what_its_files_say(bench):
     report = bench("report")
     page = report.PAGE.read_text(encoding="utf-8")

@@ -1,8 +1,6 @@
-"""Runs of the tiny study, trained in process or in one of their own."""
+"""Runs of the tiny study, trained in process."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -68,38 +66,6 @@ def train_tiny(train_into, tmp_path):
 def plain(train_into, tmp_path_factory):
     """The control, trained once as it is: what a changed run is compared with."""
     return train_into(tmp_path_factory.mktemp("plain") / "run")
-
-
-CHILD = """
-import json, sys
-from ptycho_torch.config.training import RunSettings
-from ptycho_torch.train import checkpoint
-from ptycho_torch.train.run import train_run
-
-given = json.loads(sys.argv[1])
-# Every epoch's state: these epochs are shorter than what writing it takes.
-checkpoint.SHARE = float("inf")
-train_run(RunSettings.model_validate(given.pop("run")), threads=1, **given)
-"""
-
-
-@pytest.fixture
-def child(tiny_dataset, tmp_path):
-    """Start a process of its own that trains a run in a named folder."""
-
-    def start(run, folder):
-        script = tmp_path / "child.py"  # DDP starts it anew.
-        script.write_text(CHILD)
-        words = {
-            "run": run.model_dump(mode="json"),
-            "splits": {k: str(v) for k, v in tiny_dataset.splits.items()},
-            "dataset": str(tiny_dataset.dataset),
-            "folder": str(tmp_path / folder),
-        }
-        command = [sys.executable, script, json.dumps(words)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    return start
 
 
 @pytest.fixture

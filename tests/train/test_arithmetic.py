@@ -95,17 +95,17 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("best", "there"), [("cuda", ("gpu",)), ("mps", ("gpu", "mps")), ("cpu", ())]
+    ("name", "found"), [("auto", "mps"), ("mps", "mps"), ("cpu", "cpu"), ("gpu", None)]
 )
-def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, best, there):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: best == "cuda")
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: best == "mps")
-    assert choose_device("auto").type == best and choose_device("cpu").type == "cpu"
-    for name in there:
-        assert choose_device(name).type == best
-    for name in {"gpu", "mps"} - {*there}:
-        with pytest.raises(InputError, match=f"execution.accelerator '{name}': torch .* no such"):
-            choose_device(name)
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, name, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    if found:
+        assert choose_device(name).type == found
+        return
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match="execution.accelerator 'gpu': torch .* no such"):
+        choose_device(name)
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
@@ -133,13 +133,8 @@ def test_what_a_device_cannot_do_is_logged(run_of, caplog, monkeypatch):
     assert records_steps(execution, cuda, merges=False) and not caplog.records
     assert not records_steps(execution, cpu, merges=False)
     assert not records_steps(execution, cuda, merges=True)
-    assert not records_steps(execution, cuda, merges=False, alone=False)
     warn_of_precision(execution.model_copy(update={"precision": "tf32"}), cpu)
-    for has in (False, True):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        warn_of_precision(execution.model_copy(update={"precision": "bf16"}), cpu)
-    parts = ("the device is cpu", "groups are merged", "several devices", "tf32", "imitated")
+    parts = ("the device is cpu", "groups are merged", "precision tf32 has no effect on cpu")
     for part, record in zip(parts, caplog.records, strict=True):
         assert part in record.message
 

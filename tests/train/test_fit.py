@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptycho_torch.data.module import EpochOrder
 from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
@@ -86,19 +85,6 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     np.testing.assert_allclose(stored, patches.numpy(), atol=1e-5)
 
 
-def test_only_full_batches_train_in_an_order_of_their_own():
-    def batches(seed=0, epoch=0):
-        order = EpochOrder(21, 8, seed=seed)
-        order.set_epoch(epoch)
-        return order.batches()
-
-    first = batches()
-    assert first.shape == (len(EpochOrder(21, 8, seed=0)), 8) == (2, 8)
-    assert len(first.unique()) == 16 and first.max() < 21
-    assert torch.equal(first, batches())
-    assert not torch.equal(first, batches(epoch=1)) and not torch.equal(first, batches(seed=1))
-
-
 def test_clipping_in_force_is_seen_in_the_history(train_tiny, plain):
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 1e-3}
     clipped, free = train_tiny(execution={"clip": clip}).history, plain.history
@@ -122,7 +108,6 @@ IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
          [2e-3 * STEPS / (STEPS + 1), *COSINE]),
         ({"name": "plateau", "factor": 0.5, "patience_epochs": 1}, IDLE,
          [5e-8, 5e-8, 2.5e-8, 1.25e-8]),
-        ({"name": "plateau", "factor": 0.5, "patience_epochs": 2}, IDLE, [5e-8] * 3 + [2.5e-8]),
     ],
 )  # fmt: skip
 def test_the_rate_of_each_epochs_last_step(train_tiny, schedule, changes, expected):

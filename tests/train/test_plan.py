@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 from ptycho_torch.cli import app
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.train.cost import probe
 from ptycho_torch.train.cost import study as cost
-from ptycho_torch.train.cost.probe import count, workload_of
+from ptycho_torch.train.cost.probe import Workload, count, workload_of
 
 # Width 4, 2 blocks, 4 modes at N=16; 121 frames a split, in batches of 8.
 SIZES = {"train": 121, "validation": 121, "test": 121}
@@ -88,11 +89,42 @@ def test_the_largest_batch_that_fits_has_a_neighbour_that_does_not(plan, run_of,
         assert row["largest_batch"] == largest
 
 
+def test_the_steps_of_a_probe_are_those_of_a_training(run_of, monkeypatch):
+    """Real steps, of the run's own clipping, batch and merging; the first is not timed."""
+    clock, batches, fit = iter(range(1000)), [], probe.fit
+
+    def seen(module, train, validation):
+        batches.append((module.run, len(train), len(validation)))
+        return fit(module, train, validation)
+
+    # Steps begin at 0, 1, 4, 9, 16, 25: without the first 3, 5, 7, 9.
+    monkeypatch.setattr(probe, "_now", lambda: float(next(clock)) ** 2)
+    monkeypatch.setattr(probe, "fit", seen)
+    run = run_of("agc", execution={"checkpointing": True, "precision": "bf16"})
+    work = Workload(patch_px=16, channels=4, groups=SIZES, reach_px=3)
+    found = probe.train_on_noise(run, work, steps=4)
+    assert (found["step"], found["validation_batch"]) == (6, 49 - 36)
+    ((trained, frames, checks),) = batches
+    assert (frames, checks) == (6 * run.training.batch_size, 64)
+    assert trained.execution == run.execution and trained.generator == run.generator
+
+
+def test_memory_is_measured_in_a_process_of_its_own(run_of, tiny_study):
+    """Weights, gradients, moments and copies of 30 MiB cannot hide in what libraries take, nor do
+    they stay behind here."""
+    run = run_of(generator={"width": 64, "modes": 8})
+    work = workload_of(tiny_study.datasets["tiny"])
+    before, least = process_peak(), count(run, work)
+    found = probe.measure(run, work, steps=2)
+    assert found["memory_mib"] > least["weights"] + least["saved"] > 25
+    assert process_peak() - before < found["memory_mib"] * 2**20 / 2
+    assert found["step"] > 0 and found["validation_batch"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--arm", "agcc"], "there is no arm 'agcc'; did you mean 'agc'"),
-        (["--dataset", "tyni"], "there is no dataset 'tyni'; it has: tiny"),
         (["--arm", "control", "--patch-px", "200"], "--patch-px, --gridsize: no patch fits"),
         (["--arm", "control", "--batch-size", "500"], "has only 121 groups"),
         (["--compare", "nowhere"], "nowhere: has no run.json below train/"),

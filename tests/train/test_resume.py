@@ -1,8 +1,9 @@
-"""A training that was stopped resumes after its last epoch and ends with the same bytes."""
+"""A training that was stopped resumes after its last epoch and ends with the same bytes.
 
-import errno
+`make faults` does the same with processes of whole studies, many times.
+"""
+
 import signal
-import time
 
 import pytest
 import torch
@@ -16,7 +17,6 @@ EPOCHS, STEPS = 4, 15
 WHOLE = EPOCHS * STEPS
 # Name -> settings; before which steps it is stopped; the step after which it ends.
 CASES = {
-    "adam": ({}, (9, 37), WHOLE),
     "adamw, cosine, learned scale, norm": (
         {"optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
          "schedule": {"name": "warmup_cosine", "warmup_epochs": 1.5}, "intensity_scale": "learned",
@@ -144,21 +144,6 @@ def test_a_stopped_training_goes_on_after_another_one_used_its_folder(training, 
         assert steps == WHOLE - STEPS and found.attempts == 2
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_training(
-    training, tmp_path, caplog, monkeypatch
-):
-    """Also where processes share the run: no error leaves the writing, where the others wait."""
-
-    def full(state, path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    found, _ = training(folder="run")
-    assert course(found) == course(training()[0]) and not list((tmp_path / "run").iterdir())
-    text = {r.message for r in caplog.records if "no checkpoint was written" in r.message}
-    assert len(text) == 1 and "No space left on device; make room" in text.pop()
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_training_with_its_status_and_nothing_lost(training, number, status):
     before = signal.getsignal(number)
@@ -167,22 +152,3 @@ def test_a_signal_ends_a_training_with_its_status_and_nothing_lost(training, num
     assert ended.value.code == status and signal.getsignal(number) is before
     found, steps = training(folder="run")
     assert steps == WHOLE - 2 * STEPS and course(found) == course(training()[0])
-
-
-def test_a_process_that_was_killed_leaves_what_the_next_one_resumes(
-    train_tiny, run_of, child, tmp_path
-):
-    """To the undisturbed files; `make faults` does the same with whole studies, many times."""
-    blocks = {"training": {"epochs": 16, "schedule": {"name": "exponential", "gamma": 0.95}}}
-    whole = train_tiny(arm="agc", folder="whole", **blocks)
-    process, state = child(run_of("agc", **blocks), "cut"), tmp_path / "cut" / CHECKPOINT
-    end = time.monotonic() + 120
-    while not state.exists():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
-        time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
-    assert not (tmp_path / "cut/run.json").exists()
-    cut = train_tiny(arm="agc", folder="cut", **blocks)
-    assert cut.results == whole.results and cut.timing["attempts"] == 2
-    assert {p.name for p in cut.folder.iterdir()} == {p.name for p in whole.folder.iterdir()}

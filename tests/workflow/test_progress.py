@@ -5,14 +5,13 @@ import json
 import pytest
 
 from snakemake_logger_plugin_ptycho import targets_first
-from snakemake_logger_plugin_ptycho.progress import StudyProgress, dry_run_lines
+from snakemake_logger_plugin_ptycho.progress import StudyProgress
 
 
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
         ("--cores 4 --resources gpu=1 all", "all --cores 4 --resources gpu=1"),
-        ("--cores 4 --configfile full.yaml all", "all --cores 4 --configfile full.yaml"),
         ("--configfile a.yaml b.yml results/x.json", "results/x.json --configfile a.yaml b.yml"),
         ("--config seeds=3 a b -n", "a b --config seeds=3 -n"),
         ("a --cores 4 --resources gpu=1", "a --cores 4 --resources gpu=1"),
@@ -48,20 +47,3 @@ def test_runs_are_counted_and_the_end_is_expected(tmp_path):
     assert progress.line(20).startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 runn")
     progress.failed(3)
     assert "1 jobs failed" in progress.line(21) and progress.diverged_runs == 1
-
-
-def test_a_plan_has_one_line_per_arm_and_reason():
-    planned = [
-        job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "Missing output files"}
-        for seed in (0, 1, 2, 5)
-        for rule in ("train", "evaluate")
-    ]
-    planned += [
-        job(9, "train", dataset="d", arm="agc", seed="11") | {"reason": "B; C"},
-        job(10, "stage_a_summary") | {"reason": "D"},
-    ]
-    assert [" ".join(line.split()) for line in dry_run_lines(planned)] == [
-        "train, evaluate d/agc seeds 0-2, 5 not made yet",
-        "train d/agc seed 11 B",
-        "stage_a_summary D",
-    ]

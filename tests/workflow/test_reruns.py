@@ -90,17 +90,3 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
 def test_the_table_of_reruns_is_what_is_planned(reruns):
     written = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
     assert written == reruns.text(), "run `make docs`, and read what changed"
-
-
-def test_words_enter_the_settings_of_summaries_alone(reruns, tmp_path):
-    """Title, hypothesis, what a measurement is about; the title those of whole studies alone."""
-    study = reruns.study()
-    before = reruns.plan(study, tmp_path)
-
-    def changed(settings):
-        after = reruns.plan(settings, tmp_path)
-        return {job.rule for name, job in after.items() if job.settings != before[name].settings}
-
-    words = changed(reruns.edited(study, reruns.EDITS[1]))
-    assert len(words) > 3 and all(rule.endswith("_summary") for rule in words)
-    assert changed(study | {"title": "another"}) == {"study_summary", "real_data_summary"}
