@@ -66,11 +66,9 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
 
     study = parse_study(load_yaml(ROOT / "tests" / "tiny.yaml"), "tiny.yaml")
     folder = tmp_path_factory.mktemp("tiny")
-    splits = {split: folder / f"{split}.npz" for split in SPLITS}
-    simulate_dataset(
-        study.datasets["tiny"], name="tiny", splits=splits, summary=folder / "dataset.json"
-    )
-    return SimpleNamespace(splits=splits, dataset=folder / "dataset.json", folder=folder)
+    splits, record = {split: folder / f"{split}.npz" for split in SPLITS}, folder / "dataset.json"
+    simulate_dataset(study.datasets["tiny"], name="tiny", splits=splits, summary=record)
+    return SimpleNamespace(splits=splits, dataset=record, folder=folder)
 
 
 @pytest.fixture(scope="session")

@@ -83,9 +83,3 @@ def test_links_in_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path}: {target}"
-
-
-def test_every_figure_has_a_caption():
-    rules = (ROOT / "workflow/rules/summarise.smk").read_text()
-    for name in re.findall(r'"(\w+)"', re.search(r"FIGURES = \(([^)]*)\)", rules).group(1)):
-        assert (ROOT / f"workflow/report/{name}.rst").read_text().strip()

@@ -1,6 +1,7 @@
 """Runs of the tiny study, trained in process."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -28,7 +29,7 @@ def run_of():
     """An arm's run of the tiny study with changed blocks; two epochs."""
 
     def make(arm="control", seed=0, **blocks):
-        data = load_yaml("tests/tiny.yaml")
+        data = load_yaml(Path(__file__).parents[1] / "tiny.yaml")
         data["training"] |= {"epochs": 2, "optimizer": {"name": "adam", "learning_rate": 2e-3}}
         data |= {block: {**data[block], **changes} for block, changes in blocks.items()}
         return run_settings(parse_study(data, "tiny.yaml"), "tiny", arm, seed)

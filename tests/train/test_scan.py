@@ -11,7 +11,6 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.training import data_of_file, data_of_scan
 from ptycho_torch.files import io
-from ptycho_torch.infer.outputs import infer_file
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train import run as training
@@ -153,13 +152,3 @@ def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_p
     assert (folder / "thesis.txt").read_text() == "mine"
     with pytest.raises(InputError, match="out: holds a finished run"):
         train_scan(scan, settings(), "out")
-
-
-def test_training_and_inference_of_groups_agree(settings, scan, train_scan, tiny_dataset, tmp_path):
-    """The patches that training predicts are those that the bundle sees in the same file."""
-    test = tiny_dataset.splits["test"]
-    train_scan(scan, settings(2, object_big=False), test=read_scan(test))
-    found = infer_file(tmp_path / "run" / "bundle", test, tmp_path / "seen")
-    stored = io.read_npz(tmp_path / "run" / "test_patches.npz", "best")["best"]
-    stored_PHW = np.moveaxis(stored, -1, 1).reshape(found.patches_PHW.shape)
-    np.testing.assert_allclose(found.patches_PHW, stored_PHW, atol=1e-5)
