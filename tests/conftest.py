@@ -17,16 +17,28 @@ ROOT = Path(__file__).resolve().parents[1]
 # each other's threads. Jobs ask for their own number. Before torch is imported, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-
-FIRST = ("test_study.py", "test_slurm.py", "test_stages.py")
-"""Files that take a minute or two; begun first, none is left alone at the end."""
-LAST = ("test_surroundings.py", "test_contract.py")
-"""Files that wait for the tiny study, which test_study.py has begun."""
+ORDER = {
+    # A minute or two each: begun first, none is left alone at the end.
+    **{"test_study.py": -3, "test_slurm.py": -2, "test_stages.py": -1},
+    # This waits for the tiny study, which test_study.py has begun.
+    "test_contract.py": 1,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = dict(zip(FIRST, range(-len(FIRST), 0), strict=True)) | dict.fromkeys(LAST, 1)
-    items.sort(key=lambda item: order.get(item.path.name, 0))
+    items.sort(key=lambda item: ORDER.get(item.path.name, 0))
+
+
+@pytest.fixture(scope="session")
+def unavailable():
+    """End a test for want of a tool: skipped with the reason on a machine of one's own, failed in
+    CI, unless .ci/run has said that the tool cannot be had there (CI_WITHOUT)."""
+
+    def end(tool: str, reason: str) -> None:
+        required = os.environ.get("CI") and tool not in os.environ.get("CI_WITHOUT", "").split()
+        (pytest.fail if required else pytest.skip)(f"no {tool}: {reason}")
+
+    return end
 
 
 @pytest.fixture
@@ -54,38 +66,42 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
 
     study = parse_study(load_yaml(ROOT / "tests" / "tiny.yaml"), "tiny.yaml")
     folder = tmp_path_factory.mktemp("tiny")
-    splits = {split: folder / f"{split}.npz" for split in SPLITS}
-    simulate_dataset(
-        study.datasets["tiny"], name="tiny", splits=splits, summary=folder / "dataset.json"
-    )
-    return SimpleNamespace(splits=splits, dataset=folder / "dataset.json", folder=folder)
-
-
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    splits, record = {split: folder / f"{split}.npz" for split in SPLITS}, folder / "dataset.json"
+    simulate_dataset(study.datasets["tiny"], name="tiny", splits=splits, summary=record)
+    return SimpleNamespace(splits=splits, dataset=record, folder=folder)
 
 
 @pytest.fixture(scope="session")
-def made():
+def load():
+    """Import a Python file of this checkout that belongs to no package."""
+
+    def module_of(path: str):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return module_of
+
+
+@pytest.fixture(scope="session")
+def made(load):
     """What builds scans whose patterns are known: the functions of tests/scans.py."""
-    return _module(ROOT / "tests" / "scans.py")
+    return load("tests/scans.py")
 
 
 @pytest.fixture(scope="session")
-def contract():
+def contract(load):
     """What records the contract: tests/contract/record.py."""
-    return _module(ROOT / "tests" / "contract" / "record.py")
+    return load("tests/contract/record.py")
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, contract):
+def tiny_run(tmp_path_factory, load, contract):
     """The finished tiny study, run once for all test processes (tests/tiny_run.py)."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    return _module(ROOT / "tests" / "tiny_run.py").run_once(shared, contract)
+    return load("tests/tiny_run.py").run_once(shared, contract)
 
 
 class Names(list):
@@ -98,89 +114,73 @@ class Names(list):
 
 @pytest.fixture
 def run_script(tmp_path):
-    """Run a rule script as Snakemake would, with a stand-in for its job."""
+    """Run a rule script as Snakemake would, with a stand-in for its job; outputs go to tmp_path."""
 
-    def run(name, *, input=None, output=None, params=None, wildcards=None, threads=1):
+    def texts(values, place=lambda value: value):
+        return Names(**{
+            key: [str(place(v)) for v in value] if isinstance(value, list) else str(place(value))
+            for key, value in (values or {}).items()
+        })  # fmt: skip
+
+    def run(name, *, input=None, output=None, params=None, wildcards=None):
         job = SimpleNamespace(
-            input=Names(**{k: _text(v) for k, v in (input or {}).items()}),
-            output=Names(**{k: _placed(tmp_path, v) for k, v in (output or {}).items()}),
+            input=texts(input),
+            output=texts(output, lambda value: tmp_path / value),
             params=SimpleNamespace(**(params or {})),
             wildcards=SimpleNamespace(**(wildcards or {})),
             log=[str(tmp_path / "log.txt")],
-            threads=threads,
+            threads=1,
         )
-        runpy.run_path(
-            str(ROOT / "workflow" / "scripts" / name),
-            init_globals={"snakemake": job},
-            run_name="__main__",
-        )
+        script = str(ROOT / "workflow" / "scripts" / name)
+        runpy.run_path(script, init_globals={"snakemake": job}, run_name="__main__")
         return job
 
     return run
-
-
-def _placed(folder, names):
-    """Where outputs go: one, or one of each of several runs."""
-    return [str(folder / n) for n in names] if isinstance(names, list) else str(folder / names)
-
-
-def _text(value):
-    return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)
-
-
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
 
 class Browser:
     """A page in headless Chromium: what it logs, what it asks for, and what a script finds in it."""
 
     def __init__(self, driver):
-        self.driver = driver
+        self.driver, self.js = driver, driver.execute_script
 
     def open(self, path, *, width=1280, height=900, scheme="light"):
         """Open a file by its file:// address in a window of this size, light or dark."""
-        self.logged("browser")
-        self.logged("performance")
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)  # What earlier pages logged.
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.command("Emulation.setDeviceMetricsOverride", **size)
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.scheme(scheme)
         self.driver.get(Path(path).resolve().as_uri())
         return self
 
     def scheme(self, scheme):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.command("Emulation.setEmulatedMedia", features=features)
-
-    def command(self, name, **parameters):
-        return self.driver.execute_cdp_cmd(name, parameters)
-
-    def js(self, body, *arguments):
-        return self.driver.execute_script(body, *arguments)
-
-    def logged(self, kind):
-        """Return what was logged since the last call; `browser` is the console."""
-        return self.driver.get_log(kind)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def console_errors(self, *, warnings=True):
         """Return errors, and warnings too, of the console since the page was opened."""
         levels = ("SEVERE", "WARNING") if warnings else ("SEVERE",)
-        return [e["message"] for e in self.logged("browser") if e["level"] in levels]
+        return [e["message"] for e in self.driver.get_log("browser") if e["level"] in levels]
 
     def requests(self):
         """Return every address that was asked for since the page was opened."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
+        logged = self.driver.get_log("performance")
+        messages = [json.loads(entry["message"])["message"] for entry in logged]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return [parameters["request"]["url"] for parameters in sent]
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """One headless Chromium for all tests; skipped, with what to install, where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
+def browser(tmp_path_factory, unavailable):
+    """One headless Chromium for all tests."""
+    from selenium import webdriver
+
+    chromium, chromedriver = "/usr/bin/chromium", "/usr/bin/chromedriver"
+    if not (Path(chromium).exists() and Path(chromedriver).exists()):
+        unavailable("browser", "apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
+    options.binary_location = chromium
     for flag in (
         *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
         *("disable-background-networking", "disable-component-update", "disable-sync"),
@@ -189,8 +189,7 @@ def browser(tmp_path_factory):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # With the driver's path given, selenium does not go looking for one on the network.
-    service = webdriver.ChromeService(executable_path=str(DRIVER))
-    driver = webdriver.Chrome(options=options, service=service)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
     # Away from the browser's own first page, whose requests would be taken for ours.
     driver.get("about:blank")
     yield Browser(driver)

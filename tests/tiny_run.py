@@ -1,4 +1,5 @@
-"""The tiny study as a user runs it, once for all tests, and under names that nothing may publish."""
+"""The tiny study as a user runs it, once for all tests, in bad surroundings: no network, no home, no
+locale, an odd path, and names of user and machine that nothing may publish."""
 
 import json
 import os
@@ -11,46 +12,32 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-USER, HOST = "some-user-x81", "some-host-x81"
-"""Who runs the study, where."""
-NAMED = f"""
-import os, platform, socket
-os.environ |= dict(USER="{USER}", LOGNAME="{USER}", HOSTNAME="{HOST}")
-socket.gethostname = socket.getfqdn = platform.node = lambda *_: "{HOST}"
-real = os.uname
-os.uname = lambda: os.uname_result((real()[0], "{HOST}", *real()[2:]))
-"""
+SURROUNDINGS = {
+    **{"USER": "some-user-x81", "LOGNAME": "some-user-x81", "HOSTNAME": "some-host-x81"},
+    **{"HOME": "/nonexistent", "LC_ALL": "C", "PATH": f"{BIN}:{os.environ['PATH']}"},
+    "PYTHONPATH": f"{ROOT / 'tests/no_network'}:{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}",
+}
 
 
 def call(
     folder: Path, *words: str, config: Path = ROOT / "tests" / "tiny.yaml"
 ) -> subprocess.CompletedProcess[str]:
-    """Run snakemake on a study in a folder, without a network; requests go into network.log."""
-    # Python reads this file at the start of every process of the study.
-    (folder / "named").mkdir(exist_ok=True)
-    guard = ROOT / "tests" / "no_network" / "sitecustomize.py"
-    (folder / "named" / "sitecustomize.py").write_text(NAMED + guard.read_text())
-    paths = [
-        str(folder / "named"),
-        str(ROOT / "src"),
-        *filter(None, [os.environ.get("PYTHONPATH")]),
-    ]
+    """Run snakemake on a study in a folder; requests to the network go into network.log."""
     return subprocess.run(
-        [str(BIN / "snakemake"), *words, "--configfile", str(config), "--directory",
-         str(folder), "--cores", "4", "--resources", "gpu=1"],
-        cwd=ROOT, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
-                       "NETWORK_LOG": str(folder / "network.log"), "PYTHONPATH": ":".join(paths)},
-        capture_output=True, text=True, timeout=1800, check=False,
+        [BIN / "snakemake", *words, "--configfile", config, "--directory", folder,
+         "--cores", "4", "--resources", "gpu=1"],
+        cwd=ROOT, env={**os.environ, **SURROUNDINGS, "NETWORK_LOG": str(folder / "network.log")},
+        capture_output=True, text=True, encoding="utf-8", timeout=1800, check=False,
     )  # fmt: skip
 
 
 def run_once(shared: Path, contract: ModuleType) -> SimpleNamespace:
-    """Run the study and then its parity in a folder of test processes, of which one does it.
+    """Run the study and its parity in a folder of test processes, of which one does it.
 
     Returns its folder; `messages`, what snakemake printed of either target; and `record`, what
     tests/contract/record.py found in the results before any test touched them.
     """
-    folder, done = shared / "tiny", shared / "tiny.json"
+    folder, done = shared / "kleinste Prüfung β (2)", shared / "tiny.json"
     with FileLock(shared / "tiny.lock"):
         if not done.exists():
             folder.mkdir()
@@ -62,6 +49,5 @@ def run_once(shared: Path, contract: ModuleType) -> SimpleNamespace:
                     raise RuntimeError(f"snakemake {target}: {job.returncode}\n{messages[target]}")
             found = contract.record_results(folder / "results")
             done.write_text(json.dumps({"messages": messages, "record": found}))
-    return SimpleNamespace(
-        folder=folder, call=call, USER=USER, HOST=HOST, **json.loads(done.read_text())
-    )
+    found = json.loads(done.read_text())
+    return SimpleNamespace(folder=folder, call=call, SURROUNDINGS=SURROUNDINGS, **found)

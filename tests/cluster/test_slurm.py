@@ -1,15 +1,15 @@
-"""The tiny study on a Slurm of one node: the same bytes as here, with GPUs and retries."""
+"""Stage A of the tiny study on a Slurm of one node: the same numbers as here, with a GPU and retries."""
 
-import csv
-import io
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -17,38 +17,27 @@ BIN = Path(sys.executable).parent
 
 pytestmark = pytest.mark.slurm
 
-# Measured, not computed: these may differ between a local run and one on a cluster.
-MEASURED_FILES = (
-    *("timing.json", "progress.json", "findings.json", "reconstruct/tiny/rpie/run.json"),
-    ".plan",
-)
-# A run that says `cpu` asks the cluster for no GPU, so here it says `auto`, which changes no number.
-DEVICE = re.compile(rb"(accelerator\W+)auto")
-MEASURED_COLUMNS = {"runs.csv": ("wall_s", "inference_s", "samples_per_s", "peak_memory_mib")}
-MEASURED_COLUMNS["arms.csv"] = ("wall_s", "samples_per_s", "peak_memory_mib")
-MEASURED_COLUMNS["appendix.md"] = ("fit, s", "inference, s", "samples per s", "peak memory, MiB")
-MEASURED_PART = re.compile(r"^## rPIE and time\n.*?(?=^## )", re.M | re.S)
-MEASURED_WORDS = re.compile(r"(?<=All fits together took )[\d.]+ (s|min|h)(?=\.)")
-
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Start a Slurm with one node and one made-up GPU; stop it in the end."""
+def cluster(tmp_path_factory, unavailable):
+    """Start a Slurm with one node and one made-up GPU; stop it in the end. One at a time."""
     folder = tmp_path_factory.mktemp("slurm")
-    started = subprocess.run(
-        [HERE / "start_slurm.sh", folder], capture_output=True, text=True, timeout=120
-    )
-    if started.returncode == 0:
-        yield folder
-    subprocess.run([HERE / "stop_slurm.sh", folder], check=True, timeout=60)
+    with FileLock(Path(tempfile.gettempdir()) / "ptycho-slurm.lock"):
+        started = subprocess.run(
+            [HERE / "slurm.sh", "start", folder], capture_output=True, text=True, timeout=120
+        )
+        if started.returncode == 0:
+            yield folder
+        subprocess.run([HERE / "slurm.sh", "stop", folder], check=True, timeout=60)
     if started.returncode == 77:
-        pytest.skip(started.stderr.strip().splitlines()[-1])
+        unavailable("slurm", started.stderr.strip().splitlines()[-1])
     assert started.returncode == 0, started.stderr
 
 
 def begin(folder):
     """Start snakemake on the tiny study with its results in a folder; its words go to a file."""
     config = (ROOT / "tests" / "tiny.yaml").read_text()
+    # A run that says `cpu` asks the cluster for no GPU, so here it says `auto`.
     (folder / "tiny.yaml").write_text(config.replace("accelerator: cpu", "accelerator: auto"))
     unset = ("SLURM_CONF", "CUDA_VISIBLE_DEVICES")
     environment = {k: v for k, v in os.environ.items() if k not in unset}
@@ -79,18 +68,15 @@ def cancel_a_waiting_training():
 def there(cluster, tmp_path_factory):
     """The folder of a study on Slurm, where the first training to wait is lost."""
     folder = tmp_path_factory.mktemp("there")
-    study = begin(folder)
-    lost = False
-    latest = time.monotonic() + 300
+    study, lost, latest = begin(folder), False, time.monotonic() + 300
     try:
         while study.poll() is None and time.monotonic() < latest:
             lost = lost or cancel_a_waiting_training()
             time.sleep(0.5)
         assert study.poll() == 0, (folder / "terminal.txt").read_text()
     finally:
-        if study.poll() is None:
-            study.kill()
-            study.wait()
+        study.kill()
+        study.wait()
     assert lost
     return folder
 
@@ -103,75 +89,36 @@ def jobs(there):
     return sorted(found, key=lambda job: int(job["JobId"]))
 
 
-def of_rule(jobs, name):
-    return [job for job in jobs if job["Comment"].startswith(f"rule_{name}")]
-
-
-def without_columns(rows, names):
-    """Return rows without the named columns, which the first row must have."""
-    dropped = {rows[0].index(name) for name in names}
-    return [[cell for i, cell in enumerate(row) if i not in dropped] for row in rows]
-
-
-def without_measured(path):
-    """Return a file's content as it must be the same everywhere."""
-    content = DEVICE.sub(rb"\1cpu", path.read_bytes()).replace(b"tests/tiny.yaml", b"tiny.yaml")
-    if path.name not in MEASURED_COLUMNS:
-        return content
-    columns = MEASURED_COLUMNS[path.name]
-    text = MEASURED_PART.sub("", content.decode())
-    if path.suffix == ".csv":
-        return without_columns(list(csv.reader(io.StringIO(text))), columns)
-    before, header, after = text.partition(next(x for x in text.splitlines() if columns[0] in x))
-    table, gap, rest = (header + after).partition("\n\n")
-    cells = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
-    return before, without_columns(cells, columns), gap, MEASURED_WORDS.sub("", rest)
-
-
-def test_training_went_through_slurm_one_at_a_time_on_its_gpu(there, jobs):
-    trained = [job for job in of_rule(jobs, "train") if job["JobState"] == "COMPLETED"]
-    assert len(trained) == 2
-    for job in trained:
-        assert job["JOB_GRES"] == "gpu:1"
+def test_long_jobs_went_through_slurm_and_trainings_one_at_a_time_on_its_gpu(there, jobs):
+    done = [job for job in jobs if job["JobState"] == "COMPLETED"]
+    names = [re.match(r"rule_([a-z]+)", job["Comment"]).group(1) for job in done]
+    assert sorted(names) == ["reconstruct", "simulate", "train", "train"]
+    trained = [job for job, name in zip(done, names, strict=True) if name == "train"]
+    assert [job["JOB_GRES"] for job in trained] == ["gpu:1", "gpu:1"]
     first, second = sorted(trained, key=lambda job: job["StartTime"])
     assert first["EndTime"] <= second["StartTime"]
+    logs = {path: path.read_text() for path in (there / "logs").rglob("*.log")}
+    here = {p.parts[len(there.parts) + 1] for p, text in logs.items() if "Slurm job" not in text}
+    assert here == {"evaluate", "stage_a_summary.log"}
     for arm in ("control", "agc"):
-        log = (there / f"logs/train/tiny/{arm}/seed-0.log").read_text()
+        log = logs[there / f"logs/train/tiny/{arm}/seed-0.log"]
         number = re.search(r"Slurm job (\d+), GPUs: 0$", log, re.M).group(1)
         assert number in {job["JobId"] for job in trained}
-
-
-def test_short_jobs_stay_out_of_the_queue(there, jobs):
-    done = [job["Comment"] for job in jobs if job["JobState"] == "COMPLETED"]
-    assert sorted(re.match(r"rule_([a-z]+)", name).group(1) for name in done) == [
-        "reconstruct", "simulate", "train", "train",
-    ]  # fmt: skip
-    logs = (there / "logs").rglob("*.log")
-    here = {p.parts[len(there.parts) + 1] for p in logs if "Slurm job" not in p.read_text()}
-    assert here == {"evaluate", "stage_a_summary.log"}
+    assert not list(there.rglob("slurm/**/*.log"))  # Slurm's own go with success.
 
 
 def test_a_lost_training_asks_for_more_and_the_study_goes_on(jobs):
     (lost,) = [job for job in jobs if job["JobState"] == "CANCELLED"]
     again = [job for job in jobs if job["Comment"] == lost["Comment"] and job != lost]
     assert [job["JobState"] for job in again] == ["COMPLETED"]
-    asked = [(job["MinMemoryNode"], job["TimeLimit"]) for job in (lost, *again)]
-    assert asked == [("8000M", "04:00:00"), ("16000M", "08:00:00")]
+    requested = [(job["MinMemoryNode"], job["TimeLimit"]) for job in (lost, *again)]
+    assert requested == [("8000M", "04:00:00"), ("16000M", "08:00:00")]
 
 
-def test_slurms_own_logs_go_with_success(there):
-    assert not list(there.rglob("slurm/**/*.log"))
-
-
-def test_every_file_has_the_bytes_of_a_local_run(there, tiny_run):
-    """Last, since it waits for the tiny study that all tests share."""
-    here, found = tiny_run.folder / "results", there / "results"
-    names = {str(p.relative_to(found)) for p in found.rglob("*") if p.is_file()}
-    assert len(names) > 25
-    differ = {
-        name
-        for name in names
-        if not name.endswith(MEASURED_FILES)
-        and without_measured(here / name) != without_measured(found / name)
-    }
-    assert differ == set()
+def test_every_result_has_the_numbers_of_a_local_run(there, tiny_run, contract):
+    """To the last digit. Last, since it waits for the tiny study that all tests share."""
+    found = contract.record_results(there / "results")
+    assert len(found["files"]) > 25 and set(found["files"]) <= set(tiny_run.record["files"])
+    digests, local = found["digests"], tiny_run.record["digests"]
+    assert len(digests) > 10
+    assert {name for name in digests if digests[name] != local[name]} == set()

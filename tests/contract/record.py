@@ -1,14 +1,12 @@
-"""What a user of this checkout relies on, as plain data: commands, targets, settings, results.
+"""What a user of this checkout relies on, as plain data: commands, targets, results of a study.
 
-    python tests/contract/record.py --write                      # renew contract.json
-    python tests/contract/record.py --write --results FOLDER     # the same, from FOLDER/results
+    python tests/contract/record.py --write      # runs the tiny study and renews contract.json
 
-Without FOLDER the tiny study is run in a temporary one (two minutes of a core); without --write the
-record is printed. Names in <> stand for several, <run> for a training's dataset, arm and seed; a
-key that only some of such files have ends in "?". Left out: prose, durations, memory, versions.
+Without --write the record is printed. Keys of a study are in config/schema.json. Names in <> stand
+for several, <run> for a training's dataset, arm and seed; a key that only some of such files have
+ends in "?". Left out: prose, durations, memory, versions.
 """
 
-import argparse
 import csv
 import hashlib
 import json
@@ -45,10 +43,6 @@ DIGEST_ONLY = re.compile(
 """`file key` of numbers not listed: details, copies, noise, and decibels of a rounding error."""
 WORD = re.compile(r"[a-z\d]\S*|True|False")
 """What of a text is compared: a name or a state; a sentence, of one word too, is not."""
-BOUNDS = {
-    **{"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"},
-    **{"ge": ">=", "gt": ">", "le": "<=", "lt": "<"},
-}
 
 
 def commands() -> dict[str, dict[str, str]]:
@@ -107,40 +101,6 @@ def run_snakemake(folder: Path, *words: str) -> str:
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
     return done.stdout
-
-
-def settings() -> dict[str, str]:
-    """Return every key of a study with its kind, bounds and default, by config/schema.json."""
-    schema = json.loads((ROOT / "config" / "schema.json").read_text())
-
-    def walk(node: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].split("/")[-1]] | node
-        tag = node.get("discriminator", {}).get("propertyName")
-        for part in node.get("oneOf", node.get("anyOf", [])):
-            below = schema["$defs"][part["$ref"].split("/")[-1]] if "$ref" in part else part
-            place = f"{name}[{below['properties'][tag]['const']}]" if tag else name
-            yield from ((k, v) for k, v in walk(part, place) if k not in (name, place))
-        for key, value in node.get("properties", {}).items():
-            place = f"{name}.{key}" if name else key
-            yield place, ("required, " if key in node.get("required", []) else "") + kind(value)
-            yield from walk(value, place)
-        for value in node.get("patternProperties", {}).values():
-            yield from walk(value, f"{name}.<name>")
-
-    def kind(node: dict[str, Any]) -> str:
-        if "enum" in node or "const" in node:
-            words = ["|".join(map(str, node.get("enum", [node.get("const")])))]
-        else:
-            parts = [kind(part) for part in node.get("anyOf", [])]
-            words = [" or ".join(parts) or node.get("type", "block")]
-        words += [f"of {kind(node['items'])}"] if "items" in node else []
-        words += [f"{sign} {node[key]:g}" for key, sign in BOUNDS.items() if key in node]
-        # Defaults of a block are those of its keys.
-        plain = "default" in node and not (isinstance(node["default"], dict) and node["default"])
-        return ", ".join([*words, *([f"default {json.dumps(node['default'])}"] if plain else [])])
-
-    return dict(walk(schema, ""))
 
 
 def record_results(results: Path) -> dict[str, Any]:
@@ -277,18 +237,12 @@ def text_of(value: Any, indent: str = "") -> str:
 
 def main() -> None:
     """Record the checkout this file stands in."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="renew contract.json")
-    parser.add_argument("--results", type=Path, help="folder of a finished tiny study")
-    options = parser.parse_args()
     sys.path.insert(0, str(ROOT / "src"))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.results or Path(temporary)
-        if options.results is None:
-            run_snakemake(folder, "all", "parity", "--configfile", "tests/tiny.yaml", "--cores=2")
-        found = {"commands": commands(), "targets": targets(), "settings": settings()}
-        text = text_of(found | record_results(folder / "results")) + "\n"
-    (CONTRACT if options.write else Path("/dev/stdout")).write_text(text)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run_snakemake(folder, "all", "parity", "--configfile", "tests/tiny.yaml", "--cores=2")
+        found = {"commands": commands(), "targets": targets(), **record_results(folder / "results")}
+    (CONTRACT if "--write" in sys.argv else Path("/dev/stdout")).write_text(text_of(found) + "\n")
 
 
 if __name__ == "__main__":

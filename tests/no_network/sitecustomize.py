@@ -1,7 +1,9 @@
-"""On PYTHONPATH, cuts a Python program and its children off from the network, and writes down who
-asked for it: Python imports this by itself. Sockets within the machine's file system stay."""
+"""On PYTHONPATH, cuts a Python program and its children off from the network, writes down who asked
+for it, and lets the machine have the name in HOSTNAME: Python imports this by itself. Sockets within
+the machine's file system stay."""
 
 import os
+import platform
 import socket
 import sys
 
@@ -19,9 +21,10 @@ def refuse(name, plain):
     return refused
 
 
-for place, names in (
-    (socket.socket, ("connect", "connect_ex", "sendto")),
-    (socket, ("getaddrinfo", "gethostbyname", "create_connection")),
-):
-    for name in names:
-        setattr(place, name, refuse(name, getattr(place, name)))
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse(name, getattr(socket.socket, name)))
+for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+    setattr(socket, name, refuse(name, getattr(socket, name)))
+host, real = os.environ["HOSTNAME"], os.uname()
+socket.gethostname = socket.getfqdn = platform.node = lambda *_: host
+os.uname = lambda: os.uname_result((real[0], host, *real[2:]))

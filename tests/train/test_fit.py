@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptycho_torch.data.module import EpochOrder
 from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
@@ -17,14 +16,10 @@ from ptycho_torch.train.module import PtychoModule
 STEPS = 15
 
 
-def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(train_tiny):
-    found = []
-    for folder, global_seed, seed in (("one", 1, 0), ("two", 2, 0), ("three", 1, 1)):
-        torch.manual_seed(global_seed)
-        outputs = train_tiny(folder=folder, seed=seed).outputs
-        found.append({k: p.read_bytes() for k, p in outputs.items() if k != "timing"})
-    first, again, other = found
-    assert first == again and all(other[key] != first[key] for key in first)
+def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(train_tiny, plain):
+    torch.manual_seed(7)
+    again, other = (train_tiny(folder=f"{seed}", seed=seed).results for seed in (0, 1))
+    assert again == plain.results and all(other[key] != again[key] for key in again)
 
 
 def test_training_learns_and_says_so(train_tiny):
@@ -34,7 +29,6 @@ def test_training_learns_and_says_so(train_tiny):
     assert losses.iloc[-1] < 0.95 * losses.iloc[0] and losses.iloc[-1] < 0.3 * run["first_loss"]
     assert (run["best_val_loss"], run["best_epoch"]) == (losses.min(), losses.idxmin() + 1)
     assert (run["epochs"], run["steps"]) == (6, 6 * STEPS)
-    assert run["settings"]["execution"]["clip"]["gradient_clip_algorithm"] == "none"
     assert (timing["threads"], timing["attempts"]) == (1, 1)
     assert 0 < timing["inference_s"] < timing["wall_s"]
     assert {path.name for path in result.folder.iterdir()} == {
@@ -91,27 +85,12 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     np.testing.assert_allclose(stored, patches.numpy(), atol=1e-5)
 
 
-def test_only_full_batches_train_in_an_order_of_their_own():
-    def batches(seed=0, epoch=0):
-        order = EpochOrder(21, 8, seed=seed)
-        order.set_epoch(epoch)
-        return order.batches()
-
-    first = batches()
-    assert first.shape == (len(EpochOrder(21, 8, seed=0)), 8) == (2, 8)
-    assert len(first.unique()) == 16 and first.max() < 21
-    assert torch.equal(first, batches())
-    assert not torch.equal(first, batches(epoch=1)) and not torch.equal(first, batches(seed=1))
-
-
-def test_clipping_in_force_is_seen_in_the_history(train_tiny):
+def test_clipping_in_force_is_seen_in_the_history(train_tiny, plain):
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 1e-3}
-    clipped = train_tiny(folder="clipped", execution={"clip": clip}).history
-    free = train_tiny(folder="free").history
+    clipped, free = train_tiny(execution={"clip": clip}).history, plain.history
     assert (clipped["clipped_share"] == 1).all() and (free["clipped_share"] == 0).all()
     assert clipped["clipped_grad_norm_max"].max() == pytest.approx(1e-3, rel=1e-3)
     assert (free["clipped_grad_norm_max"] == free["grad_norm_max"]).all()
-    assert 0 < train_tiny(folder="agc", arm="agc").run["clipped_share"] < 1
 
 
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
@@ -129,7 +108,6 @@ IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
          [2e-3 * STEPS / (STEPS + 1), *COSINE]),
         ({"name": "plateau", "factor": 0.5, "patience_epochs": 1}, IDLE,
          [5e-8, 5e-8, 2.5e-8, 1.25e-8]),
-        ({"name": "plateau", "factor": 0.5, "patience_epochs": 2}, IDLE, [5e-8] * 3 + [2.5e-8]),
     ],
 )  # fmt: skip
 def test_the_rate_of_each_epochs_last_step(train_tiny, schedule, changes, expected):

@@ -5,7 +5,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptycho_torch.networks import build_generator
 from ptycho_torch.train.guards import illuminated_variance
 from ptycho_torch.train.module import PtychoModule
 
@@ -24,8 +23,9 @@ def ended(run):
     return (run["outcome"], *failed, run["epochs"], run["steps"])
 
 
-@pytest.mark.parametrize("step", [1, 15, 16, 17, 30])
-@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize(
+    ("where", "step"), [("loss", 1), ("gradient", 15), ("loss", 16), ("gradient", 17)]
+)
 def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(
     train_tiny, plant_losses, where, step
 ):
@@ -48,7 +48,6 @@ def test_a_non_finite_step_ends_the_run_before_the_optimiser_moves(
     [
         (10.5, range(5, 99), ("exploded", 1, 5, 0, 7), 4),
         (9.5, range(5, 99), ("completed", None, None, 2, 30), 0),
-        (10.5, [5, 6, 7, 9, 10, 11], ("completed", None, None, 2, 30), 6),
         (10.5, [*range(13, 16), *range(17, 99)], ("exploded", 2, 17, 1, 19), 7),
     ],
 )
@@ -99,33 +98,13 @@ def test_the_variance_in_the_light_by_hand():
         torch.testing.assert_close(found[:, 0], torch.tensor([0.2, 1, 0, 0]), atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["hybrid", "stable_hybrid", "layerscale_hybrid"])
-def test_untrained_networks_are_far_above_the_threshold_and_fading_ones_far_below(
-    run_of, tiny_data, name
-):
-    """Fading: what reaches the head counts a thousandth beside the head's own bias."""
-    run = run_of(generator={"name": name, "width": 8})
-    network = build_generator(run.generator, channels=1, patch_px=16, seed=0)
-
-    def largest():
-        patches = network(tiny_data.validation.amplitude_nCHW)
-        return illuminated_variance(patches, tiny_data.probe_MHW).max().item()
-
-    with torch.no_grad():
-        assert largest() > 50 * run.training.collapse_variance
-        network.head.weight.mul_(1e-3)
-        assert largest() < run.training.collapse_variance / 10
-
-
 @pytest.mark.parametrize(
     ("collapsed", "sizes", "changes", "expected"),
     [
         ({2, 3}, (64, 57), {}, ("collapsed", 2, 30, 3, 45)),
         ({2, 3}, (64,), {}, ("completed", None, None, 4, 60)),
-        ({2, 3}, (57,), {}, ("completed", None, None, 4, 60)),
         ({1, 3}, (64, 57), {}, ("completed", None, None, 4, 60)),
         ({2, 3}, (64, 57), {"collapse_variance": None}, ("completed", None, None, 4, 60)),
-        ({2, 3}, (64, 57), {"collapse_patience_epochs": 3}, ("completed", None, None, 4, 60)),
     ],
 )
 def test_a_planted_collapse_ends_the_run_from_its_first_epoch(

@@ -10,7 +10,7 @@ from ptycho_torch.cli import app
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.cost import probe
 from ptycho_torch.train.cost import study as cost
-from ptycho_torch.train.cost.probe import count, workload_of
+from ptycho_torch.train.cost.probe import Workload, count, workload_of
 
 PACE = {"step": 0.5, "validation_batch": 0.25, "memory_mib": 100.0}
 SIZES = {"train": 121, "validation": 121, "test": 121}
@@ -93,3 +93,23 @@ def test_a_containers_limit_is_the_memory_that_is_free(tmp_path):
     assert cost.free_memory(tmp_path) == 4000
     (tmp_path / "memory.max").write_text("max\n")
     assert cost.free_memory(tmp_path) == pytest.approx(cost.free_memory(tmp_path / "none"), rel=0.2)
+
+
+def test_the_steps_of_a_probe_are_those_of_a_training(run_of, monkeypatch):
+    """Real steps, of the run's own clipping, batch and merging; the first is not timed."""
+    clock, batches, fit = iter(range(1000)), [], probe.fit
+
+    def seen(module, train, validation):
+        batches.append((module.run, len(train), len(validation)))
+        return fit(module, train, validation)
+
+    # Steps begin at 0, 1, 4, 9, 16, 25: without the first 3, 5, 7, 9.
+    monkeypatch.setattr(probe, "_now", lambda: float(next(clock)) ** 2)
+    monkeypatch.setattr(probe, "fit", seen)
+    run = run_of("agc", execution={"checkpointing": True, "precision": "bf16"})
+    work = Workload(patch_px=16, channels=4, groups=SIZES, reach_px=3)
+    found = probe.train_on_noise(run, work, steps=4)
+    assert (found["step"], found["validation_batch"]) == (6, 49 - 36)
+    ((trained, frames, checks),) = batches
+    assert (frames, checks) == (6 * run.training.batch_size, 64)
+    assert trained.execution == run.execution and trained.generator == run.generator

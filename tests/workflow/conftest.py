@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+import yaml
 
 
 @pytest.fixture
-def snakemake(tmp_path):
+def snakemake(tmp_path, root):
     """Run a snakemake command line in the project's folder, with results in tmp_path."""
 
-    def run(*words, timeout=300):
+    def run(*words):
         programs = Path(sys.executable).parent
         return subprocess.run(
-            [programs / "snakemake", *words, "--directory", tmp_path], cwd=ROOT,
+            [programs / "snakemake", *words, "--directory", tmp_path], cwd=root,
             env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-            capture_output=True, text=True, timeout=timeout, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     return run
@@ -28,7 +27,6 @@ def snakemake(tmp_path):
 @pytest.fixture
 def config_file(tmp_path, tiny):
     """Write a changed tiny study; return its path."""
-    import yaml
 
     def write(change=lambda data: None):
         change(tiny)

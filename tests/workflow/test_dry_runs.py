@@ -4,25 +4,19 @@ A dry run takes seconds: what a stage holds is in tests/config/test_plan.py, eve
 study in tests/config/test_read.py, what an edit makes again in docs/reference/reruns.md.
 """
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
 
-ROOT = Path(__file__).resolve().parents[2]
-
-SUMMARIES = (
-    *(
-        "stage_a_summary",
-        "stress_summary",
-        "clip_sweep_summary",
-        "crash_hunt_summary",
-        "stage_b_summary",
-    ),
-    *("pivot_summary", "study_summary"),
-)
+SUMMARIES = [
+    f"{stage}_summary"
+    for stage in ("stage_a", "stress", "clip_sweep", "crash_hunt", "stage_b", "pivot", "study")
+]
 
 
 def printed(result):
@@ -56,8 +50,7 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     lines = printed(result).splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
     assert len(arms) == 36 and sum("seeds 0-5" in line for line in arms) == 12
-    assert all("not made yet" in line for line in arms)
-    assert len(lines) < 100
+    assert all("not made yet" in line for line in arms) and len(lines) < 100
 
 
 def test_the_full_protocol_is_planned_without_a_target(snakemake):
@@ -87,17 +80,6 @@ def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file)
     assert "train tiny/agc seeds 0, 3" in printed(result)
 
 
-def test_single_keys_can_be_changed_on_the_command_line(snakemake):
-    """Snakemake hands nested values over as text; numbers and lists must arrive as such."""
-    words = (
-        "stage_a={seeds: [3, 4, 5]}",
-        "training={epochs: 2}",
-        "diagnostics={stages: [stage_a]}",
-    )
-    found = planned(snakemake("diagnostics", "-n", "--cores", "1", "--config", *words))
-    assert (found["train"], found["diagnose_fresh"], found["diagnose_runs"]) == (12, 1, 1)
-
-
 def refused(result, *messages):
     assert result.returncode != 0
     assert all(message in printed(result) for message in messages), printed(result)
@@ -116,13 +98,12 @@ def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
     study = Path(path).read_text()
     Path(path).write_text(study.replace("the smallest study", "étude"), encoding="latin-1")
     refused(snakemake(*words, "--configfile", path), f"{path}: is not a UTF-8 text file", "save it")
-    unknown = "results/train/triangle_n32/agd/seed-0/run.json"
-    refused(snakemake(unknown, *words[1:]), unknown)
 
 
-def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path):
-    """Whether the run's own settings or its dataset's changed; the same study says nothing."""
-    study = parse_study(load_yaml(ROOT / "config" / "config.yaml"), "study")
+def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path, root):
+    """Values on the command line arrive as numbers and lists, though Snakemake hands them on as
+    text; the same study says nothing."""
+    study = parse_study(load_yaml(root / "config" / "config.yaml"), "study")
     data, results = study.datasets["triangle_n32"], tmp_path / "results"
     for seed in (0, 1):
         run = run_settings(study, "triangle_n32", "agc", seed).model_dump(mode="json")
@@ -132,9 +113,31 @@ def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path):
     io.write_json(results / "simulate/triangle_n32/dataset.json", {"settings": data.published()})
     plan = ("stage_a_summary", "-n", "--cores", "1")
     assert "finished run" not in printed(snakemake(*plan))
-    for change, said in (
-        ("training={epochs: 2}", "2 finished runs were .*training.epochs is 8, the study says 2"),
-        ("datasets={triangle_n32: {photons: 5}}", "2 finished runs .*photons is .*, the study s"),
-    ):
-        found = re.search(said, printed(snakemake(*plan, "--config", change)))
-        assert found and "--directory OTHER keeps them" in found.string
+    changed = snakemake(*plan, "--config", "training={epochs: 2}", "stage_a={seeds: [0, 1, 7]}")
+    assert planned(changed)["train"] == 12 and "--directory OTHER keeps them" in printed(changed)
+    assert re.search("2 finished runs .*training.epochs is 8, the study says 2", printed(changed))
+    changed = snakemake(*plan, "--config", "datasets={triangle_n32: {photons: 5}}")
+    assert re.search("2 finished runs .*photons is .*, the study s", printed(changed))
+
+
+def test_a_source_file_that_an_older_one_replaces_is_planned_again(
+    snakemake, config_file, tiny_dataset, tmp_path
+):
+    """As `cp -p` and `rsync -a` leave it: older than the results, and of the same size."""
+    sources = {k: shutil.copy(v, tmp_path / f"{k}.npz") for k, v in tiny_dataset.splits.items()}
+
+    def change(data):
+        splits = {split: str(path) for split, path in sources.items()}
+        files = {"source": "files", "patch_px": 16, "test_step_px": 4, **splits}
+        data["datasets"]["tiny"] = files
+
+    target = "results/simulate/tiny/dataset.json"
+    words = (target, "--cores", "1", "--configfile", config_file(change))
+    made = snakemake(*words)
+    assert made.returncode == 0, made.stderr
+    assert "Nothing to be done" in snakemake(*words, "-n").stdout
+    content = bytearray(sources["validation"].read_bytes())
+    content[-1] ^= 1  # The last byte of the archive's directory: same size, another content.
+    sources["validation"].write_bytes(content)
+    os.utime(sources["validation"], (1e9, 1e9))
+    assert planned(snakemake(*words, "-n"))["simulate"] == 1

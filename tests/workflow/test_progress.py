@@ -1,10 +1,27 @@
-"""The progress view counts runs, tells the diverged, and expects an end."""
+"""The logger plugin: targets after lists of NAME=VALUE, and what the terminal says of a study."""
 
 import json
 
 import pytest
 
-from snakemake_logger_plugin_ptycho.progress import StudyProgress, dry_run_lines, job_name, spans
+from snakemake_logger_plugin_ptycho import targets_first
+from snakemake_logger_plugin_ptycho.progress import StudyProgress
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("--cores 4 --resources gpu=1 all", "all --cores 4 --resources gpu=1"),
+        ("--configfile a.yaml b.yml results/x.json", "results/x.json --configfile a.yaml b.yml"),
+        ("--config seeds=3 a b -n", "a b --config seeds=3 -n"),
+        ("a --cores 4 --resources gpu=1", "a --cores 4 --resources gpu=1"),
+        ("--resources gpu=1 -- a", "--resources gpu=1 -- a"),
+        # As Snakemake starts its jobs on a cluster.
+        *[("x --default-resources base64//bWVt --mode remote",) * 2],
+    ],
+)
+def test_targets_end_a_list_of_values(typed, read):
+    assert targets_first(typed.split()) == read.split()
 
 
 def job(jobid, rule="train", outputs=(), **wildcards):
@@ -18,45 +35,14 @@ def test_runs_are_counted_and_the_end_is_expected(tmp_path):
         return [str(tmp_path / outcome / "run.json")]
 
     progress = StudyProgress()
-    progress.planned({"train": 4, "evaluate": 4, "total": 8})
+    progress.planned({"train": 2, "total": 2})
     progress.started(job(1, outputs=run_json("completed"), arm="a", seed="0"), now=0)
     assert progress.seconds_left() is None
     assert progress.finished(1, now=10) == "train a/0: completed"
     progress.started(job(2, outputs=run_json("exploded"), arm="a", seed="1"), now=10)
-    assert progress.seconds_left() == pytest.approx(3 * 10)
-    assert "1 done (0 of them diverged), 1 running, 2 to come" in progress.line()
+    assert progress.seconds_left() == pytest.approx(10)
+    assert "1 done (0 of them diverged), 1 running, 0 to come" in progress.line()
     progress.finished(2, now=20)
-    assert "2 done (1 of them diverged)" in progress.line()
-    assert progress.line().startswith("2 of 8 jobs")
-
-
-def test_runs_that_a_checkpoint_adds_are_counted():
-    progress = StudyProgress()
-    progress.planned({"train": 1, "total": 1})
-    for jobid in (1, 2):
-        progress.started(job(jobid, arm="b", seed=str(jobid)), now=10)
-    assert progress.line().startswith("0 of 2 jobs | runs: 0 done (0 of them diverged), 2 ")
-    assert "2 running, 0 to come" in progress.line()
-
-
-def test_names_and_reasons_are_short():
-    record = job(1, arm="agc", seed="0") | {"reason": "Missing output files: a/b/c.json; Input x"}
-    assert job_name(record) == "train agc/0"
-    assert dry_run_lines([record])[0].split("  ")[-1].strip() == "not made yet"
-
-
-def test_a_plan_has_one_line_per_arm_and_reason():
-    planned = [
-        job(seed, rule, dataset="d", arm="agc", seed=str(seed)) | {"reason": "A"}
-        for seed in (0, 1, 2, 5)
-        for rule in ("train", "evaluate")
-    ]
-    planned += [
-        job(9, "train", dataset="d", arm="agc", seed="11") | {"reason": "B; C"},
-        job(10, "stage_a_summary") | {"reason": "D"},
-    ]
-    lines = [" ".join(line.split()) for line in dry_run_lines(planned)]
-    assert lines == [
-        "train, evaluate d/agc seeds 0-2, 5 A", "train d/agc seed 11 B", "stage_a_summary D",
-    ]  # fmt: skip
-    assert dry_run_lines([]) == [] and spans([3, 4]) == "3, 4"
+    progress.started(job(3, arm="a", seed="2"), now=20)  # One that a checkpoint added.
+    assert progress.line().startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 runn")
+    assert progress.diverged_runs == 1

@@ -1,7 +1,6 @@
 """What an edit makes again: the lists of code against the imports, and docs/reference/reruns.md."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
@@ -59,7 +58,6 @@ def test_a_list_holds_what_its_script_imports_and_nothing_else(script, parsed):
 
 
 def test_nothing_is_imported_by_a_name_that_is_made_while_running():
-    """`importlib.util.find_spec` asks whether a library is there, and runs nothing of ours."""
     for path in (*PACKAGE.rglob("*.py"), *SCRIPTS):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"import_module\(|__import__\(|\brunpy|\bexec\(", text), path
@@ -74,38 +72,9 @@ def test_templates_are_on_the_lists_of_the_rooms_that_render_them():
         assert by or template.name == "plan.md.j2", template
 
 
-def test_imports_are_followed_as_they_are_written(tmp_path):
-    package = tmp_path / "ptycho_torch"
-    texts = {
-        "__init__.py": "",
-        "a/__init__.py": "",
-        "a/direct.py": "import ptycho_torch.b.lazy\n",
-        "a/typed.py": "",
-        "b/__init__.py": "from ptycho_torch.c import (  # one and two\n    one,\n    word,\n)\n",
-        "b/lazy.py": "def use():\n    from ptycho_torch import d\n",
-        "c/__init__.py": "word = 1\n",
-        "c/one.py": "",
-        "c/two.py": "",
-        "d.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n\n"
-        "    from ptycho_torch.a import typed\nelse:\n    import ptycho_torch.e\n",
-        "e.py": "",
-        "f.py": "",
-    }
-    for name, text in texts.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
-    script = tmp_path / "script.py"
-    script.write_text("from ptycho_torch.a.direct import f\n")
-    found = [path.relative_to(package).as_posix() for path in code_behind(script, package)[1:]]
-    assert sorted(found) == sorted(set(texts) - {"a/typed.py", "c/two.py", "f.py"})
-
-
 @pytest.fixture(scope="module")
-def reruns():
-    spec = importlib.util.spec_from_file_location("reruns", ROOT / "docs/reference/reruns.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def reruns(load):
+    return load("docs/reference/reruns.py")
 
 
 def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
@@ -121,18 +90,3 @@ def test_every_job_reads_the_list_of_its_own_script(reruns, tmp_path):
 def test_the_table_of_reruns_is_what_is_planned(reruns):
     written = (ROOT / "docs/reference/reruns.md").read_text(encoding="utf-8")
     assert written == reruns.text(), "run `make docs`, and read what changed"
-
-
-def test_words_enter_the_settings_of_summaries_alone(reruns, tmp_path):
-    """Title, hypothesis, what a measurement is about."""
-    studies = (reruns.study(), reruns.edited(reruns.study(), reruns.EDITS[1]))
-    before, after = (reruns.plan(settings, tmp_path) for settings in studies)
-    changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
-    assert changed == {rule for rule in changed if rule.endswith("_summary")} and len(changed) > 3
-
-
-def test_the_title_enters_the_studys_own_pages_alone(reruns, tmp_path):
-    before = reruns.plan(reruns.study(), tmp_path)
-    after = reruns.plan(reruns.study() | {"title": "another"}, tmp_path)
-    changed = {job.rule for name, job in after.items() if job.settings != before[name].settings}
-    assert changed == {"study_summary", "real_data_summary"}
