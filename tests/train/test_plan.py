@@ -56,15 +56,21 @@ def test_memory_and_times_of_an_arm_by_hand(plan):
     assert row["memory_mib"]["peak"] == pytest.approx(300 + 100 + data)
 
 
-def test_a_whole_study_counts_each_run_once(plan):
+def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):
     _, found = plan("--runs-at-once", 2)
     assert found["study"]["runs"] == sum(stage["new_runs"] for stage in found["stages"])
     assert found["study"]["seconds"] == found["study"]["runs"] * 70.0 / 2
+    # A job of several seeds starts once: in 5 s of the 70.
+    many = tmp_path / "many.yaml"
+    many.write_text((root / "tests" / "tiny.yaml").read_text() + "\nseeds_per_job: 50\n")
     arms = [row["arm"] for row in found["arms"]]
+    _, together = plan("--runs-at-once", 2, "--config", many)
+    work_s = found["study"]["runs"] * 65.0 + len(arms) * 5.0
+    assert together["study"]["seconds"] == work_s / 2
     assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}
     # Another bound of the same clipping, or another rate, takes the same and is not probed again.
     same = {arm for arm in arms if "max_ratio" in arm or "learning_rate" in arm}
-    assert set(arms) - set(plan.probed) == same and len(arms) - len(same) == len(plan.probed)
+    assert set(arms) - set(plan.probed) == same and len(arms) - len(same) == len(plan.probed) // 2
 
 
 def test_what_cannot_fit_is_not_probed(plan, run_of, tiny_study, monkeypatch):

@@ -53,8 +53,9 @@ def plan(
     config: Annotated[Path, typer.Option(help="Study in YAML.")] = Path("config/config.yaml"),
     arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
     runs_at_once: Annotated[
-        int, typer.Option(min=1, help="Trainings side by side: `--resources gpu=N`.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Trainings side by side; else what the cores hold, or one a GPU."),
+    ] = None,
     probe_steps: Annotated[
         int,
         typer.Option(min=0, help="Training steps timed, of each network; 0: all is counted only."),

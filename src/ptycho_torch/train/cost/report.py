@@ -13,7 +13,14 @@ Row = Mapping[str, Any]
 
 def plan_text(plan: Row) -> str:
     """Return an estimate as text."""
-    table = tabulate([_cells(row) for row in plan["arms"]], "keys", "github", disable_numparse=True)
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for row in plan["arms"]:
+        alike.setdefault(tuple(_cells(row).items()), []).append(row["arm"])
+    cells = [
+        {"arm": names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), **dict(row)}
+        for row, names in alike.items()
+    ]
+    table = tabulate(cells, "keys", "github", disable_numparse=True)
     short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
     words = {"table": table, "short": short, "duration": duration}
     return render("train.cost", "plan.md.j2", **plan, **words).rstrip()
@@ -34,7 +41,6 @@ def _cells(row: Row) -> dict[str, str]:
     stored, full = row["parameters"]["stored"], row["parameters"]["full"]
     return {
         "dataset": row["dataset"],
-        "arm": row["arm"],
         "N": str(run["patch_px"]),
         "C": str(row["channels"]),
         "batch": str(run["training"]["batch_size"]),

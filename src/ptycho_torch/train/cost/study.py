@@ -1,6 +1,8 @@
 """The cost of a study: a row per arm, and how long its stages take."""
 
+import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +91,14 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         return free
 
 
-def study_cost(study: Study, estimator: Estimator, *, arm: str | None, runs_at_once: int) -> Row:
+def study_cost(
+    study: Study, estimator: Estimator, *, arm: str | None, runs_at_once: int | None
+) -> Row:
     """Return rows, and for the whole study its stages, as `plan.json` has them.
 
     arm: this one alone (None: all, on the data of their stages); runs_at_once: trainings side by
-    side. `InputError` if there is no such arm.
+    side (None: as `snakemake` with this machine's cores runs them). `InputError` if there is no
+    such arm.
     """
     known = [*study.arms, *derive(study).variants]
     if arm is not None and arm not in known:
@@ -106,7 +111,12 @@ def study_cost(study: Study, estimator: Estimator, *, arm: str | None, runs_at_o
         _row(run_settings(study, name, of_arm, 0), workload_of(study.datasets[name]), estimator)
         for name, of_arm in dict.fromkeys(pairs)
     ]
-    return {"arms": rows, **(_totals(stages, rows, runs_at_once) if arm is None else {})}
+    if arm is not None:
+        return {"arms": rows}
+    at_once = 1 if estimator.gpu else max(1, usable_threads(os.cpu_count() or 1) // study.execution.threads)
+    start_s = estimator.facts["base"]["start_s"]
+    totals = _totals(stages, rows, runs_at_once or at_once, start_s, study.seeds_per_job)
+    return {"arms": rows, **totals}
 
 
 def _row(run: RunSettings, work: Workload, estimator: Estimator) -> Row:
@@ -131,15 +141,22 @@ def _row(run: RunSettings, work: Workload, estimator: Estimator) -> Row:
     }
 
 
-def _totals(stages: list[StagePlan], rows: list[Row], runs_at_once: int) -> Row:
-    """Return runs and seconds of each stage by itself, and of all, each run once."""
+def _totals(
+    stages: list[StagePlan], rows: list[Row], runs_at_once: int, start_s: float, seeds_per_job: int
+) -> Row:
+    """Return runs and seconds of each stage by itself, and of all, each run once; a job starts
+    once for all of its seeds."""
     times = {(row["dataset"], row["arm"]): row["seconds"] for row in rows}
     listed, every = [], set[tuple[str, str, int]]()
 
     def counts(runs: set[tuple[str, str, int]]) -> Row:
         each = [times[name, arm] for name, arm, _ in runs]
-        seconds = None if None in each else sum(row["run"] for row in each) / runs_at_once
-        return {"runs": len(runs), "seconds": seconds}
+        if None in each:
+            return {"runs": len(runs), "seconds": None}
+        of_arms = Counter((name, arm) for name, arm, _ in runs)
+        jobs = sum(-(-seeds // seeds_per_job) for seeds in of_arms.values())
+        work_s = sum(row["run"] - start_s for row in each) + jobs * start_s
+        return {"runs": len(runs), "seconds": work_s / runs_at_once}
 
     for stage in stages:
         runs = {(stage.dataset, arm, seed) for arm in stage.arms for seed in stage.seed_list}
