@@ -49,6 +49,7 @@ def derive(study: Study) -> Derived:
     unknown, or two variants of different settings have one name.
     """
     base = {block: getattr(study, block).model_dump() for block in BLOCKS}
+    base["generator"].pop("source")  # Of another network than an arm's own.
     blocks = {
         name: _laid_over(base, arm.model_dump(include=set(BLOCKS)), f"arms.{name}.")
         for name, arm in study.arms.items()

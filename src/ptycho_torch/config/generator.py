@@ -13,11 +13,41 @@ BLOCKS = ("hybrid", "stable_hybrid", "layerscale_hybrid", "depthscale_hybrid", "
 NAMES = (*BLOCKS, "fno")
 
 
+def _known_or_own(name: str) -> str:
+    if name not in NAMES and ":" not in name:
+        raise ValueError(
+            f"there is no generator '{name}'{nearest(name, list(NAMES))}; a network of your own is "
+            "named 'package.module:Class'"
+        )
+    return name
+
+
+def source_of(name: str) -> str:
+    """Return the SHA-256 of the file that holds a class given as 'package.module:Class', without
+    running it; `ValueError` if there is no such module."""
+    module = name.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.origin is None:
+        raise ValueError(
+            f"'{name}': there is no module '{module}'; install its package, or set PYTHONPATH to "
+            "the folder that holds it"
+        )
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+
+
 class GeneratorSettings(Settings):
     """A network that maps diffraction amplitudes to complex object patches."""
 
-    name: Literal[NAMES]  # type: ignore[valid-type]
-    """Entry of the registry in `ptycho_torch.networks`."""
+    name: Annotated[str, AfterValidator(_known_or_own)]
+    """hybrid, stable_hybrid, layerscale_hybrid, depthscale_hybrid, ffno_hybrid, fno; or a network
+    of your own, 'package.module:Class' (docs/own-network.md)."""
+    settings: dict[str, Any] = {}
+    """Of a network of your own: what its class takes beside `channels` and `patch_px`."""
+    source: str | None = None
+    """Of a network of your own: SHA-256 of its file, filled in, so that an edit trains anew."""
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""
     fno_blocks: Depth
@@ -38,6 +68,19 @@ class GeneratorSettings(Settings):
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
+    @property
+    def own(self) -> bool:
+        """Whether it is a class from outside this package."""
+        return ":" in self.name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_source(cls, values: Any) -> Any:
+        name = values.get("name") if isinstance(values, dict) else None
+        if isinstance(name, str) and ":" in name and not values.get("source"):
+            return {**values, "source": source_of(name)}
+        return values
+
 
 class Level(NamedTuple):
     """One resolution of a generator: side in pixels, channels, Fourier blocks."""
@@ -48,7 +91,7 @@ class Level(NamedTuple):
 
 
 def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
-    """Return the levels that a generator is built of, finest first.
+    """Return the levels that a generator is built of, finest first; none of a network of your own.
 
     Raises
     ------

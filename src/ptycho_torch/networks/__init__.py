@@ -1,10 +1,11 @@
 """Noun 2: networks that map diffraction amplitudes to complex object patches, by name."""
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.networks.blocks import (
@@ -35,9 +36,11 @@ def build_generator(
 ) -> nn.Module:
     """Return a new network for groups of C = `channels` patches, with weights drawn from `seed`
     alone; the global random state is left as it was. `ValueError` if the settings cannot be built
-    at this patch size."""
+    at this patch size, or a class of your own is no network for such patches."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if settings.own:
+            return _own_network(settings, channels, patch_px)
         stream = torch.Generator().manual_seed(seed)
         sizes = {"channels": channels, "patch_px": patch_px}
         network = GENERATORS[settings.name](settings, generator=stream, **sizes)
@@ -46,6 +49,32 @@ def build_generator(
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> nn.Module:
+    """Return a network from outside this package, once it has been seen to map amplitudes to
+    complex patches."""
+    module, _, name = settings.name.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"name: '{settings.name}' cannot be imported: {error}") from None
+    try:
+        network = kind(channels=channels, patch_px=patch_px, **settings.settings)
+    except TypeError as error:
+        raise ValueError(
+            f"settings: {error}; '{settings.name}' is called with channels, patch_px and these"
+        ) from None
+    shape = (2, channels, patch_px, patch_px)
+    with torch.no_grad():
+        patches = network.eval()(torch.ones(shape))
+    if not isinstance(patches, Tensor) or patches.shape != shape or not patches.is_complex():
+        seen = f"{patches.dtype} {tuple(patches.shape)}" if hasattr(patches, "dtype") else "no tensor"
+        raise ValueError(
+            f"name: '{settings.name}' maps amplitudes {shape} to {seen}, expected complex object "
+            "patches of the same shape"
+        )
+    return network.train()
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:

@@ -35,6 +35,14 @@ class ClipReport(NamedTuple):
     norm: Tensor
 
 
+def units_of(network: nn.Module, clip: Clip) -> list[Unit]:
+    """Return what a rule clips: units of every parameter for AGC, else whole parameters, also those
+    of modules that AGC does not know. `TypeError` as of `unit_axes`."""
+    if isinstance(clip, AdaptiveClip):
+        return unit_axes(network)
+    return [(parameter, None) for parameter in network.parameters()]
+
+
 def unit_axes(network: nn.Module) -> list[Unit]:
     """Return every parameter with the axis of its units, the output channels; vectors (biases, a
     norm's weights) are one unit, as in Brock et al.'s own code. `TypeError` if a module has a
@@ -52,7 +60,7 @@ def unit_axes(network: nn.Module) -> list[Unit]:
                 units.append((parameter, 4))  # stored as (R, K, I, 2, O)
             else:
                 what = f"{type(module).__name__}.{name}"
-                raise TypeError(f"AGC does not know the output axis of {what}; add it to unit_axes")
+                raise TypeError(f"agc does not know the output axis of {what}; clip by another rule")
     return units
 
 

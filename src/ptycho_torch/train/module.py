@@ -22,7 +22,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, unit_axes
+from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, units_of
 from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
@@ -77,7 +77,10 @@ class PtychoModule(LightningModule):
         self.input_scale = data.train.statistical_scale() if scaled else 1.0
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
-        self._units = unit_axes(self.network)
+        try:
+            self._units = units_of(self.network, run.execution.clip)
+        except TypeError as error:
+            raise InputError(f"arms.{run.arm}.execution.clip: {error}") from None
         if self.log_gain is not None:
             self._units.append((self.log_gain, None))
         self.register_buffer("clip_memory", clip_memory(self._units, run.execution.clip))
