@@ -7,6 +7,7 @@ or was stopped are kept. `--tiny` tries the script on a CPU, in seconds.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -88,15 +89,13 @@ def train(case: overhead.Case, limit_s: float) -> tuple[list[float], int]:
 
 
 def sharing(sizes: Sizes, limit_s: float) -> Rows:
-    """Count the steps of several trainings in the time in which all of them train."""
+    """Add up the rates of trainings that begin together and take the same time."""
     for name, execution in sizes.settings.items():
         case, alone = overhead.make_case(sizes.study, sizes.object_px, 1, **execution), 0.0
         for jobs in sizes.jobs:
             with processes().Pool(jobs) as pool:
                 found = pool.starmap(train, [(case, sizes.sharing_s)] * jobs, chunksize=1)
-            start, end = max(ends[0] for ends, _ in found), min(ends[-1] for ends, _ in found)
-            taken = sum(n * sum(start < t <= end for t in ends) for ends, n in found)
-            together = taken / (end - start)
+            together = sum((len(ends) - 1) * n / (ends[-1] - ends[0]) for ends, n in found)
             alone = alone or together
             row = {"settings": name, "trainings": jobs, "steps a second, together": together}
             yield {**row, "times one alone": together / alone}
@@ -120,7 +119,7 @@ def stage_a(sizes: Sizes, limit_s: float) -> Rows:
             run, began = run_settings(study, name, arm, seed=0), time.perf_counter()
             own = run.execution.model_copy(update=execution)
             case = overhead.Case(run=run.model_copy(update={"execution": own}), data=data)
-            ends, _ = train(case, (end - began) / left / 2)
+            ends, _ = train(case, min((end - began) / left / 2, sizes.arm_s))
             left -= 1
             # The start of a fit is in its first epoch.
             epoch_s = statistics.median([b - a for a, b in pairwise(ends)] or [ends[0] - began])
@@ -150,7 +149,7 @@ def processes() -> Any:
 
 def write_rows(part: str, sizes: Sizes, limit_s: float, path: Path) -> None:
     """Append a part's rows to a file as they come."""
-    os.setsid()  # So that what it starts is stopped with it.
+    os.setpgrp()  # So that what it starts is stopped with it.
     with path.open("a", encoding="utf-8", buffering=1) as rows:
         try:
             for row in PARTS[part][0](sizes, limit_s):
@@ -171,7 +170,9 @@ def measure(sizes: Sizes, limit_s: float) -> dict[str, Any]:
             process.start()
             process.join(limit_s)
             if process.is_alive():
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # Before it has a group.
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 process.join()
             rows = [json.loads(line) for line in path.read_text().splitlines()]
         if process.exitcode:
@@ -184,11 +185,15 @@ def measure(sizes: Sizes, limit_s: float) -> dict[str, Any]:
 
 def tables(result: Mapping[str, Any]) -> str:
     """Return the rows of each part as tables, one for each kind of row."""
+
+    def cell(value: object) -> str:
+        return number(value) if isinstance(value, float) else str(value)
+
     texts = ["The aim for a step is 1.5 ms on an H200, better 0.8."]
     for part, rows in result["parts"].items():
         texts.append(f"**{part}**")
         for header, group in groupby(rows, key=tuple):
-            cells = [[v if isinstance(v, str) else number(v) for v in r.values()] for r in group]
+            cells = [[cell(value) for value in row.values()] for row in group]
             texts.append(side_by_side.table(header, cells))
     return "\n\n".join(texts)
 
@@ -197,4 +202,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="try the script on a CPU, in seconds")
     sizes = TINY if parser.parse_args().tiny else Sizes()
-    side_by_side.command("gpu", measure, tables, sizes=sizes, limit_s=570)
+    found = side_by_side.command("gpu", measure, tables, sizes=sizes, limit_s=570)
+    sys.exit(any("error" in row for rows in found["parts"].values() for row in rows))

@@ -108,12 +108,13 @@ def command(
     measure: Callable[..., Mapping[str, Any]],
     tables: Callable[[Mapping[str, Any]], str],
     **arguments: Any,
-) -> None:
+) -> Mapping[str, Any]:
     """Measure, write the JSON, print its tables: what a benchmark does when it is run."""
     before = machine()
     result = measure(**arguments)
     path = write(name, {"machine": {**before, "torch_threads": torch_threads()}, **result})
     print(tables(json.loads(path.read_text(encoding="utf-8"))))
+    return result
 
 
 def seconds(program: Mapping[str, float]) -> str:

@@ -80,6 +80,44 @@ def test_the_names_that_are_run_are_benchmarks(bench):
         run.find(["dag", "dig"])
 
 
+def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_path):
+    """On a CPU in tiny sizes; the tests that need a GPU, but for CUDA's own, are tried by it."""
+    gpu = bench("gpu")
+    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
+    gpu.measure(gpu.TINY, limit_s=500)
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    rows = result["parts"]
+    assert not [row for part in rows.values() for row in part if "error" in row]
+    assert {row["outcome"] for row in rows["tests"]} == {"passed", "skipped"}
+    assert [row["program"] for row in rows["steps"] if "program" in row] == [
+        "eager",
+        "plain",
+        "eager",
+    ]
+    (trainer,) = rows["trainer"]
+    assert trainer["the job, ms"] > 0 and trainer["bare loop, ms"] > 0
+    assert [row["trainings"] for row in rows["sharing"]] == [1, 2]
+    assert all(row["steps a second, together"] > 0 for row in rows["sharing"])
+    assert [row["arm"] for row in rows["stage_a"][:-1]] == ["control", "agc"]
+    minutes = sum(row["minutes a run"] for row in rows["stage_a"][:-1])
+    assert rows["stage_a"][-1]["hours, one after another"] == pytest.approx(minutes / 60)
+    text = gpu.tables(result)
+    assert all(f"**{part}**" in text for part in gpu.PARTS) and "| agc |" in text
+
+
+def test_a_part_that_is_stopped_keeps_its_rows_and_the_next_is_run(bench, monkeypatch, tmp_path):
+    gpu = bench("gpu")
+    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
+    monkeypatch.setattr(gpu, "PARTS", {"steps": (gpu.steps, 8), "trainer": (gpu.trainer, 60)})
+    endless_and_wrong = gpu.TINY._replace(rounds=10**9, epochs="one")
+    rows = gpu.measure(endless_and_wrong, limit_s=500)["parts"]
+    first, *_, last = rows["steps"]
+    assert first["floor"] == "fp32"
+    assert last == {"failed": "steps", "error": "ended with -9; it had 8.00 s"}
+    (failed,) = rows["trainer"]
+    assert failed["failed"] == "trainer" and "Error: " in failed["error"]
+
+
 PAGE = "a\n<!-- goals: begin -->\nold\n<!-- goals: end -->\nb\n<!-- dag: begin -->\n<!-- dag: end -->\nc\n"
 
 
