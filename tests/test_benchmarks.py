@@ -103,6 +103,8 @@ def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_pat
     assert rows["stage_a"][-1]["hours, one after another"] == pytest.approx(minutes / 60)
     text = gpu.tables(result)
     assert all(f"**{part}**" in text for part in gpu.PARTS) and "| agc |" in text
+    (goal,) = gpu.goals(result)
+    assert goal.reached.endswith(("(eager, fp32)", "(plain, fp32)", "(eager, bf16)"))
 
 
 def test_a_part_that_is_stopped_keeps_its_rows_and_the_next_is_run(bench, monkeypatch, tmp_path):
