@@ -11,7 +11,7 @@ BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quie
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stress stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie setup-baseline \
+.PHONY: help setup stage-a stress stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie wheels setup-baseline \
   setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
@@ -86,6 +86,16 @@ bench-dag: $(READY) ## time dry runs of 10 to 5000 runs
 
 bench-decision: $(READY) ## count right and wrong decisions on planted studies (half an hour)
 	$(BIN)/python benchmarks/decision_rates.py
+
+# What a lent GPU's Python 3.12 may lack; with it are torch, lightning, numpy, scipy and scikit-image.
+WHEELS := annotated-types contourpy cycler fonttools iniconfig kiwisolver matplotlib packaging pandas \
+  platformdirs pluggy pooch psutil pydantic pydantic_core pygments pyparsing pytest python-dateutil \
+  tabulate typing_extensions typing-inspection tzdata
+wheels: $(READY) ## fetch what a machine with a GPU and no network lacks into wheels/
+	rm -rf wheels
+	$(PIP) download --constraint constraints.txt --no-deps --only-binary :all: --dest wheels \
+	  --python-version 3.12 --implementation cp $(foreach n,28 27 24 17,--platform manylinux_2_$(n)_x86_64) $(WHEELS)
+	du -sh wheels
 
 # pty-chi asks for torchvision, which would replace torch or fail to load beside a CPU one; the
 # engines need none of it, so pty-chi comes alone and what it does need before it.

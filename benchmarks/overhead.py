@@ -26,18 +26,20 @@ from torch import Tensor, nn
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.training import NormClip, RunSettings
-from ptycho_torch.data.batch import LOSSES, Groups
+from ptycho_torch.data.batch import LOSSES, Batch, Groups
 from ptycho_torch.data.module import EVAL_BATCH, epoch_order
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.physics.forward import amplitudes
+from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.simulate.dataset import simulate_split
 from ptycho_torch.simulate.probes import make_probe
-from ptycho_torch.train.device import numerics
+from ptycho_torch.train.device import RecordedStep, numerics, records_steps
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
+from ptycho_torch.train.schedule import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB, BARE = "the job", "bare loop"
@@ -65,8 +67,11 @@ class Case:
     data: TrainingData
 
 
-def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
-    """Return a study's control, clipped by the global norm, on a smaller object."""
+def make_case(study: str | Path, size_px: int, epochs: int, **execution: Any) -> Case:
+    """Return a study's control, clipped by the global norm, on a smaller object.
+
+    execution: changed settings of that block; on the CPU if they do not say otherwise.
+    """
     settings = parse_study(load_yaml(ROOT / "config" / study), str(study))
     name = settings.stage_a.dataset
     data = settings.datasets[name]
@@ -76,7 +81,7 @@ def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
     run = run_settings(settings, name, settings.stage_a.control, seed=0)
     training = run.training.model_copy(update={"epochs": epochs})
     clip = NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
-    execution = run.execution.model_copy(update={"accelerator": "cpu", "clip": clip})
+    changes = {"accelerator": "cpu", "clip": clip, **execution}
     groups, scale = {}, None
     for split in ("train", "validation"):
         made = simulate_split(data, split, probe, intensity_scale=scale)
@@ -84,7 +89,12 @@ def make_case(study: str | Path, size_px: int, epochs: int) -> Case:
         frames = np.moveaxis(made.arrays["diffraction"], -1, 1)
         groups[split] = Groups(torch.from_numpy(np.ascontiguousarray(frames)))
     return Case(
-        run=run.model_copy(update={"training": training, "execution": execution}),
+        run=run.model_copy(
+            update={
+                "training": training,
+                "execution": run.execution.model_copy(update=changes),
+            }
+        ),
         data=TrainingData(
             **groups,
             scales={split: found.scales(scale) for split, found in groups.items()},
@@ -107,36 +117,43 @@ def bare_loop(case: Case) -> dict[str, Tensor]:
 
 
 def _bare_loop(case: Case) -> dict[str, Tensor]:
-    run, data, observed_nCHW = case.run, case.data, case.data.train.amplitude_nCHW
+    run, data, device = case.run, case.data, choose_device(case.run.execution.accelerator)
     scaled = run.training.input_scaling == "statistical"
     scale = data.train.statistical_scale() if scaled else 1.0
     clip, size = run.execution.clip, run.training.batch_size
     assert clip.gradient_clip_algorithm == "norm" and run.training.optimizer.name == "adam"
     network = build_generator(
         run.generator, channels=1, patch_px=run.patch_px, seed=named_seed(run.seed, "weights")
-    )
-    rate = run.training.optimizer.learning_rate
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
+    ).to(device)
+    recorded = records_steps(run.execution, device, merges=False)
+    optimizer = make_optimizer(run.training.optimizer, network.parameters(), recorded=recorded)
+    train, validation = (groups.to(device) for groups in (data.train, data.validation))
+    probe_MHW, scales = data.probe_MHW.to(device), data.scales
+
+    def step(batch: Batch, look: bool) -> None:
+        observed_BCHW = batch.amplitude_BCHW
+        optimizer.zero_grad()
+        predicted = amplitudes(network(observed_BCHW * scale), probe_MHW)
+        scales["train"].loss(run.training.loss, predicted, observed_BCHW).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), clip.max_norm)
+        optimizer.step()
+
+    def validate() -> list[float]:
+        losses = []
+        for batch in validation.batches(EVAL_BATCH):
+            observed_BCHW = batch.amplitude_BCHW
+            predicted = amplitudes(network(observed_BCHW * scale), probe_MHW)
+            losses += [scales["validation"].loss(n, predicted, observed_BCHW) for n in LOSSES]
+        return torch.stack(losses).tolist()
+
+    take = RecordedStep(step) if recorded else step
     for epoch in range(run.training.epochs):
-        order = torch.from_numpy(epoch_order(run.seed, epoch, len(observed_nCHW)))
+        order = torch.from_numpy(epoch_order(run.seed, epoch, len(train))).to(device)
         for i in range(len(order) // size):
-            batch = observed_nCHW[order[i * size : (i + 1) * size]]
-            optimizer.zero_grad()
-            found = amplitudes(network(batch * scale), data.probe_MHW)
-            data.scales["train"].loss(run.training.loss, found, batch).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), clip.max_norm)
-            optimizer.step()
-        _validate(network, data, scale)
-    return {name: value.detach() for name, value in network.state_dict().items()}
-
-
-def _validate(network: nn.Module, data: TrainingData, scale: float) -> list[float]:
-    losses = []
-    with torch.no_grad():
-        for batch in data.validation.amplitude_nCHW.split(EVAL_BATCH):
-            found = amplitudes(network(batch * scale), data.probe_MHW)
-            losses += [float(data.scales["validation"].loss(n, found, batch)) for n in LOSSES]
-    return losses
+            take(train.take(order[i * size : (i + 1) * size]), False)
+        with torch.no_grad():
+            validate()
+    return {name: value.detach().cpu() for name, value in network.state_dict().items()}
 
 
 def start_up(rounds: int) -> dict[str, list[float]]:
@@ -159,8 +176,13 @@ def start_up(rounds: int) -> dict[str, list[float]]:
 def measure(
     sizes: Mapping[str, Mapping[str, Any]] = SIZES, rounds: int = 3, threads: int = 2
 ) -> dict[str, Any]:
-    """Return seconds of all epochs at each size, without the start, and CPU seconds of imports."""
+    """Return what `compare` finds, and CPU seconds of imports."""
     torch.set_num_threads(threads)
+    return {"sizes": compare(sizes, rounds), "start_up_cpu_s": start_up(rounds)}
+
+
+def compare(sizes: Mapping[str, Mapping[str, Any]], rounds: int) -> dict[str, Any]:
+    """Return seconds of all epochs at each size, without the start."""
     found: dict[str, Any] = {}
     for name, size in sizes.items():
         case, none = make_case(**size), make_case(**{**size, "epochs": 0})
@@ -183,7 +205,7 @@ def measure(
             "without_an_epoch_s": summary({name: turns[name, "none"] for name in (JOB, BARE)}),
             "measured_s": time.perf_counter() - began,
         }
-    return {"sizes": found, "start_up_cpu_s": start_up(rounds)}
+    return found
 
 
 def tables(result: Mapping[str, Any]) -> str:

@@ -60,14 +60,21 @@ class PlainSpectral(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """y = x + GELU(spectral(x) + conv3x3(x)), the update normalised and scaled by the kind."""
+    """y = x + GELU(spectral(x) + conv3x3(x)), the update normalised and scaled by the kind; of
+    `ffno_hybrid` x + conv1x1(GELU(conv1x1(spectral(x)))). blocks: of the whole network."""
 
-    def __init__(self, name: str, channels: int, modes: int, *, two_sided: bool) -> None:
+    def __init__(
+        self, name: str, channels: int, modes: int, *, two_sided: bool, blocks: int
+    ) -> None:
         super().__init__()
         self.spectral = PlainSpectral(channels, modes, two_sided=two_sided)
-        self.local = nn.Conv2d(channels, channels, 3, padding=1)
+        self.feeds_forward = name == "ffno_hybrid"
+        side = 1 if self.feeds_forward else 3
+        self.local = nn.Conv2d(channels, channels, side, padding=side // 2)
+        if self.feeds_forward:
+            self.second = nn.Conv2d(channels, channels, 1)
         self.norm: nn.Module = nn.Identity()
-        self.scale: nn.Parameter | float = 1.0
+        self.scale: nn.Parameter | float = 1 / blocks if name == "depthscale_hybrid" else 1.0
         if name in ("stable_hybrid", "layerscale_hybrid"):
             self.norm = nn.InstanceNorm2d(channels, affine=True)
         if name == "layerscale_hybrid":
@@ -75,6 +82,8 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W)."""
+        if self.feeds_forward:
+            return x + self.second(gelu(self.local(self.spectral(x))))
         update = self.norm(gelu(self.spectral(x) + self.local(x)))
         scale = self.scale[:, None, None] if isinstance(self.scale, Tensor) else self.scale
         return x + scale * update
@@ -115,7 +124,8 @@ class PlainNetwork(nn.Module):
         super().__init__()
         levels = plan_levels(settings, patch_px)
         self.settings, width, modes = settings, levels[0].channels, settings.modes
-        rows = {"two_sided": settings.spectral_rows == "two_sided"}
+        rows: dict = {"two_sided": settings.spectral_rows == "two_sided"}
+        rows["blocks"] = settings.fno_blocks + (settings.name != "fno")
         stacks = [
             [PlainBlock(settings.name, at.channels, modes, **rows) for _ in range(at.blocks)]
             for at in levels

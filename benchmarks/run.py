@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("training_step", "overhead", "stage_a", "startup", "dag", "rpie")
+NAMES = ("training_step", "overhead", "stage_a", "startup", "dag", "gpu", "rpie")
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""
 
-BY_NAME = ("stage_a",)
-"""Run where they are asked for by name: they take minutes."""
+BY_NAME = ("stage_a", "gpu")
+"""Run where they are asked for by name: they take minutes, and a GPU."""
 
 OTHERS = HERE.parent / ".venv-baseline" / "bin" / "python"
 """Where another group's programs are installed, which rpie compares with."""

@@ -26,8 +26,8 @@ from typing import Any
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.provenance import commit
 
-FOLDER = Path("results/bench")
-"""Where benchmarks write."""
+FOLDER = Path(os.environ.get("OUT", "results/bench"))
+"""Where benchmarks write; a machine that is lent brings back what lies in $OUT."""
 
 Times = dict[str, list[float]]
 """Program -> seconds of each round."""
@@ -73,7 +73,7 @@ def ratio(taken: Times, over: str, under: str) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Return what a number depends on: commit, processor, cores, versions, load as it is now."""
-    names = ("torch", "numpy", "scipy", "scikit-image", "matplotlib", "snakemake")
+    names = ("torch", "lightning", "numpy", "scipy", "scikit-image", "matplotlib", "snakemake")
     return {
         "commit": commit(Path(__file__)),
         "date": datetime.now(UTC).date().isoformat(),
@@ -108,12 +108,13 @@ def command(
     measure: Callable[..., Mapping[str, Any]],
     tables: Callable[[Mapping[str, Any]], str],
     **arguments: Any,
-) -> None:
+) -> Mapping[str, Any]:
     """Measure, write the JSON, print its tables: what a benchmark does when it is run."""
     before = machine()
     result = measure(**arguments)
     path = write(name, {"machine": {**before, "torch_threads": torch_threads()}, **result})
     print(tables(json.loads(path.read_text(encoding="utf-8"))))
+    return result
 
 
 def seconds(program: Mapping[str, float]) -> str:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.runtime.locks import has_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 # Arrays of tests are small: one thread is fastest, and test processes side by side do not wait for
@@ -25,7 +26,23 @@ ORDER = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def without_gpu(config: pytest.Config) -> bool:
+    """Whether the tests of a GPU are left out: there is none, and nobody asked for them."""
+    return not has_gpu() and "gpu" not in config.option.markexpr
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if not without_gpu(config):
+        return None
+    count = (ROOT / "tests/train/test_gpu.py").read_text().count("\ndef test_")
+    return f"gpu: no CUDA here, {count} tests left out (PTYCHO_TEST_DEVICE=cpu pytest -m gpu tries them)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if without_gpu(config):
+        left_out = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: ORDER.get(item.path.name, 0))
 
 

@@ -33,6 +33,46 @@ def test_the_bare_loop_takes_the_steps_of_the_job(bench):
     assert all(torch.equal(ours[name], plain[name]) for name in ours)
 
 
+def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_path):
+    """On a CPU in tiny sizes; the tests that need a GPU, but for CUDA's own, are tried by it."""
+    gpu = bench("gpu")
+    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
+    gpu.measure(gpu.TINY, limit_s=500)
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    rows = result["parts"]
+    assert not [row for part in rows.values() for row in part if "error" in row]
+    assert {row["outcome"] for row in rows["tests"]} == {"passed", "skipped"}
+    assert [row["program"] for row in rows["steps"] if "program" in row] == [
+        "eager",
+        "plain",
+        "eager",
+    ]
+    (trainer,) = rows["trainer"]
+    assert trainer["the job, ms"] > 0 and trainer["bare loop, ms"] > 0
+    assert [row["trainings"] for row in rows["sharing"]] == [1, 2]
+    assert all(row["steps a second, together"] > 0 for row in rows["sharing"])
+    assert [row["arm"] for row in rows["stage_a"][:-1]] == ["control", "agc"]
+    minutes = sum(row["minutes a run"] for row in rows["stage_a"][:-1])
+    assert rows["stage_a"][-1]["hours, one after another"] == pytest.approx(minutes / 60)
+    text = gpu.tables(result)
+    assert all(f"**{part}**" in text for part in gpu.PARTS) and "| agc |" in text
+    (goal,) = gpu.goals(result)
+    assert goal.reached.endswith(("(eager, fp32)", "(plain, fp32)", "(eager, bf16)"))
+
+
+def test_a_part_that_is_stopped_keeps_its_rows_and_the_next_is_run(bench, monkeypatch, tmp_path):
+    gpu = bench("gpu")
+    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
+    monkeypatch.setattr(gpu, "PARTS", {"steps": (gpu.steps, 8), "trainer": (gpu.trainer, 60)})
+    endless_and_wrong = gpu.TINY._replace(rounds=10**9, epochs="one")
+    rows = gpu.measure(endless_and_wrong, limit_s=500)["parts"]
+    first, *_, last = rows["steps"]
+    assert first["floor"] == "fp32"
+    assert last == {"failed": "steps", "error": "ended with -9; it had 8.00 s"}
+    (failed,) = rows["trainer"]
+    assert failed["failed"] == "trainer" and "Error: " in failed["error"]
+
+
 def test_the_page_says_what_its_files_say(bench):
     report = bench("report")
     page = report.PAGE.read_text(encoding="utf-8")

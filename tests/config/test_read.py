@@ -38,7 +38,7 @@ MISTAKES = [
     ("training.optimizer", {"learning_rate": 1}, "training.optimizer: the key 'name', which says the block's kind, is missing"),
     ("training.optimizer.momentum", 0.9, "training.optimizer: Adam has no key 'momentum'"),
     ("training.batch_size", 1000, "is more than the 121 groups of patches in datasets.tiny"),
-    ("generator.name", "hybird", "generator.name: Input should be 'hybrid', 'stable_hybrid', 'layerscale_hybrid', 'depthscale_hybrid', 'ffno_hybrid' or 'fno', got 'hybird'"),
+    ("generator.name", "hybird", "generator.name: there is no generator 'hybird'; did you mean 'hybrid'?; a network of your own"),
     ("generator.modes", 10, "arms.control.generator: modes of 10 are more than frames of 16 px have: at most 9"),
     ("generator.levels", 6, "6 levels need at least 6 Fourier blocks"),
     ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),

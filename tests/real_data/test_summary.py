@@ -93,7 +93,7 @@ def test_blocks_of_an_arm_and_of_real_data_enter_a_training(real_study):
     ("change", "message"),
     [
         ({"arms": ["acg"]}, "real_data.arms: there is no arm 'acg'; did you mean 'agc'?"),
-        ({"held_out": {"rows": [0.5, 0.2]}}, "real_data.held_out.rows: the first share"),
+        ({"held_out": {"rows": [0.5, 0.2]}}, "real_data.held_out.rows: must rise"),
         ({"training": {"epochs": 0}}, "real_data: network 'control' on 'small'"),
         ({"generator": {"fno_blocks": 8, "levels": 8}}, "real_data: network 'control' on 'small'"),
     ],

@@ -1,11 +1,15 @@
 """Which network: its name and size, and the geometry that follows, without torch."""
 
+import hashlib
+import importlib.util
 import math
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ptycho_torch.config.base import Count, Depth, Settings
+from ptycho_torch.runtime.errors import nearest
 
 # Side at the deepest level when `levels` is not given.
 _LEAST_SIDE_PX = 8

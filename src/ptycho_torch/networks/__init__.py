@@ -1,6 +1,6 @@
 """Noun 2: networks that map diffraction amplitudes to complex object patches, by name."""
 
-import importlib
+import pkgutil
 from collections.abc import Callable
 from functools import partial
 
@@ -54,9 +54,8 @@ def build_generator(
 def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> nn.Module:
     """Return a network from outside this package, once it has been seen to map amplitudes to
     complex patches."""
-    module, _, name = settings.name.partition(":")
     try:
-        kind = getattr(importlib.import_module(module), name)
+        kind = pkgutil.resolve_name(settings.name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"name: '{settings.name}' cannot be imported: {error}") from None
     try:
@@ -69,7 +68,9 @@ def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> n
     with torch.no_grad():
         patches = network.eval()(torch.ones(shape))
     if not isinstance(patches, Tensor) or patches.shape != shape or not patches.is_complex():
-        seen = f"{patches.dtype} {tuple(patches.shape)}" if hasattr(patches, "dtype") else "no tensor"
+        seen = (
+            f"{patches.dtype} {tuple(patches.shape)}" if hasattr(patches, "dtype") else "no tensor"
+        )
         raise ValueError(
             f"name: '{settings.name}' maps amplitudes {shape} to {seen}, expected complex object "
             "patches of the same shape"

@@ -60,7 +60,7 @@ def unit_axes(network: nn.Module) -> list[Unit]:
                 units.append((parameter, 4))  # stored as (R, K, I, 2, O)
             else:
                 what = f"{type(module).__name__}.{name}"
-                raise TypeError(f"agc does not know the output axis of {what}; clip by another rule")
+                raise TypeError(f"agc: the output axis of {what} is not known; clip otherwise")
     return units
 
 

@@ -113,7 +113,11 @@ def study_cost(
     ]
     if arm is not None:
         return {"arms": rows}
-    at_once = 1 if estimator.gpu else max(1, usable_threads(os.cpu_count() or 1) // study.execution.threads)
+    at_once = (
+        1
+        if estimator.gpu
+        else max(1, usable_threads(os.cpu_count() or 1) // study.execution.threads)
+    )
     start_s = estimator.facts["base"]["start_s"]
     totals = _totals(stages, rows, runs_at_once or at_once, start_s, study.seeds_per_job)
     return {"arms": rows, **totals}

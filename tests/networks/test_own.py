@@ -1,0 +1,104 @@
+"""A network from outside the package, as docs/own-network.md says."""
+
+import re
+import sys
+
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.data.training import data_of_splits
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import read_bundle
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.train.module import PtychoModule
+from ptycho_torch.train.run import train_run
+
+
+@pytest.fixture
+def page(root, tmp_path, monkeypatch):
+    """Write the page's module, put it on the path, and return its arm and the module's file."""
+    text = (root / "docs" / "own-network.md").read_text(encoding="utf-8")
+    code, arms = (re.search(f"```{kind}\n(.*?)```", text, re.S)[1] for kind in ("python", "yaml"))
+    (tmp_path / "my_lab.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
+    return yaml.safe_load(arms)["arms"]["mine"], tmp_path / "my_lab.py"
+
+
+def run_of(root, arm):
+    study = load_yaml(root / "tests" / "tiny.yaml")
+    study["arms"]["mine"] = arm
+    return run_settings(parse_study(study, "study"), "tiny", "mine", 0)
+
+
+def test_the_page_s_network_trains_and_its_bundle_gives_the_same_patches(
+    root, page, tiny_dataset, tmp_path
+):
+    arm, _ = page
+    run = run_of(root, arm)
+    split = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
+    train_run(run, **split, folder=tmp_path / "run", threads=1)
+    bundle = read_bundle(tmp_path / "run" / "bundle")
+    data = data_of_splits(**split, patch_px=16)
+    trained, untrained = bundle.network(), PtychoModule(run, data).network
+    amplitudes = data.train.amplitude_nCHW[:4]
+    assert trained.layers[0].weight.shape == (8, 1, 5, 5)
+    assert not torch.equal(trained(amplitudes), untrained(amplitudes))
+    again = PtychoModule(run, data).network
+    assert torch.equal(again(amplitudes), untrained(amplitudes))
+
+
+def test_an_edit_of_its_file_is_another_run(root, page):
+    arm, file = page
+    before = run_of(root, arm).generator.source
+    file.write_text(file.read_text() + "\n# edited\n")
+    assert run_of(root, arm).generator.source != before
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "their_lab:Net",
+            {},
+            "there is no module 'their_lab'; install its package, or set PYTHONP",
+        ),
+        ("my_lab:Net", {}, "'my_lab:Net' cannot be imported: module 'my_lab' has no attribute"),
+        (
+            "my_lab:MyNet",
+            {"depth": 3},
+            "unexpected keyword argument 'depth'; 'my_lab:MyNet' is call",
+        ),
+        (
+            "torch.nn:Identity",
+            {},
+            r"to torch.float32 \(2, 1, 16, 16\), expected complex object patches",
+        ),
+        ("mine", {}, "a network of your own is named 'package.module:Class'"),
+    ],
+)
+@pytest.mark.usefixtures("page")
+def test_what_is_no_network_is_refused_in_one_line(name, settings, message):
+    words = {"name": name, "width": 2, "fno_blocks": 1, "modes": 1, "settings": settings}
+
+    def build():
+        return build_generator(GeneratorSettings(**words), channels=1, patch_px=16, seed=0)
+
+    with pytest.raises((ValidationError, ValueError), match=message):
+        build()
+
+
+def test_agc_names_the_module_that_it_does_not_know(root, page, tiny_dataset):
+    arm, file = page
+    more = "        self.more = nn.Bilinear(1, 1, 1)\n\n    def forward"
+    file.write_text(file.read_text().replace("\n    def forward", more))
+    clip = {"gradient_clip_algorithm": "agc", "max_ratio": 0.01}
+    run = run_of(root, arm | {"execution": {"clip": clip}})
+    data = data_of_splits(tiny_dataset.splits, tiny_dataset.dataset, patch_px=16)
+    with pytest.raises(InputError, match=r"arms.mine.execution.clip: agc: .* of Bilinear.weight"):
+        PtychoModule(run, data)
