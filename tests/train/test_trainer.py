@@ -12,7 +12,7 @@ import torch
 from lightning import Trainer
 from safetensors.torch import load_file
 
-from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.data.module import PtychoDataModule
 from ptycho_torch.networks import generators
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.fit import fit
@@ -28,7 +28,7 @@ def test_any_trainer_trains_to_the_same_weights_and_ends_a_bad_run(
 
     def train():
         module = PtychoModule(run, tiny_data)
-        data = ScanDataModule(run, tiny_data.train, tiny_data.validation)
+        data = PtychoDataModule(run, tiny_data.train, tiny_data.validation)
         trainer = Trainer(
             accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path,
             enable_checkpointing=False,

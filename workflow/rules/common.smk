@@ -25,6 +25,9 @@ except ModuleNotFoundError as error:
         "`source .venv/bin/activate`"
     )
 
+# For the jobs: threads that wait for each other let other programs have the core meanwhile.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 checksum = functools.cache(sha256)
 
 PROJECT = Path(workflow.basedir)

@@ -4,6 +4,7 @@ One module per family of commands; each imports what is slow (torch, h5py) insid
 """
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -67,6 +68,8 @@ def common(
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 1, and want of memory one
     line and `memory.OUT_OF_MEMORY`."""
+    # Before torch is loaded: threads that wait let other programs have the core meanwhile.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(spelled(sys.argv[1:]), prog_name="ptycho-torch")
     except InputError as error:

@@ -18,8 +18,8 @@ from ptycho_torch.cli.options import (
     messages,
     with_flags,
 )
-from ptycho_torch.config.arms import derive, merge
-from ptycho_torch.config.base import Count, Positive, Settings
+from ptycho_torch.config.arms import derive
+from ptycho_torch.config.base import Count, Positive, Settings, merge
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import (

@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import Settings, mistakes
+from ptycho_torch.config.base import Settings, merge, mistakes
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.config.study import ArmSettings, Study
 from ptycho_torch.config.training import ExecutionSettings, RunSettings, TrainingSettings
 from ptycho_torch.config.variants import BLOCKS, DEPTH, Variant, numbers_of, sweep_variants
 from ptycho_torch.runtime.errors import InputError
-
-# Blocks with a kind: an arm that names another kind replaces the whole block, since the keys of one
-# kind mean nothing to another.
-_KINDS = {"clip": "gradient_clip_algorithm", "optimizer": "name", "schedule": "name"}
 
 
 class _Blocks(Settings):
@@ -113,17 +109,6 @@ def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> 
         return _Blocks.model_validate(data).model_dump()
     except ValidationError as error:
         raise InputError(f"{place}{mistakes(error, data)[0]}") from None
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    """Return the block `name` with another laid over it, key by key or, by its kind, whole."""
-    if _KINDS.get(name) in over:
-        return dict(over)
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-        merged[key] = merge(base[key], value, key) if both else value
-    return merged
 
 
 def deep(study: Study, arm: str) -> str:

@@ -32,6 +32,22 @@ def number_from_yaml(value: Any) -> Any:
     return value
 
 
+# Blocks with a kind: an arm that names another kind replaces the whole block, since the keys of one
+# kind mean nothing to another.
+_KINDS = {"clip": "gradient_clip_algorithm", "optimizer": "name", "schedule": "name"}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """Return the block `name` with another laid over it, key by key or, by its kind, whole."""
+    if _KINDS.get(name) in over:
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = merge(base[key], value, key) if both else value
+    return merged
+
+
 def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be one line of printable text")

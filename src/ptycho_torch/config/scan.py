@@ -16,6 +16,7 @@ from ptycho_torch.config.base import (
     Real,
     Seed,
     Settings,
+    merge,
 )
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.training import (
@@ -98,7 +99,7 @@ class GroupSettings(Settings):
 class FitSettings(Settings):
     """Everything that decides a training on one scan; a run's settings, and its data's."""
 
-    name: Name
+    name: Name = "scan"
     """Name of the training data."""
     arm: Name = "file"
     """Name of the arm that the settings were taken from."""
@@ -127,6 +128,19 @@ class FitSettings(Settings):
     """Loss, optimiser, schedule."""
     execution: ExecutionSettings = ExecutionSettings(clip=NoClip(gradient_clip_algorithm="none"))
     """Device and clipping."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_defaults(cls, given: Any) -> Any:
+        """Let a block name only what differs from its default."""
+        if not isinstance(given, dict):
+            return given
+        blocks = ("generator", "training", "execution")
+        defaults = {key: cls.model_fields[key].default.model_dump() for key in blocks}
+        laid = {
+            k: merge(defaults[k], given[k], k) for k in blocks if isinstance(given.get(k), dict)
+        }
+        return given | laid
 
     def run(self, patch_px: int) -> RunSettings:
         """Return the settings of the run on frames of this size; raises as `RunSettings`."""

@@ -77,7 +77,7 @@ class GroupBatches:
             yield self.groups.take(index_B)
 
 
-class ScanDataModule(LightningDataModule):
+class PtychoDataModule(LightningDataModule):
     """Training and validation groups of a run, moved to the Trainer's device as a whole.
 
     run: `training.batch_size` and `seed` of it decide the batches. `InputError` if the training

@@ -131,7 +131,7 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
 
 def data_of_file(
     train_data: io.PathLike,
-    settings: FitSettings,
+    settings: FitSettings = FitSettings(),  # noqa: B008 (frozen)
     *,
     test_data: io.PathLike | None = None,
     reading: ScanConventions = ScanConventions(),  # noqa: B008 (frozen)

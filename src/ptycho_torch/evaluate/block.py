@@ -19,6 +19,7 @@ from ptycho_torch.evaluate.overlaps import phase_factors
 from ptycho_torch.evaluate.scores import KINDS, Score
 from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import stitch_tiles
+from ptycho_torch.runtime.errors import InputError
 
 Stack = NDArray[np.float64]
 ComplexStack = NDArray[np.complex128]
@@ -58,7 +59,28 @@ def reconstruct(
         )
         for patches in (patches_BHW, patches_BHW * factors[:, None, None])
     )
-    true, plane = truth.images_IHW(settings.trim_px), settings.remove_phase_plane
+    true = truth.images_IHW(settings.trim_px)
+    return _aligned(true, stitched, synchronised, settings.remove_phase_plane)
+
+
+def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) -> dict[str, Score]:
+    """Return the scores of one complex object beside the truth of the same shape, which
+    `ptycho_torch.evaluate` calls: SSIM, MAE, PSNR and FRC of amplitude and phase, and the relative
+    complex error; a score that is not defined is the reason as text.
+
+    The amplitude's factor, a constant phase and, unless forbidden, a phase plane are removed first.
+    `InputError` if the shapes differ.
+    """
+    made, true = (np.asarray(array, dtype=np.complex128)[None] for array in (object_YX, truth_YX))
+    if made.shape != true.shape:
+        raise InputError(f"object: is {made.shape[1:]}, expected {true.shape[1:]} as the truth")
+    found = score(_aligned(true, made, made, remove_phase_plane))
+    return {name: value for name, value in found.items() if "synchronised" not in name}
+
+
+def _aligned(
+    true: ComplexStack, stitched: ComplexStack, synchronised: ComplexStack, plane: bool
+) -> Reconstruction:
     amplitude = np.abs(stitched)
     for true_amplitude, pred in zip(np.abs(true), amplitude, strict=True):
         if np.isfinite(pred).all():

@@ -5,11 +5,13 @@ Letters as in `problem`.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
@@ -46,6 +48,30 @@ class Reconstruction:
     def predict(self, positions_n2: Array) -> NDArray[np.float32]:
         """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""
         return predict_amplitudes(self.object_YX, self.probe_MHW, positions_n2, origin=self.origin)
+
+
+def reconstruct_frames(
+    amplitude_nHW: Array, positions_n2: Array, probe_MHW: Array, **settings: Any
+) -> Reconstruction:
+    """Return rPIE's reconstruction of arrays, which `ptycho_torch.reconstruct` calls.
+
+    amplitude_nHW: root of the measured intensity, the zero frequency at [H // 2, W // 2];
+    positions_n2: (row, column) of each frame's window in the object, pixels; probe_MHW: modes, or
+    one as (H, W); settings: of `RpieSettings`. `InputError` as `Scan` and `reconstruct`, or at a
+    setting that is impossible.
+    """
+    try:
+        chosen = RpieSettings(**settings)
+    except ValidationError as error:
+        raise mistake("reconstruct", error) from None
+    side = np.shape(amplitude_nHW)[-1]
+    scan = Scan(
+        source="arrays",
+        amplitude_nHW=np.asarray(amplitude_nHW, dtype=np.float32),
+        positions_n2=np.asarray(positions_n2, dtype=np.float64),
+        probe_MHW=np.asarray(probe_MHW, dtype=np.complex64).reshape(-1, side, side),
+    )
+    return reconstruct(scan, chosen)
 
 
 def reconstruct(

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.dataset import DatasetFiles, SimulatedDataset
+from ptycho_torch.data.dataset_file import Split
+from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import constant_loss
 from ptycho_torch.physics.stitch import tile_extent
@@ -39,6 +41,15 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
+DEFAULT = SimulatedDataset.model_validate(
+    {
+        **{"source": "simulated", "patch_px": 32},
+        "object": {"size_px": 160, "num_lines": 100, "set_phi": True, "phase": "from_amplitude"},
+        "probe": {"shape": "triangle", "circumradius": 0.325, "edge_phase_rad": 3.2},
+        "scan": {"gridsize": 1, "train_step_px": 4, "test_step_px": 5},
+    }
+)
+"""Of the small study: lines with phase under a triangular probe, a thousand patterns of 32 px."""
 
 
 def simulate_dataset(
@@ -91,6 +102,17 @@ def write_summary(
         "versions": versions(np),
     }
     io.write_json(path, facts)
+
+
+def simulate(settings: SimulatedDataset = DEFAULT) -> TrainingData:
+    """Return training, validation and test data of simulated scans, in memory; see
+    `simulate_split`."""
+    probe, scale, splits = make_probe(settings.probe, settings.patch_px), None, {}
+    for split in SPLITS:  # The training split first: it gives the scale.
+        arrays, scale, _ = simulate_split(settings, split, probe, intensity_scale=scale)
+        norm = float(arrays["norm_Y_I"])
+        splits[split] = Split(arrays, norm_Y_I=norm, intensity_scale=scale)
+    return TrainingData.of_splits(splits)
 
 
 class SimulatedSplit(NamedTuple):

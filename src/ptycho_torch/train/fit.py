@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Groups
-from ptycho_torch.data.module import EVAL_BATCH, ScanDataModule
+from ptycho_torch.data.module import EVAL_BATCH, PtychoDataModule
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.memory import mitigated_by
@@ -65,7 +65,7 @@ def fit(
     package is not there.
     """
     run, execution = module.run, module.run.execution
-    data, device = ScanDataModule(run, train, validation), choose_device(execution.accelerator)
+    data, device = PtychoDataModule(run, train, validation), choose_device(execution.accelerator)
     warn_of_precision(execution, device)
     keep_freed_memory()
     checkpoint = ResumeCheckpoint(folder, module, (train, validation), device.type)

@@ -12,6 +12,7 @@ from lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
+from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
@@ -43,16 +44,19 @@ class PtychoModule(LightningModule):
     """A generator under training, through the forward model, without labels.
 
     Any `lightning.Trainer` trains it; the guards that end a bad run as a result come with it as
-    callbacks. Its first weights depend on the run's seed alone. `InputError` if the network cannot
-    be built for the data, or groups have no positions to be merged by.
+    callbacks. Its first weights depend on the run's seed alone. settings: of a run of a study, or
+    `FitSettings`, whose defaults train a network. `InputError` if the network cannot be built for
+    the data, or groups have no positions to be merged by.
     """
 
     probe_MHW: Tensor
     clip_memory: Tensor
     log_gain: nn.Parameter | None
 
-    def __init__(self, run: RunSettings, data: TrainingData) -> None:
+    def __init__(self, settings: RunSettings | FitSettings, data: TrainingData) -> None:
         super().__init__()
+        side = data.train.amplitude_nCHW.shape[-1]
+        run = settings.run(side) if isinstance(settings, FitSettings) else settings
         # Clipping by unit and the verdict on a step stand between its gradients and its update.
         self.automatic_optimization = False
         channels = data.train.channels
