@@ -1,6 +1,7 @@
 """The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
 
 import numpy as np
+import pytest
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
@@ -61,6 +62,12 @@ def test_phase_is_the_stated_function_of_the_amplitude_or_independent_of_it(tiny
     np.testing.assert_allclose(np.abs(free), amplitude, rtol=1e-6)
     correlation = np.corrcoef(np.angle(free).ravel(), amplitude.ravel())[0, 1]
     assert abs(correlation) < 0.5 < np.corrcoef(stated.ravel(), amplitude.ravel())[0, 1]
+
+
+def test_photons_scale_the_noise_and_none_means_none(tiny_study):
+    floors = [split_of(changed(tiny_study, photons=p)).noise_floor for p in (1e9, 1e7)]
+    assert floors[1] == pytest.approx(10 * floors[0], rel=0.3)
+    assert split_of(changed(tiny_study, noise="none")).noise_floor == 0
 
 
 def test_groups_of_four_overlap_by_the_offset(tiny_study):
