@@ -44,5 +44,5 @@ def test_runs_are_counted_and_the_end_is_expected(tmp_path):
     assert "1 done (0 of them diverged), 1 running, 0 to come" in progress.line()
     progress.finished(2, now=20)
     progress.started(job(3, arm="a", seed="2"), now=20)  # One that a checkpoint added.
-    assert progress.line().startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 runn")
+    assert progress.line().startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 running")
     assert progress.diverged_runs == 1
