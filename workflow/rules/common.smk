@@ -95,9 +95,7 @@ def kept_plan(plan) -> str:
         "conventional": STUDY.conventional and STUDY.conventional.model_dump(mode="json"),
         "seeds": list(plan.seed_list),
         "looks": list(plan.looks),
-        "arms": {
-            arm: settings_of_arm(plan.dataset, arm) for arm in arms
-        },
+        "arms": {arm: settings_of_arm(plan.dataset, arm) for arm in arms},
     }
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     kept, made = Path(f"results/sources/{plan.name}.plan"), Path(
