@@ -10,7 +10,7 @@ _INTRODUCTION = """# Every key
 Written from the classes in `src/ptycho_torch/config/` by `make docs`; a test compares them.
 
 - `config.yaml` is the embedded default: a small study that ends in minutes on two CPU cores.
-- `medium.yaml` has the protocol's patch size and the challengers, in about an hour on two cores.
+- `medium.yaml` has the protocol's patch size and the challengers, in about two hours on two cores.
 - `full.yaml` is the full protocol:
   `snakemake stage_a_summary --cores 4 --configfile config/full.yaml`.
 

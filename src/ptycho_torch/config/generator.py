@@ -72,6 +72,9 @@ class GeneratorSettings(Settings):
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def own(self) -> bool:
         """Whether it is a class from outside this package."""
