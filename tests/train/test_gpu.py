@@ -14,7 +14,7 @@ from ptycho_torch.config.training import AdaptiveClip
 from ptycho_torch.data.module import epoch_order
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.train import checkpoint
-from ptycho_torch.train.clip import clip_gradients, total_norm, unit_axes
+from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, unit_axes
 from ptycho_torch.train.device import numerics
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
@@ -127,7 +127,7 @@ def test_adaptive_clipping_clips_the_units_that_the_cpu_clips(case):
     for device in (module.device, "cpu"):
         units = unit_axes(module.to(device).network)
         before = [p.grad.clone() for p, _ in units]
-        reports.append(clip_gradients(units, AGC, total_norm(units)))
+        reports.append(clip_gradients(units, AGC, total_norm(units), clip_memory(units, AGC)))
         grads.append([p.grad.cpu().clone() for p, _ in units])
         for (parameter, _), grad in zip(units, before, strict=True):
             parameter.grad.copy_(grad)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.infer.parity import report_parity
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Hold training against inference, whatever comes out."""
+    from ptycho_torch.infer.parity import report_parity
+
     report_parity(
         run=job.input.run,
         dataset=job.input.dataset,

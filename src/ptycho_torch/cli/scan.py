@@ -53,6 +53,7 @@ _GENERATOR = Flags(
     GeneratorSettings,
     "Network",
     names={"name": "--generator", "fno_blocks": "--fno-blocks --blocks"},
+    without=("source",),
     defaults=_DEFAULTS.generator,
 )
 # `--n-images` says how many groups are used, so the file is read whole.
