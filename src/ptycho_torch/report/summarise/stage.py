@@ -108,6 +108,7 @@ def work_out(
         "stage": stage,
         "statistics": settings,
         "claims": list(stress.comparisons) if stress else _claims(collected),
+        "level": claim_level(stage),
         # Arm by arm, not score by score.
         "exploratory": [
             item for of_arm in zip(losses, *scores, failures, strict=True) for item in of_arm
