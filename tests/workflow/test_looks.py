@@ -23,9 +23,9 @@ def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
 
     # One run an arm decides nothing: the arm goes on to the second look, and the control with it.
     look = json.loads((folder / "look-1.json").read_text())
-    assert look["undecided"] == ["agc"] and seeds() == dict.fromkeys(arms, [0, 1])
+    assert look["undecided"] == ["agc"] and seeds() == {arm: [0, 1] for arm in arms}
     assert "looks planned at 1, 2 seeds" in (folder / "summary.md").read_text()
     (folder / "look-1.json").write_text(json.dumps(look | {"undecided": []}))
     done = snakemake(*words)
     assert done.returncode == 0, done.stderr
-    assert seeds() == dict.fromkeys(arms, [0])
+    assert seeds() == {arm: [0] for arm in arms}
