@@ -5,7 +5,6 @@ import pytest
 
 from ptycho_torch.physics.stitch import (
     patch_positions,
-    reassemble,
     stitch_tiles,
     tile_extent,
     tile_start,
@@ -62,25 +61,6 @@ def test_a_hole_is_refused():
         stitch_tiles(
             cut(random_image(40), positions, 16), positions, np.zeros(len(positions), int), 4
         )
-
-
-def test_whole_patches_are_weighted_by_the_illumination():
-    """Dark pixels hold nonsense; an unweighted mean would let it in."""
-    image = random_image(40)
-    positions = raster(40, 16, 4)
-    patches = cut(image, positions, 16)
-    weight = np.zeros((16, 16))
-    weight[3:13, 3:13] = np.random.default_rng(0).uniform(0.5, 2, (10, 10))
-    patches[:, weight == 0] = 1e3
-    images = np.zeros(len(positions), int)
-
-    whole = reassemble(patches, positions, images, weight, 4)
-
-    np.testing.assert_allclose(whole[0], image[tile_extent(positions, 16, 4)], rtol=1e-12)
-    # Two patches of weight 3 and 1 that disagree: the mean is 3 to 1.
-    pair, weight = np.stack([np.zeros((2, 2)), np.full((2, 2), 4.0)]), np.array([[1.0, 3.0]] * 2)
-    mixed = reassemble(pair.astype(complex), np.array([[0, 0], [0, 1]]), images[:2], weight, 1)
-    np.testing.assert_allclose(mixed, [[[0.0, 1.0]]])
 
 
 def coordinates(values: list[list[float]], channels: int = 1) -> np.ndarray:

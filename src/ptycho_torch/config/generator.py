@@ -27,19 +27,19 @@ def _known_or_own(name: str) -> str:
 
 
 def source_of(name: str) -> str:
-    """Return the SHA-256 of the file that holds a class given as 'package.module:Class', without
-    running it; `ValueError` if there is no such module."""
+    """Return the SHA-256 of the file that holds a class given as 'package.module:Class', which is
+    not run, though its packages are imported; `ValueError` if there is no such module."""
     module = name.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         found = None
-    if found is None or found.origin is None:
+    if found is None or not found.has_location:
         raise ValueError(
             f"'{name}': there is no module '{module}'; install its package, or set PYTHONPATH to "
             "the folder that holds it"
         )
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(str(found.origin)).read_bytes()).hexdigest()
 
 
 class GeneratorSettings(Settings):

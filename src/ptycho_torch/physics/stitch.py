@@ -1,5 +1,4 @@
-"""Where patches lie, what they show of an object, and how they become one image: by central
-tiles, or by whole patches.
+"""Where patches lie, what they show of an object, and how their central tiles become one image.
 
 Letters: B patches, I images, H rows, W columns. Positions are the (row, column) of a patch's
 upper left corner in its image, whole pixels.
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ptycho_torch.physics.predict import illuminated
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
@@ -20,8 +18,6 @@ Whole = NDArray[np.int64]
 
 # How far from a whole pixel a position may be: float32 rounding, not a sub-pixel scan.
 _WHOLE_PIXEL = 1e-3
-# Whole patches say nothing where the summed illumination is under this fraction of its maximum.
-_DARK = 1e-9
 
 
 def patch_positions(coords_offsets: Array, coords_nominal: Array) -> Whole:
@@ -95,25 +91,6 @@ def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_p
             "stitched image empty; the tile must be the step of a full raster (test_step_px)"
         )
     return np.asarray(total / count)
-
-
-def reassemble(
-    patches_BHW: Array, positions_B2: Whole, image_B: Array, weight_HW: Array, tile_px: int
-) -> Complex:
-    """Return the weighted mean of whole overlapping patches where the central tiles lie: (I, rows,
-    columns) as of `stitch_tiles`; NaN where no patch is illuminated.
-
-    The weight, the probe's intensity, decides alone how well a pixel is known, since what a network
-    draws outside the illumination is arbitrary.
-    """
-    total = _summed(weight_HW * patches_BHW, positions_B2, image_B)
-    weights = _summed(np.broadcast_to(weight_HW, patches_BHW.shape), positions_B2, image_B)
-    extent = tile_extent(positions_B2, patches_BHW.shape[-1], tile_px)
-    covered = (slice(None), *extent)
-    known = illuminated(weights, _DARK)[covered]
-    whole = np.full(known.shape, np.nan, np.complex128)
-    np.divide(total[covered], weights[covered], out=whole, where=known)
-    return whole
 
 
 def _summed(values_BHW: Array, corners_B2: Whole, image_B: Array) -> Array:
