@@ -6,26 +6,35 @@ import pandas as pd
 
 
 def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
-    def looks(study):
+    """And seeds that were added to a fixed number are told, unless by looks planned from there."""
+
+    def small(study):
         for block in ("stress", "sweeps", "stage_b", "pivot", "decision", "conventional"):
             study.pop(block, None)
         study["training"]["epochs"] = 1
-        study["stage_a"] |= {"seeds": {"looks": [1, 2]}}
+        study["stage_a"]["seeds"] = seeds
 
-    words = ("stage_a_summary", "--cores", "2", "--configfile", config_file(looks))
-    done = snakemake(*words)
-    assert done.returncode == 0, done.stderr
+    def summary():
+        words = ("stage_a_summary", "--cores", "2", "--configfile", config_file(small))
+        done = snakemake(*words)
+        assert done.returncode == 0, done.stderr
+        return (folder / "summary.md").read_text()
+
     folder, arms = tmp_path / "results" / "stage_a", {"control", "agc"}
+    told = "Seeds were added after a summary of 1 per arm"
+    seeds = 1
+    assert told not in summary()
+    seeds = {"looks": [1, 2]}
+    text = summary()
+    assert "looks planned at 1, 2 seeds" in text and told not in text
 
-    def seeds():
+    def trained():
         runs = pd.read_csv(folder / "runs.csv")
         return {arm: sorted(of["seed"]) for arm, of in runs.groupby("arm")}
 
     # One run an arm decides nothing: the arm goes on to the second look, and the control with it.
     look = json.loads((folder / "look-1.json").read_text())
-    assert look["undecided"] == ["agc"] and seeds() == {arm: [0, 1] for arm in arms}
-    assert "looks planned at 1, 2 seeds" in (folder / "summary.md").read_text()
+    assert look["undecided"] == ["agc"] and trained() == {arm: [0, 1] for arm in arms}
     (folder / "look-1.json").write_text(json.dumps(look | {"undecided": []}))
-    done = snakemake(*words)
-    assert done.returncode == 0, done.stderr
-    assert seeds() == {arm: [0] for arm in arms}
+    summary()
+    assert trained() == {arm: [0] for arm in arms}
