@@ -11,7 +11,7 @@ BASELINE_PIP := $(BASELINE)/bin/python -m pip --disable-pip-version-check --quie
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup stage-a stress stage-a-full study study-full test coverage fuzz lint format docs bench bench-report bench-dag bench-decision bench-rpie wheels setup-baseline \
+.PHONY: help setup stage-a stress stage-a-full study study-full test coverage fuzz lint format docs site bench bench-report bench-dag bench-decision bench-rpie wheels setup-baseline \
   setup-hashed lock audit test-oldest test-newest faults clean-env
 
 help: ## say what there is
@@ -117,6 +117,15 @@ bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 docs: $(READY) ## write config/README.md, config/schema.json and docs/reference/reruns.md from the code
 	$(BIN)/ptycho-torch config-docs
 	$(BIN)/python docs/reference/reruns.py
+
+site: .venv-site/.ready ## build the documentation as a site: open site/index.html
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict --site-dir site
+	@echo "open site/index.html"
+
+.venv-site/.ready: constraints-site.txt
+	@test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip --quiet install --requirement constraints-site.txt
+	@touch $@
 
 # Nothing but the files whose checksums are on the list: no dependency of theirs is looked for.
 setup-hashed: ## as setup, from files whose checksums are known (constraints-hashed.txt)
