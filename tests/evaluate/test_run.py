@@ -75,19 +75,6 @@ def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
     assert (metrics["twin"]["share"] or 0.0) < 0.05
 
 
-def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
-    """The ramp of a whole image, as a shift of the detector makes it."""
-    scene = scan()
-    row, column = np.mgrid[0:32, 0:32]
-    ramp = [np.exp(0.03j * (row + r - 2 * (column + c))) for r, c in scene.positions_B2]
-    pred = scene.patches_BHW * np.array(ramp)
-    kept = judge(scene, pred)["best"]
-    removed = judge(scene, pred, settings={"remove_phase_plane": True})["best"]
-    assert kept["phase_ssim"] < 0.5 < 0.999 < removed["phase_ssim"]
-    assert removed["phase_synchronised_ssim"] > 0.999
-    assert kept["amplitude_ssim"] == pytest.approx(1.0)
-
-
 def test_a_twin_is_called_so_and_phases_of_patches_are_synchronised(scan, judge):
     scene = scan("disk")
     phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches_BHW))
