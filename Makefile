@@ -98,7 +98,7 @@ wheels: $(READY) ## fetch what a machine with a GPU and no network lacks into wh
 	du -sh wheels
 
 # pty-chi asks for torchvision, which would replace torch or fail to load beside a CPU one; the
-# engines need none of it, so pty-chi comes alone and what it does need before it.
+# rPIE needs none of it, so pty-chi comes alone and what it does need before it.
 setup-baseline: $(BASELINE)/.ready ## make a second environment with pty-chi in .venv-baseline
 
 $(BASELINE)/.ready: pyproject.toml constraints.txt constraints-baseline.txt

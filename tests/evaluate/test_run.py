@@ -26,7 +26,6 @@ def blurred(patches, sigma):
 def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     scene = scan(probe)
     metrics = judge(scene, scene.patches_BHW, last=blurred(scene.patches_BHW, 2.0))
-
     assert metrics["outcome"] == "completed"
     assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
     assert all(set(metrics[block]) == set(BLOCK_NAMES) for block in BLOCKS)
@@ -47,7 +46,6 @@ def test_scale_and_global_phase_change_no_score(scan, judge, factor):
     scene = scan()
     pred = blurred(scene.patches_BHW, 1.5) + 0.05 * noise(scene.patches_BHW.shape)
     plain, scaled = judge(scene, pred), judge(scene, factor * pred)
-
     # The one score that does tell: the scale is fixed by the known probe.
     told = plain["best"].pop("amplitude_factor") / scaled["best"]["amplitude_factor"]
     assert told == pytest.approx(abs(factor), rel=1e-3)
@@ -59,12 +57,9 @@ def test_scale_and_global_phase_change_no_score(scan, judge, factor):
 
 PREDICTIONS = {
     "constant": (lambda p: np.full_like(p, 0.7 + 0.1j), "collapsed"),
-    "zero": (np.zeros_like, "collapsed"),
     "noise": (lambda p: noise(p.shape), "misfit"),
-    "noisy": (lambda p: p + 0.1 * np.abs(p).mean() * noise(p.shape), "completed"),
     "blurred": (lambda p: blurred(p, 4), "completed"),
     "shifted": (lambda p: np.roll(p, 4, axis=-1), "completed"),
-    "flipped": (lambda p: p[:, ::-1], "completed"),
 }
 
 
@@ -73,7 +68,6 @@ def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
     scene = scan("triangle")
     make, outcome = PREDICTIONS[name]
     metrics = judge(scene, make(scene.patches_BHW))
-
     assert metrics["outcome"] == outcome, metrics["reason"]
     assert metrics["best"]["amplitude_ssim"] < 0.85
     assert metrics["best"]["amplitude_ssim"] < metrics["truth"]["amplitude_ssim"]
@@ -81,33 +75,15 @@ def test_a_bad_prediction_never_completes_with_good_scores(scan, judge, name):
     assert (metrics["twin"]["share"] or 0.0) < 0.05
 
 
-def test_a_phase_ramp_is_forgiven_only_on_request(scan, judge):
-    """The ramp of a whole image, as a shift of the detector makes it."""
-    scene = scan()
-    row, column = np.mgrid[0:32, 0:32]
-    ramp = [np.exp(0.03j * (row + r - 2 * (column + c))) for r, c in scene.positions_B2]
-    pred = scene.patches_BHW * np.array(ramp)
-    kept = judge(scene, pred)["best"]
-    removed = judge(scene, pred, settings={"remove_phase_plane": True})["best"]
-    assert kept["phase_ssim"] < 0.5 < 0.999 < removed["phase_ssim"]
-    assert removed["phase_synchronised_ssim"] > 0.999
-    assert kept["amplitude_ssim"] == pytest.approx(1.0)
-
-
-def test_phases_of_patches_are_synchronised_and_the_difference_is_shown(scan, judge):
+def test_a_twin_is_called_so_and_phases_of_patches_are_synchronised(scan, judge):
     scene = scan("disk")
     phases = np.random.default_rng(0).uniform(-3, 3, len(scene.patches_BHW))
-    best = judge(scene, scene.patches_BHW * np.exp(1j * phases)[:, None, None])["best"]
-    assert best["phase_ssim"] < 0.1 and best["complex_error"] > 0.3
-    assert best["phase_synchronised_ssim"] > 0.999
-    assert best["complex_error_synchronised"] < 1e-3
-
-
-@pytest.mark.parametrize("probe", ["disk", "triangle"])
-def test_a_twin_is_called_so(scan, judge, probe):
-    metrics = judge(scan(probe), planted_twin(scan(probe)))
-    assert metrics["outcome"] == "twin"
-    assert metrics["best"]["amplitude_ssim"] < 0.6
+    turned = scene.patches_BHW * np.exp(1j * phases)[:, None, None]
+    metrics = judge(scene, planted_twin(scene), last=turned)
+    assert metrics["outcome"] == "twin" and metrics["best"]["amplitude_ssim"] < 0.6
+    assert metrics["last"]["phase_ssim"] < 0.1 and metrics["last"]["complex_error"] > 0.3
+    assert metrics["last"]["phase_synchronised_ssim"] > 0.999
+    assert metrics["last"]["complex_error_synchronised"] < 1e-3
 
 
 @pytest.mark.parametrize("outcome", ["exploded", "completed"])
@@ -117,7 +93,6 @@ def test_a_run_that_failed_is_a_row(scan, judge, outcome):
     pred[5:7], pred[7:9] = np.nan, np.inf
     failure = {"epoch": 1, "step": 2, "reason": "r"} if outcome != "completed" else None
     metrics = judge(scene, pred, outcome=outcome, failure=failure, loss=None)
-
     assert metrics["outcome"] == {"completed": "non_finite"}.get(outcome, outcome)
     assert metrics["failure"] == failure
     assert set(metrics["best"].values()) == {None}
@@ -130,7 +105,6 @@ def test_a_run_that_failed_is_a_row(scan, judge, outcome):
 def test_a_flat_truth_has_no_phase_scores(scan, judge):
     scene = scan(set_phi=False)
     metrics = judge(scene, scene.patches_BHW)
-
     for block in BLOCKS:
         nulls = {name for name, value in metrics[block].items() if value is None}
         reasons = {*metrics["undefined"]}
@@ -149,7 +123,6 @@ def test_every_image_counts(scan, judge, tmp_path):
     pred = scene.patches_BHW.copy()
     pred[half:] = np.random.default_rng(0).permutation(pred[half:])
     metrics = judge(scene, pred)
-
     assert 0.45 < metrics["best"]["amplitude_ssim"] < 0.75
     assert metrics["truth"]["amplitude_ssim"] == pytest.approx(1.0)
     images = io.read_npz(tmp_path / "reconstruction.npz")

@@ -30,15 +30,6 @@ def test_planted_phases_are_removed_and_clean_patches_left_alone(scan, probe):
     np.testing.assert_allclose(phase_factors(scene.patches_BHW, scene), 1.0, atol=1e-4)
 
 
-def test_noise_moves_the_phases_a_little_only(scan):
-    scene = scan()
-    stream = np.random.default_rng(2)
-    noise = stream.normal(size=(2, *scene.patches_BHW.shape))
-    size = 0.3 * np.abs(scene.patches_BHW).mean()
-    phases, patches = turned(scene.patches_BHW + size * (noise[0] + 1j * noise[1]))
-    assert spread(phases + np.angle(phase_factors(patches, scene))) < 0.2
-
-
 def test_only_illuminated_pixels_count(scan):
     """What a network draws in the dark has the largest amplitudes here, and random phases."""
     scene = scan("triangle")

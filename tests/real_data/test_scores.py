@@ -9,10 +9,10 @@ from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, register
-from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, scan_errors
+from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, read_estimates
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.files import io
-from ptycho_torch.physics.predict import r_factor_of
+from ptycho_torch.physics.predict import r_factor, r_factor_of
 from ptycho_torch.runtime.errors import InputError
 
 STREAM = np.random.default_rng(2)
@@ -38,19 +38,19 @@ def scan_of(truth, amplitude):
 
 def true_estimate(truth):
     light = np.ones(truth.object.shape, np.float32)
-    return ObjectEstimate(truth.object.astype(np.complex64), (0, 0), light, truth.probe)
+    return ObjectEstimate(truth.object.astype(np.complex64), light, truth.probe)
 
 
 def test_the_r_factor_of_the_truth_is_the_noise(truth):
     """Without noise it is 0; with it, what E|sqrt(K) - sqrt(m)| gives, drawn independently."""
     exact = scan_of(truth, np.sqrt(truth.mean))
     found = true_estimate(truth).predict(exact, 0.01)
-    assert r_factor_of(scan_errors(found, exact)) < 1e-4
+    assert r_factor(found, exact.amplitude_nHW) < 1e-4
     noisy = scan_of(truth, np.sqrt(truth.counts))
     other = np.random.default_rng(99).poisson(truth.mean)
     expected = np.abs(np.sqrt(other) - np.sqrt(truth.mean)).sum() / np.sqrt(other).sum()
-    assert r_factor_of(scan_errors(found, noisy)) == pytest.approx(expected, rel=0.02)
-    assert r_factor_of(scan_errors(np.zeros_like(found), noisy)) == 1
+    assert r_factor(found, noisy.amplitude_nHW) == pytest.approx(expected, rel=0.02)
+    assert r_factor(0 * found, noisy.amplitude_nHW) == 1
 
 
 def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
@@ -58,7 +58,7 @@ def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
     estimate = true_estimate(truth)
     half = estimate.light_YX.copy()
     half[:, half.shape[1] // 2 :] = 0
-    dark = ObjectEstimate(np.where(half > 0, estimate.object_YX, 77), (0, 0), half, truth.probe)
+    dark = ObjectEstimate(np.where(half > 0, estimate.object_YX, 77), half, truth.probe)
     shares = dark.covered_shares(exact, 0.5)
     left = truth.positions[:, 1] < 3
     right = truth.positions[:, 1] > half.shape[1] // 2 + 1
@@ -68,15 +68,29 @@ def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
 
 
 def test_the_box_is_the_largest_rectangle_lit_in_all():
+    """On one canvas, wherever the objects of the parts lie."""
     light = np.zeros((60, 70), np.float32)
     light[5:45, 10:60] = 1
     light[20:22, 55:60] = 0
-    thing = np.ones((60, 70), complex)
-    other = ObjectEstimate(thing, (-4, 3), np.ones_like(light), thing[None])
-    first = ObjectEstimate(thing, (0, 0), light, thing[None])
-    assert common_box([first, other], 0.5) == (slice(5, 45), slice(10, 55))
+    scan = Scan(
+        source="none",
+        amplitude_nHW=np.ones((2, 8, 8), np.float32),
+        positions_n2=np.array([[-3.0, 4], [50, 60]]),
+    )
+
+    def box(origin):
+        arrays = {"b_light": np.ones_like(light), "b_origin": np.array(origin), "a_light": light,
+                  "a_origin": np.zeros(2, int), "a_probe": None, "b_probe": None,
+                  "a_object": np.full((60, 70), 2j), "b_object": np.full((60, 70), 3j)}  # fmt: skip
+        (found,) = read_estimates({"a": scan, "b": scan}, arrays)
+        side = common_box(list(found.values()), 0.5)
+        return side, found["b"].cut(side, margin_px=MARGIN_PX)
+
+    side, margin = box((-4, 12))
+    assert side == (slice(5, 45), slice(12, 55))
+    assert margin.shape == (56, 59) and (margin == np.where(np.arange(59) < 8, 1, 3j)).all()
     with pytest.raises(InputError, match="in common"):
-        common_box([first, ObjectEstimate(thing, (40, 0), np.ones_like(light), thing[None])], 0.5)
+        box((40, 0))
 
 
 @pytest.mark.parametrize("shift", [(0.4, -0.7), (3.0, 2.25)])
@@ -146,8 +160,7 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
         RealDataScores(),
         objects=tmp_path / "objects.npz",
         report=tmp_path / "report.json",
-        rpie={key: folder / f"rpie/{key}.{end}" for key, end in
-              (("objects", "npz"), ("report", "json"))},
+        rpie=folder / "rpie/objects.npz",
         parts={part: folder / f"frames/{part}.npz" for part in PARTS},
         same_probe=True,
         outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},

@@ -3,7 +3,7 @@
 Pty-chi has an environment of its own, so its numbers are stored and compared without it. Run it
 there, from the repository's root, after `make setup-baseline`:
 
-    PYTHONPATH=. .venv-baseline/bin/python tests/reconstruct/make_ptychi.py
+    PYTHONPATH=.:benchmarks .venv-baseline/bin/python tests/reconstruct/make_ptychi.py
 """
 
 from importlib.metadata import version
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ptychi_rpie import reconstruct_by_ptychi
 from tests.reconstruct.scans import SCANS, as_scan, make_scan
 
 from ptycho_torch.config.scan import ConventionalSettings
-from ptycho_torch.reconstruct.engine import reconstruct
 
 RUNS = {
-    "rpie": ("ptychi-rpie", ConventionalSettings(iterations=30)),
-    "rpie_refined": ("ptychi-rpie", ConventionalSettings(iterations=30, refine_probe=True)),
+    "rpie": ConventionalSettings(iterations=30),
+    "rpie_refined": ConventionalSettings(iterations=30, refine_probe=True),
 }
 
 
@@ -27,8 +27,8 @@ def main() -> None:
     arrays = {"ptychi": np.array(version("ptychi")), "torch": np.array(torch.__version__)}
     for name, keys in SCANS.items():
         scan = make_scan(**keys)
-        for run, (engine, settings) in RUNS.items():
-            made = reconstruct(as_scan(scan), settings, engine=engine)
+        for run, settings in RUNS.items():
+            made = reconstruct_by_ptychi(as_scan(scan), settings)
             print(name, run, made.error[-1], sum(made.seconds))
             arrays[f"{name}_{run}_object"] = made.object_YX
             arrays[f"{name}_{run}_probe"] = made.probe_MHW

@@ -109,7 +109,6 @@ if STUDY.real_data is not None:
             objects=f"{REAL}/{{what}}/objects.npz",
             report=f"{REAL}/{{what}}/report.json",
             rpie_objects=f"{REAL}/rpie/objects.npz",
-            rpie_report=f"{REAL}/rpie/report.json",
             code=sources("real_data_evaluate.py"),
         output:
             metrics=f"{REAL}/{{what}}/metrics.json",

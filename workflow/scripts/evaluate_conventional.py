@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.evaluate.progress import evaluate_progress
-from ptycho_torch.evaluate.run import evaluate_run
+from ptycho_torch.evaluate.run import evaluate_progress, evaluate_run
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ def main(job: Any) -> None:
         RealDataScores.model_validate(job.params.scores),
         objects=job.input.objects,
         report=job.input.report,
-        rpie={"objects": job.input.rpie_objects, "report": job.input.rpie_report},
+        rpie=job.input.rpie_objects,
         parts={part: getattr(job.input, part) for part in PARTS},
         same_probe=job.params.same_probe,
         outputs={"metrics": job.output.metrics, "curves": job.output.curves},

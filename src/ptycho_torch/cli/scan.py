@@ -221,12 +221,10 @@ _RPIE_NAMES = {
 class ReconstructOptions(Settings):
     """With what a scan is reconstructed, and on what."""
 
-    engine: Literal["rpie", "ptychi-rpie"] = "rpie"
-    """rpie (ours), or ptychi-rpie (extra `baseline`)."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """cuda: rpie only."""
+    """Device of the iterations."""
 
 
 @app.command()
@@ -248,8 +246,6 @@ def reconstruct(
             text = f"iteration {number} of {settings.iterations}: R factor {error:.4g}"
             typer.echo(text, err=True)
 
-    if options.device == "cuda" and options.engine != "rpie":
-        raise InputError(f"--device cuda: the adapter runs {options.engine} on the CPU alone")
     with messages():
         import torch
 
@@ -262,7 +258,6 @@ def reconstruct(
             read_scan(file, reading),
             settings,
             folder=output_dir,
-            engine=options.engine,
             threads=options.threads,
             device=options.device,
             overwrite=overwrite,

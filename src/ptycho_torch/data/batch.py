@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss, scale_B111
+from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss
 from ptycho_torch.physics.views import split_positions
 
 # Positions this near to whole pixels are whole: what float32 in a file leaves of them.
@@ -42,15 +42,9 @@ class SplitScales:
         """Return the named loss of a batch, relative to this split's constants; `good_BCHW` says
         which pixels were measured, None: all."""
         if name == "mae":
-            mean = scale_B111(self.mean_amplitude, observed_BCHW)
-            return mae_loss(predicted_BCHW, observed_BCHW, mean, good_BCHW)
-        return poisson_loss(
-            predicted_BCHW,
-            observed_BCHW,
-            scale_B111(self.intensity_scale, observed_BCHW),
-            scale_B111(self.mean_counts, observed_BCHW),
-            good_BCHW,
-        )
+            return mae_loss(predicted_BCHW, observed_BCHW, self.mean_amplitude, good_BCHW)
+        scales = self.intensity_scale, self.mean_counts
+        return poisson_loss(predicted_BCHW, observed_BCHW, *scales, good_BCHW)
 
 
 class Batch(NamedTuple):

@@ -97,21 +97,20 @@ def register(
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
         return inner * turn, (0.0, 0.0)
     # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
-    for _ in range(4):
+    for turn in range(5):
         inner = _moved(wide_HW, shift)
         flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
-        step, _, _ = skimage.registration.phase_cross_correlation(
-            windowed(reference_HW), windowed(flat), upsample_factor=100, normalization=None
-        )
-        shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
-    inner = _moved(wide_HW, shift)
-    flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
+        if turn < 4:
+            step, _, _ = skimage.registration.phase_cross_correlation(
+                windowed(reference_HW), windowed(flat), upsample_factor=100, normalization=None
+            )
+            shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
     factor = least_squares_factor(reference_HW, flat) or 1.0 + 0j
     return factor * flat, (float(shift[0]), float(shift[1]))
 
 
 def _moved(wide_HW: Complex, shift: NDArray[np.float64]) -> Complex:
-    """Return the inside of an image moved by fractions of a pixel; what wraps round is cut."""
+    # What wraps round is cut.
     if shift.any():
         spectrum = np.fft.fft2(wide_HW).astype(np.complex128)
         wide_HW = np.fft.ifft2(scipy.ndimage.fourier_shift(spectrum, shift))

@@ -2,11 +2,10 @@
 
 Every block of `metrics.json` takes this one path, also the constant image and the truth.
 
-Letters: B patches, I images, H rows, W columns.
+Letters: B patches, H rows, W columns.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,31 +20,15 @@ from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import stitch_tiles
 from ptycho_torch.runtime.errors import InputError
 
-Stack = NDArray[np.float64]
-ComplexStack = NDArray[np.complex128]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconstruction:
-    """Trimmed images of one set of weights, (I, H, W).
-
-    truth, stitched, synchronised: complex, as stitched; the others are aligned with the truth, but
-    for images with NaN or infinity in them, which are left as they are.
-    """
-
-    truth: ComplexStack
-    stitched: ComplexStack
-    synchronised: ComplexStack
-    amplitude: Stack
-    phase: Stack
-    phase_synchronised: Stack
-    truth_amplitude: Stack
-    truth_phase: Stack
+Images = dict[str, NDArray[Any]]
+"""One trimmed image of one set of weights, (H, W): complex as stitched, `truth`, `stitched`,
+`synchronised`; aligned with the truth, `amplitude`, `phase`, `phase_synchronised`, beside
+`truth_amplitude` and `truth_phase`. Where NaN or infinity is in it, an image is not aligned."""
 
 
 def reconstruct(
     patches_BHW: NDArray[np.complex64], truth: GroundTruth, settings: EvaluationSettings
-) -> Reconstruction:
+) -> list[Images]:
     """Make the images of one set of patches, given in units of the truth's `norm`.
 
     The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
@@ -59,8 +42,8 @@ def reconstruct(
         )
         for patches in (patches_BHW, patches_BHW * factors[:, None, None])
     )
-    true = truth.images_IHW(settings.trim_px)
-    return _aligned(true, stitched, synchronised, settings.remove_phase_plane)
+    each = zip(truth.images_IHW(settings.trim_px), stitched, synchronised, strict=True)
+    return [_aligned(*one, settings.remove_phase_plane) for one in each]
 
 
 def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) -> dict[str, Score]:
@@ -71,79 +54,69 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
     The amplitude's factor, a constant phase and, unless forbidden, a phase plane are removed first.
     `InputError` if the shapes differ.
     """
-    made, true = (np.asarray(array, dtype=np.complex128)[None] for array in (object_YX, truth_YX))
+    made, true = (np.asarray(array, dtype=np.complex128) for array in (object_YX, truth_YX))
     if made.shape != true.shape:
-        raise InputError(f"object: is {made.shape[1:]}, expected {true.shape[1:]} as the truth")
-    found = score(_aligned(true, made, made, remove_phase_plane))
+        raise InputError(f"object: is {made.shape}, expected {true.shape} as the truth")
+    found = score([_aligned(true, made, made, remove_phase_plane)])
     return {name: value for name, value in found.items() if "synchronised" not in name}
 
 
 def _aligned(
-    true: ComplexStack, stitched: ComplexStack, synchronised: ComplexStack, plane: bool
-) -> Reconstruction:
+    true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], plane: bool
+) -> Images:
+    def phase(pred: NDArray[Any]) -> NDArray[Any]:
+        if scores.not_finite(pred):
+            return np.angle(pred)
+        return align.aligned_phases(true, pred, remove_plane=plane)[1]
+
     amplitude = np.abs(stitched)
-    for true_amplitude, pred in zip(np.abs(true), amplitude, strict=True):
-        if np.isfinite(pred).all():
-            pred *= align.amplitude_factor(true_amplitude, pred)
-    return Reconstruction(
-        truth=true,
-        stitched=stitched,
-        synchronised=synchronised,
-        amplitude=amplitude,
-        phase=_phases(true, stitched, plane),
-        phase_synchronised=_phases(true, synchronised, plane),
-        truth_amplitude=np.abs(true),
-        truth_phase=np.stack([align.aligned_phases(one, one)[0] for one in true]),
-    )
+    if not scores.not_finite(amplitude):
+        amplitude *= align.amplitude_factor(np.abs(true), amplitude)
+    return {
+        "truth": true,
+        "stitched": stitched,
+        "synchronised": synchronised,
+        "amplitude": amplitude,
+        "phase": phase(stitched),
+        "phase_synchronised": phase(synchronised),
+        "truth_amplitude": np.abs(true),
+        "truth_phase": align.aligned_phases(true, true)[0],
+    }
 
 
-def score(images: Reconstruction) -> dict[str, Score]:
+def score(images: Sequence[Images]) -> dict[str, Score]:
     """Return the scores of a block, means over images; none of phase if the truth has none."""
+    blocks = [_scores(one) for one in images]
+    return {name: scores.mean_score([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _scores(images: Images) -> dict[str, Score]:
     block: dict[str, Score] = {}
-    phased = all(phase.std() > scores.FLAT for phase in images.truth_phase)
+    phased = images["truth_phase"].std() > scores.FLAT
     for name in ("amplitude", "phase", "phase_synchronised"):
-        truths = images.truth_amplitude if name == "amplitude" else images.truth_phase
+        kinds: dict[str, Score] = dict.fromkeys(KINDS, scores.NO_PHASE)
         if name == "amplitude" or phased:
-            both = zip(truths, getattr(images, name), strict=True)
-            each = [scores.image_scores(truth, pred) for truth, pred in both]
-        else:
-            each = [dict.fromkeys(KINDS, scores.NO_PHASE)]
-        block |= {
-            f"{name}_{kind}": scores.mean_score([one[kind] for one in each]) for kind in KINDS
-        }
-    true, stitched = images.truth, images.stitched
-    block["complex_error"] = _mean(align.complex_error, true, stitched)
-    block["complex_error_synchronised"] = _mean(align.complex_error, true, images.synchronised)
-    block["amplitude_factor"] = _mean(align.amplitude_factor, np.abs(true), np.abs(stitched))
+            truth = images[f"truth_{name.removesuffix('_synchronised')}"]
+            kinds = scores.image_scores(truth, images[name])
+        block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
+
+    def add(name: str, measure: Callable[..., Score], true: Any, pred: Any) -> None:
+        block[name] = scores.not_finite(pred) or measure(true, pred)
+
+    true, stitched = images["truth"], images["stitched"]
+    add("complex_error", align.complex_error, true, stitched)
+    add("complex_error_synchronised", align.complex_error, true, images["synchronised"])
+    add("amplitude_factor", align.amplitude_factor, np.abs(true), np.abs(stitched))
     return block
 
 
-def ring_curves(images: Reconstruction, block: dict[str, Score]) -> dict[str, list[float] | None]:
+def ring_curves(images: Sequence[Images], block: dict[str, Score]) -> dict[str, list[float] | None]:
     """Return the mean ring correlations over images; None where the block has no crossing."""
-    curves: dict[str, list[float] | None] = {
-        "cycles_per_px": ring_frequencies(images.amplitude.shape[1:]).tolist()
-    }
-    pairs = {
-        "amplitude": (images.truth_amplitude, images.amplitude),
-        "phase": (images.truth_phase, images.phase),
-    }
-    for name, both in pairs.items():
-        defined = isinstance(block[f"{name}_frc_half"], float)
-        each = map(ring_correlation, *both) if defined else ()
-        curves[name] = np.mean(list(each), axis=0).tolist() if defined else None
+    frequencies = ring_frequencies(images[0]["truth"].shape)
+    curves: dict[str, list[float] | None] = {"cycles_per_px": frequencies.tolist()}
+    for name in ("amplitude", "phase"):
+        curves[name] = None
+        if isinstance(block[f"{name}_frc_half"], float):
+            each = [ring_correlation(one[f"truth_{name}"], one[name]) for one in images]
+            curves[name] = np.mean(each, axis=0).tolist()
     return curves
-
-
-def _mean(measure: Callable[[Any, Any], Score], truths: NDArray[Any], preds: NDArray[Any]) -> Score:
-    """Return the mean of a measure over images; undefined where a prediction is not finite."""
-    both = zip(truths, preds, strict=True)
-    each = [scores.not_finite(pred) or measure(true, pred) for true, pred in both]
-    return scores.mean_score(each)
-
-
-def _phases(truth_IHW: ComplexStack, pred_IHW: ComplexStack, remove_plane: bool) -> Stack:
-    phases = np.angle(pred_IHW)
-    for index, (truth, pred) in enumerate(zip(truth_IHW, pred_IHW, strict=True)):
-        if np.isfinite(pred).all():
-            phases[index] = align.aligned_phases(truth, pred, remove_plane=remove_plane)[1]
-    return phases

@@ -1,48 +1,44 @@
-"""Objects of a measurement's parts, where they are illuminated, and what they predict.
+"""Objects of a measurement's parts on one canvas, where they are illuminated, what they predict.
 
-Letters: n frames, M probe modes, H rows, W columns, Y rows, X columns of an object. Positions and
-boxes are in the coordinates of the scan, (row, column), pixels.
+Letters: n frames, M probe modes, H rows, W columns, Y rows, X columns of the canvas. Positions,
+origins and boxes are in the coordinates of the scan, (row, column), pixels.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.evaluate.align import MARGIN_PX
 from ptycho_torch.physics.predict import frame_errors, illuminated, predict_amplitudes
 from ptycho_torch.runtime.errors import InputError
 
+Arrays = Mapping[str, NDArray[Any]]
 Box = tuple[slice, slice]
-Point = Sequence[int] | NDArray[np.int64]
 # Sides under this are too small to compare anything in, pixels.
 _LEAST_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectEstimate:
-    """The object of one part: origin is the position of its pixel [0, 0], light_YX how much light
-    fell on it, in any unit; probe_MHW is in the file's units."""
+    """The object of one part: 1 and without light where it has no pixels; light_YX: how much light
+    fell on each, in any unit; origin: position of pixel [0, 0]; probe_MHW is in the file's units.
+    """
 
     object_YX: NDArray[np.complexfloating]
-    origin: tuple[int, int]
     light_YX: NDArray[np.floating]
     probe_MHW: NDArray[np.complexfloating]
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], part: str) -> "ObjectEstimate":
-        """Take a part's object from the arrays of `objects.npz`."""
-        row, column = arrays[f"{part}_origin"].tolist()
-        thing, light, probe = (arrays[f"{part}_{key}"] for key in ("object", "light", "probe"))
-        return cls(thing, (row, column), light, probe)
+    origin: tuple[int, int] = (0, 0)
 
     def cut(self, box: Box, *, margin_px: int = 0) -> NDArray[np.complexfloating]:
-        """Return the object in a box of the scan; 1 beyond its canvas."""
-        corner = [part.start - margin_px for part in box]
-        shape = [part.stop - part.start + 2 * margin_px for part in box]
-        return _placed(self.object_YX, self.origin, corner, shape, 1)
+        """Return the object in a box of the scan, and in a margin of up to `MARGIN_PX` round it."""
+        sides = zip(box, self.origin, strict=True)
+        place = [slice(b.start - o - margin_px, b.stop - o + margin_px) for b, o in sides]
+        return self.object_YX[tuple(place)]
 
     def predict(self, scan: Scan, share: float) -> NDArray[np.float32]:
         """Return what it predicts for a scan's frames, (n, H, W), in the file's units.
@@ -51,12 +47,8 @@ class ObjectEstimate:
         whoever made the object.
         """
         known = illuminated(self.light_YX, share)
-        mean = self.object_YX[known].mean()
-        corner, shape = self._canvas(scan)
-        thing = np.where(known, self.object_YX, mean).astype(np.complex64)
-        whole = _placed(thing, self.origin, corner, shape, mean)
-        where = (int(corner[0]), int(corner[1]))
-        return predict_amplitudes(whole, self.probe_MHW, scan.positions_n2, origin=where)
+        thing = np.where(known, self.object_YX, self.object_YX[known].mean()).astype(np.complex64)
+        return predict_amplitudes(thing, self.probe_MHW, scan.positions_n2, origin=self.origin)
 
     @property
     def power(self) -> float:
@@ -64,65 +56,51 @@ class ObjectEstimate:
         return float((np.abs(self.probe_MHW) ** 2).sum())
 
     def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
-        """Return `scan_errors` of what it predicts for a scan."""
-        return scan_errors(self.predict(scan, share), scan)
+        """Return `frame_errors` of what it predicts for a scan."""
+        return frame_errors(self.predict(scan, share), scan.amplitude_nHW, scan.good_1HW)
 
     def covered_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return which share of the probe's power falls on illuminated pixels, for each frame."""
-        corner, shape = self._canvas(scan)
-        known = _placed(illuminated(self.light_YX, share), self.origin, corner, shape, False)
+        known, side = illuminated(self.light_YX, share), scan.patch_px
         power = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
-        side = scan.patch_px
-        corners = np.rint(scan.positions_n2).astype(int) - corner
+        corners = np.rint(scan.positions_n2).astype(int) - self.origin
         found = [(power * known[r : r + side, c : c + side]).sum() for r, c in corners]
         return np.asarray(found, np.float64) / power.sum()
 
-    def _canvas(self, scan: Scan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return corner and shape of the canvas that holds the object and a scan's windows."""
-        low = np.minimum(np.rint(scan.positions_n2.min(axis=0)), self.origin)
-        ends = np.array(self.origin) + self.object_YX.shape
-        high = np.maximum(np.rint(scan.positions_n2.max(axis=0)) + scan.patch_px, ends)
-        return low.astype(np.int64), (high - low).astype(np.int64)
 
+def read_estimates(scans: Mapping[str, Scan], *files: Arrays) -> list[dict[str, ObjectEstimate]]:
+    """Return the object of every part, for the arrays of each `objects.npz`, all on the canvas that
+    holds all objects and all windows, and `MARGIN_PX` round them."""
+    low = [np.rint(scan.positions_n2.min(axis=0)) for scan in scans.values()]
+    high = [np.rint(scan.positions_n2.max(axis=0)) + scan.patch_px for scan in scans.values()]
+    for arrays, part in product(files, scans):
+        low.append(arrays[f"{part}_origin"])
+        high.append(arrays[f"{part}_origin"] + arrays[f"{part}_object"].shape)
+    first = np.min(low, axis=0).astype(int) - MARGIN_PX
+    last = np.max(high, axis=0).astype(int) + MARGIN_PX
 
-def _placed(
-    array_YX: NDArray[Any], origin: Point, corner: Point, shape: Point, fill: Any
-) -> NDArray[Any]:
-    """Return an array that lies at `origin` on another canvas; `fill` where it does not lie."""
-    canvas = np.full(tuple(shape), fill, array_YX.dtype)
-    low = np.maximum(origin, corner)
-    high = np.maximum(np.minimum(np.add(origin, array_YX.shape), np.add(corner, shape)), low)
-    (top, left), (bottom, right) = low - corner, high - corner
-    (first, start), (last, stop) = low - origin, high - origin
-    canvas[top:bottom, left:right] = array_YX[first:last, start:stop]
-    return canvas
+    def placed(arrays: Arrays, part: str) -> ObjectEstimate:
+        thing, before = arrays[f"{part}_object"], arrays[f"{part}_origin"] - first
+        border = list(zip(before, last - first - before - thing.shape, strict=True))
+        light = np.pad(arrays[f"{part}_light"], border)
+        origin = (int(first[0]), int(first[1]))
+        thing = np.pad(thing, border, constant_values=1)
+        return ObjectEstimate(thing, light, arrays[f"{part}_probe"], origin)
 
-
-def scan_errors(
-    predicted_nHW: NDArray[Any], scan: Scan, index: NDArray[Any] | None = None
-) -> NDArray[np.float64]:
-    """Return `physics.predict.frame_errors` against a scan's frames, or those of an index."""
-    where = slice(None) if index is None else index
-    used = scan.used if len(scan.used) == 1 else scan.used[where]
-    return frame_errors(predicted_nHW, scan.amplitude_nHW[where], used)
+    return [{part: placed(arrays, part) for part in scans} for arrays in files]
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
-    """Return the largest box all of whose pixels are illuminated in every estimate; `InputError` if
-    it is too small to compare anything in."""
-    low = np.max([one.origin for one in estimates], axis=0)
-    high = np.min([np.add(one.origin, one.object_YX.shape) for one in estimates], axis=0)
-    shape = np.maximum(high - low, 0)
-    known = np.ones(tuple(shape), bool)
-    for one in estimates:
-        known &= _placed(illuminated(one.light_YX, share), one.origin, low, shape, False)
+    """Return the largest box all of whose pixels are illuminated in every estimate, which lie on
+    one canvas; `InputError` if it is too small to compare anything in."""
+    known = np.all([illuminated(one.light_YX, share) for one in estimates], axis=0)
     top, left, rows, columns = _largest_rectangle(known)
     if min(rows, columns) < _LEAST_PX:
         raise InputError(
             f"the parts of this measurement light only {rows} x {columns} px in common; make "
             "real_data.held_out or scores.lit_share smaller"
         )
-    top, left = top + int(low[0]), left + int(low[1])
+    top, left = top + estimates[0].origin[0], left + estimates[0].origin[1]
     return slice(top, top + rows), slice(left, left + columns)
 
 

@@ -18,7 +18,7 @@ def decide_outcome(
     settings: EvaluationSettings,
     *,
     broken_patches: int,
-    constant_loss: float | None,
+    constant_loss: float,
     constant_error: Score,
 ) -> tuple[str, str]:
     """Return the outcome and the reason in words, with the numbers and thresholds.
@@ -26,22 +26,30 @@ def decide_outcome(
     The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `stagnated`,
     `misfit`, `completed`. run: of `run.json` the `outcome`, `failure` and `best_mae_val_loss`;
     best, twin: scores and twin test of the best weights; broken_patches: of these, predicted
-    patches with NaN or infinity in them; constant_loss: that of the best constant object, None if
-    unknown; constant_error: complex error of a constant image.
+    patches with NaN or infinity in them; constant_loss: that of the best constant object;
+    constant_error: complex error of a constant image.
     """
     if run["outcome"] != "completed":
-        return run["outcome"], _training_failure(run)
+        failure = run["failure"] or {}
+        where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
+        ended = f"training ended {run['outcome']}{f' ({where})' if where else ''}"
+        return run["outcome"], f"{ended}: {failure.get('reason') or 'no reason was given'}"
     if broken_patches:
-        return "non_finite", (
-            f"{broken_patches} of {twin.patches} predicted patches hold NaN or infinity"
-        )
+        bad = f"{broken_patches} of {twin.patches} predicted patches"
+        return "non_finite", f"{bad} hold NaN or infinity"
     ratio = value_of(best["amplitude_std_ratio"])
     if ratio is not None and ratio < settings.collapse_fraction:
         return "collapsed", (
             f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
             f"collapse_fraction {settings.collapse_fraction:g}: nearly constant"
         )
-    if _on_twin(twin, settings):
+    if (
+        twin.share is not None
+        and twin.twin_correlation is not None
+        and twin.distinct_patches >= MIN_DISTINCT_SHARE * twin.patches
+        and twin.twin_correlation >= settings.misfit_correlation
+        and twin.share > settings.twin_share
+    ):
         return "twin", (
             f"{twin.share:.1%} of {twin.distinct_patches} distinguishable patches are closer to "
             f"the twin, over twin_share {settings.twin_share:.1%}; the median exit wave correlates "
@@ -49,8 +57,7 @@ def decide_outcome(
             "with the true one"
         )
     loss = run["best_mae_val_loss"]
-    most = None if constant_loss is None else settings.constant_fraction * constant_loss
-    if loss is not None and most is not None and loss >= most:
+    if loss is not None and loss >= settings.constant_fraction * constant_loss:
         # It explains the frames no better than an object without any structure.
         return "stagnated", (
             f"the best validation loss of {loss:.3g} is not under constant_fraction "
@@ -62,22 +69,14 @@ def decide_outcome(
         if loss is not None:
             known_by = f"although the best validation loss is {loss:.3g}"
         return "misfit", f"{' and '.join(far)}, {known_by}"
-    return "completed", _completed(loss, ratio, twin, settings)
-
-
-def _training_failure(run: Mapping[str, Any]) -> str:
-    failure = run["failure"] or {}
-    where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
-    reason = failure.get("reason") or "no reason was given"
-    return f"training ended {run['outcome']}{f' ({where})' if where else ''}: {reason}"
-
-
-def _on_twin(twin: TwinReading, settings: EvaluationSettings) -> bool:
-    if twin.share is None or twin.twin_correlation is None:
-        return False
-    enough = twin.distinct_patches >= MIN_DISTINCT_SHARE * twin.patches
-    good = twin.twin_correlation >= settings.misfit_correlation
-    return enough and good and twin.share > settings.twin_share
+    numbers = (ratio, twin.best_correlation, loss)
+    shown = ["unknown" if number is None else f"{number:.3g}" for number in numbers]
+    share = "no patch can tell" if twin.share is None else f"{twin.share:.1%}"
+    return "completed", (
+        f"none of the failures was found; patches on the twin: {share} (limit "
+        f"{settings.twin_share:.1%}); amplitude's standard deviation over the truth's: {shown[0]}; "
+        f"median wave correlation: {shown[1]}; best validation loss (MAE): {shown[2]}"
+    )
 
 
 def _far_from_truth(
@@ -104,22 +103,6 @@ def _far_from_truth(
         )
     error = value_of(best["complex_error"])
     if error is not None and constant_error is not None and error >= constant_error:
-        found.append(
-            f"the complex error of {error:.3g} is not under the {constant_error:.3g} of a constant "
-            "image"
-        )
+        of_constant = f"the {constant_error:.3g} of a constant image"
+        found.append(f"the complex error of {error:.3g} is not under {of_constant}")
     return found
-
-
-def _completed(
-    loss: float | None, ratio: float | None, twin: TwinReading, settings: EvaluationSettings
-) -> str:
-    share = "no patch can tell" if twin.share is None else f"{twin.share:.1%}"
-    parts = [f"patches on the twin: {share} (limit {settings.twin_share:.1%})"]
-    for name, value in (
-        ("amplitude's standard deviation over the truth's", ratio),
-        ("median wave correlation", twin.best_correlation),
-        ("best validation loss (MAE)", loss),
-    ):
-        parts.append(f"{name}: {'unknown' if value is None else f'{value:.3g}'}")
-    return "none of the failures was found; " + "; ".join(parts)

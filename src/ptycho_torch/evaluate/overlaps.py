@@ -4,16 +4,13 @@ Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row
 patch's upper left corner, whole pixels.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.evaluate.truth import GroundTruth
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 Complex = NDArray[np.complex128]
 Integers = NDArray[np.int64]
@@ -42,9 +39,8 @@ def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) 
     """
     patches = len(patches_BHW)
     first, second, product = _overlap_products(patches_BHW, truth)
-    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    values = np.concatenate([product, product.conj()])
-    matrix = scipy.sparse.coo_array((values, (rows, columns)), shape=(patches, patches)).tocsr()
+    upper = scipy.sparse.csr_array((product, (first, second)), shape=(patches, patches))
+    matrix = (upper + upper.conj().T).tocsr()
     degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
     factors = np.ones(patches, np.complex128)
     _, label_B = scipy.sparse.csgraph.connected_components(abs(matrix), directed=False)
@@ -68,7 +64,8 @@ def _overlap_products(
     A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
     difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
     """
-    positions_B2, illumination_HW = truth.positions_B2, truth.intensity_HW
+    positions_B2 = truth.positions_B2
+    illumination_HW = (np.abs(truth.probe_MHW) ** 2).sum(axis=0)
     finite = np.isfinite(patches_BHW).all(axis=(1, 2))
     first, second = _neighbours(positions_B2, truth.image_B, finite)
     # Phases need no scale, and single precision overflows in products. Broken patches are in no
@@ -78,12 +75,16 @@ def _overlap_products(
         unit_BHW = patches_BHW * (1 / scale)
     least = MIN_WEIGHT * illumination_HW.sum() / 2
     product = np.zeros(len(first), np.complex128)
-    shifts, group = np.unique(
-        positions_B2[second] - positions_B2[first], axis=0, return_inverse=True
-    )
+    apart = positions_B2[second] - positions_B2[first]
+    shifts, group = np.unique(apart, axis=0, return_inverse=True)
     for index, shift in enumerate(shifts):
-        here, there = _windows(shift, patches_BHW.shape[-1])
-        weight = _weight(illumination_HW[here], illumination_HW[there])
+        # The overlap in the first patch, and in the second, which lies `shift` from it.
+        low, sides = np.maximum(shift, 0), np.maximum(patches_BHW.shape[-1] - np.abs(shift), 0)
+        here, there = (tuple(map(slice, at, at + sides)) for at in (low, low - shift))
+        a_HW, b_HW = illumination_HW[here], illumination_HW[there]
+        weight = np.zeros(a_HW.shape, np.float32)
+        bright = a_HW + b_HW > 0
+        np.divide(a_HW * b_HW, a_HW + b_HW, out=weight, where=bright, casting="unsafe")
         if weight.sum() <= least:
             continue
         pairs = np.flatnonzero(group.ravel() == index)
@@ -114,34 +115,16 @@ def _neighbours(
     return pairs[:, 0], pairs[:, 1]
 
 
-def _windows(shift: Integers, patch_px: int) -> list[tuple[slice, ...]]:
-    """Return the overlap in the first patch and in the second, which lies `shift` from it."""
-    low, length = np.maximum(shift, 0), np.maximum(patch_px - np.abs(shift), 0)
-    return [
-        tuple(slice(a, a + n) for a, n in zip(start.tolist(), length.tolist(), strict=True))
-        for start in (low, low - shift)
-    ]
-
-
-def _weight(a_HW: NDArray[np.floating], b_HW: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return a b / (a + b), 0 where both are dark."""
-    total = a_HW + b_HW
-    weight = np.zeros(total.shape, np.float32)
-    return np.divide(a_HW * b_HW, total, out=weight, where=total > 0, casting="unsafe")
-
-
-def _leading_vector(matrix: "csr_array") -> Complex:
+def _leading_vector(matrix: Any) -> Complex:
     """Return the eigenvector of the largest eigenvalue; the same bytes on every call."""
     size = matrix.shape[0]
     if size <= _DENSE:
-        return np.asarray(np.linalg.eigh(matrix.toarray())[1][:, -1])
+        return np.linalg.eigh(matrix.toarray())[1][:, -1]
     stream = np.random.default_rng(0)
     # A generic start: from an exact eigenvector, Lanczos would continue at random.
     start = stream.normal(size=size) + 1j * stream.normal(size=size)
+    limits: dict[str, Any] = {"tol": 1e-10, "maxiter": 20 * size}
     try:
-        vectors = scipy.sparse.linalg.eigsh(
-            matrix, k=1, which="LA", v0=start, tol=1e-10, maxiter=20 * size
-        )[1]
-    except scipy.sparse.linalg.ArpackNoConvergence as error:
-        vectors = error.eigenvectors if error.eigenvectors.size else np.ones((size, 1), complex)
-    return np.asarray(vectors[:, 0])
+        return scipy.sparse.linalg.eigsh(matrix, k=1, which="LA", v0=start, **limits)[1][:, 0]
+    except scipy.sparse.linalg.ArpackNoConvergence:
+        return np.ones(size, np.complex128)

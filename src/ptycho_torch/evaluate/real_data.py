@@ -4,6 +4,7 @@ Letters: n frames, M probe modes, H rows, W columns, R rings.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,11 @@ from ptycho_torch.data.noise import noise_of_roots
 from ptycho_torch.data.parts import PARTS, read_part
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
-from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, scan_errors
+from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
 from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.scores import ssim, value_of
 from ptycho_torch.files import io
-from ptycho_torch.physics.predict import predict_amplitudes, r_factor_of
-from ptycho_torch.runtime.errors import InputError
-
-Arrays = Mapping[str, NDArray[Any]]
+from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
 
 SHOWN_FRAMES = 3
 """Held-out frames whose patterns are kept for pictures."""
@@ -32,27 +30,22 @@ def evaluate_measurement(
     *,
     objects: io.PathLike,
     report: io.PathLike,
-    rpie: Mapping[str, io.PathLike],
+    rpie: io.PathLike,
     parts: Mapping[str, io.PathLike],
     same_probe: bool,
     outputs: Mapping[str, io.PathLike],
 ) -> None:
     """Score one reconstruction, rPIE's or a network's, and write `metrics` and `curves`.
 
-    rpie: `objects` and `report` of rPIE, which say where all are compared and with what; parts:
-    paths of `PARTS`; same_probe: a network's probe is rPIE's: a constant phase alone is free
-    between them. `InputError` if rPIE failed: there is nothing to compare with.
+    rpie: `objects.npz` of rPIE, which says where all are compared and with what; parts: paths of
+    `PARTS`; same_probe: a network's probe is rPIE's: a constant phase alone is free between them.
     """
-    facts, reference = io.read_json(report), io.read_json(rpie["report"])
-    if reference["outcome"] != "completed":
-        raise InputError(
-            f"{rpie['report']}: rPIE ended as {reference['outcome']}; nothing to score"
-        )
+    facts = io.read_json(report)
     metrics = {key: facts[key] for key in ("engine", "outcome", "failure")}
     curves: dict[str, NDArray[Any]] = {}
     if facts["outcome"] == "completed":
         scans = {part: read_part(parts[part]) for part in PARTS}
-        standard = io.read_npz(rpie["objects"])
+        standard = io.read_npz(rpie)
         arrays = standard if facts["engine"] == "rPIE" else io.read_npz(objects)
         scored = _Scoring(settings, scans, arrays, standard)
         metrics |= scored.metrics(same_probe)
@@ -69,8 +62,7 @@ class _Scoring:
     ) -> None:
         self.known, self.scans, self.arrays = settings.known_share, scans, arrays
         self.is_rpie = arrays is standard
-        self.estimates = {part: ObjectEstimate.of(arrays, part) for part in PARTS}
-        self.rpie = {part: ObjectEstimate.of(standard, part) for part in PARTS}
+        self.rpie, self.estimates = read_estimates(scans, standard, arrays)
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
         self.shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
@@ -97,7 +89,7 @@ class _Scoring:
         """Return R of the frames that an object was made from, and of those that it was not."""
         train, held, share = self.scans["train"], self.scans["held_out"], self.known
         guessed = self.estimates["train"].predict(held, share)
-        unseen = scan_errors(guessed, held)
+        unseen = frame_errors(guessed, held.amplitude_nHW, held.good_1HW)
         crossed = [
             self.estimates[a].errors(self.scans[b], share)
             for a, b in (("half_a", "half_b"), ("half_b", "half_a"))
@@ -106,10 +98,7 @@ class _Scoring:
         index = np.flatnonzero(self.covered) if self.covered.any() else np.arange(len(held))
         places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
         shown = index[np.unique(places.astype(int))]
-        self.curves |= {
-            "observed": held.amplitude_nHW[shown],
-            "predicted": guessed[shown],
-        }
+        self.curves |= {"observed": held.amplitude_nHW[shown], "predicted": guessed[shown]}
         return {
             "train": _r_factor(self.estimates["train"].errors(train, share)),
             "held_out_object": _r_factor(unseen[self.covered]),
@@ -128,7 +117,8 @@ class _Scoring:
         guessed = np.concatenate([predict_amplitudes(p, probe, np.zeros((1, 2))) for p in patches])
         first = [int(np.flatnonzero(members == frame)[0]) for frame in shown]
         self.curves["predicted_patch"] = guessed[first]
-        return _r_factor(scan_errors(guessed, held, members))
+        seen = held.take(members)
+        return _r_factor(frame_errors(guessed, seen.amplitude_nHW, seen.good_1HW))
 
     def _halves(self, free: Free) -> dict[str, Any]:
         """Return the Fourier ring correlation of the objects of two half scans."""
@@ -166,14 +156,15 @@ class _Scoring:
         """Return R of predictions that know no object, and of the photon noise alone."""
         train, one = self.scans["train"], self.estimates["train"]
         power = float(np.square(train.amplitude_nHW, dtype=np.float64).sum(axis=(1, 2)).mean())
-        flat = np.full(one.object_YX.shape, (power / one.power) ** 0.5, np.complex64)
-        constant = ObjectEstimate(flat, one.origin, np.ones_like(one.light_YX), one.probe_MHW)
+        flat = np.full_like(one.object_YX, (power / one.power) ** 0.5)
+        constant = replace(one, object_YX=flat, light_YX=np.ones_like(one.light_YX))
         mean = train.amplitude_nHW.mean(axis=0)[None]
         found: dict[str, Any] = {"noise": None}
         for part, counted in (("train", slice(None)), ("held_out", self.covered)):
             scan = self.scans[part]
             for name, guess in (("constant", constant.predict(scan, 0.0)), ("mean_frame", mean)):
-                found[f"{name}_{part}"] = _r_factor(scan_errors(guess, scan)[counted])
+                errors = frame_errors(guess, scan.amplitude_nHW, scan.good_1HW)
+                found[f"{name}_{part}"] = _r_factor(errors[counted])
         if train.intensity_scale is not None:
             found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
         return found

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequencies
 
 Real = NDArray[np.float64]
-
-
 Score = float | str
 """A number, or in words why there is none, for the reader of a table."""
 KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
@@ -41,19 +39,19 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
         return dict.fromkeys(KINDS, reason)
     error = float(np.square(pred_HW - truth_HW).mean())
     peak = np.square(np.ptp(truth_HW))
-    scores: dict[str, Score] = {
+    pearson: Score = FLAT_PREDICTION
+    half: Score = FLAT_PREDICTION
+    if pred_HW.std() > FLAT * truth_HW.std():
+        pearson = float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
+        half = crossing(ring_frequencies(truth_HW.shape), ring_correlation(truth_HW, pred_HW))
+    return {
         "ssim": ssim(truth_HW, pred_HW),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
         "psnr_db": float(10 * np.log10(peak / error)) if error > 0 else NO_ERROR,
-        "pearson_r": FLAT_PREDICTION,
+        "pearson_r": pearson,
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
-        "frc_half": FLAT_PREDICTION,
+        "frc_half": half,
     }
-    if pred_HW.std() > FLAT * truth_HW.std():
-        curve, rings = ring_correlation(truth_HW, pred_HW), ring_frequencies(truth_HW.shape)
-        scores["pearson_r"] = float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
-        scores["frc_half"] = crossing(rings, curve, 1 / 2)
-    return scores
 
 
 def ssim(truth_HW: Real, pred_HW: Real) -> Score:
@@ -70,9 +68,9 @@ def ssim(truth_HW: Real, pred_HW: Real) -> Score:
 
 def not_finite(pred_HW: NDArray[Any]) -> str | None:
     """Return the reason for an image with NaN or infinity in it; None if it has none."""
-    if not (bad := int((~np.isfinite(pred_HW)).sum())):
-        return None
-    return f"not defined: {bad} of {pred_HW.size} px of the prediction are not finite"
+    bad = int((~np.isfinite(pred_HW)).sum())
+    size = pred_HW.size
+    return f"not defined: {bad} of {size} px of the prediction are not finite" if bad else None
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
@@ -87,6 +85,5 @@ def value_of(score: Score) -> float | None:
 
 
 def _no_score(truth_HW: Real, pred_HW: Real) -> str | None:
-    """Return why two images of one shape have no scores at all, if they have none."""
     flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
     return not_finite(pred_HW) or (FLAT_TRUTH if flat else None)

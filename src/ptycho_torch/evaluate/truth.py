@@ -32,11 +32,6 @@ class GroundTruth:
     norm: float
     tile_px: int
 
-    @property
-    def intensity_HW(self) -> NDArray[np.float32]:
-        """The probe's intensity, summed over modes."""
-        return np.asarray((np.abs(self.probe_MHW) ** 2).sum(axis=0))
-
     @cached_property
     def patches_BHW(self) -> Complex:
         """Noise-free patches, in units of `norm`, as a network predicts them."""
@@ -61,20 +56,17 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
 
 
 def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
-    """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, the split is
-    not the one that `dataset.json` names, or patches leave their objects."""
+    """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, or the split is
+    not the one that `dataset.json` names."""
     facts = io.read_result(dataset, "tiles")
     io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )
     objects, probe = arrays["YY_full"][..., 0], arrays["probeGuess"]
-    positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
-    if (positions + probe.shape[-1] > objects.shape[1:3]).any():
-        raise InputError(f"{test}: patches leave their objects of {objects.shape[1:3]} px")
     return GroundTruth(
         objects_IHW=objects,
-        positions_B2=positions,
+        positions_B2=patch_positions(arrays["coords_offsets"], arrays["coords_nominal"]),
         image_B=arrays["image_index"].astype(np.int64),
         probe_MHW=probe.reshape(-1, *probe.shape[-2:]),
         norm=float(arrays["norm_Y_I"]),

@@ -48,16 +48,8 @@ def merged_patches(
     patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor, fraction_BC2: Tensor | None
 ) -> Tensor:
     """Return the windows of the merged regions, (B, C, H, W): what each frame sees at its whole
-    position, under the probe moved by the fraction.
-
-    `ValueError` if patches and positions do not belong together.
-    """
+    position, under the probe moved by the fraction."""
     groups, channels, side_px = patches_BCHW.shape[:3]
-    if whole_BC2.shape != (groups, channels, 2):
-        raise ValueError(
-            f"patches are {tuple(patches_BCHW.shape)}, their positions {tuple(whole_BC2.shape)}; "
-            f"expected ({groups}, {channels}, 2)"
-        )
     local_BC2 = whole_BC2 - whole_BC2.amin(dim=1, keepdim=True)
     rows, columns = (int(reach) + side_px for reach in local_BC2.amax(dim=(0, 1)))
     # One tall canvas for the whole batch, a group below the other, each as large as the widest.

@@ -106,6 +106,5 @@ def _summed(values_BHW: Array, corners_B2: Whole, image_B: Array) -> Array:
         sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
         return sums.reshape(images, rows, columns)
 
-    if np.iscomplexobj(values_BHW):
-        return np.asarray(add(values_BHW.real) + 1j * add(values_BHW.imag))
-    return add(values_BHW)
+    real = add(values_BHW.real)
+    return np.asarray(real + 1j * add(values_BHW.imag)) if np.iscomplexobj(values_BHW) else real

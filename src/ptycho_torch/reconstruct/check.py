@@ -21,6 +21,7 @@ from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Raw
 from ptycho_torch.reconstruct import trial
 from ptycho_torch.reconstruct.trial import Outcome, predicted, reconstructed
+from ptycho_torch.runtime.streams import named_stream
 
 # Conventions under this relative error explain frames; above it, nothing.
 _EXPLAINS = 0.5
@@ -86,11 +87,7 @@ def _stage(question: str, how: str, answer: str = "", outcomes: Sequence[Outcome
     """Return one question: how it was settled, the answer (empty: the first of what was tried),
     and what was tried, best first."""
     readings: list[dict[str, Any]] = [
-        {
-            "flags": flags(o.conventions),
-            "error": None if o.why else o.error,
-            "impossible": o.why or None,
-        }
+        {"flags": flags(o.conventions), "error": None if o.why else o.error, "impossible": o.why}
         for o in outcomes
     ]
     answer = answer or readings[0]["flags"] or _AS_LAYOUT
@@ -111,13 +108,11 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variant
         _stage("zero frequency", "as given, else where the light is", " or ".join(places)),
         _stage("values", "as given, else whole numbers are counts", " or ".join(values)),
     ]
-    mirrors: list[dict[str, Any]] = [
-        {}, {"flip_rows": True}, {"flip_columns": True}, {"flip_rows": True, "flip_columns": True},
-    ]  # fmt: skip
-    swaps: list[dict[str, Any]] = [{}, {"swap_axes": True}]
+    swaps, mirrors = ("", "swap_axes"), ("", "flip_rows", "flip_columns", "flip_rows flip_columns")
     variants = [
-        _with(given, zero_frequency=place, values=value, **swap, **mirror)
-        for place, value, swap, mirror in product(places, values, swaps, mirrors)
+        _with(given, zero_frequency=place, values=value, **dict.fromkeys(words.split(), True))
+        for place, value in product(places, values)
+        for words in map(" ".join, product(swaps, mirrors))
     ]
     # What is given makes some of them the same.
     return stages, list(dict.fromkeys(variants))
@@ -137,23 +132,19 @@ def _by_prediction(
         for variant in variants
         for origin in (_ORIGINS if variant.origin == "auto" else [variant.origin])
     ]
+    how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
     tried, doubt = _ranked(predicted, raw, candidates, _PREDICTED_RATIO)
     best = tried[0]
-    how = f"{trial.PREDICTED_FRAMES} frames predicted by the file's probe and object"
     if best.error > _EXPLAINS or doubt:
-        why = best.why or "does not predict the frames"
-        if doubt:
-            why = "tells no conventions apart"
+        why = "tells no conventions apart" if doubt else best.why or "does not predict the frames"
         stages.append(_stage("object", how, f"left aside: {why}", tried[:3]))
         return None
-    chosen = best.conventions
     stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))
-    if chosen.half_pixel == 0:
-        halves = [_with(chosen, half_pixel=half) for half in (-1, 0, 1)]
+    if best.conventions.half_pixel == 0:
+        halves = [_with(best.conventions, half_pixel=half) for half in (-1, 0, 1)]
         tried, doubt = _ranked(predicted, raw, halves, _PREDICTED_RATIO)
-        chosen = tried[0].conventions
         stages.append(_stage("half pixel", how, outcomes=tried))
-    return chosen, doubt
+    return tried[0].conventions, doubt
 
 
 def _by_reconstruction(
@@ -164,20 +155,26 @@ def _by_reconstruction(
     best = tried[0]
     frames = min(trial.RECONSTRUCTED_FRAMES, len(raw.frames_nHW))
     probe = "the file's probe" if raw.probe_MHW is not None else "a probe made from the frames"
-    # What is left where the positions say nothing.
-    shuffled = trial.shuffled_error(raw, best.conventions)
+    # What is left where the positions say nothing: their order is random, always the same.
+    order = named_stream(0, "shuffled positions").permutation(len(raw.positions_n2))
+    mixed = replace(raw, positions_n2=raw.positions_n2[order])
+    shuffled = reconstructed(mixed, best.conventions).error
     compare = f"shuffled positions err by {shuffled:.3g}"
     how = f"{frames} neighbouring frames reconstructed from {probe}; {compare}"
+    no_matter = "no matter: without an object they move all positions alike"
     stages += [
         _stage("axes and signs of positions", how, outcomes=tried),
-        _stage(
-            "origin, half pixel",
-            "not tried",
-            "no matter: without an object they move all positions alike",
-        ),
+        _stage("origin, half pixel", "not tried", no_matter),
     ]
-    # Chance may favour one of two twins: what the frames cannot say is minded before the errors.
-    doubt = "; ".join(filter(None, (doubt, _twin_doubt(raw))))
+    # Without a probe of the file's, the reconstruction starts from one that is its own twin; and
+    # chance may favour one of two twins: what the frames cannot say is minded before the errors.
+    if raw.probe_MHW is None or trial.twin_similarity(raw.probe_MHW) > _TWIN:
+        twins = (
+            "cannot be told apart: both axes mirrored and neither; the turned, conjugated object "
+            "fits as well, and the file has no object, and no probe unlike its own twin, to rule "
+            "it out"
+        )
+        doubt = f"{doubt}; {twins}" if doubt else twins
     if best.error > min(_EXPLAINS, _SHUFFLED * shuffled):
         doubt = (
             f"no conventions explain the frames: the best errs by {best.error:.3g}, {compare}; are "
@@ -185,17 +182,6 @@ def _by_reconstruction(
             f"and is it a far field? {doubt}"
         ).rstrip()
     return best.conventions, doubt
-
-
-def _twin_doubt(raw: Raw) -> str:
-    """Return why the sign of both axes at once is open, if it is: without a probe of the file's the
-    reconstruction starts from one that is its own twin."""
-    if raw.probe_MHW is not None and trial.twin_similarity(raw.probe_MHW) <= _TWIN:
-        return ""
-    return (
-        "cannot be told apart: both axes mirrored and neither; the turned, conjugated object fits "
-        "as well, and the file has no object, and no probe unlike its own twin, to rule it out"
-    )
 
 
 def _ranked(

@@ -1,11 +1,13 @@
-"""One driver for both engines: a scan with a probe in, the object on its canvas out.
+"""The driver of rPIE: a scan with a probe in, the object on its canvas out.
 
-Letters as in `problem`.
+Letters as in `rpie`. Positions are the (row, column) of a window's upper left corner, pixels,
+fractional, of any sign.
 """
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +17,21 @@ from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.problem import pose
-from ptycho_torch.reconstruct.ptychi_adapter import Ptychi
 from ptycho_torch.reconstruct.rpie import Rpie
 from ptycho_torch.runtime.errors import InputError
 
-Engine = Literal["rpie", "ptychi-rpie"]
 OnIteration = Callable[[int, float], None]
-# Pty-chi pads, and says so, where less than this is left round the windows.
-_PTYCHI_MARGIN_PX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """What an engine returns.
+    """What rPIE returns.
 
     object_YX: complex transmission, 1 where no light fell; origin: (row, column) of its pixel
     [0, 0], so that a window at p starts at p - origin; light_YX: the probe's intensity summed over
-    the frames; error: amplitude R factor of each iteration over the good pixels, rPIE's as
-    met in it, each batch before its own update, pty-chi's after it; seconds: wall time of each;
-    snapshots: the object after the iterations that were requested.
+    the frames; error: amplitude R factor of each iteration over the good pixels as met in it, each
+    batch before its own update; seconds: wall time of each; snapshots: the object after the
+    iterations that were requested.
     """
 
     object_YX: Array
@@ -78,7 +75,6 @@ def reconstruct(
     scan: Scan,
     settings: RpieSettings,
     *,
-    engine: Engine = "rpie",
     snapshots: Collection[int] = (),
     on_iteration: OnIteration | None = None,
     device: str = "cpu",
@@ -86,25 +82,18 @@ def reconstruct(
     """Reconstruct the object, and if requested the probe, from a scan with a probe.
 
     The object is kept after the iterations `snapshots`, from 1; `on_iteration` is called with each
-    one's number and error. Frames of float64 are worked in double precision by rPIE, all else in
-    single; pty-chi runs on the CPU.
-    `InputError` if there is no probe or no light in good pixels, the result is not finite, or
-    pty-chi is not installed or cannot take the scan.
+    one's number and error. Frames of float64 are worked in double precision, all else in single.
+    `InputError` if there is no probe or no light in good pixels, or the result is not finite.
     """
-    solver: Rpie | Ptychi
-    if engine == "rpie":
-        problem = pose(scan, settings)
-        solver = Rpie(problem, settings, device)
-    else:
-        problem = pose(scan, settings, margin_px=_PTYCHI_MARGIN_PX)
-        solver = Ptychi(problem, settings)
+    solver = Rpie(scan, settings, device)
     kept: dict[int, Array] = {}
     errors: list[float] = []
     seconds: list[float] = []
     for number in range(1, settings.iterations + 1):
-        error, taken_s = solver.iterate(number)
+        begin = time.perf_counter()
+        error = solver.iterate(number)
+        seconds.append(time.perf_counter() - begin)
         errors.append(error)
-        seconds.append(taken_s)
         if number in snapshots:
             kept[number] = solver.results()[0]
         if on_iteration is not None:
@@ -117,9 +106,9 @@ def reconstruct(
     object_YX, probe_MHW = solver.results()
     return Reconstruction(
         object_YX=object_YX,
-        origin=problem.origin,
+        origin=solver.origin,
         probe_MHW=probe_MHW,
-        light_YX=problem.illumination(probe_MHW),
+        light_YX=solver.light(),
         error=tuple(errors),
         seconds=tuple(seconds),
         snapshots=kept,

@@ -11,14 +11,13 @@ where products sum over the modes and w lives on the object's canvas. With one f
 is rPIE as published; with alpha -> 0 and all frames at once the object's step is the least-squares
 one of error reduction. Masked pixels keep what is predicted: their term of d is 0.
 
-Letters as in `problem`, and B frames of a batch. Frames are as the transform gives them: zero
-frequency first, not normalised.
+Letters: n frames, B of a batch, M probe modes, H rows, W columns of a window, Y rows, X columns of
+the canvas. Frames are as the transform gives them: zero frequency first, not normalised.
 
 A. Maiden, D. Johnson and P. Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736; modes: P.
 Thibault and A. Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
 """
 
-import time
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
 from ptycho_torch.config.scan import RpieSettings
-from ptycho_torch.data.scan import Array
-from ptycho_torch.physics.views import fourier_shift, moved_probes
-from ptycho_torch.reconstruct.problem import Problem
+from ptycho_torch.data.scan import Array, Scan
+from ptycho_torch.physics.views import fourier_shift, moved_probes, split_positions
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
 # Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.
@@ -37,28 +36,49 @@ _DARK = 1e-20
 
 
 class Rpie:
-    """The object and the probe as they stand, and how an iteration changes them."""
+    """The object and the probe as they stand, and how an iteration changes them.
 
-    def __init__(self, problem: Problem, settings: RpieSettings, device: str = "cpu") -> None:
-        observed, good = problem.observed_nHW, problem.good_nHW
-        kind = torch.complex128 if observed.dtype == np.float64 else torch.complex64
+    The object begins as 1 on a canvas that holds all windows; origin: position of its pixel [0, 0].
+    Raises as `reconstruct`.
+    """
+
+    def __init__(self, scan: Scan, settings: RpieSettings, device: str = "cpu") -> None:
+        if scan.probe_MHW is None:
+            raise InputError(
+                f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' "
+                "to the file"
+            )
+        double = scan.amplitude_nHW.dtype == np.float64
+        kind = torch.complex128 if double else torch.complex64
+        observed: Array = scan.amplitude_nHW.astype(np.float64 if double else np.float32)
+        good, probe = scan.good_1HW, scan.probe_MHW
+        if good is not None:
+            observed = np.where(good, observed, observed.dtype.type(0))
+        if not observed.any():
+            raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
+        whole, fraction = split_positions(torch.from_numpy(scan.positions_n2.astype(np.float64)))
+        first, side = whole.amin(dim=0), scan.patch_px
+        row, column = first.tolist()
+        self.origin: tuple[int, int] = (row, column)
+        self.corners = (whole - first).tolist()
+        self.fraction_n2 = fraction.to(device) if (fraction != 0).any() else None
+        if settings.probe_scale == "frames":
+            power = float(np.square(np.abs(probe), dtype=np.float64).sum())
+            mean = float(np.square(observed, dtype=np.float64).sum()) / len(observed)
+            probe = probe * np.sqrt(mean / power)
         self.settings, self.device = settings, torch.device(device)
         self.stream = named_stream(settings.seed, "rpie", "order")
-        # A copy: the start is the caller's.
-        self.object_YX = torch.tensor(problem.start_YX, dtype=kind, device=device).contiguous()
-        self.probe_MHW = torch.tensor(problem.probe_MHW, dtype=kind, device=device)
-        side = float(observed.shape[-1])
+        size = (whole.amax(dim=0) + side - first).tolist()
+        self.object_YX = torch.ones(size, dtype=kind, device=device)
+        self.probe_MHW = torch.tensor(probe, dtype=kind, device=device)
+        self.power = float(self.probe_MHW.abs().square().sum())
         self.total = float(observed.sum(dtype=np.float64)) * side
-        self.observed_nHW = self._frames(observed) * side
+        self.observed_nHW = self._frames(observed) * float(side)
         self.good_nHW = None
-        if good is not None:
+        if good is not None and not good.all():
             weights = np.broadcast_to(good, observed.shape).astype(observed.dtype)
             self.good_nHW = self._frames(weights)
         self.modulus_nHW = torch.empty_like(self.observed_nHW)
-        self.corners = problem.whole_n2.tolist()
-        fractional = bool((problem.fraction_n2 != 0).any())
-        self.fraction_n2 = problem.fraction_n2.to(device) if fractional else None
-        self.power = float(self.probe_MHW.abs().square().sum())
 
     def _frames(self, frames_nHW: Array) -> Tensor:
         return ifftshift(torch.from_numpy(frames_nHW), dim=(-2, -1)).to(self.device)
@@ -67,12 +87,20 @@ class Rpie:
         """Return copies of the object and the probe."""
         return self.object_YX.cpu().numpy().copy(), self.probe_MHW.cpu().numpy().copy()
 
+    def light(self) -> Array:
+        """Return the probe's intensity summed over the frames' windows, (Y, X)."""
+        intensity = self.probe_MHW.cpu().abs().square().sum(dim=0)
+        light = torch.zeros(self.object_YX.shape, dtype=intensity.dtype)
+        height, width = intensity.shape
+        for row, column in self.corners:
+            light[row : row + height, column : column + width] += intensity
+        return light.numpy()
+
     @torch.inference_mode()
-    def iterate(self, number: int) -> tuple[float, float]:
-        """Visit all frames in a new order; return the R factor as met, and the seconds."""
+    def iterate(self, number: int) -> float:
+        """Visit all frames in a new order; return the R factor as met."""
         settings, frames = self.settings, len(self.corners)
         order = self.stream.permutation(frames)
-        begin = time.perf_counter()
         refine = settings.refine_probe and number >= settings.probe_from_iteration
         size = settings.frames_at_once(frames)
         if size == 1:
@@ -91,8 +119,7 @@ class Rpie:
         wrong = (self.modulus_nHW - self.observed_nHW).abs_()
         if self.good_nHW is not None:
             wrong *= self.good_nHW
-        error = float(wrong.sum(dtype=torch.float64)) / self.total
-        return error, time.perf_counter() - begin
+        return float(wrong.sum(dtype=torch.float64)) / self.total
 
     def _visit_one(self, frame: int, refine: bool) -> None:
         """Change a view of the object by one frame: rPIE's step as published."""

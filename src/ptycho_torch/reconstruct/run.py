@@ -24,8 +24,7 @@ from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
-from ptycho_torch.reconstruct.engine import Engine, OnIteration, Reconstruction, reconstruct
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 
@@ -44,7 +43,6 @@ def reconstruct_scan(
     settings: RpieSettings,
     *,
     folder: PathLike,
-    engine: Engine = "rpie",
     threads: int = 1,
     device: str = "cpu",
     overwrite: bool = False,
@@ -59,12 +57,12 @@ def reconstruct_scan(
     rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
     must_be_free(folder, **rules)
     torch.set_num_threads(usable_threads(threads))
-    made = reconstruct(scan, settings, engine=engine, on_iteration=on_iteration, device=device)
+    made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
     report = {
         "source": Path(scan.source).name,
         "notes": list(scan.notes),
-        "engine": engine,
+        "engine": "rpie",
         "settings": settings.model_dump(mode="json"),
         "batch_size": settings.frames_at_once(len(scan)),
         "frames": len(scan),
@@ -87,7 +85,7 @@ def reconstruct_scan(
     folder = claim(folder, **rules)
     io.write_npz(folder / "object.npz", arrays)
     with io.atomic_write(folder / "reconstruction.png") as part:
-        draw(made, part, title=f"{report['source']}, {engine}")
+        draw(made, part, title=f"{report['source']}, rpie")
     io.write_json(folder / "report.json", report)
     return report
 
@@ -190,15 +188,12 @@ def reconstruct_test_split(
     The probe is that of the file, in the units of its amplitudes, so the object comes out in units
     of `norm_Y_I`, as a network predicts it. The files, `run`, `patches` and `objects`, have the
     form of a training run's, so that the same evaluation scores them. `InputError` if the split is
-    damaged, not the one that `dataset.json` names, or without positions.
+    damaged or not the one that `dataset.json` names.
     """
     torch.set_num_threads(usable_threads(settings.threads))
     facts = read_result(dataset, "dataset")
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
-    split = read_split(
-        test, patch_px=facts["patch_px"], sha256=checksums["test"],
-        photons=facts["settings"].get("photons", 1e9),
-    )  # fmt: skip
+    split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
     begin = time.monotonic()
     made, patches_nCHW, predicted_nCHW = _reconstruct_images(str(test), split, settings)
     wall_s = time.monotonic() - begin
@@ -237,12 +232,8 @@ def _reconstruct_images(
 ) -> tuple[dict[int, Reconstruction], NDArray[np.complex64], NDArray[np.float32]]:
     """Return the reconstruction of each image of a split, and what they show of and predict for
     each frame, (n, C, H, W)."""
-    corners_nC2, image_n = split.corners_nC2, split.arrays.get("image_index")
-    if corners_nC2 is None or image_n is None:
-        raise InputError(
-            f"{test}: lacks 'coords_offsets', 'coords_nominal' or 'image_index'; rPIE needs to "
-            "know where frames lie"
-        )
+    corners_nC2, image_n = split.corners_nC2, split.arrays["image_index"]
+    assert corners_nC2 is not None, "the study's own splits have positions"
     observed = split.diffraction_nCHW
     patches, predicted = np.empty_like(observed, np.complex64), np.empty_like(observed)
     made: dict[int, Reconstruction] = {}

@@ -13,7 +13,6 @@ from ptycho_torch.data.prepare import corners_of, cropped, measured
 from ptycho_torch.data.scan import Array, Raw, Scan, mask_of
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
-from ptycho_torch.runtime.streams import named_stream
 
 PREDICTED_FRAMES, RECONSTRUCTED_FRAMES = 64, 64
 # Detector of the quick reconstruction, pixels: enough to tell conventions apart.
@@ -28,7 +27,7 @@ class Outcome:
 
     conventions: ScanConventions
     error: float = np.inf
-    why: str = ""
+    why: str | None = None
     errors_n: NDArray[np.float64] | None = None
 
     def told_from(self, other: "Outcome", ratio: float) -> bool:
@@ -50,7 +49,9 @@ def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(conventions, why="windows reach out of the object")
-    scan = _some(raw, conventions, corners, _spread(raw))
+    # Some frames, from first to last.
+    spread = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
+    scan = _some(raw, conventions, corners, np.unique(spread))
     guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, scan.positions_n2)
     return _outcome(conventions, scan, guess)
 
@@ -70,18 +71,6 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
         scan = replace(scan, probe_MHW=wave[None].astype(np.complex64))
     made = reconstruct(scan, _QUICK)
     return _outcome(conventions, scan, made.predict(scan.positions_n2))
-
-
-def shuffled_error(raw: Raw, conventions: ScanConventions) -> float:
-    """Return the error that positions in a random order, always the same, leave."""
-    order = named_stream(0, "shuffled positions").permutation(len(raw.positions_n2))
-    return reconstructed(replace(raw, positions_n2=raw.positions_n2[order]), conventions).error
-
-
-def _spread(raw: Raw) -> NDArray[np.intp]:
-    """Return the numbers of some frames, from first to last."""
-    count = len(raw.frames_nHW)
-    return np.unique(np.linspace(0, count - 1, PREDICTED_FRAMES).round().astype(int))
 
 
 def _some(
