@@ -151,8 +151,8 @@ def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
 
 
 def _largest_patch_error(first: Dump, second: Dump) -> float | None:
-    """Return the largest ||A - B|| / ||A|| of a patch, each turned by its own free phase; None where
-    patches of one number are not known to be the same patch."""
+    """Return the largest ||A - B|| / ||A|| of a patch, each turned by its own free phase; None
+    where patches of one number are not known to be the same patch."""
     a, b = first.patches_PHW, second.patches_PHW
     places, others = first.positions_P2, second.positions_P2
     if a is None or b is None or places is None or others is None or a.shape != b.shape:

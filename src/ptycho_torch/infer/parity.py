@@ -33,16 +33,14 @@ def _training_dump(
     split = Split(io.read_npz(test, *keys))
     corners_nC2 = np.asarray(split.corners_nC2, np.float64)
     patches_nCHW = np.moveaxis(io.read_npz(patches, "best")["best"], -1, 1)
-    try:
-        learned = record["settings"]["training"]["intensity_scale"] == "learned"
-        scales = Scales(
-            input_scale=record["input_scale"],
-            intensity_scale=record["intensity_scale"]["best"],
-            intensity_scale_source="learned" if learned else "of the training data",
-            norm_Y_I=(norm := facts["splits"]["train"]["norm_Y_I"]),
-        )
-    except KeyError as error:
-        raise InputError(f"{run} or {dataset}: lacks {error}; make it again") from None
+    norm = facts["splits"]["train"]["norm_Y_I"]
+    learned = record["settings"]["training"]["intensity_scale"] == "learned"
+    scales = Scales(
+        input_scale=record["input_scale"],
+        intensity_scale=record["intensity_scale"]["best"],
+        intensity_scale_source="learned" if learned else "of the training data",
+        norm_Y_I=norm,
+    )
     first = split.arrays["image_index"] == 0
     patches_PHW = patches_nCHW[first].reshape(-1, *patches_nCHW.shape[2:])
     positions_P2 = corners_nC2[first].reshape(-1, 2)
@@ -71,13 +69,15 @@ def report_parity(
 ) -> None:
     """Write the training's dump into `training/`, and the report, whatever it says, from
     `run.json`, `dataset.json`, `test.npz`, `test_patches.npz`, the folder of the inference's dump
-    and `ParitySettings`; `InputError` if files lack something or do not belong together."""
+    and `ParitySettings`; `InputError` if a file is damaged."""
     folder, limits = Path(folder), ParitySettings.model_validate(dict(settings))
     dump = _training_dump(run=run, dataset=dataset, test=test, patches=patches)
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
-    dumps, bounds = (read_dump(folder / "training"), read_dump(inference)), {"tolerance", "rounding"}
-    comparison, (ours, theirs) = compare(*dumps, **limits.model_dump(include=bounds))
+    comparison, (ours, theirs) = compare(
+        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance,
+        rounding=limits.rounding,
+    )  # fmt: skip
     record = io.read_json(run)
     report = {
         "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},
