@@ -6,7 +6,7 @@ import pytest
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.diagnose.gate import decide, judge, judge_drift
+from ptycho_torch.diagnose.decision import decide, judge
 
 STATISTICS = StatisticsSettings(resamples=200)
 
@@ -60,37 +60,27 @@ def test_the_table_of_cases(study, case, verdicts):
     check = {"check": "MAE", "expected": "1", "found": "5", "passed": case["passed"]}
     units = [{"dataset": "tiny", "losses": [check], "dataset_checks": []}]
     hypotheses = decide(study, gradients=gradients, activations=activations, units=units)
-    assert tuple(item.verdict for item in hypotheses) == verdicts
+    assert tuple(item["verdict"] for item in hypotheses) == verdicts
 
 
 def test_the_family_is_corrected_for_its_size():
     """Six seeds can show one group (p = 1/32) but none of two."""
     one = networks("r", 0.02, seeds=6)
     two = one + networks("r", 0.02, seeds=6, name="hybrid-8")
-    sides = [[g.side for g in judge(e, "r", 0.1, STATISTICS)] for e in (one, two)]
+    sides = [[g["side"] for g in judge(e, "r", 0.1, STATISTICS)] for e in (one, two)]
     assert sides == [["below"], ["undecided", "undecided"]]
 
 
 def test_an_interval_is_of_the_geometric_mean():
     (group,) = judge(networks("r", 0.02, seeds=8, spread=0), "r", 0.1, STATISTICS)
-    assert group.mean == pytest.approx(0.02) and group.p == pytest.approx(2 / 2**8)
-    assert (group.interval.low, group.interval.high) == pytest.approx((0.02, 0.02))
+    assert group["mean"] == pytest.approx(0.02) and group["p"] == pytest.approx(2 / 2**8)
+    assert group["interval"] == pytest.approx({"low": 0.02, "high": 0.02})
 
 
 @pytest.mark.parametrize(
-    ("hybrid", "stable", "seeds", "spread", "verdict"),
-    [
-        (1.4, 1.0, 10, 0.0, "supported"),
-        (1.4, 1.0, 4, 0.0, "undecided"),
-        (1.0, 1.0, 10, 0.0, "undecided"),
-        (0.7, 1.0, 10, 0.0, "refuted"),
-        (1.4, 1.4, 10, 0.05, "refuted"),
-        (1.4, 1.0, 10, 0.05, "undecided"),
-    ],
+    ("growth", "spread", "side"),
+    [(1.4, 0.05, "above"), (0.7, 0.05, "below"), (1.0, 0.05, "undecided"), (1.0, 0.0, "at")],
 )
-def test_the_drift_hypothesis_has_two_halves(study, hybrid, stable, seeds, spread, verdict):
-    key = "growth_per_block"
-    entries = networks(key, hybrid, seeds=seeds) + networks(
-        key, stable, seeds=seeds, name="stable_hybrid-4", spread=spread
-    )
-    assert judge_drift(entries, study)[0] == verdict
+def test_blocks_that_change_nothing_are_told_from_those_that_show_nothing(growth, spread, side):
+    entries = networks("growth_per_block", growth, spread=spread)
+    assert [g["side"] for g in judge(entries, "growth_per_block", 1.0, STATISTICS)] == [side]

@@ -27,7 +27,7 @@ def made():
         grid = np.stack(np.meshgrid(corners, corners, indexing="ij"), -1).reshape(-1, 2)
         patches = np.stack([thing[r : r + SIDE, c : c + SIDE] for r, c in grid]) / 2
         parts = {
-            "stitched_IYX": thing[None, crop:, crop:].astype(np.complex64),
+            "stitched_YX": thing[crop:, crop:].astype(np.complex64),
             "scales": SCALES,
             "origin_2": np.array([crop, crop], float) + 3,
             "patches_PHW": patches.astype(np.complex64),

@@ -127,7 +127,7 @@ def test_the_scale_in_force_is_the_one_that_was_requested(bundle, scan, scale, c
     expected = found.unit * scan.intensity_scale if scale == "measured" else 1000.0
     assert scales.intensity_scale == pytest.approx(expected)
     assert scale != 250.0 or found.unit == pytest.approx(4.0)
-    assert scales.intensity_scale_source == found.report["intensity_scale_source"] == "learned"
+    assert scales.intensity_scale_source == "learned"
     assert "s = 1000, learned" in caplog.text
 
 
@@ -171,14 +171,21 @@ def test_groups_use_every_frame_and_all_their_patches(bundle, scan):
 
 def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, tmp_path):
     write_bundle(tmp_path / "bundle", bundle())
-    out = tmp_path / "out"
-    found = infer_file(tmp_path / "bundle", tiny_dataset.splits["test"], out)
-    assert {p.name for p in out.iterdir()} == set(OUTPUTS)
+    files, out = (tmp_path / "bundle", tiny_dataset.splits["test"]), tmp_path / "out"
+    found = infer_file(*files, out, patch_stats_limit=2)
+    assert {p.name for p in out.iterdir()} == {*OUTPUTS, "patch_stats.json", "patches.png"}
     arrays = io.read_npz(out / "object.npz")
     assert arrays["object"].dtype == np.complex64
     np.testing.assert_array_equal(arrays["object"], found.stitched.object_YX)
     report = io.read_json(out / "report.json")
     assert report["r_factor"] == found.report["r_factor"]
-    assert report["test_data"]["sha256"] == io.sha256(tiny_dataset.splits["test"])
+    assert report["test_data"]["sha256"] == io.sha256(files[1])
     with pytest.raises(InputError, match="out: holds a finished run"):
-        infer_file(tmp_path / "bundle", tiny_dataset.splits["test"], out)
+        infer_file(*files, out)
+    # Statistics of the results that are replaced go; a picture of the user's own stays.
+    (out / "mine.png").write_bytes(b"")
+    infer_file(*files, out, overwrite=True)
+    assert {p.name for p in out.iterdir()} == {*OUTPUTS, "mine.png"}
+    (out / "patches.png").write_bytes(b"")
+    infer_file(*files, out, overwrite=True)
+    assert (out / "patches.png").exists()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.diagnose.networks import diagnose, untrained_subjects
+from ptycho_torch.diagnose.networks import diagnose
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def main(job: Any) -> None:
         name: UntrainedNetwork.model_validate(value) for name, value in job.params.networks.items()
     }
     diagnose(
-        lambda sample: untrained_subjects(networks, sample, settings),
+        networks=networks,
         train=job.input.train,
         dataset=job.input.dataset,
         settings=settings,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
-from ptycho_torch.diagnose.networks import diagnose, trained_subjects
+from ptycho_torch.diagnose.networks import diagnose
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Diagnose all trained runs on one dataset."""
     diagnose(
-        lambda sample: trained_subjects(job.input.runs, sample),
+        runs=job.input.runs,
         train=job.input.train,
         dataset=job.input.dataset,
         settings=DiagnosticsSettings.model_validate(job.params.settings),

@@ -34,25 +34,35 @@ def monitor_activations(
     `spectral_local_output_ratio` and `dc_share`: medians over blocks; `flagged_layers`,
     `flagged_blocks`.
     """
-    monitor = _Monitor(settings)
+    layers: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
+
+    def see(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if not layers:
+            # The first layer's input is the network's, after its input transform.
+            layers.append(_layer("input", "input", inputs[0], settings))
+        block = isinstance(module, FourierBlock)
+        kind = "block" if block else type(module).__name__
+        layers.append(_layer(name, kind, output, settings))
+        if block:
+            means = {row["layer"]: row["mean"] for row in layers}
+            blocks.append(_block(name, inputs[0], output, means, settings))
+
     # No hook is left behind, come what may.
     with ExitStack() as hooks, torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, (FourierBlock, SpectralConv)) or not list(module.children()):
-                hook = partial(monitor.see, name or "network")
-                hooks.callback(module.register_forward_hook(hook).remove)
-        output = network(input_BCHW)
-    monitor.add("output", "output", output)
-    layers, blocks = monitor.layers, monitor.blocks
+                hook = module.register_forward_hook(partial(see, name or "network"))
+                hooks.callback(hook.remove)
+        layers.append(_layer("output", "output", network(input_BCHW), settings))
     flagged = [row["layer"] for row in layers if row["flags"]]
-    tails = [row["p99_over_p50"] for row in layers if row["p99_over_p50"] is not None]
     growths = [row["growth"] for row in blocks]
     return {
         "summary": {
             "layers": len(layers),
             "flagged": len(flagged),
-            "largest_mean": max((row["mean"] or 0.0 for row in layers), default=None),
-            "largest_p99_over_p50": max(tails, default=None),
+            "largest_mean": max(_known(layers, "mean"), default=None),
+            "largest_p99_over_p50": max(_known(layers, "p99_over_p50"), default=None),
             "low_freq_ratio": _median(layers, "low_freq_ratio"),
         },
         "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
@@ -65,53 +75,30 @@ def monitor_activations(
     }
 
 
-class _Monitor:
-    """Collects what layers and blocks put out, in the order of their calls."""
+def _layer(name: str, kind: str, output: Tensor, settings: DiagnosticsSettings) -> dict[str, Any]:
+    row = layer_statistics(output)
+    limits = {"p99_over_p50": settings.max_p99_over_p50, "dc_share": settings.max_dc_share}
+    flags = [key for key, limit in limits.items() if row[key] is not None and row[key] > limit]
+    return {"layer": name, "kind": kind, **row, "flags": flags}
 
-    def __init__(self, settings: DiagnosticsSettings) -> None:
-        self.settings = settings
-        self.layers: list[dict[str, Any]] = []
-        self.blocks: list[dict[str, Any]] = []
-        self.means: dict[str, float | None] = {}
 
-    def see(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not isinstance(output, Tensor):
-            return
-        if not self.layers:
-            # The first layer's input is the network's, after its input transform.
-            self.add("input", "input", inputs[0])
-        block = isinstance(module, FourierBlock)
-        self.add(name, "block" if block else type(module).__name__, output)
-        if block:
-            self.add_block(name, inputs[0], output)
-
-    def add(self, name: str, kind: str, output: Tensor) -> None:
-        row = layer_statistics(output)
-        self.means[name] = row["mean"]
-        limits = {
-            "p99_over_p50": self.settings.max_p99_over_p50,
-            "dc_share": self.settings.max_dc_share,
-        }
-        flags = [key for key, limit in limits.items() if row[key] is not None and row[key] > limit]
-        self.layers.append({"layer": name, "kind": kind, **row, "flags": flags})
-
-    def add_block(self, name: str, x: Tensor, output: Tensor) -> None:
-        input_mean = finite_or_none(float(x.abs().double().mean()))
-        within = "" if name == "network" else f"{name}."
-        paths = ratio(self.means.get(f"{within}spectral"), self.means.get(f"{within}local"))
-        low = paths is not None and paths < self.settings.min_output_ratio
-        self.blocks.append(
-            {
-                "block": name,
-                "input_mean": input_mean,
-                "output_mean": self.means[name],
-                "growth": ratio(self.means[name], input_mean),
-                "update_mean": finite_or_none(float((output - x).double().mean())),
-                "spectral_local_ratio": paths,
-                "input_dc_share": dc_share(x),
-                "flags": ["spectral_local_ratio"] if low else [],
-            }
-        )
+def _block(
+    name: str, x: Tensor, output: Tensor, means: dict[str, Any], settings: DiagnosticsSettings
+) -> dict[str, Any]:
+    input_mean = finite_or_none(float(x.abs().double().mean()))
+    within = "" if name == "network" else f"{name}."
+    paths = ratio(means.get(f"{within}spectral"), means.get(f"{within}local"))
+    low = paths is not None and paths < settings.min_output_ratio
+    return {
+        "block": name,
+        "input_mean": input_mean,
+        "output_mean": means[name],
+        "growth": ratio(means[name], input_mean),
+        "update_mean": finite_or_none(float((output - x).double().mean())),
+        "spectral_local_ratio": paths,
+        "input_dc_share": dc_share(x),
+        "flags": ["spectral_local_ratio"] if low else [],
+    }
 
 
 def layer_statistics(output: Tensor) -> dict[str, Any]:
@@ -165,6 +152,9 @@ def _energy(x: Tensor) -> float:
     return float(parts.double().square().sum())
 
 
+def _known(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
+    return [row[key] for row in rows if row[key] is not None]
+
+
 def _median(rows: Sequence[dict[str, Any]], key: str) -> float | None:
-    known = [row[key] for row in rows if row[key] is not None]
-    return float(np.median(known)) if known else None
+    return float(np.median(known)) if (known := _known(rows, key)) else None

@@ -1,20 +1,32 @@
-"""From the diagnoses' reports to `decision.md`, `decision.json` and the figures; without torch."""
+"""The decision gate: three hypotheses on why runs fail, in the order of their mitigations.
 
+1. Spectral gradients are under a tenth of the local ones: "spectral scaling".
+2. The loss has wrong units: "loss units".
+3. The zero frequency dominates the activations: "input transform", asked only once the first two
+   are clean, since both would move it.
+
+A verdict is about the networks that were looked at. Beside the gate stands the growth of the mean
+activation with depth, which decides nothing. From the diagnoses' reports; without torch.
+"""
+
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.diagnose.gate import decide, judge_drift
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.runtime.templates import render
+from ptycho_torch.statistics.estimates import holm, level, paired_difference
 
 Entries = list[dict[str, Any]]
+Groups = list[dict[str, Any]]
 Paths = Sequence[io.PathLike]
 
 
@@ -45,31 +57,26 @@ def write_decision(
     must_belong(made, "train")
     several = len(units) > 1
     gradient_entries, activation_entries = _read(gradients, several), _read(activations, several)
-    history = _history(records.values(), histories, several)
     checks = [io.read_json(path) for path in units]
     hypotheses = decide(
         parsed, gradients=gradient_entries, activations=activation_entries, units=checks
     )
-    drift, growths = judge_drift(activation_entries, parsed)
-    open_ones = [item.name for item in hypotheses if item.verdict != "does not hold"]
+    open_ones = [item["name"] for item in hypotheses if item["verdict"] != "does not hold"]
     record = {
         "next": open_ones[0] if open_ones else None,
-        "hypotheses": [asdict(item) for item in hypotheses],
-        "drift": {"verdict": drift, "groups": [asdict(group) for group in growths]},
-        "norm_weights": _norm_weights(gradient_entries),
-        "failed": _failed(gradient_entries, activation_entries, history),
+        "hypotheses": hypotheses,
+        "growth": judge(activation_entries, "growth_per_block", 1.0, parsed.statistics),
         "thresholds": parsed.diagnostics.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
-    shown = record | {"hypotheses": hypotheses, "growths": growths}
     text = render(
-        "diagnose", "decision.md.j2", **shown, study=parsed, runs=len(runs), units=checks,
-        open=open_ones,
+        "diagnose", "decision.md.j2", **record, study=parsed, runs=len(runs), units=checks,
+        open=open_ones, entries=list(zip(gradient_entries, activation_entries, strict=True)),
     )  # fmt: skip
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
-    settings = parsed.diagnostics
+    settings, history = parsed.diagnostics, _history(records.values(), histories, several)
     with styled():
         save(activation_depth(activation_entries, settings.depths), folder, "activation_depth")
         save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
@@ -89,47 +96,83 @@ def _read(paths: Paths, several: bool) -> Entries:
     return entries
 
 
-def _norm_weights(gradients: Entries) -> list[dict[str, Any]]:
-    """Return what the norms of trained networks let through, a row a network: the least and the
-    largest of its blocks' mean moduli, and the share of all weights near zero."""
-    rows = []
-    for entry in gradients:
-        blocks = [row["norm_weights"] for row in entry.get("blocks", []) if row["norm_weights"]]
-        if blocks and entry["network"]["state"] != "fresh":
-            count = sum(block["count"] for block in blocks)
-            near = sum(block["near_zero"] * block["count"] for block in blocks) / count
-            means = [block["mean"] for block in blocks if block["mean"] is not None]
-            ends = {"least": min(means, default=None), "largest": max(means, default=None)}
-            rows.append({**entry["network"], **ends, "near_zero": near})
-    return rows
-
-
-def _failed(gradients: Entries, activations: Entries, history: pd.DataFrame) -> Entries:
-    """Return the runs that failed in training, a row for each of their weights: why there are no
-    numbers, spectral share and growth, and the gradient norm's 99th percentile in the first and in
-    the last epoch before the failure."""
-    norms = {name: run["grad_norm_p99"].tolist() for name, run in history.groupby(["arm", "seed"])}
-    rows = []
-    for gradient, activation in zip(gradients, activations, strict=True):
-        network = gradient["network"]
-        if network.get("outcome", "completed") != "completed":
-            seen = norms.get((network["name"], network["seed"])) or [None]
-            numbers = {
-                "spectral_local_ratio": gradient.get("spectral_local_ratio"),
-                "growth_per_block": activation.get("growth_per_block"),
-                "first_grad_norm": io.finite_or_none(seen[0]),
-                "last_grad_norm": io.finite_or_none(seen[-1]),
-            }
-            rows.append({**network, "unusable": gradient["unusable"], **numbers})
-    return rows
-
-
 def _history(runs: Iterable[Mapping[str, Any]], histories: Paths, several: bool) -> pd.DataFrame:
-    """Return `arm`, `seed` and what follows training by epoch, of all runs."""
-    columns = ["arm", "seed", "epoch", "spectral_local_ratio", "grad_norm_p99"]
-    tables = []
+    """Return `arm`, `seed`, `epoch` and the ratio of gradients by epoch, of all runs."""
+    columns = ["arm", "seed", "epoch", "spectral_local_ratio"]
+    tables = [pd.DataFrame(columns=columns)]
     for run, path in zip(runs, histories, strict=True):
         name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]
         tables.append(io.read_csv(path).assign(arm=name, seed=run["seed"])[columns])
-    filled = [rows for rows in tables if len(rows)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+    return pd.concat([rows for rows in tables if len(rows)] or tables, ignore_index=True)
+
+
+def decide(study: Study, *, gradients: Entries, activations: Entries, units: Entries) -> Groups:
+    """Return the three hypotheses in their order, `name` and `verdict` (`holds`, `does not hold`,
+    `undecided`) with their evidence: `groups` of seeds, or the `failed_checks` of the loss's units.
+    From the entries of all networks and the contents of each dataset's `loss_units.json`."""
+    limits = study.diagnostics
+    ratios = judge(gradients, "spectral_local_ratio", limits.min_gradient_ratio, study.statistics)
+    shares = judge(activations, "dc_share", limits.max_dc_share, study.statistics)
+    failed = [
+        {"dataset": report["dataset"], **check}
+        for report in units
+        for check in (*report["losses"], *report["dataset_checks"])
+        if not check["passed"]
+    ]
+    verdicts = {
+        "spectral scaling": (_of_groups(ratios, "below"), ratios, []),
+        "loss units": ("holds" if failed else "does not hold", [], failed),
+        "input transform": (_of_groups(shares, "above"), shares, []),
+    }
+    return [
+        {"name": name, "verdict": verdict, "groups": groups, "failed_checks": checks}
+        for name, (verdict, groups, checks) in verdicts.items()
+    ]
+
+
+def _of_groups(groups: Groups, side: str) -> str:
+    """One group that is shown to be on the side is enough to hold; a hypothesis does not hold only
+    if every group that has the number is shown not to be there."""
+    sides = {group["side"] for group in groups if group["values"]}
+    if side in sides:
+        return "holds"
+    return "does not hold" if sides and "undecided" not in sides else "undecided"
+
+
+def judge(entries: Entries, key: str, threshold: float, settings: StatisticsSettings) -> Groups:
+    """Return a group for each network, with the side of the threshold where its seeds show it.
+
+    entries: of reports; their `key` is a positive number, or None where it is not defined. A group
+    has `name` and `state`, `values` by seed, their geometric `mean` with its `interval`, `p` of the
+    exact sign-flip test of log(number / threshold), which the interval inverts, and `side`:
+    `below`, `above`, `at` (every value is the threshold), or `undecided`. Untrained networks and
+    trained runs are a family each, whose p values are corrected by Holm.
+    """
+    groups: Groups = []
+    for state in ("fresh", "best"):
+        family: dict[str, dict[int, float]] = {}
+        for entry in (e for e in entries if e["network"]["state"] == state):
+            known = family.setdefault(entry["network"]["name"], {})
+            if entry.get(key) is not None:
+                known[entry["network"]["seed"]] = entry[key]
+        # Zero counts as very small.
+        logs = [
+            [math.log(max(v / threshold, 1e-30)) for v in known.values()]
+            for known in family.values()
+        ]
+        tests = [paired_difference(some, settings) for some in logs]
+        corrected = iter(holm([test.p for test in tests if test.n]))
+        for (name, values), some, test in zip(family.items(), logs, tests, strict=True):
+            p, side = next(corrected) if test.n else None, "undecided"
+            if some and max(map(abs, some)) <= 1e-6:
+                side = "at"
+            elif test.mean and p is not None and p <= level(settings.confidence):
+                side = "below" if test.mean < 0 else "above"
+            interval = None
+            if test.interval is not None:
+                ends = {"low": test.interval.low, "high": test.interval.high}
+                interval = {end: threshold * math.exp(log) for end, log in ends.items()}
+            mean = None if test.mean is None else threshold * math.exp(test.mean)
+            group = {"name": name, "state": state, "values": values, "mean": mean}
+            groups.append({**group, "interval": interval, "p": p, "side": side})
+    return groups

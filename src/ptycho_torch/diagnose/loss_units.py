@@ -68,7 +68,7 @@ def check_dataset(
 
 
 def _check(check: str, expected: float, value: float, allowed: float = 1e-4) -> Check:
-    """Return a check of a number by its relative difference from what is expected."""
+    # `allowed` is relative.
     return {
         "check": check,
         "expected": f"{expected:.6g} within {100 * allowed:.2g} %",

@@ -5,13 +5,13 @@ A network's entry in a report says what it is (`network`), then its numbers
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import l1_loss
 
 from ptycho_torch import __version__
@@ -31,7 +31,6 @@ from ptycho_torch.diagnose.subject import (
 from ptycho_torch.files import io
 from ptycho_torch.networks import BLOCKS
 from ptycho_torch.networks.bundle import WEIGHTS, read_bundle
-from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.streams import named_seed
 
@@ -71,21 +70,21 @@ def report_head(
 
 
 def diagnose(
-    subjects: Callable[[Sample], Iterable[Subject | Entry]],
     *,
+    networks: Mapping[str, UntrainedNetwork] | None = None,
+    runs: Sequence[io.PathLike] = (),
     train: io.PathLike,
     dataset: io.PathLike,
     settings: DiagnosticsSettings,
     outputs: Mapping[str, io.PathLike],
     threads: int,
 ) -> None:
-    """Write the reports of networks on one dataset; only numbers are kept of each.
+    """Write the reports of untrained networks at every seed, or of trained runs, on one dataset.
 
-    subjects: `untrained_subjects` or `trained_subjects`, of the sample that they see; train,
-    dataset: training split, and `dataset.json`, whose checksum it must have; outputs: paths of
-    `gradients`, `activations` and, if the loss's units are to be checked, `units`. `InputError` if
-    a file is damaged, or a network cannot be built for its patches; weights that are not finite
-    are a result: an entry without numbers.
+    networks: by name; runs: each `run.json`; train, dataset: training split, and `dataset.json`,
+    whose checksum it must have; outputs: paths of `gradients`, `activations` and, if the loss's
+    units are to be checked, `units`. `InputError` if a file is damaged, or a network cannot be
+    built for its patches; weights that are not finite are a result: an entry without numbers.
     """
     torch.set_num_threads(usable_threads(threads))
     facts = io.read_json(dataset)
@@ -94,8 +93,14 @@ def diagnose(
         train, patch_px=patch_px, groups=settings.groups, seed=settings.groups_seed,
         sha256=facts["splits"]["train"]["sha256"], photons=1e9 if photons is None else photons,
     )  # fmt: skip
+    untrained = (
+        untrained_subject(network, seed, sample, name=name)
+        for name, network in (networks or {}).items()
+        for seed in settings.seed_list
+    )
     gradients, activations = [], []
-    for subject in subjects(sample):
+    # One after the other: only numbers are kept of each.
+    for subject in chain(untrained, _trained_subjects(runs, sample)):
         if isinstance(subject, Subject):
             gradients.append(gradient_entry(subject, settings))
             activations.append(activation_entry(subject, settings))
@@ -113,16 +118,7 @@ def diagnose(
         io.write_json(outputs["units"], units)
 
 
-def untrained_subjects(
-    networks: Mapping[str, UntrainedNetwork], sample: Sample, settings: DiagnosticsSettings
-) -> Iterator[Subject]:
-    """Yield each network at each seed."""
-    for name, network in networks.items():
-        for seed in settings.seed_list:
-            yield untrained_subject(network, seed, sample, name=name)
-
-
-def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Subject | Entry]:
+def _trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Subject | Entry]:
     """Yield the best weights of runs and, of those that failed, the last; an entry where they
     hold NaN. The bundle and the last weights lie beside each `run.json`."""
     for path in map(Path, runs):
@@ -144,21 +140,6 @@ def trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[Su
             yield bundle_subject(bundle, sample, None, where=folder, **label, state=state)
 
 
-def redraw(network: nn.Module, seed: int) -> None:
-    """Draw all spectral weights again as the published code does: U[0, 1) / (in * out), both parts.
-
-    Their mean squared modulus is 2 / (3 in^2 out^2); the variance-preserving one is 1 / in. Li et
-    al. (2021), Fourier neural operator, arXiv:2010.08895, and its code.
-    """
-    stream = torch.Generator().manual_seed(named_seed(seed, "1/(in*out)"))
-    for module in network.modules():
-        if isinstance(module, SpectralConv):
-            _, _, inputs, _, outputs = module.weight.shape
-            drawn = torch.rand(module.weight.shape, generator=stream) / (inputs * outputs)
-            with torch.no_grad():
-                module.weight.copy_(drawn)
-
-
 def probe_block(
     kind: str, *, channels: int, modes: int, patch_px: int, seed: int,
     settings: DiagnosticsSettings,
@@ -169,7 +150,9 @@ def probe_block(
     has no dominant low frequency, as real data have: numbers of a network on data differ.
 
     Returned is `probe_gradients` of the block as it is built, with its
-    `spectral_local_output_ratio`, and `initialisations`: the same for each.
+    `spectral_local_output_ratio`, and `initialisations`: the same for each, `1/in` (the mean
+    squared modulus in force) and `1/(in*out)`, U[0, 1) / (in * out) in both parts, as the code of
+    Li et al. (2021), Fourier neural operator, arXiv:2010.08895, has it.
     """
     stream = torch.Generator().manual_seed(named_seed(seed, "block probe"))
     x, target = (torch.randn(8, channels, patch_px, patch_px, generator=stream) for _ in range(2))
@@ -182,11 +165,14 @@ def probe_block(
                 generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
         if initialisation == "1/(in*out)":
-            redraw(block, seed)
+            weight = block.spectral.weight
+            drawn = torch.Generator().manual_seed(named_seed(seed, initialisation))
+            _, _, inputs, _, outputs = weight.shape
+            weight.data = torch.rand(weight.shape, generator=drawn) / (inputs * outputs)
         probe = probe_gradients(
             block, lambda net=block: l1_loss(net(x), target),  # type: ignore[misc]
             min_ratio=settings.min_gradient_ratio,
         )  # fmt: skip
-        outputs = monitor_activations(block, x, settings)["spectral_local_output_ratio"]
-        probes[initialisation] = {**probe, "spectral_local_output_ratio": outputs}
+        key = "spectral_local_output_ratio"
+        probes[initialisation] = {**probe, key: monitor_activations(block, x, settings)[key]}
     return {**probes["1/in"], "initialisations": probes}

@@ -74,19 +74,17 @@ def read_sample(
     are used, with a warning, where the file has fewer; channels: patches of a group, for files that
     are no split; seed: of the draw; photons: mean photons of a frame, where the file does not say.
     """
-    probe, scales = None, SplitScales(1.0, 1.0, 1.0)
+    probe, scale = None, 1.0
     if not is_split(path):
         scan = read_scan(path)
         probe = probe_of(scan)
         unit = measured_units(scan, probe, photons)
         grouping = GroupSettings(gridsize=math.isqrt(channels))
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
-        every = groups_of_scan(scan, members, unit.unit)
-        scales = every.scales(unit.intensity_scale)
+        every, scale = groups_of_scan(scan, members, unit.unit), unit.intensity_scale
     elif "probeGuess" in io.npz_keys(path):
         split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
-        every, probe = groups_of_split(split), split.probe_MHW
-        scales = every.scales(split.intensity_scale)
+        every, probe, scale = groups_of_split(split), split.probe_MHW, split.intensity_scale
     else:
         every = _patterns_alone(path)
     side = every.amplitude_nCHW.shape[-1]
@@ -98,7 +96,7 @@ def read_sample(
     return Sample(
         batch=every.take(torch.from_numpy(order)),
         probe_MHW=None if probe is None else torch.from_numpy(probe.copy()),
-        scales=scales,
+        scales=every.scales(scale),
         statistical_scale=every.statistical_scale(),
         facts={
             "file": Path(path).name,
@@ -119,7 +117,6 @@ def _patterns_alone(path: io.PathLike) -> Groups:
     stack = stack.astype(np.float32)
     if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
         raise InputError(f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere")
-    logger.info("%s: patterns alone, %s", path, "counts" if counts else "amplitudes")
     return Groups(torch.from_numpy(np.ascontiguousarray(np.sqrt(stack) if counts else stack)))
 
 

@@ -1,6 +1,7 @@
 """Compare two dumps: scales, variances, stitched images; a verdict, its reasons and a picture.
 
-Letters: I images, Y rows, X columns. A is the reference; a ratio is B's value over A's.
+Letters: Y rows, X columns of an image, H rows, W columns of a patch. A is the reference; a ratio is
+B's value over A's.
 """
 
 import math
@@ -10,49 +11,166 @@ from typing import Any
 import numpy as np
 import scipy
 import skimage
+from numpy.typing import NDArray
 
 from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
-from ptycho_torch.infer.align import Array, differing_patches, fitted, overlap
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.infer.pictures import draw_objects, save_png
-from ptycho_torch.runtime.errors import shown_path
+from ptycho_torch.runtime.errors import InputError, shown_path
 from ptycho_torch.runtime.templates import render
 
-Quantity = dict[str, Any]
+Array = NDArray[Any]
+Images = tuple[Array, Array]
 
-FORMAT = "ptycho-torch comparison 1"
 # Side of scikit-image's default window: uniform, 7x7.
 _WINDOW_PX = 7
 # An image is constant if its standard deviation is under this fraction of its largest value.
 _FLAT = 1e-5
+# Positions of patches closer than this are the same, pixels.
+_SAME_PX = 0.01
 
 
 def compare(
-    first: Dump, second: Dump, *, tolerance: float, free_scale: bool = False
-) -> tuple[dict[str, Any], tuple[Array, Array]]:
-    """Return the contents of `compare.json`, and the aligned images, (I, Y, X) each.
+    first: Dump,
+    second: Dump,
+    *,
+    tolerance: float,
+    free_scale: bool = False,
+    rounding: float | None = None,
+) -> tuple[dict[str, Any], Images]:
+    """Return the contents of `compare.json`, and the aligned images, (Y, X) each.
 
     tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1;
-    free_scale: the images' scale is a gauge, as where the probe was refined: fitted, not judged.
-    `InputError` if the dumps cannot be of one scan.
+    free_scale: the images' scale is a gauge, as where the probe was refined: fitted, not judged;
+    rounding: what two ways through one program may differ by, in scales and patch by patch (None:
+    not judged). `InputError` if the dumps cannot be of one scan.
     """
-    notes: list[str] = []
-    rms, images = fitted(*overlap(first, second, notes), notes, free_scale)
-    scales = [(name, getattr(first.scales, name), getattr(second.scales, name)) for name in NUMBERS]
-    sizes = [*_variances(first, second), ("stitched_rms", *rms)]
-    quantities = [_ratio(*named, tolerance) for named in (*scales, *sizes)]
-    if free_scale:
-        for quantity in quantities[len(scales) :]:
-            quantity |= {"status": "not judged", "reason": "the scale is free"}
-    amplitudes = np.abs(images[0]), np.abs(images[1])
+    (a, b), aligned = _overlap(first, second)
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = (np.where(known, image, np.nan).astype(np.complex128) for image in (a, b))
+    ours, theirs = _numbers(first, a[known]), _numbers(second, b[known])
+    product = np.vdot(b[known], a[known])
+    power = np.square(np.abs(b[known])).sum() or np.inf
+    b *= product / power if free_scale else np.exp(1j * np.angle(product))
+    quantities = []
+    for name, mine in ours.items():
+        other, why_not = theirs[name], None
+        if mine is None or other is None:
+            why_not = "not given by both"
+        elif free_scale and name not in NUMBERS:
+            why_not = "the scale is free"
+        ratio = math.nan if not mine or other is None else other / mine
+        quantities.append(_judged(name, "ratio", ratio, tolerance, why_not, a=mine, b=other))
+    amplitudes = np.abs(a), np.abs(b)
     quantities += [
         _judged("amplitude_mae", "error", _mae(*amplitudes), tolerance),
         _judged("amplitude_ssim", "similarity", _ssim(*amplitudes), tolerance),
-        _judged("complex_mae", "error", _mae(*images), tolerance),
+        _judged("complex_mae", "error", _mae(a, b), tolerance),
     ]
+    if rounding is not None:
+        ratios = [q["value"] for q in quantities if q["name"] in NUMBERS]
+        worst = math.nan if None in ratios else max(abs(ratio - 1) for ratio in ratios)
+        quantities.append(_judged("scales_to_rounding", "error", worst, rounding))
+        # Groups of several patches are formed again by inference, and then none has a partner.
+        error = _largest_patch_error(first, second)
+        why_not = "patches have no partners" if error is None else None
+        worst = math.nan if error is None else error
+        quantities.append(_judged("patches_to_rounding", "error", worst, rounding, why_not))
+    return {
+        **_verdict(quantities),
+        "tolerance": tolerance,
+        "free_scale": free_scale,
+        "a": _about(first),
+        "b": _about(second),
+        "aligned": {**aligned, "known_px": int(known.sum())},
+        "quantities": quantities,
+    }, (a, b)
+
+
+def _about(dump: Dump) -> dict[str, Any]:
+    source = dump.scales.intensity_scale_source
+    folder = shown_path(dump.source)
+    return {"folder": folder, "made_by": dump.made_by, "intensity_scale_source": source}
+
+
+def comparison_text(record: dict[str, Any]) -> str:
+    """Return a comparison in Markdown; one with a `run` is parity's."""
+    return render("infer", "compare.md.j2", **record)
+
+
+def write_comparison(folder: io.PathLike, record: dict[str, Any], images: Images) -> None:
+    """Write `compare.json`, `compare.md` and `compare.png` into `folder`."""
+    folder, shown = Path(folder), dict(zip("AB", images, strict=True))
+    caption = "Aligned images; red: not in both."
+    save_png(folder / "compare.png", draw_objects(shown, difference=True, caption=caption))
+    io.write_text(folder / "compare.md", comparison_text(record))
+    io.write_json(folder / "compare.json", record)
+
+
+def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
+    """Return both dumps' images, cropped to where both lie, and how they lie; origins are taken to
+    whole pixels, and canvases of one size without them as one."""
+    a, b = first.stitched_YX, second.stitched_YX
+    sizes = f"canvases of {a.shape} and {b.shape} px"
+    apart = None
+    if first.origin_2 is not None and second.origin_2 is not None:
+        apart = second.origin_2 - first.origin_2
+    elif a.shape != b.shape:
+        without = first if first.origin_2 is None else second
+        raise InputError(f"{without.source}: has no 'origin', which {sizes} need")
+    shift = np.rint(np.zeros(2) if apart is None else apart).astype(int)
+    low, high = np.maximum(shift, 0), np.minimum(a.shape, b.shape + shift)
+    if (high <= low).any():
+        raise InputError(
+            f"{second.source}: lies {shift.tolist()} px from {first.source}; {sizes} have no pixel "
+            "in common there; are both origins in pixels?"
+        )
+    how = {
+        "canvases_px": [list(a.shape), list(b.shape)],
+        "apart_px": None if apart is None else apart.round(3).tolist(),
+        "overlap_px": (high - low).tolist(),
+    }
+    a = a[low[0] : high[0], low[1] : high[1]]
+    low, high = low - shift, high - shift
+    return (a, b[low[0] : high[0], low[1] : high[1]]), how
+
+
+def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
+    """Return the numbers of a dump whose ratios are judged: its scales, the variances of its
+    patches, their mean, and the root mean square of its `known` pixels."""
+    numbers = {name: getattr(dump.scales, name) for name in NUMBERS}
+    found = None if dump.patches_PHW is None else patch_statistics(dump.patches_PHW)
+    for block in ("amplitude", "complex"):
+        mean = None if found is None else float(found[block]["var_zero_mean"].mean())
+        numbers[f"{block}_var_zero_mean"] = mean
+    rms = float(np.sqrt(np.square(np.abs(known)).mean())) if known.size else math.nan
+    return {**numbers, "stitched_rms": rms}
+
+
+def _largest_patch_error(first: Dump, second: Dump) -> float | None:
+    """Return the largest ||A - B|| / ||A|| of a patch, each turned by its own free phase; None
+    where patches of one number are not known to be the same patch."""
+    a, b = first.patches_PHW, second.patches_PHW
+    places, others = first.positions_P2, second.positions_P2
+    if a is None or b is None or places is None or others is None or a.shape != b.shape:
+        return None
+    if np.abs(places - others).max() > _SAME_PX:
+        return None
+    return float(np.max([_error(*pair) for pair in zip(a, b, strict=True)]))
+
+
+def _error(first_HW: Array, second_HW: Array) -> float:
+    a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        turned = b * np.exp(1j * np.angle(np.vdot(b, a)))
+        return float(np.linalg.norm(a - turned) / np.linalg.norm(a))
+
+
+def _verdict(quantities: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return whether all passed, which did not, and this in a sentence."""
     failed = [q["name"] for q in quantities if q["status"] == "fail"]
     left = [q["name"] for q in quantities if q["status"] == "not judged"]
     judged = len(quantities) - len(left)
@@ -61,87 +179,34 @@ def compare(
         headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
     if left:
         headline += f"; not judged: {', '.join(left)}"
-    return {
-        "format": FORMAT,
-        "passed": not failed,
-        "failed": failed,
-        "headline": headline,
-        "tolerance": tolerance,
-        "a": _about(first),
-        "b": _about(second),
-        "aligned": notes,
-        "quantities": quantities,
-        "patches": differing_patches(first, second),
-    }, images
+    return {"passed": not failed, "failed": failed, "headline": headline}
 
 
-def _about(dump: Dump) -> dict[str, Any]:
-    return {
-        "folder": shown_path(dump.source),
-        "made_by": dump.made_by,
-        "scales": dump.scales.record(),
-        "stitched": list(dump.stitched_IYX.shape),
-    }
-
-
-def comparison_text(record: dict[str, Any], level: str = "#") -> str:
-    """Return a comparison in Markdown, under headings of a level."""
-    return render("infer", "compare.md.j2", level=level, **record)
-
-
-def write_comparison(
-    folder: io.PathLike, record: dict[str, Any], images: tuple[Array, Array]
-) -> None:
-    """Write `compare.json`, `compare.md` and `compare.png`, of the first image, into `folder`."""
-    shown = {letter: image_IYX[0] for letter, image_IYX in zip("AB", images, strict=True)}
-    figure = draw_objects(shown, difference=True, caption="Aligned images; red: not in both.")
-    save_png(Path(folder) / "compare.png", figure)
-    io.write_text(Path(folder) / "compare.md", comparison_text(record))
-    io.write_json(Path(folder) / "compare.json", record)
-
-
-def _variances(first: Dump, second: Dump) -> list[tuple[str, float | None, float | None]]:
-    """Return mean and median over patches of their variances in both dumps."""
-    dumps = (first.patches_PHW, second.patches_PHW)
-    found = [None if patches is None else patch_statistics(patches) for patches in dumps]
-    values = []
-    for block in ("amplitude", "complex"):
-        for name, take in (("mean", np.mean), ("median", np.median)):
-            a, b = (None if f is None else float(take(f[block]["var_zero_mean"])) for f in found)
-            values.append((f"{block}_var_zero_mean_{name}", a, b))
-    return values
-
-
-def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> Quantity:
-    """Return B's value over A's, judged; what one of them does not give is not."""
-    if a is None or b is None:
-        found = _judged(name, "ratio", math.nan, tolerance)
-        found |= {"status": "not judged", "reason": "not given by both"}
-    else:
-        found = _judged(name, "ratio", b / a if a else math.nan, tolerance)
-    return found | {"a": finite_or_none(a), "b": finite_or_none(b)}
-
-
-def _judged(name: str, kind: str, value: float, tolerance: float) -> Quantity:
-    """Return a value with its verdict; one that is not defined has not passed."""
-    limit = {
-        "ratio": f"within 1 ± {tolerance:g}",
-        "error": f"at most {tolerance:g} of A's mean amplitude",
-        "similarity": f"at least {1 - tolerance:g}",
-    }[kind]
+def _judged(
+    name: str,
+    kind: str,
+    value: float,
+    bound: float,
+    why_not: str | None = None,
+    *,
+    a: float | None = None,
+    b: float | None = None,
+) -> dict[str, Any]:
+    """Return a value with its verdict; one that is not defined has not passed, unless there is a
+    reason why it is not judged."""
     deviation = value if kind == "error" else abs(value - 1)
     # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
-    passed = deviation <= tolerance * (1 + 1e-9)
-    known = math.isfinite(value)
+    status = "pass" if deviation <= bound * (1 + 1e-9) else "fail"
+    undefined = "not defined: A is zero, constant, or not known where B is"
     return {
         "name": name,
         "kind": kind,
         "value": finite_or_none(value),
-        "status": "pass" if passed else "fail",
-        "limit": limit,
-        "a": None,
-        "b": None,
-        "reason": None if known else "not defined: A is zero, constant, or not known where B is",
+        "bound": bound,
+        "status": "not judged" if why_not else status,
+        "reason": why_not or (None if math.isfinite(value) else undefined),
+        "a": finite_or_none(a),
+        "b": finite_or_none(b),
     }
 
 
@@ -152,19 +217,17 @@ def _mae(a: Array, b: Array) -> float:
     return float(np.abs(b[known] - a[known]).sum()) / total if total else math.nan
 
 
-def _ssim(first_IYX: Array, second_IYX: Array) -> float:
+def _ssim(a: Array, b: Array) -> float:
     """Return the mean SSIM, in A's range, over the windows that lie wholly in what both know; NaN
     if there is none, or A is constant."""
-    values = []
-    for first, second in zip(first_IYX, second_IYX, strict=True):
-        finite = np.isfinite(first)
-        known = first[finite]
-        inside = scipy.ndimage.binary_erosion(finite, np.ones((_WINDOW_PX, _WINDOW_PX)))
-        if not inside.any() or known.std() <= _FLAT * known.max():
-            return math.nan
-        _, scores = skimage.metrics.structural_similarity(
-            np.where(finite, first, 0.0), np.where(finite, second, 0.0),
-            data_range=float(np.ptp(known)), win_size=_WINDOW_PX, full=True,
-        )  # fmt: skip
-        values.append(float(scores[inside].mean()))
-    return float(np.mean(values))
+    finite = np.isfinite(a)
+    known = a[finite]
+    inside = scipy.ndimage.binary_erosion(finite, np.ones((_WINDOW_PX, _WINDOW_PX)))
+    if not inside.any() or known.std() <= _FLAT * known.max():
+        return math.nan
+    a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
+    span = float(np.ptp(known))
+    _, scores = skimage.metrics.structural_similarity(
+        a, b, data_range=span, win_size=_WINDOW_PX, full=True
+    )
+    return float(scores[inside].mean())

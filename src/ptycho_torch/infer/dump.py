@@ -7,12 +7,11 @@
 
 Only `format` in dump.json and `stitched` in arrays.npz are needed (docs/reference/files.md).
 
-Letters: P patches, I images, Y rows, X columns of a stitched image, H rows, W columns of a patch.
-Positions are (row, column) of upper left corners, pixels of the object, whatever their origin.
+Letters: P patches, Y rows, X columns of the stitched image, H rows, W columns of a patch. Positions
+are (row, column) of upper left corners, pixels of the object, whatever their origin.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ from ptycho_torch.data.patch_statistics import (
     patch_statistics,
     statistics_record,
 )
-from ptycho_torch.data.scales import FIELDS, Scales
+from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.files import io
 from ptycho_torch.infer.pictures import draw_objects, save_png
@@ -46,13 +45,12 @@ _SHOWN = 16
 class Dump:
     """What a training or an inference reconstructed; None: not known.
 
-    stitched_IYX: complex object, un-normalised; NaN: not seen; origin_2: position of the image's
-    first pixel, in the coordinates of positions_P2, the corners of the patches; patches_PHW: as the
-    network gives them, complex, in units of `norm_Y_I`, those of the first image first; source:
-    where it was read from.
+    stitched_YX: complex object, un-normalised; NaN: not seen; origin_2: position of its first
+    pixel, in the coordinates of positions_P2, the corners of the patches; patches_PHW: as the
+    network gives them, complex, in units of `norm_Y_I`; source: where it was read from.
     """
 
-    stitched_IYX: NDArray[Any]
+    stitched_YX: NDArray[Any]
     made_by: str = "unknown"
     scales: Scales = UNKNOWN
     origin_2: NDArray[np.float64] | None = None
@@ -61,37 +59,19 @@ class Dump:
     source: str = "dump"
 
 
-def joined(dumps: Sequence[Dump]) -> Dump:
-    """Return our dumps of several images, scanned over one canvas, as one; `InputError` if the
-    canvases differ."""
-    first = dumps[0]
-    if len({(d.stitched_IYX.shape, *np.asarray(d.origin_2).tolist()) for d in dumps}) > 1:
-        raise InputError(
-            f"{first.source}: its images were scanned over different canvases, "
-            f"{first.stitched_IYX.shape[1:]} px and others; one dump holds images of one canvas"
-        )
-    arrays: dict[str, Any] = {
-        key: np.concatenate([getattr(dump, key) for dump in dumps])
-        for key in ("stitched_IYX", "patches_PHW", "positions_P2")
-    }
-    return replace(first, **arrays)
-
-
 def write_dump(folder: io.PathLike, dump: Dump) -> None:
     """Write a dump into `folder`; dump.json last, so that a torn dump is not one."""
     folder = Path(folder)
     # A dump that is being written over is none until it is whole again.
     (folder / FACTS).unlink(missing_ok=True)
     arrays = {
-        "stitched": dump.stitched_IYX,
+        "stitched": dump.stitched_YX,
         "origin": dump.origin_2,
         "patches": dump.patches_PHW,
         "positions": dump.positions_P2,
     }
-    given = {key: array for key, array in arrays.items() if array is not None}
-    io.write_npz(folder / ARRAYS, given)
-    images = {f"image {n}": image for n, image in enumerate(dump.stitched_IYX)}
-    save_png(folder / STITCHED, draw_objects(images, caption="Red: not seen."))
+    io.write_npz(folder / ARRAYS, {k: array for k, array in arrays.items() if array is not None})
+    save_png(folder / STITCHED, draw_objects({"stitched": dump.stitched_YX}))
     statistics = None
     if dump.patches_PHW is not None:
         chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), _SHOWN)]
@@ -104,19 +84,18 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
             "made_by": dump.made_by,
             "ptycho_torch": __version__,
             "scales": dump.scales.record(),
-            "shapes": {key: list(value.shape) for key, value in given.items()},
             "arrays_sha256": io.sha256(folder / ARRAYS),
             "patch_statistics": statistics,
         },
     )
 
 
-class _Facts(BaseModel, extra="ignore", strict=True):
+class _Facts(BaseModel):
     """dump.json, as far as it is read."""
 
     format: Literal["ptycho-torch dump 1"]
     made_by: str = "unknown"
-    scales: dict[str, Any] = {}
+    scales: Scales = UNKNOWN
     arrays_sha256: str | None = None
 
 
@@ -124,29 +103,23 @@ def read_dump(folder: io.PathLike) -> Dump:
     """Read a dump, ours or another program's; `InputError` if it is none, of another version, torn,
     changed, or its parts do not belong together."""
     path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
-    content = io.read_json(path)
     try:
-        facts = _Facts.model_validate(content)
-        scales = Scales(**{key: v for key, v in facts.scales.items() if key in FIELDS})
+        facts = _Facts.model_validate(io.read_json(path))
     except ValidationError as error:
         raise mistake(path, error) from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     io.must_have(arrays_path, facts.arrays_sha256)
     keys = ("stitched", "origin", "patches", "positions")
     arrays, present = io.read_npz_known(arrays_path, *keys)
     if "stitched" not in arrays:
         raise InputError(f"{arrays_path}: has no array 'stitched'; it has: {', '.join(present)}")
-    if arrays["stitched"].ndim == 2:
-        arrays["stitched"] = arrays["stitched"][None]
     _check_arrays(str(folder), arrays)
     places = {
         key: arrays[key].astype(np.float64) for key in ("origin", "positions") & arrays.keys()
     }
     return Dump(
-        stitched_IYX=arrays["stitched"],
+        stitched_YX=arrays["stitched"],
         made_by=printable(facts.made_by),
-        scales=scales,
+        scales=facts.scales,
         origin_2=places.get("origin"),
         patches_PHW=arrays.get("patches"),
         positions_P2=places.get("positions"),
@@ -160,7 +133,7 @@ def _check_arrays(source: str, arrays: dict[str, NDArray[Any]]) -> None:
     if patches is None and "positions" in arrays:
         raise InputError(f"{source}: has 'positions', no 'patches'")
     count = 0 if patches is None else len(patches)
-    for key, sides in (("stitched", ("images", "Y", "X")), ("patches", ("patches", "H", "W"))):
+    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
         if key in arrays:
             check_array(source, key, arrays[key], "complex", sides)
             if not np.iscomplexobj(arrays[key]):

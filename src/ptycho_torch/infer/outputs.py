@@ -1,6 +1,6 @@
 """What a bundle sees, as files: of a user's scan, of a test split, of the parts of a measurement.
 
-Letters: I images, P patches, H rows, W columns of a patch, Y rows, X columns of a stitched image.
+Letters: P patches, H rows, W columns of a patch, Y rows, X columns of a stitched image.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,13 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.infer.dump import DUMP_FILES, Dump, joined, write_dump
-from ptycho_torch.infer.pictures import draw_objects
-from ptycho_torch.infer.run import Inference, Stitched, infer_scan
+from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
+from ptycho_torch.infer.pictures import draw_objects, save_png
+from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
-from ptycho_torch.runtime.plot_style import save, styled
 from ptycho_torch.runtime.provenance import versions
 
-PICTURES = ("amplitude.png", "amplitude.svg", "phase.png", "phase.svg")
-OUTPUTS = ("report.json", "object.npz", *PICTURES)
+OUTPUTS = ("report.json", "object.npz", "amplitude.png", "phase.png")
 # Written beside them where they are requested.
 _STATISTICS = ("patch_stats.json", "patches.png")
 
@@ -50,15 +48,17 @@ def infer_file(
     most `patch_stats_limit` patches beside the results. `InputError` if bundle, file and settings
     do not fit each other, or a folder holds files.
     """
-    rules: dict[str, Any] = {"mark": OUTPUTS[0], "files": OUTPUTS, "overwrite": overwrite}
-    must_be_free(output_dir, **rules)
+    files = (*OUTPUTS, *_STATISTICS)
+    must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
     if debug_dump is not None:
         must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    folder = claim(output_dir, **rules)
-    for name in _STATISTICS:
-        (folder / name).unlink(missing_ok=True)
+    folder = claim(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    # A `patches.png` without the other is a dump's, or the user's own.
+    if (folder / _STATISTICS[0]).exists():
+        for name in _STATISTICS:
+            (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
         "coverage": found.stitched.coverage_YX,
@@ -67,10 +67,9 @@ def infer_file(
         "probe": found.probe_MHW,
     }
     io.write_npz(folder / "object.npz", arrays)
-    images = _beside(found.stitched, scan.object_YX)
-    with styled():
-        for part in ("amplitude", "phase"):
-            save(draw_objects(images, parts=(part,)), folder, part)
+    for part in ("amplitude", "phase"):
+        figure = draw_objects({"stitched": found.stitched.known_YX}, parts=(part,))
+        save_png(folder / f"{part}.png", figure)
     report = {
         "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
         "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
@@ -88,19 +87,6 @@ def infer_file(
     return found
 
 
-def _beside(stitched: Stitched, known_YX: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
-    """Return the stitched object, and the part of the file's that it shows, turned by the constant
-    phase that no data fix; what hardly any light reached is blank."""
-    images = {"stitched": stitched.known_YX}
-    first, last = stitched.origin_2, stitched.origin_2 + stitched.object_YX.shape
-    if known_YX is not None and (first >= 0).all() and (last <= known_YX.shape).all():
-        seen = np.isfinite(stitched.known_YX)
-        window = np.where(seen, known_YX[first[0] : last[0], first[1] : last[1]], np.nan)
-        turn = np.angle(np.nansum(images["stitched"] * window.conj()))
-        images["object in the file"] = window * np.exp(1j * turn)
-    return images
-
-
 def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """Return what a bundle saw in a scan, with the scales in force there.
 
@@ -110,7 +96,7 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
     return Dump(
-        stitched_IYX=(found.stitched.known_YX * trained.norm_Y_I).astype(np.complex64)[None],
+        stitched_YX=(found.stitched.known_YX * trained.norm_Y_I).astype(np.complex64),
         made_by=f"inference by ptycho-torch {__version__}, bundle trained on {trained.dataset}, on "
         f"{Path(scan.source).name}",
         scales=Scales(
@@ -127,15 +113,12 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
 
 
 def infer_split(model: io.PathLike, split: io.PathLike, settings: InferSettings) -> Dump:
-    """Use the bundle in folder `model` on every image of a dataset split; return one dump.
+    """Use the bundle in folder `model` on the first image of a dataset split; return its dump.
 
-    Raises as `read_bundle`, `read_scan` and `infer_scan`, and if the images' canvases differ.
+    Raises as `read_bundle`, `read_scan` and `infer_scan`.
     """
-    bundle, dumps = read_bundle(model), []
-    for image in range(int(io.read_npz(split, "image_index")["image_index"].max()) + 1):
-        scan = read_scan(split, ScanConventions(image=image))
-        dumps.append(inference_dump(bundle, scan, infer_scan(bundle, scan, settings)))
-    return joined(dumps)
+    bundle, scan = read_bundle(model), read_scan(split)
+    return inference_dump(bundle, scan, infer_scan(bundle, scan, settings))
 
 
 def infer_measurement(

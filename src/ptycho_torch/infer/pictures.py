@@ -18,22 +18,24 @@ def draw_objects(
     *,
     parts: Sequence[str] = ("amplitude", "phase"),
     difference: bool = False,
-    caption: str = "",
+    caption: str = "Red: not seen.",
 ) -> Figure:
-    """Return a figure of objects by title, (Y, X) each, on the scales of the first; NaN, where
-    nothing was seen, is red. Rows are `parts`, real objects have an amplitude only; with
-    `difference`, a last column shows the second less the first."""
+    """Return a figure of complex objects by title, (Y, X) each, on the scales of the first; NaN,
+    where nothing was seen, is red. Rows are `parts`; with `difference`, a last column shows the
+    second less the first."""
     arrays = list(images.values())
-    complex_ones = all(np.iscomplexobj(image) for image in arrays)
-    rows = [part for part in parts if part == "amplitude" or complex_ones]
     columns = len(images) + difference
-    figure = new_figure(3.8 * columns, 3.4 * len(rows) + 0.6)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    figure = new_figure(3.8 * columns, 3.4 * len(parts) + 0.6)
+    grid = figure.subplots(len(parts), columns, squeeze=False)
     # No data fix the global phase.
     turn = np.exp(-1j * np.angle(np.nansum(arrays[0])))
-    for line, part in zip(grid, rows, strict=True):
+    for line, part in zip(grid, parts, strict=True):
         convert = np.abs if part == "amplitude" else lambda image: np.angle(image * turn)
-        low, high = _span(convert(arrays[0]))
+        shown = convert(arrays[0])
+        known = shown[np.isfinite(shown)]
+        low, high = np.percentile(known, (0.5, 99.5)).tolist() if known.size else (0.0, 0.0)
+        if high <= low:
+            low, high = low - 0.5, low + 0.5
         colours = "gray"
         if part == "phase" and high - low > np.pi:
             (low, high), colours = (-np.pi, np.pi), "twilight_shifted"
@@ -54,13 +56,6 @@ def save_png(path: PathLike, figure: Figure) -> None:
     """Write a figure as PNG, whole."""
     with atomic_write(path) as part:
         figure.savefig(part, format="png")
-
-
-def _span(image: NDArray[Any]) -> tuple[float, float]:
-    """Return the 0.5th and 99.5th percentile of what is finite, apart from each other."""
-    finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, (0.5, 99.5)).tolist() if finite.size else (0.0, 1.0)
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _show(

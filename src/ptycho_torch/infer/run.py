@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.groups import scan_groups
@@ -61,8 +59,7 @@ class Inference:
     """What a bundle sees in a scan, in units of the training's `norm_Y_I`.
 
     patches_PHW: group by group; members_GC: which frame each belongs to; probe_MHW: the probe in
-    use, normalised; unit: what the file's amplitudes were divided by; report: contents of
-    `report.json`.
+    use, normalised; unit: what the file's amplitudes were divided by; report: for `report.json`.
     """
 
     patches_PHW: NDArray[np.complex64]
@@ -90,18 +87,15 @@ def infer_scan(
             f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
             f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
         )
-    scale = {key: getattr(trained, key) for key in ("intensity_scale", "intensity_scale_source")}
     logger.info(
-        "bundle trained on '%s': intensity scale s = %.6g, %s", trained.dataset, *scale.values()
-    )
+        "bundle trained on '%s': intensity scale s = %.6g, %s",
+        trained.dataset, trained.intensity_scale, trained.intensity_scale_source,
+    )  # fmt: skip
     probe = _probe(bundle, scan, settings)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
     given = settings.model_dump(include={"n_images", "neighbor_count"})
-    try:
-        grouping = GroupSettings(gridsize=trained.gridsize, **given)
-    except ValidationError as error:
-        raise mistake("settings", error) from None
+    grouping = GroupSettings(gridsize=trained.gridsize, **given)
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
@@ -117,14 +111,12 @@ def infer_scan(
         "bundle": trained.model_dump(mode="json"),
         "notes": list(scan.notes),
         "frames": len(scan),
-        **scale,
         "versions": versions(torch),
         "frames_used": len(seen),
         "groups": len(members),
         "unit": unit,
         "unit_source": unit_source,
         "r_factor": r_factor(predicted, seen.amplitude_nHW / unit, seen.good_1HW),
-        "origin": [row, column],
         "shape": list(stitched.object_YX.shape),
         "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
     }

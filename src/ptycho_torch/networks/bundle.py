@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import Count, Name, NotNegative, Positive, Settings, mistake
+from ptycho_torch.config.base import Count, Gridsize, Name, NotNegative, Positive, Settings, mistake
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
@@ -35,7 +35,7 @@ class BundleSettings(Settings):
     """Side of a patch, pixels."""
     channels: Count
     """C, patches of a group."""
-    gridsize: Count
+    gridsize: Gridsize
     """Patches along each side of a group."""
     object_big: bool
     """Whether a group's patches are merged into one region."""
