@@ -138,15 +138,14 @@ def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConve
     corners, thing = Split(arrays).corners_nC2, arrays.get("YY_full")
     if corners is None or reading == ScanConventions():
         return
-    frames = np.moveaxis(arrays["diffraction"], -1, 1)
     raw = Raw(
         source=source,
         layout="split",
-        frames_nHW=frames.reshape(-1, *frames.shape[2:]),
+        frames_nHW=arrays["diffraction"][..., 0],  # Of which the side counts.
         positions_n2=corners.reshape(-1, 2).astype(np.float64),
         object_YX=None if thing is None else thing[0, :, :, 0],
     )
-    moved = corners_of(raw, reading, []).reshape(corners.shape).astype(np.float32)
+    moved = corners_of(raw, reading).reshape(corners.shape).astype(np.float32)
     first = moved[:, :1]
     for key, places in (("coords_offsets", first), ("coords_nominal", moved - first)):
         places = np.broadcast_to(places, moved.shape)
@@ -157,7 +156,7 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     """Return the frames of one image of a split, with its object in the network's units;
     `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
-    split, image, scale = Split(arrays), reading.image, arrays.get("intensity_scale")
+    split, image, scale = Split(arrays), reading.scan_index or 0, arrays.get("intensity_scale")
     frames, corners = split.diffraction_nCHW, split.corners_nC2
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
@@ -168,11 +167,10 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     mine, thing = images == image, arrays.get("YY_full")
     notes = [f"split of the study, image {image} of {count}"]
     if thing is not None:
-        # Without it, only the object's scale is open, which nothing that reads a scan relies on.
-        what = "norm_Y_I" if "norm_Y_I" in arrays else "its largest"
-        norm = float(arrays.get("norm_Y_I", np.abs(thing).max()).item())
+        # Without a norm only the object's scale is open, on which nothing here relies.
+        norm = float(arrays.get("norm_Y_I", np.ones(())).item())
         thing = thing[image, :, :, 0] / norm
-        notes.append(f"object divided by {what} {norm:.6g}")
+        notes.append(f"object divided by norm_Y_I {norm:.6g}")
     return Raw(
         source=source,
         layout="split",
@@ -181,7 +179,7 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
         probe_MHW=split.probe_MHW,
         object_YX=thing,
         intensity_scale=None if scale is None else float(scale.item()),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

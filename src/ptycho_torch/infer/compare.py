@@ -79,7 +79,7 @@ def _about(dump: Dump) -> dict[str, Any]:
     return {
         "folder": shown_path(dump.source),
         "made_by": dump.made_by,
-        "scales": dump.scales.record(),
+        "scales": dump.scales.model_dump(),
         "stitched": list(dump.stitched_IYX.shape),
     }
 

@@ -28,7 +28,7 @@ from ptycho_torch.data.patch_statistics import (
     patch_statistics,
     statistics_record,
 )
-from ptycho_torch.data.scales import FIELDS, Scales
+from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.files import io
 from ptycho_torch.infer.pictures import draw_objects, save_png
@@ -103,7 +103,7 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
             "format": FORMAT,
             "made_by": dump.made_by,
             "ptycho_torch": __version__,
-            "scales": dump.scales.record(),
+            "scales": dump.scales.model_dump(),
             "shapes": {key: list(value.shape) for key, value in given.items()},
             "arrays_sha256": io.sha256(folder / ARRAYS),
             "patch_statistics": statistics,
@@ -116,7 +116,7 @@ class _Facts(BaseModel, extra="ignore", strict=True):
 
     format: Literal["ptycho-torch dump 1"]
     made_by: str = "unknown"
-    scales: dict[str, Any] = {}
+    scales: Scales = UNKNOWN
     arrays_sha256: str | None = None
 
 
@@ -127,11 +127,8 @@ def read_dump(folder: io.PathLike) -> Dump:
     content = io.read_json(path)
     try:
         facts = _Facts.model_validate(content)
-        scales = Scales(**{key: v for key, v in facts.scales.items() if key in FIELDS})
     except ValidationError as error:
         raise mistake(path, error) from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     io.must_have(arrays_path, facts.arrays_sha256)
     keys = ("stitched", "origin", "patches", "positions")
     arrays, present = io.read_npz_known(arrays_path, *keys)
@@ -146,7 +143,7 @@ def read_dump(folder: io.PathLike) -> Dump:
     return Dump(
         stitched_IYX=arrays["stitched"],
         made_by=printable(facts.made_by),
-        scales=scales,
+        scales=facts.scales,
         origin_2=places.get("origin"),
         patches_PHW=arrays.get("patches"),
         positions_P2=places.get("positions"),
