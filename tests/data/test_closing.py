@@ -119,11 +119,6 @@ def test_frames_far_from_the_light_are_left_out(read, scan, counts, which, facto
     assert len(kept) == len(counts) and "kept, as requested" in note(kept, words)
 
 
-def test_light_that_varies_as_specimens_and_beams_do_is_kept(read, counts):
-    frames = np.rint(counts * np.geomspace(0.2, 5, len(counts))[:, None, None]).astype("i4")
-    assert len(read(frames)) == len(counts)
-
-
 def test_a_scan_that_lost_its_beam_is_no_scan_whichever_half_is_the_larger(read, counts):
     """A little background in the dark frames makes them the median; the bright ones are the scan."""
     half, most = counts.copy(), counts.copy()

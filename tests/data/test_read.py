@@ -21,7 +21,7 @@ def test_a_canonical_npz_names_the_middle_of_each_window(read_npz, scan, canonic
         canonical["diff3d"] = turn(canonical.pop("diffraction"))
     found = read_npz(canonical)
     same(found, scan)
-    note(found, "window's pixel [N // 2]")
+    note(found, "each window's centre")
     assert not turn or any("transposed" in n or "dropped" in n for n in found.notes)
 
 

@@ -3,7 +3,6 @@
 import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note
 
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.runtime.errors import InputError
@@ -69,15 +68,6 @@ def test_hdf5_of_another_kind_is_named_with_what_it_has(tmp_path):
         file["measurement/data"] = np.ones((4, 16, 16))
     with pytest.raises(InputError, match="no CXI file: has no '/entry_1'; it has: measurement"):
         read_scan(tmp_path / "a.cxi")
-
-
-def test_full_pixels_are_masked(read_npz, canonical):
-    counts = np.rint(canonical["diffraction"].astype(float) ** 2 * 100).astype(np.uint16)
-    counts[3, 2, 2] = 65535
-    scan = read_npz(canonical | {"diffraction": counts})
-    assert np.argwhere(~scan.good_1HW).tolist() == [[3, 2, 2]]
-    assert scan.amplitude_nHW[3, 2, 2] == 0
-    note(scan, "1 pixels in 1 frames masked: at 65535")
 
 
 def test_nan_under_the_mask_is_no_matter(read_npz, canonical):

@@ -156,10 +156,6 @@ def _object_pixel_m(
     wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
     if zero := [name for name, value in lengths.items() if value == 0]:
         raise InputError(f"{file.source}: {zero[0]} is 0, expected a length > 0 in metres")
-    notes.append(
-        f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
-        f"{height:.6g} x {width:.6g} m"
-    )
     reach = wavelength * distance / side_px
     return (reach / height, reach / width), ""
 

@@ -25,16 +25,14 @@ logger = logging.getLogger(__name__)
 _POSITIONS = ("coords_offsets", "coords_nominal")
 _LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
     "diffraction": (np.float32, ("n N N C",)),
-    **dict.fromkeys(("Y_I", "Y_phi"), (np.float32, ("n N N C",))),
-    **dict.fromkeys((*_POSITIONS, "coords_true"), (np.float32, ("n 1 2 C",))),
+    "Y_I": (np.float32, ("n N N C",)),
+    **dict.fromkeys(_POSITIONS, (np.float32, ("n 1 2 C",))),
     "YY_full": (np.complex64, ("images height width 1", "height width 1")),
-    "YY_ground_truth": (np.complex64, ("images height width 1", "height width 1", "height width")),
     "probeGuess": (np.complex64, ("N N", "M N N")),
-    "probe_simulated": (np.complex64, ()),
     **dict.fromkeys(("norm_Y_I", "intensity_scale"), (np.float64, ("", "1"))),
     "image_index": (np.int32, ("n",)),
 }
-"""Type and shapes of the arrays that are read; n and C are those of `diffraction`."""
+"""Type and shapes of the arrays that something reads; n and C are those of `diffraction`."""
 _NEEDED = ("diffraction", "probeGuess", *_POSITIONS, "image_index")
 
 
@@ -122,10 +120,9 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     for key, array in arrays.items():
         arrays[key] = _checked(str(path), key, array, sides)
         sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
-    for key in {"YY_full", "YY_ground_truth"} & arrays.keys():
-        height_width = arrays[key].shape[-3:-1] if arrays[key].ndim > 2 else arrays[key].shape
-        arrays[key] = arrays[key].reshape(-1, *height_width, 1)
-    _check_images(path, arrays)
+    if "YY_full" in arrays:
+        arrays["YY_full"] = arrays["YY_full"].reshape(-1, *arrays["YY_full"].shape[-3:])
+        _check_images(path, arrays)
     return arrays
 
 
@@ -188,8 +185,7 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     dtype, shapes = _LAYOUT[key]
     stored, kind = array, "complex" if dtype is np.complex64 else "real"
     expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
-    if expected:
-        check_array(path, key, array, kind, *expected)
+    check_array(path, key, array, kind, *expected)
     if dtype is not np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(dtype, copy=False)
@@ -201,7 +197,7 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
         )
     if key in ("diffraction", "Y_I") and (stored < 0).any():
         raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
-    if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not stored.any():
+    if key in ("diffraction", "probeGuess", "YY_full") and not stored.any():
         raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
     if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
         raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
@@ -210,8 +206,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
 
 def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
     """Check which group shows which object; without an index there must be one object."""
-    if "YY_full" not in arrays:
-        return
     images, index = len(arrays["YY_full"]), arrays.get("image_index")
     if index is None and images == 1:
         index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)

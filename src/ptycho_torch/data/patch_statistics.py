@@ -24,14 +24,14 @@ _FLAT = 1e-5
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
-    finite, or zero where a ratio needs it.
+    finite.
 
     `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-    (A - mean A)^2. `complex`, only for complex patches: `var_zero_mean`, the mean of
-    |O - mean O|^2; `relative_variance`, this over the mean of |O|^2, from 0 (constant) to 1.
+    (A - mean A)^2. `complex`, only of complex patches: `var_zero_mean`, the mean of
+    |O - mean O|^2.
     """
     # One by one: double precision of all of them at once takes several times their memory.
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         each = [_of_one(patch_HW) for patch_HW in patches_PHW]
     return {
         block: {name: np.array([one[block][name] for one in each]) for name in names}
@@ -54,8 +54,7 @@ def _of_one(patch_HW: NDArray[Any]) -> dict[str, dict[str, Any]]:
     if np.iscomplexobj(patch_HW):
         wave = patch_HW.astype(np.complex128)
         spread = np.square(np.abs(wave - wave.mean())).mean()
-        relative = spread / np.square(amplitude).mean()
-        statistics["complex"] = {"var_zero_mean": spread, "relative_variance": relative}
+        statistics["complex"] = {"var_zero_mean": spread}
     return statistics
 
 
@@ -96,32 +95,24 @@ def write_patch_statistics(
 
 
 def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:
-    """Draw patches, of `total`, in rows of four: amplitude, and phase about its mean direction if
-    complex; what is not finite is red."""
+    """Draw the amplitudes of patches, of `total`, in rows of four, each normalised by itself; what
+    is not finite is red."""
     from matplotlib import colormaps  # Slow to import.
     from matplotlib.figure import Figure
     from skimage.util import montage
 
+    count, columns = len(patches_PHW), min(4, len(patches_PHW))
     amplitudes = [_normalised(np.abs(patch)) for patch in patches_PHW]
-    panels = [("amplitude less its mean, over its deviation", amplitudes, "gray", 2.5)]
-    if np.iscomplexobj(patches_PHW):
-        turned = [np.angle(patch * np.conj(np.nansum(patch))) for patch in patches_PHW]
-        panels.append(("phase about its mean direction, rad", turned, "twilight_shifted", np.pi))
-    columns = min(4, len(patches_PHW))
-    shape = (-(-len(patches_PHW) // columns), columns)
-    figure = Figure(figsize=(5.5 * len(panels), 5.5), dpi=110, layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, images, colours, limit) in zip(grid, panels, strict=True):
-        cells = montage(images, fill=0, padding_width=1, grid_shape=shape)
-        colour = colormaps[colours].with_extremes(bad="red")
-        drawn = axes.imshow(cells, cmap=colour, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
-        figure.colorbar(drawn, ax=axes, shrink=0.8)
-    figure.supxlabel(
-        f"{len(patches_PHW)} of {total} patches, in rows, each normalised by itself; red: not "
-        "finite", fontsize=8,
+    shape = (-(-count // columns), columns)
+    cells = montage(amplitudes, fill=0, padding_width=1, grid_shape=shape)
+    figure = Figure(figsize=(5.5, 5.5), dpi=110, layout="constrained")
+    axes, colours = figure.subplots(), colormaps["gray"].with_extremes(bad="red")
+    axes.imshow(cells, cmap=colours, vmin=-2.5, vmax=2.5, interpolation="nearest")
+    axes.set_title(
+        f"{count} of {total} patches in rows: amplitude less its mean, over its deviation "
+        "(-2.5 to 2.5); red: not finite", fontsize=7,
     )  # fmt: skip
+    axes.set_axis_off()
     with io.atomic_write(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 

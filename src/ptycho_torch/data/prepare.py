@@ -15,12 +15,6 @@ from ptycho_torch.data.light import kind_of, light_is_at, values_of
 from ptycho_torch.data.scan import UNITS_M, Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
 
-_ORIGINS = {
-    "corner": "window's upper left pixel",
-    "centre": "window's pixel [N // 2]",
-    "middle": "window's centre, from the middle of the object or scan",
-}
-
 
 def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     """Return the scan that a file holds under these conventions; raises as `read_scan`."""
@@ -67,7 +61,6 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
 
 
 def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
-    """Return amplitudes, 0 where masked."""
     good = np.ones((1, 1, 1), bool) if good is None else good
     if not good.any():
         raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
@@ -94,7 +87,7 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
     side, notes = raw.frames_nHW.shape[-1], raw.notes
     shape = None if raw.object_YX is None else np.array(raw.object_YX.shape)
     origin = raw.origin if reading.origin == "auto" else reading.origin
-    notes.append(f"positions are of the {_ORIGINS[origin]}")
+    notes.append(f"positions are of each window's {origin}")
     corners = raw.positions_n2
     units = raw.units if reading.units == "auto" else reading.units
     if units != "pixels":
@@ -114,7 +107,6 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
         )
     if reading.swap_axes:
         corners = corners[:, ::-1]
-        notes.append("rows and columns of the positions swapped")
     flips = np.array([reading.flip_rows, reading.flip_columns])
     half = 0.5 * reading.half_pixel
     if origin == "middle":
@@ -125,9 +117,6 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
         corners = corners + half - (side // 2 if origin == "centre" else 0)
         ends = corners.min(axis=0) + corners.max(axis=0) if shape is None else shape - side
         corners = np.where(flips, ends - corners, corners)
-    notes += [f"{axis} of the positions mirrored" for axis in np.array(["rows", "columns"])[flips]]
-    if reading.half_pixel:
-        notes.append(f"{reading.half_pixel:+d} half pixel added to the positions")
     low = corners.min(axis=0)
     if shape is None and (low < 0).any():
         notes.append("positions moved by whole pixels to start at 0; the file has no object")
@@ -163,12 +152,7 @@ def cropped(scan: Scan, patch_px: int | None) -> Scan:
         positions_n2=scan.positions_n2 * (patch_px / side),
         probe_MHW=probe,
         object_YX=None,
-        notes=(
-            *scan.notes,
-            f"detector cropped from {side} to {patch_px} px: pixels of the object plane are "
-            f"{side / patch_px:.6g} times as large, positions {patch_px / side:.6g} times"
-            f"{left_out}",
-        ),
+        notes=(*scan.notes, f"detector cropped from {side} to {patch_px} px{left_out}"),
     )
 
 

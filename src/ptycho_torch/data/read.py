@@ -126,7 +126,7 @@ def _canonical(source: str, arrays: dict[str, Array], reading: ScanConventions) 
         if key in arrays:
             arrays[key] = arrays[key].reshape(-1)
             check_array(source, key, arrays[key], "real", (len(frames),))
-    chosen = _chosen_scan(source, arrays.get("scan_index"), reading.scan_index, notes)
+    chosen = _chosen_scan(source, arrays.get("scan_index", np.zeros(0)), reading.scan_index, notes)
     for key in ROLES.keys() & arrays.keys():
         if arrays[key].ndim and len(arrays[key]) == len(frames):
             arrays[key] = arrays[key][chosen]
@@ -167,12 +167,9 @@ def _tike(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Ra
     )
 
 
-def _chosen_scan(
-    source: str, index_n: Array | None, requested: int | None, notes: list[str]
-) -> Any:
-    """Return which frames belong to the requested scan."""
-    scans = np.unique([] if index_n is None else index_n)
-    if len(scans) == np.size(index_n) > 1 and requested is None:
+def _chosen_scan(source: str, index_n: Array, requested: int | None, notes: list[str]) -> Any:
+    scans = np.unique(index_n)
+    if len(scans) == len(index_n) > 1 and requested is None:
         notes.append("'scan_index' numbers the frames: taken as one scan")
     elif len(scans) > 1 or (len(scans) and requested not in (None, scans[0])):
         if requested not in scans:

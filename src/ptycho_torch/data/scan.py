@@ -72,7 +72,7 @@ class Raw:
 
     def pixel(self, reading: ScanConventions) -> tuple[float, float] | None:
         """Return (height, width) of a pixel of the object plane, as given or as in the file."""
-        return (reading.pixel_m,) * 2 if reading.pixel_m else self.pixel_m
+        return (reading.pixel_m, reading.pixel_m) if reading.pixel_m else self.pixel_m
 
     def without(self, bad: Mask) -> Self:
         """Return the same with more pixels masked; `bad` broadcasts with the frames."""

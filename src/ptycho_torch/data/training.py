@@ -3,7 +3,6 @@
 Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +23,6 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +85,6 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
     held = hold_out(
         scan.positions_n2, fraction=settings.validation_fraction, gap_px=gap, seed=seed,
         source=scan.source,
-    )  # fmt: skip
-    logger.info(
-        "%s: %d frames train, %d in one block validate, %d within %.3g px of it are left out",
-        scan.source, len(held.train), len(held.validation), len(held.gap), gap,
     )  # fmt: skip
 
     def grouped(one: Scan, frames_n: NDArray[np.int64], unit: float, how: GroupSettings) -> Groups:
