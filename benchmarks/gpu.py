@@ -112,8 +112,7 @@ def stage_a(sizes: Sizes, limit_s: float) -> Rows:
     dataset = study.datasets[name]
     with tempfile.TemporaryDirectory() as folder:
         splits, summary = {s: Path(folder) / f"{s}.npz" for s in SPLITS}, Path(folder) / "json"
-        threads = os.cpu_count() or 1
-        simulate_dataset(dataset, name=name, splits=splits, summary=summary, threads=threads)
+        simulate_dataset(dataset, name=name, splits=splits, summary=summary)
         data = data_of_splits(splits, summary, patch_px=dataset.patch_px)
     left = len(sizes.settings) * len(stage.arms)
     for settings, execution in sizes.settings.items():

@@ -76,10 +76,8 @@ def test_translations_without_a_unit_are_metres_unless_that_cannot_be(file, scan
     with pytest.raises(InputError, match="nothing in common.*its geometry fits --units um"):
         read_scan(file)
     same_positions(file, scan, units="um")
-    put(file, TRANSLATION, get(file, TRANSLATION) * 1e-6 / PIXEL, units="pixels")
-    note(same_positions(file, scan), "translations are in pixels")
-    scale(file, TRANSLATION, PIXEL, units="pixels")
-    note(same_positions(file, scan, units="metres"), "--units metres wins over")
+    scale(file, TRANSLATION, 1e-6 / PIXEL, units="pixels")
+    same_positions(file, scan, units="pixels")
 
 
 def test_the_mask_is_honoured_bit_by_bit(file):
@@ -122,14 +120,10 @@ def test_what_is_missing_for_pixels_is_named_and_can_be_given(file, scan, gone, 
     [
         (DISTANCE, 1e-3, {"units": "mm"}),
         (DISTANCE, 1e-2, {"unit": b"Centimetres"}),
-        (WAVELENGTH, 1e-10, {"units": "angstrom"}),
         (WAVELENGTH, 1e-10, {"units": "\u212b"}),
         (WAVELENGTH, 1e-9, {"Units": "nanometers"}),
-        (ENERGY, EV, {"units": "eV"}),
         (ENERGY, 1e3 * EV, {"units": np.bytes_(b"keV")}),
-        (X_SIDE, 1e-6, {"units": "\u03bcm"}),
         (X_SIDE, 1e-6, {"units": np.bytes_(b"\xb5m")}),
-        (X_SIDE, 1e-6, {"units": "Microns"}),
         (TRANSLATION, 1e-9, {"units": ["nm", "nm", "nm"]}),
         (TRANSLATION, 1.0, {"units": h5py.Empty("S1")}),
     ],
@@ -148,8 +142,6 @@ def test_an_energy_that_contradicts_the_wavelength_is_refused(file):
         with pytest.raises(InputError, match="is a wavelength of.*give --pixel-m"):
             read_scan(file)
         read_scan(file, ScanConventions(pixel_m=PIXEL))
-    put(file, ENERGY, 1e4)
-    note(read_scan(file), "energy of 10000 J, which no photon has, is not used")
 
 
 @pytest.mark.parametrize("path", [WAVELENGTH, ENERGY, DISTANCE, X_SIDE, TRANSLATION])
@@ -188,15 +180,8 @@ def as_two_detectors(handle):
     return "entry_1/instrument_1/detector_2/data"
 
 
-def as_data_groups(handle):
-    handle.move(DATA, "entry_1/data_1/data")
-    handle["entry_1/data_2/data"] = handle["entry_1/data_1/data"][()]
-    return "entry_1/data_2/data"
-
-
 @pytest.mark.parametrize(
-    ("change", "kind"),
-    [(as_two_entries, "entry"), (as_two_detectors, "detector"), (as_data_groups, "data")],
+    ("change", "kind"), [(as_two_entries, "entry"), (as_two_detectors, "detector")]
 )
 def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kind):
     with h5py.File(file, "a") as handle:
@@ -231,12 +216,11 @@ def test_only_the_first_dark_field_of_the_chosen_detector_is_applied(file):
         ({TRANSLATION: np.eye(4, 3) * 1e-8}, "'positions' is .4, 2."),
         ({TRANSLATION: np.full((72, 3), np.nan)}, "the position of frame 0 is not finite"),
         ({TRANSLATION: np.arange(216.0).reshape(72, 3)}, "is a near field, or so sparse that"),
-        ({WAVELENGTH: None, ENERGY: 8000.0}, "energy is 8000 J, which no photon has"),
+        ({ENERGY: 8000.0}, "energy is 8000 J, which no photon has"),
         ({WAVELENGTH: 0}, "and 'wavelength' is 0 m"),
         ({DISTANCE: 0}, "distance is 0, expected a length > 0"),
         ({DISTANCE: np.nan}, "expected one finite number"),
         ({BASIS: np.zeros((2, 3))}, "not two directions"),
-        ({MASK: np.full((N, N), 0.5)}, "mask is .16, 16. float64, expected whole numbers"),
     ],
 )
 def test_bad_cxi_is_refused_in_one_line(file, changes, reason):

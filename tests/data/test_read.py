@@ -21,7 +21,7 @@ def test_a_canonical_npz_names_the_middle_of_each_window(read_npz, scan, canonic
         canonical["diff3d"] = turn(canonical.pop("diffraction"))
     found = read_npz(canonical)
     same(found, scan)
-    note(found, "window's pixel [N // 2]")
+    note(found, "each window's centre")
     assert not turn or any("transposed" in n or "dropped" in n for n in found.notes)
 
 
@@ -96,7 +96,7 @@ def test_one_image_of_a_split(tiny_dataset):
     assert found.amplitude_nHW.ndim == 3 and found.intensity_scale > 1
     note(found, "split of the study")
     with pytest.raises(InputError, match="has no image 7; it has 1"):
-        read_scan(tiny_dataset.splits["test"], ScanConventions(image=7))
+        read_scan(tiny_dataset.splits["test"], ScanConventions(scan_index=7))
 
 
 def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(read_npz, canonical):

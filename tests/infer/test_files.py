@@ -53,7 +53,7 @@ BAD_ARRAYS = {
 }
 BAD_FACTS = {
     "format": ({"format": "ptycho-torch dump 9"}, "format: .*'ptycho-torch dump 9'"),
-    "scale": ({"scales": {"input_scale": -1}}, r"scales\.input_scale: must be a number > 0"),
+    "scale": ({"scales": {"input_scale": -1}}, r"scales\.input_scale: .*greater than 0"),
     "checksum": ({"arrays_sha256": "0" * 64}, "arrays.npz: SHA-256 is .*, expected 000"),
 }
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ptycho_torch.config.real_data import RealDataScores
-from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, read_estimates
@@ -146,7 +147,7 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
     for part in PARTS:
         arrays[f"{part}_object"] = arrays[f"{part}_object"] * np.complex64(3j)
         arrays[f"{part}_probe"] = arrays[f"{part}_probe"] / np.complex64(3)
-    held = read_part(folder / "frames/held_out.npz")
+    held = read_scan(folder / "frames/held_out.npz")
     corners = np.rint(held.positions_n2).astype(int) - arrays["held_out_origin"]
     side = held.patch_px
     arrays["held_out_patches"] = np.stack(

@@ -8,7 +8,8 @@ from scipy.spatial import cKDTree
 
 from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
-from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -63,7 +64,7 @@ def test_half_of_a_disks_light_is_within_root_half_of_its_radius():
 def test_parts_are_read_back_as_they_were_split(results, truth):
     split = json.loads((results.folder / "small/split.json").read_text())
     for part in PARTS:
-        scan = read_part(results.folder / f"small/frames/{part}.npz")
+        scan = read_scan(results.folder / f"small/frames/{part}.npz")
         index = split["parts"][part]
         np.testing.assert_allclose(scan.positions_n2, truth.positions[index], atol=1e-5)
         np.testing.assert_allclose(scan.amplitude_nHW**2, truth.counts[index], rtol=1e-5)

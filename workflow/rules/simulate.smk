@@ -13,7 +13,7 @@ rule simulate:
         dataset="results/simulate/{dataset}/dataset.json",
     log:
         "logs/simulate/{dataset}.log",
-    threads: STUDY.execution.threads
+    threads: 1
     params:
         settings=lambda wildcards: STUDY.datasets[wildcards.dataset].model_dump(mode="json"),
         content=content_of_files,

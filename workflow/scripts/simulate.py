@@ -24,7 +24,7 @@ def main(job: Any) -> None:
     if isinstance(settings, DatasetFiles):
         import_dataset(settings, **files)
     else:
-        simulate_dataset(settings, **files, threads=job.threads)
+        simulate_dataset(settings, **files)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ _NEIGHBOURS = 6
 class ScanConventions(Settings):
     """Conventions of a file. `auto` is told from the file and said; the rest is as given.
 
-    Order: frames and positions are chosen (`scan_index`, `image`, `n_images`), counts become
-    amplitudes, positions become corners in pixels (`units`, `origin`, `half_pixel`), are swapped,
-    then flipped, and at last the detector is cut to `patch_px`.
+    Order: frames and positions are chosen (`scan_index`, `n_images`), counts become amplitudes,
+    positions become corners in pixels (`units`, `origin`, `half_pixel`), are swapped, then
+    flipped, and at last the detector is cut to `patch_px`.
     """
 
     values: Literal["auto", "amplitude", "intensity"] = "auto"
@@ -69,10 +69,8 @@ class ScanConventions(Settings):
     flip_columns: bool = False
     """Mirror the columns of the positions."""
     scan_index: Annotated[int, Field(ge=0)] | None = None
-    """Which scan of several: its number in `scan_index` or `object_index`, of CXI's entry, or of
-    its detector."""
-    image: Annotated[int, Field(ge=0)] = 0
-    """Which image of a split, counted from 0."""
+    """Which scan of several: its number in `scan_index`, of CXI's entry or of its detector, or of
+    a split's image, counted from 0."""
     n_images: Count | None = None
     """Only the first frames, this many; None: all."""
     patch_px: Count | None = None

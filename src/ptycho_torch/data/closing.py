@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.geometry import fitting_unit, median_step
 from ptycho_torch.data.light import Kind, centred_probe, kind_of, light_of, values_of
-from ptycho_torch.data.scan import Array, Raw, check_array, mask_of
+from ptycho_torch.data.scan import UNITS_M, Array, Raw, check_array, mask_of, median_step
 from ptycho_torch.runtime.errors import InputError
 
 # What detectors write where they have no value: the largest numbers of unsigned and signed
@@ -26,9 +25,7 @@ _LOOKED_AT = 9
 # Light of a frame over that of the median frame, beyond which it is no frame of this scan: shutter,
 # beam loss and pile-up change it by orders of magnitude, specimens seldom tenfold.
 _FAR = 10.0
-_SETTLE = "--corrections ignore leaves it as it is"
-# Share of a frame's light to the median's, under which it has no beam.
-_NO_BEAM = 0.1
+_SETTLE = "; --corrections ignore leaves it as it is"
 # Median step of a scan, pixels, and its extent over the window, under which it does not move; and
 # its step over the window, beyond which frames have nothing in common.
 _STILL_PX, _STILL_WINDOWS, _SPARSE_WINDOWS = 0.25, 0.25, 4
@@ -37,26 +34,21 @@ _STILL_PX, _STILL_WINDOWS, _SPARSE_WINDOWS = 0.25, 0.25, 4
 def closed(raw: Raw, reading: ScanConventions) -> Raw:
     """Return what a file holds with its own corrections and mask applied, and without the frames
     that are far from the median light; raises `InputError` where that cannot be right."""
-    notes: list[str] = []
     check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
-    raw = _masked(_without_no_value(raw, notes), kind, reading, notes)
-    raw = _without_saturated(raw, notes)
-    raw = _corrected(raw, kind, reading, notes)
+    raw = _masked(raw if raw.certain else _without_no_value(raw), kind, reading)
     if not raw.certain:
-        raw = _of_one_light(raw, kind, reading, notes)
-    raw = _probe(raw, notes)
+        raw = _corrected(_without_saturated(raw), kind, reading)
+        raw = _probe(_of_one_light(raw, kind, reading))
     if raw.unused:
-        notes.append(f"not used: {', '.join(raw.unused)}")
-    return replace(raw, notes=(*raw.notes, *notes))
+        raw.notes.append(f"not used: {', '.join(raw.unused)}")
+    return raw
 
 
-def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
+def _without_no_value(raw: Raw) -> Raw:
     """Mask pixels that hold a detector's mark for "no value" in nearly every frame."""
     count = min(len(raw.frames_nHW), _LOOKED_AT)
-    if raw.certain or count < 2:
-        return raw
     spread = np.linspace(0, len(raw.frames_nHW) - 1, count).astype(int)
     some = raw.frames_nHW[spread].astype(np.float64)
     usual = np.sort(some, axis=0)[(count - 1) // 2]
@@ -69,20 +61,22 @@ def _without_no_value(raw: Raw, notes: list[str]) -> Raw:
     if not marked.any():
         return raw
     kinds = ", ".join(f"{v:g}" for v in np.unique(usual[marked])[:4])
-    notes.append(f"{int(marked.sum())} pixels masked: {kinds} in nearly every frame means no value")
+    raw.notes.append(
+        f"{int(marked.sum())} pixels masked: {kinds} in nearly every frame means no value"
+    )
     return raw.without(marked)
 
 
-def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
-    """Return the mask that is meant, and note what it takes of the light."""
+def _masked(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
+    """Apply the mask as it is meant, and note what it takes of the light."""
     if raw.mask is None:
         if raw.good_nHW is None:
-            notes.append("mask: none, every pixel is used")
+            raw.notes.append("mask: none, every pixel is used")
         return raw
     name, array, means = raw.mask
-    sides = raw.frames_nHW.shape[1:]
     array = array[None] if array.ndim == 2 else array
-    check_array(raw.source, name, array, "mask", (1, *sides), raw.frames_nHW.shape)
+    shape = raw.frames_nHW.shape
+    check_array(raw.source, name, array, "mask", (1, *shape[1:]), shape)
     flagged = array != 0
     total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum() or 1
     share = light_of(raw.frames_nHW, raw.without(~flagged).good_nHW, kind).sum() / total
@@ -100,97 +94,74 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) ->
             f"{raw.source}: {line}, which is most of it; --mask-means {other} reads it the other "
             f"way round, --mask-means {chosen} insists"
         )
-    notes.append(line)
+    raw.notes.append(line)
     return raw.without(bad)
 
 
-def _without_saturated(raw: Raw, notes: list[str]) -> Raw:
+def _without_saturated(raw: Raw) -> Raw:
     """Mask pixels at the largest value of their integer type."""
     dtype = raw.frames_nHW.dtype
-    if dtype.kind not in "iu":
+    if dtype.kind not in "iu" or not (over := raw.frames_nHW == np.iinfo(dtype).max).any():
         return raw
-    top = np.iinfo(dtype).max
-    over = raw.frames_nHW == top
-    if not over.any():
-        return raw
-    frames = int(over.any(axis=(1, 2)).sum())
-    notes.append(
-        f"{int(over.sum())} pixels in {frames} frames masked: at {top}, the largest {dtype}"
+    raw.notes.append(
+        f"{int(over.sum())} pixels in {int(over.any(axis=(1, 2)).sum())} frames masked: at "
+        f"{np.iinfo(dtype).max}, the largest {dtype}"
     )
     return raw.without(over)
 
 
-def _corrected(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+def _corrected(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     """Subtract a stored dark field and divide by a stored monitor; `InputError` if that cannot be
     meant."""
     names = " and ".join(stored[0] for stored in (raw.dark, raw.monitor) if stored is not None)
     if not names:
         return raw
     if reading.corrections == "ignore":
-        notes.append(f"{names} not applied, as requested")
+        raw.notes.append(f"{names} not applied, as requested")
         return raw
     if kind == "amplitude":
         raise InputError(
-            f"{raw.source}: has {names}, which correct intensities, and amplitudes; {_SETTLE}, and "
+            f"{raw.source}: has {names}, which correct intensities, and amplitudes{_SETTLE}, and "
             "--values intensity takes the frames as intensities"
         )
     counts = 1.0 if values_of(raw.frames_nHW) == "intensity" else raw.intensity_scale
     frames = raw.frames_nHW.astype(np.float32)
-    raw = replace(raw, frames_nHW=frames, values="intensity", intensity_scale=counts)
     if raw.dark is not None:
-        raw = _less_dark(raw, *raw.dark, notes)
+        _subtract_dark(raw, *raw.dark, frames)
     if raw.monitor is not None:
-        _over_monitor(raw, *raw.monitor, notes)
-    return raw
+        _divide_by_monitor(raw, *raw.monitor, frames)
+    return replace(raw, frames_nHW=frames, values="intensity", intensity_scale=counts)
 
 
-def _less_dark(raw: Raw, name: str, dark: Array, notes: list[str]) -> Raw:
-    frames, sides = raw.frames_nHW, raw.frames_nHW.shape[1:]
-    if dark.dtype.kind not in "fiu" or dark.shape[-2:] != sides or dark.size == 0:
+def _subtract_dark(raw: Raw, name: str, dark: Array, frames: NDArray[np.float32]) -> None:
+    sides = frames.shape[1:]
+    check_array(raw.source, name, dark, "real", sides, ("n", *sides), cure=_SETTLE)
+    level = dark.reshape(-1, *sides).mean(axis=0, dtype=np.float64)
+    used = (level > 0) & (True if raw.good_nHW is None else raw.good_nHW.all(axis=0))
+    level = np.where(used, level, 0)
+    if (used & (frames.mean(axis=0, dtype=np.float64) < level / 2)).sum() > used.sum() / 2:
         raise InputError(
-            f"{raw.source}: {name} is {dark.shape} {dark.dtype}, expected {sides}; {_SETTLE}"
+            f"{raw.source}: {name} is brighter than the frames; was it subtracted already?{_SETTLE}"
         )
-    level = dark.reshape(-1, *sides).astype(np.float64).mean(axis=0)
-    measured = True if raw.good_nHW is None else raw.good_nHW.all(axis=0)
-    # Where the dark field itself holds no value there is none to subtract.
-    marked = measured & (~np.isfinite(level) | (level > max(1.0, float(frames.max()))))
-    if marked.any():
-        notes.append(f"{int(marked.sum())} pixels masked: {name} has no value there")
-        raw = raw.without(marked)
-    level = np.where(measured & ~marked & (level > 0), level, 0)
-    used, mean = level > 0, frames.mean(axis=0, dtype=np.float64)
-    if used.any() and (mean < level / 2)[used].mean() > 0.5:
-        raise InputError(
-            f"{raw.source}: {name} is brighter than the frames; was it subtracted already? "
-            f"{_SETTLE}"
-        )
-    np.subtract(frames, level.astype(np.float32), out=frames)
+    frames -= level.astype(np.float32)
     np.maximum(frames, 0, out=frames)
-    notes.append(f"{name} subtracted: {float(level.sum()):.4g} a frame")
-    return raw
+    raw.notes.append(f"{name} subtracted: {float(level.sum()):.4g} a frame")
 
 
-def _over_monitor(raw: Raw, name: str, monitor: Array, notes: list[str]) -> None:
-    frames = raw.frames_nHW
-    if monitor.dtype.kind not in "fiu" or monitor.size != len(frames):
-        raise InputError(
-            f"{raw.source}: {name} is {monitor.shape} {monitor.dtype}, expected a number > 0 for "
-            f"each of {len(frames)} frames; {_SETTLE}"
-        )
-    beam = monitor.reshape(-1).astype(np.float64)
-    light = light_of(frames, raw.good_nHW, "intensity")
-    lit = light > _NO_BEAM * float(np.median(light))
-    if not (np.isfinite(beam) & (beam > 0))[lit].all() or not lit.any():
-        raise InputError(f"{raw.source}: {name} must be > 0 for each frame with light; {_SETTLE}")
-    # Frames without light are left out for it.
-    factor = np.where(lit, beam / beam[lit].mean(), 1.0)
-    frames /= factor.astype(np.float32)[:, None, None]
-    notes.append(
-        f"frames divided by {name}, {factor[lit].min():.3g} to {factor[lit].max():.3g} of its mean"
-    )
+def _divide_by_monitor(raw: Raw, name: str, monitor: Array, frames: NDArray[np.float32]) -> None:
+    beam = monitor.reshape(-1)
+    check_array(raw.source, name, beam, "real", (len(frames),), cure=_SETTLE)
+    beam = beam.astype(np.float64)
+    if not ((beam >= 0) & np.isfinite(beam)).all() or not beam.any():
+        raise InputError(f"{raw.source}: {name} must be > 0 for each frame with light{_SETTLE}")
+    # Without a beam there is no frame: it becomes dark, and is left out for it.
+    factor = beam / beam[beam > 0].mean()
+    frames /= np.where(beam > 0, factor, np.inf).astype(np.float32)[:, None, None]
+    low, high = factor[beam > 0].min(), factor.max()
+    raw.notes.append(f"frames divided by {name}, {low:.3g} to {high:.3g} of its mean")
 
 
-def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[str]) -> Raw:
+def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     """Leave out frames whose light is far from that of the median frame."""
     light = light_of(raw.frames_nHW, raw.good_nHW, kind)
     if not (light > 0).any():
@@ -199,8 +170,6 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[st
     dark, bright = light < median / _FAR, light > median * _FAR
     far = np.flatnonzero(dark | bright)
     if not len(far):
-        low, high = light.min() / median, light.max() / median
-        notes.append(f"light of a frame: {low:.3g} to {high:.3g} times the median")
         return raw
     shown = ", ".join(map(str, far[:8])) + (", ..." if len(far) > 8 else "")
     line = (
@@ -208,7 +177,7 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[st
         f"{_FAR:g} times the median light: {shown}"
     )
     if reading.outliers == "keep":
-        notes.append(f"{line}; kept, as requested")
+        raw.notes.append(f"{line}; kept, as requested")
         return raw
     # Many bright ones: the median may be that of frames without a beam.
     if 2 * len(far) >= len(light) or 4 * bright.sum() >= len(light):
@@ -216,31 +185,26 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions, notes: list[st
             f"{raw.source}: {line}; that is no scan of one light: give --outliers keep, or choose "
             "the frames (--n-images, --scan-index)"
         )
-    notes.append(f"{line}; left out (--outliers keep keeps them)")
-    keep = np.setdiff1d(np.arange(len(light)), far)
-    return replace(
-        raw,
-        frames_nHW=raw.frames_nHW[keep],
-        positions_n2=raw.positions_n2[keep],
-        good_nHW=mask_of(raw.good_nHW, keep),
-    )
+    raw.notes.append(f"{line}; left out (--outliers keep keeps them)")
+    keep = np.flatnonzero(~(dark | bright))
+    frames, positions = raw.frames_nHW[keep], raw.positions_n2[keep]
+    good = mask_of(raw.good_nHW, keep)
+    return replace(raw, frames_nHW=frames, positions_n2=positions, good_nHW=good)
 
 
-def _probe(raw: Raw, notes: list[str]) -> Raw:
+def _probe(raw: Raw) -> Raw:
     """Say of a probe that it is real, and move one that lies in the corners."""
     probe = raw.probe_MHW
-    if probe is None or raw.certain:
+    if probe is None:
         return raw
     if not np.iscomplexobj(probe) or not probe.imag.any():
-        notes.append("the probe is real: its phase is taken as 0; is it only a modulus?")
+        raw.notes.append("the probe is real: its phase is taken as 0; is it only a modulus?")
     if raw.object_YX is not None and not np.iscomplexobj(raw.object_YX):
-        notes.append("the object is real: its phase is taken as 0")
-    return replace(raw, probe_MHW=centred_probe(probe, notes))
+        raw.notes.append("the object is real: its phase is taken as 0")
+    return replace(raw, probe_MHW=centred_probe(probe, raw.notes))
 
 
-def check_steps(
-    raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64], notes: list[str]
-) -> None:
+def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64]) -> None:
     """Note the scan's steps; `InputError` if it does not move, or frames have nothing in common.
 
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
@@ -248,20 +212,20 @@ def check_steps(
     """
     if len(corners_n2) < 2:
         return
-    # NaN: all frames were taken at one place.
-    side, step = raw.frames_nHW.shape[-1], float(np.nan_to_num(median_step(corners_n2)))
+    side, step = raw.frames_nHW.shape[-1], median_step(corners_n2)
     still = step < _STILL_PX and float(np.ptp(corners_n2, axis=0).max()) < _STILL_WINDOWS * side
-    apart_too = "; neighbouring frames do not overlap" if step > side else ""
-    notes.append(f"median step {step:.3g} px, window {side} px{apart_too}")
+    raw.notes.append(f"median step {step:.3g} px, window {side} px")
     if raw.certain or not (still or step > _SPARSE_WINDOWS * side):
         return
     what = "hardly moves"
     if not still:
         what = "is a near field, or so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
-    pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
-    if pixel and (unit := fitting_unit(raw.positions_n2, pixel, side)):
-        cure = f"its geometry fits --units {unit}"
+    if (pixel := raw.pixel(reading)) is not None:
+        # From half a pixel to a window.
+        pixels = median_step(raw.positions_n2) / max(pixel)
+        fits = [unit for unit, metres in UNITS_M.items() if 0.5 <= pixels * metres <= side]
+        cure = f"its geometry fits --units {fits[0]}" if fits else cure
     raise InputError(
         f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
         f"px; are the positions in another unit? {cure}"

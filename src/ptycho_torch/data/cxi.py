@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.geometry import ENERGIES, EV, LENGTHS
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
     ROLES,
@@ -31,10 +30,19 @@ from ptycho_torch.runtime.errors import InputError
 
 DETECTOR, SOURCE = "/entry_1/instrument_1/detector_1", "/entry_1/instrument_1/source_1"
 TRANSLATION = "/entry_1/sample_1/geometry_1/translation"
+EV = constants.eV
+_METRE = {"": 1.0, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12}
+LENGTHS = {
+    **{"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "nm": 1e-9, "pm": 1e-12},
+    **{prefix + word: value for prefix, value in _METRE.items() for word in ("metre", "meter")},
+    **{"micron": 1e-6, **dict.fromkeys(("angstrom", "angstroem", "ang", "a", "\u00e5"), 1e-10)},
+}
+"""What a file may call a length's unit, in metres; in lower case, one of it."""
+ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * EV}
+"""The same of an energy, in joules."""
 # Invalid, saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing. Not:
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
-_PIXELS = {"pixel": 0.0, "px": 0.0}
 _USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 # More than any photon has; CXI is in joules, and people write electronvolts.
 _MOST_ENERGY_J = 1e-9
@@ -53,11 +61,10 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         notes = ["CXI"]
         _choose(file, reading.scan_index, notes)
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
-        positions, units = _positions(file, reading, notes)
+        positions = _positions(file, reading, notes)
         frames = frames_first(source, where, frames, len(positions), reading.stack, notes)
         side = frames.shape[-1]
-        pixel, missing = _object_pixel_m(file, reading, side, notes)
-        shifted = file.attribute(where, "is_fft_shifted")
+        pixel, missing = (None, "") if reading.pixel_m else _object_pixel_m(file, side, notes)
         return Raw(
             source=source,
             layout="cxi",
@@ -69,12 +76,11 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             mask=_mask(file),
             unused=tuple(f"{path} {shape}" for path, shape in file.unread().items()),
             values="intensity",
-            zero_frequency="corner" if shifted is not None and not bool(shifted) else "centre",
             origin="middle",
-            units=units,
+            units="metres",
             pixel_m=pixel,
             pixel_missing=missing,
-            notes=tuple(notes),
+            notes=notes,
         )
 
 
@@ -86,24 +92,23 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
 
 
 def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
-    """Choose the entry, and in it the detector or, where none holds data, the data group; the index
-    is of the first of them of which there are several."""
-    detector = DETECTOR.removeprefix("/entry_1")
-    entries = file.numbers("/entry_1", f"{detector}/data", "/data_1/data")
+    """Choose the entry and in it the detector; the index is of the first of them of which there are
+    several."""
+    in_entry = (f"{DETECTOR.removeprefix('/entry_1')}/data", "/data_1/data")
+    entries = file.numbers("/entry_1", *in_entry)
+    if not entries:
+        return
     of_entry = len(entries) > 1 or entries == [index]
-    said = [file.lead("/entry_1", entries, index if of_entry else None)] if entries else []
-    for first in (DETECTOR, "/entry_1/data_1"):
-        if numbers := file.numbers(first, "/data"):
-            said.append(file.lead(first, numbers, None if of_entry else index))
-            break
-    said = [line for line in said if line]
-    notes += [f"{line} (--scan-index)" for line in said[:1]] + said[1:]
+    if line := file.lead("/entry_1", entries, index if of_entry else None):
+        notes.append(f"{line} (--scan-index)")
+    detectors = file.numbers(DETECTOR, "/data")
+    if detectors and (line := file.lead(DETECTOR, detectors, None if of_entry else index)):
+        notes.append(line if len(entries) > 1 else f"{line} (--scan-index)")
 
 
-def _positions(
-    file: Hdf5, reading: ScanConventions, notes: list[str]
-) -> tuple[NDArray[np.float64], Literal["metres", "pixels"]]:
-    """Return positions (row, column) along the detector's axes, and their unit."""
+def _positions(file: Hdf5, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
+    """Return positions (row, column) along the detector's axes, in metres unless `reading` says
+    another unit."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
@@ -111,17 +116,10 @@ def _positions(
     check_array(file.source, where, found, "real", ("n", 3), ("n", 2))
     moved = np.zeros((len(found), 3))
     moved[:, : found.shape[1]] = found
-    units: Literal["metres", "pixels"] = "metres"
     if reading.units == "auto":
-        factor = file.factor(where, LENGTHS | _PIXELS)
-        if factor == 0:
-            units = "pixels"
-            notes.append("translations are in pixels, as their attribute says")
-        moved *= factor or 1.0
-    elif unit := file.unit(where):
-        notes.append(f"--units {reading.units} wins over the translations' attribute '{unit}'")
+        moved *= file.factor(where, LENGTHS) or 1.0
     # The probe moves on the sample against the sample's own translation.
-    return -moved @ _axes(file, notes).T, units
+    return -moved @ _axes(file, notes).T
 
 
 def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
@@ -145,11 +143,11 @@ def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
 
 
 def _object_pixel_m(
-    file: Hdf5, reading: ScanConventions, side_px: int, notes: list[str]
+    file: Hdf5, side_px: int, notes: list[str]
 ) -> tuple[tuple[float, float] | None, str]:
     """Return (height, width) of a pixel of the object plane, wavelength x distance / (N x detector
     pixel), metres; or None and what is missing for it."""
-    lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, reading, notes)}
+    lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, notes)}
     for name in ("distance", "y_pixel_size", "x_pixel_size"):
         lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)
     if missing := [name for name, value in lengths.items() if value is None]:
@@ -158,15 +156,11 @@ def _object_pixel_m(
     wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
     if zero := [name for name, value in lengths.items() if value == 0]:
         raise InputError(f"{file.source}: {zero[0]} is 0, expected a length > 0 in metres")
-    notes.append(
-        f"geometry: wavelength {wavelength:.6g} m, distance {distance:.6g} m, detector pixel "
-        f"{height:.6g} x {width:.6g} m"
-    )
     reach = wavelength * distance / side_px
     return (reach / height, reach / width), ""
 
 
-def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float | None:
+def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
     """Return the wavelength in metres, which the photon energy must agree with, or gives."""
     wavelength = file.number(f"{SOURCE}/wavelength", LENGTHS, notes)
     energy = file.number(f"{SOURCE}/energy", ENERGIES, notes)
@@ -174,51 +168,41 @@ def _wavelength(file: Hdf5, reading: ScanConventions, notes: list[str]) -> float
         return wavelength
     where = file.where(SOURCE)
     if not 0 < energy < _MOST_ENERGY_J:
-        if wavelength is None:
-            raise InputError(
-                f"{file.source}: {where}/energy is {energy:g} J, which no photon has; CXI is in "
-                "joules (1 eV = 1.602e-19 J): mend it, give it the attribute units, or add the "
-                "wavelength"
-            )
-        notes.append(f"energy of {energy:g} J, which no photon has, is not used")
-        return wavelength
+        raise InputError(
+            f"{file.source}: {where}/energy is {energy:g} J, which no photon has; CXI is in joules "
+            "(1 eV = 1.602e-19 J): mend it, give it the attribute units, or give --pixel-m"
+        )
     told = constants.h * constants.c / energy
     if wavelength is None:
         notes.append("wavelength from the photon energy")
-        return told
-    if abs(told - wavelength) > _AGREE * wavelength and reading.pixel_m is None:
+    elif abs(told - wavelength) > _AGREE * wavelength:
         raise InputError(
             f"{file.source}: {where}: the energy of {energy / EV:.6g} eV is a wavelength of "
             f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; mend the one that is wrong, or "
             "give --pixel-m"
         )
-    return wavelength
+    return wavelength or told
 
 
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
     """Return the first dark field and the first monitor of the chosen entry and detector."""
     entry, detector = file.where("/entry_1"), file.where(DETECTOR)
-    paths: dict[str, str] = {}
-    for path in file.unread():
-        role = ROLES.get(path.rpartition("/")[2], "mask")
-        of_another = "/detector_" in path and not path.startswith(f"{detector}/")
-        if role != "mask" and path.startswith(f"{entry}/") and not of_another:
-            paths.setdefault(role, path)
-    found = {path: file.array(path) for path in paths.values()}
-    return by_role({path: array for path, array in found.items() if array is not None})
+    of_scan = {
+        path: path
+        for path in file.unread()
+        if ROLES.get(path.rpartition("/")[2], ("mask",))[0] != "mask"
+        and path.startswith(f"{entry}/")
+        and ("/detector_" not in path or path.startswith(f"{detector}/"))
+    }
+    return {role: (path, file.array(path)) for role, (path, _) in by_role(of_scan).items()}
 
 
-def _mask(file: Hdf5) -> tuple[str, Array, Literal["auto", "good", "bad"]] | None:
+def _mask(file: Hdf5) -> tuple[str, Array, Literal["bad"]] | None:
     """Return the bits that call a pixel bad."""
     where = file.where(f"{DETECTOR}/mask")
     mask = file.array(where)
     if mask is None:
         return None
-    if mask.dtype.kind not in "biu" and not np.array_equal(mask, np.rint(mask)):
-        raise InputError(
-            f"{file.source}: {where} is {mask.shape} {mask.dtype}, expected whole numbers, whose "
-            "bits say what is wrong with a pixel"
-        )
     return where, without_ones(mask.astype(np.int64) & BAD_PIXEL, 3), "bad"
 
 

@@ -25,16 +25,14 @@ logger = logging.getLogger(__name__)
 _POSITIONS = ("coords_offsets", "coords_nominal")
 _LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
     "diffraction": (np.float32, ("n N N C",)),
-    **dict.fromkeys(("Y_I", "Y_phi"), (np.float32, ("n N N C",))),
-    **dict.fromkeys((*_POSITIONS, "coords_true"), (np.float32, ("n 1 2 C",))),
+    "Y_I": (np.float32, ("n N N C",)),
+    **dict.fromkeys(_POSITIONS, (np.float32, ("n 1 2 C",))),
     "YY_full": (np.complex64, ("images height width 1", "height width 1")),
-    "YY_ground_truth": (np.complex64, ("images height width 1", "height width 1", "height width")),
     "probeGuess": (np.complex64, ("N N", "M N N")),
-    "probe_simulated": (np.complex64, ()),
     **dict.fromkeys(("norm_Y_I", "intensity_scale"), (np.float64, ("", "1"))),
     "image_index": (np.int32, ("n",)),
 }
-"""Type and shapes of the arrays that are read; n and C are those of `diffraction`."""
+"""Type and shapes of the arrays that something reads; n and C are those of `diffraction`."""
 _NEEDED = ("diffraction", "probeGuess", *_POSITIONS, "image_index")
 
 
@@ -122,10 +120,9 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     for key, array in arrays.items():
         arrays[key] = _checked(str(path), key, array, sides)
         sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
-    for key in {"YY_full", "YY_ground_truth"} & arrays.keys():
-        height_width = arrays[key].shape[-3:-1] if arrays[key].ndim > 2 else arrays[key].shape
-        arrays[key] = arrays[key].reshape(-1, *height_width, 1)
-    _check_images(path, arrays)
+    if "YY_full" in arrays:
+        arrays["YY_full"] = arrays["YY_full"].reshape(-1, *arrays["YY_full"].shape[-3:])
+        _check_images(path, arrays)
     return arrays
 
 
@@ -138,15 +135,14 @@ def _apply_conventions(source: str, arrays: dict[str, Array], reading: ScanConve
     corners, thing = Split(arrays).corners_nC2, arrays.get("YY_full")
     if corners is None or reading == ScanConventions():
         return
-    frames = np.moveaxis(arrays["diffraction"], -1, 1)
     raw = Raw(
         source=source,
         layout="split",
-        frames_nHW=frames.reshape(-1, *frames.shape[2:]),
+        frames_nHW=arrays["diffraction"][..., 0],  # Of which the side counts.
         positions_n2=corners.reshape(-1, 2).astype(np.float64),
         object_YX=None if thing is None else thing[0, :, :, 0],
     )
-    moved = corners_of(raw, reading, []).reshape(corners.shape).astype(np.float32)
+    moved = corners_of(raw, reading).reshape(corners.shape).astype(np.float32)
     first = moved[:, :1]
     for key, places in (("coords_offsets", first), ("coords_nominal", moved - first)):
         places = np.broadcast_to(places, moved.shape)
@@ -157,7 +153,7 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     """Return the frames of one image of a split, with its object in the network's units;
     `InputError` as `read_split`, or if the split has no positions or no such image."""
     arrays = _read_arrays(source, None)
-    split, image, scale = Split(arrays), reading.image, arrays.get("intensity_scale")
+    split, image, scale = Split(arrays), reading.scan_index or 0, arrays.get("intensity_scale")
     frames, corners = split.diffraction_nCHW, split.corners_nC2
     if corners is None:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
@@ -168,11 +164,10 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     mine, thing = images == image, arrays.get("YY_full")
     notes = [f"split of the study, image {image} of {count}"]
     if thing is not None:
-        # Without it, only the object's scale is open, which nothing that reads a scan relies on.
-        what = "norm_Y_I" if "norm_Y_I" in arrays else "its largest"
-        norm = float(arrays.get("norm_Y_I", np.abs(thing).max()).item())
+        # Without a norm only the object's scale is open, on which nothing here relies.
+        norm = float(arrays.get("norm_Y_I", np.ones(())).item())
         thing = thing[image, :, :, 0] / norm
-        notes.append(f"object divided by {what} {norm:.6g}")
+        notes.append(f"object divided by norm_Y_I {norm:.6g}")
     return Raw(
         source=source,
         layout="split",
@@ -181,7 +176,7 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
         probe_MHW=split.probe_MHW,
         object_YX=thing,
         intensity_scale=None if scale is None else float(scale.item()),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -190,8 +185,7 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     dtype, shapes = _LAYOUT[key]
     stored, kind = array, "complex" if dtype is np.complex64 else "real"
     expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
-    if expected:
-        check_array(path, key, array, kind, *expected)
+    check_array(path, key, array, kind, *expected)
     if dtype is not np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(dtype, copy=False)
@@ -203,7 +197,7 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
         )
     if key in ("diffraction", "Y_I") and (stored < 0).any():
         raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
-    if key in ("diffraction", "probeGuess", "YY_full", "YY_ground_truth") and not stored.any():
+    if key in ("diffraction", "probeGuess", "YY_full") and not stored.any():
         raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
     if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
         raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
@@ -212,8 +206,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
 
 def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
     """Check which group shows which object; without an index there must be one object."""
-    if "YY_full" not in arrays:
-        return
     images, index = len(arrays["YY_full"]), arrays.get("image_index")
     if index is None and images == 1:
         index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)

@@ -24,18 +24,18 @@ def scan_groups(
     At gridsize 1 a group is one frame: all, or `n_images` of them chosen by the seed, rising.
     `InputError` as `neighbour_groups`, or if there are fewer frames than images requested.
     """
-    count = settings.n_images
     if settings.gridsize > 1:
         groups = neighbour_groups(
             scan.positions_n2[frames_n], settings, seed=seed, side_px=scan.patch_px,
             source=scan.source,
         )  # fmt: skip
         return frames_n[groups]
-    if count is None or count == len(frames_n):
+    count, total = settings.n_images, len(frames_n)
+    if count is None:
         return frames_n[:, None]
-    if count > len(frames_n):
-        raise InputError(f"{scan.source}: {count} images are requested, there are {len(frames_n)}")
-    chosen = named_stream(seed, "images").choice(len(frames_n), count, replace=False)
+    if count > total:
+        raise InputError(f"{scan.source}: {count} images are requested, there are {total}")
+    chosen = named_stream(seed, "images").choice(total, count, replace=False)
     return frames_n[np.sort(chosen)[:, None]]
 
 
@@ -63,12 +63,10 @@ def neighbour_groups(
         )
     near = min(candidates, frames - 1)
     distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
-    together = np.flatnonzero(distance[:, 1] < _SAME_PLACE_PX)
-    if len(together):
-        first = int(together[0])
-        others = sorted({first, *index[first, :2].tolist()})
+    if (together := distance[:, 1] < _SAME_PLACE_PX).any():
+        first = int(together.argmax())
         raise InputError(
-            f"{source}: frames {others[0]} and {others[1]} were taken at one place, "
+            f"{source}: frames {sorted(index[first, :2].tolist())} were taken at one place, "
             f"{tuple(positions_n2[first].tolist())}; groups need distinct positions: remove one"
         )
     stream = named_stream(seed, "groups")

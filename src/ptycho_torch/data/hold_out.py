@@ -6,14 +6,14 @@ what it was trained on. Here a contiguous block is kept out; a gap around it is 
 Letters: n frames, M probe modes, H rows, W columns. Positions are (row, column), pixels.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.data.geometry import median_step
+from ptycho_torch.data.scan import median_step
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
@@ -112,23 +112,19 @@ def interleaved_halves(positions_n2: Positions) -> tuple[Frames, Frames]:
 
     Neighbours are paired, and one of each pair goes to each half; an odd frame goes to the first.
     """
-    tree, count = scipy.spatial.cKDTree(positions_n2), len(positions_n2)
     # In strips two steps wide, so that no frame is left without neighbours.
-    step = np.nan_to_num(median_step(positions_n2), nan=1.0)
+    step = median_step(positions_n2) or 1.0
     rows, columns = positions_n2.T
     strip = np.floor((rows - rows.min()) / (2 * step))
     along = np.where(strip % 2 == 0, columns, -columns)
-    half_of: Any = np.full(count, -1)
+    half_of = np.full(len(positions_n2), -1)
     for pair, frame in enumerate(np.lexsort((along, strip))):
         if half_of[frame] >= 0:
             continue
-        half_of[frame], near = pair % 2, 8
-        while (half_of < 0).any():
-            _, found = tree.query(positions_n2[frame], k=np.arange(min(near, count)) + 1)
-            free = found[half_of[found] < 0]
-            if len(free):
-                half_of[free[0]] = 1 - pair % 2
-                break
-            near *= 4
+        half_of[frame] = pair % 2
+        free = np.flatnonzero(half_of < 0)
+        if len(free):
+            apart = np.hypot(*(positions_n2[free] - positions_n2[frame]).T)
+            half_of[free[apart.argmin()]] = 1 - pair % 2
     first, second = (np.flatnonzero(half_of == half) for half in (0, 1))
     return (second, first) if len(second) > len(first) else (first, second)

@@ -85,11 +85,9 @@ def frames_first(
         notes.append(f"'{name}' is {frames.shape}: axes of one dropped")
         frames = without_ones(frames, 3)
     if frames.ndim == 3 and stack == "auto":
-        first, _, last = frames.shape
-        square = frames.shape[0] == frames.shape[1]
-        stack = "last" if square and last == count != first else "first"
-        if square and first == last == count > 1 and frames.dtype.kind in "fiu":
-            stack = _by_light(source, name, frames, notes)
+        stack, (rows, columns, last) = "first", frames.shape
+        if rows == columns and last == count and frames.dtype.kind in "fiu":
+            stack = "last" if rows != count else _by_light(source, name, frames, notes)
     if frames.ndim == 3 and stack == "last":
         notes.append(f"'{name}' is a transposed legacy stack {frames.shape}, turned to (n, N, N)")
         frames = np.moveaxis(frames, -1, 0)

@@ -1,8 +1,6 @@
 """One measured scan in four parts: frames to learn from, two halves of them, frames held out."""
 
-import logging
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -10,12 +8,9 @@ from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 PARTS = ("train", "half_a", "half_b", "held_out")
 
@@ -28,9 +23,8 @@ def write_parts(
     *,
     file: str,
     sha256: str,
-) -> dict[str, Any]:
-    """Write the parts of a file of measurements; return what `split` says
-    (docs/reference/files.md).
+) -> None:
+    """Write the parts of a file of measurements, and what they are (docs/reference/files.md).
 
     outputs: paths of `PARTS` (canonical NPZ) and of `split`, a JSON file; file, sha256: what the
     measurement's file is called, for messages, and its checksum. `InputError` if the file has no
@@ -40,8 +34,7 @@ def write_parts(
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
-    radius = half_light_radius_px(scan.probe_MHW)
-    gap = radius if region.gap_px is None else region.gap_px
+    gap = half_light_radius_px(scan.probe_MHW) if region.gap_px is None else region.gap_px
     train, held, left_out = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
     if len(train) < 2:
         raise InputError(f"{file}: one frame is left to learn from; two halves need 2")
@@ -54,23 +47,9 @@ def write_parts(
     facts = {
         "notes": list(scan.notes),
         "frames": len(scan),
-        "patch_px": scan.patch_px,
-        "intensity_scale": scan.intensity_scale,
-        "extent_px": np.ptp(scan.positions_n2, axis=0).tolist(),
-        "half_light_radius_px": radius,
         "gap_px": gap,
         "gap_frames": left_out.tolist(),
         "nearest_px": {"least": float(apart.min()), "largest": float(apart.max())},
         "parts": {part: frames.tolist() for part, frames in parts.items()},
     }
-    io.write_json(outputs["split"], {"file": file, "sha256": sha256, **facts})
-    logger.info(
-        "%s: %d frames to learn from, %d held out, %d within %.3g px of those are left out",
-        file, len(train), len(held), len(left_out), gap,
-    )  # fmt: skip
-    return facts
-
-
-def read_part(path: io.PathLike) -> Scan:
-    """Read a part as it was written: of our own files nothing is guessed."""
-    return read_scan(path)
+    io.write_json(outputs["split"], facts)

@@ -14,74 +14,59 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.files import io
-from ptycho_torch.runtime.errors import InputError
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
 
 FORMAT = "ptycho-torch patch statistics 1"
-# Patches whose statistics are computed at a time: bounds the memory for double precision.
-_CHUNK = 256
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
-    finite, or zero where a ratio needs it.
+    finite.
 
     `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-    (A - mean A)^2. `complex`, only for complex patches: `var_zero_mean`, the mean of
-    |O - mean O|^2; `relative_variance`, this over the mean of |O|^2, from 0 (constant) to 1.
+    (A - mean A)^2. `complex`, only of complex patches: `var_zero_mean`, the mean of
+    |O - mean O|^2.
     """
-    chunks = range(0, len(patches_PHW), _CHUNK)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        parts = [_statistics(patches_PHW[start : start + _CHUNK]) for start in chunks]
+    # One by one: double precision of all of them at once takes several times their memory.
+    with np.errstate(invalid="ignore", over="ignore"):
+        each = [_of_one(patch_HW) for patch_HW in patches_PHW]
     return {
-        block: {name: np.concatenate([part[block][name] for part in parts]) for name in names}
-        for block, names in parts[0].items()
+        block: {name: np.array([one[block][name] for one in each]) for name in names}
+        for block, names in each[0].items()
     }
 
 
-def _statistics(patches_PHW: NDArray[Any]) -> Statistics:
-    pixels = (1, 2)
-    amplitude = np.abs(patches_PHW).astype(np.float64)
-    mean = amplitude.mean(axis=pixels)
-    variance = np.square(amplitude - mean[:, None, None]).mean(axis=pixels)
-    statistics: Statistics = {
+def _of_one(patch_HW: NDArray[Any]) -> dict[str, dict[str, Any]]:
+    amplitude = np.abs(patch_HW).astype(np.float64)
+    variance = np.square(amplitude - amplitude.mean()).mean()
+    statistics = {
         "amplitude": {
-            "mean": mean,
+            "mean": amplitude.mean(),
             "std": np.sqrt(variance),
-            "min": amplitude.min(axis=pixels),
-            "max": amplitude.max(axis=pixels),
+            "min": amplitude.min(),
+            "max": amplitude.max(),
             "var_zero_mean": variance,
         }
     }
-    if np.iscomplexobj(patches_PHW):
-        wave = patches_PHW.astype(np.complex128)
-        power = np.square(amplitude).mean(axis=pixels)
-        spread = np.square(np.abs(wave - wave.mean(axis=pixels, keepdims=True))).mean(axis=pixels)
-        statistics["complex"] = {
-            "var_zero_mean": spread,
-            "relative_variance": spread / power,
-        }
+    if np.iscomplexobj(patch_HW):
+        wave = patch_HW.astype(np.complex128)
+        spread = np.square(np.abs(wave - wave.mean())).mean()
+        statistics["complex"] = {"var_zero_mean": spread}
     return statistics
 
 
 def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
-    """Return which patches are looked at: at most `limit` (`InputError` if not positive), evenly
-    spread from first to last."""
-    if limit < 1:
-        raise InputError(f"patch_stats_limit must be at least 1, got {limit}")
+    """Return which patches are looked at: at most `limit`, evenly spread from first to last."""
     return np.rint(np.linspace(0, total - 1, min(total, limit))).astype(np.int64)
 
 
 def statistics_record(statistics: Statistics) -> dict[str, Any]:
     """Return statistics for JSON: a list per name, null where a value is not finite."""
     return {
-        block: {
-            name: [value if np.isfinite(value) else None for value in values.tolist()]
-            for name, values in names.items()
-        }
+        block: {name: list(map(io.finite_or_none, values)) for name, values in names.items()}
         for block, names in statistics.items()
     }
 
@@ -92,10 +77,8 @@ def write_patch_statistics(
     """Write `patch_stats.json` and `patches.png` of some patches (`chosen_patches`) into `folder`.
 
     patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
-    where they were made; made_by: what made them, in words. `InputError` if there is no patch.
+    where they were made; made_by: what made them, in words.
     """
-    if not len(patches_PHW):
-        raise InputError(f"{folder}: there are no patches to take statistics of")
     chosen = chosen_patches(len(patches_PHW), limit)
     draw_patches(Path(folder) / "patches.png", patches_PHW[chosen], total=len(patches_PHW))
     record = {
@@ -105,39 +88,31 @@ def write_patch_statistics(
         "limit": limit,
         "chosen": chosen.tolist(),
         "shape": list(patches_PHW.shape[1:]),
-        "scales": scales.record(),
+        "scales": scales.model_dump(),
         **statistics_record(patch_statistics(patches_PHW[chosen])),
     }
     io.write_json(Path(folder) / "patch_stats.json", record)
 
 
 def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:
-    """Draw patches, of `total`, in rows of four: amplitude, and phase about its mean direction if
-    complex; what is not finite is red."""
+    """Draw the amplitudes of patches, of `total`, in rows of four, each normalised by itself; what
+    is not finite is red."""
     from matplotlib import colormaps  # Slow to import.
     from matplotlib.figure import Figure
     from skimage.util import montage
 
+    count, columns = len(patches_PHW), min(4, len(patches_PHW))
     amplitudes = [_normalised(np.abs(patch)) for patch in patches_PHW]
-    panels = [("amplitude less its mean, over its deviation", amplitudes, "gray", 2.5)]
-    if np.iscomplexobj(patches_PHW):
-        turned = [np.angle(patch * np.conj(np.nansum(patch))) for patch in patches_PHW]
-        panels.append(("phase about its mean direction, rad", turned, "twilight_shifted", np.pi))
-    columns = min(4, len(patches_PHW))
-    shape = (-(-len(patches_PHW) // columns), columns)
-    figure = Figure(figsize=(5.5 * len(panels), 5.5), dpi=110, layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, images, colours, limit) in zip(grid, panels, strict=True):
-        cells = montage(images, fill=0, padding_width=1, grid_shape=shape)
-        colour = colormaps[colours].with_extremes(bad="red")
-        drawn = axes.imshow(cells, cmap=colour, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
-        figure.colorbar(drawn, ax=axes, shrink=0.8)
-    figure.supxlabel(
-        f"{len(patches_PHW)} of {total} patches, in rows, each normalised by itself; red: not "
-        "finite", fontsize=8,
+    shape = (-(-count // columns), columns)
+    cells = montage(amplitudes, fill=0, padding_width=1, grid_shape=shape)
+    figure = Figure(figsize=(5.5, 5.5), dpi=110, layout="constrained")
+    axes, colours = figure.subplots(), colormaps["gray"].with_extremes(bad="red")
+    axes.imshow(cells, cmap=colours, vmin=-2.5, vmax=2.5, interpolation="nearest")
+    axes.set_title(
+        f"{count} of {total} patches in rows: amplitude less its mean, over its deviation "
+        "(-2.5 to 2.5); red: not finite", fontsize=7,
     )  # fmt: skip
+    axes.set_axis_off()
     with io.atomic_write(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 

@@ -11,69 +11,56 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import check_steps
-from ptycho_torch.data.geometry import UNITS_M
 from ptycho_torch.data.light import kind_of, light_is_at, values_of
-from ptycho_torch.data.scan import Array, Mask, Raw, Scan, mask_of
+from ptycho_torch.data.scan import UNITS_M, Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
-
-_ORIGINS = {
-    "corner": "window's upper left pixel",
-    "centre": "window's pixel [N // 2]",
-    "middle": "window's centre, from the middle of the object or scan",
-}
 
 
 def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     """Return the scan that a file holds under these conventions; raises as `read_scan`."""
-    notes, total = list(raw.notes), len(raw.frames_nHW)
+    total = len(raw.frames_nHW)
     first = slice(min(total, reading.n_images or total))
     if first.stop < total:
-        notes.append(f"the first {first.stop} of {total} frames")
+        raw.notes.append(f"the first {first.stop} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
-    corners = corners_of(raw, reading, notes)
-    check_steps(raw, reading, corners, notes)
-    amplitude, good, scale = measured(
-        raw, reading, raw.frames_nHW[first], mask_of(raw.good_nHW, first), notes
-    )
-    scan = Scan(
-        source=raw.source,
-        amplitude_nHW=amplitude,
-        positions_n2=corners[first],
-        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
-        object_YX=None if raw.object_YX is None else raw.object_YX.astype(np.complex64),
-        good_1HW=good,
-        intensity_scale=scale,
-        notes=tuple(notes),
-    )
-    return cropped(scan, reading.patch_px)
+    corners = corners_of(raw, reading)
+    check_steps(raw, reading, corners)
+    return cropped(scan_of(raw, reading, corners, first), reading.patch_px)
 
 
-def measured(
-    raw: Raw, reading: ScanConventions, frames: Array, good: Mask | None, notes: list[str]
-) -> tuple[NDArray[np.float32], Mask | None, float | None]:
-    """Return amplitudes with the zero frequency in the middle and 0 where masked, their mask, and
-    s if it is known; `frames` and `good` are those of `raw`, or a part of them."""
-    kind = kind_of(raw, reading)
+def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64], some: Any) -> Scan:
+    """Return some frames of a file, whose windows are at `corners_n2[some]`: amplitudes with the
+    zero frequency in the middle, 0 where masked, and s if it is known."""
+    frames, good, kind = raw.frames_nHW[some], mask_of(raw.good_nHW, some), kind_of(raw, reading)
     place, why = reading.zero_frequency, "as requested"
     if place == "auto":
         seen = None if raw.certain else light_is_at(frames, good)
         place = seen or raw.zero_frequency
         why = "where the light is" if seen else "as the layout has it"
-    notes.append(f"zero frequency in the {place}: {why}")
+    raw.notes.append(f"zero frequency in the {place}: {why}")
     if place == "corner":
         frames = np.fft.fftshift(frames, axes=(-2, -1))
         good = None if good is None else np.fft.fftshift(good, axes=(-2, -1))
-    amplitude = _amplitude(raw.source, kind, frames, good)
-    if kind == "amplitude":
-        notes.append("amplitudes")
-        return amplitude, good, raw.intensity_scale
-    whole = values_of(frames) == "intensity"
-    notes.append(f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken")
-    return amplitude, good, 1.0 if whole and not raw.certain else raw.intensity_scale
+    what, scale = "amplitudes", raw.intensity_scale
+    if kind == "intensity":
+        whole = values_of(frames) == "intensity"
+        what = f"{frames.dtype} {'counts' if whole else 'intensities'}: root taken"
+        scale = 1.0 if whole and not raw.certain else scale
+    raw.notes.append(what)
+    probe, thing = raw.probe_MHW, raw.object_YX
+    return Scan(
+        source=raw.source,
+        amplitude_nHW=_amplitude(raw.source, kind, frames, good),
+        positions_n2=corners_n2[some],
+        probe_MHW=None if probe is None else probe.astype(np.complex64),
+        object_YX=None if thing is None else thing.astype(np.complex64),
+        good_1HW=good,
+        intensity_scale=scale,
+        notes=tuple(raw.notes),
+    )
 
 
 def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
-    """Return amplitudes, 0 where masked."""
     good = np.ones((1, 1, 1), bool) if good is None else good
     if not good.any():
         raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
@@ -92,20 +79,27 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
     return amplitude
 
 
-def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
+def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
     """Return the corners of all windows of a file, (row, column) in the object's pixels;
     `InputError` if a position is not finite, or its unit cannot be converted."""
-    if not np.isfinite(raw.positions_n2).all():
-        first = int(np.flatnonzero(~np.isfinite(raw.positions_n2).all(axis=1))[0])
-        raise InputError(f"{raw.source}: the position of frame {first} is not finite")
-    side = raw.frames_nHW.shape[-1]
+    if len(bad := np.flatnonzero(~np.isfinite(raw.positions_n2).all(axis=1))):
+        raise InputError(f"{raw.source}: the position of frame {bad[0]} is not finite")
+    side, notes = raw.frames_nHW.shape[-1], raw.notes
     shape = None if raw.object_YX is None else np.array(raw.object_YX.shape)
     origin = raw.origin if reading.origin == "auto" else reading.origin
-    notes.append(f"positions are of the {_ORIGINS[origin]}")
-    corners: Any = raw.positions_n2
+    notes.append(f"positions are of each window's {origin}")
+    corners = raw.positions_n2
     units = raw.units if reading.units == "auto" else reading.units
     if units != "pixels":
-        corners = corners * UNITS_M[units] / _pixel_m(raw, reading, units, notes)
+        pixel = raw.pixel(reading)
+        if pixel is None:
+            raise InputError(
+                f"{raw.source}: positions in {units} cannot be converted to pixels: "
+                f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
+                "--units pixels"
+            )
+        notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
+        corners = corners * UNITS_M[units] / np.array(pixel)
     if raw.layout == "cxi":
         notes.append(
             "(row, column) along translation (y, x); along its opposite (--flip-rows "
@@ -113,7 +107,6 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
         )
     if reading.swap_axes:
         corners = corners[:, ::-1]
-        notes.append("rows and columns of the positions swapped")
     flips = np.array([reading.flip_rows, reading.flip_columns])
     half = 0.5 * reading.half_pixel
     if origin == "middle":
@@ -124,29 +117,11 @@ def corners_of(raw: Raw, reading: ScanConventions, notes: list[str]) -> NDArray[
         corners = corners + half - (side // 2 if origin == "centre" else 0)
         ends = corners.min(axis=0) + corners.max(axis=0) if shape is None else shape - side
         corners = np.where(flips, ends - corners, corners)
-    notes += [f"{axis} of the positions mirrored" for axis in np.array(["rows", "columns"])[flips]]
-    if reading.half_pixel:
-        notes.append(f"{reading.half_pixel:+d} half pixel added to the positions")
     low = corners.min(axis=0)
     if shape is None and (low < 0).any():
         notes.append("positions moved by whole pixels to start at 0; the file has no object")
         corners = corners - np.where(low < 0, np.floor(low), 0)
     return np.ascontiguousarray(corners)
-
-
-def _pixel_m(
-    raw: Raw, reading: ScanConventions, units: str, notes: list[str]
-) -> NDArray[np.float64]:
-    """Return (height, width) of a pixel of the object plane, metres."""
-    pixel = raw.pixel_m if reading.pixel_m is None else (reading.pixel_m, reading.pixel_m)
-    if pixel is None:
-        raise InputError(
-            f"{raw.source}: positions in {units} cannot be converted to pixels: "
-            f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
-            "--units pixels"
-        )
-    notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
-    return np.array(pixel)
 
 
 def cropped(scan: Scan, patch_px: int | None) -> Scan:
@@ -177,12 +152,7 @@ def cropped(scan: Scan, patch_px: int | None) -> Scan:
         positions_n2=scan.positions_n2 * (patch_px / side),
         probe_MHW=probe,
         object_YX=None,
-        notes=(
-            *scan.notes,
-            f"detector cropped from {side} to {patch_px} px: pixels of the object plane are "
-            f"{side / patch_px:.6g} times as large, positions {patch_px / side:.6g} times"
-            f"{left_out}",
-        ),
+        notes=(*scan.notes, f"detector cropped from {side} to {patch_px} px{left_out}"),
     )
 
 

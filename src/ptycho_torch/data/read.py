@@ -46,12 +46,10 @@ FRAMES = ("diffraction", "diff3d")
 FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
 OPTIONAL = (
-    *("probeGuess", "objectGuess", "scan_index", "object_index", "intensity_scale", "_metadata"),
+    *("probeGuess", "objectGuess", "scan_index", "intensity_scale", "_metadata"),
     *("probe", "psi", *ROLES),
 )
 KEYS = (*FRAMES, "xcoords", "ycoords", "data", "scan", *OPTIONAL)
-_LAYOUTS_WITH = {"image": ("split",), "scan_index": ("npz", "cxi")}
-"""Which layouts have what only some have."""
 
 
 def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) -> Scan:  # noqa: B008 (frozen)
@@ -82,33 +80,17 @@ def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
 
 def _stored(path: str | Path, reading: ScanConventions) -> Raw:
     if io.is_hdf5(path):
-        _check_conventions(path, reading, "cxi")
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 
         return read_cxi(str(path), reading)
     arrays, layout, unused = _npz_layout(path)
-    _check_conventions(path, reading, layout)
     if layout == "split":
         return read_split_image(str(path), reading)
-    if layout == "tike":
-        raw = _tike(str(path), arrays, reading.stack)
-    else:
-        raw = _canonical(str(path), arrays, reading)
+    raw = (_tike if layout == "tike" else _canonical)(str(path), arrays, reading)
     roles = by_role({key: array for key, array in arrays.items() if key in ROLES})
     kept = {key for field in roles.values() for key in field[:1]}
     unused += [key for key in arrays if key in ROLES and key not in kept]
     return replace(raw, unused=tuple(unused), **roles)
-
-
-def _check_conventions(path: str | Path, reading: ScanConventions, layout: Layout) -> None:
-    """Refuse what was requested and the file has no place for."""
-    given = reading.model_dump(exclude_defaults=True)
-    for key, layouts in _LAYOUTS_WITH.items():
-        if key in given and layout not in layouts:
-            raise InputError(
-                f"{path}: --{key.replace('_', '-')} {given[key]} is of the layouts "
-                f"{', '.join(layouts)} and has no effect on this file ({layout}); leave it out"
-            )
 
 
 def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:
@@ -122,7 +104,7 @@ def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:
     if any(key in arrays for key in FRAMES):
         if "coords_offsets" in present:
             return arrays, "split", unused
-        if {"xcoords", "ycoords"} & arrays.keys():
+        if {"xcoords", "ycoords"} <= arrays.keys():
             return arrays, "npz", unused
     elif {"data", "scan"} <= arrays.keys():
         return arrays, "tike", unused
@@ -134,26 +116,21 @@ def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:
     )
 
 
-def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventions) -> Raw:
-    for key in ("xcoords", "ycoords"):
-        if key not in arrays:
-            raise InputError(f"{source}: has no array '{key}'; positions need both coordinates")
-    name, *other = (key for key in FRAMES if key in arrays)
-    if other and not np.array_equal(arrays[name], arrays[other[0]]):
-        raise InputError(f"{source}: 'diffraction' and 'diff3d' differ; keep the one that is meant")
+def _canonical(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
+    name = next(key for key in FRAMES if key in arrays)
     notes = [f"canonical NPZ, frames from '{name}'"]
     certain = FORMAT in str(arrays.get("_metadata", ""))
-    stack = "first" if certain and conventions.stack == "auto" else conventions.stack
+    stack = "first" if certain and reading.stack == "auto" else reading.stack
     frames = frames_first(source, name, arrays[name], arrays["xcoords"].size, stack, notes)
-    for key in ("ycoords", "xcoords", "object_index", "scan_index"):
+    for key in ("ycoords", "xcoords", "scan_index"):
         if key in arrays:
             arrays[key] = arrays[key].reshape(-1)
             check_array(source, key, arrays[key], "real", (len(frames),))
-    chosen = _chosen_scan(source, arrays, conventions.scan_index, notes)
-    scale = arrays.get("intensity_scale")
+    chosen = _chosen_scan(source, arrays.get("scan_index", np.zeros(0)), reading.scan_index, notes)
     for key in ROLES.keys() & arrays.keys():
         if arrays[key].ndim and len(arrays[key]) == len(frames):
             arrays[key] = arrays[key][chosen]
+    scale = arrays.get("intensity_scale")
     if scale is not None and (scale.size != 1 or not 0 < scale.item() < np.inf):
         raise InputError(f"{source}: 'intensity_scale' must be one number > 0, got {scale}")
     positions = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1, dtype=np.float64)
@@ -167,15 +144,15 @@ def _canonical(source: str, arrays: dict[str, Array], conventions: ScanConventio
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
         certain=certain,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
+def _tike(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
     """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
     notes = ["layout of tike: data, scan, probe"]
     scan = without_ones(arrays["scan"], 2)
-    data = frames_first(source, "data", arrays["data"], len(scan), stack, notes)
+    data = frames_first(source, "data", arrays["data"], len(scan), reading.stack, notes)
     check_array(source, "scan", scan, "real", (len(data), 2))
     return Raw(
         source=source,
@@ -186,28 +163,23 @@ def _tike(source: str, arrays: dict[str, Array], stack: str) -> Raw:
         object_YX=complex_array(source, "psi", arrays.get("psi"), ("Y", "X")),
         values="intensity",
         zero_frequency="corner",
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _chosen_scan(
-    source: str, arrays: dict[str, Array], requested: int | None, notes: list[str]
-) -> Any:
-    """Return which frames belong to the requested scan."""
-    for key in ("object_index", "scan_index"):
-        index = arrays.get(key, np.zeros(0))
-        scans = np.unique(index)
-        if key == "scan_index" and len(scans) == len(index) > 1 and requested is None:
-            notes.append("'scan_index' numbers the frames: taken as one scan")
-        elif len(scans) > 1 or (len(scans) and requested not in (None, int(scans[0]))):
-            if requested not in scans:
-                known = ", ".join(f"{scan:g}" for scan in scans[:8])
-                lacks = "" if requested is None else f"has no scan {requested}; it "
-                raise InputError(
-                    f"{source}: {lacks}holds {len(scans)} scans ('{key}': {known}); choose one "
-                    "with --scan-index"
-                )
-            mask = index == requested
-            notes.append(f"scan {requested} of {len(scans)} ('{key}'): {int(mask.sum())} frames")
-            return mask
+def _chosen_scan(source: str, index_n: Array, requested: int | None, notes: list[str]) -> Any:
+    scans = np.unique(index_n)
+    if len(scans) == len(index_n) > 1 and requested is None:
+        notes.append("'scan_index' numbers the frames: taken as one scan")
+    elif len(scans) > 1 or (len(scans) and requested not in (None, scans[0])):
+        if requested not in scans:
+            known = ", ".join(f"{scan:g}" for scan in scans[:8])
+            lacks = "" if requested is None else f"has no scan {requested}; it "
+            raise InputError(
+                f"{source}: {lacks}holds {len(scans)} scans ('scan_index': {known}); choose one "
+                "with --scan-index"
+            )
+        mask = index_n == requested
+        notes.append(f"scan {requested} of {len(scans)} ('scan_index'): {np.sum(mask)} frames")
+        return mask
     return slice(None)

@@ -1,13 +1,12 @@
 """The scales in force: what they are, where they come from, and that they reach the physics."""
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import BaseModel
 
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.config.base import Positive
 
 # float32 amplitudes, summed over a scan; a lost override is off by percents, or by factors.
 _REACHED = 1e-3
@@ -18,37 +17,18 @@ class ScaleLost(RuntimeError):
     """A scale that was requested did not reach the physics: a fault of ours, never a result."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scales:
+class Scales(BaseModel, frozen=True, strict=True, extra="ignore"):
     """The constants that a reconstruction was made with; None: not known, or there is none.
 
     input_scale: what amplitudes are multiplied by before the network; intensity_scale: s, (s A)^2
     are photons; intensity_scale_source: `learned`, `measured`, `given`, or in the words of
-    another program; norm_Y_I: object amplitude = the patches' amplitude times this. `InputError` if
-    one is not a number > 0.
+    another program; norm_Y_I: object amplitude = the patches' amplitude times this.
     """
 
-    input_scale: float | None = None
-    intensity_scale: float | None = None
+    input_scale: Positive | None = None
+    intensity_scale: Positive | None = None
     intensity_scale_source: str | None = None
-    norm_Y_I: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in NUMBERS:
-            value = getattr(self, name)
-            if value is not None and not (
-                type(value) in (int, float) and math.isfinite(value) and value > 0
-            ):
-                raise InputError(f"scales.{name}: must be a number > 0, got {value!r}")
-        if not isinstance(source := self.intensity_scale_source, str | None):
-            raise InputError(f"scales.intensity_scale_source: must be text, got {source!r}")
-
-    def record(self) -> dict[str, Any]:
-        """Return them for JSON."""
-        return asdict(self)
-
-
-FIELDS = tuple(field.name for field in fields(Scales))
+    norm_Y_I: Positive | None = None
 
 
 def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:

@@ -6,12 +6,14 @@ object plane, fractional. Masks say which pixels were measured, (n, H, W) or (1,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
+from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
@@ -20,15 +22,18 @@ Layout = Literal["npz", "cxi", "split", "tike"]
 _KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
 
 _NAMES = {
-    "dark": "dark dark_field darkfield data_dark dark_frame dark_frames background",
-    "monitor": "monitor beam_monitor ion_chamber i0 I0",
-    "mask": "good_pixels valid_pixels mask pixel_mask bad_pixels",
+    ("dark",): "dark dark_field darkfield data_dark dark_frame dark_frames background",
+    ("monitor",): "monitor beam_monitor ion_chamber i0 I0",
+    ("mask", "good"): "good_pixels valid_pixels",
+    ("mask", "auto"): "mask",
+    ("mask", "bad"): "pixel_mask bad_pixels",
 }
 ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
-"""What arrays of these names are for, in any layout."""
-_MEANS: dict[str, Literal["good", "bad"]] = {
-    "good_pixels": "good", "valid_pixels": "good", "pixel_mask": "bad", "bad_pixels": "bad",
-}  # fmt: skip
+"""What arrays of these names are for, in any layout; of a mask also what is set in it."""
+
+
+UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+"""What positions can be in, metres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,8 @@ class Raw:
     itself calls measured; mask, dark, monitor: other arrays for that, with their names, still to be
     applied; unused: names of those that nothing reads; pixel_m: (height, width) of a pixel of the
     object plane, and pixel_missing, why there is none; certain: this project wrote the file, so
-    that nothing need be told from the frames.
+    that nothing need be told from the frames; notes: what was recognised and done, which each step
+    adds to.
     """
 
     source: str
@@ -62,7 +68,11 @@ class Raw:
     pixel_m: tuple[float, float] | None = None
     pixel_missing: str = "the file has no geometry"
     certain: bool = False
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def pixel(self, reading: ScanConventions) -> tuple[float, float] | None:
+        """Return (height, width) of a pixel of the object plane, as given or as in the file."""
+        return (reading.pixel_m, reading.pixel_m) if reading.pixel_m else self.pixel_m
 
     def without(self, bad: Mask) -> Self:
         """Return the same with more pixels masked; `bad` broadcasts with the frames."""
@@ -71,7 +81,7 @@ class Raw:
 
 
 def check_array(
-    source: str, name: str, array: Array, kind: str, *shapes: tuple[str | int, ...]
+    source: str, name: str, array: Array, kind: str, *shapes: tuple[str | int, ...], cure: str = ""
 ) -> None:
     """Raise `InputError` unless an array has one of these shapes and a type of the kind.
 
@@ -81,7 +91,8 @@ def check_array(
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
     expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
-    cure = "; is it a simulated wave?" if kind == "real" and array.dtype.kind == "c" else ""
+    if kind == "real" and array.dtype.kind == "c":
+        cure = "; is it a simulated wave?"
     raise InputError(
         f"{source}: '{name}' is {array.shape} {array.dtype}, expected {kind} {expected}{cure}"
     )
@@ -95,14 +106,13 @@ def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
     )
 
 
-def by_role(arrays: Mapping[str, Array]) -> dict[str, Any]:
+def by_role(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `Raw` for arrays whose names say what they are for, the first of each;
     names may be paths."""
     fields: dict[str, Any] = {}
     for name, array in arrays.items():
-        word = name.rpartition("/")[2]
-        means = (_MEANS.get(word, "auto"),) if ROLES[word] == "mask" else ()
-        fields.setdefault(ROLES[word], (name, array, *means))
+        role, *means = ROLES[name.rpartition("/")[2]]
+        fields.setdefault(role, (name, array, *means))
     return fields
 
 
@@ -134,6 +144,15 @@ def probe_modes(source: str, name: str, probe: Array | None) -> Array | None:
     """Return a probe as modes (M, H, W); None stays None, `InputError` if it is none."""
     probe = complex_array(source, name, probe, ("N", "N"), ("M", "N", "N"))
     return None if probe is None else probe.reshape(-1, *probe.shape[-2:])
+
+
+def median_step(positions_n2: NDArray[np.float64]) -> float:
+    """Return the median distance of a place to the nearest other one, in the positions' unit; 0
+    where there is one place alone."""
+    places = np.unique(positions_n2[np.isfinite(positions_n2).all(axis=1)], axis=0)
+    if len(places) < 2:
+        return 0.0
+    return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
 
 
 def mask_of(good: Mask | None, frames: Any) -> Mask | None:
@@ -185,19 +204,18 @@ class Scan:
         """Return what there is, in a line."""
         low, high = self.positions_n2.min(axis=0), self.positions_n2.max(axis=0)
         probe, thing, scale = self.probe_MHW, self.object_YX, self.intensity_scale
-        light = "photons not known"
-        if scale is not None:
-            # Without a copy of all frames in double precision.
-            power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
-            photons = power / len(self) * scale**2
-            light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
-        return (
-            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {low[0]:.2f} to "
-            f"{high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px, "
-            f"{'no probe' if probe is None else f'probe of {len(probe)} mode(s)'}, "
-            f"{'no object' if thing is None else 'object of {} x {} px'.format(*thing.shape)}, "
-            f"{light}"
-        )
+        parts = [
+            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px",
+            f"rows {low[0]:.2f} to {high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px",
+            "no probe" if probe is None else f"probe of {len(probe)} mode(s)",
+            "no object" if thing is None else "object of {} x {} px".format(*thing.shape),
+        ]
+        if scale is None:
+            return ", ".join([*parts, "photons not known"])
+        # Without a copy of all frames in double precision.
+        power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
+        photons = power / len(self) * scale**2
+        return ", ".join([*parts, f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"])
 
     def __len__(self) -> int:
         return len(self.amplitude_nHW)

@@ -3,7 +3,6 @@
 Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.config.scan import FitSettings, ScanConventions
+from ptycho_torch.config.scan import FitSettings, GroupSettings, ScanConventions
 from ptycho_torch.data.batch import Groups, SplitScales, groups_of_scan, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.groups import scan_groups
@@ -25,8 +24,6 @@ from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
@@ -34,8 +31,7 @@ class TrainingData:
 
     test: patches are predicted for it after training, it never selects anything; probe_MHW: modes;
     scales: of `train` and `validation`; norm_Y_I: object amplitude = the patches' amplitude times
-    this; facts: what `run.json` and the bundle say of the data; members_nC: which frames of the
-    scan form each training group.
+    this; facts: what `run.json` and the bundle say of the data.
     """
 
     train: Groups
@@ -46,7 +42,6 @@ class TrainingData:
     norm_Y_I: float = 1.0
     intensity_scale_source: Literal["measured", "given"] = "measured"
     facts: dict[str, Any] = field(default_factory=dict)
-    members_nC: NDArray[np.int64] | None = None
 
     @classmethod
     def of_splits(cls, splits: Mapping[str, Split], facts: dict[str, Any] | None = None) -> Self:
@@ -56,10 +51,7 @@ class TrainingData:
         return cls(
             **groups,
             probe_MHW=torch.from_numpy(train.probe_MHW.copy()),
-            scales={
-                name: groups[name].scales(splits[name].intensity_scale)
-                for name in ("train", "validation")
-            },
+            scales={n: groups[n].scales(splits[n].intensity_scale) for n in groups if n != "test"},
             norm_Y_I=train.norm_Y_I,
             intensity_scale_source=train.intensity_scale_source,
             facts=facts or {},
@@ -87,32 +79,32 @@ def data_of_splits(
 def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) -> TrainingData:
     """Return the data of one measured scan; a block of its frames is kept out and validates, of
     `test` patches are predicted. `InputError` if scans and settings do not fit each other."""
-    probe = probe_of(scan)
+    probe, seed = probe_of(scan), settings.seed
     units = measured_units(scan, probe, settings.photons)
     gap = overlap_px(probe) if settings.gap_px is None else settings.gap_px
     held = hold_out(
-        scan.positions_n2, fraction=settings.validation_fraction, gap_px=gap, seed=settings.seed,
+        scan.positions_n2, fraction=settings.validation_fraction, gap_px=gap, seed=seed,
         source=scan.source,
     )  # fmt: skip
-    logger.info(
-        "%s: %d frames train, %d in one block validate, %d within %.3g px of it are left out",
-        scan.source, len(held.train), len(held.validation), len(held.gap), gap,
-    )  # fmt: skip
-    members = scan_groups(scan, held.train, settings.groups, seed=settings.seed)
+
+    def grouped(one: Scan, frames_n: NDArray[np.int64], unit: float, how: GroupSettings) -> Groups:
+        return groups_of_scan(one, scan_groups(one, frames_n, how, seed=seed), unit)
+
+    # As many groups as there are frames.
+    every = settings.groups.model_copy(update={"n_images": None})
     groups: dict[str, Any] = {
-        "train": groups_of_scan(scan, members, units.unit),
-        "validation": _every_group(scan, held.validation, units.unit, settings),
+        "train": grouped(scan, held.train, units.unit, settings.groups),
+        "validation": grouped(scan, held.validation, units.unit, every),
     }
+    scales = {name: some.scales(units.intensity_scale) for name, some in groups.items()}
     if test is not None:
         unit = _test_unit(test, scan, probe, units, settings)
-        groups["test"] = _every_group(test, np.arange(len(test)), unit, settings)
-    scales = {name: groups[name].scales(units.intensity_scale) for name in ("train", "validation")}
+        groups["test"] = grouped(test, np.arange(len(test)), unit, every)
     return TrainingData(
         **groups,
         probe_MHW=torch.from_numpy(probe),
         scales=scales,
         intensity_scale_source=units.source,
-        members_nC=members,
         facts={
             "source": Path(scan.source).name,
             "notes": list(scan.notes),
@@ -144,14 +136,6 @@ def data_of_file(
         if path is not None:
             data.facts[name] = {"file": Path(path).name, "sha256": io.sha256(path)}
     return data
-
-
-def _every_group(
-    scan: Scan, frames_n: NDArray[np.int64], unit: float, settings: FitSettings
-) -> Groups:
-    """Return as many groups as there are frames."""
-    every = settings.groups.model_copy(update={"n_images": None})
-    return groups_of_scan(scan, scan_groups(scan, frames_n, every, seed=settings.seed), unit)
 
 
 def _test_unit(

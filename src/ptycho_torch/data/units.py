@@ -19,6 +19,7 @@ from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+Probe = NDArray[np.complexfloating]
 # Probes whose intensities and phases agree to this correlation are the same.
 _SAME_PROBE = 0.999
 
@@ -31,7 +32,7 @@ class Units(NamedTuple):
     source: Literal["measured", "given"]
 
 
-def measured_units(scan: Scan, probe_MHW: NDArray[np.complexfloating], photons: float) -> Units:
+def measured_units(scan: Scan, probe_MHW: Probe, photons: float) -> Units:
     """Return the units of a scan under this normalised probe; photons on masked pixels count as
     none. photons: mean photons of a frame where the file does not say them, which then give s."""
     squares = np.square(scan.amplitude_nHW, dtype=np.float64)
@@ -71,9 +72,7 @@ def probe_of(scan: Scan) -> NDArray[np.complex64]:
     return normalise(scan.probe_MHW).astype(np.complex64)
 
 
-def same_probe(
-    first_MHW: NDArray[np.complexfloating], second_MHW: NDArray[np.complexfloating]
-) -> bool:
+def same_probe(first_MHW: Probe, second_MHW: Probe) -> bool:
     """Return whether two normalised probes are one, up to a phase."""
     if first_MHW.shape != second_MHW.shape:
         return False

@@ -33,11 +33,8 @@ def convert_scan(
         raise InputError(f"{target}: is there already; write another one{cure}")
     scan = read_scan(source, reading)
     write_scan_npz(target, scan)
-    return [
-        f"{source}: {scan.summary()}",
-        *(f"  {note}" for note in scan.notes),
-        f"{target}: written",
-    ]
+    notes = [f"  {note}" for note in scan.notes]
+    return [f"{source}: {scan.summary()}", *notes, f"{target}: written"]
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:

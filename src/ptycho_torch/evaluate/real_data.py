@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.noise import noise_of_roots
-from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
@@ -44,7 +45,7 @@ def evaluate_measurement(
     metrics = {key: facts[key] for key in ("engine", "outcome", "failure")}
     curves: dict[str, NDArray[Any]] = {}
     if facts["outcome"] == "completed":
-        scans = {part: read_part(parts[part]) for part in PARTS}
+        scans = {part: read_scan(parts[part]) for part in PARTS}
         standard = io.read_npz(rpie)
         arrays = standard if facts["engine"] == "rPIE" else io.read_npz(objects)
         scored = _Scoring(settings, scans, arrays, standard)

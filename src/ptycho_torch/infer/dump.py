@@ -83,7 +83,7 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
             "format": FORMAT,
             "made_by": dump.made_by,
             "ptycho_torch": __version__,
-            "scales": dump.scales.record(),
+            "scales": dump.scales.model_dump(),
             "arrays_sha256": io.sha256(folder / ARRAYS),
             "patch_statistics": statistics,
         },

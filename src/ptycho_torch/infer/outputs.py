@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import InferSettings, ScanConventions
-from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import Scales
@@ -144,7 +144,7 @@ def infer_measurement(
         bundle = read_bundle(Path(run).parent / "bundle")
         for part in PARTS:
             # The probe that the network was trained under, whatever the file guesses.
-            scan = replace(read_part(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+            scan = replace(read_scan(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
             seen = infer_scan(bundle, scan, settings)
             seconds += seen.report["timing"]["network_s"]
             light = seen.stitched.coverage_YX

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import Split, read_split
-from ptycho_torch.data.parts import PARTS, read_part
+from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_result
@@ -149,7 +150,7 @@ def reconstruct_measurement(
     arrays: dict[str, NDArray[Any]] = {}
     facts: dict[str, Any] = {}
     for part in PARTS:
-        scan = read_part(parts[part])
+        scan = read_scan(parts[part])
         if part == "held_out":
             made = reconstruct(replace(scan, probe_MHW=arrays["train_probe"]), known)
         else:

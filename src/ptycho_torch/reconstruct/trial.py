@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
-from ptycho_torch.data.prepare import corners_of, cropped, measured
-from ptycho_torch.data.scan import Array, Raw, Scan, mask_of
+from ptycho_torch.data.prepare import corners_of, cropped, scan_of
+from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import reconstruct
 
@@ -45,23 +45,23 @@ class Outcome:
 def predicted(raw: Raw, conventions: ScanConventions) -> Outcome:
     """Return how well the file's own probe and object predict its frames."""
     assert raw.object_YX is not None and raw.probe_MHW is not None
-    corners = corners_of(raw, conventions, [])
+    corners = corners_of(raw, conventions)
     low, high = np.rint(corners.min(axis=0)), np.rint(corners.max(axis=0))
     if (low < 0).any() or (high + raw.frames_nHW.shape[-1] > raw.object_YX.shape).any():
         return Outcome(conventions, why="windows reach out of the object")
     # Some frames, from first to last.
     spread = np.linspace(0, len(corners) - 1, PREDICTED_FRAMES).round().astype(int)
-    scan = _some(raw, conventions, corners, np.unique(spread))
+    scan = scan_of(raw, conventions, corners, np.unique(spread))
     guess = predict_amplitudes(raw.object_YX, raw.probe_MHW, scan.positions_n2)
     return _outcome(conventions, scan, guess)
 
 
 def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     """Return how well some neighbouring frames can be explained by one object."""
-    corners = corners_of(raw, conventions, [])
+    corners = corners_of(raw, conventions)
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
-    scan = _some(raw, conventions, corners, nearest)
+    scan = scan_of(raw, conventions, corners, nearest)
     if scan.patch_px > _QUICK_PX:
         scan = cropped(scan, _QUICK_PX)
     if scan.probe_MHW is None:
@@ -71,22 +71,6 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
         scan = replace(scan, probe_MHW=wave[None].astype(np.complex64))
     made = reconstruct(scan, _QUICK)
     return _outcome(conventions, scan, made.predict(scan.positions_n2))
-
-
-def _some(
-    raw: Raw, conventions: ScanConventions, corners_n2: Array, frames: NDArray[np.intp]
-) -> Scan:
-    """Return some frames of a file under conventions, as they are: not binned, not cut."""
-    good = mask_of(raw.good_nHW, frames)
-    amplitude, good, scale = measured(raw, conventions, raw.frames_nHW[frames], good, [])
-    return Scan(
-        source=raw.source,
-        amplitude_nHW=amplitude,
-        positions_n2=corners_n2[frames],
-        probe_MHW=None if raw.probe_MHW is None else raw.probe_MHW.astype(np.complex64),
-        good_1HW=good,
-        intensity_scale=scale,
-    )
 
 
 def _outcome(conventions: ScanConventions, scan: Scan, predicted_nHW: Array) -> Outcome:

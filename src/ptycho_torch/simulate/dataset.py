@@ -7,7 +7,6 @@ docs/reference/files.md.
 import json
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +23,9 @@ from ptycho_torch.files import io
 from ptycho_torch.physics.predict import constant_loss
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.provenance import versions
 from ptycho_torch.runtime.streams import named_stream
 from ptycho_torch.simulate.frames import (
-    Each,
     count_photons,
     diffract,
     draw_scene,
@@ -58,28 +55,19 @@ def simulate_dataset(
     name: str,
     splits: Mapping[str, str | Path],
     summary: str | Path,
-    threads: int = 1,
 ) -> None:
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
 
-    The intensity scale s is measured on the training split and used for all three. Threads share
-    the work; no number depends on how many there are. `InputError` if a probe file cannot be used,
-    or no photon arrives.
+    The intensity scale s is measured on the training split and used for all three. `InputError` if
+    a probe file cannot be used, or no photon arrives.
     """
+    torch.set_num_threads(1)  # Batches are small, and no number depends on the machine.
     probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # In each thread that shares the batches.
-    try:
-        with ThreadPoolExecutor(usable_threads(threads)) as pool:
-            for split in SPLITS:  # The training split first: it gives the scale.
-                arrays, scale, floor = simulate_split(
-                    settings, split, probe, intensity_scale=scale, each=pool.map
-                )
-                io.write_npz(splits[split], arrays)
-                facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
-                logger.info("%s: %s", split, facts[split])
-    finally:
-        torch.set_num_threads(before)
+    for split in SPLITS:  # The training split first: it gives the scale.
+        arrays, scale, floor = simulate_split(settings, split, probe, intensity_scale=scale)
+        io.write_npz(splits[split], arrays)
+        facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
+        logger.info("%s: %s", split, facts[split])
     write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
 
 
@@ -129,7 +117,6 @@ def simulate_split(
     probe: NDArray[np.complexfloating],
     *,
     intensity_scale: float | None = None,
-    each: Each = map,
 ) -> SimulatedSplit:
     """Simulate one split under a normalised probe, (H, W) or (M, H, W).
 
@@ -138,11 +125,11 @@ def simulate_split(
     """
     scene, probe = draw_scene(settings, split), probe.astype(np.complex64)
     modes = torch.from_numpy(probe).reshape(-1, *probe.shape[-2:])
-    scale = intensity_scale or float(np.sqrt(settings.photons / mean_power(scene, modes, each)))
-    diffraction, noise_floor = diffract(scene, modes, each), 0.0
+    scale = intensity_scale or float(np.sqrt(settings.photons / mean_power(scene, modes)))
+    diffraction, noise_floor = diffract(scene, modes), 0.0
     if settings.noise == "poisson":
         stream = partial(named_stream, settings.seeds.noise, "noise", split)
-        exact, diffraction = diffraction, count_photons(diffraction, scale, stream, each)
+        exact, diffraction = diffraction, count_photons(diffraction, scale, stream)
         if not diffraction.any():
             raise InputError(
                 f"the {split} split has no photon at all: photons of {settings.photons:g} a "

@@ -6,7 +6,7 @@ pixel of a patch is computed for a few groups, which stay in the processor's cac
 Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import fsum
 from typing import Any, NamedTuple
@@ -27,8 +27,6 @@ _AT_ONCE = 16
 _SHARE_A_STREAM = 64
 
 Array = NDArray[Any]
-Each = Callable[[Callable[[slice], Any], Iterable[slice]], Iterator[Any]]
-"""`map`, or that of a pool of threads."""
 
 
 class Raster(NamedTuple):
@@ -98,30 +96,25 @@ def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     return Scene(drawn, drawn / np.float32(norm), scan, side, step, norm)
 
 
-def mean_power(scene: Scene, modes: Tensor, each: Each = map) -> float:
+def mean_power(scene: Scene, modes: Tensor) -> float:
     """Return the mean over patches of sum |psi|^2 of the exit waves psi = P O.
 
     That is the sum over pixels of |P|^2 times the mean |O|^2 there, which needs no wave.
     """
     squared = np.square(np.abs(scene.objects))
-
-    def seen(groups: slice) -> Array:
+    seen_HW = np.zeros(scene.shape[2:])
+    for groups in scene.batches():
         patches = cut_patches(squared, scene.scan, scene.patch_px, groups)
-        return patches.sum(axis=(0, 1), dtype=np.float64)
-
-    seen_HW = np.sum(list(each(seen, scene.batches())), axis=0)
+        seen_HW += patches.sum(axis=(0, 1), dtype=np.float64)
     light_HW = modes.abs().double().square().sum(dim=0).numpy()
     return fsum((seen_HW * light_HW).ravel()) / (scene.shape[0] * scene.shape[1])
 
 
-def diffract(scene: Scene, modes: Tensor, each: Each = map) -> Array:
+def diffract(scene: Scene, modes: Tensor) -> Array:
     """Return noise-free amplitudes, (n, C, H, W)."""
     amplitude = np.empty(scene.shape, dtype=np.float32)
-
-    def fill(groups: slice) -> None:
+    for groups in scene.batches():
         amplitude[groups] = intensities(scene.patches(groups), modes).sqrt_().numpy()
-
-    list(each(fill, scene.batches()))
     return amplitude
 
 
@@ -136,19 +129,16 @@ def illuminated_patches(scene: Scene, modes: Tensor) -> tuple[Array, Array]:
 
 
 def count_photons(
-    amplitude: Array, intensity_scale: float, stream: Callable[[int], Generator], each: Each = map
+    amplitude: Array, intensity_scale: float, stream: Callable[[int], Generator]
 ) -> Array:
     """Return sqrt(Poisson((s A)^2)) / s for amplitudes (n, ...); root photons are s A.
 
     Every 64 groups have a stream of their own, named by the first of them and drawn from in
-    the order of the array, so that threads can share the work without a say in what it gives.
+    the order of the array.
     """
     noisy = np.empty(amplitude.shape, dtype=np.float32)
-
-    def draw(some: slice) -> None:
+    for start in range(0, len(amplitude), _SHARE_A_STREAM):
+        some = slice(start, start + _SHARE_A_STREAM)
         rate = np.square(intensity_scale * amplitude[some], dtype=np.float64)
-        noisy[some] = np.sqrt(stream(some.start).poisson(rate)) / intensity_scale
-
-    starts = range(0, len(amplitude), _SHARE_A_STREAM)
-    list(each(draw, (slice(i, i + _SHARE_A_STREAM) for i in starts)))
+        noisy[some] = np.sqrt(stream(start).poisson(rate)) / intensity_scale
     return noisy

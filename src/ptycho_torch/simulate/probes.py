@@ -12,6 +12,7 @@ import skimage
 from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
+from ptycho_torch.data.scan import check_array
 from ptycho_torch.files import io
 from ptycho_torch.physics.probe import normalisation, normalise, radius_px
 from ptycho_torch.runtime.errors import InputError
@@ -70,11 +71,9 @@ def _soften(mask: Real) -> Real:
 
 
 def _of_file(settings: FileProbe, patch_px: int) -> Complex:
-    probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
-    fault = None
-    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
-        fault = f"has shape {probe.shape}, expected (H, H) or (M, H, H)"
-    elif not np.issubdtype(probe.dtype, np.number) or not np.isfinite(probe).all():
+    probe, fault = io.read_npz(settings.path, "probeGuess")["probeGuess"], None
+    check_array(settings.path, "probeGuess", probe, "complex", ("H", "H"), ("M", "H", "H"))
+    if not np.isfinite(probe).all():
         fault = "must hold finite numbers"
     elif (side := probe.shape[-1]) != patch_px and settings.resize == "refuse":
         fault = (
@@ -86,9 +85,7 @@ def _of_file(settings: FileProbe, patch_px: int) -> Complex:
     else:
         probe = _resized(probe.astype(np.complex128), patch_px, settings.resize)
         if not 0 < normalisation(probe) < np.inf:
-            fault = (
-                "is dark, or not finite, within a quarter of the frame round its centre; centre it"
-            )
+            fault = "is dark within a quarter of the frame round its centre; centre it"
     if fault is not None:
         raise InputError(f"{settings.path}: probeGuess {fault}")
     return probe

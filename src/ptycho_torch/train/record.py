@@ -12,7 +12,7 @@ import torch
 from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import FIELDS, Scales
+from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
@@ -143,7 +143,7 @@ def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limi
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])
     known = _bundle(result, data).settings
-    scales = Scales(**known.model_dump(include=set(FIELDS)))
+    scales = Scales(**known.model_dump())
     source = f"training on {known.dataset}, best weights, held-out frames"
     write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
 

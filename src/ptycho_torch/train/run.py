@@ -15,7 +15,7 @@ from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.hold_out import half_light_radius_px
-from ptycho_torch.data.parts import read_part
+from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import must_be_free
@@ -130,7 +130,7 @@ def train_measurement(
     probe; probe: which one the network sees; folder: an earlier run's files in it are replaced.
     `InputError` if the refined probe is requested, and rPIE has failed.
     """
-    scan = read_part(frames)
+    scan = read_scan(frames)
     if probe == "refined":
         outcome = io.read_json(rpie["report"])["outcome"]
         if outcome != "completed":
