@@ -55,12 +55,20 @@ def convert(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
     ] = False,
+    halves: Annotated[
+        bool,
+        typer.Option(
+            "--halves",
+            help="Write two halves, TARGET-a.npz and TARGET-b.npz, whose "
+            "objects by any program compare-objects compares.",
+        ),
+    ] = False,
     reading: Conventions,
 ) -> None:
     """Write a file of measurements of any layout as canonical NPZ, as it was read."""
     from ptycho_torch.data.write import convert_scan
 
-    for line in convert_scan(source, target, reading, overwrite=overwrite):
+    for line in convert_scan(source, target, reading, overwrite=overwrite, halves=halves):
         typer.echo(line)
 
 
@@ -125,3 +133,32 @@ def compare(
     typer.echo(comparing.comparison_text(record))
     if not record["passed"]:
         raise typer.Exit(2)
+
+
+@app.command()
+def compare_objects(
+    *,
+    a: Annotated[Path, typer.Argument(help="Reference: NPY, NPZ or HDF5, FILE or FILE:/NAME.")],
+    b: Annotated[Path, typer.Argument(help="What is compared with it, of the same pixel size.")],
+    trim_px: Annotated[
+        int, typer.Option(min=0, help="What is cut from each side of the common field, pixels.")
+    ] = 0,
+    output_dir: Annotated[
+        Path, typer.Option(help="Where objects.json, objects.md, objects.png and frc.png go.")
+    ] = Path("objects"),
+) -> None:
+    """Compare two reconstructions of one object, anyone's: shift, phase ramp and factor removed.
+
+    Prints correlations, SSIM, and where the Fourier ring correlation falls under each threshold.
+    """
+    from ptycho_torch.evaluate import objects
+    from ptycho_torch.infer.pictures import draw_objects, draw_rings, save_png
+    from ptycho_torch.runtime.templates import render
+
+    record, (first, second) = objects.compare_objects(a, b, trim_px=trim_px)
+    text = render("evaluate", "objects.md.j2", **record)
+    save_png(output_dir / "objects.png", draw_objects({"A": first, "B": second}, difference=True))
+    save_png(output_dir / "frc.png", draw_rings(**record["frc"]))
+    io.write_text(output_dir / "objects.md", text)
+    io.write_json(output_dir / "objects.json", record)
+    typer.echo(text)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.data.hold_out import interleaved_halves
 from ptycho_torch.data.read import FORMAT, read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
@@ -16,9 +17,17 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def convert_scan(
-    source: str | Path, target: str | Path, reading: ScanConventions, *, overwrite: bool = False
+    source: str | Path,
+    target: str | Path,
+    reading: ScanConventions,
+    *,
+    overwrite: bool = False,
+    halves: bool = False,
 ) -> list[str]:
     """Write a scan of any layout as canonical NPZ; return what there is to say.
+
+    halves: write two halves of its frames, neighbours in turn, as `target` with `-a` and `-b` to
+    its name.
 
     `InputError` if the source cannot be read, or the target does not end in .npz, is the source or
     is there already (and `overwrite` is not set); nothing is written then.
@@ -26,15 +35,24 @@ def convert_scan(
     target = Path(target)
     if target.suffix != ".npz":
         raise InputError(f"{target}: ends in '{target.suffix}', expected .npz")
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target}: is the file that is read; write another one")
-    if os.path.lexists(target) and not (overwrite and target.is_file()):
-        cure = ", or --overwrite to replace it" if target.is_file() else ""
-        raise InputError(f"{target}: is there already; write another one{cure}")
+    written = [target.with_stem(f"{target.stem}-{half}") for half in "ab"] if halves else [target]
+    for path in written:
+        if path.exists() and path.samefile(source):
+            raise InputError(f"{path}: is the file that is read; write another one")
+        if os.path.lexists(path) and not (overwrite and path.is_file()):
+            cure = ", or --overwrite to replace it" if path.is_file() else ""
+            raise InputError(f"{path}: is there already; write another one{cure}")
     scan = read_scan(source, reading)
-    write_scan_npz(target, scan)
+    parts = (
+        [scan.take(half) for half in interleaved_halves(scan.positions_n2)] if halves else [scan]
+    )
+    for path, part in zip(written, parts, strict=True):
+        write_scan_npz(path, part)
     notes = [f"  {note}" for note in scan.notes]
-    return [f"{source}: {scan.summary()}", *notes, f"{target}: written"]
+    done = [
+        f"{path}: written, {len(part)} frames" for path, part in zip(written, parts, strict=True)
+    ]
+    return [f"{source}: {scan.summary()}", *notes, *done]
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:

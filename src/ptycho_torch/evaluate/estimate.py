@@ -94,7 +94,7 @@ def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
     """Return the largest box all of whose pixels are illuminated in every estimate, which lie on
     one canvas; `InputError` if it is too small to compare anything in."""
     known = np.all([illuminated(one.light_YX, share) for one in estimates], axis=0)
-    top, left, rows, columns = _largest_rectangle(known)
+    top, left, rows, columns = largest_rectangle(known)
     if min(rows, columns) < _LEAST_PX:
         raise InputError(
             f"the parts of this measurement light only {rows} x {columns} px in common; make "
@@ -104,7 +104,7 @@ def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
     return slice(top, top + rows), slice(left, left + columns)
 
 
-def _largest_rectangle(known: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def largest_rectangle(known: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Return top, left, rows, columns of the largest rectangle of true pixels."""
     best = (0, 0, 0, 0)
     heights = np.zeros(known.shape[1] + 1, int)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_torch.runtime.disk import PathLike, atomic_write
-from ptycho_torch.runtime.plot_style import new_figure
+from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure
 
 
 def draw_objects(
@@ -49,6 +49,24 @@ def draw_objects(
             limit = float(np.nanmax(np.abs(rest), initial=0.0)) or 1.0
             _show(line[-1], rest, f"B - A: {part}", "RdBu_r", (-limit, limit))
     figure.supxlabel(caption, fontsize=8)
+    return figure
+
+
+def draw_rings(
+    cycles_per_px: Sequence[float], correlation: Sequence[float], half_bit: Sequence[float]
+) -> Figure:
+    """Return a figure of a Fourier ring correlation and its thresholds."""
+    figure = new_figure(5.0, 3.4)
+    axes = figure.add_subplot(
+        xlabel="spatial frequency, cycles per pixel", ylabel="Fourier ring correlation"
+    )
+    axes.plot(cycles_per_px, correlation, color=COLOURS[1], label="A and B")
+    axes.plot(cycles_per_px, half_bit, color=REFERENCE, linestyle="--", label="half bit")
+    for level, name in ((1 / 2, "1/2"), (1 / 7, "1/7")):
+        axes.axhline(level, color=PALE, linewidth=0.8)
+        axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), va="center")
+    axes.set(xlim=(0, 0.5), ylim=(min(0.0, *correlation), 1.05))
+    axes.legend(frameon=False)
     return figure
 
 

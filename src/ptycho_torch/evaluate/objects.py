@@ -1,0 +1,159 @@
+"""Compare two reconstructed objects, anyone's: laid on one another, then scored.
+
+Letters: Y rows, X columns of an object; H rows, W columns of what both show.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_torch.data.scan import check_array
+from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
+from ptycho_torch.evaluate.estimate import largest_rectangle
+from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.real_data import similarity
+from ptycho_torch.files import io
+from ptycho_torch.files.hdf5 import open_hdf5
+from ptycho_torch.physics.predict import illuminated
+from ptycho_torch.runtime.errors import InputError
+
+Complex = NDArray[np.complexfloating]
+
+LEAST_PX = 24
+"""Sides of the common field under this are too small to compare anything in."""
+# The names that programs give an object, ours first.
+_NAMES = ("object", "stitched", "obj", "psi", "O")
+# Pixels with less of the most light are not looked at, where a file says how much fell on each.
+_LIT = 0.1
+
+
+def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
+    """Return an object, (Y, X), and which of its pixels are known, of NPY, NPZ or HDF5.
+
+    An array of another name is given behind the file: `file.h5:/entry/object`. An NPZ of ours says
+    by `light` where it was illuminated; NaN is not known. `InputError` if there is none.
+    """
+    file, _, name = str(path).partition(":/")
+    light = None
+    if Path(file).suffix == ".npy":
+        try:
+            array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file}: is no whole NPY file ({error})") from None
+    elif io.is_hdf5(file):
+        with open_hdf5(file) as opened:
+            wanted = [f"/{name}"] if name else [*_NAMES, "/entry_1/image_1/data"]
+            array = next((a for key in wanted if (a := opened.array(key)) is not None), None)
+            there = ", ".join(opened.unread())
+    else:
+        wanted = [name] if name else list(_NAMES)
+        found, present = io.read_npz_known(file, *wanted, "light")
+        array = next((found[key] for key in wanted if key in found), None)
+        light, there = found.get("light"), ", ".join(present)
+    if array is None:
+        raise InputError(
+            f"{file}: has no object ({', '.join(wanted)}); it has: {there}; give its name behind "
+            "the file, FILE:/NAME"
+        )
+    # One slice, one mode.
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    check_array(file, name or "object", array, "complex", ("Y", "X"))
+    known = np.isfinite(array)
+    if light is not None and light.shape == array.shape:
+        known &= illuminated(light, _LIT)
+    return np.where(known, array, 0), known
+
+
+def compare_objects(
+    first: io.PathLike, second: io.PathLike, *, trim_px: int = 0
+) -> tuple[dict[str, Any], tuple[Complex, Complex]]:
+    """Return how two objects agree, and both where both are known, (H, W) each, the second laid on
+    the first.
+
+    The second is moved, tilted in phase and multiplied by a complex factor, as far as that brings
+    it nearer: what no diffraction data fix where the probe is refined. trim_px: what is cut from
+    each side of the common field. `InputError` if a file holds no object, or they have less than
+    `LEAST_PX` in common.
+    """
+    (one, known), (other, seen) = read_object(first), read_object(second)
+    rows, columns = _offset(one, other)
+    shape = np.maximum(one.shape, np.add(other.shape, (rows, columns)))
+    low = np.minimum((0, 0), (rows, columns))
+    canvas = [np.zeros(shape - low, dtype) for dtype in (complex, bool, complex, bool)]
+    for place, (at, array) in zip(
+        canvas, [((0, 0), one), ((0, 0), known), ((rows, columns), other), ((rows, columns), seen)],
+        strict=True,
+    ):  # fmt: skip
+        top, left = at - low
+        place[top : top + array.shape[0], left : left + array.shape[1]] = array
+    a, known, b, seen = canvas
+    top, left, height, width = largest_rectangle(known & seen)
+    inset = MARGIN_PX + trim_px
+    if min(height, width) - 2 * inset < LEAST_PX:
+        raise InputError(
+            f"{first} and {second} have {height} x {width} px in common, expected "
+            f"{LEAST_PX + 2 * inset} or more a side; are they of one object and one pixel size?"
+        )
+    box = (slice(top + inset, top + height - inset), slice(left + inset, left + width - inset))
+    wide = tuple(slice(side.start - MARGIN_PX, side.stop + MARGIN_PX) for side in box)
+    reference = a[box]
+    image, moved = register(reference, b[wide], free="all")
+    return _scored(reference, image) | {
+        "a": str(first),
+        "b": str(second),
+        "field_px": list(reference.shape),
+        "shift_px": [rows + moved[0], columns + moved[1]],
+    }, (reference, image)
+
+
+def _scored(reference_HW: Complex, image_HW: Complex) -> dict[str, Any]:
+    """Return the scores of two registered objects."""
+    frequencies, threshold = ring_frequencies(reference_HW.shape), half_bit(reference_HW.shape)
+    curve = ring_correlation(reference_HW, image_HW)
+    crossings = {
+        "half_bit": crossing(frequencies, curve - threshold, 0.0),
+        "half": crossing(frequencies, curve, 1 / 2),
+        "seventh": crossing(frequencies, curve, 1 / 7),
+    }
+    return {
+        **similarity(reference_HW, image_HW),
+        "complex_error": complex_error(reference_HW, image_HW),
+        "frc_period_px": {name: 1 / found for name, found in crossings.items()},
+        "frc": {
+            "cycles_per_px": frequencies.tolist(),
+            "correlation": curve.tolist(),
+            "half_bit": threshold.tolist(),
+        },
+    }
+
+
+def _offset(first_YX: Complex, second_YX: Complex) -> tuple[int, int]:
+    """Return where the second object's first pixel lies on the first object, to a pixel.
+
+    Found by the correlation of logarithmic gradients less their medians, which neither a complex
+    factor nor a phase ramp changes.
+    """
+    shape = [a + b for a, b in zip(first_YX.shape, second_YX.shape, strict=True)]
+    total = np.zeros(shape)
+    for axis in (0, 1):
+        spectra = [np.fft.fft2(_gradient(image, axis), shape) for image in (first_YX, second_YX)]
+        total += np.fft.ifft2(spectra[0] * spectra[1].conj()).real
+    peak = np.array(np.unravel_index(total.argmax(), total.shape))
+    found = np.where(peak < first_YX.shape, peak, peak - shape)
+    return int(found[0]), int(found[1])
+
+
+def _gradient(image_YX: Complex, axis: int) -> Complex:
+    """Return the gradient of an object's logarithm along an axis, without its median."""
+    after, before = np.roll(image_YX, -1, axis), image_YX
+    both = (np.abs(after) > 0) & (np.abs(before) > 0)
+    ratio = np.where(both, after, 1) / np.where(both, before, 1)
+    found = np.log(np.abs(ratio)) + 1j * np.angle(ratio)
+    middle = np.median(found.real[both]) + 1j * np.median(found.imag[both]) if both.any() else 0
+    found = np.where(both, found - middle, 0)
+    # Dark pixels have gradients without bound, and say nothing.
+    size = np.abs(found)
+    return np.asarray(found / np.maximum(size, 0.5))
