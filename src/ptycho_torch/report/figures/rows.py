@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ptycho_torch.config.study import Study
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.runtime.plot_style import INK, REFERENCE, arm_colours, new_figure
 from ptycho_torch.statistics.runs import failure_rate
@@ -31,21 +30,18 @@ def metric_spread(collected: Collected) -> Figure:
     for score in collected.main_scores[1:]:
         if score.name not in collected.undefined:
             panels[score] = [collected.baselines[n][score.name] for n in ("constant", "truth")]
-    return _rows(collected.runs, collected.stage.arms, panels, collected.study)
+    return _rows(collected.runs, collected.stage.arms, panels, collected.confidence)
 
 
-def overview(runs: pd.DataFrame, constant: float | None, study: Study) -> Figure:
+def overview(runs: pd.DataFrame, constant: float | None, confidence: float) -> Figure:
     """Return loss and amplitude SSIM of each arm of the whole study; a row per run in `runs`."""
     arms = list(dict.fromkeys(runs["arm"]))
     loss = loss_score(runs["val_loss_name"].tolist())
-    return _rows(runs, arms, {loss: (), AMPLITUDE_SSIM: [constant]}, study)
+    return _rows(runs, arms, {loss: (), AMPLITUDE_SSIM: [constant]}, confidence)
 
 
 def _rows(
-    runs: pd.DataFrame,
-    arms: Sequence[str],
-    panels: Mapping[Score, Levels],
-    study: Study,
+    runs: pd.DataFrame, arms: Sequence[str], panels: Mapping[Score, Levels], confidence: float
 ) -> Figure:
     """Return a panel per score with what baselines score, and one of failure rates."""
     figure = new_figure(1.9 * len(panels) + 3.2, 0.36 * len(arms) + 1.5)
@@ -60,7 +56,7 @@ def _rows(
     grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
     grid[-1].set_xlim(-0.03, 1.03)
     for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-        failed = failure_rate(runs, arm, study.statistics.confidence)
+        failed = failure_rate(runs, arm, confidence)
         grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=colour)
         grid[-1].plot([failed.rate], [place], "o", color=colour, markersize=4.5)
         at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
