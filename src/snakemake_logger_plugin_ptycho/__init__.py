@@ -12,14 +12,12 @@ from snakemake_logger_plugin_ptycho.progress import LogHandler
 
 __all__ = ["LogHandler"]
 
+# Options whose values are NAME=VALUE pairs, and those whose values are configuration files.
 PAIR_OPTIONS = frozenset(
     {"--resources", "--res", "--config", "-C", "--default-resources", "--set-threads"}
     | {"--set-resources", "--resource-scopes"}
 )
-"""Options whose values are NAME=VALUE pairs."""
-
 FILE_OPTIONS = frozenset({"--configfile", "--configfiles"})
-"""Options whose values are configuration files."""
 
 
 def targets_first(words: list[str]) -> list[str]:
@@ -43,19 +41,16 @@ def targets_first(words: list[str]) -> list[str]:
             is_target = "=" not in word and not word.startswith("base64//")
         elif option in FILE_OPTIONS:
             # A study may have any name; a target without an ending is no file.
-            known = word.endswith((".yaml", ".yml", ".json")) or Path(word).is_file()
+            is_file = Path(word).is_file()
+            known = is_file or word.endswith((".yaml", ".yml", ".json"))
             is_target = not known or word.startswith("results/")
-            if Path(word).is_file():
-                _check_encoding(word)
+            try:
+                if is_file:
+                    Path(word).read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                sys.exit(f"{word}: {NOT_UTF8}")
         (targets if is_target else kept).append(word)
     return targets + kept
-
-
-def _check_encoding(file: str) -> None:
-    try:
-        Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        sys.exit(f"{file}: {NOT_UTF8}")
 
 
 if sys.argv and sys.argv[0].replace("\\", "/").endswith(("/snakemake", "snakemake/__main__.py")):

@@ -51,11 +51,12 @@ def short_reason(job: dict[str, Any]) -> str:
     """Return why a job would run, in a few words."""
     # What is missing follows from the job's name, and the parts behind a `;` from the first.
     first = " ".join(str(job.get("reason", "")).split()).split("; ")[0]
-    if first.startswith("Input files updated by another job"):
-        return "after the jobs above"
-    if first.startswith("Missing output files"):
-        return "not made yet"
-    return textwrap.shorten(first, 90, placeholder="...")
+    words = {
+        "Input files updated by another": "after the jobs above",
+        "Missing out": "not made yet",
+    }
+    known = (said for start, said in words.items() if first.startswith(start))
+    return next(known, textwrap.shorten(first, 90, placeholder="..."))
 
 
 def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
@@ -97,26 +98,22 @@ class StudyProgress:
     total_jobs: int = 0
     done_jobs: int = 0
     total_runs: int = 0
-    done_runs: int = 0
-    diverged_runs: int = 0
+    outcomes: list[str] = field(default_factory=list)
     training_s: float = 0.0
     running: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
-        self.total_jobs = sum(n for rule, n in stats.items() if rule != "total")
-        rules = {rule: rule_and_seeds({"rule_name": rule}) for rule in stats}
-        self.total_runs = sum(
-            stats[rule] * max(len(seeds), 1)
-            for rule, (name, seeds) in rules.items()
-            if name == TRAIN
-        )
+        jobs = {rule: n for rule, n in stats.items() if rule != "total"}
+        self.total_jobs = sum(jobs.values())
+        rules = ((n, *rule_and_seeds({"rule_name": rule})) for rule, n in jobs.items())
+        self.total_runs = sum(n * max(len(seeds), 1) for n, name, seeds in rules if name == TRAIN)
 
     def started(self, job: dict[str, Any], now: float) -> str:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, self.done_runs + sum(self._training()))
+        self.total_runs = max(self.total_runs, len(self.outcomes) + sum(self._training()))
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
@@ -124,16 +121,12 @@ class StudyProgress:
         """Note that a job ended well; return its name and, for runs, their outcomes."""
         self.done_jobs += 1
         job = self.running.pop(jobid, {"rule_name": "a job"})
-        rule, seeds = rule_and_seeds(job)
-        if rule != TRAIN:
+        if rule_and_seeds(job)[0] != TRAIN:
             return job_name(job)
         records = [path for path in map(Path, job["output"]) if path.name == "run.json"]
-        outcomes = [
-            str(json.loads(path.read_text(encoding="utf-8"))["outcome"]) for path in records
-        ]
+        outcomes = [json.loads(path.read_text(encoding="utf-8"))["outcome"] for path in records]
         self.training_s += now - job["since"]
-        self.done_runs += len(seeds)
-        self.diverged_runs += sum(outcome != "completed" for outcome in outcomes)
+        self.outcomes += outcomes
         return f"{job_name(job)}: {', '.join(outcomes)}"
 
     def _training(self) -> list[int]:
@@ -143,23 +136,18 @@ class StudyProgress:
 
     def line(self) -> str:
         """Return the state of the study in one line."""
-        training = sum(self._training())
+        jobs, done = self._training(), len(self.outcomes)
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
+            diverged = sum(outcome != "completed" for outcome in self.outcomes)
             words.append(
-                f"runs: {self.done_runs} done ({self.diverged_runs} of them diverged), "
-                f"{training} running, {self.total_runs - self.done_runs - training} to come"
+                f"runs: {done} done ({diverged} of them diverged), {sum(jobs)} running, "
+                f"{self.total_runs - done - sum(jobs)} to come"
             )
-        if left := self.seconds_left():
-            words.append(f"training ends about {datetime.now() + timedelta(seconds=left):%H:%M:%S}")
+        if done and (to_come := self.total_runs - done):
+            left = timedelta(seconds=to_come * self.training_s / done / max(len(jobs), 1))
+            words.append(f"training ends about {datetime.now() + left:%H:%M:%S}")
         return " | ".join(words)
-
-    def seconds_left(self) -> float | None:
-        """Return the expected time to the last run's end, at the end of a job that trains."""
-        if not self.done_runs:
-            return None
-        to_come = self.total_runs - self.done_runs
-        return to_come * self.training_s / self.done_runs / max(len(self._training()), 1)
 
 
 class LogHandler(LogHandlerBase):
@@ -179,25 +167,22 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
         try:
-            event, dry_run = getattr(record, "event", None), self.common_settings.dryrun
-            if not self.common_settings.verbose:
-                if dry_run and event == LogEvent.JOB_INFO:
-                    self.planned.append(record.__dict__)
-                    return
-                if dry_run and event == LogEvent.RUN_INFO:
-                    if not self.planned:
-                        return  # The same table comes again behind the jobs.
-                    self._print("\n".join([*dry_run_lines(self.planned), ""]))
-                    self.planned.clear()
-                self._follow(event, record)
-                if event in _REPLACED or str(record.msg).startswith(_CHATTER):
-                    return
-            self._print(self.format(record))
+            text = None if self.common_settings.verbose else self._follow(record)
+            self._print(self.format(record) if text is None else text)
         except Exception:
             self.handleError(record)
 
-    def _follow(self, event: LogEvent | None, record: Any) -> None:
-        now, text = time.monotonic(), None
+    def _follow(self, record: Any) -> str | None:
+        """Note an event; return what is printed in its place, None: the record itself."""
+        event, now, text = getattr(record, "event", None), time.monotonic(), ""
+        if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
+            self.planned.append(record.__dict__)
+            return ""
+        if self.common_settings.dryrun and event == LogEvent.RUN_INFO:
+            if not self.planned:
+                return ""  # The same table comes again behind the jobs.
+            self._print("\n".join([*dry_run_lines(self.planned), ""]))
+            self.planned.clear()
         if event == LogEvent.RUN_INFO:
             self.progress.planned(getattr(record, "stats", {}) or {})
         elif event == LogEvent.JOB_INFO:  # JOB_STARTED comes before it
@@ -209,8 +194,9 @@ class LogHandler(LogHandlerBase):
             text = f"done: {name} | {self.progress.line()}"
         elif event == LogEvent.JOB_ERROR:
             self.progress.running.pop(record.jobid, None)
-        if text:
-            self._print(f"[{datetime.now():%H:%M:%S}] {text}")
+        if event in _REPLACED or str(record.msg).startswith(_CHATTER):
+            return f"[{datetime.now():%H:%M:%S}] {text}" if text else ""
+        return None
 
     def _print(self, text: str) -> None:
         if text:

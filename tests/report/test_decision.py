@@ -1,9 +1,7 @@
 """Planted studies come out as planted, and seldom otherwise; every rule says what it rests on."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +9,6 @@ import planted
 import pytest
 from planted_runs import PROVENANCE
 
-from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
@@ -21,9 +18,7 @@ from ptycho_torch.report.summarise.stage import write_look
 from ptycho_torch.report.summarise.tables import of_stress
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import md
-from ptycho_torch.statistics.compare import compare_samples
-from ptycho_torch.statistics.looks import claim_level, look_level
-from ptycho_torch.statistics.scores import AREA
+from ptycho_torch.statistics.compare import claim_level, look_level
 from ptycho_torch.statistics.stress import work_out_stress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,16 +50,13 @@ ALL_FAIL = {"control@8": 1.0, "agc@8": 0.9, "stable@8": 0.9, "layerscale@8": 1.0
         (planted.GOLD, 8, 3, {"gold"}, {"gold": "met"}),
         (planted.SILVER, 20, 3, {"silver"}, {"silver": "met"}),
         (planted.PIVOT, 10, 3, {"pivot"}, {"pivot": "met"}),
-        # Two seeds can support neither, whatever they show.
+        # Two seeds can support nothing, whatever they show.
         (planted.GOLD, 2, 1, {"undecided"}, {"gold": "undecided"}),
-        (planted.SILVER, 2, 1, {"undecided"}, {"silver": "undecided"}),
         # No arm differs; docs/decision-rates.md has the rate over many more studies.
         (planted.NULL, 8, 4, {"undecided"}, {}),
         (replace(planted.NULL, base_failure=0.5), 8, 4, {"undecided"}, {}),
         # A better loss alone is Gold where neither arm fails: it fails no more often.
         (planted.Truth(loss={"stable": 0.7}), 8, 1, {"gold"}, {"gold": "met"}),
-        # And no Silver, which asks for fewer failures.
-        (planted.Truth(loss={"agc": 0.7}), 12, 1, {"undecided"}, {"silver": "undecided"}),
         (WORSE, 12, 1, {"undecided"}, {"gold": "not met", "silver": "not met"}),
         # One mitigation that holds at depth is enough to go on with.
         (failing(planted.PIVOT, {"agc@8": 0.0}), 10, 1, {"undecided"}, {"pivot": "undecided"}),
@@ -77,7 +69,7 @@ ALL_FAIL = {"control@8": 1.0, "agc@8": 0.9, "stable@8": 0.9, "layerscale@8": 1.0
 def test_a_planted_answer_comes_out_among_ten_arms(data, truth, seeds, studies, decisions, states):
     for number in range(studies):
         found = outcome(data, truth, seeds, number)
-        assert found["decision"] in decisions, (number, found["because"])
+        assert found["decision"] in decisions, (number, found["would_change"])
         judged = {rule["rule"]: rule["state"] for rule in found["rules"]}
         assert judged == {**judged, **states}
 
@@ -92,10 +84,6 @@ def test_a_decision_says_what_it_rests_on_and_what_would_change_it(data):
     assert silver.startswith("Silver follows once it is shown that `agc` fails less often than")
     gold = found["rules"][1]["conditions"][0]
     assert "seeds per arm would decide it" in gold["seeds"]
-    assert any("Gold is refuted" in line for line in outcome(data, WORSE, 12)["because"])
-
-
-# Winner of Stage A.
 
 
 @pytest.mark.parametrize(
@@ -118,77 +106,57 @@ def test_the_winner_has_the_lowest_mean_with_failures_counted(losses, winner):
     assert found["winner"] == winner and "claims no difference" in found["sentence"]
 
 
-# Files.
-
-
 @pytest.fixture
 def files(data, tmp_path):
     """Write the tables of a planted study; return what `write_decision` takes."""
-    study = planted.planted_study(data, 6)
-    rng = np.random.default_rng(0)
+    study, rng = planted.planted_study(data, 6), np.random.default_rng(0)
     for stage in ("stage_a", "pivot"):
-        planted.planted_runs(study, planted.GOLD, stage, rng).to_csv(
-            tmp_path / f"{stage}.csv", index=False
-        )
-    write_winner(
-        tmp_path / "stage_a.csv", asdict(stage_plan(study, "stage_a")), tmp_path / "winner.json"
-    )
-    return SimpleNamespace(folder=tmp_path, keywords={
-        "stage_a": tmp_path / "stage_a.csv", "pivot": tmp_path / "pivot.csv",
+        runs = planted.planted_runs(study, planted.GOLD, stage, rng)
+        runs.to_csv(tmp_path / f"{stage}.csv", index=False)
+    plan = asdict(stage_plan(study, "stage_a"))
+    write_winner(tmp_path / "stage_a.csv", plan, tmp_path / "winner.json")
+    return {
+        **{stage: tmp_path / f"{stage}.csv" for stage in ("stage_a", "pivot")},
         "winner": tmp_path / "winner.json", "study": study.model_dump(mode="json"),
         "provenance": PROVENANCE,
         "outputs": {"data": tmp_path / "decision.json", "prose": tmp_path / "decision.md"},
-    })  # fmt: skip
+    }  # fmt: skip
 
 
-def test_the_decision_is_data_and_prose_that_agree(files):
-    write_decision(**files.keywords)
-    data = json.loads((files.folder / "decision.json").read_text())
-    text = (files.folder / "decision.md").read_text()
+def test_the_decision_is_data_and_prose_that_agree(files, tmp_path):
+    write_decision(**files)
+    data, text = io.read_json(tmp_path / "decision.json"), (tmp_path / "decision.md").read_text()
     assert data["decision"] == "gold"
     assert text.startswith(f"# {data['headline']}")
     for rule in data["rules"]:
         assert f"### {rule['rule'].capitalize()}: {rule['state']}" in text
         for item in rule["conditions"]:
             assert f"| {item['condition']} | **{item['state']}** | {md(item['sentence'])} |" in text
-    for line in data["would_change"]:
-        assert line[1:] in text
-    assert "What would change it" in text and "small" in text
+    assert all(line[1:] in text for line in data["would_change"])
     assert "What the stress stage adds" not in text
     claims = [
         {"arm": "stable", "state": state, "sentence": "S."} for state in ("lower", "undecided")
     ]
-    kept = dict.fromkeys(
-        ["name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined"]
-    )
-    io.write_json(files.folder / "findings.json", {**kept, "claims": claims})
-    write_decision(**files.keywords, stress=files.folder / "findings.json")
-    again = json.loads((files.folder / "decision.json").read_text())
+    kept = ["name", "title", "question", "answer", "dataset", "arms", "baselines", "undefined"]
+    io.write_json(tmp_path / "findings.json", {**dict.fromkeys(kept), "claims": claims})
+    write_decision(**files, stress=tmp_path / "findings.json")
+    again = io.read_json(tmp_path / "decision.json")
     assert [item["verdict"] for item in again["stress"]] == ["supports", "open"]
     assert again["decision"] == data["decision"], "the stress stage decides no rule"
-    assert "It **supports** `stable`. S." in (files.folder / "decision.md").read_text()
+    assert "It **supports** `stable`. S." in (tmp_path / "decision.md").read_text()
 
 
-def test_a_foreign_or_damaged_table_is_refused_and_nothing_is_written(files):
-    table = pd.read_csv(files.folder / "pivot.csv")
+def test_a_foreign_or_damaged_table_is_refused_and_nothing_is_written(files, tmp_path):
+    table = pd.read_csv(files["pivot"])
     changes = {
         "does not hold the runs of pivot": table.iloc[1:],
         "lacks the column 'failed'": table.drop(columns="failed"),
     }
     for message, changed in changes.items():
-        changed.to_csv(files.folder / "pivot.csv", index=False)
+        changed.to_csv(files["pivot"], index=False)
         with pytest.raises(InputError, match=message):
-            write_decision(**files.keywords)
-    assert not (files.folder / "decision.json").exists()
-
-
-def test_a_study_without_a_decision_is_told_so(files):
-    files.keywords["study"]["decision"] = None
-    with pytest.raises(InputError, match="no block 'decision'"):
-        write_decision(**files.keywords)
-
-
-# Planned looks.
+            write_decision(**files)
+    assert not (tmp_path / "decision.json").exists()
 
 
 def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
@@ -197,7 +165,7 @@ def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
     given["study"]["stage_a"]["seeds"] = {"looks": [6, 9, 14]}
     keywords = {key: given[key] for key in ("files", "dataset", "study", "stage")}
     write_look(**keywords, output=tmp_path / "look-1.json")
-    found = json.loads((tmp_path / "look-1.json").read_text())
+    found = io.read_json(tmp_path / "look-1.json")
     assert (found["seeds"], found["undecided"]) == (6, ["agc"])
     assert found["claims"][0].startswith("Supported, better: `stable` against `control`")
     plan = stage_plan(parse_study(given["study"], "s"), "stage_a")
@@ -207,14 +175,6 @@ def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
     assert look_level(0.05, (1, 2)) == pytest.approx(0.0294, abs=2e-4)
 
 
-def test_an_arm_that_a_look_decided_is_compared_as_it_was_then():
-    """The control goes on, with seeds that would take the claim back."""
-    losses = {"stable": [0.1 + i / 1000 for i in range(6)]}
-    losses["control"] = [0.2 + i / 1000 for i in range(6)] + [0.01] * 8
-    (item,) = compare_samples(losses, [("stable", "control")], AREA, StatisticsSettings(), 0.01)
-    assert (item.n, item.state) == (6, "lower") and item.p == pytest.approx(2 / 924)
-
-
 def test_the_stress_stages_tables_hold_arms_that_a_look_ended_earlier(data):
     stress = {**data["stress"], "seeds": {"looks": [3, 6]}}
     study = planted.planted_study(data, 6, others=0, stress=stress)
@@ -222,5 +182,8 @@ def test_the_stress_stages_tables_hold_arms_that_a_look_ended_earlier(data):
     plan = stage_plan(study, "stress")
     arms = runs["arm"].map({point.name: point.arm for point in plan.grid})
     runs = runs[(runs["seed"] < 3) | arms.isin(["control", "agc"])]
-    areas = of_stress(work_out_stress(runs, plan, 0.29, study.statistics))["areas.csv"]
+    stress = work_out_stress(runs, plan, 0.29, study.statistics)
+    areas = of_stress(stress)["areas.csv"]
     assert areas.groupby("arm").size().to_dict() == {"control": 6, "agc": 6, "stable": 3}
+    # What a look decided is compared as it was then, whatever the control does later.
+    assert [(item.arm, item.n) for item in stress.comparisons] == [("stable", 3), ("agc", 6)]

@@ -8,10 +8,9 @@ from matplotlib.text import Text
 from planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
-from ptycho_torch.report.figures.images import reconstructions
+from ptycho_torch.report.figures.stage import reconstructions
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
@@ -50,9 +49,7 @@ def words_in(figure):
         # A value whose interval of ratios lies within the margin is alike; one that excludes 1 apart.
         ("clip_sweep", {"loss": LIKE_CONTROL, "alike_within": 0.2}, ["within 20 % at max_norm 0.1", "nothing is claimed"]),
         ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.16}}, ["apart at max_norm 1;"]),
-        ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.04}}, ["apart at max_norm 1;"]),
         # The margin is the sweep's own.
-        ("clip_sweep", {"loss": THIRD_MORE}, ["apart at max_norm 0.1,"]),
         ("clip_sweep", {"loss": THIRD_MORE, "alike_within": 0.6}, ["within 60 % at max_norm 0.1,"]),
         ("clip_sweep", {"seeds": [0, 1]}, ["open at max_norm 0.1,"]),
         ("crash_hunt", {"outcomes": failing("exploded", "control" + DEEP)
@@ -87,19 +84,7 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
         "At max_norm 0.1, max_norm 0.3 and max_norm 3 these runs have, seed by seed, the very numbers"
         in said
     )
-    assert "numbers of `control`'s: nothing was ever clipped." in said
     assert "`norm1-max_norm-3` | same: " in put_into_words(values)[1]["summary.md"]
-
-
-def test_stage_b_without_its_winner_is_an_error(plant, tmp_path):
-    given = plant(stage="stage_b", seeds=[0])
-    io.write_json(given["winner"], {})
-    with pytest.raises(InputError, match="lacks 'winner'"):
-        summarise_stage(**given, folder=tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-# The whole study.
 
 
 STUDY = ("stage_a", "clip_sweep", "stage_b")
@@ -109,7 +94,7 @@ STUDY = ("stage_a", "clip_sweep", "stage_b")
 def study(made, plant, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     stages = {name: made(name, seeds=[0, 1])[0] for name in STUDY}
-    decided = {"headline": "Undecided: planted", "because": ["one reason"], "would_change": []}
+    decided = {"headline": "Undecided: planted", "would_change": []}
     io.write_json(folder / "decision.json", decided)
     given = {
         "findings": [path / "findings.json" for path in stages.values()],
@@ -119,17 +104,6 @@ def study(made, plant, tmp_path_factory):
     }
     summarise_study(**given, folder=folder / "out")
     return given, folder / "out", stages
-
-
-def test_a_stage_has_its_own_figure(study):
-    _, _, stages = study
-    for stage, figure, words in (
-        ("clip_sweep", "metric_spread", "`norm1-max_norm-3` | open: composite loss"),
-        ("stage_b", "gradient_norms", "10 times the largest 99th percentile over a shallow run"),
-    ):
-        text = (stages[stage] / "summary.md").read_text()
-        assert f"({figure}.png)" in text and words in text
-        assert (stages[stage] / f"{figure}.png").stat().st_size > 10_000
 
 
 def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
@@ -155,20 +129,14 @@ def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
 
 def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
     _, folder, stages = study
+    sweep = (stages["clip_sweep"] / "summary.md").read_text()
+    assert "`norm1-max_norm-3` | open: composite loss" in sweep
     text = (folder / "summary.md").read_text()
     assert "- Decision: Undecided: planted" in text
     for name in stages:
         assert f"(../{name}/summary.md)" in text
     assert "*constant image*" in text and "0.277" in text
     assert (folder / "overview.png").stat().st_size > 10_000
-
-
-def test_the_whole_study_refuses_a_damaged_decision(study, tmp_path):
-    given, _, _ = study
-    io.write_json(tmp_path / "decision.json", {})
-    with pytest.raises(InputError, match="lacks 'headline'"):
-        summarise_study(**{**given, "decision": tmp_path / "decision.json"}, folder=tmp_path / "o")
-    assert not (tmp_path / "o").exists()
 
 
 def test_the_lowest_median_is_named_first(values_of):

@@ -30,7 +30,9 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def mixed(plant):
-    return plant(seeds=[0, 1, 2], outcomes=OUTCOMES, conventional=True)
+    given = plant(seeds=[0, 1, 2], outcomes=OUTCOMES, conventional=True)
+    given["study"]["arms"]["agc"]["hypothesis"] = "one | <img src=x>"
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,6 @@ def text(folder):
 
 def both(folder):
     return (folder / "summary.md").read_text() + (folder / "appendix.md").read_text()
-
-
-def text_of(given):
-    return "".join(put_into_words(work_out_of(given))[1].values())
 
 
 def section(text, title):
@@ -107,7 +105,7 @@ def test_medians_are_of_successful_runs_only_and_baselines_are_rows(folder, text
         ["constant", "truth", "conventional"], "best_amplitude_ssim_median"
     ].tolist() == [*(0.277, 1.0, 0.999)]
     assert re.search(r"2 of 3 \(9[.\d]* % to 99[.\d]* %\)", text)
-    assert "| 0.00480 (MAE of the noise) | 1.00 |" in text
+    assert "| 0.00480 (MAE) | 1.00 |" in text
     family = pd.read_csv(folder / "comparisons.csv").groupby("family")["level"]
     assert family.count().to_dict() == {"exploratory": 0, "primary": 2}
 
@@ -124,6 +122,9 @@ def test_tables_have_as_many_cells_in_every_row_as_in_their_header(text):
 
 
 def test_failures_spikes_and_clipping_are_listed_by_run_and_arm(text):
+    assert "This is the **small** study" in text and "3 seeds each" in text
+    assert "snakemake stage_a_summary --cores 4 --configfile config/full.yaml" in text
+    assert "one \\| &lt;img src=x>" in text
     failures = section(text, "Failures, one by one")
     assert failures.count("\n| `") == len(OUTCOMES)
     assert "| `control` | 0 | `non_finite` | 1 | 7 | the loss is NaN |" in failures
@@ -134,15 +135,6 @@ def test_failures_spikes_and_clipping_are_listed_by_run_and_arm(text):
     assert re.search(
         r"`control` \| {gradient_clip_algorithm: none} .* \| 9 \| 1,234,567 \|", training
     )
-
-
-def test_the_small_study_and_text_of_the_user_are_what_they_say(plant):
-    given = plant(seeds=[0, 1, 2])
-    given["study"]["arms"]["agc"]["hypothesis"] = "one | <img src=x>"
-    text = text_of(given)
-    assert "one \\| &lt;img src=x>" in text
-    assert "This is the **small** study" in text and "3 seeds each" in text
-    assert "snakemake stage_a_summary --cores 4 --configfile config/full.yaml" in text
 
 
 def test_a_failure_of_the_reconstruction_and_a_loss_of_another_kind_are_told_apart(plant):
@@ -195,9 +187,6 @@ def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(folde
     row = next(line for line in text.splitlines() if line.startswith("| *rPIE*"))
     assert "| 0.999 |" in row and "| completed |" in row
     assert "rPIE, with the known probe," in text and "is 0.00123." in text
-    assert "10 in 1.00 s, amplitude SSIM 0.900, error 0.100" in section(text, "rPIE and time")
-    # Medians of 20, 21, 22 and 0.5, 1.5, 2.5.
-    assert re.search(r"`stable` .* \| 21.0 \| 1.50 \|", section(text, "Training by arm"))
     found = json.loads((folder / "findings.json").read_text())
     assert found["conventional"]["scored"][-1]["seconds"] == 10
     values = work_out_of({**mixed, "conventional": []})
@@ -205,7 +194,6 @@ def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(folde
         assert of_stage(values)[name].to_csv(index=False) == (folder / name).read_text(), name
     without = "".join(put_into_words(values)[1].values())
     assert "rPIE" not in without
-    assert section(text, "Hypotheses") == section(without, "Hypotheses")
 
 
 def test_missing_unexpected_and_swapped_files_are_refused_by_name(plant, tmp_path):
@@ -252,7 +240,6 @@ def test_provenance_names_no_place_and_tells_a_changed_checkout(tmp_path):
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
 
     source = tmp_path / "module.py"
-    assert commit(source).startswith("unknown: ")
     git("init")
     source.write_text("1")
     assert commit(source) == "unknown: no commit holds this package"
@@ -262,5 +249,3 @@ def test_provenance_names_no_place_and_tells_a_changed_checkout(tmp_path):
     assert commit(source) == head
     source.write_text("2")
     assert commit(source) == f"{head} with uncommitted changes"
-    (tmp_path / "foreign.py").write_text("3")
-    assert commit(tmp_path / "foreign.py") == "unknown: no commit holds this package"

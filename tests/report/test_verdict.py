@@ -32,12 +32,8 @@ def claim(values, arm):
     [
         (TWO_SEEDS, "stable", "lowest_loss", "met", "(stable)"),
         (TWO_SEEDS, "agc", "fewer_failures_than_control", "not met", "0 of 2 of the control"),
-        (TWO_SEEDS, "control", "negative_control", "not met", "0 of 2 runs failed"),
         (TWO_SEEDS, "norm1", "comparison", "not asked", "no condition is set"),
-        (with_loss(agc=0.05), "stable", "lowest_loss", "not met", "(agc)"),
-        (TWO_SEEDS, "agc", "max_loss_increase", "met", "times that of control"),
         (with_loss(agc=0.08 * 1.2), "agc", "max_loss_increase", "not met", "1.20 times that of"),
-        (FAILING, "agc", "fewer_failures_than_control", "met", "8 of 8 of the control"),
         (FAILING, "control", "negative_control", "met", "8 of 8 runs failed"),
         (FAILING, "agc", "max_loss_increase", "open", "no successful run has the number"),
         (FAILING, "stable", "lowest_failure_rate", "met", "0 of 8 runs failed"),
@@ -45,12 +41,10 @@ def claim(values, arm):
         ({**STAGE_B, "gradient": {"stable" + DEEP: 30.0}}, "stable" + DEEP, "gradient_bounded",
          "met", "the bound is 40.0, 10 times the largest of a run of stable"),
         ({**STAGE_B, "gradient": {"stable" + DEEP: 50.0}}, "stable" + DEEP, "gradient_bounded",
-         "not met", "20 epochs of 2 runs beyond it"),
-        (STAGE_B, "stable" + DEEP, "loss_matches", "met", "times that of"),
+         "not met", "an epoch is 50.0; the bound is 40.0"),
         (STAGE_B, "stable" + DEEP, "ssim_matches", "met", "from that of stable"),
         ({**with_loss(**{"stable" + DEEP: 0.08}), "stage": "stage_b"}, "stable" + DEEP,
          "loss_matches", "not met", "the median loss is 1.33 times that of stable"),
-        (STOPPED, "stable" + DEEP, "no_failures", "not met", "1 of 2 runs failed"),
         (STOPPED, "stable" + DEEP, "gradient_bounded", "not met", "1 run ended in NaN or explo"),
     ],
 )  # fmt: skip
@@ -58,12 +52,6 @@ def test_a_hypothesis_is_described_in_these_runs(values_of, plan, arm, condition
     found = {(v.arm, v.condition): v for v in values_of(**plan)["verdicts"]}[arm, condition]
     assert found.status == status
     assert words in say("verdict", found)
-
-
-def test_two_seeds_support_no_difference_however_large(values_of):
-    for item in values_of(**TWO_SEEDS)["claims"]:
-        assert (item.state, item.n, item.seeds) == ("undecided", 2, None)
-        assert "so few runs can show nothing" in say("answered", item, SETTINGS)
 
 
 def test_a_stage_claims_only_of_arms_that_ask_and_counts_failures(values_of):
@@ -79,6 +67,9 @@ def test_a_stage_claims_only_of_arms_that_ask_and_counts_failures(values_of):
     assert say("answered", stable, SETTINGS).startswith("Supported, better: `stable` against")
     assert all(item.level is None and item.better is None for item in values["exploratory"])
     assert {item.arm for item in values["exploratory"]} == {"stable", "agc", "norm1"}
+    for item in values_of(**TWO_SEEDS)["claims"]:  # However large the difference.
+        assert (item.state, item.n, item.seeds) == ("undecided", 2, None)
+        assert "so few runs can show nothing" in say("answered", item, SETTINGS)
     worse = values_of(seeds=EIGHT, outcomes={("stable", seed): "collapsed" for seed in EIGHT})
     assert say("answered", claim(worse, "stable"), SETTINGS).startswith("Supported, worse")
 

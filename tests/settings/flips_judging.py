@@ -24,11 +24,10 @@ from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.report.decide.decision import decide
-from ptycho_torch.statistics.depth import judge_depth
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_needed
-from ptycho_torch.statistics.scores import loss_score
-from ptycho_torch.statistics.verdict import Evidence, judge_arm
+from ptycho_torch.statistics.runs import StageRuns
+from ptycho_torch.statistics.verdict import judge_arm, judge_depth
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "report"))
@@ -80,8 +79,7 @@ def estimates(settings):
 def planted_stage(stage, truth, seeds):
     study = planted.planted_study(load_yaml(ROOT / "config" / "config.yaml"), seeds)
     runs = planted.planted_runs(study, getattr(planted, truth), stage, np.random.default_rng(3))
-    loss, plan = loss_score(runs["val_loss_name"].tolist()), stage_plan(study, stage)
-    return study, Evidence(runs=runs, stage=plan, loss=loss, confidence=0.95)
+    return study, StageRuns(runs=runs, stage=stage_plan(study, stage))
 
 
 def hypothesis(arm, truth):

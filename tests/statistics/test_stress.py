@@ -63,8 +63,8 @@ def test_a_r_and_w_are_those_of_the_planted_curves():
 def test_each_arm_breaks_where_it_was_planted_to():
     found = worked_out(CURVES)
     control, stable, dead = (curve(found, arm) for arm in CURVES)
-    assert (control.bears, control.breaks, control.failed.pair) == (0.009, 0.027, (6, 6))
-    assert (stable.bears, stable.breaks, stable.failed) == (0.081, None, None)
+    assert (control.bears, control.breaks, control.failures, control.runs) == (0.009, 0.027, 6, 6)
+    assert (stable.bears, stable.breaks, stable.failures) == (0.081, None, None)
     assert (dead.bears, dead.breaks) == (None, 0.001)
     assert (stable.best_rate, stable.best_loss) == (0.003, pytest.approx(0.1005))
 
@@ -74,10 +74,11 @@ def test_the_claim_is_of_a_by_seed_and_is_tried_without_each_rate():
     stable, dead = found.comparisons
     assert (stable.state, dead.state, stable.family, stable.n) == ("lower", "higher", 2, 6)
     assert stable.p == pytest.approx(2 / 924) and stable.p_holm == pytest.approx(4 / 924)
-    assert stable.estimate == pytest.approx(0.125 - 0.2, abs=1e-5)
-    assert set(found.without) == set(RATES)
+    assert stable.mean == pytest.approx(0.125 - 0.2, abs=1e-5)
+    without = {rate: item for rate, item in found.without if item.arm == "stable"}
+    assert set(without) == set(RATES)
     # One step of two then: (0.1 + 0.15 + 2 * 0.25) / 4 against (0.125 + 0.1 + 2 * 0.175) / 4.
-    assert found.without[0.027][0].estimate == pytest.approx(0.14375 - 0.1875, abs=1e-5)
+    assert without[0.027].mean == pytest.approx(0.14375 - 0.1875, abs=1e-5)
     assert worked_out(CURVES, seeds=3).comparisons[0].state == "undecided"
 
 

@@ -9,7 +9,6 @@ rule study_page:
             "results/study/decision.md",
             *(f"results/{stage}/summary.md" for stage in stage_names(STUDY)),
         ],
-        runs="results/study/runs.csv",
         code=sources("publish.py"),
     output:
         page=report(

@@ -5,7 +5,7 @@ A target of its own, `real_data_summary`: it needs a download, so nothing else d
 
 REAL = "results/real_data/{measurement}"
 PARTS = ("train", "half_a", "half_b", "held_out")
-REAL_FIGURES = ("reconstructions", "ring_correlation", "held_out_frames", "learning_curves")
+REAL_FIGURES = ("reconstructions", "ring_correlation", "held_out_frames")
 
 
 if STUDY.real_data is not None:
@@ -129,12 +129,6 @@ if STUDY.real_data is not None:
             metrics=of_real_objects("metrics.json"),
             curves=of_real_objects("curves.npz"),
             reports=of_real_objects("report.json"),
-            histories=[
-                f"results/real_data/{measurement}/train/{label}/seed-{seed}/history.csv"
-                for measurement in STUDY.real_data.measurements
-                for label in STUDY.real_data.networks
-                for seed in STUDY.real_data.seed_list
-            ],
             splits=[f"results/real_data/{name}/split.json" for name in STUDY.real_data.measurements],
             sources=[
                 f"results/real_data/{name}/source.json" for name in STUDY.real_data.measurements

@@ -6,9 +6,7 @@ TABLES = ("runs", "arms", "comparisons", "history", "survival")
 
 def stage_figures(plan) -> tuple[str, ...]:
     """Names of a stage's figures."""
-    if plan.grid:
-        return ("loss_by_rate", "areas")
-    return (*FIGURES, "gradient_norms") if plan.depth else FIGURES
+    return ("loss_by_rate", "areas") if plan.grid else FIGURES
 
 
 def stage_tables(plan) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write the page."""
-    publish_page(job.input.documents, runs=job.input.runs, page=job.output.page)
+    publish_page(job.input.documents, job.output.page)
 
 
 if __name__ == "__main__":

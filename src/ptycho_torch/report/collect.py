@@ -20,15 +20,13 @@ from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_result
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import Spread, SurvivalStep
-from ptycho_torch.statistics.runs import FailureRate, composite_losses, failure_rate, score_spread
+from ptycho_torch.statistics.runs import StageRuns, composite_losses
 from ptycho_torch.statistics.scores import (
     BLOCK_NAMES,
     COMPLETED,
     COMPOSITE,
     RECONSTRUCTION_SCORES,
     Score,
-    loss_score,
 )
 
 Files = Mapping[str, Sequence[PathLike]]
@@ -54,14 +52,11 @@ _TIMING_KEYS = (
 _TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twin_correlation")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
+@dataclass(frozen=True, kw_only=True)
+class Collected(StageRuns):
     """A stage and everything that its runs left."""
 
     study: Study
-    stage: StagePlan
-    runs: pd.DataFrame
-    """A row per run, in the order of arms and seeds; what is not defined is missing."""
     history: pd.DataFrame
     """A row per run and finished epoch."""
     settings: dict[str, dict[str, Any]]
@@ -70,6 +65,10 @@ class Collected:
     """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
     undefined: dict[str, str]
     """Scores that no run has -> reason."""
+    noise_floor: float | None
+    """Loss of the noise alone on the validation split; None: unknown."""
+    constant_loss: float
+    """Loss of the best constant object on the validation split."""
     dataset: dict[str, Any]
     reconstructions: dict[tuple[str, int], Path]
     """(arm, seed) -> file to draw from."""
@@ -77,24 +76,9 @@ class Collected:
     """rPIE on the same test split; None: the study has none."""
 
     @property
-    def loss(self) -> Score:
-        """The loss whose medians are shown."""
-        return loss_score(self.runs["val_loss_name"].tolist())
-
-    @property
     def main_scores(self) -> tuple[Score, ...]:
         """The loss and the headline scores."""
         return (self.loss, *RECONSTRUCTION_SCORES)
-
-    @property
-    def noise_floor(self) -> float | None:
-        """Loss of the noise alone on the validation split; None: unknown."""
-        return self.dataset["splits"]["validation"].get("noise_floor")
-
-    @property
-    def constant_loss(self) -> float:
-        """Loss of the best constant object on the validation split."""
-        return float(self.dataset["splits"]["validation"]["constant_loss"])
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -109,35 +93,18 @@ class Collected:
         good = self.runs[~self.runs["failed"].astype(bool)]
         return int((good["best_epoch"] == good["epochs"]).sum()), len(good)
 
-    def runs_of(self, arm: str) -> pd.DataFrame:
-        """Return the runs of an arm."""
-        return self.runs[self.runs["arm"] == arm]
-
-    def failed(self, arm: str) -> FailureRate:
-        """Return how often an arm failed."""
-        return failure_rate(self.runs, arm, self.study.statistics.confidence)
-
-    def spread(self, arm: str, score: Score) -> Spread:
-        """Return median and quartiles of a score over the successful runs of an arm."""
-        return score_spread(self.runs, arm, score.column)
-
     def median(self, arm: str, column: str) -> float | None:
         """Return the median of a column over all runs of an arm, failed ones included."""
         return estimates.spread(self.runs_of(arm)[column].astype(float)).median
 
-    def medians(self, score: Score) -> dict[str, float]:
-        """Return arm -> median of a score over its successful runs, where it has one."""
-        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
-        return {arm: value for arm, value in found.items() if value is not None}
-
-    def survival(self, arm: str) -> list[SurvivalStep]:
+    def survival(self, arm: str) -> pd.DataFrame:
         """Return an arm's Kaplan-Meier curve of the time to failure, in epochs."""
         mine = self.runs_of(arm)
         failed = mine["failed"].astype(bool)
         return estimates.kaplan_meier(
             mine.loc[failed, "failure_epoch"].astype(int).tolist(),
             mine.loc[~failed, "epochs"].astype(int).tolist(),
-            self.study.statistics.confidence,
+            self.confidence,
         )
 
 
@@ -179,20 +146,24 @@ def collect(
         settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
     must_belong(trained, "train")
     must_belong(evaluated, "evaluate")
-    baselines = {name: _baseline(scored, name) for name in ("constant", "truth")}
+    # What no run has to do with is the same in all of them.
+    baselines = {name: scored[0][name] for name in ("constant", "truth")}
     rpie = _read_conventional(conventional, facts, study)
     if rpie is not None:
         baselines["conventional"] = rpie["scores"]
-    runs = pd.DataFrame(rows)
-    runs[COMPOSITE.column] = composite_losses(runs, facts["splits"]["validation"]["constant_loss"])
+    runs, validation = pd.DataFrame(rows), facts["splits"]["validation"]
+    runs[COMPOSITE.column] = composite_losses(runs, validation["constant_loss"])
     return Collected(
         study=study,
         stage=stage,
         runs=runs,
+        confidence=study.statistics.confidence,
         history=pd.concat([t for t in histories if len(t)] or histories[:1], ignore_index=True),
         settings=settings,
-        baselines=baselines,
+        baselines={k: {name: v.get(name) for name in BLOCK_NAMES} for k, v in baselines.items()},
         undefined=_undefined(scored),
+        noise_floor=validation.get("noise_floor"),
+        constant_loss=float(validation["constant_loss"]),
         dataset=facts,
         reconstructions=paths["reconstructions"],
         conventional=rpie,
@@ -259,13 +230,6 @@ def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for name in BLOCK_NAMES
         if all((metrics["best"] or {}).get(name) is None for metrics in scored)
     }
-
-
-def _baseline(scored: Sequence[Mapping[str, Any]], block: str) -> dict[str, float | None]:
-    """Return the first defined value of each score; baselines do not depend on the run."""
-    blocks = [metrics[block] or {} for metrics in scored]
-    known = {name: [b[name] for b in blocks if b.get(name) is not None] for name in BLOCK_NAMES}
-    return {name: values[0] if values else None for name, values in known.items()}
 
 
 def _read_conventional(

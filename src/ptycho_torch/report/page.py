@@ -11,32 +11,17 @@ from markupsafe import Markup
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.rendering import TEMPLATES, render
-from ptycho_torch.report.runs_table import read_table
 from ptycho_torch.runtime.disk import opened, read_text
-from ptycho_torch.runtime.markdown import number
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, BEST_LOSS, COMPLEX_ERROR, PHASE_SSIM
-
-COLUMNS = {
-    **{name: name for name in ("arm", "seed", "dataset", "stages", "outcome", "epochs")},
-    BEST_LOSS.column: "best validation loss",
-    **{score.column: score.label for score in (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)},
-    "grad_norm_p99": "gradient norm p99",
-    "wall_s": "seconds",
-    "reason": "reason of a failure",
-}
-"""Column of runs.csv -> heading."""
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def publish_page(documents: Sequence[PathLike], *, runs: PathLike, page: PathLike) -> None:
-    """Write Markdown documents with their pictures, and a table of all runs, as one HTML page.
+def publish_page(documents: Sequence[PathLike], page: PathLike) -> None:
+    """Write Markdown documents with their pictures as one HTML page.
 
-    `documents` come in their order, each under its first heading; links between them stay within
-    the page. `runs` is the table of every distinct run. The same inputs give the same bytes. Raises
-    InputError if a document or a picture is missing, or the table lacks a column.
+    They come in their order, each under its first heading; links between them stay within the page.
+    The same inputs give the same bytes. Raises InputError if a document or a picture is missing.
     """
-    table = read_table(runs, *COLUMNS, "failed")
     ids = {
         Path(path).resolve(): f"{Path(path).parent.name}-{Path(path).stem}" for path in documents
     }
@@ -44,15 +29,8 @@ def publish_page(documents: Sequence[PathLike], *, runs: PathLike, page: PathLik
     for path, anchor in ids.items():
         title, html = _html(path, ids, Path(page).resolve().parent)
         parts.append({"id": anchor, "title": title, "html": html})
-    text = render(
-        "page.html.j2",
-        parts=parts,
-        headings=COLUMNS,
-        rows=table.astype(object).where(table.notna(), None).to_dict("records"),
-        cell=lambda value: number(value) if isinstance(value, float) else value,
-        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-    )
-    io.write_text(page, text)
+    css = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
+    io.write_text(page, render("page.html.j2", parts=parts, css=css))
 
 
 def _html(path: Path, ids: Mapping[Path, str], root: Path) -> tuple[str, Markup]:

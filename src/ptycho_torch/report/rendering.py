@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment
 
 from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.runtime import markdown, templates
-from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, PHASE_SSIM
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,14 +52,7 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def _environment() -> Environment:
-    environment = templates.environment("report")
-    own = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
-    environment.filters |= {function.__name__: function for function in own}
-    environment.filters["exp"] = math.exp
-    environment.globals |= {"estimates": estimates, "arm_settings": arm_settings}
-    environment.globals |= {"SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM, "ERROR": COMPLEX_ERROR}
-    return environment
-
-
-_ENVIRONMENT = _environment()
+_ENVIRONMENT = templates.environment("report")
+_OWN = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
+_ENVIRONMENT.filters |= {"exp": math.exp, **{function.__name__: function for function in _OWN}}
+_ENVIRONMENT.globals |= {"arm_settings": arm_settings, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}

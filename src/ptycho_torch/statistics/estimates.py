@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
@@ -40,7 +41,7 @@ class Spread:
     high: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """A mean difference, the interval that inverts its permutation test (None where the values are
     too few for one), the test's two-sided p, and the least p that so many values can give.
@@ -53,22 +54,6 @@ class Difference:
     interval: Interval | None = None
     p: float | None = None
     least_p: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SurvivalStep:
-    """One step of a Kaplan-Meier curve.
-
-    survival: share of runs that have not failed after `epoch`; interval: log-log, None where it is
-    not defined (no failure yet, or no run left); at_risk: runs that had not ended before this
-    epoch; failures: in this epoch.
-    """
-
-    epoch: int
-    survival: float
-    interval: Interval | None
-    at_risk: int
-    failures: int
 
 
 def exact_interval(failures: int, runs: int, confidence: float) -> Interval:
@@ -115,18 +100,50 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Difference:
-    """Return the mean of paired differences, the interval that inverts its sign-flip test, and the
-    test's p; what is not finite is left out."""
+    """Return the mean of paired differences, the two-sided p of its sign-flip permutation test, and
+    all means that the test does not reject; what is not finite is left out.
+
+    The interval's ends are means of subsets of the differences, so that it excludes 0 exactly where
+    p is small enough. All 2^n sign patterns up to 15 pairs, else random ones under the seed.
+    Fisher (1935), The Design of Experiments, section 21; the interval: Hartigan (1969), Using
+    subsample values as typical values, J. Amer. Statist. Assoc. 64, 1303.
+    """
     sample = finite(values)
     if not sample.size:
         return Difference(n=0)
+    exact, p = sample.size <= _EXACT_PAIRS, 1.0
+    if sample.size > 1:  # Of one, both patterns are as extreme as the one seen.
+        test = scipy.stats.permutation_test(
+            (sample,),
+            lambda flipped, axis: np.mean(flipped, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=np.inf if exact else settings.resamples,
+            rng=np.random.default_rng(settings.seed),
+        )
+        p = float(test.pvalue)
+    if exact:
+        subsets = np.arange(1, 2**sample.size)[:, None] >> np.arange(sample.size) & 1
+    else:
+        stream = np.random.default_rng(settings.seed)
+        subsets = stream.integers(0, 2, (settings.resamples, sample.size))
+        subsets = subsets[subsets.any(axis=1)]
+    means = np.sort(subsets @ sample / subsets.sum(axis=1))
+    rank = math.floor(level(settings.confidence) / 2 * (len(means) + 1) + 1e-9)
     return Difference(
         n=int(sample.size),
         mean=float(sample.mean()),
-        interval=sign_flip_interval(sample, settings),
-        p=sign_flip_p(sample, settings),
+        interval=_ends(means, rank),
+        p=p,
         least_p=2.0 * 0.5**sample.size,  # Of 2^n patterns two are as extreme as can be.
     )
+
+
+def _ends(ranked: NDArray[np.float64], rank: int) -> Interval | None:
+    """Return the interval between the values of this rank from either end."""
+    if rank < 1:
+        return None
+    return Interval(low=float(ranked[rank - 1]), high=float(ranked[-rank]))
 
 
 def sample_difference(
@@ -151,11 +168,10 @@ def sample_difference(
     tails = (int(np.count_nonzero(side <= near)) for side in (shifts, -shifts))
     unmoved = divisions - shifts.size  # The observed division, as extreme as itself.
     rank = math.floor(level(settings.confidence) / 2 * divisions + 1e-9) - unmoved + 1
-    ends = Interval(low=float(shifts[rank - 1]), high=float(shifts[-rank])) if rank > 0 else None
     return Difference(
         n=min(sizes),
         mean=float(a.mean() - b.mean()),
-        interval=ends,
+        interval=_ends(shifts, rank),
         p=min(1.0, 2 * (unmoved + min(tails)) / divisions),
         least_p=min(1.0, 2 / divisions),
     )
@@ -178,52 +194,6 @@ def _shifts(
     return np.sort(shifts), divisions
 
 
-def sign_flip_interval(differences: ArrayLike, settings: StatisticsSettings) -> Interval | None:
-    """Return all means that the sign-flip test does not reject; None where it can reject none.
-
-    Its ends are means of subsets of the differences, so that it excludes 0 exactly where the
-    two-sided p is small enough. All subsets up to 15 pairs, else random ones under the seed.
-    Hartigan (1969), Using subsample values as typical values, J. Amer. Statist. Assoc. 64, 1303.
-    """
-    values = finite(differences)
-    if values.size <= _EXACT_PAIRS:
-        patterns = np.arange(1, 2**values.size)[:, None] >> np.arange(values.size) & 1
-    else:
-        stream = np.random.default_rng(settings.seed)
-        patterns = stream.integers(0, 2, (settings.resamples, values.size))
-        patterns = patterns[patterns.any(axis=1)]
-    means = np.sort(patterns @ values / patterns.sum(axis=1))
-    rank = math.floor(level(settings.confidence) / 2 * (len(means) + 1) + 1e-9)
-    if rank < 1:
-        return None
-    return Interval(low=float(means[rank - 1]), high=float(means[-rank]))
-
-
-def sign_flip_p(differences: ArrayLike, settings: StatisticsSettings) -> float:
-    """Return the two-sided p of the sign-flip permutation test of a zero mean.
-
-    Exact (all 2^n sign patterns) up to 15 pairs, else from random patterns under the seed.
-    Fisher (1935), The Design of Experiments, section 21.
-    """
-    values = finite(differences)
-    if values.size == 1:  # Both patterns are as extreme as the one seen.
-        return 1.0
-    result = scipy.stats.permutation_test(
-        (values,),
-        lambda sample, axis: np.mean(sample, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf if values.size <= _EXACT_PAIRS else settings.resamples,
-        rng=np.random.default_rng(settings.seed),
-    )
-    return float(result.pvalue)
-
-
-def pairs_needed(confidence: float, comparisons: int = 1) -> int:
-    """Return the fewest pairs whose least sign-flip p, times `comparisons`, is small enough."""
-    return math.ceil(math.log2(2 * comparisons / level(confidence)) - 1e-9)
-
-
 def level(confidence: float) -> float:
     """Return the level of the tests, 1 - confidence, free of the subtraction's rounding."""
     return round(1 - confidence, 12)
@@ -231,34 +201,32 @@ def level(confidence: float) -> float:
 
 def kaplan_meier(
     failed_at: Sequence[int], completed_at: Sequence[int], confidence: float
-) -> list[SurvivalStep]:
-    """Return the Kaplan-Meier curve of the time to failure.
+) -> pd.DataFrame:
+    """Return the Kaplan-Meier curve of the time to failure, a row per epoch at which runs ended.
 
     failed_at: epoch of each failure, the last where it is found only at the end; completed_at: last
-    epoch of each successful run, right-censored.
+    epoch of each successful run, right-censored. `survival`: share of runs that have not failed
+    after `epoch`; `low`, `high`: log-log interval, NaN where there is none (no failure yet, or no
+    run left); `at_risk`: runs that had not ended before this epoch; `failures`: in this epoch.
     Kaplan and Meier (1958), doi:10.1080/01621459.1958.10501452.
     """
-    everyone = [*failed_at, *completed_at]
     data = scipy.stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
     curve = scipy.stats.ecdf(data).sf
     with warnings.catch_warnings():  # The interval is undefined where the estimate is 0 or 1.
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = curve.confidence_interval(confidence, method="log-log")
-    steps = [SurvivalStep(epoch=0, survival=1.0, interval=None, at_risk=len(everyone), failures=0)]
-    for epoch in sorted(set(everyone)):
-        survival = float(curve.evaluate(epoch))
-        low, high = (float(side.evaluate(epoch)) for side in (bounds.low, bounds.high))
-        defined = 0 < survival < 1 and math.isfinite(low) and math.isfinite(high)
-        steps.append(
-            SurvivalStep(
-                epoch=epoch,
-                survival=survival,
-                interval=Interval(low=low, high=high) if defined else None,
-                at_risk=sum(time >= epoch for time in everyone),
-                failures=sum(time == epoch for time in failed_at),
-            )
-        )
-    return steps
+    ends = np.array([*failed_at, *completed_at])
+    epochs = np.unique([0, *ends])
+    survival = curve.evaluate(epochs)
+    inside = (survival > 0) & (survival < 1)
+    return pd.DataFrame({
+        "epoch": epochs,
+        "survival": survival,
+        "low": np.where(inside, bounds.low.evaluate(epochs), np.nan),
+        "high": np.where(inside, bounds.high.evaluate(epochs), np.nan),
+        "at_risk": (ends >= epochs[:, None]).sum(axis=1),
+        "failures": (np.array(failed_at) == epochs[:, None]).sum(axis=1),
+    })  # fmt: skip
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:

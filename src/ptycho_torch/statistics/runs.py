@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +30,51 @@ class FailureRate:
         return self.failures, self.runs
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageRuns:
+    """A stage's runs, and what they show of its arms."""
+
+    stage: StagePlan
+    runs: pd.DataFrame
+    """A row per run, in the order of arms and seeds; what is not defined is missing."""
+    confidence: float = 0.95
+    """Of every interval."""
+
+    @property
+    def loss(self) -> Score:
+        """The loss whose medians are shown."""
+        return loss_score(self.runs["val_loss_name"].tolist())
+
+    def runs_of(self, arm: str) -> pd.DataFrame:
+        """Return the runs of an arm."""
+        return self.runs[self.runs["arm"] == arm]
+
+    def failed(self, arm: str) -> FailureRate:
+        """Return how often an arm failed."""
+        return failure_rate(self.runs, arm, self.confidence)
+
+    def spread(self, arm: str, score: Score) -> Spread:
+        """Return median and quartiles of a score over the successful runs of an arm."""
+        return score_spread(self.runs, arm, score.column)
+
+    def medians(self, score: Score) -> dict[str, float]:
+        """Return arm -> median of a score over its successful runs, where it has one."""
+        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
+        return {arm: value for arm, value in found.items() if value is not None}
+
+
 def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate:
     """Return how often an arm failed, with the interval of its rate."""
     failed = runs.loc[runs["arm"] == arm, "failed"]
     failures, n = int(failed.sum()), len(failed)
     interval = estimates.exact_interval(failures, n, confidence)
     return FailureRate(failures=failures, runs=n, interval=interval)
+
+
+def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
+    """Return median and quartiles of a score over the successful runs of an arm."""
+    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
+    return estimates.spread(good[column].astype(float))
 
 
 def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[float]":
@@ -49,25 +89,14 @@ def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[flo
     return loss.where(usable, constant_loss).clip(upper=constant_loss)
 
 
-def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
-    """Return median and quartiles of a score over the successful runs of an arm."""
-    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
-    return estimates.spread(good[column].astype(float))
-
-
 def shown_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs to draw: of each arm the successful one of median SSIM, and one that failed.
-
-    With an even number the lower of the two in the middle is taken. Of the failed runs it is the
-    first that has a score, else the first. Arms keep the order of the table.
+    """Return the runs to draw: of each arm the successful one of median SSIM (of two in the middle
+    the lower), and one that failed, with a score if one has it. Arms keep the order of the table.
     """
     chosen, column = [], AMPLITUDE_SSIM.column
     for _, mine in runs.groupby("arm", sort=False):
-        failed = mine[mine["failed"].astype(bool)]
-        good = mine.drop(failed.index).dropna(subset=[column]).sort_values([column, "seed"])
-        if len(good):
-            chosen.append(good.iloc[[(len(good) - 1) // 2]])
-        scored = failed.dropna(subset=[column])
-        if len(failed):
-            chosen.append((scored if len(scored) else failed).iloc[[0]])
-    return pd.concat(chosen) if chosen else runs.iloc[:0]
+        failed = mine["failed"].astype(bool)
+        good = mine[~failed].dropna(subset=[column]).sort_values([column, "seed"])
+        bad = mine[failed].sort_values(column, key=pd.isna, kind="stable")
+        chosen += [good[(len(good) - 1) // 2 :][:1], bad[:1]]
+    return pd.concat(chosen)

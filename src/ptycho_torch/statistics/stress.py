@@ -15,9 +15,12 @@ import scipy
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.statistics.compare import Comparison, compare_losses, compare_samples
-from ptycho_torch.statistics.looks import claim_level
-from ptycho_torch.statistics.runs import FailureRate, failure_rate
+from ptycho_torch.statistics.compare import (
+    Comparison,
+    claim_level,
+    compare_losses,
+    compare_samples,
+)
 from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
 
 # The field's step; a wider one may miss where an arm breaks.
@@ -32,7 +35,7 @@ class Curve:
     on the grid at this depth, C that of the best constant object: 0 best everywhere, 1 learned
     nothing; rise: W = (A - m) / (C - m), m the arm's own lowest mean; best_rate, best_loss: where
     that is; bears: largest rate at which every seed succeeds, None if there is none; breaks: the
-    next one, None beyond the grid; failed: how often it fails there.
+    next one, None beyond the grid; failures, runs: there.
     Wortsman et al. (2023), arXiv:2309.14322 (W, there the learning-rate sensitivity).
     """
 
@@ -45,7 +48,8 @@ class Curve:
     best_loss: float
     bears: float | None
     breaks: float | None
-    failed: FailureRate | None
+    failures: int | None
+    runs: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +57,16 @@ class Stress:
     """What the stress stage shows.
 
     points: a row per arm, depth, rate and seed, with `loss` and `failed`; areas: arm -> A by seed;
-    comparisons: of A, the stage's primary family; without: rate -> the same without it; tuned: at
-    each arm's own best rate, chosen on the other seeds; gaps: what the grid misses, as (depth,
-    kind, rate to add).
+    comparisons: of A, the stage's primary family; without: a rate, and each of them without it;
+    tuned: at each arm's own best rate, chosen on the other seeds; gaps: what the grid misses, as
+    (depth, kind, rate to add).
     """
 
     points: pd.DataFrame
     areas: Mapping[str, Sequence[float]]
     curves: tuple[Curve, ...]
     comparisons: tuple[Comparison, ...]
-    without: Mapping[float, tuple[Comparison, ...]]
+    without: tuple[tuple[float, Comparison], ...]
     tuned: tuple[Comparison, ...]
     gaps: tuple[tuple[int, str, float], ...]
 
@@ -83,9 +87,11 @@ def work_out_stress(
     return Stress(
         points=points,
         areas=areas_of(points),
-        curves=_curves(points, constant_loss, settings.confidence),
+        curves=_curves(points, constant_loss),
         comparisons=tests(rates),
-        without={r: tests([q for q in rates if q != r]) for r in rates} if enough else {},
+        without=tuple(
+            (r, item) for r in rates if enough for item in tests([q for q in rates if q != r])
+        ),
         tuned=tuple(compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)),
         gaps=_gaps(points[points["arm"] == control], rates),
     )
@@ -110,7 +116,7 @@ def areas_of(points: pd.DataFrame) -> dict[str, list[float]]:
     return {str(arm): by_seed[arm].tolist() for arm in points["arm"].unique()}
 
 
-def _curves(points: pd.DataFrame, constant: float, confidence: float) -> tuple[Curve, ...]:
+def _curves(points: pd.DataFrame, constant: float) -> tuple[Curve, ...]:
     curves = []
     for depth, at_depth in points.groupby("depth", sort=False):
         means = at_depth.groupby(["arm", "rate"], sort=False)["loss"].mean()
@@ -119,11 +125,9 @@ def _curves(points: pd.DataFrame, constant: float, confidence: float) -> tuple[C
             own = means[arm].sort_index()
             best = float(own.min())
             rates = own.index.tolist()
-            failed = mine.groupby("rate")["failed"].sum()
-            bears = max((rate for rate in rates if not failed[rate]), default=None)
-            place = 0 if bears is None else rates.index(bears) + 1
-            breaks = rates[place] if place < len(rates) else None
-            there = mine[mine["rate"] == breaks]
+            failed = mine.groupby("rate")["failed"].agg(["sum", "size"])
+            bears = max((rate for rate in rates if not failed["sum"][rate]), default=None)
+            breaks = next((rate for rate in rates if bears is None or rate > bears), None)
             curves.append(
                 Curve(
                     arm=str(arm),
@@ -135,7 +139,8 @@ def _curves(points: pd.DataFrame, constant: float, confidence: float) -> tuple[C
                     best_loss=best,
                     bears=bears,
                     breaks=breaks,
-                    failed=None if breaks is None else failure_rate(there, str(arm), confidence),
+                    failures=None if breaks is None else int(failed["sum"][breaks]),
+                    runs=None if breaks is None else int(failed["size"][breaks]),
                 )
             )
     return tuple(curves)

@@ -1,91 +1,139 @@
-"""Did each arm do what its hypothesis asks? In these runs; claims rest on `compare` alone."""
+"""Did each arm do what its hypothesis asks, and does it survive depth? In these runs; claims rest
+on `compare`, and on `fails_at_depth` in the decision."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+import scipy
 
-from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.config.study import SuccessSettings
-from ptycho_torch.statistics.runs import FailureRate, failure_rate, score_spread
-from ptycho_torch.statistics.scores import Score
+from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.config.study import DepthSettings, SuccessSettings
+from ptycho_torch.statistics import estimates
+from ptycho_torch.statistics.compare import log_values
+from ptycho_torch.statistics.runs import StageRuns, failure_rate
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE
 
-Status = Literal["met", "not met", "open", "not asked"]
-"""In these runs; open: no run has the number."""
+Judged = tuple[bool | None, dict[str, Any]]
+"""Whether a condition is met (None: no run has the number), and the numbers that say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One condition of one arm, and the numbers that it was judged by.
 
-    condition: key of `SuccessSettings`, or `negative_control`, or `comparison` if none is set.
+    condition: key of `SuccessSettings`, or `negative_control`, or `comparison` if none is set;
+    status: in these runs; open: no run has the number.
     """
 
     arm: str
     condition: str
-    status: Status
+    status: Literal["met", "not met", "open", "not asked"]
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What conditions are judged by: the table of runs, their stage, and the loss to compare by."""
-
-    runs: pd.DataFrame
-    stage: StagePlan
-    loss: Score
-    confidence: float
-
-    def failures(self, arm: str) -> FailureRate:
-        """Return how often an arm failed."""
-        return failure_rate(self.runs, arm, self.confidence)
-
-    def median(self, arm: str, score: Score) -> float | None:
-        """Return the median of a score over the successful runs of an arm."""
-        return score_spread(self.runs, arm, score.column).median
-
-
-def judge_arm(arm: str, success: SuccessSettings, evidence: Evidence) -> list[Verdict]:
+def judge_arm(arm: str, success: SuccessSettings, runs: StageRuns) -> list[Verdict]:
     """Return a verdict per condition that is set; a control without one is judged as such."""
-    arms, control = evidence.stage.arms, evidence.stage.control
-    rates = {name: evidence.failures(name) for name in arms}
-    medians = {name: evidence.median(name, evidence.loss) for name in arms}
+    control, medians = runs.stage.control, runs.medians(runs.loss)
+    rates = {name: runs.failed(name) for name in runs.stage.arms}
     mine, its = rates[arm], rates[control]
-    known = [value for value in medians.values() if value is not None]
-    counts = {"rate": mine, "control": its, "other": control}
-    judged: dict[str, tuple[bool | None, dict[str, Any]]] = {}
-    if success.lowest_loss:
-        median = medians[arm]
-        lowest = None if median is None else median <= min(known)
-        judged["lowest_loss"] = lowest, {"median": median, "medians": medians}
-    if success.no_failures:
-        judged["no_failures"] = not mine.failures, counts
-    if success.lowest_failure_rate:
-        judged["lowest_failure_rate"] = mine.rate <= min(r.rate for r in rates.values()), counts
-    if success.fewer_failures_than_control:
-        judged["fewer_failures_than_control"] = mine.rate < its.rate, counts
-    if success.max_loss_increase is not None:
-        judged["max_loss_increase"] = loss_within(arm, control, evidence, success.max_loss_increase)
-    if not judged and arm == control:
-        judged["negative_control"] = mine.failures > 0, counts
-    verdicts = [
-        Verdict(arm=arm, condition=condition, status=status_of(met), values=values)
+    counts = {"rate": mine, "control": its}
+    lowest = medians[arm] <= min(medians.values()) if arm in medians else None
+    judged: dict[str, Judged] = {
+        "lowest_loss": (lowest, {"medians": medians}),
+        "no_failures": (not mine.failures, counts),
+        "lowest_failure_rate": (mine.rate <= min(r.rate for r in rates.values()), counts),
+        "fewer_failures_than_control": (mine.rate < its.rate, counts),
+        "max_loss_increase": _loss_within(arm, control, runs, success.max_loss_increase or 0.0),
+    }
+    asked = {name for name, value in success if value is not None and value is not False}
+    if not asked and arm == control:
+        return _verdicts(arm, {"negative_control": (mine.failures > 0, counts)})
+    found = _verdicts(arm, {name: value for name, value in judged.items() if name in asked})
+    return found or [Verdict(arm=arm, condition="comparison", status="not asked", values={})]
+
+
+def judge_depth(
+    deep: str, shallow: str, runs: StageRuns, history: pd.DataFrame, settings: DepthSettings
+) -> list[Verdict]:
+    """Return a verdict for each of Stage B's conditions on a deep arm, held against itself shallow.
+
+    history: a row per run and epoch, with `arm`, `seed`, `epoch` and `grad_norm_p99`.
+    """
+    rate, medians, bound = (
+        runs.failed(deep),
+        runs.medians(AMPLITUDE_SSIM),
+        settings.max_ssim_decrease,
+    )
+    known = deep in medians and shallow in medians
+    change = medians[deep] - medians[shallow] if known else None
+    kept = None if change is None else change >= -bound
+    return _verdicts(deep, {
+        "no_failures": (not rate.failures, {"rate": rate}),
+        "gradient_bounded": _gradient(deep, shallow, runs, history, settings.gradient_factor),
+        "loss_matches": _loss_within(deep, shallow, runs, settings.max_loss_increase),
+        "ssim_matches": (kept, {"change": change, "bound": bound, "other": shallow}),
+    })  # fmt: skip
+
+
+def _verdicts(arm: str, judged: Mapping[str, Judged]) -> list[Verdict]:
+    words: dict[bool | None, Any] = {None: "open", True: "met", False: "not met"}
+    return [
+        Verdict(arm=arm, condition=condition, status=words[met], values=values)
         for condition, (met, values) in judged.items()
     ]
-    return verdicts or [Verdict(arm=arm, condition="comparison", status="not asked", values={})]
 
 
-def status_of(met: bool | None) -> Status:
-    """Return a condition's status in these runs."""
-    return "open" if met is None else "met" if met else "not met"
-
-
-def loss_within(
-    arm: str, other: str, evidence: Evidence, bound: float
-) -> tuple[bool | None, dict[str, Any]]:
-    """Return whether the median loss of successful runs is at most a fraction above another's."""
-    mine, theirs = (evidence.median(name, evidence.loss) for name in (arm, other))
-    ratio = None if mine is None or not theirs else mine / theirs
+def _loss_within(arm: str, other: str, runs: StageRuns, bound: float) -> Judged:
+    """Judge whether the median loss of successful runs is at most a fraction above another's."""
+    medians = runs.medians(runs.loss)
+    ratio = medians[arm] / medians[other] if arm in medians and medians.get(other) else None
     values = {"ratio": ratio, "bound": 1 + bound, "other": other}
     return None if ratio is None else ratio <= 1 + bound, values
+
+
+def _gradient(
+    deep: str, shallow: str, runs: StageRuns, history: pd.DataFrame, factor: float
+) -> Judged:
+    """Judge the norms of a deep arm's epochs by the largest 99th percentile over the steps of a
+    shallow run, times a factor."""
+    seen = runs.runs_of(shallow)["grad_norm_p99"].astype(float).dropna()
+    bound = factor * float(seen.max()) if len(seen) else None
+    norms = history.loc[history["arm"] == deep, "grad_norm_p99"].astype(float)
+    stopped = int(runs.runs_of(deep)["outcome"].isin(("non_finite", "exploded")).sum())
+    values = {
+        **{"shallow": shallow, "bound": bound, "factor": factor, "stopped": stopped},
+        "largest": float(norms.max()) if len(norms) else None,
+    }
+    if bound is None or norms.empty:
+        return None, values
+    return not stopped and bool(np.isfinite(norms).all() and (norms <= bound).all()), values
+
+
+def fails_at_depth(
+    runs: pd.DataFrame,
+    deep: str,
+    shallow: str,
+    *,
+    acceptable: float,
+    most_loss_increase: float,
+    level: float,
+    settings: StatisticsSettings,
+) -> tuple[bool, dict[str, Any]]:
+    """Return whether an arm is shown to fail at depth, and the numbers that say so.
+
+    It fails if its failure rate is shown to exceed what is acceptable (`p_above`: exact binomial
+    test), or its composite loss its shallow self's by more than the accepted fraction (`excess`:
+    logarithm of the ratio, less that of the largest accepted; permutation test).
+    """
+    rate = failure_rate(runs, deep, settings.confidence)
+    test = scipy.stats.binomtest(rate.failures, rate.runs, acceptable, alternative="greater")
+    mine, theirs = (log_values(runs, arm, COMPOSITE.column) for arm in (deep, shallow))
+    excess = estimates.sample_difference(mine - math.log1p(most_loss_increase), theirs, settings)
+    by_rate, p_above = bool(test.pvalue <= level), float(test.pvalue)
+    by_loss = (excess.mean or 0) > 0 and (excess.p or 1.0) <= level
+    values = {"rate": rate, "acceptable": acceptable, "by_rate": by_rate, "p_above": p_above}
+    return by_rate or by_loss, {**values, "excess": excess, "level": level}

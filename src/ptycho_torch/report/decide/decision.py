@@ -18,16 +18,20 @@ from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.report.decide.winner import read_runs
 from ptycho_torch.report.rendering import render, say, sentences
-from ptycho_torch.report.runs_table import read_runs
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import percent
-from ptycho_torch.statistics.compare import compare_failures, compare_losses, log_values
-from ptycho_torch.statistics.depth import fails_at_depth
-from ptycho_torch.statistics.estimates import sample_difference
-from ptycho_torch.statistics.looks import claim_level
+from ptycho_torch.statistics.compare import (
+    claim_level,
+    compare_failures,
+    compare_losses,
+    log_values,
+)
+from ptycho_torch.statistics.estimates import Difference, sample_difference
 from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import loss_score
+from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
 Condition = dict[str, Any]
@@ -79,15 +83,10 @@ def decide(
     """
     rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
-    because, would_change = (
-        sentences("decision_words.md.j2", part=part, fired=fired, rules=rules)
-        for part in ("because", "would_change")
-    )
     return {
         "decision": fired["rule"] if fired else "undecided",
         "headline": say("headline", fired),
-        "because": because,
-        "would_change": would_change,
+        "would_change": sentences("would_change.md.j2", fired=fired, rules=rules),
         "rules": rules,
         "stress": [
             {
@@ -127,22 +126,14 @@ def _rules(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> list[
             _loss_kept(study, shallow, silver, control),
         ],
     }
-    return [
-        {
-            "rule": name,
-            "follows": say("follows", name, study),
-            "conditions": conditions,
-            "state": _joint_state([item["state"] for item in conditions]),
-        }
-        for name, conditions in rules.items()
-    ]
-
-
-def _joint_state(states: list[str]) -> str:
-    """Return met if every condition is; not met if one is refuted; else undecided."""
-    if all(state == "met" for state in states):
-        return "met"
-    return "not met" if "not met" in states else "undecided"
+    found = []
+    for name, conditions in rules.items():
+        states = {item["state"] for item in conditions}
+        # One refuted condition refutes the rule.
+        joint = "not met" if "not met" in states else "met" if states == {"met"} else "undecided"
+        follows = say("follows", name, study)
+        found.append({"rule": name, "follows": follows, "conditions": conditions, "state": joint})
+    return found
 
 
 def _condition(condition: str, state: str, sentence: str, seeds: str = "") -> Condition:
@@ -178,12 +169,10 @@ def _no_more_failures(runs: pd.DataFrame, arm: str, other: str) -> Condition:
 
 def _fewer_failures(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
     """Test whether an arm fails less often, behind the claim of a lower composite loss."""
-    level = claim_level(stage_plan(study, "stage_a")) or 0.0
+    level = claim_level(stage_plan(study, "stage_a"))
     item = compare_failures(runs, [(arm, other)], study.statistics)[0]
-    shown = item.p is not None and item.p <= level
-    state = "undecided" if not shown else "met" if (item.estimate or 0) < 0 else "not met"
-    sentence = say("tested", item, study.statistics, "Boschloo's exact test", level)
-    return _condition(f"`{arm}` fails less often than `{other}`", state, sentence)
+    sentence = say("tested", item, level)
+    return _condition(f"`{arm}` fails less often than `{other}`", _shown(item, level), sentence)
 
 
 def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:
@@ -194,17 +183,22 @@ def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condit
     column = loss_score(runs["val_loss_name"].tolist()).column
     mine, theirs = (log_values(good, name, column) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
-    shown = found.p is not None and found.p <= (level or 0.0)
-    state = "undecided" if not shown else "met" if (found.mean or 0) < 0 else "not met"
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
-    return _condition(asked, state, say("kept", found, level))
+    return _condition(asked, _shown(found, level), say("kept", found, level))
+
+
+def _shown(found: Difference, level: float | None) -> str:
+    """Return whether a difference is shown to lie below zero."""
+    if found.p is None or found.p > (level or 0.0):
+        return "undecided"
+    return "met" if (found.mean or 0) < 0 else "not met"
 
 
 def _failing(study: Study, runs: pd.DataFrame, arm: str, holding: bool = False) -> Condition:
     """Judge whether an arm is shown to fail at depth; `holding`: is not, to be open is enough."""
     assert study.decision is not None and study.stage_b is not None and study.pivot is not None
     # The further arm has no shallow runs of its own: it is held against the shallow control.
-    found = fails_at_depth(
+    fails, found = fails_at_depth(
         runs,
         deep(study, arm),
         study.stage_a.control if arm == study.pivot.arm else arm,
@@ -213,10 +207,9 @@ def _failing(study: Study, runs: pd.DataFrame, arm: str, holding: bool = False) 
         level=level_of(study, "pivot") or 0.0,
         settings=study.statistics,
     )
-    asked, state = f"`{arm}` fails at {study.stage_b.fno_blocks} blocks", "undecided"
     if holding:
-        asked = f"`{arm}` is not shown to fail at depth"
-        state = "not met" if found.fails else "met"
-    elif found.fails:
-        state = "met"
+        asked, state = f"`{arm}` is not shown to fail at depth", "not met" if fails else "met"
+    else:
+        asked = f"`{arm}` fails at {study.stage_b.fno_blocks} blocks"
+        state = "met" if fails else "undecided"
     return _condition(asked, state, say("depth", found))

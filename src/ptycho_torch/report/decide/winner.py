@@ -1,4 +1,5 @@
-"""The winner of Stage A: the arm that goes on to depth."""
+"""Tables of a stage's runs, read and checked, and the winner of Stage A: the arm that goes on to
+depth."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +11,27 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.rendering import say
-from ptycho_torch.report.runs_table import read_runs
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import log_values
-from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import COMPOSITE
+
+
+def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
+    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read,
+    lacks a column, or holds other runs than the stage's."""
+    runs = io.read_csv(path)
+    if lacking := {"dataset", "arm", "seed", "failed", COMPOSITE.column} - set(runs.columns):
+        raise InputError(f"{path}: lacks the column '{min(lacking)}'; make its summary again")
+    found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
+    counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
+    expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
+    if found != expected:
+        odd = sorted(set(expected) ^ set(found)) or found
+        raise InputError(
+            f"{path}: does not hold the runs of {plan.name} ({len(expected)} expected, "
+            f"{len(found)} found; for one, {'/'.join(map(str, odd[0]))}); make its summary again"
+        )
+    return runs
 
 
 def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
@@ -31,18 +49,11 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    losses = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
-    failed = {arm: failure_rate(runs, arm, 0.95) for arm in arms}
-    found = {
-        "winner": min(arms, key=lambda arm: (losses[arm], arm)),
-        "arms": {
-            arm: {
-                "failures": failed[arm].failures,
-                "runs": failed[arm].runs,
-                "mean_loss": losses[arm],
-            }
-            for arm in arms
-        },
-        "loss": COMPOSITE.column,
-    }
+    means: dict[str, dict[str, Any]] = {}
+    for arm in arms:
+        mine = runs[runs["arm"] == arm]
+        mean = float(np.exp(log_values(mine, arm, COMPOSITE.column).mean()))
+        means[arm] = {"failures": int(mine["failed"].sum()), "runs": len(mine), "mean_loss": mean}
+    winner = min(arms, key=lambda arm: (means[arm]["mean_loss"], arm))
+    found = {"winner": winner, "arms": means, "loss": COMPOSITE.column}
     return {**found, "sentence": say("winner", found)}

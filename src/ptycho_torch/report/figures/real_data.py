@@ -1,4 +1,4 @@
-"""Figures of a measurement: objects, ring correlation, patterns, losses."""
+"""Figures of a measurement: objects, ring correlation, patterns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptycho_torch.report.summarise.real_data import Measurement
-from ptycho_torch.runtime.plot_style import (
-    REFERENCE,
-    arm_colours,
-    new_figure,
-    save,
-    styled,
-    use_log_scale,
-)
+from ptycho_torch.runtime.plot_style import REFERENCE, arm_colours, new_figure, save, styled
 
 _MOST_COLUMNS = 5
 
@@ -26,7 +18,7 @@ _MOST_COLUMNS = 5
 def draw_all(found: Measurement, folder: Path) -> None:
     """Write every figure, PNG and SVG."""
     with styled():
-        for draw in (reconstructions, ring_correlation, held_out_frames, learning_curves):
+        for draw in (reconstructions, ring_correlation, held_out_frames):
             save(draw(found), folder, draw.__name__)
 
 
@@ -97,24 +89,4 @@ def held_out_frames(found: Measurement) -> Figure:
             axes.set_axis_off()
         column[0].set_title(title, fontsize=8)
     figure.colorbar(drawn, ax=grid.ravel().tolist(), label="amplitude", shrink=0.8)
-    return figure
-
-
-def learning_curves(found: Measurement) -> Figure:
-    """Return the losses of the networks by epoch."""
-    figure = new_figure(6.4, 3.4)
-    axes = figure.subplots()
-    colours = arm_colours(list(dict.fromkeys(label for label, _ in found.histories)))
-    for (label, _), history in found.histories.items():
-        loss = next(name for name in history if str(name).endswith("_train_loss"))
-        named = label not in axes.get_legend_handles_labels()[1]
-        look: dict[str, Any] = {"lw": 1.2, "color": colours[label]}
-        axes.plot(history["epoch"], history[loss], ":", **look)
-        validation = history[str(loss).replace("_train_", "_val_")]
-        axes.plot(history["epoch"], validation, "-", label=label if named else None, **look)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("relative loss")
-    axes.legend()
-    use_log_scale(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

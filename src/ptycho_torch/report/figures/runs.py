@@ -1,4 +1,4 @@
-"""Figures of how runs went, by epoch: learning curves, survival, gradient norms at depth."""
+"""Figures of how runs went: by epoch, and by learning rate at each depth."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.runtime.plot_style import (
@@ -20,7 +20,10 @@ from ptycho_torch.runtime.plot_style import (
     new_figure,
     use_log_scale,
 )
-from ptycho_torch.statistics.depth import gradient_bound
+from ptycho_torch.statistics.stress import Stress
+
+# Arms stand beside each other at a learning rate, not on top of each other: parts of a decade.
+_APART = 0.018
 
 
 def learning_curves(collected: Collected) -> Figure:
@@ -40,7 +43,9 @@ def learning_curves(collected: Collected) -> Figure:
                 continue
             if train in rows:
                 axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
-            _line(axes, rows, column, color=colour, linewidth=1.3)
+            # A line through one point is not seen.
+            line = ".-" if len(rows) == 1 else "-"
+            axes.plot(rows["epoch"], rows[column], line, color=colour, linewidth=1.3)
             mine = collected.runs_of(arm)
             failed_at = mine.loc[mine["failed"] & (mine["seed"] == seed), "failure_epoch"]
             finite = rows[column].astype(float).dropna()
@@ -53,21 +58,15 @@ def learning_curves(collected: Collected) -> Figure:
         _losses(axes, history[column].astype(float), column, collected)
     for axes in first_column(panels):
         axes.set_ylabel(f"{column.split('_')[0].upper()} loss")
-    _legend(
-        figure,
-        {
-            "validation, one line per seed": {"linewidth": 1.3},
-            "training": {"linewidth": 0.8, "linestyle": ":"},
-            "other arms": {"color": PALE, "linewidth": 0.8},
-            "failed": {"marker": "x", "linestyle": "", "markeredgewidth": 2},
-        },
-    )
+    looks: dict[str, dict[str, Any]] = {
+        "validation, one line per seed": {"linewidth": 1.3},
+        "training": {"linewidth": 0.8, "linestyle": ":"},
+        "other arms": {"color": PALE, "linewidth": 0.8},
+        "failed": {"marker": "x", "linestyle": "", "markeredgewidth": 2},
+    }
+    keys = [Line2D([], [], label=name, **{"color": INK, **look}) for name, look in looks.items()]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
     return figure
-
-
-def _line(axes: Axes, rows: pd.DataFrame, column: str, line: str = "-", **look: Any) -> None:
-    """Draw a column by epoch; a line through one point is not seen, so it gets a dot."""
-    axes.plot(rows["epoch"], rows[column], ("." if len(rows) == 1 else "") + line, **look)
 
 
 def _epochs(axes: Axes) -> None:
@@ -98,24 +97,17 @@ def mark_level(axes: Axes, level: float, text: str, line: str = "--") -> None:
     axes.annotate(text, (1, level), fontsize=7, color=REFERENCE, **where)
 
 
-def _legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> None:
-    keys = [Line2D([], [], label=name, **{"color": INK, **look}) for name, look in looks.items()]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
-
-
 def survival(collected: Collected) -> Figure:
     """Return the share of runs that have not failed by epoch: a Kaplan-Meier curve per arm."""
     arms = list(collected.stage.arms)
     figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
     for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-        curve = collected.survival(arm)
+        curve, failed = collected.survival(arm), collected.failed(arm)
         # Lines that coincide are drawn beside each other.
-        shares = np.array([step.survival for step in curve]) - 0.004 * place
-        epochs, line = [step.epoch for step in curve], ("-", "--")[place // 7 % 2]
-        failures = sum(step.failures for step in curve)
-        label = f"{arm}: {failures} of {curve[0].at_risk} failed"
-        axes.step(epochs, shares, line, where="post", color=colour, label=label)
+        shares, line = curve["survival"] - 0.004 * place, ("-", "--")[place // 7 % 2]
+        label = f"{arm}: {failed.failures} of {failed.runs} failed"
+        axes.step(curve["epoch"], shares, line, where="post", color=colour, label=label)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1.05)
     _epochs(axes)
@@ -124,24 +116,53 @@ def survival(collected: Collected) -> Figure:
     return figure
 
 
-def gradient_norms(collected: Collected) -> Figure:
-    """Return the 99th percentile of the gradient norm by epoch: deep arms beside shallow ones."""
-    assert collected.study.stage_b is not None
-    pairs, history = dict(collected.stage.depth), collected.history
-    figure, panels = arm_panels(list(pairs))
-    colours = arm_colours(list(pairs))
-    for deep, axes in panels.items():
-        for arm, line, width in ((pairs[deep], ":", 1.0), (deep, "-", 1.4)):
-            for _, rows in history[history["arm"] == arm].groupby("seed"):
-                _line(axes, rows, "grad_norm_p99", line, color=colours[deep], linewidth=width)
-        factor = collected.study.stage_b.gradient_factor
-        bound = gradient_bound(collected.runs, pairs[deep], factor)
-        if bound:
-            mark_level(axes, bound, f"bound {bound:.3g}")
+def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
+    """Return a panel per depth: per arm the median composite loss over seeds with quartiles, and a
+    cross per failed run, which counts as the best constant object."""
+    points = stress.points
+    depths, rates = points["depth"].unique(), sorted(points["rate"].unique())
+    figure = new_figure(4.9 * len(depths), 3.9)
+    panels = figure.subplots(1, len(depths), sharey=True, squeeze=False).ravel()
+    colours = arm_colours(list(stress.areas))
+    for axes, depth in zip(panels, depths, strict=True):
+        for place, (arm, colour) in enumerate(colours.items()):
+            mine = points[(points["arm"] == arm) & (points["depth"] == depth)]
+            x = np.array(rates) * 10 ** (_APART * (place - (len(colours) - 1) / 2))
+            low, middle, high = (
+                mine.groupby("rate")["loss"].quantile(q).to_numpy() for q in (0.25, 0.5, 0.75)
+            )
+            bars = np.vstack([middle - low, high - middle])
+            axes.errorbar(x, middle, bars, color=colour, label=arm, marker="o", markersize=3.5)
+            for at, rate in zip(x, rates, strict=True):
+                failed = mine[(mine["rate"] == rate) & mine["failed"]]
+                # One above the other, so that crosses can be counted.
+                lifted = failed["loss"].to_numpy() * 1.05 ** np.arange(1, len(failed) + 1)
+                axes.plot([at] * len(failed), lifted, "x", color=colour, markersize=5)
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.set_xlabel("learning rate")
+        axes.set_title(f"{depth} Fourier blocks", loc="left", fontsize=9)
         use_log_scale(axes)
-        axes.set_title(deep, fontsize=9)
-        _epochs(axes)
-    for axes in first_column(panels):
-        axes.set_ylabel("gradient norm,\n99th percentile")
-    _legend(figure, {"deep, a line per seed": {}, "shallow": {"linestyle": ":"}})
+        mark_level(axes, collected.constant_loss, "best constant object, C")
+        floor = collected.noise_floor
+        if floor is not None and floor > 0.5 * points["loss"].min():
+            mark_level(axes, floor, "noise alone", ":")
+    panels[0].set_ylabel("composite loss")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
+
+
+def areas(stress: Stress) -> Figure:
+    """Return A of each seed, a row per arm, with the mean."""
+    arms = list(stress.areas)
+    figure = new_figure(6.4, 0.42 * len(arms) + 0.9)
+    axes = figure.subplots()
+    for place, (arm, colour) in enumerate(arm_colours(arms).items()):
+        values = np.asarray(stress.areas[arm])
+        axes.plot(values, np.full(values.shape, place), "o", color=colour, alpha=0.7)
+        axes.plot([values.mean()], [place], "|", color=INK, markersize=16, markeredgewidth=1.6)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlabel("A, mean composite loss over the rates (lower is better); bar: mean")
     return figure

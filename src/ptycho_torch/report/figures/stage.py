@@ -1,22 +1,144 @@
-"""Every figure of a stage, by name."""
+"""Every figure of a stage, by name: scores and failures with a row per arm, which the whole study
+has as well; reconstructions beside the truth."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.figures import images, rows, runs, stress
-from ptycho_torch.runtime.plot_style import save, styled
+from ptycho_torch.report.figures import runs as of_runs
+from ptycho_torch.runtime.markdown import number
+from ptycho_torch.runtime.plot_style import INK, REFERENCE, arm_colours, new_figure, save, styled
+from ptycho_torch.statistics.runs import failure_rate, shown_runs
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
 from ptycho_torch.statistics.stress import Stress
+
+_COLUMNS = 5
+_KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
+_KEY = (
+    "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
+    "dashed: constant object or image; dotted: noise-free truth, noise alone"
+)
+Levels = Sequence[float | None]
+"""What a constant scores, and what the truth or the noise alone does."""
 
 
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
         if found is not None:
-            save(stress.loss_by_rate(collected, found), folder, "loss_by_rate")
-            save(stress.areas(found), folder, "areas")
+            save(of_runs.loss_by_rate(collected, found), folder, "loss_by_rate")
+            save(of_runs.areas(found), folder, "areas")
             return
-        drawings = [runs.learning_curves, rows.metric_spread, images.reconstructions, runs.survival]
-        if collected.stage.depth:
-            drawings.append(runs.gradient_norms)
-        for draw in drawings:
+        for draw in (of_runs.learning_curves, metric_spread, reconstructions, of_runs.survival):
             save(draw(collected), folder, draw.__name__)
+
+
+def metric_spread(collected: Collected) -> Figure:
+    """Return the loss and the main scores of each arm, with what baselines score."""
+    losses = set(collected.runs["val_loss_name"])
+    is_mae = losses == {"mae_val_loss"} or len(losses) > 1  # Of several kinds the MAE is compared.
+    levels: Levels = (collected.constant_loss, collected.noise_floor) if is_mae else ()
+    panels = {collected.loss: levels}
+    for score in collected.main_scores[1:]:
+        if score.name not in collected.undefined:
+            panels[score] = [collected.baselines[n][score.name] for n in ("constant", "truth")]
+    return _rows(collected.runs, collected.stage.arms, panels, collected.confidence)
+
+
+def overview(runs: pd.DataFrame, constant: float | None, confidence: float) -> Figure:
+    """Return loss and amplitude SSIM of each arm of the whole study; a row per run in `runs`."""
+    arms = list(dict.fromkeys(runs["arm"]))
+    loss = loss_score(runs["val_loss_name"].tolist())
+    return _rows(runs, arms, {loss: (), AMPLITUDE_SSIM: [constant]}, confidence)
+
+
+def _rows(
+    runs: pd.DataFrame, arms: Sequence[str], panels: Mapping[Score, Levels], confidence: float
+) -> Figure:
+    """Return a panel per score with what baselines score, and one of failure rates."""
+    figure = new_figure(1.9 * len(panels) + 3.2, 0.36 * len(arms) + 1.5)
+    grid = figure.subplots(1, len(panels) + 1, sharey=True)
+    for axes, (score, levels) in zip(grid, panels.items(), strict=False):
+        better = "lower" if score.lower_is_better else "higher"
+        axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
+        for place, (arm, colour) in enumerate(arm_colours(arms).items()):
+            _mark_runs(axes, place, runs[runs["arm"] == arm], score, colour)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        _mark_levels(axes, levels, runs[score.column].astype(float), score)
+    grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
+    grid[-1].set_xlim(-0.03, 1.03)
+    for place, (arm, colour) in enumerate(arm_colours(arms).items()):
+        failed = failure_rate(runs, arm, confidence)
+        grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=colour)
+        grid[-1].plot([failed.rate], [place], "o", color=colour, markersize=4.5)
+        at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
+        grid[-1].annotate(counts, at, xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    grid[0].set_yticks(range(len(arms)), arms)
+    grid[0].set_ylim(len(arms) - 0.4, -0.6)
+    figure.supxlabel(_KEY, fontsize=8)
+    return figure
+
+
+def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, colour: str) -> None:
+    values, failed = runs[score.column].astype(float).to_numpy(), runs["failed"].to_numpy(bool)
+    places = place + np.linspace(-0.2, 0.2, len(values)) * (len(values) > 1)
+    for chosen, marker in ((~failed, "o"), (failed, "x")):
+        x, y = values[chosen], places[chosen]
+        axes.plot(x, y, marker, color=colour, alpha=0.8, markersize=4.5, markeredgewidth=1.4)
+    if np.isfinite(values[~failed]).any():
+        axes.plot([np.nanmedian(values[~failed])], [place], "|", color=INK, markersize=16)
+
+
+def _mark_levels(axes: Axes, levels: Levels, values: "pd.Series[float]", score: Score) -> None:
+    """Draw what baselines score. A loss spans decades between noise and nothing, where no run could
+    be told from another: its levels are drawn only where they lie among the runs."""
+    if score.column.endswith("loss"):
+        if values.min() > 0 and values.max() > 5 * values.min():
+            axes.set_xscale("log")
+        axes.set_xlim(axes.get_xlim())
+    for level, line in zip(levels, ("--", ":"), strict=False):
+        low, high = axes.get_xlim()
+        if level is not None and (axes.get_autoscalex_on() or low <= level <= high):
+            axes.axvline(level, color=REFERENCE, linestyle=line, linewidth=1, zorder=0)
+
+
+def reconstructions(collected: Collected) -> Figure:
+    """Return amplitude and phase of chosen runs, first test image, on the truth's scale."""
+    runs = shown_runs(collected.runs).to_dict("records")
+    arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
+    kinds = {
+        k: v for k, v in _KINDS.items() if k == "amplitude" or v[0].name not in collected.undefined
+    }
+    columns = min(_COLUMNS, len(arrays) + 1)
+    rows = -(-(len(arrays) + 1) // columns)
+    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.15 * rows * len(kinds))
+    blocks = figure.subfigures(len(kinds), 1, squeeze=False).ravel()
+    for block, (kind, (score, colours)) in zip(blocks, kinds.items(), strict=True):
+        if not arrays:
+            block.text(0.5, 0.5, "no run to show", ha="center")
+            continue
+        images = {"truth\n": arrays[0][f"truth_{kind}"][0]}
+        for run, found in zip(runs, arrays, strict=True):
+            ssim = f"SSIM {number(run[score.column])}"
+            title = f"{run['arm']}, seed {run['seed']}\n{run['outcome']}, {ssim}"
+            images[title] = found[kind][0]
+        grid = block.subplots(rows, columns, squeeze=False).ravel()
+        # An outlier of the truth, such as a phase that wraps, leaves no grey for the rest.
+        low, high = np.nanpercentile(images["truth\n"], [0.5, 99.5])
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (title, image) in zip(grid, images.items(), strict=False):
+            drawn = axes.imshow(image, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
+            axes.set_title(title, fontsize=8)
+            if not np.isfinite(image).any():
+                axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+        label = "phase, rad" if kind == "phase" else kind
+        block.colorbar(drawn, ax=list(grid), label=label, fraction=0.03, pad=0.01, extend="both")
+    return figure

@@ -66,7 +66,7 @@ class Result:
         metrics = self.metrics
         found = {c: metrics["r_factor"][c.removeprefix("r_")] for c in HEADINGS["r_factor"]}
         for column in HEADINGS["resolution"]:
-            kind, level = column.removeprefix("resolution_").split("_", 1)
+            _, kind, level = column.split("_", 2)
             frequency = metrics["halves"][kind][level]
             found[column] = 1 / frequency if frequency > 0 else None
         agreement = metrics["agreement"]
@@ -85,13 +85,6 @@ class Measurement:
     """`source.json`: where the file came from."""
     rpie: Result
     networks: list[Result]
-    histories: dict[tuple[str, int], pd.DataFrame]
-    """(label, seed) -> losses by epoch."""
-
-    @property
-    def results(self) -> list[Result]:
-        """All reconstructions, rPIE first."""
-        return [self.rpie, *self.networks]
 
     @property
     def finished(self) -> list[Result]:
@@ -101,8 +94,10 @@ class Measurement:
 
     def by_label(self) -> dict[str, list[Result]]:
         """Return the results of rPIE and of each network."""
-        names = dict.fromkeys(result.label for result in self.results)
-        return {name: [r for r in self.results if r.label == name] for name in names}
+        found: dict[str, list[Result]] = {}
+        for result in (self.rpie, *self.networks):
+            found.setdefault(result.label, []).append(result)
+        return found
 
     def shown(self) -> list[Result]:
         """Return what figures show: rPIE, and of each network the completed seed of median R
@@ -165,27 +160,22 @@ def _must_belong(real: RealDataSettings, fits: Mapping[str, Any], folder: Path) 
 
 def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
     """Read a measurement's results from its folder."""
-    runs = [(label, seed) for label in real.networks for seed in real.seed_list]
+
+    def result(place: Path, label: str, seed: int | None) -> Result:
+        metrics, report = (io.read_json(place / f"{kind}.json") for kind in ("metrics", "report"))
+        curves = io.read_npz(place / "curves.npz")
+        return Result(label=label, seed=seed, metrics=metrics, report=report, curves=curves)
+
     return Measurement(
         name=name,
         split=io.read_json(folder / "split.json"),
         source=io.read_json(folder / "source.json"),
-        rpie=_read_result(folder / RPIE, RPIE, None),
-        networks=[_read_result(folder / label / f"seed-{n}", label, n) for label, n in runs],
-        histories={
-            (label, n): io.read_csv(folder / "train" / label / f"seed-{n}" / "history.csv")
-            for label, n in runs
-        },
-    )
-
-
-def _read_result(folder: Path, label: str, seed: int | None) -> Result:
-    return Result(
-        label=label,
-        seed=seed,
-        metrics=io.read_json(folder / "metrics.json"),
-        report=io.read_json(folder / "report.json"),
-        curves=io.read_npz(folder / "curves.npz"),
+        rpie=result(folder / RPIE, RPIE, None),
+        networks=[
+            result(folder / label / f"seed-{seed}", label, seed)
+            for label in real.networks
+            for seed in real.seed_list
+        ],
     )
 
 
@@ -203,7 +193,7 @@ def _table(measurements: Sequence[Measurement]) -> pd.DataFrame:
             **(result.scores if result.completed else {}),
         }
         for one in measurements
-        for result in one.results
+        for result in (one.rpie, *one.networks)
     ]
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 

@@ -14,15 +14,14 @@ from ptycho_torch.report.summarise import tables
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import (
     Comparison,
+    claim_level,
     compare_failures,
     compare_losses,
     compare_score,
     similarity,
 )
-from ptycho_torch.statistics.depth import judge_depth
-from ptycho_torch.statistics.looks import claim_level
 from ptycho_torch.statistics.stress import Stress, work_out_stress
-from ptycho_torch.statistics.verdict import Evidence, Verdict, judge_arm
+from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 
 
 def summarise_stage(
@@ -56,9 +55,8 @@ def summarise_stage(
     except ValueError as error:
         raise InputError(f"study: {error}") from None
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
-    values = work_out(collected, provenance, won)
     made_for = {} if plan is None else io.read_json(plan)
-    values["looked"] = made_for.get("looked", [])
+    values = work_out(collected, provenance, won, made_for.get("looked", []))
     answer, texts = put_into_words(values)
     folder = Path(folder)
     for name, table in tables.of_stage(values).items():
@@ -81,7 +79,7 @@ def write_look(
     parsed = parse_study(study, "study")
     plan = stage_plan(parsed, stage)
     collected = collect(files, parsed, plan, dataset=dataset)
-    claims = _claims(collected)
+    claims, _ = _claims(collected)
     io.write_json(
         output,
         {
@@ -93,12 +91,18 @@ def write_look(
 
 
 def work_out(
-    collected: Collected, provenance: Mapping[str, Any], winner: str | None = None
+    collected: Collected,
+    provenance: Mapping[str, Any],
+    winner: str | None = None,
+    looked: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return what the runs of a stage support: the values that its template takes."""
+    """Return what the runs of a stage support: the values that its template takes.
+
+    `looked`: seeds per arm of summaries that came before.
+    """
     study, stage, runs = collected.study, collected.stage, collected.runs
     pairs, settings = list(stage.pairs), study.statistics
-    stress = _stress(collected) if stage.grid else None
+    claims, stress = _claims(collected)
     losses = compare_losses(runs, pairs, settings)
     scores = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
     failures = compare_failures(runs, pairs, settings)
@@ -107,7 +111,7 @@ def work_out(
         "study": study,
         "stage": stage,
         "statistics": settings,
-        "claims": list(stress.comparisons) if stress else _claims(collected),
+        "claims": claims,
         "level": claim_level(stage),
         # Arm by arm, not score by score.
         "exploratory": [
@@ -116,44 +120,29 @@ def work_out(
         "verdicts": _verdicts(collected),
         "sweep": _sweep(collected, losses),
         "stress": stress,
-        "without": [
-            (rate, item)
-            for rate, items in (stress.without if stress else {}).items()
-            for item in items
-        ],
         "winner": winner,
-        "looked": [],
+        "looked": looked,
         "made": provenance,
     }
 
 
-def _claims(collected: Collected) -> Sequence[Comparison]:
-    """Return the comparisons of a stage's primary family."""
-    stage, settings = collected.stage, collected.study.statistics
-    if stage.grid:
-        return _stress(collected).comparisons
-    return compare_losses(collected.runs, stage.primary, settings, claim_level(stage))
-
-
-def _stress(collected: Collected) -> Stress:
-    settings, constant = collected.study.statistics, collected.constant_loss
-    return work_out_stress(collected.runs, collected.stage, constant, settings)
+def _claims(collected: Collected) -> tuple[list[Comparison], Stress | None]:
+    """Return the comparisons of a stage's primary family, and all else of the stress stage."""
+    runs, stage, settings = collected.runs, collected.stage, collected.study.statistics
+    if not stage.grid:
+        return compare_losses(runs, stage.primary, settings, claim_level(stage)), None
+    stress = work_out_stress(runs, stage, collected.constant_loss, settings)
+    return list(stress.comparisons), stress
 
 
 def _verdicts(collected: Collected) -> list[Verdict]:
     """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
     study, stage = collected.study, collected.stage
-    evidence = Evidence(
-        runs=collected.runs,
-        stage=stage,
-        loss=collected.loss,
-        confidence=study.statistics.confidence,
-    )
     if stage.name == "stage_a":
-        judged = [judge_arm(arm, study.arms[arm].success, evidence) for arm in stage.arms]
+        judged = [judge_arm(arm, study.arms[arm].success, collected) for arm in stage.arms]
     else:
         judged = [
-            judge_depth(arm, shallow, evidence, collected.history, study.stage_b)
+            judge_depth(arm, shallow, collected, collected.history, study.stage_b)
             for arm, shallow in stage.depth
             if study.stage_b is not None
         ]
@@ -165,37 +154,30 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
 
     `labels` has the values by state beside the control: same, apart, alike, open.
     """
-    stage, variants = collected.stage, collected.variants
+    stage, runs, variants = collected.stage, collected.runs, collected.variants
     if not variants:
         return None
-    margin, arms = collected.study.sweeps[stage.name].alike_within, list(variants)
-    runs = collected.runs[collected.runs["arm"].isin(arms)]
-    failed = set(runs.loc[runs["failed"].astype(bool), "arm"])
+    margin = collected.study.sweeps[stage.name].alike_within
     beside = {item.arm: item for item in losses}
-    states = {arm: similarity(beside[arm], collected.runs, margin) for arm in beside}
-    same = [arm for arm, state in states.items() if state == "same"]
-    unclipped = collected.runs["arm"].isin([*same, stage.control])
+    states = {arm: similarity(item, runs, margin) for arm, item in beside.items()}
     several = len({variant.base for variant in variants.values()}) > 1
     labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
     for arm, state in states.items():
         labels[state].append(f"`{arm}`" if several else variants[arm].label())
-    keys = [key for key, _ in next(iter(variants.values())).changes]
     return {
-        "varied": keys,
-        "about_clipping": any(key.startswith("execution.clip.") for key in keys),
+        "varied": [key for key, _ in next(iter(variants.values())).changes],
         "margin": margin,
         "beside": beside,
         "states": states,
         "labels": labels,
-        "never_clipped": bool((collected.runs.loc[unclipped, "clipped_share"] == 0).all()),
-        "first_failing": next((arm for arm in arms if arm in failed), None),
-        "runs": len(runs),
+        "first_failing": next((arm for arm in variants if collected.failed(arm).failures), None),
+        "runs": int(runs["arm"].isin(variants).sum()),
     }
 
 
 def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     """Return the sentences that answer the stage's question, and its documents by file name."""
-    answer = sentences("stress.md.j2" if values["stress"] else "answer.md.j2", **values)
+    answer = sentences("answer.md.j2", **values)
     return answer, {
         "summary.md": render("stage.md.j2", answer=answer, **values),
         "appendix.md": render("appendix.md.j2", **values),
@@ -204,32 +186,28 @@ def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]
 
 def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
     """Return `findings.json`: what other documents say of this stage."""
+
+    def said(macro: str, keys: str, item: object, *more: object) -> dict[str, Any]:
+        return {
+            **{key: getattr(item, key) for key in keys.split()},
+            "sentence": say(macro, item, *more),
+        }
+
     collected: Collected = values["f"]
     stage, settings = collected.stage, values["statistics"]
-    verdicts = [
-        {
-            **{key: getattr(item, key) for key in ("arm", "condition", "status")},
-            "sentence": say("verdict", item),
-        }
-        for item in values["verdicts"]
-    ]
     return {
         **{key: getattr(stage, key) for key in ("name", "title", "question", "dataset", "control")},
         "answer": list(answer),
         "arms": list(stage.arms),
         "winner": values["winner"],
         "claims": [
-            {
-                **{key: getattr(item, key) for key in ("arm", "other", "state", "p_holm", "level")},
-                "sentence": say("answered", item, settings),
-            }
+            said("answered", "arm other state p_holm level", item, settings)
             for item in values["claims"]
         ],
         "loss": collected.loss.column,
-        "verdicts": verdicts,
-        "baselines": collected.baselines,
-        "conventional": collected.conventional,
-        "noise_floor": collected.noise_floor,
-        "constant_loss": collected.constant_loss,
-        "undefined": collected.undefined,
+        "verdicts": [said("verdict", "arm condition status", item) for item in values["verdicts"]],
+        **{
+            key: getattr(collected, key)
+            for key in ("baselines", "conventional", "noise_floor", "constant_loss", "undefined")
+        },
     }

@@ -32,7 +32,7 @@ def summarise_study(
     lie; `study` is the configuration in force. Raises InputError if it is wrong, or a file is
     missing, unreadable or lacks a key.
     """
-    from ptycho_torch.report.figures.rows import overview  # matplotlib: slow to import
+    from ptycho_torch.report.figures.stage import overview  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
@@ -57,10 +57,10 @@ def summarise_study(
     )
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    constants = [found["baselines"]["constant"] for found in by_dataset.values()]
-    constant = constants[0].get(AMPLITUDE_SSIM.name) if len(constants) == 1 else None
+    scored = [found["baselines"]["constant"][AMPLITUDE_SSIM.name] for found in by_dataset.values()]
+    constant = scored[0] if len(scored) == 1 else None
     with styled():
-        save(overview(runs, constant, parsed), folder, "overview")
+        save(overview(runs, constant, parsed.statistics.confidence), folder, "overview")
     io.write_text(folder / "summary.md", text)
 
 

@@ -7,16 +7,8 @@ import pandas as pd
 
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.rendering import say
-from ptycho_torch.statistics.estimates import Interval
-from ptycho_torch.statistics.scores import (
-    COMPLEX_ERROR,
-    COMPLEX_ERROR_SYNCHRONISED,
-    COMPOSITE,
-    IMAGE_SCORES,
-    LAST_LOSS,
-    OUTCOMES,
-    TWIN_SHARE,
-)
+from ptycho_torch.statistics.runs import score_spread
+from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress
 
 # Medians over all runs of an arm, failed ones too: they say why a run went as it did.
@@ -25,16 +17,9 @@ _RUNNING = (
     *("wall_s", "samples_per_s", "peak_memory_mib"),
 )
 _SCORES = (
-    *(LAST_LOSS, COMPOSITE, *IMAGE_SCORES, COMPLEX_ERROR, COMPLEX_ERROR_SYNCHRONISED, TWIN_SHARE),
+    *("last_val_loss", COMPOSITE.column, *(f"best_{name}" for name in IMAGE_NAMES)),
+    *("best_complex_error", "best_complex_error_synchronised", "twin_share"),
 )
-_COMPARISON = (
-    *("arm", "control", "score", "family", "n", "difference", "low", "high"),
-    *("p", "least_p", "p_holm", "level", "state", "sentence"),
-)
-CURVE_KEYS = (
-    *("arm", "depth", "area", "relative", "rise", "best_rate", "best_loss", "bears", "breaks"),
-)
-_SURVIVAL = ("arm", "epoch", "survival", "low", "high", "at_risk", "failures")
 
 
 def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
@@ -45,18 +30,14 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     for name, scores in collected.baselines.items():
         medians = {f"best_{key}_median": value for key, value in scores.items()}
         rows.append({"kind": "baseline", "arm": name, **medians})
-    steps = [
-        (arm, step.epoch, step.survival, *_ends(step.interval), step.at_risk, step.failures)
-        for arm in arms
-        for step in collected.survival(arm)
-    ]
+    curves = pd.concat({arm: collected.survival(arm) for arm in arms}, names=["arm"])
     return {
         **(of_stress(values["stress"]) if values["stress"] else {}),
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
         "history.csv": collected.history,
-        "survival.csv": pd.DataFrame(steps, columns=_SURVIVAL),
+        "survival.csv": curves.reset_index("arm"),
     }
 
 
@@ -78,49 +59,37 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
         **{name: collected.median(arm, name) for name in _RUNNING},
         "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
     }
-    for score in (collected.loss, *_SCORES):
-        spread = collected.spread(arm, score)
-        row[f"{score.column}_n"] = spread.n
-        row[f"{score.column}_median"] = spread.median
-        row[f"{score.column}_q1"] = spread.low
-        row[f"{score.column}_q3"] = spread.high
+    for column in (collected.loss.column, *_SCORES):
+        spread = score_spread(collected.runs, arm, column)
+        row[f"{column}_n"] = spread.n
+        row[f"{column}_median"] = spread.median
+        row[f"{column}_q1"] = spread.low
+        row[f"{column}_q3"] = spread.high
     return row
 
 
 def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per comparison: those that may claim something, then the exploratory ones."""
-    items = [*values["claims"], *values["exploratory"]]
-    rows = [
-        (
-            *(item.arm, item.other, item.score, "primary" if item.level else "exploratory"),
-            *(item.n, item.estimate),
-            *(*_ends(item.interval), item.p, item.least_p, item.p_holm, item.level, item.state),
-            say("claim", item, values["statistics"]),
-        )
-        for item in items
-    ]
-    return pd.DataFrame(rows, columns=_COMPARISON)
+    return pd.DataFrame([
+        {
+            **{"arm": item.arm, "control": item.other, "score": item.score.column},
+            **{"family": "primary" if item.level else "exploratory", "n": item.n},
+            "difference": item.mean,
+            "low": item.interval and item.interval.low,
+            "high": item.interval and item.interval.high,
+            **{key: getattr(item, key) for key in ("p", "least_p", "p_holm", "level", "state")},
+            "sentence": say("claim", item, values["statistics"]),
+        }
+        for item in (*values["claims"], *values["exploratory"])
+    ])  # fmt: skip
 
 
 def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
     """Return a row per arm and depth, and a row per arm and seed."""
-    curves = []
-    for curve in stress.curves:
-        row = {key: getattr(curve, key) for key in CURVE_KEYS}
-        failed = curve.failed
-        row |= {"failures": failed and failed.failures, "runs": failed and failed.runs}
-        curves.append(row)
     seeds = stress.points["seed"].unique()
     areas = [
-        (arm, seed, area)
+        {"arm": arm, "seed": seed, "area": area}
         for arm, values in stress.areas.items()
         for seed, area in zip(seeds, values, strict=False)  # Looks end some arms earlier.
     ]
-    return {
-        "curves.csv": pd.DataFrame(curves),
-        "areas.csv": pd.DataFrame(areas, columns=("arm", "seed", "area")),
-    }
-
-
-def _ends(interval: Interval | None) -> tuple[float, float] | tuple[None, None]:
-    return (interval.low, interval.high) if interval else (None, None)
+    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": pd.DataFrame(areas)}
