@@ -165,7 +165,7 @@ MISTAKES = [
     ({"clip.max_norm": []}, "List should have at least 1 item"),
     ({"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
     ({"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
-    ({"loss": ["mse loss"]}, "a run's folder cannot be called 'norm1-loss-mse loss'"),
+    ({"generator.name": ["json:Encoder"]}, "norm1 with generator json:Encoder: arm: String should"),
 ]
 
 

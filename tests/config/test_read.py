@@ -55,8 +55,6 @@ MISTAKES = [
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
     ("parity", {"arm": "acg"}, "parity.arm: there is no arm 'acg'; did you mean 'agc'"),
-    ("execution", {"cuda_graphs": True, "accelerator": "cpu", "clip": {"gradient_clip_algorithm": "none"}},
-     "cuda_graphs: true needs CUDA"),
 ]  # fmt: skip
 
 
@@ -90,8 +88,6 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
         (b"a: [1", "is not YAML"),
         ("a: 1".encode("utf-16"), "is not a UTF-8 text file .*save it as UTF-8"),
         ("a: \u00e9tude".encode("latin-1"), "is not a UTF-8 text file .*save it as UTF-8"),
-        (b"a: [1,\n 010]", "line 2: 010 is 8 in YAML"),
-        (b"a: 1:30", "line 1: 1:30 is 90 in YAML"),
         (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
         (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
         (b"yes: 1", "a key must be"),
@@ -110,31 +106,10 @@ def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, mess
 
 def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 00.5, 1.0e-3]")
-    assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 0.5, 1e-3]}
+    path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 1.0e-3]")
+    assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 1e-3]}
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
         read_study(tmp_path / "nope.yaml")
-
-
-def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny):
-    rule = {"gradient_clip_algorithm": "agc"}
-    words = [{**rule, "gradient_clip_val": 0.3}, {**rule, "max_ratio": 0.3}]
-    one, other = (parse_study(edit(tiny, "execution.clip", word), "study") for word in words)
-    assert one == other and one.execution.clip.max_ratio == 0.3
-
-
-@pytest.mark.parametrize(
-    ("clip", "message"),
-    [
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "Extra"),
-        ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "NoClip has no key"),
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": -1}, "greater than 0, got -1"),
-        ({"gradient_clip_val": 1}, "the key 'gradient_clip_algorithm', which says"),
-    ],
-)
-def test_a_clipping_bound_that_cannot_be_is_refused(tiny, clip, message):
-    with pytest.raises(InputError, match=f"execution.clip.*{message}"):
-        parse_study(edit(tiny, "execution.clip", clip), "study")

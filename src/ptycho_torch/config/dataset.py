@@ -64,9 +64,8 @@ class FileProbe(ProbeSettings):
     shape: Literal["file"]
     path: FilePath
     """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
-    resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
-    """If the size differs from `patch_px`: refuse; pad with zeros; interpolate (cubic); or pad and
-    extrapolate the unwrapped phase (quadratic)."""
+    resize: Literal["refuse", "pad", "interpolate"] = "refuse"
+    """If the size differs from `patch_px`: refuse; pad with zeros; or interpolate (cubic)."""
 
 
 Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="shape")]
@@ -121,13 +120,9 @@ class SimulatedDataset(Settings):
     noise: Literal["poisson", "none"] = "poisson"
     """Photon counting noise on the patterns."""
     object: ObjectSettings
-    """The object."""
     probe: Probe
-    """The probe."""
     scan: ScanSettings
-    """The scan."""
     seeds: SplitSeeds = SplitSeeds()
-    """Seeds of objects and noise."""
 
     @property
     def room_px(self) -> int:
