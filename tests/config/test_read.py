@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import yaml
 
 from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
 from ptycho_torch.runtime.errors import InputError
@@ -27,26 +26,18 @@ MISTAKES = [
     ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
     ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than or equal to 1, got -1"),
     ("datasets.tiny.probe.shape", "trangle", "datasets.tiny.probe: shape 'trangle' is not known; did you mean 'triangle'?"),
-    ("datasets.tiny.probe.edge_phas", 1, "datasets.tiny.probe: TriangleProbe has no key 'edge_phas'; did you mean 'edge_phase_rad'?"),
     ("datasets.tiny.scan.test_step_px", 50, "scan.test_step_px of 50 px leaves one patch a row"),
     ("datasets.tiny.scan.test_step_px", 20, "leaves gaps between patches of 16 px"),
     ("datasets.tiny.object.size_px", 12, "datasets.tiny: no patch fits"),
     ("datasets.tiny.seeds", {"train": 1, "test": 1}, "three different objects"),
     ("datasets.tiny.object.set_phi", ..., "datasets.tiny.object.set_phi: this key is missing"),
     ("training.epochs", "ten", "training.epochs: Input should be a valid integer, got 'ten'"),
-    ("training.epochs", True, "training.epochs: Input should be a valid integer, got True"),
     ("training.optimizer", {"learning_rate": 1}, "training.optimizer: the key 'name', which says the block's kind, is missing"),
-    ("training.optimizer.momentum", 0.9, "training.optimizer: Adam has no key 'momentum'"),
     ("training.batch_size", 1000, "is more than the 121 groups of patches in datasets.tiny"),
     ("generator.name", "hybird", "generator.name: there is no generator 'hybird'; did you mean 'hybrid'?; a network of your own"),
     ("generator.modes", 10, "arms.control.generator: modes of 10 are more than frames of 16 px have: at most 9"),
-    ("generator.levels", 6, "6 levels need at least 6 Fourier blocks"),
-    ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),
-    ("arms.agc.execution.clip.gradient_clip_algorithm", "acg", "arms.agc.execution.clip: gradient_clip_algorithm 'acg' is not known; did you mean 'agc'?"),
     ("stage_a.arms", ["control", "adc"], "stage_a.arms: there is no arm 'adc'; did you mean 'agc'?"),
     ("stage_a.arms", ["agc"], "control 'control' is not among the arms"),
-    ("stage_a.seeds", [1, 1], "names 1 more than once"),
-    ("stage_a.dataset", "tidy", "there is no dataset 'tidy'; did you mean 'tiny'?"),
     ("arms.a/b", {"hypothesis": "climbs"}, "a/b"),
     ("title", "two\n# headings", "title: must be one line of printable text"),
     ("stage_a.seeds", 50_000, "less than or equal to 1000, got 50000"),
@@ -54,7 +45,6 @@ MISTAKES = [
     ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
-    ("parity", {"arm": "acg"}, "parity.arm: there is no arm 'acg'; did you mean 'agc'"),
 ]  # fmt: skip
 
 
@@ -71,13 +61,6 @@ def test_several_mistakes_are_told_at_once(tiny):
     with pytest.raises(InputError) as caught:
         parse_study(data, "x.yaml")
     assert "training.epochs" in str(caught.value) and "photons" in str(caught.value)
-
-
-def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
-    """YAML 1.1 reads 1e9 as text; 1.0e+9 as a number."""
-    assert yaml.safe_load("photons: 1e9") == {"photons": "1e9"}
-    study = parse_study(edit(tiny, "datasets.tiny.photons", "1e9"), "x")
-    assert study.datasets["tiny"].photons == 1e9
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
 
 Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
-_HERE = Path()
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -121,7 +120,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
 @with_flags
 def gradients(
     *,
-    output: Output = _HERE,
+    output: Output = Path(),
     network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("device",), names=_NAMES)],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
@@ -166,7 +165,7 @@ def gradients(
 @with_flags
 def activations(
     *,
-    output: Output = _HERE,
+    output: Output = Path(),
     network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",), names=_NAMES)],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.

@@ -176,8 +176,7 @@ def _swept(study: Study, name: str, blocks: Mapping[str, Any]) -> list[Variant]:
 def _stressed(
     study: Study, blocks: Mapping[str, Any]
 ) -> Iterator[tuple[Variant, tuple[str, int, float]]]:
-    """Yield what the stress stage changes of an arm, less what the arm has anyway, with its arm,
-    depth and learning rate."""
+    """Yield what the stress stage changes of each arm that is not so anyway; arm, depth, rate."""
     if (stress := study.stress) is None:
         return
     for arm, depth, rate in product(stress.arms, stress.depths, stress.learning_rates):

@@ -79,8 +79,7 @@ class ScanSettings(Settings):
     train_step_px: Count
     """Step of the training scan, pixels."""
     test_step_px: Count
-    """Step of the validation and test scans, and side of a patch's tile in the stitched image;
-    pixels."""
+    """Step of validation and test scans, and side of a patch's tile when stitched; pixels."""
     group_offset_px: Count = 4
     """Distance of the patches within a group when `gridsize` is 2; pixels."""
 

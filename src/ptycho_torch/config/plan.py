@@ -37,11 +37,9 @@ class StagePlan:
     pairs: Pairs
     """(arm, other) of every comparison that is shown."""
     primary: Pairs = ()
-    """(arm, other) of the comparisons that may end in a claim, and share `level`; all others are
-    exploratory."""
+    """(arm, other) of what may end in a claim and shares `level`; all else is exploratory."""
     level: float | None = None
-    """The stage's share of the chance of a false claim that a study allows itself; None: the stage
-    claims nothing."""
+    """The stage's share of a study's chance of a false claim; None: it claims nothing."""
     grid: tuple[GridPoint, ...] = ()
     """What the stress stage tries."""
     looks: tuple[int, ...] = ()

@@ -170,8 +170,7 @@ class DepthSettings(Settings):
     max_ssim_decrease: NotNegative = 0.02
     """... and its amplitude SSIM at most this much lower; paired by seed."""
     gradient_factor: Positive = 10.0
-    """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of the
-    shallow arm's largest."""
+    """Bound on the 99th percentile of an epoch's gradient norm, in units of the shallow arm's."""
 
 
 class PivotSettings(Settings):
@@ -212,8 +211,7 @@ class Study(Settings):
     execution: ExecutionSettings
     """The execution that every arm starts from."""
     seeds_per_job: Count = 1
-    """Seeds of an arm that one job trains, one after another: several save starting where runs
-    are short, 1 is best where they are long."""
+    """Seeds of an arm that one job trains in turn: several save starting where runs are short."""
     evaluation: EvaluationSettings = EvaluationSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     parity: ParitySettings = ParitySettings()

@@ -170,8 +170,7 @@ class TrainingSettings(Settings):
     """s as measured, or times a factor trained with the weights, by which predicted amplitudes
     are multiplied and the network's input divided."""
     object_big: bool = True
-    """Merge a group's patches into one region before the physics; else, and at gridsize 1, each
-    patch explains its own frame alone."""
+    """Merge a group's patches before the physics; else each patch explains its frame alone."""
     optimizer: Optimizer
     schedule: Schedule
     explode_factor: Annotated[Real, Field(gt=1)] = 10.0
