@@ -115,7 +115,7 @@ bench-rpie: $(BASELINE)/.ready ## time our rPIE beside pty-chi's
 	OMP_NUM_THREADS=1 $(BASELINE)/bin/python -W ignore benchmarks/rpie.py
 
 docs: $(READY) ## write config/README.md, config/schema.json and docs/reference/reruns.md from the code
-	$(BIN)/ptycho-torch config-docs
+	$(BIN)/python docs/reference/keys.py
 	$(BIN)/python docs/reference/reruns.py
 
 site: .venv-site/.ready ## build the documentation as a site: open site/index.html

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ptycho_torch.cli import app, spelled
+from ptycho_torch.cli import app
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.scan import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
@@ -164,20 +164,6 @@ def test_flags_that_are_not_given_leave_the_settings_as_they_are():
 def test_a_name_is_made_of_any_file():
     names = ["siemens-star-small.npz.bz2", "Ünter Lagen.npz", ".npz"]
     assert list(map(dataset_name, names)) == ["siemens-star-small", "nter-Lagen", "data"]
-
-
-@pytest.mark.parametrize(
-    ("typed", "read"),
-    [
-        ("train --train_data_file a --output_dir=b", "train --train-data a --output-dir=b"),
-        ("infer --model_path m --test_data_file t", "infer --model m --test-data t"),
-        ("train --torch-loss-mode poisson --max_epochs 3", "train --loss poisson --max-epochs 3"),
-        ("train --quiet --output_dir a_b", "--quiet train --output-dir a_b"),
-        ("convert a_b --x=c_d", "convert a_b --x=c_d"),
-    ],
-)
-def test_options_may_be_spelled_as_elsewhere_in_the_field(typed, read):
-    assert spelled(typed.split()) == read.split()
 
 
 def test_the_package_runs_as_a_module_and_quietly(tmp_path, tiny_dataset):

@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import yaml
 
 from ptycho_torch.config.read import load_yaml, parse_study, read_sources, read_study
 from ptycho_torch.runtime.errors import InputError
@@ -27,26 +26,18 @@ MISTAKES = [
     ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
     ("datasets.tiny.photons", -1, "datasets.tiny.photons: Input should be greater than or equal to 1, got -1"),
     ("datasets.tiny.probe.shape", "trangle", "datasets.tiny.probe: shape 'trangle' is not known; did you mean 'triangle'?"),
-    ("datasets.tiny.probe.edge_phas", 1, "datasets.tiny.probe: TriangleProbe has no key 'edge_phas'; did you mean 'edge_phase_rad'?"),
     ("datasets.tiny.scan.test_step_px", 50, "scan.test_step_px of 50 px leaves one patch a row"),
     ("datasets.tiny.scan.test_step_px", 20, "leaves gaps between patches of 16 px"),
     ("datasets.tiny.object.size_px", 12, "datasets.tiny: no patch fits"),
     ("datasets.tiny.seeds", {"train": 1, "test": 1}, "three different objects"),
     ("datasets.tiny.object.set_phi", ..., "datasets.tiny.object.set_phi: this key is missing"),
     ("training.epochs", "ten", "training.epochs: Input should be a valid integer, got 'ten'"),
-    ("training.epochs", True, "training.epochs: Input should be a valid integer, got True"),
     ("training.optimizer", {"learning_rate": 1}, "training.optimizer: the key 'name', which says the block's kind, is missing"),
-    ("training.optimizer.momentum", 0.9, "training.optimizer: Adam has no key 'momentum'"),
     ("training.batch_size", 1000, "is more than the 121 groups of patches in datasets.tiny"),
     ("generator.name", "hybird", "generator.name: there is no generator 'hybird'; did you mean 'hybrid'?; a network of your own"),
     ("generator.modes", 10, "arms.control.generator: modes of 10 are more than frames of 16 px have: at most 9"),
-    ("generator.levels", 6, "6 levels need at least 6 Fourier blocks"),
-    ("arms.agc.generator", {"fno_blocks": 8, "levels": 8}, "arms.agc.generator: 8 levels need 7 halvings of 16 px"),
-    ("arms.agc.execution.clip.gradient_clip_algorithm", "acg", "arms.agc.execution.clip: gradient_clip_algorithm 'acg' is not known; did you mean 'agc'?"),
     ("stage_a.arms", ["control", "adc"], "stage_a.arms: there is no arm 'adc'; did you mean 'agc'?"),
     ("stage_a.arms", ["agc"], "control 'control' is not among the arms"),
-    ("stage_a.seeds", [1, 1], "names 1 more than once"),
-    ("stage_a.dataset", "tidy", "there is no dataset 'tidy'; did you mean 'tiny'?"),
     ("arms.a/b", {"hypothesis": "climbs"}, "a/b"),
     ("title", "two\n# headings", "title: must be one line of printable text"),
     ("stage_a.seeds", 50_000, "less than or equal to 1000, got 50000"),
@@ -54,9 +45,6 @@ MISTAKES = [
     ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
-    ("parity", {"arm": "acg"}, "parity.arm: there is no arm 'acg'; did you mean 'agc'"),
-    ("execution", {"cuda_graphs": True, "accelerator": "cpu", "clip": {"gradient_clip_algorithm": "none"}},
-     "cuda_graphs: true needs CUDA"),
 ]  # fmt: skip
 
 
@@ -75,13 +63,6 @@ def test_several_mistakes_are_told_at_once(tiny):
     assert "training.epochs" in str(caught.value) and "photons" in str(caught.value)
 
 
-def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
-    """YAML 1.1 reads 1e9 as text; 1.0e+9 as a number."""
-    assert yaml.safe_load("photons: 1e9") == {"photons": "1e9"}
-    study = parse_study(edit(tiny, "datasets.tiny.photons", "1e9"), "x")
-    assert study.datasets["tiny"].photons == 1e9
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -90,8 +71,6 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tiny):
         (b"a: [1", "is not YAML"),
         ("a: 1".encode("utf-16"), "is not a UTF-8 text file .*save it as UTF-8"),
         ("a: \u00e9tude".encode("latin-1"), "is not a UTF-8 text file .*save it as UTF-8"),
-        (b"a: [1,\n 010]", "line 2: 010 is 8 in YAML"),
-        (b"a: 1:30", "line 1: 1:30 is 90 in YAML"),
         (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
         (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
         (b"yes: 1", "a key must be"),
@@ -110,31 +89,10 @@ def test_files_that_are_no_study_are_refused_in_one_line(tmp_path, content, mess
 
 def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 00.5, 1.0e-3]")
-    assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 0.5, 1e-3]}
+    path.write_bytes(b"\xef\xbb\xbfa: [0, 10, 0.5, 1_000, 1.0e-3]")
+    assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 1e-3]}
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
         read_study(tmp_path / "nope.yaml")
-
-
-def test_the_fields_word_for_a_clipping_bound_is_the_rules_own(tiny):
-    rule = {"gradient_clip_algorithm": "agc"}
-    words = [{**rule, "gradient_clip_val": 0.3}, {**rule, "max_ratio": 0.3}]
-    one, other = (parse_study(edit(tiny, "execution.clip", word), "study") for word in words)
-    assert one == other and one.execution.clip.max_ratio == 0.3
-
-
-@pytest.mark.parametrize(
-    ("clip", "message"),
-    [
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": 1, "max_norm": 2}, "Extra"),
-        ({"gradient_clip_algorithm": "none", "gradient_clip_val": 1}, "NoClip has no key"),
-        ({"gradient_clip_algorithm": "norm", "gradient_clip_val": -1}, "greater than 0, got -1"),
-        ({"gradient_clip_val": 1}, "the key 'gradient_clip_algorithm', which says"),
-    ],
-)
-def test_a_clipping_bound_that_cannot_be_is_refused(tiny, clip, message):
-    with pytest.raises(InputError, match=f"execution.clip.*{message}"):
-        parse_study(edit(tiny, "execution.clip", clip), "study")

@@ -83,7 +83,7 @@ def test_a_reconstruction_that_does_not_converge_says_what_to_run(call, tmp_path
         ("--alpha 2", "--alpha: Input should be less than or equal to 1, got 2"),
         (
             "--known-probe --probe-from-iteration 2",
-            "--probe-from-iteration: 2 has no effect on a known probe",
+            "--probe-from-iteration: has no effect on a known probe",
         ),
     ],
 )

@@ -103,7 +103,6 @@ IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
     ("schedule", "changes", "expected"),
     [
         ({"name": "constant"}, {}, [2e-3] * 3),
-        ({"name": "exponential", "gamma": 0.5}, {}, [2e-3, 1e-3, 0.5e-3]),
         ({"name": "warmup_cosine", "warmup_epochs": 1.0, "final_fraction": 0.1}, {},
          [2e-3 * STEPS / (STEPS + 1), *COSINE]),
         ({"name": "plateau", "factor": 0.5, "patience_epochs": 1}, IDLE,

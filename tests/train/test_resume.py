@@ -23,9 +23,9 @@ CASES = {
          "clip": {"gradient_clip_algorithm": "norm", "max_norm": 0.5}},
         (16, 31), WHOLE,
     ),
-    "sgd, exponential, agc": (
+    "sgd, cosine, agc": (
         {"optimizer": {"name": "sgd", "learning_rate": 1e-2},
-         "schedule": {"name": "exponential", "gamma": 0.7},
+         "schedule": {"name": "warmup_cosine", "warmup_epochs": 1},
          "clip": {"gradient_clip_algorithm": "agc", "max_ratio": 0.02}},
         (22, 28), WHOLE,
     ),

@@ -15,7 +15,27 @@ from ptycho_torch.cli import data, diagnose, scan, study
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# What options are called elsewhere in the field, without their dashes.
+_SPELLINGS = {
+    "train-data-file": "train-data",
+    "test-data-file": "test-data",
+    "model-path": "model",
+    "torch-loss-mode": "loss",
+}
+
+
+def _spelled(option: str) -> str:
+    """Return an option's name as it is here, whether it was typed with underscores or dashes."""
+    name = option.replace("_", "-")
+    return _SPELLINGS.get(name, name)
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": _spelled},
+)
 for family in (study, data, scan):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
@@ -25,28 +45,6 @@ def _version(requested: bool) -> None:
     if requested:
         typer.echo(f"ptycho-torch {__version__}")
         raise typer.Exit
-
-
-_SPELLINGS = {
-    "--train-data-file": "--train-data",
-    "--test-data-file": "--test-data",
-    "--model-path": "--model",
-    "--torch-loss-mode": "--loss",
-}
-"""What options are called elsewhere in the field, with dashes."""
-
-
-def spelled(words: list[str]) -> list[str]:
-    """Return arguments with options as they are called here: underscores in an option's name are
-    dashes, and `--quiet` may stand anywhere."""
-    found: list[str] = []
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.partition("=")
-            name = name.replace("_", "-")
-            word = _SPELLINGS.get(name, name) + equals + value
-        found.insert(0 if word == "--quiet" else len(found), word)
-    return found
 
 
 @app.callback()
@@ -71,7 +69,8 @@ def main() -> None:
     # Before torch is loaded: threads that wait let other programs have the core meanwhile.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        app(spelled(sys.argv[1:]), prog_name="ptycho-torch")
+        # `--quiet` may stand anywhere.
+        app(sorted(sys.argv[1:], key=lambda word: word != "--quiet"), prog_name="ptycho-torch")
     except InputError as error:
         typer.echo(f"ptycho-torch: {error}", err=True)
         sys.exit(1)

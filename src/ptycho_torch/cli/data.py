@@ -100,8 +100,7 @@ class CompareOptions(Settings):
     """What counts as agreement."""
 
     tolerance: Fraction = 0.1
-    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; between 0 and
-    1, no unit."""
+    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit."""
     free_scale: bool = False
     """The images' scale is a gauge (refined probe): fit it and do not judge it."""
     output_dir: Path = Path("comparison")

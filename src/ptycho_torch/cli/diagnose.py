@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Flags, arm_of, messages, with_flags
+from ptycho_torch.cli.options import Flags, messages, study_with, with_flags
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.base import Accelerator, Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.generator import NAMES
 from ptycho_torch.config.plan import UntrainedNetwork
-from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import number
 
 if TYPE_CHECKING:
     from ptycho_torch.diagnose.subject import Subject
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
 
 Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
-_HERE = Path()
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -86,9 +85,8 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     settings, run, bundle = DiagnosticsSettings(), None, None
     patch_px, channels = None, 1
     if options.config is not None:
-        study = read_study(options.config)
-        arm = arm_of(options.config, study, options.arm)
-        run = run_settings(study, study.stage_a.dataset, arm, options.seed)
+        study = study_with(options.arm, options.config)
+        run = run_settings(study, study.stage_a.dataset, str(options.arm), options.seed)
         patch_px, settings = run.patch_px, study.diagnostics
     if options.bundle is not None:
         bundle = read_bundle(options.bundle)
@@ -100,12 +98,10 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
         seed=settings.groups_seed,
     )  # fmt: skip
     if bundle is not None and options.bundle is not None:
-        name = options.bundle.name
-        label = {"name": name, "state": "bundle", "dataset": bundle.settings.dataset}
-        return subject.bundle_subject(
-            bundle, sample, options.loss, where=options.bundle, **label
-        ), settings
-    source = run or FitSettings(name="file")
+        label = {"name": options.bundle.name, "state": "bundle", "dataset": bundle.settings.dataset}
+        found = subject.bundle_subject(bundle, sample, options.loss, where=options.bundle, **label)
+        return found, settings
+    source = run or FitSettings()
     generator, training = source.generator, source.training
     if run is None:
         # No more modes than the patches have.
@@ -116,7 +112,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
         loss=options.loss or training.loss,
         **training.model_dump(include={"input_scaling", "object_big"}),
     )
-    name = run.arm if run is not None else str(options.architecture)
+    name = str(options.arm or options.architecture)
     return subject.untrained_subject(network, options.seed, sample, name=name), settings
 
 
@@ -124,7 +120,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
 @with_flags
 def gradients(
     *,
-    output: Output = _HERE,
+    output: Output = Path(),
     network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("device",), names=_NAMES)],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
@@ -159,7 +155,7 @@ def gradients(
     io.write_json(path, report)
     least = report["thresholds"]["min_gradient_ratio"]
     typer.echo(
-        f"{path}: spectral / local gradient {_number(report['spectral_local_ratio'])}"
+        f"{path}: spectral / local gradient {number(report['spectral_local_ratio'])}"
         + (f", flagged: below {least:g}" if report["flagged"] else "")
         + (f" ({report['undefined']})" if report["undefined"] else "")
     )
@@ -169,7 +165,7 @@ def gradients(
 @with_flags
 def activations(
     *,
-    output: Output = _HERE,
+    output: Output = Path(),
     network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",), names=_NAMES)],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
@@ -189,11 +185,7 @@ def activations(
     path = output / "activation_report.json"
     io.write_json(path, report)
     typer.echo(
-        f"{path}: mean modulus grows {_number(report['growth_per_block'])} times a block; spectral "
-        f"/ local output {_number(report['spectral_local_output_ratio'])}; flagged: "
+        f"{path}: mean modulus grows {number(report['growth_per_block'])} times a block; spectral "
+        f"/ local output {number(report['spectral_local_output_ratio'])}; flagged: "
         f"{', '.join(report['flagged_layers'] + report['flagged_blocks']) or 'nothing'}"
     )
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3g}"

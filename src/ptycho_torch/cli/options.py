@@ -9,22 +9,44 @@ import contextlib
 import inspect
 import logging
 import sys
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from pydantic import ValidationError
 
 from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Settings, mistakes
+from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.runtime.jobs import logging_to
+
+_TYPES: dict[str, Any] = {
+    "integer": int, "number": float, "boolean": bool, "string": str, "array": list[str],
+}  # fmt: skip
+
+
+@cache
+def _schema(model: type[Settings]) -> dict[str, dict[str, Any]]:
+    return model.model_json_schema()["properties"]
+
+
+def _parts(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+
+
+def _kind(schema: dict[str, Any]) -> Any:
+    """Return what typer reads a setting as; None of a block, which has no flag."""
+    kinds = {
+        Path if part.get("format") == "path" else _TYPES.get(part.get("type", ""))
+        for part in _parts(schema)
+    }
+    return kinds.pop() if len(kinds) == 1 else None if None in kinds else str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +66,14 @@ class Flags:
 
     def settings(self) -> list[str]:
         """Return the settings that have a flag."""
-        found = self.model.model_fields.items()
-        return [k for k, v in found if k not in self.without and plain_type(v.annotation)]
+        found = _schema(self.model).items()
+        return [key for key, schema in found if key not in self.without and _kind(schema)]
 
     def option(self, name: str) -> inspect.Parameter:
         """Return a setting's flag as typer reads it."""
-        setting = self.model.model_fields[name]
-        kind = plain_type(setting.annotation)
+        setting, schema = self.model.model_fields[name], _schema(self.model)[name]
+        kind = _kind(schema)
+        words = [part.get("items", part).get("enum") for part in _parts(schema)]
         flags = self.names.get(name, "--" + name.replace("_", "-")).split()
         if kind is bool and "/" not in flags[0] and (self.defaults or setting.default):
             flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
@@ -61,7 +84,7 @@ class Flags:
         option = typer.Option(
             *flags,
             help=" ".join((setting.description or name.replace("_", " ")).split()),
-            metavar="|".join(map(str, _choices(setting.annotation))) or None,
+            metavar="|".join(map(str, words[0])) if len(words) == 1 and words[0] else None,
             rich_help_panel=self.panel,
             show_default=shown,
         )
@@ -95,28 +118,26 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         raise InputError(f"{flag}{what or key}") from None
 
 
-def arm_of(file: Path, study: Study, arm: str | None) -> str:
-    """Return the arm that was chosen by `--arm`, once the study in a file is known to have it."""
+def study_with(arm: str | None, file: Path) -> Study:
+    """Return the study in a file, once it is known to have the arm that was chosen by `--arm`."""
+    study = read_study(file)
     names = list(derive(study).blocks)
     if arm not in names:
         what = f"--arm NAME: an arm of {file}" if arm is None else f"{file}: no arm '{arm}'"
         raise InputError(f"{what}{nearest(arm or '', names)}")
-    return arm
+    return study
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command a flag for each setting of those parameters that are annotated so."""
-    own = inspect.signature(command)
+    own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     groups: dict[str, Flags] = {}
     parts = []
-    for name, hint in get_type_hints(command, include_extras=True).items():
-        if name not in own.parameters:
-            continue
-        part = own.parameters[name].replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
-        notes = getattr(hint, "__metadata__", ())
+    for name, part in own.parameters.items():
+        notes = getattr(hints[name], "__metadata__", ())
         flags = next((note for note in notes if isinstance(note, Flags)), None)
         if flags is None:
-            parts.append(part)
+            parts.append(part.replace(annotation=hints[name]))
             continue
         groups[name] = flags
         options = map(flags.option, flags.settings())
@@ -139,27 +160,3 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
 def messages() -> contextlib.AbstractContextManager[None]:
     """Return a context that shows what the package logs, and warnings that other libraries log."""
     return logging_to(logging.StreamHandler(sys.stderr), layout="%(message)s")
-
-
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    """Return the words that a setting can be; none where it can also be something else."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    return _choices(parts[0]) if len(parts) == 1 else ()
-
-
-def plain_type(annotation: Any) -> Any:
-    """Return what typer reads a setting as; None of a block, which has no flag."""
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return type(get_args(annotation)[0])
-    if origin is Annotated:
-        return plain_type(get_args(annotation)[0])
-    if origin is list:
-        return types.GenericAlias(list, (plain_type(get_args(annotation)[0]),))
-    if origin is not None:
-        kinds = {plain_type(part) for part in get_args(annotation)} - {type(None)}
-        return kinds.pop() if len(kinds) == 1 else (None if None in kinds else str)
-    is_block = isinstance(annotation, type) and issubclass(annotation, Settings)
-    return None if is_block or annotation is Any else annotation

@@ -13,15 +13,14 @@ from ptycho_torch.cli.options import (
     Conventions,
     Flags,
     ScanFile,
-    arm_of,
     checked,
     messages,
+    study_with,
     with_flags,
 )
-from ptycho_torch.config.arms import derive
+from ptycho_torch.config.arms import BLOCKS, derive
 from ptycho_torch.config.base import Count, Positive, Settings, merge
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import (
     FitSettings,
     GroupSettings,
@@ -30,7 +29,6 @@ from ptycho_torch.config.scan import (
     ScanConventions,
 )
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.config.variants import BLOCKS
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -48,6 +46,7 @@ _TRAINING = Flags(
 _CLIP = {
     "clip": "--clip --gradient-clip-algorithm", "clip_value": "--clip-value --gradient-clip-val",
 }  # fmt: skip
+_BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
 _GENERATOR = Flags(
     GeneratorSettings,
@@ -90,7 +89,7 @@ class CliOptions(Settings):
     """Of the optimiser (else 0.001)."""
     clip: Literal["none", "norm", "value", "agc"] | None = None
     """Gradient clipping (else none)."""
-    clip_value: float | None = None
+    clip_value: Positive | None = None
     """Its bound: norm, value, or AGC's ratio."""
 
     def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
@@ -103,21 +102,18 @@ class CliOptions(Settings):
         if (self.config is None) != (self.arm is None):
             raise InputError("--config and --arm belong together: a study and one of its arms")
         if self.config is not None:
-            study = read_study(self.config)
-            arm = arm_of(self.config, study, self.arm)
-            base = derive(study).blocks[arm]
+            arm = str(self.arm)
+            base = derive(study_with(arm, self.config)).blocks[arm]
         blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
         if self.learning_rate is not None:
-            optimizer = base["training"]["optimizer"]
-            blocks["training"]["optimizer"] = optimizer | {"learning_rate": self.learning_rate}
+            blocks["training"]["optimizer"] = {"learning_rate": self.learning_rate}
         if (self.clip in (None, "none")) != (self.clip_value is None):
             raise InputError("--clip and --clip-value belong together: a rule, and its bound")
         if self.clip is not None:
-            bound = {} if self.clip_value is None else {"gradient_clip_val": self.clip_value}
+            bound = {} if self.clip == "none" else {_BOUNDS[self.clip]: self.clip_value}
             blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
         blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        found: FitSettings = checked(FitSettings, {**given, "arm": arm, **blocks})
-        return found
+        return checked(FitSettings, {**given, "arm": arm, **blocks})
 
 
 def dataset_name(file: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands about a study: what it would run, what it costs, its documentation."""
+"""Commands about a study: what it would run, what it costs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from ptycho_torch.cli.options import messages
-from ptycho_torch.config.document import readme_text, schema_text
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
@@ -35,17 +34,6 @@ def check_config(
     typer.echo(
         f"at most {len(distinct)} runs in all; fewer if Stage A's winner goes to depth anyway"
     )
-
-
-@app.command()
-def config_docs(
-    folder: Annotated[Path, typer.Option(help="Where README.md and schema.json go.")] = Path(
-        "config"
-    ),
-) -> None:
-    """Write config/README.md and config/schema.json from the configuration classes."""
-    io.write_text(folder / "README.md", readme_text())
-    io.write_text(folder / "schema.json", schema_text())
 
 
 @app.command()

@@ -4,20 +4,88 @@ A variant whose settings are those of a named arm is that arm, and of two equal 
 one: the same training is never run twice for two stages.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
 from itertools import product
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import Settings, merge, mistakes
+from ptycho_torch.config.base import Settings, merge, mistakes, value_text
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.config.study import ArmSettings, Study
 from ptycho_torch.config.training import ExecutionSettings, RunSettings, TrainingSettings
-from ptycho_torch.config.variants import BLOCKS, DEPTH, Variant, numbers_of, sweep_variants
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.errors import InputError, nearest
+
+BLOCKS = ("generator", "training", "execution")
+"""Blocks of a study that decide a run; their keys can be swept."""
+
+DEPTH = "generator.fno_blocks"
+"""Key that Stage B, the pivot, the crash hunt and the stress stage change."""
+
+
+class Variant(NamedTuple):
+    """An arm, `base`, with some settings changed: full key, `execution.clip.max_norm` -> value."""
+
+    base: str
+    changes: tuple[tuple[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The base's name, and the last part of each key with its value."""
+        return "-".join([self.base, *(f"{key}-{value}" for key, value in self._short())])
+
+    def label(self) -> str:
+        """Return what is changed, in words: `max_norm 5`."""
+        return ", ".join(f"{key} {value}" for key, value in self._short())
+
+    def _short(self) -> Iterator[tuple[str, str]]:
+        for key, value in self.changes:
+            yield key.removesuffix(".name").rsplit(".", 1)[-1], value_text(value)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the changes as nested blocks."""
+        nested: dict[str, Any] = {}
+        for key, value in self.changes:
+            *path, leaf = key.split(".")
+            reduce(lambda block, step: block.setdefault(step, {}), path, nested)[leaf] = value
+        return nested
+
+
+def sweep_variants(
+    base: str, sweep: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]
+) -> list[Variant]:
+    """Return the variants of a sweep of an arm with these blocks, the last key varying fastest."""
+    keys = [_full_key(key, settings) for key in sweep]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{' and '.join(sweep)} are the same setting; name it once")
+    grid = product(*sweep.values())
+    return [Variant(base, tuple(zip(keys, values, strict=True))) for values in grid]
+
+
+def _full_key(key: str, settings: Mapping[str, Any]) -> str:
+    """Return the one key of `settings` that is, or ends with, `key`."""
+    keys = list(_leaves(settings))
+    if key in keys:
+        return key
+    found = [full for full in keys if full.endswith(f".{key}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
+    ends = [full.split(".", n)[-1] for full in keys for n in range(full.count(".") + 1)]
+    same = [end for end in dict.fromkeys(ends) if end.count(".") == key.count(".")]
+    raise ValueError(f"there is no setting '{key}'{nearest(key, same or keys)}")
+
+
+def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"
 
 
 class _Blocks(Settings):
@@ -26,15 +94,29 @@ class _Blocks(Settings):
     execution: ExecutionSettings
 
 
+class GridPoint(NamedTuple):
+    """An arm of the stress stage at one depth and learning rate; `name`: that of its runs."""
+
+    name: str
+    arm: str
+    depth: int
+    rate: float
+
+
 class Derived(NamedTuple):
-    """Everything that a study can run."""
+    """Everything that a study can run. A variant's runs are kept under the name of an arm, or of
+    another variant, that has the same settings, or else under its own."""
 
     variants: dict[str, Variant]
     """By name, without those that equal an arm or another variant."""
     blocks: dict[str, dict[str, Any]]
     """Of each arm and variant, by its name: the blocks in force."""
-    names: dict[Variant, str]
-    """Under which a variant's runs are kept: an equal arm's, or its own."""
+    sweeps: dict[str, list[tuple[Variant, str]]]
+    """Of each sweep: its variants, arm by arm, and the name of their runs."""
+    grid: tuple[GridPoint, ...]
+    """The stress stage: arm by arm, by depth, by rising rate."""
+    deep: dict[str, str]
+    """Arm -> name of its runs at Stage B's depth."""
 
 
 @lru_cache(maxsize=8)
@@ -50,44 +132,51 @@ def derive(study: Study) -> Derived:
         name: _laid_over(base, arm.model_dump(include=set(BLOCKS)), f"arms.{name}.")
         for name, arm in study.arms.items()
     }
-    found = Derived({}, blocks, {})
-    for where, variant in _requested(study, blocks):
+    variants: dict[str, Variant] = {}
+
+    def name_of(variant: Variant, where: str) -> str:
         place = f"arms.{variant.base} with {variant.label()}: "
         settings = _laid_over(blocks[variant.base], variant.overrides(), place)
         # Of equal arms the one that is varied, as a reader expects.
         equal = (name for name in (variant.base, *blocks) if blocks[name] == settings)
-        name = found.names[variant] = next(equal, variant.name)
+        name = next(equal, variant.name)
         if blocks.setdefault(name, settings) != settings:
             raise InputError(
                 f"{where}: '{name}' is already the name of a run with other settings; "
                 "rename the arm or sweep under another one"
             )
         if name == variant.name and name not in study.arms:
-            found.variants[name] = variant
-    return found
+            variants[name] = variant
+        return name
 
-
-def _requested(study: Study, blocks: Mapping[str, Any]) -> Iterator[tuple[str, Variant]]:
-    """Yield every variant that a stage asks for, with the block that asks."""
-    for name, sweep in study.sweeps.items():
-        try:
-            for arm in sweep.arm_list:
-                for variant in sweep_variants(arm, sweep.sweep, blocks[arm]):
-                    yield f"sweeps.{name}", variant
-        except ValueError as error:
-            raise InputError(f"sweeps.{name}.sweep: {error}") from None
-    yield from (("stress", variant) for variant, _ in _stress_variants(study, blocks))
+    sweeps = {
+        name: [(each, name_of(each, f"sweeps.{name}")) for each in _swept(study, name, blocks)]
+        for name in study.sweeps
+    }
+    grid = [
+        GridPoint(name_of(variant, "stress"), *point) for variant, point in _stressed(study, blocks)
+    ]
+    deeper: dict[str, str] = {}
     if study.stage_b is not None:
+        change = ((DEPTH, study.stage_b.fno_blocks),)
         arms = [*study.stage_a.arms, *([study.pivot.arm] if study.pivot else [])]
-        for arm in dict.fromkeys(arms):
-            yield "stage_b", Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))
+        deeper = {arm: name_of(Variant(arm, change), "stage_b") for arm in dict.fromkeys(arms)}
+    return Derived(variants, blocks, sweeps, tuple(grid), deeper)
 
 
-def _stress_variants(
+def _swept(study: Study, name: str, blocks: Mapping[str, Any]) -> list[Variant]:
+    sweep = study.sweeps[name]
+    try:
+        found = [sweep_variants(arm, sweep.sweep, blocks[arm]) for arm in sweep.arm_list]
+    except ValueError as error:
+        raise InputError(f"sweeps.{name}.sweep: {error}") from None
+    return [variant for variants in found for variant in variants]
+
+
+def _stressed(
     study: Study, blocks: Mapping[str, Any]
 ) -> Iterator[tuple[Variant, tuple[str, int, float]]]:
-    """Yield what the stress stage changes of an arm, less what the arm has anyway, with its arm,
-    depth and learning rate."""
+    """Yield what the stress stage changes of each arm that is not so anyway; arm, depth, rate."""
     if (stress := study.stress) is None:
         return
     for arm, depth, rate in product(stress.arms, stress.depths, stress.learning_rates):
@@ -105,56 +194,29 @@ def _stress_variants(
 def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return blocks with others laid over them, numbers read and defaults filled in."""
     data = merge(base, over)
-    try:
+    with placed(place, data):
         return _Blocks.model_validate(data).model_dump()
+
+
+@contextlib.contextmanager
+def placed(place: str, data: Any = None) -> Iterator[None]:
+    """Give a mistake in settings, which came as `data`, its place in the study."""
+    try:
+        yield
     except ValidationError as error:
         raise InputError(f"{place}{mistakes(error, data)[0]}") from None
 
 
 def deep(study: Study, arm: str) -> str:
     """Return the name of an arm at Stage B's depth."""
-    assert study.stage_b is not None
-    return derive(study).names[Variant(arm, ((DEPTH, study.stage_b.fno_blocks),))]
-
-
-def varied_arms(study: Study, name: str) -> list[tuple[Variant, str]]:
-    """Return each variant of a sweep with the name under which its runs are kept.
-
-    Arm by arm; by rising value where one key takes numbers, else in the order in which they are
-    written.
-    """
-    sweep, found = study.sweeps[name], []
-    for arm in sweep.arm_list:
-        variants = sweep_variants(arm, sweep.sweep, derive(study).blocks[arm])
-        if numbers_of(variants):
-            variants.sort(key=lambda variant: float(variant.changes[0][1]))
-        found += [(variant, derive(study).names[variant]) for variant in variants]
-    return found
-
-
-class GridPoint(NamedTuple):
-    """An arm of the stress stage at one depth and learning rate; `name`: that of its runs."""
-
-    name: str
-    arm: str
-    depth: int
-    rate: float
-
-
-def grid_points(study: Study) -> list[GridPoint]:
-    """Return every point of the stress stage: arm by arm, by depth, by rising rate."""
-    found = derive(study)
-    return [
-        GridPoint(found.names[variant], *point)
-        for variant, point in _stress_variants(study, found.blocks)
-    ]
+    return derive(study).deep[arm]
 
 
 def arm_settings(study: Study, name: str) -> ArmSettings:
     """Return an arm, or what a variant of one is: without conditions of its own."""
-    if name in study.arms:
+    variant = derive(study).variants.get(name)
+    if variant is None:
         return study.arms[name]
-    variant = derive(study).variants[name]
     return ArmSettings(hypothesis=f"{variant.base} with {variant.label()}")
 
 

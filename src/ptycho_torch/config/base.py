@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -133,13 +132,10 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        known = list(cls.model_fields)
-        for field in cls.model_fields.values():
-            if isinstance(field.validation_alias, AliasChoices):
-                known += map(str, field.validation_alias.choices)
         for key in data if isinstance(data, Mapping) else ():
-            if key not in known:
-                raise ValueError(f"{cls.__name__} has no key '{key}'{nearest(str(key), known)}")
+            if key not in cls.model_fields:
+                close = nearest(str(key), list(cls.model_fields))
+                raise ValueError(f"{cls.__name__} has no key '{key}'{close}")
         return data
 
 

@@ -64,9 +64,8 @@ class FileProbe(ProbeSettings):
     shape: Literal["file"]
     path: FilePath
     """NPZ file with `probeGuess`, relative to the folder Snakemake runs in."""
-    resize: Literal["refuse", "pad", "interpolate", "pad_extrapolate"] = "refuse"
-    """If the size differs from `patch_px`: refuse; pad with zeros; interpolate (cubic); or pad and
-    extrapolate the unwrapped phase (quadratic)."""
+    resize: Literal["refuse", "pad", "interpolate"] = "refuse"
+    """If the size differs from `patch_px`: refuse; pad with zeros; or interpolate (cubic)."""
 
 
 Probe = Annotated[TriangleProbe | DiskProbe | FileProbe, Field(discriminator="shape")]
@@ -80,8 +79,7 @@ class ScanSettings(Settings):
     train_step_px: Count
     """Step of the training scan, pixels."""
     test_step_px: Count
-    """Step of the validation and test scans, and side of a patch's tile in the stitched image;
-    pixels."""
+    """Step of validation and test scans, and side of a patch's tile when stitched; pixels."""
     group_offset_px: Count = 4
     """Distance of the patches within a group when `gridsize` is 2; pixels."""
 
@@ -121,13 +119,9 @@ class SimulatedDataset(Settings):
     noise: Literal["poisson", "none"] = "poisson"
     """Photon counting noise on the patterns."""
     object: ObjectSettings
-    """The object."""
     probe: Probe
-    """The probe."""
     scan: ScanSettings
-    """The scan."""
     seeds: SplitSeeds = SplitSeeds()
-    """Seeds of objects and noise."""
 
     @property
     def room_px(self) -> int:

@@ -68,8 +68,7 @@ class ParitySettings(Settings):
     seed: Seed | None = None
     """Its seed; null: Stage A's first."""
     tolerance: Fraction = 0.1
-    """Training and inference: what a ratio may deviate from 1, a relative MAE may be, an SSIM may
-    lack to 1."""
+    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit."""
     rounding: Fraction = 1e-3
     """Training and inference: largest ||A - B|| / ||A|| of a patch, which is seen by the same
     weights through both. On one device it is 1e-6 or less."""

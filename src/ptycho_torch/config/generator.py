@@ -55,18 +55,15 @@ class GeneratorSettings(Settings):
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""
     fno_blocks: Depth
-    """Fourier blocks in all, without the bottleneck; more than `levels` repeats blocks in a
-    level, the deepest levels first."""
+    """Fourier blocks without the bottleneck; beyond `levels` they repeat, in the deepest first."""
     levels: Count | None = None
-    """Resolutions of the U-shape; null: as many as there are blocks, down to a side of 8 px.
-    Not used by `fno`, which must leave it null."""
+    """Resolutions of the U-shape; null: one a block, down to a side of 8 px. `fno`: null."""
     modes: Count
     """Low frequencies kept along each axis by a spectral layer."""
     spectral_rows: Literal["one_sided", "two_sided"] = "one_sided"
     """Rows 0..m-1 as in the first execution of the study, or also the negative rows -m..-1."""
     channel_cap: Count | None = None
-    """Largest number of channels of a level; null: doubles at every level.
-    Not used by `fno`, which must leave it null."""
+    """Largest number of channels of a level; null: doubles at every level. `fno`: null."""
     input_transform: Literal["none", "sqrt", "log1p", "instance_norm"] = "none"
     """Applied to the diffraction amplitude before the network."""
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"

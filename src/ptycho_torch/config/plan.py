@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ptycho_torch.config.arms import GridPoint, deep, grid_points, run_settings, varied_arms
+from ptycho_torch.config.arms import GridPoint, deep, derive, run_settings
 from ptycho_torch.config.base import Looks, Settings, seed_list
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.study import Study, SuccessSettings
@@ -37,11 +37,9 @@ class StagePlan:
     pairs: Pairs
     """(arm, other) of every comparison that is shown."""
     primary: Pairs = ()
-    """(arm, other) of the comparisons that may end in a claim, and share `level`; all others are
-    exploratory."""
+    """(arm, other) of what may end in a claim and shares `level`; all else is exploratory."""
     level: float | None = None
-    """The stage's share of the chance of a false claim that a study allows itself; None: the stage
-    claims nothing."""
+    """The stage's share of a study's chance of a false claim; None: it claims nothing."""
     grid: tuple[GridPoint, ...] = ()
     """What the stress stage tries."""
     looks: tuple[int, ...] = ()
@@ -157,7 +155,7 @@ def _stage_a(study: Study) -> StagePlan:
 
 def _stress(study: Study) -> StagePlan:
     assert study.stress is not None
-    grid = tuple(grid_points(study))
+    grid = derive(study).grid
     return _plan(
         study,
         [point.name for point in grid],
@@ -179,7 +177,7 @@ def _sweep(study: Study, name: str) -> StagePlan:
     keys = " and ".join(key.rsplit(".", 1)[-1] for key in sweep.sweep)
     return _plan(
         study,
-        [control, *(arm for _, arm in varied_arms(study, name))],
+        [control, *(arm for _, arm in derive(study).sweeps[name])],
         control,
         name=name,
         title=name.replace("_", " ").capitalize(),
@@ -255,13 +253,9 @@ class UntrainedNetwork(Settings):
     """A network before its first step, and the loss that it would be trained with."""
 
     generator: GeneratorSettings
-    """The network."""
     loss: Literal["mae", "poisson"]
-    """As in `training`."""
     input_scaling: Literal["none", "statistical"]
-    """As in `training`."""
     object_big: bool = True
-    """As in `training`."""
 
 
 def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:

@@ -1,7 +1,7 @@
 """Read a study from YAML: one clear error with file, block and key, or a frozen `Study`."""
 
+import itertools
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,17 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ptycho_torch.config.arms import derive, fit_settings, placed, run_settings
 from ptycho_torch.config.base import mistake
-from ptycho_torch.config.check import check_study
+from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.generator import plan_levels
+from ptycho_torch.config.plan import stage_names, stage_plan, untrained_networks
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.disk import read_text
 from ptycho_torch.runtime.errors import InputError
+
+# SSIM's window; a smaller image has no score.
+_LEAST_SIDE_PX = 7
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -33,27 +39,7 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     return loader.construct_mapping(node, deep=True)
 
 
-# Of YAML 1.1, and hardly ever meant: 010 is 8, and 1:30 is 90.
-_OLD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
-
-
-def _plain_number(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
-    number = getattr(loader, f"construct_yaml_{node.tag.rpartition(':')[2]}")(node)
-    if _OLD_NUMBER.fullmatch(node.value):
-        raise InputError(
-            f"line {node.start_mark.line + 1}: {node.value} is {number} in YAML (base 8 or 60); "
-            "write it in decimal digits without a leading 0"
-        )
-    return number
-
-
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _plain_number)
-_StrictLoader.add_constructor("tag:yaml.org,2002:float", _plain_number)
-
-
-class _NoYaml(InputError):
-    pass
 
 
 def _parsed(text: str) -> Any:
@@ -64,7 +50,7 @@ def _parsed(text: str) -> Any:
         raise
     # The library raises any of these for what it cannot build, such as `!!int ''` or `!!bool x`.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise _NoYaml(f"is not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"is not YAML: {' '.join(str(error).split())}") from None
 
 
 def load_yaml(path: str | Path, name: str | None = None) -> dict[str, Any]:
@@ -91,7 +77,7 @@ def parse_study(data: Mapping[str, Any], source: str) -> Study:
     try:
         # Through JSON: Snakemake hands over OrderedDicts, strict classes want plain ones.
         study = Study.model_validate(json.loads(json.dumps(data)))
-        check_study(study)
+        _check(study)
     except ValidationError as error:
         raise mistake(source, error, data) from None
     except (TypeError, ValueError) as error:
@@ -120,7 +106,6 @@ def typed_overrides(value: Any) -> Any:
     """Return what `--config` gave with its numbers, truths and lists as such.
 
     Snakemake reads nested values of `--config` as text throughout; what is no YAML is a text.
-    Raises InputError if a key stands twice.
     """
     if isinstance(value, Mapping):
         return {key: typed_overrides(inner) for key, inner in value.items()}
@@ -130,7 +115,62 @@ def typed_overrides(value: Any) -> Any:
         return value
     try:
         return _parsed(value)
-    except _NoYaml:
+    except InputError:
         return value
-    except InputError as error:
-        raise InputError(f"--config: {error}") from None
+
+
+def _check(study: Study) -> None:
+    """Raise `ValueError`, naming block and key, if what a study plans cannot be run."""
+    stage, derived = study.stage_a, derive(study)
+    for twin, arm in itertools.combinations(stage.arms, 2):
+        if derived.blocks[arm] == derived.blocks[twin]:
+            raise ValueError(
+                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
+                "would run twice. Give it a setting that differs, or take it out"
+            )
+    for arm in stage.arms:
+        if study.stage_b is not None and derived.deep[arm] == arm:
+            raise ValueError(
+                f"stage_b.fno_blocks: {study.stage_b.fno_blocks} is the depth that '{arm}' has "
+                "already in Stage A; take another depth, or that arm out of stage_a.arms"
+            )
+    # Any arm of Stage A may win, and go to depth.
+    runs = [(stage.dataset, arm) for arm in (*study.arms, *derived.deep.values())]
+    for name in stage_names(study):
+        plan = stage_plan(study, name, winner=stage.control)
+        runs += [(plan.dataset, arm) for arm in plan.arms]
+    for dataset, arm in dict.fromkeys(runs):
+        _check_run(study, dataset, arm)
+    for name, network in untrained_networks(study).items():
+        try:
+            plan_levels(network.generator, study.datasets[stage.dataset].patch_px)
+        except ValueError as error:
+            raise ValueError(f"diagnostics.depths: {name} cannot be built: {error}") from None
+    if (real := study.real_data) is not None:
+        for name, label in itertools.product(real.measurements, real.networks):
+            patch_px = real.measurements[name].reading.patch_px
+            with placed(f"real_data: network '{label}' on '{name}': "):
+                fit_settings(study, name, label, 0).run(patch_px or 0)
+
+
+def _check_run(study: Study, dataset: str, arm: str) -> None:
+    variant = derive(study).variants.get(arm)
+    where = f"arms.{arm}." if variant is None else f"arms.{variant.base} with {variant.label()}: "
+    with placed(where):
+        run = run_settings(study, dataset, arm, seed=0)
+    data, batch = study.datasets[dataset], run.training.batch_size
+    if not isinstance(data, SimulatedDataset):
+        return
+    step = data.scan.test_step_px
+    left = (data.room_px // step + 1) * step - 2 * study.evaluation.trim_px
+    if left < _LEAST_SIDE_PX:
+        raise ValueError(
+            f"evaluation.trim_px of {study.evaluation.trim_px} leaves {left} px of the image "
+            f"that the test scan of datasets.{dataset} stitches; {_LEAST_SIDE_PX} are needed"
+        )
+    groups = data.images_per_split * data.groups_per_image(data.scan.train_step_px)
+    if batch > groups:
+        raise ValueError(
+            f"{where}training.batch_size of {batch} is more than the {groups} groups of patches in "
+            f"datasets.{dataset}; only full batches train"
+        )

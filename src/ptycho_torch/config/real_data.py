@@ -91,19 +91,10 @@ class RealDataSettings(Settings):
     validation_fraction: Fraction = 0.1
     """Share of the training frames that choose the best epoch: one block at a corner."""
     held_out: RegionSettings = RegionSettings()
-    """Frames that no object and no network learns from."""
-    rpie: RpieSettings = RpieSettings(
-        iterations=40,
-        batch_size=32,
-        refine_probe=True,
-        probe_from_iteration=2,
-        probe_scale="frames",
-    )
-    """The conventional reconstruction."""
+    rpie: RpieSettings = RpieSettings(iterations=40, batch_size=32, probe_from_iteration=2)
     network_probe: Literal["refined", "file"] = "refined"
     """Probe of the networks' physics: rPIE's, of the training frames alone, or the file's."""
     scores: RealDataScores = RealDataScores()
-    """Which pixels and frames count."""
     threads: Count = 1
     """CPU threads of rPIE; those of training are `execution.threads`."""
 

@@ -104,7 +104,6 @@ class FitSettings(Settings):
     seed: Seed = 0
     """Root seed of weights, order of the data, held-out block and groups."""
     groups: GroupSettings = GroupSettings()
-    """How frames are grouped."""
     validation_fraction: Fraction = 0.15
     """Share of the frames that validates, in one block at a corner of the scan."""
     gap_px: NotNegative | None = None
@@ -115,7 +114,6 @@ class FitSettings(Settings):
     generator: GeneratorSettings = GeneratorSettings(
         name="hybrid", width=32, fno_blocks=4, modes=12
     )
-    """The network."""
     training: TrainingSettings = TrainingSettings(
         epochs=50,
         batch_size=16,
@@ -123,9 +121,7 @@ class FitSettings(Settings):
         optimizer=Adam(name="adam", learning_rate=1e-3),
         schedule=ConstantSchedule(name="constant"),
     )
-    """Loss, optimiser, schedule."""
     execution: ExecutionSettings = ExecutionSettings(clip=NoClip(gradient_clip_algorithm="none"))
-    """Device and clipping."""
 
     @model_validator(mode="before")
     @classmethod
@@ -133,12 +129,11 @@ class FitSettings(Settings):
         """Let a block name only what differs from its default."""
         if not isinstance(given, dict):
             return given
-        blocks = ("generator", "training", "execution")
-        defaults = {key: cls.model_fields[key].default.model_dump() for key in blocks}
-        laid = {
-            k: merge(defaults[k], given[k], k) for k in blocks if isinstance(given.get(k), dict)
-        }
-        return given | laid
+        for key in ("generator", "training", "execution"):
+            if isinstance(given.get(key), dict):
+                default = cls.model_fields[key].default.model_dump()
+                given = given | {key: merge(default, given[key], key)}
+        return given
 
     def run(self, patch_px: int) -> RunSettings:
         """Return the settings of the run on frames of this size; raises as `RunSettings`."""
@@ -185,13 +180,10 @@ class RpieSettings(Settings):
 
     @model_validator(mode="after")
     def _must_have_effect(self) -> Self:
-        for key in () if self.refine_probe else ("alpha", "step", "from_iteration"):
-            value = getattr(self, f"probe_{key}")
-            if value != RpieSettings.model_fields[f"probe_{key}"].default:
-                raise ValueError(
-                    f"probe_{key}: {value} has no effect on a known probe; set refine_probe, or "
-                    "leave it out"
-                )
+        given = self.model_dump(exclude_defaults=True).keys()
+        idle = given & {"probe_alpha", "probe_step", "probe_from_iteration"}
+        if idle and not self.refine_probe:
+            raise ValueError(f"{min(idle)}: has no effect on a known probe; set refine_probe")
         return self
 
     def frames_at_once(self, frames: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -38,6 +38,13 @@ from ptycho_torch.runtime.errors import nearest
 
 # Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
 Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
+
+
+def _in_order(values: list[Any]) -> list[Any]:
+    """Return numbers by rising value, and words as they are written."""
+    return sorted(values) if all(type(value) in (int, float) for value in values) else values
+
+
 # A sweep's name becomes a folder of results and a target of Snakemake.
 SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 # Folders of results and rules that a sweep must not take.
@@ -110,10 +117,11 @@ class SweepSettings(Settings):
     arm: Name | Annotated[list[Name], AtLeastOne, Different]
     """Entry of `arms` that is varied, or several."""
     sweep: Annotated[
-        dict[str, Annotated[list[Swept], AtLeastOne, Different]], Field(min_length=1, max_length=3)
+        dict[str, Annotated[list[Swept], AtLeastOne, Different, AfterValidator(_in_order)]],
+        Field(min_length=1, max_length=3),
     ]
-    """Key of `generator`, `training` or `execution` -> values. Leading parts of a key may be left
-    out while it stays clear: `clip.max_norm` is `execution.clip.max_norm`."""
+    """Key of `generator`, `training` or `execution` -> values; numbers are shown by rising value.
+    Leading parts of a key may be left out while it stays clear: `clip.max_norm`."""
     question: Line | None = None
     """What the sweep is to answer, for its summary."""
     dataset: Name | None = None
@@ -162,8 +170,7 @@ class DepthSettings(Settings):
     max_ssim_decrease: NotNegative = 0.02
     """... and its amplitude SSIM at most this much lower; paired by seed."""
     gradient_factor: Positive = 10.0
-    """The gradient norm is bounded if no epoch's 99th percentile exceeds this multiple of the
-    shallow arm's largest."""
+    """Bound on the 99th percentile of an epoch's gradient norm, in units of the shallow arm's."""
 
 
 class PivotSettings(Settings):
@@ -204,20 +211,15 @@ class Study(Settings):
     execution: ExecutionSettings
     """The execution that every arm starts from."""
     seeds_per_job: Count = 1
-    """Seeds of an arm that one job trains, one after another: several save starting where runs
-    are short, 1 is best where they are long."""
+    """Seeds of an arm that one job trains in turn: several save starting where runs are short."""
     evaluation: EvaluationSettings = EvaluationSettings()
-    """How reconstructions are judged."""
     statistics: StatisticsSettings = StatisticsSettings()
-    """How certain a claim has to be."""
     parity: ParitySettings = ParitySettings()
     """What `snakemake parity` compares."""
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
-    """What the diagnoses look at, and their thresholds."""
     arms: Annotated[dict[Name, ArmSettings], AtLeastOne]
     """Arms by name."""
     stage_a: StageSettings
-    """Stage A, the shootout."""
     stress: StressSettings | None = None
     """The stress stage, loss against learning rate, target `stress_summary`; null: none."""
     sweeps: Annotated[

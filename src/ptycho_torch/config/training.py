@@ -1,8 +1,8 @@
 """How a network is trained: clipping, loss, optimiser, schedule, device; and one run's settings."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
     NAME,
@@ -22,11 +22,6 @@ from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 Beta = Annotated[Real, Field(ge=0, lt=1)]
 
 
-def _bound(name: str) -> Any:
-    """Return a field that may also be called as Lightning calls any bound."""
-    return Field(validation_alias=AliasChoices(name, "gradient_clip_val"))
-
-
 class NoClip(Settings):
     """Leave gradients as they are."""
 
@@ -37,7 +32,7 @@ class NormClip(Settings):
     """Scale all gradients down together when their global norm is too large."""
 
     gradient_clip_algorithm: Literal["norm"]
-    max_norm: Positive = _bound("max_norm")
+    max_norm: Positive
     """Largest 2-norm of all gradients as one vector; loss per unit weight."""
 
 
@@ -45,7 +40,7 @@ class ValueClip(Settings):
     """Cut each gradient element at a bound."""
 
     gradient_clip_algorithm: Literal["value"]
-    max_value: Positive = _bound("max_value")
+    max_value: Positive
     """Largest modulus of a gradient element; loss per unit weight."""
 
 
@@ -56,7 +51,7 @@ class AdaptiveClip(Settings):
     """
 
     gradient_clip_algorithm: Literal["agc"]
-    max_ratio: Positive = _bound("max_ratio")
+    max_ratio: Positive
     """Largest ||gradient|| / ||weight|| of one unit (output channel); dimensionless."""
     min_weight_norm: Positive = 1e-3
     """Floor on ||weight||, so that a unit that starts at zero can still learn."""
@@ -145,14 +140,6 @@ class WarmupCosineSchedule(Settings):
     """Learning rate at the end, as a fraction of the peak."""
 
 
-class ExponentialSchedule(Settings):
-    """The learning rate times a constant after every epoch."""
-
-    name: Literal["exponential"]
-    gamma: Annotated[Real, Field(gt=0, le=1)]
-    """Factor per epoch."""
-
-
 class PlateauSchedule(Settings):
     """Lower the learning rate when the validation loss stops falling."""
 
@@ -164,8 +151,7 @@ class PlateauSchedule(Settings):
 
 
 Schedule = Annotated[
-    ConstantSchedule | WarmupCosineSchedule | ExponentialSchedule | PlateauSchedule,
-    Field(discriminator="name"),
+    ConstantSchedule | WarmupCosineSchedule | PlateauSchedule, Field(discriminator="name")
 ]
 
 
@@ -184,12 +170,9 @@ class TrainingSettings(Settings):
     """s as measured, or times a factor trained with the weights, by which predicted amplitudes
     are multiplied and the network's input divided."""
     object_big: bool = True
-    """Merge a group's patches into one region before the physics; else, and at gridsize 1, each
-    patch explains its own frame alone."""
+    """Merge a group's patches before the physics; else each patch explains its frame alone."""
     optimizer: Optimizer
-    """The optimiser."""
     schedule: Schedule
-    """The learning-rate schedule."""
     explode_factor: Annotated[Real, Field(gt=1)] = 10.0
     """A step's loss beyond this multiple of the run's first loss is a spike ..."""
     explode_patience_steps: Count = 10
@@ -215,7 +198,6 @@ class ExecutionSettings(Settings):
     """On what a run is executed, and with which safeguards."""
 
     clip: Clip
-    """Gradient clipping; `gradient_clip_val` is read as the bound of any rule."""
     accelerator: Accelerator = "auto"
     """Device; gpu: CUDA, or Apple's; auto: the fastest there is."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
@@ -236,15 +218,6 @@ class ExecutionSettings(Settings):
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.cuda_graphs and self.accelerator in ("cpu", "mps"):
-            raise ValueError(
-                f"cuda_graphs: true needs CUDA, and accelerator is '{self.accelerator}'; set it to "
-                "auto or gpu, or cuda_graphs to false"
-            )
-        return self
-
 
 class RunSettings(Settings):
     """Everything that decides one training run, and nothing else."""
@@ -258,11 +231,8 @@ class RunSettings(Settings):
     seed: Seed
     """Root seed: weights and data order draw from named streams under it."""
     generator: GeneratorSettings
-    """The network."""
     training: TrainingSettings
-    """Loss, optimiser, schedule."""
     execution: ExecutionSettings
-    """Device and clipping."""
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

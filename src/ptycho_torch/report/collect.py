@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings, varied_arms
+from ptycho_torch.config.arms import Variant, derive, run_settings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.variants import Variant
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_result
@@ -85,7 +84,7 @@ class Collected(StageRuns):
         """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
         if self.stage.name not in self.study.sweeps:
             return {}
-        return {arm: variant for variant, arm in varied_arms(self.study, self.stage.name)}
+        return {arm: variant for variant, arm in derive(self.study).sweeps[self.stage.name]}
 
     @property
     def still_improving(self) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from typing import assert_never
 
 import numpy as np
 import scipy
-import skimage
 from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
@@ -77,8 +76,7 @@ def _of_file(settings: FileProbe, patch_px: int) -> Complex:
         fault = "must hold finite numbers"
     elif (side := probe.shape[-1]) != patch_px and settings.resize == "refuse":
         fault = (
-            f"is {side} px, the patches are {patch_px} px; set probe.resize to pad, interpolate or "
-            "pad_extrapolate"
+            f"is {side} px, the patches are {patch_px} px; set probe.resize to pad or interpolate"
         )
     elif side > patch_px and settings.resize != "interpolate":
         fault = f"of {side} px cannot be padded to {patch_px} px; set probe.resize to interpolate"
@@ -100,19 +98,4 @@ def _resized(probe: Complex, patch_px: int, how: str) -> Complex:
         return np.asarray(scipy.ndimage.zoom(probe, factor, order=3))
     before = (patch_px - side) // 2
     widths = ((0, 0),) * (probe.ndim - 2) + ((before, patch_px - side - before),) * 2
-    padded = np.pad(probe, widths)
-    if how == "pad":
-        return padded
-    inside = (slice(before, before + side),) * 2
-    squared = radius_px(patch_px) ** 2
-    for mode in padded.reshape(-1, patch_px, patch_px):
-        # a + b r^2, fitted to the unwrapped phase by the weight of the modulus, goes on outside.
-        given = mode[inside]
-        phase = skimage.restoration.unwrap_phase(np.angle(given))
-        slope, offset = np.polyfit(
-            squared[inside].ravel(), phase.ravel(), 1, w=np.abs(given).ravel()
-        )
-        whole = offset + slope * squared
-        whole[inside] = phase
-        mode[...] = np.abs(mode) * np.exp(1j * whole)
-    return padded
+    return np.pad(probe, widths)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning import Callback, LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
@@ -224,8 +224,6 @@ class PtychoModule(LightningModule):
         """Move a schedule that goes by epochs."""
         if isinstance(self._schedule, ReduceLROnPlateau):
             self._schedule.step(self.val_losses.get(self.val_loss_name, math.inf))
-        elif isinstance(self._schedule, ExponentialLR):
-            self._schedule.step()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """Return the object patches of a batch, (B, C, H, W); windows of the merged region where

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import torch
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ptycho_torch.config import training as config
 
@@ -35,7 +35,7 @@ def make_schedule(
     settings: config.Schedule, optimizer: Optimizer, *, steps: int, epochs: int
 ) -> LRScheduler | None:
     """Return the schedule of a run of so many steps, or None for a constant rate; a LambdaLR moves
-    after each step, the others after each epoch's validation."""
+    after each step, the other after each epoch's validation."""
     match settings:
         case config.ConstantSchedule():
             return None
@@ -50,8 +50,6 @@ def make_schedule(
                 return settings.final_fraction + (1 - settings.final_fraction) * cosine
 
             return LambdaLR(optimizer, factor)
-        case config.ExponentialSchedule():
-            return ExponentialLR(optimizer, settings.gamma)
         case config.PlateauSchedule():
             # torch's patience of n lowers after n + 1 bad epochs; ours is the number itself.
             patience = settings.patience_epochs - 1

@@ -1,4 +1,4 @@
-"""Settings that judge: what is called, shown or decided otherwise, of the same runs."""
+"""Settings that judge, and those of optimisers: what comes out otherwise, of the same runs."""
 
 import sys
 from dataclasses import replace
@@ -17,6 +17,7 @@ from ptycho_torch.config.evaluation import (
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.config.study import DepthSettings, SuccessSettings
+from ptycho_torch.config.training import SGD, Adam, AdamW, AdaptiveClip
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.outcome import decide_outcome
@@ -28,6 +29,8 @@ from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_needed
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
+from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm
+from ptycho_torch.train.schedule import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "report"))
@@ -111,14 +114,43 @@ def flags(settings):
     return repr(monitor_activations(block, torch.randn(2, 4, 8, 8, generator=stream), settings))
 
 
+def stepped(settings):
+    """A weight after two steps."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = make_optimizer(settings, [weight])
+    for grad in (1.0, -0.5):
+        weight.grad = torch.full((2,), grad)
+        optimizer.step()
+    return weight.tolist()
+
+
+def clipped(settings):
+    """A gradient far larger than its weight."""
+    weight = torch.nn.Parameter(torch.full((2, 2), 0.01))
+    weight.grad, units = torch.ones(2, 2), [(weight, 0)]
+    clip_gradients(units, settings, total_norm(units), clip_memory(units, settings))
+    return weight.grad.tolist()
+
+
 EVALUATION = EvaluationSettings()
 STATISTICS = StatisticsSettings(resamples=200)
 DIAGNOSTICS = DiagnosticsSettings()
 SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
 DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
 
+ADAM = Adam(name="adam", learning_rate=0.01)
+ADAMW = AdamW(name="adamw", learning_rate=0.01, weight_decay=0.1)
+AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)
+
 # Settings, a key of theirs, another value, and what must come out otherwise by it.
 TABLE = [
+    (ADAM, "learning_rate", 0.02, stepped),
+    (ADAM, "beta1", 0.5, stepped),
+    (ADAM, "beta2", 0.5, stepped),
+    (ADAMW, "weight_decay", 0.5, stepped),
+    (SGD(name="sgd", learning_rate=0.1), "momentum", 0.0, stepped),
+    (AGC, "max_ratio", 0.02, clipped),
+    (AGC, "min_weight_norm", 1.0, clipped),
     (EVALUATION, "trim_px", 4, phase_error),
     (EVALUATION, "remove_phase_plane", True, phase_error),
     (EVALUATION, "collapse_fraction", 0.6, outcome(GOOD)),
@@ -150,11 +182,4 @@ TABLE = [
 ]
 
 
-def moves(settings, key, value, result):
-    def flip(tools):
-        assert result(settings) != result(settings.model_copy(update={key: value}))
-
-    return flip
-
-
-FLIPS = {f"{type(row[0]).__name__}.{row[1]}": moves(*row) for row in TABLE}
+FLIPS = {f"{type(row[0]).__name__}.{row[1]}": row for row in TABLE}

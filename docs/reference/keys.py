@@ -1,10 +1,12 @@
-"""config/README.md and config/schema.json, written from the classes so that they cannot differ."""
+"""Writes config/README.md and config/schema.json from the classes of settings (`make docs`)."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ptycho_torch.config.study import Study
 
+CONFIG = Path(__file__).resolve().parents[2] / "config"
 _INTRODUCTION = """# Every key
 
 Written from the classes in `src/ptycho_torch/config/` by `make docs`; a test compares them.
@@ -49,7 +51,8 @@ def _section(name: str, classes: dict[str, Any]) -> str:
     for key, field in model["properties"].items():
         # The schema leaves out what the class of a block says as well.
         same = classes.get(field.get("$ref", "").rpartition("/")[2], {}).get("description")
-        meaning = field.get("description") or same or "Names the kind of the block."
+        kind = "Names the kind of the block." if "const" in field else "One of these kinds."
+        meaning = field.get("description") or same or kind
         default = "its own defaults" if same else f"`{json.dumps(field.get('default'))}`"
         if key in model.get("required", []):
             default = "required"
@@ -78,3 +81,8 @@ def _type(field: dict[str, Any]) -> str:
             values = rest.get("additionalProperties")
             return f"mapping of name to {_type(values) if isinstance(values, dict) else 'any'}"
     return _NAMES.get(field.get("type", "any"), field.get("type", "any"))
+
+
+if __name__ == "__main__":
+    (CONFIG / "README.md").write_text(readme_text(), encoding="utf-8")
+    (CONFIG / "schema.json").write_text(schema_text(), encoding="utf-8")
