@@ -70,17 +70,15 @@ def plan(
     settings = read_study(config)
     with messages():
         from ptycho_torch.runtime.provenance import commit
-        from ptycho_torch.train.cost.report import plan_text
-        from ptycho_torch.train.cost.study import Estimator, study_cost
+        from ptycho_torch.train.cost.study import plan_text, study_cost
 
-        estimator = Estimator(settings.execution, probe_steps)
+        sizes = {"arm": arm, "runs_at_once": runs_at_once, "probe_steps": probe_steps}
         found = {
-            "format": "ptycho-torch plan 3",
+            "format": "ptycho-torch plan 4",
             "commit": commit(Path(__file__)),
-            **estimator.facts,
             "config": str(config),
             "title": settings.title,
-            **study_cost(settings, estimator, arm=arm, runs_at_once=runs_at_once),
+            **study_cost(settings, **sizes),
         }
     if output is not None:
         io.write_json(output, found)
