@@ -60,19 +60,6 @@ def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_pat
     assert goal.reached.endswith(("(eager, fp32)", "(plain, fp32)", "(eager, bf16)"))
 
 
-def test_a_part_that_is_stopped_keeps_its_rows_and_the_next_is_run(bench, monkeypatch, tmp_path):
-    gpu = bench("gpu")
-    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
-    monkeypatch.setattr(gpu, "PARTS", {"steps": (gpu.steps, 8), "trainer": (gpu.trainer, 60)})
-    endless_and_wrong = gpu.TINY._replace(rounds=10**9, epochs="one")
-    rows = gpu.measure(endless_and_wrong, limit_s=500)["parts"]
-    first, *_, last = rows["steps"]
-    assert first["floor"] == "fp32"
-    assert last == {"failed": "steps", "error": "ended with -9; it had 8.00 s"}
-    (failed,) = rows["trainer"]
-    assert failed["failed"] == "trainer" and "Error: " in failed["error"]
-
-
 def test_the_page_says_what_its_files_say(bench):
     report = bench("report")
     page = report.PAGE.read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ def evaluate_progress(
     They take the path of a network's patches: cut at the test positions, stitched, aligned.
     `objects` and `run` are the reconstruction's; `InputError` if the files do not belong together.
     """
-    record = io.read_result(run, "reconstructed")
+    record = io.read_json(run)
     limits, truth = EvaluationSettings.model_validate(settings), read_truth(test, dataset)
     arrays = io.read_npz(objects)
     images = {int(key.split("_")[1]) for key in arrays if key.startswith("origin")}

@@ -36,7 +36,7 @@ def evaluate_run(
     is no error: what it cannot have is null, with the reason. `InputError` if a file lacks
     something or the files do not belong together.
     """
-    limits, record = EvaluationSettings.model_validate(settings), io.read_result(run, "evaluated")
+    limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
     truth = read_truth(test, dataset)
     predicted = {
         "best": read_predictions(patches, "best", truth),
@@ -57,7 +57,7 @@ def evaluate_run(
         twin,
         limits,
         broken_patches=int((~np.isfinite(predicted["best"]).all(axis=(1, 2))).sum()),
-        constant_loss=io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"],
+        constant_loss=io.read_json(dataset)["splits"]["validation"]["constant_loss"],
         constant_error=blocks["constant"]["complex_error"],
     )
     io.write_npz(reconstruction, arrays)

@@ -48,11 +48,8 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
 
 def write_error(path: Path, error: OSError) -> Exception:
-    """Return the user's mistake behind a disk's error; the error itself if it is of another kind,
-    or about a file elsewhere."""
-    named = path if error.filename is None else Path(error.filename)
-    here = path.parent in (named, *named.parents) or named in path.parents
-    if not here or error.errno not in _CURES:
+    """Return the user's mistake behind a disk's error; an error of another kind as it is."""
+    if error.errno not in _CURES:
         return error
     return InputError(f"{path}: cannot be written: {error.strerror}; {_CURES[error.errno]}")
 

@@ -36,9 +36,6 @@ CHECKPOINT = "resume.ckpt"
 SHARE = 0.2
 """At most about this share of a training's time goes into writing its checkpoints, after epochs."""
 
-CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
-"""Folders of the package whose code decides what a training gives."""
-
 # What torch, or we, raise at a file that is no whole checkpoint.
 _DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
@@ -82,36 +79,26 @@ class ResumeCheckpoint(Checkpoint):
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
-        """Return the file if the training can resume from it; why not is logged in one line. The
-        state of another training is set aside, from where that one takes it back."""
+        """Return the file if the training can resume from it; why not is logged in one line."""
         if self.path is None:
             return None
         remove_leftovers(self.path)
-        for path in (self.path, _aside(self.path, self.identity)):
-            if path.exists() and self._resumes_from(path.replace(self.path)):
-                return self.path
-        return None
-
-    def _resumes_from(self, path: Path) -> bool:
+        if not self.path.exists():
+            return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
-            other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
-            machine = theirs["machine"]
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            theirs, epoch = state["callbacks"][self.state_key]["identity"], state["epoch"] + 1
+            other = [key for key in self.identity if theirs[key] != self.identity[key]]
         except _DAMAGED as error:
-            logger.warning("%s: is no whole checkpoint (%s); not used", path, type(error).__name__)
-            return False
+            why = type(error).__name__
+            logger.warning("%s: is no whole checkpoint (%s); not used", self.path, why)
+            return None
         if other:
-            aside = path.rename(_aside(path, theirs["identity"]))
-            logger.warning(
-                "%s: is of another training (%s differ); set aside as %s, from where its own "
-                "command takes it back", path, ", ".join(other), aside.name,
-            )  # fmt: skip
-            return False
-        same = machine == _machine()
-        note = "" if same else f"; written with {machine}: results may differ by rounding"
-        logger.info("%s: resumed after epoch %d%s", path, epoch, note)
-        return True
+            differ = ", ".join(other)
+            logger.warning("%s: is of another training (%s differ); not used", self.path, differ)
+            return None
+        logger.info("%s: resumed after epoch %d", self.path, epoch)
+        return self.path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the state, if the last writing was long enough ago."""
@@ -127,8 +114,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        counts = {"attempts": self.attempts, "wall_s": self.wall_s}
-        return {**counts, "identity": self.identity, "machine": _machine()}
+        return {"attempts": self.attempts, "wall_s": self.wall_s, "identity": self.identity}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the counts."""
@@ -147,21 +133,10 @@ def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) ->
         "settings": json.dumps(module.run.model_dump(mode="json")),
         "data": digest.hexdigest(),
         "scales": f"{module.scales} {module.input_scale!r}",
-        "code": digest_of_code(*CODE),
+        "code": digest_of_code(Path(__file__).with_name("run.py")),
         "torch": str(torch.__version__),
         "device": device,
     }
-
-
-def _aside(path: Path, identity: dict[str, str]) -> Path:
-    """Return where the state of a training lies while another one uses its folder."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return path.with_name(f"{path.stem}-{digest[:12]}{path.suffix}")
-
-
-def _machine() -> str:
-    threads = torch.get_num_threads()
-    return f"{threads} CPU threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
 class StopOnSignal(Callback):
