@@ -62,10 +62,10 @@ def plan(
     ] = 10,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
 ) -> None:
-    """Say what a study takes: parameters, operations, memory, time; nothing is trained or written.
+    """Say what a study takes: parameters, memory, time; nothing is trained or written.
 
-    Weights and operations are counted; memory and times are those of a few real steps on made-up
-    data, each network's in a process of its own.
+    Weights are counted; memory and times are those of a few real steps on made-up data, each
+    network's in a process of its own.
     """
     settings = read_study(config)
     with messages():

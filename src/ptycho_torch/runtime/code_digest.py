@@ -41,20 +41,11 @@ def _imported(file: Path, package: Path) -> frozenset[Path]:
     for module, listed in _IMPORT.findall(file.read_text(encoding="utf-8")):
         words = re.findall(r"\w+", re.sub(r"#.*", "", listed))
         names |= {module, *(f"{module}.{word}" for word in words)}
-    modules = _modules(package)
     # Importing a.b.c runs a and a.b as well.
-    runs = {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
-    return frozenset(modules[name] for name in runs & modules.keys())
-
-
-@cache
-def _modules(package: Path) -> dict[str, Path]:
-    """Return the file of each module by its dotted name; of a folder, its `__init__.py`."""
-    named = {}
-    for file in package.rglob("*.py"):
-        parts = file.relative_to(package.parent).with_suffix("").parts
-        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return named
+    runs = {tuple(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
+    places = [package.parent.joinpath(*parts) for parts in runs]
+    files = {f for place in places for f in (place.with_suffix(".py"), place / "__init__.py")}
+    return frozenset(filter(Path.is_file, files))
 
 
 @cache

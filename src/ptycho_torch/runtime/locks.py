@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ptycho_torch.runtime.disk import write_error
+from ptycho_torch.runtime.disk import cannot_be_written
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         logger.warning("%s: another job is at work on this run; waiting for its end", folder)
         lock.acquire()
     except OSError as error:
-        raise write_error(path, error) from None
+        raise cannot_be_written(path, error) from None
     try:
         yield
     finally:

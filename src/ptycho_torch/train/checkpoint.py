@@ -25,7 +25,6 @@ from ptycho_torch.data.batch import Groups
 from ptycho_torch.files import io
 from ptycho_torch.runtime.code_digest import digest_of_code
 from ptycho_torch.runtime.disk import remove_leftovers
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)
@@ -41,20 +40,14 @@ _DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError,
 
 
 class CheckpointWriter(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all; without room on the disk the training continues,
-    also for the sake of other processes, which an error here would leave waiting."""
+    """Writes a checkpoint whole or not at all."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write the file, or log in one line why it cannot be written."""
-        try:
-            with io.atomic_write(path) as part:
-                torch.save(checkpoint, part)
-        # torch's own writer raises RuntimeError where the disk is full.
-        except (OSError, RuntimeError, InputError) as error:
-            why = str(error).splitlines()[0]
-            logger.warning("%s: no checkpoint was written, training continues: %s", path, why)
+        """Write the file; `InputError` if it cannot be written."""
+        with io.atomic_write(path) as part:
+            torch.save(checkpoint, part)
 
 
 class ResumeCheckpoint(Checkpoint):
