@@ -14,16 +14,6 @@ def test_the_names_that_are_run_are_benchmarks(bench):
         run.find(["dag", "dig"])
 
 
-def test_programs_take_turns_and_ratios_are_taken_round_by_round(bench):
-    """The ratio of the medians would be 2; other work hit the second round of both."""
-    shared, calls = bench("side_by_side"), []
-    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
-    shared.take_turns(programs, rounds=3, warmups=1)
-    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
-    taken = {"slow": [3.0, 30.0, 4.0], "fast": [1.0, 10.0, 2.0]}
-    assert shared.ratio(taken, "slow", "fast") == {"median": 3.0, "min": 2.0, "max": 3.0}
-
-
 def test_the_bare_loop_takes_the_steps_of_the_job(bench):
     """Else their times could not be compared: the same weights at the end, to the last bit."""
     overhead = bench("overhead")

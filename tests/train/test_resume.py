@@ -135,7 +135,7 @@ def test_another_training_never_resumes_from_it(training, caplog):
     with pytest.raises(Killed):
         training(folder="run", until=STEPS + 5)
     found, steps = training(folder="run", loss="poisson")
-    assert "is of another training (settings differ); not used" in caplog.text
+    assert "is of another training (other settings" in caplog.text
     assert steps == WHOLE and found.attempts == 1
 
 

@@ -5,7 +5,6 @@ CPU gives the same bytes as without the stop.
 """
 
 import hashlib
-import json
 import logging
 import signal
 import threading
@@ -61,7 +60,7 @@ class ResumeCheckpoint(Checkpoint):
         self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
     ) -> None:
         self.path = None if folder is None else folder / CHECKPOINT
-        self.identity = {} if folder is None else _identity(module, data, device)
+        self.identity = None if folder is None else _identity(module, data, device)
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
@@ -80,15 +79,15 @@ class ResumeCheckpoint(Checkpoint):
             return None
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            theirs, epoch = state["callbacks"][self.state_key]["identity"], state["epoch"] + 1
-            other = [key for key in self.identity if theirs[key] != self.identity[key]]
+            same = state["callbacks"][self.state_key]["identity"] == self.identity
+            epoch = state["epoch"] + 1
         except _DAMAGED as error:
             why = type(error).__name__
             logger.warning("%s: is no whole checkpoint (%s); not used", self.path, why)
             return None
-        if other:
-            differ = ", ".join(other)
-            logger.warning("%s: is of another training (%s differ); not used", self.path, differ)
+        if not same:
+            what = "other settings, data, code, torch or kind of device"
+            logger.warning("%s: is of another training (%s); not used", self.path, what)
             return None
         logger.info("%s: resumed after epoch %d", self.path, epoch)
         return self.path
@@ -114,22 +113,16 @@ class ResumeCheckpoint(Checkpoint):
         self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
-def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> dict[str, str]:
-    """Return what decides the bytes that a training gives, as far as it is known before."""
-    digest = hashlib.sha256()
-    tensors = [getattr(groups, f.name) for groups in data for f in fields(Groups)]
-    for tensor in (*tensors, module.probe_MHW):
+def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> str:
+    """Return a digest of what decides the bytes that a training gives, as far as it is known."""
+    code = digest_of_code(Path(__file__).with_name("run.py"))
+    known = (module.scales, module.input_scale, code, str(torch.__version__), device)
+    digest = hashlib.sha256(f"{module.run.model_dump_json()} {known}".encode())
+    for tensor in (*(getattr(g, f.name) for g in data for f in fields(Groups)), module.probe_MHW):
         if tensor is not None:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
-    return {
-        "settings": json.dumps(module.run.model_dump(mode="json")),
-        "data": digest.hexdigest(),
-        "scales": f"{module.scales} {module.input_scale!r}",
-        "code": digest_of_code(Path(__file__).with_name("run.py")),
-        "torch": str(torch.__version__),
-        "device": device,
-    }
+    return digest.hexdigest()
 
 
 class StopOnSignal(Callback):
