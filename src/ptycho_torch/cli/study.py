@@ -72,13 +72,12 @@ def plan(
         from ptycho_torch.runtime.provenance import commit
         from ptycho_torch.train.cost.study import plan_text, study_cost
 
-        sizes = {"arm": arm, "runs_at_once": runs_at_once, "probe_steps": probe_steps}
         found = {
             "format": "ptycho-torch plan 4",
             "commit": commit(Path(__file__)),
             "config": str(config),
             "title": settings.title,
-            **study_cost(settings, **sizes),
+            **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
         }
     if output is not None:
         io.write_json(output, found)
