@@ -91,11 +91,11 @@ def train_scan(
     run's files.
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
+    folder = Path(folder)
     try:
-        run = settings.run(data.train.amplitude_nCHW.shape[-1])
+        module = PtychoModule(settings, data)
     except ValidationError as error:
         raise mistake(data.facts["source"], error) from None
-    module, folder = PtychoModule(run, data), Path(folder)
     with _alone_in(folder) as first:
         if first:
             files = (*OUTPUTS, LOGS)

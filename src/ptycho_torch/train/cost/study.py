@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from typing import Any
 
-import psutil
 import torch
 from tabulate import tabulate
 
@@ -59,14 +58,11 @@ def study_cost(study: Study, *, arm: str | None, runs_at_once: int | None, probe
 
 def _facts(study: Study, probe_steps: int) -> Row:
     gpu = choose_device(study.execution.accelerator).type == "cuda"
-    free = psutil.virtual_memory().available
-    memory = torch.cuda.get_device_properties(0).total_memory if gpu else free
     return {
         "machine": {
             "device": torch.cuda.get_device_name(0) if gpu else "cpu",
             "gpu": gpu,
             "threads": usable_threads(study.execution.threads),
-            "memory_gib": round(memory / 2**30, 2),
             "platform": platform_name(),
         },
         # This process has loaded what a job loads, and done nothing else yet.
