@@ -19,7 +19,6 @@ from training_step import Data, count_flops, training_step
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.networks import build_generator
-from ptycho_torch.train.cost.probe import MIB, Workload, count
 from ptycho_torch.train.device import RecordedStep, numerics
 
 Rows = Iterator[dict[str, Any]]
@@ -148,9 +147,7 @@ def least_times(
     plain = plain_network(ours, run.generator, **frame).to(sizes.device)
     adam = torch.optim.Adam(plain.parameters())
     flops = count_flops(lambda: training_step(plain, adam, data))
-    held = count(run, Workload(run.patch_px, 1, {}, 0))
-    # `count` has six copies of the weights, two of which no step touches.
-    moved = 2 * MIB * (held["saved"] + held["weights"] * 4 / 6)
+    moved = 2 * bytes_held(run)
     source = torch.rand(sizes.copied, device=sizes.device)
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     matrix = torch.rand(sizes.product, sizes.product, device=sizes.device, dtype=kind)
@@ -160,6 +157,26 @@ def least_times(
     rates = {"TFLOP/s": products / 1e12, "GB/s": copies / 1e9}
     work = {"GFLOP": flops / 1e9, "MB": moved / 1e6}
     return max(ms.values()), {"floor": precision, **work, **rates, **ms}
+
+
+def bytes_held(run: RunSettings) -> int:
+    """Return the bytes of what the backward pass needs and of weights, gradients and moments."""
+    saved: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    frames = (run.training.batch_size, 1, run.patch_px, run.patch_px)
+    with torch.device("meta"):
+        network = build_generator(run.generator, channels=1, patch_px=run.patch_px, seed=0)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(torch.empty(frames)).abs().sum().backward()
+    own = [*network.parameters(), *network.buffers()]
+    for tensor in own:
+        saved.pop(tensor.untyped_storage()._cdata, None)
+    held = [*saved.values(), *4 * list(network.parameters())]
+    return sum(tensor.untyped_storage().nbytes() for tensor in held)
 
 
 def least_s(program: Program) -> float:

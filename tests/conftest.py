@@ -122,10 +122,10 @@ def tiny_run(tmp_path_factory, load, contract):
 
 
 class Names(list):
-    """Like Snakemake's Namedlist: items by position and by name."""
+    """Like Snakemake's Namedlist: items by position, and by name, where several may have one."""
 
     def __init__(self, **items):
-        super().__init__(items.values())
+        super().__init__(f for v in items.values() for f in (v if isinstance(v, list) else [v]))
         self.__dict__.update(items)
 
 

@@ -14,16 +14,6 @@ def test_the_names_that_are_run_are_benchmarks(bench):
         run.find(["dag", "dig"])
 
 
-def test_programs_take_turns_and_ratios_are_taken_round_by_round(bench):
-    """The ratio of the medians would be 2; other work hit the second round of both."""
-    shared, calls = bench("side_by_side"), []
-    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
-    shared.take_turns(programs, rounds=3, warmups=1)
-    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
-    taken = {"slow": [3.0, 30.0, 4.0], "fast": [1.0, 10.0, 2.0]}
-    assert shared.ratio(taken, "slow", "fast") == {"median": 3.0, "min": 2.0, "max": 3.0}
-
-
 def test_the_bare_loop_takes_the_steps_of_the_job(bench):
     """Else their times could not be compared: the same weights at the end, to the last bit."""
     overhead = bench("overhead")
@@ -58,19 +48,6 @@ def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_pat
     assert all(f"**{part}**" in text for part in gpu.PARTS) and "| agc |" in text
     (goal,) = gpu.goals(result)
     assert goal.reached.endswith(("(eager, fp32)", "(plain, fp32)", "(eager, bf16)"))
-
-
-def test_a_part_that_is_stopped_keeps_its_rows_and_the_next_is_run(bench, monkeypatch, tmp_path):
-    gpu = bench("gpu")
-    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
-    monkeypatch.setattr(gpu, "PARTS", {"steps": (gpu.steps, 8), "trainer": (gpu.trainer, 60)})
-    endless_and_wrong = gpu.TINY._replace(rounds=10**9, epochs="one")
-    rows = gpu.measure(endless_and_wrong, limit_s=500)["parts"]
-    first, *_, last = rows["steps"]
-    assert first["floor"] == "fp32"
-    assert last == {"failed": "steps", "error": "ended with -9; it had 8.00 s"}
-    (failed,) = rows["trainer"]
-    assert failed["failed"] == "trainer" and "Error: " in failed["error"]
 
 
 def test_the_page_says_what_its_files_say(bench):

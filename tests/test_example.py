@@ -56,10 +56,3 @@ def test_arrays_are_reconstructed_and_scored_and_no_file_is_written(
     with pytest.raises(InputError, match=r"object: is \(3, 3\), expected \(4, 4\) as the truth"):
         pt.evaluate(np.ones((3, 3)), np.ones((4, 4)))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_setting_is_laid_over_its_default():
-    chosen = pt.FitSettings(generator={"width": 8}, training={"optimizer": {"learning_rate": 0.01}})
-    default = pt.FitSettings()
-    assert chosen.generator == default.generator.model_copy(update={"width": 8})
-    assert chosen.training.optimizer.name == "adam" and chosen.training.epochs == 50

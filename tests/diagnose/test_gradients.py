@@ -11,8 +11,12 @@ from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.networks import probe_block
 from ptycho_torch.diagnose.subject import read_sample, untrained_subject
-from ptycho_torch.networks.blocks import StableFourierBlock
-from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli, mean_moduli
+from ptycho_torch.networks.blocks import (
+    StableFourierBlock,
+    fourier_blocks,
+    gradient_moduli,
+    mean_moduli,
+)
 
 
 def test_a_mean_is_over_complex_weights_of_all_blocks():

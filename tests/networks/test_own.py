@@ -14,7 +14,6 @@ from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import read_bundle
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 from ptycho_torch.train.run import train_run
 
@@ -91,14 +90,3 @@ def test_what_is_no_network_is_refused_in_one_line(name, settings, message):
 
     with pytest.raises((ValidationError, ValueError), match=message):
         build()
-
-
-def test_agc_names_the_module_that_it_does_not_know(root, page, tiny_dataset):
-    arm, file = page
-    more = "        self.more = nn.Bilinear(1, 1, 1)\n\n    def forward"
-    file.write_text(file.read_text().replace("\n    def forward", more))
-    clip = {"gradient_clip_algorithm": "agc", "max_ratio": 0.01}
-    run = run_of(root, arm | {"execution": {"clip": clip}})
-    data = data_of_splits(tiny_dataset.splits, tiny_dataset.dataset, patch_px=16)
-    with pytest.raises(InputError, match=r"arms.mine.execution.clip: agc: .* of Bilinear.weight"):
-        PtychoModule(run, data)

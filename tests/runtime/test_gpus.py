@@ -1,13 +1,11 @@
 """The GPU lease, with a made-up nvidia-smi and jobs that are processes of their own."""
 
-import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.runtime.locks import gpu_lease
 
 JOB = """
@@ -90,29 +88,3 @@ def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, program, 
         assert gpu is None
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert not list(tmp_path.glob("ptycho-torch-*"))
-
-
-def test_a_training_job_has_its_gpu_before_torch_is_imported(machine, root, tiny_study):
-    """CUDA reads once which GPUs it may see; a lease after that would change nothing."""
-    machine("seq 0 1")
-    settings = run_settings(tiny_study, "tiny", "agc", 0).model_dump(mode="json")
-    settings["execution"]["accelerator"] = "auto"
-    program = f"""
-import json, os, runpy, sys, types
-from unittest.mock import MagicMock
-
-def train_run(run, **files):
-    print(os.environ.get("CUDA_VISIBLE_DEVICES"), "torch" in sys.modules)
-
-stand_in = types.ModuleType("ptycho_torch.train.run")
-stand_in.train_run, stand_in.forget_checkpoint = train_run, print
-sys.modules[stand_in.__name__] = stand_in
-job = MagicMock()
-job.params.run = json.loads(sys.stdin.read())
-job.output.run = "seed-0/run.json"
-runpy.run_path({str(root / "workflow/scripts/train.py")!r})["main"](job)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(settings), capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["0", "False", "seed-0"], done.stderr

@@ -85,14 +85,6 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     np.testing.assert_allclose(stored, patches.numpy(), atol=1e-5)
 
 
-def test_clipping_in_force_is_seen_in_the_history(train_tiny, plain):
-    clip = {"gradient_clip_algorithm": "norm", "max_norm": 1e-3}
-    clipped, free = train_tiny(execution={"clip": clip}).history, plain.history
-    assert (clipped["clipped_share"] == 1).all() and (free["clipped_share"] == 0).all()
-    assert clipped["clipped_grad_norm_max"].max() == pytest.approx(1e-3, rel=1e-3)
-    assert (free["clipped_grad_norm_max"] == free["grad_norm_max"]).all()
-
-
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
 COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
 # Too small to improve anything beyond torch's threshold, large enough for torch to lower it.

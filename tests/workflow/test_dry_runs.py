@@ -53,12 +53,6 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     assert all("not made yet" in line for line in arms) and len(lines) < 100
 
 
-def test_the_full_protocol_is_planned_without_a_target(snakemake):
-    found = planned(snakemake("--cores", "4", "--configfile", "config/full.yaml", "--dry-run"))
-    assert found["train"] == found["evaluate"] == 384
-    assert all(found[rule] == 1 for rule in SUMMARIES if rule != "crash_hunt_summary")
-
-
 def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file):
     """The sweep's value that equals the new arm's is not planned twice, parity's block is no part of
     any run, and the file replaces the default: laid over it, far more would be trained."""

@@ -13,20 +13,11 @@ PACKAGE = ROOT / "src" / "ptycho_torch"
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 
 
-def run_imports(node):
-    """Yield every import of a parsed file but those that mypy alone reads."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child
-        guarded = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        for below in child.orelse if guarded else [child]:
-            yield from run_imports(below)
-
-
 def imported(path, known):
     names = set()
-    for node in run_imports(ast.parse(path.read_text(encoding="utf-8"))):
-        names |= {alias.name for alias in node.names if isinstance(node, ast.Import)}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import is on no list of code"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}

@@ -176,13 +176,6 @@ def test_results_of_other_settings_are_never_taken_for_up_to_date(
     assert not summary.exists() or summary.read_bytes() == before
 
 
-def test_an_arm_added_to_copied_results_is_planned(study, tiny_run, tmp_path, changed):
-    shutil.copytree(study / "results", tmp_path / "results")
-    config = changed(lambda study: study["stage_a"]["arms"].append("layerscale"))
-    text = printed(tiny_run.call(tmp_path, "stage_a_summary", "-n", config=config))
-    assert re.search(r"train\W.*layerscale", text) and "stage_a_summary" in text
-
-
 def test_a_touch_or_a_new_clone_reruns_nothing_even_without_snakemakes_records(study, planned):
     """Git gives the files of a clone the date of the clone."""
     source, records = ROOT / "src/ptycho_torch/files/io.py", study / ".snakemake"

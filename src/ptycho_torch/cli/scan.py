@@ -127,9 +127,7 @@ def dataset_name(file: str) -> str:
 def train(
     *,
     train_data: Annotated[Path, typer.Option(help=f"Training data: {_FILE}.")],
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder for bundle, run.json, history.csv, pictures.")
-    ],
+    output_dir: Annotated[Path, typer.Option(help="Folder for bundle, run.json, history.csv.")],
     test_data: Annotated[
         Path | None, typer.Option(help="Test data; predicted after training, selects nothing.")
     ] = None,

@@ -50,25 +50,22 @@ def plan(
     ] = 10,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
 ) -> None:
-    """Say what a study takes: parameters, operations, memory, time; nothing is trained or written.
+    """Say what a study takes: parameters, memory, time; nothing is trained or written.
 
-    Weights and operations are counted; memory and times are those of a few real steps on made-up
-    data, each network's in a process of its own.
+    Weights are counted; memory and times are those of a few real steps on made-up data, each
+    network's in a process of its own.
     """
     settings = read_study(config)
     with messages():
         from ptycho_torch.runtime.provenance import commit
-        from ptycho_torch.train.cost.report import plan_text
-        from ptycho_torch.train.cost.study import Estimator, study_cost
+        from ptycho_torch.train.cost.study import plan_text, study_cost
 
-        estimator = Estimator(settings.execution, probe_steps)
         found = {
-            "format": "ptycho-torch plan 3",
+            "format": "ptycho-torch plan 4",
             "commit": commit(Path(__file__)),
-            **estimator.facts,
             "config": str(config),
             "title": settings.title,
-            **study_cost(settings, estimator, arm=arm, runs_at_once=runs_at_once),
+            **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
         }
     if output is not None:
         io.write_json(output, found)

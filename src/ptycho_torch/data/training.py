@@ -63,7 +63,7 @@ def data_of_splits(
 ) -> TrainingData:
     """Return the data of splits, whose patches have the side `patch_px` and whose checksums are in
     `dataset`, their `dataset.json`; `InputError` if one is damaged or another one."""
-    record = io.read_result(dataset, "dataset")
+    record = io.read_json(dataset)
     checksums = {split: facts["sha256"] for split, facts in record["splits"].items()}
     photons = record["settings"].get("photons", 1e9)
     found = {

@@ -49,7 +49,7 @@ def write_decision(
     damaged, or a run was made with other settings.
     """
     parsed = parse_study(study, "study")
-    records = {path: io.read_result(path, "run") for path in runs}
+    records = {path: io.read_json(path) for path in runs}
     made = []
     for path, run in records.items():
         now = run_settings(parsed, run["dataset"], run["arm"], run["seed"])
@@ -88,7 +88,7 @@ def _read(paths: Paths, several: bool) -> Entries:
     """Return all networks, named with their dataset if there are several."""
     entries: Entries = []
     for path in paths:
-        report = io.read_result(path, "diagnoses")
+        report = io.read_json(path)
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}

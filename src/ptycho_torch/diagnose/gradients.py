@@ -1,7 +1,7 @@
 """The gradient probe: do the spectral weights of a network learn beside the local ones?
 
 One forward and backward pass of the training loss on a sample. The modulus of a spectral weight's
-gradient is that of the complex number (networks/probing.py). Biases are left out.
+gradient is that of the complex number (networks/blocks.py). Biases are left out.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.files.io import finite_or_none
-from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.networks.probing import fourier_blocks, mean_moduli, spectral_modulus
+from ptycho_torch.networks.blocks import FourierBlock, fourier_blocks, mean_moduli, spectral_modulus
 
 
 def ratio(above: float | None, below: float | None) -> float | None:

@@ -122,7 +122,7 @@ def _trained_subjects(runs: Sequence[io.PathLike], sample: Sample) -> Iterator[S
     """Yield the best weights of runs and, of those that failed, the last; an entry where they
     hold NaN. The bundle and the last weights lie beside each `run.json`."""
     for path in map(Path, runs):
-        run, folder = io.read_result(path, "run"), path.parent / "bundle"
+        run, folder = io.read_json(path), path.parent / "bundle"
         label = {"seed": run["seed"], "outcome": run["outcome"], "name": run["arm"]}
         where = {"best": folder / WEIGHTS, "last": path.parent / "last.safetensors"}
         for state in ("best",) if run["outcome"] == "completed" else ("best", "last"):

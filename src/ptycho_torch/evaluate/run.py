@@ -41,7 +41,7 @@ def evaluate_run(
     is no error: what it cannot have is null, with the reason. `InputError` if a file lacks
     something or the files do not belong together.
     """
-    limits, record = EvaluationSettings.model_validate(settings), io.read_result(run, "evaluated")
+    limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
     truth = read_truth(test, dataset)
     predicted = {
         "best": read_predictions(patches, "best", truth),
@@ -61,7 +61,7 @@ def evaluate_run(
         twin,
         limits,
         broken_patches=int((~np.isfinite(predicted["best"]).all(axis=(1, 2))).sum()),
-        constant_loss=io.read_result(dataset, "constant")["splits"]["validation"]["constant_loss"],
+        constant_loss=io.read_json(dataset)["splits"]["validation"]["constant_loss"],
         constant_error=blocks["constant"]["complex_error"],
     )
     best = {name: np.stack([one[name] for one in images["best"]]) for name in _IMAGES}
@@ -112,7 +112,7 @@ def evaluate_progress(
 
     `objects` and `run` are the reconstruction's. `InputError` if a file lacks something.
     """
-    record, truth = io.read_result(run, "reconstructed"), read_truth(test, dataset)
+    record, truth = io.read_json(run), read_truth(test, dataset)
     limits = EvaluationSettings.model_validate(settings)
     iterations = ConventionalSettings.model_validate(record["settings"]).scored_iterations
     images = range(len(truth.objects_IHW))

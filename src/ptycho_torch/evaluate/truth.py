@@ -58,7 +58,7 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
 def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, or the split is
     not the one that `dataset.json` names."""
-    facts = io.read_result(dataset, "tiles")
+    facts = io.read_json(dataset)
     io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"

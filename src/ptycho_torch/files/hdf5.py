@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.files.npz import as_complex, complex_fields
+from ptycho_torch.files.io import as_complex, complex_fields
 from ptycho_torch.runtime.disk import PathLike, opened
 from ptycho_torch.runtime.errors import InputError
 
@@ -97,11 +97,6 @@ class Hdf5:
             if dtype is None or not (dtype.kind in "fiucb" or complex_fields(dtype)):
                 kind = dtype or "a group"
                 raise InputError(f"{self.source}: {path} is {kind}, expected an array of numbers")
-            if (missing := _missing_filter(dataset)) is not None:
-                raise InputError(
-                    f"{self.source}: {path} is packed by filter {missing}, which is not there: "
-                    "pip install hdf5plugin, or write the file again with gzip"
-                )
             self._read.add(dataset)
             return as_complex(np.asarray(dataset[()]))
 
@@ -173,7 +168,7 @@ class Hdf5:
         except Exception as error:
             raise InputError(
                 f"{self.source}: {path} cannot be read ({_first_line(error)}); copy or make the "
-                "file again"
+                "file again; a filter that is missing comes with: pip install hdf5plugin"
             ) from None
 
 
@@ -182,31 +177,18 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
     """Open an HDF5 file to read; `InputError` if it is missing, truncated or no HDF5 file."""
     import h5py
 
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401 (registers the usual filters)
     opened(path).close()  # What cannot be opened at all has the reason in plain words.
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = _first_line(error)
-        cure = "copy or make it again; if it is still being written or copied, wait"
-        if any(word in reason for word in ("lock", "already open", "h5clear")):
-            cure = "another program writes it: wait until it has closed the file; if none does any "
-            cure += f"more: h5clear -s {path}"
-        raise InputError(f"{path}: is no whole HDF5 file ({reason}); {cure}") from None
+        raise InputError(
+            f"{path}: is no whole HDF5 file ({_first_line(error)}); copy or make it again; if "
+            f"another program writes it, wait, and if that has died: h5clear -s {path}"
+        ) from None
     with file:
         yield Hdf5(str(path), file)
-
-
-def _missing_filter(dataset: Any) -> str | None:
-    """Return number and stored name of a filter that packed an array and is not there."""
-    import h5py
-
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401 (registers the usual filters)
-    how = dataset.id.get_create_plist()
-    for number, _, _, name in map(how.get_filter, range(how.get_nfilters())):
-        if not h5py.h5z.filter_avail(number):
-            return f"{number} {name.decode(errors='replace')}".rstrip()
-    return None
 
 
 def _as_text(value: Any) -> str | None:

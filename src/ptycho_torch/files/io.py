@@ -1,52 +1,40 @@
 """The only module that opens data files: whole or not at all, and nothing unpickled.
 
-Beside it are NPZ (`npz`), HDF5 (`hdf5`) and downloads (`download`).
+Beside it are HDF5 (`hdf5`) and downloads (`download`). An NPZ may be packed by bzip2.
 """
 
+import bz2
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ptycho_torch.files.npz import npz_keys, read_npz, read_npz_known
-from ptycho_torch.runtime.disk import (
-    PathLike,
-    atomic_write,
-    cannot_be_read,
-    opened,
-    read_text,
-)
+from ptycho_torch.runtime.disk import PathLike, atomic_write, cannot_be_read, opened, read_text
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["PathLike", "atomic_write", "npz_keys", "read_npz", "read_npz_known"]
+__all__ = ["PathLike", "atomic_write"]
 
-# What the readers of a JSON result need of it; the keys of blocks with dots.
-_KEYS: dict[str, str] = {
-    "dataset": "patch_px settings splits.train.sha256 splits.validation.sha256 splits.test.sha256",
-    "tiles": "test_step_px",
-    "constant": "splits.validation.constant_loss",
-    "run": "dataset arm seed settings outcome failure dataset_sha256 epochs steps val_loss_name "
-    "best_epoch best_val_loss last_val_loss best_mae_val_loss first_loss parameters.stored "
-    "parameters.full gradient_norm clipped_share loss_spikes versions",
-    "evaluated": "dataset arm seed outcome failure best_val_loss last_val_loss best_mae_val_loss",
-    "reconstructed": "dataset engine settings dataset_sha256 iterations seconds error wall_s "
-    "r_factor device threads commit platform versions",
-    "scores": "dataset arm seed settings outcome failure reason twin best last constant truth "
-    "undefined",
-    "diagnoses": "dataset networks",
-    "timing": "wall_s inference_s samples_per_s peak_memory_mib device threads commit platform",
-    "rPIE scores": "best undefined outcome",
-    "rPIE": "scored settings dataset_sha256 r_factor device threads iterations",
-    "findings": "name title question answer claims dataset arms baselines undefined",
-}
+_PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
+
+
+class Record(dict[str, Any]):
+    """An object of a JSON file, in which a key that is missing is the file's mistake."""
+
+    of_file: PathLike = ""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{self.of_file}: lacks '{key}'; another version wrote it, make it again")
 
 
 def sha256(path: PathLike) -> str:
@@ -83,34 +71,27 @@ def finite_or_none(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def read_json(path: PathLike) -> dict[str, Any]:
-    """Return the object in a JSON file; `InputError` if the file cannot be read, or holds anything
-    but a JSON object without NaN or infinity."""
+def read_json(path: PathLike) -> Record:
+    """Return the object in a JSON file, whose missing keys are an `InputError` where they are read,
+    as is a file that cannot be read, or holds anything but an object without NaN or infinity."""
     text = read_text(path)
+
+    def record(values: dict[str, Any]) -> Record:
+        found = Record(values)
+        found.of_file = path
+        return found
+
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, parse_constant=_refuse, object_hook=record)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
-    if not isinstance(data, dict):
+    if not isinstance(data, Record):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
 
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is no number of JSON; what is not defined is null")
-
-
-def read_result(path: PathLike, kind: str) -> dict[str, Any]:
-    """Return a JSON result as it is, once it is known to hold what its readers need; `InputError`
-    names the key that it lacks."""
-    data = read_json(path)
-    for key in _KEYS[kind].split():
-        block: Any = data
-        for name in key.split("."):
-            if not isinstance(block, dict) or name not in block:
-                raise InputError(f"{path}: lacks '{key}'; another version wrote it, make it again")
-            block = block[name]
-    return data
 
 
 def read_csv(path: PathLike) -> "pd.DataFrame":
@@ -141,6 +122,96 @@ def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
         raise ValueError(f"array '{objects[0]}' holds objects, which would be pickled")
     with atomic_write(path) as part, part.open("wb") as handle:
         np.savez(handle, **named)
+
+
+def complex_fields(dtype: Any) -> list[str]:
+    """Return the two fields by which other programs write a complex number; none in other types."""
+    fields = {name.lower(): name for name in getattr(dtype, "names", None) or ()}
+    return next(([fields[part] for part in p] for p in _PARTS if fields.keys() == set(p)), [])
+
+
+def as_complex(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of such pairs as complex numbers, and any other as it is."""
+    pair = complex_fields(values.dtype)
+    return np.asarray(values[pair[0]] + 1j * values[pair[1]]) if pair else np.asarray(values)
+
+
+def npz_keys(path: PathLike) -> list[str]:
+    """Return the names of the arrays in an NPZ file; `InputError` if it is not one."""
+    with _archive(path) as archive:
+        return list(_members(archive))
+
+
+def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of an NPZ file, all of them if none is named.
+
+    Raises `InputError` if the file is missing, not an NPZ, truncated, or lacks an array, or if an
+    array is pickled, which is never loaded, or claims more than the file holds of it.
+    """
+    found, present = read_npz_known(path, *keys)
+    for key in keys:
+        if key not in found:
+            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
+    return found
+
+
+def read_npz_known(
+    path: PathLike, *keys: str, optional: Collection[str] = ()
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return those of the named arrays (all if none is named) that an NPZ file has, and the names
+    of all it has; those that are `optional` are left out where they are pickled. Raises as
+    `read_npz`."""
+    found = {}
+    with _archive(path) as archive:
+        members = _members(archive)
+        for key in [key for key in keys or members if key in members]:
+            try:
+                array = _array(archive, members[key])
+                if array is None and key not in optional:
+                    raise ValueError("it is pickled, which is never loaded")
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
+            if array is not None:
+                found[key] = as_complex(array)
+        return found, list(members)
+
+
+@contextmanager
+def _archive(path: PathLike) -> Iterator[zipfile.ZipFile]:
+    with opened(path) as stream:
+        try:
+            packed = stream.peek(3)[:3] == b"BZh"
+            whole = BytesIO(bz2.decompress(stream.read())) if packed else stream
+            archive = zipfile.ZipFile(whole)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: is not an NPZ file, or is truncated ({error}); make or copy it again"
+            ) from None
+        with archive:
+            yield archive
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, str]:
+    return {name.removesuffix(".npy"): name for name in archive.namelist()}
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any] | None:
+    """Return an array once its header claims what the archive has of it; None if it is pickled."""
+    with archive.open(name) as member:
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(member)]
+        shape, _, dtype = read_header(member)
+        there = archive.getinfo(name).file_size - member.tell()
+    if dtype.hasobject:
+        return None
+    if math.prod(shape) * dtype.itemsize != there:
+        raise ValueError(f"it claims {shape} {dtype}, and the archive has {there} bytes")
+    with archive.open(name) as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
 
 def is_hdf5(path: PathLike) -> bool:

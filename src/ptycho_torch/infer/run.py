@@ -27,7 +27,6 @@ from ptycho_torch.physics.views import add_windows, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
@@ -171,9 +170,7 @@ def _predict(
     entering = groups.amplitude_nCHW.numpy()
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
     network, scale = bundle.network().to(device), bundle.settings.input_scale
-    what = f"inferring {len(members_GC)} groups, {settings.batch_size} at once"
-    less = f"a --batch-size under {settings.batch_size} (the same numbers but for rounding)"
-    with torch.inference_mode(), mitigated_by(what, [less]):
+    with torch.inference_mode():
         parts = [
             network(batch.amplitude_BCHW.to(device) * scale).cpu()
             for batch in groups.batches(settings.batch_size)

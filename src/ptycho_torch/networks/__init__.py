@@ -68,9 +68,8 @@ def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> n
     with torch.no_grad():
         patches = network.eval()(torch.ones(shape))
     if not isinstance(patches, Tensor) or patches.shape != shape or not patches.is_complex():
-        seen = (
-            f"{patches.dtype} {tuple(patches.shape)}" if hasattr(patches, "dtype") else "no tensor"
-        )
+        known = isinstance(patches, Tensor)
+        seen = f"{patches.dtype} {tuple(patches.shape)}" if known else "no tensor"
         raise ValueError(
             f"name: '{settings.name}' maps amplitudes {shape} to {seen}, expected complex object "
             "patches of the same shape"

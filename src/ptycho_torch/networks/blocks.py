@@ -1,8 +1,10 @@
-"""Fourier blocks: a spectral and a local path side by side, with a residual connection.
+"""Fourier blocks: a spectral and a local path side by side, with a residual connection; and the
+measures of them that training and diagnoses take.
 
 Letters: B batch, C channels, H rows, W columns.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -47,27 +49,23 @@ class StableFourierBlock(FourierBlock):
         return update
 
 
-class LayerScaleFourierBlock(FourierBlock):
+class LayerScaleFourierBlock(StableFourierBlock):
     """y = x + scale * InstanceNorm(GELU(spectral(x) + conv3x3(x))), a scale per channel.
 
     The norm's weight and bias start at 1 and 0. The scale starts small but not at zero, so the
-    block is nearly the identity at step 0 and yet its paths have a gradient from the first step on.
+    block is nearly the identity at step 0 and yet its paths have a gradient from the first step on:
+    at 1e-3, as the study's protocol has it; the reference takes 0.1 to 1e-6, less the deeper.
     Touvron et al. (2021), Going deeper with Image Transformers, arXiv:2103.17239, section 2.
     """
 
-    INITIAL_SCALE = 1e-3
-    """Of every channel, as the study's protocol has it; the reference takes 0.1 to 1e-6, less the
-    deeper the network."""
-
     def __init__(self, channels: int, modes: int, **geometry: Any) -> None:
         super().__init__(channels, modes, **geometry)
-        self.norm = nn.InstanceNorm2d(channels, affine=True)
-        self.scale = nn.Parameter(torch.full((channels,), self.INITIAL_SCALE))
+        nn.init.ones_(self.norm.weight)
+        self.scale = nn.Parameter(torch.full((channels,), 1e-3))
 
     def update(self, x_BCHW: Tensor) -> Tensor:
         """Return what the block adds to its input, (B, C, H, W)."""
-        update: Tensor = self.scale[:, None, None] * self.norm(super().update(x_BCHW))
-        return update
+        return self.scale[:, None, None] * super().update(x_BCHW)
 
 
 class DepthScaledFourierBlock(FourierBlock):
@@ -102,3 +100,33 @@ class FeedForwardFourierBlock(FourierBlock):
         """Return what the block adds to its input, (B, C, H, W)."""
         update: Tensor = self.second(gelu(self.local(self.spectral(x_BCHW))))
         return update
+
+
+def fourier_blocks(network: nn.Module) -> dict[str, FourierBlock]:
+    """Return a network's Fourier blocks by name, in the order in which data pass them."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, FourierBlock)}
+
+
+def spectral_modulus(pairs: Tensor) -> Tensor:
+    """Return the moduli (R, K, I, O) of weights or gradients stored as (R, K, I, 2, O); for a real
+    loss L the pair (dL/dRe, dL/dIm) is what torch would give as a complex weight's gradient."""
+    # Twenty times as fast on a CPU as the norm along this axis, which lies inside.
+    return torch.hypot(*pairs.unbind(3))
+
+
+def mean_moduli(gradients: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the mean gradient modulus over all blocks, (2,), of the `gradients` of spectral
+    weights, and of local ones (3x3 convolutions without bias)."""
+    moduli = [(spectral_modulus(spectral), local.abs()) for spectral, local in gradients]
+    means = [
+        torch.stack([m.sum() for m in kind]).sum() / sum(m.numel() for m in kind)
+        for kind in zip(*moduli, strict=True)
+    ]
+    return torch.stack(means)
+
+
+def gradient_moduli(blocks: Iterable[FourierBlock]) -> Tensor | None:
+    """Return `mean_moduli` of the gradients that weights hold; None where no block has any."""
+    pairs = [(b.spectral.weight.grad, b.local.weight.grad) for b in blocks]
+    known = [(g, h) for g, h in pairs if g is not None and h is not None]
+    return mean_moduli(known) if known else None

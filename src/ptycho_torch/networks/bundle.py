@@ -121,11 +121,9 @@ def read_bundle(folder: io.PathLike) -> Bundle:
             f"{folder / FACTS}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no "
             "bundle, or of another version, whose network may be another: train it again"
         )
+    checksum, record = facts["weights_sha256"], facts["record"]
     try:
-        checksum, record = facts["weights_sha256"], facts["record"]
         settings = BundleSettings.model_validate(facts["settings"])
-    except KeyError as error:
-        raise InputError(f"{folder / FACTS}: lacks {error}; copy the bundle again") from None
     except ValidationError as error:
         raise mistake(f"{folder / FACTS}: settings", error) from None
     if (found := io.sha256(path)) != checksum:

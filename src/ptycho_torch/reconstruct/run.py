@@ -21,7 +21,7 @@ from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
@@ -192,7 +192,7 @@ def reconstruct_test_split(
     damaged or not the one that `dataset.json` names.
     """
     torch.set_num_threads(usable_threads(settings.threads))
-    facts = read_result(dataset, "dataset")
+    facts = read_json(dataset)
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
     begin = time.monotonic()

@@ -16,7 +16,7 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
-from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import StageRuns, composite_losses
@@ -119,7 +119,7 @@ def collect(
     `metrics.json` and `progress.json` of rPIE, or nothing. Raises InputError, which names the file,
     if one is missing, unreadable, of another run, of other data, or lacks a key.
     """
-    facts = read_result(dataset, "dataset") | read_result(dataset, "constant")
+    facts = read_json(dataset)
     must_belong(
         [(dataset, facts["settings"], study.datasets[stage.dataset].published())], "simulate"
     )
@@ -131,14 +131,14 @@ def collect(
     for arm, seed in paths["runs"]:
         run: dict[str, Any] = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
-        record = read_result(mine["runs"], "run")
-        metrics = read_result(mine["metrics"], "scores")
+        record = read_json(mine["runs"])
+        metrics = read_json(mine["metrics"])
         _check_data(mine["runs"], record, facts)
         expected = run_settings(study, stage.dataset, arm, seed).model_dump(mode="json")
         trained.append((mine["runs"], record["settings"], expected))
         made_with = metrics["settings"] | {key: metrics[key] for key in _RUN}
         evaluated.append((mine["metrics"], made_with, judged | run))
-        rows.append(_row(record, metrics, read_result(mine["timings"], "timing")))
+        rows.append(_row(record, metrics, read_json(mine["timings"])))
         scored.append(metrics)
         history = io.read_csv(mine["histories"])
         histories.append(history.assign(**run)[[*_RUN, *history]])
@@ -238,8 +238,8 @@ def _read_conventional(
     if not files or study.conventional is None:
         return None
     paths = {Path(path).name: Path(path) for path in files}
-    metrics = read_result(paths["metrics.json"], "rPIE scores")
-    progress = read_result(paths["progress.json"], "rPIE")
+    metrics = read_json(paths["metrics.json"])
+    progress = read_json(paths["progress.json"])
     _check_data(paths["progress.json"], progress, dataset)
     expected = study.conventional.model_dump(mode="json")
     must_belong([(paths["progress.json"], progress["settings"], expected)], "reconstruct")

@@ -41,6 +41,10 @@ def one_line(text: str) -> str:
     return re.sub(r" (?=[,;:.)])|(?<=\() ", "", " ".join(text.split()))
 
 
+# Objects of JSON files are dicts of a kind of their own.
+yaml.SafeDumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+
+
 def setting(value: object) -> str:
     """Return a setting, or a block of them, as YAML has it on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)

@@ -17,51 +17,35 @@ NAME = "ptycho_torch"
 PACKAGE = Path(__file__).parents[1]
 # What a module may read from its own folder.
 _BESIDE = (".html", ".css", ".js", ".j2")
-# Found by pattern: parsing all files would take longer than all else at a call. A block of
-# `if TYPE_CHECKING:` is for mypy and never runs.
-_FOR_MYPY = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+.*\n|[ \t]*\n)+", re.M)
-_IMPORT = re.compile(rf"^[ \t]*import ({NAME}[\w.]*)", re.M)
-_FROM = re.compile(rf"^[ \t]*from ({NAME}[\w.]*) import (\([^)]*\)|.*)", re.M)
+# Found by pattern: parsing all files would take longer than all else at a call.
+_IMPORT = re.compile(rf"^[ \t]*(?:from|import) ({NAME}[\w.]*)(?: import (\([^)]*\)|.*))?", re.M)
 
 
-def code_behind(script: Path, package: Path) -> list[Path]:
+def code_behind(script: Path, package: Path = PACKAGE) -> list[Path]:
     """Return a script and every file of the package that it imports, directly or through others.
 
     Imports inside functions count, and the `__init__.py` of each folder on the way, and the
     templates, styles and scripts beside a module, which no import names.
     """
-    found: set[Path] = set()
-    waiting = [script]
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting += _imported(file, package)
+    found, new = set[Path](), {script}
+    while new:
+        found |= new
+        new = set[Path]().union(*(_imported(file, package) for file in new)) - found
     beside = (_beside(folder) for folder in {module.parent for module in found - {script}})
     return [script, *sorted(found.union(*beside) - {script})]
 
 
 @cache
 def _imported(file: Path, package: Path) -> frozenset[Path]:
-    text = _FOR_MYPY.sub("", file.read_text(encoding="utf-8"))
-    names = {match[1] for match in _IMPORT.finditer(text)}
-    for module, listed in _FROM.findall(text):
+    names = set()
+    for module, listed in _IMPORT.findall(file.read_text(encoding="utf-8")):
         words = re.findall(r"\w+", re.sub(r"#.*", "", listed))
         names |= {module, *(f"{module}.{word}" for word in words)}
-    modules = _modules(package)
     # Importing a.b.c runs a and a.b as well.
-    runs = {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
-    return frozenset(modules[name] for name in runs & modules.keys())
-
-
-@cache
-def _modules(package: Path) -> dict[str, Path]:
-    """Return the file of each module by its dotted name; of a folder, its `__init__.py`."""
-    named = {}
-    for file in package.rglob("*.py"):
-        parts = file.relative_to(package.parent).with_suffix("").parts
-        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return named
+    runs = {tuple(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
+    places = [package.parent.joinpath(*parts) for parts in runs]
+    files = {f for place in places for f in (place.with_suffix(".py"), place / "__init__.py")}
+    return frozenset(filter(Path.is_file, files))
 
 
 @cache
@@ -92,8 +76,6 @@ def _listing(files: Iterable[Path], root: Path) -> str:
     return "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
 
 
-@cache
-def digest_of_code(*folders: str) -> str:
-    """Return the SHA-256 of the code in some folders of the package, in hexadecimal."""
-    files = sorted(file for name in folders for file in (PACKAGE / name).rglob("*.py"))
-    return hashlib.sha256(_listing(files, PACKAGE).encode()).hexdigest()
+def digest_of_code(module: Path) -> str:
+    """Return the SHA-256 of the code behind a module of the package, in hexadecimal."""
+    return hashlib.sha256(_listing(code_behind(module), PACKAGE).encode()).hexdigest()

@@ -4,7 +4,6 @@ What cannot be read or written is an `InputError` in one line.
 """
 
 import contextlib
-import errno
 import glob
 import os
 import uuid
@@ -15,14 +14,6 @@ from pathlib import Path
 from ptycho_torch.runtime.errors import InputError
 
 PathLike = str | Path
-
-_CURES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on that disk"),
-    **dict.fromkeys(
-        (errno.EROFS, errno.EACCES, errno.EPERM), "make the folder writable, or choose another"
-    ),
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "choose another place"),
-}
 
 
 @contextlib.contextmanager
@@ -41,20 +32,16 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
             os.fsync(written.fileno())
         part.replace(path)
     except OSError as error:
-        raise write_error(path, error) from None
+        raise cannot_be_written(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
 
 
-def write_error(path: Path, error: OSError) -> Exception:
-    """Return the user's mistake behind a disk's error; the error itself if it is of another kind,
-    or about a file elsewhere."""
-    named = path if error.filename is None else Path(error.filename)
-    here = path.parent in (named, *named.parents) or named in path.parents
-    if not here or error.errno not in _CURES:
-        return error
-    return InputError(f"{path}: cannot be written: {error.strerror}; {_CURES[error.errno]}")
+def cannot_be_written(path: PathLike, error: OSError) -> InputError:
+    """Return the mistake that writing a file is, with the system's reason."""
+    cure = "make room and see to permissions there, or choose another folder"
+    return InputError(f"{path}: cannot be written: {error.strerror or error}; {cure}")
 
 
 def remove_leftovers(path: PathLike) -> None:

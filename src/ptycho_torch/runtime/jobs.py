@@ -5,7 +5,7 @@ import faulthandler
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,8 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
             gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
             logger.info("Slurm job %s, GPUs: %s", os.environ["SLURM_JOB_ID"], gpus)
         try:
-            outputs = getattr(job, "output", ())
-            for value in outputs if isinstance(outputs, Iterable) else vars(outputs).values():
-                for path in [value] if isinstance(value, str) else value:
-                    remove_leftovers(path)
+            for path in getattr(job, "output", ()):
+                remove_leftovers(path)
             if minutes := granted(job, "runtime"):
                 stream = handlers[-1].stream
                 faulthandler.dump_traceback_later(60 * minutes, exit=True, file=stream)
@@ -86,8 +84,6 @@ def granted(job: Any, resource: str) -> float:
 
 def usable_threads(requested: int) -> int:
     """Return `requested`, but no more than the cores this process may use."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not tell
-        cores = os.cpu_count() or 1
+    told = hasattr(os, "sched_getaffinity")  # macOS and Windows do not tell.
+    cores = len(os.sched_getaffinity(0)) if told else os.cpu_count() or 1
     return max(1, min(requested, cores))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ptycho_torch.runtime.disk import write_error
+from ptycho_torch.runtime.disk import cannot_be_written
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ def _installed_gpus() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    except FileNotFoundError:
-        return []
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("nvidia-smi does not tell of any GPU (%s); none is chosen", error)
+    except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in output.stdout.splitlines() if line.strip().isdigit()]
 
@@ -102,16 +99,11 @@ def _free_place(gpus: list[str]) -> tuple[FileLock, str]:
     folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     places = ((FileLock(folder / f"gpu{gpu}-{n}.lock"), gpu) for n in count() for gpu in gpus)
-    return next((lock, gpu) for lock, gpu in places if _acquired(lock))
-
-
-def _acquired(lock: FileLock) -> bool:
-    """Take a lock without waiting; False if another job holds it."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
+    for place in places:
+        with contextlib.suppress(Timeout):
+            place[0].acquire(timeout=0)
+            break
+    return place
 
 
 @contextlib.contextmanager
@@ -125,11 +117,12 @@ def run_lock(folder: str | Path) -> Iterator[None]:
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _acquired(lock):
-            logger.warning("%s: another job is at work on this run; waiting for its end", folder)
-            lock.acquire()
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("%s: another job is at work on this run; waiting for its end", folder)
+        lock.acquire()
     except OSError as error:
-        raise write_error(path, error) from None
+        raise cannot_be_written(path, error) from None
     try:
         yield
     finally:

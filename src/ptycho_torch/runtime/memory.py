@@ -8,7 +8,6 @@ import errno
 import re
 import resource
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 OUT_OF_MEMORY = 12
@@ -18,22 +17,12 @@ _MESSAGE = re.compile(
     "out of memory|not enough memory|can(no|')t allocate|unable to allocate|alloc_failed|bad_alloc",
     re.IGNORECASE,
 )
-_ALWAYS = (
-    "give the job more memory (--set-resources RULE:mem_mb=... on a cluster) or run fewer jobs at "
-    "once (--cores, --resources gpu=1)"
+_CURES = (
+    "train with execution.checkpointing: true (the same numbers, a third more work) or a smaller "
+    "training.batch_size (another run); infer with a smaller --batch-size; give the job more "
+    "memory (--set-resources RULE:mem_mb=... on a cluster); run fewer jobs at once (--cores, "
+    "--resources gpu=1)"
 )
-
-
-@contextlib.contextmanager
-def mitigated_by(what: str, mitigations: Iterable[str]) -> Iterator[None]:
-    """Add to an error for want of memory what was done in the block, as in "while <what>", and
-    what would need less, the mildest first."""
-    try:
-        yield
-    except Exception as error:
-        if shortage(error) is not None:
-            error.add_note(f"{what}\n{'; '.join(mitigations)}")
-        raise
 
 
 def shortage(error: BaseException | None) -> str | None:
@@ -56,12 +45,9 @@ def explain(error: BaseException) -> str | None:
     requested = shortage(error)
     if requested is None:
         return None
-    notes = [note.partition("\n") for note in getattr(error, "__notes__", [])]
-    during = f" while {notes[0][0]}" if notes else ""
-    cures = "; ".join([*(text for _, _, text in notes), _ALWAYS])
     return (
-        f"memory ran out{during}: {requested}; this process had {process_peak() / 2**30:.4g} GiB "
-        f"at most. Nothing diverged and there is no result. What helps: {cures}"
+        f"memory ran out: {requested}; this process had {process_peak() / 2**30:.4g} GiB at most. "
+        f"Nothing diverged and there is no result. What helps: {_CURES}"
     )
 
 

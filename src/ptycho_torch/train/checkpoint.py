@@ -5,7 +5,6 @@ CPU gives the same bytes as without the stop.
 """
 
 import hashlib
-import json
 import logging
 import signal
 import threading
@@ -25,7 +24,6 @@ from ptycho_torch.data.batch import Groups
 from ptycho_torch.files import io
 from ptycho_torch.runtime.code_digest import digest_of_code
 from ptycho_torch.runtime.disk import remove_leftovers
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)
@@ -36,28 +34,19 @@ CHECKPOINT = "resume.ckpt"
 SHARE = 0.2
 """At most about this share of a training's time goes into writing its checkpoints, after epochs."""
 
-CODE = ("config", "data", "files", "networks", "physics", "runtime", "train")
-"""Folders of the package whose code decides what a training gives."""
-
 # What torch, or we, raise at a file that is no whole checkpoint.
 _DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 class CheckpointWriter(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all; without room on the disk the training continues,
-    also for the sake of other processes, which an error here would leave waiting."""
+    """Writes a checkpoint whole or not at all."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write the file, or log in one line why it cannot be written."""
-        try:
-            with io.atomic_write(path) as part:
-                torch.save(checkpoint, part)
-        # torch's own writer raises RuntimeError where the disk is full.
-        except (OSError, RuntimeError, InputError) as error:
-            why = str(error).splitlines()[0]
-            logger.warning("%s: no checkpoint was written, training continues: %s", path, why)
+        """Write the file; `InputError` if it cannot be written."""
+        with io.atomic_write(path) as part:
+            torch.save(checkpoint, part)
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -71,7 +60,7 @@ class ResumeCheckpoint(Checkpoint):
         self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
     ) -> None:
         self.path = None if folder is None else folder / CHECKPOINT
-        self.identity = {} if folder is None else _identity(module, data, device)
+        self.identity = None if folder is None else _identity(module, data, device)
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
@@ -82,36 +71,26 @@ class ResumeCheckpoint(Checkpoint):
         return self._earlier_s + time.monotonic() - self._began
 
     def found(self) -> Path | None:
-        """Return the file if the training can resume from it; why not is logged in one line. The
-        state of another training is set aside, from where that one takes it back."""
+        """Return the file if the training can resume from it; why not is logged in one line."""
         if self.path is None:
             return None
         remove_leftovers(self.path)
-        for path in (self.path, _aside(self.path, self.identity)):
-            if path.exists() and self._resumes_from(path.replace(self.path)):
-                return self.path
-        return None
-
-    def _resumes_from(self, path: Path) -> bool:
+        if not self.path.exists():
+            return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            theirs, epoch = state["callbacks"][self.state_key], state["epoch"] + 1
-            other = [key for key in self.identity if theirs["identity"][key] != self.identity[key]]
-            machine = theirs["machine"]
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            same = state["callbacks"][self.state_key]["identity"] == self.identity
+            epoch = state["epoch"] + 1
         except _DAMAGED as error:
-            logger.warning("%s: is no whole checkpoint (%s); not used", path, type(error).__name__)
-            return False
-        if other:
-            aside = path.rename(_aside(path, theirs["identity"]))
-            logger.warning(
-                "%s: is of another training (%s differ); set aside as %s, from where its own "
-                "command takes it back", path, ", ".join(other), aside.name,
-            )  # fmt: skip
-            return False
-        same = machine == _machine()
-        note = "" if same else f"; written with {machine}: results may differ by rounding"
-        logger.info("%s: resumed after epoch %d%s", path, epoch, note)
-        return True
+            why = type(error).__name__
+            logger.warning("%s: is no whole checkpoint (%s); not used", self.path, why)
+            return None
+        if not same:
+            what = "other settings, data, code, torch or kind of device"
+            logger.warning("%s: is of another training (%s); not used", self.path, what)
+            return None
+        logger.info("%s: resumed after epoch %d", self.path, epoch)
+        return self.path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the state, if the last writing was long enough ago."""
@@ -127,41 +106,23 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        counts = {"attempts": self.attempts, "wall_s": self.wall_s}
-        return {**counts, "identity": self.identity, "machine": _machine()}
+        return {"attempts": self.attempts, "wall_s": self.wall_s, "identity": self.identity}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the counts."""
         self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
-def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> dict[str, str]:
-    """Return what decides the bytes that a training gives, as far as it is known before."""
-    digest = hashlib.sha256()
-    tensors = [getattr(groups, f.name) for groups in data for f in fields(Groups)]
-    for tensor in (*tensors, module.probe_MHW):
+def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> str:
+    """Return a digest of what decides the bytes that a training gives, as far as it is known."""
+    code = digest_of_code(Path(__file__).with_name("run.py"))
+    known = (module.scales, module.input_scale, code, str(torch.__version__), device)
+    digest = hashlib.sha256(f"{module.run.model_dump_json()} {known}".encode())
+    for tensor in (*(getattr(g, f.name) for g in data for f in fields(Groups)), module.probe_MHW):
         if tensor is not None:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
-    return {
-        "settings": json.dumps(module.run.model_dump(mode="json")),
-        "data": digest.hexdigest(),
-        "scales": f"{module.scales} {module.input_scale!r}",
-        "code": digest_of_code(*CODE),
-        "torch": str(torch.__version__),
-        "device": device,
-    }
-
-
-def _aside(path: Path, identity: dict[str, str]) -> Path:
-    """Return where the state of a training lies while another one uses its folder."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return path.with_name(f"{path.stem}-{digest[:12]}{path.suffix}")
-
-
-def _machine() -> str:
-    threads = torch.get_num_threads()
-    return f"{threads} CPU threads, {torch.backends.cpu.get_cpu_capability()}"
+    return digest.hexdigest()
 
 
 class StopOnSignal(Callback):

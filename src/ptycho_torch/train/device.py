@@ -96,15 +96,6 @@ class RecordedStep:
         self._graphs[look].replay()
 
 
-def warn_of_precision(execution: ExecutionSettings, device: torch.device) -> None:
-    """Log where the precision that was requested is not this device's own."""
-    if execution.precision == "tf32" and device.type != "cuda":
-        logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
-    own = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    if execution.precision == "bf16" and device.type == "cpu" and not own:
-        logger.warning("execution.precision bf16: imitated on this processor, slower than fp32")
-
-
 def keep_freed_memory() -> None:
     """Ask glibc to keep what training frees for its next step; by itself it would give large
     tensors back to the kernel, and have each zeroed page by page at the next step."""

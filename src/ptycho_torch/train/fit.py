@@ -4,7 +4,6 @@ Letters: n groups, C patches of a group, H rows, W columns.
 """
 
 import contextlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -24,16 +23,14 @@ from ptycho_torch.data.batch import Groups
 from ptycho_torch.data.module import EVAL_BATCH, PtychoDataModule
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.runtime.memory import mitigated_by
 from ptycho_torch.train.checkpoint import CheckpointWriter, ResumeCheckpoint, StopOnSignal
-from ptycho_torch.train.device import keep_freed_memory, numerics, warn_of_precision
+from ptycho_torch.train.device import keep_freed_memory, numerics
 from ptycho_torch.train.module import PtychoModule, Weights
+
+logger = logging.getLogger(__name__)
 
 LOGS = "logs"
 """Folder of the loggers' files, in that of the run."""
-
-_TRACK = "pip install 'ptycho-torch[track]'"
-INSTALL = {"tensorboard": _TRACK, "mlflow": _TRACK, "wandb": "pip install wandb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +63,11 @@ def fit(
     """
     run, execution = module.run, module.run.execution
     data, device = PtychoDataModule(run, train, validation), choose_device(execution.accelerator)
-    warn_of_precision(execution, device)
+    if execution.precision == "tf32" and device.type != "cuda":
+        logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
     keep_freed_memory()
     checkpoint = ResumeCheckpoint(folder, module, (train, validation), device.type)
-    with mitigated_by(*_less_memory(module)), numerics(execution), _quiet():
+    with numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=execution.devices,
@@ -112,17 +110,6 @@ def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np
     return np.ascontiguousarray(np.moveaxis(patches_nCHW.to(torch.complex64).numpy(), 1, -1))
 
 
-def _less_memory(module: PtychoModule) -> tuple[str, list[str]]:
-    """Return what a training does, and which of its settings take less memory, mildest first."""
-    run, less, batch = module.run, [], module.run.training.batch_size
-    if not module.checkpointed:
-        less.append("execution.checkpointing: true (the same numbers, a third more work)")
-    if batch > 1:
-        less.append(f"a training.batch_size under {batch} (another run, with other numbers)")
-    less.append("`ptycho-torch plan` says what each takes")
-    return f"training '{run.arm}' on '{run.dataset}', seed {run.seed}, {batch} groups a step", less
-
-
 def _loggers(run: RunSettings, folder: Path) -> list[Logger]:
     """Return the loggers that `execution.loggers` names, writing below the run's folder;
     `InputError`, with the line that installs it, if one's package is not installed."""
@@ -134,11 +121,11 @@ def _loggers(run: RunSettings, folder: Path) -> list[Logger]:
         "mlflow": lambda: loggers.MLFlowLogger(run.dataset, run_name=title, tracking_uri=uri),
         "wandb": lambda: loggers.WandbLogger(title, save_dir=logs, project=run.dataset),
     }
-    for name in run.execution.loggers:
-        if name in INSTALL and importlib.util.find_spec(name) is None:
-            where = f"execution.loggers '{name}'"
-            raise InputError(f"{where}: the package is not installed; {INSTALL[name]}")
-    return [makers[name]() for name in run.execution.loggers]
+    try:
+        return [makers[name]() for name in run.execution.loggers]
+    except ModuleNotFoundError as error:
+        hint = "pip install 'ptycho-torch[track]', for wandb: pip install wandb"
+        raise InputError(f"execution.loggers: {error}; {hint}") from None
 
 
 @contextlib.contextmanager

@@ -206,12 +206,10 @@ class CollapseGuard(Resumable):
         self.in_a_row += 1
         if self.in_a_row == 1:
             self.first_step = self.monitor.steps
-        found = (
-            "all patches of the validation split are nearly constant: relative variance where the "
-            f"probe illuminates them at most {largest:.3g}, under collapse_variance "
-            f"{self.threshold:g}"
-        )
-        logger.warning("%s, %d of %d epochs in a row", found, self.in_a_row, self.patience)
         if self.in_a_row == self.patience:
-            reason = f"{found}, for {self.patience} epochs in a row"
+            reason = (
+                "all patches of the validation split are nearly constant: relative variance where "
+                f"the probe illuminates them at most {largest:.3g}, under collapse_variance "
+                f"{self.threshold:g}, for {self.patience} epochs in a row"
+            )
             self.monitor.end_run(trainer, "collapsed", reason, self.first_step)

@@ -17,8 +17,8 @@ from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.blocks import fourier_blocks, gradient_moduli
 from ptycho_torch.networks.generators import recompute_parts
-from ptycho_torch.networks.probing import fourier_blocks, gradient_moduli
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError

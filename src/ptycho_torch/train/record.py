@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.ticker import MaxNLocator
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.scales import Scales
@@ -18,7 +17,6 @@ from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.runtime.memory import process_peak
-from ptycho_torch.runtime.plot_style import COLOURS, new_figure, save, styled
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
@@ -146,26 +144,3 @@ def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limi
     scales = Scales(**known.model_dump())
     source = f"training on {known.dataset}, best weights, held-out frames"
     write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
-
-
-def draw_learning_curve(result: TrainResult, folder: Path) -> None:
-    """Draw training and validation loss against epochs into `learning_curve.png` and `.svg`."""
-    run, history = result.module.run, history_table(result)
-    loss = run.training.loss
-    labels = {"train": "training", "val": "validation (held-out block)"}
-    labels = {f"{loss}_{split}_loss": label for split, label in labels.items()}
-    with styled():
-        figure = new_figure(5.2, 3.2)
-        axes = figure.subplots()
-        if history.empty:
-            axes.text(0.5, 0.5, "no epoch was finished", ha="center", transform=axes.transAxes)
-        else:
-            for (name, label), colour in zip(labels.items(), COLOURS[1:], strict=False):
-                axes.plot(history["epoch"], history[name], "o-", ms=3, color=colour, label=label)
-            axes.legend()
-            if (history[list(labels)] > 0).all(axis=None):
-                axes.set_yscale("log")
-        label = f"relative {'MAE' if loss == 'mae' else 'Poisson'} loss"
-        axes.set(xlabel="epoch", ylabel=label, title=run.dataset)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        save(figure, folder, "learning_curve")

@@ -25,14 +25,11 @@ from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
 from ptycho_torch.train.fit import LOGS, fit
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.record import draw_learning_curve, write_results, write_statistics
+from ptycho_torch.train.record import write_results, write_statistics
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = (
-    *("run.json", "timing.json", "history.csv", "bundle", "last.safetensors"),
-    *("learning_curve.png", "learning_curve.svg"),
-)
+OUTPUTS = ("run.json", "timing.json", "history.csv", "bundle", "last.safetensors")
 OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png")
 """Written where they are requested; an earlier run's would be taken for this one's."""
 
@@ -94,22 +91,23 @@ def train_scan(
     run's files.
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
+    folder = Path(folder)
     try:
-        run = settings.run(data.train.amplitude_nCHW.shape[-1])
+        module = PtychoModule(settings, data)
     except ValidationError as error:
         raise mistake(data.facts["source"], error) from None
-    module, folder = PtychoModule(run, data), Path(folder)
     with _alone_in(folder) as first:
         if first:
-            rules: dict[str, Any] = {"mark": "run.json", "files": (*OUTPUTS, LOGS)}
-            must_be_free(folder, overwrite=overwrite, state=CHECKPOINT, **rules)
+            files = (*OUTPUTS, LOGS)
+            must_be_free(
+                folder, mark=OUTPUTS[0], files=files, overwrite=overwrite, state=CHECKPOINT
+            )
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)
         # Gone first, written last: results that were torn off never look finished.
         for name in ("run.json", *OPTIONAL):
             (folder / name).unlink(missing_ok=True)
         if patch_stats_limit is not None:
             write_statistics(folder, result, data, patch_stats_limit)
-        draw_learning_curve(result, folder)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
         record = write_results(folder, result, data, facts)
         forget_checkpoint(folder)

@@ -17,7 +17,7 @@ from ptycho_torch.config.plan import level_of, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.decide.winner import read_runs
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.runtime.errors import InputError
@@ -60,7 +60,7 @@ def write_decision(
         raise InputError("study: there is no block 'decision', so nothing can be decided")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
-    claims = read_result(stress, "findings")["claims"] if stress else []
+    claims = read_json(stress)["claims"] if stress else []
     decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
     io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})

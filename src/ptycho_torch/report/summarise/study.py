@@ -9,7 +9,7 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_result
+from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.runs import failure_rate, score_spread
@@ -36,7 +36,7 @@ def summarise_study(
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
-    stages = {Path(path).parent.name: read_result(path, "findings") for path in findings}
+    stages = {Path(path).parent.name: read_json(path) for path in findings}
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
     decided = io.read_json(decision)

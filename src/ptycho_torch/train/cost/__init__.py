@@ -1,1 +1,1 @@
-"""What a training will cost, before it runs: weights, operations, memory, time."""
+"""What a training will cost, before it runs: weights, memory, time."""

@@ -1,29 +1,22 @@
-"""What a step takes: weights and operations are counted, memory and time measured on noise."""
+"""What a step takes: weights are counted, memory and time measured on noise."""
 
 import statistics
 import time
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from ptycho_torch.config.dataset import Dataset, DatasetFiles, FileProbe
-from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.training import SGD, ConstantSchedule, RunSettings
+from ptycho_torch.config.dataset import Dataset, DatasetFiles
+from ptycho_torch.config.training import ConstantSchedule, RunSettings
 from ptycho_torch.data.batch import Batch, Groups, SplitScales
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator, count_parameters
-from ptycho_torch.networks.generators import recompute_parts
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.memory import process_peak, shortage
@@ -43,7 +36,6 @@ class Workload:
     channels: int
     groups: dict[str, int]
     reach_px: int
-    probe_modes: int = 1
 
 
 def workload_of(data: Dataset) -> Workload:
@@ -53,14 +45,11 @@ def workload_of(data: Dataset) -> Workload:
         sizes = {split: _of_file(getattr(data, split)) for split in SPLITS}
         groups = {split: size[0] for split, size in sizes.items()}
         return Workload(data.patch_px, sizes["train"][1], groups, sizes["train"][2])
-    scan, modes = data.scan, 1
+    scan = data.scan
     steps = dict.fromkeys(SPLITS, scan.test_step_px) | {"train": scan.train_step_px}
     groups = {s: data.images_per_split * data.groups_per_image(steps[s]) for s in SPLITS}
     reach = scan.group_offset_px if scan.gridsize == 2 else 0
-    if isinstance(data.probe, FileProbe):
-        shape = io.read_npz(data.probe.path, "probeGuess")["probeGuess"].shape
-        modes = shape[0] if len(shape) == 3 else 1
-    return Workload(data.patch_px, scan.gridsize**2, groups, reach, modes)
+    return Workload(data.patch_px, scan.gridsize**2, groups, reach)
 
 
 def _of_file(path: str) -> tuple[int, int, int]:
@@ -72,46 +61,29 @@ def _of_file(path: str) -> tuple[int, int, int]:
     return len(frames), frames.shape[3], reach
 
 
-def count(run: RunSettings, work: Workload) -> dict[str, Any]:
-    """Count `parameters` and `flops_per_step` of the network alone, in float32, and what a step
-    holds at least, MiB: `weights` (with gradients, optimiser, two copies), `saved` for backward."""
-    optimizer = run.training.optimizer
-    moments = int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2
-    frames = (run.training.batch_size, work.channels, work.patch_px, work.patch_px)
-    counted = _count(run.generator, run.execution.checkpointing, frames)
-    return {**counted, "weights": (4 + moments) * counted["weights"]}
-
-
-@cache
-def _count(
-    generator: GeneratorSettings, checkpointing: bool, frames: tuple[int, int, int, int]
-) -> dict[str, Any]:
-    """Walk through a step on torch's `meta` device, where tensors have shapes and no values."""
-    saved: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    flops = FlopCounterMode(display=False)
+def parameters(run: RunSettings, work: Workload) -> dict[str, int]:
+    """Count a network's weights, on torch's `meta` device, where tensors have no values."""
     with torch.device("meta"):
-        network = build_generator(generator, channels=frames[1], patch_px=frames[2], seed=0)
-        if checkpointing:
-            recompute_parts(network)
-        with flops, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network(torch.empty(frames)).abs().sum().backward()
-    for own in (*network.parameters(), *network.buffers()):
-        saved.pop(own.untyped_storage()._cdata, None)
-    return {
-        "parameters": count_parameters(network),
-        "flops_per_step": flops.get_total_flops(),
-        "weights": _mib(network.parameters()),
-        "saved": _mib(saved.values()),
+        sizes = {"channels": work.channels, "patch_px": work.patch_px}
+        return count_parameters(build_generator(run.generator, seed=0, **sizes))
+
+
+def alike(run: RunSettings, work: Workload) -> str:
+    """Return what decides how long a run's steps take: neither rates nor bounds of clipping do."""
+    run = _for_a_probe(run).model_copy(update={"arm": "", "seed": 0, "dataset": ""})
+    settings = run.model_dump(exclude={"execution": {"clip"}})
+    return f"{settings} {run.execution.clip.gradient_clip_algorithm} {work}"
+
+
+def _for_a_probe(run: RunSettings) -> RunSettings:
+    """Return settings of which noise teaches nothing, and does not end the run either."""
+    optimizer = run.training.optimizer.model_copy(update={"learning_rate": 1e-12})
+    once = {"epochs": 1, "schedule": ConstantSchedule(name="constant"), "optimizer": optimizer}
+    blocks = {
+        "training": run.training.model_copy(update=once),
+        "execution": run.execution.model_copy(update={"devices": 1}),
     }
-
-
-def _mib(tensors: Iterable[Tensor]) -> float:
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors) / MIB
+    return run.model_copy(update=blocks)
 
 
 def measure(run: RunSettings, work: Workload, steps: int) -> dict[str, float] | None:
@@ -140,18 +112,11 @@ def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, fl
     a `validation_batch`, and `memory_mib`, what it took at most here, or of a GPU's memory."""
     before = process_peak()
     torch.set_num_threads(usable_threads(run.execution.threads))
-    # Noise teaches nothing, and must not end the run either.
-    optimizer = run.training.optimizer.model_copy(update={"learning_rate": 1e-12})
-    once = {"epochs": 1, "schedule": ConstantSchedule(name="constant"), "optimizer": optimizer}
-    blocks = {
-        "training": run.training.model_copy(update=once),
-        "execution": run.execution.model_copy(update={"devices": 1}),
-    }
-    run = run.model_copy(update=blocks)
+    run = _for_a_probe(run)
     data = TrainingData(
         train=_noise(work, (steps + 2) * run.training.batch_size),
         validation=_noise(work, min(EVAL_BATCH, work.groups["validation"])),
-        probe_MHW=torch.ones(work.probe_modes, work.patch_px, work.patch_px) + 0j,
+        probe_MHW=torch.ones(1, work.patch_px, work.patch_px) + 0j,
         scales=dict.fromkeys(("train", "validation"), SplitScales(100.0, 0.5, 3000.0)),
     )
     module = _TimedModule(run, data)

@@ -1,104 +1,38 @@
-"""The cost of a study: a row per arm, and how long its stages take."""
+"""The cost of a study: a row per arm, how long its stages take, and both as text."""
 
 import os
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+from tabulate import tabulate
 
 from ptycho_torch.config.arms import derive, run_settings
 from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.training import ExecutionSettings, RunSettings
+from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
+from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import platform_name
+from ptycho_torch.runtime.templates import render
 from ptycho_torch.train.cost import probe
 from ptycho_torch.train.cost.probe import MIB, Workload, workload_of
 
 Row = dict[str, Any]
-_COSTS_NOTHING: dict[str, Any] = {
-    **{"arm": True, "seed": True, "dataset": True},
-    "training": {
-        **{"epochs": True, "schedule": True},
-        "optimizer": {"learning_rate", "beta1", "beta2", "weight_decay"},
-    },
-    "execution": {"clip": {"max_norm", "max_value", "max_ratio", "min_weight_norm"}},
-}
 
 
-class Estimator:
-    """Estimates runs on this machine; those that take the same are probed once.
-
-    probe_steps: steps that are timed (0: nothing is measured); facts: what the estimates hold for.
-    `InputError` if the accelerator is not there.
-    """
-
-    def __init__(self, execution: ExecutionSettings, probe_steps: int) -> None:
-        self.gpu = choose_device(execution.accelerator).type == "cuda"
-        free = torch.cuda.get_device_properties(0).total_memory if self.gpu else free_memory()
-        self.facts: Row = {
-            "machine": {
-                "device": torch.cuda.get_device_name(0) if self.gpu else "cpu",
-                "gpu": self.gpu,
-                "threads": usable_threads(execution.threads),
-                "memory_gib": round(free / 2**30, 2),
-                "platform": platform_name(),
-            },
-            # This process has loaded what a job loads, and done nothing else yet.
-            "base": {"memory_mib": process_peak() / MIB, "start_s": time.process_time()},
-            "probe_steps": probe_steps,
-        }
-        self._known: dict[str, Row] = {}
-
-    def cost(self, run: RunSettings, work: Workload) -> Row:
-        """Return parameters, operations, memory, seconds of a step."""
-        key = f"{run.model_dump(exclude=_COSTS_NOTHING)} {work}"
-        if key in self._known:
-            return self._known[key]
-        base = 0.0 if self.gpu else self.facts["base"]["memory_mib"]
-        steps = self.facts["probe_steps"]
-        counted, frames = probe.count(run, work), sum(work.groups.values()) * work.channels
-        data = 4 * frames * work.patch_px**2 / MIB
-        least = counted["weights"] + counted["saved"]
-        # What does not fit would take the machine down instead of a time.
-        fits = base + data + least <= 1024 * self.facts["machine"]["memory_gib"]
-        found = probe.measure(run, work, steps) if steps and fits else None
-        held = found["memory_mib"] if found else least
-        # A job on a CPU reads three arrays of a split, and keeps one.
-        peak = base + max(data + held, 0.0 if self.gpu else 3 * data)
-        self._known[key] = {
-            **counted,
-            "memory_mib": {"peak": peak, "base": base, "data": data},
-            "seconds": found,
-        }
-        return self._known[key]
-
-
-def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes of main memory that a new process can have here, or in a container."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = ((cgroup / f"memory.{name}").read_text() for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # No such files, or a limit of "max".
-        return free
-
-
-def study_cost(
-    study: Study, estimator: Estimator, *, arm: str | None, runs_at_once: int | None
-) -> Row:
-    """Return rows, and for the whole study its stages, as `plan.json` has them.
+def study_cost(study: Study, *, arm: str | None, runs_at_once: int | None, probe_steps: int) -> Row:
+    """Return what the estimates hold for, rows, and for the whole study its stages, as `plan.json`
+    has them; what trains alike on this machine is probed once.
 
     arm: this one alone (None: all, on the data of their stages); runs_at_once: trainings side by
-    side (None: as `snakemake` with this machine's cores runs them). `InputError` if there is no
-    such arm.
+    side (None: as `snakemake` with this machine's cores runs them); probe_steps: steps that are
+    timed (0: nothing is measured). `InputError` if there is no such arm, or no such accelerator.
     """
     known = [*study.arms, *derive(study).variants]
     if arm is not None and arm not in known:
@@ -107,33 +41,58 @@ def study_cost(
     pairs = [(stage.dataset, name) for stage in stages for name in stage.arms]
     if arm is not None:
         pairs = [pair for pair in pairs if pair[1] == arm] or [(study.stage_a.dataset, arm)]
-    rows = [
-        _row(run_settings(study, name, of_arm, 0), workload_of(study.datasets[name]), estimator)
-        for name, of_arm in dict.fromkeys(pairs)
-    ]
+    facts, rows, costs = _facts(study, probe_steps), list[Row](), dict[str, Row]()
+    for name, of_arm in dict.fromkeys(pairs):
+        run, work = run_settings(study, name, of_arm, 0), workload_of(study.datasets[name])
+        if (alike := probe.alike(run, work)) not in costs:
+            costs[alike] = _cost(run, work, facts)
+        rows.append(_row(run, work, costs[alike], facts["base"]["start_s"]))
     if arm is not None:
-        return {"arms": rows}
-    at_once = (
-        1
-        if estimator.gpu
-        else max(1, usable_threads(os.cpu_count() or 1) // study.execution.threads)
-    )
-    start_s = estimator.facts["base"]["start_s"]
-    totals = _totals(stages, rows, runs_at_once or at_once, start_s, study.seeds_per_job)
-    return {"arms": rows, **totals}
+        return {**facts, "arms": rows}
+    if runs_at_once is None:
+        cores = 1 if facts["machine"]["gpu"] else usable_threads(os.cpu_count() or 1)
+        runs_at_once = max(1, cores // study.execution.threads)
+    totals = _totals(stages, rows, runs_at_once, facts["base"]["start_s"], study.seeds_per_job)
+    return {**facts, "arms": rows, **totals}
 
 
-def _row(run: RunSettings, work: Workload, estimator: Estimator) -> Row:
+def _facts(study: Study, probe_steps: int) -> Row:
+    gpu = choose_device(study.execution.accelerator).type == "cuda"
+    return {
+        "machine": {
+            "device": torch.cuda.get_device_name(0) if gpu else "cpu",
+            "gpu": gpu,
+            "threads": usable_threads(study.execution.threads),
+            "platform": platform_name(),
+        },
+        # This process has loaded what a job loads, and done nothing else yet.
+        "base": {"memory_mib": process_peak() / MIB, "start_s": time.process_time()},
+        "probe_steps": probe_steps,
+    }
+
+
+def _cost(run: RunSettings, work: Workload, facts: Row) -> Row:
+    """Return parameters, memory, seconds of a step; None where nothing was measured."""
+    steps, gpu, base = facts["probe_steps"], facts["machine"]["gpu"], facts["base"]["memory_mib"]
+    found, memory = probe.measure(run, work, steps) if steps else None, None
+    if found:
+        base = 0.0 if gpu else base
+        data = 4 * sum(work.groups.values()) * work.channels * work.patch_px**2 / MIB
+        # A job on a CPU reads three arrays of a split, and keeps one.
+        peak = base + max(data + found["memory_mib"], 0.0 if gpu else 3 * data)
+        memory = {"peak": peak, "base": base, "data": data}
+    return {"parameters": probe.parameters(run, work), "memory_mib": memory, "seconds": found}
+
+
+def _row(run: RunSettings, work: Workload, cost: Row, start_s: float) -> Row:
     """Return a run's settings and cost, with the seconds of an epoch and of the whole job."""
-    cost, epochs, batch = estimator.cost(run, work), run.training.epochs, run.training.batch_size
-    steps, seconds = work.groups["train"] // batch, cost["seconds"]
+    seconds, steps = cost["seconds"], work.groups["train"] // run.training.batch_size
     if seconds is not None:
-        validations = -(-work.groups["validation"] // EVAL_BATCH)
+        validations, tests = (-(-work.groups[s] // EVAL_BATCH) for s in ("validation", "test"))
         epoch = steps * seconds["step"] + validations * seconds["validation_batch"]
         # The best and the last weights predict the test split.
-        tests = 2 * -(-work.groups["test"] // EVAL_BATCH) * seconds["validation_batch"]
-        whole = estimator.facts["base"]["start_s"] + epochs * epoch + tests
-        seconds = {**seconds, "epoch": epoch, "run": whole}
+        whole = run.training.epochs * epoch + 2 * tests * seconds["validation_batch"]
+        seconds = {**seconds, "epoch": epoch, "run": start_s + whole}
     return {
         "dataset": run.dataset,
         "arm": run.arm,
@@ -154,12 +113,13 @@ def _totals(
     listed, every = [], set[tuple[str, str, int]]()
 
     def counts(runs: set[tuple[str, str, int]]) -> Row:
-        each = [times[name, arm] for name, arm, _ in runs]
-        if None in each:
+        seeds = Counter((name, arm) for name, arm, _ in runs)
+        if not all(times[pair] for pair in seeds):
             return {"runs": len(runs), "seconds": None}
-        of_arms = Counter((name, arm) for name, arm, _ in runs)
-        jobs = sum(-(-seeds // seeds_per_job) for seeds in of_arms.values())
-        work_s = sum(row["run"] - start_s for row in each) + jobs * start_s
+        work_s = sum(
+            n * (times[pair]["run"] - start_s) + -(-n // seeds_per_job) * start_s
+            for pair, n in seeds.items()
+        )
         return {"runs": len(runs), "seconds": work_s / runs_at_once}
 
     for stage in stages:
@@ -167,3 +127,48 @@ def _totals(
         listed.append({"stage": stage.name, "new_runs": len(runs - every), **counts(runs)})
         every |= runs
     return {"runs_at_once": runs_at_once, "stages": listed, "study": counts(every)}
+
+
+def plan_text(plan: Row) -> str:
+    """Return an estimate as text, a line for all arms that take the same."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in plan["arms"]:
+        alike.setdefault(_cells(row), []).append(row["arm"])
+    cells = [
+        (arms[0] + (f" and {len(arms) - 1} more" if arms[1:] else ""), *row)
+        for row, arms in alike.items()
+    ]
+    table = tabulate(cells, _HEADERS, "github", disable_numparse=True)
+    short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
+    words = {"table": table, "short": short, "duration": duration}
+    return render("train.cost", "plan.md.j2", **plan, **words).rstrip()
+
+
+_HEADERS = (
+    *("arm", "dataset", "N", "C", "batch", "blocks", "parameters", "memory, MiB", "step, s"),
+    *("epoch", "run"),
+)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    seconds, run, memory = row["seconds"] or {}, row["settings"], row["memory_mib"]
+    stored, full = row["parameters"]["stored"], row["parameters"]["full"]
+    return (
+        row["dataset"],
+        *(str(run["patch_px"]), str(row["channels"]), str(run["training"]["batch_size"])),
+        str(run["generator"]["fno_blocks"]),
+        f"{number(stored / 1e6)} M ({number(full / 1e6)} M)",
+        f"{memory['peak']:,.0f}" if memory else "not measured",
+        number(seconds["step"], 2) if seconds else "not timed",
+        *(duration(seconds.get(name)) for name in ("epoch", "run")),
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time as people say it."""
+    if seconds is None:
+        return "not timed"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{number(seconds / size, 2)} {unit}"
+    return f"{number(seconds, 2)} s"
