@@ -57,7 +57,7 @@ def write_decision(
     must_belong(made, "train")
     several = len(units) > 1
     gradient_entries, activation_entries = _read(gradients, several), _read(activations, several)
-    checks = [io.read_json(path) for path in units]
+    checks = [dict(io.read_json(path)) for path in units]
     hypotheses = decide(
         parsed, gradients=gradient_entries, activations=activation_entries, units=checks
     )
