@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
-    """And seeds that were added to a fixed number are told, unless by looks planned from there."""
+    """And a look that was planned is taken later by the command that the summary prints."""
 
     def small(study):
         for block in ("stress", "sweeps", "stage_b", "pivot", "decision", "conventional"):
@@ -14,8 +14,8 @@ def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
         study["training"]["epochs"] = 1
         study["stage_a"]["seeds"] = seeds
 
-    def summary():
-        words = ("stage_a_summary", "--cores", "2", "--configfile", config_file(small))
+    def summary(*more):
+        words = ("stage_a_summary", "--cores", "2", "--configfile", config_file(small), *more)
         done = snakemake(*words)
         assert done.returncode == 0, done.stderr
         return (folder / "summary.md").read_text()
@@ -24,9 +24,12 @@ def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
     told = "Seeds were added after a summary of 1 per arm"
     seeds = 1
     assert told not in summary()
-    seeds = {"looks": [1, 2]}
+    seeds = {"looks": [1, 2], "taken": 1}
     text = summary()
-    assert "looks planned at 1, 2 seeds" in text and told not in text
+    assert "looks planned at 1, 2 seeds" in text and told not in text and "look-1" not in text
+    more = ("--config", "stage_a={seeds: {taken: 2}}")
+    assert f"stage_a_summary --cores 4 {more[0]} '{more[1]}'" in text
+    assert told not in summary(*more)
 
     def trained():
         runs = pd.read_csv(folder / "runs.csv")
@@ -36,5 +39,5 @@ def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
     look = json.loads((folder / "look-1.json").read_text())
     assert look["undecided"] == ["agc"] and trained() == {arm: [0, 1] for arm in arms}
     (folder / "look-1.json").write_text(json.dumps(look | {"undecided": []}))
-    summary()
+    summary(*more)
     assert trained() == {arm: [0] for arm in arms}

@@ -95,6 +95,7 @@ def kept_plan(plan) -> str:
         "conventional": STUDY.conventional and STUDY.conventional.model_dump(mode="json"),
         "seeds": list(plan.seed_list),
         "looks": list(plan.looks),
+        "planned": list(plan.planned),
         "arms": {arm: settings_of_arm(plan.dataset, arm) for arm in arms},
     }
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -121,15 +122,15 @@ def kept_plan(plan) -> str:
 
 def seeds_looked_at(before: dict, now: dict, made_for: str | None) -> list[int]:
     """Seeds per arm of earlier summaries of the same stage, which differed in their seeds alone:
-    who saw them and adds seeds has looked once more than the tests allow for; unless it is a look
-    that is planned now, as that summary advised (docs/decision-rates.md has what that costs)."""
+    who saw them and adds seeds has looked once more than the tests allow for, unless that look was
+    planned."""
     same = ("dataset", "evaluation", "conventional", "arms")
     if not before or any(before[key] != json.loads(json.dumps(now[key])) for key in same):
         return []
     looked = before.get("looked", [])
     if made_for == before["sha256"] and before["seeds"] != now["seeds"]:
         looked = [*looked, len(before["seeds"])]
-    return [count for count in looked if count not in now["looks"]]
+    return [count for count in looked if count not in before.get("planned", [])]
 
 
 def files_of_runs(plan, folder: str, file: str, looks: int | None = None) -> list[str]:

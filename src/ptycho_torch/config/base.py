@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -145,6 +145,15 @@ class Looks(Settings):
     looks: Annotated[list[Count], Field(min_length=2, max_length=6), Rising]
     """Seeds per arm at each look, rising. Each look is tested at a level below the stage's, such
     that all of them together keep it (Pocock 1977)."""
+    taken: Count | None = None
+    """How many of the looks to take; null: all. The others keep their share of the level, so that
+    they can be taken once the summary says that they are worth it."""
+
+    @model_validator(mode="after")
+    def _planned(self) -> Self:
+        if (self.taken or 0) > len(self.looks):
+            raise ValueError(f"taken of {self.taken} is more than the {len(self.looks)} looks")
+        return self
 
 
 # Told apart first, so that a mistake in one is not told as one in the other.

@@ -42,8 +42,10 @@ class StagePlan:
     """The stage's share of a study's chance of a false claim; None: it claims nothing."""
     grid: tuple[GridPoint, ...] = ()
     """What the stress stage tries."""
+    planned: tuple[int, ...] = ()
+    """Seeds at each planned look, which share the level; empty: there is one, at the end."""
     looks: tuple[int, ...] = ()
-    """Seeds at each planned look; empty: there is one, at the end."""
+    """Seeds at each look that is taken, if it is not one, at the end."""
     depth: Pairs = ()
     """(deep arm, shallow one that it is to match), where depth is judged."""
 
@@ -122,11 +124,18 @@ def _plan(
     arms = tuple(dict.fromkeys(arms))
     fields.setdefault("dataset", study.stage_a.dataset)
     fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
-    looks = tuple(seeds.looks) if isinstance(seeds, Looks) else ()
-    listed = tuple(seed_list(looks[-1] if looks else seeds or study.stage_a.seed_list))
-    level = level_of(study, fields["name"])
+    planned = looks = ()
+    if isinstance(seeds, Looks):
+        planned = tuple(seeds.looks)
+        looks = planned[: seeds.taken]
     return StagePlan(
-        arms=arms, control=control, seed_list=listed, looks=looks, level=level, **fields
+        arms=arms,
+        control=control,
+        seed_list=tuple(seed_list(looks[-1] if looks else seeds or study.stage_a.seed_list)),
+        planned=planned,
+        looks=looks if len(looks) > 1 else (),
+        level=level_of(study, fields["name"]),
+        **fields,
     )
 
 

@@ -69,11 +69,11 @@ class Comparison(Difference):
 def claim_level(stage: StagePlan) -> float | None:
     """Return the level of each planned look of a stage, such that all of them together keep the
     stage's; None: no claims."""
-    if stage.level is None or len(stage.looks) < 2:
+    if stage.level is None or not stage.planned:
         return stage.level
     family = max(len(stage.primary), 1)
     # At Holm's hardest step a comparison has this part of the level, at every look.
-    return family * look_level(stage.level / family, stage.looks)
+    return family * look_level(stage.level / family, stage.planned)
 
 
 @lru_cache(maxsize=32)
