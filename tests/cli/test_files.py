@@ -175,3 +175,22 @@ def test_the_package_runs_as_a_module_and_quietly(tmp_path, tiny_dataset):
     assert "completed: best mae_val_loss" in done.stdout
     clip = io.read_json(tmp_path / "run/run.json")["settings"]["execution"]["clip"]
     assert clip == {"gradient_clip_algorithm": "value", "max_value": 0.5}
+
+
+def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
+    more = ("--patch-px", 16, "--size-px", 40, "--photons", 1e6, "--test-seed", 9)
+    call("simulate", "--output-dir", tmp_path / "scan", *more)
+    facts = io.read_json(tmp_path / "scan/dataset.json")
+    settings = facts["settings"]
+    assert (settings["patch_px"], settings["object"]["size_px"], settings["photons"]) == (
+        16,
+        40,
+        1e6,
+    )
+    assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
+    assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
+    with pytest.raises(InputError, match=r"holds a finished run .* or --overwrite"):
+        call("simulate", "--output-dir", tmp_path / "scan", *more)
+    with pytest.raises(InputError, match=r"^no patch fits: object.size_px is 20"):
+        call("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
+    assert not (tmp_path / "other").exists()

@@ -2,16 +2,71 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ptycho_torch.cli.options import Conventions, Flags, ScanFile, messages, with_flags
-from ptycho_torch.config.base import Fraction, Settings
+from ptycho_torch.cli.options import (
+    Conventions,
+    Flags,
+    Overwrite,
+    ScanFile,
+    checked,
+    messages,
+    with_flags,
+)
+from ptycho_torch.config.base import Fraction, Settings, merge
+from ptycho_torch.config.dataset import (
+    DEFAULT,
+    ObjectSettings,
+    ScanSettings,
+    SimulatedDataset,
+    SplitSeeds,
+    TriangleProbe,
+)
 from ptycho_torch.files import io
+from ptycho_torch.files.output_folder import claim
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
+_SEEDS = {name: f"--{name}-seed" for name in SplitSeeds.model_fields}
+
+
+@app.command()
+@with_flags
+def simulate(
+    *,
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder for train.npz, validation.npz, test.npz, dataset.json.")
+    ],
+    overwrite: Overwrite = False,
+    frames: Annotated[
+        dict[str, Any], Flags(SimulatedDataset, "Frames", ("source",), defaults=DEFAULT)
+    ],
+    thing: Annotated[dict[str, Any], Flags(ObjectSettings, "Object", defaults=DEFAULT.object)],
+    probe: Annotated[
+        dict[str, Any], Flags(TriangleProbe, "Probe", ("shape",), defaults=DEFAULT.probe)
+    ],
+    scan: Annotated[dict[str, Any], Flags(ScanSettings, "Scan", defaults=DEFAULT.scan)],
+    seeds: Annotated[
+        dict[str, Any], Flags(SplitSeeds, "Seeds", names=_SEEDS, defaults=DEFAULT.seeds)
+    ],
+) -> None:
+    """Simulate scans with a known truth: to train on, to validate and to test.
+
+    Every command that takes measurements takes these files, and `infer` and `reconstruct` find the
+    truth in them.
+    """
+    given = {**frames, "object": thing, "probe": probe, "scan": scan, "seeds": seeds}
+    settings = checked(SimulatedDataset, merge(DEFAULT.model_dump(), given))
+    from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
+
+    files = {split: f"{split}.npz" for split in SPLITS}
+    names = (*files.values(), "dataset.json")
+    folder = claim(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    splits = {split: folder / file for split, file in files.items()}
+    simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[-1])
+    typer.echo(f"{', '.join(names)} in {folder}")
 
 
 @app.command()

@@ -102,6 +102,9 @@ class Flags:
         return checked(self.model, given)
 
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
+]
 ScanFile = Annotated[
     Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]
@@ -113,9 +116,11 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        key, _, what = mistakes(error, dict(given))[0].partition(": ")
-        flag = f"--{key.rsplit('.')[-1].replace('_', '-')}: " if what else ""
-        raise InputError(f"{flag}{what or key}") from None
+        line = mistakes(error, dict(given))[0]
+        key, _, what = line.partition(": ")
+        if what and " " not in key:
+            line = f"--{key.rsplit('.')[-1].replace('_', '-')}: {what}"
+        raise InputError(line) from None
 
 
 def study_with(arm: str | None, file: Path) -> Study:

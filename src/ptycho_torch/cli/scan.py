@@ -12,6 +12,7 @@ from pydantic import Field
 from ptycho_torch.cli.options import (
     Conventions,
     Flags,
+    Overwrite,
     ScanFile,
     checked,
     messages,
@@ -58,9 +59,6 @@ _GENERATOR = Flags(
 # `--n-images` says how many groups are used, so the file is read whole.
 WholeFile = Annotated[
     ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
 ]
 
 

@@ -198,3 +198,14 @@ def _tiles_fit(step_px: int, patch_px: int, block: str = "") -> None:
 
 
 Dataset = Annotated[SimulatedDataset | DatasetFiles, Field(discriminator="source")]
+
+
+DEFAULT = SimulatedDataset.model_validate(
+    {
+        **{"source": "simulated", "patch_px": 32},
+        "object": {"size_px": 160, "num_lines": 100, "set_phi": True, "phase": "from_amplitude"},
+        "probe": {"shape": "triangle", "circumradius": 0.325, "edge_phase_rad": 3.2},
+        "scan": {"gridsize": 1, "train_step_px": 4, "test_step_px": 5},
+    }
+)
+"""Of the small study: lines with phase under a triangular probe, a thousand patterns of 32 px."""

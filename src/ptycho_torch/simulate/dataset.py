@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch import __version__
-from ptycho_torch.config.dataset import DatasetFiles, SimulatedDataset
+from ptycho_torch.config.dataset import DEFAULT, DatasetFiles, SimulatedDataset
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
@@ -38,15 +38,6 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
-DEFAULT = SimulatedDataset.model_validate(
-    {
-        **{"source": "simulated", "patch_px": 32},
-        "object": {"size_px": 160, "num_lines": 100, "set_phi": True, "phase": "from_amplitude"},
-        "probe": {"shape": "triangle", "circumradius": 0.325, "edge_phase_rad": 3.2},
-        "scan": {"gridsize": 1, "train_step_px": 4, "test_step_px": 5},
-    }
-)
-"""Of the small study: lines with phase under a triangular probe, a thousand patterns of 32 px."""
 
 
 def simulate_dataset(

@@ -6,9 +6,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
 from ptycho_torch.config.training import ConstantSchedule, RunSettings
@@ -61,11 +63,15 @@ def _of_file(path: str) -> tuple[int, int, int]:
     return len(frames), frames.shape[3], reach
 
 
-def parameters(run: RunSettings, work: Workload) -> dict[str, int]:
-    """Count a network's weights, on torch's `meta` device, where tensors have no values."""
-    with torch.device("meta"):
-        sizes = {"channels": work.channels, "patch_px": work.patch_px}
-        return count_parameters(build_generator(run.generator, seed=0, **sizes))
+def counts(run: RunSettings, work: Workload) -> dict[str, Any]:
+    """Count a network's `parameters` and the `flops_per_step` of its convolutions and products, on
+    torch's `meta` device, where tensors have no values."""
+    sizes = {"channels": work.channels, "patch_px": work.patch_px}
+    frames = (run.training.batch_size, work.channels, work.patch_px, work.patch_px)
+    with torch.device("meta"), FlopCounterMode(display=False) as flops:
+        network = build_generator(run.generator, seed=0, **sizes)
+        network(torch.empty(frames)).abs().sum().backward()
+    return {"parameters": count_parameters(network), "flops_per_step": flops.get_total_flops()}
 
 
 def alike(run: RunSettings, work: Workload) -> str:

@@ -72,7 +72,7 @@ def _facts(study: Study, probe_steps: int) -> Row:
 
 
 def _cost(run: RunSettings, work: Workload, facts: Row) -> Row:
-    """Return parameters, memory, seconds of a step; None where nothing was measured."""
+    """Return parameters, FLOPs, memory, seconds of a step; None where nothing was measured."""
     steps, gpu, base = facts["probe_steps"], facts["machine"]["gpu"], facts["base"]["memory_mib"]
     found, memory = probe.measure(run, work, steps) if steps else None, None
     if found:
@@ -81,7 +81,7 @@ def _cost(run: RunSettings, work: Workload, facts: Row) -> Row:
         # A job on a CPU reads three arrays of a split, and keeps one.
         peak = base + max(data + found["memory_mib"], 0.0 if gpu else 3 * data)
         memory = {"peak": peak, "base": base, "data": data}
-    return {"parameters": probe.parameters(run, work), "memory_mib": memory, "seconds": found}
+    return {**probe.counts(run, work), "memory_mib": memory, "seconds": found}
 
 
 def _row(run: RunSettings, work: Workload, cost: Row, start_s: float) -> Row:
@@ -145,8 +145,8 @@ def plan_text(plan: Row) -> str:
 
 
 _HEADERS = (
-    *("arm", "dataset", "N", "C", "batch", "blocks", "parameters", "memory, MiB", "step, s"),
-    *("epoch", "run"),
+    *("arm", "dataset", "N", "C", "batch", "blocks", "parameters", "GFLOP a step"),
+    *("memory, MiB", "step, s", "epoch", "run"),
 )
 
 
@@ -158,6 +158,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         *(str(run["patch_px"]), str(row["channels"]), str(run["training"]["batch_size"])),
         str(run["generator"]["fno_blocks"]),
         f"{number(stored / 1e6)} M ({number(full / 1e6)} M)",
+        number(row["flops_per_step"] / 1e9),
         f"{memory['peak']:,.0f}" if memory else "not measured",
         number(seconds["step"], 2) if seconds else "not timed",
         *(duration(seconds.get(name)) for name in ("epoch", "run")),
