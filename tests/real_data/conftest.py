@@ -84,7 +84,7 @@ def real_study(packed):
         "arms": ["control"],
         "seeds": [3],
         "training": {"epochs": 2},
-        "held_out": {"rows": [0.05, 0.2], "columns": [0.1, 0.4], "gap_px": 2.6},
+        "held_out": {"rows": [0.05, 0.2], "columns": [0.1, 0.4]},
         "rpie": {
             "iterations": 20,
             "batch_size": 8,

@@ -138,10 +138,11 @@ def train_measurement(
             )
         refined = io.read_npz(rpie["objects"], "train_probe")["train_probe"]
         scan = replace(scan, probe_MHW=refined)
+    used = settings
     if settings.gap_px is None and scan.probe_MHW is not None:
         # The gap around the validation block is that around the frames held out.
-        settings = settings.model_copy(update={"gap_px": half_light_radius_px(scan.probe_MHW)})
-    data = data_of_scan(scan, settings)
+        used = settings.model_copy(update={"gap_px": half_light_radius_px(scan.probe_MHW)})
+    data = data_of_scan(scan, used)
     data.facts["train_data"] = {"file": Path(frames).name, "sha256": io.sha256(frames)}
     data.facts["probe"] = probe
     return train_scan(data, settings, folder, overwrite=True)
