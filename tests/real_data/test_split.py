@@ -70,7 +70,7 @@ def test_parts_are_read_back_as_they_were_split(results, truth):
         np.testing.assert_allclose(scan.amplitude_nHW**2, truth.counts[index], rtol=1e-5)
         assert scan.intensity_scale == 1
     # Of the file's guess, for nothing else is said.
-    radius = half_light_radius_px(truth.probe[None])
+    radius = half_light_radius_px(truth.probe)
     assert split["gap_px"] == pytest.approx(radius, rel=1e-5)
     assert split["nearest_px"]["least"] >= radius
     assert set(split["parts"]["half_a"]) | set(split["parts"]["half_b"]) == set(
