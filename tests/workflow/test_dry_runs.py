@@ -53,6 +53,14 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     assert all("not made yet" in line for line in arms) and len(lines) < 100
 
 
+def test_the_example_in_the_readme_is_laid_over_the_study(snakemake, root):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"`snakemake (rates_summary .*config/example_more.yaml)`", text).group(1)
+    found = planned(snakemake(*command.split(), "-n"))
+    # The control, and two rates of the new arm.
+    assert found["train"] == 3 * 6 and found["rates_summary"] == 1
+
+
 def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file):
     """The sweep's value that equals the new arm's is not planned twice, parity's block is no part of
     any run, and the file replaces the default: laid over it, far more would be trained."""
