@@ -210,7 +210,7 @@ def compare_objects(
     from ptycho_torch.runtime.templates import render
 
     record, (first, second) = objects.compare_objects(a, b, trim_px=trim_px)
-    text = render("evaluate", "objects.md.j2", **record)
+    text = render("infer", "objects.md.j2", **record)
     save_png(output_dir / "objects.png", draw_objects({"A": first, "B": second}, difference=True))
     save_png(output_dir / "frc.png", draw_rings(**record["frc"]))
     io.write_text(output_dir / "objects.md", text)
