@@ -124,10 +124,8 @@ def _plan(
     arms = tuple(dict.fromkeys(arms))
     fields.setdefault("dataset", study.stage_a.dataset)
     fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
-    planned = looks = ()
-    if isinstance(seeds, Looks):
-        planned = tuple(seeds.looks)
-        looks = planned[: seeds.taken]
+    planned = tuple(seeds.looks) if isinstance(seeds, Looks) else ()
+    looks = planned[: seeds.taken] if isinstance(seeds, Looks) else ()
     return StagePlan(
         arms=arms,
         control=control,
