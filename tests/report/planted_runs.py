@@ -189,7 +189,7 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
 
 
 def write_conventional(folder: Path, plan: Plan) -> list[Path]:
-    """Write what rPIE's two files hold: iterations 1, 10 and 100 at 0.1, 1 and 10 s."""
+    """Write what rPIE's files hold: iterations 1, 10 and 100 at 0.1, 1 and 10 s."""
     scored = [
         {"iteration": n, "seconds": n / 10, "error": 0.1 / n, **_scores(ssim, plan.set_phi)}
         for n, ssim in ((1, 0.5), (10, 0.9), (100, 0.999))
@@ -205,4 +205,5 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
     folder.mkdir()
     io.write_json(folder / "metrics.json", metrics)
     io.write_json(folder / "progress.json", progress)
-    return [folder / "metrics.json", folder / "progress.json"]
+    np.savez(folder / "reconstruction.npz", **Run(plan, "control", 0).arrays())
+    return [folder / name for name in ("metrics.json", "progress.json", "reconstruction.npz")]

@@ -116,6 +116,12 @@ def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
     assert words_in(reconstructions(values_of(seeds=[0, 5])["f"])) == ["no run to show"]
 
 
+def test_rpie_is_in_both_rows_of_reconstructions(values_of):
+    shown = words_in(reconstructions(values_of(seeds=[0], conventional=True)["f"]))
+    assert shown[1] == "rPIE, not trained\nSSIM 0.999"
+    assert sum(title.startswith("rPIE") for title in shown) == 2
+
+
 def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
     _, folder, stages = study
     key = ["dataset", "arm", "seed"]

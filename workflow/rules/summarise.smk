@@ -19,7 +19,7 @@ def conventional_of(plan) -> list[str]:
     if STUDY.conventional is None:
         return []
     folder = CONVENTIONAL.format(dataset=plan.dataset)
-    return [f"{folder}/metrics.json", f"{folder}/progress.json"]
+    return [f"{folder}/{file}" for file in ("metrics.json", "progress.json", "reconstruction.npz")]
 
 
 # Title, data and figures of a stage do not depend on who wins Stage A; its arms may.

@@ -71,6 +71,8 @@ class Collected(StageRuns):
     dataset: dict[str, Any]
     reconstructions: dict[tuple[str, int], Path]
     """(arm, seed) -> file to draw from."""
+    rpie_image: Path | None
+    """Such a file of rPIE."""
     conventional: dict[str, Any] | None
     """rPIE on the same test split; None: the study has none."""
 
@@ -116,8 +118,9 @@ def collect(
     conventional: Sequence[PathLike] = (),
 ) -> Collected:
     """Read all runs of a stage: one file of each kind for every arm and seed; `conventional` holds
-    `metrics.json` and `progress.json` of rPIE, or nothing. Raises InputError, which names the file,
-    if one is missing, unreadable, of another run, of other data, or lacks a key.
+    `metrics.json`, `progress.json` and `reconstruction.npz` of rPIE, or nothing. Raises InputError,
+    which names the file, if one is missing, unreadable, of another run, of other data, or lacks a
+    key.
     """
     facts = read_json(dataset)
     must_belong(
@@ -165,6 +168,7 @@ def collect(
         constant_loss=float(validation["constant_loss"]),
         dataset=facts,
         reconstructions=paths["reconstructions"],
+        rpie_image=next((Path(p) for p in conventional if Path(p).suffix == ".npz"), None),
         conventional=rpie,
     )
 

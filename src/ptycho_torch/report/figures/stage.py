@@ -19,7 +19,7 @@ from ptycho_torch.statistics.runs import failure_rate, shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
 from ptycho_torch.statistics.stress import Stress
 
-_COLUMNS = 5
+_COLUMNS = 6
 _KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
 _KEY = (
     "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
@@ -116,8 +116,10 @@ def reconstructions(collected: Collected) -> Figure:
     kinds = {
         k: v for k, v in _KINDS.items() if k == "amplitude" or v[0].name not in collected.undefined
     }
-    columns = min(_COLUMNS, len(arrays) + 1)
-    rows = -(-(len(arrays) + 1) // columns)
+    rpie = io.read_npz(collected.rpie_image) if collected.rpie_image else None
+    count = len(arrays) + 1 + (rpie is not None)
+    columns = min(_COLUMNS, count)
+    rows = -(-count // columns)
     figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.15 * rows * len(kinds))
     blocks = figure.subfigures(len(kinds), 1, squeeze=False).ravel()
     for block, (kind, (score, colours)) in zip(blocks, kinds.items(), strict=True):
@@ -125,6 +127,9 @@ def reconstructions(collected: Collected) -> Figure:
             block.text(0.5, 0.5, "no run to show", ha="center")
             continue
         images = {"truth\n": arrays[0][f"truth_{kind}"][0]}
+        if rpie is not None:
+            value = collected.baselines["conventional"][score.name]
+            images[f"rPIE, not trained\nSSIM {number(value)}"] = rpie[kind][0]
         for run, found in zip(runs, arrays, strict=True):
             ssim = f"SSIM {number(run[score.column])}"
             title = f"{run['arm']}, seed {run['seed']}\n{run['outcome']}, {ssim}"
