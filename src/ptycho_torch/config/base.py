@@ -158,8 +158,8 @@ class Looks(Settings):
 
 # Told apart first, so that a mistake in one is not told as one in the other.
 SeedsOrLooks = Annotated[
-    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("looks")],
-    Discriminator(lambda value: "looks" if isinstance(value, (dict, Looks)) else "seeds"),
+    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("planned")],
+    Discriminator(lambda value: "planned" if isinstance(value, (dict, Looks)) else "seeds"),
 ]
 
 
