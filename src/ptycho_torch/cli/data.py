@@ -54,8 +54,7 @@ def simulate(
 ) -> None:
     """Simulate scans with a known truth: to train on, to validate and to test.
 
-    Every command that takes measurements takes these files, and `infer` and `reconstruct` find the
-    truth in them.
+    Every command that takes measurements takes these files; the truth is in them, as `YY_full`.
     """
     given = {**frames, "object": thing, "probe": probe, "scan": scan, "seeds": seeds}
     settings = checked(SimulatedDataset, merge(DEFAULT.model_dump(), given))
@@ -111,12 +110,7 @@ def convert(
         bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
     ] = False,
     halves: Annotated[
-        bool,
-        typer.Option(
-            "--halves",
-            help="Write two halves, TARGET-a.npz and TARGET-b.npz, whose "
-            "objects by any program compare-objects compares.",
-        ),
+        bool, typer.Option("--halves", help="Write two halves, TARGET-a.npz and TARGET-b.npz.")
     ] = False,
     reading: Conventions,
 ) -> None:

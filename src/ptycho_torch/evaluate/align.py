@@ -96,15 +96,18 @@ def register(
         product = np.vdot(inner, reference_HW)
         turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
         return inner * turn, (0.0, 0.0)
-    # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
-    for turn in range(5):
+
+    def flattened() -> Complex:
         inner = _moved(wide_HW, shift)
-        flat = inner * np.exp(-1j * phase_plane(reference_HW, inner))
-        if turn < 4:
-            step, _, _ = skimage.registration.phase_cross_correlation(
-                windowed(reference_HW), windowed(flat), upsample_factor=100, normalization=None
-            )
-            shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
+        return inner * np.exp(-1j * phase_plane(reference_HW, inner))
+
+    # A tilt biases the shift that is found, and a shift the tilt: they are found in turns.
+    for _ in range(4):
+        step, _, _ = skimage.registration.phase_cross_correlation(
+            windowed(reference_HW), windowed(flattened()), upsample_factor=100, normalization=None
+        )
+        shift = np.clip(shift + np.asarray(step), -MARGIN_PX, MARGIN_PX)
+    flat = flattened()
     factor = least_squares_factor(reference_HW, flat) or 1.0 + 0j
     return factor * flat, (float(shift[0]), float(shift[1]))
 

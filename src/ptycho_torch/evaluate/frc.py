@@ -47,6 +47,17 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
+def crossings(shape: tuple[int, ...], correlation_R: Real) -> dict[str, float]:
+    """Return where a curve of images of this shape first falls under each threshold: the half-bit
+    curve, 1/2 and 1/7."""
+    frequencies = ring_frequencies(shape)
+    return {
+        "half_bit": crossing(frequencies, correlation_R - half_bit(shape), 0.0),
+        "half": crossing(frequencies, correlation_R, 1 / 2),
+        "seventh": crossing(frequencies, correlation_R, 1 / 7),
+    }
+
+
 def half_bit(shape: tuple[int, ...]) -> Real:
     """Return the half-bit threshold of each ring, (R,): what two halves of one data set correlate
     by where both together hold half a bit per pixel (van Heel and Schatz 2005, equation 17).

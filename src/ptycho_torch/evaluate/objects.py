@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
 from ptycho_torch.evaluate.estimate import largest_rectangle
-from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.real_data import similarity
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
@@ -80,16 +80,17 @@ def compare_objects(
     """
     (one, known), (other, seen) = read_object(first), read_object(second)
     rows, columns = _offset(one, other)
-    shape = np.maximum(one.shape, np.add(other.shape, (rows, columns)))
-    low = np.minimum((0, 0), (rows, columns))
-    canvas = [np.zeros(shape - low, dtype) for dtype in (complex, bool, complex, bool)]
-    for place, (at, array) in zip(
-        canvas, [((0, 0), one), ((0, 0), known), ((rows, columns), other), ((rows, columns), seen)],
-        strict=True,
-    ):  # fmt: skip
-        top, left = at - low
-        place[top : top + array.shape[0], left : left + array.shape[1]] = array
-    a, known, b, seen = canvas
+    # Both on one canvas, whose first pixel lies at `low` of the first object.
+    at = np.array([(0, 0), (rows, columns)])
+    low = at.min(axis=0)
+    size = np.add(at, (one.shape, other.shape)).max(axis=0) - low
+
+    def placed(array: NDArray[Any], where: NDArray[np.int64]) -> NDArray[Any]:
+        before = where - low
+        return np.pad(array, list(zip(before, size - before - array.shape, strict=True)))
+
+    a, known = placed(one, at[0]), placed(known, at[0])
+    b, seen = placed(other, at[1]), placed(seen, at[1])
     top, left, height, width = largest_rectangle(known & seen)
     inset = MARGIN_PX + trim_px
     if min(height, width) - 2 * inset < LEAST_PX:
@@ -111,21 +112,16 @@ def compare_objects(
 
 def _scored(reference_HW: Complex, image_HW: Complex) -> dict[str, Any]:
     """Return the scores of two registered objects."""
-    frequencies, threshold = ring_frequencies(reference_HW.shape), half_bit(reference_HW.shape)
     curve = ring_correlation(reference_HW, image_HW)
-    crossings = {
-        "half_bit": crossing(frequencies, curve - threshold, 0.0),
-        "half": crossing(frequencies, curve, 1 / 2),
-        "seventh": crossing(frequencies, curve, 1 / 7),
-    }
+    found = crossings(reference_HW.shape, curve)
     return {
         **similarity(reference_HW, image_HW),
         "complex_error": complex_error(reference_HW, image_HW),
-        "frc_period_px": {name: 1 / found for name, found in crossings.items()},
+        "frc_period_px": {name: 1 / frequency for name, frequency in found.items()},
         "frc": {
-            "cycles_per_px": frequencies.tolist(),
+            "cycles_per_px": ring_frequencies(reference_HW.shape).tolist(),
             "correlation": curve.tolist(),
-            "half_bit": threshold.tolist(),
+            "half_bit": half_bit(reference_HW.shape).tolist(),
         },
     }
 

@@ -17,7 +17,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
-from ptycho_torch.evaluate.frc import crossing, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.scores import ssim, value_of
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
@@ -133,11 +133,7 @@ class _Scoring:
         for kind, (one, other) in pairs.items():
             curve = ring_correlation(one, other)
             self.curves[f"frc_{kind}"] = curve
-            found[kind] = {
-                "half_bit": crossing(frequencies, curve - threshold, 0.0),
-                "half": crossing(frequencies, curve, 1 / 2),
-                "seventh": crossing(frequencies, curve, 1 / 7),
-            }
+            found[kind] = crossings(first.shape, curve)
         return found
 
     def _agreement(self, free: Free) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def first_column(panels: Mapping[str, Axes]) -> Iterator[Axes]:
 def use_log_scale(axes: Axes) -> None:
     """Give the vertical axis a log scale with plain numbers."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    low, high = axes.get_ylim()
+    # Many decades leave room for powers of ten alone.
+    subs = (1.0,) if high > 1e3 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_locator(NullLocator())
 

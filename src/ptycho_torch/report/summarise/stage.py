@@ -47,9 +47,8 @@ def summarise_stage(
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
-    parsed, won = parse_study(study, "study"), None
-    if winner is not None and not isinstance(won := io.read_json(winner).get("winner"), str):
-        raise InputError(f"{winner}: lacks 'winner'; delete it and run again")
+    parsed = parse_study(study, "study")
+    won = None if winner is None else io.read_json(winner)["winner"]
     try:
         planned = stage_plan(parsed, stage, won)
     except ValueError as error:

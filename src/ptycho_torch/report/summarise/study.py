@@ -11,7 +11,6 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.runs import failure_rate, score_spread
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, Score, loss_score
 
@@ -40,8 +39,6 @@ def summarise_study(
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
     decided = io.read_json(decision)
-    if "headline" not in decided:
-        raise InputError(f"{decision}: lacks 'headline'; delete it and run again")
     scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
     by_dataset = {found["dataset"]: found for found in stages.values()}
     text = render(
