@@ -34,10 +34,9 @@ def test_results_of_other_settings_are_named_and_not_summarised(
     plant, tmp_path, kind, keys, value, named
 ):
     given = plant(seeds=(0, 1), conventional=True)
-    paths = given["files"][kind] if kind in given["files"] else given[kind]
-    path = {"dataset": given["dataset"], "conventional": None}.get(kind) or paths[
-        -1 * (kind == "conventional")
-    ]
+    _, progress, _ = given["conventional"]
+    others = {"dataset": given["dataset"], "conventional": progress}
+    path = others[kind] if kind in others else given["files"][kind][0]
     edited(path, *keys, value=value)
     with pytest.raises(InputError, match=named) as error:
         summarise_stage(folder=tmp_path, **given)
