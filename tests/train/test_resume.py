@@ -95,12 +95,13 @@ def course(result):
 def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
     settings, stops, end = CASES[name]
     whole, _ = training(**settings)
-    state, done = tmp_path / "run" / CHECKPOINT, 0
+    done = 0
     for stop in stops:
         with pytest.raises(Killed):
             training(**settings, folder="run", until=stop)
         done = (stop - 1) // STEPS
-        assert not done or torch.load(state, weights_only=True)["epoch"] + 1 == done
+        states = [torch.load(path, weights_only=True) for path in (tmp_path / "run").glob(CHECKPOINT)]
+        assert [state["epoch"] + 1 for state in states] == [done] * (done > 0)
     found, steps = training(**settings, folder="run")
     assert steps == end - done * STEPS
     # An attempt that finished no epoch leaves nothing, not even that it was.
@@ -124,19 +125,22 @@ def test_a_file_that_is_no_whole_checkpoint_is_one_line(training, tmp_path, capl
     """Cut, of another program, with code in it: none is executed."""
     with pytest.raises(Killed):
         training(folder="run", until=20)
-    spoil(tmp_path / "run" / CHECKPOINT)
+    (state,) = (tmp_path / "run").glob(CHECKPOINT)
+    spoil(state)
     found, steps = training(folder="run")
     (text,) = [r.message for r in caplog.records if "is no whole checkpoint" in r.message]
     assert text.endswith("; not used") and "\n" not in text
     assert steps == WHOLE and found.attempts == 1
 
 
-def test_another_training_never_resumes_from_it(training, caplog):
+def test_another_training_never_resumes_from_it_and_takes_nothing_from_it(training, caplog):
     with pytest.raises(Killed):
         training(folder="run", until=STEPS + 5)
     found, steps = training(folder="run", loss="poisson")
     assert "is of another training (other settings" in caplog.text
     assert steps == WHOLE and found.attempts == 1
+    found, steps = training(folder="run")
+    assert steps == WHOLE - STEPS and found.attempts == 2
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -18,7 +18,7 @@ def main(job: Any) -> None:
     folders = [Path(record).parent for record in records]
     with gpu_lease(run.execution.accelerator, devices=run.execution.devices):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.train.run import forget_checkpoint, train_run
+        from ptycho_torch.train.run import forget_checkpoints, train_run
 
         splits = {split: getattr(job.input, split) for split in ("train", "validation", "test")}
         for folder in folders:
@@ -34,7 +34,7 @@ def main(job: Any) -> None:
             )
         # Only now: Snakemake removes the files of a job that did not end, of all its seeds.
         for folder in folders:
-            forget_checkpoint(folder)
+            forget_checkpoints(folder)
 
 
 if __name__ == "__main__":

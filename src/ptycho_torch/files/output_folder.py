@@ -1,5 +1,6 @@
 """A folder that a command writes its results into: never over another's."""
 
+import fnmatch
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +31,8 @@ def must_be_free(
     may not be used, or is none. Nothing is made or touched.
 
     mark: the file that is written last; files: all that the command writes there, which
-    `overwrite` lets it replace; state: the file from which an unfinished run resumes: a folder that
-    has it, but not the mark, and nothing besides `files`, is free.
+    `overwrite` lets it replace; state: the files' pattern from which unfinished runs resume: a folder
+    that has one, but not the mark, and nothing besides `files`, is free.
     """
     folder = Path(folder)
     for place in (folder, *folder.parents):
@@ -40,7 +41,8 @@ def must_be_free(
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))
-    resumes = state in found and mark not in found and set(found) <= {state, *files}
+    states = set(fnmatch.filter(found, state or ""))
+    resumes = states and mark not in found and set(found) <= {*states, *files}
     if found and not overwrite and not resumes:
         what = "a finished run" if mark in found else "files"
         raise InputError(

@@ -28,8 +28,9 @@ from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "resume.ckpt"
-"""The file's name, in the folder of the run."""
+CHECKPOINT = "resume-*.ckpt"
+"""The files' names, in the folder of the run: each training has its own, so that one that is begun
+in between takes nothing from another."""
 
 SHARE = 0.2
 """At most about this share of a training's time goes into writing its checkpoints, after epochs."""
@@ -59,8 +60,10 @@ class ResumeCheckpoint(Checkpoint):
     def __init__(
         self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
     ) -> None:
-        self.path = None if folder is None else folder / CHECKPOINT
-        self.identity = None if folder is None else _identity(module, data, device)
+        self.path: Path | None = None
+        if folder is not None:
+            identity = _identity(module, data, device)
+            self.path = folder / CHECKPOINT.replace("*", identity[:12])
         self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
@@ -75,19 +78,17 @@ class ResumeCheckpoint(Checkpoint):
         if self.path is None:
             return None
         remove_leftovers(self.path)
+        for other in {*self.path.parent.glob(CHECKPOINT)} - {self.path}:
+            what = "other settings, data, code, torch or kind of device"
+            logger.warning("%s: is of another training (%s); left alone", other, what)
         if not self.path.exists():
             return None
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            same = state["callbacks"][self.state_key]["identity"] == self.identity
             epoch = state["epoch"] + 1
         except _DAMAGED as error:
             why = type(error).__name__
             logger.warning("%s: is no whole checkpoint (%s); not used", self.path, why)
-            return None
-        if not same:
-            what = "other settings, data, code, torch or kind of device"
-            logger.warning("%s: is of another training (%s); not used", self.path, what)
             return None
         logger.info("%s: resumed after epoch %d", self.path, epoch)
         return self.path
@@ -106,7 +107,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        return {"attempts": self.attempts, "wall_s": self.wall_s, "identity": self.identity}
+        return {"attempts": self.attempts, "wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the counts."""

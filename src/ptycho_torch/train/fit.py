@@ -36,7 +36,8 @@ LOGS = "logs"
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way, and `ResumeCheckpoint` what `wall_s` and `attempts` count."""
+    happened on the way, and `ResumeCheckpoint` what `wall_s` and `attempts` count; checkpoint: what
+    the same training would resume from."""
 
     module: PtychoModule
     best: Weights
@@ -44,6 +45,7 @@ class TrainResult:
     wall_s: float
     attempts: int
     device: torch.device
+    checkpoint: Path | None = None
 
 
 def fit(
@@ -96,6 +98,7 @@ def fit(
         wall_s=checkpoint.wall_s,
         attempts=checkpoint.attempts,
         device=device,
+        checkpoint=checkpoint.path,
     )
 
 

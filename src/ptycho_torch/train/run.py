@@ -63,12 +63,13 @@ def train_run(
         result = fit(module, data.train, data.validation, folder=folder)
         write_results(folder, result, data, facts)
         if not keep_checkpoint:
-            forget_checkpoint(folder)
+            forget_checkpoints(folder)
 
 
-def forget_checkpoint(folder: Path) -> None:
-    """Remove what `train_run` would resume from."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+def forget_checkpoints(folder: Path) -> None:
+    """Remove what `train_run` would resume from, now or with other settings."""
+    for path in folder.glob(CHECKPOINT):
+        path.unlink()
 
 
 def train_scan(
@@ -110,7 +111,8 @@ def train_scan(
             write_statistics(folder, result, data, patch_stats_limit)
         facts = {"settings": settings.model_dump(mode="json"), "data": data.facts}
         record = write_results(folder, result, data, facts)
-        forget_checkpoint(folder)
+        if result.checkpoint is not None:
+            result.checkpoint.unlink(missing_ok=True)
     return record
 
 
