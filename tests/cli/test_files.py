@@ -1,5 +1,6 @@
 """Commands on files: what options reach, and one line for every mistake."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
 from ptycho_torch.cli.options import Flags
-from ptycho_torch.cli.scan import CliOptions, dataset_name
+from ptycho_torch.cli.train import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump
@@ -40,6 +41,12 @@ def run(tiny_dataset, tmp_path_factory):
         "--log-patch-stats", "--patch-stats-limit", 3,
     )  # fmt: skip
     assert "completed: best mae_val_loss" in printed
+    factors = re.findall(r"object (0\.\d+), rPIE's (0\.\d+) \(30 iterations", printed)
+    # An epoch teaches such a network nothing; rPIE needs no training.
+    assert len(factors) == 1 and float(factors[0][1]) < 0.1 < float(factors[0][0])
+    pictures = printed.splitlines()[-1].removeprefix("pictures: ").split(", ")
+    assert pictures == [str(folder / name) for name in ("objects.png", "patches.png")]
+    assert all(Path(name).stat().st_size > 1000 for name in pictures)
     return folder
 
 
@@ -114,7 +121,12 @@ def test_an_arm_of_a_study_gives_what_options_do_not(root):
     assert found.arm == "agc" and found.training.epochs == 7
     assert found.training.batch_size == 8 and found.generator.width == 4
     assert found.execution.clip.gradient_clip_algorithm == "agc"
-    assert CliOptions().settings({"name": "scan", "groups": {}}, {}) == FitSettings(name="scan")
+    plain = {"name": "scan", "groups": {}}
+    assert CliOptions().settings(plain, {}) == FitSettings(name="scan")
+    assert CliOptions(preset="full").settings(plain, {}) == FitSettings(name="scan")
+    quick = CliOptions(preset="quick").settings(plain, {"training": {"epochs": 3}})
+    assert (quick.generator.name, quick.generator.width) == ("stable_hybrid", 8)
+    assert (quick.training.epochs, quick.training.optimizer.learning_rate) == (3, 8e-3)
 
 
 IMPOSSIBLE = [
@@ -128,7 +140,7 @@ IMPOSSIBLE = [
     (["--n-images", 5000], "5000 images are "),
     (["--gap-px", 500], "leaves none to train on"),
     (["--batch-size", 17], "batch_size is 17"),
-    (["--train-data", "empty.npz"], "empty.npz"),
+    (["--preset", "quick", "--config", "study.yaml", "--arm", "agc"], "--preset and --config"),
 ]
 
 
@@ -141,6 +153,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, tmp_path,
             call(*words, *more)
         assert "\n" not in str(error.value), message
         assert not (tmp_path / "out").exists(), message
+    with pytest.raises(InputError, match=r"^empty\.npz: is empty"):
+        call("train", "empty.npz", "--output-dir", "out", *SMALL)
 
 
 @pytest.mark.parametrize("model", [ScanConventions, InferSettings, RpieSettings])

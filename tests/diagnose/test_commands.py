@@ -126,7 +126,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
-        ("--config", tiny, "--arm", "agc"): "--data FILE says which groups",
+        ("--config", tiny, "--arm", "agc"): "give FILE, whose groups",
         ("--config", tiny, "--arm", "agc", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
         (): "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which",
     }

@@ -100,7 +100,9 @@ def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
         with pytest.raises(Killed):
             training(**settings, folder="run", until=stop)
         done = (stop - 1) // STEPS
-        states = [torch.load(path, weights_only=True) for path in (tmp_path / "run").glob(CHECKPOINT)]
+        states = [
+            torch.load(path, weights_only=True) for path in (tmp_path / "run").glob(CHECKPOINT)
+        ]
         assert [state["epoch"] + 1 for state in states] == [done] * (done > 0)
     found, steps = training(**settings, folder="run")
     assert steps == end - done * STEPS

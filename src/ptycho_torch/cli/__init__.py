@@ -6,12 +6,12 @@ One module per family of commands; each imports what is slow (torch, h5py) insid
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ptycho_torch import __version__
-from ptycho_torch.cli import data, diagnose, scan, study
+from ptycho_torch.cli import data, diagnose, scan, study, train
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
@@ -22,6 +22,13 @@ _SPELLINGS = {
     "model-path": "model",
     "torch-loss-mode": "loss",
 }
+# In the order of the work.
+_ORDER = (
+    *("simulate", "check-data", "check", "convert", "reconstruct", "train", "infer"),
+    *("compare-objects", "compare", "diagnose", "check-config", "plan"),
+)
+# The option by which a command's FILE may be given as well.
+_FILES = {"train": "train-data", "infer": "test-data", "diagnose": "data", "plan": "config"}
 
 
 def _spelled(option: str) -> str:
@@ -30,13 +37,30 @@ def _spelled(option: str) -> str:
     return _SPELLINGS.get(name, name)
 
 
+class _Commands(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order of the work."""
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take out the option before a command's FILE, which makes it the argument."""
+        name, command, words = super().resolve_command(ctx, args)
+        left = []
+        for word in words:
+            option, _, value = word.partition("=")
+            spelled = option.startswith("--") and _spelled(option[2:])
+            left += [word] if spelled != _FILES.get(str(name)) else [value] if value else []
+        return name, command, left
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _spelled},
 )
-for family in (study, data, scan):
+for family in (study, data, scan, train):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
 

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
 
-Output = Annotated[Path, typer.Option(help="Folder that the report goes to.")]
+Output = Annotated[
+    Path, typer.Option("--output-dir", "--output", help="Folder that the report goes to.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Argument(
+        help="What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."
+    ),
+]
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -37,9 +45,7 @@ class NetworkOptions(Settings):
     """Arm of --config."""
     architecture: Literal[NAMES] | None = None  # type: ignore[valid-type]
     """A network before its training, of this kind and of the size that `train` has by itself."""
-    data: Path | None = None
-    """What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."""
-    device: Accelerator = "cpu"
+    accelerator: Accelerator = "cpu"
     """Where the network runs."""
     seed: Seed = 0
     """Seed of untrained weights."""
@@ -67,10 +73,11 @@ class BlockOptions(Settings):
     """Side of --block's frames."""
 
 
-_NAMES = {"groups": "--groups --max-samples"}
+_NAMES = {"groups": "--groups --max-samples", "accelerator": "--accelerator --device"}
+_IN_GRADIENTS = Flags(NetworkOptions, without=("accelerator",), names=_NAMES)
 
 
-def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
+def _subject(file: Path | None, options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     """Return the network that was named, with its data, and the thresholds in force."""
     from ptycho_torch.diagnose import subject
     from ptycho_torch.networks.bundle import read_bundle
@@ -80,8 +87,8 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
             "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which "
             "network; give one"
         )
-    if options.data is None:
-        raise InputError("--data FILE says which groups the network sees: a split, a scan, or NPZ")
+    if file is None:
+        raise InputError("give FILE, whose groups the network sees: a split, a scan, or NPZ")
     settings, run, bundle = DiagnosticsSettings(), None, None
     patch_px, channels = None, 1
     if options.config is not None:
@@ -94,7 +101,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
     if options.groups is not None:
         settings = settings.model_copy(update={"groups": options.groups})
     sample = subject.read_sample(
-        options.data, patch_px=patch_px, groups=settings.groups, channels=channels,
+        file, patch_px=patch_px, groups=settings.groups, channels=channels,
         seed=settings.groups_seed,
     )  # fmt: skip
     if bundle is not None and options.bundle is not None:
@@ -120,15 +127,18 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
 @with_flags
 def gradients(
     *,
-    output: Output = Path(),
-    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("device",), names=_NAMES)],
+    file: Data = None,
+    output_dir: Output = Path(),
+    network: Annotated[
+        NetworkOptions, Flags(NetworkOptions, without=("accelerator",), names=_NAMES)
+    ],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
 
-    Of a trained network (--bundle, --data), an untrained one (--architecture or --config and --arm,
-    --data), or else of one Fourier block by itself, with its initial weights as they are and as
-    they were before.
+    Of a trained network (--bundle) or an untrained one (--architecture, or --config and --arm) on
+    FILE, or else of one Fourier block by itself, with its initial weights as they are and as they
+    were before.
     """
     from ptycho_torch.diagnose.networks import gradient_entry, probe_block, report_head
 
@@ -139,19 +149,19 @@ def gradients(
                 "with no --bundle, --config or --architecture"
             )
         with messages():
-            subject, settings = _subject(network)
+            subject, settings = _subject(file, network)
             report = {**report_head(subject.sample, settings), **gradient_entry(subject, settings)}
     else:
-        if network != NetworkOptions(seed=network.seed):
+        if file is not None or network != NetworkOptions(seed=network.seed):
             raise InputError(
-                "--arm, --data, --groups and --loss go with --bundle, --config or --architecture, "
+                "FILE, --arm, --groups and --loss go with --bundle, --config or --architecture, "
                 "of which none is given"
             )
         settings, sizes = DiagnosticsSettings(), block.model_dump() | {"seed": network.seed}
         kind = sizes.pop("block")
         found = probe_block(kind, **sizes, settings=settings)
         report = {**report_head(None, settings), "network": {"block": kind, **sizes}, **found}
-    path = output / "gradient_report.json"
+    path = output_dir / "gradient_report.json"
     io.write_json(path, report)
     least = report["thresholds"]["min_gradient_ratio"]
     typer.echo(
@@ -165,24 +175,24 @@ def gradients(
 @with_flags
 def activations(
     *,
-    output: Output = Path(),
+    file: Data = None,
+    output_dir: Output = Path(),
     network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",), names=_NAMES)],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
 
-    Of a trained network (--bundle, --data) or an untrained one (--architecture, or --config and
-    --arm; --data).
+    Of a trained network (--bundle) or an untrained one (--architecture, or --config and --arm).
     """
     from ptycho_torch.diagnose.networks import activation_entry, report_head
     from ptycho_torch.runtime.locks import choose_device
 
     with messages():
-        subject, settings = _subject(network.model_copy(update={"loss": "mae"}))
+        subject, settings = _subject(file, network.model_copy(update={"loss": "mae"}))
         report = {
             **report_head(subject.sample, settings),
-            **activation_entry(subject, settings, choose_device(network.device)),
+            **activation_entry(subject, settings, choose_device(network.accelerator)),
         }
-    path = output / "activation_report.json"
+    path = output_dir / "activation_report.json"
     io.write_json(path, report)
     typer.echo(
         f"{path}: mean modulus grows {number(report['growth_per_block'])} times a block; spectral "

@@ -19,7 +19,7 @@ import typer
 from pydantic import ValidationError
 
 from ptycho_torch.config.arms import derive
-from ptycho_torch.config.base import Settings, mistakes
+from ptycho_torch.config.base import Count, Settings, mistakes
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.config.study import Study
@@ -109,6 +109,24 @@ ScanFile = Annotated[
     Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]
 Conventions = Annotated[ScanConventions, Flags(ScanConventions, "How the file is read")]
+# `--n-images` says how many groups are used, so the file is read whole.
+WholeFile = Annotated[
+    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
+]
+
+
+class PatchStats(Settings):
+    """Statistics of patches, beside the results."""
+
+    log_patch_stats: bool = False
+    """Write statistics of patches and a picture of them."""
+    patch_stats_limit: Count = 16
+    """Patches that these look at."""
+
+    @property
+    def number(self) -> int | None:
+        """How many patches are looked at; None: none."""
+        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:

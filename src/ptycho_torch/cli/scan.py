@@ -1,10 +1,7 @@
-"""Commands on files of measurements: train a network, use one, or reconstruct iteratively."""
+"""Commands on files of measurements that use a network, or none: `infer`, `reconstruct`."""
 
-import re
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 from pydantic import Field
@@ -13,166 +10,26 @@ from ptycho_torch.cli.options import (
     Conventions,
     Flags,
     Overwrite,
+    PatchStats,
     ScanFile,
-    checked,
+    WholeFile,
     messages,
-    study_with,
     with_flags,
 )
-from ptycho_torch.config.arms import BLOCKS, derive
-from ptycho_torch.config.base import Count, Positive, Settings, merge
-from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.scan import (
-    FitSettings,
-    GroupSettings,
-    InferSettings,
-    RpieSettings,
-    ScanConventions,
-)
-from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.config.base import Accelerator, Settings
+from ptycho_torch.config.scan import InferSettings, RpieSettings
 
 app = typer.Typer()
-
-_DEFAULTS = FitSettings(name="defaults")
-_FILE = "NPZ (also packed by bzip2) or CXI of a scan (docs/own-data.md)"
-
-_Given = dict[str, Any]
-_TRAINING = Flags(
-    TrainingSettings,
-    "Training",
-    names={"epochs": "--epochs --max-epochs"},
-    defaults=_DEFAULTS.training,
-)
-_CLIP = {
-    "clip": "--clip --gradient-clip-algorithm", "clip_value": "--clip-value --gradient-clip-val",
-}  # fmt: skip
-_BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
-_EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
-_GENERATOR = Flags(
-    GeneratorSettings,
-    "Network",
-    names={"name": "--generator", "fno_blocks": "--fno-blocks --blocks"},
-    without=("source",),
-    defaults=_DEFAULTS.generator,
-)
-# `--n-images` says how many groups are used, so the file is read whole.
-WholeFile = Annotated[
-    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
-]
-
-
-class PatchStats(Settings):
-    """Statistics of patches, beside the results."""
-
-    log_patch_stats: bool = False
-    """Write statistics of patches and a picture of them."""
-    patch_stats_limit: Count = 16
-    """Patches that these look at."""
-
-    @property
-    def number(self) -> int | None:
-        """How many patches are looked at; None: none."""
-        return self.patch_stats_limit if self.log_patch_stats else None
-
-
-class CliOptions(Settings):
-    """Options of a training that are no setting by themselves."""
-
-    config: Path | None = None
-    """Study in YAML whose settings are taken; with --arm."""
-    arm: str | None = None
-    """Arm of the study in --config."""
-    learning_rate: Positive | None = None
-    """Of the optimiser (else 0.001)."""
-    clip: Literal["none", "norm", "value", "agc"] | None = None
-    """Gradient clipping (else none)."""
-    clip_value: Positive | None = None
-    """Its bound: norm, value, or AGC's ratio."""
-
-    def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
-        """Return the settings in force: an arm's, or the defaults, with the options over them.
-
-        given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
-        Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
-        """
-        base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if (self.config is None) != (self.arm is None):
-            raise InputError("--config and --arm belong together: a study and one of its arms")
-        if self.config is not None:
-            arm = str(self.arm)
-            base = derive(study_with(arm, self.config)).blocks[arm]
-        blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
-        if self.learning_rate is not None:
-            blocks["training"]["optimizer"] = {"learning_rate": self.learning_rate}
-        if (self.clip in (None, "none")) != (self.clip_value is None):
-            raise InputError("--clip and --clip-value belong together: a rule, and its bound")
-        if self.clip is not None:
-            bound = {} if self.clip == "none" else {_BOUNDS[self.clip]: self.clip_value}
-            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
-        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        return checked(FitSettings, {**given, "arm": arm, **blocks})
-
-
-def dataset_name(file: str) -> str:
-    """Return a name for the data in a file, fit to be a folder's."""
-    stem = re.sub(r"[^A-Za-z0-9_.\-]", "-", file.split(".")[0]).lstrip("._-")
-    return stem[:60] or "data"
-
-
-@app.command()
-@with_flags
-def train(
-    *,
-    train_data: Annotated[Path, typer.Option(help=f"Training data: {_FILE}.")],
-    output_dir: Annotated[Path, typer.Option(help="Folder for bundle, run.json, history.csv.")],
-    test_data: Annotated[
-        Path | None, typer.Option(help="Test data; predicted after training, selects nothing.")
-    ] = None,
-    overwrite: Overwrite = False,
-    stats: Annotated[PatchStats, Flags(PatchStats)],
-    options: Annotated[CliOptions, Flags(CliOptions, names=_CLIP)],
-    groups: Annotated[_Given, Flags(GroupSettings, "Frames", defaults=_DEFAULTS.groups)],
-    data: Annotated[_Given, Flags(FitSettings, "Frames", ("name", "arm"), defaults=_DEFAULTS)],
-    training: Annotated[_Given, _TRAINING],
-    execution: Annotated[_Given, _EXECUTION],
-    generator: Annotated[_Given, _GENERATOR],
-    reading: WholeFile,
-) -> None:
-    """Train a network on a measured scan, without labels; exit status 0 also if it diverges.
-
-    A default holds where neither the option nor --config says otherwise.
-    """
-    over = {"generator": generator, "training": training, "execution": execution}
-    given = {"name": dataset_name(train_data.name), "groups": groups, **data}
-    settings = options.settings(given, over)
-    with messages():
-        from ptycho_torch.data.training import data_of_file
-        from ptycho_torch.train.run import train_scan
-
-        record = train_scan(
-            data_of_file(train_data, settings, test_data=test_data, reading=reading),
-            settings,
-            output_dir,
-            overwrite=overwrite,
-            progress=sys.stderr.isatty(),
-            patch_stats_limit=stats.number,
-        )
-    best = "no epoch ended"
-    if (loss := record["best_val_loss"]) is not None:
-        best = f"best {record['val_loss_name']} {loss:.4g} in epoch {record['best_epoch']}"
-    reason = f" ({record['failure']['reason']})" if record["failure"] else ""
-    typer.echo(f"{record['outcome']}{reason}: {best}; bundle in {output_dir / 'bundle'}")
 
 
 @app.command()
 @with_flags
 def infer(
     *,
+    file: ScanFile,
     model: Annotated[
         Path, typer.Option(help="Bundle: folder of bundle.json, weights.safetensors.")
     ],
-    test_data: Annotated[Path, typer.Option(help=f"Scan to reconstruct: {_FILE}.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, report.json, pictures.")],
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
@@ -188,7 +45,7 @@ def infer(
 
         found = infer_file(
             model,
-            test_data,
+            file,
             output_dir,
             settings=settings,
             reading=reading,
@@ -215,8 +72,11 @@ class ReconstructOptions(Settings):
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    accelerator: Accelerator = "cpu"
     """Device of the iterations."""
+
+
+_DEVICE = {"accelerator": "--accelerator --device"}
 
 
 @app.command()
@@ -225,7 +85,7 @@ def reconstruct(
     *,
     file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
-    options: Annotated[ReconstructOptions, Flags(ReconstructOptions)],
+    options: Annotated[ReconstructOptions, Flags(ReconstructOptions, names=_DEVICE)],
     overwrite: Overwrite = False,
     settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
     reading: Conventions,
@@ -239,19 +99,16 @@ def reconstruct(
             typer.echo(text, err=True)
 
     with messages():
-        import torch
-
         from ptycho_torch.data.read import read_scan
         from ptycho_torch.reconstruct.run import reconstruct_scan
+        from ptycho_torch.runtime.locks import choose_device
 
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no CUDA device here; leave it out")
         report = reconstruct_scan(
             read_scan(file, reading),
             settings,
             folder=output_dir,
             threads=options.threads,
-            device=options.device,
+            device=choose_device(options.accelerator).type,
             overwrite=overwrite,
             on_iteration=progress,
         )

@@ -11,13 +11,13 @@ from ptycho_torch.config.read import read_study
 from ptycho_torch.files import io
 
 app = typer.Typer()
+DEFAULT = Path("config/config.yaml")
+StudyFile = Annotated[Path, typer.Argument(help="Study in YAML; every key: config/README.md.")]
 
 
 @app.command()
 def check_config(
-    study: Annotated[
-        Path, typer.Argument(help="Study in YAML; every key: config/README.md.")
-    ] = Path("config/config.yaml"),
+    study: StudyFile = DEFAULT,
 ) -> None:
     """Read a study and say what it would run, or what is wrong with it."""
     settings = read_study(study)
@@ -38,7 +38,7 @@ def check_config(
 
 @app.command()
 def plan(
-    config: Annotated[Path, typer.Option(help="Study in YAML.")] = Path("config/config.yaml"),
+    study: StudyFile = DEFAULT,
     arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
     runs_at_once: Annotated[
         int | None,
@@ -55,7 +55,7 @@ def plan(
     Weights are counted; memory and times are those of a few real steps on made-up data, each
     network's in a process of its own.
     """
-    settings = read_study(config)
+    settings = read_study(study)
     with messages():
         from ptycho_torch.runtime.provenance import commit
         from ptycho_torch.train.cost.study import plan_text, study_cost
@@ -63,7 +63,7 @@ def plan(
         found = {
             "format": "ptycho-torch plan 4",
             "commit": commit(Path(__file__)),
-            "config": str(config),
+            "config": str(study),
             "title": settings.title,
             **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
         }

@@ -108,7 +108,10 @@ Name = Annotated[str, Field(pattern=NAME, max_length=60)]
 Line = Annotated[str, AfterValidator(_one_line)]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FilePath = Annotated[str, PlainSerializer(_published_path, return_type=str)]
-Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "gpu", "mps"],
+    BeforeValidator(lambda value: "gpu" if value == "cuda" else value),
+]
 
 
 class Settings(BaseModel):
@@ -177,7 +180,7 @@ def mistakes(error: ValidationError, data: Any = None) -> list[str]:
 
 def _what(item: Any) -> str:
     context = item.get("ctx", {})
-    kind = context.get("discriminator", "").strip("'")
+    kind = context.get("discriminator", "").strip("'()")
     match item["type"]:
         case "missing":
             return "this key is missing"
@@ -185,6 +188,7 @@ def _what(item: Any) -> str:
             return f"the key '{kind}', which says the block's kind, is missing"
         case "union_tag_invalid":
             known = context["expected_tags"].replace("'", "").split(", ")
+            known = ["'package.module:Class'" if word == "own" else word for word in known]
             return f"{kind} '{context['tag']}' is not known{nearest(context['tag'], known)}"
         case "value_error":
             return str(context["error"])

@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import math
+import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -40,6 +42,23 @@ def source_of(name: str) -> str:
             "the folder that holds it"
         )
     return hashlib.sha256(Path(str(found.origin)).read_bytes()).hexdigest()
+
+
+def with_source(block: Any, key: str) -> Any:
+    """Return a block of settings with its `source` filled in, where `key` names a class of your
+    own: so that an edit of its file is another run."""
+    name = block.get(key) if isinstance(block, Mapping) else None
+    if isinstance(name, str) and ":" in name and not block.get("source"):
+        return {**block, "source": source_of(name)}
+    return block
+
+
+def imported(name: str) -> Any:
+    """Return what 'package.module:Class' names; `ValueError` if it cannot be imported."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"'{name}' cannot be imported: {error}") from None
 
 
 class GeneratorSettings(Settings):
@@ -80,10 +99,7 @@ class GeneratorSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_its_source(cls, values: Any) -> Any:
-        name = values.get("name") if isinstance(values, dict) else None
-        if isinstance(name, str) and ":" in name and not values.get("source"):
-            return {**values, "source": source_of(name)}
-        return values
+        return with_source(values, "name")
 
 
 class Level(NamedTuple):

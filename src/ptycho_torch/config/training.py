@@ -1,8 +1,9 @@
 """How a network is trained: clipping, loss, optimiser, schedule, device; and one run's settings."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ptycho_torch.config.base import (
     NAME,
@@ -17,9 +18,21 @@ from ptycho_torch.config.base import (
     Settings,
     Share,
 )
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.generator import GeneratorSettings, plan_levels, with_source
 
+OwnName = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
 Beta = Annotated[Real, Field(ge=0, lt=1)]
+
+
+def _kind(key: str) -> Discriminator:
+    """Tell the kinds of a block by `key`: a word, or 'package.module:Class' of a user's own."""
+
+    def kind(block: Any) -> Any:
+        name = block.get(key) if isinstance(block, Mapping) else getattr(block, key, None)
+        return "own" if isinstance(name, str) and ":" in name else name
+
+    kind.__name__ = key  # By which a mistake names it.
+    return Discriminator(kind)
 
 
 class NoClip(Settings):
@@ -85,9 +98,36 @@ class ZClip(Settings):
     """Steps at first that only measure mean and variance."""
 
 
+class _Own(Settings):
+    settings: dict[str, Any] = {}
+    """What its class takes, beside what it is always called with."""
+    source: str | None = None
+    """SHA-256 of its file, filled in, so that an edit trains anew."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_source(cls, block: Any) -> Any:
+        return with_source(
+            block, "name" if "name" in cls.model_fields else "gradient_clip_algorithm"
+        )
+
+
+class OwnClip(_Own):
+    """A rule of your own (docs/own-network.md)."""
+
+    gradient_clip_algorithm: OwnName
+    """'package.module:Class'; called with the parameters after each backward pass."""
+
+
 Clip = Annotated[
-    NoClip | NormClip | ValueClip | AdaptiveClip | AdaGClip | ZClip,
-    Field(discriminator="gradient_clip_algorithm"),
+    Annotated[NoClip, Tag("none")]
+    | Annotated[NormClip, Tag("norm")]
+    | Annotated[ValueClip, Tag("value")]
+    | Annotated[AdaptiveClip, Tag("agc")]
+    | Annotated[AdaGClip, Tag("adagc")]
+    | Annotated[ZClip, Tag("zclip")]
+    | Annotated[OwnClip, Tag("own")],
+    _kind("gradient_clip_algorithm"),
 ]
 
 
@@ -121,7 +161,22 @@ class SGD(Settings):
     """Decay of the velocity; 0 for none."""
 
 
-Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
+class OwnOptimizer(_Own):
+    """An optimiser of your own, or of another package (docs/own-network.md)."""
+
+    name: OwnName
+    """'package.module:Class', a `torch.optim.Optimizer` that takes parameters and `lr`."""
+    learning_rate: Positive
+    """Step size at the start of the schedule."""
+
+
+Optimizer = Annotated[
+    Annotated[Adam, Tag("adam")]
+    | Annotated[AdamW, Tag("adamw")]
+    | Annotated[SGD, Tag("sgd")]
+    | Annotated[OwnOptimizer, Tag("own")],
+    _kind("name"),
+]
 
 
 class ConstantSchedule(Settings):

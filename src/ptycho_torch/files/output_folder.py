@@ -31,8 +31,8 @@ def must_be_free(
     may not be used, or is none. Nothing is made or touched.
 
     mark: the file that is written last; files: all that the command writes there, which
-    `overwrite` lets it replace; state: the files' pattern from which unfinished runs resume: a folder
-    that has one, but not the mark, and nothing besides `files`, is free.
+    `overwrite` lets it replace; state: pattern of the files from which unfinished runs resume: a
+    folder that has one, but not the mark, and nothing besides `files`, is free.
     """
     folder = Path(folder)
     for place in (folder, *folder.parents):

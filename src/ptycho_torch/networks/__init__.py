@@ -1,13 +1,12 @@
 """Noun 2: networks that map diffraction amplitudes to complex object patches, by name."""
 
-import pkgutil
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.generator import GeneratorSettings, imported
 from ptycho_torch.networks.blocks import (
     DepthScaledFourierBlock,
     FeedForwardFourierBlock,
@@ -55,11 +54,7 @@ def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> n
     """Return a network from outside this package, once it has been seen to map amplitudes to
     complex patches."""
     try:
-        kind = pkgutil.resolve_name(settings.name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"name: '{settings.name}' cannot be imported: {error}") from None
-    try:
-        network = kind(channels=channels, patch_px=patch_px, **settings.settings)
+        network = imported(settings.name)(channels=channels, patch_px=patch_px, **settings.settings)
     except TypeError as error:
         raise ValueError(
             f"settings: {error}; '{settings.name}' is called with channels, patch_px and these"

@@ -64,6 +64,16 @@ def spread_text(spread: Any, reason: str) -> str:
     return f"{number(spread.median)} [{number(spread.low)}, {number(spread.high)}] ({spread.n})"
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time as people say it."""
+    if seconds is None:
+        return "not timed"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{number(seconds / size, 2)} {unit}"
+    return f"{number(seconds, 2)} s"
+
+
 def plural(count: int, noun: str) -> str:
     """Return "1 run", "2 runs"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

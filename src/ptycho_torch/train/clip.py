@@ -5,18 +5,20 @@ Letters: O output channels (units), I input channels, R and K row and column fre
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from ptycho_torch.config.generator import imported
 from ptycho_torch.config.training import (
     AdaGClip,
     AdaptiveClip,
     Clip,
     NoClip,
     NormClip,
+    OwnClip,
     ValueClip,
     ZClip,
 )
@@ -69,6 +71,17 @@ def total_norm(units: list[Unit]) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p, _ in units if p.grad is not None])
 
 
+def own_rule(clip: Clip) -> Any:
+    """Return a rule of a user's own, ready to be called with parameters; None: it is one of ours.
+    `TypeError` if its class does not take its settings, or it cannot be called."""
+    if not isinstance(clip, OwnClip):
+        return None
+    rule = imported(clip.gradient_clip_algorithm)(**clip.settings)
+    if not callable(rule):
+        raise TypeError(f"'{clip.gradient_clip_algorithm}' makes what cannot be called")
+    return rule
+
+
 def clip_memory(units: list[Unit], clip: Clip) -> Tensor:
     """Return what a rule knows before the first step of a training, for `clip_gradients`: how many
     steps it has seen, and of AdaGC each tensor's mean norm, of ZClip the norm's mean and
@@ -77,10 +90,12 @@ def clip_memory(units: list[Unit], clip: Clip) -> Tensor:
     return torch.tensor([0.0, *known])
 
 
-def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor) -> ClipReport:
+def clip_gradients(
+    units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor, own: Any = None
+) -> ClipReport:
     """Clip the gradients in place and report how much was clipped; absent gradients are left out,
     and nothing waits for the device. norm: their `total_norm`; memory: `clip_memory`, which is
-    brought up to date in place."""
+    brought up to date in place; own: `own_rule`."""
     present = [(p, axis) for p, axis in units if p.grad is not None]
     match clip:
         case NoClip():
@@ -101,6 +116,10 @@ def clip_gradients(units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor) 
             return _clip_by_own_mean(units, clip, norm, memory)
         case ZClip():
             return _clip_by_score(present, clip, norm, memory)
+        case OwnClip():
+            own([p for p, _ in present])
+            after = total_norm(present)
+            return ClipReport(1, after < norm * (1 - 1e-6), after)
         case _:
             assert_never(clip)
 

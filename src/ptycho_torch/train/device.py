@@ -42,7 +42,12 @@ def numerics(execution: ExecutionSettings) -> Iterator[None]:
 
 
 def records_steps(
-    execution: ExecutionSettings, device: torch.device, *, merges: bool, alone: bool = True
+    execution: ExecutionSettings,
+    device: torch.device,
+    *,
+    merges: bool,
+    alone: bool = True,
+    ours: bool = True,
 ) -> bool:
     """Return whether steps are recorded as CUDA graphs; log why where they cannot be."""
     if not execution.cuda_graphs:
@@ -53,6 +58,8 @@ def records_steps(
         reason = "groups are merged"
     elif not alone:
         reason = "several devices share a step"
+    elif not ours:
+        reason = "optimiser or clipping is a user's own, and may wait for the device"
     else:
         return True
     logger.warning("execution.cuda_graphs has no effect here: %s", reason)

@@ -8,9 +8,13 @@ import numpy as np
 from lightning import Trainer
 from torch import Tensor
 
+from ptycho_torch.runtime.markdown import duration
 from ptycho_torch.train.guards import DivergenceMonitor, Resumable, Steps
 
 logger = logging.getLogger(__name__)
+
+_TIMED = (6, 12)
+"""Steps of the first epoch between which a run is timed, to say how long it will take."""
 
 
 class History(Resumable):
@@ -29,7 +33,22 @@ class History(Resumable):
 
     def on_train_start(self, *_: Any) -> None:
         """Take the time."""
-        self._began, self._before = time.monotonic(), len(self.rows)
+        self._began = self._mark = time.monotonic()
+        self._before = len(self.rows)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say once how long the run will take; the first steps, which warm up, do not count."""
+        done = batch_idx + 1
+        if len(self.rows) > self._before or done not in _TIMED:
+            return
+        float(self.monitor.skip_update)  # Waits for the device.
+        elapsed, self._mark = time.monotonic() - self._mark, time.monotonic()
+        if done == _TIMED[1]:
+            epochs, steps = (trainer.max_epochs or 0) - self._before, trainer.num_training_batches
+            about = duration(elapsed / (done - _TIMED[0]) * steps * epochs)
+            logger.info("%d epochs of %d steps: about %s", epochs, steps, about)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho_torch.config.scan import FitSettings
-from ptycho_torch.config.training import RunSettings
+from ptycho_torch.config.training import OwnClip, OwnOptimizer, RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
@@ -23,7 +23,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, units_of
+from ptycho_torch.train.clip import clip_gradients, clip_memory, own_rule, total_norm, units_of
 from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
@@ -83,7 +83,9 @@ class PtychoModule(LightningModule):
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
         try:
             self._units = units_of(self.network, run.execution.clip)
-        except TypeError as error:
+            # One with a memory is a module, whose buffers are in the checkpoint.
+            self.own_clip = own_rule(run.execution.clip)
+        except (TypeError, ValueError) as error:
             raise InputError(f"arms.{run.arm}.execution.clip: {error}") from None
         if self.log_gain is not None:
             self._units.append((self.log_gain, None))
@@ -164,12 +166,18 @@ class PtychoModule(LightningModule):
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training, trainer = self.run.training, self.trainer
         alone, execution = trainer.world_size == 1, self.run.execution
-        recorded = records_steps(execution, self.device, merges=self.merges, alone=alone)
+        own = (training.optimizer, execution.clip)
+        self._fused = not isinstance(training.optimizer, OwnOptimizer)
+        recorded = records_steps(
+            execution, self.device, merges=self.merges, alone=alone,
+            ours=not any(isinstance(block, (OwnOptimizer, OwnClip)) for block in own),
+        )  # fmt: skip
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._blocks = list(fourier_blocks(self.network).values())
         optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
-        # torch's own way to tell an optimiser, without waiting for the device, not to move.
-        optimizer.found_inf = self.monitor.skip_update  # type: ignore[attr-defined]
+        if self._fused:
+            # torch's own way to tell an optimiser, without waiting for the device, not to move.
+            optimizer.found_inf = self.monitor.skip_update  # type: ignore[attr-defined]
         steps, epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 1
         schedule = make_schedule(training.schedule, optimizer, steps=steps, epochs=epochs)
         self._optimizer, self._schedule = optimizer, schedule
@@ -193,9 +201,12 @@ class PtychoModule(LightningModule):
         norm = total_norm(self._units)
         # Before clipping, which may change their ratio.
         moduli = gradient_moduli(self._blocks) if look else None
-        report = clip_gradients(self._units, self.run.execution.clip, norm, self.clip_memory)
+        clip, memory = self.run.execution.clip, self.clip_memory
+        report = clip_gradients(self._units, clip, norm, memory, self.own_clip)
         self.monitor.check_step(loss, norm, report, moduli)
-        self._optimizer.step()
+        # Of an optimiser of a user's own, which does not know the flag, the device must be asked.
+        if self._fused or not self.monitor.skip_update:
+            self._optimizer.step()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the losses of a batch."""

@@ -30,7 +30,7 @@ from ptycho_torch.train.record import write_results, write_statistics
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("run.json", "timing.json", "history.csv", "bundle", "last.safetensors")
-OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png")
+OPTIONAL = ("test_patches.npz", "patch_stats.json", "patches.png", "objects.png")
 """Written where they are requested; an earlier run's would be taken for this one's."""
 
 

@@ -10,17 +10,26 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ptycho_torch.config import training as config
+from ptycho_torch.config.generator import imported
+from ptycho_torch.runtime.errors import InputError
 
 
 def make_optimizer(
-    settings: config.Adam | config.AdamW | config.SGD,
+    settings: config.Adam | config.AdamW | config.SGD | config.OwnOptimizer,
     parameters: Iterable[Parameter],
     *,
     recorded: bool = False,
 ) -> Optimizer:
     """Return the optimiser; one fused kernel per step. Where steps are `recorded` as CUDA graphs,
-    the rate is a tensor, which a recording reads anew."""
+    the rate is a tensor, which a recording reads anew. `InputError` if it is one of a user's own
+    that cannot be made of its settings."""
     rate = settings.learning_rate
+    if isinstance(settings, config.OwnOptimizer):
+        try:
+            made: Optimizer = imported(settings.name)(parameters, lr=rate, **settings.settings)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
+        return made
     common: dict[str, Any] = {"fused": True}
     common["lr"] = torch.tensor(rate, device="cuda") if recorded else rate
     if isinstance(settings, config.SGD):

@@ -16,7 +16,7 @@ from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.runtime.markdown import number
+from ptycho_torch.runtime.markdown import duration, number
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import platform_name
 from ptycho_torch.runtime.templates import render
@@ -163,13 +163,3 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(seconds["step"], 2) if seconds else "not timed",
         *(duration(seconds.get(name)) for name in ("epoch", "run")),
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time as people say it."""
-    if seconds is None:
-        return "not timed"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{number(seconds / size, 2)} {unit}"
-    return f"{number(seconds, 2)} s"
