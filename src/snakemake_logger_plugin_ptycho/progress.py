@@ -1,10 +1,11 @@
-"""The study's progress on the terminal: runs done, running, failed, and the expected end; a dry
-run in one screen: what would run, and why."""
+"""The study's progress on the terminal: runs done, running, failed, the epochs of those that train,
+the expected end, and what to read; a dry run in one screen: what would run, and why."""
 
 import json
 import re
 import sys
 import textwrap
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +22,11 @@ from snakemake_interface_logger_plugins.common import LogEvent
 TRAIN = "train"
 # Of several seeds: their rule is called train_0_1_2.
 _SEEDS = re.compile(r"(train|evaluate)((?:_\d+)+)")
+# As `train.history` logs it.
+_EPOCH = re.compile(r"seed (\d+), epoch (\d+)/(\d+): .*?(\w+_val_loss [^,]+),")
+_LOOK_EVERY_S = 10.0
+_TO_READ = ("summary.md", "decision.md", "parity.md", "index.html")
+_STOPPED = "Terminating processes on user request"
 # In the progress lines instead, or of no use without the job's block.
 _REPLACED = (
     *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.PROGRESS),
@@ -101,6 +107,7 @@ class StudyProgress:
     outcomes: list[str] = field(default_factory=list)
     training_s: float = 0.0
     running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    to_read: list[str] = field(default_factory=list)
 
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
@@ -113,14 +120,15 @@ class StudyProgress:
         """Note a job; return its name."""
         self.running[job["jobid"]] = {**job, "since": now}
         # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, len(self.outcomes) + sum(self._training()))
+        self.total_runs = max(self.total_runs, len(self.outcomes) + self._running_runs())
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
         return job_name(job)
 
     def finished(self, jobid: int, now: float) -> str:
         """Note that a job ended well; return its name and, for runs, their outcomes."""
         self.done_jobs += 1
-        job = self.running.pop(jobid, {"rule_name": "a job"})
+        job = self.running.pop(jobid, {"rule_name": "a job", "output": []})
+        self.to_read += [path for path in map(str, job["output"]) if path.endswith(_TO_READ)]
         if rule_and_seeds(job)[0] != TRAIN:
             return job_name(job)
         records = [path for path in map(Path, job["output"]) if path.name == "run.json"]
@@ -129,24 +137,48 @@ class StudyProgress:
         self.outcomes += outcomes
         return f"{job_name(job)}: {', '.join(outcomes)}"
 
-    def _training(self) -> list[int]:
-        """Return how many runs each of the jobs that train has."""
-        jobs = map(rule_and_seeds, self.running.values())
-        return [len(seeds) for rule, seeds in jobs if rule == TRAIN]
+    def _training(self) -> list[dict[str, Any]]:
+        """Return the jobs that train."""
+        jobs = list(self.running.values())  # Asked for by a thread of its own, too.
+        return [job for job in jobs if rule_and_seeds(job)[0] == TRAIN]
 
-    def line(self) -> str:
+    def _running_runs(self) -> int:
+        """Return how many runs they have: a job trains one or several seeds."""
+        return sum(max(len(rule_and_seeds(job)[1]), 1) for job in self._training())
+
+    def epochs(self) -> str:
+        """Look into the logs of the runs that train, and return how far each is."""
+        words = []
+        for job in self._training():
+            log = Path(str(next(iter(job.get("log") or []), "")))
+            # Until the job writes, an earlier attempt's log may lie there.
+            if not log.is_file() or log.stat().st_mtime < job["since"]:
+                continue
+            if found := _EPOCH.findall(log.read_text(encoding="utf-8", errors="replace")):
+                seed, epoch, last, loss = found[-1]
+                before = rule_and_seeds(job)[1].index(int(seed))
+                job["share"] = before + int(epoch) / int(last)
+                words.append(f"{job_name(job)}: seed {seed}, epoch {epoch}/{last}, {loss}")
+        return "; ".join(words)
+
+    def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        jobs, done = self._training(), len(self.outcomes)
+        jobs, done, runs = self._training(), len(self.outcomes), self._running_runs()
         words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
         if self.total_runs:
             diverged = sum(outcome != "completed" for outcome in self.outcomes)
             words.append(
-                f"runs: {done} done ({diverged} of them diverged), {sum(jobs)} running, "
-                f"{self.total_runs - done - sum(jobs)} to come"
+                f"runs: {done} done ({diverged} of them diverged), {runs} running, "
+                f"{self.total_runs - done - runs} to come"
             )
-        if done and (to_come := self.total_runs - done):
-            left = timedelta(seconds=to_come * self.training_s / done / max(len(jobs), 1))
+        # Runs as far as they are, and what they took.
+        made = done + sum(job.get("share", 0.0) for job in jobs)
+        if made and (to_come := self.total_runs - made) > 0:
+            spent = self.training_s + sum(now - job["since"] for job in jobs if "share" in job)
+            left = timedelta(seconds=to_come * spent / made / max(len(jobs), 1))
             words.append(f"training ends about {datetime.now() + left:%H:%M:%S}")
+        if self.done_jobs == self.total_jobs and self.to_read:
+            words.append(f"read {', '.join(self.to_read)}")
         return " | ".join(words)
 
 
@@ -163,6 +195,20 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.progress = StudyProgress()
         self.planned: list[dict[str, Any]] = []  # jobs of a dry run
+        self.stopped = False
+        self._printed = time.time()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        """Print how far the trainings are, while nothing else is printed."""
+        before = ""
+        while not time.sleep(_LOOK_EVERY_S):  # type: ignore[func-returns-value]
+            text = self.progress.epochs()
+            if text != before and time.monotonic() - self._printed >= _LOOK_EVERY_S:
+                before = text
+                self._print(
+                    f"[{datetime.now():%H:%M:%S}] {text} | {self.progress.line(time.time())}"
+                )
 
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
@@ -174,7 +220,12 @@ class LogHandler(LogHandlerBase):
 
     def _follow(self, record: Any) -> str | None:
         """Note an event; return what is printed in its place, None: the record itself."""
-        event, now, text = getattr(record, "event", None), time.monotonic(), ""
+        event, now, text = getattr(record, "event", None), time.time(), ""
+        if str(record.msg).startswith(_STOPPED):
+            self.stopped = True
+            return "stopped: the same command goes on from here"
+        if self.stopped:
+            return ""  # That each job was interrupted is no news.
         if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
             self.planned.append(record.__dict__)
             return ""
@@ -186,12 +237,12 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.RUN_INFO:
             self.progress.planned(getattr(record, "stats", {}) or {})
         elif event == LogEvent.JOB_INFO:  # JOB_STARTED comes before it
-            keys = ("jobid", "rule_name", "wildcards", "output")
+            keys = ("jobid", "rule_name", "wildcards", "output", "log")
             job = {key: getattr(record, key, None) for key in keys}
             text = f"begins: {self.progress.started(job, now)}"
         elif event == LogEvent.JOB_FINISHED:
             name = self.progress.finished(record.job_id, now)
-            text = f"done: {name} | {self.progress.line()}"
+            text = f"done: {name} | {self.progress.line(now)}"
         elif event == LogEvent.JOB_ERROR:
             self.progress.running.pop(record.jobid, None)
         if event in _REPLACED or str(record.msg).startswith(_CHATTER):
@@ -202,3 +253,4 @@ class LogHandler(LogHandlerBase):
         if text:
             stream = sys.stdout if self.common_settings.stdout else sys.stderr
             print(text, file=stream, flush=True)
+            self._printed = time.time()

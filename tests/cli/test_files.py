@@ -41,7 +41,7 @@ def run(tiny_dataset, tmp_path_factory):
         "--log-patch-stats", "--patch-stats-limit", 3,
     )  # fmt: skip
     assert "completed: best mae_val_loss" in printed
-    factors = re.findall(r"object (0\.\d+), rPIE's (0\.\d+) \(30 iterations", printed)
+    factors = re.findall(r"object (0\.\d+); by rPIE's (0\.\d+) \(30 iterations", printed)
     # An epoch teaches such a network nothing; rPIE needs no training.
     assert len(factors) == 1 and float(factors[0][1]) < 0.1 < float(factors[0][0])
     pictures = printed.splitlines()[-1].removeprefix("pictures: ").split(", ")

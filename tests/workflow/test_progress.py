@@ -35,16 +35,46 @@ def test_runs_are_counted_and_the_end_is_expected(tmp_path):
         (tmp_path / outcome / "run.json").write_text(json.dumps({"outcome": outcome}))
         return [str(tmp_path / outcome / "run.json")]
 
+    def ends_in(seconds, now):
+        soon = datetime.now() + timedelta(seconds=seconds)
+        known = {f"{soon + timedelta(seconds=late):%H:%M:%S}" for late in range(5)}
+        return progress.line(now).rpartition("ends about ")[2] in known
+
     progress = StudyProgress()
     progress.planned({"train": 2, "total": 2})
     progress.started(job(1, outputs=run_json("completed"), arm="a", seed="0"), now=0)
-    assert "ends about" not in progress.line()
+    assert "ends about" not in progress.line(5)
     assert progress.finished(1, now=10) == "train a/0: completed"
     progress.started(job(2, outputs=run_json("exploded"), arm="a", seed="1"), now=10)
-    soon = datetime.now() + timedelta(seconds=10)
-    assert "1 done (0 of them diverged), 1 running, 0 to come" in progress.line()
-    ends = {f"{soon + timedelta(seconds=late):%H:%M:%S}" for late in range(5)}
-    assert progress.line().rsplit(" ", 1)[1] in ends
+    assert "1 done (0 of them diverged), 1 running, 0 to come" in progress.line(10)
+    assert ends_in(10, now=10)
     progress.finished(2, now=20)
     progress.started(job(3, arm="a", seed="2"), now=20)  # One that a checkpoint added.
-    assert progress.line().startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 running")
+    line = progress.line(20)
+    assert line.startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 running")
+
+
+def test_the_first_epoch_says_when_training_ends(tmp_path):
+    """Of two seeds in one job, each of five epochs: the first took 2 s, so nine more take 18 s."""
+    log, progress = tmp_path / "seed-0_1.log", StudyProgress()
+    progress.planned({"train_0_1": 1, "stage_a_summary": 1, "total": 2})
+    progress.started(job(1, "train_0_1", arm="a") | {"log": [str(log)]}, now=0)
+    assert not progress.epochs() and "ends about" not in progress.line(1)
+    log.write_text(
+        "09:00:02 INFO seed 0, epoch 1/5: mae_train_loss 0.3000, mae_val_loss 0.2500, gradient "
+        "norm 0.1, clipped 0 %, 2 s, 8 s left\n"
+    )
+    assert progress.epochs() == "train a/0, 1: seed 0, epoch 1/5, mae_val_loss 0.2500"
+    found = datetime.strptime(progress.line(2).rpartition(" ")[2], "%H:%M:%S").time()
+    soon = {(datetime.now() + timedelta(seconds=18 + late)).time() for late in range(-1, 5)}
+    assert found in {time.replace(microsecond=0) for time in soon}
+
+
+def test_the_last_line_says_what_to_read():
+    progress = StudyProgress()
+    progress.planned({"stage_a_summary": 1, "total": 1})
+    outputs = [f"results/stage_a/{name}" for name in ("summary.md", "runs.csv")]
+    progress.started(job(1, "stage_a_summary", outputs), now=0)
+    assert "read" not in progress.line(0)
+    progress.finished(1, now=1)
+    assert progress.line(1).endswith("| read results/stage_a/summary.md")

@@ -51,7 +51,7 @@ _BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
     "quick": {
         "generator": {"name": "stable_hybrid", "width": 8, "modes": 8},
-        "training": {"epochs": 10, "optimizer": {"learning_rate": 8e-3}},
+        "training": {"epochs": 30, "optimizer": {"learning_rate": 8e-3}},
     }
 }
 _EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
@@ -68,7 +68,7 @@ class CliOptions(Settings):
     """Options of a training that are no setting by themselves."""
 
     preset: Literal["quick", "full"] | None = None
-    """quick: a small network for ten epochs, some minutes on a CPU; full: the defaults."""
+    """quick: a small network for 30 epochs, some minutes on a CPU; full: the defaults."""
     config: Path | None = None
     """Study in YAML whose settings are taken; with --arm."""
     arm: str | None = None
@@ -184,14 +184,16 @@ def _beside_rpie(
     seen = infer_scan(read_bundle(folder / "bundle"), scan, InferSettings(**device))
     made = reconstruct(scan, RpieSettings(iterations=iterations))
     known = np.where(illuminated(made.light_YX), made.object_YX, np.nan)
-    images = {"network": seen.stitched.known_YX, f"rPIE, {iterations} iterations": known}
+    images = {f"rPIE, {iterations} iterations": known, "network": seen.stitched.known_YX}
     # Each less its mean phase, which no pattern fixes.
     turned = {
         key: image * np.exp(-1j * np.angle(np.nansum(image))) for key, image in images.items()
     }
     save_png(folder / "objects.png", draw_objects(turned))
     found = r_factor(made.predict(scan.positions_n2), scan.amplitude_nHW, scan.good_1HW)
+    alone = settings.groups.gridsize == 1
     return (
-        f"amplitude R factor over all frames: the network's object {seen.report['r_factor']:.4f}, "
+        f"amplitude R factor of all frames, by the network's object {seen.report['r_factor']:.4f}"
+        f"{', in which nothing ties the phases of patches (--gridsize 2)' if alone else ''}; by "
         f"rPIE's {found:.4f} ({iterations} iterations, {sum(made.seconds):.2g} s)"
     )

@@ -43,7 +43,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
                 faulthandler.dump_traceback_later(60 * minutes, exit=True, file=stream)
             main(job)
         except KeyboardInterrupt:
-            logger.error("interrupted")
+            logger.warning("interrupted")  # On the terminal the study says so once.
             sys.exit(130)
         except InputError as error:
             logger.error("%s", error)
