@@ -1,14 +1,21 @@
 """Commands about a study: what it would run, what it costs."""
 
+import itertools
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ptycho_torch.cli.options import messages
-from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
+from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
+from ptycho_torch.files.belonging import differences
+from ptycho_torch.runtime.markdown import plural
 
 app = typer.Typer()
 DEFAULT = Path("config/config.yaml")
@@ -23,17 +30,64 @@ def check_config(
     settings = read_study(study)
     typer.echo(f"{study}: {settings.title}")
     distinct: set[tuple[str, str, int]] = set()
+    done: dict[tuple[str, str, int], io.Record] = {}
+    doubts: list[str] = []
     for name in stage_names(settings):
         plan = stage_plan(settings, name, likely_winner(settings))
         runs = {(plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list}
+        done |= {run: found for run in runs - distinct if (found := _finished(settings, *run))}
         typer.echo(
             f"{plan.title}: {len(plan.arms)} arms x {len(plan.seed_list)} seeds = {len(runs)} runs "
-            f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new"
+            f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new, "
+            f"{len(runs & done.keys())} done in results/"
         )
+        doubts += _doubts(settings, plan, [done[run] for run in runs & done.keys()])
         distinct |= runs
     typer.echo(
-        f"at most {len(distinct)} runs in all; fewer if Stage A's winner goes to depth anyway"
+        f"at most {len(distinct)} runs in all, {len(distinct - done.keys())} of them to run; fewer "
+        "if Stage A's winner goes to depth anyway"
     )
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}")
+
+
+def _finished(study: Study, dataset: str, arm: str, seed: int) -> io.Record | None:
+    """Return the record of a run that is there, made with the study's settings."""
+    path = Path("results/train", dataset, arm, f"seed-{seed}", "run.json")
+    if not path.is_file():
+        return None
+    record, now = io.read_json(path), run_settings(study, dataset, arm, seed)
+    return None if [*differences(record["settings"], now.model_dump(mode="json"))] else record
+
+
+def _doubts(study: Study, plan: StagePlan, done: list[io.Record]) -> Iterator[str]:
+    """Yield why a stage will not answer its question, as far as that is known."""
+    from ptycho_torch.statistics.compare import claim_level
+
+    seeds, family, level = len(plan.seed_list), len(plan.primary), claim_level(plan)
+    if family and level is not None:
+
+        def least_p(n: int) -> float:
+            return min(1.0, family * 2 / math.comb(2 * n, n))
+
+        if least_p(seeds) > level:
+            enough = next(n for n in itertools.count(seeds) if least_p(n) <= level)
+            yield (
+                f"{plan.name} cannot decide: the least p that {plural(seeds, 'seed')} can give "
+                f"{plural(family, 'comparison')} is {least_p(seeds):.2g}, above the level of "
+                f"{level:.2g}; {enough} seeds are enough"
+            )
+    outcomes = {record["outcome"] for record in done}
+    if plan.grid and len(done) == len(plan.arms) * seeds and outcomes == {"completed"}:
+        yield f"{plan.name}: no run fails at any of its rates; add higher ones"
+    norms = [record["gradient_norm"]["max"] or 0.0 for record in done]
+    variants = derive(study).sweeps.get(plan.name, [])
+    bounds = [dict(variant.changes).get("execution.clip.max_norm", 0.0) for variant, _ in variants]
+    if norms and (idle := [f"{bound:g}" for bound in bounds if bound > max(norms)]):
+        yield (
+            f"{plan.name}: max_norm {', '.join(idle)} clip nothing; of {len(norms)} runs that are "
+            f"done the largest gradient norm is {max(norms):.3g}"
+        )
 
 
 @app.command()
