@@ -31,8 +31,8 @@ def plan(monkeypatch, root, tmp_path):
 
     output = tmp_path / "plan.json"
 
-    def run(*words):
-        words = ("plan", "--config", root / "tests" / "tiny.yaml", "--output", output, *words)
+    def run(*words, study=root / "tests" / "tiny.yaml"):
+        words = ("plan", study, "--output", output, *words)
         done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.output, json.loads(output.read_text())
@@ -63,7 +63,7 @@ def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):
     many = tmp_path / "many.yaml"
     many.write_text((root / "tests" / "tiny.yaml").read_text() + "\nseeds_per_job: 50\n")
     arms = [row["arm"] for row in found["arms"]]
-    _, together = plan("--runs-at-once", 2, "--config", many)
+    _, together = plan("--runs-at-once", 2, study=many)
     work_s = found["study"]["runs"] * 65.0 + len(arms) * 5.0
     assert together["study"]["seconds"] == work_s / 2
     assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}

@@ -1,10 +1,12 @@
 """Noun 2: networks that map diffraction amplitudes to complex object patches, by name."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.generator import GeneratorSettings, imported
 from ptycho_torch.networks.blocks import (
@@ -80,3 +82,17 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
     stored = sum(p.numel() for p in network.parameters()) - complex_weights
     full = stored - complex_weights + sum(m.full_parameters for m in spectral)
     return {"stored": stored, "full": full}
+
+
+def count_flops(network: nn.Module, frames: tuple[int, int, int, int]) -> int | None:
+    """Return the FLOPs of convolutions and matrix products in a step, forward and backward, on
+    frames (B, C, H, W); None if they cannot be counted without values, as where a network of a
+    user's own decides by them."""
+    # On torch's `meta` device tensors have no values, and cost nothing.
+    copied = copy.deepcopy(network).to("meta")
+    try:
+        with FlopCounterMode(display=False) as flops:
+            copied(torch.empty(frames, device="meta")).abs().sum().backward()
+    except (RuntimeError, NotImplementedError):
+        return None
+    return int(flops.get_total_flops())

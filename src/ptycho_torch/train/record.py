@@ -14,7 +14,7 @@ from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
-from ptycho_torch.networks import count_parameters
+from ptycho_torch.networks import count_flops, count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.runtime.memory import process_peak
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
@@ -58,7 +58,7 @@ def run_record(result: TrainResult) -> dict[str, Any]:
     module, history, monitor = result.module, result.module.history, result.module.monitor
     name, best = module.val_loss_name, history.best_row or {}
     last = history.rows[-1] if history.rows else {}
-    norms = np.array(history.norms_before)
+    norms, side = np.array(history.norms_before), module.run.patch_px
     scale = module.scales["train"].intensity_scale
     failure = None if monitor.failure is None else asdict(monitor.failure)
     return {
@@ -79,6 +79,9 @@ def run_record(result: TrainResult) -> dict[str, Any]:
             "last": scale * result.last.gain,
         },
         "parameters": count_parameters(module.network),
+        "flops_per_step": count_flops(
+            module.network, (module.run.training.batch_size, module.channels, side, side)
+        ),
         "gradient_norm": {
             "median": float(np.median(norms)) if norms.size else None,
             "p99": float(np.percentile(norms, 99)) if norms.size else None,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
 from ptycho_torch.config.training import ConstantSchedule, RunSettings
@@ -18,7 +17,7 @@ from ptycho_torch.data.batch import Batch, Groups, SplitScales
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
-from ptycho_torch.networks import build_generator, count_parameters
+from ptycho_torch.networks import build_generator, count_flops, count_parameters
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.memory import process_peak, shortage
@@ -64,14 +63,11 @@ def _of_file(path: str) -> tuple[int, int, int]:
 
 
 def counts(run: RunSettings, work: Workload) -> dict[str, Any]:
-    """Count a network's `parameters` and the `flops_per_step` of its convolutions and products, on
-    torch's `meta` device, where tensors have no values."""
-    sizes = {"channels": work.channels, "patch_px": work.patch_px}
-    frames = (run.training.batch_size, work.channels, work.patch_px, work.patch_px)
-    with torch.device("meta"), FlopCounterMode(display=False) as flops:
-        network = build_generator(run.generator, seed=0, **sizes)
-        network(torch.empty(frames)).abs().sum().backward()
-    return {"parameters": count_parameters(network), "flops_per_step": flops.get_total_flops()}
+    """Count a network's `parameters`, and the `flops_per_step` of its convolutions and products."""
+    side = work.patch_px
+    network = build_generator(run.generator, channels=work.channels, patch_px=side, seed=0)
+    flops = count_flops(network, (run.training.batch_size, work.channels, side, side))
+    return {"parameters": count_parameters(network), "flops_per_step": flops}
 
 
 def alike(run: RunSettings, work: Workload) -> str:

@@ -158,7 +158,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         *(str(run["patch_px"]), str(row["channels"]), str(run["training"]["batch_size"])),
         str(run["generator"]["fno_blocks"]),
         f"{number(stored / 1e6)} M ({number(full / 1e6)} M)",
-        number(row["flops_per_step"] / 1e9),
+        "not counted" if row["flops_per_step"] is None else number(row["flops_per_step"] / 1e9),
         f"{memory['peak']:,.0f}" if memory else "not measured",
         number(seconds["step"], 2) if seconds else "not timed",
         *(duration(seconds.get(name)) for name in ("epoch", "run")),
