@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("training_step", "overhead", "stage_a", "startup", "dag", "gpu", "rpie")
+NAMES = ("training_step", "overhead", "stage_a", "startup", "threads", "dag", "gpu", "rpie")
 """In the order of docs/performance.md; `decision_rates.py` takes half an hour and stands alone."""
 
 BY_NAME = ("stage_a", "gpu")

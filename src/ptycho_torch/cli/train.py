@@ -180,8 +180,8 @@ def _beside_rpie(
     from ptycho_torch.reconstruct.engine import reconstruct
 
     scan, execution = read_scan(file, reading), settings.execution
-    device = {"accelerator": execution.accelerator, "threads": execution.threads}
-    seen = infer_scan(read_bundle(folder / "bundle"), scan, InferSettings(**device))
+    how = InferSettings(accelerator=execution.accelerator, threads=execution.threads)
+    seen = infer_scan(read_bundle(folder / "bundle"), scan, how)
     made = reconstruct(scan, RpieSettings(iterations=iterations))
     known = np.where(illuminated(made.light_YX), made.object_YX, np.nan)
     images = {f"rPIE, {iterations} iterations": known, "network": seen.stitched.known_YX}
