@@ -24,7 +24,7 @@ from ptycho_torch.evaluate.outcome import decide_outcome
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.report.decide.decision import decide
+from ptycho_torch.report.decide import decide
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.power import seeds_needed
 from ptycho_torch.statistics.runs import StageRuns
