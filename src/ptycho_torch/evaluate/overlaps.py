@@ -11,6 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.evaluate.truth import GroundTruth
+from ptycho_torch.physics.stitch import common_windows
 
 Complex = NDArray[np.complex128]
 Integers = NDArray[np.int64]
@@ -78,9 +79,7 @@ def _overlap_products(
     apart = positions_B2[second] - positions_B2[first]
     shifts, group = np.unique(apart, axis=0, return_inverse=True)
     for index, shift in enumerate(shifts):
-        # The overlap in the first patch, and in the second, which lies `shift` from it.
-        low, sides = np.maximum(shift, 0), np.maximum(patches_BHW.shape[-1] - np.abs(shift), 0)
-        here, there = (tuple(map(slice, at, at + sides)) for at in (low, low - shift))
+        here, there = common_windows(illumination_HW.shape, illumination_HW.shape, shift)
         a_HW, b_HW = illumination_HW[here], illumination_HW[there]
         weight = np.zeros(a_HW.shape, np.float32)
         bright = a_HW + b_HW > 0

@@ -13,7 +13,7 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.outcome import decide_outcome
-from ptycho_torch.evaluate.scores import Score, value_of
+from ptycho_torch.evaluate.scores import value_of
 from ptycho_torch.evaluate.truth import read_predictions, read_truth
 from ptycho_torch.evaluate.twin import read_twin
 from ptycho_torch.files import io
@@ -77,25 +77,12 @@ def evaluate_run(
             block: {name: value_of(value) for name, value in found.items()}
             for block, found in blocks.items()
         },
-        "undefined": _reasons(blocks),
+        "undefined": {k: why for k, why in blocks["best"].items() if isinstance(why, str)},
         "frc": curves,
         "settings": limits.model_dump(mode="json"),
     }
     io.write_json(metrics, report)
     logger.info("%s: %s", outcome, reason)
-
-
-def _reasons(blocks: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
-    """Return why scores are null: by their name for the best weights, else `block.name`.
-
-    What is null for the best weights too, for the same reason, is said once.
-    """
-    reasons: dict[str, str] = {}
-    for block, scores in blocks.items():
-        for name, value in scores.items():
-            if isinstance(value, str) and reasons.get(name) != value:
-                reasons[name if block == "best" else f"{block}.{name}"] = value
-    return reasons
 
 
 def evaluate_progress(

@@ -19,6 +19,7 @@ from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.infer.pictures import draw_objects, save_png
+from ptycho_torch.physics.stitch import common_windows
 from ptycho_torch.runtime.errors import InputError, shown_path
 from ptycho_torch.runtime.templates import render
 
@@ -122,8 +123,8 @@ def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
         without = first if first.origin_2 is None else second
         raise InputError(f"{without.source}: has no 'origin', which {sizes} need")
     shift = np.rint(np.zeros(2) if apart is None else apart).astype(int)
-    low, high = np.maximum(shift, 0), np.minimum(a.shape, b.shape + shift)
-    if (high <= low).any():
+    here, there = common_windows(a.shape, b.shape, shift)
+    if not a[here].size:
         raise InputError(
             f"{second.source}: lies {shift.tolist()} px from {first.source}; {sizes} have no pixel "
             "in common there; are both origins in pixels?"
@@ -131,11 +132,9 @@ def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
     how = {
         "canvases_px": [list(a.shape), list(b.shape)],
         "apart_px": None if apart is None else apart.round(3).tolist(),
-        "overlap_px": (high - low).tolist(),
+        "overlap_px": list(a[here].shape),
     }
-    a = a[low[0] : high[0], low[1] : high[1]]
-    low, high = low - shift, high - shift
-    return (a, b[low[0] : high[0], low[1] : high[1]]), how
+    return (a[here], b[there]), how
 
 
 def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
