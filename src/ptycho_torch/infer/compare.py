@@ -17,8 +17,8 @@ from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.data.scales import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
+from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import Dump
-from ptycho_torch.infer.pictures import draw_objects, save_png
 from ptycho_torch.physics.stitch import common_windows
 from ptycho_torch.runtime.errors import InputError, shown_path
 from ptycho_torch.runtime.templates import render

@@ -23,14 +23,13 @@ from ptycho_torch import __version__
 from ptycho_torch.config.base import mistake
 from ptycho_torch.data.patch_statistics import (
     chosen_patches,
-    draw_patches,
     patch_statistics,
     statistics_record,
 )
 from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.files import io
-from ptycho_torch.infer.pictures import draw_objects, save_png
+from ptycho_torch.files.pictures import draw_objects, draw_patches, save_png
 from ptycho_torch.runtime.errors import InputError, printable
 
 FORMAT = "ptycho-torch dump 1"
@@ -75,7 +74,7 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
     statistics = None
     if dump.patches_PHW is not None:
         chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), _SHOWN)]
-        draw_patches(folder / PATCHES, chosen, total=len(dump.patches_PHW))
+        save_png(folder / PATCHES, draw_patches(chosen, total=len(dump.patches_PHW)))
         statistics = statistics_record(patch_statistics(dump.patches_PHW))
     io.write_json(
         folder / FACTS,

@@ -20,8 +20,8 @@ from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
-from ptycho_torch.infer.pictures import draw_objects, save_png
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.runtime.provenance import versions

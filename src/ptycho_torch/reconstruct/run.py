@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import Split, read_split
@@ -23,7 +24,7 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import r_factor
+from ptycho_torch.physics.predict import illuminated, r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
@@ -53,7 +54,7 @@ def reconstruct_scan(
 
     `InputError` as `reconstruct`, or if the folder holds files.
     """
-    from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
+    from ptycho_torch.files.pictures import draw_reconstruction, save_png  # Slow to import.
 
     rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
     must_be_free(folder, **rules)
@@ -85,8 +86,11 @@ def reconstruct_scan(
     }
     folder = claim(folder, **rules)
     io.write_npz(folder / "object.npz", arrays)
-    with io.atomic_write(folder / "reconstruction.png") as part:
-        draw(made, part, title=f"{report['source']}, rpie")
+    known = illuminated(made.light_YX)
+    shown = np.where(known, made.object_YX, np.nan)[find_objects(known.astype(int))[0]]
+    title = f"{report['source']}, rpie"
+    figure = draw_reconstruction(shown, made.probe_MHW, made.error, title=title)
+    save_png(folder / "reconstruction.png", figure)
     io.write_json(folder / "report.json", report)
     return report
 
