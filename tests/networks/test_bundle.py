@@ -82,7 +82,7 @@ def test_a_missing_or_torn_file_is_refused(folder, name):
 def test_weights_of_another_bundle_are_refused(folder, tmp_path):
     write_bundle(tmp_path / "other", bundle(dataset="other"))
     (tmp_path / "other/weights.safetensors").replace(folder / "weights.safetensors")
-    assert "belong to another bundle" in refused(folder)
+    assert "belongs to other files" in refused(folder)
 
 
 KEY = "network.head.weight"

@@ -80,8 +80,16 @@ def compare(
         why_not = "patches have no partners" if error is None else None
         worst = math.nan if error is None else error
         quantities.append(_judged("patches_to_rounding", "error", worst, rounding, why_not))
+    failed = [q["name"] for q in quantities if q["status"] == "fail"]
+    left = [q["name"] for q in quantities if q["status"] == "not judged"]
+    judged = len(quantities) - len(left)
+    headline = f"passed in all {judged} quantities that are judged"
+    if failed:
+        headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
     return {
-        **_verdict(quantities),
+        "passed": not failed,
+        "failed": failed,
+        "headline": headline + (f"; not judged: {', '.join(left)}" if left else ""),
         "tolerance": tolerance,
         "free_scale": free_scale,
         "a": _about(first),
@@ -158,27 +166,13 @@ def _largest_patch_error(first: Dump, second: Dump) -> float | None:
         return None
     if np.abs(places - others).max() > _SAME_PX:
         return None
-    return float(np.max([_error(*pair) for pair in zip(a, b, strict=True)]))
-
-
-def _error(first_HW: Array, second_HW: Array) -> float:
-    a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
+    errors = []
     with np.errstate(invalid="ignore", divide="ignore"):
-        turned = b * np.exp(1j * np.angle(np.vdot(b, a)))
-        return float(np.linalg.norm(a - turned) / np.linalg.norm(a))
-
-
-def _verdict(quantities: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return whether all passed, which did not, and this in a sentence."""
-    failed = [q["name"] for q in quantities if q["status"] == "fail"]
-    left = [q["name"] for q in quantities if q["status"] == "not judged"]
-    judged = len(quantities) - len(left)
-    headline = f"passed in all {judged} quantities that are judged"
-    if failed:
-        headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
-    if left:
-        headline += f"; not judged: {', '.join(left)}"
-    return {"passed": not failed, "failed": failed, "headline": headline}
+        for pair in zip(a, b, strict=True):
+            one, other = (patch_HW.astype(np.complex128) for patch_HW in pair)
+            turned = other * np.exp(1j * np.angle(np.vdot(other, one)))
+            errors.append(np.linalg.norm(one - turned) / np.linalg.norm(one))
+    return float(np.max(errors))
 
 
 def _judged(

@@ -121,21 +121,16 @@ def read_bundle(folder: io.PathLike) -> Bundle:
             f"{folder / FACTS}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no "
             "bundle, or of another version, whose network may be another: train it again"
         )
-    checksum, record = facts["weights_sha256"], facts["record"]
     try:
         settings = BundleSettings.model_validate(facts["settings"])
     except ValidationError as error:
         raise mistake(f"{folder / FACTS}: settings", error) from None
-    if (found := io.sha256(path)) != checksum:
-        raise InputError(
-            f"{path}: SHA-256 is {found}, {FACTS} says {checksum}; the weights were changed or "
-            "belong to another bundle: copy the whole folder again"
-        )
+    io.must_have(path, facts["weights_sha256"])
     tensors = io.read_tensors(path)
     weights = {k.removeprefix("network."): v for k, v in tensors.items() if k != _PROBE}
     try:
         probe = _probe(tensors.get(_PROBE), settings.patch_px)
-        bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=record)
+        bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
         bundle.network()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
