@@ -122,7 +122,15 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
         sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
     if "YY_full" in arrays:
         arrays["YY_full"] = arrays["YY_full"].reshape(-1, *arrays["YY_full"].shape[-3:])
-        _check_images(path, arrays)
+        # Which group shows which object; without an index there must be one object.
+        images, index = len(arrays["YY_full"]), arrays.get("image_index")
+        if index is None and images == 1:
+            index = arrays["image_index"] = np.zeros(shape[0], np.int32)
+        if index is None or not ((index >= 0) & (index < images)).all():
+            came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
+            raise InputError(
+                f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
+            )
     return arrays
 
 
@@ -202,18 +210,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
         raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
     return array
-
-
-def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Check which group shows which object; without an index there must be one object."""
-    images, index = len(arrays["YY_full"]), arrays.get("image_index")
-    if index is None and images == 1:
-        index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)
-    if index is None or not ((index >= 0) & (index < images)).all():
-        came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
-        raise InputError(
-            f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
-        )
 
 
 def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:

@@ -111,7 +111,20 @@ def read_dump(folder: io.PathLike) -> Dump:
     arrays, present = io.read_npz_known(arrays_path, *keys)
     if "stitched" not in arrays:
         raise InputError(f"{arrays_path}: has no array 'stitched'; it has: {', '.join(present)}")
-    _check_arrays(str(folder), arrays)
+    patches = arrays.get("patches")
+    if patches is None and "positions" in arrays:
+        raise InputError(f"{folder}: has 'positions', no 'patches'")
+    count = 0 if patches is None else len(patches)
+    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
+        if key in arrays:
+            check_array(str(folder), key, arrays[key], "complex", sides)
+            if not np.iscomplexobj(arrays[key]):
+                raise InputError(f"{folder}: '{key}' is real; give the complex object")
+    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
+        if key in arrays:
+            check_array(str(folder), key, arrays[key], "real", shape)
+            if not np.isfinite(arrays[key]).all():
+                raise InputError(f"{folder}: '{key}' is not finite; give pixels")
     places = {
         key: arrays[key].astype(np.float64) for key in ("origin", "positions") & arrays.keys()
     }
@@ -120,25 +133,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         made_by=printable(facts.made_by),
         scales=facts.scales,
         origin_2=places.get("origin"),
-        patches_PHW=arrays.get("patches"),
+        patches_PHW=patches,
         positions_P2=places.get("positions"),
         source=str(folder),
     )
-
-
-def _check_arrays(source: str, arrays: dict[str, NDArray[Any]]) -> None:
-    """Raise `InputError` unless the arrays of a dump belong together."""
-    patches = arrays.get("patches")
-    if patches is None and "positions" in arrays:
-        raise InputError(f"{source}: has 'positions', no 'patches'")
-    count = 0 if patches is None else len(patches)
-    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
-        if key in arrays:
-            check_array(source, key, arrays[key], "complex", sides)
-            if not np.iscomplexobj(arrays[key]):
-                raise InputError(f"{source}: '{key}' is real; give the complex object")
-    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
-        if key in arrays:
-            check_array(source, key, arrays[key], "real", shape)
-            if not np.isfinite(arrays[key]).all():
-                raise InputError(f"{source}: '{key}' is not finite; give pixels")

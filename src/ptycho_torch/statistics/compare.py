@@ -195,7 +195,7 @@ def compare_failures(
                 family=len(pairs),
                 n=min(mine.runs, theirs.runs),
                 mean=mine.rate - theirs.rate,
-                p=estimates.boschloo_p(mine.pair, theirs.pair),
+                p=estimates.boschloo_p(*((r.failures, r.runs) for r in (mine, theirs))),
                 least_p=estimates.boschloo_p((0, mine.runs), (theirs.runs, theirs.runs)),
                 rates=(mine, theirs),
             )
