@@ -10,8 +10,7 @@ import torch
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scales import ScaleLost
-from ptycho_torch.data.units import probe_of
+from ptycho_torch.data.units import ScaleLost, probe_of
 from ptycho_torch.files import io
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]

@@ -14,7 +14,7 @@ import skimage
 from numpy.typing import NDArray
 
 from ptycho_torch.data.patch_statistics import patch_statistics
-from ptycho_torch.data.scales import NUMBERS
+from ptycho_torch.data.units import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.files.pictures import draw_objects, save_png

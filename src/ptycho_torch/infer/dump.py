@@ -26,8 +26,8 @@ from ptycho_torch.data.patch_statistics import (
     patch_statistics,
     statistics_record,
 )
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.files.pictures import draw_objects, draw_patches, save_png
 from ptycho_torch.runtime.errors import InputError, printable

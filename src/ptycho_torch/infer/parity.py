@@ -12,7 +12,7 @@ import numpy as np
 
 from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.dataset_file import Split
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.compare import compare, comparison_text

@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.groups import scan_groups
-from ptycho_torch.data.scales import check_scale_reached
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.data.units import (
+    check_scale_reached,
+    measured_units,
+    probe_of,
+    same_probe,
+    unit_of,
+)
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor

@@ -171,13 +171,11 @@ def compare_score(
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
     good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
     good = good.reindex(columns=runs["arm"].unique()).astype(float)
-    found = []
-    for arm, other in pairs:
-        difference = estimates.paired_difference(good[arm] - good[other], settings)  # NaN: no pair.
-        found.append(
-            Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
-        )
-    return found
+    paired = [estimates.paired_difference(good[a] - good[b], settings) for a, b in pairs]
+    return [
+        Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
+        for (arm, other), difference in zip(pairs, paired, strict=True)
+    ]
 
 
 def compare_failures(

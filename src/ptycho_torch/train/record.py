@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
