@@ -82,7 +82,7 @@ def read_sample(
         grouping = GroupSettings(gridsize=math.isqrt(channels))
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
         every, scale = groups_of_scan(scan, members, unit.unit), unit.intensity_scale
-    side = every.amplitude_nCHW.shape[-1]
+    side = every.amplitude_BCHW.shape[-1]
     if patch_px not in (None, side):
         raise InputError(f"{path}: patches are {side} px, the network takes {patch_px} px")
     if len(every) < groups:

@@ -12,7 +12,7 @@ from skimage.util import montage
 
 from ptycho_torch.runtime.disk import PathLike, atomic_write
 from ptycho_torch.runtime.errors import printable
-from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure
+from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure, use_log_scale
 
 PARTS = ("amplitude", "phase")
 _Convert = Callable[[NDArray[Any]], NDArray[Any]]
@@ -64,9 +64,10 @@ def draw_reconstruction(
     power = np.sqrt((np.abs(probe_MHW) ** 2).sum(axis=0))
     _show(probe, power, "probe: amplitude of all modes", _span(power), "magma")
     error.plot(range(1, len(errors) + 1), errors, color=COLOURS[1])
-    error.set(yscale="log", xlabel="iteration")
+    error.set_xlabel("iteration")
     error.set_title("R factor of the amplitudes", fontsize=9)
     error.grid(color=PALE)
+    use_log_scale(error)
     return figure
 
 

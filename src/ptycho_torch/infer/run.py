@@ -172,7 +172,7 @@ def _predict(
     """Return what the network makes of each group, (P, H, W), once its frames are scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
     measured = np.where(scan.used, scan.amplitude_nHW, 0)[members_GC]
-    entering = groups.amplitude_nCHW.numpy()
+    entering = groups.amplitude_BCHW.numpy()
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
     network, scale = bundle.network().to(device), bundle.settings.input_scale
     with torch.inference_mode():
