@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate.outcome import decide_outcome
+from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.twin import TwinReading
 
 READING = TwinReading(

@@ -8,8 +8,8 @@ from scipy.spatial import cKDTree
 
 from ptycho_torch.config.real_data import RegionSettings
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.runtime.errors import InputError
 
 

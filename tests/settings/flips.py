@@ -20,7 +20,7 @@ from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.config.training import SGD, Adam, AdamW, AdaptiveClip
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.outcome import decide_outcome
+from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.networks.blocks import FourierBlock

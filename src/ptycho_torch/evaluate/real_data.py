@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
 from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies

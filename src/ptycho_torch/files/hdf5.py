@@ -100,24 +100,21 @@ class Hdf5:
             self._read.add(dataset)
             return as_complex(np.asarray(dataset[()]))
 
-    def unit(self, path: str) -> str:
-        """Return an array's unit as its attribute has it; empty if it has none."""
+    def factor(self, path: str, units: Mapping[str, float]) -> float | None:
+        """Return what an array's unit is worth, as its attribute has it; None if it has none,
+        `InputError` if it is none of `units`, which are in lower case and of one."""
         with self._found(path) as found:
             known = {} if found is None else found.attrs
             unit = next((known[n] for n in ("units", "Units", "unit", "Unit") if n in known), "")
-            if isinstance(unit, np.ndarray) and unit.size and (unit == unit.flat[0]).all():
-                unit = unit.flat[0]
-            if isinstance(unit, bytes):
-                with contextlib.suppress(UnicodeDecodeError):
-                    return unit.decode("utf-8").strip()
-                return unit.decode("latin-1").strip()
-            empty = getattr(unit, "shape", ()) is None
-            return "" if empty else str(unit).strip()
-
-    def factor(self, path: str, units: Mapping[str, float]) -> float | None:
-        """Return what an array's unit is worth; None if it has none, `InputError` if it is none of
-        `units`, which are in lower case and of one."""
-        unit = self.unit(path)
+        if isinstance(unit, np.ndarray) and unit.size and (unit == unit.flat[0]).all():
+            unit = unit.flat[0]
+        if isinstance(unit, bytes):
+            try:
+                unit = unit.decode("utf-8")
+            except UnicodeDecodeError:
+                unit = unit.decode("latin-1")
+        # An empty attribute has no shape at all.
+        unit = "" if getattr(unit, "shape", ()) is None else str(unit).strip()
         word = unit.lower().replace("\u03bc", "\u00b5")
         word = word if word in units else word.removesuffix("s")
         if unit and word not in units:

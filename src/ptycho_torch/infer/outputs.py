@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import InferSettings, ScanConventions
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Scales
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.files.pictures import draw_objects, save_png

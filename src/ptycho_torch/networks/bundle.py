@@ -129,22 +129,18 @@ def read_bundle(folder: io.PathLike) -> Bundle:
     tensors = io.read_tensors(path)
     weights = {k.removeprefix("network."): v for k, v in tensors.items() if k != _PROBE}
     try:
-        probe = _probe(tensors.get(_PROBE), settings.patch_px)
+        probe, side = tensors.get(_PROBE), settings.patch_px
+        if probe is None:
+            raise InputError(f"has no tensor '{_PROBE}', the probe")
+        if probe.shape[1:] != (side, side, 2) or not torch.isfinite(probe).all():
+            raise InputError(
+                f"'{_PROBE}' is {tuple(probe.shape)}, expected finite numbers (M, {side}, {side}, 2)"
+            )
+        if not probe.any():
+            raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
+        probe = torch.view_as_complex(probe.contiguous())
         bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
         bundle.network()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return bundle
-
-
-def _probe(stored: Tensor | None, side: int) -> Tensor:
-    """Return the probe (M, H, W), complex64, of the real numbers stored."""
-    if stored is None:
-        raise InputError(f"has no tensor '{_PROBE}', the probe")
-    if stored.shape[1:] != (side, side, 2) or not torch.isfinite(stored).all():
-        raise InputError(
-            f"'{_PROBE}' is {tuple(stored.shape)}, expected finite numbers (M, {side}, {side}, 2)"
-        )
-    if not stored.any():
-        raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
-    return torch.view_as_complex(stored.contiguous())

@@ -18,9 +18,9 @@ from scipy.ndimage import find_objects
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import Split, read_split
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.files.output_folder import claim, must_be_free

@@ -140,29 +140,25 @@ def compare_samples(
         found.append((item, mine, theirs))
     if level is None:
         return [item for item, *_ in found]
-    corrected = estimates.holm([item.p for item, *_ in found])
-    return [
-        _judged(replace(item, p_holm=p, level=level), level, mine, theirs, settings)
-        for (item, mine, theirs), p in zip(found, corrected, strict=True)
-    ]
-
-
-def _judged(
-    item: Comparison,
-    level: float,
-    mine: NDArray[Any],
-    theirs: NDArray[Any],
-    settings: StatisticsSettings,
-) -> Comparison:
-    """Return a comparison of a primary family with what it claims, or what would decide it."""
-    if item.p_holm is not None and item.p_holm <= level and item.mean:
-        return replace(item, state="lower" if item.mean < 0 else "higher")
-    part = settings.effect_of_interest
-    its_mean = float(theirs.mean()) if theirs.size else 0.0
-    interest = math.log1p(part) if item.is_loss else part * its_mean
-    level_of_one = level / item.family
-    seeds = seeds_needed(mine, theirs, of_interest=interest, level=level_of_one, settings=settings)
-    return replace(item, seeds=seeds)
+    # What a comparison of a primary family claims, or what would decide it.
+    judged, part = [], settings.effect_of_interest
+    for (item, mine, theirs), p in zip(
+        found, estimates.holm([item.p for item, *_ in found]), strict=True
+    ):
+        changes: dict[str, Any] = {"p_holm": p, "level": level}
+        if p is not None and p <= level and item.mean:
+            changes["state"] = "lower" if item.mean < 0 else "higher"
+        else:
+            its_mean = float(theirs.mean()) if theirs.size else 0.0
+            changes["seeds"] = seeds_needed(
+                mine,
+                theirs,
+                of_interest=math.log1p(part) if item.is_loss else part * its_mean,
+                level=level / item.family,
+                settings=settings,
+            )
+        judged.append(replace(item, **changes))
+    return judged
 
 
 def compare_score(
