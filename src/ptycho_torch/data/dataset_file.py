@@ -102,12 +102,10 @@ def read_split(
 
 def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     """Return the arrays of the layout, each in its type and shape."""
-    arrays, present = io.read_npz_known(path, *_LAYOUT, optional=_LAYOUT.keys() - _NEEDED)
+    needed, optional = ("diffraction", "probeGuess"), _LAYOUT.keys() - _NEEDED
+    arrays, present = io.read_npz_known(path, *_LAYOUT, needed=needed, optional=optional)
     for key in (key for key in present if key in _LAYOUT and key not in arrays):
         logger.warning("%s: '%s' is pickled, which is never loaded: left out", path, key)
-    for key in ("diffraction", "probeGuess"):
-        if key not in arrays:
-            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
     notes: list[str] = []
     probe = probe_modes(str(path), "probeGuess", arrays["probeGuess"])
     assert probe is not None

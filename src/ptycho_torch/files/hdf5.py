@@ -105,7 +105,9 @@ class Hdf5:
         `InputError` if it is none of `units`, which are in lower case and of one."""
         with self._found(path) as found:
             known = {} if found is None else found.attrs
-            unit = next((known[n] for n in ("units", "Units", "unit", "Unit") if n in known), "")
+            unit: Any = next(
+                (known[n] for n in ("units", "Units", "unit", "Unit") if n in known), ""
+            )
         if isinstance(unit, np.ndarray) and unit.size and (unit == unit.flat[0]).all():
             unit = unit.flat[0]
         if isinstance(unit, bytes):

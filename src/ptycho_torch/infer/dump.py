@@ -108,9 +108,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         raise mistake(path, error) from None
     io.must_have(arrays_path, facts.arrays_sha256)
     keys = ("stitched", "origin", "patches", "positions")
-    arrays, present = io.read_npz_known(arrays_path, *keys)
-    if "stitched" not in arrays:
-        raise InputError(f"{arrays_path}: has no array 'stitched'; it has: {', '.join(present)}")
+    arrays, _ = io.read_npz_known(arrays_path, *keys, needed=["stitched"])
     patches = arrays.get("patches")
     if patches is None and "positions" in arrays:
         raise InputError(f"{folder}: has 'positions', no 'patches'")

@@ -134,7 +134,7 @@ def read_bundle(folder: io.PathLike) -> Bundle:
             raise InputError(f"has no tensor '{_PROBE}', the probe")
         if probe.shape[1:] != (side, side, 2) or not torch.isfinite(probe).all():
             raise InputError(
-                f"'{_PROBE}' is {tuple(probe.shape)}, expected finite numbers (M, {side}, {side}, 2)"
+                f"'{_PROBE}' is {tuple(probe.shape)}, expected (M, {side}, {side}, 2), finite"
             )
         if not probe.any():
             raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
