@@ -29,7 +29,7 @@ def bundle(tmp_path):
             generator=generator, patch_px=16, channels=channels, object_big=True,
             gridsize=math.isqrt(channels), input_scale=1.0,
             norm_Y_I=1.0, intensity_scale=1.0, intensity_scale_source="measured",
-            mean_amplitude=0.1, dataset="tiny",
+            dataset="tiny",
         )  # fmt: skip
         probe = torch.ones(1, 16, 16, dtype=torch.complex64)
         weights = dict(network.state_dict())

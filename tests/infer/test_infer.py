@@ -38,7 +38,7 @@ def bundle(scan):
                 "generator": generator, "patch_px": N, "channels": gridsize**2,
                 "gridsize": gridsize, "object_big": True, "input_scale": 1.0, "norm_Y_I": 4.0,
                 "intensity_scale": scan.intensity_scale, "intensity_scale_source": "measured",
-                "mean_amplitude": 0.1, "dataset": "tiny", **changes,
+                "dataset": "tiny", **changes,
             }
         )  # fmt: skip
         network = build_generator(generator, channels=gridsize**2, patch_px=N, seed=1)

@@ -20,7 +20,7 @@ def settings(**changes):
         "generator": GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
         **{"patch_px": 16, "channels": 1, "gridsize": 1, "object_big": True, "dataset": "tiny"},
         **{"input_scale": 1.5, "norm_Y_I": 4.2, "intensity_scale": 900.0},
-        **{"intensity_scale_source": "measured", "mean_amplitude": 0.1},
+        "intensity_scale_source": "measured",
     }
     return BundleSettings(**{**known, **changes})
 

@@ -113,14 +113,11 @@ def write_parts(
     parts = dict(zip(PARTS, (train, *halves, held), strict=True))
     for part, frames in parts.items():
         write_scan_npz(outputs[part], scan.take(frames))
-    between = scan.positions_n2[held][:, None] - scan.positions_n2[train]
-    apart = np.hypot(*between.transpose(2, 0, 1)).min(axis=1)
     facts = {
         "notes": list(scan.notes),
         "frames": len(scan),
         "gap_px": gap,
         "gap_frames": left_out.tolist(),
-        "nearest_px": {"least": float(apart.min()), "largest": float(apart.max())},
         "parts": {part: frames.tolist() for part, frames in parts.items()},
     }
     io.write_json(outputs["split"], facts)

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import Count, Gridsize, Name, NotNegative, Positive, Settings, mistake
+from ptycho_torch.config.base import Count, Gridsize, Name, Positive, Settings, mistake
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
@@ -47,8 +47,6 @@ class BundleSettings(Settings):
     """s: (s A)^2 are photons; amplitudes enter the network in these units."""
     intensity_scale_source: Literal["learned", "measured", "given"]
     """Trained with the weights, measured on the training data, or of the photons given."""
-    mean_amplitude: NotNegative
-    """Of the training data, in the units that enter the network."""
     dataset: Name
     """Name of the training data."""
 

@@ -103,7 +103,6 @@ def _bundle(result: TrainResult, data: TrainingData) -> Bundle:
         norm_Y_I=data.norm_Y_I,
         intensity_scale=scales.intensity_scale * gain,
         intensity_scale_source="learned" if learned else data.intensity_scale_source,
-        mean_amplitude=scales.mean_amplitude / gain,
         dataset=run.dataset,
     )
     return Bundle(
