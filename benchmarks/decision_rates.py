@@ -19,7 +19,7 @@ from scipy import stats
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.report.decide.decision import decide
+from ptycho_torch.report.decide import decide
 from ptycho_torch.statistics.compare import claim_level, compare_losses, compare_samples
 from ptycho_torch.statistics.scores import AREA
 from ptycho_torch.statistics.stress import areas_of, points_of

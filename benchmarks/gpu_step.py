@@ -68,7 +68,7 @@ class HalfPrecision(nn.Module):
 def steps(sizes: Sizes, limit_s: float) -> Rows:
     """Time a step (forward, physics, MAE, backward, clip by norm, Adam) in each precision."""
     case, device = overhead.make_case(sizes.study, sizes.object_px, 0), sizes.device
-    frames_nCHW = case.data.train.amplitude_nCHW[: case.run.training.batch_size]
+    frames_nCHW = case.data.train.amplitude_BCHW[: case.run.training.batch_size]
     data = Data(frames_nCHW.to(device), case.data.probe_MHW.to(device))
     for precision in ("fp32", "bf16") if device == "cpu" else ("tf32", "bf16", "fp32"):
         with numerics(case.run.execution.model_copy(update={"precision": precision})):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.training import NormClip, RunSettings
-from ptycho_torch.data.batch import LOSSES, Batch, Groups
+from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.module import EVAL_BATCH, epoch_order
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
@@ -87,7 +87,7 @@ def make_case(study: str | Path, size_px: int, epochs: int, **execution: Any) ->
         made = simulate_split(data, split, probe, intensity_scale=scale)
         scale = made.intensity_scale
         frames = np.moveaxis(made.arrays["diffraction"], -1, 1)
-        groups[split] = Groups(torch.from_numpy(np.ascontiguousarray(frames)))
+        groups[split] = Batch(torch.from_numpy(np.ascontiguousarray(frames)))
     return Case(
         run=run.model_copy(
             update={

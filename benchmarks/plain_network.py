@@ -51,7 +51,7 @@ class PlainSpectral(nn.Module):
 
     def load(self, ours: SpectralConv) -> None:
         """Take the weights of our layer; modes that its frames do not have stay zero."""
-        weight_IOXY = ours.complex_weight().permute(2, 3, 0, 1)
+        weight_IOXY = torch.complex(*ours.weight.unbind(3)).permute(2, 3, 0, 1)
         taken = 0
         for rows in self.parts(ours.size_px[0]):
             target = self.weight[:, :, rows, : ours.columns]

@@ -21,7 +21,7 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Reconstruction, reconstruct
 from ptycho_torch.runtime.markdown import number
-from ptycho_torch.simulate.objects import draw_objects
+from ptycho_torch.simulate.frames import draw_objects
 from ptycho_torch.simulate.probes import make_probe
 
 SIDE, STEP, PLACES = 64, 10, 15

@@ -11,7 +11,7 @@ from ptycho_torch.data.patch_statistics import (
     statistics_record,
     write_patch_statistics,
 )
-from ptycho_torch.data.scales import ScaleLost, Scales, check_scale_reached
+from ptycho_torch.data.units import ScaleLost, Scales, check_scale_reached
 
 
 def test_statistics_worked_out_by_hand():

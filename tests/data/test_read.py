@@ -8,10 +8,10 @@ import pytest
 from tests.data.compare import note, same
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.noise import noise_of_roots
 from ptycho_torch.data.prepare import cropped
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_npz
+from ptycho_torch.evaluate.real_data import noise_of_roots
 from ptycho_torch.runtime.errors import InputError
 
 

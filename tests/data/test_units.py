@@ -41,7 +41,7 @@ def test_an_empty_object_is_one_in_the_units_of_its_scan(photons, stored):
     scan = scan_of(counts(photons) * stored, scale=1 / stored)
     probe = probe_of(scan)
     units = measured_units(scan, probe, photons=5.0)
-    frames = groups_of_scan(scan, np.arange(3)[:, None], units.unit).amplitude_nCHW
+    frames = groups_of_scan(scan, np.arange(3)[:, None], units.unit).amplitude_BCHW
     ones = torch.ones(3, 1, N, N, dtype=torch.complex64)
     predicted = intensities(ones, torch.from_numpy(probe)).sqrt()
     torch.testing.assert_close(frames, predicted, rtol=1e-4, atol=1e-5)
@@ -72,7 +72,7 @@ def test_masked_pixels_are_zero_and_count_for_nothing_in_their_frames():
     units = [measured_units(s, probe_of(s), 1.0).unit for s in scans]
     assert units[0] == units[1]
     seen = groups_of_scan(scans[1], np.arange(3)[:, None], 1.0)
-    assert (seen.amplitude_nCHW[:, 0, 3, 5] == 0).all()
+    assert (seen.amplitude_BCHW[:, 0, 3, 5] == 0).all()
     assert seen.take(slice(0, 2)).good_BCHW.shape == (1, 1, N, N)
     each = np.concatenate([good | True, good | True, good])
     of_each = groups_of_scan(scan_of(clean, good=each), np.array([[2], [0]]), 1.0)

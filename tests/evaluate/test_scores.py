@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.evaluate.scores import FLAT_PREDICTION, FLAT_TRUTH, image_scores, mean_score
 from ptycho_torch.physics.stitch import tile_extent
-from ptycho_torch.simulate.objects import line_images
+from ptycho_torch.simulate.frames import line_images
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho_torch.evaluate.overlaps import phase_factors
+from ptycho_torch.evaluate.block import phase_factors
 
 
 def spread(angles):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.infer.dump import Dump
 
 SIDE, SIZE = 8, 24

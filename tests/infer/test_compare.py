@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.infer import compare as comparing
 from ptycho_torch.infer.dump import write_dump
 from ptycho_torch.runtime.errors import InputError

@@ -10,8 +10,7 @@ import torch
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scales import ScaleLost
-from ptycho_torch.data.units import probe_of
+from ptycho_torch.data.units import ScaleLost, probe_of
 from ptycho_torch.files import io
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump
@@ -39,7 +38,7 @@ def bundle(scan):
                 "generator": generator, "patch_px": N, "channels": gridsize**2,
                 "gridsize": gridsize, "object_big": True, "input_scale": 1.0, "norm_Y_I": 4.0,
                 "intensity_scale": scan.intensity_scale, "intensity_scale_source": "measured",
-                "mean_amplitude": 0.1, "dataset": "tiny", **changes,
+                "dataset": "tiny", **changes,
             }
         )  # fmt: skip
         network = build_generator(generator, channels=gridsize**2, patch_px=N, seed=1)

@@ -20,7 +20,7 @@ def settings(**changes):
         "generator": GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
         **{"patch_px": 16, "channels": 1, "gridsize": 1, "object_big": True, "dataset": "tiny"},
         **{"input_scale": 1.5, "norm_Y_I": 4.2, "intensity_scale": 900.0},
-        **{"intensity_scale_source": "measured", "mean_amplitude": 0.1},
+        "intensity_scale_source": "measured",
     }
     return BundleSettings(**{**known, **changes})
 
@@ -82,7 +82,7 @@ def test_a_missing_or_torn_file_is_refused(folder, name):
 def test_weights_of_another_bundle_are_refused(folder, tmp_path):
     write_bundle(tmp_path / "other", bundle(dataset="other"))
     (tmp_path / "other/weights.safetensors").replace(folder / "weights.safetensors")
-    assert "belong to another bundle" in refused(folder)
+    assert "belongs to other files" in refused(folder)
 
 
 KEY = "network.head.weight"

@@ -53,7 +53,7 @@ def test_the_page_s_network_trains_and_its_bundle_gives_the_same_patches(
     bundle = read_bundle(tmp_path / "run" / "bundle")
     data = data_of_splits(**split, patch_px=16)
     trained, untrained = bundle.network(), PtychoModule(run, data).network
-    amplitudes = data.train.amplitude_nCHW[:4]
+    amplitudes = data.train.amplitude_BCHW[:4]
     assert trained.layers[0].weight.shape == (8, 1, 5, 5)
     assert not torch.equal(trained(amplitudes), untrained(amplitudes))
     again = PtychoModule(run, data).network

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ptycho_torch.config.real_data import RealDataScores
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.evaluate.estimate import ObjectEstimate, common_box, read_estimates
 from ptycho_torch.evaluate.real_data import evaluate_measurement

@@ -7,8 +7,8 @@ import pytest
 
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.data.parts import PARTS, write_parts
 from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.write import PARTS, write_parts
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 from ptycho_torch.reconstruct.engine import reconstruct
 

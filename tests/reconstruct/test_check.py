@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 from ptycho_torch.cli import app
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.reconstruct.check import check_file
-from ptycho_torch.reconstruct.trial import Outcome, twin_similarity
+from ptycho_torch.reconstruct.check import Outcome, check_file, twin_similarity
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -24,7 +23,7 @@ def known(made):
 @pytest.fixture(autouse=True)
 def frames(monkeypatch):
     """36 are reconstructed: enough for this small scan."""
-    monkeypatch.setattr("ptycho_torch.reconstruct.trial.RECONSTRUCTED_FRAMES", 36)
+    monkeypatch.setattr("ptycho_torch.reconstruct.check.RECONSTRUCTED_FRAMES", 36)
 
 
 def arrays(scan, **change):

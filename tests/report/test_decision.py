@@ -12,8 +12,7 @@ from planted_runs import PROVENANCE
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
-from ptycho_torch.report.decide.decision import decide, write_decision
-from ptycho_torch.report.decide.winner import find_winner, write_winner
+from ptycho_torch.report.decide import decide, find_winner, write_decision, write_winner
 from ptycho_torch.report.summarise.stage import write_look
 from ptycho_torch.report.summarise.tables import of_stress
 from ptycho_torch.runtime.errors import InputError

@@ -8,8 +8,7 @@ from planted_runs import LOSS
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.report.rendering import say
 from ptycho_torch.runtime.markdown import number, p_text, percent
-from ptycho_torch.statistics.compare import log_values
-from ptycho_torch.statistics.power import seeds_needed
+from ptycho_torch.statistics.compare import log_values, seeds_needed
 
 SETTINGS = StatisticsSettings()
 EIGHT, DEEP = list(range(8)), "-fno_blocks-8"

@@ -20,13 +20,13 @@ from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.config.training import SGD, Adam, AdamW, AdaptiveClip
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.evaluate.block import reconstruct, score
-from ptycho_torch.evaluate.outcome import decide_outcome
+from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.networks.blocks import FourierBlock
-from ptycho_torch.report.decide.decision import decide
+from ptycho_torch.report.decide import decide
+from ptycho_torch.statistics.compare import seeds_needed
 from ptycho_torch.statistics.estimates import paired_difference
-from ptycho_torch.statistics.power import seeds_needed
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
 from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm

@@ -88,7 +88,7 @@ def test_photons_that_a_user_says_are_those_of_every_frame_and_called_given(impo
     data = data_of_splits(files, summary, patch_px=N)
     assert data.intensity_scale_source == "given"
     scale = data.scales["train"].intensity_scale
-    light = (scale * data.train.amplitude_nCHW).square().sum(dim=(-2, -1)).mean().item()
+    light = (scale * data.train.amplitude_BCHW).square().sum(dim=(-2, -1)).mean().item()
     assert light == pytest.approx(photons, rel=1e-4)
     assert data.scales["validation"].intensity_scale == scale
     assert io.read_json(summary)["intensity_scale"] == pytest.approx(scale)

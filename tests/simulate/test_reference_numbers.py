@@ -7,8 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, ScanSettings, SimulatedDataset
 from ptycho_torch.simulate.dataset import simulate_split
-from ptycho_torch.simulate.frames import cut_patches, raster
-from ptycho_torch.simulate.objects import line_images
+from ptycho_torch.simulate.frames import cut_patches, line_images, raster
 from ptycho_torch.simulate.probes import disk_mask, make_probe, normalisation, radius_px
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ptycho_torch.config.evaluation import StatisticsSettings
+from ptycho_torch.statistics.compare import seeds_needed
 from ptycho_torch.statistics.estimates import sample_difference
-from ptycho_torch.statistics.power import seeds_needed
 
 SETTINGS = StatisticsSettings()
 UNIT = np.array([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]) * np.sqrt(5 / 6)

@@ -72,8 +72,8 @@ def test_validation_loss_and_prediction_belong_to_the_stored_weights(
     result = train_tiny(**changes)
     module = PtychoModule(run_of(**changes), tiny_data)
     module.network.load_state_dict(read_bundle(result.outputs["bundle"].parent).weights)
-    observed, seen = (s.amplitude_nCHW for s in (tiny_data.validation, tiny_data.test))
-    power = tiny_data.train.amplitude_nCHW.double().square().sum(dim=(2, 3)).mean().item()
+    observed, seen = (s.amplitude_BCHW for s in (tiny_data.validation, tiny_data.test))
+    power = tiny_data.train.amplitude_BCHW.double().square().sum(dim=(2, 3)).mean().item()
     scale = 1.0 if scaling == "none" else float(np.sqrt(8**2 / power))
     with torch.no_grad():
         predicted = amplitudes(module.network(observed * scale), module.probe_MHW)

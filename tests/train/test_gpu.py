@@ -73,7 +73,7 @@ def gradients(case):
 def test_a_bad_group_ends_the_run_in_its_own_step(case, recorded, epoch, value, outcome):
     """The step that the data's order says; the group of the second epoch sat out the first."""
     made = case({"explode_patience_steps": 1}, cuda_graphs=recorded)
-    size, amplitude = made.run.training.batch_size, made.data.train.amplitude_nCHW
+    size, amplitude = made.run.training.batch_size, made.data.train.amplitude_BCHW
     steps = len(amplitude) // size
     orders = [epoch_order(made.run.seed, e, len(amplitude))[: steps * size] for e in (0, 1)]
     group = orders[0][5 * size] if epoch == 1 else np.setdiff1d(orders[1], orders[0])[0]

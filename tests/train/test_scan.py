@@ -121,7 +121,7 @@ def test_groups_are_merged_unless_told_not_to(settings, scan, train_scan, tmp_pa
 def test_what_is_held_out_never_trains(settings, scan):
     for gridsize in (1, 2):
         ready = data_of_scan(scan, settings(gridsize))
-        seen = {frame.tobytes() for frame in ready.train.amplitude_nCHW.flatten(0, 1).numpy()}
+        seen = {frame.tobytes() for frame in ready.train.amplitude_BCHW.flatten(0, 1).numpy()}
         frames = [f.tobytes() for f in scan.amplitude_nHW / np.float32(ready.facts["unit"])]
         held_out = {*ready.facts["validation_frames"], *ready.facts["gap_frames"]}
         assert held_out and not seen & {frames[n] for n in held_out}

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.decide.decision import write_decision
+from ptycho_torch.report.decide import write_decision
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.provenance import collect_provenance
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.decide.winner import write_winner
+from ptycho_torch.report.decide import write_winner
 from ptycho_torch.runtime.jobs import run_job
 
 if TYPE_CHECKING:

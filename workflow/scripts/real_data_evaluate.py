@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.real_data import RealDataScores
-from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.runtime.jobs import run_job
 

@@ -15,7 +15,7 @@ def main(job: Any) -> None:
     accelerator = io.read_json(job.input.run)["settings"]["execution"]["accelerator"]
     with gpu_lease(accelerator):
         # With torch comes CUDA, which reads once which GPUs it may see.
-        from ptycho_torch.data.parts import PARTS
+        from ptycho_torch.data.write import PARTS
         from ptycho_torch.infer.outputs import infer_measurement
 
         infer_measurement(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.config.scan import RpieSettings
-from ptycho_torch.data.parts import PARTS
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.reconstruct.run import reconstruct_measurement
 from ptycho_torch.runtime.jobs import run_job
 

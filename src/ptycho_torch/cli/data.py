@@ -200,7 +200,7 @@ def compare_objects(
     Prints correlations, SSIM, and where the Fourier ring correlation falls under each threshold.
     """
     from ptycho_torch.evaluate import objects
-    from ptycho_torch.infer.pictures import draw_objects, draw_rings, save_png
+    from ptycho_torch.files.pictures import draw_objects, draw_rings, save_png
     from ptycho_torch.runtime.templates import render
 
     record, (first, second) = objects.compare_objects(a, b, trim_px=trim_px)

@@ -173,7 +173,7 @@ def _beside_rpie(
 ) -> str:
     """Draw the trained network's object of a scan beside rPIE's, and return both R factors."""
     from ptycho_torch.data.read import read_scan
-    from ptycho_torch.infer.pictures import draw_objects, save_png
+    from ptycho_torch.files.pictures import draw_objects, save_png
     from ptycho_torch.infer.run import infer_scan
     from ptycho_torch.networks.bundle import read_bundle
     from ptycho_torch.physics.predict import illuminated, r_factor

@@ -1,11 +1,12 @@
 """What a step of training or inference sees: frames in groups, where they lie, what was measured.
 
-Letters: n groups, B groups of a batch, C frames of a group, H rows, W columns. Positions are the
+Letters: n groups, B of a batch, C frames of a group, H rows, W columns. Positions are the
 (row, column) of a frame's upper left corner, pixels: a whole part and a fraction.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,8 +48,9 @@ class SplitScales:
         return poisson_loss(predicted_BCHW, observed_BCHW, *scales, good_BCHW)
 
 
-class Batch(NamedTuple):
-    """Some groups; moved between devices as one.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Groups of frames: some, or all of a split or a scan; moved between devices as one.
 
     Measured amplitudes, in the units that enter the network, 0 where nothing was measured; whole
     pixels of the positions, int64, None where single frames need none; their fractions, float32,
@@ -60,47 +62,39 @@ class Batch(NamedTuple):
     fraction_BC2: Tensor | None = None
     good_BCHW: Tensor | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """All groups of a split or a scan, in memory; the fields are those of `Batch`."""
-
-    amplitude_nCHW: Tensor
-    whole_nC2: Tensor | None = None
-    fraction_nC2: Tensor | None = None
-    good_nCHW: Tensor | None = None
-
     def __len__(self) -> int:
-        return len(self.amplitude_nCHW)
+        return len(self.amplitude_BCHW)
 
     @property
     def channels(self) -> int:
         """C, frames of a group."""
-        return self.amplitude_nCHW.shape[1]
+        return self.amplitude_BCHW.shape[1]
 
-    def take(self, index: Tensor | slice) -> Batch:
-        """Return some groups as a batch."""
-        good = self.good_nCHW
-        return Batch(
-            self.amplitude_nCHW[index],
-            None if self.whole_nC2 is None else self.whole_nC2[index],
-            None if self.fraction_nC2 is None else self.fraction_nC2[index],
-            good if good is None or len(good) == 1 else good[index],
-        )
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Its tensors, in the order of the fields."""
+        return self.amplitude_BCHW, self.whole_BC2, self.fraction_BC2, self.good_BCHW
 
-    def to(self, device: torch.device) -> "Groups":
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the same with every tensor changed."""
+        return Batch(*(None if t is None else change(t) for t in self.tensors))  # type: ignore[arg-type]
+
+    def take(self, index: Tensor | slice) -> "Batch":
+        """Return some groups; a mask for all stays one."""
+        return self.map(lambda tensor: tensor if len(tensor) < len(self) else tensor[index])
+
+    def to(self, device: torch.device) -> "Batch":
         """Return the groups on a device; nothing is copied where they are there already."""
-        fields = (self.amplitude_nCHW, self.whole_nC2, self.fraction_nC2, self.good_nCHW)
-        return Groups(*(None if f is None else f.to(device) for f in fields))  # type: ignore[arg-type]
+        return self.map(lambda tensor: tensor.to(device))
 
-    def batches(self, size: int) -> list[Batch]:
+    def batches(self, size: int) -> "list[Batch]":
         """Return all groups in their own order; the last batch may be smaller."""
         return [self.take(slice(i, i + size)) for i in range(0, len(self), size)]
 
     def scales(self, intensity_scale: float) -> SplitScales:
         """Return the constants that losses relate to, over measured pixels."""
-        amplitude = self.amplitude_nCHW.numpy()
-        mask = self.good_nCHW
+        amplitude = self.amplitude_BCHW.numpy()
+        mask = self.good_BCHW
         good = True if mask is None else np.broadcast_to(mask.numpy(), amplitude.shape)
         square = float(np.square(amplitude, dtype=np.float64).mean(where=good))
         mean = float(amplitude.mean(dtype=np.float64, where=good))
@@ -108,20 +102,20 @@ class Groups:
 
     def statistical_scale(self) -> float:
         """Return sqrt((N/2)^2 / mean over frames of sum A^2), `input_scaling: statistical`."""
-        squares = np.square(self.amplitude_nCHW.numpy(), dtype=np.float64)
+        squares = np.square(self.amplitude_BCHW.numpy(), dtype=np.float64)
         power = float(squares.sum(axis=(-2, -1)).mean())
-        return float(((self.amplitude_nCHW.shape[-1] / 2) ** 2 / power) ** 0.5)
+        return float(((self.amplitude_BCHW.shape[-1] / 2) ** 2 / power) ** 0.5)
 
 
-def groups_of_split(split: Split) -> Groups:
+def groups_of_split(split: Split) -> Batch:
     """Return the groups of a split (docs/reference/files.md); positions only where C > 1."""
     amplitude, corners = torch.from_numpy(split.diffraction_nCHW), split.corners_nC2
     if amplitude.shape[1] == 1 or corners is None:
-        return Groups(amplitude)
-    return Groups(amplitude, *_whole_and_fraction(corners.astype(np.float64)))
+        return Batch(amplitude)
+    return Batch(amplitude, *_whole_and_fraction(corners.astype(np.float64)))
 
 
-def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Groups:
+def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Batch:
     """Return groups of a scan's frames; positions only where C > 1.
 
     members_nC: which frames form each group; unit: what the scan's amplitudes are divided by.
@@ -133,8 +127,8 @@ def groups_of_scan(scan: Scan, members_nC: NDArray[np.int64], unit: float) -> Gr
     # A frame by itself explains its pattern wherever it was taken.
     frames = torch.from_numpy(scaled[members_nC])
     if members_nC.shape[1] == 1:
-        return Groups(frames, good_nCHW=mask)
-    return Groups(frames, *_whole_and_fraction(scan.positions_n2[members_nC]), mask)
+        return Batch(frames, good_BCHW=mask)
+    return Batch(frames, *_whole_and_fraction(scan.positions_n2[members_nC]), mask)
 
 
 def _whole_and_fraction(corners_nC2: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:

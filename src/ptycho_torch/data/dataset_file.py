@@ -102,12 +102,10 @@ def read_split(
 
 def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
     """Return the arrays of the layout, each in its type and shape."""
-    arrays, present = io.read_npz_known(path, *_LAYOUT, optional=_LAYOUT.keys() - _NEEDED)
+    needed, optional = ("diffraction", "probeGuess"), _LAYOUT.keys() - _NEEDED
+    arrays, present = io.read_npz_known(path, *_LAYOUT, needed=needed, optional=optional)
     for key in (key for key in present if key in _LAYOUT and key not in arrays):
         logger.warning("%s: '%s' is pickled, which is never loaded: left out", path, key)
-    for key in ("diffraction", "probeGuess"):
-        if key not in arrays:
-            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
     notes: list[str] = []
     probe = probe_modes(str(path), "probeGuess", arrays["probeGuess"])
     assert probe is not None
@@ -122,7 +120,15 @@ def _read_arrays(path: str | Path, patch_px: int | None) -> dict[str, Array]:
         sides |= {"n": shape[0], "C": shape[-1]}  # Known once `diffraction` is, the first of them.
     if "YY_full" in arrays:
         arrays["YY_full"] = arrays["YY_full"].reshape(-1, *arrays["YY_full"].shape[-3:])
-        _check_images(path, arrays)
+        # Which group shows which object; without an index there must be one object.
+        images, index = len(arrays["YY_full"]), arrays.get("image_index")
+        if index is None and images == 1:
+            index = arrays["image_index"] = np.zeros(shape[0], np.int32)
+        if index is None or not ((index >= 0) & (index < images)).all():
+            came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
+            raise InputError(
+                f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
+            )
     return arrays
 
 
@@ -202,18 +208,6 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
         raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
     return array
-
-
-def _check_images(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Check which group shows which object; without an index there must be one object."""
-    images, index = len(arrays["YY_full"]), arrays.get("image_index")
-    if index is None and images == 1:
-        index = arrays["image_index"] = np.zeros(len(arrays["diffraction"]), np.int32)
-    if index is None or not ((index >= 0) & (index < images)).all():
-        came = "is missing" if index is None else f"runs from {index.min()} to {index.max()}"
-        raise InputError(
-            f"{path}: array 'image_index' {came}, 'YY_full' has {images} images, counted from 0"
-        )
 
 
 def _measured_norm(path: str | Path, arrays: dict[str, Array]) -> float:

@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from numpy.typing import NDArray
 
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import Batch, Groups
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
 
@@ -35,7 +35,7 @@ class EpochBatches:
     """
 
     def __init__(
-        self, groups: Groups, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
+        self, groups: Batch, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
     ) -> None:
         self.groups, self.seed, self.epoch = groups, seed, 0
         self.shape, self.rank = (processes, batch_size), rank
@@ -52,7 +52,7 @@ class EpochBatches:
         # At the first batch, not before: a Trainer asks for the iterator before it sets the epoch.
         order = torch.from_numpy(epoch_order(self.seed, self.epoch, len(self.groups)))
         order_kPB = order[: len(self) * math.prod(self.shape)].view(-1, *self.shape)
-        for index_B in order_kPB[:, self.rank].to(self.groups.amplitude_nCHW.device):
+        for index_B in order_kPB[:, self.rank].to(self.groups.amplitude_BCHW.device):
             yield self.groups.take(index_B)
 
 
@@ -63,7 +63,7 @@ class PtychoDataModule(LightningDataModule):
     split has fewer groups than a batch.
     """
 
-    def __init__(self, run: RunSettings, train: Groups, validation: Groups) -> None:
+    def __init__(self, run: RunSettings, train: Batch, validation: Batch) -> None:
         super().__init__()
         self.run, self.train, self.validation = run, train, validation
         self._share()

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
 
 FORMAT = "ptycho-torch patch statistics 1"
-# A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
-_FLAT = 1e-5
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -79,12 +77,15 @@ def write_patch_statistics(
     patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
     where they were made; made_by: what made them, in words.
     """
-    chosen = chosen_patches(len(patches_PHW), limit)
-    draw_patches(Path(folder) / "patches.png", patches_PHW[chosen], total=len(patches_PHW))
+    from ptycho_torch.files import pictures  # With it comes matplotlib.
+
+    chosen, total = chosen_patches(len(patches_PHW), limit), len(patches_PHW)
+    figure = pictures.draw_patches(patches_PHW[chosen], total=total)
+    pictures.save_png(Path(folder) / "patches.png", figure)
     record = {
         "format": FORMAT,
         "made_by": made_by,
-        "patches": len(patches_PHW),
+        "patches": total,
         "limit": limit,
         "chosen": chosen.tolist(),
         "shape": list(patches_PHW.shape[1:]),
@@ -92,32 +93,3 @@ def write_patch_statistics(
         **statistics_record(patch_statistics(patches_PHW[chosen])),
     }
     io.write_json(Path(folder) / "patch_stats.json", record)
-
-
-def draw_patches(path: io.PathLike, patches_PHW: NDArray[Any], *, total: int) -> None:
-    """Draw the amplitudes of patches, of `total`, in rows of four, each normalised by itself; what
-    is not finite is red."""
-    from matplotlib import colormaps  # Slow to import.
-    from matplotlib.figure import Figure
-    from skimage.util import montage
-
-    count, columns = len(patches_PHW), min(4, len(patches_PHW))
-    amplitudes = [_normalised(np.abs(patch)) for patch in patches_PHW]
-    shape = (-(-count // columns), columns)
-    cells = montage(amplitudes, fill=0, padding_width=1, grid_shape=shape)
-    figure = Figure(figsize=(5.5, 5.5), dpi=110, layout="constrained")
-    axes, colours = figure.subplots(), colormaps["gray"].with_extremes(bad="red")
-    axes.imshow(cells, cmap=colours, vmin=-2.5, vmax=2.5, interpolation="nearest")
-    axes.set_title(
-        f"{count} of {total} patches in rows: amplitude less its mean, over its deviation "
-        "(-2.5 to 2.5); red: not finite", fontsize=7,
-    )  # fmt: skip
-    axes.set_axis_off()
-    with io.atomic_write(path) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
-
-
-def _normalised(amplitude_HW: NDArray[Any]) -> NDArray[np.float64]:
-    finite = amplitude_HW[np.isfinite(amplitude_HW)]
-    mean, deviation = (finite.mean(), finite.std()) if finite.size else (0.0, 0.0)
-    return np.asarray((amplitude_HW - mean) / (deviation if deviation > _FLAT * mean else np.inf))

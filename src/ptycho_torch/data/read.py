@@ -75,22 +75,18 @@ def is_split(path: str | Path) -> bool:
 def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     """Read what a file holds, with its mask and corrections applied, and without the frames that
     are far from its light, but with no convention applied; raises as `read_scan`."""
-    return closed(_stored(path, reading), reading)
-
-
-def _stored(path: str | Path, reading: ScanConventions) -> Raw:
     if io.is_hdf5(path):
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 
-        return read_cxi(str(path), reading)
+        return closed(read_cxi(str(path), reading), reading)
     arrays, layout, unused = _npz_layout(path)
     if layout == "split":
-        return read_split_image(str(path), reading)
+        return closed(read_split_image(str(path), reading), reading)
     raw = (_tike if layout == "tike" else _canonical)(str(path), arrays, reading)
     roles = by_role({key: array for key, array in arrays.items() if key in ROLES})
-    kept = {key for field in roles.values() for key in field[:1]}
+    kept = {field[0] for field in roles.values()}
     unused += [key for key in arrays if key in ROLES and key not in kept]
-    return replace(raw, unused=tuple(unused), **roles)
+    return closed(replace(raw, unused=tuple(unused), **roles), reading)
 
 
 def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:

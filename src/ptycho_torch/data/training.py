@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.config.scan import FitSettings, GroupSettings, ScanConventions
-from ptycho_torch.data.batch import Groups, SplitScales, groups_of_scan, groups_of_split
+from ptycho_torch.data.batch import Batch, SplitScales, groups_of_scan, groups_of_split
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
@@ -34,9 +34,9 @@ class TrainingData:
     this; facts: what `run.json` and the bundle say of the data.
     """
 
-    train: Groups
-    validation: Groups
-    test: Groups | None = None
+    train: Batch
+    validation: Batch
+    test: Batch | None = None
     probe_MHW: Tensor
     scales: dict[str, SplitScales]
     norm_Y_I: float = 1.0
@@ -87,7 +87,7 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
         source=scan.source,
     )  # fmt: skip
 
-    def grouped(one: Scan, frames_n: NDArray[np.int64], unit: float, how: GroupSettings) -> Groups:
+    def grouped(one: Scan, frames_n: NDArray[np.int64], unit: float, how: GroupSettings) -> Batch:
         return groups_of_scan(one, scan_groups(one, frames_n, how, seed=seed), unit)
 
     # As many groups as there are frames.

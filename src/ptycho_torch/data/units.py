@@ -1,20 +1,23 @@
-"""The units in which a scan's frames meet probe and network.
+"""The units in which a scan's frames meet probe and network: the probe's one normalisation, the
+scales in force, and that they reach the physics.
 
 A network sees A = A_file / unit. The unit is such that the normalised probe and an object of mean
 squared modulus 1 explain the mean photons of a frame: mean sum A^2 = sum |P|^2. s says how many
 root photons such a unit amplitude is: (s A)^2 are photons.
 
-Letters: M probe modes, H rows, W columns.
+Letters: M probe modes, H rows, W columns (H = W).
 """
 
 import logging
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel
 
+from ptycho_torch.config.base import Positive
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.physics.probe import normalisation, normalise
 from ptycho_torch.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,27 @@ logger = logging.getLogger(__name__)
 Probe = NDArray[np.complexfloating]
 # Probes whose intensities and phases agree to this correlation are the same.
 _SAME_PROBE = 0.999
+# float32 amplitudes, summed over a scan; a lost override is off by percents, or by factors.
+_REACHED = 1e-3
+NUMBERS = ("input_scale", "intensity_scale", "norm_Y_I")
+
+
+class ScaleLost(RuntimeError):
+    """A scale that was requested did not reach the physics: a fault of ours, never a result."""
+
+
+class Scales(BaseModel, frozen=True, strict=True, extra="ignore"):
+    """The constants that a reconstruction was made with; None: not known, or there is none.
+
+    input_scale: what amplitudes are multiplied by before the network; intensity_scale: s, (s A)^2
+    are photons; intensity_scale_source: `learned`, `measured`, `given`, or in the words of
+    another program; norm_Y_I: object amplitude = the patches' amplitude times this.
+    """
+
+    input_scale: Positive | None = None
+    intensity_scale: Positive | None = None
+    intensity_scale_source: str | None = None
+    norm_Y_I: Positive | None = None
 
 
 class Units(NamedTuple):
@@ -59,6 +83,29 @@ def unit_of(scan: Scan, intensity_scale: float) -> float:
     return intensity_scale / scan.intensity_scale
 
 
+def radius_px(patch_px: int) -> NDArray[np.float64]:
+    """Return the distance of each pixel from the array's centre, (H, W), pixels."""
+    axis = np.arange(patch_px) - (patch_px - 1) / 2
+    return np.hypot(axis[:, None], axis[None, :])
+
+
+def normalisation(probe: NDArray[np.complexfloating]) -> float:
+    """Return 4 * mean over all pixels of |mask * P|, mask = 1 within N // 4 of the centre.
+
+    Incoherent modes count by the root of their summed intensity.
+    """
+    modulus = np.sqrt((np.abs(probe) ** 2).reshape(-1, *probe.shape[-2:]).sum(axis=0))
+    patch_px = probe.shape[-1]
+    # Half a pixel below and right of the middle pixel: the centre of the pixel grid.
+    mask = radius_px(patch_px) <= patch_px // 4
+    return float(4 * (mask * modulus).mean())
+
+
+def normalise(probe: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+    """Return the probe over `normalisation`."""
+    return np.asarray(probe / normalisation(probe), dtype=np.complex128)
+
+
 def probe_of(scan: Scan) -> NDArray[np.complex64]:
     """Return the scan's probe, normalised, (M, H, W); `InputError` if it has none, or one that is
     dark around its centre."""
@@ -78,3 +125,18 @@ def same_probe(first_MHW: Probe, second_MHW: Probe) -> bool:
         return False
     power = max(np.vdot(probe, probe).real for probe in (first_MHW, second_MHW))
     return bool(abs(np.vdot(first_MHW, second_MHW)) >= _SAME_PROBE * power)
+
+
+def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:
+    """Raise `ScaleLost` unless the data that the physics got, `after`, are those read, `before`,
+    divided by `requested`; both are >= 0; `name` is for the message."""
+    raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
+    # Dark data are the same under every scale, and say nothing.
+    if raw == 0 and used == 0:
+        return
+    found = raw / used if used else math.inf
+    if not abs(found / requested - 1) <= _REACHED:
+        raise ScaleLost(
+            f"{name} of {requested:.6g} was requested, the data were divided by {found:.6g}: the "
+            "override was lost on its way"
+        )

@@ -47,8 +47,6 @@ def probe_gradients(
     rows = [
         {
             "block": name or "network",
-            "channels": block.local.out_channels,
-            "side_px": block.spectral.size_px[0],
             **_compare(mean_moduli([(spectral, local)]).tolist(), min_ratio),
             "spectral_gradients": weight_statistics(spectral_modulus(spectral)),
             "local_gradients": weight_statistics(local.abs()),

@@ -17,6 +17,7 @@ from ptycho_torch.evaluate.real_data import similarity
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.physics.predict import illuminated
+from ptycho_torch.physics.stitch import common_windows
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complexfloating]
@@ -79,19 +80,9 @@ def compare_objects(
     `LEAST_PX` in common.
     """
     (one, known), (other, seen) = read_object(first), read_object(second)
-    rows, columns = _offset(one, other)
-    # Both on one canvas, whose first pixel lies at `low` of the first object.
-    at = np.array([(0, 0), (rows, columns)])
-    low = at.min(axis=0)
-    size = np.add(at, (one.shape, other.shape)).max(axis=0) - low
-
-    def placed(array: NDArray[Any], where: NDArray[np.int64]) -> NDArray[Any]:
-        before = where - low
-        return np.pad(array, list(zip(before, size - before - array.shape, strict=True)))
-
-    a, known = placed(one, at[0]), placed(known, at[0])
-    b, seen = placed(other, at[1]), placed(seen, at[1])
-    top, left, height, width = largest_rectangle(known & seen)
+    offset = _offset(one, other)
+    here, there = common_windows(one.shape, other.shape, offset)
+    top, left, height, width = largest_rectangle(known[here] & seen[there])
     inset = MARGIN_PX + trim_px
     if min(height, width) - 2 * inset < LEAST_PX:
         raise InputError(
@@ -100,33 +91,27 @@ def compare_objects(
         )
     box = (slice(top + inset, top + height - inset), slice(left + inset, left + width - inset))
     wide = tuple(slice(side.start - MARGIN_PX, side.stop + MARGIN_PX) for side in box)
-    reference = a[box]
-    image, moved = register(reference, b[wide], free="all")
-    return _scored(reference, image) | {
+    reference = one[here][box]
+    image, moved = register(reference, other[there][wide], free="all")
+    curve, shape = ring_correlation(reference, image), reference.shape
+    frequencies = crossings(shape, curve)
+    return {
+        **similarity(reference, image),
+        "complex_error": complex_error(reference, image),
+        "frc_period_px": {name: 1 / frequency for name, frequency in frequencies.items()},
+        "frc": {
+            "cycles_per_px": ring_frequencies(shape).tolist(),
+            "correlation": curve.tolist(),
+            "half_bit": half_bit(shape).tolist(),
+        },
         "a": str(first),
         "b": str(second),
-        "field_px": list(reference.shape),
-        "shift_px": [rows + moved[0], columns + moved[1]],
+        "field_px": list(shape),
+        "shift_px": (offset + moved).tolist(),
     }, (reference, image)
 
 
-def _scored(reference_HW: Complex, image_HW: Complex) -> dict[str, Any]:
-    """Return the scores of two registered objects."""
-    curve = ring_correlation(reference_HW, image_HW)
-    found = crossings(reference_HW.shape, curve)
-    return {
-        **similarity(reference_HW, image_HW),
-        "complex_error": complex_error(reference_HW, image_HW),
-        "frc_period_px": {name: 1 / frequency for name, frequency in found.items()},
-        "frc": {
-            "cycles_per_px": ring_frequencies(reference_HW.shape).tolist(),
-            "correlation": curve.tolist(),
-            "half_bit": half_bit(reference_HW.shape).tolist(),
-        },
-    }
-
-
-def _offset(first_YX: Complex, second_YX: Complex) -> tuple[int, int]:
+def _offset(first_YX: Complex, second_YX: Complex) -> NDArray[np.int64]:
     """Return where the second object's first pixel lies on the first object, to a pixel.
 
     Found by the correlation of logarithmic gradients less their medians, which neither a complex
@@ -138,8 +123,7 @@ def _offset(first_YX: Complex, second_YX: Complex) -> tuple[int, int]:
         spectra = [np.fft.fft2(_gradient(image, axis), shape) for image in (first_YX, second_YX)]
         total += np.fft.ifft2(spectra[0] * spectra[1].conj()).real
     peak = np.array(np.unravel_index(total.argmax(), total.shape))
-    found = np.where(peak < first_YX.shape, peak, peak - shape)
-    return int(found[0]), int(found[1])
+    return np.where(peak < first_YX.shape, peak, peak - shape)
 
 
 def _gradient(image_YX: Complex, axis: int) -> Complex:

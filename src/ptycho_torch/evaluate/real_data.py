@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
-from ptycho_torch.data.noise import noise_of_roots
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
 from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
@@ -24,6 +23,8 @@ from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_fac
 
 SHOWN_FRAMES = 3
 """Held-out frames whose patterns are kept for pictures."""
+# Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
+_FEW_PHOTONS = 60
 
 
 def evaluate_measurement(
@@ -183,6 +184,17 @@ def _noise_r(predicted_nHW: NDArray[Any], scan: Scan, scale: float) -> float:
     expected = np.sqrt(noise_of_roots(amplitude**2)) * (2 / np.pi) ** 0.5
     observed = scan.amplitude_nHW.astype(np.float64) * scale
     return float(np.where(scan.used, expected, 0).sum() / np.where(scan.used, observed, 0).sum())
+
+
+def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of (sqrt(K) - sqrt(m))^2 for K Poisson with the mean m: about 1/4 for many
+    photons and 2 m for few."""
+    from scipy.stats import poisson  # Slow to import.
+
+    counts, means = np.arange(200)[:, None], np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
+    table = (np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)
+    few = np.interp(np.minimum(photons, _FEW_PHOTONS), means, table.sum(axis=0))
+    return np.where(photons < _FEW_PHOTONS, few, 0.25)
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:

@@ -100,15 +100,23 @@ class Hdf5:
             self._read.add(dataset)
             return as_complex(np.asarray(dataset[()]))
 
-    def unit(self, path: str) -> str:
-        """Return an array's unit as its attribute has it; empty if it has none."""
-        unit = self.attribute(path, "units", "Units", "unit", "Unit")
-        return "" if unit is None else str(unit).strip()
-
     def factor(self, path: str, units: Mapping[str, float]) -> float | None:
-        """Return what an array's unit is worth; None if it has none, `InputError` if it is none of
-        `units`, which are in lower case and of one."""
-        unit = self.unit(path)
+        """Return what an array's unit is worth, as its attribute has it; None if it has none,
+        `InputError` if it is none of `units`, which are in lower case and of one."""
+        with self._found(path) as found:
+            known = {} if found is None else found.attrs
+            unit: Any = next(
+                (known[n] for n in ("units", "Units", "unit", "Unit") if n in known), ""
+            )
+        if isinstance(unit, np.ndarray) and unit.size and (unit == unit.flat[0]).all():
+            unit = unit.flat[0]
+        if isinstance(unit, bytes):
+            try:
+                unit = unit.decode("utf-8")
+            except UnicodeDecodeError:
+                unit = unit.decode("latin-1")
+        # An empty attribute has no shape at all.
+        unit = "" if getattr(unit, "shape", ()) is None else str(unit).strip()
         word = unit.lower().replace("\u03bc", "\u00b5")
         word = word if word in units else word.removesuffix("s")
         if unit and word not in units:
@@ -141,15 +149,6 @@ class Hdf5:
                 "median is taken"
             )
         return middle * (1.0 if units is None else self.factor(path, units) or 1.0)
-
-    def attribute(self, path: str, *names: str) -> Any:
-        """Return the first of these attributes that an array or group has; None if none."""
-        with self._found(path) as found:
-            values = (found.attrs[n] for n in names if found is not None and n in found.attrs)
-            value = next(values, None)
-            if getattr(value, "shape", ()) is None:  # Empty
-                return None
-            return value if _as_text(value) is None else _as_text(value)
 
     @contextlib.contextmanager
     def _found(self, path: str) -> Iterator[Any]:
@@ -189,16 +188,6 @@ def open_hdf5(path: PathLike) -> Iterator[Hdf5]:
         ) from None
     with file:
         yield Hdf5(str(path), file)
-
-
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, np.ndarray) and value.size and (value == value.flat[0]).all():
-        value = value.flat[0]
-    if isinstance(value, bytes):
-        with contextlib.suppress(UnicodeDecodeError):
-            return value.decode("utf-8")
-        return value.decode("latin-1")
-    return value if isinstance(value, str) else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def must_have(path: PathLike, expected: str | None) -> None:
     if expected is not None and (found := sha256(path)) != expected:
         raise InputError(
             f"{path}: SHA-256 is {found}, expected {expected}; the file changed after it was "
-            "written, or is another one: delete it and run again"
+            "written, or belongs to other files: make it, or copy all of them, again"
         )
 
 
@@ -148,19 +148,15 @@ def read_npz(path: PathLike, *keys: str) -> dict[str, NDArray[Any]]:
     Raises `InputError` if the file is missing, not an NPZ, truncated, or lacks an array, or if an
     array is pickled, which is never loaded, or claims more than the file holds of it.
     """
-    found, present = read_npz_known(path, *keys)
-    for key in keys:
-        if key not in found:
-            raise InputError(f"{path}: has no array '{key}'; it has: {', '.join(present)}")
-    return found
+    return read_npz_known(path, *keys, needed=keys)[0]
 
 
 def read_npz_known(
-    path: PathLike, *keys: str, optional: Collection[str] = ()
+    path: PathLike, *keys: str, needed: Sequence[str] = (), optional: Collection[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return those of the named arrays (all if none is named) that an NPZ file has, and the names
     of all it has; those that are `optional` are left out where they are pickled. Raises as
-    `read_npz`."""
+    `read_npz`, where one that is `needed` is not there."""
     found = {}
     with _archive(path) as archive:
         members = _members(archive)
@@ -175,7 +171,9 @@ def read_npz_known(
                 raise InputError(f"{path}: array '{key}' cannot be read: {error}") from None
             if array is not None:
                 found[key] = as_complex(array)
-        return found, list(members)
+    if lacking := [key for key in needed if key not in found]:
+        raise InputError(f"{path}: has no array '{lacking[0]}'; it has: {', '.join(members)}")
+    return found, list(members)
 
 
 @contextmanager

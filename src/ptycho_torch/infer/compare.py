@@ -14,11 +14,12 @@ import skimage
 from numpy.typing import NDArray
 
 from ptycho_torch.data.patch_statistics import patch_statistics
-from ptycho_torch.data.scales import NUMBERS
+from ptycho_torch.data.units import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
+from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import Dump
-from ptycho_torch.infer.pictures import draw_objects, save_png
+from ptycho_torch.physics.stitch import common_windows
 from ptycho_torch.runtime.errors import InputError, shown_path
 from ptycho_torch.runtime.templates import render
 
@@ -79,8 +80,16 @@ def compare(
         why_not = "patches have no partners" if error is None else None
         worst = math.nan if error is None else error
         quantities.append(_judged("patches_to_rounding", "error", worst, rounding, why_not))
+    failed = [q["name"] for q in quantities if q["status"] == "fail"]
+    left = [q["name"] for q in quantities if q["status"] == "not judged"]
+    judged = len(quantities) - len(left)
+    headline = f"passed in all {judged} quantities that are judged"
+    if failed:
+        headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
     return {
-        **_verdict(quantities),
+        "passed": not failed,
+        "failed": failed,
+        "headline": headline + (f"; not judged: {', '.join(left)}" if left else ""),
         "tolerance": tolerance,
         "free_scale": free_scale,
         "a": _about(first),
@@ -122,8 +131,8 @@ def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
         without = first if first.origin_2 is None else second
         raise InputError(f"{without.source}: has no 'origin', which {sizes} need")
     shift = np.rint(np.zeros(2) if apart is None else apart).astype(int)
-    low, high = np.maximum(shift, 0), np.minimum(a.shape, b.shape + shift)
-    if (high <= low).any():
+    here, there = common_windows(a.shape, b.shape, shift)
+    if not a[here].size:
         raise InputError(
             f"{second.source}: lies {shift.tolist()} px from {first.source}; {sizes} have no pixel "
             "in common there; are both origins in pixels?"
@@ -131,11 +140,9 @@ def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
     how = {
         "canvases_px": [list(a.shape), list(b.shape)],
         "apart_px": None if apart is None else apart.round(3).tolist(),
-        "overlap_px": (high - low).tolist(),
+        "overlap_px": list(a[here].shape),
     }
-    a = a[low[0] : high[0], low[1] : high[1]]
-    low, high = low - shift, high - shift
-    return (a, b[low[0] : high[0], low[1] : high[1]]), how
+    return (a[here], b[there]), how
 
 
 def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
@@ -159,27 +166,13 @@ def _largest_patch_error(first: Dump, second: Dump) -> float | None:
         return None
     if np.abs(places - others).max() > _SAME_PX:
         return None
-    return float(np.max([_error(*pair) for pair in zip(a, b, strict=True)]))
-
-
-def _error(first_HW: Array, second_HW: Array) -> float:
-    a, b = first_HW.astype(np.complex128), second_HW.astype(np.complex128)
+    errors = []
     with np.errstate(invalid="ignore", divide="ignore"):
-        turned = b * np.exp(1j * np.angle(np.vdot(b, a)))
-        return float(np.linalg.norm(a - turned) / np.linalg.norm(a))
-
-
-def _verdict(quantities: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return whether all passed, which did not, and this in a sentence."""
-    failed = [q["name"] for q in quantities if q["status"] == "fail"]
-    left = [q["name"] for q in quantities if q["status"] == "not judged"]
-    judged = len(quantities) - len(left)
-    headline = f"passed in all {judged} quantities that are judged"
-    if failed:
-        headline = f"FAILED in {len(failed)} of {judged}: {', '.join(failed)}"
-    if left:
-        headline += f"; not judged: {', '.join(left)}"
-    return {"passed": not failed, "failed": failed, "headline": headline}
+        for pair in zip(a, b, strict=True):
+            one, other = (patch_HW.astype(np.complex128) for patch_HW in pair)
+            turned = other * np.exp(1j * np.angle(np.vdot(other, one)))
+            errors.append(np.linalg.norm(one - turned) / np.linalg.norm(one))
+    return float(np.max(errors))
 
 
 def _judged(

@@ -23,14 +23,13 @@ from ptycho_torch import __version__
 from ptycho_torch.config.base import mistake
 from ptycho_torch.data.patch_statistics import (
     chosen_patches,
-    draw_patches,
     patch_statistics,
     statistics_record,
 )
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
-from ptycho_torch.infer.pictures import draw_objects, save_png
+from ptycho_torch.files.pictures import draw_objects, draw_patches, save_png
 from ptycho_torch.runtime.errors import InputError, printable
 
 FORMAT = "ptycho-torch dump 1"
@@ -75,7 +74,7 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
     statistics = None
     if dump.patches_PHW is not None:
         chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), _SHOWN)]
-        draw_patches(folder / PATCHES, chosen, total=len(dump.patches_PHW))
+        save_png(folder / PATCHES, draw_patches(chosen, total=len(dump.patches_PHW)))
         statistics = statistics_record(patch_statistics(dump.patches_PHW))
     io.write_json(
         folder / FACTS,
@@ -109,10 +108,21 @@ def read_dump(folder: io.PathLike) -> Dump:
         raise mistake(path, error) from None
     io.must_have(arrays_path, facts.arrays_sha256)
     keys = ("stitched", "origin", "patches", "positions")
-    arrays, present = io.read_npz_known(arrays_path, *keys)
-    if "stitched" not in arrays:
-        raise InputError(f"{arrays_path}: has no array 'stitched'; it has: {', '.join(present)}")
-    _check_arrays(str(folder), arrays)
+    arrays, _ = io.read_npz_known(arrays_path, *keys, needed=["stitched"])
+    patches = arrays.get("patches")
+    if patches is None and "positions" in arrays:
+        raise InputError(f"{folder}: has 'positions', no 'patches'")
+    count = 0 if patches is None else len(patches)
+    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
+        if key in arrays:
+            check_array(str(folder), key, arrays[key], "complex", sides)
+            if not np.iscomplexobj(arrays[key]):
+                raise InputError(f"{folder}: '{key}' is real; give the complex object")
+    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
+        if key in arrays:
+            check_array(str(folder), key, arrays[key], "real", shape)
+            if not np.isfinite(arrays[key]).all():
+                raise InputError(f"{folder}: '{key}' is not finite; give pixels")
     places = {
         key: arrays[key].astype(np.float64) for key in ("origin", "positions") & arrays.keys()
     }
@@ -121,25 +131,7 @@ def read_dump(folder: io.PathLike) -> Dump:
         made_by=printable(facts.made_by),
         scales=facts.scales,
         origin_2=places.get("origin"),
-        patches_PHW=arrays.get("patches"),
+        patches_PHW=patches,
         positions_P2=places.get("positions"),
         source=str(folder),
     )
-
-
-def _check_arrays(source: str, arrays: dict[str, NDArray[Any]]) -> None:
-    """Raise `InputError` unless the arrays of a dump belong together."""
-    patches = arrays.get("patches")
-    if patches is None and "positions" in arrays:
-        raise InputError(f"{source}: has 'positions', no 'patches'")
-    count = 0 if patches is None else len(patches)
-    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
-        if key in arrays:
-            check_array(source, key, arrays[key], "complex", sides)
-            if not np.iscomplexobj(arrays[key]):
-                raise InputError(f"{source}: '{key}' is real; give the complex object")
-    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
-        if key in arrays:
-            check_array(source, key, arrays[key], "real", shape)
-            if not np.isfinite(arrays[key]).all():
-                raise InputError(f"{source}: '{key}' is not finite; give pixels")

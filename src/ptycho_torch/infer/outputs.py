@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ptycho_torch import __version__
 from ptycho_torch.config.scan import InferSettings, ScanConventions
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.patch_statistics import write_patch_statistics
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.units import Scales
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
-from ptycho_torch.infer.pictures import draw_objects, save_png
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.runtime.provenance import versions

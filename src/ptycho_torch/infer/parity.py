@@ -12,11 +12,11 @@ import numpy as np
 
 from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.dataset_file import Split
-from ptycho_torch.data.scales import Scales
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
+from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.compare import compare, comparison_text
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
-from ptycho_torch.infer.pictures import draw_objects, save_png
 from ptycho_torch.infer.run import stitch
 from ptycho_torch.runtime.errors import InputError
 

@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.groups import scan_groups
-from ptycho_torch.data.scales import check_scale_reached
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.units import measured_units, probe_of, same_probe, unit_of
+from ptycho_torch.data.units import (
+    check_scale_reached,
+    measured_units,
+    probe_of,
+    same_probe,
+    unit_of,
+)
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
@@ -167,7 +172,7 @@ def _predict(
     """Return what the network makes of each group, (P, H, W), once its frames are scaled."""
     groups = groups_of_scan(scan, members_GC, unit)
     measured = np.where(scan.used, scan.amplitude_nHW, 0)[members_GC]
-    entering = groups.amplitude_nCHW.numpy()
+    entering = groups.amplitude_BCHW.numpy()
     check_scale_reached("a unit of the frames' amplitudes", unit, measured, entering)
     network, scale = bundle.network().to(device), bundle.settings.input_scale
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import Count, Gridsize, Name, NotNegative, Positive, Settings, mistake
+from ptycho_torch.config.base import Count, Gridsize, Name, Positive, Settings, mistake
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
@@ -47,8 +47,6 @@ class BundleSettings(Settings):
     """s: (s A)^2 are photons; amplitudes enter the network in these units."""
     intensity_scale_source: Literal["learned", "measured", "given"]
     """Trained with the weights, measured on the training data, or of the photons given."""
-    mean_amplitude: NotNegative
-    """Of the training data, in the units that enter the network."""
     dataset: Name
     """Name of the training data."""
 
@@ -121,35 +119,26 @@ def read_bundle(folder: io.PathLike) -> Bundle:
             f"{folder / FACTS}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no "
             "bundle, or of another version, whose network may be another: train it again"
         )
-    checksum, record = facts["weights_sha256"], facts["record"]
     try:
         settings = BundleSettings.model_validate(facts["settings"])
     except ValidationError as error:
         raise mistake(f"{folder / FACTS}: settings", error) from None
-    if (found := io.sha256(path)) != checksum:
-        raise InputError(
-            f"{path}: SHA-256 is {found}, {FACTS} says {checksum}; the weights were changed or "
-            "belong to another bundle: copy the whole folder again"
-        )
+    io.must_have(path, facts["weights_sha256"])
     tensors = io.read_tensors(path)
     weights = {k.removeprefix("network."): v for k, v in tensors.items() if k != _PROBE}
     try:
-        probe = _probe(tensors.get(_PROBE), settings.patch_px)
-        bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=record)
+        probe, side = tensors.get(_PROBE), settings.patch_px
+        if probe is None:
+            raise InputError(f"has no tensor '{_PROBE}', the probe")
+        if probe.shape[1:] != (side, side, 2) or not torch.isfinite(probe).all():
+            raise InputError(
+                f"'{_PROBE}' is {tuple(probe.shape)}, expected (M, {side}, {side}, 2), finite"
+            )
+        if not probe.any():
+            raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
+        probe = torch.view_as_complex(probe.contiguous())
+        bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
         bundle.network()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return bundle
-
-
-def _probe(stored: Tensor | None, side: int) -> Tensor:
-    """Return the probe (M, H, W), complex64, of the real numbers stored."""
-    if stored is None:
-        raise InputError(f"has no tensor '{_PROBE}', the probe")
-    if stored.shape[1:] != (side, side, 2) or not torch.isfinite(stored).all():
-        raise InputError(
-            f"'{_PROBE}' is {tuple(stored.shape)}, expected finite numbers (M, {side}, {side}, 2)"
-        )
-    if not stored.any():
-        raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
-    return torch.view_as_complex(stored.contiguous())

@@ -134,7 +134,3 @@ class SpectralConv(nn.Module):
         # By `unbind`, whose gradient is one stack: that of an index is a frame of zeros each time.
         (rr, ri), (ir, ii) = (half.unbind(3) for half in product.unbind(2))
         return torch.stack([rr - ii, ri + ir]).permute(3, 1, 0, 2, 4)
-
-    def complex_weight(self) -> Tensor:
-        """Return the weights as complex numbers, (R, K, I, O)."""
-        return torch.complex(self.weight[:, :, :, 0], self.weight[:, :, :, 1])

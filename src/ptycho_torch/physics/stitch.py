@@ -4,6 +4,7 @@ Letters: B patches, I images, H rows, W columns. Positions are the (row, column)
 upper left corner in its image, whole pixels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ def object_patches(objects_IYX: Array, corners_2: Array, image: Array, side_px: 
         )
     windows = sliding_window_view(objects_IYX, (side_px, side_px), axis=(1, 2))
     return np.asarray(windows[image, corners_2[..., 0], corners_2[..., 1]])
+
+
+def common_windows(
+    first: Sequence[int], second: Sequence[int], shift_2: Array
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return the windows of two arrays of these shapes that lie on one another, where the second
+    starts at `shift_2` of the first, whole pixels of any sign; empty ones where none do."""
+    low = np.maximum(shift_2, 0)
+    high = np.maximum(np.minimum(first, shift_2 + second), low)
+    return tuple(map(slice, low, high)), tuple(map(slice, low - shift_2, high - shift_2))
 
 
 def tile_start(patch_px: int, tile_px: int) -> int:

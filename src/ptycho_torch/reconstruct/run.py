@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import Split, read_split
-from ptycho_torch.data.parts import PARTS
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import r_factor
+from ptycho_torch.physics.predict import illuminated, r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
@@ -53,7 +54,7 @@ def reconstruct_scan(
 
     `InputError` as `reconstruct`, or if the folder holds files.
     """
-    from ptycho_torch.reconstruct.picture import draw  # With it comes matplotlib.
+    from ptycho_torch.files.pictures import draw_reconstruction, save_png  # Slow to import.
 
     rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
     must_be_free(folder, **rules)
@@ -67,10 +68,6 @@ def reconstruct_scan(
         "settings": settings.model_dump(mode="json"),
         "batch_size": settings.frames_at_once(len(scan)),
         "frames": len(scan),
-        "patch_px": scan.patch_px,
-        "probe_modes": len(made.probe_MHW),
-        "object_px": list(made.object_YX.shape),
-        "origin_px": list(made.origin),
         "r_factor": r_factor(predicted, scan.amplitude_nHW, scan.good_1HW),
         "doubt": _doubt(made.error, scan),
         **_course([made]),
@@ -85,8 +82,11 @@ def reconstruct_scan(
     }
     folder = claim(folder, **rules)
     io.write_npz(folder / "object.npz", arrays)
-    with io.atomic_write(folder / "reconstruction.png") as part:
-        draw(made, part, title=f"{report['source']}, rpie")
+    known = illuminated(made.light_YX)
+    shown = np.where(known, made.object_YX, np.nan)[find_objects(known.astype(int))[0]]
+    title = f"{report['source']}, rpie"
+    figure = draw_reconstruction(shown, made.probe_MHW, made.error, title=title)
+    save_png(folder / "reconstruction.png", figure)
     io.write_json(folder / "report.json", report)
     return report
 
@@ -148,7 +148,7 @@ def reconstruct_measurement(
     torch.set_num_threads(usable_threads(threads))
     known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})
     arrays: dict[str, NDArray[Any]] = {}
-    facts: dict[str, Any] = {}
+    seconds = 0.0
     for part in PARTS:
         scan = read_scan(parts[part])
         if part == "held_out":
@@ -161,7 +161,7 @@ def reconstruct_measurement(
             f"{part}_light": (made.light_YX / made.light_YX.max()).astype(np.float32),
             f"{part}_probe": made.probe_MHW,
         }
-        facts[part] = _course([made]) | {"seconds": round(sum(made.seconds), 3)}
+        seconds += sum(made.seconds)
         logger.info("%s: R %.4g after %d iterations", part, made.error[-1], len(made.error))
     io.write_npz(outputs["objects"], arrays)
     report = {
@@ -169,8 +169,7 @@ def reconstruct_measurement(
         "settings": settings.model_dump(mode="json"),
         "outcome": "completed",
         "failure": None,
-        "parts": facts,
-        "seconds": sum(part["seconds"] for part in facts.values()),
+        "seconds": round(seconds, 3),
         **_machine(),
     }
     io.write_json(outputs["report"], report)

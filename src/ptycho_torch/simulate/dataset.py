@@ -163,11 +163,8 @@ def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[st
     diffraction, probe = arrays["diffraction"], arrays["probeGuess"]
     frames = np.moveaxis(diffraction, -1, 1).reshape(-1, *diffraction.shape[1:3])
     return {
-        "file": Path(path).name,
         "sha256": io.sha256(path),
         "groups": diffraction.shape[0],
-        "channels": diffraction.shape[-1],
-        "mean_amplitude": float(diffraction.mean(dtype=np.float64)),
         "norm_Y_I": float(arrays["norm_Y_I"]),
         "constant_loss": constant_loss(frames, probe.reshape(-1, *probe.shape[-2:])),
     }

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.data.dataset_file import Split, read_split
+from ptycho_torch.data.units import normalisation, normalise
 from ptycho_torch.files import io
-from ptycho_torch.physics.probe import normalisation, normalise
 from ptycho_torch.physics.stitch import object_patches, patch_positions, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary

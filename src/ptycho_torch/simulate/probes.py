@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, Probe, TriangleProbe
 from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.units import normalisation, normalise, radius_px
 from ptycho_torch.files import io
-from ptycho_torch.physics.probe import normalisation, normalise, radius_px
 from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex128]

@@ -2,13 +2,14 @@
 
 A claim is a comparison of a stage's primary family whose p, corrected by Holm, is at most the
 stage's level. All other comparisons are exploratory: they have estimates and intervals, and no
-state.
+state. An undecided claim gets how many seeds would decide it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import Difference
-from ptycho_torch.statistics.power import SeedsNeeded, seeds_needed
+from ptycho_torch.statistics.estimates import Difference, finite
 from ptycho_torch.statistics.runs import FailureRate, failure_rate
 from ptycho_torch.statistics.scores import (
     AMPLITUDE_SSIM,
@@ -32,6 +32,24 @@ from ptycho_torch.statistics.scores import (
 )
 
 Pairs = Sequence[tuple[str, str]]
+LEAST_RUNS = 6
+"""Runs of each arm below which no forecast is made: the spread of fewer says too little."""
+# Half of all estimates lie within so many standard errors of the truth.
+_QUARTILE = NormalDist().inv_cdf(0.75)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedsNeeded:
+    """Seeds per arm that would decide a comparison; None: more than `most_seeds`.
+
+    low, high: if the true difference were the observed one and the quarter of its standard error's
+    distribution more or less: as likely as not the number lies between; of_interest: if it were the
+    `effect_of_interest`.
+    """
+
+    low: int | None
+    high: int | None
+    of_interest: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,29 +158,70 @@ def compare_samples(
         found.append((item, mine, theirs))
     if level is None:
         return [item for item, *_ in found]
-    corrected = estimates.holm([item.p for item, *_ in found])
-    return [
-        _judged(replace(item, p_holm=p, level=level), level, mine, theirs, settings)
-        for (item, mine, theirs), p in zip(found, corrected, strict=True)
-    ]
+    # What a comparison of a primary family claims, or what would decide it.
+    judged, part = [], settings.effect_of_interest
+    for (item, mine, theirs), p in zip(
+        found, estimates.holm([item.p for item, *_ in found]), strict=True
+    ):
+        changes: dict[str, Any] = {"p_holm": p, "level": level}
+        if p is not None and p <= level and item.mean:
+            changes["state"] = "lower" if item.mean < 0 else "higher"
+        else:
+            its_mean = float(theirs.mean()) if theirs.size else 0.0
+            changes["seeds"] = seeds_needed(
+                mine,
+                theirs,
+                of_interest=math.log1p(part) if item.is_loss else part * its_mean,
+                level=level / item.family,
+                settings=settings,
+            )
+        judged.append(replace(item, **changes))
+    return judged
 
 
-def _judged(
-    item: Comparison,
+def seeds_needed(
+    mine: ArrayLike,
+    theirs: ArrayLike,
+    *,
+    of_interest: float,
     level: float,
-    mine: NDArray[Any],
-    theirs: NDArray[Any],
     settings: StatisticsSettings,
-) -> Comparison:
-    """Return a comparison of a primary family with what it claims, or what would decide it."""
-    if item.p_holm is not None and item.p_holm <= level and item.mean:
-        return replace(item, state="lower" if item.mean < 0 else "higher")
-    part = settings.effect_of_interest
-    its_mean = float(theirs.mean()) if theirs.size else 0.0
-    interest = math.log1p(part) if item.is_loss else part * its_mean
-    level_of_one = level / item.family
-    seeds = seeds_needed(mine, theirs, of_interest=interest, level=level_of_one, settings=settings)
-    return replace(item, seeds=seeds)
+) -> SeedsNeeded | None:
+    """Return how many seeds would show a difference of two samples at a level; None below six runs
+    each, or where nothing varies. `of_interest` is a difference in the samples' unit.
+
+    The t test stands in for the permutation test, which tends to it.
+    Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4.
+    """
+    a, b = finite(mine), finite(theirs)
+    if min(a.size, b.size) < LEAST_RUNS:
+        return None
+    spread = float(np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
+    if not spread > 0:
+        return None
+    effect = abs(float(a.mean() - b.mean())) / spread
+    error = float(np.sqrt(1 / a.size + 1 / b.size))
+    more, less, interest = (
+        _least(size, level, settings)
+        for size in (
+            effect + _QUARTILE * error,
+            effect - _QUARTILE * error,
+            of_interest / spread,
+        )
+    )
+    return SeedsNeeded(low=more, high=less, of_interest=interest)
+
+
+def _least(effect: float, level: float, settings: StatisticsSettings) -> int | None:
+    """Return the least number of seeds at which a difference of `effect` standard deviations is
+    found with the power that is asked for."""
+    if effect <= 0:
+        return None
+    n = np.arange(2, settings.most_seeds + 1)
+    freedom, shift = 2 * (n - 1), effect * np.sqrt(n / 2)
+    edge = scipy.stats.t.ppf(1 - level / 2, freedom)
+    enough = scipy.stats.nct.sf(edge, freedom, shift) >= settings.power
+    return int(n[enough.argmax()]) if enough.any() else None
 
 
 def compare_score(
@@ -171,13 +230,11 @@ def compare_score(
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
     good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
     good = good.reindex(columns=runs["arm"].unique()).astype(float)
-    found = []
-    for arm, other in pairs:
-        difference = estimates.paired_difference(good[arm] - good[other], settings)  # NaN: no pair.
-        found.append(
-            Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
-        )
-    return found
+    paired = [estimates.paired_difference(good[a] - good[b], settings) for a, b in pairs]
+    return [
+        Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
+        for (arm, other), difference in zip(pairs, paired, strict=True)
+    ]
 
 
 def compare_failures(
@@ -195,7 +252,7 @@ def compare_failures(
                 family=len(pairs),
                 n=min(mine.runs, theirs.runs),
                 mean=mine.rate - theirs.rate,
-                p=estimates.boschloo_p(mine.pair, theirs.pair),
+                p=estimates.boschloo_p(*((r.failures, r.runs) for r in (mine, theirs))),
                 least_p=estimates.boschloo_p((0, mine.runs), (theirs.runs, theirs.runs)),
                 rates=(mine, theirs),
             )

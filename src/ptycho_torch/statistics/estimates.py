@@ -111,39 +111,38 @@ def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Differ
     sample = finite(values)
     if not sample.size:
         return Difference(n=0)
-    exact, p = sample.size <= _EXACT_PAIRS, 1.0
-    if sample.size > 1:  # Of one, both patterns are as extreme as the one seen.
-        test = scipy.stats.permutation_test(
-            (sample,),
-            lambda flipped, axis: np.mean(flipped, axis=axis),
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=np.inf if exact else settings.resamples,
-            rng=np.random.default_rng(settings.seed),
-        )
-        p = float(test.pvalue)
-    if exact:
+    if sample.size <= _EXACT_PAIRS:
         subsets = np.arange(1, 2**sample.size)[:, None] >> np.arange(sample.size) & 1
     else:
         stream = np.random.default_rng(settings.seed)
         subsets = stream.integers(0, 2, (settings.resamples, sample.size))
         subsets = subsets[subsets.any(axis=1)]
-    means = np.sort(subsets @ sample / subsets.sum(axis=1))
-    rank = math.floor(level(settings.confidence) / 2 * (len(means) + 1) + 1e-9)
+    # A pattern that flips a subset is as extreme as the one seen once the subset's mean is removed.
+    means = subsets @ sample / subsets.sum(axis=1)
+    return _inverted(float(sample.mean()), means, len(means) + 1, settings, sample)
+
+
+def _inverted(
+    mean: float,
+    shifts: NDArray[np.float64],
+    patterns: int,
+    settings: StatisticsSettings,
+    *samples: NDArray[np.float64],
+) -> Difference:
+    """Return the test and the interval of a difference; shifts: what makes each of the `patterns`
+    that are not the one seen as extreme as it."""
+    shifts, unmoved = np.sort(shifts), patterns - shifts.size
+    near = 1e-12 * max(float(np.abs(sample).max()) for sample in samples)
+    tails = (int(np.count_nonzero(side <= near)) for side in (shifts, -shifts))
+    rank = math.floor(level(settings.confidence) / 2 * patterns + 1e-9) - unmoved + 1
+    ends = Interval(low=float(shifts[rank - 1]), high=float(shifts[-rank])) if rank > 0 else None
     return Difference(
-        n=int(sample.size),
-        mean=float(sample.mean()),
-        interval=_ends(means, rank),
-        p=p,
-        least_p=2.0 * 0.5**sample.size,  # Of 2^n patterns two are as extreme as can be.
+        n=min(sample.size for sample in samples),
+        mean=mean,
+        interval=ends,
+        p=min(1.0, 2 * (unmoved + min(tails)) / patterns),
+        least_p=min(1.0, 2 / patterns),
     )
-
-
-def _ends(ranked: NDArray[np.float64], rank: int) -> Interval | None:
-    """Return the interval between the values of this rank from either end."""
-    if rank < 1:
-        return None
-    return Interval(low=float(ranked[rank - 1]), high=float(ranked[-rank]))
 
 
 def sample_difference(
@@ -160,27 +159,8 @@ def sample_difference(
     Garthwaite (1996), Biometrics 52, 1387, doi:10.2307/2532852.
     """
     a, b = finite(mine), finite(theirs)
-    sizes = (int(a.size), int(b.size))
-    if not min(sizes):
+    if not min(a.size, b.size):
         return Difference(n=0)
-    shifts, divisions = _shifts(a, b, settings)
-    near = 1e-12 * float(np.abs(np.concatenate([a, b])).max())
-    tails = (int(np.count_nonzero(side <= near)) for side in (shifts, -shifts))
-    unmoved = divisions - shifts.size  # The observed division, as extreme as itself.
-    rank = math.floor(level(settings.confidence) / 2 * divisions + 1e-9) - unmoved + 1
-    return Difference(
-        n=min(sizes),
-        mean=float(a.mean() - b.mean()),
-        interval=_ends(shifts, rank),
-        p=min(1.0, 2 * (unmoved + min(tails)) / divisions),
-        least_p=min(1.0, 2 / divisions),
-    )
-
-
-def _shifts(
-    a: NDArray[np.float64], b: NDArray[np.float64], settings: StatisticsSettings
-) -> tuple[NDArray[np.float64], int]:
-    """Return the shift of every division but the observed one, sorted, and how many there are."""
     pooled, divisions = np.concatenate([a, b]), math.comb(a.size + b.size, a.size)
     if divisions <= _EXACT_DIVISIONS:
         chosen = np.array(list(combinations(range(pooled.size), a.size)))
@@ -191,7 +171,7 @@ def _shifts(
     exchanged = np.count_nonzero(chosen >= a.size, axis=1)
     moved = exchanged > 0
     shifts = (a.sum() - pooled[chosen[moved]].sum(axis=1)) / exchanged[moved]
-    return np.sort(shifts), divisions
+    return _inverted(float(a.mean() - b.mean()), shifts, divisions, settings, a, b)
 
 
 def level(confidence: float) -> float:

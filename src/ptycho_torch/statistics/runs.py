@@ -24,11 +24,6 @@ class FailureRate:
         """Failures per run."""
         return self.failures / self.runs
 
-    @property
-    def pair(self) -> tuple[int, int]:
-        """(failures, runs), as the tests take them."""
-        return self.failures, self.runs
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageRuns:

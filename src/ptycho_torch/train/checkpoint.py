@@ -9,7 +9,6 @@ import logging
 import signal
 import threading
 import time
-from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
@@ -20,7 +19,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.files import io
 from ptycho_torch.runtime.code_digest import digest_of_code
 from ptycho_torch.runtime.disk import remove_leftovers
@@ -58,7 +57,7 @@ class ResumeCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, folder: Path | None, module: PtychoModule, data: tuple[Groups, Groups], device: str
+        self, folder: Path | None, module: PtychoModule, data: tuple[Batch, Batch], device: str
     ) -> None:
         self.path: Path | None = None
         if folder is not None:
@@ -114,12 +113,12 @@ class ResumeCheckpoint(Checkpoint):
         self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
 
 
-def _identity(module: PtychoModule, data: tuple[Groups, Groups], device: str) -> str:
+def _identity(module: PtychoModule, data: tuple[Batch, Batch], device: str) -> str:
     """Return a digest of what decides the bytes that a training gives, as far as it is known."""
     code = digest_of_code(Path(__file__).with_name("run.py"))
     known = (module.scales, module.input_scale, code, str(torch.__version__), device)
     digest = hashlib.sha256(f"{module.run.model_dump_json()} {known}".encode())
-    for tensor in (*(getattr(g, f.name) for g in data for f in fields(Groups)), module.probe_MHW):
+    for tensor in (*data[0].tensors, *data[1].tensors, module.probe_MHW):
         if tensor is not None:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)

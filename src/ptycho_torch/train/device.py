@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils import deterministic
 
 from ptycho_torch.config.training import ExecutionSettings
@@ -89,8 +90,8 @@ class RecordedStep:
             torch.cuda.current_stream().wait_stream(self._aside)
             return
         if not self._graphs:
-            self._batch = Batch._make(None if t is None else t.clone() for t in batch)
-        for place, values in zip(self._batch, batch, strict=True):
+            self._batch = batch.map(Tensor.clone)
+        for place, values in zip(self._batch.tensors, batch.tensors, strict=True):
             if place is not None and values is not None:
                 place.copy_(values)
         if look not in self._graphs:

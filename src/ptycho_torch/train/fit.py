@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.data.batch import Groups
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.module import EVAL_BATCH, PtychoDataModule
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
@@ -50,8 +50,8 @@ class TrainResult:
 
 def fit(
     module: PtychoModule,
-    train: Groups,
-    validation: Groups,
+    train: Batch,
+    validation: Batch,
     *,
     folder: Path | None = None,
     progress: bool = False,
@@ -102,7 +102,7 @@ def fit(
     )
 
 
-def predict(result: TrainResult, weights: Weights, groups: Groups) -> NDArray[np.complex64]:
+def predict(result: TrainResult, weights: Weights, groups: Batch) -> NDArray[np.complex64]:
     """Return the object patches that these weights see, (n, H, W, C), as `predict_step` does."""
     module = result.module
     module.restore(weights)

@@ -55,14 +55,14 @@ class PtychoModule(LightningModule):
 
     def __init__(self, settings: RunSettings | FitSettings, data: TrainingData) -> None:
         super().__init__()
-        side = data.train.amplitude_nCHW.shape[-1]
+        side = data.train.amplitude_BCHW.shape[-1]
         run = settings.run(side) if isinstance(settings, FitSettings) else settings
         # Clipping by unit and the verdict on a step stand between its gradients and its update.
         self.automatic_optimization = False
         channels = data.train.channels
         self.merges = run.training.object_big and channels > 1
         """Whether the patches of a group become one region before the physics."""
-        if self.merges and (data.train.whole_nC2 is None or data.validation.whole_nC2 is None):
+        if self.merges and (data.train.whole_BC2 is None or data.validation.whole_BC2 is None):
             raise InputError(
                 f"dataset '{run.dataset}': has groups of {channels} frames but no 'coords_offsets' "
                 "and 'coords_nominal' to merge them by; add them, or set training.object_big: false"

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from ptycho_torch.data.patch_statistics import write_patch_statistics
-from ptycho_torch.data.scales import Scales
 from ptycho_torch.data.training import TrainingData
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_flops, count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
@@ -106,7 +106,6 @@ def _bundle(result: TrainResult, data: TrainingData) -> Bundle:
         norm_Y_I=data.norm_Y_I,
         intensity_scale=scales.intensity_scale * gain,
         intensity_scale_source="learned" if learned else data.intensity_scale_source,
-        mean_amplitude=scales.mean_amplitude / gain,
         dataset=run.dataset,
     )
     return Bundle(

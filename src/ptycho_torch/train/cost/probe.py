@@ -13,7 +13,7 @@ import torch
 
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
 from ptycho_torch.config.training import ConstantSchedule, RunSettings
-from ptycho_torch.data.batch import Batch, Groups, SplitScales
+from ptycho_torch.data.batch import Batch, SplitScales
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
@@ -134,13 +134,13 @@ def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, fl
     return {"step": step, "validation_batch": checked, "memory_mib": memory / MIB}
 
 
-def _noise(work: Workload, count: int) -> Groups:
+def _noise(work: Workload, count: int) -> Batch:
     amplitude = torch.rand(count, work.channels, work.patch_px, work.patch_px)
     if work.channels == 1:
-        return Groups(amplitude)
+        return Batch(amplitude)
     places = torch.zeros(count, work.channels, 2, dtype=torch.int64)
     places[:, -1] = work.reach_px
-    return Groups(amplitude, places)
+    return Batch(amplitude, places)
 
 
 def _now() -> float:

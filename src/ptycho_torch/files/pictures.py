@@ -1,0 +1,142 @@
+"""Pictures of objects, patches and ring correlations; what is not known is red everywhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from skimage.util import montage
+
+from ptycho_torch.runtime.disk import PathLike, atomic_write
+from ptycho_torch.runtime.errors import printable
+from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure, use_log_scale
+
+PARTS = ("amplitude", "phase")
+_Convert = Callable[[NDArray[Any]], NDArray[Any]]
+# A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
+_FLAT = 1e-5
+
+
+def draw_objects(
+    images: Mapping[str, NDArray[Any]],
+    *,
+    parts: Sequence[str] = PARTS,
+    difference: bool = False,
+    caption: str = "Red: not seen.",
+) -> Figure:
+    """Return a figure of complex objects by title, (Y, X) each, on the scales of the first; NaN,
+    where nothing was seen, is red. Rows are `parts`; with `difference`, a last column shows the
+    second less the first."""
+    arrays = list(images.values())
+    columns = len(images) + difference
+    figure = new_figure(3.8 * columns, 3.4 * len(parts) + 0.6)
+    grid = figure.subplots(len(parts), columns, squeeze=False)
+    for line, part in zip(grid, parts, strict=True):
+        convert, look = _look(arrays[0], part)
+        for axes, (title, image) in zip(line, images.items(), strict=False):
+            _show(axes, convert(image), f"{title}: {part}", **look)
+        if difference:
+            first, second = arrays
+            rest = np.abs(second) - np.abs(first)
+            if part == "phase":
+                rest = np.angle(second * np.conj(first))
+            limit = float(np.nanmax(np.abs(rest), initial=0.0)) or 1.0
+            _show(line[-1], rest, f"B - A: {part}", (-limit, limit), "RdBu_r")
+    figure.supxlabel(caption, fontsize=8)
+    return figure
+
+
+def draw_reconstruction(
+    object_YX: NDArray[Any], probe_MHW: NDArray[Any], errors: Sequence[float], *, title: str
+) -> Figure:
+    """Return a figure of an object, NaN where it is not known, the probe, and the amplitudes' R
+    factor by iteration."""
+    figure = new_figure(9.6, 7.4)
+    # A file's name is text, whatever it holds: `$` starts no formula.
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)
+    above, (probe, error) = figure.subplots(2, 2)
+    for axes, part in zip(above, PARTS, strict=True):
+        convert, look = _look(object_YX, part)
+        _show(axes, convert(object_YX), f"object: {part}", **look)
+    power = np.sqrt((np.abs(probe_MHW) ** 2).sum(axis=0))
+    _show(probe, power, "probe: amplitude of all modes", _span(power), "magma")
+    error.plot(range(1, len(errors) + 1), errors, color=COLOURS[1])
+    error.set_xlabel("iteration")
+    error.set_title("R factor of the amplitudes", fontsize=9)
+    error.grid(color=PALE)
+    use_log_scale(error)
+    return figure
+
+
+def draw_patches(patches_PHW: NDArray[Any], *, total: int) -> Figure:
+    """Return a figure of the amplitudes of patches, of `total`, in rows of four, each normalised by
+    itself; what is not finite is red."""
+
+    def normalised(amplitude_HW: NDArray[Any]) -> NDArray[Any]:
+        finite = amplitude_HW[np.isfinite(amplitude_HW)]
+        mean, deviation = (finite.mean(), finite.std()) if finite.size else (0.0, 0.0)
+        return (amplitude_HW - mean) / (deviation if deviation > _FLAT * mean else np.inf)
+
+    count, columns = len(patches_PHW), min(4, len(patches_PHW))
+    amplitudes = [normalised(np.abs(patch)) for patch in patches_PHW]
+    shape = (-(-count // columns), columns)
+    figure = new_figure(5.5, 5.5)
+    cells = montage(amplitudes, fill=0, padding_width=1, grid_shape=shape)
+    _show(figure.subplots(), cells, f"{count} of {total} patches in rows", (-2.5, 2.5))
+    figure.supxlabel("Amplitude less its mean, over its deviation; red: not finite.", fontsize=8)
+    return figure
+
+
+def draw_rings(
+    cycles_per_px: Sequence[float], correlation: Sequence[float], half_bit: Sequence[float]
+) -> Figure:
+    """Return a figure of a Fourier ring correlation and its thresholds."""
+    figure = new_figure(5.0, 3.4)
+    axes = figure.add_subplot(
+        xlabel="spatial frequency, cycles per pixel", ylabel="Fourier ring correlation"
+    )
+    axes.plot(cycles_per_px, correlation, color=COLOURS[1], label="A and B")
+    axes.plot(cycles_per_px, half_bit, color=REFERENCE, linestyle="--", label="half bit")
+    for level, name in ((1 / 2, "1/2"), (1 / 7, "1/7")):
+        axes.axhline(level, color=PALE, linewidth=0.8)
+        axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), va="center")
+    axes.set(xlim=(0, 0.5), ylim=(min(0.0, *correlation), 1.05))
+    axes.legend(frameon=False)
+    return figure
+
+
+def save_png(path: PathLike, figure: Figure) -> None:
+    """Write a figure as PNG, whole."""
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _look(object_YX: NDArray[Any], part: str) -> tuple[_Convert, dict[str, Any]]:
+    """Return how a part of objects is made of them and shown, on the scale of this one."""
+    if part == "amplitude":
+        return np.abs, {"span": _span(np.abs(object_YX))}
+    # No data fix the global phase.
+    turn = np.exp(-1j * np.angle(np.nansum(object_YX)))
+    span = _span(np.angle(object_YX * turn))
+    wide = span[1] - span[0] > np.pi
+    look = {"span": (-np.pi, np.pi), "colours": "twilight_shifted"} if wide else {"span": span}
+    return lambda image: np.angle(image * turn), {**look, "unit": "rad"}
+
+
+def _span(image: NDArray[Any]) -> tuple[float, float]:
+    known = image[np.isfinite(image)]
+    low, high = np.percentile(known, (0.5, 99.5)).tolist() if known.size else (0.0, 0.0)
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _show(
+    axes: Axes, image: NDArray[Any], title: str, span: Any, colours: str = "gray", unit: str = ""
+) -> None:
+    colour_map = colormaps[colours].with_extremes(bad="red")
+    drawn = axes.imshow(image, cmap=colour_map, vmin=span[0], vmax=span[1])
+    axes.set_title(title, fontsize=9)
+    axes.set(xticks=[], yticks=[])
+    axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label=unit)

@@ -1,1 +1,0 @@
-"""Decide: which arm goes on to depth, and what the whole study supports; torch-free."""
