@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import align, scores
-from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.scores import KINDS, Score
+from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import common_windows, stitch_tiles
 from ptycho_torch.runtime.errors import InputError

@@ -16,8 +16,14 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
-from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.scores import ssim, value_of
+from ptycho_torch.evaluate.scores import (
+    crossings,
+    half_bit,
+    ring_correlation,
+    ring_frequencies,
+    ssim,
+    value_of,
+)
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
 

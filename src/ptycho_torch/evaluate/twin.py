@@ -48,11 +48,6 @@ class TwinReading:
     best_correlation: float | None
 
 
-def turned_wave(wave: Complex) -> Complex:
-    """Return the twin of exit waves (..., H, W): turned by 180 degrees and conjugated."""
-    return wave[..., ::-1, ::-1].conj()
-
-
 def read_twin(pred_BHW: Complex, truth: GroundTruth) -> TwinReading:
     """Compare predicted patches with the truth and with its twin."""
     direct, twin, truth_twin = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
@@ -80,7 +75,7 @@ def wave_correlations(truth_BHW: Complex, pred_BHW: Complex, probe_MHW: Complex)
         batch = slice(start, start + _BATCH)
         truth = _unit_waves(truth_BHW[batch], probe_MHW)
         pred = _unit_waves(pred_BHW[batch], probe_MHW)
-        twin = turned_wave(truth)
+        twin = truth[..., ::-1, ::-1].conj()
         pairs = ((truth, pred), (twin, pred), (truth, twin))
         for row, (first, second) in enumerate(pairs):
             found[row, batch] = np.abs(np.einsum("bmhw,bmhw->b", first.conj(), second))
