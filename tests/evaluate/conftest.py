@@ -11,8 +11,8 @@ from ptycho_torch.evaluate.run import evaluate_run
 from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
+from ptycho_torch.simulate.dataset import make_probe
 from ptycho_torch.simulate.frames import draw_objects
-from ptycho_torch.simulate.probes import make_probe
 
 SIDE, SIZE, STEP = 32, 96, 5
 PROBES = {

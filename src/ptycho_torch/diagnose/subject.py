@@ -23,9 +23,9 @@ from ptycho_torch.data.batch import (
     SplitScales,
     groups_of_scan,
     groups_of_split,
+    scan_groups,
 )
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.read import is_split, read_scan
 from ptycho_torch.data.units import measured_units, probe_of
 from ptycho_torch.files import io
