@@ -38,7 +38,7 @@ class NetworkOptions(Settings):
     architecture: Literal[NAMES] | None = None  # type: ignore[valid-type]
     """A network before its training, of this kind and of the size that `train` has by itself."""
     data: Path | None = None
-    """What the network sees: a split of the study, or a scan (docs/own-data.md)."""
+    """What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."""
     device: Accelerator = "cpu"
     """Where the network runs."""
     seed: Seed = 0
@@ -81,7 +81,7 @@ def _subject(options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":
             "network; give one"
         )
     if options.data is None:
-        raise InputError("--data FILE says which groups the network sees: a split or a scan")
+        raise InputError("--data FILE says which groups the network sees: a split, a scan, or NPZ")
     settings, run, bundle = DiagnosticsSettings(), None, None
     patch_px, channels = None, 1
     if options.config is not None:
