@@ -247,21 +247,16 @@ def _of_file(settings: FileProbe, patch_px: int) -> Complex:
     elif side > patch_px and settings.resize != "interpolate":
         fault = f"of {side} px cannot be padded to {patch_px} px; set probe.resize to interpolate"
     else:
-        probe = _resized(probe.astype(np.complex128), patch_px, settings.resize)
+        probe, leading = probe.astype(np.complex128), probe.ndim - 2
+        if side != patch_px and settings.resize == "interpolate":
+            factor = (1,) * leading + (patch_px / side,) * 2
+            probe = scipy.ndimage.zoom(probe, factor, order=3)
+        elif side != patch_px:
+            before = (patch_px - side) // 2
+            widths = ((0, 0),) * leading + ((before, patch_px - side - before),) * 2
+            probe = np.pad(probe, widths)
         if not 0 < normalisation(probe) < np.inf:
             fault = "is dark within a quarter of the frame round its centre; centre it"
     if fault is not None:
         raise InputError(f"{settings.path}: probeGuess {fault}")
     return probe
-
-
-def _resized(probe: Complex, patch_px: int, how: str) -> Complex:
-    side = probe.shape[-1]
-    if side == patch_px:
-        return probe
-    if how == "interpolate":
-        factor = (1,) * (probe.ndim - 2) + (patch_px / side,) * 2
-        return np.asarray(scipy.ndimage.zoom(probe, factor, order=3))
-    before = (patch_px - side) // 2
-    widths = ((0, 0),) * (probe.ndim - 2) + ((before, patch_px - side - before),) * 2
-    return np.pad(probe, widths)
