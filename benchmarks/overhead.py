@@ -34,8 +34,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.simulate.dataset import simulate_split
-from ptycho_torch.simulate.probes import make_probe
+from ptycho_torch.simulate.dataset import make_probe, simulate_split
 from ptycho_torch.train.device import RecordedStep, numerics, records_steps
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule

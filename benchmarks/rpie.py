@@ -21,8 +21,8 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
 from ptycho_torch.reconstruct.engine import Reconstruction, reconstruct
 from ptycho_torch.runtime.markdown import number
+from ptycho_torch.simulate.dataset import make_probe
 from ptycho_torch.simulate.frames import draw_objects
-from ptycho_torch.simulate.probes import make_probe
 
 SIDE, STEP, PLACES = 64, 10, 15
 Program = Callable[[Scan, RpieSettings], Reconstruction]

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from ptycho_torch.config.scan import GroupSettings
-from ptycho_torch.data.groups import neighbour_groups, scan_groups
+from ptycho_torch.data.batch import neighbour_groups, scan_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError

@@ -12,7 +12,6 @@ from ptycho_torch import cli
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.training import data_of_scan
-from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
 from ptycho_torch.train.run import train_scan
@@ -79,18 +78,17 @@ def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset
     assert report["thresholds"]["max_p99_over_p50"] == 5
 
 
-def test_an_architecture_is_diagnosed_without_a_study_on_a_scan(call, made, tmp_path):
-    scan = made.a_scan(counts=1e4)
-    write_scan_npz(tmp_path / "scan.npz", scan)
-    words = ("--architecture", "stable_hybrid", "--data", tmp_path / "scan.npz")
+def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, made, tmp_path):
+    np.savez(tmp_path / "only.npz", diffraction=made.a_scan(counts=1e4).amplitude_nHW)
+    words = ("--architecture", "stable_hybrid", "--data", tmp_path / "only.npz")
     status, said, report = call("activations", *words, "--device", "cpu", "--max-samples", 8)
     assert status == 0, said
     assert report["data"]["groups"] == 8 and report["network"]["generator"] == "stable_hybrid"
+    assert report["summary"]["layers"] == len(report["layers"])
     ratios = [row["low_freq_ratio"] for row in report["layers"]]  # None where a norm is still 0.
     assert all(0 <= ratio <= 1 + 1e-9 for ratio in ratios if ratio is not None)
-    np.savez(tmp_path / "only.npz", diffraction=scan.amplitude_nHW[..., None])
-    status, said, _ = call("activations", *words[:-1], tmp_path / "only.npz")
-    assert status == 1 and "only.npz: has no array 'probeGuess'" in said
+    status, said, _ = call("gradients", *words)
+    assert status == 1 and "only.npz: has no probe" in said
 
 
 def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(

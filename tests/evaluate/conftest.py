@@ -9,11 +9,10 @@ import pytest
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, TriangleProbe
 from ptycho_torch.evaluate.run import evaluate_run
 from ptycho_torch.evaluate.truth import GroundTruth
-from ptycho_torch.evaluate.twin import turned_wave
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
+from ptycho_torch.simulate.dataset import make_probe
 from ptycho_torch.simulate.frames import draw_objects
-from ptycho_torch.simulate.probes import make_probe
 
 SIDE, SIZE, STEP = 32, 96, 5
 PROBES = {
@@ -51,7 +50,7 @@ def planted_twin(scene):
     intensity = (np.abs(scene.probe_MHW) ** 2).sum(axis=0)
     inverse = scene.probe_MHW.conj() / (intensity + 1e-3 * intensity.max())
     waves = scene.patches_BHW[:, None] * scene.probe_MHW
-    return (inverse * turned_wave(waves)).sum(axis=1).astype(np.complex64)
+    return (inverse * waves[..., ::-1, ::-1].conj()).sum(axis=1).astype(np.complex64)
 
 
 def write(truth, folder):

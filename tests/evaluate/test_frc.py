@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.evaluate.frc import (
+from ptycho_torch.evaluate.scores import (
     NYQUIST,
     crossing,
     half_bit,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ptycho_torch.evaluate import align, frc, real_data, scores
+from ptycho_torch.evaluate import align, real_data, scores
 
 
 def smooth(seed, side=24):
@@ -38,7 +38,7 @@ def phases_apart(truth, pred):
 
 
 def rings(truth, pred):
-    return float(frc.ring_correlation(truth, pred).mean())
+    return float(scores.ring_correlation(truth, pred).mean())
 
 
 def contrast(truth, pred):

@@ -6,7 +6,7 @@ import pytest
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.run import decide_outcome
-from ptycho_torch.evaluate.twin import TwinReading
+from ptycho_torch.evaluate.truth import TwinReading
 
 READING = TwinReading(
     share=0.1, distinct_patches=90, patches=100, direct_correlation=0.98, twin_correlation=0.7,

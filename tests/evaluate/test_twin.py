@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.evaluate.conftest import planted_twin
 
-from ptycho_torch.evaluate.twin import read_twin, wave_correlations
+from ptycho_torch.evaluate.truth import read_twin, wave_correlations
 
 ALL_PROBES = pytest.mark.parametrize("probe", ["disk", "curved_disk", "triangle"])
 

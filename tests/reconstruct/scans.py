@@ -9,7 +9,7 @@ from tests.scans import patterns
 
 from ptycho_torch.config.dataset import TriangleProbe
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.simulate.probes import make_probe
+from ptycho_torch.simulate.dataset import make_probe
 
 
 def rough_object(size):

@@ -21,8 +21,7 @@ from ptycho_torch.config.training import SGD, Adam, AdamW, AdaptiveClip
 from ptycho_torch.diagnose.activations import monitor_activations
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
-from ptycho_torch.evaluate.truth import GroundTruth
-from ptycho_torch.evaluate.twin import TwinReading
+from ptycho_torch.evaluate.truth import GroundTruth, TwinReading
 from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.report.decide import decide
 from ptycho_torch.statistics.compare import seeds_needed

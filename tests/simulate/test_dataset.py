@@ -5,8 +5,7 @@ import pytest
 
 from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.files import io
-from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset, simulate_split
-from ptycho_torch.simulate.probes import make_probe
+from ptycho_torch.simulate.dataset import SPLITS, make_probe, simulate_dataset, simulate_split
 
 
 def changed(study, **updates) -> SimulatedDataset:

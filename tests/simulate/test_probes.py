@@ -5,7 +5,7 @@ import pytest
 
 from ptycho_torch.config.dataset import DiskProbe, FileProbe, TriangleProbe
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.simulate.probes import make_probe, normalisation, radius_px, triangle_mask
+from ptycho_torch.simulate.dataset import make_probe, normalisation, radius_px, triangle_mask
 
 PROBES = [
     TriangleProbe(shape="triangle"),

@@ -6,9 +6,14 @@ from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, ScanSettings, SimulatedDataset
-from ptycho_torch.simulate.dataset import simulate_split
+from ptycho_torch.simulate.dataset import (
+    disk_mask,
+    make_probe,
+    normalisation,
+    radius_px,
+    simulate_split,
+)
 from ptycho_torch.simulate.frames import cut_patches, line_images, raster
-from ptycho_torch.simulate.probes import disk_mask, make_probe, normalisation, radius_px
 
 
 def reference(smoothing_sigma_px=0.5):

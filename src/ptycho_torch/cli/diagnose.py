@@ -28,7 +28,7 @@ Output = Annotated[
 Data = Annotated[
     Path | None,
     typer.Argument(
-        help="What the network sees: a split of the study, or a scan (docs/own-data.md)."
+        help="What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."
     ),
 ]
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -88,7 +88,7 @@ def _subject(file: Path | None, options: NetworkOptions) -> "tuple[Subject, Diag
             "network; give one"
         )
     if file is None:
-        raise InputError("give FILE, whose groups the network sees: a split or a scan")
+        raise InputError("give FILE, whose groups the network sees: a split, a scan, or NPZ")
     settings, run, bundle = DiagnosticsSettings(), None, None
     patch_px, channels = None, 1
     if options.config is not None:

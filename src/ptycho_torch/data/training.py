@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_torch.config.scan import FitSettings, GroupSettings, ScanConventions
-from ptycho_torch.data.batch import Batch, SplitScales, groups_of_scan, groups_of_split
+from ptycho_torch.data.batch import Batch, SplitScales, groups_of_scan, groups_of_split, scan_groups
 from ptycho_torch.data.dataset_file import Split, read_split
-from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan

@@ -27,8 +27,9 @@ def monitor_activations(
 ) -> dict[str, Any]:
     """Run a network once and return what its layers put out; the network is left as it was.
 
-    `layers`: the network's transformed input first, its output last (`layer_statistics`);
-    `blocks`: means, growth and shares of each Fourier block;
+    `summary`: how many layers, how many flagged, the largest mean and tail, the median
+    `low_freq_ratio`; `layers`: the network's transformed input first, its output last
+    (`layer_statistics`); `blocks`: means, growth and shares of each Fourier block;
     `growth_per_block`: geometric mean over blocks of mean output over mean input modulus;
     `spectral_local_output_ratio` and `dc_share`: medians over blocks; `flagged_layers`,
     `flagged_blocks`.
@@ -54,12 +55,20 @@ def monitor_activations(
                 hook = module.register_forward_hook(partial(see, name or "network"))
                 hooks.callback(hook.remove)
         layers.append(_layer("output", "output", network(input_BCHW), settings))
+    flagged = [row["layer"] for row in layers if row["flags"]]
     growths = [row["growth"] for row in blocks]
     return {
+        "summary": {
+            "layers": len(layers),
+            "flagged": len(flagged),
+            "largest_mean": max(_known(layers, "mean"), default=None),
+            "largest_p99_over_p50": max(_known(layers, "p99_over_p50"), default=None),
+            "low_freq_ratio": _median(layers, "low_freq_ratio"),
+        },
         "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
         "spectral_local_output_ratio": _median(blocks, "spectral_local_ratio"),
         "dc_share": _median(blocks, "input_dc_share"),
-        "flagged_layers": [row["layer"] for row in layers if row["flags"]],
+        "flagged_layers": flagged,
         "flagged_blocks": [row["block"] for row in blocks if row["flags"]],
         "blocks": blocks,
         "layers": layers,
@@ -143,6 +152,9 @@ def _energy(x: Tensor) -> float:
     return float(parts.double().square().sum())
 
 
+def _known(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
+    return [row[key] for row in rows if row[key] is not None]
+
+
 def _median(rows: Sequence[dict[str, Any]], key: str) -> float | None:
-    known = [row[key] for row in rows if row[key] is not None]
-    return float(np.median(known)) if known else None
+    return float(np.median(known)) if (known := _known(rows, key)) else None

@@ -23,10 +23,11 @@ from ptycho_torch.data.batch import (
     SplitScales,
     groups_of_scan,
     groups_of_split,
+    scan_groups,
 )
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.data.groups import scan_groups
 from ptycho_torch.data.read import is_split, read_scan
+from ptycho_torch.data.scan import check_array
 from ptycho_torch.data.units import measured_units, probe_of
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
@@ -49,7 +50,7 @@ class Sample:
     """
 
     batch: Batch
-    probe_MHW: Tensor
+    probe_MHW: Tensor | None
     scales: SplitScales
     statistical_scale: float
     facts: dict[str, Any]
@@ -67,21 +68,24 @@ def read_sample(
 ) -> Sample:
     """Read a file and draw the groups to look at, without repeats; raises as its reader.
 
-    path, sha256: a split of the study, or any scan (docs/own-data.md); patch_px: side that patches
-    must have, None: any; groups: all of them are used, with a warning, where the file has fewer;
-    channels: patches of a group, for files that are no split; seed: of the draw; photons: mean
-    photons of a frame, where the file does not say.
+    path, sha256: a split of the study, any scan (docs/own-data.md), or NPZ with `diffraction`
+    alone, which has no probe; patch_px: side that patches must have, None: any; groups: all of them
+    are used, with a warning, where the file has fewer; channels: patches of a group, for files that
+    are no split; seed: of the draw; photons: mean photons of a frame, where the file does not say.
     """
-    if is_split(path):
-        split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
-        every, probe, scale = groups_of_split(split), split.probe_MHW, split.intensity_scale
-    else:
+    probe, scale = None, 1.0
+    if not is_split(path):
         scan = read_scan(path)
         probe = probe_of(scan)
         unit = measured_units(scan, probe, photons)
         grouping = GroupSettings(gridsize=math.isqrt(channels))
         members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
         every, scale = groups_of_scan(scan, members, unit.unit), unit.intensity_scale
+    elif "probeGuess" in io.npz_keys(path):
+        split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
+        every, probe, scale = groups_of_split(split), split.probe_MHW, split.intensity_scale
+    else:
+        every = _patterns_alone(path)
     side = every.amplitude_BCHW.shape[-1]
     if patch_px not in (None, side):
         raise InputError(f"{path}: patches are {side} px, the network takes {patch_px} px")
@@ -90,7 +94,7 @@ def read_sample(
     order = named_stream(seed, "diagnosed groups").permutation(len(every))[:groups]
     return Sample(
         batch=every.take(torch.from_numpy(order)),
-        probe_MHW=torch.from_numpy(probe.copy()),
+        probe_MHW=None if probe is None else torch.from_numpy(probe.copy()),
         scales=every.scales(scale),
         statistical_scale=every.statistical_scale(),
         facts={
@@ -101,6 +105,18 @@ def read_sample(
             "groups_in_file": len(every),
         },
     )
+
+
+def _patterns_alone(path: io.PathLike) -> Batch:
+    """Return patterns as groups; of counts, which are integers, the root is taken."""
+    frames = io.read_npz(path, "diffraction")["diffraction"]
+    stack = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
+    check_array(str(path), "diffraction", stack, "real", ("n", "C", "N", "N"))
+    counts = stack.dtype.kind in "iu"
+    stack = stack.astype(np.float32)
+    if not np.isfinite(stack).all() or (stack < 0).any() or not stack.any():
+        raise InputError(f"{path}: 'diffraction' must be finite and >= 0, and not zero everywhere")
+    return Batch(torch.from_numpy(np.ascontiguousarray(np.sqrt(stack) if counts else stack)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +146,8 @@ class Subject:
         """Return the loss of the sample as training takes it: network, forward model, loss."""
         patches, batch = self.network(self.input_BCHW), self.sample.batch
         probe = self.sample.probe_MHW
+        if probe is None:
+            raise InputError(f"{self.sample.facts['file']}: has no probe, which the loss needs")
         if self.object_big and batch.whole_BC2 is not None:
             predicted = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
         else:
@@ -186,7 +204,7 @@ def bundle_subject(
             f"{where}: the network takes groups of {settings.channels} patches, the data has "
             f"{channels}; take data of the same gridsize"
         )
-    if not torch.equal(bundle.probe_MHW, sample.probe_MHW):
+    if sample.probe_MHW is not None and not torch.equal(bundle.probe_MHW, sample.probe_MHW):
         logger.warning("%s: was trained with another probe than the data's, which is used", where)
     return Subject(
         network=bundle.network(),

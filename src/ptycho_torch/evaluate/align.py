@@ -10,7 +10,7 @@ import scipy
 import skimage
 from numpy.typing import NDArray
 
-from ptycho_torch.evaluate.frc import windowed
+from ptycho_torch.evaluate.scores import windowed
 
 Complex = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
@@ -93,9 +93,7 @@ def register(
     shift = np.zeros(2)
     if free == "phase":
         inner = _moved(wide_HW, shift)
-        product = np.vdot(inner, reference_HW)
-        turn = complex(product / abs(product)) if abs(product) > 0 else 1.0 + 0j
-        return inner * turn, (0.0, 0.0)
+        return inner * np.exp(1j * np.angle(np.vdot(inner, reference_HW))), (0.0, 0.0)
 
     def flattened() -> Complex:
         inner = _moved(wide_HW, shift)

@@ -6,7 +6,7 @@ Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row
 patch's upper left corner, whole pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import align, scores
-from ptycho_torch.evaluate.frc import ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.scores import KINDS, Score
+from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import common_windows, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
@@ -113,13 +112,13 @@ def _scores(images: Images) -> dict[str, Score]:
             kinds = scores.image_scores(truth, images[name])
         block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
 
-    def add(name: str, measure: Callable[..., Score], true: Any, pred: Any) -> None:
-        block[name] = scores.not_finite(pred) or measure(true, pred)
-
-    true, stitched = images["truth"], images["stitched"]
-    add("complex_error", align.complex_error, true, stitched)
-    add("complex_error_synchronised", align.complex_error, true, images["synchronised"])
-    add("amplitude_factor", align.amplitude_factor, np.abs(true), np.abs(stitched))
+    true, stitched, synchronised = (images[k] for k in ("truth", "stitched", "synchronised"))
+    for name, measure, one, other in (
+        ("complex_error", align.complex_error, true, stitched),
+        ("complex_error_synchronised", align.complex_error, true, synchronised),
+        ("amplitude_factor", align.amplitude_factor, np.abs(true), np.abs(stitched)),
+    ):
+        block[name] = scores.not_finite(other) or measure(one, other)
     return block
 
 

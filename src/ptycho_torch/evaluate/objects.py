@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
 from ptycho_torch.evaluate.estimate import largest_rectangle
-from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.real_data import similarity
+from ptycho_torch.evaluate.scores import crossings, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.physics.predict import illuminated

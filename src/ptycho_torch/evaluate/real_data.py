@@ -16,8 +16,14 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
-from ptycho_torch.evaluate.frc import crossings, half_bit, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.scores import ssim, value_of
+from ptycho_torch.evaluate.scores import (
+    crossings,
+    half_bit,
+    ring_correlation,
+    ring_frequencies,
+    ssim,
+    value_of,
+)
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
 
@@ -50,7 +56,7 @@ def evaluate_measurement(
         standard = io.read_npz(rpie)
         arrays = standard if facts["engine"] == "rPIE" else io.read_npz(objects)
         scored = _Scoring(settings, scans, arrays, standard)
-        metrics |= scored.metrics(same_probe)
+        metrics |= scored.metrics("phase" if same_probe or arrays is standard else "all")
         curves = scored.curves
     io.write_npz(outputs["curves"], curves)
     io.write_json(outputs["metrics"], metrics)
@@ -71,7 +77,7 @@ class _Scoring:
         self.covered = self.shares >= settings.covered_share
         self.curves: dict[str, NDArray[Any]] = {}
 
-    def metrics(self, same_probe: bool) -> dict[str, Any]:
+    def metrics(self, free: Free) -> dict[str, Any]:
         found: dict[str, Any] = {
             "box": [[side.start, side.stop] for side in self.box],
             "held_out": {
@@ -81,11 +87,9 @@ class _Scoring:
             },
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
-            "agreement": self._agreement("phase" if same_probe or self.is_rpie else "all"),
+            "agreement": self._agreement(free),
         }
-        if self.is_rpie:
-            found["baselines"] = self._baselines()
-        return found
+        return found | ({"baselines": self._baselines()} if self.is_rpie else {})
 
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""

@@ -13,8 +13,7 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.scores import Score, value_of
-from ptycho_torch.evaluate.truth import read_predictions, read_truth
-from ptycho_torch.evaluate.twin import TwinReading, read_twin
+from ptycho_torch.evaluate.truth import TwinReading, read_predictions, read_truth, read_twin
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 

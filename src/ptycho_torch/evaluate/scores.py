@@ -1,6 +1,8 @@
-"""How far a stitched image is from the truth: each score a number, or the reason why there is none.
+"""How far a stitched image is from the truth: each score a number, or the reason why there is none;
+and up to which frequency two images agree, by their Fourier ring correlation.
 
-Letters: H rows, W columns of one stitched, trimmed image.
+Letters: H rows, W columns of one stitched, trimmed image, R rings. Frequencies are cycles per
+pixel.
 """
 
 from collections.abc import Sequence
@@ -10,9 +12,9 @@ import numpy as np
 import skimage
 from numpy.typing import NDArray
 
-from ptycho_torch.evaluate.frc import crossing, ring_correlation, ring_frequencies
-
 Real = NDArray[np.float64]
+Image = NDArray[np.inexact]
+NYQUIST = 0.5
 Score = float | str
 """A number, or in words why there is none, for the reader of a table."""
 KINDS = ("ssim", "mae", "psnr_db", "pearson_r", "std_ratio", "frc_half")
@@ -87,3 +89,87 @@ def value_of(score: Score) -> float | None:
 def _no_score(truth_HW: Real, pred_HW: Real) -> str | None:
     flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
     return not_finite(pred_HW) or (FLAT_TRUTH if flat else None)
+
+
+def ring_frequencies(shape: tuple[int, ...]) -> Real:
+    """Return the frequency of each ring, (R,): multiples of 1 / shorter side, up to Nyquist."""
+    side = min(shape)
+    return np.arange(1, side // 2 + 1) / side
+
+
+def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
+    """Return Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring, (R,).
+
+    Both images are `windowed`; they may be complex. A ring in which either is empty correlates by
+    0. van Heel and Schatz, J. Struct. Biol. 151, 250 (2005), doi:10.1016/j.jsb.2005.05.009.
+    """
+    first, second = (np.fft.fft2(windowed(image)) for image in (first_HW, second_HW))
+    power = _over_rings(np.abs(first) ** 2) * _over_rings(np.abs(second) ** 2)
+    common = _over_rings((first * second.conj()).real)
+    correlation = np.zeros_like(common)
+    np.divide(common, np.sqrt(power), out=correlation, where=power > 0)
+    return correlation
+
+
+def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> float:
+    """Return where the curve first falls under `level`, linear between rings.
+
+    The curve starts at correlation 1 and frequency 0; Nyquist if it never falls under `level`.
+    """
+    frequencies = np.concatenate([[0.0], frequencies_R])
+    curve = np.concatenate([[1.0], correlation_R])
+    under = curve[1:] < level
+    if not under.any():
+        return NYQUIST
+    at = int(under.argmax())
+    left, right = curve[at : at + 2]
+    step = frequencies[at + 1] - frequencies[at]
+    return float(frequencies[at] + step * (left - level) / (left - right))
+
+
+def crossings(shape: tuple[int, ...], correlation_R: Real) -> dict[str, float]:
+    """Return where a curve of images of this shape first falls under each threshold: the half-bit
+    curve, 1/2 and 1/7."""
+    frequencies = ring_frequencies(shape)
+    return {
+        "half_bit": crossing(frequencies, correlation_R - half_bit(shape), 0.0),
+        "half": crossing(frequencies, correlation_R, 1 / 2),
+        "seventh": crossing(frequencies, correlation_R, 1 / 7),
+    }
+
+
+def half_bit(shape: tuple[int, ...]) -> Real:
+    """Return the half-bit threshold of each ring, (R,): what two halves of one data set correlate
+    by where both together hold half a bit per pixel (van Heel and Schatz 2005, equation 17).
+
+    Pixels of a ring count by what the window leaves independent of them, (sum w^2)^2 / sum w^4 of
+    the image's pixels: about a quarter.
+    """
+    window = _window(shape)
+    independent = (window**2).mean() ** 2 / (window**4).mean()
+    root = np.sqrt(_over_rings(np.ones(shape)) * independent)
+    snr = (np.sqrt(2) - 1) / 2
+    threshold: Real = (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root)
+    return threshold
+
+
+def windowed(image_HW: Image) -> Image:
+    """Return an image made mean-free under a Hann window and multiplied by it, which keeps the
+    borders from correlating."""
+    window = _window(image_HW.shape)
+    product: Image = window * (image_HW - (window * image_HW).sum() / window.sum())
+    return product
+
+
+def _window(shape: tuple[int, ...]) -> Real:
+    # The first and last point of a Hann window are 0: two more are made and dropped.
+    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
+
+
+def _over_rings(values_HW: Real) -> Real:
+    """Return sums over rings, (R,), without the mean and the corners beyond Nyquist."""
+    side = min(values_HW.shape)
+    rows, columns = (np.fft.fftfreq(n) for n in values_HW.shape)
+    ring = np.rint(np.hypot(rows[:, None], columns[None, :]) * side).astype(np.int64)
+    sums = np.bincount(ring.ravel(), weights=values_HW.ravel())[1 : side // 2 + 1]
+    return sums.astype(np.float64)

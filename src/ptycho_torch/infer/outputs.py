@@ -95,16 +95,12 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
     """
     trained, requested = bundle.settings, found.report["settings"]["scale"]
     own = requested if isinstance(requested, float) else scan.intensity_scale
+    scale = trained.intensity_scale if own is None else own * found.unit
     return Dump(
         stitched_YX=(found.stitched.known_YX * trained.norm_Y_I).astype(np.complex64),
         made_by=f"inference by ptycho-torch {__version__}, bundle trained on {trained.dataset}, on "
         f"{Path(scan.source).name}",
-        scales=Scales(
-            input_scale=trained.input_scale,
-            intensity_scale=trained.intensity_scale if own is None else own * found.unit,
-            intensity_scale_source=trained.intensity_scale_source,
-            norm_Y_I=trained.norm_Y_I,
-        ),
+        scales=Scales(**trained.model_dump() | {"intensity_scale": scale}),
         origin_2=found.stitched.origin_2.astype(np.float64),
         patches_PHW=found.patches_PHW,
         positions_P2=scan.positions_n2[found.members_GC].reshape(-1, 2),

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import GroupSettings, InferSettings
-from ptycho_torch.data.batch import groups_of_scan
-from ptycho_torch.data.groups import scan_groups
+from ptycho_torch.data.batch import groups_of_scan, scan_groups
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import (
     check_scale_reached,

@@ -13,8 +13,6 @@ Array = NDArray[Any]
 
 # Pixels of all modes in a batch of predictions: 256 frames of one mode of 64 px.
 _BATCH_PX = 256 * 64 * 64
-ILLUMINATED = 0.01
-"""Share of the largest summed illumination from which a pixel of an object counts as known."""
 
 
 def predict_amplitudes(
@@ -100,7 +98,7 @@ def r_factor(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None =
     return r_factor_of(frame_errors(predicted_nHW, observed_nHW, good_nHW))
 
 
-def illuminated(light_YX: Array, share: float = ILLUMINATED) -> Array:
+def illuminated(light_YX: Array, share: float = 0.01) -> Array:
     """Return where an object is known: at least `share` of the most light fell there; light is the
     probe's intensity summed over the frames, in any unit."""
     return np.asarray(light_YX >= share * light_YX.max())

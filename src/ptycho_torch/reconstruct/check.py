@@ -192,16 +192,14 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variant
     ]
     swaps, mirrors = ("", "swap_axes"), ("", "flip_rows", "flip_columns", "flip_rows flip_columns")
     variants = [
-        _with(given, zero_frequency=place, values=value, **dict.fromkeys(words.split(), True))
+        given.model_copy(
+            update={"zero_frequency": place, "values": value, **dict.fromkeys(words.split(), True)}
+        )
         for place, value in product(places, values)
         for words in map(" ".join, product(swaps, mirrors))
     ]
     # What is given makes some of them the same.
     return stages, list(dict.fromkeys(variants))
-
-
-def _with(conventions: ScanConventions, **change: Any) -> ScanConventions:
-    return conventions.model_copy(update=change)
 
 
 def _by_prediction(
@@ -210,7 +208,7 @@ def _by_prediction(
     """Return the best conventions by the file's own object, and why they are not the only ones;
     None if that decides nothing, and `stages` gets why."""
     candidates = [
-        _with(variant, origin=origin)
+        variant.model_copy(update={"origin": origin})
         for variant in variants
         for origin in (_ORIGINS if variant.origin == "auto" else [variant.origin])
     ]
@@ -223,7 +221,7 @@ def _by_prediction(
         return None
     stages.append(_stage("axes, signs and origin of positions", how, outcomes=tried))
     if best.conventions.half_pixel == 0:
-        halves = [_with(best.conventions, half_pixel=half) for half in (-1, 0, 1)]
+        halves = [best.conventions.model_copy(update={"half_pixel": h}) for h in (-1, 0, 1)]
         tried, doubt = _ranked(predicted, raw, halves, _PREDICTED_RATIO)
         stages.append(_stage("half pixel", how, outcomes=tried))
     return tried[0].conventions, doubt

@@ -200,16 +200,12 @@ def seeds_needed(
     if not spread > 0:
         return None
     effect = abs(float(a.mean() - b.mean())) / spread
-    error = float(np.sqrt(1 / a.size + 1 / b.size))
-    more, less, interest = (
-        _least(size, level, settings)
-        for size in (
-            effect + _QUARTILE * error,
-            effect - _QUARTILE * error,
-            of_interest / spread,
-        )
+    quarter = _QUARTILE * float(np.sqrt(1 / a.size + 1 / b.size))
+    return SeedsNeeded(
+        low=_least(effect + quarter, level, settings),
+        high=_least(effect - quarter, level, settings),
+        of_interest=_least(of_interest / spread, level, settings),
     )
-    return SeedsNeeded(low=more, high=less, of_interest=interest)
 
 
 def _least(effect: float, level: float, settings: StatisticsSettings) -> int | None:

@@ -63,11 +63,8 @@ def judge_depth(
 
     history: a row per run and epoch, with `arm`, `seed`, `epoch` and `grad_norm_p99`.
     """
-    rate, medians, bound = (
-        runs.failed(deep),
-        runs.medians(AMPLITUDE_SSIM),
-        settings.max_ssim_decrease,
-    )
+    rate, medians = runs.failed(deep), runs.medians(AMPLITUDE_SSIM)
+    bound = settings.max_ssim_decrease
     known = deep in medians and shallow in medians
     change = medians[deep] - medians[shallow] if known else None
     kept = None if change is None else change >= -bound
