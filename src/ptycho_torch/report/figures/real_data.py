@@ -1,6 +1,6 @@
 """Figures of a measurement: objects, ring correlation, patterns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,25 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_torch.report.summarise.real_data import Measurement
-from ptycho_torch.runtime.plot_style import REFERENCE, arm_colours, new_figure, save, styled
+from ptycho_torch.runtime.plot_style import (
+    REFERENCE,
+    RPIE,
+    Look,
+    new_figure,
+    on_lines,
+    save,
+    styled,
+)
 
 _MOST_COLUMNS = 5
 
 
-def draw_all(found: Measurement, folder: Path) -> None:
-    """Write every figure, PNG and SVG."""
+def draw_all(found: Measurement, looks: Mapping[str, Look], folder: Path) -> None:
+    """Write every figure, PNG and SVG; looks: of each network, by its label."""
     with styled():
-        for draw in (reconstructions, ring_correlation, held_out_frames):
-            save(draw(found), folder, draw.__name__)
+        save(reconstructions(found), folder, "reconstructions")
+        save(ring_correlation(found, looks), folder, "ring_correlation")
+        save(held_out_frames(found), folder, "held_out_frames")
 
 
 def reconstructions(found: Measurement) -> Figure:
@@ -40,21 +49,22 @@ def reconstructions(found: Measurement) -> Figure:
             axes.set_axis_off()
         figure.colorbar(drawn, ax=list(row), label=label, shrink=0.85)
     for axes, result in zip(grid[0], shown, strict=True):
-        axes.set_title(result.name)
+        axes.set_title(on_lines(result.name), fontsize=9)
     return figure
 
 
-def ring_correlation(found: Measurement) -> Figure:
+def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     """Return the Fourier ring correlation of the two halves, with three thresholds."""
+    looks = {**looks, found.rpie.label: {"color": RPIE}}
     figure = new_figure(8.6, 3.6)
     shown = found.shown()
-    colours = arm_colours([result.name for result in shown])
     frequency = found.rpie.curves["frc_frequency"]
     half_bit = found.rpie.curves["frc_half_bit"]
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("complex", "phase"), strict=True):
         for result in shown:
             curve = result.curves[f"frc_{kind}"]
-            axes.plot(frequency, curve, color=colours[result.name], label=result.name, lw=1.3)
+            look = {"markersize": 3.5, **looks[result.label]}
+            axes.plot(frequency, curve, label=result.name, lw=1.3, **look)
         for name, level, line in (
             ("half bit", half_bit, "-"),
             ("1/2", np.full_like(half_bit, 1 / 2), "--"),

@@ -1,7 +1,7 @@
 """Every figure of a stage, by name: scores and failures with a row per arm, which the whole study
 has as well; reconstructions beside the truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
+from ptycho_torch.report.figures import looks_of
 from ptycho_torch.report.figures import runs as of_runs
 from ptycho_torch.runtime.markdown import number
-from ptycho_torch.runtime.plot_style import INK, REFERENCE, arm_colours, new_figure, save, styled
+from ptycho_torch.runtime.plot_style import (
+    INK,
+    REFERENCE,
+    RPIE,
+    Look,
+    new_figure,
+    on_lines,
+    save,
+    styled,
+    use_log_scale,
+)
 from ptycho_torch.statistics.runs import failure_rate, shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
 from ptycho_torch.statistics.stress import Stress
@@ -22,21 +34,22 @@ from ptycho_torch.statistics.stress import Stress
 _COLUMNS = 6
 _KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
 _KEY = (
-    "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
-    "dashed: constant object or image; dotted: noise-free truth, noise alone"
+    "mark: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
+    "dashed: constant object or image; dotted: noise-free truth, noise alone; dash-dotted: rPIE"
 )
+_LINES = (("--", REFERENCE), (":", REFERENCE), ("-.", RPIE))
 Levels = Sequence[float | None]
-"""What a constant scores, and what the truth or the noise alone does."""
+"""What a constant scores, what the truth or the noise alone does, and rPIE."""
 
 
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
         if found is not None:
-            save(of_runs.loss_by_rate(collected, found), folder, "loss_by_rate")
-            save(of_runs.areas(found), folder, "areas")
+            for of_rates in (of_runs.loss_by_rate, of_runs.areas):
+                save(of_rates(collected, found), folder, of_rates.__name__)
             return
-        for draw in (of_runs.learning_curves, metric_spread, reconstructions, of_runs.survival):
+        for draw in (of_runs.learning_curves, metric_spread, reconstructions):
             save(draw(collected), folder, draw.__name__)
 
 
@@ -48,50 +61,52 @@ def metric_spread(collected: Collected) -> Figure:
     panels = {collected.loss: levels}
     for score in collected.main_scores[1:]:
         if score.name not in collected.undefined:
-            panels[score] = [collected.baselines[n][score.name] for n in ("constant", "truth")]
-    return _rows(collected.runs, collected.stage.arms, panels, collected.confidence)
+            panels[score] = [scores[score.name] for scores in collected.baselines.values()]
+    return _rows(collected.runs, collected.study, collected.stage.arms, panels)
 
 
-def overview(runs: pd.DataFrame, constant: float | None, confidence: float) -> Figure:
-    """Return loss and amplitude SSIM of each arm of the whole study; a row per run in `runs`."""
-    arms = list(dict.fromkeys(runs["arm"]))
+def overview(runs: pd.DataFrame, study: Study, levels: Levels) -> Figure:
+    """Return loss and amplitude SSIM of each arm of the whole study, a row per run in `runs`, with
+    what the baselines score in the SSIM."""
     loss = loss_score(runs["val_loss_name"].tolist())
-    return _rows(runs, arms, {loss: (), AMPLITUDE_SSIM: [constant]}, confidence)
+    return _rows(runs, study, runs["arm"].unique(), {loss: (), AMPLITUDE_SSIM: levels})
 
 
 def _rows(
-    runs: pd.DataFrame, arms: Sequence[str], panels: Mapping[Score, Levels], confidence: float
+    runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Mapping[Score, Levels]
 ) -> Figure:
     """Return a panel per score with what baselines score, and one of failure rates."""
-    figure = new_figure(1.9 * len(panels) + 3.2, 0.36 * len(arms) + 1.5)
+    looks = looks_of(study, arms)
+    width = 1.9 * (len(panels) + 1) + 0.07 * max(map(len, looks)) + 0.7
+    figure = new_figure(width, 0.36 * len(looks) + 1.5)
     grid = figure.subplots(1, len(panels) + 1, sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=False):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
-        for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-            _mark_runs(axes, place, runs[runs["arm"] == arm], score, colour)
+        for place, (arm, look) in enumerate(looks.items()):
+            _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         _mark_levels(axes, levels, runs[score.column].astype(float), score)
     grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
     grid[-1].set_xlim(-0.03, 1.03)
-    for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-        failed = failure_rate(runs, arm, confidence)
-        grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=colour)
-        grid[-1].plot([failed.rate], [place], "o", color=colour, markersize=4.5)
+    for place, (arm, look) in enumerate(looks.items()):
+        failed = failure_rate(runs, arm, study.statistics.confidence)
+        grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=look["color"])
+        grid[-1].plot([failed.rate], [place], **look, markersize=4.5)
         at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
         grid[-1].annotate(counts, at, xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    grid[0].set_yticks(range(len(arms)), arms)
-    grid[0].set_ylim(len(arms) - 0.4, -0.6)
+    grid[0].set_yticks(range(len(looks)), list(looks))
+    grid[0].set_ylim(len(looks) - 0.4, -0.6)
     figure.supxlabel(_KEY, fontsize=8)
     return figure
 
 
-def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, colour: str) -> None:
+def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look: Look) -> None:
     values, failed = runs[score.column].astype(float).to_numpy(), runs["failed"].to_numpy(bool)
     places = place + np.linspace(-0.2, 0.2, len(values)) * (len(values) > 1)
-    for chosen, marker in ((~failed, "o"), (failed, "x")):
-        x, y = values[chosen], places[chosen]
-        axes.plot(x, y, marker, color=colour, alpha=0.8, markersize=4.5, markeredgewidth=1.4)
+    look = look | {"linestyle": "", "alpha": 0.8, "markersize": 4.5, "markeredgewidth": 1.4}
+    axes.plot(values[~failed], places[~failed], **look)
+    axes.plot(values[failed], places[failed], **look | {"marker": "x"})
     if np.isfinite(values[~failed]).any():
         axes.plot([np.nanmedian(values[~failed])], [place], "|", color=INK, markersize=16)
 
@@ -101,16 +116,17 @@ def _mark_levels(axes: Axes, levels: Levels, values: "pd.Series[float]", score: 
     be told from another: its levels are drawn only where they lie among the runs."""
     if score.column.endswith("loss"):
         if values.min() > 0 and values.max() > 5 * values.min():
-            axes.set_xscale("log")
+            use_log_scale(axes, "x")
         axes.set_xlim(axes.get_xlim())
-    for level, line in zip(levels, ("--", ":"), strict=False):
+    for level, (line, colour) in zip(levels, _LINES, strict=False):
         low, high = axes.get_xlim()
         if level is not None and (axes.get_autoscalex_on() or low <= level <= high):
-            axes.axvline(level, color=REFERENCE, linestyle=line, linewidth=1, zorder=0)
+            axes.axvline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
 
 
 def reconstructions(collected: Collected) -> Figure:
-    """Return amplitude and phase of chosen runs, first test image, on the truth's scale."""
+    """Return amplitude and phase of chosen runs beside the truth and rPIE, first test image, on the
+    truth's scale."""
     runs = shown_runs(collected.runs).to_dict("records")
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = {
@@ -120,30 +136,31 @@ def reconstructions(collected: Collected) -> Figure:
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.15 * rows * len(kinds))
-    blocks = figure.subfigures(len(kinds), 1, squeeze=False).ravel()
-    for block, (kind, (score, colours)) in zip(blocks, kinds.items(), strict=True):
-        if not arrays:
-            block.text(0.5, 0.5, "no run to show", ha="center")
-            continue
+    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.2 * rows * len(kinds))
+    if not arrays:
+        figure.text(0.5, 0.5, "no run to show", ha="center")
+        return figure
+    grid = figure.subplots(rows * len(kinds), columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for block, (kind, (score, colours)) in zip(
+        np.split(grid, len(kinds)), kinds.items(), strict=True
+    ):
         images = {"truth\n": arrays[0][f"truth_{kind}"][0]}
         if rpie is not None:
             value = collected.baselines["conventional"][score.name]
             images[f"rPIE, not trained\nSSIM {number(value)}"] = rpie[kind][0]
         for run, found in zip(runs, arrays, strict=True):
+            name = on_lines(f"{run['arm']}, seed {run['seed']}", 32)
             ssim = f"SSIM {number(run[score.column])}"
-            title = f"{run['arm']}, seed {run['seed']}\n{run['outcome']}, {ssim}"
-            images[title] = found[kind][0]
-        grid = block.subplots(rows, columns, squeeze=False).ravel()
+            images[f"{name}\n{run['outcome']}, {ssim}"] = found[kind][0]
         # An outlier of the truth, such as a phase that wraps, leaves no grey for the rest.
         low, high = np.nanpercentile(images["truth\n"], [0.5, 99.5])
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, (title, image) in zip(grid, images.items(), strict=False):
+        for axes, (title, image) in zip(block.flat, images.items(), strict=False):
             drawn = axes.imshow(image, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
             axes.set_title(title, fontsize=8)
             if not np.isfinite(image).any():
                 axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
         label = "phase, rad" if kind == "phase" else kind
-        block.colorbar(drawn, ax=list(grid), label=label, fraction=0.03, pad=0.01, extend="both")
+        figure.colorbar(drawn, ax=block, label=label, fraction=0.03, pad=0.01, extend="both")
     return figure

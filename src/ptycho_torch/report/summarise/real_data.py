@@ -113,18 +113,21 @@ def summarise_real_data(
     title: str,
     settings: Mapping[str, Any],
     *,
+    arms: Sequence[str],
     fits: Mapping[str, Any],
     provenance: Mapping[str, Any],
     folder: io.PathLike,
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    `title` is the study's, `settings` its block `real_data`, `fits` the settings of each training
-    by "measurement/label/seed"; `folder` is `results/real_data`, which has a folder for each
+    `title` is the study's, `settings` its block `real_data`, `arms` the names of its arms, whose
+    order fixes their colours, `fits` the settings of each training by "measurement/label/seed";
+    `folder` is `results/real_data`, which has a folder for each
     measurement (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was
     made with other settings.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
+    from ptycho_torch.runtime.plot_style import arm_looks
 
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
     _must_belong(real, fits, folder)
@@ -138,8 +141,9 @@ def summarise_real_data(
         cell=_cell,
         made=provenance,
     )
+    looks = arm_looks({label: arm for label, (arm, _) in real.networks.items()}, arms)
     for one in found:
-        draw_all(one, folder / one.name)
+        draw_all(one, looks, folder / one.name)
     io.write_csv(folder / "scores.csv", _table(found))
     io.write_text(folder / "summary.md", text)
 
