@@ -5,7 +5,7 @@ one: the same training is never run twice for two stages.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from itertools import product
 from typing import Any, NamedTuple
@@ -118,6 +118,11 @@ class Derived(NamedTuple):
     deep: dict[str, str]
     """Arm -> name of its runs at Stage B's depth."""
 
+    @property
+    def bases(self) -> dict[str, str]:
+        """Name of each variant -> the arm that it is one of."""
+        return {name: variant.base for name, variant in self.variants.items()}
+
 
 @lru_cache(maxsize=8)
 def derive(study: Study) -> Derived:
@@ -210,12 +215,6 @@ def placed(place: str, data: Any = None) -> Iterator[None]:
 def deep(study: Study, arm: str) -> str:
     """Return the name of an arm at Stage B's depth."""
     return derive(study).deep[arm]
-
-
-def bases(study: Study, names: Iterable[str]) -> dict[str, str]:
-    """Return, of each arm or variant, the arm of the study that it is or is a variant of."""
-    variants = derive(study).variants
-    return {name: variants[name].base if name in variants else name for name in names}
 
 
 def arm_settings(study: Study, name: str) -> ArmSettings:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ptycho_torch.config.arms import bases, derive
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import COMPARED
 from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.plot_style import REFERENCE, arm_looks, arm_panels, use_log_scale
@@ -34,8 +34,8 @@ def activation_depth(entries: Entries, study: Study) -> Figure:
             if all(line):
                 title = f"{_STATES[network['state']]}, {depth} blocks"
                 shown.setdefault(title, {}).setdefault(kind, []).append(line)
-    arms = {derive(study).blocks[arm]["generator"]["name"]: arm for arm in reversed(study.arms)}
-    looks = arm_looks({kind: arms.get(kind, kind) for kind in COMPARED}, [*study.arms, *COMPARED])
+    firsts = {derive(study).blocks[arm]["generator"]["name"]: arm for arm in reversed(study.arms)}
+    looks = arm_looks(COMPARED, [*study.arms, *COMPARED], firsts)
     figure, panels = arm_panels(
         list(shown) or ["no network"],
         "Fourier block (last: bottleneck)",
@@ -62,28 +62,24 @@ def gradient_ratio(history: pd.DataFrame, study: Study) -> Figure:
 
     history: `dataset`, `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run.
     """
-    ratio, threshold = (
-        history["spectral_local_ratio"].astype(float),
-        study.diagnostics.min_gradient_ratio,
+    threshold = study.diagnostics.min_gradient_ratio
+    ratio = history["spectral_local_ratio"].astype(float)
+    history = history.assign(
+        ratio=ratio.where(ratio > 0), base=history["arm"].replace(derive(study).bases)
     )
-    base = history["arm"].map(bases(study, history["arm"].unique()))
-    several = history["dataset"].nunique() > 1
-    title = history["dataset"] + "/" + base if several else base
-    history = history.assign(ratio=ratio.where(ratio > 0), base=base, title=title)
-    titles = history.groupby("title", sort=False)["base"].first().to_dict()
-    looks = arm_looks(titles, list(study.arms))
-    names = list(titles) or ["no run"]
+    looks = arm_looks(history["base"].unique(), study.arms)
+    names = list(looks) or ["no run"]
     figure, panels = arm_panels(names, "epoch", "spectral / local", height_in=2.1)
-    for name, axes in panels.items():
-        for (arm, _), rows in history[history["title"] == name].groupby(["arm", "seed"]):
-            width, alpha = (1.3, 1.0) if arm == titles[name] else (0.8, 0.35)
-            look = {"color": looks[name]["color"], "linewidth": width, "alpha": alpha}
+    for base, axes in panels.items():
+        for (_, arm, _), rows in history[history["base"] == base].groupby(
+            ["dataset", "arm", "seed"]
+        ):
+            width, alpha = (1.3, 1.0) if arm == base else (0.8, 0.35)
+            look = {"color": looks[base]["color"], "linewidth": width, "alpha": alpha}
             axes.plot(rows["epoch"], rows["ratio"], ".-", **look, markersize=3)
         axes.axhline(threshold, color=REFERENCE, linestyle="--", linewidth=0.9)
         use_log_scale(axes)
-        axes.set_title(name, fontsize=9)
-    key = (
-        f"a line per run, those of variants pale; dashed: threshold {threshold:g}; before clipping"
-    )
+        axes.set_title(base, fontsize=9)
+    key = f"a line per run, of variants pale; dashed: threshold {threshold:g}; before clipping"
     figure.suptitle(key, fontsize=8)
     return figure

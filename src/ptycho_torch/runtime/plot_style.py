@@ -1,9 +1,10 @@
 """What the figures share: how arms look, panels, how they are saved; no global state of pyplot."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
+from types import MappingProxyType
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -41,17 +42,19 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def arm_looks(shown: Mapping[str, str], arms: Sequence[str]) -> dict[str, Look]:
-    """Return how each name of a figure is drawn. shown: name -> its arm, or the arm that it is a
-    variant of; arms: all arms of the study, in its order.
+def arm_looks(
+    names: Iterable[str], arms: Iterable[str], bases: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Look]:
+    """Return how each name of a figure is drawn. arms: all of the study, in its order; bases: the
+    arm of each name that is no arm itself.
 
     An arm's place in the study gives its colour; beyond the palette lines are dashed and markers
     hollow; several of one arm have a marker each.
     """
-    found: dict[str, Look] = {}
-    before: Counter[str] = Counter()
-    for name, arm in shown.items():
-        turn, place = divmod(arms.index(arm), len(COLOURS))
+    found, places, before = {}, list(arms), Counter[str]()
+    for name in names:
+        arm = bases.get(name, name)
+        turn, place = divmod(places.index(arm), len(COLOURS))
         found[name] = {
             "color": COLOURS[place],
             "linestyle": _LINES[turn % len(_LINES)],
@@ -99,29 +102,21 @@ def arm_panels(
     panels = grid.ravel()
     for spare in panels[len(arms) :]:
         spare.remove()
-    for axes in panels[max(len(arms) - columns, 0) : len(arms)]:
+    for axes in panels[: len(arms)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(below)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
     return figure, dict(zip(arms, panels, strict=False))
 
 
-class _LogTicks(LogLocator):
-    """At least three ticks, however little of a decade an axis shows."""
-
-    def tick_values(self, vmin: float, vmax: float) -> Any:
-        for subs in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
-            ticks = LogLocator(subs=subs).tick_values(vmin, vmax)
-            if ((ticks >= vmin) & (ticks <= vmax)).sum() >= 3:
-                return ticks
-        return MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)
-
-
-def use_log_scale(axes: Axes, which: str = "y") -> None:
-    """Give an axis, `x` or `y`, a log scale with plain numbers."""
+def use_log_scale(axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Give an axis with all its lines a log scale with plain numbers; however little it shows, more
+    than one."""
     axes.set(**{f"{which}scale": "log"})
-    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
-    axis.set_major_locator(_LogTicks())
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    subs = [1.0] if high > 1e3 * low else [1, 2, 5] if high > 10 * low else [1, 1.5, 2, 3, 5, 7]
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_locator(NullLocator())
 

@@ -1,13 +1,11 @@
 """Figures of a measurement: objects, ring correlation, patterns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ptycho_torch.report.summarise.real_data import Measurement
 from ptycho_torch.runtime.plot_style import (
@@ -38,11 +36,8 @@ def reconstructions(found: Measurement) -> Figure:
     grid = figure.subplots(2, len(shown), squeeze=False)
     reference = found.rpie.curves["reference"]
     turn = np.exp(-1j * np.angle(np.exp(1j * np.angle(reference)).mean()))
-    kinds: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-        "amplitude": np.abs,
-        "phase, rad": lambda image: np.angle(image * turn),
-    }
-    for row, (label, part) in zip(grid, kinds.items(), strict=True):
+    for row, label in zip(grid, ("amplitude", "phase, rad"), strict=True):
+        part = np.abs if label == "amplitude" else lambda image: np.angle(image * turn)
         low, high = np.percentile(part(reference), [0.5, 99.5])
         for axes, result in zip(row, shown, strict=True):
             drawn = axes.imshow(part(result.curves["image"]), cmap="gray", vmin=low, vmax=high)

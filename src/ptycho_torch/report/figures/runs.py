@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.figures import looks_of
 from ptycho_torch.runtime.plot_style import (
     INK,
-    PALE,
     REFERENCE,
     Look,
+    arm_looks,
     arm_panels,
     new_figure,
     on_lines,
@@ -39,7 +39,8 @@ def learning_curves(collected: Collected) -> Figure:
 
     Where arms are trained with different losses, it is the MAE, which all of them log.
     """
-    looks = looks_of(collected.study, collected.stage.arms)
+    study, arms = collected.study, collected.stage.arms
+    looks = arm_looks(arms, study.arms, derive(study).bases)
     failing = {arm: look for arm, look in looks.items() if collected.failed(arm).failures}
     names = set(collected.runs["val_loss_name"])
     column = names.pop() if len(names) == 1 else "mae_val_loss"
@@ -47,37 +48,31 @@ def learning_curves(collected: Collected) -> Figure:
     figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", label)
     if failing:
         _survival(panels.pop(_SURVIVAL), collected, failing)
-    values = collected.history[column].astype(float)
     for arm, axes in panels.items():
         _losses(axes, collected, arm, column, looks[arm]["color"])
-        if values[np.isfinite(values)].min() > 0:
+    if collected.history[column].min() > 0:
+        for axes in panels.values():
             use_log_scale(axes)
-    for axes in panels.values():
-        if column == "mae_val_loss":
+    if column == "mae_val_loss":
+        for axes in panels.values():
             _references(axes, collected)
-    keys: dict[str, dict[str, Any]] = {
-        "validation, one line per seed": {"linewidth": 1.3},
-        "training": {"linewidth": 0.8, "linestyle": ":"},
-        "other arms": {"color": PALE, "linewidth": 0.8},
+    keys = {
+        "validation, one line per seed": {"color": INK},
+        "training": {"color": INK, "linestyle": ":"},
         "failed": _CROSS,
     }
-    drawn, _ = panels[collected.stage.arms[0]].get_legend_handles_labels()
-    handles = [Line2D([], [], label=name, **{"color": INK, **key}) for name, key in keys.items()]
-    figure.legend(handles=[*handles, *drawn], loc="outside lower center", ncols=3, fontsize=8)
+    drawn, _ = axes.get_legend_handles_labels()
+    handles = [*(Line2D([], [], label=name, **key) for name, key in keys.items()), *drawn]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8)
     return figure
 
 
 def _losses(axes: Axes, collected: Collected, arm: str, column: str, colour: str) -> None:
-    train, mine = column.replace("_val_", "_train_"), collected.runs_of(arm).set_index("seed")
-    for (other, seed), rows in collected.history.groupby(["arm", "seed"]):
-        if other != arm:
-            axes.plot(rows["epoch"], rows[column], color=PALE, linewidth=0.7, zorder=1)
-            continue
-        if train in rows:
+    history, mine = collected.history, collected.runs_of(arm).set_index("seed")
+    for seed, rows in history[history["arm"] == arm].groupby("seed"):
+        if (train := column.replace("_val_", "_train_")) in rows:
             axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
-        # A line through one point is not seen.
-        line = ".-" if len(rows) == 1 else "-"
-        axes.plot(rows["epoch"], rows[column], line, color=colour, linewidth=1.3)
+        axes.plot(rows["epoch"], rows[column], ".-", color=colour, linewidth=1.3, markersize=3)
         finite = rows[column].astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
@@ -99,12 +94,14 @@ def _survival(place: Axes, collected: Collected, looks: dict[str, Look]) -> None
     """Draw the share of runs that have not failed by epoch where a panel of losses was to be."""
     figure, spec = place.get_figure(), place.get_subplotspec()
     place.remove()
-    axes = figure.add_subplot(spec, ylim=(-0.03, 1.05))
+    axes = figure.add_subplot(spec, sharex=figure.axes[0], xlabel="epoch", ylim=(-0.03, 1.05))
     for arm, look in looks.items():
         curve = collected.survival(arm)
-        axes.step(curve["epoch"], curve["survival"], where="post", **look, label=arm)
+        # Steps as points, which the legend keeps clear of.
+        x, y = np.repeat(curve["epoch"], 2)[1:], np.repeat(curve["survival"], 2)[:-1]
+        axes.plot(x, y, **look, markersize=3, label=arm)
     axes.set_title(f"{_SURVIVAL}\n(arms with a failure)", fontsize=9)
-    axes.legend(loc="best", fontsize=7)
+    axes.legend(fontsize=7, frameon=True, edgecolor="none")
 
 
 def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
@@ -114,7 +111,7 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     depths, rates = points["depth"].unique(), np.sort(points["rate"].unique())
     figure = new_figure(max(4.9 * len(depths), 6.0), 3.9)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False).ravel()
-    looks = looks_of(collected.study, stress.areas)
+    looks = arm_looks(stress.areas, collected.study.arms)
     # Arms stand beside each other at a rate, over at most half of the way to the next.
     step = min(0.04, 0.5 * np.diff(np.log10(rates)).min(initial=1.0) / len(looks))
     for axes, depth in zip(panels, depths, strict=True):
@@ -145,7 +142,7 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
 
 def areas(collected: Collected, stress: Stress) -> Figure:
     """Return A of each seed, a row per arm, with the mean."""
-    looks = looks_of(collected.study, stress.areas)
+    looks = arm_looks(stress.areas, collected.study.arms)
     figure = new_figure(6.4, 0.32 * len(looks) + 1.0)
     axes = figure.subplots()
     for place, (arm, look) in enumerate(looks.items()):

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.figures import looks_of
 from ptycho_torch.report.figures import runs as of_runs
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.runtime.plot_style import (
@@ -21,6 +21,7 @@ from ptycho_torch.runtime.plot_style import (
     REFERENCE,
     RPIE,
     Look,
+    arm_looks,
     new_figure,
     on_lines,
     save,
@@ -35,11 +36,11 @@ _COLUMNS = 6
 _KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
 _KEY = (
     "mark: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
-    "dashed: constant object or image; dotted: noise-free truth, noise alone; dash-dotted: rPIE"
+    "dashed: constant image; dotted: noise-free truth; dash-dotted: rPIE"
 )
 _LINES = (("--", REFERENCE), (":", REFERENCE), ("-.", RPIE))
 Levels = Sequence[float | None]
-"""What a constant scores, what the truth or the noise alone does, and rPIE."""
+"""What a constant image scores, what the truth does, and rPIE."""
 
 
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
@@ -55,10 +56,7 @@ def write_figures(collected: Collected, found: Stress | None, folder: Path) -> N
 
 def metric_spread(collected: Collected) -> Figure:
     """Return the loss and the main scores of each arm, with what baselines score."""
-    losses = set(collected.runs["val_loss_name"])
-    is_mae = losses == {"mae_val_loss"} or len(losses) > 1  # Of several kinds the MAE is compared.
-    levels: Levels = (collected.constant_loss, collected.noise_floor) if is_mae else ()
-    panels = {collected.loss: levels}
+    panels: dict[Score, Levels] = {collected.loss: ()}
     for score in collected.main_scores[1:]:
         if score.name not in collected.undefined:
             panels[score] = [scores[score.name] for scores in collected.baselines.values()]
@@ -75,27 +73,25 @@ def overview(runs: pd.DataFrame, study: Study, levels: Levels) -> Figure:
 def _rows(
     runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Mapping[Score, Levels]
 ) -> Figure:
-    """Return a panel per score with what baselines score, and one of failure rates."""
-    looks = looks_of(study, arms)
-    width = 1.9 * (len(panels) + 1) + 0.07 * max(map(len, looks)) + 0.7
-    figure = new_figure(width, 0.36 * len(looks) + 1.5)
-    grid = figure.subplots(1, len(panels) + 1, sharey=True)
-    for axes, (score, levels) in zip(grid, panels.items(), strict=False):
+    """Return a panel per score, with what baselines score, and a row per arm."""
+    looks = arm_looks(arms, study.arms, derive(study).bases)
+    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in looks}
+    labels = [f"{arm}, {of.failures} of {of.runs} failed" for arm, of in failed.items()]
+    figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
+    grid = figure.subplots(1, len(panels), sharey=True)
+    for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
         for place, (arm, look) in enumerate(looks.items()):
             _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        _mark_levels(axes, levels, runs[score.column].astype(float), score)
-    grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
-    grid[-1].set_xlim(-0.03, 1.03)
-    for place, (arm, look) in enumerate(looks.items()):
-        failed = failure_rate(runs, arm, study.statistics.confidence)
-        grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=look["color"])
-        grid[-1].plot([failed.rate], [place], **look, markersize=4.5)
-        at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
-        grid[-1].annotate(counts, at, xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    grid[0].set_yticks(range(len(looks)), list(looks))
+        values = runs[score.column].astype(float)
+        if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():
+            use_log_scale(axes, "x")
+        for level, (line, colour) in zip(levels, _LINES, strict=False):
+            if level is not None:
+                axes.axvline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
+    grid[0].set_yticks(range(len(looks)), labels)
     grid[0].set_ylim(len(looks) - 0.4, -0.6)
     figure.supxlabel(_KEY, fontsize=8)
     return figure
@@ -109,19 +105,6 @@ def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look:
     axes.plot(values[failed], places[failed], **look | {"marker": "x"})
     if np.isfinite(values[~failed]).any():
         axes.plot([np.nanmedian(values[~failed])], [place], "|", color=INK, markersize=16)
-
-
-def _mark_levels(axes: Axes, levels: Levels, values: "pd.Series[float]", score: Score) -> None:
-    """Draw what baselines score. A loss spans decades between noise and nothing, where no run could
-    be told from another: its levels are drawn only where they lie among the runs."""
-    if score.column.endswith("loss"):
-        if values.min() > 0 and values.max() > 5 * values.min():
-            use_log_scale(axes, "x")
-        axes.set_xlim(axes.get_xlim())
-    for level, (line, colour) in zip(levels, _LINES, strict=False):
-        low, high = axes.get_xlim()
-        if level is not None and (axes.get_autoscalex_on() or low <= level <= high):
-            axes.axvline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
 
 
 def reconstructions(collected: Collected) -> Figure:
@@ -151,7 +134,7 @@ def reconstructions(collected: Collected) -> Figure:
             value = collected.baselines["conventional"][score.name]
             images[f"rPIE, not trained\nSSIM {number(value)}"] = rpie[kind][0]
         for run, found in zip(runs, arrays, strict=True):
-            name = on_lines(f"{run['arm']}, seed {run['seed']}", 32)
+            name = on_lines(f"{run['arm']}, seed {run['seed']}", 34)
             ssim = f"SSIM {number(run[score.column])}"
             images[f"{name}\n{run['outcome']}, {ssim}"] = found[kind][0]
         # An outlier of the truth, such as a phase that wraps, leaves no grey for the rest.

@@ -141,7 +141,9 @@ def summarise_real_data(
         cell=_cell,
         made=provenance,
     )
-    looks = arm_looks({label: arm for label, (arm, _) in real.networks.items()}, arms)
+    looks = arm_looks(
+        real.networks, arms, {label: arm for label, (arm, _) in real.networks.items()}
+    )
     for one in found:
         draw_all(one, looks, folder / one.name)
     io.write_csv(folder / "scores.csv", _table(found))
