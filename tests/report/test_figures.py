@@ -11,8 +11,14 @@ from planted_runs import CONFIG
 
 from ptycho_torch.config.arms import derive
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.report.figures.runs import areas, learning_curves, loss_by_rate
-from ptycho_torch.report.figures.stage import metric_spread, overview, reconstructions
+from ptycho_torch.report.figures.stage import (
+    areas,
+    learning_curves,
+    loss_by_rate,
+    metric_spread,
+    overview,
+    reconstructions,
+)
 from ptycho_torch.runtime import plot_style
 from ptycho_torch.runtime.plot_style import RPIE, arm_looks, new_figure, styled, use_log_scale
 

@@ -101,8 +101,7 @@ def _history(runs: Iterable[Mapping[str, Any]], histories: Paths) -> pd.DataFram
     columns = ["dataset", "arm", "seed", "epoch", "spectral_local_ratio"]
     tables = [pd.DataFrame(columns=columns)]
     for run, path in zip(runs, histories, strict=True):
-        table = io.read_csv(path).assign(**{key: run[key] for key in columns[:3]})
-        tables.append(table[columns])
+        tables.append(io.read_csv(path).assign(**{k: run[k] for k in columns[:3]})[columns])
     return pd.concat([rows for rows in tables if len(rows)] or tables, ignore_index=True)
 
 

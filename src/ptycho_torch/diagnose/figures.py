@@ -13,8 +13,6 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.runtime.plot_style import REFERENCE, arm_looks, arm_panels, use_log_scale
 
 Entries = Sequence[Mapping[str, Any]]
-# Dashes, since at its start the one lies on the other.
-_DASHES: dict[str, Any] = dict(zip(COMPARED, ("-", "-", (0, (2, 2))), strict=True))
 _STATES = {"fresh": "untrained", "best": "trained (best weights)"}
 
 
@@ -36,17 +34,15 @@ def activation_depth(entries: Entries, study: Study) -> Figure:
                 shown.setdefault(title, {}).setdefault(kind, []).append(line)
     firsts = {derive(study).blocks[arm]["generator"]["name"]: arm for arm in reversed(study.arms)}
     looks = arm_looks(COMPARED, [*study.arms, *COMPARED], firsts)
-    figure, panels = arm_panels(
-        list(shown) or ["no network"],
-        "Fourier block (last: bottleneck)",
-        "mean |activation|",
-        columns=len(study.diagnostics.depths),
-        sharey="row",
-    )
+    names, below = list(shown) or ["no network"], "Fourier block (last: bottleneck)"
+    columns = len(study.diagnostics.depths)
+    figure, panels = arm_panels(names, below, "mean |activation|", columns, "row")
     labels: dict[str, Any] = {}
     for title, axes in panels.items():
         for kind, lines in shown.get(title, {}).items():
-            look = {"color": looks[kind]["color"], "linestyle": _DASHES[kind]}
+            # Dashes, since at its start the last lies on another.
+            dashes = (0, (2, 2)) if kind == COMPARED[-1] else "-"
+            look = {"color": looks[kind]["color"], "linestyle": dashes}
             axes.plot(np.transpose(lines), **look, linewidth=0.7, alpha=0.4)
             mean = np.exp(np.log(lines).mean(axis=0))
             (labels[kind],) = axes.plot(mean, **look, marker=".", linewidth=2.2)
@@ -63,23 +59,18 @@ def gradient_ratio(history: pd.DataFrame, study: Study) -> Figure:
     history: `dataset`, `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run.
     """
     threshold = study.diagnostics.min_gradient_ratio
-    ratio = history["spectral_local_ratio"].astype(float)
-    history = history.assign(
-        ratio=ratio.where(ratio > 0), base=history["arm"].replace(derive(study).bases)
-    )
-    looks = arm_looks(history["base"].unique(), study.arms)
-    names = list(looks) or ["no run"]
-    figure, panels = arm_panels(names, "epoch", "spectral / local", height_in=2.1)
-    for base, axes in panels.items():
-        for (_, arm, _), rows in history[history["base"] == base].groupby(
-            ["dataset", "arm", "seed"]
-        ):
-            width, alpha = (1.3, 1.0) if arm == base else (0.8, 0.35)
-            look = {"color": looks[base]["color"], "linewidth": width, "alpha": alpha}
-            axes.plot(rows["epoch"], rows["ratio"], ".-", **look, markersize=3)
+    base = history["arm"].replace(derive(study).bases)
+    looks = arm_looks(base.unique(), study.arms)
+    figure, panels = arm_panels(list(looks) or ["no run"], "epoch", "spectral / local")
+    for arm, axes in panels.items():
+        for (_, name, _), rows in history[base == arm].groupby(["dataset", "arm", "seed"]):
+            ratio = rows["spectral_local_ratio"].astype(float)
+            width, alpha = (1.3, 1.0) if name == arm else (0.8, 0.35)
+            look = {"color": looks[arm]["color"], "linewidth": width, "alpha": alpha}
+            axes.plot(rows["epoch"], ratio.where(ratio > 0), ".-", **look, markersize=3)
         axes.axhline(threshold, color=REFERENCE, linestyle="--", linewidth=0.9)
         use_log_scale(axes)
-        axes.set_title(base, fontsize=9)
+        axes.set_title(arm, fontsize=9)
     key = f"a line per run, of variants pale; dashed: threshold {threshold:g}; before clipping"
     figure.suptitle(key, fontsize=8)
     return figure

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
-from types import MappingProxyType
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -25,10 +26,15 @@ REFERENCE = "#767676"
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RPIE = "#882255"
 """rPIE's own colour, which no arm has."""
-_LINES = ("-", "--", ":", "-.")
-_MARKERS = "os^Dv*P"
 Look = dict[str, Any]
 """How an arm is drawn, in every figure: keywords of matplotlib's lines."""
+# Beyond the palette lines are broken and markers hollow.
+_LOOKS: list[Look] = [
+    {"color": colour, "linestyle": line, "fillstyle": fill}
+    for line, fill in (("-", "full"), ("--", "none"), (":", "none"))
+    for colour in COLOURS
+]
+_MARKERS = "os^Dv*P"
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -43,25 +49,17 @@ _STYLE: dict[str, Any] = {
 
 
 def arm_looks(
-    names: Iterable[str], arms: Iterable[str], bases: Mapping[str, str] = MappingProxyType({})
+    names: Iterable[str], arms: Iterable[str], bases: Mapping[str, str] | None = None
 ) -> dict[str, Look]:
-    """Return how each name of a figure is drawn. arms: all of the study, in its order; bases: the
-    arm of each name that is no arm itself.
-
-    An arm's place in the study gives its colour; beyond the palette lines are dashed and markers
-    hollow; several of one arm have a marker each.
-    """
-    found, places, before = {}, list(arms), Counter[str]()
+    """Return how each name of a figure is drawn: by its arm's place among all `arms` of the study,
+    and with a marker of its own where there are several of one arm. bases: the arm of each name
+    that is no arm itself."""
+    found, places, before = {}, list(arms), Counter[int]()
     for name in names:
-        arm = bases.get(name, name)
-        turn, place = divmod(places.index(arm), len(COLOURS))
-        found[name] = {
-            "color": COLOURS[place],
-            "linestyle": _LINES[turn % len(_LINES)],
-            "marker": _MARKERS[before[arm] % len(_MARKERS)],
-            "fillstyle": "none" if turn else "full",
-        }
-        before[arm] += 1
+        place = places.index((bases or {}).get(name, name))
+        marker = _MARKERS[before[place] % len(_MARKERS)]
+        found[name] = _LOOKS[place % len(_LOOKS)] | {"marker": marker}
+        before[place] += 1
     return found
 
 
@@ -86,8 +84,6 @@ def arm_panels(
     arms: Sequence[str],
     below: str,
     left: str,
-    *,
-    height_in: float = 2.5,
     columns: int = 4,
     sharey: Literal["all", "row"] = "all",
 ) -> tuple[Figure, dict[str, Axes]]:
@@ -95,7 +91,7 @@ def arm_panels(
     below each column and left of each row; what is below, such as epochs, are whole numbers."""
     columns = min(len(arms), columns)
     rows = -(-len(arms) // columns)
-    figure = new_figure(max(2.3 * columns, 6.9), height_in * rows + 0.3)
+    figure = new_figure(max(2.3 * columns, 6.9), 2.5 * rows + 0.3)
     grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
     for axes in grid[:, 0]:
         axes.set_ylabel(left)
@@ -107,6 +103,20 @@ def arm_panels(
         axes.set_xlabel(below)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
     return figure, dict(zip(arms, panels, strict=False))
+
+
+def draw_images(
+    figure: Figure, block: Any, images: Mapping[str, Any], label: str, **scale: Any
+) -> None:
+    """Draw images (Y, X), by title, in a block of axes on one scale, with its bar beside them."""
+    for axes, (title, image) in zip_longest(block.flat, images.items(), fillvalue=("", None)):
+        axes.set_axis_off()
+        if image is not None:
+            drawn = axes.imshow(image, interpolation="nearest", **scale)
+            axes.set_title(title, fontsize=8)
+            if not np.isfinite(image).any():
+                axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    figure.colorbar(drawn, ax=block, label=label, fraction=0.03, pad=0.01, extend="both")
 
 
 def use_log_scale(axes: Axes, which: Literal["x", "y"] = "y") -> None:

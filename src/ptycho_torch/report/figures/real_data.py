@@ -12,6 +12,7 @@ from ptycho_torch.runtime.plot_style import (
     REFERENCE,
     RPIE,
     Look,
+    draw_images,
     new_figure,
     on_lines,
     save,
@@ -39,12 +40,8 @@ def reconstructions(found: Measurement) -> Figure:
     for row, label in zip(grid, ("amplitude", "phase, rad"), strict=True):
         part = np.abs if label == "amplitude" else lambda image: np.angle(image * turn)
         low, high = np.percentile(part(reference), [0.5, 99.5])
-        for axes, result in zip(row, shown, strict=True):
-            drawn = axes.imshow(part(result.curves["image"]), cmap="gray", vmin=low, vmax=high)
-            axes.set_axis_off()
-        figure.colorbar(drawn, ax=list(row), label=label, shrink=0.85)
-    for axes, result in zip(grid[0], shown, strict=True):
-        axes.set_title(on_lines(result.name), fontsize=9)
+        images = {on_lines(result.name): part(result.curves["image"]) for result in shown}
+        draw_images(figure, row, images, label, cmap="gray", vmin=low, vmax=high)
     return figure
 
 
@@ -52,20 +49,16 @@ def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     """Return the Fourier ring correlation of the two halves, with three thresholds."""
     looks = {**looks, found.rpie.label: {"color": RPIE}}
     figure = new_figure(8.6, 3.6)
-    shown = found.shown()
     frequency = found.rpie.curves["frc_frequency"]
     half_bit = found.rpie.curves["frc_half_bit"]
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("complex", "phase"), strict=True):
-        for result in shown:
+        for result in found.shown():
             curve = result.curves[f"frc_{kind}"]
             look = {"markersize": 3.5, **looks[result.label]}
             axes.plot(frequency, curve, label=result.name, lw=1.3, **look)
-        for name, level, line in (
-            ("half bit", half_bit, "-"),
-            ("1/2", np.full_like(half_bit, 1 / 2), "--"),
-            ("1/7", np.full_like(half_bit, 1 / 7), ":"),
-        ):
-            axes.plot(frequency, level, line, color=REFERENCE, lw=1, label=name)
+        axes.plot(frequency, half_bit, color=REFERENCE, lw=1, label="half bit")
+        axes.axhline(1 / 2, color=REFERENCE, lw=1, ls="--", label="1/2")
+        axes.axhline(1 / 7, color=REFERENCE, lw=1, ls=":", label="1/7")
         axes.set_title(f"{kind} object", loc="left")
         axes.set_xlabel("spatial frequency, cycles per pixel")
         axes.set_ylim(-0.2, 1.05)
@@ -83,15 +76,11 @@ def held_out_frames(found: Measurement) -> Figure:
         columns[f"{result.name}:\nobject"] = result.curves["predicted"]
         if "predicted_patch" in result.curves:
             columns[f"{result.name}:\nown patch"] = result.curves["predicted_patch"]
-    figure = new_figure(1.75 * len(columns) + 0.9, 1.8 * len(observed) + 0.5)
-    grid = figure.subplots(len(observed), len(columns), squeeze=False)
+    figure = new_figure(1.75 * len(columns) + 0.9, 1.95 * len(observed) + 0.5)
     high = float(observed.max())
     low = max(high / 300, 1e-6)
-    for column, (title, frames) in zip(grid.T, columns.items(), strict=True):
-        for axes, frame in zip(column, frames, strict=True):
-            # What is darker than the scale is its darkest, not a hole.
-            drawn = axes.imshow(np.maximum(frame, low), cmap="magma", norm=LogNorm(low, high))
-            axes.set_axis_off()
-        column[0].set_title(title, fontsize=8)
-    figure.colorbar(drawn, ax=grid.ravel().tolist(), label="amplitude", shrink=0.8)
+    for place, row in enumerate(figure.subplots(len(observed), len(columns), squeeze=False)):
+        # What is darker than the scale is its darkest, not a hole.
+        images = {title: np.maximum(frames[place], low) for title, frames in columns.items()}
+        draw_images(figure, row, images, "amplitude", cmap="magma", norm=LogNorm(low, high))
     return figure

@@ -94,10 +94,9 @@ class Measurement:
 
     def by_label(self) -> dict[str, list[Result]]:
         """Return the results of rPIE and of each network."""
-        found: dict[str, list[Result]] = {}
-        for result in (self.rpie, *self.networks):
-            found.setdefault(result.label, []).append(result)
-        return found
+        results = (self.rpie, *self.networks)
+        labels = dict.fromkeys(result.label for result in results)
+        return {label: [r for r in results if r.label == label] for label in labels}
 
     def shown(self) -> list[Result]:
         """Return what figures show: rPIE, and of each network the completed seed of median R
@@ -122,9 +121,9 @@ def summarise_real_data(
 
     `title` is the study's, `settings` its block `real_data`, `arms` the names of its arms, whose
     order fixes their colours, `fits` the settings of each training by "measurement/label/seed";
-    `folder` is `results/real_data`, which has a folder for each
-    measurement (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was
-    made with other settings.
+    `folder` is `results/real_data`, which has a folder for each measurement
+    (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was made with
+    other settings.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import arm_looks

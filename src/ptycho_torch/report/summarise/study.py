@@ -45,7 +45,6 @@ def summarise_study(
     stages = {Path(path).parent.name: read_json(path) for path in findings}
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
-    decided = io.read_json(decision)
     scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
     # The stress stage has a figure and tables of its own for the points of its grid.
     off_grid = runs[runs["stages"] != "stress"]
@@ -55,9 +54,9 @@ def summarise_study(
         study=parsed,
         stages=stages,
         datasets=by_dataset,
-        decision=decided,
+        decision=io.read_json(decision),
         scores=scores,
-        rows=_rows(off_grid, stages, parsed, scores),
+        rows=_rows(off_grid, parsed, scores),
         runs=runs,
         made=provenance,
     )
@@ -81,21 +80,13 @@ def _merged(findings: Sequence[PathLike], name: str, key: list[str]) -> pd.DataF
     return table.drop_duplicates(key, ignore_index=True)
 
 
-def _rows(
-    runs: pd.DataFrame, stages: Mapping[str, Any], study: Study, scores: Sequence[Score]
-) -> list[dict[str, Any]]:
+def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dict[str, Any]]:
     """Return what the tables of arms show, the lowest mean composite loss of a dataset first."""
     rows = [
         {
             "arm": arm,
             "dataset": dataset,
             "shallow": "stage_a" in mine["stages"].iloc[0].split(";"),
-            "claims": [
-                (name, item)
-                for name, found in stages.items()
-                for item in found["claims"]
-                if item["arm"] == arm
-            ],
             "mean_loss": float(np.exp(np.log(mine[COMPOSITE.column]).mean())),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
             "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
