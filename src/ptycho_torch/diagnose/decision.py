@@ -69,10 +69,8 @@ def write_decision(
         "thresholds": parsed.diagnostics.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
-    text = render(
-        "diagnose", "decision.md.j2", **record, study=parsed, runs=len(runs), units=checks,
-        open=open_ones, entries=list(zip(gradient_entries, activation_entries, strict=True)),
-    )  # fmt: skip
+    more = {"study": parsed, "runs": len(runs), "units": checks, "open": open_ones}
+    text = render("diagnose", "decision.md.j2", **record, **more)
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
@@ -109,13 +108,13 @@ def draw_images(
     figure: Figure, block: Any, images: Mapping[str, Any], label: str, **scale: Any
 ) -> None:
     """Draw images (Y, X), by title, in a block of axes on one scale, with its bar beside them."""
-    for axes, (title, image) in zip_longest(block.flat, images.items(), fillvalue=("", None)):
+    for axes in block.flat:
         axes.set_axis_off()
-        if image is not None:
-            drawn = axes.imshow(image, interpolation="nearest", **scale)
-            axes.set_title(title, fontsize=8)
-            if not np.isfinite(image).any():
-                axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    for axes, (title, image) in zip(block.flat, images.items(), strict=False):
+        drawn = axes.imshow(image, interpolation="nearest", **scale)
+        axes.set_title(title, fontsize=8)
+        if not np.isfinite(image).any():
+            axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
     figure.colorbar(drawn, ax=block, label=label, fraction=0.03, pad=0.01, extend="both")
 
 

@@ -73,7 +73,7 @@ def learning_curves(collected: Collected) -> Figure:
     label = f"{column.split('_')[0].upper()} loss"
     figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", label)
     if failing:
-        _survival(panels.pop(_SURVIVAL), collected, failing)
+        _survival(figure, panels.pop(_SURVIVAL), collected, failing)
     for arm, axes in panels.items():
         _losses(axes, collected, arm, column, looks[arm]["color"])
     for axes in panels.values():
@@ -114,9 +114,10 @@ def _references(axes: Axes, collected: Collected) -> None:
             axes.axhline(level, color=REFERENCE, ls=line, lw=0.8, zorder=0, label=name)
 
 
-def _survival(place: Axes, collected: Collected, looks: dict[str, Look]) -> None:
+def _survival(figure: Figure, place: Axes, collected: Collected, looks: Mapping[str, Look]) -> None:
     """Draw the share of runs that have not failed by epoch where a panel of losses was to be."""
-    figure, spec = place.get_figure(), place.get_subplotspec()
+    spec = place.get_subplotspec()
+    assert spec is not None
     place.remove()
     axes = figure.add_subplot(spec, sharex=figure.axes[0], xlabel="epoch", ylim=(-0.03, 1.05))
     for arm, look in looks.items():
