@@ -48,7 +48,8 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
         kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
         io.write_json(place / file, {key: facts[key] for key in kept})
     settings = results.study.real_data.model_dump(mode="json")
-    summarise_real_data("A title", settings, fits={}, provenance=PROVENANCE, folder=folder)
+    more = {"arms": list(results.study.arms), "provenance": PROVENANCE, "folder": folder}
+    summarise_real_data("A title", settings, fits={}, **more)
     text = (folder / "summary.md").read_text()
     assert "control, seed 3: `non_finite`, the training loss is nan." in text
     assert "1 of 1 network run failed" in text and "none: all failed" in text
@@ -74,7 +75,9 @@ def test_results_of_other_settings_are_not_summarised(results, tmp_path, block, 
     (folder / "summary.md").unlink(missing_ok=True)
     real = study.real_data.model_dump(mode="json")
     with pytest.raises(InputError, match=named):
-        summarise_real_data("A title", real, fits=fits, provenance=PROVENANCE, folder=folder)
+        summarise_real_data(
+            "A title", real, arms=[], fits=fits, provenance=PROVENANCE, folder=folder
+        )
     assert not (folder / "summary.md").exists()
 
 

@@ -1,6 +1,8 @@
 """Sweeps, Stage B, the pivot and the whole study: planted answers come out in words and files."""
 
 import dataclasses
+import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
 from ptycho_torch.report.figures.stage import reconstructions
+from ptycho_torch.report.page import publish_page
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.statistics.scores import BLOCK_NAMES
@@ -138,11 +141,58 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
     sweep = (stages["clip_sweep"] / "summary.md").read_text()
     assert "`norm1-max_norm-3` | open: composite loss" in sweep
     text = (folder / "summary.md").read_text()
-    assert "- Decision: Undecided: planted" in text
+    assert "\n\n**Undecided: planted.**\n\n|" in text
+    ranked = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.M)[: len(ARMS)]
+    assert sorted(ranked, key=lambda row: float(row[1])) == ranked and ranked[0][0] == "stable"
     for name in stages:
         assert f"(../{name}/summary.md)" in text
     assert "*constant image*" in text and "0.277" in text
     assert (folder / "overview.png").stat().st_size > 10_000
+
+
+def test_the_page_opens_with_decision_ranking_and_images_and_is_read_on_a_phone(study, browser):
+    """Before any prose; in the dark; without the network; at most 6 MB."""
+    _, folder, stages = study
+    io.write_text(folder / "decision.md", "# Undecided: planted\n\nWhy.\n")
+    shutil.copytree(stages["stage_a"], folder.parent / "stage_a", dirs_exist_ok=True)
+    parts = [
+        *(folder / f"{name}.md" for name in ("summary", "decision")),
+        folder.parent / "stage_a/summary.md",
+    ]
+    publish_page(parts, page := folder.parent / "index.html")
+    assert page.stat().st_size < 6e6 / 8  # A study has up to eight such stages.
+    for width, scheme in ((390, "dark"), (1280, "light")):
+        browser.open(page, width=width, scheme=scheme)
+        opening = "return [...document.querySelector('section').children].slice(0, 6).map(e => e.outerHTML)"
+        title, decision, ranking, *images, words = browser.js(opening)
+        assert (
+            title.startswith("<h1>") and decision == "<p><strong>Undecided: planted.</strong></p>"
+        )
+        assert ranking.startswith("<table>") and "rPIE" not in title + decision
+        assert all(image.startswith('<p><img src="data:') for image in images) and len(images) == 2
+        assert words.startswith("<h2>")
+        assert browser.js(
+            "return [...document.images].every(i => i.complete && i.naturalWidth > 500)"
+        )
+        assert browser.js("return document.documentElement.scrollWidth <= innerWidth")
+        assert contrast(browser, "p") > 7 and contrast(browser, "a") > 4.5
+        assert browser.console_errors() == []
+        assert {at.partition(":")[0] for at in browser.requests()} <= {"file", "data"}
+
+
+def contrast(browser, element):
+    """The contrast (WCAG 2) of an element's text with the page."""
+    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    colours = (
+        browser.js(style, f"section {element}", "color"),
+        browser.js(style, "body", "backgroundColor"),
+    )
+    light = []
+    for colour in colours:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(light) / min(light)
 
 
 def test_the_lowest_median_is_named_first(values_of):

@@ -17,7 +17,7 @@ from ptycho_torch.report.summarise.tables import of_stage
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.provenance import collect_provenance, commit
 
-FIGURES = ("learning_curves", "metric_spread", "reconstructions", "survival")
+FIGURES = ("learning_curves", "metric_spread", "reconstructions")
 TABLES = ("runs", "arms", "comparisons", "history", "survival")
 # A run without a finished epoch, one on the twin, one stopped midway, one flat.
 OUTCOMES = {

@@ -208,6 +208,11 @@ def test_an_edit_of_the_package_reruns_what_runs_it(study, planned):
 def test_the_page_and_snakemakes_report_open_without_a_word(study, tiny_run, browser):
     page = browser.open(study / "results/index.html")
     assert "Stage B" in page.js("return document.body.innerText")
+    # Summaries and appendices are parts of it: nobody is sent to a file of Markdown.
+    links = page.js("return [...document.links].map(link => link.getAttribute('href'))")
+    assert "#stage_b-summary" in links and "#stress-appendix" in links
+    assert not [link for link in links if link.endswith(".md")]
+    assert page.js("return document.documentElement.scrollWidth <= innerWidth")
     assert page.console_errors() == []
     printed(tiny_run.call(study, "all", "--report", "report.html"))
     text = (study / "report.html").read_text()

@@ -7,7 +7,11 @@ rule study_page:
         documents=[
             "results/study/summary.md",
             "results/study/decision.md",
-            *(f"results/{stage}/summary.md" for stage in stage_names(STUDY)),
+            *(
+                f"results/{stage}/{document}.md"
+                for document in ("summary", "appendix")
+                for stage in stage_names(STUDY)
+            ),
         ],
         code=sources("publish.py"),
     output:

@@ -161,6 +161,7 @@ if STUDY.real_data is not None:
         params:
             title=STUDY.title,
             settings=STUDY.real_data.model_dump(mode="json"),
+            arms=list(STUDY.arms),
             fits=real_fits(),
             command=command_for("real_data_summary"),
         script:

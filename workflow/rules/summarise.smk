@@ -1,6 +1,6 @@
 """Summaries: what the runs of a stage show, and what their number can support."""
 
-FIGURES = ("learning_curves", "reconstructions", "metric_spread", "survival")
+FIGURES = ("learning_curves", "reconstructions", "metric_spread")
 TABLES = ("runs", "arms", "comparisons", "history", "survival")
 
 

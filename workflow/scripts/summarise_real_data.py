@@ -16,6 +16,7 @@ def main(job: Any) -> None:
     summarise_real_data(
         job.params.title,
         job.params.settings,
+        arms=job.params.arms,
         fits=job.params.fits,
         provenance=collect_provenance(job.params.command),
         folder=Path(job.output.summary).parent,

@@ -118,6 +118,11 @@ class Derived(NamedTuple):
     deep: dict[str, str]
     """Arm -> name of its runs at Stage B's depth."""
 
+    @property
+    def bases(self) -> dict[str, str]:
+        """Name of each variant -> the arm that it is one of."""
+        return {name: variant.base for name, variant in self.variants.items()}
+
 
 @lru_cache(maxsize=8)
 def derive(study: Study) -> Derived:

@@ -69,17 +69,15 @@ def write_decision(
         "thresholds": parsed.diagnostics.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
-    text = render(
-        "diagnose", "decision.md.j2", **record, study=parsed, runs=len(runs), units=checks,
-        open=open_ones, entries=list(zip(gradient_entries, activation_entries, strict=True)),
-    )  # fmt: skip
+    more = {"study": parsed, "runs": len(runs), "units": checks, "open": open_ones}
+    text = render("diagnose", "decision.md.j2", **record, **more)
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
-    settings, history = parsed.diagnostics, _history(records.values(), histories, several)
+    history = _history(records.values(), histories)
     with styled():
-        save(activation_depth(activation_entries, settings.depths), folder, "activation_depth")
-        save(gradient_ratio(history, settings.min_gradient_ratio), folder, "gradient_ratio")
+        save(activation_depth(activation_entries, parsed), folder, "activation_depth")
+        save(gradient_ratio(history, parsed), folder, "gradient_ratio")
     io.write_json(Path(folder) / "decision.json", record)
     io.write_text(Path(folder) / "decision.md", text)
 
@@ -96,13 +94,12 @@ def _read(paths: Paths, several: bool) -> Entries:
     return entries
 
 
-def _history(runs: Iterable[Mapping[str, Any]], histories: Paths, several: bool) -> pd.DataFrame:
-    """Return `arm`, `seed`, `epoch` and the ratio of gradients by epoch, of all runs."""
-    columns = ["arm", "seed", "epoch", "spectral_local_ratio"]
+def _history(runs: Iterable[Mapping[str, Any]], histories: Paths) -> pd.DataFrame:
+    """Return the ratio of gradients by epoch, of all runs."""
+    columns = ["dataset", "arm", "seed", "epoch", "spectral_local_ratio"]
     tables = [pd.DataFrame(columns=columns)]
     for run, path in zip(runs, histories, strict=True):
-        name = f"{run['dataset']}/{run['arm']}" if several else run["arm"]
-        tables.append(io.read_csv(path).assign(arm=name, seed=run["seed"])[columns])
+        tables.append(io.read_csv(path).assign(**{k: run[k] for k in columns[:3]})[columns])
     return pd.concat([rows for rows in tables if len(rows)] or tables, ignore_index=True)
 
 

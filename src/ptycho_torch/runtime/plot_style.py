@@ -1,15 +1,18 @@
-"""What the figures share: colours, panels and how they are saved; no global state of pyplot."""
+"""What the figures share: how arms look, panels, how they are saved; no global state of pyplot."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
+from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ptycho_torch.runtime.disk import PathLike, atomic_write
 
@@ -20,6 +23,17 @@ REFERENCE = "#767676"
 
 # Okabe and Ito (2008), told apart by all kinds of colour vision; its yellow is too pale for lines.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RPIE = "#882255"
+"""rPIE's own colour, which no arm has."""
+Look = dict[str, Any]
+"""How an arm is drawn, in every figure: keywords of matplotlib's lines."""
+# Beyond the palette lines are broken and markers hollow.
+_LOOKS: list[Look] = [
+    {"color": colour, "linestyle": line, "fillstyle": fill}
+    for line, fill in (("-", "full"), ("--", "none"), (":", "none"))
+    for colour in COLOURS
+]
+_MARKERS = "os^Dv*P"
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -33,9 +47,24 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each arm; beyond seven arms they repeat, and panels tell them apart."""
-    return {arm: COLOURS[index % len(COLOURS)] for index, arm in enumerate(arms)}
+def arm_looks(
+    names: Iterable[str], arms: Iterable[str], bases: Mapping[str, str] | None = None
+) -> dict[str, Look]:
+    """Return how each name of a figure is drawn: by its arm's place among all `arms` of the study,
+    and with a marker of its own where there are several of one arm. bases: the arm of each name
+    that is no arm itself."""
+    found, places, before = {}, list(arms), Counter[int]()
+    for name in names:
+        place = places.index((bases or {}).get(name, name))
+        marker = _MARKERS[before[place] % len(_MARKERS)]
+        found[name] = _LOOKS[place % len(_LOOKS)] | {"marker": marker}
+        before[place] += 1
+    return found
+
+
+def on_lines(name: str, letters: int = 28) -> str:
+    """Return the name of a variant on lines of so many letters, broken behind its hyphens."""
+    return "\n".join(wrap(name.replace("-", "- "), letters)).replace("- ", "-")
 
 
 def styled() -> Any:
@@ -50,34 +79,55 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-def arm_panels(arms: Sequence[str], *, height_in: float = 2.5) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with one panel per arm, at most four in a row, on common axes."""
-    columns = min(len(arms), 4)
+def arm_panels(
+    arms: Sequence[str],
+    below: str,
+    left: str,
+    columns: int = 4,
+    sharey: Literal["all", "row"] = "all",
+) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with one panel per arm, so many in a row, on common axes, whose labels are
+    below each column and left of each row; what is below, such as epochs, are whole numbers."""
+    columns = min(len(arms), columns)
     rows = -(-len(arms) // columns)
-    figure = new_figure(max(2.3 * columns, 4.6), height_in * rows + 0.3)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for spare in grid[len(arms) :]:
+    figure = new_figure(max(2.3 * columns, 6.9), 2.5 * rows + 0.3)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(left)
+    panels = grid.ravel()
+    for spare in panels[len(arms) :]:
         spare.remove()
-    return figure, dict(zip(arms, grid, strict=False))
+    for axes in panels[: len(arms)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(below)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
+    return figure, dict(zip(arms, panels, strict=False))
 
 
-def first_column(panels: Mapping[str, Axes]) -> Iterator[Axes]:
-    """Yield the panels that carry the label of the common vertical axis."""
-    for axes in panels.values():
-        spec = axes.get_subplotspec()
-        if spec is not None and spec.is_first_col():
-            yield axes
+def draw_images(
+    figure: Figure, block: Any, images: Mapping[str, Any], label: str, **scale: Any
+) -> None:
+    """Draw images (Y, X), by title, in a block of axes on one scale, with its bar beside them."""
+    for axes in block.flat:
+        axes.set_axis_off()
+    for axes, (title, image) in zip(block.flat, images.items(), strict=False):
+        drawn = axes.imshow(image, interpolation="nearest", **scale)
+        axes.set_title(title, fontsize=8)
+        if not np.isfinite(image).any():
+            axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    figure.colorbar(drawn, ax=block, label=label, fraction=0.03, pad=0.01, extend="both")
 
 
-def use_log_scale(axes: Axes) -> None:
-    """Give the vertical axis a log scale with plain numbers."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    # Many decades leave room for powers of ten alone.
-    subs = (1.0,) if high > 1e3 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+def use_log_scale(axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Give an axis with all its lines a log scale with plain numbers; however little it shows, more
+    than one."""
+    axes.set(**{f"{which}scale": "log"})
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    subs = [1.0] if high > 1e3 * low else [1, 2, 5] if high > 10 * low else [1, 1.5, 2, 3, 5, 7]
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, folder: PathLike, name: str) -> None:

@@ -1,25 +1,33 @@
 """Figures of a measurement: objects, ring correlation, patterns."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ptycho_torch.report.summarise.real_data import Measurement
-from ptycho_torch.runtime.plot_style import REFERENCE, arm_colours, new_figure, save, styled
+from ptycho_torch.runtime.plot_style import (
+    REFERENCE,
+    RPIE,
+    Look,
+    draw_images,
+    new_figure,
+    on_lines,
+    save,
+    styled,
+)
 
 _MOST_COLUMNS = 5
 
 
-def draw_all(found: Measurement, folder: Path) -> None:
-    """Write every figure, PNG and SVG."""
+def draw_all(found: Measurement, looks: Mapping[str, Look], folder: Path) -> None:
+    """Write every figure, PNG and SVG; looks: of each network, by its label."""
     with styled():
-        for draw in (reconstructions, ring_correlation, held_out_frames):
-            save(draw(found), folder, draw.__name__)
+        save(reconstructions(found), folder, "reconstructions")
+        save(ring_correlation(found, looks), folder, "ring_correlation")
+        save(held_out_frames(found), folder, "held_out_frames")
 
 
 def reconstructions(found: Measurement) -> Figure:
@@ -29,38 +37,28 @@ def reconstructions(found: Measurement) -> Figure:
     grid = figure.subplots(2, len(shown), squeeze=False)
     reference = found.rpie.curves["reference"]
     turn = np.exp(-1j * np.angle(np.exp(1j * np.angle(reference)).mean()))
-    kinds: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-        "amplitude": np.abs,
-        "phase, rad": lambda image: np.angle(image * turn),
-    }
-    for row, (label, part) in zip(grid, kinds.items(), strict=True):
+    for row, label in zip(grid, ("amplitude", "phase, rad"), strict=True):
+        part = np.abs if label == "amplitude" else lambda image: np.angle(image * turn)
         low, high = np.percentile(part(reference), [0.5, 99.5])
-        for axes, result in zip(row, shown, strict=True):
-            drawn = axes.imshow(part(result.curves["image"]), cmap="gray", vmin=low, vmax=high)
-            axes.set_axis_off()
-        figure.colorbar(drawn, ax=list(row), label=label, shrink=0.85)
-    for axes, result in zip(grid[0], shown, strict=True):
-        axes.set_title(result.name)
+        images = {on_lines(result.name): part(result.curves["image"]) for result in shown}
+        draw_images(figure, row, images, label, cmap="gray", vmin=low, vmax=high)
     return figure
 
 
-def ring_correlation(found: Measurement) -> Figure:
+def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     """Return the Fourier ring correlation of the two halves, with three thresholds."""
+    looks = {**looks, found.rpie.label: {"color": RPIE}}
     figure = new_figure(8.6, 3.6)
-    shown = found.shown()
-    colours = arm_colours([result.name for result in shown])
     frequency = found.rpie.curves["frc_frequency"]
     half_bit = found.rpie.curves["frc_half_bit"]
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("complex", "phase"), strict=True):
-        for result in shown:
+        for result in found.shown():
             curve = result.curves[f"frc_{kind}"]
-            axes.plot(frequency, curve, color=colours[result.name], label=result.name, lw=1.3)
-        for name, level, line in (
-            ("half bit", half_bit, "-"),
-            ("1/2", np.full_like(half_bit, 1 / 2), "--"),
-            ("1/7", np.full_like(half_bit, 1 / 7), ":"),
-        ):
-            axes.plot(frequency, level, line, color=REFERENCE, lw=1, label=name)
+            look = {"markersize": 3.5, **looks[result.label]}
+            axes.plot(frequency, curve, label=result.name, lw=1.3, **look)
+        axes.plot(frequency, half_bit, color=REFERENCE, lw=1, label="half bit")
+        axes.axhline(1 / 2, color=REFERENCE, lw=1, ls="--", label="1/2")
+        axes.axhline(1 / 7, color=REFERENCE, lw=1, ls=":", label="1/7")
         axes.set_title(f"{kind} object", loc="left")
         axes.set_xlabel("spatial frequency, cycles per pixel")
         axes.set_ylim(-0.2, 1.05)
@@ -78,15 +76,11 @@ def held_out_frames(found: Measurement) -> Figure:
         columns[f"{result.name}:\nobject"] = result.curves["predicted"]
         if "predicted_patch" in result.curves:
             columns[f"{result.name}:\nown patch"] = result.curves["predicted_patch"]
-    figure = new_figure(1.75 * len(columns) + 0.9, 1.8 * len(observed) + 0.5)
-    grid = figure.subplots(len(observed), len(columns), squeeze=False)
+    figure = new_figure(1.75 * len(columns) + 0.9, 1.95 * len(observed) + 0.5)
     high = float(observed.max())
     low = max(high / 300, 1e-6)
-    for column, (title, frames) in zip(grid.T, columns.items(), strict=True):
-        for axes, frame in zip(column, frames, strict=True):
-            # What is darker than the scale is its darkest, not a hole.
-            drawn = axes.imshow(np.maximum(frame, low), cmap="magma", norm=LogNorm(low, high))
-            axes.set_axis_off()
-        column[0].set_title(title, fontsize=8)
-    figure.colorbar(drawn, ax=grid.ravel().tolist(), label="amplitude", shrink=0.8)
+    for place, row in enumerate(figure.subplots(len(observed), len(columns), squeeze=False)):
+        # What is darker than the scale is its darkest, not a hole.
+        images = {title: np.maximum(frames[place], low) for title, frames in columns.items()}
+        draw_images(figure, row, images, "amplitude", cmap="magma", norm=LogNorm(low, high))
     return figure

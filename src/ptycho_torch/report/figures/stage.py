@@ -1,149 +1,259 @@
-"""Every figure of a stage, by name: scores and failures with a row per arm, which the whole study
-has as well; reconstructions beside the truth."""
+"""Figures of a stage: losses by epoch and by learning rate, scores with a row per arm, which the
+whole study has as well, and reconstructions beside the truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
+from ptycho_torch.config.arms import derive
+from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.figures import runs as of_runs
 from ptycho_torch.runtime.markdown import number
-from ptycho_torch.runtime.plot_style import INK, REFERENCE, arm_colours, new_figure, save, styled
+from ptycho_torch.runtime.plot_style import (
+    INK,
+    REFERENCE,
+    RPIE,
+    Look,
+    arm_looks,
+    arm_panels,
+    draw_images,
+    new_figure,
+    on_lines,
+    save,
+    styled,
+    use_log_scale,
+)
 from ptycho_torch.statistics.runs import failure_rate, shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
 from ptycho_torch.statistics.stress import Stress
 
+_REFERENCES = ("best constant object", "noise alone")
+_SURVIVAL = "Runs not failed"
+_CROSS: dict[str, Any] = {"marker": "x", "color": INK, "ms": 7, "mew": 2, "ls": ""}
 _COLUMNS = 6
 _KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
 _KEY = (
-    "dot: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
-    "dashed: constant object or image; dotted: noise-free truth, noise alone"
+    "mark: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
+    "dashed: constant image; dotted: noise-free truth; dash-dotted: rPIE"
 )
-Levels = Sequence[float | None]
-"""What a constant scores, and what the truth or the noise alone does."""
+_LINES = (("--", REFERENCE), (":", REFERENCE), ("-.", RPIE))
+Panels = Mapping[Score, Sequence[float | None]]
+"""Score -> what a constant image scores, what the truth does, and rPIE."""
 
 
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
         if found is not None:
-            save(of_runs.loss_by_rate(collected, found), folder, "loss_by_rate")
-            save(of_runs.areas(found), folder, "areas")
+            for of_rates in (loss_by_rate, areas):
+                save(of_rates(collected, found), folder, of_rates.__name__)
             return
-        for draw in (of_runs.learning_curves, metric_spread, reconstructions, of_runs.survival):
+        for draw in (learning_curves, metric_spread, reconstructions):
             save(draw(collected), folder, draw.__name__)
+
+
+def learning_curves(collected: Collected) -> Figure:
+    """Return the losses by epoch: a panel per arm, a line per seed, crosses for failures. If a run
+    failed, a last panel has the Kaplan-Meier curves of the arms of which one did.
+
+    Where arms are trained with different losses, it is the MAE, which all of them log.
+    """
+    looks = arm_looks(collected.stage.arms, collected.study.arms, derive(collected.study).bases)
+    failing = {arm: look for arm, look in looks.items() if collected.failed(arm).failures}
+    names = set(collected.runs["val_loss_name"])
+    column = names.pop() if len(names) == 1 else "mae_val_loss"
+    label = f"{column.split('_')[0].upper()} loss"
+    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", label)
+    if failing:
+        _survival(figure, panels.pop(_SURVIVAL), collected, failing)
+    for arm, axes in panels.items():
+        _losses(axes, collected, arm, column, looks[arm]["color"])
+    for axes in panels.values():
+        if collected.history[column].min() > 0:
+            use_log_scale(axes)
+        if column == "mae_val_loss":
+            _references(axes, collected)
+    keys = {
+        "validation, one line per seed": {"color": INK},
+        "training": {"color": INK, "linestyle": ":"},
+        "failed": _CROSS,
+    }
+    drawn, _ = axes.get_legend_handles_labels()
+    handles = [*(Line2D([], [], label=name, **key) for name, key in keys.items()), *drawn]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8)
+    return figure
+
+
+def _losses(axes: Axes, collected: Collected, arm: str, column: str, colour: str) -> None:
+    history, mine = collected.history, collected.runs_of(arm).set_index("seed")
+    for seed, rows in history[history["arm"] == arm].groupby("seed"):
+        if (train := column.replace("_val_", "_train_")) in rows:
+            axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
+        axes.plot(rows["epoch"], rows[column], ".-", color=colour, linewidth=1.3, markersize=3)
+        finite = rows[column].astype(float).dropna()
+        if mine["failed"][seed] and len(finite):
+            axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
+    failed = collected.failed(arm)
+    axes.set_title(f"{on_lines(arm)}\n{failed.failures} of {failed.runs} failed", fontsize=9)
+
+
+def _references(axes: Axes, collected: Collected) -> None:
+    """Draw what the best constant object and the noise alone give, where they lie in sight."""
+    low, high = axes.get_ylim()
+    references = (collected.constant_loss, collected.noise_floor)
+    for level, line, name in zip(references, ("--", ":"), _REFERENCES, strict=True):
+        if level is not None and low <= level <= high:
+            axes.axhline(level, color=REFERENCE, ls=line, lw=0.8, zorder=0, label=name)
+
+
+def _survival(figure: Figure, place: Axes, collected: Collected, looks: Mapping[str, Look]) -> None:
+    """Draw the share of runs that have not failed by epoch where a panel of losses was to be."""
+    spec = place.get_subplotspec()
+    assert spec is not None
+    place.remove()
+    axes = figure.add_subplot(spec, sharex=figure.axes[0], xlabel="epoch", ylim=(-0.03, 1.05))
+    for arm, look in looks.items():
+        curve = collected.survival(arm)
+        axes.step(curve["epoch"], curve["survival"], where="post", **look, ms=3, label=arm)
+    axes.set_title(f"{_SURVIVAL}\n(arms with a failure)", fontsize=9)
+    axes.legend(fontsize=7, frameon=True, edgecolor="none")
+
+
+def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
+    """Return a panel per depth: per arm the median composite loss over seeds with quartiles, and a
+    cross per failed run, which counts as the best constant object."""
+    points = stress.points
+    depths, rates = points["depth"].unique(), np.sort(points["rate"].unique())
+    figure = new_figure(max(4.9 * len(depths), 6.0), 3.9)
+    panels = figure.subplots(1, len(depths), sharey=True, squeeze=False).ravel()
+    looks = arm_looks(stress.areas, collected.study.arms)
+    # Arms stand beside each other at a rate, over at most half of the way to the next.
+    step = min(0.04, 0.5 * np.diff(np.log10(rates)).min(initial=1.0) / len(looks))
+    for axes, depth in zip(panels, depths, strict=True):
+        for place, (arm, look) in enumerate(looks.items()):
+            mine = points[(points["arm"] == arm) & (points["depth"] == depth)]
+            x = rates * 10 ** (step * (place - (len(looks) - 1) / 2))
+            quartiles = mine.groupby("rate")["loss"].quantile([0.25, 0.5, 0.75]).unstack()
+            low, middle, high = quartiles.to_numpy().T
+            bars = [middle - low, high - middle]
+            axes.errorbar(x, middle, bars, **look, label=arm, markersize=3.5)
+            for at, rate in zip(x, rates, strict=True):
+                failed = mine[(mine["rate"] == rate) & mine["failed"]]
+                # One above the other, so that crosses can be counted.
+                lifted = failed["loss"].to_numpy() * 1.05 ** np.arange(1, len(failed) + 1)
+                axes.plot([at] * len(failed), lifted, "x", color=look["color"], markersize=5)
+        axes.set(xscale="log", xlabel="learning rate")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.set_title(f"{depth} Fourier blocks", loc="left", fontsize=9)
+        use_log_scale(axes)
+        _references(axes, collected)
+    panels[0].set_ylabel("composite loss")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def areas(collected: Collected, stress: Stress) -> Figure:
+    """Return A of each seed, a row per arm, with the mean."""
+    looks = arm_looks(stress.areas, collected.study.arms)
+    figure = new_figure(6.4, 0.32 * len(looks) + 1.0)
+    axes = figure.subplots()
+    for place, (arm, look) in enumerate(looks.items()):
+        values = np.asarray(stress.areas[arm])
+        axes.plot(values, np.full(values.shape, place), alpha=0.7, **look | {"linestyle": ""})
+        axes.plot([values.mean()], [place], "|", color=INK, markersize=16, markeredgewidth=1.6)
+    axes.set_yticks(range(len(looks)), list(looks))
+    axes.set_ylim(len(looks) - 0.5, -0.5)
+    axes.set_xlabel("A, mean composite loss over the rates (lower is better); bar: mean")
+    return figure
 
 
 def metric_spread(collected: Collected) -> Figure:
     """Return the loss and the main scores of each arm, with what baselines score."""
-    losses = set(collected.runs["val_loss_name"])
-    is_mae = losses == {"mae_val_loss"} or len(losses) > 1  # Of several kinds the MAE is compared.
-    levels: Levels = (collected.constant_loss, collected.noise_floor) if is_mae else ()
-    panels = {collected.loss: levels}
+    panels: dict[Score, Sequence[float | None]] = {collected.loss: ()}
     for score in collected.main_scores[1:]:
         if score.name not in collected.undefined:
-            panels[score] = [collected.baselines[n][score.name] for n in ("constant", "truth")]
-    return _rows(collected.runs, collected.stage.arms, panels, collected.confidence)
+            panels[score] = [scores[score.name] for scores in collected.baselines.values()]
+    return _rows(collected.runs, collected.study, collected.stage.arms, panels)
 
 
-def overview(runs: pd.DataFrame, constant: float | None, confidence: float) -> Figure:
-    """Return loss and amplitude SSIM of each arm of the whole study; a row per run in `runs`."""
-    arms = list(dict.fromkeys(runs["arm"]))
+def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -> Figure:
+    """Return loss and amplitude SSIM of each arm of the whole study, a row per run in `runs`, with
+    what the baselines score in the SSIM."""
     loss = loss_score(runs["val_loss_name"].tolist())
-    return _rows(runs, arms, {loss: (), AMPLITUDE_SSIM: [constant]}, confidence)
+    return _rows(runs, study, runs["arm"].unique(), {loss: (), AMPLITUDE_SSIM: levels})
 
 
-def _rows(
-    runs: pd.DataFrame, arms: Sequence[str], panels: Mapping[Score, Levels], confidence: float
-) -> Figure:
-    """Return a panel per score with what baselines score, and one of failure rates."""
-    figure = new_figure(1.9 * len(panels) + 3.2, 0.36 * len(arms) + 1.5)
-    grid = figure.subplots(1, len(panels) + 1, sharey=True)
-    for axes, (score, levels) in zip(grid, panels.items(), strict=False):
+def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:
+    """Return a panel per score, with what baselines score, and a row per arm."""
+    looks = arm_looks(arms, study.arms, derive(study).bases)
+    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in looks}
+    labels = [f"{arm}, {of.failures} of {of.runs} failed" for arm, of in failed.items()]
+    figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
+    grid = figure.subplots(1, len(panels), sharey=True)
+    for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
-        for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-            _mark_runs(axes, place, runs[runs["arm"] == arm], score, colour)
+        for place, (arm, look) in enumerate(looks.items()):
+            _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        _mark_levels(axes, levels, runs[score.column].astype(float), score)
-    grid[-1].set_title("failure rate, with\nits exact interval", loc="left", fontsize=9)
-    grid[-1].set_xlim(-0.03, 1.03)
-    for place, (arm, colour) in enumerate(arm_colours(arms).items()):
-        failed = failure_rate(runs, arm, confidence)
-        grid[-1].plot([failed.interval.low, failed.interval.high], [place] * 2, color=colour)
-        grid[-1].plot([failed.rate], [place], "o", color=colour, markersize=4.5)
-        at, counts = (1.02, place), f"{failed.failures} of {failed.runs}"
-        grid[-1].annotate(counts, at, xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    grid[0].set_yticks(range(len(arms)), arms)
-    grid[0].set_ylim(len(arms) - 0.4, -0.6)
+        values = runs[score.column].astype(float)
+        if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():
+            use_log_scale(axes, "x")
+        for level, (line, colour) in zip(levels, _LINES, strict=False):
+            if level is not None:
+                axes.axvline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
+    grid[0].set_yticks(range(len(looks)), labels)
+    grid[0].set_ylim(len(looks) - 0.4, -0.6)
     figure.supxlabel(_KEY, fontsize=8)
     return figure
 
 
-def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, colour: str) -> None:
+def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look: Look) -> None:
     values, failed = runs[score.column].astype(float).to_numpy(), runs["failed"].to_numpy(bool)
     places = place + np.linspace(-0.2, 0.2, len(values)) * (len(values) > 1)
-    for chosen, marker in ((~failed, "o"), (failed, "x")):
-        x, y = values[chosen], places[chosen]
-        axes.plot(x, y, marker, color=colour, alpha=0.8, markersize=4.5, markeredgewidth=1.4)
-    if np.isfinite(values[~failed]).any():
-        axes.plot([np.nanmedian(values[~failed])], [place], "|", color=INK, markersize=16)
-
-
-def _mark_levels(axes: Axes, levels: Levels, values: "pd.Series[float]", score: Score) -> None:
-    """Draw what baselines score. A loss spans decades between noise and nothing, where no run could
-    be told from another: its levels are drawn only where they lie among the runs."""
-    if score.column.endswith("loss"):
-        if values.min() > 0 and values.max() > 5 * values.min():
-            axes.set_xscale("log")
-        axes.set_xlim(axes.get_xlim())
-    for level, line in zip(levels, ("--", ":"), strict=False):
-        low, high = axes.get_xlim()
-        if level is not None and (axes.get_autoscalex_on() or low <= level <= high):
-            axes.axvline(level, color=REFERENCE, linestyle=line, linewidth=1, zorder=0)
+    look = look | {"linestyle": "", "alpha": 0.8, "markersize": 4.5, "markeredgewidth": 1.4}
+    axes.plot(values[~failed], places[~failed], **look)
+    axes.plot(values[failed], places[failed], **look | {"marker": "x"})
+    axes.plot(pd.Series(values[~failed]).median(), place, "|", color=INK, markersize=16)
 
 
 def reconstructions(collected: Collected) -> Figure:
-    """Return amplitude and phase of chosen runs, first test image, on the truth's scale."""
+    """Return amplitude and phase of chosen runs beside the truth and rPIE, first test image, on the
+    truth's scale."""
     runs = shown_runs(collected.runs).to_dict("records")
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
-    kinds = {
-        k: v for k, v in _KINDS.items() if k == "amplitude" or v[0].name not in collected.undefined
-    }
+    kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
+    kinds = kinds or ["amplitude"]
     rpie = io.read_npz(collected.rpie_image) if collected.rpie_image else None
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.15 * rows * len(kinds))
-    blocks = figure.subfigures(len(kinds), 1, squeeze=False).ravel()
-    for block, (kind, (score, colours)) in zip(blocks, kinds.items(), strict=True):
-        if not arrays:
-            block.text(0.5, 0.5, "no run to show", ha="center")
-            continue
+    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.2 * rows * len(kinds))
+    if not arrays:
+        figure.text(0.5, 0.5, "no run to show", ha="center")
+        return figure
+    grid = figure.subplots(rows * len(kinds), columns, squeeze=False)
+    for block, kind in zip(np.split(grid, len(kinds)), kinds, strict=True):
+        score, colours = _KINDS[kind]
         images = {"truth\n": arrays[0][f"truth_{kind}"][0]}
         if rpie is not None:
             value = collected.baselines["conventional"][score.name]
             images[f"rPIE, not trained\nSSIM {number(value)}"] = rpie[kind][0]
         for run, found in zip(runs, arrays, strict=True):
+            name = on_lines(f"{run['arm']}, seed {run['seed']}", 34)
             ssim = f"SSIM {number(run[score.column])}"
-            title = f"{run['arm']}, seed {run['seed']}\n{run['outcome']}, {ssim}"
-            images[title] = found[kind][0]
-        grid = block.subplots(rows, columns, squeeze=False).ravel()
+            images[f"{name}\n{run['outcome']}, {ssim}"] = found[kind][0]
         # An outlier of the truth, such as a phase that wraps, leaves no grey for the rest.
         low, high = np.nanpercentile(images["truth\n"], [0.5, 99.5])
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, (title, image) in zip(grid, images.items(), strict=False):
-            drawn = axes.imshow(image, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
-            axes.set_title(title, fontsize=8)
-            if not np.isfinite(image).any():
-                axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
         label = "phase, rad" if kind == "phase" else kind
-        block.colorbar(drawn, ax=list(grid), label=label, fraction=0.03, pad=0.01, extend="both")
+        draw_images(figure, block, images, label, cmap=colours, vmin=low, vmax=high)
     return figure

@@ -94,10 +94,9 @@ class Measurement:
 
     def by_label(self) -> dict[str, list[Result]]:
         """Return the results of rPIE and of each network."""
-        found: dict[str, list[Result]] = {}
-        for result in (self.rpie, *self.networks):
-            found.setdefault(result.label, []).append(result)
-        return found
+        results = (self.rpie, *self.networks)
+        labels = dict.fromkeys(result.label for result in results)
+        return {label: [r for r in results if r.label == label] for label in labels}
 
     def shown(self) -> list[Result]:
         """Return what figures show: rPIE, and of each network the completed seed of median R
@@ -113,18 +112,21 @@ def summarise_real_data(
     title: str,
     settings: Mapping[str, Any],
     *,
+    arms: Sequence[str],
     fits: Mapping[str, Any],
     provenance: Mapping[str, Any],
     folder: io.PathLike,
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    `title` is the study's, `settings` its block `real_data`, `fits` the settings of each training
-    by "measurement/label/seed"; `folder` is `results/real_data`, which has a folder for each
-    measurement (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was
-    made with other settings.
+    `title` is the study's, `settings` its block `real_data`, `arms` the names of its arms, whose
+    order fixes their colours, `fits` the settings of each training by "measurement/label/seed";
+    `folder` is `results/real_data`, which has a folder for each measurement
+    (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was made with
+    other settings.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
+    from ptycho_torch.runtime.plot_style import arm_looks
 
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
     _must_belong(real, fits, folder)
@@ -138,8 +140,11 @@ def summarise_real_data(
         cell=_cell,
         made=provenance,
     )
+    looks = arm_looks(
+        real.networks, arms, {label: arm for label, (arm, _) in real.networks.items()}
+    )
     for one in found:
-        draw_all(one, folder / one.name)
+        draw_all(one, looks, folder / one.name)
     io.write_csv(folder / "scores.csv", _table(found))
     io.write_text(folder / "summary.md", text)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ptycho_torch.config.read import parse_study
@@ -12,7 +13,13 @@ from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
 from ptycho_torch.statistics.runs import failure_rate, score_spread
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, Score, loss_score
+from ptycho_torch.statistics.scores import (
+    AMPLITUDE_SSIM,
+    COMPLEX_ERROR,
+    COMPOSITE,
+    Score,
+    loss_score,
+)
 
 _RUN = ["dataset", "arm", "seed"]
 
@@ -38,26 +45,27 @@ def summarise_study(
     stages = {Path(path).parent.name: read_json(path) for path in findings}
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
-    decided = io.read_json(decision)
     scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
+    # The stress stage has a figure and tables of its own for the points of its grid.
+    off_grid = runs[runs["stages"] != "stress"]
     by_dataset = {found["dataset"]: found for found in stages.values()}
     text = render(
         "study.md.j2",
         study=parsed,
         stages=stages,
         datasets=by_dataset,
-        decision=decided,
+        decision=io.read_json(decision),
         scores=scores,
-        rows=_rows(runs, parsed, scores),
+        rows=_rows(off_grid, parsed, scores),
         runs=runs,
         made=provenance,
     )
     io.write_csv(folder / "runs.csv", runs)
     io.write_csv(folder / "history.csv", history)
-    scored = [found["baselines"]["constant"][AMPLITUDE_SSIM.name] for found in by_dataset.values()]
-    constant = scored[0] if len(scored) == 1 else None
+    one = [found["baselines"].values() for found in by_dataset.values()]
+    levels = [scores[AMPLITUDE_SSIM.name] for scores in one[0]] if len(one) == 1 else []
     with styled():
-        save(overview(runs, constant, parsed.statistics.confidence), folder, "overview")
+        save(overview(off_grid, parsed, levels), folder, "overview")
     io.write_text(folder / "summary.md", text)
 
 
@@ -73,14 +81,16 @@ def _merged(findings: Sequence[PathLike], name: str, key: list[str]) -> pd.DataF
 
 
 def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Return what the table of every arm shows."""
-    return [
+    """Return what the tables of arms show, the lowest mean composite loss of a dataset first."""
+    rows = [
         {
             "arm": arm,
             "dataset": dataset,
-            "stages": mine["stages"].iloc[0].replace(";", ", "),
+            "shallow": "stage_a" in mine["stages"].iloc[0].split(";"),
+            "mean_loss": float(np.exp(np.log(mine[COMPOSITE.column]).mean())),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
             "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
         }
         for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False)
     ]
+    return sorted(rows, key=lambda row: (row["dataset"], row["mean_loss"]))
