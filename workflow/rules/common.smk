@@ -187,6 +187,23 @@ def block_name(rule: str, seeds: tuple[int, ...]) -> str:
 SEED_BLOCKS = seed_blocks(STUDY)
 
 
+def outside_blocks() -> str:
+    """Pattern of the datasets in the path of a run that no block has.
+
+    With two rules for one file Snakemake plans both jobs and drops one: for each seed of a block.
+    """
+    seeds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for dataset, block, arms in SEED_BLOCKS:
+        seeds.setdefault((dataset, tuple(arms)), []).extend(block)
+    runs = (
+        "/".join([re.escape(dataset), f"(?:{'|'.join(map(re.escape, arms))})", f"seed-{numbers}/"])
+        for (dataset, arms), found in seeds.items()
+        for numbers in [f"(?:{'|'.join(map(str, found))})"]
+    )
+    blocks = "".join(f"(?!{run})" for run in runs)
+    return f"{blocks}(?:{'|'.join(map(re.escape, STUDY.datasets))})"
+
+
 def diagnosed_runs(file: str):
     """One file of every run to be diagnosed, each once, of one dataset in a job of one dataset.
 

@@ -16,6 +16,8 @@ rule evaluate:
         reconstruction=f"{SCORES}/reconstruction.npz",
     log:
         "logs/evaluate/{dataset}/{arm}/seed-{seed}.log",
+    wildcard_constraints:
+        dataset=outside_blocks(),
     # As soon as a run ends, so that its outcome is known while others train.
     priority: 10
     params:
@@ -50,5 +52,3 @@ for dataset, seeds, arms in SEED_BLOCKS:
             settings=STUDY.evaluation.model_dump(mode="json"),
         script:
             "../scripts/evaluate.py"
-
-    workflow.ruleorder(block_name("evaluate", seeds), "evaluate")

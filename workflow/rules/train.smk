@@ -24,6 +24,8 @@ rule train:
         **{name: f"{RUN}/{file}" for name, file in RUN_FILES.items()},
     log:
         "logs/train/{dataset}/{arm}/seed-{seed}.log",
+    wildcard_constraints:
+        dataset=outside_blocks(),
     threads: lambda wildcards: settings_of_run(wildcards)["execution"]["threads"]
     resources:
         gpu=gpus_of_run,
@@ -64,5 +66,3 @@ for dataset, seeds, arms in SEED_BLOCKS:
             run=settings_of_run,
         script:
             "../scripts/train.py"
-
-    workflow.ruleorder(block_name("train", seeds), "train")
