@@ -174,35 +174,34 @@ def test_no_line_of_a_block_and_no_template_escapes():
 
 
 def planned():
-    """Return targets by configuration of all snakemake commands that plan something."""
-    found = defaultdict(set)
+    """Return targets, and changes by --config, of each study that is planned: its configuration
+    files and its profile."""
+    found = defaultdict(lambda: (set(), set()))
     for _, words, _ in of("snakemake"):
         options = get_argument_parser().parse_args(targets_first(words[1:]))
-        if options.unlock or not (options.targets or "-n" in words):
-            continue
-        given = {
-            "--configfile": options.configfile,
-            "--config": options.config,
-            "--workflow-profile": [options.workflow_profile] * bool(options.workflow_profile),
-        }
-        key = [str(word) for name, values in given.items() if values for word in (name, *values)]
-        found[tuple(key)] |= set(options.targets)
+        if options.targets or "-n" in words:
+            profile = [options.workflow_profile] * bool(options.workflow_profile)
+            given = {"--configfile": options.configfile, "--workflow-profile": profile}
+            study = [w for name, values in given.items() if values for w in (name, *values)]
+            targets, changes = found[tuple(map(str, study))]
+            targets.update(options.targets)
+            changes.update(options.config or ())
     return found
 
 
 def test_every_snakemake_command_is_planned(tmp_path):
-    """A dry run for each configuration, of all its targets together."""
-    groups = planned()
-    assert len(groups) < 12  # Each takes seconds.
+    """A dry run for each study, of all its targets and changes together."""
     # A target without --cores plans, but ends in an error unless the profile has them.
     assert "cores" in load_yaml(ROOT / "profiles/default/profile.yaml")
-    wrong = []
-    for options, targets in groups.items():
-        words = [Path(sys.executable).with_name("snakemake"), *sorted(targets), *options]
+    wrong, found = [], planned()
+    assert len(found) < 8  # Each takes seconds.
+    for study, (targets, changes) in found.items():
+        words = [*sorted(targets), *study, *(["--config", *changes] if changes else [])]
         done = subprocess.run(
-            [*words, "-n", "--quiet", "--directory", tmp_path], cwd=ROOT,
-            capture_output=True, text=True,
+            [Path(sys.executable).with_name("snakemake"), *words, "-n", "--quiet",
+             "--directory", tmp_path],
+            cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            wrong.append(f"{' '.join(map(str, words))}: {done.stderr[-500:]}")
+            wrong.append(f"{shlex.join(words)}: {(done.stdout + done.stderr)[-800:]}")
     assert not wrong, "\n".join(wrong)
