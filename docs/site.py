@@ -1,5 +1,7 @@
-"""Pages of the site that lie outside docs/, and links that leave it (a hook of mkdocs)."""
+"""Pages of the site that lie outside docs/ or are a notebook, and links that leave it (a hook of
+mkdocs)."""
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -13,17 +15,35 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "config/README.md": "reference/settings.md",
+    "docs/tutorial.ipynb": "tutorial.md",
 }
 SOURCES = {page: source for source, page in OUTSIDE.items()}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
 def on_files(files, config):
-    """Add the pages that lie outside docs/."""
+    """Add the pages that lie outside docs/, and the notebook as one."""
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        if source.endswith(".ipynb"):
+            text = notebook_page(json.loads(text), Path(source).name)
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def notebook_page(notebook, name):
+    """Return a notebook as Markdown, with what its cells print and draw."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                parts.append(f"```text\n{''.join(output['text'])}```")
+            else:
+                parts.append(f"![figure](data:image/png;base64,{output['data']['image/png']})")
+    parts.insert(1, f'<a href="{name}" download>This page as a notebook</a>')
+    return "\n\n".join(parts)
 
 
 def on_page_markdown(markdown, page, config, files):

@@ -1,0 +1,119 @@
+"""docs/tutorial.ipynb and the Python of docs/own-data.md, run as they stand: what a newcomer pastes
+must work and give what it promises."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ptycho_torch as pt
+from ptycho_torch.files import io
+from ptycho_torch.networks.bundle import read_bundle
+from ptycho_torch.runtime.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "docs/tutorial.ipynb"
+FILE = "%%writefile "
+FEW = {
+    "generator": {"name": "hybrid", "width": 8, "modes": 8},
+    "training": {"epochs": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """The notebook's code cells as (source, outputs)."""
+    found = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in found if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    return [("".join(cell["source"]), cell["outputs"]) for cell in code]
+
+
+def run(program, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(text):
+    """Scores by what was scored, of the table that a cell prints."""
+    return {
+        name: [float(number) for number in numbers.split()]
+        for name, numbers in re.findall(r"^(\w+)((?: +\d\.\d{3}){3})$", text, re.M)
+    }
+
+
+def test_the_tutorial_runs_and_prints_what_it_was_committed_with(cells, tmp_path):
+    """Two epochs in place of ten: what no training changes must be as it is shown."""
+    code = []
+    for source, _ in cells:
+        if source.startswith(FILE):
+            name, text = source.removeprefix(FILE).split("\n", 1)
+            (tmp_path / name).write_text(text)
+        else:
+            code.append(source)
+    program = "\n".join(code)
+    assert program.count("EPOCHS = 10\n") == 1
+    found = run(program.replace("EPOCHS = 10\n", "EPOCHS = 2\n"), tmp_path)
+    shown = "".join(text for _, outputs in cells for o in outputs for text in o.get("text", []))
+    sizes, failure = r"^(?:\d+ frames|test scan:) .*$", r"^exploded in epoch \d+, step \d+:$"
+    for pattern in (sizes, failure):
+        assert re.findall(pattern, found, re.M) == re.findall(pattern, shown, re.M) != []
+    now, then = rows(found), rows(shown)
+    assert now.keys() == then.keys() == {"constant", "truth", "rPIE", "stable_hybrid", "MyNet"}
+    for name in ("constant", "truth", "rPIE"):
+        assert now[name] == pytest.approx(then[name], abs=0.01)
+    for scores in (now, then):  # A wrong scale, place or turn of patches would not get below.
+        assert all(scores[n][2] < scores["constant"][2] for n in ("rPIE", "stable_hybrid", "MyNet"))
+
+
+def test_the_tutorial_is_committed_with_its_pictures_and_nothing_of_the_machine(cells):
+    outputs = [output for _, found in cells for output in found]
+    assert all(found or source.startswith("import") for source, found in cells)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    assert {output.get("name", "stdout") for output in outputs} == {"stdout"}
+    assert NOTEBOOK.stat().st_size < 400_000
+
+
+def test_the_page_of_your_own_data_trains_on_a_file_and_uses_the_bundle(tiny_dataset, tmp_path):
+    """Its Python with two epochs, on splits of the tiny study, in a folder that holds nothing else."""
+    text = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(from ptycho_torch.*?)^```", text, re.M | re.S)
+    for old, new in (("patch_px=64", "patch_px=16"), ("gridsize=2)", "gridsize=2), **FEW")):
+        assert old in code
+        code = code.replace(old, new)
+    for name, split in (("scan.npz", "train"), ("other.npz", "test")):
+        shutil.copy(tiny_dataset.splits[split], tmp_path / name)
+    last = 'print(record["outcome"], record["best_val_loss"], seen.report["r_factor"])'
+    found = run(f"FEW = {FEW}\n{code}\n{last}", tmp_path).split()[-3:]
+    assert found[0] == "completed"
+    # Predicting nothing scores 1; a wrong scale or probe between the steps would not get below.
+    assert all(0 < float(number) < 0.6 for number in found[1:])
+    assert read_bundle(tmp_path / "run/bundle").settings.patch_px == 16
+    assert "object" in io.npz_keys(tmp_path / "seen/object.npz")
+
+
+def test_arrays_are_reconstructed_and_scored_and_no_file_is_written(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    scan = pt.read_scan(tiny_dataset.splits["test"])
+    arrays = (scan.amplitude_nHW, scan.positions_n2, scan.probe_MHW)
+    found = pt.reconstruct(*arrays, iterations=30)
+    assert found.error[-1] < 0.05 < found.error[0]
+    scores = pt.evaluate(1.7j * found.object_YX, found.object_YX)
+    assert scores["amplitude_ssim"] == pytest.approx(1) and scores["complex_error"] < 1e-6
+    with pytest.raises(InputError, match="has no key 'iteration'; did you mean 'iterations'"):
+        pt.reconstruct(*arrays, iteration=3)
+    with pytest.raises(InputError, match=r"object: is \(3, 3\), expected \(4, 4\) as the truth"):
+        pt.evaluate(np.ones((3, 3)), np.ones((4, 4)))
+    assert not list(tmp_path.iterdir())
