@@ -102,12 +102,6 @@ def load():
 
 
 @pytest.fixture(scope="session")
-def made(load):
-    """What builds scans whose patterns are known: the functions of tests/scans.py."""
-    return load("tests/scans.py")
-
-
-@pytest.fixture(scope="session")
 def contract(load):
     """What records the contract: tests/contract/record.py."""
     return load("tests/contract/record.py")

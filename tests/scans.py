@@ -1,24 +1,21 @@
-"""Small scans whose patterns are known: fractional positions, asymmetric probe, known noise."""
+"""Scans whose patterns are known: fractional positions, a probe unlike its twin, known noise; and
+files of them, as other programs write them."""
+
+import math
 
 import h5py
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
+from ptycho_torch.config.dataset import TriangleProbe
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
+from ptycho_torch.simulate.probes import make_probe
 
 N = 16
 WAVELENGTH_M, DISTANCE_M, DETECTOR_PIXEL_M = 1.24e-10, 2.0, 75e-6
-
-
-def smooth(shape, width, seed):
-    """A complex image without fine detail, drawn once and blurred by a Gaussian."""
-    stream = np.random.default_rng(seed)
-    rough = stream.normal(size=shape) + 1j * stream.normal(size=shape)
-    f = [np.exp(-2 * (np.pi * width * np.fft.fftfreq(n)) ** 2) for n in shape]
-    image = np.fft.ifft2(np.fft.fft2(rough) * f[0][:, None] * f[1][None])
-    return image / np.abs(image).max()
 
 
 def patterns(probe_MHW, object_YX, positions_n2):
@@ -32,37 +29,47 @@ def patterns(probe_MHW, object_YX, positions_n2):
     return torch.stack(frames).numpy()
 
 
+def rough_object(shape):
+    """Full of detail, so that it also fixes a probe; the study's own lines are smooth."""
+    noise = gaussian_filter(np.random.default_rng(7).normal(size=(2, *shape)), (0, 1.5, 1.5))
+    bright, turn = noise / noise.std()
+    return (0.7 + 0.3 * np.tanh(bright)) * np.exp(0.8j * np.tanh(turn))
+
+
 def a_probe(side=N, modes=1):
-    """A blurred triangle, dark at its borders, with a curved phase: unlike its own twin."""
-    y, x = np.mgrid[:side, :side] / side - 0.5 + 0.5 / side
-    edges = [(0.0, 1.0), (0.87, -0.5), (-0.87, -0.5)]
-    spot = np.prod([1 / (1 + np.exp(60 * (u * x + v * y - 0.11))) for u, v in edges], axis=0)
-    probe = spot * np.exp(14j * (y**2 + 0.6 * x**2 + 0.5 * x * y))
-    return np.stack([probe / (1 + m) * np.exp(2j * np.pi * m * x * 4) for m in range(modes)])
+    """The study's probe, and a second mode that is unlike it."""
+    probe = make_probe(TriangleProbe(shape="triangle"), side)[None]
+    second = np.roll(probe, 3, axis=-1) * np.linspace(-0.6, 0.6, side)[:, None]
+    return np.concatenate([probe, second])[:modes]
 
 
-def a_scan(*, modes=1, side=N, size=(40, 44), step=3.3, counts=None, seed=0):
-    """Return a scan of a known object at fractional positions; counts: Poisson with this many."""
-    stream = np.random.default_rng(seed)
-    rows = np.arange(0, size[0] - side - 0.7, step)
-    columns = np.arange(0, size[1] - side - 0.7, step)
-    grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-    positions = grid + stream.uniform(0, 0.7, grid.shape)
-    thing = (1 + 0.8 * smooth(size, 1.2, seed + 1)).astype(np.complex64)
-    probe = a_probe(side, modes).astype(np.complex64)
-    frames = patterns(probe, thing, positions)
-    scale = None
+def a_scan(*, side=N, step=3.3, frames=(8, 9), jitter=0.7, modes=1, counts=None, real="f4"):
+    """Return a scan of as many rows and columns of frames; counts: Poisson with this many a frame."""
+    # Even, so that its middle is between pixels as a window's is.
+    thing = rough_object([2 * math.ceil((side + step * (n - 1) + 2) / 2) for n in frames])
+    places = np.meshgrid(*(1.0 + step * np.arange(n) for n in frames), indexing="ij")
+    positions = np.stack(places, axis=-1).reshape(-1, 2)
+    positions += jitter * np.random.default_rng(0).uniform(-0.5, 0.5, positions.shape)
+    probe, scale = a_probe(side, modes), None
+    power = patterns(probe, thing, positions)
     if counts is not None:
-        scale = float(np.sqrt(counts / frames.sum(axis=(1, 2)).mean()))
-        frames = stream.poisson(frames * scale**2) / scale**2
+        scale = float(np.sqrt(counts / power.sum(axis=(1, 2)).mean()))
+        power = np.random.default_rng(1).poisson(power * scale**2) / scale**2
+    wave = "c8" if real == "f4" else "c16"
     return Scan(
-        source="made",
-        amplitude_nHW=np.sqrt(frames).astype(np.float32),
-        positions_n2=positions,
-        probe_MHW=probe,
-        object_YX=thing,
-        intensity_scale=scale,
-    )
+        source="made", amplitude_nHW=np.sqrt(power).astype(real), positions_n2=positions,
+        probe_MHW=probe.astype(wave), object_YX=thing.astype(wave), intensity_scale=scale,
+    )  # fmt: skip
+
+
+def canonical(scan, **changes):
+    """Return a scan's arrays as the field's NPZ has them, some of them changed, or None: left out."""
+    rows, columns = scan.positions_n2.T + scan.patch_px // 2
+    arrays = {
+        "diffraction": scan.amplitude_nHW, "xcoords": columns, "ycoords": rows,
+        "probeGuess": scan.probe_MHW[0], "objectGuess": scan.object_YX, **changes,
+    }  # fmt: skip
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def object_pixel_m(side=N):

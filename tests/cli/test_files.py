@@ -1,33 +1,23 @@
 """Commands on files: what options reach, and one line for every mistake."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from tests.commands import call, refused
 
-from ptycho_torch.cli import app
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.scan import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump
-from ptycho_torch.runtime.errors import InputError
 
 SMALL = [
     *("--width", "4", "--blocks", "2", "--modes", "4", "--max-epochs", "1", "--batch-size", "8"),
     *("--n-images", "16", "--gap-px", "6", "--accelerator", "cpu", "--threads", "1"),
 ]
-
-
-def call(*words):
-    """Run a command; return what it printed, or raise what it raised."""
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +64,8 @@ def test_what_inference_cannot_do_is_refused_before_the_work(
     monkeypatch.chdir(tmp_path)
     Path("a file").write_text("")
     words = ["--test-data", tiny_dataset.splits["test"], "--output-dir", "out"]
-    with pytest.raises(InputError, match=message):
-        call("infer", "--model", run / "bundle", *words, "--accelerator", "cpu", *more)
+    line = refused("infer", "--model", run / "bundle", *words, "--accelerator", "cpu", *more)
+    assert message in line
     assert not Path("out").exists()
 
 
@@ -137,9 +127,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, tmp_path,
     (tmp_path / "empty.npz").write_bytes(b"")
     words = ["train", "--train-data", tiny_dataset.splits["train"], "--output-dir", "out", *SMALL]
     for more, message in IMPOSSIBLE:
-        with pytest.raises(InputError, match=message) as error:
-            call(*words, *more)
-        assert "\n" not in str(error.value), message
+        assert re.search(message, refused(*words, *more))
         assert not (tmp_path / "out").exists(), message
 
 
@@ -182,15 +170,11 @@ def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
     call("simulate", "--output-dir", tmp_path / "scan", *more)
     facts = io.read_json(tmp_path / "scan/dataset.json")
     settings = facts["settings"]
-    assert (settings["patch_px"], settings["object"]["size_px"], settings["photons"]) == (
-        16,
-        40,
-        1e6,
-    )
+    assert (settings["patch_px"], settings["photons"]) == (16, 1e6)
+    assert settings["object"]["size_px"] == 40
     assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
     assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
-    with pytest.raises(InputError, match=r"holds a finished run .* or --overwrite"):
-        call("simulate", "--output-dir", tmp_path / "scan", *more)
-    with pytest.raises(InputError, match=r"^no patch fits: object.size_px is 20"):
-        call("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
-    assert not (tmp_path / "other").exists()
+    again = refused("simulate", "--output-dir", tmp_path / "scan", *more)
+    assert "holds a finished run" in again and "or --overwrite" in again
+    other = refused("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
+    assert "no patch fits: object.size_px is 20" in other and not (tmp_path / "other").exists()

@@ -2,30 +2,22 @@
 
 import numpy as np
 import pytest
+from tests import scans
+from tests.scans import a_scan
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
 
-N = 16
-
 
 @pytest.fixture
-def scan(made):
-    return made.a_scan()
+def scan():
+    return a_scan()
 
 
 @pytest.fixture
 def canonical(scan):
     """Arrays of the scan in the canonical NPZ of the field."""
-    rows, columns = scan.positions_n2.T
-    return {
-        "diffraction": scan.amplitude_nHW,
-        "xcoords": columns + N // 2,
-        "ycoords": rows + N // 2,
-        "probeGuess": scan.probe_MHW[0],
-        "objectGuess": scan.object_YX,
-        "scan_index": np.zeros(len(scan), int),
-    }
+    return scans.canonical(scan, scan_index=np.zeros(len(scan), int))
 
 
 @pytest.fixture

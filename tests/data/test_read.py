@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from tests.data.compare import note, same
+from tests.scans import a_scan, patterns
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.noise import noise_of_roots
@@ -27,9 +28,9 @@ def test_a_canonical_npz_names_the_middle_of_each_window(read_npz, scan, canonic
 
 @pytest.mark.parametrize("scale", [None, 3.7])
 @pytest.mark.parametrize("modes", [1, 2])
-def test_what_is_written_is_read_back(made, tmp_path, scale, modes):
+def test_what_is_written_is_read_back(tmp_path, scale, modes):
     """Also a mask for each frame, and frames that would be left out or found saturated."""
-    scan = made.a_scan(modes=modes)
+    scan = a_scan(modes=modes)
     frames = scan.amplitude_nHW.copy()
     good = np.random.default_rng(0).random(frames.shape) > 0.1
     frames[3:9] *= 0.01
@@ -107,16 +108,16 @@ def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(read_npz, canonical
     assert len(part) == 7 and 0 <= whole.positions_n2.min() < 1
 
 
-def test_a_cropped_detector_sees_larger_pixels(made):
+def test_a_cropped_detector_sees_larger_pixels():
     """Of an empty object its pattern stays, pixel by pixel."""
-    scan = made.a_scan(side=32, size=(72, 76))
+    scan = a_scan(side=32)
     cut = cropped(scan, 12)
     np.testing.assert_array_equal(cut.amplitude_nHW, scan.amplitude_nHW[:, 10:22, 10:22])
     np.testing.assert_allclose(cut.positions_n2, scan.positions_n2 * 12 / 32)
     assert cut.object_YX is None and "the file's object is left out" in cut.notes[-1]
     empty, origin = np.ones((40, 40)), np.zeros((1, 2))
-    full = made.patterns(scan.probe_MHW, empty, origin)
-    seen = made.patterns(cut.probe_MHW, empty, origin)
+    full = patterns(scan.probe_MHW, empty, origin)
+    seen = patterns(cut.probe_MHW, empty, origin)
     np.testing.assert_allclose(seen, full[:, 10:22, 10:22], atol=1e-5)
     with pytest.raises(InputError, match="frames are 32 px, patch_px 64 asks for more"):
         cropped(scan, 64)

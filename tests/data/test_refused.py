@@ -32,7 +32,7 @@ BAD_ARRAYS = [
     ("diffraction", lambda f: np.array([{}], object), "cannot be read: it is pickled, which is ne"),
     ("probeGuess", lambda p: p[2:-2, 2:-2], "is .1, 12, 12. complex64, expected complex .M, 16"),
     ("probeGuess", lambda p: p * np.nan, "probe_MHW is not finite, or zero everywhere"),
-    ("objectGuess", lambda o: np.stack([o, o]), "is .2, 40, 44. complex64, expected complex .Y"),
+    ("objectGuess", lambda o: np.stack([o, o]), "is .2, 42, 46. complex64, expected complex .Y"),
     ("scan_index", lambda _: np.zeros(2), "'scan_index' is .2,. float64, expected real"),
     ("intensity_scale", lambda _: -1, "'intensity_scale' must be one number > 0, got -1"),
     ("good_pixels", lambda _: np.ones((1, 12, 12), int), "is .1, 12, 12. int64, expected mask .1"),

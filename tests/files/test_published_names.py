@@ -6,23 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tests.commands import call
+from tests.scans import a_scan, canonical
 
-from ptycho_torch.cli import app
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.runtime.errors import InputError
 
 
-def test_commands_name_what_they_read_without_its_folder(tmp_path, made):
+def test_commands_name_what_they_read_without_its_folder(tmp_path):
     private = tmp_path / "home-of-x81"
     private.mkdir()
-    scan = made.a_scan(size=(28, 30))
-    rows, columns = scan.positions_n2.T
     source, out = private / "scan.npz", tmp_path / "out"
-    np.savez(
-        source, diffraction=scan.amplitude_nHW, xcoords=columns + 8, ycoords=rows + 8,
-        probeGuess=scan.probe_MHW[0], objectGuess=scan.object_YX,
-    )  # fmt: skip
+    np.savez(source, **canonical(a_scan(frames=(4, 4))))
     for words in (
         ("reconstruct", source, "--output-dir", out / "rpie", "--passes", "1"),
         ("train", "--train-data", source, "--output-dir", out / "train", "--max-epochs", "1",
@@ -32,8 +27,7 @@ def test_commands_name_what_they_read_without_its_folder(tmp_path, made):
          out / "infer", "--debug-dump", out / "dump"),
         ("convert", source, out / "again.npz"),
     ):  # fmt: skip
-        done = CliRunner().invoke(app, list(map(str, words)))
-        assert done.exit_code == 0, (words, done.output, done.exception)
+        call(*words)
     for path in filter(Path.is_file, out.rglob("*")):
         assert not any(word.encode() in path.read_bytes() for word in (private.name, str(tmp_path)))
     assert json.loads((out / "rpie" / "report.json").read_text())["source"] == "scan.npz"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.scans import a_probe
 
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.predict import (
@@ -71,8 +72,8 @@ def frames_of(objects, probe):
     return amplitudes(patches, torch.from_numpy(probe))[:, 0].numpy()
 
 
-def test_the_best_constant_is_the_weighted_median_of_the_ratios(made):
-    probe = made.a_probe(16).astype(np.complex64)
+def test_the_best_constant_is_the_weighted_median_of_the_ratios():
+    probe = a_probe().astype(np.complex64)
     stream = np.random.default_rng(0)
     objects = 1 + 0.8 * stream.normal(size=(5, 16, 16))
     seen, empty = frames_of(objects, probe), frames_of(np.ones((1, 16, 16)), probe)[0]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
-from tests.reconstruct.scans import make_scan
+from tests.scans import a_scan
 
 from ptycho_torch.config.read import load_yaml, parse_study
 
@@ -28,14 +28,14 @@ NO_FOLDER = (
 
 def make_measurement(photons=2e5):
     """Counts at jittered positions of a rough object; the probe's scale is that of the counts."""
-    scan = make_scan(side=N, step=2.5, frames=SIDE, jitter=0.8)
-    scale = photons / (np.abs(scan.probe) ** 2).sum()
+    scan = a_scan(step=2.5, frames=(SIDE, SIDE), jitter=0.8, real="f8")
+    scale = photons / (np.abs(scan.probe_MHW) ** 2).sum()
     # As a file stores them: what is simulated must be what is read.
-    places = scan.positions.astype(np.float32).astype(float)
-    probe, mean = scan.probe * np.sqrt(scale), scan.amplitude**2 * scale
+    places = scan.positions_n2.astype(np.float32).astype(float)
+    probe, mean = scan.probe_MHW * np.sqrt(scale), scan.amplitude_nHW**2 * scale
     counts = np.random.default_rng(5).poisson(mean).astype(np.float32)
     return SimpleNamespace(
-        object=scan.object, probe=probe, positions=places, mean=mean, counts=counts
+        object=scan.object_YX, probe=probe, positions=places, mean=mean, counts=counts
     )
 
 
