@@ -1,13 +1,19 @@
-"""The command line, called in this process as a user calls it."""
+"""The package's commands, called in this process as a user calls them, and snakemake."""
 
+import os
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from ptycho_torch import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
 
 
 def run(*words):
@@ -32,3 +38,15 @@ def refused(*words):
     line = err[err.index("ptycho-torch: ") :].strip()
     assert status == 1 and "\n" not in line and "Traceback" not in err, err
     return line
+
+
+def snakemake(folder, *words, status=0, **environment):
+    """Run this checkout's snakemake with results in a folder; it must end with this status. Return
+    what it printed."""
+    done = subprocess.run(
+        [BIN / "snakemake", *words, "--directory", folder], cwd=ROOT, check=False,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", timeout=1800,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout
+    return done.stdout

@@ -8,8 +8,10 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.runtime.locks import has_gpu
 
@@ -18,6 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # each other's threads. Jobs ask for their own number. Before torch is imported, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+FILES = {
+    **{"run": "run.json", "timing": "timing.json", "history": "history.csv"},
+    **{"bundle": "bundle/bundle.json", "weights": "bundle/weights.safetensors"},
+    **{"last": "last.safetensors", "patches": "test_patches.npz"},
+}
+"""What a training leaves."""
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
     **{"test_study.py": -3, "test_slurm.py": -2, "test_stages.py": -1},
@@ -63,17 +71,34 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def tiny() -> dict:
-    """Settings of the smallest study, as plain data to be changed by a test."""
+def smallest_study() -> dict:
+    """Settings of the smallest study, trained for two epochs, as plain data."""
     study = load_yaml(ROOT / "tests" / "tiny.yaml")
     study["training"] |= {"epochs": 2, "optimizer": {"name": "adam", "learning_rate": 2e-3}}
     return study
 
 
 @pytest.fixture
+def tiny() -> dict:
+    """The smallest study, to be changed by a test."""
+    return smallest_study()
+
+
+@pytest.fixture
 def tiny_study(tiny):
     return parse_study(tiny, "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def run_of():
+    """Settings of an arm's run of the smallest study with changed blocks."""
+
+    def make(arm="control", seed=0, **blocks):
+        data = smallest_study()
+        data |= {block: {**data[block], **changes} for block, changes in blocks.items()}
+        return run_settings(parse_study(data, "tiny.yaml"), "tiny", arm, seed)
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +111,41 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
     splits, record = {split: folder / f"{split}.npz" for split in SPLITS}, folder / "dataset.json"
     simulate_dataset(study.datasets["tiny"], name="tiny", splits=splits, summary=record)
     return SimpleNamespace(splits=splits, dataset=record, folder=folder)
+
+
+@pytest.fixture
+def tiny_data(tiny_dataset):
+    """The tiny study's data, as a training sees them."""
+    from ptycho_torch.data.training import data_of_splits
+
+    return data_of_splits(tiny_dataset.splits, tiny_dataset.dataset, patch_px=16)
+
+
+@pytest.fixture(scope="session")
+def train_into(run_of, tiny_dataset):
+    """Train one arm with changed blocks into a folder; return its files' contents."""
+    from ptycho_torch.train.run import train_run
+
+    def train(folder, *, arm="control", seed=0, **blocks):
+        data = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
+        train_run(run_of(arm, seed, **blocks), folder=folder, threads=1, **data)
+        outputs = {key: folder / name for key, name in FILES.items()}
+        return SimpleNamespace(
+            folder=folder,
+            run=json.loads(outputs["run"].read_text()),
+            timing=json.loads(outputs["timing"].read_text()),
+            history=pd.read_csv(outputs["history"]),
+            outputs=outputs,
+            results={k: p.read_bytes() for k, p in outputs.items() if k != "timing"},
+        )
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def plain(train_into, tmp_path_factory):
+    """The control, trained once as it is: what a changed run is compared with."""
+    return train_into(tmp_path_factory.mktemp("plain") / "run")
 
 
 @pytest.fixture(scope="session")
@@ -102,17 +162,18 @@ def load():
 
 
 @pytest.fixture(scope="session")
-def contract(load):
-    """What records the contract: tests/contract/record.py."""
-    return load("tests/contract/record.py")
+def shared(tmp_path_factory):
+    """A folder of all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, load, contract):
+def tiny_run(shared):
     """The finished tiny study, run once for all test processes (tests/tiny_run.py)."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    return load("tests/tiny_run.py").run_once(shared, contract)
+    from tests.tiny_run import run_once
+
+    return run_once(shared)
 
 
 class Names(list):
@@ -155,19 +216,14 @@ class Browser:
     def __init__(self, driver):
         self.driver, self.js = driver, driver.execute_script
 
-    def open(self, path, *, width=1280, height=900, scheme="light"):
-        """Open a file by its file:// address in a window of this size, light or dark."""
+    def open(self, path, *, width=1280, height=900):
+        """Open a file by its file:// address in a window of this size."""
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)  # What earlier pages logged.
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.scheme(scheme)
         self.driver.get(Path(path).resolve().as_uri())
         return self
-
-    def scheme(self, scheme):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def console_errors(self, *, warnings=True):
         """Return errors, and warnings too, of the console since the page was opened."""

@@ -8,6 +8,7 @@ from tests.diagnose.planted_networks import make_block, noise
 from torch import nn
 
 from ptycho_torch.config.plan import UntrainedNetwork
+from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.diagnose.gradients import probe_gradients
 from ptycho_torch.diagnose.networks import probe_block
 from ptycho_torch.diagnose.subject import read_sample, untrained_subject
@@ -17,6 +18,8 @@ from ptycho_torch.networks.blocks import (
     gradient_moduli,
     mean_moduli,
 )
+from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
+from ptycho_torch.train.module import PtychoModule
 
 
 def test_a_mean_is_over_complex_weights_of_all_blocks():
@@ -123,27 +126,20 @@ def test_a_ratio_that_is_not_defined_has_its_reason(network, loss, reason):
     [(1, True, "poisson", "statistical"), (2, True, "mae", "none"), (2, False, "mae", "none")],
 )
 def test_loss_and_ratio_are_those_of_trainings_first_step(
-    tiny, tmp_path, gridsize, merged, loss, scaling
+    tiny_study, run_of, tmp_path, gridsize, merged, loss, scaling
 ):
-    from ptycho_torch.config.arms import run_settings
-    from ptycho_torch.config.read import parse_study
-    from ptycho_torch.data.dataset_file import read_split
-    from ptycho_torch.data.training import TrainingData
-    from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
-    from ptycho_torch.train.module import PtychoModule
-
-    tiny["datasets"]["tiny"]["scan"]["gridsize"] = gridsize
-    tiny["training"] |= {"object_big": merged, "loss": loss, "input_scaling": scaling}
-    study = parse_study(tiny, "tiny.yaml")
+    made = tiny_study.datasets["tiny"]
+    scan = made.scan.model_copy(update={"gridsize": gridsize})
     files = {split: tmp_path / f"{split}.npz" for split in SPLITS}
-    simulate_dataset(study.datasets["tiny"], name="tiny", splits=files, summary=tmp_path / "d.json")
-    splits = {split: read_split(files[split], patch_px=16) for split in ("train", "validation")}
-    run = run_settings(study, "tiny", "control", 3)
-    sample = read_sample(files["train"], patch_px=16, groups=8)
-    untrained = UntrainedNetwork(
-        generator=run.generator, loss=loss, input_scaling=scaling, object_big=merged
+    record = tmp_path / "dataset.json"
+    simulate_dataset(
+        made.model_copy(update={"scan": scan}), name="tiny", splits=files, summary=record
     )
-    module = PtychoModule(run, TrainingData.of_splits(splits))
+    training = {"object_big": merged, "loss": loss, "input_scaling": scaling}
+    run = run_of(seed=3, training=training)
+    module = PtychoModule(run, data_of_splits(files, record, patch_px=16))
+    sample = read_sample(files["train"], patch_px=16, groups=8)
+    untrained = UntrainedNetwork(generator=run.generator, **training)
     subject = untrained_subject(untrained, 3, sample)
     expected = module.training_loss(sample.batch)
     assert torch.equal(subject.training_loss(), expected)

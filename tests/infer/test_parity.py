@@ -1,15 +1,12 @@
 """Training and inference of one bundle agree, and what happens where they do not."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.evaluation import ParitySettings
-from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.files import io
 from ptycho_torch.infer import dump as dumping
@@ -20,22 +17,14 @@ from ptycho_torch.infer.parity import report_parity, require_parity
 from ptycho_torch.networks.bundle import read_bundle, write_bundle
 from ptycho_torch.runtime.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
-def run(tiny_dataset, tmp_path_factory):
+def run(plain, tiny_dataset):
     """A trained run of the tiny study, what its bundle sees in the test split, and the patches
     that its training predicted there."""
-    from ptycho_torch.train.run import train_run
-
-    folder, data = tmp_path_factory.mktemp("run"), tiny_dataset
-    study = parse_study(load_yaml(ROOT / "tests" / "tiny.yaml"), "tiny.yaml")
-    settings = run_settings(study, "tiny", "control", 0)
-    train_run(settings, splits=data.splits, dataset=data.dataset, folder=folder, threads=1)
-    dump = infer_split(folder / "bundle", data.splits["test"], InferSettings())
-    best = io.read_npz(folder / "test_patches.npz", "best")["best"]
-    return SimpleNamespace(folder=folder, dump=dump, best=best)
+    dump = infer_split(plain.folder / "bundle", tiny_dataset.splits["test"], InferSettings())
+    best = io.read_npz(plain.outputs["patches"], "best")["best"]
+    return SimpleNamespace(folder=plain.folder, dump=dump, best=best)
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.run import train_run
 
 
 @pytest.fixture
@@ -29,58 +25,36 @@ def page(root, tmp_path, monkeypatch):
     return yaml.safe_load(arms)["arms"]["mine"], tmp_path / "my_lab.py"
 
 
-def run_of(root, arm):
-    study = load_yaml(root / "tests" / "tiny.yaml")
-    study["arms"]["mine"] = arm
-    return run_settings(parse_study(study, "study"), "tiny", "mine", 0)
-
-
 def test_the_page_s_network_trains_and_its_bundle_gives_the_same_patches(
-    root, page, tiny_dataset, tmp_path
+    page, run_of, train_into, tiny_data, tmp_path
 ):
-    arm, _ = page
-    run = run_of(root, arm)
-    split = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-    train_run(run, **split, folder=tmp_path / "run", threads=1)
-    bundle = read_bundle(tmp_path / "run" / "bundle")
-    data = data_of_splits(**split, patch_px=16)
-    trained, untrained = bundle.network(), PtychoModule(run, data).network
-    amplitudes = data.train.amplitude_nCHW[:4]
+    mine = {"mine": page[0]}
+    train_into(tmp_path / "run", arm="mine", arms=mine)
+    trained = read_bundle(tmp_path / "run" / "bundle").network()
+    run, amplitudes = run_of("mine", arms=mine), tiny_data.train.amplitude_nCHW[:4]
+    untrained, again = (PtychoModule(run, tiny_data).network for _ in "ab")
     assert trained.layers[0].weight.shape == (8, 1, 5, 5)
     assert not torch.equal(trained(amplitudes), untrained(amplitudes))
-    again = PtychoModule(run, data).network
     assert torch.equal(again(amplitudes), untrained(amplitudes))
 
 
-def test_an_edit_of_its_file_is_another_run(root, page):
+def test_an_edit_of_its_file_is_another_run(run_of, page):
     arm, file = page
-    before = run_of(root, arm).generator.source
+    before = run_of("mine", arms={"mine": arm}).generator.source
     file.write_text(file.read_text() + "\n# edited\n")
-    assert run_of(root, arm).generator.source != before
+    assert run_of("mine", arms={"mine": arm}).generator.source != before
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        (
-            "their_lab:Net",
-            {},
-            "there is no module 'their_lab'; install its package, or set PYTHONP",
-        ),
-        ("my_lab:Net", {}, "'my_lab:Net' cannot be imported: module 'my_lab' has no attribute"),
-        (
-            "my_lab:MyNet",
-            {"depth": 3},
-            "unexpected keyword argument 'depth'; 'my_lab:MyNet' is call",
-        ),
-        (
-            "torch.nn:Identity",
-            {},
-            r"to torch.float32 \(2, 1, 16, 16\), expected complex object patches",
-        ),
-        ("mine", {}, "a network of your own is named 'package.module:Class'"),
-    ],
-)
+WORDS = [
+    ("their_lab:Net", {}, "there is no module 'their_lab'; install its package, or set PYTHONP"),
+    ("my_lab:Net", {}, "'my_lab:Net' cannot be imported: module 'my_lab' has no attribute"),
+    ("my_lab:MyNet", {"depth": 3}, "unexpected keyword argument 'depth'; 'my_lab:MyNet' is call"),
+    ("torch.nn:Identity", {}, r"\(2, 1, 16, 16\), expected complex object patches"),
+    ("mine", {}, "a network of your own is named 'package.module:Class'"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), WORDS)
 @pytest.mark.usefixtures("page")
 def test_what_is_no_network_is_refused_in_one_line(name, settings, message):
     words = {"name": name, "width": 2, "fno_blocks": 1, "modes": 1, "settings": settings}

@@ -4,8 +4,6 @@ import bz2
 import hashlib
 import io as streams
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +12,11 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from tests.commands import ROOT, snakemake
 from tests.scans import a_scan
 
 from ptycho_torch.config.read import load_yaml, parse_study
 
-ROOT = Path(__file__).resolve().parents[2]
 N, SIDE = 16, 12
 REAL_FILE = "siemens-star-small.npz.bz2"
 NO_FOLDER = (
@@ -95,41 +93,24 @@ def real_study(packed):
     return study
 
 
-def snakemake(folder, *words, data=""):
-    """Run the target of measurements; return the exit status and what was written."""
-    programs = Path(sys.executable).parent
-    path = f"{programs}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [programs / "snakemake", "real_data_summary", *words, "--directory", folder, "--cores", "2"],
-        cwd=ROOT, env={**os.environ, "PATH": path, "PTYCHO_DATA": str(data)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="session")
-def results(tmp_path_factory, real_study, packed):
+def results(shared, real_study, packed):
     """The summary of measurements as a user makes it, once for all test processes.
 
     Returns `folder`, its results; the parsed `study`; and `again`, to call the same command with
     more words.
     """
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    place, said = shared / "real", shared / "real.txt"
+    place, done = shared / "real", shared / "real.done"
+    words = ("real_data_summary", "--configfile", place / "study.yaml", "--cores", "2")
+    again = partial(snakemake, place, *words, PTYCHO_DATA=str(packed.folder))
     with FileLock(shared / "real.lock"):
-        if not said.exists():
+        if not done.exists():
             place.mkdir()
             (place / "study.yaml").write_text(yaml.safe_dump(real_study))
-            words = (place, "--configfile", place / "study.yaml")
-            status, text = snakemake(*words, data=packed.folder)
-            assert status == 0, text
-            said.write_text(text)
-    return SimpleNamespace(
-        folder=place / "results/real_data",
-        study=parse_study(real_study, "test"),
-        again=partial(snakemake, place, "--configfile", place / "study.yaml", data=packed.folder),
-    )
+            again()
+            done.touch()
+    study = parse_study(real_study, "test")
+    return SimpleNamespace(folder=place / "results/real_data", study=study, again=again)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ptycho_torch import cli
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
@@ -66,10 +65,10 @@ def test_commands_end_with_one_line_and_a_status_of_its_own(monkeypatch, capsys,
 
 
 def test_a_gpu_without_memory_is_no_diverged_run(
-    run_script, tiny_study, tiny_dataset, tmp_path, monkeypatch
+    run_script, run_of, tiny_dataset, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(PtychoModule, "training_loss", lambda *_: too_much_of_a_gpu())
-    run = run_settings(tiny_study, "tiny", "control", 0).model_dump(mode="json")
+    run = run_of().model_dump(mode="json")
     with pytest.raises(SystemExit) as ended:
         run_script(
             "train.py", params={"run": run}, output={"run": "seed-0/run.json"},

@@ -1,37 +1,28 @@
 """Snakemake as users type it, in a folder of its own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import yaml
+from tests import commands
+
+from ptycho_torch.config.read import load_yaml
 
 
 @pytest.fixture
-def snakemake(tmp_path, root):
-    """Run a snakemake command line in the project's folder, with results in tmp_path."""
-
-    def run(*words):
-        programs = Path(sys.executable).parent
-        return subprocess.run(
-            [programs / "snakemake", *words, "--directory", tmp_path], cwd=root,
-            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-
-    return run
+def snakemake(tmp_path):
+    """Run a snakemake command line with results in tmp_path; return what it printed."""
+    return partial(commands.snakemake, tmp_path)
 
 
 @pytest.fixture
-def config_file(tmp_path, tiny):
-    """Write a changed tiny study; return its path."""
+def config_file(tmp_path):
+    """Write the tiny study as a change leaves it; return its path."""
 
-    def write(change=lambda data: None):
-        change(tiny)
-        path = tmp_path / "study.yaml"
-        path.write_text(yaml.safe_dump(tiny))
+    def write(change):
+        study, path = load_yaml(commands.ROOT / "tests/tiny.yaml"), tmp_path / "study.yaml"
+        change(study)
+        path.write_text(yaml.safe_dump(study))
         return str(path)
 
     return write

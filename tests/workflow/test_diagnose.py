@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import untrained_networks
-from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
-from ptycho_torch.train.run import train_run
 
 REPORTS = {"gradients": "gradient_report.json", "activations": "activation_report.json"}
 
@@ -23,22 +20,19 @@ def test_fresh_networks_are_each_there_once(tiny_study):
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_dataset):
+@pytest.fixture
+def runs(plain, tmp_path):
     """Three runs: one as trained, one that failed, and one that failed with weights of NaN."""
-    study = parse_study(load_yaml("tests/tiny.yaml"), "tiny.yaml")
-    root = tmp_path_factory.mktemp("runs")
-    data = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-    train_run(run_settings(study, "tiny", "control", 0), folder=root / "good", threads=1, **data)
-    record = io.read_json(root / "good/run.json")
-    for name, seed in (("failed", 1), ("lost", 2)):
-        shutil.copytree(root / "good", root / name)
-        settings = record["settings"] | {"seed": seed}
-        changed = record | {"seed": seed, "settings": settings, "outcome": "non_finite"}
-        io.write_json(root / name / "run.json", changed)
-    tensors = io.read_tensors(root / "lost/last.safetensors")
-    io.write_tensors(root / "lost/last.safetensors", {k: v * torch.nan for k, v in tensors.items()})
-    return [root / name for name in ("good", "failed", "lost")]
+    folders = [plain.folder]
+    for seed, name in ((1, "failed"), (2, "lost")):
+        folders.append(shutil.copytree(plain.folder, tmp_path / name))
+        settings = plain.run["settings"] | {"seed": seed}
+        changed = plain.run | {"seed": seed, "settings": settings, "outcome": "non_finite"}
+        io.write_json(tmp_path / name / "run.json", changed)
+    tensors = io.read_tensors(tmp_path / "lost/last.safetensors")
+    lost = {name: tensor * torch.nan for name, tensor in tensors.items()}
+    io.write_tensors(tmp_path / "lost/last.safetensors", lost)
+    return folders
 
 
 @pytest.fixture
@@ -47,15 +41,11 @@ def diagnose(run_script, tiny_dataset):
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
 
     def run(runs):
-        inputs, threads = (
-            data | {"runs": [run / "run.json" for run in runs]},
-            torch.get_num_threads(),
-        )
-        settings = {"groups": 4}
+        inputs = data | {"runs": [run / "run.json" for run in runs]}
+        threads = torch.get_num_threads()
+        job = {"input": inputs, "output": REPORTS, "params": {"settings": {"groups": 4}}}
         try:
-            run_script(
-                "diagnose_runs.py", input=inputs, output=REPORTS, params={"settings": settings}
-            )
+            run_script("diagnose_runs.py", **job)
         finally:
             torch.set_num_threads(threads)
 

@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.files import io
 from ptycho_torch.train import run as train
 
@@ -92,9 +91,9 @@ def test_parity_fails_after_its_report_is_written(run_script, tmp_path, capsys):
 
 
 @pytest.fixture
-def several(run_script, tiny_study, tiny_dataset):
+def several(run_script, run_of, tiny_dataset):
     """Run rule `train` for one seed, or as one job for several."""
-    run = run_settings(tiny_study, "tiny", "agc", 0)
+    run = run_of("agc")
     inputs = {**tiny_dataset.splits, "dataset": tiny_dataset.dataset}
 
     def job(*folders):
