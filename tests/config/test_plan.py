@@ -5,7 +5,6 @@ import pytest
 from ptycho_torch.config.arms import deep, derive, run_settings
 from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.runtime.errors import InputError
 
 
 @pytest.fixture(params=["config.yaml", "full.yaml"])
@@ -154,60 +153,6 @@ def test_a_sweep_runs_each_distinct_setting_once(data, arm, sweep, names):
     data["sweeps"]["one"] = {"arm": arm, "sweep": sweep, "seeds": [7]}
     plan = plan_of(data, "one")
     assert plan.arms == ("control", *names) and plan.seed_list == (7,)
-
-
-MISTAKES = [
-    ({"clip.max_norn": [1]}, "sweeps.odd.sweep: there is no setting 'clip.max_norn'; did you mean"),
-    ({"generator.wdth": [1]}, "did you mean 'generator.width'?"),
-    ({"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
-    ({"clip.max_norm": [5, 5.0]}, "sweeps.odd.sweep.clip.max_norm: names 5 more than once"),
-    ({"max_norm": [1], "clip.max_norm": [2]}, "are the same setting; name it once"),
-    ({"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
-    ({"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
-    ({"generator.name": ["json:Encoder"]}, "norm1 with generator json:Encoder: arm: String should"),
-]
-
-
-@pytest.mark.parametrize(("sweep", "message"), MISTAKES)
-def test_a_mistake_in_a_sweep_is_told_with_its_place(data, sweep, message):
-    data["sweeps"]["odd"] = {"arm": "norm1", "sweep": sweep}
-    with pytest.raises(InputError) as caught:
-        parse_study(data, "study.yaml")
-    assert message in str(caught.value) and str(caught.value).startswith("study.yaml: ")
-
-
-UNFIT = [
-    ("sweeps.clip_sweep.arm", "nrm1", "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
-    ("stress.arms", ["control", "stabl"], "stress.arms: there is no arm 'stabl'; did you mean 'stable'?"),
-    ("stress.arms", ["stable"], "stress.arms: must have Stage A's control, 'control'"),
-    ("stress.learning_rates", [0.1, 0.2], "stress.learning_rates: List should have at least 3"),
-    ("stage_a.seeds", {"looks": [6, 6]}, "stage_a.seeds.looks: must rise, each number once, got 6, 6"),
-    ("stage_a.seeds", {"looks": [6, 9], "taken": 0}, "stage_a.seeds.taken: Input should be greater"),
-    ("stage_a.seeds", {"looks": [6, 9], "taken": 3}, "taken of 3 is more than the 2 looks"),
-    ("sweeps.study", {"arm": "control", "sweep": {"width": [4]}}, "'study' is taken"),
-    ("stage_b", None, "pivot: needs the block stage_b"),
-    ("pivot", None, "decision: needs the blocks stage_b and pivot"),
-    ("pivot.arm", "stable", "'stable' is a cure or the control itself"),
-    ("pivot.cures", ["layerscale"], "pivot.cures: there is no arm of Stage A 'layerscale'"),
-    ("pivot.cures", ["agc", "control"], "'control' is the control, which is no cure"),
-    ("arms.agc.execution", {"clip": {"max_norm": 1.0}}, "arms.agc.execution.clip: NoClip has no key 'max_norm'"),
-    ("arms.agc.execution", {}, "stage_a.arms: 'agc' has the very settings of 'control'"),
-    ("decision.gold", "norm1", "decision.gold: there is no cure 'norm1'"),
-    ("stage_b.fno_blocks", 4, "4 is the depth that 'control' has already"),
-    ("diagnostics", {"depths": [100], "stages": ["x"]}, "diagnostics.stages: there is no stage 'x'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("path", "value", "message"), UNFIT)
-def test_blocks_that_do_not_fit_are_told_with_their_place(data, path, value, message):
-    *steps, last = path.split(".")
-    block = data
-    for step in steps:
-        block = block[step]
-    block[last] = value
-    with pytest.raises(InputError) as caught:
-        parse_study(data, "study.yaml")
-    assert message in str(caught.value)
 
 
 def test_the_order_of_arms_and_sweeps_changes_no_runs(data):

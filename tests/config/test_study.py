@@ -86,17 +86,3 @@ def test_naming_a_kind_replaces_the_block(tiny):
     tiny["arms"]["agc"]["training"] = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
     optimizer = run_settings(parse_study(tiny, "x"), "tiny", "agc", 0).training.optimizer
     assert optimizer.model_dump() == {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
-
-
-def test_a_run_depends_on_no_other_arm_and_not_on_parity(tiny):
-    before = run_settings(parse_study(tiny, "x"), "tiny", "control", 0)
-    tiny["arms"]["agc"]["execution"]["clip"]["max_ratio"] = 0.5
-    tiny["parity"] = {"arm": "agc", "seed": 3, "rounding": 0.01}
-    assert run_settings(parse_study(tiny, "x"), "tiny", "control", 0) == before
-
-
-def test_seeds_are_a_number_or_a_list(tiny):
-    tiny["stage_a"]["seeds"] = 3
-    assert parse_study(tiny, "x").stage_a.seed_list == [0, 1, 2]
-    tiny["stage_a"]["seeds"] = [7, 2]
-    assert parse_study(tiny, "x").stage_a.seed_list == [7, 2]

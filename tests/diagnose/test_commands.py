@@ -1,20 +1,17 @@
 """`ptycho-torch diagnose`: reports with the keys as they are named, and one line for a mistake."""
 
 import json
-import math
-import sys
 
 import numpy as np
 import pytest
-import torch
+from tests.bundles import untrained_bundle
+from tests.commands import run
 from tests.scans import a_scan, write_cxi
 
-from ptycho_torch import cli
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.training import data_of_scan
-from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.train.run import train_scan
 
 
@@ -22,39 +19,23 @@ from ptycho_torch.train.run import train_scan
 def bundle(tmp_path):
     """A bundle of a fresh network for 16 px; its record says nothing of a training."""
 
-    def make(channels=1):
-        generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
-        network = build_generator(generator, channels=channels, patch_px=16, seed=0)
-        settings = BundleSettings(
-            generator=generator, patch_px=16, channels=channels, object_big=True,
-            gridsize=math.isqrt(channels), input_scale=1.0,
-            norm_Y_I=1.0, intensity_scale=1.0, intensity_scale_source="measured",
-            mean_amplitude=0.1, dataset="tiny",
-        )  # fmt: skip
-        probe = torch.ones(1, 16, 16, dtype=torch.complex64)
-        weights = dict(network.state_dict())
-        folder = tmp_path / f"bundle-{channels}"
-        write_bundle(folder, Bundle(settings=settings, weights=weights, probe_MHW=probe))
-        return folder
+    def make(gridsize=1):
+        write_bundle(tmp_path / f"{gridsize}", untrained_bundle(gridsize=gridsize))
+        return tmp_path / f"{gridsize}"
 
     return make
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, capsys):
-    """Run the command line in process; return its status, what it said, and the report."""
+def call(tmp_path):
+    """Run the command; return its status, what it said, and the report."""
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["ptycho-torch", "diagnose", *map(str, words),
-                                          "--output", str(tmp_path / "out")])  # fmt: skip
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
+    def do(*words):
+        status, out, err = run("diagnose", *words, "--output", tmp_path / "out")
         path = tmp_path / "out" / f"{words[0].removesuffix('s')}_report.json"
-        report = json.loads(path.read_text()) if path.exists() else None
-        return ended.value.code or 0, said.out + said.err, report
+        return status, out + err, json.loads(path.read_text()) if path.exists() else None
 
-    return run
+    return do
 
 
 def test_one_block_is_probed_without_data(call):
@@ -95,13 +76,9 @@ def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, tm
 def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_dataset, caplog):
     scan = a_scan(counts=1e4, modes=2)
     write_cxi(tmp_path / "scan.cxi", scan)
-    settings = FitSettings(
-        name="made", gap_px=3.0, generator=GeneratorSettings(
-            name="layerscale_hybrid", width=4, fno_blocks=2, modes=4),
-    )  # fmt: skip
-    settings = settings.model_copy(
-        update={"training": settings.training.model_copy(update={"epochs": 1})}
-    )
+    generator = GeneratorSettings(name="layerscale_hybrid", width=4, fno_blocks=2, modes=4)
+    training = FitSettings(name="made").training.model_copy(update={"epochs": 1})
+    settings = FitSettings(name="made", gap_px=3.0, generator=generator, training=training)
     train_scan(data_of_scan(scan, settings), settings, tmp_path / "run")
     words = ("--bundle", tmp_path / "run/bundle", "--data", tmp_path / "scan.cxi")
     status, said, report = call("gradients", *words)
@@ -122,7 +99,7 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
     mistakes = {
         ("--bundle", foreign, "--data", data): "it is no bundle, or of another version",
         ("--bundle", bundle(), "--config", tiny, "--data", data): "says which network; give one",
-        ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
+        ("--bundle", bundle(2), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "--data FILE says which groups",

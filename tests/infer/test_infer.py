@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from tests.bundles import untrained_bundle
 
-from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scales import ScaleLost
@@ -16,8 +15,7 @@ from ptycho_torch.files import io
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump
 from ptycho_torch.infer.run import infer_scan, stitch
-from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.runtime.errors import InputError
 
 N = 16
@@ -31,22 +29,8 @@ def scan(tiny_dataset):
 @pytest.fixture
 def bundle(scan):
     """A network that was not trained, in the units of the tiny dataset."""
-
-    def make(gridsize=1, **changes):
-        generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
-        settings = BundleSettings(
-            **{
-                "generator": generator, "patch_px": N, "channels": gridsize**2,
-                "gridsize": gridsize, "object_big": True, "input_scale": 1.0, "norm_Y_I": 4.0,
-                "intensity_scale": scan.intensity_scale, "intensity_scale_source": "measured",
-                "mean_amplitude": 0.1, "dataset": "tiny", **changes,
-            }
-        )  # fmt: skip
-        network = build_generator(generator, channels=gridsize**2, patch_px=N, seed=1)
-        probe = torch.from_numpy(scan.probe_MHW.copy())
-        return Bundle(settings=settings, weights=network.state_dict(), probe_MHW=probe)
-
-    return make
+    units = {"intensity_scale": scan.intensity_scale}
+    return lambda **changes: untrained_bundle(scan.probe_MHW, **units | changes)
 
 
 def shifted(scan, by):

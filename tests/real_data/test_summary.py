@@ -85,19 +85,3 @@ def test_blocks_of_an_arm_and_of_real_data_enter_a_training(real_study):
     assert (fit.groups.gridsize, fit.seed, fit.training.epochs) == (2, 7, 2)
     assert fit.execution.clip.gradient_clip_algorithm == "agc"
     assert fit.training.optimizer == study.training.optimizer
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"arms": ["acg"]}, "real_data.arms: there is no arm 'acg'; did you mean 'agc'?"),
-        ({"held_out": {"rows": [0.5, 0.2]}}, "real_data.held_out.rows: must rise"),
-        ({"training": {"epochs": 0}}, "real_data: network 'control' on 'small'"),
-        ({"generator": {"fno_blocks": 8, "levels": 8}}, "real_data: network 'control' on 'small'"),
-    ],
-)
-def test_a_mistake_in_the_block_is_named(real_study, change, message):
-    data = {**real_study, "real_data": {**real_study["real_data"], **change}}
-    with pytest.raises(InputError) as error:
-        parse_study(data, "test")
-    assert message in str(error.value)

@@ -1,21 +1,16 @@
 """A study that was never run: the files of its runs and its dataset, with planted answers."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.planted_runs import Plan, write_study
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import collect
 from ptycho_torch.report.summarise.stage import work_out
-
-# What stands beside this file is found by its name.
-sys.path.insert(0, str(Path(__file__).parent))
-from planted_runs import Plan, write_study
 
 
 def work_out_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from planted_runs import LOSS, PROVENANCE, Run
+from tests.report.planted_runs import LOSS, PROVENANCE, Run
 
 from ptycho_torch.files import io
 from ptycho_torch.report.figures.stage import reconstructions

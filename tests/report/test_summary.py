@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from tests.report.conftest import work_out_of
 
-from conftest import work_out_of
 from ptycho_torch.files import io
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage
 from ptycho_torch.report.summarise.tables import of_stage

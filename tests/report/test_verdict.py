@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from planted_runs import LOSS
+from tests.report.planted_runs import LOSS
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.report.rendering import say
