@@ -5,9 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from ptycho_torch.config.scan import GroupSettings
-from ptycho_torch.data.groups import neighbour_groups, scan_groups
+from ptycho_torch.data.groups import neighbour_groups
 from ptycho_torch.data.hold_out import hold_out, overlap_px
-from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -87,16 +86,3 @@ def test_the_number_of_groups_is_as_requested_and_the_seed_draws_them(count):
 def test_what_makes_no_groups_is_refused(positions, changes, said):
     with pytest.raises(InputError, match=said):
         grouped(positions, **changes)
-
-
-def test_groups_of_some_frames_hold_those_frames_alone():
-    """Training groups must not reach into the held-out block."""
-    frames = np.ones((60, 32, 32), np.float32)
-    scan = Scan(source="x", amplitude_nHW=frames, positions_n2=scattered())
-    chosen = np.arange(10, 40)
-    for settings in (GroupSettings(gridsize=2), GroupSettings(gridsize=1, n_images=9)):
-        groups = scan_groups(scan, chosen, settings, seed=0)
-        assert set(groups.ravel()) <= set(chosen)
-        assert groups.shape == ((30, 4) if settings.gridsize == 2 else (9, 1))
-    with pytest.raises(InputError, match="x: 31 images are requested, there are 30"):
-        scan_groups(scan, chosen, GroupSettings(n_images=31), seed=0)

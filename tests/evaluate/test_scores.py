@@ -1,10 +1,11 @@
-"""Scores of one image: reference numbers, conventions, and what has no score."""
+"""Scores of one image: reference numbers, conventions, what has no score, and what may be removed before."""
 
 import numpy as np
 import pytest
 from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 
+from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
 from ptycho_torch.evaluate.scores import FLAT_PREDICTION, FLAT_TRUTH, image_scores, mean_score
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.simulate.objects import line_images
@@ -57,3 +58,38 @@ def test_what_has_no_score_says_why(small):
     assert tiny["ssim"] == "not defined: SSIM needs images of 7 px or more" and tiny["mae"] > 0
     assert mean_score([1.0, 2.0]) == 1.5
     assert mean_score([1.0, FLAT_TRUTH]) == FLAT_TRUTH
+
+
+ROW, COLUMN = np.mgrid[0:40, 0:50] - np.array([19.5, 24.5])[:, None, None]
+
+
+@pytest.fixture
+def wave():
+    stream = np.random.default_rng(0)
+    amplitude = 1 + 0.2 * stream.random((40, 50))
+    return amplitude * np.exp(1j * 4 * gaussian_filter(stream.normal(size=(40, 50)), 2))
+
+
+def test_the_branch_lies_away_from_the_truth(wave):
+    """A truth round pi: one and the same phase must not come out as pi here, -pi there."""
+    expected, phase = aligned_phases(-wave, -wave * np.exp(0.01j * ROW))
+    assert np.ptp(expected) == pytest.approx(np.ptp(np.angle(wave)))
+    assert np.abs(phase - expected).max() < 0.3
+
+
+@pytest.mark.parametrize("slopes", [(0.01, -0.02), (0.3, 0.2), (-1.5, 2.5)])
+def test_a_plane_is_removed_only_on_request(wave, slopes):
+    plane = slopes[0] * ROW + slopes[1] * COLUMN
+    pred = wave * np.exp(1j * (plane + 0.7))
+    np.testing.assert_allclose(phase_plane(wave, pred), plane, atol=1e-9)
+    expected, removed = aligned_phases(wave, pred, remove_plane=True)
+    _, kept = aligned_phases(wave, pred)
+    np.testing.assert_allclose(removed, expected, atol=1e-9)
+    np.testing.assert_allclose(expected, np.angle(wave), atol=1e-12)
+    assert np.abs(kept - expected).mean() > 0.1
+
+
+def test_the_complex_error_of_known_images(wave):
+    assert complex_error(wave, np.zeros_like(wave)) == 1.0
+    assert complex_error(np.array([[1.0, 0]]), np.array([[1.0, 1.0]])) == pytest.approx(0.5**0.5)
+    assert complex_error(wave, wave.conj()) > 0.3

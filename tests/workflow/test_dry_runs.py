@@ -4,9 +4,12 @@ A dry run takes seconds: what a stage holds is in tests/config/test_plan.py, eve
 study in tests/config/test_read.py, what an edit makes again in docs/reference/reruns.md.
 """
 
+import json
 import os
 import re
 import shutil
+
+import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
@@ -122,3 +125,39 @@ def test_a_source_file_that_an_older_one_replaces_is_planned_again(
     sources["validation"].write_bytes(content)
     os.utime(sources["validation"], (1e9, 1e9))
     assert planned(snakemake(*words, "-n"))["simulate"] == 1
+
+
+def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
+    """And a look that was planned is taken later by the command that the summary prints."""
+
+    def small(study):
+        for block in ("stress", "sweeps", "stage_b", "pivot", "decision", "conventional"):
+            study.pop(block, None)
+        study["training"]["epochs"] = 1
+        study["stage_a"]["seeds"] = seeds
+
+    def summary(*more):
+        snakemake("stage_a_summary", "--cores", "2", "--configfile", config_file(small), *more)
+        return (folder / "summary.md").read_text()
+
+    folder, arms = tmp_path / "results" / "stage_a", {"control", "agc"}
+    told = "Seeds were added after a summary of 1 per arm"
+    seeds = 1
+    assert told not in summary()
+    seeds = {"looks": [1, 2], "taken": 1}
+    text = summary()
+    assert "looks planned at 1, 2 seeds" in text and told not in text and "look-1" not in text
+    more = ("--config", "stage_a={seeds: {taken: 2}}")
+    assert f"stage_a_summary --cores 4 {more[0]} '{more[1]}'" in text
+    assert told not in summary(*more)
+
+    def trained():
+        runs = pd.read_csv(folder / "runs.csv")
+        return {arm: sorted(of["seed"]) for arm, of in runs.groupby("arm")}
+
+    # One run an arm decides nothing: the arm goes on to the second look, and the control with it.
+    look = json.loads((folder / "look-1.json").read_text())
+    assert look["undecided"] == ["agc"] and trained() == {arm: [0, 1] for arm in arms}
+    (folder / "look-1.json").write_text(json.dumps(look | {"undecided": []}))
+    summary(*more)
+    assert trained() == {arm: [0] for arm in arms}

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from ptycho_torch.files import io
@@ -48,19 +47,6 @@ def files_settings(splits, **changes):
     return {"source": "files", "patch_px": 16, "test_step_px": 4, **splits, **changes}
 
 
-def test_a_dataset_is_simulated_or_taken_in_from_files(
-    simulate, tiny_study, tiny_dataset, tmp_path
-):
-    for settings in (
-        tiny_study.datasets["tiny"].model_dump(mode="json"),
-        files_settings(tiny_dataset.splits),
-    ):
-        simulate(settings)
-        ours, there = (np.load(p) for p in (tmp_path / "o/train.npz", tiny_dataset.splits["train"]))
-        for key in ("diffraction", "probeGuess", "norm_Y_I"):
-            np.testing.assert_array_equal(ours[key], there[key])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -78,16 +64,6 @@ def test_files_that_cannot_be_used_end_the_job_with_one_line(
     log = (tmp_path / "log.txt").read_text()
     assert caught.value.code == 1 and message in log and "Traceback" not in log
     assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
-
-
-def test_parity_fails_after_its_report_is_written(run_script, tmp_path, capsys):
-    report = {"format": "ptycho-torch parity 1", "passed": False, "headline": "FAILED: stitching"}
-    io.write_json(tmp_path / "parity.json", report)
-    inputs, output = {"data": tmp_path / "parity.json"}, {"passed": "passed.txt"}
-    with pytest.raises(SystemExit):
-        run_script("parity.py", input=inputs, output=output)
-    assert "parity FAILED: stitching" in capsys.readouterr().err
-    assert (tmp_path / "parity.json").exists() and not (tmp_path / "passed.txt").exists()
 
 
 @pytest.fixture

@@ -82,13 +82,6 @@ def test_no_network_was_asked_for_and_nothing_published_says_who_ran_it_or_where
     assert "127.0.0.1" in (tmp_path / "log").read_text()
 
 
-def test_parity_holds_for_a_run_of_the_study_and_trains_nothing(study, tiny_run):
-    assert "train" not in tiny_run.messages["parity"].replace("parity", "")
-    folder = study / "results/parity"
-    assert (folder / "passed.txt").read_text().startswith("passed")
-    assert (folder / "parity.md").read_text().startswith("# Parity passed")
-
-
 def test_a_second_call_has_nothing_to_do_and_a_lost_winner_trains_nothing(study):
     assert "Nothing to be done" in call(study, "all", "-n")
     winner = study / "results/stage_a/winner.json"
