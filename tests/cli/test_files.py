@@ -34,6 +34,7 @@ def run(tiny_dataset, tmp_path_factory):
 
 
 def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
+    """And publish no names of the folders that they read."""
     printed = call(
         "infer", "--model", run / "bundle", "--test-data", tiny_dataset.splits["test"],
         "--output-dir", tmp_path / "seen", "--accelerator", "cpu", "--threads", 1,
@@ -45,6 +46,9 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
         assert len(io.read_json(folder / "patch_stats.json")["chosen"]) == limit
         assert (folder / "patches.png").exists()
     assert read_dump(tmp_path / "dump").patches_PHW.shape == (4 * 121, 16, 16)
+    private = [str(folder).encode() for folder in (run.parent, tiny_dataset.folder, tmp_path)]
+    for path in filter(Path.is_file, [*run.rglob("*"), *tmp_path.rglob("*")]):
+        assert not any(name in path.read_bytes() for name in private), path
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,13 @@ def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
         read_study(tmp_path / "nope.yaml")
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "/etc/x", "a/b", "a\x00b", "", "a b", "{seed}"])
+@pytest.mark.parametrize("block", ["datasets", "arms", "sweeps"])
+def test_a_name_that_becomes_a_folder_is_letters_digits_and_little_else(tiny, block, name):
+    """A name in a study leads out of no folder."""
+    tiny[block][name] = next(iter(tiny[block].values()))
+    with pytest.raises(InputError) as caught:
+        parse_study(tiny, "study.yaml")
+    assert all(map(str.isprintable, str(caught.value).split("\n  ")))

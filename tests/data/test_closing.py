@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note
+from tests.data.conftest import note
 from tests.scans import a_scan, object_pixel_m, write_cxi
 
 from ptycho_torch.config.scan import ScanConventions

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.commands import call, refused
-from tests.data.compare import same
+from tests.data.conftest import same
 from tests.scans import write_cxi
 
 from ptycho_torch.data.read import read_scan

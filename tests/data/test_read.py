@@ -7,7 +7,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note, same
+from tests.data.conftest import note, same
 from tests.scans import a_scan, patterns
 
 from ptycho_torch.config.scan import ScanConventions

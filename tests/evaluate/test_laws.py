@@ -1,10 +1,18 @@
-"""Every metric of images that are perfect, worse, scaled, turned, brightened or constant."""
+"""Every metric of images that are perfect, worse, scaled, turned, brightened or constant; Fourier ring
+correlation by identities and a known low-pass."""
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.evaluate import align, frc, real_data, scores
+from ptycho_torch.evaluate.frc import (
+    NYQUIST,
+    crossing,
+    half_bit,
+    ring_correlation,
+    ring_frequencies,
+)
 
 
 def smooth(seed, side=24):
@@ -86,3 +94,61 @@ def test_laws(name):
             assert worse(value, before)
         elif law == "undefined":
             assert value is None
+
+
+def noise(seed, shape=(64, 64)):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (63, 63), (60, 80)])
+def test_an_image_agrees_with_itself_and_disagrees_with_its_negative(shape):
+    image, frequencies = noise(0, shape), ring_frequencies(shape)
+    curve = ring_correlation(image, 3.0 * image + 5.0)
+    np.testing.assert_allclose(curve, np.ones(len(frequencies)), atol=1e-12)
+    np.testing.assert_allclose(ring_correlation(image, -image), -1.0, atol=1e-12)
+    np.testing.assert_array_equal(ring_correlation(image, np.full(shape, 2.0)), 0.0)
+    assert frequencies[-1] == pytest.approx(NYQUIST, abs=0.51 / min(shape))
+    assert crossing(frequencies, curve) == NYQUIST
+
+
+def test_neither_independent_noise_nor_the_border_alone_correlates():
+    """Without a window, two ramps share the cross of their jumps at the border."""
+    curve = ring_correlation(noise(1, (128, 128)), noise(2, (128, 128)))
+    assert np.abs(curve[16:]).max() < 0.4
+    row = np.mgrid[0:64, 0:64][0] / 6.0
+    assert np.abs(ring_correlation(row + noise(5), row + noise(6))[5:]).mean() < 0.15
+
+
+@pytest.mark.parametrize("cut_off", [0.1, 0.2, 0.35])
+def test_the_crossings_find_where_complex_images_turn_to_noise(cut_off):
+    image, other = (noise(n, (256, 256)) + 1j * noise(n + 9, (256, 256)) for n in (3, 4))
+    rows, columns = np.fft.fftfreq(256)[:, None], np.fft.fftfreq(256)[None, :]
+    kept = np.hypot(rows, columns) <= cut_off
+    mixed = np.fft.ifft2(np.where(kept, np.fft.fft2(image), np.fft.fft2(other)))
+    frequencies, curve = ring_frequencies((256, 256)), ring_correlation(image, mixed)
+    assert crossing(frequencies, curve) == pytest.approx(cut_off, abs=2 / 256)
+    above = curve - half_bit((256, 256))
+    assert crossing(frequencies, above, 0.0) == pytest.approx(cut_off, abs=3 / 256)
+
+
+@pytest.mark.parametrize(
+    ("curve", "level", "expected"),
+    [
+        ([0.9, 0.6, 0.2, 0.9], 0.5, 0.225),
+        ([0.0, 0.9, 0.9, 0.9], 0.5, 0.05),
+        ([0.9, 0.6, 0.4, 0.1], 1 / 7, 0.3 + 0.1 * (0.4 - 1 / 7) / 0.3),
+    ],
+)
+def test_the_crossing_is_linear_between_rings_and_before_the_first_one(curve, level, expected):
+    frequencies = np.array([0.1, 0.2, 0.3, 0.4])
+    assert crossing(frequencies, np.array(curve), level) == pytest.approx(expected)
+
+
+def test_the_half_bit_threshold_falls_with_the_pixels_of_a_ring():
+    curve = half_bit((400, 400))
+    snr = (2**0.5 - 1) / 2
+    assert curve[0] > 0.7 and (np.diff(curve[::20]) < 0).all()
+    # Of the ring's 2 pi 200 pixels the Hann window leaves (9/64 / (35/128))^2 = 0.264.
+    root = np.sqrt(2 * np.pi * 200 * 0.26449)
+    expected = (snr + (2 * snr**0.5 + 1) / root) / (snr + 1 + 2 * snr**0.5 / root)
+    assert curve[-1] == pytest.approx(expected, abs=0.01)

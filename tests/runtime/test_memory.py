@@ -1,15 +1,19 @@
-"""Want of memory is told from every other failure, says what was needed, and is tried again."""
+"""How jobs end: want of memory is told from every other failure and tried again, one that hangs is
+ended, and two of one run exclude each other."""
 
+import select
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
+from tests.commands import run
 
 from ptycho_torch import cli
 from ptycho_torch.runtime import memory
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.module import PtychoModule
 
 CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB\nof"
@@ -44,24 +48,18 @@ def test_what_could_not_be_had_is_named(work, wanted):
     assert "\n" not in said
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("shapes cannot be multiplied"), OSError(28, "full")]
-)
-def test_other_errors_are_none_of_its_business(error):
-    assert memory.explain(error) is None
+def test_other_errors_are_none_of_its_business():
+    assert memory.explain(RuntimeError("shapes cannot be multiplied")) is None
+    assert memory.explain(OSError(28, "full")) is None
 
 
-@pytest.mark.parametrize(("error", "status"), [(MemoryError(), 12), (InputError("wrong"), 1)])
-def test_commands_end_with_one_line_and_a_status_of_its_own(monkeypatch, capsys, error, status):
+def test_a_command_without_memory_ends_with_one_line_and_a_status_of_its_own(monkeypatch):
     def app(*_, **__):
-        raise error
+        raise MemoryError
 
     monkeypatch.setattr(cli, "app", app)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == status
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and ("memory ran out" in said) == (status != 1)
+    status, _, err = run("plan")
+    assert status == 12 and err.count("\n") == 1 and "memory ran out" in err
 
 
 def test_a_gpu_without_memory_is_no_diverged_run(
@@ -114,3 +112,49 @@ def test_the_default_profile_tries_again_with_more_time_and_less_memory(root, tm
     assert done.returncode == 0, done.stderr
     assert "non-zero exit status 12" in done.stderr
     assert (tmp_path / "attempts.txt").read_text().split("\n") == ["1440 0", "2880 1", ""]
+
+
+HANGING_JOB = """
+import sys, time
+from types import SimpleNamespace as Space
+from ptycho_torch.runtime.jobs import run_job
+
+def waits_for_what_never_comes(job):
+    exec(sys.argv[1])
+
+run_job(waits_for_what_never_comes, Space(log=["log.txt"], resources=Space(runtime=float(sys.argv[2]))))
+"""
+
+
+def test_a_job_that_hangs_is_ended_and_says_where(tmp_path):
+    # In C, with the interpreter's lock held: no other Python thread could end it.
+    hang = "import ctypes; ctypes.PyDLL(None).sleep(60)"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HANGING_JOB, hang, "0.01"], cwd=tmp_path, check=False)
+    assert done.returncode == 1 and time.monotonic() - began < 30
+    log = (tmp_path / "log.txt").read_text()
+    assert "Timeout (0:00:00" in log and "in waits_for_what_never_comes" in log
+
+
+def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
+    program = (
+        "import sys; from ptycho_torch.runtime.locks import run_lock\n"
+        "with run_lock(sys.argv[1]):\n    print('in', flush=True); sys.stdin.readline()"
+    )
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "run")], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    first = start()
+    assert first.stdout.readline() == "in\n"
+    second = start()
+    assert "another job is at work on this run" in second.stderr.readline()
+    assert not select.select([second.stdout], [], [], 0.3)[0]
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert second.stdout.readline() == "in\n"
+    second.communicate("\n")
+    assert not (tmp_path / "run").exists()

@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from tests.commands import call, refused
+from tests.commands import call
 
 from ptycho_torch.train.cost import probe
 from ptycho_torch.train.cost import study as cost
@@ -75,11 +75,6 @@ def test_what_was_not_probed_has_no_memory_and_no_times(plan, monkeypatch):
     text, (row,) = (found := plan("--arm", "control"))[0], found[1]["arms"]
     assert "Memory ran out in the probe of: control on tiny." in text
     assert row["memory_mib"] is row["seconds"] is None
-
-
-def test_an_unknown_arm_is_one_line(root):
-    said = refused("plan", "--config", root / "tests/tiny.yaml", "--arm", "agcc")
-    assert "there is no arm 'agcc'; did you mean 'agc'" in said
 
 
 def test_the_steps_of_a_probe_are_those_of_a_training(run_of, monkeypatch):

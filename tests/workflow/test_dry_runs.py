@@ -141,9 +141,7 @@ def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
         return (folder / "summary.md").read_text()
 
     folder, arms = tmp_path / "results" / "stage_a", {"control", "agc"}
-    told = "Seeds were added after a summary of 1 per arm"
-    seeds = 1
-    assert told not in summary()
+    told = "Seeds were added after a summary"
     seeds = {"looks": [1, 2], "taken": 1}
     text = summary()
     assert "looks planned at 1, 2 seeds" in text and told not in text and "look-1" not in text
