@@ -5,11 +5,13 @@ import importlib.util
 import json
 import os
 import runpy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
@@ -170,10 +172,10 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(shared):
-    """The finished tiny study, run once for all test processes (tests/tiny_run.py)."""
-    from tests.tiny_run import run_once
+    """The finished tiny study, run once for all test processes (tests/commands.py)."""
+    from tests.commands import run_tiny_study
 
-    return run_once(shared)
+    return run_tiny_study(shared)
 
 
 class Names(list):
@@ -268,3 +270,24 @@ def bench(root, monkeypatch):
     """What imports a benchmark by name, as they import each other."""
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
     return importlib.import_module
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Run a snakemake command line with results in tmp_path; return what it printed."""
+    from tests import commands
+
+    return partial(commands.snakemake, tmp_path)
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """Write the tiny study as a change leaves it; return its path."""
+
+    def write(change):
+        study, path = load_yaml(ROOT / "tests/tiny.yaml"), tmp_path / "study.yaml"
+        change(study)
+        path.write_text(yaml.safe_dump(study))
+        return str(path)
+
+    return write

@@ -1,5 +1,6 @@
-"""docs/start.md, run as it stands: what a newcomer pastes must work and give what it promises."""
+"""docs/start.md, run as it stands; what the benchmarks measure exists, and no quoted number is typed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import ptycho_torch as pt
 from ptycho_torch.files import io
@@ -41,9 +43,7 @@ def test_the_example_trains_as_any_lightning_user_would_and_its_results_are_used
     assert "object" in io.npz_keys(tmp_path / "inferred/object.npz")
 
 
-def test_arrays_are_reconstructed_and_scored_and_no_file_is_written(
-    tiny_dataset, tmp_path, monkeypatch
-):
+def test_arrays_are_reconstructed_and_scored_without_a_file(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scan = pt.read_scan(tiny_dataset.splits["test"])
     arrays = (scan.amplitude_nHW, scan.positions_n2, scan.probe_MHW)
@@ -56,3 +56,43 @@ def test_arrays_are_reconstructed_and_scored_and_no_file_is_written(
     with pytest.raises(InputError, match=r"object: is \(3, 3\), expected \(4, 4\) as the truth"):
         pt.evaluate(np.ones((3, 3)), np.ones((4, 4)))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_names_that_are_run_are_benchmarks(bench):
+    run = bench("run")
+    for name in run.NAMES:
+        assert callable(bench(name).measure) and callable(bench(name).tables), name
+    with pytest.raises(SystemExit, match="no benchmark 'dig'; there are: training_step"):
+        run.find(["dag", "dig"])
+
+
+def test_the_bare_loop_takes_the_steps_of_the_job(bench):
+    """Else their times could not be compared: the same weights at the end, to the last bit."""
+    overhead = bench("overhead")
+    case = overhead.make_case("../tests/tiny.yaml", 48, 2)
+    ours, plain = overhead.job(case), overhead.bare_loop(case)
+    assert ours.keys() == plain.keys()
+    assert all(torch.equal(ours[name], plain[name]) for name in ours)
+
+
+def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_path):
+    """On a CPU in tiny sizes; the tests that need a GPU, but for CUDA's own, are tried by it."""
+    gpu = bench("gpu")
+    monkeypatch.setattr(bench("side_by_side"), "FOLDER", tmp_path)
+    gpu.measure(gpu.TINY, limit_s=500)
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    rows = result["parts"]
+    assert not [row for part in rows.values() for row in part if "error" in row]
+    assert {row["outcome"] for row in rows["tests"]} == {"passed", "skipped"}
+    programs = [row["program"] for row in rows["steps"] if "program" in row]
+    assert programs == ["eager", "plain", "eager"]
+    assert [row["arm"] for row in rows["stage_a"][:-1]] == ["control", "agc"]
+    minutes = sum(row["minutes a run"] for row in rows["stage_a"][:-1])
+    assert rows["stage_a"][-1]["hours, one after another"] == pytest.approx(minutes / 60)
+    assert all(f"**{part}**" in gpu.tables(result) for part in gpu.PARTS) and gpu.goals(result)
+
+
+def test_the_page_says_what_its_files_say(bench):
+    report = bench("report")
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.written(page, json.loads(json.dumps(report.read(report.QUOTED)))) == page

@@ -178,7 +178,5 @@ def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
     assert settings["object"]["size_px"] == 40
     assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
     assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
-    again = refused("simulate", "--output-dir", tmp_path / "scan", *more)
-    assert "holds a finished run" in again and "or --overwrite" in again
     other = refused("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
     assert "no patch fits: object.size_px is 20" in other and not (tmp_path / "other").exists()

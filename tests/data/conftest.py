@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tests import scans
-from tests.scans import a_scan
+from tests import samples
+from tests.samples import a_scan
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
@@ -17,7 +17,7 @@ def scan():
 @pytest.fixture
 def canonical(scan):
     """Arrays of the scan in the canonical NPZ of the field."""
-    return scans.canonical(scan, scan_index=np.zeros(len(scan), int))
+    return samples.canonical(scan, scan_index=np.zeros(len(scan), int))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from tests.data.conftest import note, same
-from tests.scans import object_pixel_m, write_cxi
+from tests.samples import object_pixel_m, write_cxi
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from ptychi_rpie import reconstruct_by_ptychi
 from tests.reconstruct.compare import DETAILED, SCANS
-from tests.scans import a_scan
+from tests.samples import a_scan
 
 from ptycho_torch.config.scan import ConventionalSettings
 

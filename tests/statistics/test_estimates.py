@@ -174,8 +174,7 @@ def needed(shift, interest=1.0, level=0.05, settings=SETTINGS, scale=1.0):
 
 
 @pytest.mark.parametrize(
-    ("effect", "power", "published"),
-    [(0.8, 0.8, 26), (0.5, 0.8, 64), (0.8, 0.95, 42)],
+    ("effect", "power", "published"), [(0.8, 0.8, 26), (0.5, 0.8, 64), (0.8, 0.95, 42)]
 )
 def test_seeds_for_an_effect_are_cohens(effect, power, published):
     """Cohen (1988), table 2.4.1, two-sided 5 %; one-sided ones are 21, 51, 14, 35."""

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.commands import ROOT
-from tests.tiny_run import CONFIG, SURROUNDINGS, call
+from tests.commands import CONFIG, ROOT, SURROUNDINGS, tiny_snakemake
 
 SCORED = ["evaluate tiny/agc seed 0", "evaluate tiny/control seed 0", "stage_a_summary"]
 
@@ -32,7 +31,7 @@ def planned(study, tmp_path, config_file):
             config, folder = config_file(change), tmp_path / "copy"
             for part in ("results", ".snakemake"):
                 shutil.copytree(study / part, folder / part, dirs_exist_ok=True)
-        messages = call(folder, "stage_a_summary", "-n", config=config)
+        messages = tiny_snakemake(folder, "stage_a_summary", "-n", config=config)
         lines = re.findall(
             r"^((?:simulate|train|evaluate|stage_a_summary)\b.*?) {2,}(?![\d ]+$)", messages, re.M
         )
@@ -50,15 +49,6 @@ def test_every_stage_has_its_summary_and_figures_and_nothing_is_decided(study):
             assert (study / "results" / stage / figure).stat().st_size > 5000, (stage, figure)
     text = (study / "results/study/decision.md").read_text()
     assert text.startswith("# Undecided") and "What would change it" in text
-
-
-def test_progress_is_on_the_terminal_and_epochs_are_in_the_log(study, tiny_run):
-    messages = tiny_run.messages["all"]
-    assert re.search(r"runs: 10 done \([0-4] of them diverged\), 0 running, 0 to come", messages)
-    assert "done: train tiny/agc/0: completed" in messages
-    log = (study / "logs/train/tiny/agc/seed-0.log").read_text()
-    assert "epoch 8/8: mae_train_loss" in log
-    assert "epoch 8/8: mae_train_loss" not in messages
 
 
 def test_no_network_was_asked_for_and_nothing_published_says_who_ran_it_or_where(study, tmp_path):
@@ -83,12 +73,12 @@ def test_no_network_was_asked_for_and_nothing_published_says_who_ran_it_or_where
 
 
 def test_a_second_call_has_nothing_to_do_and_a_lost_winner_trains_nothing(study):
-    assert "Nothing to be done" in call(study, "all", "-n")
+    assert "Nothing to be done" in tiny_snakemake(study, "all", "-n")
     winner = study / "results/stage_a/winner.json"
     content = winner.read_bytes()
     winner.unlink()
     try:
-        assert "train" not in call(study, "all", "-n")
+        assert "train" not in tiny_snakemake(study, "all", "-n")
     finally:
         winner.write_bytes(content)
 
@@ -116,9 +106,7 @@ def test_an_edit_makes_what_depends_on_it_and_seeds_after_a_summary_are_noted(pl
 
 
 @pytest.mark.parametrize("how", ["copied", "touched", "by date alone"])
-def test_results_of_other_settings_are_never_taken_for_up_to_date(
-    study, tmp_path, config_file, how
-):
+def test_results_of_other_settings_are_never_up_to_date(study, tmp_path, config_file, how):
     """Whatever Snakemake knows of them, the summary is collected again, and refused."""
     folder = tmp_path / "other"
     config = config_file(lambda study: study["training"]["optimizer"].update(learning_rate=1e-3))
@@ -127,10 +115,10 @@ def test_results_of_other_settings_are_never_taken_for_up_to_date(
         shutil.copytree(study / ".snakemake", folder / ".snakemake")
     more = ("--rerun-triggers", "mtime") if how == "by date alone" else ()
     if how == "touched":
-        call(folder, "stage_a_summary", "--touch", config=config)
+        tiny_snakemake(folder, "stage_a_summary", "--touch", config=config)
     summary = folder / "results/stage_a/summary.md"
     before = summary.read_bytes()
-    messages = call(folder, "stage_a_summary", *more, config=config, status=1)
+    messages = tiny_snakemake(folder, "stage_a_summary", *more, config=config, status=1)
     assert "learning_rate is 0.004, the study says 0.001 (1 more files differ" in messages
     assert not summary.exists() or summary.read_bytes() == before
 
@@ -168,7 +156,7 @@ def test_the_page_and_snakemakes_report_open_without_a_word(study, browser):
     page = browser.open(study / "results/index.html")
     assert "Stage B" in page.js("return document.body.innerText")
     assert page.console_errors() == []
-    call(study, "all", "--report", "report.html")
+    tiny_snakemake(study, "all", "--report", "report.html")
     text = (study / "report.html").read_text()
     for category in ("Stage A", "Stage B", "Pivot", "Ratios", "Whole study"):
         assert category in text

@@ -1,5 +1,5 @@
-"""Scans whose patterns are known: fractional positions, a probe unlike its twin, known noise; and
-files of them, as other programs write them."""
+"""Scans whose patterns are known: fractional positions, a probe unlike its twin, known noise; files of
+them, as other programs write them; and bundles of networks that were never trained."""
 
 import math
 
@@ -9,7 +9,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.config.dataset import TriangleProbe
+from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.data.scan import Scan
+from ptycho_torch.networks import build_generator
+from ptycho_torch.networks.bundle import Bundle, BundleSettings
 from ptycho_torch.physics.forward import intensities
 from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 from ptycho_torch.simulate.probes import make_probe
@@ -100,3 +103,21 @@ def write_cxi(path, scan):
         }.items():
             file[name] = value
         file[f"{source}/illumination"] = h5py.SoftLink("/entry_1/image_1/data")
+
+
+def untrained_bundle(probe_MHW=None, *, gridsize=1, **changes):
+    """A small network's bundle for frames of 16 px, with changed settings."""
+    settings = {
+        "generator": GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4),
+        **{"patch_px": 16, "channels": gridsize**2, "gridsize": gridsize, "object_big": True},
+        **{"input_scale": 1.0, "norm_Y_I": 4.0, "intensity_scale": 900.0, "mean_amplitude": 0.1},
+        **{"intensity_scale_source": "measured", "dataset": "tiny", **changes},
+    }
+    network = build_generator(
+        settings["generator"], channels=gridsize**2, patch_px=settings["patch_px"], seed=1
+    )
+    probe = torch.ones(1, 16, 16) if probe_MHW is None else torch.as_tensor(probe_MHW)
+    return Bundle(
+        settings=BundleSettings(**settings), weights=network.state_dict(),
+        probe_MHW=probe.to(torch.complex64), record={"seed": 1},
+    )  # fmt: skip

@@ -1,6 +1,7 @@
-"""How jobs end: want of memory is told from every other failure and tried again, one that hangs is
-ended, and two of one run exclude each other."""
+"""How jobs share a machine and how they end: want of memory is told from every other failure and tried
+again, one that hangs is ended, two of one run exclude each other, and each leases a GPU."""
 
+import os
 import select
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from tests.commands import run
 
 from ptycho_torch import cli
 from ptycho_torch.runtime import memory
+from ptycho_torch.runtime.locks import gpu_lease
 from ptycho_torch.train.module import PtychoModule
 
 CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB\nof"
@@ -62,7 +64,7 @@ def test_a_command_without_memory_ends_with_one_line_and_a_status_of_its_own(mon
     assert status == 12 and err.count("\n") == 1 and "memory ran out" in err
 
 
-def test_a_gpu_without_memory_is_no_diverged_run(
+def test_a_gpu_without_memory_is_no_outcome(
     run_script, run_of, tiny_dataset, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(PtychoModule, "training_loss", lambda *_: too_much_of_a_gpu())
@@ -130,7 +132,9 @@ def test_a_job_that_hangs_is_ended_and_says_where(tmp_path):
     # In C, with the interpreter's lock held: no other Python thread could end it.
     hang = "import ctypes; ctypes.PyDLL(None).sleep(60)"
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", HANGING_JOB, hang, "0.01"], cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING_JOB, hang, "0.01"], cwd=tmp_path, check=False
+    )
     assert done.returncode == 1 and time.monotonic() - began < 30
     log = (tmp_path / "log.txt").read_text()
     assert "Timeout (0:00:00" in log and "in waits_for_what_never_comes" in log
@@ -158,3 +162,81 @@ def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
     assert second.stdout.readline() == "in\n"
     second.communicate("\n")
     assert not (tmp_path / "run").exists()
+
+
+LEASING_JOB = """
+import sys
+from ptycho_torch.runtime.locks import gpu_lease
+with gpu_lease("auto") as gpu:
+    print(gpu, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Give this process, and those it starts, a `nvidia-smi` and a folder of locks of their own."""
+
+    def build(command):
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{command}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return build
+
+
+@pytest.fixture
+def start():
+    """Start a job that holds its lease until its standard input ends."""
+    jobs = []
+
+    def begin():
+        command, pipe = [sys.executable, "-c", LEASING_JOB], subprocess.PIPE
+        jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        job.kill()
+        job.wait()
+        job.stdout.close()
+
+
+def gpu_of(job):
+    return job.stdout.readline().split()[0]
+
+
+def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, start):
+    machine("seq 0 1")
+    jobs = [start() for _ in range(2)]
+    assert sorted(gpu_of(job) for job in jobs) == ["0", "1"]
+    assert sorted(gpu_of(job) for job in [start(), start()]) == ["0", "1"]
+
+
+def test_the_environment_is_put_back_and_a_choice_already_made_stands(machine, monkeypatch):
+    machine("seq 0 1")
+    with gpu_lease("auto") as gpu:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(os.environ)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with gpu_lease("gpu") as gpu:
+        assert gpu is None and os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("program", "accelerator"),
+    [("echo 0", "auto"), ("seq 0 1", "cpu"), ("echo 'no driver'; exit 9", "auto")],
+)
+def test_where_nothing_is_to_choose_nothing_changes(machine, tmp_path, program, accelerator):
+    machine(program)
+    with gpu_lease(accelerator) as gpu:
+        assert gpu is None
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert not list(tmp_path.glob("ptycho-torch-*"))
