@@ -1,6 +1,5 @@
 """The package's commands, called in this process as a user calls them; snakemake; and the tiny study,
-run once in bad surroundings: no network, no home, no locale, an odd path, and names of user and machine
-that nothing may publish."""
+run once in bad surroundings: no network, no home, no locale, an odd path, names nobody may publish."""
 
 import json
 import os

@@ -1,12 +1,14 @@
-"""Scans whose patterns are known: fractional positions, a probe unlike its twin, known noise; files of
-them, as other programs write them; and bundles of networks that were never trained."""
+"""Scans whose patterns are known: fractional positions, a probe unlike its twin, known noise; files
+of them, as other programs write them; bundles of networks that were never trained; and how far a
+reconstruction is from the truth."""
 
 import math
 
 import h5py
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import fourier_shift, gaussian_filter
+from scipy.optimize import minimize
 
 from ptycho_torch.config.dataset import TriangleProbe
 from ptycho_torch.config.generator import GeneratorSettings
@@ -47,7 +49,7 @@ def a_probe(side=N, modes=1):
 
 
 def a_scan(*, side=N, step=3.3, frames=(8, 9), jitter=0.7, modes=1, counts=None, real="f4"):
-    """Return a scan of as many rows and columns of frames; counts: Poisson with this many a frame."""
+    """Return a scan of so many rows and columns of frames; counts: Poisson, this many a frame."""
     # Even, so that its middle is between pixels as a window's is.
     thing = rough_object([2 * math.ceil((side + step * (n - 1) + 2) / 2) for n in frames])
     places = np.meshgrid(*(1.0 + step * np.arange(n) for n in frames), indexing="ij")
@@ -66,7 +68,7 @@ def a_scan(*, side=N, step=3.3, frames=(8, 9), jitter=0.7, modes=1, counts=None,
 
 
 def canonical(scan, **changes):
-    """Return a scan's arrays as the field's NPZ has them, some of them changed, or None: left out."""
+    """Return a scan's arrays as the field's NPZ has them; of those changed, None is left out."""
     rows, columns = scan.positions_n2.T + scan.patch_px // 2
     arrays = {
         "diffraction": scan.amplitude_nHW, "xcoords": columns, "ycoords": rows,
@@ -121,3 +123,39 @@ def untrained_bundle(probe_MHW=None, *, gridsize=1, **changes):
         settings=BundleSettings(**settings), weights=network.state_dict(),
         probe_MHW=probe.to(torch.complex64), record={"seed": 1},
     )  # fmt: skip
+
+
+SCANS = {"whole": 0.0, "fractional": 1.0}
+"""Jitter of the scans that pty-chi reconstructed too, for ptychi.npz."""
+DETAILED = {"side": 24, "step": 3, "frames": (7, 7), "real": "f8"}
+
+
+def truth_on(origin, shape, scan):
+    """The true object on a canvas."""
+    (row, column), (rows, columns) = origin, shape
+    return scan.object_YX[row : row + rows, column : column + columns]
+
+
+def apart(found, scan, light):
+    """Relative distance of an object from a scan's after one complex factor, where at least a tenth
+    of the most light fell; `found`, `light`: arrays with the position of their first pixel."""
+    rows, columns = np.nonzero(light[0] > 0.1 * light[0].max())
+    rows, columns = rows + light[1][0], columns + light[1][1]
+    true = scan.object_YX[rows, columns]
+    found = found[0][rows - found[1][0], columns - found[1][1]]
+    factor = np.vdot(found, true) / np.vdot(found, found)
+    return float(np.linalg.norm(factor * found - true) / np.linalg.norm(true))
+
+
+def distance(probe, truth):
+    """Relative distance less what no pattern fixes: a complex factor, a common shift of probe and
+    object, and a phase ramp that the object takes back."""
+    axis = np.arange(len(probe)) - (len(probe) - 1) / 2
+
+    def left(free):
+        moved = np.fft.ifft2(fourier_shift(np.fft.fft2(probe), free[:2]))
+        moved *= np.exp(1j * (free[2] * axis[:, None] + free[3] * axis))
+        factor = np.vdot(moved, truth) / np.vdot(moved, moved)
+        return np.linalg.norm(factor * moved - truth) / np.linalg.norm(truth)
+
+    return minimize(left, np.zeros(4), method="Nelder-Mead").fun

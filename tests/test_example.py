@@ -1,4 +1,5 @@
-"""docs/start.md, run as it stands; what the benchmarks measure exists, and no quoted number is typed."""
+"""docs/start.md, run as it stands; what the benchmarks measure exists, and no quoted number is
+typed."""
 
 import json
 import re

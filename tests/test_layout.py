@@ -1,5 +1,5 @@
-"""What is written twice, or promised, is compared: import arrows, sizes, README commands, pinned versions
-with their checksums."""
+"""What is written twice, or promised, is compared: import arrows, sizes, README commands, pinned
+versions with their checksums."""
 
 import ast
 import re

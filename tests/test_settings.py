@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.evaluate.conftest import build
 from tests.report import planted
 
 from ptycho_torch import config
@@ -28,7 +29,6 @@ from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.config.training import SGD, Adam, AdamW
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.outcome import decide_outcome
-from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.evaluate.twin import TwinReading
 from ptycho_torch.report.decide.decision import decide
 from ptycho_torch.statistics.estimates import paired_difference
@@ -59,13 +59,7 @@ GOOD = replace(TWIN, share=0.1)
 
 def phase_error(settings):
     """Of patches that are the truth, tilted by a plane of the phase."""
-    rng = np.random.default_rng(0)
-    objects = rng.uniform(0.5, 1, (1, 40, 40)) * np.exp(1j * rng.uniform(0, 1, (1, 40, 40)))
-    places = np.stack(np.meshgrid(range(0, 25, 4), range(0, 25, 4), indexing="ij"), -1)
-    truth = GroundTruth(
-        objects_IHW=objects, positions_B2=places.reshape(-1, 2), image_B=np.zeros(49, int),
-        probe_MHW=np.ones((1, 16, 16), np.complex64), norm=1.0, tile_px=4,
-    )  # fmt: skip
+    truth = build()
     tilt = np.exp(0.05j * truth.positions_B2[:, 0])[:, None, None]
     found = score(reconstruct((truth.patches_BHW * tilt).astype(np.complex64), truth, settings))
     return found["phase_mae"]

@@ -61,8 +61,8 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
         (["--scale", "nan"], "expected auto, stored, measured, or"),
     ],
 )
-def test_what_inference_cannot_do_is_refused_before_the_work(
-    run, tiny_dataset, tmp_path, monkeypatch, more, message
+def test_inference_is_refused_before_its_work(
+    run, tiny_dataset, monkeypatch, tmp_path, more, message
 ):
     """No folder is made: the same command with its option put right need not overwrite."""
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a run's settings are made of; stages resolve to runs, of which none is trained twice; and what is
+"""What a run's settings are made of; stages resolve to runs, none of which is trained twice; what is
 written twice agrees."""
 
 import json

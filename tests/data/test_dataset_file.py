@@ -1,5 +1,5 @@
-"""Splits of other programs load, damaged and foreign ones get one clear error; frames are kept out by
-position, and groups are of neighbours."""
+"""Splits of other programs load, damaged and foreign ones get one clear error; frames are kept out
+by position, and groups are of neighbours."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def held(positions, **changes):
 
 
 def test_the_held_out_frames_are_one_block_not_a_random_choice():
-    """That none of the others is within the gap: tests/real_data/test_split.py."""
+    """That none of the others is within the gap: tests/real_data/test_measurements.py."""
     positions = scattered(400)
     kept = held(positions)
     block = positions[kept.validation]

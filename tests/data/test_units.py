@@ -1,5 +1,5 @@
-"""The units of a scan, and its frames as batches: masks, photons, probes; statistics of patches, with
-numbers worked out by hand; scales in force."""
+"""The units of a scan, and its frames as batches: masks, photons, probes; statistics of patches by
+hand, and the scales in force."""
 
 import json
 from dataclasses import replace

@@ -260,9 +260,7 @@ def test_a_ratio_that_is_not_defined_has_its_reason(network, loss, reason):
     ("gridsize", "merged", "loss", "scaling"),
     [(1, True, "poisson", "statistical"), (2, True, "mae", "none"), (2, False, "mae", "none")],
 )
-def test_loss_and_ratio_are_those_of_trainings_first_step(
-    tiny_study, run_of, tmp_path, gridsize, merged, loss, scaling
-):
+def test_the_ratio_is_trainings(tiny_study, run_of, tmp_path, gridsize, merged, loss, scaling):
     made = tiny_study.datasets["tiny"]
     scan = made.scan.model_copy(update={"gridsize": gridsize})
     files = {split: tmp_path / f"{split}.npz" for split in SPLITS}

@@ -1,5 +1,5 @@
-"""Every metric of images that are perfect, worse, scaled, turned, brightened or constant; Fourier ring
-correlation; the twin; phases of patches from their overlaps."""
+"""Every metric of images that are perfect, worse, scaled, turned, brightened or constant; Fourier
+ring correlation; the twin; phases of patches from their overlaps."""
 
 from dataclasses import replace
 

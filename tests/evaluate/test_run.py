@@ -1,5 +1,5 @@
-"""A whole evaluation: every kind of prediction gets sensible scores and the right outcome, by each branch
-of its rule."""
+"""A whole evaluation: every kind of prediction gets sensible scores and the right outcome, by each
+branch of its rule."""
 
 from dataclasses import replace
 

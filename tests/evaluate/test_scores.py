@@ -1,4 +1,4 @@
-"""Scores of one image: reference numbers, conventions, what has no score, and what may be removed before;
+"""Scores of one image: reference numbers, conventions, what has no score, what may be removed before;
 two objects of anyone are compared by what diffraction data fix."""
 
 import h5py

@@ -15,9 +15,7 @@ from ptycho_torch.infer.dump import DUMP_FILES, FORMAT, Dump, read_dump, write_d
 from ptycho_torch.runtime.errors import InputError
 
 SIDE, SIZE = 8, 24
-SCALES = Scales(
-    input_scale=1.0, intensity_scale=900.0, intensity_scale_source="measured", norm_Y_I=2.0
-)
+UNITS = {"input_scale": 1.0, "norm_Y_I": 2.0}
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +34,7 @@ def made():
         patches = np.stack([thing[r : r + SIDE, c : c + SIDE] for r, c in grid]) / 2
         parts = {
             "stitched_YX": thing[crop:, crop:].astype(np.complex64),
-            "scales": SCALES,
+            "scales": Scales(intensity_scale=900.0, intensity_scale_source="measured", **UNITS),
             "origin_2": np.array([crop, crop], float) + 3,
             "patches_PHW": patches.astype(np.complex64),
             "positions_P2": grid.astype(float) + 3,
@@ -91,7 +89,7 @@ def scales(**given):
 CASES = {
     "a scale of 1.04": ({}, {"scale": 1.04}, [], "passed in all"),
     "a scale that one does not give": (
-        {}, scales(input_scale=1.0, norm_Y_I=2.0), [], "not judged: intensity_scale",
+        {}, scales(**UNITS), [], "not judged: intensity_scale",
     ),
     "a ratio at the very bound": (scales(input_scale=1.0), scales(input_scale=1.1), [], ""),
     "a ratio beyond it": (

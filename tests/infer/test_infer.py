@@ -1,5 +1,5 @@
-"""Inference: what a bundle sees in a file, in which units, and how it is stitched; training and inference
-of one bundle agree."""
+"""Inference: what a bundle sees in a file, in which units, and how it is stitched; training and
+inference of one bundle agree."""
 
 import logging
 from dataclasses import replace

@@ -1,5 +1,5 @@
-"""Laws of the forward model, and its agreement with an independent NumPy version; losses in their own
-units; what an object predicts for frames; where patches lie and how they become one image."""
+"""Laws of the forward model, and its agreement with an independent NumPy version; losses in their
+own units; what an object predicts for frames; how patches become one image."""
 
 import math
 import re

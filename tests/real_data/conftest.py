@@ -19,9 +19,6 @@ from tests.samples import a_scan
 from ptycho_torch.config.read import load_yaml, parse_study
 
 REAL_FILE = "siemens-star-small.npz.bz2"
-NO_FOLDER = (
-    f"PTYCHO_DATA is not set to a folder with {REAL_FILE}: nothing is tested on the real file"
-)
 
 
 @pytest.fixture(scope="session")
@@ -107,5 +104,7 @@ def real_file():
     folder = os.environ.get("PTYCHO_DATA")
     path = Path(folder or ".") / REAL_FILE
     if not folder or not path.exists():
-        pytest.skip(NO_FOLDER)
+        pytest.skip(
+            f"PTYCHO_DATA is no folder with {REAL_FILE}: nothing is tested on the real file"
+        )
     return path

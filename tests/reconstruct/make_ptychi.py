@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ptychi_rpie import reconstruct_by_ptychi
-from tests.reconstruct.compare import DETAILED, SCANS
-from tests.samples import a_scan
+from tests.samples import DETAILED, SCANS, a_scan
 
 from ptycho_torch.config.scan import ConventionalSettings
 

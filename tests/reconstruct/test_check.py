@@ -1,5 +1,5 @@
-"""A file under a planted convention is read right with the flags found, ties are not decided; rPIE of a
-test split, scored by the very evaluation of the runs, and of a file, by the command."""
+"""A file under a planted convention is read right with the flags found, ties are not decided; rPIE
+of a test split, scored by the very evaluation of the runs, and of a file."""
 
 import json
 import re
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from tests.commands import call, refused, run
-from tests.reconstruct.compare import apart
-from tests.samples import a_probe, a_scan, canonical, patterns, write_cxi
+from tests.samples import a_probe, a_scan, apart, canonical, patterns, write_cxi
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings, ScanConventions
 from ptycho_torch.data.read import read_scan
@@ -248,8 +247,7 @@ def test_object_picture_and_report_are_written(made, tmp_path):
         found, light = ((file[key], file["origin"]) for key in ("object", "light"))
         assert apart(found, made, light) < 0.05
         assert file["error"].tolist() == report["error"]
-    picture = imread(tmp_path / "reconstruction.png")
-    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.05
+    assert imread(tmp_path / "reconstruction.png")[..., :3].std() > 0.05
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.reconstruct.compare import DETAILED, SCANS, apart, distance, truth_on
-from tests.samples import a_scan
+from tests.samples import DETAILED, SCANS, a_scan, apart, distance, truth_on
 
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.physics.predict import r_factor

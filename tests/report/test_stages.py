@@ -1,4 +1,4 @@
-"""Sweeps, Stage B, the pivot and the whole study: planted answers come out in words and files. What is
+"""Sweeps, Stage B, the pivot, the whole study: planted answers come out in words and files; what is
 claimed and what is only described: two seeds carry no claim, eight a clear one."""
 
 import dataclasses
@@ -44,10 +44,6 @@ def short(values):
 
 def failing(outcome, *arms, seeds=SEEDS):
     return {(arm, seed): outcome for arm in arms for seed in seeds}
-
-
-def words_in(figure):
-    return [text for item in figure.findobj(Text) if (text := item.get_text())]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +111,10 @@ def study(made, plant, tmp_path_factory):
 
 def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
     """Runs of which no epoch ended are shown without values; runs without any score are not."""
+
+    def words_in(figure):
+        return [text for item in figure.findobj(Text) if (text := item.get_text())]
+
     stopped = values_of(seeds=[0, 4], outcomes=failing("non_finite", *ARMS, seeds=[0, 4]))
     assert words_in(reconstructions(stopped["f"])).count("no values") == len(ARMS)
     planted = Run.metrics

@@ -1,5 +1,5 @@
-"""The whole summary: complete, readable, the same bytes twice, and strict about its files: whatever is
-summarised was made with the settings of its study."""
+"""The whole summary: complete, readable, the same bytes twice, and strict about its files: all that
+is summarised was made with the settings of its study."""
 
 import json
 import re

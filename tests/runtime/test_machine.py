@@ -1,5 +1,5 @@
-"""How jobs share a machine and how they end: want of memory is told from every other failure and tried
-again, one that hangs is ended, two of one run exclude each other, and each leases a GPU."""
+"""How jobs share a machine and end: want of memory is told from every other failure and tried again,
+one that hangs is ended, two of one run exclude each other, and each leases a GPU."""
 
 import os
 import select

@@ -1,5 +1,5 @@
-"""The simulated dataset: splits, phases, noise, determinism, file layout; probes: shape, centre, symmetry,
-normalisation; splits of another program become ours."""
+"""The simulated dataset: splits, phases, noise, determinism, file layout; probes: shape, centre,
+symmetry, normalisation; splits of another program become ours."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""A run: what it writes, what it repeats to the byte, and how it ends when it goes bad: the step, the
-reason, and every file all the same."""
+"""A run: what it writes, what it repeats to the byte, and how it ends when it goes bad: the step,
+the reason, and every file all the same."""
 
 import math
 
@@ -144,9 +144,7 @@ def test_a_non_finite_step_ends_the_run_before_it_is_taken(train_tiny, plant_los
         (10.5, [*range(13, 16), *range(17, 99)], ("exploded", 2, 17, 1, 19), 7),
     ],
 )
-def test_spikes_in_a_row_end_the_run_from_the_first_of_them(
-    train_tiny, plant_losses, multiple, steps, expected, spikes
-):
+def test_spikes_in_a_row_end_a_run(train_tiny, plant_losses, multiple, steps, expected, spikes):
     """A spike that heals is counted and does not end the run."""
     seen = []
 
@@ -198,9 +196,7 @@ def test_the_variance_in_the_light_by_hand():
         ({2, 3}, (64, 57), {"collapse_variance": None}, ("completed", None, None, 4, 60)),
     ],
 )
-def test_a_planted_collapse_ends_the_run_from_its_first_epoch(
-    train_tiny, monkeypatch, collapsed, sizes, changes, expected
-):
+def test_a_collapse_ends_a_run(train_tiny, monkeypatch, collapsed, sizes, changes, expected):
     """Planted: the network draws constant patches in these validations, counted from 1, for its
     batches of these sizes; a patch with structure in any batch counts."""
     plain = PtychoModule.forward

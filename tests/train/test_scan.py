@@ -1,4 +1,5 @@
-"""Training on a measured scan: what decides it, what it writes, what it refuses; and what a study costs."""
+"""Training on a measured scan: what decides it, what it writes, what it refuses; and what a study
+costs."""
 
 import json
 from dataclasses import replace

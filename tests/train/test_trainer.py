@@ -1,4 +1,4 @@
-"""What comes with Lightning's Trainer: any Trainer trains, loggers, devices that share a run; precision,
+"""What comes with Lightning's Trainer: any Trainer, loggers, devices that share a run; precision,
 compilation, recorded steps and threads: what they change, and what they must not."""
 
 import contextlib
@@ -201,9 +201,7 @@ def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
-def test_arithmetic_is_set_for_a_training_and_put_back(
-    train_tiny, monkeypatch, deterministic, precision
-):
+def test_arithmetic_is_set_and_put_back(train_tiny, monkeypatch, deterministic, precision):
     def state():
         strict = torch.are_deterministic_algorithms_enabled()
         return strict, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32

@@ -1,5 +1,5 @@
-"""What an edit makes again: the lists of code against the imports, and docs/reference/reruns.md; rule
-scripts: importable without effect, and right with a stand-in for Snakemake's job."""
+"""What an edit makes again: the lists of code against the imports, and docs/reference/reruns.md;
+rule scripts: importable without effect, and right with a stand-in for Snakemake's job."""
 
 import ast
 import re

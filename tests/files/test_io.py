@@ -1,11 +1,9 @@
-"""A file is there whole and right or not at all, wherever it comes from; one that is truncated, foreign or
-pickled gets one line, and nothing is executed."""
+"""A file is there whole and right or not at all, wherever it comes from; one that is truncated,
+foreign or pickled gets one line, and nothing is executed."""
 
-import errno
 import hashlib
 import json
 import math
-import os
 import pickle
 import resource
 import subprocess
@@ -128,13 +126,6 @@ def test_a_disk_without_room_leaves_no_file_and_says_so_in_one_line(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
-    path, reason = tmp_path / "a.json", os.strerror(errno.EACCES)
-    with pytest.raises(InputError) as refused, io.atomic_write(path) as part:
-        raise OSError(errno.EACCES, reason, str(part))
-    assert str(refused.value).startswith(f"{path}: cannot be written: {reason}; make room")
 
 
 def refused(call, *words):

@@ -1,5 +1,5 @@
-"""Frames are held out by where they were taken; the real file, where PTYCHO_DATA has it; and the summary of
-measurements, planned and run as users do."""
+"""Frames are held out by where they were taken; the real file, where PTYCHO_DATA has it; the summary
+of measurements, planned and run as users do."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from tests.commands import snakemake
+from tests.report.planted_runs import PROVENANCE
 
 from ptycho_torch.config.arms import fit_settings
 from ptycho_torch.config.read import parse_study, read_study
@@ -120,10 +121,6 @@ def test_a_few_passes_predict_frames_that_were_held_out(real_file, star, tmp_pat
     assert r_factor(guess, held.amplitude_nHW[inside]) < 0.15
     swapped = predict_amplitudes(made.object_YX.T, made.probe_MHW, places, origin=made.origin[::-1])
     assert r_factor(swapped, held.amplitude_nHW[inside]) > 0.18
-
-
-PROVENANCE = {"command": "snakemake real_data_summary", "commit": "0", "python": "3", "platform": "p",
-              "versions": {"torch": "2"}}  # fmt: skip
 
 
 def test_the_whole_chain_runs_through_snakemake(results, packed):
