@@ -5,11 +5,15 @@ import importlib.util
 import json
 import os
 import runpy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import yaml
 
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.runtime.locks import has_gpu
 
@@ -18,9 +22,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # each other's threads. Jobs ask for their own number. Before torch is imported, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+FILES = {
+    **{"run": "run.json", "timing": "timing.json", "history": "history.csv"},
+    **{"bundle": "bundle/bundle.json", "weights": "bundle/weights.safetensors"},
+    **{"last": "last.safetensors", "patches": "test_patches.npz"},
+}
+"""What a training leaves."""
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
-    **{"test_study.py": -3, "test_slurm.py": -2, "test_stages.py": -1},
+    **{"test_study.py": -3, "test_slurm.py": -2, "test_example.py": -1, "test_dry_runs.py": -1},
     # This waits for the tiny study, which test_study.py has begun.
     "test_contract.py": 1,
 }
@@ -63,17 +73,34 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def tiny() -> dict:
-    """Settings of the smallest study, as plain data to be changed by a test."""
+def smallest_study() -> dict:
+    """Settings of the smallest study, trained for two epochs, as plain data."""
     study = load_yaml(ROOT / "tests" / "tiny.yaml")
     study["training"] |= {"epochs": 2, "optimizer": {"name": "adam", "learning_rate": 2e-3}}
     return study
 
 
 @pytest.fixture
+def tiny() -> dict:
+    """The smallest study, to be changed by a test."""
+    return smallest_study()
+
+
+@pytest.fixture
 def tiny_study(tiny):
     return parse_study(tiny, "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def run_of():
+    """Settings of an arm's run of the smallest study with changed blocks."""
+
+    def make(arm="control", seed=0, **blocks):
+        data = smallest_study()
+        data |= {block: {**data[block], **changes} for block, changes in blocks.items()}
+        return run_settings(parse_study(data, "tiny.yaml"), "tiny", arm, seed)
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +113,41 @@ def tiny_dataset(tmp_path_factory) -> SimpleNamespace:
     splits, record = {split: folder / f"{split}.npz" for split in SPLITS}, folder / "dataset.json"
     simulate_dataset(study.datasets["tiny"], name="tiny", splits=splits, summary=record)
     return SimpleNamespace(splits=splits, dataset=record, folder=folder)
+
+
+@pytest.fixture
+def tiny_data(tiny_dataset):
+    """The tiny study's data, as a training sees them."""
+    from ptycho_torch.data.training import data_of_splits
+
+    return data_of_splits(tiny_dataset.splits, tiny_dataset.dataset, patch_px=16)
+
+
+@pytest.fixture(scope="session")
+def train_into(run_of, tiny_dataset):
+    """Train one arm with changed blocks into a folder; return its files' contents."""
+    from ptycho_torch.train.run import train_run
+
+    def train(folder, *, arm="control", seed=0, **blocks):
+        data = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
+        train_run(run_of(arm, seed, **blocks), folder=folder, threads=1, **data)
+        outputs = {key: folder / name for key, name in FILES.items()}
+        return SimpleNamespace(
+            folder=folder,
+            run=json.loads(outputs["run"].read_text()),
+            timing=json.loads(outputs["timing"].read_text()),
+            history=pd.read_csv(outputs["history"]),
+            outputs=outputs,
+            results={k: p.read_bytes() for k, p in outputs.items() if k != "timing"},
+        )
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def plain(train_into, tmp_path_factory):
+    """The control, trained once as it is: what a changed run is compared with."""
+    return train_into(tmp_path_factory.mktemp("plain") / "run")
 
 
 @pytest.fixture(scope="session")
@@ -102,23 +164,18 @@ def load():
 
 
 @pytest.fixture(scope="session")
-def made(load):
-    """What builds scans whose patterns are known: the functions of tests/scans.py."""
-    return load("tests/scans.py")
+def shared(tmp_path_factory):
+    """A folder of all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def contract(load):
-    """What records the contract: tests/contract/record.py."""
-    return load("tests/contract/record.py")
+def tiny_run(shared):
+    """The finished tiny study, run once for all test processes (tests/commands.py)."""
+    from tests.commands import run_tiny_study
 
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, load, contract):
-    """The finished tiny study, run once for all test processes (tests/tiny_run.py)."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    return load("tests/tiny_run.py").run_once(shared, contract)
+    return run_tiny_study(shared)
 
 
 class Names(list):
@@ -161,19 +218,14 @@ class Browser:
     def __init__(self, driver):
         self.driver, self.js = driver, driver.execute_script
 
-    def open(self, path, *, width=1280, height=900, scheme="light"):
-        """Open a file by its file:// address in a window of this size, light or dark."""
+    def open(self, path, *, width=1280, height=900):
+        """Open a file by its file:// address in a window of this size."""
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)  # What earlier pages logged.
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.scheme(scheme)
         self.driver.get(Path(path).resolve().as_uri())
         return self
-
-    def scheme(self, scheme):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def console_errors(self, *, warnings=True):
         """Return errors, and warnings too, of the console since the page was opened."""
@@ -218,3 +270,24 @@ def bench(root, monkeypatch):
     """What imports a benchmark by name, as they import each other."""
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
     return importlib.import_module
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Run a snakemake command line with results in tmp_path; return what it printed."""
+    from tests import commands
+
+    return partial(commands.snakemake, tmp_path)
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """Write the tiny study as a change leaves it; return its path."""
+
+    def write(change):
+        study, path = load_yaml(ROOT / "tests/tiny.yaml"), tmp_path / "study.yaml"
+        change(study)
+        path.write_text(yaml.safe_dump(study))
+        return str(path)
+
+    return write

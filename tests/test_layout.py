@@ -1,7 +1,9 @@
-"""What is written twice, or promised, is compared: import arrows, sizes, links."""
+"""What is written twice, or promised, is compared: import arrows, sizes, links, pinned
+versions with their checksums."""
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,34 @@ def test_links_in_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.M)
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return {normal(package): version for package, version in PINNED.findall(text)}
+
+
+def test_every_pinned_package_has_checksums_and_no_other_is_there():
+    tested, hashed = pinned("constraints.txt"), pinned("constraints-hashed.txt")
+    # Without a GPU's libraries, which torch's ordinary build cannot do without.
+    assert hashed == {**tested, "torch": f"{tested['torch']}+cpu"}
+    text = (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8")
+    block = r"\S+==\S+( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    assert re.fullmatch(rf"(#.*\n|{block})*", text)
+
+
+def test_the_oldest_set_is_what_the_package_admits():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    least = {}
+    for text in project["dependencies"]:
+        name, version = re.match(r"([A-Za-z0-9_-]+)(?:\[\w+\])?>=([\d.]+)", text).groups()
+        least[normal(name)] = re.sub(r"(\.0)*$", "", version)
+    oldest = pinned("constraints-oldest.txt")
+    assert {name: re.sub(r"(\.0)*$", "", v) for name, v in oldest.items()} == least

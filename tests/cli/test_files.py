@@ -6,29 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from tests.commands import call, refused
 
-from ptycho_torch.cli import app
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.train import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump
-from ptycho_torch.runtime.errors import InputError
 
 SMALL = [
     *("--width", "4", "--blocks", "2", "--modes", "4", "--max-epochs", "1", "--batch-size", "8"),
     *("--n-images", "16", "--gap-px", "6", "--accelerator", "cpu", "--threads", "1"),
 ]
-
-
-def call(*words):
-    """Run a command; return what it printed, or raise what it raised."""
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +40,7 @@ def run(tiny_dataset, tmp_path_factory):
 
 
 def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
+    """And publish no names of the folders that they read."""
     printed = call(
         "infer", "--model", run / "bundle", "--test-data", tiny_dataset.splits["test"],
         "--output-dir", tmp_path / "seen", "--accelerator", "cpu", "--threads", 1,
@@ -62,6 +52,9 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
         assert len(io.read_json(folder / "patch_stats.json")["chosen"]) == limit
         assert (folder / "patches.png").exists()
     assert read_dump(tmp_path / "dump").patches_PHW.shape == (4 * 121, 16, 16)
+    private = [str(folder).encode() for folder in (run.parent, tiny_dataset.folder, tmp_path)]
+    for path in filter(Path.is_file, [*run.rglob("*"), *tmp_path.rglob("*")]):
+        assert not any(name in path.read_bytes() for name in private), path
 
 
 @pytest.mark.parametrize(
@@ -74,15 +67,15 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
         (["--scale", "nan"], "expected auto, stored, measured, or"),
     ],
 )
-def test_what_inference_cannot_do_is_refused_before_the_work(
-    run, tiny_dataset, tmp_path, monkeypatch, more, message
+def test_inference_is_refused_before_its_work(
+    run, tiny_dataset, monkeypatch, tmp_path, more, message
 ):
     """No folder is made: the same command with its option put right need not overwrite."""
     monkeypatch.chdir(tmp_path)
     Path("a file").write_text("")
     words = ["--test-data", tiny_dataset.splits["test"], "--output-dir", "out"]
-    with pytest.raises(InputError, match=message):
-        call("infer", "--model", run / "bundle", *words, "--accelerator", "cpu", *more)
+    line = refused("infer", "--model", run / "bundle", *words, "--accelerator", "cpu", *more)
+    assert message in line
     assert not Path("out").exists()
 
 
@@ -149,12 +142,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, tmp_path,
     (tmp_path / "empty.npz").write_bytes(b"")
     words = ["train", "--train-data", tiny_dataset.splits["train"], "--output-dir", "out", *SMALL]
     for more, message in IMPOSSIBLE:
-        with pytest.raises(InputError, match=message) as error:
-            call(*words, *more)
-        assert "\n" not in str(error.value), message
+        assert re.search(message, refused(*words, *more))
         assert not (tmp_path / "out").exists(), message
-    with pytest.raises(InputError, match=r"^empty\.npz: is empty"):
-        call("train", "empty.npz", "--output-dir", "out", *SMALL)
+    assert "empty.npz: is empty" in refused("train", "empty.npz", "--output-dir", "out", *SMALL)
 
 
 @pytest.mark.parametrize("model", [ScanConventions, InferSettings, RpieSettings])
@@ -196,15 +186,9 @@ def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
     call("simulate", "--output-dir", tmp_path / "scan", *more)
     facts = io.read_json(tmp_path / "scan/dataset.json")
     settings = facts["settings"]
-    assert (settings["patch_px"], settings["object"]["size_px"], settings["photons"]) == (
-        16,
-        40,
-        1e6,
-    )
+    assert (settings["patch_px"], settings["photons"]) == (16, 1e6)
+    assert settings["object"]["size_px"] == 40
     assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
     assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
-    with pytest.raises(InputError, match=r"holds a finished run .* or --overwrite"):
-        call("simulate", "--output-dir", tmp_path / "scan", *more)
-    with pytest.raises(InputError, match=r"^no patch fits: object.size_px is 20"):
-        call("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
-    assert not (tmp_path / "other").exists()
+    other = refused("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
+    assert "no patch fits: object.size_px is 20" in other and not (tmp_path / "other").exists()

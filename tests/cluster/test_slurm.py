@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from tests.contract.record import record_results
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -115,9 +116,9 @@ def test_a_lost_training_asks_for_more_and_the_study_goes_on(jobs):
     assert requested == [("8000M", "04:00:00"), ("16000M", "08:00:00")]
 
 
-def test_every_result_has_the_numbers_of_a_local_run(there, tiny_run, contract):
+def test_every_result_has_the_numbers_of_a_local_run(there, tiny_run):
     """To the last digit. Last, since it waits for the tiny study that all tests share."""
-    found = contract.record_results(there / "results")
+    found = record_results(there / "results")
     assert len(found["files"]) > 25 and set(found["files"]) <= set(tiny_run.record["files"])
     digests, local = found["digests"], tiny_run.record["digests"]
     assert len(digests) > 10

@@ -20,7 +20,7 @@ def edit(data, path, value):
     return data
 
 
-MISTAKES = [
+TINY = [
     ("arms.agc.execution.clip.max_ration", 1,
      "x.yaml: arms.agc.execution.clip: AdaptiveClip has no key 'max_ration'; did you mean 'max_ratio'?"),
     ("traning", {}, "Study has no key 'traning'; did you mean 'training'?"),
@@ -43,15 +43,52 @@ MISTAKES = [
     ("stage_a.seeds", 50_000, "less than or equal to 1000, got 50000"),
     ("evaluation", {"trim_px": 100}, "evaluation.trim_px of 100 leaves -156 px"),
     ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
-    ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 2}, "warmup_epochs of 2 never ends in 2 epochs"),
+    ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 8}, "warmup_epochs of 8 never ends in 8 epochs"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
-def test_each_mistake_names_its_block_and_key(tiny, path, value, message):
+SHIPPED = [
+    ("sweeps.clip_sweep.sweep", {"clip.max_norn": [1]}, "sweeps.clip_sweep.sweep: there is no setting 'clip.max_norn'; did you mean"),
+    ("sweeps.clip_sweep.sweep", {"generator.wdth": [1]}, "did you mean 'generator.width'?"),
+    ("sweeps.clip_sweep.sweep", {"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
+    ("sweeps.clip_sweep.sweep", {"clip.max_norm": [5, 5.0]}, "sweeps.clip_sweep.sweep.clip.max_norm: names 5 more than once"),
+    ("sweeps.clip_sweep.sweep", {"max_norm": [1], "clip.max_norm": [2]}, "are the same setting; name it once"),
+    ("sweeps.clip_sweep.sweep", {"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
+    ("sweeps.clip_sweep.sweep", {"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
+    ("sweeps.clip_sweep.sweep", {"generator.name": ["json:Encoder"]}, "norm1 with generator json:Encoder: arm: String should"),
+    ("sweeps.clip_sweep.arm", "nrm1", "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
+    ("stress.arms", ["control", "stabl"], "stress.arms: there is no arm 'stabl'; did you mean 'stable'?"),
+    ("stress.arms", ["stable"], "stress.arms: must have Stage A's control, 'control'"),
+    ("stress.learning_rates", [0.1, 0.2], "stress.learning_rates: List should have at least 3"),
+    ("stage_a.seeds", {"looks": [6, 6]}, "stage_a.seeds.looks: must rise, each number once, got 6, 6"),
+    ("stage_a.seeds", {"looks": [6, 9], "taken": 0}, "stage_a.seeds.taken: Input should be greater"),
+    ("stage_a.seeds", {"looks": [6, 9], "taken": 3}, "taken of 3 is more than the 2 looks"),
+    ("sweeps.study", {"arm": "control", "sweep": {"width": [4]}}, "'study' is taken"),
+    ("stage_b", None, "pivot: needs the block stage_b"),
+    ("pivot", None, "decision: needs the blocks stage_b and pivot"),
+    ("pivot.arm", "stable", "'stable' is a cure or the control itself"),
+    ("pivot.cures", ["layerscale"], "pivot.cures: there is no arm of Stage A 'layerscale'"),
+    ("pivot.cures", ["agc", "control"], "'control' is the control, which is no cure"),
+    ("arms.agc.execution", {"clip": {"max_norm": 1.0}}, "arms.agc.execution.clip: NoClip has no key 'max_norm'"),
+    ("arms.agc.execution", {}, "stage_a.arms: 'agc' has the very settings of 'control'"),
+    ("decision.gold", "norm1", "decision.gold: there is no cure 'norm1'"),
+    ("stage_b.fno_blocks", 4, "4 is the depth that 'control' has already"),
+    ("diagnostics", {"depths": [100], "stages": ["x"]}, "diagnostics.stages: there is no stage 'x'"),
+    ("real_data.arms", ["acg"], "real_data.arms: there is no arm 'acg'; did you mean 'agc'?"),
+    ("real_data.held_out", {"rows": [0.5, 0.2]}, "real_data.held_out.rows: must rise"),
+    ("real_data.training", {"epochs": 0}, "real_data: network '"),
+    ("real_data.generator", {"fno_blocks": 8, "levels": 8}, "real_data: network '"),
+]  # fmt: skip
+CASES = [*(("tests/tiny.yaml", *case) for case in TINY)]
+CASES += [("config/config.yaml", *case) for case in SHIPPED]
+
+
+@pytest.mark.parametrize(("study", "path", "value", "message"), CASES)
+def test_each_mistake_names_its_block_and_key(root, study, path, value, message):
+    data = edit(load_yaml(root / study), path, value)
     with pytest.raises(InputError) as caught:
-        parse_study(edit(tiny, path, value), "x.yaml")
+        parse_study(data, "x.yaml")
     assert str(caught.value).startswith("x.yaml: ")
     assert message in str(caught.value)
 
@@ -93,6 +130,11 @@ def test_a_byte_order_mark_and_plain_numbers_are_read(tmp_path):
     assert load_yaml(path) == {"a": [0, 10, 0.5, 1000, 1e-3]}
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nope\.yaml: cannot be read: No such file"):
-        read_study(tmp_path / "nope.yaml")
+@pytest.mark.parametrize("name", ["..", "../up", "/etc/x", "a/b", "a\x00b", "", "a b", "{seed}"])
+@pytest.mark.parametrize("block", ["datasets", "arms", "sweeps"])
+def test_a_name_that_becomes_a_folder_is_letters_digits_and_little_else(tiny, block, name):
+    """A name in a study leads out of no folder."""
+    tiny[block][name] = next(iter(tiny[block].values()))
+    with pytest.raises(InputError) as caught:
+        parse_study(tiny, "study.yaml")
+    assert all(map(str.isprintable, str(caught.value).split("\n  ")))

@@ -9,13 +9,14 @@ import json
 import math
 
 import pytest
+from tests.contract import record
 
 RENEW = "if meant: python tests/contract/record.py --write"
 
 
 @pytest.fixture(scope="module")
-def expected(contract):
-    return json.loads(contract.CONTRACT.read_text())
+def expected():
+    return json.loads(record.CONTRACT.read_text())
 
 
 def differences(expected, found, place=""):
@@ -44,8 +45,8 @@ def none(lines):
 
 
 @pytest.mark.parametrize("section", ["commands", "targets"])
-def test_what_is_typed(contract, expected, section):
-    none(differences(expected[section], getattr(contract, section)()))
+def test_what_is_typed(expected, section):
+    none(differences(expected[section], getattr(record, section)()))
 
 
 @pytest.mark.parametrize("section", ["files", "keys", "arrays"])

@@ -3,7 +3,8 @@
 import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note
+from tests.data.conftest import note
+from tests.samples import a_scan, object_pixel_m, write_cxi
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
@@ -16,8 +17,8 @@ GAP[:, 6] = True
 
 
 @pytest.fixture
-def scan(made):
-    return made.a_scan(counts=PHOTONS)
+def scan():
+    return a_scan(counts=PHOTONS)
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def counts(scan):
 
 
 @pytest.fixture(params=["npz", "cxi"])
-def read(request, made, tmp_path, scan, counts):
+def read(request, tmp_path, scan, counts):
     """Write the scan with changed arrays as another program leaves it, and read it."""
     path = tmp_path / f"scan.{request.param}"
 
@@ -38,14 +39,14 @@ def read(request, made, tmp_path, scan, counts):
             arrays = {"diff3d": frames, "xcoords": columns + N // 2, "ycoords": rows + N // 2}
             np.savez(path, probeGuess=probe, **arrays, **dict(extra))
             return read_scan(path, ScanConventions(**reading))
-        made.write_cxi(path, scan)
+        write_cxi(path, scan)
         with h5py.File(path, "a") as file:
             image, data = "entry_1/image_1/data", f"{DETECTOR}/data"
             for name in ("entry_1/image_2", data, image, f"{DETECTOR}/mask"):
                 del file[name]
             file[data], file[image] = frames, probe
             places = file["entry_1/sample_1/geometry_1/translation"]
-            places[:, :2] = positions[:, ::-1] * made.object_pixel_m()
+            places[:, :2] = positions[:, ::-1] * object_pixel_m()
             for name, array in dict(extra).items():
                 file[f"{DETECTOR}/{name}"] = array
         return read_scan(path, ScanConventions(**reading))

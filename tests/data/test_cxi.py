@@ -3,8 +3,8 @@
 import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note, same
-from tests.scans import object_pixel_m
+from tests.data.conftest import note, same
+from tests.samples import object_pixel_m, write_cxi
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.read import read_scan
@@ -22,8 +22,8 @@ PIXEL = object_pixel_m()
 
 
 @pytest.fixture
-def file(made, tmp_path, scan):
-    made.write_cxi(tmp_path / "scan.cxi", scan)
+def file(tmp_path, scan):
+    write_cxi(tmp_path / "scan.cxi", scan)
     return tmp_path / "scan.cxi"
 
 

@@ -1,17 +1,22 @@
-"""Every layout is read as the same scan, and what is recognised is said."""
+"""Every layout is read as the same scan, and what is recognised is said; bad input gets one line:
+where, what came, what was expected, the cure; and the commands on such files."""
 
 import bz2
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
-from tests.data.compare import note, same
+from tests.commands import call, refused
+from tests.data.conftest import note, same
+from tests.samples import a_scan, patterns, write_cxi
 
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.prepare import cropped
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_npz
 from ptycho_torch.evaluate.real_data import noise_of_roots
+from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -27,9 +32,9 @@ def test_a_canonical_npz_names_the_middle_of_each_window(read_npz, scan, canonic
 
 @pytest.mark.parametrize("scale", [None, 3.7])
 @pytest.mark.parametrize("modes", [1, 2])
-def test_what_is_written_is_read_back(made, tmp_path, scale, modes):
+def test_what_is_written_is_read_back(tmp_path, scale, modes):
     """Also a mask for each frame, and frames that would be left out or found saturated."""
-    scan = made.a_scan(modes=modes)
+    scan = a_scan(modes=modes)
     frames = scan.amplitude_nHW.copy()
     good = np.random.default_rng(0).random(frames.shape) > 0.1
     frames[3:9] *= 0.01
@@ -107,16 +112,16 @@ def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(read_npz, canonical
     assert len(part) == 7 and 0 <= whole.positions_n2.min() < 1
 
 
-def test_a_cropped_detector_sees_larger_pixels(made):
+def test_a_cropped_detector_sees_larger_pixels():
     """Of an empty object its pattern stays, pixel by pixel."""
-    scan = made.a_scan(side=32, size=(72, 76))
+    scan = a_scan(side=32)
     cut = cropped(scan, 12)
     np.testing.assert_array_equal(cut.amplitude_nHW, scan.amplitude_nHW[:, 10:22, 10:22])
     np.testing.assert_allclose(cut.positions_n2, scan.positions_n2 * 12 / 32)
     assert cut.object_YX is None and "the file's object is left out" in cut.notes[-1]
     empty, origin = np.ones((40, 40)), np.zeros((1, 2))
-    full = made.patterns(scan.probe_MHW, empty, origin)
-    seen = made.patterns(cut.probe_MHW, empty, origin)
+    full = patterns(scan.probe_MHW, empty, origin)
+    seen = patterns(cut.probe_MHW, empty, origin)
     np.testing.assert_allclose(seen, full[:, 10:22, 10:22], atol=1e-5)
     with pytest.raises(InputError, match="frames are 32 px, patch_px 64 asks for more"):
         cropped(scan, 64)
@@ -128,3 +133,111 @@ def test_the_noise_of_a_root_by_hand():
     drawn = np.random.default_rng(0).poisson(3.0, 200_000)
     expected = np.square(np.sqrt(drawn) - 3**0.5).mean()
     assert noise_of_roots(np.array([3.0]))[0] == pytest.approx(expected, rel=0.02)
+
+
+def one_pixel(value):
+    def change(frames):
+        frames[2, 3, 4] = value
+        return frames
+
+    return change
+
+
+BAD_ARRAYS = [
+    ("xcoords", lambda x: x + 100, "windows .* outside the object .*in pixels, and of the corner"),
+    ("xcoords ycoords", lambda x: 0 * x + 20, "the scan hardly moves: the median step is 0 px"),
+    ("ycoords", lambda y: np.where(np.arange(len(y)) == 1, np.inf, y), "frame 1 is not finite"),
+    ("xcoords", lambda x: x[:3], "'xcoords' is .3,. float64, expected real"),
+    ("ycoords", None, "is no scan in a layout that is known here"),
+    ("diffraction", one_pixel(np.nan), "1 of .* hold NaN or infinity .*the first is frame 2"),
+    ("diffraction", one_pixel(-1), "1 pixels of frame 2 are negative; counts and amplitudes are"),
+    ("diffraction", lambda f: f.astype(float) * 1e80, "or what is too large for float32"),
+    ("diffraction", lambda f: f * 1j, "is .* complex64, expected real .*simulated wave"),
+    ("diffraction", lambda f: np.full(f.shape, "many"), "is .* <U4, expected real .n, N, N."),
+    ("diffraction", lambda f: f[:, :, 1:], "is .*16, 15. float32, expected real .n, N, N."),
+    ("diffraction", lambda f: f * 0, "frames are zero everywhere: no light"),
+    ("diffraction", lambda f: np.array([{}], object), "cannot be read: it is pickled, which is ne"),
+    ("probeGuess", lambda p: p[2:-2, 2:-2], "is .1, 12, 12. complex64, expected complex .M, 16"),
+    ("probeGuess", lambda p: p * np.nan, "probe_MHW is not finite, or zero everywhere"),
+    ("objectGuess", lambda o: np.stack([o, o]), "is .2, 42, 46. complex64, expected complex .Y"),
+    ("scan_index", lambda _: np.zeros(2), "'scan_index' is .2,. float64, expected real"),
+    ("intensity_scale", lambda _: -1, "'intensity_scale' must be one number > 0, got -1"),
+    ("good_pixels", lambda _: np.ones((1, 12, 12), int), "is .1, 12, 12. int64, expected mask .1"),
+    ("good_pixels", lambda _: np.zeros((16, 16), bool), "256 of 256 .*--mask-means bad reads it"),
+]
+
+
+@pytest.mark.parametrize(("names", "change", "reason"), BAD_ARRAYS)
+def test_bad_arrays_are_refused_in_one_line(read_npz, tmp_path, canonical, names, change, reason):
+    for name in names.split():
+        array = canonical.pop(name, None)
+        if change is not None:
+            canonical[name] = change(array)
+    with pytest.raises(InputError, match=reason) as error:
+        read_npz(canonical)
+    assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
+
+
+def test_units_that_the_file_cannot_convert_are_refused(read_npz, canonical):
+    with pytest.raises(InputError, match="to pixels: the file has no geometry; give"):
+        read_npz(canonical, units="metres")
+
+
+def test_hdf5_of_another_kind_is_named_with_what_it_has(tmp_path):
+    with h5py.File(tmp_path / "a.cxi", "w") as file:
+        file["measurement/data"] = np.ones((4, 16, 16))
+    with pytest.raises(InputError, match="no CXI file: has no '/entry_1'; it has: measurement"):
+        read_scan(tmp_path / "a.cxi")
+
+
+def test_nan_under_the_mask_is_no_matter(read_npz, canonical):
+    canonical["diffraction"][:5, 3, 4] = np.nan
+    canonical["good_pixels"] = np.ones((1, 16, 16), bool)
+    canonical["good_pixels"][0, 3, 4] = False
+    scan = read_npz(canonical)
+    assert np.isfinite(scan.amplitude_nHW).all() and not scan.good_1HW[0, 3, 4]
+
+
+@pytest.fixture
+def file(tmp_path, canonical):
+    np.savez(tmp_path / "scan.npz", **canonical)
+    return tmp_path / "scan.npz"
+
+
+def test_check_data_says_what_was_read(file):
+    said = call("check-data", file, "--n-images", 9, "--patch-px", 8)
+    for words in ("9 frames of 8 x 8 px", "the first 9 of", "cropped from 16 to 8 px"):
+        assert words in said
+    assert f"sha256 {io.sha256(file)}" in said
+
+
+def test_check_data_of_a_split_asks_for_its_side_and_no_positions(tmp_path, tiny_dataset):
+    split = tiny_dataset.splits["test"]
+    kept = io.read_npz(split, "diffraction", "probeGuess", "norm_Y_I")
+    io.write_npz(tmp_path / "split.npz", kept)
+    for path in (split, tmp_path / "split.npz"):
+        said = call("check-data", path, "--patch-px", 16)
+        assert "groups of 1 patches of 16 px, norm_Y_I" in said
+    assert "expected real (n, 64, 64, C)" in refused("check-data", split, "--patch-px", 64)
+    with pytest.raises(InputError, match="is no scan in a layout"):
+        read_scan(tmp_path / "split.npz")
+
+
+def test_any_layout_converts_to_the_canonical_npz(tmp_path, scan):
+    write_cxi(tmp_path / "scan.cxi", scan)
+    assert "a.npz: written" in call("convert", tmp_path / "scan.cxi", tmp_path / "a.npz")
+    same(read_scan(tmp_path / "a.npz"), read_scan(tmp_path / "scan.cxi"))
+
+
+def test_convert_replaces_no_file_that_it_was_not_told_to(tmp_path, file):
+    (tmp_path / "mine.npz").write_text("years of work")
+    (tmp_path / "folder.npz").mkdir()
+    for words, reason in (
+        (["mine.npz"], "mine.npz: is there already; write another one, or --overwrite"),
+        (["folder.npz", "--overwrite"], "folder.npz: is there already; write another one"),
+        (["scan.npz", "--overwrite"], "scan.npz: is the file that is read"),
+        (["scan.tif"], "ends in '.tif', expected .npz"),
+    ):
+        assert reason in refused("convert", file, tmp_path / words[0], *words[1:])
+    assert (tmp_path / "mine.npz").read_text() == "years of work"
+    call("convert", file, tmp_path / "mine.npz", "--overwrite")

@@ -1,19 +1,21 @@
-"""`ptycho-torch diagnose`: reports with the keys as they are named, and one line for a mistake."""
+"""`ptycho-torch diagnose`: its reports, and one line for a mistake; the gate's table of cases; the
+checks of the loss's units."""
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
-import torch
+from tests.commands import run
+from tests.samples import a_scan, untrained_bundle, write_cxi
 
-from ptycho_torch import cli
+from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.training import data_of_scan
-from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.diagnose.decision import decide, judge
+from ptycho_torch.diagnose.networks import check_dataset, check_losses
+from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.train.run import train_scan
 
 
@@ -21,39 +23,23 @@ from ptycho_torch.train.run import train_scan
 def bundle(tmp_path):
     """A bundle of a fresh network for 16 px; its record says nothing of a training."""
 
-    def make(channels=1):
-        generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
-        network = build_generator(generator, channels=channels, patch_px=16, seed=0)
-        settings = BundleSettings(
-            generator=generator, patch_px=16, channels=channels, object_big=True,
-            gridsize=math.isqrt(channels), input_scale=1.0,
-            norm_Y_I=1.0, intensity_scale=1.0, intensity_scale_source="measured",
-            dataset="tiny",
-        )  # fmt: skip
-        probe = torch.ones(1, 16, 16, dtype=torch.complex64)
-        weights = dict(network.state_dict())
-        folder = tmp_path / f"bundle-{channels}"
-        write_bundle(folder, Bundle(settings=settings, weights=weights, probe_MHW=probe))
-        return folder
+    def make(gridsize=1):
+        write_bundle(tmp_path / f"{gridsize}", untrained_bundle(gridsize=gridsize))
+        return tmp_path / f"{gridsize}"
 
     return make
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, capsys):
-    """Run the command line in process; return its status, what it said, and the report."""
+def call(tmp_path):
+    """Run the command; return its status, what it said, and the report."""
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["ptycho-torch", "diagnose", *map(str, words),
-                                          "--output", str(tmp_path / "out")])  # fmt: skip
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
+    def do(*words):
+        status, out, err = run("diagnose", *words, "--output", tmp_path / "out")
         path = tmp_path / "out" / f"{words[0].removesuffix('s')}_report.json"
-        report = json.loads(path.read_text()) if path.exists() else None
-        return ended.value.code or 0, said.out + said.err, report
+        return status, out + err, json.loads(path.read_text()) if path.exists() else None
 
-    return run
+    return do
 
 
 def test_one_block_is_probed_without_data(call):
@@ -78,8 +64,8 @@ def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset
     assert report["thresholds"]["max_p99_over_p50"] == 5
 
 
-def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, made, tmp_path):
-    np.savez(tmp_path / "only.npz", diffraction=made.a_scan(counts=1e4).amplitude_nHW)
+def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, tmp_path):
+    np.savez(tmp_path / "only.npz", diffraction=a_scan(counts=1e4).amplitude_nHW)
     words = ("--architecture", "stable_hybrid", "--data", tmp_path / "only.npz")
     status, said, report = call("activations", *words, "--device", "cpu", "--max-samples", 8)
     assert status == 0, said
@@ -91,18 +77,12 @@ def test_an_architecture_is_diagnosed_without_a_study_on_patterns_alone(call, ma
     assert status == 1 and "only.npz: has no probe" in said
 
 
-def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(
-    call, made, tmp_path, tiny_dataset, caplog
-):
-    scan = made.a_scan(counts=1e4)
-    made.write_cxi(tmp_path / "scan.cxi", scan)
-    settings = FitSettings(
-        name="made", gap_px=3.0, generator=GeneratorSettings(
-            name="layerscale_hybrid", width=4, fno_blocks=2, modes=4),
-    )  # fmt: skip
-    settings = settings.model_copy(
-        update={"training": settings.training.model_copy(update={"epochs": 1})}
-    )
+def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_dataset, caplog):
+    scan = a_scan(counts=1e4, modes=2)
+    write_cxi(tmp_path / "scan.cxi", scan)
+    generator = GeneratorSettings(name="layerscale_hybrid", width=4, fno_blocks=2, modes=4)
+    training = FitSettings(name="made").training.model_copy(update={"epochs": 1})
+    settings = FitSettings(name="made", gap_px=3.0, generator=generator, training=training)
     train_scan(data_of_scan(scan, settings), settings, tmp_path / "run")
     words = ("--bundle", tmp_path / "run/bundle", "--data", tmp_path / "scan.cxi")
     status, said, report = call("gradients", *words)
@@ -117,13 +97,9 @@ def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(
 
 def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, root, tmp_path):
     tiny, data = root / "tests/tiny.yaml", tiny_dataset.splits["train"]
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "bundle.json").write_text('{"format": "another program\'s"}')
     mistakes = {
-        ("--bundle", foreign, "--data", data): "it is no bundle, or of another version",
         ("--bundle", bundle(), "--config", tiny, "--data", data): "says which network; give one",
-        ("--bundle", bundle(4), "--data", data): "groups of 4 patches, the data has 1",
+        ("--bundle", bundle(2), "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "give FILE, whose groups",
@@ -140,3 +116,119 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         assert (status, report) == (1, None), said
         assert message in said and "Traceback" not in said
         assert said.strip().startswith("ptycho-torch: ") and said.count("\n") == 1, said
+
+
+STATISTICS = StatisticsSettings(resamples=200)
+
+
+def networks(key, value, *, seeds=10, state="fresh", name="hybrid-4", spread=0.05):
+    """Entries of one group: values near `value`, alternately above and below it."""
+    return [
+        {
+            "network": {
+                "name": name, "seed": n, "state": state, "generator": name.split("-")[0]
+            },
+            key: None if value is None else value * math.exp(spread * math.sin(3 * n + 1)),
+        }
+        for n in range(seeds)
+    ]  # fmt: skip
+
+
+H, N, U = "holds", "does not hold", "undecided"
+
+
+@pytest.mark.parametrize(
+    ("case", "verdicts"),
+    [
+        ({}, (N, N, N)),
+        ({"ratio": 0.02}, (H, N, N)),
+        ({"passed": False}, (N, H, N)),
+        ({"dc": 0.8}, (N, N, H)),
+        ({"ratio": 0.02, "passed": False, "dc": 0.8}, (H, H, H)),
+        ({"ratio": 0.02, "seeds": 5}, (U, N, U)),
+        ({"ratio": 0.1}, (U, N, N)),
+        ({"ratio": None}, (U, N, N)),
+        ({"trained": 0.5, "trained_seeds": 2}, (U, N, N)),
+        ({"trained": 0.02}, (H, N, N)),
+    ],
+)
+def test_the_table_of_cases(tiny_study, case, verdicts):
+    study = tiny_study.model_copy(update={"statistics": STATISTICS})
+    case = {"ratio": 0.5, "dc": 0.1, "seeds": 10, "passed": True, "trained_seeds": 10} | case
+    gradients = networks("spectral_local_ratio", case["ratio"], seeds=case["seeds"])
+    if "trained" in case:
+        gradients += networks(
+            "spectral_local_ratio", case["trained"], seeds=case["trained_seeds"], state="best"
+        )
+    activations = networks("dc_share", case["dc"], seeds=case["seeds"])
+    check = {"check": "MAE", "expected": "1", "found": "5", "passed": case["passed"]}
+    units = [{"dataset": "tiny", "losses": [check], "dataset_checks": []}]
+    hypotheses = decide(study, gradients=gradients, activations=activations, units=units)
+    assert tuple(item["verdict"] for item in hypotheses) == verdicts
+
+
+def test_the_family_is_corrected_for_its_size():
+    """Six seeds can show one group (p = 1/32) but none of two."""
+    one = networks("r", 0.02, seeds=6)
+    two = one + networks("r", 0.02, seeds=6, name="hybrid-8")
+    sides = [[g["side"] for g in judge(e, "r", 0.1, STATISTICS)] for e in (one, two)]
+    assert sides == [["below"], ["undecided", "undecided"]]
+
+
+def test_an_interval_is_of_the_geometric_mean():
+    (group,) = judge(networks("r", 0.02, seeds=8, spread=0), "r", 0.1, STATISTICS)
+    assert group["mean"] == pytest.approx(0.02) and group["p"] == pytest.approx(2 / 2**8)
+    assert group["interval"] == pytest.approx({"low": 0.02, "high": 0.02})
+
+
+@pytest.mark.parametrize(
+    ("growth", "spread", "side"),
+    [(1.4, 0.05, "above"), (0.7, 0.05, "below"), (1.0, 0.05, "undecided"), (1.0, 0.0, "at")],
+)
+def test_blocks_that_change_nothing_are_told_from_those_that_show_nothing(growth, spread, side):
+    entries = networks("growth_per_block", growth, spread=spread)
+    assert [g["side"] for g in judge(entries, "growth_per_block", 1.0, STATISTICS)] == [side]
+
+
+def failed(checks):
+    return [check["check"] for check in checks if not check["passed"]]
+
+
+def test_the_losses_in_force_pass():
+    checks = check_losses()
+    assert len(checks) == 3 and failed(checks) == []
+    assert checks[1]["found"] == "4.32518"  # 4 - 9 ln 4 + ln 9!
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "check"),
+    [
+        # On intensities, on amplitudes, and no unitary far field.
+        ("data.batch.mae_loss", lambda p, o, *_: (p**2 - o**2).abs().mean(), "MAE"),
+        ("data.batch.poisson_loss", lambda p, o, *_: (p - o * p.log()).mean(), "Poisson"),
+        ("diagnose.loss_units.intensities", lambda p, _: 2 * p.abs().square(), "forward model"),
+    ],
+)
+def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, name, mistake, check):
+    monkeypatch.setattr(f"ptycho_torch.{name}", mistake)
+    (said,) = failed(check_losses())
+    assert said.startswith(check)
+
+
+PHOTONS, POWER = "mean photons of a pattern, sum of (s A)^2", "power of the patterns over that"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"intensity_scale": lambda a: a / 2}, [PHOTONS]),
+        ({"diffraction": np.square}, [PHOTONS, POWER]),
+        ({"diffraction": lambda a: 1.03 * a}, [PHOTONS]),
+    ],
+)
+def test_a_wrong_scale_and_intensities_are_found(tiny_dataset, tmp_path, changes, expected):
+    arrays = dict(np.load(tiny_dataset.splits["train"]))
+    np.savez(tmp_path / "train.npz", **arrays | {k: how(arrays[k]) for k, how in changes.items()})
+    names = failed(check_dataset(tmp_path / "train.npz", patch_px=16, photons=1e9, tolerance=0.01))
+    assert [name[: len(start)] for name, start in zip(names, expected, strict=True)] == expected

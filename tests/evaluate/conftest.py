@@ -56,18 +56,19 @@ def planted_twin(scene):
 def write(truth, folder):
     offsets = truth.positions_B2[:, None, :, None].astype(np.float32)
     arrays = {
-        "coords_offsets": offsets,
-        "coords_nominal": np.zeros_like(offsets),
-        "image_index": truth.image_B.astype(np.int32),
-        "YY_full": truth.objects_IHW[..., None],
-        "probeGuess": truth.probe_MHW[0],
-        "norm_Y_I": np.float64(truth.norm),
-    }
+        "coords_offsets": offsets, "coords_nominal": np.zeros_like(offsets),
+        "image_index": truth.image_B.astype(np.int32), "YY_full": truth.objects_IHW[..., None],
+        "probeGuess": truth.probe_MHW[0], "norm_Y_I": np.float64(truth.norm),
+    }  # fmt: skip
     io.write_npz(folder / "test.npz", arrays)
-    io.write_json(
-        folder / "dataset.json",
-        {"test_step_px": STEP, "splits": {"validation": {"constant_loss": 0.3}}},
-    )
+    splits = {"validation": {"constant_loss": 0.3}}
+    io.write_json(folder / "dataset.json", {"test_step_px": STEP, "splits": splits})
+
+
+FILES = {
+    "test": "test.npz", "dataset": "dataset.json", "patches": "test_patches.npz",
+    "run": "run.json", "metrics": "metrics.json", "reconstruction": "reconstruction.npz",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -82,15 +83,8 @@ def judge(tmp_path):
         losses = dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss"), loss)
         run = {"dataset": "d", "arm": "a", "seed": 3, "outcome": "completed", "failure": None}
         io.write_json(tmp_path / "run.json", {**run, **losses, **record})
-        evaluate_run(
-            test=tmp_path / "test.npz",
-            dataset=tmp_path / "dataset.json",
-            patches=tmp_path / "test_patches.npz",
-            run=tmp_path / "run.json",
-            settings=settings or {},
-            metrics=tmp_path / "metrics.json",
-            reconstruction=tmp_path / "reconstruction.npz",
-        )
+        paths = {name: tmp_path / file for name, file in FILES.items()}
+        evaluate_run(settings=settings or {}, **paths)
         return json.loads((tmp_path / "metrics.json").read_text())
 
     return evaluate

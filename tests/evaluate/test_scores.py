@@ -1,12 +1,19 @@
-"""Scores of one image: reference numbers, conventions, and what has no score."""
+"""Scores of one image: reference numbers, conventions, what has no score, what may be removed before;
+two objects of anyone are compared by what diffraction data fix."""
 
+import h5py
 import numpy as np
 import pytest
+import scipy
 from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
+from tests.samples import rough_object
 
+from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
+from ptycho_torch.evaluate.objects import compare_objects
 from ptycho_torch.evaluate.scores import FLAT_PREDICTION, FLAT_TRUTH, image_scores, mean_score
 from ptycho_torch.physics.stitch import tile_extent
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.frames import line_images
 
 
@@ -57,3 +64,89 @@ def test_what_has_no_score_says_why(small):
     assert tiny["ssim"] == "not defined: SSIM needs images of 7 px or more" and tiny["mae"] > 0
     assert mean_score([1.0, 2.0]) == 1.5
     assert mean_score([1.0, FLAT_TRUTH]) == FLAT_TRUTH
+
+
+ROW, COLUMN = np.mgrid[0:40, 0:50] - np.array([19.5, 24.5])[:, None, None]
+
+
+@pytest.fixture
+def wave():
+    return rough_object((40, 50))
+
+
+def test_the_branch_lies_away_from_the_truth(wave):
+    """A truth round pi: one and the same phase must not come out as pi here, -pi there."""
+    expected, phase = aligned_phases(-wave, -wave * np.exp(0.01j * ROW))
+    assert np.ptp(expected) == pytest.approx(np.ptp(np.angle(wave)))
+    assert np.abs(phase - expected).max() < 0.3
+
+
+@pytest.mark.parametrize("slopes", [(0.01, -0.02), (0.3, 0.2), (-1.5, 2.5)])
+def test_a_plane_is_removed_only_on_request(wave, slopes):
+    plane = slopes[0] * ROW + slopes[1] * COLUMN
+    pred = wave * np.exp(1j * (plane + 0.7))
+    np.testing.assert_allclose(phase_plane(wave, pred), plane, atol=1e-9)
+    expected, removed = aligned_phases(wave, pred, remove_plane=True)
+    _, kept = aligned_phases(wave, pred)
+    np.testing.assert_allclose(removed, expected, atol=1e-9)
+    np.testing.assert_allclose(expected, np.angle(wave), atol=1e-12)
+    assert np.abs(kept - expected).mean() > 0.1
+
+
+def test_the_complex_error_of_known_images(wave):
+    assert complex_error(wave, np.zeros_like(wave)) == 1.0
+    assert complex_error(np.array([[1.0, 0]]), np.array([[1.0, 1.0]])) == pytest.approx(0.5**0.5)
+    assert complex_error(wave, wave.conj()) > 0.3
+
+
+@pytest.fixture
+def scene():
+    rng = np.random.default_rng(0)
+    amplitude, phase = (scipy.ndimage.gaussian_filter(rng.normal(size=(160, 170)), 2) for _ in "ab")
+    return (1 + amplitude) * np.exp(6j * phase)
+
+
+def test_an_object_that_was_moved_tilted_and_scaled_is_the_same(scene, tmp_path):
+    moved = np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(scene), (0.3, -0.4)))
+    first, second = scene[10:120, 20:150], moved[25:150, 5:140]
+    rows, columns = np.indices(second.shape)
+    ramp = np.exp(1j * (0.7 + 0.06 * rows - 0.03 * columns))
+    np.save(tmp_path / "a.npy", first)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["entry/result"] = (2.3 * ramp * second)[None].astype(np.complex64)
+    found, (a, b) = compare_objects(tmp_path / "a.npy", f"{tmp_path}/b.h5:/entry/result")
+    # Moved by 0.3 and -0.4 px, so its first pixel lies as much before 15 and behind -15.
+    assert found["shift_px"] == pytest.approx([15 - 0.3, -15 + 0.4], abs=0.02)
+    assert found["complex_error"] < 0.03 and found["phase_ssim"] > 0.99
+    assert a.shape == b.shape == tuple(found["field_px"])
+    assert found["frc_period_px"]["half_bit"] < 4
+
+
+def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(scene, tmp_path):
+    rng = np.random.default_rng(1)
+    noisy = [scene + rng.normal(scale=0.2, size=(*scene.shape, 2)) @ [1, 1j] for _ in "ab"]
+    noisy[1][:40] = np.nan
+    for name, image in zip("ab", noisy, strict=True):
+        np.savez(tmp_path / f"{name}.npz", object=image)
+    found, _ = compare_objects(tmp_path / "a.npz", tmp_path / "b.npz")
+    assert found["field_px"][0] <= 120 and found["shift_px"] == pytest.approx([0, 0], abs=0.2)
+    # The scene's own correlation length of 2 px is all that stands above the noise.
+    assert 4 < found["frc_period_px"]["half"] < 20
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"picture": np.ones((9, 9), complex)},
+            r"has no object .*; it has: picture; give its name",
+        ),
+        ({"object": np.ones((3, 50, 50), complex)}, r"'object' is \(3, 50, 50\)"),
+        ({"object": np.ones((30, 30), complex)}, r"have 30 x 30 px in common, expected 40 or more"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(scene, tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", object=scene)
+    np.savez(tmp_path / "b.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        compare_objects(tmp_path / "a.npz", tmp_path / "b.npz")

@@ -1,17 +1,50 @@
-"""Two dumps held against each other: what passes, what fails, and by which name."""
+"""A dump as it is written and read, by us and by another program; two held against each other: what
+passes, what fails, and by which name."""
 
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tests.commands import run
 
-from ptycho_torch.cli import app
 from ptycho_torch.data.units import Scales
+from ptycho_torch.files import io
 from ptycho_torch.infer import compare as comparing
-from ptycho_torch.infer.dump import write_dump
+from ptycho_torch.infer.dump import DUMP_FILES, FORMAT, Dump, read_dump, write_dump
 from ptycho_torch.runtime.errors import InputError
+
+SIDE, SIZE = 8, 24
+UNITS = {"input_scale": 1.0, "norm_Y_I": 2.0}
+
+
+@pytest.fixture(scope="session")
+def made():
+    """Make a dump of an object of amplitude 0.5 to 1.5 with phase, changed as requested.
+
+    scale: of image and patches; turn: global phase; crop: rows and columns cut at the start.
+    """
+
+    def make(*, scale=1.0, turn=0.0, crop=0, **changes):
+        rows, columns = np.mgrid[:SIZE, :SIZE]
+        amplitude = 1 + 0.5 * np.sin(rows / 3) * np.cos(columns / 4)
+        thing = scale * amplitude * np.exp(1j * (0.8 * np.sin(rows / 5 + columns / 7) + turn))
+        corners = np.arange(0, SIZE - SIDE + 1, 4)
+        grid = np.stack(np.meshgrid(corners, corners, indexing="ij"), -1).reshape(-1, 2)
+        patches = np.stack([thing[r : r + SIDE, c : c + SIDE] for r, c in grid]) / 2
+        parts = {
+            "stitched_YX": thing[crop:, crop:].astype(np.complex64),
+            "scales": Scales(intensity_scale=900.0, intensity_scale_source="measured", **UNITS),
+            "origin_2": np.array([crop, crop], float) + 3,
+            "patches_PHW": patches.astype(np.complex64),
+            "positions_P2": grid.astype(float) + 3,
+            "made_by": "a test",
+            "source": "made",
+        }
+        return Dump(**{**parts, **changes})
+
+    return make
+
 
 SCALED = {
     "amplitude_var_zero_mean", "complex_var_zero_mean", "stitched_rms", "amplitude_mae",
@@ -56,7 +89,7 @@ def scales(**given):
 CASES = {
     "a scale of 1.04": ({}, {"scale": 1.04}, [], "passed in all"),
     "a scale that one does not give": (
-        {}, scales(input_scale=1.0, norm_Y_I=2.0), [], "not judged: intensity_scale",
+        {}, scales(**UNITS), [], "not judged: intensity_scale",
     ),
     "a ratio at the very bound": (scales(input_scale=1.0), scales(input_scale=1.1), [], ""),
     "a ratio beyond it": (
@@ -121,25 +154,88 @@ def test_patches_are_compared_one_by_one_only_where_they_are_the_same(made):
 
 @pytest.mark.parametrize(
     ("second", "more", "status"),
-    [
-        ("same", [], 0),
-        ("scaled", [], 2),
-        ("scaled", ["--free-scale"], 0),
-        ("nowhere", [], 1),
-    ],
+    [("same", [], 0), ("scaled", [], 2), ("scaled", ["--free-scale"], 0), ("nowhere", [], 1)],
 )
 def test_the_command_says_it_by_its_exit_status(made, second, more, status, tmp_path):
     for name, dump in {"a": made(), "same": made(crop=3), "scaled": made(scale=1.2)}.items():
         if name in ("a", second):
             write_dump(tmp_path / name, dump)
     out = tmp_path / "out"
-    words = ["compare", str(tmp_path / "a"), str(tmp_path / second), "--output-dir", str(out)]
-    result = CliRunner().invoke(app, words + more)
+    words = ("compare", tmp_path / "a", tmp_path / second, "--output-dir", out, *more)
+    found, said, _ = run(*words)
+    assert found == status and out.exists() is (status != 1)
     if status == 1:
-        assert isinstance(result.exception, InputError) and not out.exists()
         return
-    assert result.exit_code == status
-    assert ("passed in all" if status == 0 else "FAILED in") in result.stdout
+    assert ("passed in all" if status == 0 else "FAILED in") in said
     assert json.loads((out / "compare.json").read_text())["passed"] is (status == 0)
-    assert (out / "compare.md").read_text().strip() == result.stdout.strip()
+    assert (out / "compare.md").read_text().strip() == said.strip()
     assert (out / "compare.png").stat().st_size > 5000
+
+
+def test_what_is_written_is_read(made, tmp_path):
+    dump, folder = made(), tmp_path / "dump"
+    dump.stitched_YX[:3] = np.nan
+    write_dump(folder, dump)
+    back = read_dump(folder)
+    for key in ("stitched_YX", "patches_PHW", "positions_P2", "origin_2"):
+        np.testing.assert_array_equal(getattr(back, key), getattr(dump, key))
+    assert (back.scales, back.made_by) == (dump.scales, "a test")
+    means = io.read_json(folder / "dump.json")["patch_statistics"]["amplitude"]["mean"]
+    assert means == pytest.approx(np.abs(dump.patches_PHW).mean(axis=(1, 2)))
+    assert {p.name for p in folder.iterdir()} == set(DUMP_FILES)
+
+
+def foreign(folder, facts=None, **arrays):
+    """Write what another program would: with numpy and json alone."""
+    folder.mkdir()
+    (folder / "dump.json").write_text(json.dumps({"format": FORMAT, **(facts or {})}))
+    np.savez(folder / "arrays.npz", **arrays)
+    return folder
+
+
+def test_two_keys_are_enough(tmp_path):
+    dump = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7), complex)))
+    assert dump.stitched_YX.shape == (9, 7)
+    assert (dump.patches_PHW, dump.scales.input_scale) == (None, None)
+
+
+PATCH = {"patches": np.ones((1, 4, 4), complex)}
+BAD_ARRAYS = {
+    "no image": ({"image": np.ones(3)}, "has no array 'stitched'; it has: image"),
+    "empty": ({"stitched": np.ones((0, 5))}, r"'stitched' is \(0, 5\) float64, expected"),
+    "words": ({"stitched": np.array([["a"]])}, "'stitched' is .* <U1, expected complex"),
+    "pickled": ({"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
+    "no phase": ({"stitched": np.ones((9, 9))}, "'stitched' is real; give the complex object"),
+    "origin": ({"origin": np.ones(3)}, r"'origin' is \(3,\) float64, expected real \(2\)"),
+    "bare positions": ({"positions": np.ones((3, 2))}, "no 'patches'"),
+    "patches": ({"patches": np.ones((3, 4))}, r"'patches' is \(3, 4\) float64"),
+    "positions": ({**PATCH, "positions": np.ones((2, 2))}, r"'positions' is \(2, 2\) .*\(1, 2\)"),
+    "complex": ({**PATCH, "positions": np.ones((1, 2)) * 1j}, "'positions' is .* complex128"),
+    "NaN": ({**PATCH, "positions": np.full((1, 2), np.nan)}, "'positions' is not finite"),
+}
+BAD_FACTS = {
+    "format": ({"format": "ptycho-torch dump 9"}, "format: .*'ptycho-torch dump 9'"),
+    "scale": ({"scales": {"input_scale": -1}}, r"scales\.input_scale: .*greater than 0"),
+    "checksum": ({"arrays_sha256": "0" * 64}, "arrays.npz: SHA-256 is .*, expected 000"),
+}
+
+
+@pytest.mark.parametrize("case", [*BAD_ARRAYS, *BAD_FACTS])
+def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, case):
+    arrays, message = BAD_ARRAYS.get(case, ({}, None))
+    facts, message = BAD_FACTS.get(case, ({}, message))
+    # Each case has a whole image, unless the image is what is wrong.
+    whole = {} if "image" in arrays else {"stitched": np.ones((9, 9), complex)}
+    folder = foreign(tmp_path / "theirs", facts, **whole | arrays)
+    with pytest.raises(InputError, match=message) as caught:
+        read_dump(folder)
+    assert "\n" not in str(caught.value) and "theirs" in str(caught.value)
+
+
+def test_a_dump_that_was_torn_while_it_was_written_over_is_none(made, tmp_path, monkeypatch):
+    write_dump(tmp_path / "dump", Dump(stitched_YX=np.ones((9, 9))))
+    monkeypatch.setattr(io, "write_npz", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_dump(tmp_path / "dump", made(scale=2.0))
+    with pytest.raises(InputError, match=r"dump\.json: cannot be read"):
+        read_dump(tmp_path / "dump")

@@ -1,22 +1,27 @@
-"""Inference: what a bundle sees in a file, in which units, and how it is stitched."""
+"""Inference: what a bundle sees in a file, in which units, and how it is stitched; training and
+inference of one bundle agree."""
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from tests.samples import untrained_bundle
 
-from ptycho_torch.config.generator import GeneratorSettings
+from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.units import ScaleLost, probe_of
 from ptycho_torch.files import io
+from ptycho_torch.infer import dump as dumping
+from ptycho_torch.infer import parity
 from ptycho_torch.infer import run as inference
-from ptycho_torch.infer.outputs import OUTPUTS, infer_file, inference_dump
+from ptycho_torch.infer.dump import read_dump, write_dump
+from ptycho_torch.infer.outputs import OUTPUTS, infer_file, infer_split, inference_dump
+from ptycho_torch.infer.parity import report_parity, require_parity
 from ptycho_torch.infer.run import infer_scan, stitch
-from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
+from ptycho_torch.networks.bundle import read_bundle, write_bundle
 from ptycho_torch.runtime.errors import InputError
 
 N = 16
@@ -30,22 +35,8 @@ def scan(tiny_dataset):
 @pytest.fixture
 def bundle(scan):
     """A network that was not trained, in the units of the tiny dataset."""
-
-    def make(gridsize=1, **changes):
-        generator = GeneratorSettings(name="hybrid", width=4, fno_blocks=2, modes=4)
-        settings = BundleSettings(
-            **{
-                "generator": generator, "patch_px": N, "channels": gridsize**2,
-                "gridsize": gridsize, "object_big": True, "input_scale": 1.0, "norm_Y_I": 4.0,
-                "intensity_scale": scan.intensity_scale, "intensity_scale_source": "measured",
-                "dataset": "tiny", **changes,
-            }
-        )  # fmt: skip
-        network = build_generator(generator, channels=gridsize**2, patch_px=N, seed=1)
-        probe = torch.from_numpy(scan.probe_MHW.copy())
-        return Bundle(settings=settings, weights=network.state_dict(), probe_MHW=probe)
-
-    return make
+    units = {"intensity_scale": scan.intensity_scale}
+    return lambda **changes: untrained_bundle(scan.probe_MHW, **units | changes)
 
 
 def shifted(scan, by):
@@ -160,14 +151,6 @@ def test_frames_of_another_size_are_refused_and_masked_pixels_do_not_count(bundl
     assert np.isfinite(infer_scan(bundle(), masked, InferSettings(scale=250.0)).report["r_factor"])
 
 
-def test_groups_use_every_frame_and_all_their_patches(bundle, scan):
-    found = infer_scan(bundle(gridsize=2), scan)
-    assert found.patches_PHW.shape == (4 * len(scan), N, N)
-    assert found.report["frames_used"] == len(scan)
-    few = infer_scan(bundle(gridsize=2), scan, InferSettings(n_images=5))
-    assert few.report["groups"] == 5 and few.report["frames_used"] <= 20
-
-
 def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, tmp_path):
     write_bundle(tmp_path / "bundle", bundle())
     files, out = (tmp_path / "bundle", tiny_dataset.splits["test"]), tmp_path / "out"
@@ -179,8 +162,6 @@ def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, 
     report = io.read_json(out / "report.json")
     assert report["r_factor"] == found.report["r_factor"]
     assert report["test_data"]["sha256"] == io.sha256(files[1])
-    with pytest.raises(InputError, match="out: holds a finished run"):
-        infer_file(*files, out)
     # Statistics of the results that are replaced go; a picture of the user's own stays.
     (out / "mine.png").write_bytes(b"")
     infer_file(*files, out, overwrite=True)
@@ -188,3 +169,83 @@ def test_a_folder_with_object_report_and_pictures_is_left(bundle, tiny_dataset, 
     (out / "patches.png").write_bytes(b"")
     infer_file(*files, out, overwrite=True)
     assert (out / "patches.png").exists()
+
+
+@pytest.fixture(scope="module")
+def run(plain, tiny_dataset):
+    """A trained run of the tiny study, what its bundle sees in the test split, and the patches
+    that its training predicted there."""
+    dump = infer_split(plain.folder / "bundle", tiny_dataset.splits["test"], InferSettings())
+    best = io.read_npz(plain.outputs["patches"], "best")["best"]
+    return SimpleNamespace(folder=plain.folder, dump=dump, best=best)
+
+
+@pytest.fixture
+def judge(run, tiny_dataset, tmp_path, monkeypatch):
+    """Hold the run against an inference's dump; returns parity.json, with values by name."""
+
+    def make(dump=None, *, drawn=False, best=run.best, test=None, **settings):
+        for module in () if drawn else (parity, dumping):
+            monkeypatch.setattr(module, "draw_objects", lambda *a, **k: None)
+            monkeypatch.setattr(module, "save_png", lambda *a: None)
+        write_dump(tmp_path / "inference", dump or run.dump)
+        io.write_npz(tmp_path / "patches.npz", {"best": best})
+        report_parity(
+            run=run.folder / "run.json",
+            dataset=tiny_dataset.dataset,
+            test=test or tiny_dataset.splits["test"],
+            patches=tmp_path / "patches.npz",
+            inference=tmp_path / "inference",
+            settings=ParitySettings(**settings).model_dump(mode="json"),
+            folder=tmp_path / "parity",
+        )
+        found = io.read_json(tmp_path / "parity/parity.json")
+        values = {q["name"]: q["value"] for q in found["quantities"]}
+        return SimpleNamespace(**found, values=values)
+
+    return make
+
+
+def test_training_and_inference_agree_to_rounding(judge, tmp_path):
+    found, folder = judge(drawn=True), tmp_path / "parity"
+    assert found.passed and found.failed == []
+    seen = found.values
+    assert seen["patches_to_rounding"] < 1e-5 and seen["scales_to_rounding"] < 1e-6
+    assert {p.name for p in folder.iterdir()} == {
+        "parity.json", "parity.md", "parity.png", "training",
+    }  # fmt: skip
+    assert read_dump(folder / "training").patches_PHW.shape == (121, 16, 16)
+    require_parity(folder / "parity.json", tmp_path / "passed.txt")
+    assert "passed" in (tmp_path / "passed.txt").read_text()
+
+
+def test_a_failed_parity_keeps_its_report_and_cannot_be_taken_for_passed(judge, run, tmp_path):
+    """As of a run that diverged."""
+    found = judge(best=run.best * np.nan)
+    assert {"amplitude_ssim", "stitched_rms", "patches_to_rounding"} <= set(found.failed)
+    assert (tmp_path / "parity/parity.md").read_text().startswith("# Parity FAILED in ")
+    with pytest.raises(InputError, match=r"parity FAILED in .*stitched_rms.*parity\.md has the"):
+        require_parity(tmp_path / "parity/parity.json", tmp_path / "passed.txt")
+    assert not (tmp_path / "passed.txt").exists()
+
+
+def test_each_fault_fails_by_its_name(judge, run, tiny_dataset, tmp_path):
+    """Patches that agree to ten percent and not to rounding, and a bundle of another scale."""
+    near = replace(run.dump, patches_PHW=1.01 * run.dump.patches_PHW)
+    assert judge(near).failed == ["patches_to_rounding"] and judge(near, rounding=0.02).passed
+    bundle = read_bundle(run.folder / "bundle")
+    settings = bundle.settings.model_copy(update={"input_scale": 1.3})
+    write_bundle(tmp_path / "bundle", replace(bundle, settings=settings))
+    dump = infer_split(tmp_path / "bundle", tiny_dataset.splits["test"], InferSettings())
+    scales = {"input_scale", "scales_to_rounding", "patches_to_rounding"}
+    assert scales <= set(judge(dump).failed)
+
+
+def test_the_first_image_is_held_against_the_first(judge, run, tiny_dataset, tmp_path):
+    arrays, test = io.read_npz(tiny_dataset.splits["test"]), tmp_path / "two.npz"
+    twice = {k: np.concatenate([v, v[::-1]]) if v.ndim else v for k, v in arrays.items()}
+    twice |= {key: arrays[key] for key in ("probeGuess", "probe_simulated")}
+    twice["image_index"] = np.repeat([0, 1], len(arrays["diffraction"])).astype(np.int32)
+    io.write_npz(test, twice)
+    dump = infer_split(run.folder / "bundle", test, InferSettings())
+    assert judge(dump, best=np.concatenate([run.best, run.best[::-1]]), test=test).passed

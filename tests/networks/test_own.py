@@ -1,4 +1,4 @@
-"""A network from outside the package, as docs/own-network.md says."""
+"""A network, an optimiser and a clipping rule from outside the package (docs/own-network.md)."""
 
 import re
 import sys
@@ -8,21 +8,17 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.run import train_run
 
 
 @pytest.fixture
 def page(root, tmp_path, monkeypatch):
-    """Write the page's module, put it on the path, and return its arm and the module's file."""
+    """Write the page's module, put it on the path, and return its arms and the module's file."""
     text = (root / "docs" / "own-network.md").read_text(encoding="utf-8")
     code, arms = (re.findall(f"```{kind}\n(.*?)```", text, re.S) for kind in ("python", "yaml"))
     (tmp_path / "my_lab.py").write_text("\n".join(code))
@@ -32,92 +28,72 @@ def page(root, tmp_path, monkeypatch):
     return found, tmp_path / "my_lab.py"
 
 
-@pytest.fixture(scope="module")
-def tiny_data(tiny_dataset):
-    return data_of_splits(tiny_dataset.splits, tiny_dataset.dataset, patch_px=16)
+@pytest.fixture
+def trained(run_of, tiny_data):
+    """Train an arm with these blocks."""
+
+    def train(**blocks):
+        module = PtychoModule(
+            run_of("mine", arms={"mine": {"hypothesis": "-"} | blocks}), tiny_data
+        )
+        return fit(module, tiny_data.train, tiny_data.validation)
+
+    return train
 
 
-def run_of(root, arm, **training):
-    study = load_yaml(root / "tests" / "tiny.yaml")
-    study["arms"]["mine"] = arm
-    study["training"] |= training
-    return run_settings(parse_study(study, "study"), "tiny", "mine", 0)
-
-
-def test_the_page_s_network_trains_and_its_bundle_gives_the_same_patches(
-    root, page, tiny_dataset, tmp_path
-):
-    run = run_of(root, page[0]["mine"])
-    split = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
-    train_run(run, **split, folder=tmp_path / "run", threads=1)
-    bundle = read_bundle(tmp_path / "run" / "bundle")
-    data = data_of_splits(**split, patch_px=16)
-    trained, untrained = bundle.network(), PtychoModule(run, data).network
-    amplitudes = data.train.amplitude_BCHW[:4]
+def test_the_network_of_the_page_trains(page, run_of, train_into, tiny_data, tmp_path):
+    mine = {"mine": page[0]["mine"]}
+    train_into(tmp_path / "run", arm="mine", arms=mine)
+    trained = read_bundle(tmp_path / "run" / "bundle").network()
+    run, amplitudes = run_of("mine", arms=mine), tiny_data.train.amplitude_BCHW[:4]
+    untrained, again = (PtychoModule(run, tiny_data).network for _ in "ab")
     assert trained.layers[0].weight.shape == (8, 1, 5, 5)
     assert not torch.equal(trained(amplitudes), untrained(amplitudes))
-    again = PtychoModule(run, data).network
     assert torch.equal(again(amplitudes), untrained(amplitudes))
 
 
-def test_an_edit_of_its_file_is_another_run(root, page):
+def test_an_edit_of_its_file_is_another_run(run_of, page):
     arms, file = page
-    before = {name: run_of(root, arms[name]) for name in ("mine", "centred")}
-    assert before == {name: run_of(root, arms[name]) for name in before}
+    before = {name: run_of(name, arms=arms) for name in ("mine", "centred")}
+    assert before == {name: run_of(name, arms=arms) for name in before}
     file.write_text(file.read_text() + "\n# edited\n")
-    assert all(run_of(root, arms[name]) != run for name, run in before.items())
+    assert all(run_of(name, arms=arms) != run for name, run in before.items())
 
 
-def trained(root, arm, data, folder=None, **training):
-    module = PtychoModule(run_of(root, arm, **training), data)
-    return fit(module, data.train, data.validation, folder=folder)
+RULES = """
+from torch import nn, zeros
+class Norm:
+    def __init__(self, most):
+        self.most = most
+    def __call__(self, parameters):
+        nn.utils.clip_grad_norm_(parameters, self.most)
+class Counted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", zeros(()))
+    def forward(self, parameters):
+        self.steps += 1
+"""
+SGD = {"name": "torch.optim:SGD", "learning_rate": 0.02, "settings": {"momentum": 0.9}}
 
 
-def test_an_optimiser_and_a_rule_of_ones_own_do_what_torch_s_do(root, page, tiny_data):
-    """Beside those that are known here: the same weights, or nearly."""
-    file = page[1]
-    own = {
-        "optimizer": {
-            "name": "torch.optim:SGD",
-            "learning_rate": 0.02,
-            "settings": {"momentum": 0.9},
-        }
-    }
-    ours = {"optimizer": {"name": "sgd", "learning_rate": 0.02}}
-    found, known = (
-        trained(root, {"hypothesis": "-", "training": t}, tiny_data) for t in (own, ours)
-    )
-    for name, weight in known.last.weights.items():
-        torch.testing.assert_close(found.last.weights[name], weight, rtol=1e-4, atol=1e-6)
-    file.write_text(
-        "from torch import nn\nclass Norm:\n    def __init__(self, most):\n        self.most = most\n"
-        "    def __call__(self, parameters):\n        nn.utils.clip_grad_norm_(parameters, self.most)\n"
-    )
-    sys.modules.pop("my_lab", None)
-    clip = {"gradient_clip_algorithm": "my_lab:Norm", "settings": {"most": 0.05}}
-    known_clip = {"gradient_clip_algorithm": "norm", "max_norm": 0.05}
-    found, known = (
-        trained(root, {"hypothesis": "-", "execution": {"clip": c}}, tiny_data)
-        for c in (clip, known_clip)
+def test_those_of_ones_own_do_what_the_same_ones_of_ours_do(page, trained):
+    """And what a rule remembers is in the checkpoint."""
+    page[1].write_text(RULES)
+    rule = {"gradient_clip_algorithm": "my_lab:Norm", "settings": {"most": 0.05}}
+    found = trained(training={"optimizer": SGD}, execution={"clip": rule})
+    norm = {"gradient_clip_algorithm": "norm", "max_norm": 0.05}
+    known = trained(
+        training={"optimizer": {"name": "sgd", "learning_rate": 0.02}}, execution={"clip": norm}
     )
     for name, weight in known.last.weights.items():
         torch.testing.assert_close(found.last.weights[name], weight, rtol=1e-4, atol=1e-6)
     assert found.module.history.clipped == known.module.history.clipped > 0
-
-
-def test_what_a_rule_remembers_is_in_the_checkpoint(root, page, tiny_data):
-    page[1].write_text(
-        "import torch\nclass Counted(torch.nn.Module):\n    def __init__(self):\n"
-        "        super().__init__()\n        self.register_buffer('steps', torch.zeros(()))\n"
-        "    def forward(self, parameters):\n        self.steps += 1\n"
-    )
-    sys.modules.pop("my_lab", None)
-    clip = {"gradient_clip_algorithm": "my_lab:Counted"}
-    found = trained(root, {"hypothesis": "-", "execution": {"clip": clip}}, tiny_data)
+    found = trained(execution={"clip": {"gradient_clip_algorithm": "my_lab:Counted"}})
     assert found.module.state_dict()["own_clip.steps"] == found.module.monitor.steps > 0
 
 
-def test_an_optimiser_of_ones_own_does_not_move_on_a_bad_step(root, page, tiny_data, monkeypatch):
+def test_an_optimiser_of_ones_own_does_not_move_on_a_bad_step(page, trained, monkeypatch):
     plain, steps, kept = PtychoModule.training_loss, [], []
 
     def planted(self, batch):
@@ -127,66 +103,38 @@ def test_an_optimiser_of_ones_own_does_not_move_on_a_bad_step(root, page, tiny_d
         return plain(self, batch) * (float("nan") if steps[-1] >= 5 else 1)
 
     monkeypatch.setattr(PtychoModule, "training_loss", planted)
-    found = trained(root, page[0]["radam"], tiny_data)
+    found = trained(**page[0]["radam"])
     failure = found.module.monitor.failure
     assert (failure.outcome, failure.step) == ("non_finite", 5)
     assert all(torch.equal(found.last.weights[name], w) for name, w in kept[0].items())
 
 
-@pytest.mark.parametrize(
-    ("arm", "message"),
-    [
-        (
-            {"training": {"optimizer": {"name": "torch.optim:Adan", "learning_rate": 1}}},
-            "has no attribute 'Adan'",
-        ),
-        (
-            {
-                "training": {
-                    "optimizer": {
-                        "name": "torch.optim:SGD",
-                        "learning_rate": 1,
-                        "settings": {"speed": 2},
-                    }
-                }
-            },
-            "unexpected keyword argument 'speed'",
-        ),
-        (
-            {"execution": {"clip": {"gradient_clip_algorithm": "their:Rule"}}},
-            "there is no module 'their'",
-        ),
-        ({"execution": {"clip": {"gradient_clip_algorithm": "torch.nn:Linear"}}}, "in_features"),
-    ],
-)
-def test_what_is_no_optimiser_or_rule_is_one_line(root, tiny_data, arm, message):
+OPTIMIZER = {"name": "torch.optim:SGD", "learning_rate": 1}
+MISTAKES = [
+    ({"training": {"optimizer": OPTIMIZER | {"name": "torch.optim:Adan"}}}, "no attribute 'Adan'"),
+    ({"training": {"optimizer": OPTIMIZER | {"settings": {"speed": 2}}}}, "argument 'speed'"),
+    ({"execution": {"clip": {"gradient_clip_algorithm": "their:Rule"}}}, "no module 'their'"),
+    ({"execution": {"clip": {"gradient_clip_algorithm": "torch.nn:Linear"}}}, "in_features"),
+]
+
+
+@pytest.mark.parametrize(("blocks", "message"), MISTAKES)
+def test_what_is_no_optimiser_or_rule_is_one_line(trained, blocks, message):
     with pytest.raises(InputError, match=message) as error:
-        trained(root, {"hypothesis": "-", **arm}, tiny_data)
+        trained(**blocks)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        (
-            "their_lab:Net",
-            {},
-            "there is no module 'their_lab'; install its package, or set PYTHONP",
-        ),
-        ("my_lab:Net", {}, "'my_lab:Net' cannot be imported: module 'my_lab' has no attribute"),
-        (
-            "my_lab:MyNet",
-            {"depth": 3},
-            "unexpected keyword argument 'depth'; 'my_lab:MyNet' is call",
-        ),
-        (
-            "torch.nn:Identity",
-            {},
-            r"to torch.float32 \(2, 1, 16, 16\), expected complex object patches",
-        ),
-        ("mine", {}, "a network of your own is named 'package.module:Class'"),
-    ],
-)
+WORDS = [
+    ("their_lab:Net", {}, "there is no module 'their_lab'; install its package, or set PYTHONP"),
+    ("my_lab:Net", {}, "'my_lab:Net' cannot be imported: module 'my_lab' has no attribute"),
+    ("my_lab:MyNet", {"depth": 3}, "unexpected keyword argument 'depth'; 'my_lab:MyNet' is call"),
+    ("torch.nn:Identity", {}, r"\(2, 1, 16, 16\), expected complex object patches"),
+    ("mine", {}, "a network of your own is named 'package.module:Class'"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), WORDS)
 @pytest.mark.usefixtures("page")
 def test_what_is_no_network_is_refused_in_one_line(name, settings, message):
     words = {"name": name, "width": 2, "fno_blocks": 1, "modes": 1, "settings": settings}

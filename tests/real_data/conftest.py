@@ -4,8 +4,7 @@ import bz2
 import hashlib
 import io as streams
 import os
-import subprocess
-import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,57 +13,46 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
-from tests.reconstruct.scans import make_scan
+from tests.commands import ROOT, snakemake
+from tests.samples import a_scan
 
 from ptycho_torch.config.read import load_yaml, parse_study
 
-ROOT = Path(__file__).resolve().parents[2]
-N, SIDE = 16, 12
 REAL_FILE = "siemens-star-small.npz.bz2"
-NO_FOLDER = (
-    f"PTYCHO_DATA is not set to a folder with {REAL_FILE}: nothing is tested on the real file"
-)
-
-
-def make_measurement(photons=2e5):
-    """Counts at jittered positions of a rough object; the probe's scale is that of the counts."""
-    scan = make_scan(side=N, step=2.5, frames=SIDE, jitter=0.8)
-    scale = photons / (np.abs(scan.probe) ** 2).sum()
-    # As a file stores them: what is simulated must be what is read.
-    places = scan.positions.astype(np.float32).astype(float)
-    probe, mean = scan.probe * np.sqrt(scale), scan.amplitude**2 * scale
-    counts = np.random.default_rng(5).poisson(mean).astype(np.float32)
-    return SimpleNamespace(
-        object=scan.object, probe=probe, positions=places, mean=mean, counts=counts
-    )
 
 
 @pytest.fixture(scope="session")
 def truth():
-    return make_measurement()
+    """A scan without noise whose probe is scaled as the counts; their `mean`, and the `counts`."""
+    scan = a_scan(step=2.5, frames=(12, 12), jitter=0.8, real="f8")
+    scale = 2e5 / (np.abs(scan.probe_MHW) ** 2).sum()
+    mean = scan.amplitude_nHW**2 * scale
+    scan = replace(
+        scan, amplitude_nHW=np.sqrt(mean), probe_MHW=scan.probe_MHW * np.sqrt(scale),
+        # As a file stores them: what is simulated must be what is read.
+        positions_n2=scan.positions_n2.astype(np.float32).astype(float),
+    )  # fmt: skip
+    counts = np.random.default_rng(5).poisson(mean).astype(np.float32)
+    return SimpleNamespace(scan=scan, mean=mean, counts=counts)
 
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory, truth):
     """A folder with the scan's file in the layout of tike, packed; its name and checksum."""
     folder = tmp_path_factory.mktemp("data")
+    probe = truth.scan.probe_MHW[0]
     # A guess: too wide a phase, in other units.
-    guess = truth.probe / 300 * np.exp(0.3j * np.abs(truth.probe) / np.abs(truth.probe).max())
+    guess = probe / 300 * np.exp(0.3j * np.abs(probe) / np.abs(probe).max())
     stream = streams.BytesIO()
     np.savez(
         stream,
         data=np.fft.ifftshift(truth.counts, axes=(-2, -1))[None],
-        scan=truth.positions.astype(np.float32)[None],
-        probe=guess.astype(np.complex64)[None, None, None],
+        scan=truth.scan.positions_n2.astype(np.float32)[None],
+        probe=guess.astype(np.complex64)[None, None, None, None],
     )
     content = bz2.compress(stream.getvalue())
     (folder / "small.npz.bz2").write_bytes(content)
-    return SimpleNamespace(
-        folder=folder,
-        file="small.npz.bz2",
-        content=content,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+    return SimpleNamespace(folder=folder, sha256=hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture(scope="session")
@@ -77,59 +65,37 @@ def real_study(packed):
                 "about": "a scan with photon noise, made by a test",
                 "address": "http://127.0.0.1:9/small.npz.bz2",
                 "sha256": packed.sha256,
-                "file": packed.file,
-                "reading": {"patch_px": N},
+                "file": "small.npz.bz2",
+                "reading": {"patch_px": 16},
             }
         },
         "arms": ["control"],
         "seeds": [3],
         "training": {"epochs": 2},
         "held_out": {"rows": [0.05, 0.2], "columns": [0.1, 0.4]},
-        "rpie": {
-            "iterations": 20,
-            "batch_size": 8,
-            "refine_probe": True,
-            "probe_scale": "frames",
-        },
+        "rpie": {"iterations": 20, "batch_size": 8, "refine_probe": True, "probe_scale": "frames"},
     }
     return study
 
 
-def snakemake(folder, *words, data=""):
-    """Run the target of measurements; return the exit status and what was written."""
-    programs = Path(sys.executable).parent
-    path = f"{programs}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [programs / "snakemake", "real_data_summary", *words, "--directory", folder, "--cores", "2"],
-        cwd=ROOT, env={**os.environ, "PATH": path, "PTYCHO_DATA": str(data)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="session")
-def results(tmp_path_factory, real_study, packed):
+def results(shared, real_study, packed):
     """The summary of measurements as a user makes it, once for all test processes.
 
     Returns `folder`, its results; the parsed `study`; and `again`, to call the same command with
     more words.
     """
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    place, said = shared / "real", shared / "real.txt"
+    place, done = shared / "real", shared / "real.done"
+    words = ("real_data_summary", "--configfile", place / "study.yaml", "--cores", "2")
+    again = partial(snakemake, place, *words, PTYCHO_DATA=str(packed.folder))
     with FileLock(shared / "real.lock"):
-        if not said.exists():
+        if not done.exists():
             place.mkdir()
             (place / "study.yaml").write_text(yaml.safe_dump(real_study))
-            words = (place, "--configfile", place / "study.yaml")
-            status, text = snakemake(*words, data=packed.folder)
-            assert status == 0, text
-            said.write_text(text)
-    return SimpleNamespace(
-        folder=place / "results/real_data",
-        study=parse_study(real_study, "test"),
-        again=partial(snakemake, place, "--configfile", place / "study.yaml", data=packed.folder),
-    )
+            again()
+            done.touch()
+    study = parse_study(real_study, "test")
+    return SimpleNamespace(folder=place / "results/real_data", study=study, again=again)
 
 
 @pytest.fixture
@@ -138,5 +104,7 @@ def real_file():
     folder = os.environ.get("PTYCHO_DATA")
     path = Path(folder or ".") / REAL_FILE
     if not folder or not path.exists():
-        pytest.skip(NO_FOLDER)
+        pytest.skip(
+            f"PTYCHO_DATA is no folder with {REAL_FILE}: nothing is tested on the real file"
+        )
     return path

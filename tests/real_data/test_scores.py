@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.samples import rough_object
 
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
@@ -16,53 +17,32 @@ from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor, r_factor_of
 from ptycho_torch.runtime.errors import InputError
 
-STREAM = np.random.default_rng(2)
 
-
-def smooth(side, cut=0.2):
-    """A band-limited complex image with mean 1."""
-    wave = STREAM.normal(size=(side, side)) + 1j * STREAM.normal(size=(side, side))
-    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
-    image = np.fft.ifft2(np.fft.fft2(wave) * (np.hypot(rows, columns) < cut))
-    return 1 + 0.3 * image / image.std()
-
-
-def scan_of(truth, amplitude):
-    return Scan(
-        source="truth",
-        amplitude_nHW=amplitude.astype(np.float32),
-        positions_n2=truth.positions,
-        probe_MHW=truth.probe.astype(np.complex64),
-        intensity_scale=1.0,
-    )
-
-
-def true_estimate(truth):
-    light = np.ones(truth.object.shape, np.float32)
-    return ObjectEstimate(truth.object.astype(np.complex64), light, truth.probe)
+def true_estimate(scan):
+    light = np.ones(scan.object_YX.shape, np.float32)
+    return ObjectEstimate(scan.object_YX.astype(np.complex64), light, scan.probe_MHW)
 
 
 def test_the_r_factor_of_the_truth_is_the_noise(truth):
     """Without noise it is 0; with it, what E|sqrt(K) - sqrt(m)| gives, drawn independently."""
-    exact = scan_of(truth, np.sqrt(truth.mean))
-    found = true_estimate(truth).predict(exact, 0.01)
+    exact, noisy = truth.scan, np.sqrt(truth.counts)
+    found = true_estimate(exact).predict(exact, 0.01)
     assert r_factor(found, exact.amplitude_nHW) < 1e-4
-    noisy = scan_of(truth, np.sqrt(truth.counts))
     other = np.random.default_rng(99).poisson(truth.mean)
     expected = np.abs(np.sqrt(other) - np.sqrt(truth.mean)).sum() / np.sqrt(other).sum()
-    assert r_factor(found, noisy.amplitude_nHW) == pytest.approx(expected, rel=0.02)
-    assert r_factor(0 * found, noisy.amplitude_nHW) == 1
+    assert r_factor(found, noisy) == pytest.approx(expected, rel=0.02)
+    assert r_factor(0 * found, noisy) == 1
 
 
 def test_what_is_not_lit_is_its_mean_and_no_frame_is_covered_there(truth):
-    exact = scan_of(truth, np.sqrt(truth.mean))
-    estimate = true_estimate(truth)
+    exact = truth.scan
+    estimate = true_estimate(exact)
     half = estimate.light_YX.copy()
     half[:, half.shape[1] // 2 :] = 0
-    dark = ObjectEstimate(np.where(half > 0, estimate.object_YX, 77), half, truth.probe)
+    dark = ObjectEstimate(np.where(half > 0, estimate.object_YX, 77), half, exact.probe_MHW)
     shares = dark.covered_shares(exact, 0.5)
-    left = truth.positions[:, 1] < 3
-    right = truth.positions[:, 1] > half.shape[1] // 2 + 1
+    left = exact.positions_n2[:, 1] < 3
+    right = exact.positions_n2[:, 1] > half.shape[1] // 2 + 1
     assert shares[left].min() == pytest.approx(1) and shares[right].max() == 0
     errors = dark.errors(exact, 0.5)
     assert r_factor_of(errors[left]) < 1e-4 and 0.02 < r_factor_of(errors[right]) < 1
@@ -98,7 +78,7 @@ def test_the_box_is_the_largest_rectangle_lit_in_all():
 def test_registration_removes_shift_tilt_and_factor_together(shift):
     """A tilt biases the shift that is found: without its removal the shift is wrong."""
     side = 96 + 2 * MARGIN_PX
-    wide = smooth(side)
+    wide = rough_object((side, side))
     rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
     ramp = np.exp(2j * np.pi * (shift[0] * rows + shift[1] * columns))
     moved = np.fft.ifft2(np.fft.fft2(wide) * ramp)

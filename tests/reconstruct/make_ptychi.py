@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ptychi_rpie import reconstruct_by_ptychi
-from tests.reconstruct.scans import SCANS, as_scan, make_scan
+from tests.samples import DETAILED, SCANS, a_scan
 
 from ptycho_torch.config.scan import ConventionalSettings
 
@@ -25,10 +25,10 @@ RUNS = {
 def main() -> None:
     """Reconstruct and write."""
     arrays = {"ptychi": np.array(version("ptychi")), "torch": np.array(torch.__version__)}
-    for name, keys in SCANS.items():
-        scan = make_scan(**keys)
+    for name, jitter in SCANS.items():
+        scan = a_scan(**DETAILED, jitter=jitter)
         for run, settings in RUNS.items():
-            made = reconstruct_by_ptychi(as_scan(scan), settings)
+            made = reconstruct_by_ptychi(scan, settings)
             print(name, run, made.error[-1], sum(made.seconds))
             arrays[f"{name}_{run}_object"] = made.object_YX
             arrays[f"{name}_{run}_probe"] = made.probe_MHW

@@ -1,41 +1,36 @@
-"""A file under a planted convention is read right with the flags found; ties are not decided."""
+"""A file under a planted convention is read right with the flags found, ties are not decided; rPIE
+of a test split, scored by the very evaluation of the runs, and of a file."""
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from matplotlib.image import imread
+from tests.commands import call, refused, run
+from tests.samples import a_probe, a_scan, apart, canonical, patterns, write_cxi
 
-from ptycho_torch.cli import app
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import ConventionalSettings, RpieSettings, ScanConventions
 from ptycho_torch.data.read import read_scan
+from ptycho_torch.files import io
 from ptycho_torch.reconstruct.check import Outcome, check_file, twin_similarity
+from ptycho_torch.reconstruct.run import reconstruct_scan, reconstruct_test_split
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
 
 @pytest.fixture(scope="module")
-def known(made):
+def known():
     """A scan of a known object, with photon noise."""
-    return made.a_scan(counts=1e5, size=(40, 44), step=1.9)
+    return a_scan(counts=1e5, frames=(13, 15), step=1.9)
 
 
 @pytest.fixture(autouse=True)
 def frames(monkeypatch):
     """36 are reconstructed: enough for this small scan."""
     monkeypatch.setattr("ptycho_torch.reconstruct.check.RECONSTRUCTED_FRAMES", 36)
-
-
-def arrays(scan, **change):
-    rows, columns = scan.positions_n2.T + 8
-    parts = {
-        "diffraction": scan.amplitude_nHW,
-        "xcoords": columns,
-        "ycoords": rows,
-        "probeGuess": scan.probe_MHW[0],
-        "objectGuess": scan.object_YX,
-    } | change
-    return {key: value for key, value in parts.items() if value is not None}
 
 
 def mirrored(scan, axis):
@@ -57,7 +52,7 @@ PLANTED = {
     "rows mirrored": lambda s: {"ycoords": mirrored(s, 0)},
     "both mirrored": lambda s: {"ycoords": mirrored(s, 0), "xcoords": mirrored(s, 1)},
     "half a pixel": lambda s: at(s, 7.5, 7.5),
-    "from the middle": lambda s: at(s, -12, -14),
+    "from the middle": lambda s: at(s, -13, -15),
     "zero frequency in the corner": lambda s: {
         "diffraction": np.fft.ifftshift(s.amplitude_nHW, axes=(1, 2))
     },
@@ -89,14 +84,14 @@ def check(folder, parts, **given):
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_convention_is_found(tmp_path, known, planted):
-    report, read = check(tmp_path, arrays(known, **PLANTED[planted](known)))
+    report, read = check(tmp_path, canonical(known, **PLANTED[planted](known)))
     assert report["decided"]
     np.testing.assert_allclose(read().positions_n2, known.positions_n2, atol=1e-9)
     np.testing.assert_allclose(read().amplitude_nHW, known.amplitude_nHW, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_given_is_not_tried(tmp_path, known):
-    parts = arrays(known, **PLANTED["rows mirrored"](known))
+    parts = canonical(known, **PLANTED["rows mirrored"](known))
     report, _ = check(tmp_path, parts, origin="middle", flip_rows=True)
     tried = [one["flags"] for stage in report["stages"] for one in stage["readings"]]
     assert tried and all("--origin middle" in flags and "--flip-rows" in flags for flags in tried)
@@ -104,7 +99,7 @@ def test_what_is_given_is_not_tried(tmp_path, known):
 
 @pytest.mark.parametrize("planted", ["rows mirrored", "x and y swapped"])
 def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
-    parts = arrays(known, **PLANTED[planted](known), objectGuess=None)
+    parts = canonical(known, **PLANTED[planted](known), objectGuess=None)
     report, read = check(tmp_path, parts, values="amplitude")
     assert report["decided"]
     apart = read().positions_n2 - known.positions_n2
@@ -114,7 +109,7 @@ def test_without_an_object_a_reconstruction_decides(tmp_path, known, planted):
 def test_positions_that_explain_nothing_are_no_reading_whatever_ties(tmp_path, known):
     """Each reading of them errs as shuffled ones do, far above the noise; all that tie are named."""
     places = np.random.default_rng(3).permutation(known.positions_n2 + 8)
-    parts = arrays(known, objectGuess=None, ycoords=places[:, 0], xcoords=places[:, 1])
+    parts = canonical(known, objectGuess=None, ycoords=places[:, 0], xcoords=places[:, 1])
     report, _ = check(tmp_path, parts, values="amplitude")
     assert not report["decided"]
     explained = r"no conventions explain the frames: the best errs by 0\.\d+, shuffled .* by 0\.\d+"
@@ -123,7 +118,7 @@ def test_positions_that_explain_nothing_are_no_reading_whatever_ties(tmp_path, k
 
 
 def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
-    parts = arrays(known, objectGuess=np.ones_like(known.object_YX))
+    parts = canonical(known, objectGuess=np.ones_like(known.object_YX))
     report, _ = check(tmp_path, parts, values="amplitude")
     assert [s["answer"] for s in report["stages"] if s["question"] == "object"]
     assert report["decided"] and not {"swap_axes", "flip_rows", "flip_columns"} & set(
@@ -131,37 +126,158 @@ def test_an_object_that_predicts_nothing_is_left_aside(tmp_path, known):
     )
 
 
-def test_where_the_twin_cannot_be_ruled_out_the_sign_stays_open(made, tmp_path, known):
+def test_where_the_twin_cannot_be_ruled_out_the_sign_stays_open(tmp_path, known):
     """Without a probe, and under a probe that is its own twin."""
     y, x = np.mgrid[:16, :16] - 8
     disk = np.exp(-(((y**2 + x**2) / 12.0) ** 2))[None].astype(np.complex64)
-    assert twin_similarity(disk) > 0.99 and twin_similarity(made.a_probe()) < 0.9
-    frames = np.sqrt(made.patterns(disk, known.object_YX, known.positions_n2))
+    assert twin_similarity(disk) > 0.99 and twin_similarity(a_probe()) < 0.9
+    frames = np.sqrt(patterns(disk, known.object_YX, known.positions_n2))
     for change in ({"probeGuess": None}, {"diffraction": frames, "probeGuess": disk[0]}):
-        parts = arrays(known, **change, objectGuess=None)
+        parts = canonical(known, **change, objectGuess=None)
         report, _ = check(tmp_path, parts, values="amplitude")
         assert "the turned, conjugated object fits as well" in report["doubt"]
 
 
-def test_the_sign_of_translation_is_told_by_probe_and_object(made, tmp_path, known):
-    made.write_cxi(tmp_path / "scan.cxi", known)
+def test_the_sign_of_translation_is_told_by_probe_and_object(tmp_path, known):
+    write_cxi(tmp_path / "scan.cxi", known)
     report = check_file(tmp_path / "scan.cxi", ScanConventions())
     assert report["decided"] and "flip_rows" not in report["reading"]
 
 
 def test_the_command_says_which_flags_and_fails_on_doubt(tmp_path, known):
-    run = CliRunner().invoke
-    path = str(tmp_path / "scan.npz")
-    np.savez(path, **arrays(known, **PLANTED["corner"](known)))
-    done = run(app, ["check", path])
-    assert done.exit_code == 0, done.output
-    assert "read it with: " in done.output and "--origin corner" in done.output
-    found = json.loads(run(app, ["check", path, "--json"]).stdout)
+    path = tmp_path / "scan.npz"
+    np.savez(path, **canonical(known, **PLANTED["corner"](known)))
+    said = call("check", path)
+    assert "read it with: " in said and "--origin corner" in said
+    found = json.loads(call("check", path, "--json"))
     assert found["decided"] and found["reading"]["origin"] == "corner"
 
     same = np.repeat(known.amplitude_nHW[:1], len(known), axis=0)
-    np.savez(path, **arrays(known, diffraction=same))
-    done = run(app, ["check", path, "--json", "--values", "amplitude"])
-    assert isinstance(done.exception, InputError)
-    assert "cannot be told apart" in str(done.exception) or "no conventions" in str(done.exception)
-    assert not json.loads(done.stdout)["decided"]
+    np.savez(path, **canonical(known, diffraction=same))
+    status, said, err = run("check", path, "--json", "--values", "amplitude")
+    assert status == 1 and ("cannot be told apart" in err or "no conventions" in err)
+    assert not json.loads(said)["decided"]
+
+
+OUTPUTS = {"run": "run.json", "patches": "test_patches.npz", "objects": "objects.npz"}
+SCORES = {"metrics": "metrics.json", "progress": "progress.json", "reconstruction": "images.npz"}
+
+
+def scored(run_script, dataset, tmp_path, **settings):
+    """Run both rules' scripts; return run.json, metrics.json and progress.json."""
+    chosen = ConventionalSettings(**{"iterations": 40, "snapshots": [1, 5, 99], **settings})
+    data = {"test": dataset.splits["test"], "dataset": dataset.dataset}
+    params = {"settings": chosen.model_dump(mode="json")}
+    run_script("reconstruct.py", input=data, output=OUTPUTS, params=params)
+    made = {name: tmp_path / file for name, file in OUTPUTS.items()}
+    run_script(
+        "evaluate_conventional.py", input={**data, **made}, output=SCORES, params={"settings": {}}
+    )
+    return [io.read_json(tmp_path / f"{name}.json") for name in ("run", "metrics", "progress")]
+
+
+def test_rpie_is_scored_as_a_run_is(run_script, tiny_dataset, tmp_path):
+    run, metrics, progress = scored(run_script, tiny_dataset, tmp_path)
+    best = metrics["best"]
+    assert metrics["outcome"] == "completed"
+    assert best["amplitude_ssim"] > 0.99 > metrics["constant"]["amplitude_ssim"]
+    # In units of norm_Y_I, as a network predicts: the factor to the truth is 1.
+    assert best["amplitude_factor"] == pytest.approx(1, abs=0.01)
+    assert run["best_val_loss"] is run["last_val_loss"] is run["best_mae_val_loss"] is None
+    assert 0 < run["r_factor"] < run["error"][0] / 10
+    assert [row["iteration"] for row in progress["scored"]] == [1, 5, 40]
+    last = progress["scored"][-1]
+    for name in ("amplitude_ssim", "complex_error", "phase_ssim"):
+        assert last[name] == pytest.approx(best[name], rel=1e-6)
+    errors = [row["complex_error"] for row in progress["scored"]]
+    assert errors == sorted(errors, reverse=True)
+    assert last["seconds"] == pytest.approx(sum(run["seconds"]), abs=1e-4)
+
+
+def test_images_and_channels_of_groups_are_all_used(run_script, tiny_study, tmp_path):
+    """Two images, groups of four: each object is made of its own frames, of every channel."""
+    settings = tiny_study.datasets["tiny"].model_copy(update={"images_per_split": 2})
+    scan = settings.scan.model_copy(update={"gridsize": 2, "group_offset_px": 2, "test_step_px": 5})
+    settings = settings.model_copy(update={"scan": scan})
+    splits = {split: tmp_path / f"{split}.npz" for split in SPLITS}
+    simulate_dataset(settings, name="tiny", splits=splits, summary=tmp_path / "dataset.json")
+    dataset = SimpleNamespace(splits=splits, dataset=tmp_path / "dataset.json")
+    _, metrics, _ = scored(run_script, dataset, tmp_path, iterations=25)
+    assert metrics["best"]["amplitude_ssim"] > 0.99
+    test, made = io.read_npz(splits["test"]), io.read_npz(tmp_path / "test_patches.npz")
+    true, found = test["Y_I"], np.abs(made["best"]) * np.abs(test["probeGuess"])[..., None]
+    assert found.shape == true.shape
+    for channel in range(4):
+        assert np.abs(found - true)[..., channel].mean() < 0.02 * true.mean()
+    objects = {f"object_{image}_iteration_25" for image in (0, 1)}
+    assert objects <= set(io.npz_keys(tmp_path / "objects.npz"))
+
+
+def test_a_foreign_test_split_is_refused(tiny_dataset, tmp_path):
+    outputs = {name: tmp_path / file for name, file in OUTPUTS.items()}
+    settings, data = ConventionalSettings(iterations=1), tiny_dataset
+    with pytest.raises(InputError, match="SHA-256"):
+        reconstruct_test_split(
+            settings, test=data.splits["train"], dataset=data.dataset, outputs=outputs
+        )
+    assert not any(path.exists() for path in outputs.values())
+
+
+KNOWN = RpieSettings(iterations=30, refine_probe=False)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return a_scan(step=2, frames=(8, 8), jitter=1.0)
+
+
+def test_object_picture_and_report_are_written(made, tmp_path):
+    """And of a masked pixel nothing counts, in no R factor."""
+    good = np.ones((1, 16, 16), bool)
+    good[0, 5, 5] = False
+    scan = replace(made, amplitude_nHW=np.where(good, made.amplitude_nHW, np.nan), good_1HW=good)
+    report = reconstruct_scan(scan, KNOWN, folder=tmp_path)
+    names = {"object.npz", "reconstruction.png", "report.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert io.read_json(tmp_path / "report.json") == report
+    assert (report["frames"], report["batch_size"]) == (64, 8)
+    assert 0 < report["r_factor"] < 0.05
+    with np.load(tmp_path / "object.npz") as file:
+        found, light = ((file[key], file["origin"]) for key in ("object", "light"))
+        assert apart(found, made, light) < 0.05
+        assert file["error"].tolist() == report["error"]
+    assert imread(tmp_path / "reconstruction.png")[..., :3].std() > 0.05
+
+
+@pytest.fixture
+def words(made, tmp_path):
+    """The command on a file of the scan."""
+    np.savez(tmp_path / "scan.npz", **canonical(made, objectGuess=None))
+    return ("reconstruct", tmp_path / "scan.npz", "--output-dir", tmp_path / "out")
+
+
+def test_the_command_says_how_it_goes_and_what_it_wrote(words, tmp_path):
+    status, out, err = run(*words, "--iterations", 20, "--batch-size", 4)
+    assert status == 0
+    assert "iteration 1 of 20: R factor" in err and "iteration 20 of 20" in err
+    assert "64 frames, 4 at once, 20 iterations" in out
+    report = io.read_json(tmp_path / "out/report.json")
+    assert (
+        report["source"] == "scan.npz"
+        and report["settings"]["batch_size"] == 4
+        and report["r_factor"] < 0.1
+    )
+    assert report["doubt"] is None and "not converging" not in out
+
+
+def test_a_reconstruction_that_does_not_converge_says_what_to_run(words):
+    _, out, _ = run(*words, "--iterations", 20, "--swap-axes")
+    assert re.search(r"not converging: the R factor stays at 0\.\d+; run `ptycho-torch check`", out)
+
+
+def test_mistakes_are_one_line_and_leave_nothing(words, tmp_path):
+    said = refused(*words, "--alpha", 2)
+    assert "--alpha: Input should be less than or equal to 1, got 2" in said
+    said = refused(*words, "--known-probe", "--probe-from-iteration", 2)
+    assert "--probe-from-iteration: has no effect on a known probe" in said
+    assert not (tmp_path / "out").exists()

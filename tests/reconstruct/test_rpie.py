@@ -1,20 +1,13 @@
 """rPIE's laws: it finds the truth, stays there, and only what was measured counts."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tests.reconstruct.scans import (
-    SCANS,
-    apart,
-    as_scan,
-    complex_error,
-    distance,
-    make_scan,
-    truth_on,
-)
+from tests.samples import DETAILED, SCANS, a_scan, apart, distance, truth_on
 
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.physics.predict import r_factor
@@ -28,19 +21,21 @@ EXTRA = ("snapshots", "on_iteration")
 
 @pytest.fixture(scope="session")
 def scan():
-    return make_scan()
+    return a_scan(side=32, step=4.0, frames=(9, 9), jitter=0.0, real="f8")
 
 
 @pytest.fixture(scope="session")
 def fractional():
-    return make_scan(side=24, step=3.0, jitter=1.0, frames=6)
+    return a_scan(**DETAILED | {"frames": (6, 6)}, jitter=1.0)
 
 
 def run(scan, *, start=None, **settings):
     """Reconstruct a scan, some arrays of it replaced; start: makes the first object, of a canvas
     with this origin and shape, and then in double precision."""
     real = settings.pop("real", "f4" if start is None else "f8")
-    scan = as_scan(scan, real=real, **{k: settings.pop(k) for k in REPLACED if k in settings})
+    changes = {k: settings.pop(k) for k in REPLACED if k in settings}
+    frames = changes.pop("amplitude_nHW", scan.amplitude_nHW).astype(real)
+    scan = replace(scan, amplitude_nHW=frames, object_YX=None, **changes)
     extra = {key: settings.pop(key) for key in EXTRA if key in settings}
     settings = ConventionalSettings(**settings)
     if start is None:
@@ -54,10 +49,15 @@ def run(scan, *, start=None, **settings):
     )
 
 
+def error_of(result, scan):
+    """Relative error of a reconstruction after one complex factor."""
+    return apart((result.object_YX, result.origin), scan, (result.light_YX, result.origin))
+
+
 @pytest.mark.parametrize(("batch", "bound"), [(1, 0.0015), (9, 0.003)])
 def test_a_known_probe_finds_the_object(scan, batch, bound):
     result = run(scan, iterations=100, batch_size=batch)
-    assert complex_error(result, scan) < bound
+    assert error_of(result, scan) < bound
     assert result.error[-1] < result.error[0] / 30
     assert len(result.error) == len(result.seconds) == 100
 
@@ -65,7 +65,7 @@ def test_a_known_probe_finds_the_object(scan, batch, bound):
 @pytest.mark.parametrize("batch", [1, 4, 0])
 @pytest.mark.parametrize("modes", [1, 2])
 def test_the_truth_is_a_fixed_point(batch, modes):
-    made = make_scan(frames=4, jitter=1.0, modes=modes)
+    made = a_scan(side=32, step=4.0, frames=(4, 4), jitter=1.0, modes=modes, real="f8")
 
     def truth(origin, shape):
         return truth_on(origin, shape, made)
@@ -73,14 +73,14 @@ def test_the_truth_is_a_fixed_point(batch, modes):
     result = run(made, start=truth, iterations=3, batch_size=batch, refine_probe=True)
     true = truth_on(result.origin, result.object_YX.shape, made)
     np.testing.assert_allclose(result.object_YX, true, atol=1e-9)
-    np.testing.assert_allclose(result.probe_MHW, made.probe, atol=1e-9)
+    np.testing.assert_allclose(result.probe_MHW, made.probe_MHW, atol=1e-9)
     assert max(result.error) < 1e-9
 
 
 def test_all_frames_at_once_have_no_order(fractional):
-    turned = np.random.default_rng(3).permutation(len(fractional.amplitude))
+    turned = np.random.default_rng(3).permutation(len(fractional.amplitude_nHW))
     settings = {"iterations": 4, "batch_size": 0, "refine_probe": True, "real": "f8"}
-    frames, places = fractional.amplitude[turned], fractional.positions[turned]
+    frames, places = fractional.amplitude_nHW[turned], fractional.positions_n2[turned]
     first = run(fractional, **settings)
     again = run(fractional, amplitude_nHW=frames, positions_n2=places, **settings, seed=5)
     np.testing.assert_allclose(first.object_YX, again.object_YX, atol=1e-10)
@@ -90,8 +90,8 @@ def test_all_frames_at_once_have_no_order(fractional):
 @pytest.mark.parametrize("batch", [1, 0])
 def test_one_frame_a_batch_is_the_published_step(fractional, batch):
     """One visit of one frame, written out in NumPy from the paper's equation."""
-    probe, observed = fractional.probe[0], fractional.amplitude[0]
-    begin = fractional.object[10:34, 15:39].conj()
+    probe, observed = fractional.probe_MHW[0], fractional.amplitude_nHW[0]
+    begin = fractional.object_YX[10:34, 15:39].conj()
     wave = np.fft.fftshift(np.fft.fft2(begin * probe, norm="ortho"))
     new = np.fft.ifft2(np.fft.ifftshift(observed * wave / np.abs(wave)), norm="ortho")
     light = np.abs(probe) ** 2
@@ -105,30 +105,30 @@ def test_one_frame_a_batch_is_the_published_step(fractional, batch):
 @pytest.mark.parametrize(("batch", "each"), [(1, False), (10, True)])
 def test_masked_pixels_do_not_matter(fractional, batch, each):
     """NaN and nonsense under the mask change nothing, and the rest still finds the object."""
-    shape = fractional.amplitude.shape if each else (1, *fractional.amplitude.shape[1:])
+    shape = fractional.amplitude_nHW.shape if each else (1, *fractional.amplitude_nHW.shape[1:])
     good = np.random.default_rng(1).random(shape) > 0.05
     settings = {"iterations": 30, "batch_size": batch}
     clean = run(fractional, good_1HW=good, **settings)
-    spoiled = np.where(good, fractional.amplitude, np.nan)
+    spoiled = np.where(good, fractional.amplitude_nHW, np.nan)
     spoiled[..., 3, 4] = np.where(good[..., 3, 4], spoiled[..., 3, 4], 1e9)
     dirty = run(fractional, amplitude_nHW=spoiled, good_1HW=good, **settings)
     np.testing.assert_array_equal(clean.object_YX, dirty.object_YX)
     assert clean.error == dirty.error
-    dark = run(fractional, amplitude_nHW=np.where(good, fractional.amplitude, 0), **settings)
-    assert complex_error(clean, fractional) < 0.3 * complex_error(dark, fractional)
+    dark = run(fractional, amplitude_nHW=np.where(good, fractional.amplitude_nHW, 0), **settings)
+    assert error_of(clean, fractional) < 0.3 * error_of(dark, fractional)
 
 
 @pytest.mark.parametrize("batch", [1, 7])
 def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
-    scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
+    scan = a_scan(**DETAILED, jitter=1.0)
     y, x = np.mgrid[:24, :24] - 11.5
-    wrong = scan.probe * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
+    wrong = scan.probe_MHW * np.exp(0.6j * np.cos(x / 4)) * (1 + 0.2 * np.sin(y / 3))
     shared = {"probe_MHW": wrong, "batch_size": batch}
     result = run(scan, iterations=50, refine_probe=True, **shared)
     fixed = run(scan, iterations=10, **shared)
     assert np.linalg.norm(result.probe_MHW) == pytest.approx(np.linalg.norm(wrong), rel=1e-5)
-    assert distance(result.probe_MHW[0], scan.probe[0]) < 0.01
-    assert distance(wrong[0], scan.probe[0]) > 0.1
+    assert distance(result.probe_MHW[0], scan.probe_MHW[0]) < 0.01
+    assert distance(wrong[0], scan.probe_MHW[0]) > 0.1
     assert result.error[-1] < 0.02 < 0.1 < fixed.error[-1]
     np.testing.assert_array_equal(fixed.probe_MHW, wrong.astype(np.complex64))
     late = run(scan, iterations=3, refine_probe=True, probe_from_iteration=3, **shared)
@@ -139,25 +139,25 @@ def test_a_refined_probe_comes_back_from_a_perturbed_one(batch):
 def test_an_iteration_ends_no_worse_than_it_met_the_frames(batch):
     """49 noisy frames: were the last batch the one frame that is left over, the object and the
     probe would end fitted to its noise, at the cost of all others."""
-    scan = make_scan(side=24, step=3, frames=7, jitter=1.0)
-    noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude) ** 2)) / 20
+    scan = a_scan(**DETAILED, jitter=1.0)
+    noisy = np.sqrt(np.random.default_rng(1).poisson((20 * scan.amplitude_nHW) ** 2)) / 20
     result = run(scan, amplitude_nHW=noisy, iterations=30, batch_size=batch, refine_probe=True)
-    last = result.predict(scan.positions)
+    last = result.predict(scan.positions_n2)
     assert r_factor(last, noisy.astype("f4")) < 0.99 * result.error[-1]
 
 
 def test_the_canvas_follows_the_positions(scan):
     """Positions may be of any sign; the object comes with the position of its corner."""
     here = run(scan, iterations=2)
-    there = run(scan, positions_n2=scan.positions + np.array([-70, 33]), iterations=2)
+    there = run(scan, positions_n2=scan.positions_n2 + np.array([-70, 33]), iterations=2)
     assert (here.origin, there.origin) == ((1, 1), (-69, 34))
     np.testing.assert_allclose(there.object_YX, here.object_YX, atol=1e-6)
 
 
 def test_the_probes_scale_is_given_or_that_of_the_frames(scan):
     given = run(scan, iterations=30)
-    scaled = run(scan, probe_MHW=50 * scan.probe, iterations=30, probe_scale="frames")
-    power = np.square(scan.amplitude).sum() / len(scan.amplitude)
+    scaled = run(scan, probe_MHW=50 * scan.probe_MHW, iterations=30, probe_scale="frames")
+    power = np.square(scan.amplitude_nHW).sum() / len(scan.amplitude_nHW)
     assert np.square(np.abs(scaled.probe_MHW)).sum() == pytest.approx(power, rel=1e-4)
     # What is known of the scale: with the given probe the modulus is the true one.
     off = np.abs(given.object_YX) - np.abs(truth_on(given.origin, given.object_YX.shape, scan))
@@ -190,16 +190,16 @@ def test_what_does_not_fit_is_refused(scan, change, message):
 def test_ours_agrees_with_ptychis(name):
     """Numbers stored by make_ptychi.py: same data, same alpha, one frame after the other; only the
     order of frames differs."""
-    scan = make_scan(**SCANS[name])
+    scan = a_scan(**DETAILED, jitter=SCANS[name])
     ours = run(scan, iterations=30)
     with np.load(Path(__file__).with_name("ptychi.npz")) as stored:
         theirs, origin = stored[f"{name}_rpie_object"], stored[f"{name}_rpie_origin"]
         assert ours.error[-1] < 1.5 * stored[f"{name}_rpie_error"]
         refined = stored[f"{name}_rpie_refined_probe"][0]
-    known, light = (ours.object_YX, ours.origin), (ours.light_YX, ours.origin)
-    assert apart((theirs, origin), known, light) < 0.02
+    light = ours.light_YX, ours.origin
+    assert apart((theirs, origin), scan, light) < 0.02
     # One pixel beside it, which a wrong origin would be, is far away.
-    assert apart((theirs, origin + 1), known, light) > 0.2
+    assert apart((theirs, origin + 1), scan, light) > 0.2
     if name == "fractional":
         ours = run(scan, iterations=30, refine_probe=True)
         assert distance(refined, ours.probe_MHW[0]) < 0.02

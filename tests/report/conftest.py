@@ -1,11 +1,7 @@
 """A study that was never run: the files of its runs and its dataset, with planted answers."""
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
+from tests.report.planted_runs import Plan, write_study
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
@@ -13,12 +9,8 @@ from ptycho_torch.files import io
 from ptycho_torch.report.collect import collect
 from ptycho_torch.report.summarise.stage import work_out
 
-# What stands beside this file is found by its name.
-sys.path.insert(0, str(Path(__file__).parent))
-from planted_runs import Plan, write_study
 
-
-def work_out_of(given: dict[str, Any]) -> dict[str, Any]:
+def work_out_of(given):
     """Return what a planted stage shows, without writing anything."""
     study = parse_study(given["study"], "planted")
     winner = io.read_json(given["winner"])["winner"] if "winner" in given else None
@@ -28,17 +20,17 @@ def work_out_of(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+def plant(tmp_path_factory):
     """Return a function that writes a planned study and returns keywords of `summarise_stage`."""
     return lambda **plan: write_study(tmp_path_factory.mktemp("study"), Plan(**plan))
 
 
 @pytest.fixture(scope="session")
-def values_of(plant: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def values_of(plant):
     """Return a function that works out what a planted stage shows; a plan is planted once."""
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
 
-    def work(**plan: Any) -> dict[str, Any]:
+    def work(**plan):
         if repr(plan) not in found:
             found[repr(plan)] = work_out_of(plant(**plan))
         return found[repr(plan)]

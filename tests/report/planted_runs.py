@@ -171,15 +171,10 @@ def write_study(folder: Path, plan: Plan) -> dict[str, Any]:
         for split, sha in CHECKSUMS.items()
     }
     settings = plan.study.datasets[DATASET].published()
-    facts = {"splits": splits, "patch_px": 32, "settings": settings}
-    io.write_json(folder / "dataset.json", facts)
-    given = {
-        "files": files,
-        "dataset": folder / "dataset.json",
-        "study": plan.config,
-        "stage": plan.stage,
-        "provenance": PROVENANCE,
-    }
+    record = folder / "dataset.json"
+    io.write_json(record, {"splits": splits, "patch_px": 32, "settings": settings})
+    given = {"files": files, "dataset": record, "study": plan.config, "stage": plan.stage}
+    given["provenance"] = PROVENANCE
     if plan.conventional:
         given["conventional"] = write_conventional(folder / "rpie", plan)
     if plan.stage == "stage_b":
@@ -197,11 +192,9 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
     settings = plan.study.conventional.model_dump(mode="json")
     progress = {"scored": scored, "settings": settings, "dataset_sha256": CHECKSUMS,
                 "r_factor": 0.00123, "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
-    metrics = {
-        "best": _scores(0.999, plan.set_phi),
-        "undefined": {} if plan.set_phi else NO_PHASE,
-        "outcome": "completed",
-    }
+    undefined = {} if plan.set_phi else NO_PHASE
+    best = _scores(0.999, plan.set_phi)
+    metrics = {"best": best, "undefined": undefined, "outcome": "completed"}
     folder.mkdir()
     io.write_json(folder / "metrics.json", metrics)
     io.write_json(folder / "progress.json", progress)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import planted
 import pytest
-from planted_runs import PROVENANCE
+from tests.report import planted
+from tests.report.planted_runs import PROVENANCE
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study

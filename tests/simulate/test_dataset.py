@@ -1,11 +1,28 @@
-"""The simulated dataset as a whole: splits, phases, noise, determinism, file layout."""
+"""The simulated dataset: splits, phases, noise, determinism, file layout; probes: shape, centre,
+symmetry, normalisation; splits of another program become ours."""
 
 import numpy as np
 import pytest
 
-from ptycho_torch.config.dataset import SimulatedDataset
+from ptycho_torch.config.dataset import (
+    DatasetFiles,
+    DiskProbe,
+    FileProbe,
+    SimulatedDataset,
+    TriangleProbe,
+)
+from ptycho_torch.data.training import data_of_splits
+from ptycho_torch.data.units import normalisation, radius_px
 from ptycho_torch.files import io
-from ptycho_torch.simulate.dataset import SPLITS, make_probe, simulate_dataset, simulate_split
+from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.simulate.dataset import (
+    SPLITS,
+    make_probe,
+    simulate_dataset,
+    simulate_split,
+    triangle_mask,
+)
+from ptycho_torch.simulate.files import import_dataset
 
 
 def changed(study, **updates) -> SimulatedDataset:
@@ -91,3 +108,182 @@ def test_splits_share_the_scale_and_differ_in_object_step_and_noise(tiny_study, 
     one, other = (split_of(same, split, intensity_scale=1e3).arrays for split in SPLITS[1:])
     np.testing.assert_array_equal(one["YY_full"], other["YY_full"])
     assert not np.array_equal(one["diffraction"], other["diffraction"])
+
+
+PROBES = [
+    TriangleProbe(shape="triangle"),
+    DiskProbe(shape="disk"),
+    DiskProbe(shape="disk", edge_phase_rad=0.9),
+]
+
+
+@pytest.mark.parametrize("settings", PROBES)
+@pytest.mark.parametrize("side", [32, 33, 64])
+def test_every_probe_is_normalised_alike(settings, side):
+    assert normalisation(make_probe(settings, side)) == pytest.approx(1)
+
+
+def test_triangle_is_equilateral_with_a_corner_up_and_its_centroid_in_the_centre():
+    mask = triangle_mask(256, 0.325 * 256)
+    rows, columns = np.nonzero(mask)
+    assert rows.mean() == pytest.approx(127.5, abs=0.5)
+    assert columns.mean() == pytest.approx(127.5, abs=0.1)
+    assert mask.sum() == pytest.approx(3 * np.sqrt(3) / 4 * (0.325 * 256) ** 2, rel=0.01)
+    widths = mask.sum(axis=1)[rows.min() : rows.max() + 1]
+    assert widths[0] < 4 and (np.diff(widths) >= 0).all()
+
+
+def test_only_the_triangle_breaks_the_symmetry_that_allows_a_twin():
+    triangle, disk, _ = (np.abs(make_probe(p, 64)) for p in PROBES)
+    np.testing.assert_allclose(disk[::-1, ::-1], disk, atol=1e-12)
+    assert (triangle[::-1, ::-1] * triangle).sum() / (triangle**2).sum() < 0.8
+
+
+def test_edge_phase_is_reached_at_the_circumradius():
+    flat, curved = (
+        make_probe(TriangleProbe(shape="triangle", edge_phase_rad=e), 64) for e in (0.0, 3.2)
+    )
+    expected = 3.2 * (radius_px(64) / (0.325 * 64)) ** 2
+    lit = np.abs(flat) > 1e-3 * np.abs(flat).max()
+    difference = np.angle(curved * np.conj(flat) * np.exp(-1j * expected))
+    np.testing.assert_allclose(difference[lit], 0, atol=1e-9)
+
+
+@pytest.fixture
+def probe_of_file(tmp_path):
+    def make(array, side, resize="refuse"):
+        np.savez(tmp_path / "probe.npz", probeGuess=array)
+        path = str(tmp_path / "probe.npz")
+        return make_probe(
+            FileProbe(shape="file", path=path, resize=resize, smoothing_sigma_px=0), side
+        )
+
+    return make
+
+
+def smooth_probe(side, curvature=0.02):
+    squared = radius_px(side) ** 2
+    return np.exp(-squared / (side / 4) ** 2 + 1j * curvature * squared)
+
+
+def test_a_file_probe_of_several_modes_keeps_their_ratio(probe_of_file):
+    modes = np.stack([smooth_probe(32), 0.5 * smooth_probe(32, 0.1)])
+    made = probe_of_file(modes, 32)
+    assert made.shape == (2, 32, 32)
+    np.testing.assert_allclose(made[1] / made[0], modes[1] / modes[0], rtol=1e-9)
+    assert normalisation(made) == pytest.approx(1)
+
+
+def test_interpolation_keeps_the_shape_and_padding_the_centre(probe_of_file):
+    made = np.abs(probe_of_file(smooth_probe(32, 0.0), 64, "interpolate"))
+    assert np.corrcoef(made.ravel(), np.abs(smooth_probe(64, 0.0)).ravel())[0, 1] > 0.999
+    given = smooth_probe(32)
+    padded = probe_of_file(given, 64, "pad")
+    ratio = padded[16:48, 16:48] / given
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
+    assert padded[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((4, 5)), "expected complex .H, H. or .M, H, H."),
+        (np.full((32, 32), np.nan), "finite"),
+        (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "is dark within a quarter"),
+        (np.ones((16, 16)), "is 16 px, the patches are 32 px; set probe.resize"),
+    ],
+)
+def test_unusable_probe_files_are_refused(probe_of_file, array, message):
+    with pytest.raises(InputError, match=message):
+        probe_of_file(array, 32)
+
+
+N = 16
+
+
+@pytest.fixture
+def imported(tiny_dataset, tmp_path):
+    """Write the tiny study's splits as `change` leaves them, and take them in."""
+
+    def do(change=lambda arrays: None, **settings):
+        for split in SPLITS:
+            arrays = dict(np.load(tiny_dataset.splits[split]))
+            change(arrays)
+            np.savez(tmp_path / f"{split}.npz", **arrays)
+        found = DatasetFiles(
+            source="files", patch_px=N, test_step_px=4,
+            **{split: str(tmp_path / f"{split}.npz") for split in SPLITS}, **settings,
+        )  # fmt: skip
+        out = tmp_path / "out"
+        out.mkdir(exist_ok=True)
+        files = {split: out / f"{split}.npz" for split in SPLITS}
+        import_dataset(found, name="taken", splits=files, summary=out / "dataset.json")
+        return files, out / "dataset.json"
+
+    return do
+
+
+def drop(*keys):
+    return lambda arrays: [arrays.pop(key, None) for key in keys]
+
+
+def centres(arrays):
+    arrays["coords_offsets"] = arrays["coords_offsets"] + N // 2
+
+
+def other_scale(arrays):
+    """The probe of a program that does not normalise, in frames of its own units."""
+    arrays["probeGuess"] = arrays["probeGuess"] / 2.7234
+    arrays["diffraction"] = arrays["diffraction"] / 2.7234
+    arrays["intensity_scale"] = arrays["intensity_scale"] * 2.7234
+
+
+def legacy(arrays):
+    centres(arrays)
+    drop("norm_Y_I", "image_index")(arrays)
+    if "YY_ground_truth" in arrays:
+        arrays["YY_ground_truth"] = arrays["YY_ground_truth"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reading"),
+    [
+        (lambda arrays: None, {}),
+        (legacy, {"origin": "centre"}),
+        (other_scale, {}),
+        (lambda a: a.update(coords_offsets=a["coords_offsets"][:, :, ::-1]), {"swap_axes": True}),
+        (lambda a: a.update(diffraction=a["diffraction"] ** 2), {"values": "intensity"}),
+        (
+            lambda a: a.update(diffraction=np.fft.ifftshift(a["diffraction"], axes=(1, 2))),
+            {"zero_frequency": "corner"},
+        ),
+    ],
+)
+def test_splits_in_other_conventions_become_ours(imported, tiny_dataset, tmp_path, change, reading):
+    files, summary = imported(change, reading=reading)
+    for split in SPLITS:
+        source = io.read_json(summary)["splits"][split]["source_sha256"]
+        assert source == io.sha256(tmp_path / f"{split}.npz")
+        ours, found = (dict(np.load(f[split])) for f in (tiny_dataset.splits, files))
+        for key in ("diffraction", "probeGuess", "coords_offsets", "intensity_scale", "norm_Y_I"):
+            scale = np.abs(ours[key]).max()
+            np.testing.assert_allclose(found[key], ours[key], atol=2e-3 * scale, err_msg=key)
+
+
+@pytest.mark.parametrize("photons", [1e4, 1e9])
+def test_photons_that_a_user_says_are_those_of_every_frame_and_called_given(imported, photons):
+    files, summary = imported(drop("intensity_scale"), photons=photons)
+    data = data_of_splits(files, summary, patch_px=N)
+    assert data.intensity_scale_source == "given"
+    scale = data.scales["train"].intensity_scale
+    light = (scale * data.train.amplitude_BCHW).square().sum(dim=(-2, -1)).mean().item()
+    assert light == pytest.approx(photons, rel=1e-4)
+    assert data.scales["validation"].intensity_scale == scale
+    assert io.read_json(summary)["intensity_scale"] == pytest.approx(scale)
+
+
+def test_what_has_no_effect_on_splits_is_refused(imported):
+    with pytest.raises(ValueError, match="reading.pixel_m has no effect on splits; they have"):
+        imported(reading={"pixel_m": 1e-8})
+    with pytest.raises(InputError, match="have corners from 8 to 48, the objects are"):
+        imported(centres)

@@ -40,14 +40,6 @@ def train_split():
     return simulate_split(settings, "train", make_probe(settings.probe, 64))
 
 
-def test_truth_of_the_test_object(test_split):
-    truth = np.abs(test_split["YY_ground_truth"][0, ..., 0])
-    assert truth.shape == (330, 330)
-    trimmed = truth[2:-2, 2:-2].astype(np.float64)
-    assert trimmed.mean() == pytest.approx(2.889508, abs=1e-5)
-    assert trimmed.std() == pytest.approx(0.641223, abs=1e-5)
-
-
 def test_number_of_patches_and_norm_of_each_split(train_split, test_split):
     assert train_split.arrays["diffraction"].shape == (6889, 64, 64, 1)
     assert test_split["diffraction"].shape == (1089, 64, 64, 1)

@@ -4,14 +4,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from ptycho_torch.config.training import (
-    AdaGClip,
-    AdaptiveClip,
-    NoClip,
-    NormClip,
-    ValueClip,
-    ZClip,
-)
+from ptycho_torch.config.training import AdaGClip, AdaptiveClip, NoClip, NormClip, ValueClip, ZClip
 from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, unit_axes
 

@@ -1,19 +1,27 @@
-"""Training on a measured scan: what decides it, what it writes, what it refuses."""
+"""Training on a measured scan: what decides it, what it writes, what it refuses; and what a study
+costs."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.commands import call
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
 from ptycho_torch.data.batch import SplitScales
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.training import data_of_file, data_of_scan
 from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.train import run as training
+from ptycho_torch.train.cost import probe
+from ptycho_torch.train.cost import study as cost
+from ptycho_torch.train.cost.probe import Workload
 
 
 @pytest.fixture
@@ -70,9 +78,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     assert (timing["threads"], timing["device"]) == (1, "cpu")
 
 
-def test_a_learned_scale_moves_and_is_that_of_the_best_weights(
-    settings, scan, train_scan, tmp_path
-):
+def test_a_learned_scale_is_that_of_the_best_weights(settings, scan, train_scan, tmp_path):
     learned = train_scan(scan, settings(epochs=2, intensity_scale="learned"))
     scales = pd.read_csv(tmp_path / "run/history.csv")["intensity_scale"]
     assert (abs(scales / learned["intensity_scale"]["measured"] - 1) > 1e-4).all()
@@ -82,9 +88,7 @@ def test_a_learned_scale_moves_and_is_that_of_the_best_weights(
 
 
 @pytest.mark.parametrize("loss", ["mae", "poisson"])
-def test_masked_pixels_change_nothing_whatever_they_hold(
-    settings, scan, train_scan, monkeypatch, loss
-):
+def test_masked_pixels_change_nothing(settings, scan, train_scan, monkeypatch, loss):
     """NaN or hot as measured, and whatever is predicted there, in every loss of a training."""
     good, original, seen = np.ones((1, 16, 16), bool), SplitScales.loss, []
     good[0, 2:4, 5] = False
@@ -97,10 +101,7 @@ def test_masked_pixels_change_nothing_whatever_they_hold(
 
     def train(fill):
         frames = np.where(good, scan.amplitude_nHW, fill).astype(np.float32)
-        changed = Scan(
-            source="masked", amplitude_nHW=frames, positions_n2=scan.positions_n2, good_1HW=good,
-            probe_MHW=scan.probe_MHW, intensity_scale=scan.intensity_scale,
-        )  # fmt: skip
+        changed = replace(scan, amplitude_nHW=frames, good_1HW=good)
         return train_scan(changed, settings(loss=loss), f"{fill}")
 
     monkeypatch.setattr(SplitScales, "loss", compare)
@@ -130,10 +131,8 @@ def test_what_is_held_out_never_trains(settings, scan):
 
 def test_the_test_data_select_nothing(settings, scan, train_scan, tmp_path):
     """Another test file, the same run to the byte but for its predictions."""
-    other = Scan(
-        source="dark", amplitude_nHW=scan.amplitude_nHW[:9] * 0.1,
-        positions_n2=scan.positions_n2[:9], intensity_scale=scan.intensity_scale,
-    )  # fmt: skip
+    dark = scan.take(np.arange(9))
+    other = replace(dark, amplitude_nHW=0.1 * dark.amplitude_nHW)
     first = train_scan(scan, settings(), "a", test=scan)
     assert first == train_scan(scan, settings(), "b", test=other)
     for file in ("run.json", "history.csv", "bundle/bundle.json", "bundle/weights.safetensors"):
@@ -153,3 +152,81 @@ def test_results_are_never_lost_unless_told_so(settings, scan, train_scan, tmp_p
     assert (folder / "thesis.txt").read_text() == "mine"
     with pytest.raises(InputError, match="out: holds a finished run"):
         train_scan(scan, settings(), "out")
+
+
+PACE = {"step": 0.5, "validation_batch": 0.25, "memory_mib": 100.0}
+SIZES = {"train": 121, "validation": 121, "test": 121}
+
+
+@pytest.fixture
+def plan(monkeypatch, root, tmp_path):
+    """Run `ptycho-torch plan` on a machine whose times are known; return its text and its JSON."""
+    monkeypatch.setattr(cost, "process_peak", lambda: 300 * 2**20)
+    monkeypatch.setattr(cost, "time", SimpleNamespace(process_time=lambda: 5.0))
+    probed = []
+
+    def measure(run, work, steps):
+        probed.append(run.arm)
+        return dict(PACE)
+
+    monkeypatch.setattr(probe, "measure", measure)
+
+    output = tmp_path / "plan.json"
+
+    def run(*words):
+        said = call("plan", "--config", root / "tests/tiny.yaml", "--output", output, *words)
+        return said, json.loads(output.read_text())
+
+    run.probed = probed
+    return run
+
+
+def test_memory_and_times_of_an_arm_by_hand(plan):
+    """Width 4, 2 blocks, 4 modes at N=16; 121 frames in batches of 8."""
+    text, found = plan("--arm", "control")
+    (row,) = found["arms"]
+    assert row["parameters"]["stored"] == 3758
+    assert row["groups"] == SIZES
+    # Eight epochs of 15 steps, as many validations and two predictions of 121 = 2 batches of 64.
+    assert row["seconds"]["run"] == 5.0 + 8 * 15 * 0.5 + 8 * 2 * 0.25 + 2 * 2 * 0.25
+    assert "70 s" in text
+    # Interpreter and libraries, what the probe took, and the frames.
+    data = 3 * 121 * 16 * 16 * 4 / 2**20
+    assert row["memory_mib"]["peak"] == pytest.approx(300 + 100 + data)
+
+
+def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):
+    _, found = plan("--runs-at-once", 2)
+    assert found["study"]["runs"] == sum(stage["new_runs"] for stage in found["stages"])
+    assert found["study"]["seconds"] == found["study"]["runs"] * 70.0 / 2
+    # A job of several seeds starts once: in 5 s of the 70.
+    many = tmp_path / "many.yaml"
+    many.write_text((root / "tests" / "tiny.yaml").read_text() + "\nseeds_per_job: 50\n")
+    arms = [row["arm"] for row in found["arms"]]
+    _, together = plan("--runs-at-once", 2, "--config", many)
+    work_s = found["study"]["runs"] * 65.0 + len(arms) * 5.0
+    assert together["study"]["seconds"] == work_s / 2
+    assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}
+    # Another bound of the same clipping, or another rate, takes the same and is not probed again.
+    same = {arm for arm in arms if "max_ratio" in arm or "learning_rate" in arm}
+    assert set(arms) - set(plan.probed) == same and len(arms) - len(same) == len(plan.probed) // 2
+
+
+def test_the_steps_of_a_probe_are_those_of_a_training(run_of, monkeypatch):
+    """Real steps, of the run's own clipping, batch and merging; the first is not timed."""
+    clock, batches, fit = iter(range(1000)), [], probe.fit
+
+    def seen(module, train, validation):
+        batches.append((module.run, len(train), len(validation)))
+        return fit(module, train, validation)
+
+    # Steps begin at 0, 1, 4, 9, 16, 25: without the first 3, 5, 7, 9.
+    monkeypatch.setattr(probe, "_now", lambda: float(next(clock)) ** 2)
+    monkeypatch.setattr(probe, "fit", seen)
+    run = run_of("agc", execution={"checkpointing": True, "precision": "bf16"})
+    work = Workload(patch_px=16, channels=4, groups=SIZES, reach_px=3)
+    found = probe.train_on_noise(run, work, steps=4)
+    assert (found["step"], found["validation_batch"]) == (6, 49 - 36)
+    ((trained, frames, checks),) = batches
+    assert (frames, checks) == (6 * run.training.batch_size, 64)
+    assert trained.execution == run.execution and trained.generator == run.generator

@@ -1,8 +1,11 @@
-"""What comes with Lightning's Trainer: any Trainer trains, loggers, and devices that share a run."""
+"""What comes with Lightning's Trainer: any Trainer, loggers, devices that share a run; precision,
+compilation, recorded steps and threads: what they change, and what they must not."""
 
+import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,16 +14,18 @@ import torch
 from lightning import Trainer
 from safetensors.torch import load_file
 
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.module import PtychoDataModule
 from ptycho_torch.networks import generators
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.locks import choose_device
+from ptycho_torch.train import device as devices
+from ptycho_torch.train.device import records_steps
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
 
-def test_any_trainer_trains_to_the_same_weights_and_ends_a_bad_run(
-    run_of, tiny_data, tmp_path, plant_losses
-):
+def test_any_trainer_trains_the_same_and_ends_a_bad_run(run_of, tiny_data, tmp_path, plant_losses):
     """Also with a sanity check and a progress bar, which are Lightning's defaults."""
     run = run_of("agc")
     ours = fit(PtychoModule(run, tiny_data), tiny_data.train, tiny_data.validation)
@@ -47,9 +52,7 @@ def test_any_trainer_trains_to_the_same_weights_and_ends_a_bad_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_changes_no_result_changes_none_and_loggers_get_every_epoch(
-    train_tiny, plain, monkeypatch
-):
+def test_what_changes_no_result_changes_none(train_tiny, plain, monkeypatch):
     """`checkpointing` computes activations again."""
     again, checkpoint = [], generators.checkpoint
     monkeypatch.setattr(
@@ -83,9 +86,7 @@ train_run(RunSettings.model_validate(given.pop("run")), threads=1, **given)
 """
 
 
-def test_two_processes_train_as_one_with_the_doubled_batch(
-    run_of, train_tiny, tiny_dataset, tmp_path
-):
+def test_two_processes_are_one_with_twice_the_batch(run_of, train_tiny, tiny_dataset, tmp_path):
     """Each takes half of every step; the other half's gradients come by DDP (gloo)."""
     schedule = {"schedule": {"name": "warmup_cosine", "warmup_epochs": 1}}
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 0.5}
@@ -109,3 +110,132 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     for name, weight in other.items():
         torch.testing.assert_close(mine[name], weight, rtol=1e-3, atol=1e-4)
     assert {p.name for p in (tmp_path / "two").iterdir()} == {p.name for p in one.folder.iterdir()}
+
+
+def test_bf16_trains_in_bf16_and_measures_in_fp32(train_tiny, plain, monkeypatch):
+    seen = set()
+    original = PtychoModule.forward
+
+    def forward(self, amplitude_BCHW):
+        hook = self.network.head.register_forward_hook(
+            lambda module, inputs, raw: seen.add((self.training, raw.dtype))
+        )
+        patches = original(self, amplitude_BCHW)
+        hook.remove()
+        assert patches.dtype == torch.complex64
+        return patches
+
+    monkeypatch.setattr(PtychoModule, "forward", forward)
+    reduced = train_tiny(execution={"precision": "bf16"}).run
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    # Eight bits of mantissa: near, and not the same.
+    assert reduced["first_loss"] != plain.run["first_loss"]
+    assert reduced["first_loss"] == pytest.approx(plain.run["first_loss"], rel=2e-2)
+    assert reduced["best_val_loss"] == pytest.approx(plain.run["best_val_loss"], rel=0.3)
+
+
+def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
+    """The C++ compiler is left out: what it makes is compared in benchmarks/training_step.py."""
+    calls = []
+    original = torch.nn.Module.compile
+
+    def compile(self, *args, **kwargs):
+        calls.append(type(self).__name__)
+        original(self, *args, backend="eager", **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)
+    found = train_tiny(training={"epochs": 1}, execution={"compile": True})
+    assert calls == ["FourierUNet"] and found.run["outcome"] == "completed"
+    # Names of weights are those of the network that was not compiled.
+    assert "head.weight" in load_file(found.outputs["last"])
+
+
+class Recording:
+    """Stands in for CUDA's graphs: keeps what is called while it records, and does it again."""
+
+    current = None
+
+    def __init__(self):
+        self.calls = []
+        self.pool, self.replay = str, lambda: [call() for call in self.calls]
+
+
+def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
+    """A recording is not a step: that which is recorded must be replayed too, and none twice."""
+
+    @contextlib.contextmanager
+    def recording(graph, pool=None):
+        Recording.current = graph
+        yield
+        Recording.current = None
+
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    stand_in = SimpleNamespace(
+        CUDAGraph=Recording, Stream=lambda: stream, graph=recording,
+        stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
+    )  # fmt: skip
+    monkeypatch.setattr(devices.torch, "cuda", stand_in)
+    taken = []
+
+    def step(batch, look):
+        def work():
+            taken.append((batch.amplitude_BCHW.tolist(), look))
+
+        Recording.current.calls.append(work) if Recording.current else work()
+
+    recorded = devices.RecordedStep(step)
+    expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
+    for values, look in expected:
+        recorded(Batch(torch.tensor(values)), look)
+    assert taken == expected
+
+
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    found = [choose_device(name).type for name in ("auto", "mps", "cpu")]
+    assert found == ["mps", "mps", "cpu"]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match="execution.accelerator 'gpu': torch .* no such"):
+        choose_device("gpu")
+
+
+@pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
+def test_arithmetic_is_set_and_put_back(train_tiny, monkeypatch, deterministic, precision):
+    def state():
+        strict = torch.are_deterministic_algorithms_enabled()
+        return strict, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def look(*_):
+        assert state() == (deterministic, precision == "tf32", precision == "tf32")
+        raise KeyError
+
+    before = state()
+    monkeypatch.setattr(PtychoModule, "training_loss", look)
+    with pytest.raises(KeyError):
+        train_tiny(execution={"deterministic": deterministic, "precision": precision})
+    assert state() == before
+
+
+def test_what_a_device_cannot_do_is_logged(run_of, caplog):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    execution = run_of(execution={"accelerator": "auto", "cuda_graphs": True}).execution
+    assert records_steps(execution, cuda, merges=False) and not caplog.records
+    assert not records_steps(execution, cpu, merges=False)
+    assert not records_steps(execution, cuda, merges=True)
+    assert "the device is cpu" in caplog.text and "groups are merged" in caplog.text
+
+
+def test_training_on_two_threads_differs_by_rounding_alone(run_of, tiny_data):
+    """Sums in another order: 1e-4 of the loss after an epoch; each number repeats itself."""
+    losses, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            module = PtychoModule(run_of(training={"epochs": 1, "batch_size": 40}), tiny_data)
+            fit(module, tiny_data.train, tiny_data.validation)
+            losses.append(module.history.rows[-1]["mae_val_loss"])
+    finally:
+        torch.set_num_threads(before)
+    one, two, again = losses
+    assert two == again and one == pytest.approx(two, rel=1e-4)

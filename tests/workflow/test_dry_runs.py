@@ -4,10 +4,12 @@ A dry run takes seconds: what a stage holds is in tests/config/test_plan.py, eve
 study in tests/config/test_read.py, what an edit makes again in docs/reference/reruns.md.
 """
 
+import json
 import os
 import re
 import shutil
-from pathlib import Path
+
+import pandas as pd
 
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
@@ -19,35 +21,24 @@ SUMMARIES = [
 ]
 
 
-def printed(result):
-    return result.stdout + result.stderr
-
-
-def planned(result):
+def planned(text):
     """Jobs by rule; of trainings and evaluations the runs, however many a job has."""
-    assert result.returncode == 0, printed(result)
     found = {}
-    for rule, n in re.findall(r"^(\w+) +(\d+)$", printed(result), re.M):
+    for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M):
         name, seeds = re.fullmatch(r"(\w+?)((?:_\d+)*)", rule).groups()
         found[name] = found.get(name, 0) + int(n) * max(1, seeds.count("_"))
     return found
 
 
-def test_targets_may_follow_resources_as_people_type_them(snakemake):
-    """Target after --resources: plain Snakemake ends in a traceback here."""
-    found = planned(snakemake("--cores", "4", "--resources", "gpu=1", "stage_a_summary", "-n"))
-    jobs = {"simulate": 1, "train": 24, "evaluate": 24, "stage_a_summary": 1}
-    assert {rule: found[rule] for rule in jobs} == jobs
-
-
 def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
+    """Targets after --resources, as the README has them: plain Snakemake ends in a traceback."""
     targets = ("all", "crash_hunt_summary", "parity", "diagnostics")
-    result = snakemake(*targets, "-n", "--cores", "4")
-    found = planned(result)
+    text = snakemake("--cores", "4", "--resources", "gpu=1", *targets, "-n")
+    found = planned(text)
     assert found["train"] == found["evaluate"] == 192
     once = (*SUMMARIES, "study_page", "parity", "diagnose_fresh", "diagnose_runs", "diagnostics")
     assert {rule: found[rule] for rule in once} == dict.fromkeys(once, 1)
-    lines = printed(result).splitlines()
+    lines = text.splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
     assert len(arms) == 36 and sum("seeds 0-5" in line for line in arms) == 12
     assert all("not made yet" in line for line in arms) and len(lines) < 100
@@ -74,32 +65,24 @@ def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file)
         data["parity"] = {"arm": "agc", "seed": 3}
 
     targets = ("stage_a_summary", "norms_summary", "parity")
-    result = snakemake(*targets, "-n", "--cores", "1", "--configfile", config_file(change))
-    found = planned(result)
+    text = snakemake(*targets, "-n", "--cores", "1", "--configfile", config_file(change))
+    found = planned(text)
     # control, agc, gentle, its other value, and the run of parity.
     assert (found["train"], found["parity_inference"]) == (5, 1)
-    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in printed(result)
-    assert "train tiny/agc seeds 0, 3" in printed(result)
-
-
-def refused(result, *messages):
-    assert result.returncode != 0
-    assert all(message in printed(result) for message in messages), printed(result)
-    assert "Traceback" not in printed(result)
+    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in text
+    assert "train tiny/agc seeds 0, 3" in text
 
 
 def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
+    """Every mistake: tests/config/test_read.py."""
     words = ("stage_a_summary", "-n", "--cores", "1")
     path = config_file(lambda data: data["training"].update(epoch=3))
-    message = f"{path}: training: TrainingSettings has no key 'epoch'; did you mean 'epochs'?"
-    refused(snakemake(*words, "--configfile", path), message)
-    refused(
-        snakemake(*words, "--config", "training={epochs: ten}"),
-        "--config (training): training.epochs: Input should be a valid integer, got 'ten'",
-    )
-    study = Path(path).read_text()
-    Path(path).write_text(study.replace("the smallest study", "étude"), encoding="latin-1")
-    refused(snakemake(*words, "--configfile", path), f"{path}: is not a UTF-8 text file", "save it")
+    for more, message in (
+        (("--configfile", path), f"{path}: training: TrainingSettings has no key 'epoch'; did you"),
+        (("--config", "training={epochs: ten}"), "--config (training): training.epochs: Input sho"),
+    ):
+        text = snakemake(*words, *more, status=1)
+        assert message in text and "Traceback" not in text
 
 
 def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path, root):
@@ -114,17 +97,15 @@ def test_finished_runs_are_not_replaced_without_a_word(snakemake, tmp_path, root
         io.write_json(path, {"settings": run})
     io.write_json(results / "simulate/triangle_n32/dataset.json", {"settings": data.published()})
     plan = ("stage_a_summary", "-n", "--cores", "1")
-    assert "finished run" not in printed(snakemake(*plan))
+    assert "finished run" not in snakemake(*plan)
     changed = snakemake(*plan, "--config", "training={epochs: 2}", "stage_a={seeds: [0, 1, 7]}")
-    assert planned(changed)["train"] == 12 and "--directory OTHER keeps them" in printed(changed)
-    assert re.search("2 finished runs .*training.epochs is 8, the study says 2", printed(changed))
+    assert planned(changed)["train"] == 12 and "--directory OTHER keeps them" in changed
+    assert re.search("2 finished runs .*training.epochs is 8, the study says 2", changed)
     changed = snakemake(*plan, "--config", "datasets={triangle_n32: {photons: 5}}")
-    assert re.search("2 finished runs .*photons is .*, the study s", printed(changed))
+    assert re.search("2 finished runs .*photons is .*, the study s", changed)
 
 
-def test_a_source_file_that_an_older_one_replaces_is_planned_again(
-    snakemake, config_file, tiny_dataset, tmp_path
-):
+def test_an_older_source_file_is_planned_again(snakemake, config_file, tiny_dataset, tmp_path):
     """As `cp -p` and `rsync -a` leave it: older than the results, and of the same size."""
     sources = {k: shutil.copy(v, tmp_path / f"{k}.npz") for k, v in tiny_dataset.splits.items()}
 
@@ -135,11 +116,44 @@ def test_a_source_file_that_an_older_one_replaces_is_planned_again(
 
     target = "results/simulate/tiny/dataset.json"
     words = (target, "--cores", "1", "--configfile", config_file(change))
-    made = snakemake(*words)
-    assert made.returncode == 0, made.stderr
-    assert "Nothing to be done" in snakemake(*words, "-n").stdout
+    snakemake(*words)
+    assert "Nothing to be done" in snakemake(*words, "-n")
     content = bytearray(sources["validation"].read_bytes())
     content[-1] ^= 1  # The last byte of the archive's directory: same size, another content.
     sources["validation"].write_bytes(content)
     os.utime(sources["validation"], (1e9, 1e9))
     assert planned(snakemake(*words, "-n"))["simulate"] == 1
+
+
+def test_a_look_that_decides_ends_the_stage(snakemake, config_file, tmp_path):
+    """And a look that was planned is taken later by the command that the summary prints."""
+
+    def small(study):
+        for block in ("stress", "sweeps", "stage_b", "pivot", "decision", "conventional"):
+            study.pop(block, None)
+        study["training"]["epochs"] = 1
+        study["stage_a"]["seeds"] = seeds
+
+    def summary(*more):
+        snakemake("stage_a_summary", "--cores", "2", "--configfile", config_file(small), *more)
+        return (folder / "summary.md").read_text()
+
+    folder, arms = tmp_path / "results" / "stage_a", {"control", "agc"}
+    told = "Seeds were added after a summary"
+    seeds = {"looks": [1, 2], "taken": 1}
+    text = summary()
+    assert "looks planned at 1, 2 seeds" in text and told not in text and "look-1" not in text
+    more = ("--config", "stage_a={seeds: {taken: 2}}")
+    assert f"stage_a_summary --cores 4 {more[0]} '{more[1]}'" in text
+    assert told not in summary(*more)
+
+    def trained():
+        runs = pd.read_csv(folder / "runs.csv")
+        return {arm: sorted(of["seed"]) for arm, of in runs.groupby("arm")}
+
+    # One run an arm decides nothing: the arm goes on to the second look, and the control with it.
+    look = json.loads((folder / "look-1.json").read_text())
+    assert look["undecided"] == ["agc"] and trained() == {arm: [0, 1] for arm in arms}
+    (folder / "look-1.json").write_text(json.dumps(look | {"undecided": []}))
+    summary(*more)
+    assert trained() == {arm: [0] for arm in arms}

@@ -1,39 +1,44 @@
-"""Settings that judge, and those of optimisers: what comes out otherwise, of the same runs."""
+"""Every setting does something: it is read; of those that judge, and of optimisers, another value
+makes another result of the same runs.
 
-import sys
+The settings are taken from the classes: a new one that nothing reads, or that judges and is not
+flipped, fails. What each setting of plans, data and diagnoses does is a law of their rooms.
+"""
+
+import importlib
+import pkgutil
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
+from tests.evaluate.conftest import build
+from tests.report import planted
 
-from ptycho_torch.config.evaluation import (
-    DiagnosticsSettings,
-    EvaluationSettings,
-    StatisticsSettings,
-)
+from ptycho_torch import config
+from ptycho_torch.config.base import Settings
+from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.config.study import DepthSettings, SuccessSettings
-from ptycho_torch.config.training import SGD, Adam, AdamW, AdaptiveClip
-from ptycho_torch.diagnose.activations import monitor_activations
+from ptycho_torch.config.training import SGD, Adam, AdamW
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
-from ptycho_torch.evaluate.truth import GroundTruth, TwinReading
-from ptycho_torch.networks.blocks import FourierBlock
+from ptycho_torch.evaluate.truth import TwinReading
 from ptycho_torch.report.decide import decide
 from ptycho_torch.statistics.compare import seeds_needed
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
-from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm
 from ptycho_torch.train.schedule import make_optimizer
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "report"))
-import planted  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "src" / "ptycho_torch"
 
 TWIN = TwinReading(
     share=0.55, distinct_patches=90, patches=100, direct_correlation=0.7, twin_correlation=0.95,
@@ -54,13 +59,7 @@ GOOD = replace(TWIN, share=0.1)
 
 def phase_error(settings):
     """Of patches that are the truth, tilted by a plane of the phase."""
-    rng = np.random.default_rng(0)
-    objects = rng.uniform(0.5, 1, (1, 40, 40)) * np.exp(1j * rng.uniform(0, 1, (1, 40, 40)))
-    places = np.stack(np.meshgrid(range(0, 25, 4), range(0, 25, 4), indexing="ij"), -1)
-    truth = GroundTruth(
-        objects_IHW=objects, positions_B2=places.reshape(-1, 2), image_B=np.zeros(49, int),
-        probe_MHW=np.ones((1, 16, 16), np.complex64), norm=1.0, tile_px=4,
-    )  # fmt: skip
+    truth = build()
     tilt = np.exp(0.05j * truth.positions_B2[:, 0])[:, None, None]
     found = score(reconstruct((truth.patches_BHW * tilt).astype(np.complex64), truth, settings))
     return found["phase_mae"]
@@ -106,13 +105,6 @@ def decided(settings):
     return decide(study, shallow.runs, planted_stage("pivot", "SILVER", 10)[1].runs)["rules"]
 
 
-def flags(settings):
-    stream = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    block = FourierBlock(4, 2, size_px=(8, 8), two_sided=False, generator=stream)
-    return repr(monitor_activations(block, torch.randn(2, 4, 8, 8, generator=stream), settings))
-
-
 def stepped(settings):
     """A weight after two steps."""
     weight = torch.nn.Parameter(torch.ones(2))
@@ -123,33 +115,19 @@ def stepped(settings):
     return weight.tolist()
 
 
-def clipped(settings):
-    """A gradient far larger than its weight."""
-    weight = torch.nn.Parameter(torch.full((2, 2), 0.01))
-    weight.grad, units = torch.ones(2, 2), [(weight, 0)]
-    clip_gradients(units, settings, total_norm(units), clip_memory(units, settings))
-    return weight.grad.tolist()
-
-
+ADAM = Adam(name="adam", learning_rate=0.01)
 EVALUATION = EvaluationSettings()
 STATISTICS = StatisticsSettings(resamples=200)
-DIAGNOSTICS = DiagnosticsSettings()
 SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
 DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
-
-ADAM = Adam(name="adam", learning_rate=0.01)
-ADAMW = AdamW(name="adamw", learning_rate=0.01, weight_decay=0.1)
-AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)
 
 # Settings, a key of theirs, another value, and what must come out otherwise by it.
 TABLE = [
     (ADAM, "learning_rate", 0.02, stepped),
     (ADAM, "beta1", 0.5, stepped),
     (ADAM, "beta2", 0.5, stepped),
-    (ADAMW, "weight_decay", 0.5, stepped),
+    (AdamW(name="adamw", learning_rate=0.01, weight_decay=0.1), "weight_decay", 0.5, stepped),
     (SGD(name="sgd", learning_rate=0.1), "momentum", 0.0, stepped),
-    (AGC, "max_ratio", 0.02, clipped),
-    (AGC, "min_weight_norm", 1.0, clipped),
     (EVALUATION, "trim_px", 4, phase_error),
     (EVALUATION, "remove_phase_plane", True, phase_error),
     (EVALUATION, "collapse_fraction", 0.6, outcome(GOOD)),
@@ -175,10 +153,64 @@ TABLE = [
     (DECISION, "silver", "stable", decided),
     (DECISION, "max_loss_increase", 0.9, decided),
     (DECISION, "acceptable_failure_rate", 0.9, decided),
-    (DIAGNOSTICS, "min_output_ratio", 1 - 1e-9, flags),
-    (DIAGNOSTICS, "max_p99_over_p50", 1 + 1e-9, flags),
-    (DIAGNOSTICS, "max_dc_share", 1e-9, flags),
 ]
 
-
 FLIPS = {f"{type(row[0]).__name__}.{row[1]}": row for row in TABLE}
+
+
+def classes(kind=Settings):
+    for below in kind.__subclasses__():
+        yield below
+        yield from classes(below)
+
+
+def holds_settings(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return True
+    return any(holds_settings(part) for part in get_args(annotation))
+
+
+def leaves():
+    """Every setting that is a value and no block, where it is written first: `Class.name`."""
+    for module in pkgutil.iter_modules(config.__path__):
+        importlib.import_module(f"ptycho_torch.config.{module.name}")
+    for kind in classes():
+        if kind.__module__.startswith("ptycho_torch.config."):
+            for name in kind.__annotations__:
+                field = kind.model_fields.get(name)
+                if field is not None and not holds_settings(field.annotation):
+                    yield f"{kind.__name__}.{name}", field.annotation
+
+
+def test_every_setting_is_read():
+    """As an attribute or by its name, in the package or the workflow; a kind is matched by class."""
+    files = [*SOURCES.rglob("*.py"), *SOURCES.rglob("*.j2")]
+    files += (ROOT / "workflow").rglob("*.smk")
+    code = "\n".join(
+        re.sub(r"^    \w+: .*$", "", path.read_text(encoding="utf-8"), flags=re.M)
+        if path.parent.name == "config"
+        else path.read_text(encoding="utf-8")
+        for path in files
+    )
+    every = dict(leaves())
+    assert len(every) > 130
+    for name, annotation in every.items():
+        key = name.partition(".")[2]
+        is_kind = get_origin(annotation) is Literal and len(get_args(annotation)) == 1
+        read = re.search(rf"\.{key}\b|[\"']{key}[\"']", code)
+        assert is_kind or read, f"{name}: nothing reads it"
+
+
+def test_what_is_flipped_is_a_setting_and_all_that_judge_are_flipped():
+    every = set(dict(leaves()))
+    assert not set(FLIPS) - every
+    judging = ("Evaluation", "Statistics", "Success", "Depth", "Decision")
+    planning = {"DepthSettings.fno_blocks", "DepthSettings.seeds"}
+    judge = {name for name in every if name.partition("Settings.")[0] in judging}
+    assert planning < judge <= set(FLIPS) | planning
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_a_flip_is_seen(name):
+    settings, key, value, result = FLIPS[name]
+    assert result(settings) != result(settings.model_copy(update={key: value}))

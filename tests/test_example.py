@@ -1,9 +1,33 @@
-"""Benchmarks are not run here, but what they measure must exist, and no quoted number is typed."""
+"""docs/example.py, run as it stands; what the benchmarks measure exists, and no quoted number is
+typed."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+from ptycho_torch.simulate.dataset import DEFAULT, simulate_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_example_trains_as_any_lightning_user_would(tmp_path):
+    """One epoch, on a scan in memory and on a file, in a folder that holds nothing else."""
+    script = ROOT / "docs/example.py"
+    assert len(script.read_text().splitlines()) <= 25
+    splits = {split: tmp_path / f"{split}.npz" for split in ("train", "validation", "test")}
+    simulate_dataset(DEFAULT, name="example", splits=splits, summary=tmp_path / "dataset.json")
+    done = subprocess.run(
+        [sys.executable, script, splits["train"], "1"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [float(number) for number in re.findall(r"tensor\(([\d.]+)", done.stdout)]
+    # Predicting nothing scores 1; a wrong scale or probe between the steps would not get below.
+    assert len(losses) == 2 and all(0 < loss < 0.6 for loss in losses)
 
 
 def test_the_names_that_are_run_are_benchmarks(bench):
@@ -32,22 +56,12 @@ def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_pat
     rows = result["parts"]
     assert not [row for part in rows.values() for row in part if "error" in row]
     assert {row["outcome"] for row in rows["tests"]} == {"passed", "skipped"}
-    assert [row["program"] for row in rows["steps"] if "program" in row] == [
-        "eager",
-        "plain",
-        "eager",
-    ]
-    (trainer,) = rows["trainer"]
-    assert trainer["the job, ms"] > 0 and trainer["bare loop, ms"] > 0
-    assert [row["trainings"] for row in rows["sharing"]] == [1, 2]
-    assert all(row["steps a second, together"] > 0 for row in rows["sharing"])
+    programs = [row["program"] for row in rows["steps"] if "program" in row]
+    assert programs == ["eager", "plain", "eager"]
     assert [row["arm"] for row in rows["stage_a"][:-1]] == ["control", "agc"]
     minutes = sum(row["minutes a run"] for row in rows["stage_a"][:-1])
     assert rows["stage_a"][-1]["hours, one after another"] == pytest.approx(minutes / 60)
-    text = gpu.tables(result)
-    assert all(f"**{part}**" in text for part in gpu.PARTS) and "| agc |" in text
-    (goal,) = gpu.goals(result)
-    assert goal.reached.endswith(("(eager, fp32)", "(plain, fp32)", "(eager, bf16)"))
+    assert all(f"**{part}**" in gpu.tables(result) for part in gpu.PARTS) and gpu.goals(result)
 
 
 def test_the_page_says_what_its_files_say(bench):
