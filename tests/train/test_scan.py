@@ -61,7 +61,9 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     chosen, files, run = settings(epochs=2), tiny_dataset.splits, tmp_path / "run"
     ready = data_of_file(files["train"], chosen, test_data=files["test"])
     record = training.train_scan(ready, chosen, run, patch_stats_limit=4)
-    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL} - {"objects.png"}
+    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL} - {
+        "objects.png"
+    }
     assert io.read_json(run / "run.json") == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]
