@@ -96,6 +96,7 @@ class Run:
             "best_epoch": self.epochs or None,
             "first_loss": 1.4,
             "parameters": {"stored": 900_000, "full": 1_234_567},
+            "flops_per_step": 890_000_000,
             "gradient_norm": norms if self.epochs else dict.fromkeys(norms),
             "loss_spikes": 3 if self.arm == "control" else 0,
             "clipped_share": 0.25 if self.arm in ("agc", "norm1") else 0.0,

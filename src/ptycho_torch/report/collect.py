@@ -211,6 +211,7 @@ def _row(
         **{key: record[key] for key in _RUN_KEYS},
         "parameters_stored": record["parameters"]["stored"],
         "parameters_full": record["parameters"]["full"],
+        "flops_per_step": record["flops_per_step"],
         **{f"grad_norm_{key}": norms.get(key) for key in ("median", "p99", "max")},
         **{key: record[key] for key in ("clipped_share", "loss_spikes")},
         **{f"twin_{key}": twin.get(key) for key in _TWIN_KEYS},
