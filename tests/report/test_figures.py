@@ -40,15 +40,16 @@ def drawn(values_of):
         "stage_b": {"winner": "stable"},
         "clip_sweep": {},
         "stress": {
+            "seeds": [0, 1, 2, 3, 4],
             "outcomes": {
                 ("agc" + DEEP + "-learning_rate-0.05-epochs-3-schedule-constant", 0): "exploded"
-            }
+            },
         },
     }
     figures = {}
     with styled():
         for stage, plan in plans.items():
-            values = values_of(stage=stage, **{"seeds": list(range(5)), **plan})
+            values = values_of(stage=stage, **{"seeds": [0, 1, 2], **plan})
             collected, stress = values["f"], values["stress"]
             if stress:
                 figures[stage, "loss_by_rate"] = loss_by_rate(collected, stress)
