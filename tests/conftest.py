@@ -30,7 +30,7 @@ FILES = {
 """What a training leaves."""
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
-    **{"test_study.py": -3, "test_slurm.py": -2, "test_benchmarks.py": -1, "test_dry_runs.py": -1},
+    **{"test_study.py": -3, "test_slurm.py": -2, "test_example.py": -1, "test_dry_runs.py": -1},
     # This waits for the tiny study, which test_study.py has begun.
     "test_contract.py": 1,
 }
@@ -218,12 +218,14 @@ class Browser:
     def __init__(self, driver):
         self.driver, self.js = driver, driver.execute_script
 
-    def open(self, path, *, width=1280, height=900):
-        """Open a file by its file:// address in a window of this size."""
+    def open(self, path, *, width=1280, height=900, scheme="light"):
+        """Open a file by its file:// address in a window of this size, light or dark."""
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)  # What earlier pages logged.
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.driver.get(Path(path).resolve().as_uri())
         return self
 
