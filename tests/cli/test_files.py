@@ -9,7 +9,7 @@ import pytest
 from tests.commands import call, refused
 
 from ptycho_torch.cli.options import Flags
-from ptycho_torch.cli.train import CliOptions, dataset_name
+from ptycho_torch.cli.scan import CliOptions, dataset_name
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump

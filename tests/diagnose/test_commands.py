@@ -206,7 +206,7 @@ def test_the_losses_in_force_pass():
         # On intensities, on amplitudes, and no unitary far field.
         ("data.batch.mae_loss", lambda p, o, *_: (p**2 - o**2).abs().mean(), "MAE"),
         ("data.batch.poisson_loss", lambda p, o, *_: (p - o * p.log()).mean(), "Poisson"),
-        ("diagnose.loss_units.intensities", lambda p, _: 2 * p.abs().square(), "forward model"),
+        ("diagnose.networks.intensities", lambda p, _: 2 * p.abs().square(), "forward model"),
     ],
 )
 def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, name, mistake, check):

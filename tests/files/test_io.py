@@ -112,7 +112,7 @@ def test_a_changed_file_is_told_by_its_checksum(tmp_path):
     data = bytearray(path.read_bytes())
     data[-30] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"test\.npz: SHA-256 is \w{64}, expected \w{64}; .*run"):
+    with pytest.raises(InputError, match=r"test\.npz: SHA-256 is \w{64}, expected \w{64}; "):
         must_have(path, expected)
 
 

@@ -84,7 +84,8 @@ def test_parts_are_read_back_as_they_were_split(results, truth):
     # Of the file's guess, for nothing else is said.
     radius = half_light_radius_px(truth.scan.probe_MHW)
     assert split["gap_px"] == pytest.approx(radius, rel=1e-5)
-    assert split["nearest_px"]["least"] >= radius
+    held, train = (truth.scan.positions_n2[split["parts"][part]] for part in ("held_out", "train"))
+    assert np.hypot(*(held[:, None] - train).transpose(2, 0, 1)).min() >= radius
     assert set(split["parts"]["half_a"]) | set(split["parts"]["half_b"]) == set(
         split["parts"]["train"]
     )
@@ -151,7 +152,8 @@ def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
         kept = ("engine", "outcome", "failure") if file == "metrics.json" else facts
         io.write_json(place / file, {key: facts[key] for key in kept})
     settings = results.study.real_data.model_dump(mode="json")
-    summarise_real_data("A title", settings, fits={}, provenance=PROVENANCE, folder=folder)
+    more = {"arms": list(results.study.arms), "provenance": PROVENANCE, "folder": folder}
+    summarise_real_data("A title", settings, fits={}, **more)
     text = (folder / "summary.md").read_text()
     assert "control, seed 3: `non_finite`, the training loss is nan." in text
     assert "1 of 1 network run failed" in text and "none: all failed" in text
@@ -177,7 +179,9 @@ def test_results_of_other_settings_are_not_summarised(results, tmp_path, block, 
     (folder / "summary.md").unlink(missing_ok=True)
     real = study.real_data.model_dump(mode="json")
     with pytest.raises(InputError, match=named):
-        summarise_real_data("A title", real, fits=fits, provenance=PROVENANCE, folder=folder)
+        summarise_real_data(
+            "A title", real, arms=[], fits=fits, provenance=PROVENANCE, folder=folder
+        )
     assert not (folder / "summary.md").exists()
 
 

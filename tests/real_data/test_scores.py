@@ -143,7 +143,6 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
         report=tmp_path / "report.json",
         rpie=folder / "rpie/objects.npz",
         parts={part: folder / f"frames/{part}.npz" for part in PARTS},
-        same_probe=True,
         outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},
     )  # fmt: skip
     found = json.loads((tmp_path / "metrics.json").read_text())

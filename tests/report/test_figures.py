@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from planted_runs import CONFIG
+from tests.report.planted_runs import CONFIG
 
 from ptycho_torch.config.arms import derive
 from ptycho_torch.config.read import load_yaml, parse_study

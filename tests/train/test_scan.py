@@ -61,7 +61,9 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     chosen, files, run = settings(epochs=2), tiny_dataset.splits, tmp_path / "run"
     ready = data_of_file(files["train"], chosen, test_data=files["test"])
     record = training.train_scan(ready, chosen, run, patch_stats_limit=4)
-    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL}
+    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL} - {
+        "objects.png"
+    }
     assert io.read_json(run / "run.json") == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]
@@ -173,8 +175,8 @@ def plan(monkeypatch, root, tmp_path):
 
     output = tmp_path / "plan.json"
 
-    def run(*words):
-        said = call("plan", "--config", root / "tests/tiny.yaml", "--output", output, *words)
+    def run(*words, study=root / "tests/tiny.yaml"):
+        said = call("plan", study, "--output", output, *words)
         return said, json.loads(output.read_text())
 
     run.probed = probed
@@ -203,7 +205,7 @@ def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):
     many = tmp_path / "many.yaml"
     many.write_text((root / "tests" / "tiny.yaml").read_text() + "\nseeds_per_job: 50\n")
     arms = [row["arm"] for row in found["arms"]]
-    _, together = plan("--runs-at-once", 2, "--config", many)
+    _, together = plan("--runs-at-once", 2, study=many)
     work_s = found["study"]["runs"] * 65.0 + len(arms) * 5.0
     assert together["study"]["seconds"] == work_s / 2
     assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}

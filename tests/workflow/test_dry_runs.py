@@ -44,6 +44,14 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     assert all("not made yet" in line for line in arms) and len(lines) < 100
 
 
+def test_a_run_is_of_its_block_alone_and_one_of_no_block_has_a_job_of_its_own(snakemake):
+    """Seed 10 begins as one of the block does; two rules for one file were an error."""
+    runs = [f"results/evaluate/triangle_n32/norm1/seed-{n}/metrics.json" for n in (1, 5, 10)]
+    result = snakemake(*runs, "-n")
+    jobs = dict(re.findall(r"^(train\w*) +(\d+)$", result, re.M))
+    assert jobs == {"train": "1", "train_0_1_2_3_4_5": "1"}, result
+
+
 def test_the_example_in_the_readme_is_laid_over_the_study(snakemake, root):
     text = (root / "README.md").read_text(encoding="utf-8")
     command = re.search(r"`snakemake (rates_summary .*config/example_more.yaml)`", text).group(1)

@@ -44,9 +44,14 @@ except ValueError as error:
     raise WorkflowError(str(error))
 
 
+def one_of(names) -> str:
+    """Pattern of any of these names."""
+    return f"(?:{'|'.join(map(re.escape, names))})"
+
+
 wildcard_constraints:
-    dataset="|".join(map(re.escape, STUDY.datasets)),
-    arm="|".join(map(re.escape, [*STUDY.arms, *derive(STUDY).variants])),
+    dataset=one_of(STUDY.datasets),
+    arm=one_of([*STUDY.arms, *derive(STUDY).variants]),
     seed=r"\d+",
 
 
@@ -185,23 +190,6 @@ def block_name(rule: str, seeds: tuple[int, ...]) -> str:
 
 
 SEED_BLOCKS = seed_blocks(STUDY)
-
-
-def outside_blocks() -> str:
-    """Pattern of the datasets in the path of a run that no block has.
-
-    With two rules for one file Snakemake plans both jobs and drops one: for each seed of a block.
-    """
-    seeds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for dataset, block, arms in SEED_BLOCKS:
-        seeds.setdefault((dataset, tuple(arms)), []).extend(block)
-    runs = (
-        "/".join([re.escape(dataset), f"(?:{'|'.join(map(re.escape, arms))})", f"seed-{numbers}/"])
-        for (dataset, arms), found in seeds.items()
-        for numbers in [f"(?:{'|'.join(map(str, found))})"]
-    )
-    blocks = "".join(f"(?!{run})" for run in runs)
-    return f"{blocks}(?:{'|'.join(map(re.escape, STUDY.datasets))})"
 
 
 def diagnosed_runs(file: str):

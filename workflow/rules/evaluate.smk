@@ -46,7 +46,7 @@ for dataset, seeds, arms in SEED_BLOCKS:
             f"logs/evaluate/{{dataset}}/{{arm}}/seed-{'_'.join(map(str, seeds))}.log",
         wildcard_constraints:
             dataset=re.escape(dataset),
-            arm="|".join(map(re.escape, arms)),
+            arm=one_of(arms),
         priority: 10
         params:
             settings=STUDY.evaluation.model_dump(mode="json"),

@@ -65,7 +65,6 @@ if STUDY.real_data is not None:
         input:
             frames=f"{REAL}/frames/train.npz",
             objects=f"{REAL}/rpie/objects.npz",
-            report=f"{REAL}/rpie/report.json",
             code=sources("real_data_train.py"),
         output:
             run=f"{REAL}/train/{{label}}/seed-{{seed}}/run.json",
@@ -80,7 +79,6 @@ if STUDY.real_data is not None:
             gpu=lambda wildcards: real_fit(wildcards)["execution"]["devices"],
         params:
             fit=real_fit,
-            probe=STUDY.real_data.network_probe,
         script:
             "../scripts/real_data_train.py"
 
@@ -119,7 +117,6 @@ if STUDY.real_data is not None:
             what=r"rpie|[^/]+/seed-\d+",
         params:
             scores=STUDY.real_data.scores.model_dump(mode="json"),
-            same_probe=STUDY.real_data.network_probe == "refined",
         script:
             "../scripts/real_data_evaluate.py"
 

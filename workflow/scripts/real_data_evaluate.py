@@ -19,7 +19,6 @@ def main(job: Any) -> None:
         report=job.input.report,
         rpie=job.input.rpie_objects,
         parts={part: getattr(job.input, part) for part in PARTS},
-        same_probe=job.params.same_probe,
         outputs={"metrics": job.output.metrics, "curves": job.output.curves},
     )
 

@@ -21,8 +21,7 @@ def main(job: Any) -> None:
         train_measurement(
             settings,
             frames=job.input.frames,
-            rpie={"objects": job.input.objects, "report": job.input.report},
-            probe=job.params.probe,
+            rpie=job.input.objects,
             folder=Path(job.output.run).parent,
         )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ptycho_torch import __version__
-from ptycho_torch.cli import data, diagnose, scan, study, train
+from ptycho_torch.cli import data, diagnose, scan, study
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
@@ -60,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _spelled},
 )
-for family in (study, data, scan, train):
+for family in (study, data, scan):
     app.add_typer(family.app)
 app.add_typer(diagnose.app, name="diagnose")
 

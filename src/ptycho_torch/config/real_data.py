@@ -3,7 +3,7 @@
 Nothing here enters the study's own runs: the target is `real_data_summary`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -92,8 +92,6 @@ class RealDataSettings(Settings):
     """Share of the training frames that choose the best epoch: one block at a corner."""
     held_out: RegionSettings = RegionSettings()
     rpie: RpieSettings = RpieSettings(iterations=40, batch_size=32, probe_from_iteration=2)
-    network_probe: Literal["refined", "file"] = "refined"
-    """Probe of the networks' physics: rPIE's, of the training frames alone, or the file's."""
     scores: RealDataScores = RealDataScores()
     threads: Count = 1
     """CPU threads of rPIE; those of training are `execution.threads`."""

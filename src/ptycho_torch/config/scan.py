@@ -236,8 +236,6 @@ class InferSettings(Settings):
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: an object of modulus 1 explains their mean; a number: s of the file, (s A)^2 are
     photons. auto: stored where the file says its photons, else measured."""
-    probe: Literal["bundle", "file"] = "bundle"
-    """Whose probe weighs the patches and predicts the frames."""
     neighbor_count: Count = _NEIGHBOURS
     """As in training; only for groups."""
     n_images: Count | None = None

@@ -22,8 +22,7 @@ from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.data.batch import SplitScales
 from ptycho_torch.data.dataset_file import read_split
-from ptycho_torch.diagnose.activations import monitor_activations
-from ptycho_torch.diagnose.gradients import probe_gradients
+from ptycho_torch.diagnose.probes import monitor_activations, probe_gradients
 from ptycho_torch.diagnose.subject import (
     Sample,
     Subject,

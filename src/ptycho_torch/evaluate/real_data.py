@@ -40,13 +40,12 @@ def evaluate_measurement(
     report: io.PathLike,
     rpie: io.PathLike,
     parts: Mapping[str, io.PathLike],
-    same_probe: bool,
     outputs: Mapping[str, io.PathLike],
 ) -> None:
     """Score one reconstruction, rPIE's or a network's, and write `metrics` and `curves`.
 
     rpie: `objects.npz` of rPIE, which says where all are compared and with what; parts: paths of
-    `PARTS`; same_probe: a network's probe is rPIE's: a constant phase alone is free between them.
+    `PARTS`. A network's probe is rPIE's: a constant phase alone is free between them.
     """
     facts = io.read_json(report)
     metrics = {key: facts[key] for key in ("engine", "outcome", "failure")}
@@ -56,7 +55,7 @@ def evaluate_measurement(
         standard = io.read_npz(rpie)
         arrays = standard if facts["engine"] == "rPIE" else io.read_npz(objects)
         scored = _Scoring(settings, scans, arrays, standard)
-        metrics |= scored.metrics("phase" if same_probe or arrays is standard else "all")
+        metrics |= scored.metrics()
         curves = scored.curves
     io.write_npz(outputs["curves"], curves)
     io.write_json(outputs["metrics"], metrics)
@@ -77,7 +76,7 @@ class _Scoring:
         self.covered = self.shares >= settings.covered_share
         self.curves: dict[str, NDArray[Any]] = {}
 
-    def metrics(self, free: Free) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "box": [[side.start, side.stop] for side in self.box],
             "held_out": {
@@ -87,7 +86,7 @@ class _Scoring:
             },
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
-            "agreement": self._agreement(free),
+            "agreement": self._agreement(),
         }
         return found | ({"baselines": self._baselines()} if self.is_rpie else {})
 
@@ -141,13 +140,13 @@ class _Scoring:
             found[kind] = crossings(first.shape, curve)
         return found
 
-    def _agreement(self, free: Free) -> dict[str, Any]:
+    def _agreement(self) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""
         reference = self.rpie["train"].cut(self.box)
         # As it is under a probe of rPIE's power: no pattern tells the two.
         ratio = self.estimates["train"].power / self.rpie["train"].power
         wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        image, _ = register(reference, wide * ratio**0.5, free=free)
+        image, _ = register(reference, wide * ratio**0.5, free="phase")
         self.curves |= {"reference": reference, "image": image}
         return {
             **similarity(reference, image),

@@ -94,7 +94,7 @@ def infer_scan(
         "bundle trained on '%s': intensity scale s = %.6g, %s",
         trained.dataset, trained.intensity_scale, trained.intensity_scale_source,
     )  # fmt: skip
-    probe = _probe(bundle, scan, settings)
+    probe = _probe(bundle, scan)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
     given = settings.model_dump(include={"n_images", "neighbor_count"})
@@ -129,15 +129,13 @@ def infer_scan(
     )  # fmt: skip
 
 
-def _probe(bundle: Bundle, scan: Scan, settings: InferSettings) -> NDArray[np.complex64]:
+def _probe(bundle: Bundle, scan: Scan) -> NDArray[np.complex64]:
     """Return the normalised probe that weighs patches, (M, H, W)."""
     stored = bundle.probe_MHW.numpy()
-    if settings.probe == "file":
-        return probe_of(scan)
     if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
         logger.warning(
-            "%s: has another probe than the bundle; the bundle's is used (--probe file uses the "
-            "file's), and what the network saw in training was the bundle's",
+            "%s: has another probe than the bundle; the bundle's is used, which the network saw "
+            "in training",
             scan.source,
         )
     return stored

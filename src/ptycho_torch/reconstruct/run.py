@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.dataset_file import Split, read_split
@@ -83,7 +83,9 @@ def reconstruct_scan(
     folder = claim(folder, **rules)
     io.write_npz(folder / "object.npz", arrays)
     known = illuminated(made.light_YX)
-    shown = np.where(known, made.object_YX, np.nan)[find_objects(known.astype(int))[0]]
+    shown = np.where(known, made.object_YX, np.nan)[
+        scipy.ndimage.find_objects(known.astype(int))[0]
+    ]
     title = f"{report['source']}, rpie"
     figure = draw_reconstruction(shown, made.probe_MHW, made.error, title=title)
     save_png(folder / "reconstruction.png", figure)

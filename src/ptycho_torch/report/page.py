@@ -8,7 +8,6 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from matplotlib.image import imread, imsave
 
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
@@ -33,6 +32,8 @@ def publish_page(documents: Sequence[PathLike], page: PathLike) -> None:
 
 def _part(path: Path, ids: Mapping[Path, str], root: Path) -> dict[str, str]:
     """Return a document's id, first heading and HTML: pictures inside, links from `root`."""
+    from matplotlib.image import imread, imsave  # Slow to import.
+
     tokens = _MARKDOWN.parse(read_text(path))
     for token in (inline for block in tokens for inline in block.children or []):
         if token.type == "image":

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -19,7 +19,6 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import must_be_free
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
@@ -120,33 +119,21 @@ def train_measurement(
     settings: FitSettings,
     *,
     frames: io.PathLike,
-    rpie: Mapping[str, io.PathLike],
-    probe: Literal["refined", "file"],
+    rpie: io.PathLike,
     folder: io.PathLike,
 ) -> dict[str, Any]:
     """Train on the training frames of a study's measurement; see `train_scan`.
 
-    rpie: `objects` and `report` of the frames' iterative reconstruction, which has the refined
-    probe; probe: which one the network sees; folder: an earlier run's files in it are replaced.
-    `InputError` if the refined probe is requested, and rPIE has failed.
+    rpie: `objects.npz` of the same frames' iterative reconstruction, whose refined probe the
+    network sees; folder: an earlier run's files in it are replaced.
     """
-    scan = read_scan(frames)
-    if probe == "refined":
-        outcome = io.read_json(rpie["report"])["outcome"]
-        if outcome != "completed":
-            raise InputError(
-                f"{rpie['report']}: rPIE ended as {outcome}, so there is no refined probe; mend "
-                "real_data.rpie, or set network_probe: file"
-            )
-        refined = io.read_npz(rpie["objects"], "train_probe")["train_probe"]
-        scan = replace(scan, probe_MHW=refined)
-    used = settings
-    if settings.gap_px is None and scan.probe_MHW is not None:
+    probe, used = io.read_npz(rpie, "train_probe")["train_probe"], settings
+    scan = replace(read_scan(frames), probe_MHW=probe)
+    if settings.gap_px is None:
         # The gap around the validation block is that around the frames held out.
-        used = settings.model_copy(update={"gap_px": half_light_radius_px(scan.probe_MHW)})
+        used = settings.model_copy(update={"gap_px": half_light_radius_px(probe)})
     data = data_of_scan(scan, used)
     data.facts["train_data"] = {"file": Path(frames).name, "sha256": io.sha256(frames)}
-    data.facts["probe"] = probe
     return train_scan(data, settings, folder, overwrite=True)
 
 
