@@ -96,8 +96,8 @@ def test_the_page_of_your_own_data_trains_on_a_file_and_uses_the_bundle(tiny_dat
     last = 'print(record["outcome"], record["best_val_loss"], seen.report["r_factor"])'
     found = run(f"FEW = {FEW}\n{code}\n{last}", tmp_path).split()[-3:]
     assert found[0] == "completed"
-    # Predicting nothing scores 1; a wrong scale or probe between the steps would not get below.
-    assert all(0 < float(number) < 0.6 for number in found[1:])
+    # Predicting nothing scores 1; amplitudes that inference takes for counts end at R 0.55.
+    assert 0 < float(found[1]) < 0.6 and 0 < float(found[2]) < 0.45
     assert read_bundle(tmp_path / "run/bundle").settings.patch_px == 16
     assert "object" in io.npz_keys(tmp_path / "seen/object.npz")
 
