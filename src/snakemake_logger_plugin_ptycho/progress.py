@@ -202,13 +202,12 @@ class LogHandler(LogHandlerBase):
     def _look(self) -> None:
         """Print how far the trainings are, while nothing else is printed."""
         before = ""
-        while not time.sleep(_LOOK_EVERY_S):  # type: ignore[func-returns-value]
-            text = self.progress.epochs()
-            if text != before and time.monotonic() - self._printed >= _LOOK_EVERY_S:
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            text, now = self.progress.epochs(), time.time()
+            if text != before and now - self._printed >= _LOOK_EVERY_S:
                 before = text
-                self._print(
-                    f"[{datetime.now():%H:%M:%S}] {text} | {self.progress.line(time.time())}"
-                )
+                self._print(f"[{datetime.now():%H:%M:%S}] {text} | {self.progress.line(now)}")
 
     def emit(self, record: LogRecord) -> None:
         """Print one of Snakemake's records."""
