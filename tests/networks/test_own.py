@@ -117,7 +117,10 @@ def test_an_optimiser_of_ones_own_does_not_move_on_a_bad_step(page, trained, mon
 
 OPTIMIZER = {"name": "torch.optim:SGD", "learning_rate": 1}
 MISTAKES = [
-    ({"training": {"optimizer": OPTIMIZER | {"name": "torch.optim:Adan"}}}, "no attribute 'Adan'"),
+    (
+        {"training": {"optimizer": OPTIMIZER | {"name": "torch.optim:Adan"}}},
+        "'torch.optim' has no 'Adan'",
+    ),
     ({"training": {"optimizer": OPTIMIZER | {"settings": {"speed": 2}}}}, "argument 'speed'"),
     ({"execution": {"clip": {"gradient_clip_algorithm": "their:Rule"}}}, "no module 'their'"),
     ({"execution": {"clip": {"gradient_clip_algorithm": "torch.nn:Linear"}}}, "in_features"),

@@ -94,9 +94,9 @@ def check_data(
                 f"({split.intensity_scale_source})"
             )
             reading = reading.model_copy(update={"patch_px": None})
-        if split is None or "coords_offsets" in split.arrays:
-            scan = read_scan(file, reading)
-            typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
+    if split is None or "coords_offsets" in split.arrays:
+        scan = read_scan(file, reading)
+        typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {io.sha256(file)}")
 
 

@@ -90,10 +90,10 @@ class CliOptions(Settings):
         Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
         """
         base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if (self.config is None) != (self.arm is None):
-            raise InputError("--config and --arm belong together: a study and one of its arms")
         if self.config is not None and self.preset is not None:
             raise InputError("--preset and --config: both say all settings; give one")
+        if (self.config is None) != (self.arm is None):
+            raise InputError("--config and --arm belong together: a study and one of its arms")
         if self.config is not None:
             arm = str(self.arm)
             base = derive(study_with(arm, self.config)).blocks[arm]

@@ -66,15 +66,12 @@ def _doubts(study: Study, plan: StagePlan, done: list[io.Record]) -> Iterator[st
 
     seeds, family, level = len(plan.seed_list), len(plan.primary), claim_level(plan)
     if family and level is not None:
-
-        def least_p(n: int) -> float:
-            return min(1.0, family * 2 / math.comb(2 * n, n))
-
-        if least_p(seeds) > level:
-            enough = next(n for n in itertools.count(seeds) if least_p(n) <= level)
+        least = (min(1.0, family * 2 / math.comb(2 * n, n)) for n in itertools.count(seeds))
+        if (found := next(least)) > level:
+            enough = seeds + 1 + next(more for more, p in enumerate(least) if p <= level)
             yield (
                 f"{plan.name} cannot decide: the least p that {plural(seeds, 'seed')} can give "
-                f"{plural(family, 'comparison')} is {least_p(seeds):.2g}, above the level of "
+                f"{plural(family, 'comparison')} is {found:.2g}, above the level of "
                 f"{level:.2g}; {enough} seeds are enough"
             )
     outcomes = {record["outcome"] for record in done}

@@ -30,8 +30,9 @@ def _known_or_own(name: str) -> str:
 
 def source_of(name: str) -> str:
     """Return the SHA-256 of the file that holds a class given as 'package.module:Class', which is
-    not run, though its packages are imported; `ValueError` if there is no such module."""
-    module = name.partition(":")[0]
+    not run, though its packages are imported; `ValueError` if there is no such module, or nothing
+    of that name in it."""
+    module, _, attribute = name.partition(":")
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -41,7 +42,10 @@ def source_of(name: str) -> str:
             f"'{name}': there is no module '{module}'; install its package, or set PYTHONPATH to "
             "the folder that holds it"
         )
-    return hashlib.sha256(Path(str(found.origin)).read_bytes()).hexdigest()
+    text = Path(str(found.origin)).read_bytes()
+    if attribute.encode() not in text and b"import *" not in text:
+        raise ValueError(f"'{name}' cannot be imported: '{module}' has no '{attribute}'")
+    return hashlib.sha256(text).hexdigest()
 
 
 def with_source(block: Any, key: str) -> Any:

@@ -40,7 +40,8 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     raw = _masked(raw if raw.certain else _without_no_value(raw), kind, reading)
     if not raw.certain:
         raw = _corrected(_without_saturated(raw), kind, reading)
-        raw = _probe(_of_one_light(raw, kind, reading))
+        # A split is a simulation's: frames of a dark part of the object are as good as others.
+        raw = _probe(raw if raw.layout == "split" else _of_one_light(raw, kind, reading))
     if raw.unused:
         raw.notes.append(f"not used: {', '.join(raw.unused)}")
     return raw

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho_torch.config.scan import FitSettings
-from ptycho_torch.config.training import OwnClip, OwnOptimizer, RunSettings
+from ptycho_torch.config.training import OwnOptimizer, RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
@@ -166,12 +166,9 @@ class PtychoModule(LightningModule):
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training, trainer = self.run.training, self.trainer
         alone, execution = trainer.world_size == 1, self.run.execution
-        own = (training.optimizer, execution.clip)
         self._fused = not isinstance(training.optimizer, OwnOptimizer)
-        recorded = records_steps(
-            execution, self.device, merges=self.merges, alone=alone,
-            ours=not any(isinstance(block, (OwnOptimizer, OwnClip)) for block in own),
-        )  # fmt: skip
+        ours, merges = self._fused and self.own_clip is None, self.merges
+        recorded = records_steps(execution, self.device, merges=merges, alone=alone, ours=ours)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._blocks = list(fourier_blocks(self.network).values())
         optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
