@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.commands import call
+from tests.commands import call, refused
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings, GroupSettings
@@ -183,7 +183,7 @@ def plan(monkeypatch, root, tmp_path):
     return run
 
 
-def test_memory_and_times_of_an_arm_by_hand(plan):
+def test_memory_and_times_of_an_arm_by_hand(plan, root):
     """Width 4, 2 blocks, 4 modes at N=16; 121 frames in batches of 8."""
     text, found = plan("--arm", "control")
     (row,) = found["arms"]
@@ -195,6 +195,10 @@ def test_memory_and_times_of_an_arm_by_hand(plan):
     # Interpreter and libraries, what the probe took, and the frames.
     data = 3 * 121 * 16 * 16 * 4 / 2**20
     assert row["memory_mib"]["peak"] == pytest.approx(300 + 100 + data)
+    text, found = plan("--arm", "control", "--probe-steps", 0)
+    assert "Not probed: no memory and no times" in text and not found["arms"][0]["seconds"]
+    mistake = refused("plan", "--config", root / "tests/tiny.yaml", "--arm", "agcc")
+    assert "there is no arm 'agcc'; did you mean 'agc'" in mistake
 
 
 def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):

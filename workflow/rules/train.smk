@@ -12,22 +12,6 @@ RUN_FILES = {
 }
 
 
-def outside_blocks() -> str:
-    """Pattern of the dataset in the path of a run that no block has.
-
-    With two rules for one file Snakemake plans the jobs of both and drops one, for each run of a
-    block.
-    """
-    blocks: dict[tuple[str, str], list[str]] = {}
-    for dataset, seeds, arms in SEED_BLOCKS:
-        runs = blocks.setdefault((re.escape(dataset), one_of(arms)), [])
-        runs += map(str, seeds)
-    not_in = (
-        f"(?!{dataset}/{arm}/seed-{one_of(runs)}/)" for (dataset, arm), runs in blocks.items()
-    )
-    return "".join(not_in) + one_of(STUDY.datasets)
-
-
 rule train:
     """Fit one arm at one seed; a run that diverges is a result."""
     input:
