@@ -11,8 +11,8 @@ REAL_FIGURES = ("reconstructions", "ring_correlation", "held_out_frames")
 if STUDY.real_data is not None:
 
     wildcard_constraints:
-        measurement="|".join(map(re.escape, STUDY.real_data.measurements)),
-        label="|".join(map(re.escape, STUDY.real_data.networks)),
+        measurement=one_of(STUDY.real_data.measurements),
+        label=one_of(STUDY.real_data.networks),
 
     rule real_data_fetch:
         """Download a measurement by address and checksum, or take it from PTYCHO_DATA."""

@@ -74,7 +74,6 @@ class BlockOptions(Settings):
 
 
 _NAMES = {"groups": "--groups --max-samples", "accelerator": "--accelerator --device"}
-_IN_GRADIENTS = Flags(NetworkOptions, without=("accelerator",), names=_NAMES)
 
 
 def _subject(file: Path | None, options: NetworkOptions) -> "tuple[Subject, DiagnosticsSettings]":

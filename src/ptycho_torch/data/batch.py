@@ -2,8 +2,8 @@
 and the groups of neighbours of a scattered scan, found by a k-d tree.
 
 Letters: n groups, B of a batch, C frames of a group, H rows, W columns; where groups are found, n
-frames, G groups, K candidates. Positions are the
-(row, column) of a frame's upper left corner, pixels: a whole part and a fraction.
+frames, G groups, K candidates. Positions are the (row, column) of a frame's upper left corner,
+pixels: a whole part and a fraction.
 """
 
 from collections.abc import Callable

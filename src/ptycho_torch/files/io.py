@@ -51,7 +51,7 @@ def must_have(path: PathLike, expected: str | None) -> None:
     if expected is not None and (found := sha256(path)) != expected:
         raise InputError(
             f"{path}: SHA-256 is {found}, expected {expected}; the file changed after it was "
-            "written, or belongs to other files: delete it and run, or copy all, again"
+            "written, or belongs to other files: copy all of them again, or delete it and run again"
         )
 
 

@@ -94,8 +94,8 @@ def clip_gradients(
     units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor, own: Any = None
 ) -> ClipReport:
     """Clip the gradients in place and report how much was clipped; absent gradients are left out,
-    and nothing waits for the device. norm: their `total_norm`; memory: `clip_memory`, which is
-    brought up to date in place; own: `own_rule`."""
+    and only an own rule may wait for the device. norm: their `total_norm`; memory: `clip_memory`,
+    which is brought up to date in place; own: `own_rule`."""
     present = [(p, axis) for p, axis in units if p.grad is not None]
     match clip:
         case NoClip():
