@@ -44,6 +44,7 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/parity.smk"
 include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/real_data.smk"
+include: "workflow/rules/replaced_runs.smk"
 
 
 # What goes to a cluster's queue; all else is light and runs where snakemake runs (docs/adr/0008).

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 from snakemake.utils import update_config
 
 try:
@@ -16,7 +15,6 @@ try:
     from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
-    from ptycho_torch.files.belonging import differences
     from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
     from ptycho_torch.runtime.locks import has_gpu
 except ModuleNotFoundError as error:
@@ -270,39 +268,3 @@ def real_fits() -> dict[str, dict]:
         for label in real.networks
         for seed in real.seed_list
     }
-
-
-def replaced_runs() -> str:
-    """Say which finished runs were made with other settings than the study's, if there are any:
-    Snakemake makes them again in their place, without asking."""
-    data, changed, count = {}, {}, 0
-    for name, dataset in STUDY.datasets.items():
-        record = Path(f"results/simulate/{name}/dataset.json")
-        was = json.loads(record.read_bytes())["settings"] if record.is_file() else None
-        made_as = {"datasets": {name: dataset.published()}}
-        data[name] = [] if was is None else [*differences({"datasets": {name: was}}, made_as)]
-    known = {*STUDY.arms, *derive(STUDY).variants}
-    for path in sorted(Path("results/train").glob("*/*/seed-*/run.json")):
-        name, arm = path.parts[2:4]
-        if name not in data or arm not in known:
-            continue
-        was = json.loads(path.read_bytes())["settings"] | {"seed": 0}
-        said = [*data[name], *differences(was, settings_of_arm(name, arm), but=frozenset())]
-        changed |= dict.fromkeys(said)
-        count += bool(said)
-    if not count:
-        return ""
-    more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return (
-        f"{count} finished run{'s were' if count > 1 else ' was'} made with other settings "
-        f"({'; '.join([*changed][:3])}{more}): what is asked for of them is trained again in their "
-        "place; --directory OTHER keeps them\n"
-    )
-
-
-if workflow.is_main_process:
-    try:
-        if said := replaced_runs():
-            logger.info(said)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # A record that cannot be read is told by the job that needs it.
