@@ -15,7 +15,7 @@ from ptycho_torch.cli.options import (
     messages,
     with_flags,
 )
-from ptycho_torch.config.base import Fraction, Settings, merge
+from ptycho_torch.config.base import merge
 from ptycho_torch.config.dataset import (
     DEFAULT,
     ObjectSettings,
@@ -25,7 +25,7 @@ from ptycho_torch.config.dataset import (
     TriangleProbe,
 )
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -62,7 +62,8 @@ def simulate(
 
     files = {split: f"{split}.npz" for split in SPLITS}
     names = (*files.values(), "dataset.json")
-    folder = claim(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    folder = must_be_free(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    (folder / names[-1]).unlink(missing_ok=True)
     splits = {split: folder / file for split, file in files.items()}
     simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[-1])
     typer.echo(f"{', '.join(names)} in {folder}")
@@ -145,27 +146,23 @@ def check(
         typer.echo(f"read it with: {report['flags'] or 'no flags'}")
 
 
-class CompareOptions(Settings):
-    """What counts as agreement."""
-
-    tolerance: Fraction = 0.1
-    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit."""
-    free_scale: bool = False
-    """The images' scale is a gauge (refined probe): fit it and do not judge it."""
-    output_dir: Path = Path("comparison")
-    """Where compare.json, compare.md and compare.png go."""
-
-
 _DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/own-data.md)"
 
 
 @app.command()
-@with_flags
 def compare(
     *,
     a: Annotated[Path, typer.Argument(help=f"Reference: {_DUMP}.")],
     b: Annotated[Path, typer.Argument(help=f"What is compared with it: {_DUMP}.")],
-    options: Annotated[CompareOptions, Flags(CompareOptions)],
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="What a ratio may deviate from 1, an MAE be, an SSIM lack to 1."
+        ),
+    ] = 0.1,
+    output_dir: Annotated[
+        Path, typer.Option(help="Where compare.json, compare.md and compare.png go.")
+    ] = Path("comparison"),
 ) -> None:
     """Compare two dumps by scale, variance and image; exit status 0: passed, 2: failed, 1: neither.
 
@@ -174,10 +171,8 @@ def compare(
     from ptycho_torch.infer import compare as comparing
     from ptycho_torch.infer.dump import read_dump
 
-    record, images = comparing.compare(
-        read_dump(a), read_dump(b), tolerance=options.tolerance, free_scale=options.free_scale
-    )
-    comparing.write_comparison(options.output_dir, record, images)
+    record, images = comparing.compare(read_dump(a), read_dump(b), tolerance=tolerance)
+    comparing.write_comparison(output_dir, record, images)
     typer.echo(comparing.comparison_text(record))
     if not record["passed"]:
         raise typer.Exit(2)

@@ -1,12 +1,9 @@
 """Commands on files of measurements: train a network, use one, or reconstruct iteratively."""
 
-import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from pydantic import Field
 
@@ -22,7 +19,7 @@ from ptycho_torch.cli.options import (
     study_with,
     with_flags,
 )
-from ptycho_torch.config.arms import BLOCKS, derive
+from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import (
@@ -37,7 +34,7 @@ from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
 
-_DEFAULTS = FitSettings(name="defaults")
+_DEFAULTS = FitSettings()
 _Given = dict[str, Any]
 _TRAINING = Flags(
     TrainingSettings,
@@ -83,39 +80,28 @@ class CliOptions(Settings):
     rpie_iterations: Annotated[int, Field(ge=0)] = 30
     """Iterations of rPIE, beside which the network's object is drawn at the end; 0: no picture."""
 
-    def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
-        """Return the settings in force: an arm's, or the defaults, with the options over them.
-
-        given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
-        Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
+    def settings(self, given: _Given) -> FitSettings:
+        """Return the settings in force: an arm's, or the defaults, then the preset's, then those
+        given, as in `FitSettings`, then these. `InputError` if an arm is unknown, or a setting
+        impossible; names its key.
         """
-        base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if self.config is not None and self.preset is not None:
-            raise InputError("--preset and --config: both say all settings; give one")
         if (self.config is None) != (self.arm is None):
             raise InputError("--config and --arm belong together: a study and one of its arms")
-        if self.config is not None:
-            arm = str(self.arm)
-            base = derive(study_with(arm, self.config)).blocks[arm]
-        base |= {
-            key: merge(base[key], block) for key, block in _PRESETS.get(self.preset, {}).items()
-        }
-        blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
-        if self.learning_rate is not None:
-            blocks["training"]["optimizer"] = {"learning_rate": self.learning_rate}
         if (self.clip in (None, "none")) != (self.clip_value is None):
             raise InputError("--clip and --clip-value belong together: a rule, and its bound")
+        found: _Given = {}
+        if self.config is not None:
+            arm = str(self.arm)
+            found = {"arm": arm, **derive(study_with(arm, self.config)).blocks[arm]}
+        own: _Given = {}
+        if self.learning_rate is not None:
+            own["training"] = {"optimizer": {"learning_rate": self.learning_rate}}
         if self.clip is not None:
             bound = {} if self.clip == "none" else {_BOUNDS[self.clip]: self.clip_value}
-            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
-        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        return checked(FitSettings, {**given, "arm": arm, **blocks})
-
-
-def dataset_name(file: str) -> str:
-    """Return a name for the data in a file, fit to be a folder's."""
-    stem = re.sub(r"[^A-Za-z0-9_.\-]", "-", file.split(".")[0]).lstrip("._-")
-    return stem[:60] or "data"
+            own["execution"] = {"clip": {"gradient_clip_algorithm": self.clip, **bound}}
+        for over in (_PRESETS.get(self.preset, {}), given, own):
+            found = merge(found, over)
+        return checked(FitSettings, found)
 
 
 @app.command()
@@ -141,9 +127,8 @@ def train(
 
     A default holds where neither the option nor --config says otherwise.
     """
-    over = {"generator": generator, "training": training, "execution": execution}
-    given = {"name": dataset_name(file.name), "groups": groups, **data}
-    settings = options.settings(given, over)
+    blocks = {"groups": groups, "generator": generator, "training": training}
+    settings = options.settings({**data, **blocks, "execution": execution})
     with messages():
         from ptycho_torch.data.training import data_of_file
         from ptycho_torch.train.run import train_scan
@@ -177,20 +162,16 @@ def _beside_rpie(
     from ptycho_torch.files.pictures import draw_objects, save_png
     from ptycho_torch.infer.run import infer_scan
     from ptycho_torch.networks.bundle import read_bundle
-    from ptycho_torch.physics.predict import illuminated, r_factor
+    from ptycho_torch.physics.predict import r_factor
     from ptycho_torch.reconstruct.engine import reconstruct
 
     scan, execution = read_scan(file, reading), settings.execution
     how = InferSettings(accelerator=execution.accelerator, threads=execution.threads)
     seen = infer_scan(read_bundle(folder / "bundle"), scan, how)
     made = reconstruct(scan, RpieSettings(iterations=iterations))
-    known = np.where(illuminated(made.light_YX), made.object_YX, np.nan)
-    images = {f"rPIE, {iterations} iterations": known, "network": seen.stitched.known_YX}
-    # Each less its mean phase, which no pattern fixes.
-    turned = {
-        key: image * np.exp(-1j * np.angle(np.nansum(image))) for key, image in images.items()
-    }
-    save_png(folder / "objects.png", draw_objects(turned))
+    rpie = f"rPIE, {iterations} iterations"
+    figure = draw_objects({rpie: made.known_YX, "network": seen.stitched.known_YX})
+    save_png(folder / "objects.png", figure)
     found = r_factor(made.predict(scan.positions_n2), scan.amplitude_nHW, scan.good_1HW)
     alone = settings.groups.gridsize == 1
     return (
@@ -245,16 +226,13 @@ _RPIE_NAMES = {
 }
 
 
-class ReconstructOptions(Settings):
-    """With what a scan is reconstructed, and on what."""
+class Device(Settings):
+    """With what a scan is reconstructed."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads."""
     accelerator: Accelerator = "cpu"
     """Device of the iterations."""
-
-
-_DEVICE = {"accelerator": "--accelerator --device"}
 
 
 @app.command()
@@ -263,7 +241,7 @@ def reconstruct(
     *,
     file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
-    options: Annotated[ReconstructOptions, Flags(ReconstructOptions, names=_DEVICE)],
+    device: Annotated[Device, Flags(Device, names={"accelerator": "--accelerator --device"})],
     overwrite: Overwrite = False,
     settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
     reading: Conventions,
@@ -271,10 +249,7 @@ def reconstruct(
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
 
     def progress(number: int, error: float) -> None:
-        # The first, every twentieth part of them, and the last.
-        if number in (1, settings.iterations) or number % max(1, settings.iterations // 20) == 0:
-            text = f"iteration {number} of {settings.iterations}: R factor {error:.4g}"
-            typer.echo(text, err=True)
+        typer.echo(f"iteration {number} of {settings.iterations}: R factor {error:.4g}", err=True)
 
     with messages():
         from ptycho_torch.data.read import read_scan
@@ -285,8 +260,8 @@ def reconstruct(
             read_scan(file, reading),
             settings,
             folder=output_dir,
-            threads=options.threads,
-            device=choose_device(options.accelerator).type,
+            threads=device.threads,
+            device=choose_device(device.accelerator).type,
             overwrite=overwrite,
             on_iteration=progress,
         )

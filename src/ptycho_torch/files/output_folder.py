@@ -4,19 +4,8 @@ import fnmatch
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ptycho_torch.runtime.errors import InputError
-
-
-def claim(folder: str | Path, **rules: Any) -> Path:
-    """Return the folder, free for results; takes and raises what `must_be_free` does.
-
-    The mark of earlier results is removed: torn ones that replace them never look finished.
-    """
-    folder = must_be_free(folder, **rules)
-    (folder / rules["mark"]).unlink(missing_ok=True)
-    return folder
 
 
 def must_be_free(
@@ -30,9 +19,10 @@ def must_be_free(
     """Return the folder once it is known to be free for results; `InputError` if it holds files and
     may not be used, or is none. Nothing is made or touched.
 
-    mark: the file that is written last; files: all that the command writes there, which
-    `overwrite` lets it replace; state: pattern of the files from which unfinished runs resume: a
-    folder that has one, but not the mark, and nothing besides `files`, is free.
+    mark: the file that is written last, and to be removed before the first: torn results that
+    replace others never look finished; files: all that the command writes there, which `overwrite`
+    lets it replace; state: pattern of the files from which unfinished runs resume: a folder that
+    has one, but not the mark, and nothing besides `files`, is free.
     """
     folder = Path(folder)
     for place in (folder, *folder.parents):

@@ -19,15 +19,15 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Scales
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim, must_be_free
+from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
 from ptycho_torch.runtime.provenance import versions
 
-OUTPUTS = ("report.json", "object.npz", "amplitude.png", "phase.png")
-# Written beside them where they are requested.
+OUTPUTS = ("report.json", "object.npz", "object.png")
+# Written where they are requested; an earlier call's would be taken for this one's.
 _STATISTICS = ("patch_stats.json", "patches.png")
 
 
@@ -49,16 +49,13 @@ def infer_file(
     do not fit each other, or a folder holds files.
     """
     files = (*OUTPUTS, *_STATISTICS)
-    must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    folder = must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
     if debug_dump is not None:
         must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    folder = claim(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
-    # A `patches.png` without the other is a dump's, or the user's own.
-    if (folder / _STATISTICS[0]).exists():
-        for name in _STATISTICS:
-            (folder / name).unlink(missing_ok=True)
+    for name in (OUTPUTS[0], *_STATISTICS):
+        (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
         "coverage": found.stitched.coverage_YX,
@@ -67,9 +64,7 @@ def infer_file(
         "probe": found.probe_MHW,
     }
     io.write_npz(folder / "object.npz", arrays)
-    for part in ("amplitude", "phase"):
-        figure = draw_objects({"stitched": found.stitched.known_YX}, parts=(part,))
-        save_png(folder / f"{part}.png", figure)
+    save_png(folder / "object.png", draw_objects({"stitched": found.stitched.known_YX}))
     report = {
         "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
         "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
@@ -122,8 +117,7 @@ def infer_measurement(
     *,
     parts: Mapping[str, io.PathLike],
     outputs: Mapping[str, io.PathLike],
-    accelerator: str = "auto",
-    threads: int,
+    settings: InferSettings,
 ) -> None:
     """Stitch every part of a measurement with the best weights of a run, `run.json` beside its
     bundle; outputs are paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
@@ -133,7 +127,6 @@ def infer_measurement(
     and no objects.
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
-    settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
     if record["outcome"] == "completed":

@@ -75,9 +75,8 @@ def report_parity(
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
     comparison, (ours, theirs) = compare(
-        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance,
-        rounding=limits.rounding,
-    )  # fmt: skip
+        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance
+    )
     record = io.read_json(run)
     report = {
         "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},

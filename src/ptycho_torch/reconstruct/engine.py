@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ptycho_torch.config.base import mistake
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
-from ptycho_torch.physics.predict import predict_amplitudes
+from ptycho_torch.physics.predict import illuminated, predict_amplitudes
 from ptycho_torch.reconstruct.rpie import Rpie
 from ptycho_torch.runtime.errors import InputError
 
@@ -41,6 +41,11 @@ class Reconstruction:
     error: tuple[float, ...]
     seconds: tuple[float, ...]
     snapshots: dict[int, Array]
+
+    @property
+    def known_YX(self) -> Array:
+        """The object, NaN where hardly any light reached it."""
+        return np.where(illuminated(self.light_YX), self.object_YX, np.nan)
 
     def predict(self, positions_n2: Array) -> NDArray[np.float32]:
         """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""

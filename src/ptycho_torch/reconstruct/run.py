@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from numpy.typing import NDArray
 
@@ -23,8 +22,8 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
-from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import illuminated, r_factor
+from ptycho_torch.files.output_folder import must_be_free
+from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
@@ -54,10 +53,9 @@ def reconstruct_scan(
 
     `InputError` as `reconstruct`, or if the folder holds files.
     """
-    from ptycho_torch.files.pictures import draw_reconstruction, save_png  # Slow to import.
+    from ptycho_torch.files.pictures import draw_objects, save_png  # Slow to import.
 
-    rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
-    must_be_free(folder, **rules)
+    folder = must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
@@ -80,14 +78,10 @@ def reconstruct_scan(
         "light": made.light_YX,
         "error": np.array(made.error),
     }
-    folder = claim(folder, **rules)
+    (folder / OUTPUTS[-1]).unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
-    known = illuminated(made.light_YX)
-    shown = np.where(known, made.object_YX, np.nan)[
-        scipy.ndimage.find_objects(known.astype(int))[0]
-    ]
-    title = f"{report['source']}, rpie"
-    figure = draw_reconstruction(shown, made.probe_MHW, made.error, title=title)
+    images = {"object": made.known_YX, "first probe mode": made.probe_MHW[0]}
+    figure = draw_objects(images, alike=False)
     save_png(folder / "reconstruction.png", figure)
     io.write_json(folder / "report.json", report)
     return report
