@@ -122,6 +122,7 @@ def test_an_arm_of_a_study_gives_what_options_do_not(root):
 
 IMPOSSIBLE = [
     (["--arm", "agc"], "--config and --arm belong together"),
+    (["--config", "tiny.yaml", "--arm", "acg"], "no arm 'acg'; did you mean 'agc'"),
     (["--clip", "norm"], "--clip and --clip-value belong together"),
     (["--clip", "none", "--clip-value", 2], "--clip and --clip-value belong together"),
     (["--loss", "mse"], "--loss: Input should be 'mae' or 'poisson', got 'mse'"),
@@ -134,8 +135,9 @@ IMPOSSIBLE = [
 ]
 
 
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, tmp_path, monkeypatch):
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_bytes((root / "tests/tiny.yaml").read_bytes())
     (tmp_path / "empty.npz").write_bytes(b"")
     words = ["train", "--train-data", tiny_dataset.splits["train"], "--output-dir", "out", *SMALL]
     for more, message in IMPOSSIBLE:
@@ -159,7 +161,7 @@ def test_flags_that_are_not_given_leave_the_settings_as_they_are():
     given = {name: flags.option(name).default for name in flags.settings()}
     assert flags.read(given) == RpieSettings()
     given = dict.fromkeys(flags.settings())
-    assert Flags(RpieSettings, defaults=RpieSettings()).read(given | {"alpha": 1.0}) == {"alpha": 1}
+    assert Flags(RpieSettings()).read(given | {"alpha": 1.0}) == {"alpha": 1}
 
 
 def test_the_package_runs_as_a_module_and_quietly(tmp_path, tiny_dataset):

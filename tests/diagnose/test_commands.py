@@ -52,9 +52,8 @@ def test_one_block_is_probed_without_data(call):
     assert block["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
 
 
-def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset, root):
-    words = ("--config", root / "tests/tiny.yaml", "--arm", "agc-fno_blocks-3", "--seed", 2,
-             "--data", tiny_dataset.splits["test"], "--groups", 4)  # fmt: skip
+def test_an_untrained_network_is_diagnosed_on_a_split(call, tiny_dataset):
+    words = ("--architecture", "hybrid", "--seed", 2, tiny_dataset.splits["test"], "--groups", 4)
     status, _, report = call("gradients", *words)
     assert status == 0 and report["spectral_local_ratio"] > 0
     assert (report["network"]["seed"], report["data"]["groups"]) == (2, 4)
@@ -95,21 +94,19 @@ def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_da
     assert "was trained with another probe than the data's" in caplog.text
 
 
-def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, root, tmp_path):
-    tiny, data = root / "tests/tiny.yaml", tiny_dataset.splits["train"]
+def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, tmp_path):
+    data = tiny_dataset.splits["train"]
     mistakes = {
-        ("--bundle", bundle(), "--config", tiny, "--data", data): "says which network; give one",
+        ("--bundle", bundle(), "--architecture", "cnn", "--data", data): "and one network",
         ("--bundle", bundle(2), "--data", data): "groups of 4 patches, the data has 1",
-        ("--config", tiny, "--data", data): "--arm NAME: an arm of",
-        ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
-        ("--config", tiny, "--arm", "agc"): "give FILE, whose groups",
-        ("--config", tiny, "--arm", "agc", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
-        (): "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which",
+        ("--architecture", "cnn"): "give FILE, whose groups",
+        ("--architecture", "cnn", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
+        ("--data", data): "and one network: --bundle DIR or --architecture NAME",
     }
     mistakes = {("activations", *words): message for words, message in mistakes.items()} | {
         ("gradients", "--bundle", bundle(), "--data", data): "does not say which loss trained it",
         ("gradients", "--bundle", bundle(), "--modes", 3): "and --patch-px are of one block",
-        ("gradients", "--channels", 3, "--data", data): "--loss go with --bundle, --config or",
+        ("gradients", "--groups", 3): "give FILE, whose groups",
     }
     for words, message in mistakes.items():
         status, said, report = call(*words)

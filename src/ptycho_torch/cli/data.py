@@ -16,14 +16,7 @@ from ptycho_torch.cli.options import (
     with_flags,
 )
 from ptycho_torch.config.base import merge
-from ptycho_torch.config.dataset import (
-    DEFAULT,
-    ObjectSettings,
-    ScanSettings,
-    SimulatedDataset,
-    SplitSeeds,
-    TriangleProbe,
-)
+from ptycho_torch.config.dataset import DEFAULT, SimulatedDataset, SplitSeeds
 from ptycho_torch.files import io
 from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.errors import InputError
@@ -40,17 +33,11 @@ def simulate(
         Path, typer.Option(help="Folder for train.npz, validation.npz, test.npz, dataset.json.")
     ],
     overwrite: Overwrite = False,
-    frames: Annotated[
-        dict[str, Any], Flags(SimulatedDataset, "Frames", ("source",), defaults=DEFAULT)
-    ],
-    thing: Annotated[dict[str, Any], Flags(ObjectSettings, "Object", defaults=DEFAULT.object)],
-    probe: Annotated[
-        dict[str, Any], Flags(TriangleProbe, "Probe", ("shape",), defaults=DEFAULT.probe)
-    ],
-    scan: Annotated[dict[str, Any], Flags(ScanSettings, "Scan", defaults=DEFAULT.scan)],
-    seeds: Annotated[
-        dict[str, Any], Flags(SplitSeeds, "Seeds", names=_SEEDS, defaults=DEFAULT.seeds)
-    ],
+    frames: Annotated[dict[str, Any], Flags(DEFAULT, "Frames", ("source",))],
+    thing: Annotated[dict[str, Any], Flags(DEFAULT.object, "Object")],
+    probe: Annotated[dict[str, Any], Flags(DEFAULT.probe, "Probe", ("shape",))],
+    scan: Annotated[dict[str, Any], Flags(DEFAULT.scan, "Scan")],
+    seeds: Annotated[dict[str, Any], Flags(DEFAULT.seeds, "Seeds", names=_SEEDS)],
 ) -> None:
     """Simulate scans with a known truth: to train on, to validate and to test.
 

@@ -18,12 +18,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Count, Settings, mistakes
-from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.config.study import Study
-from ptycho_torch.runtime.errors import InputError, nearest
+from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import logging_to
 
 _TYPES: dict[str, Any] = {
@@ -51,18 +48,22 @@ def _kind(schema: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """How a class of settings becomes flags."""
+    """How settings become flags."""
 
-    model: type[Settings]
+    of: type[Settings] | Settings
+    """The class, and the command gets its settings as a whole; or settings that are in force where
+    a flag is not given, and the command gets the given ones alone, a dict."""
     panel: str | None = None
     """Heading above the flags in `--help`."""
     without: tuple[str, ...] = ()
     """Settings that get no flag, and keep their defaults."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Setting -> its flags, where they are not `--` and the setting's name; blanks between them."""
-    defaults: Settings | None = None
-    """Settings in force where a flag is not given: the command gets the given ones alone, a
-    dict. None: the command gets the settings as a whole."""
+
+    @property
+    def model(self) -> type[Settings]:
+        """The class of the settings."""
+        return self.of if isinstance(self.of, type) else type(self.of)
 
     def settings(self) -> list[str]:
         """Return the settings that have a flag."""
@@ -75,11 +76,12 @@ class Flags:
         kind = _kind(schema)
         words = [part.get("items", part).get("enum") for part in _parts(schema)]
         flags = self.names.get(name, "--" + name.replace("_", "-")).split()
-        if kind is bool and "/" not in flags[0] and (self.defaults or setting.default):
+        whole = isinstance(self.of, type)
+        if kind is bool and "/" not in flags[0] and (setting.default or not whole):
             flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
-        default: Any = None if self.defaults else setting.get_default()
+        default: Any = setting.get_default() if whole else None
         shown: bool | str = kind is not bool and default is not None
-        if self.defaults and (in_force := getattr(self.defaults, name)) not in (None, []):
+        if not whole and (in_force := getattr(self.of, name)) not in (None, []):
             shown = str(in_force)
         option = typer.Option(
             *flags,
@@ -97,9 +99,9 @@ class Flags:
 
     def read(self, given: dict[str, Any]) -> Any:
         """Return what the command gets for the values of its flags."""
-        if self.defaults is not None:
-            return {key: value for key, value in given.items() if value is not None}
-        return checked(self.model, given)
+        if isinstance(self.of, type):
+            return checked(self.of, given)
+        return {key: value for key, value in given.items() if value is not None}
 
 
 Overwrite = Annotated[
@@ -139,16 +141,6 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         if what and " " not in key:
             line = f"--{key.rsplit('.')[-1].replace('_', '-')}: {what}"
         raise InputError(line) from None
-
-
-def study_with(arm: str | None, file: Path) -> Study:
-    """Return the study in a file, once it is known to have the arm that was chosen by `--arm`."""
-    study = read_study(file)
-    names = list(derive(study).blocks)
-    if arm not in names:
-        what = f"--arm NAME: an arm of {file}" if arm is None else f"{file}: no arm '{arm}'"
-        raise InputError(f"{what}{nearest(arm or '', names)}")
-    return study
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:

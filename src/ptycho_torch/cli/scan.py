@@ -16,35 +16,25 @@ from ptycho_torch.cli.options import (
     WholeFile,
     checked,
     messages,
-    study_with,
     with_flags,
 )
 from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
-from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.scan import (
-    FitSettings,
-    GroupSettings,
-    InferSettings,
-    RpieSettings,
-    ScanConventions,
-)
-from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.config.read import read_study
+from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
+from ptycho_torch.runtime.errors import InputError, nearest
 
 app = typer.Typer()
 
 _DEFAULTS = FitSettings()
 _Given = dict[str, Any]
-_TRAINING = Flags(
-    TrainingSettings,
-    "Training",
-    names={"epochs": "--epochs --max-epochs"},
-    defaults=_DEFAULTS.training,
-)
-_CLIP = {
-    "clip": "--clip --gradient-clip-algorithm", "clip_value": "--clip-value --gradient-clip-val",
-}  # fmt: skip
+_NAMES = {
+    "epochs": "--epochs --max-epochs",
+    "name": "--generator",
+    "fno_blocks": "--fno-blocks --blocks",
+    "clip": "--clip --gradient-clip-algorithm",
+    "clip_value": "--clip-value --gradient-clip-val",
+}
 _BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
     "quick": {
@@ -52,14 +42,6 @@ _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 30, "optimizer": {"learning_rate": 8e-3}},
     }
 }
-_EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
-_GENERATOR = Flags(
-    GeneratorSettings,
-    "Network",
-    names={"name": "--generator", "fno_blocks": "--fno-blocks --blocks"},
-    without=("source",),
-    defaults=_DEFAULTS.generator,
-)
 
 
 class CliOptions(Settings):
@@ -91,8 +73,10 @@ class CliOptions(Settings):
             raise InputError("--clip and --clip-value belong together: a rule, and its bound")
         found: _Given = {}
         if self.config is not None:
-            arm = str(self.arm)
-            found = {"arm": arm, **derive(study_with(arm, self.config)).blocks[arm]}
+            arm, blocks = str(self.arm), derive(read_study(self.config)).blocks
+            if arm not in blocks:
+                raise InputError(f"{self.config}: no arm '{arm}'{nearest(arm, list(blocks))}")
+            found = {"arm": arm, **blocks[arm]}
         own: _Given = {}
         if self.learning_rate is not None:
             own["training"] = {"optimizer": {"learning_rate": self.learning_rate}}
@@ -115,12 +99,12 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
-    options: Annotated[CliOptions, Flags(CliOptions, names=_CLIP)],
-    groups: Annotated[_Given, Flags(GroupSettings, "Frames", defaults=_DEFAULTS.groups)],
-    data: Annotated[_Given, Flags(FitSettings, "Frames", ("name", "arm"), defaults=_DEFAULTS)],
-    training: Annotated[_Given, _TRAINING],
-    execution: Annotated[_Given, _EXECUTION],
-    generator: Annotated[_Given, _GENERATOR],
+    options: Annotated[CliOptions, Flags(CliOptions, names=_NAMES)],
+    groups: Annotated[_Given, Flags(_DEFAULTS.groups, "Frames")],
+    data: Annotated[_Given, Flags(_DEFAULTS, "Frames", ("name", "arm"))],
+    training: Annotated[_Given, Flags(_DEFAULTS.training, "Training", names=_NAMES)],
+    execution: Annotated[_Given, Flags(_DEFAULTS.execution, "Device")],
+    generator: Annotated[_Given, Flags(_DEFAULTS.generator, "Network", ("source",), _NAMES)],
     reading: WholeFile,
 ) -> None:
     """Train a network on a measured scan, without labels; exit status 0 also if it diverges.
