@@ -57,7 +57,7 @@ def test_an_untrained_network_is_diagnosed_on_a_split(call, tiny_dataset):
     status, _, report = call("gradients", *words)
     assert status == 0 and report["spectral_local_ratio"] > 0
     assert (report["network"]["seed"], report["data"]["groups"]) == (2, 4)
-    assert len(report["blocks"]) == 4
+    assert len(report["blocks"]) == 5
     status, _, report = call("activations", *words)
     assert status == 0 and report["growth_per_block"] > 0
     assert report["thresholds"]["max_p99_over_p50"] == 5
@@ -97,10 +97,10 @@ def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_da
 def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, tmp_path):
     data = tiny_dataset.splits["train"]
     mistakes = {
-        ("--bundle", bundle(), "--architecture", "cnn", "--data", data): "and one network",
+        ("--bundle", bundle(), "--architecture", "fno", "--data", data): "and one network",
         ("--bundle", bundle(2), "--data", data): "groups of 4 patches, the data has 1",
-        ("--architecture", "cnn"): "give FILE, whose groups",
-        ("--architecture", "cnn", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
+        ("--architecture", "fno"): "give FILE, whose groups",
+        ("--architecture", "fno", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
         ("--data", data): "and one network: --bundle DIR or --architecture NAME",
     }
     mistakes = {("activations", *words): message for words, message in mistakes.items()} | {

@@ -87,8 +87,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.npz"
     io.write_npz(path, {"x": np.ones(3)})
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="pickled"):
-        io.write_npz(path, {"x": np.ones(3), "y": np.array([{}], dtype=object)})
     with pytest.raises(ZeroDivisionError), io.atomic_write(path) as part:
         part.write_text(f"half {1 / 0}")
     assert path.read_bytes() == before

@@ -20,7 +20,7 @@ from ptycho_torch.data.write import PARTS, write_parts
 from ptycho_torch.files import io
 from ptycho_torch.files.io import read_csv
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
-from ptycho_torch.reconstruct.engine import reconstruct
+from ptycho_torch.reconstruct.rpie import reconstruct
 from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.errors import InputError
 

@@ -147,7 +147,7 @@ def _beside_rpie(
     from ptycho_torch.infer.run import infer_scan
     from ptycho_torch.networks.bundle import read_bundle
     from ptycho_torch.physics.predict import r_factor
-    from ptycho_torch.reconstruct.engine import reconstruct
+    from ptycho_torch.reconstruct.rpie import reconstruct
 
     scan, execution = read_scan(file, reading), settings.execution
     how = InferSettings(accelerator=execution.accelerator, threads=execution.threads)

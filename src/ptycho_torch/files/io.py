@@ -14,9 +14,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ptycho_torch.runtime.disk import PathLike, atomic_write, cannot_be_read, opened, read_text
+from ptycho_torch.runtime.disk import PathLike, atomic_write, opened, read_text
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,11 +39,8 @@ class Record(dict[str, Any]):
 
 def sha256(path: PathLike) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    try:
-        with opened(path) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise cannot_be_read(path, error) from None
+    with opened(path) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def must_have(path: PathLike, expected: str | None) -> None:
@@ -115,13 +112,10 @@ def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
-def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write arrays as NPZ, whole; `ValueError` of object arrays, which would be pickled."""
-    named: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-    if objects := [key for key, array in named.items() if array.dtype.hasobject]:
-        raise ValueError(f"array '{objects[0]}' holds objects, which would be pickled")
+def write_npz(path: PathLike, arrays: Mapping[str, Any]) -> None:
+    """Write arrays of numbers as NPZ, whole."""
     with atomic_write(path) as part, part.open("wb") as handle:
-        np.savez(handle, **named)
+        np.savez(handle, **arrays)
 
 
 def complex_fields(dtype: Any) -> list[str]:
@@ -213,12 +207,9 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any] | None:
 
 
 def is_hdf5(path: PathLike) -> bool:
-    """Return whether a file begins as HDF5 does; `InputError` if it is empty or cannot be read."""
+    """Return whether a file begins as HDF5 does; `InputError` if it cannot be read."""
     with opened(path) as handle:
-        start = handle.read(8)
-    if not start:
-        raise InputError(f"{path}: is empty; copy or make it again")
-    return start == b"\x89HDF\r\n\x1a\n"
+        return handle.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:

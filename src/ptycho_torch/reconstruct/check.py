@@ -25,7 +25,7 @@ from ptycho_torch.data.prepare import corners_of, cropped, scan_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.engine import reconstruct
+from ptycho_torch.reconstruct.rpie import reconstruct
 from ptycho_torch.runtime.streams import named_stream
 
 # Conventions under this relative error explain frames; above it, nothing.

@@ -25,7 +25,7 @@ from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
-from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
+from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 
