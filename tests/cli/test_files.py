@@ -143,7 +143,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, root, tmp
     for more, message in IMPOSSIBLE:
         assert re.search(message, refused(*words, *more))
         assert not (tmp_path / "out").exists(), message
-    assert "empty.npz: is not an NPZ" in refused("train", "empty.npz", "--output-dir", "out", *SMALL)
+    assert "empty.npz: is not an NPZ" in refused(
+        "train", "empty.npz", "--output-dir", "out", *SMALL
+    )
 
 
 @pytest.mark.parametrize("model", [ScanConventions, InferSettings, RpieSettings])

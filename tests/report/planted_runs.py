@@ -192,7 +192,7 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
     ]
     settings = plan.study.conventional.model_dump(mode="json")
     progress = {"scored": scored, "settings": settings, "dataset_sha256": CHECKSUMS,
-                "r_factor": 0.00123, "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
+                "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
     undefined = {} if plan.set_phi else NO_PHASE
     best = _scores(0.999, plan.set_phi)
     metrics = {"best": best, "undefined": undefined, "outcome": "completed"}

@@ -12,7 +12,6 @@ from ptycho_torch.cli.options import (
     Overwrite,
     ScanFile,
     checked,
-    messages,
     with_flags,
 )
 from ptycho_torch.config.base import merge
@@ -63,28 +62,11 @@ def check_data(
     file: ScanFile,
     reading: Conventions,
 ) -> None:
-    """Read a file of measurements and say what it holds, or what is wrong with it.
+    """Read a file of measurements and say what it holds, or what is wrong with it."""
+    from ptycho_torch.data.read import read_scan
 
-    For a split of the study `--patch-px` is the side that its patches must have; the detector of
-    other files is cut to it.
-    """
-    with messages():
-        from ptycho_torch.data.dataset_file import read_split
-        from ptycho_torch.data.read import is_split, read_scan
-
-        split = None
-        if is_split(file):
-            split = read_split(file, patch_px=reading.patch_px, reading=reading)
-            groups, side, _, channels = split.arrays["diffraction"].shape
-            typer.echo(
-                f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
-                f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g} "
-                f"({split.intensity_scale_source})"
-            )
-            reading = reading.model_copy(update={"patch_px": None})
-    if split is None or "coords_offsets" in split.arrays:
-        scan = read_scan(file, reading)
-        typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
+    scan = read_scan(file, reading)
+    typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {io.sha256(file)}")
 
 

@@ -212,5 +212,5 @@ def evaluate_progress(
         }
         rows.append(row)
         logger.info("%s", row)
-    kept = ("settings", "dataset_sha256", "iterations", "r_factor", "device", "threads")
+    kept = ("settings", "dataset_sha256", "iterations", "device", "threads")
     io.write_json(progress, {"scored": rows, **{key: record[key] for key in kept}})

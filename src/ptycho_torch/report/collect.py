@@ -254,5 +254,5 @@ def _read_conventional(
         "undefined": metrics["undefined"],
         "outcome": metrics["outcome"],
         "refined": bool(progress["settings"].get("refine_probe")),
-        **{key: progress[key] for key in ("r_factor", "scored", "iterations", "device", "threads")},
+        **{key: progress[key] for key in ("scored", "iterations", "device", "threads")},
     }
