@@ -169,7 +169,7 @@ def test_a_truth_without_phase_gives_reasons_instead_of_numbers(plant, tmp_path)
 def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(folder, text, mixed):
     row = next(line for line in text.splitlines() if line.startswith("| *rPIE*"))
     assert "| 0.999 |" in row and "| completed |" in row
-    assert "rPIE, with the known probe," in text and "is 0.00123." in text
+    assert "rPIE, with the known probe," in text and "is 0.00100." in text
     found = json.loads((folder / "findings.json").read_text())
     assert found["conventional"]["scored"][-1]["seconds"] == 10
     values = work_out_of({**mixed, "conventional": []})

@@ -6,14 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptycho_torch.cli.options import (
-    Conventions,
-    Flags,
-    Overwrite,
-    ScanFile,
-    checked,
-    with_flags,
-)
+from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked, with_flags
 from ptycho_torch.config.base import merge
 from ptycho_torch.config.dataset import DEFAULT, SimulatedDataset, SplitSeeds
 from ptycho_torch.files import io
@@ -57,11 +50,7 @@ def simulate(
 
 @app.command()
 @with_flags
-def check_data(
-    *,
-    file: ScanFile,
-    reading: Conventions,
-) -> None:
+def check_data(*, file: ScanFile, reading: Conventions) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it."""
     from ptycho_torch.data.read import read_scan
 
@@ -76,9 +65,7 @@ def convert(
     *,
     source: ScanFile,
     target: Annotated[Path, typer.Argument(help="File to write, .npz.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
-    ] = False,
+    overwrite: Overwrite = False,
     halves: Annotated[
         bool, typer.Option("--halves", help="Write two halves, TARGET-a.npz and TARGET-b.npz.")
     ] = False,

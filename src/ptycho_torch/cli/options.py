@@ -104,9 +104,7 @@ class Flags:
         return {key: value for key, value in given.items() if value is not None}
 
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 ScanFile = Annotated[
     Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]

@@ -23,9 +23,7 @@ StudyFile = Annotated[Path, typer.Argument(help="Study in YAML; every key: confi
 
 
 @app.command()
-def check_config(
-    study: StudyFile = DEFAULT,
-) -> None:
+def check_config(study: StudyFile = DEFAULT) -> None:
     """Read a study and say what it would run, or what is wrong with it."""
     settings = read_study(study)
     typer.echo(f"{study}: {settings.title}")

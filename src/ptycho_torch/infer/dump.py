@@ -22,11 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from ptycho_torch import __version__
 from ptycho_torch.config.base import mistake
-from ptycho_torch.data.patch_statistics import (
-    chosen_patches,
-    patch_statistics,
-    statistics_record,
-)
+from ptycho_torch.data.patch_statistics import chosen_patches, patch_statistics, statistics_record
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
