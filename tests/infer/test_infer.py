@@ -14,8 +14,8 @@ from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.units import ScaleLost
 from ptycho_torch.files import io
+from ptycho_torch.infer import compare as comparing
 from ptycho_torch.infer import dump as dumping
-from ptycho_torch.infer import parity
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.dump import read_dump, write_dump
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, infer_split, inference_dump
@@ -180,7 +180,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
     """Hold the run against an inference's dump; returns parity.json, with values by name."""
 
     def make(dump=None, *, drawn=False, best=run.best, test=None, **settings):
-        for module in () if drawn else (parity, dumping):
+        for module in () if drawn else (comparing, dumping):
             monkeypatch.setattr(module, "draw_objects", lambda *a, **k: None)
             monkeypatch.setattr(module, "save_png", lambda *a: None)
         write_dump(tmp_path / "inference", dump or run.dump)

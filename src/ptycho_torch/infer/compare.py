@@ -79,12 +79,14 @@ def comparison_text(record: dict[str, Any]) -> str:
     return render("infer", "compare.md.j2", **record)
 
 
-def write_comparison(folder: io.PathLike, record: dict[str, Any], images: Images) -> None:
-    """Write `compare.json`, `compare.md` and `compare.png` into `folder`."""
+def write_comparison(
+    folder: io.PathLike, record: dict[str, Any], images: Images, name: str = "compare"
+) -> None:
+    """Write `NAME.json`, `NAME.md` and `NAME.png` into `folder`."""
     folder, shown = Path(folder), dict(zip("AB", images, strict=True))
-    save_png(folder / "compare.png", draw_objects(shown, difference=True))
-    io.write_text(folder / "compare.md", comparison_text(record))
-    io.write_json(folder / "compare.json", record)
+    save_png(folder / f"{name}.png", draw_objects(shown, difference=True))
+    io.write_text(folder / f"{name}.md", comparison_text(record))
+    io.write_json(folder / f"{name}.json", record)
 
 
 def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:

@@ -14,8 +14,7 @@ from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.pictures import draw_objects, save_png
-from ptycho_torch.infer.compare import compare, comparison_text
+from ptycho_torch.infer.compare import compare, write_comparison
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
 from ptycho_torch.infer.run import stitch
 from ptycho_torch.runtime.errors import InputError
@@ -74,7 +73,7 @@ def report_parity(
     dump = _training_dump(run=run, dataset=dataset, test=test, patches=patches)
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
-    comparison, (ours, theirs) = compare(
+    comparison, images = compare(
         read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance
     )
     record = io.read_json(run)
@@ -83,10 +82,7 @@ def report_parity(
         "settings": limits.model_dump(mode="json"),
         **comparison,
     }
-    images = {"A, training": ours, "B, inference": theirs}
-    save_png(folder / "parity.png", draw_objects(images, difference=True))
-    io.write_text(folder / "parity.md", comparison_text(report))
-    io.write_json(folder / "parity.json", report)
+    write_comparison(folder, report, images, "parity")
     logger.info("parity %s", report["headline"])
 
 
