@@ -10,7 +10,6 @@ from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, ch
 from ptycho_torch.config.base import merge
 from ptycho_torch.config.dataset import DEFAULT, SimulatedDataset, SplitSeeds
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.errors import InputError
 
 app = typer.Typer()
@@ -41,7 +40,7 @@ def simulate(
 
     files = {split: f"{split}.npz" for split in SPLITS}
     names = (*files.values(), "dataset.json")
-    folder = must_be_free(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    folder = io.must_be_free(output_dir, mark=names[-1], files=names, overwrite=overwrite)
     (folder / names[-1]).unlink(missing_ok=True)
     splits = {split: folder / file for split, file in files.items()}
     simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[-1])

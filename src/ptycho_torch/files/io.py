@@ -4,13 +4,16 @@ Beside it are HDF5 (`hdf5`) and downloads (`download`). An NPZ may be packed by 
 """
 
 import bz2
+import fnmatch
 import hashlib
 import json
 import math
+import os
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -232,3 +235,37 @@ def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
         raise InputError(
             f"{path}: is not a whole safetensors file ({error}); copy or make it again"
         ) from None
+
+
+def must_be_free(
+    folder: PathLike,
+    *,
+    mark: str,
+    files: Sequence[str],
+    overwrite: bool,
+    state: str | None = None,
+) -> Path:
+    """Return the folder once it is known to be free for results; `InputError` if it holds files and
+    may not be used, or is none. Nothing is made or touched.
+
+    mark: the file that is written last, and to be removed before the first: torn results that
+    replace others never look finished; files: all that the command writes there, which `overwrite`
+    lets it replace; state: pattern of the files from which unfinished runs resume: a folder that
+    has one, but not the mark, and nothing besides `files`, is free.
+    """
+    folder = Path(folder)
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise InputError(f"{folder}: {place} is no folder; give a folder for the results")
+    # Locks and what a killed process left half-written begin with a dot.
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    found = sorted(name for name in names if not name.startswith("."))
+    states = set(fnmatch.filter(found, state or ""))
+    resumes = states and mark not in found and set(found) <= {*states, *files}
+    if found and not overwrite and not resumes:
+        what = "a finished run" if mark in found else "files"
+        raise InputError(
+            f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
+            f"to replace {', '.join(files[:3])} ... in it"
+        )
+    return folder

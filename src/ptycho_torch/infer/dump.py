@@ -91,7 +91,7 @@ class _Facts(BaseModel):
 
     format: Literal["ptycho-torch dump 1"]
     made_by: str = "unknown"
-    scales: Scales = UNKNOWN
+    scales: Scales = Scales()
     arrays_sha256: str | None = None
 
 

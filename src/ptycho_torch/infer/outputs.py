@@ -19,7 +19,6 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Scales
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
@@ -49,9 +48,9 @@ def infer_file(
     do not fit each other, or a folder holds files.
     """
     files = (*OUTPUTS, *_STATISTICS)
-    folder = must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    folder = io.must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
     if debug_dump is not None:
-        must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+        io.must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
     for name in (OUTPUTS[0], *_STATISTICS):

@@ -21,8 +21,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
-from ptycho_torch.files.output_folder import must_be_free
+from ptycho_torch.files.io import PathLike
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct
@@ -55,7 +54,7 @@ def reconstruct_scan(
     """
     from ptycho_torch.files.pictures import draw_objects, save_png  # Slow to import.
 
-    folder = must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    folder = io.must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
@@ -187,7 +186,7 @@ def reconstruct_test_split(
     damaged or not the one that `dataset.json` names.
     """
     torch.set_num_threads(usable_threads(settings.threads))
-    facts = read_json(dataset)
+    facts = io.read_json(dataset)
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
     begin = time.monotonic()

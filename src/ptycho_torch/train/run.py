@@ -18,7 +18,6 @@ from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
@@ -99,7 +98,7 @@ def train_scan(
     with _alone_in(folder) as first:
         if first:
             files = (*OUTPUTS, LOGS)
-            must_be_free(
+            io.must_be_free(
                 folder, mark=OUTPUTS[0], files=files, overwrite=overwrite, state=CHECKPOINT
             )
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)
