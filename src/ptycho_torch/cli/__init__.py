@@ -12,6 +12,7 @@ import typer
 
 from ptycho_torch import __version__
 from ptycho_torch.cli import data, diagnose, scan, study
+from ptycho_torch.cli.options import with_flags
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
 
@@ -22,11 +23,6 @@ _SPELLINGS = {
     "model-path": "model",
     "torch-loss-mode": "loss",
 }
-# In the order of the work.
-_ORDER = (
-    *("simulate", "check-data", "check", "convert", "reconstruct", "train", "infer"),
-    *("compare-objects", "compare", "diagnose", "check-config", "plan"),
-)
 # The option by which a command's FILE may be given as well.
 _FILES = {"train": "train-data", "infer": "test-data", "diagnose": "data", "plan": "config"}
 
@@ -38,10 +34,6 @@ def _spelled(option: str) -> str:
 
 
 class _Commands(typer.core.TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the commands in the order of the work."""
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
-
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Take out the option before a command's FILE, which makes it the argument."""
         name, command, words = super().resolve_command(ctx, args)
@@ -60,8 +52,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _spelled},
 )
-for family in (study, data, scan):
-    app.add_typer(family.app)
+# In the order of the work.
+for command in (
+    *(data.simulate, data.check_data, data.check, data.convert),
+    *(scan.reconstruct, scan.train, scan.infer, data.compare_objects, data.compare),
+    *(study.check_config, study.plan),
+):
+    app.command()(with_flags(command))
 app.add_typer(diagnose.app, name="diagnose")
 
 

@@ -6,18 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked, with_flags
+from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked
 from ptycho_torch.config.base import merge
 from ptycho_torch.config.dataset import DEFAULT, SimulatedDataset, SplitSeeds
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
-app = typer.Typer()
 _SEEDS = {name: f"--{name}-seed" for name in SplitSeeds.model_fields}
 
 
-@app.command()
-@with_flags
 def simulate(
     *,
     output_dir: Annotated[
@@ -47,8 +44,6 @@ def simulate(
     typer.echo(f"{', '.join(names)} in {folder}")
 
 
-@app.command()
-@with_flags
 def check_data(*, file: ScanFile, reading: Conventions) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it."""
     from ptycho_torch.data.read import read_scan
@@ -58,8 +53,6 @@ def check_data(*, file: ScanFile, reading: Conventions) -> None:
     typer.echo(f"sha256 {io.sha256(file)}")
 
 
-@app.command()
-@with_flags
 def convert(
     *,
     source: ScanFile,
@@ -77,8 +70,6 @@ def convert(
         typer.echo(line)
 
 
-@app.command()
-@with_flags
 def check(
     *,
     file: ScanFile,
@@ -104,7 +95,6 @@ def check(
 _DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/own-data.md)"
 
 
-@app.command()
 def compare(
     *,
     a: Annotated[Path, typer.Argument(help=f"Reference: {_DUMP}.")],
@@ -133,7 +123,6 @@ def compare(
         raise typer.Exit(2)
 
 
-@app.command()
 def compare_objects(
     *,
     a: Annotated[Path, typer.Argument(help="Reference: NPY, NPZ or HDF5, FILE or FILE:/NAME.")],

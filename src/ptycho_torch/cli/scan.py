@@ -16,15 +16,12 @@ from ptycho_torch.cli.options import (
     WholeFile,
     checked,
     messages,
-    with_flags,
 )
 from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.runtime.errors import InputError, nearest
-
-app = typer.Typer()
 
 _DEFAULTS = FitSettings()
 _Given = dict[str, Any]
@@ -88,8 +85,6 @@ class CliOptions(Settings):
         return checked(FitSettings, found)
 
 
-@app.command()
-@with_flags
 def train(
     *,
     file: ScanFile,
@@ -165,8 +160,6 @@ def _beside_rpie(
     )
 
 
-@app.command()
-@with_flags
 def infer(
     *,
     file: ScanFile,
@@ -219,8 +212,6 @@ class Device(Settings):
     """Device of the iterations."""
 
 
-@app.command()
-@with_flags
 def reconstruct(
     *,
     file: ScanFile,

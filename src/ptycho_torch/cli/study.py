@@ -17,12 +17,10 @@ from ptycho_torch.files import io
 from ptycho_torch.files.belonging import differences
 from ptycho_torch.runtime.markdown import plural
 
-app = typer.Typer()
 DEFAULT = Path("config/config.yaml")
 StudyFile = Annotated[Path, typer.Argument(help="Study in YAML; every key: config/README.md.")]
 
 
-@app.command()
 def check_config(study: StudyFile = DEFAULT) -> None:
     """Read a study and say what it would run, or what is wrong with it."""
     settings = read_study(study)
@@ -85,7 +83,6 @@ def _doubts(study: Study, plan: StagePlan, done: list[io.Record]) -> Iterator[st
         )
 
 
-@app.command()
 def plan(
     study: StudyFile = DEFAULT,
     arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
