@@ -15,6 +15,7 @@ from ptycho_torch.cli import data, diagnose, scan, study
 from ptycho_torch.cli.options import with_flags
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import logging_to
 
 # What options are called elsewhere in the field, without their dashes.
 _SPELLINGS = {
@@ -59,7 +60,10 @@ for command in (
     *(study.check_config, study.plan),
 ):
     app.command()(with_flags(command))
-app.add_typer(diagnose.app, name="diagnose")
+probes = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
+probes.command()(with_flags(diagnose.gradients))
+probes.command()(with_flags(diagnose.activations))
+app.add_typer(probes, name="diagnose")
 
 
 def _version(requested: bool) -> None:
@@ -79,6 +83,8 @@ def common(
     ] = False,
 ) -> None:
     """Which network and training policy reconstructs coherent diffraction data reliably?"""
+    stderr = logging.StreamHandler(sys.stderr)
+    context.with_resource(logging_to(stderr, layout="%(message)s"))
     if quiet:
         logging.disable(logging.WARNING)
         context.call_on_close(lambda: logging.disable(logging.NOTSET))
@@ -92,12 +98,9 @@ def main() -> None:
     try:
         # `--quiet` may stand anywhere.
         app(sorted(sys.argv[1:], key=lambda word: word != "--quiet"), prog_name="ptycho-torch")
-    except InputError as error:
-        typer.echo(f"ptycho-torch: {error}", err=True)
-        sys.exit(1)
     except Exception as error:
         short = memory.explain(error)
-        if short is None and not isinstance(error, OSError):
+        if short is None and not isinstance(error, (InputError, OSError)):
             raise
         typer.echo(f"ptycho-torch: {short or error}", err=True)
         sys.exit(memory.OUT_OF_MEMORY if short else 1)

@@ -46,9 +46,10 @@ def simulate(
 
 def check_data(*, file: ScanFile, reading: Conventions) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it."""
-    from ptycho_torch.data.read import read_scan
+    from ptycho_torch.data.prepare import prepare
+    from ptycho_torch.data.read import read_raw
 
-    scan = read_scan(file, reading)
+    scan = prepare(read_raw(file, reading), reading)
     typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {io.sha256(file)}")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import Flags, messages, with_flags
-from ptycho_torch.config.base import Accelerator, Seed, Settings
+from ptycho_torch.cli.options import Flags
+from ptycho_torch.config.base import Accelerator, Count, Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.generator import NAMES
 from ptycho_torch.config.plan import UntrainedNetwork
@@ -19,8 +19,6 @@ from ptycho_torch.runtime.markdown import number
 if TYPE_CHECKING:
     from ptycho_torch.diagnose.subject import Subject
 
-app = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
-
 Output = Annotated[
     Path, typer.Option("--output-dir", "--output", help="Folder that the report goes to.")
 ]
@@ -30,7 +28,6 @@ Data = Annotated[
         help="What the network sees: a split, a scan (docs/own-data.md), or NPZ with `diffraction`."
     ),
 ]
-Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class NetworkOptions(Settings):
@@ -55,15 +52,14 @@ class BlockOptions(Settings):
 
     block: Literal["hybrid", "stable_hybrid", "layerscale_hybrid"] = "hybrid"
     """One Fourier block of this kind, on white noise."""
-    channels: Side = 32
+    channels: Count = 32
     """Channels of --block."""
-    modes: Side = 12
+    modes: Count = 12
     """Modes of --block."""
-    patch_px: Annotated[int, Field(ge=2, le=4096)] = 64
+    patch_px: Count = 64
     """Side of --block's frames."""
 
 
-_NAMES = {"groups": "--groups --max-samples", "accelerator": "--accelerator --device"}
 _THRESHOLDS = DiagnosticsSettings()
 
 
@@ -95,15 +91,11 @@ def _subject(file: Path | None, options: NetworkOptions) -> "Subject":
     return subject.untrained_subject(network, options.seed, sample, name=str(options.architecture))
 
 
-@app.command()
-@with_flags
 def gradients(
     *,
     file: Data = None,
     output_dir: Output = Path(),
-    network: Annotated[
-        NetworkOptions, Flags(NetworkOptions, without=("accelerator",), names=_NAMES)
-    ],
+    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("accelerator",))],
     block: Annotated[BlockOptions, Flags(BlockOptions)],
 ) -> None:
     """Compare the gradients of spectral and of local weights: gradient_report.json.
@@ -119,9 +111,8 @@ def gradients(
                 "--block, --channels, --modes and --patch-px are of one block by itself; they go "
                 "with no FILE, --bundle or --architecture"
             )
-        with messages():
-            subject = _subject(file, network)
-            found = gradient_entry(subject, _THRESHOLDS)
+        subject = _subject(file, network)
+        found = gradient_entry(subject, _THRESHOLDS)
         report = {**report_head(subject.sample, _THRESHOLDS), **found}
     else:
         sizes = block.model_dump(exclude={"block"}) | {"seed": network.seed}
@@ -138,13 +129,11 @@ def gradients(
     )
 
 
-@app.command()
-@with_flags
 def activations(
     *,
     file: Data = None,
     output_dir: Output = Path(),
-    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",), names=_NAMES)],
+    network: Annotated[NetworkOptions, Flags(NetworkOptions, without=("loss",))],
 ) -> None:
     """Say how large activations are, layer by layer, and what is in them: activation_report.json.
 
@@ -153,9 +142,8 @@ def activations(
     from ptycho_torch.diagnose.networks import activation_entry, report_head
     from ptycho_torch.runtime.locks import choose_device
 
-    with messages():
-        subject = _subject(file, network.model_copy(update={"loss": "mae"}))
-        found = activation_entry(subject, _THRESHOLDS, choose_device(network.accelerator))
+    subject = _subject(file, network.model_copy(update={"loss": "mae"}))
+    found = activation_entry(subject, _THRESHOLDS, choose_device(network.accelerator))
     report = {**report_head(subject.sample, _THRESHOLDS), **found}
     path = output_dir / "activation_report.json"
     io.write_json(path, report)

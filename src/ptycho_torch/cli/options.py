@@ -5,10 +5,7 @@ of the class that is one value: named as the setting, its help the text under th
 class itself checks what comes in, so that a mistake is one line with exit status 1.
 """
 
-import contextlib
 import inspect
-import logging
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -18,14 +15,26 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import ValidationError
 
-from ptycho_torch.config.base import Count, Settings, mistakes
+from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.jobs import logging_to
 
 _TYPES: dict[str, Any] = {
     "integer": int, "number": float, "boolean": bool, "string": str, "array": list[str],
 }  # fmt: skip
+# Setting -> its flags, where they are not `--` and the setting's name; blanks between them.
+_NAMES = {
+    "accelerator": "--accelerator --device",
+    "clip": "--clip --gradient-clip-algorithm",
+    "clip_value": "--clip-value --gradient-clip-val",
+    "epochs": "--epochs --max-epochs",
+    "fno_blocks": "--fno-blocks --blocks",
+    "groups": "--groups --max-samples",
+    "iterations": "--iterations --passes",
+    "name": "--generator",
+    "probe_from_iteration": "--probe-from-iteration --probe-from-pass",
+    "refine_probe": "--refine-probe/--known-probe",
+}
 
 
 @cache
@@ -57,8 +66,8 @@ class Flags:
     """Heading above the flags in `--help`."""
     without: tuple[str, ...] = ()
     """Settings that get no flag, and keep their defaults."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Setting -> its flags, where they are not `--` and the setting's name; blanks between them."""
+    names: Mapping[str, str] = field(default_factory=_NAMES.copy)
+    """Setting -> its flags, where they are not `--` and the setting's name."""
 
     @property
     def model(self) -> type[Settings]:
@@ -109,24 +118,6 @@ ScanFile = Annotated[
     Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]
 Conventions = Annotated[ScanConventions, Flags(ScanConventions, "How the file is read")]
-# `--n-images` says how many groups are used, so the file is read whole.
-WholeFile = Annotated[
-    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
-]
-
-
-class PatchStats(Settings):
-    """Statistics of patches, beside the results."""
-
-    log_patch_stats: bool = False
-    """Write statistics of patches and a picture of them."""
-    patch_stats_limit: Count = 16
-    """Patches that these look at."""
-
-    @property
-    def number(self) -> int | None:
-        """How many patches are looked at; None: none."""
-        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
@@ -168,8 +159,3 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     flagged.__dict__["__signature__"] = own.replace(parameters=parts)
     flagged.__annotations__ = {part.name: part.annotation for part in parts}
     return flagged
-
-
-def messages() -> contextlib.AbstractContextManager[None]:
-    """Return a context that shows what the package logs, and warnings that other libraries log."""
-    return logging_to(logging.StreamHandler(sys.stderr), layout="%(message)s")

@@ -7,31 +7,15 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import (
-    Conventions,
-    Flags,
-    Overwrite,
-    PatchStats,
-    ScanFile,
-    WholeFile,
-    checked,
-    messages,
-)
+from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked
 from ptycho_torch.config.arms import derive
-from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
+from ptycho_torch.config.base import Accelerator, Count, Positive, Settings, merge
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
 from ptycho_torch.runtime.errors import InputError, nearest
 
 _DEFAULTS = FitSettings()
 _Given = dict[str, Any]
-_NAMES = {
-    "epochs": "--epochs --max-epochs",
-    "name": "--generator",
-    "fno_blocks": "--fno-blocks --blocks",
-    "clip": "--clip --gradient-clip-algorithm",
-    "clip_value": "--clip-value --gradient-clip-val",
-}
 _BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
     "quick": {
@@ -39,6 +23,24 @@ _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 30, "optimizer": {"learning_rate": 8e-3}},
     }
 }
+# `--n-images` says how many groups are used, so the file is read whole.
+WholeFile = Annotated[
+    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
+]
+
+
+class PatchStats(Settings):
+    """Statistics of patches, beside the results."""
+
+    log_patch_stats: bool = False
+    """Write statistics of patches and a picture of them."""
+    patch_stats_limit: Count = 16
+    """Patches that these look at."""
+
+    @property
+    def number(self) -> int | None:
+        """How many patches are looked at; None: none."""
+        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 class CliOptions(Settings):
@@ -94,12 +96,12 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
-    options: Annotated[CliOptions, Flags(CliOptions, names=_NAMES)],
+    options: Annotated[CliOptions, Flags(CliOptions)],
     groups: Annotated[_Given, Flags(_DEFAULTS.groups, "Frames")],
     data: Annotated[_Given, Flags(_DEFAULTS, "Frames", ("name", "arm"))],
-    training: Annotated[_Given, Flags(_DEFAULTS.training, "Training", names=_NAMES)],
+    training: Annotated[_Given, Flags(_DEFAULTS.training, "Training")],
     execution: Annotated[_Given, Flags(_DEFAULTS.execution, "Device")],
-    generator: Annotated[_Given, Flags(_DEFAULTS.generator, "Network", ("source",), _NAMES)],
+    generator: Annotated[_Given, Flags(_DEFAULTS.generator, "Network", ("source",))],
     reading: WholeFile,
 ) -> None:
     """Train a network on a measured scan, without labels; exit status 0 also if it diverges.
@@ -108,18 +110,17 @@ def train(
     """
     blocks = {"groups": groups, "generator": generator, "training": training}
     settings = options.settings({**data, **blocks, "execution": execution})
-    with messages():
-        from ptycho_torch.data.training import data_of_file
-        from ptycho_torch.train.run import train_scan
+    from ptycho_torch.data.training import data_of_file
+    from ptycho_torch.train.run import train_scan
 
-        record = train_scan(
-            data_of_file(file, settings, test_data=test_data, reading=reading),
-            settings,
-            output_dir,
-            overwrite=overwrite,
-            progress=sys.stderr.isatty(),
-            patch_stats_limit=stats.number,
-        )
+    record = train_scan(
+        data_of_file(file, settings, test_data=test_data, reading=reading),
+        settings,
+        output_dir,
+        overwrite=overwrite,
+        progress=sys.stderr.isatty(),
+        patch_stats_limit=stats.number,
+    )
     best = "no epoch ended"
     if (loss := record["best_val_loss"]) is not None:
         best = f"best {record['val_loss_name']} {loss:.4g} in epoch {record['best_epoch']}"
@@ -176,31 +177,23 @@ def infer(
     reading: WholeFile,
 ) -> None:
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
-    with messages():
-        from ptycho_torch.infer.outputs import infer_file
+    from ptycho_torch.infer.outputs import infer_file
 
-        found = infer_file(
-            model,
-            file,
-            output_dir,
-            settings=settings,
-            reading=reading,
-            overwrite=overwrite,
-            debug_dump=debug_dump,
-            patch_stats_limit=stats.number,
-        )
+    found = infer_file(
+        model,
+        file,
+        output_dir,
+        settings=settings,
+        reading=reading,
+        overwrite=overwrite,
+        debug_dump=debug_dump,
+        patch_stats_limit=stats.number,
+    )
     report = found.report
     typer.echo(
         f"object of {report['shape'][0]}x{report['shape'][1]} px from {report['frames_used']} "
         f"frames, amplitude R factor {report['r_factor']:.4f}: {output_dir / 'object.npz'}"
     )
-
-
-_RPIE_NAMES = {
-    "iterations": "--iterations --passes",
-    "probe_from_iteration": "--probe-from-iteration --probe-from-pass",
-    "refine_probe": "--refine-probe/--known-probe",
-}
 
 
 class Device(Settings):
@@ -216,9 +209,9 @@ def reconstruct(
     *,
     file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
-    device: Annotated[Device, Flags(Device, names={"accelerator": "--accelerator --device"})],
+    device: Annotated[Device, Flags(Device)],
     overwrite: Overwrite = False,
-    settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
+    settings: Annotated[RpieSettings, Flags(RpieSettings)],
     reading: Conventions,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
@@ -226,20 +219,19 @@ def reconstruct(
     def progress(number: int, error: float) -> None:
         typer.echo(f"iteration {number} of {settings.iterations}: R factor {error:.4g}", err=True)
 
-    with messages():
-        from ptycho_torch.data.read import read_scan
-        from ptycho_torch.reconstruct.run import reconstruct_scan
-        from ptycho_torch.runtime.locks import choose_device
+    from ptycho_torch.data.read import read_scan
+    from ptycho_torch.reconstruct.run import reconstruct_scan
+    from ptycho_torch.runtime.locks import choose_device
 
-        report = reconstruct_scan(
-            read_scan(file, reading),
-            settings,
-            folder=output_dir,
-            threads=device.threads,
-            device=choose_device(device.accelerator).type,
-            overwrite=overwrite,
-            on_iteration=progress,
-        )
+    report = reconstruct_scan(
+        read_scan(file, reading),
+        settings,
+        folder=output_dir,
+        threads=device.threads,
+        device=choose_device(device.accelerator).type,
+        overwrite=overwrite,
+        on_iteration=progress,
+    )
     typer.echo(
         f"{report['frames']} frames, {report['batch_size']} at once, "
         f"{report['iterations']} iterations in {sum(report['seconds']):.3g} s: R factor "

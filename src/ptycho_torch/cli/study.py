@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch.cli.options import messages
 from ptycho_torch.config.arms import derive, run_settings
 from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
@@ -102,17 +101,16 @@ def plan(
     network's in a process of its own.
     """
     settings = read_study(study)
-    with messages():
-        from ptycho_torch.runtime.provenance import commit
-        from ptycho_torch.train.cost.study import plan_text, study_cost
+    from ptycho_torch.runtime.provenance import commit
+    from ptycho_torch.train.cost.study import plan_text, study_cost
 
-        found = {
-            "format": "ptycho-torch plan 4",
-            "commit": commit(Path(__file__)),
-            "config": str(study),
-            "title": settings.title,
-            **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
-        }
+    found = {
+        "format": "ptycho-torch plan 4",
+        "commit": commit(Path(__file__)),
+        "config": str(study),
+        "title": settings.title,
+        **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
+    }
     if output is not None:
         io.write_json(output, found)
     typer.echo(plan_text(found))

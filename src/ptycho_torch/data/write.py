@@ -29,7 +29,7 @@ def convert_scan(
     overwrite: bool = False,
     halves: bool = False,
 ) -> list[str]:
-    """Write a scan of any layout as canonical NPZ; return what there is to say.
+    """Write a scan of any layout as canonical NPZ; return what was read and written, a line each.
 
     halves: write two halves of its frames, neighbours in turn, as `target` with `-a` and `-b` to
     its name.
@@ -53,11 +53,10 @@ def convert_scan(
     )
     for path, part in zip(written, parts, strict=True):
         write_scan_npz(path, part)
-    notes = [f"  {note}" for note in scan.notes]
     done = [
         f"{path}: written, {len(part)} frames" for path, part in zip(written, parts, strict=True)
     ]
-    return [f"{source}: {scan.summary()}", *notes, *done]
+    return [f"{source}: {scan.summary()}", *done]
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:

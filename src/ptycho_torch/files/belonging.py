@@ -31,14 +31,12 @@ def must_belong(
         )
 
 
-def differences(
-    was: Mapping[str, Any], now: Mapping[str, Any], but: frozenset[str] = NO_RESULT
-) -> Iterable[str]:
-    """Return in words which settings differ, but for those named."""
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    """Return in words which settings differ, but for those of `NO_RESULT`."""
     before, after = _flat(was), _flat(now)
     for key in sorted(before.keys() | after.keys()):
         old, new = (settings.get(key, "nothing") for settings in (before, after))
-        if old != new and not but & {*key.split(".")}:
+        if old != new and not NO_RESULT & {*key.split(".")}:
             yield f"{key} is {old}, the study says {new}"
 
 

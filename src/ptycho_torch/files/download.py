@@ -12,7 +12,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "PTYCHO_DATA"
 """Environment variable: a folder with files that need not be downloaded."""
-_TIMEOUT_S = 30.0
 
 
 def fetch(
@@ -32,7 +31,7 @@ def fetch(
     def copy(_address: str, output: str, _pooch: Any) -> None:
         shutil.copyfile(near, output)
 
-    downloader = copy if here else pooch.HTTPDownloader(timeout=_TIMEOUT_S)
+    downloader = copy if here else pooch.HTTPDownloader(timeout=30)
     place = {"fname": Path(path).name, "path": Path(path).parent}
     try:
         pooch.retrieve(address, f"sha256:{sha256}", downloader=downloader, **place)

@@ -23,7 +23,6 @@ from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
-from ptycho_torch.runtime.provenance import versions
 
 OUTPUTS = ("report.json", "object.npz", "object.png")
 # Written where they are requested; an earlier call's would be taken for this one's.
@@ -127,14 +126,12 @@ def infer_measurement(
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
     arrays: dict[str, NDArray[Any]] = {}
-    seconds = 0.0
     if record["outcome"] == "completed":
         bundle = read_bundle(Path(run).parent / "bundle")
         for part in PARTS:
             # The probe that the network was trained under, whatever the file guesses.
             scan = replace(read_scan(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
             seen = infer_scan(bundle, scan, settings)
-            seconds += seen.report["timing"]["network_s"]
             light = seen.stitched.coverage_YX
             arrays |= {
                 f"{part}_object": seen.stitched.object_YX,
@@ -148,14 +145,10 @@ def infer_measurement(
             "held_out_members": seen.members_GC.ravel(),
         }
     io.write_npz(outputs["objects"], arrays)
-    kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
     report = {
         "engine": "network",
-        **{key: record[key] for key in kept},
-        "train_frames": record["data"]["train_frames"],
+        **{key: record[key] for key in ("outcome", "failure", "best_val_loss", "settings")},
         "seconds": timing["wall_s"],
-        "inference_s": round(seconds, 3),
-        **{key: timing[key] for key in ("threads", "device")},
-        "versions": versions(),
+        "device": timing["device"],
     }
     io.write_json(outputs["report"], report)

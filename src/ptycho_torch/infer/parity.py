@@ -3,7 +3,6 @@
 Letters: n groups, C patches of a group, H rows, W columns of a patch.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from ptycho_torch.infer.compare import compare, write_comparison
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
 from ptycho_torch.infer.run import stitch
 from ptycho_torch.runtime.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 
 def _training_dump(
@@ -83,7 +80,6 @@ def report_parity(
         **comparison,
     }
     write_comparison(folder, report, images, "parity")
-    logger.info("parity %s", report["headline"])
 
 
 def require_parity(report: io.PathLike, passed: io.PathLike) -> None:

@@ -94,7 +94,9 @@ def infer_scan(
         "bundle trained on '%s': intensity scale s = %.6g, %s",
         trained.dataset, trained.intensity_scale, trained.intensity_scale_source,
     )  # fmt: skip
-    probe = _probe(bundle, scan)
+    probe: NDArray[np.complex64] = bundle.probe_MHW.numpy()
+    if scan.probe_MHW is not None and not same_probe(probe, probe_of(scan)):
+        logger.warning("%s: has another probe than the bundle, whose own is used", scan.source)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
     given = settings.model_dump(include={"n_images", "neighbor_count"})
@@ -102,7 +104,6 @@ def infer_scan(
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
-    network_s = round(time.monotonic() - started, 3)
     stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
     seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
     predicted = predict_amplitudes(
@@ -121,24 +122,12 @@ def infer_scan(
         "unit_source": unit_source,
         "r_factor": r_factor(predicted, seen.amplitude_nHW / unit, seen.good_1HW),
         "shape": list(stitched.object_YX.shape),
-        "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
+        "timing": {"wall_s": wall_s, "device": str(device)},
     }
     return Inference(
         patches_PHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
         report=report,
     )  # fmt: skip
-
-
-def _probe(bundle: Bundle, scan: Scan) -> NDArray[np.complex64]:
-    """Return the normalised probe that weighs patches, (M, H, W)."""
-    stored = bundle.probe_MHW.numpy()
-    if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
-        logger.warning(
-            "%s: has another probe than the bundle; the bundle's is used, which the network saw "
-            "in training",
-            scan.source,
-        )
-    return stored
 
 
 def _unit(

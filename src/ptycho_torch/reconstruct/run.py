@@ -26,7 +26,7 @@ from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.provenance import commit, platform_name, versions
+from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,6 @@ def _machine(device: str = "cpu") -> dict[str, Any]:
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "commit": commit(Path(__file__)),
-        "platform": platform_name(),
         "versions": versions(torch, np),
     }
 
