@@ -67,8 +67,8 @@ def convert(
     """Write a file of measurements of any layout as canonical NPZ, as it was read."""
     from ptycho_torch.data.write import convert_scan
 
-    for line in convert_scan(source, target, reading, overwrite=overwrite, halves=halves):
-        typer.echo(line)
+    lines = convert_scan(source, target, reading, overwrite=overwrite, halves=halves)
+    typer.echo("\n".join(lines))
 
 
 def check(

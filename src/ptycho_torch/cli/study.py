@@ -26,7 +26,6 @@ def check_config(study: StudyFile = DEFAULT) -> None:
     typer.echo(f"{study}: {settings.title}")
     distinct: set[tuple[str, str, int]] = set()
     done: dict[tuple[str, str, int], io.Record] = {}
-    doubts: list[str] = []
     for name in stage_names(settings):
         plan = stage_plan(settings, name, likely_winner(settings))
         runs = {(plan.dataset, arm, seed) for arm in plan.arms for seed in plan.seed_list}
@@ -36,14 +35,13 @@ def check_config(study: StudyFile = DEFAULT) -> None:
             f"on dataset '{plan.dataset}', {len(runs - distinct)} of them new, "
             f"{len(runs & done.keys())} done in results/"
         )
-        doubts += _doubts(settings, plan, [done[run] for run in runs & done.keys()])
+        for doubt in _doubts(settings, plan, [done[run] for run in runs & done.keys()]):
+            typer.echo(f"  warning: {doubt}")
         distinct |= runs
     typer.echo(
         f"at most {len(distinct)} runs in all, {len(distinct - done.keys())} of them to run; fewer "
         "if Stage A's winner goes to depth anyway"
     )
-    for doubt in doubts:
-        typer.echo(f"warning: {doubt}")
 
 
 def _finished(study: Study, dataset: str, arm: str, seed: int) -> io.Record | None:

@@ -69,26 +69,28 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
 
 
 def compare_objects(
-    first: io.PathLike, second: io.PathLike
+    first: io.PathLike, second: io.PathLike, *, trim_px: int = 0
 ) -> tuple[dict[str, Any], tuple[Complex, Complex]]:
     """Return how two objects agree, and both where both are known, (H, W) each, the second laid on
     the first.
 
     The second is moved, tilted in phase and multiplied by a complex factor, as far as that brings
-    it nearer: what no diffraction data fix where the probe is refined. `InputError` if a file holds
-    no object, or they have less than `LEAST_PX` in common.
+    it nearer: what no diffraction data fix where the probe is refined. trim_px: what is cut from
+    each side of the common field. `InputError` if a file holds no object, or they have less than
+    `LEAST_PX` in common.
     """
     (one, known), (other, seen) = read_object(first), read_object(second)
     offset = _offset(one, other)
     here, there = common_windows(one.shape, other.shape, offset)
     top, left, height, width = largest_rectangle(known[here] & seen[there])
-    if min(height, width) - 2 * MARGIN_PX < LEAST_PX:
+    inset = MARGIN_PX + trim_px
+    if min(height, width) - 2 * inset < LEAST_PX:
         raise InputError(
             f"{first} and {second} have {height} x {width} px in common, expected "
-            f"{LEAST_PX + 2 * MARGIN_PX} or more a side; are they of one object and one pixel size?"
+            f"{LEAST_PX + 2 * inset} or more a side; are they of one object and one pixel size?"
         )
-    wide = (slice(top, top + height), slice(left, left + width))
-    box = tuple(slice(side.start + MARGIN_PX, side.stop - MARGIN_PX) for side in wide)
+    box = (slice(top + inset, top + height - inset), slice(left + inset, left + width - inset))
+    wide = tuple(slice(side.start - MARGIN_PX, side.stop + MARGIN_PX) for side in box)
     reference = one[here][box]
     image, moved = register(reference, other[there][wide], free="all")
     curve, shape = ring_correlation(reference, image), reference.shape

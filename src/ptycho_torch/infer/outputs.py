@@ -25,8 +25,6 @@ from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
 
 OUTPUTS = ("report.json", "object.npz", "object.png")
-# Written where they are requested; an earlier call's would be taken for this one's.
-_STATISTICS = ("patch_stats.json", "patches.png")
 
 
 def infer_file(
@@ -46,20 +44,20 @@ def infer_file(
     most `patch_stats_limit` patches beside the results. `InputError` if bundle, file and settings
     do not fit each other, or a folder holds files.
     """
-    files = (*OUTPUTS, *_STATISTICS)
+    files = (*OUTPUTS, "patch_stats.json", "patches.png")
     folder = io.must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
     if debug_dump is not None:
         io.must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    for name in (OUTPUTS[0], *_STATISTICS):
+    for name in files:  # What an earlier call left would be taken for this one's.
         (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
         "coverage": found.stitched.coverage_YX,
         "origin": found.stitched.origin_2,
         "positions": scan.positions_n2,
-        "probe": found.probe_MHW,
+        "probe": bundle.probe_MHW.numpy(),
     }
     io.write_npz(folder / "object.npz", arrays)
     save_png(folder / "object.png", draw_objects({"stitched": found.stitched.known_YX}))
@@ -130,14 +128,15 @@ def infer_measurement(
         bundle = read_bundle(Path(run).parent / "bundle")
         for part in PARTS:
             # The probe that the network was trained under, whatever the file guesses.
-            scan = replace(read_scan(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+            probe = bundle.probe_MHW.numpy()
+            scan = replace(read_scan(parts[part]), probe_MHW=probe)
             seen = infer_scan(bundle, scan, settings)
             light = seen.stitched.coverage_YX
             arrays |= {
                 f"{part}_object": seen.stitched.object_YX,
                 f"{part}_origin": seen.stitched.origin_2,
                 f"{part}_light": light / light.max(),
-                f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+                f"{part}_probe": (probe * seen.unit).astype(np.complex64),
             }
         # The held-out frames are the last part; what the network sees in each of them is scored.
         arrays |= {
