@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.evaluate.align import MARGIN_PX
-from ptycho_torch.physics.predict import frame_errors, illuminated, predict_amplitudes
+from ptycho_torch.physics.predict import illuminated, predict_amplitudes
 from ptycho_torch.runtime.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -50,15 +50,6 @@ class ObjectEstimate:
         thing = np.where(known, self.object_YX, self.object_YX[known].mean()).astype(np.complex64)
         return predict_amplitudes(thing, self.probe_MHW, scan.positions_n2, origin=self.origin)
 
-    @property
-    def power(self) -> float:
-        """The probe's power, summed over modes."""
-        return float((np.abs(self.probe_MHW) ** 2).sum())
-
-    def errors(self, scan: Scan, share: float) -> NDArray[np.float64]:
-        """Return `frame_errors` of what it predicts for a scan."""
-        return frame_errors(self.predict(scan, share), scan.amplitude_nHW, scan.good_1HW)
-
     def covered_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return which share of the probe's power falls on illuminated pixels, for each frame."""
         known, side = illuminated(self.light_YX, share), scan.patch_px
@@ -69,11 +60,12 @@ class ObjectEstimate:
 
 
 def read_estimates(scans: Mapping[str, Scan], *files: Arrays) -> list[dict[str, ObjectEstimate]]:
-    """Return the object of every part, for the arrays of each `objects.npz`, all on the canvas that
-    holds all objects and all windows, and `MARGIN_PX` round them."""
+    """Return the object of every part that all have, for the arrays of each `objects.npz`, on the
+    canvas that holds these objects and all windows, and `MARGIN_PX` round them."""
+    parts = [part for part in scans if all(f"{part}_object" in arrays for arrays in files)]
     low = [np.rint(scan.positions_n2.min(axis=0)) for scan in scans.values()]
     high = [np.rint(scan.positions_n2.max(axis=0)) + scan.patch_px for scan in scans.values()]
-    for arrays, part in product(files, scans):
+    for arrays, part in product(files, parts):
         low.append(arrays[f"{part}_origin"])
         high.append(arrays[f"{part}_origin"] + arrays[f"{part}_object"].shape)
     first = np.min(low, axis=0).astype(int) - MARGIN_PX
@@ -87,7 +79,7 @@ def read_estimates(scans: Mapping[str, Scan], *files: Arrays) -> list[dict[str, 
         thing = np.pad(thing, border, constant_values=1)
         return ObjectEstimate(thing, light, arrays[f"{part}_probe"], origin)
 
-    return [{part: placed(arrays, part) for part in scans} for arrays in files]
+    return [{part: placed(arrays, part) for part in parts} for arrays in files]
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:

@@ -4,7 +4,6 @@ Letters: n frames, M probe modes, H rows, W columns, R rings.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scan import Scan
+from ptycho_torch.data.scan import Scan, mask_of
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
@@ -25,12 +24,10 @@ from ptycho_torch.evaluate.scores import (
     value_of,
 )
 from ptycho_torch.files import io
-from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
+from ptycho_torch.physics.predict import predict_amplitudes, r_factor
 
 SHOWN_FRAMES = 3
 """Held-out frames whose patterns are kept for pictures."""
-# Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
-_FEW_PHOTONS = 60
 
 
 def evaluate_measurement(
@@ -92,23 +89,16 @@ class _Scoring:
 
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
-        train, held, share = self.scans["train"], self.scans["held_out"], self.known
-        guessed = self.estimates["train"].predict(held, share)
-        unseen = frame_errors(guessed, held.amplitude_nHW, held.good_1HW)
-        crossed = [
-            self.estimates[a].errors(self.scans[b], share)
-            for a, b in (("half_a", "half_b"), ("half_b", "half_a"))
-        ]
+        train, held = self.scans["train"], self.scans["held_out"]
+        fitted, guessed = (self.estimates["train"].predict(s, self.known) for s in (train, held))
         # For pictures, evenly among the frames that count: no choice by their looks.
         index = np.flatnonzero(self.covered) if self.covered.any() else np.arange(len(held))
         places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
         shown = index[np.unique(places.astype(int))]
         self.curves |= {"observed": held.amplitude_nHW[shown], "predicted": guessed[shown]}
         return {
-            "train": _r_factor(self.estimates["train"].errors(train, share)),
-            "held_out_object": _r_factor(unseen[self.covered]),
-            "other_half": _r_factor(np.concatenate(crossed)),
-            "held_out_stitched": _r_factor(self.estimates["held_out"].errors(held, share)),
+            "train": _r_factor(fitted, train),
+            "held_out_object": _r_factor(guessed[self.covered], held, self.covered),
             "held_out_patch": self._patches(held, shown),
         }
 
@@ -117,36 +107,34 @@ class _Scoring:
         if "held_out_patches" not in self.arrays:
             return None
         patches, members = self.arrays["held_out_patches"], self.arrays["held_out_members"]
-        probe = self.estimates["held_out"].probe_MHW
+        probe = self.arrays["held_out_probe"]
         # A patch lies on the pixels of its own frame: nothing is moved.
         guessed = np.concatenate([predict_amplitudes(p, probe, np.zeros((1, 2))) for p in patches])
         first = [int(np.flatnonzero(members == frame)[0]) for frame in shown]
         self.curves["predicted_patch"] = guessed[first]
-        seen = held.take(members)
-        return _r_factor(frame_errors(guessed, seen.amplitude_nHW, seen.good_1HW))
+        return _r_factor(guessed, held, members)
 
     def _halves(self, free: Free) -> dict[str, Any]:
-        """Return the Fourier ring correlation of the objects of two half scans."""
+        """Return where the Fourier ring correlation of two half scans' objects falls."""
         first = self.estimates["half_a"].cut(self.box)
         wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
         second, shift_px = register(first, wide, free=free)
-        found: dict[str, Any] = {"shift_px": shift_px}
-        frequencies, threshold = ring_frequencies(first.shape), half_bit(first.shape)
-        self.curves |= {"frc_frequency": frequencies, "frc_half_bit": threshold}
-        pairs = {"complex": (first, second), "phase": aligned_phases(first, second)}
-        for kind, (one, other) in pairs.items():
-            curve = ring_correlation(one, other)
-            self.curves[f"frc_{kind}"] = curve
-            found[kind] = crossings(first.shape, curve)
-        return found
+        curve = ring_correlation(first, second)
+        self.curves |= {
+            "frc": curve,
+            "frc_frequency": ring_frequencies(first.shape),
+            "frc_half_bit": half_bit(first.shape),
+        }
+        return {"shift_px": shift_px, **crossings(first.shape, curve)}
 
     def _agreement(self) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""
-        reference = self.rpie["train"].cut(self.box)
+        own, its = self.estimates["train"], self.rpie["train"]
+        reference = its.cut(self.box)
         # As it is under a probe of rPIE's power: no pattern tells the two.
-        ratio = self.estimates["train"].power / self.rpie["train"].power
-        wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        image, _ = register(reference, wide * ratio**0.5, free="phase")
+        ratio = np.linalg.norm(own.probe_MHW) / np.linalg.norm(its.probe_MHW)
+        wide = own.cut(self.box, margin_px=MARGIN_PX) * ratio
+        image, _ = register(reference, wide, free="phase")
         self.curves |= {"reference": reference, "image": image}
         return {
             **similarity(reference, image),
@@ -154,50 +142,28 @@ class _Scoring:
         }
 
     def _baselines(self) -> dict[str, Any]:
-        """Return R of predictions that know no object, and of the photon noise alone."""
-        train, one = self.scans["train"], self.estimates["train"]
-        power = float(np.square(train.amplitude_nHW, dtype=np.float64).sum(axis=(1, 2)).mean())
-        flat = np.full_like(one.object_YX, (power / one.power) ** 0.5)
-        constant = replace(one, object_YX=flat, light_YX=np.ones_like(one.light_YX))
-        mean = train.amplitude_nHW.mean(axis=0)[None]
-        found: dict[str, Any] = {"noise": None}
-        for part, counted in (("train", slice(None)), ("held_out", self.covered)):
-            scan = self.scans[part]
-            for name, guess in (("constant", constant.predict(scan, 0.0)), ("mean_frame", mean)):
-                errors = frame_errors(guess, scan.amplitude_nHW, scan.good_1HW)
-                found[f"{name}_{part}"] = _r_factor(errors[counted])
-        if train.intensity_scale is not None:
-            found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
+        """Return R of a constant object of the frames' power, and of the photon noise alone."""
+        train, held, one = self.scans["train"], self.scans["held_out"], self.estimates["train"]
+        empty = np.ones((train.patch_px, train.patch_px))
+        flat = predict_amplitudes(empty, one.probe_MHW, np.zeros((1, 2)))
+        flat = flat * np.linalg.norm(train.amplitude_nHW) / np.linalg.norm(flat) / len(train) ** 0.5
+        found = {
+            "constant_train": _r_factor(flat, train),
+            "constant_held_out": _r_factor(flat, held, self.covered),
+            "noise": None,
+        }
+        if (scale := train.intensity_scale) is not None:
+            root = scale * one.predict(train, self.known).astype(np.float64)
+            drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
+            found["noise"] = r_factor(root, drawn, train.good_1HW)
         return found
 
 
-def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:
-    """Return the R factor; None if there is no frame, no light, or something is not finite."""
-    found = r_factor_of(errors_n2)
+def _r_factor(predicted_nHW: NDArray[Any], scan: Scan, frames: Any = slice(None)) -> float | None:
+    """Return R of some frames of a scan; None if there is none, no light, or it is not finite."""
+    observed, good = scan.amplitude_nHW[frames], mask_of(scan.good_1HW, frames)
+    found = r_factor(predicted_nHW, observed, good)
     return found if np.isfinite(found) else None
-
-
-def _noise_r(predicted_nHW: NDArray[Any], scan: Scan, scale: float) -> float:
-    """Return R that photon noise alone would leave if a prediction were the truth.
-
-    |sqrt(K) - sqrt(m)| of many photons is normal with variance 1/4; of few its mean square is
-    taken for that of a normal variable.
-    """
-    amplitude = predicted_nHW.astype(np.float64) * scale
-    expected = np.sqrt(noise_of_roots(amplitude**2)) * (2 / np.pi) ** 0.5
-    observed = scan.amplitude_nHW.astype(np.float64) * scale
-    return float(np.where(scan.used, expected, 0).sum() / np.where(scan.used, observed, 0).sum())
-
-
-def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of (sqrt(K) - sqrt(m))^2 for K Poisson with the mean m: about 1/4 for many
-    photons and 2 m for few."""
-    from scipy.stats import poisson  # Slow to import.
-
-    counts, means = np.arange(200)[:, None], np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
-    table = (np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)
-    few = np.interp(np.minimum(photons, _FEW_PHOTONS), means, table.sum(axis=0))
-    return np.where(photons < _FEW_PHOTONS, few, 0.25)
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:
