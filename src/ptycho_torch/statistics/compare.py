@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,14 +22,7 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, finite
 from ptycho_torch.statistics.runs import FailureRate, failure_rate
-from ptycho_torch.statistics.scores import (
-    AMPLITUDE_SSIM,
-    COMPLETED,
-    COMPOSITE,
-    FAILURE_RATE,
-    TUNED,
-    Score,
-)
+from ptycho_torch.statistics.scores import COMPOSITE, FAILURE_RATE, TUNED, Score
 
 Pairs = Sequence[tuple[str, str]]
 LEAST_RUNS = 6
@@ -59,8 +52,8 @@ class Comparison(Difference):
     n: pairs, or runs of the arm with fewer; mean: arm minus other, of losses the difference of the
     logarithms; interval: of the test, none of rates; p_holm: after Holm's correction for `family`
     comparisons, of a primary comparison; level: None if exploratory; state: what is claimed of the
-    arm; rates: of arm and other, None for a score; seeds: how many would decide it, where that can
-    be said.
+    arm, and lower is better of all that is claimed; rates: of arm and other, None for a score;
+    seeds: how many would decide it, where that can be said.
     """
 
     arm: str
@@ -72,11 +65,6 @@ class Comparison(Difference):
     state: Literal["lower", "higher", "undecided"] = "undecided"
     rates: tuple[FailureRate, FailureRate] | None = None
     seeds: SeedsNeeded | None = None
-
-    @property
-    def better(self) -> bool | None:
-        """Whether the claim is to the arm's good, which is lower of whatever is claimed."""
-        return None if self.state == "undecided" else self.state == "lower"
 
     @property
     def is_loss(self) -> bool:
@@ -160,29 +148,22 @@ def compare_samples(
         return [item for item, *_ in found]
     # What a comparison of a primary family claims, or what would decide it.
     judged, part = [], settings.effect_of_interest
-    for (item, mine, theirs), p in zip(
-        found, estimates.holm([item.p for item, *_ in found]), strict=True
-    ):
-        changes: dict[str, Any] = {"p_holm": p, "level": level}
+    corrected = estimates.holm([item.p for item, *_ in found])
+    for (item, mine, theirs), p in zip(found, corrected, strict=True):
+        item = replace(item, p_holm=p, level=level)
         if p is not None and p <= level and item.mean:
-            changes["state"] = "lower" if item.mean < 0 else "higher"
+            item = replace(item, state="lower" if item.mean < 0 else "higher")
         else:
-            its_mean = float(theirs.mean()) if theirs.size else 0.0
-            changes["seeds"] = seeds_needed(
-                mine,
-                theirs,
-                of_interest=math.log1p(part) if item.is_loss else part * its_mean,
-                level=level / item.family,
-                settings=settings,
-            )
-        judged.append(replace(item, **changes))
+            interest = math.log1p(part) if item.is_loss else part * float(theirs.mean())
+            seeds = seeds_needed(mine, theirs, interest, level / item.family, settings)
+            item = replace(item, seeds=seeds)
+        judged.append(item)
     return judged
 
 
 def seeds_needed(
     mine: ArrayLike,
     theirs: ArrayLike,
-    *,
     of_interest: float,
     level: float,
     settings: StatisticsSettings,
@@ -256,24 +237,15 @@ def compare_failures(
     return found
 
 
-def similarity(
-    item: Comparison, runs: pd.DataFrame, margin: float
-) -> Literal["same", "alike", "apart", "open"]:
+def similarity(item: Comparison, margin: float) -> Literal["same", "alike", "apart", "open"]:
     """Return how a value of a setting stands beside the control, by the interval of their losses.
 
-    same: its runs have the control's very numbers, as where a clipping norm is so large that
-    nothing was ever clipped; alike: the interval lies within the margin; apart: it excludes
-    equality; open: neither.
+    same: their mean loss is one number, as where a clipping norm is so large that it clips nothing;
+    alike: the interval lies within the margin; apart: it excludes equality; open: neither.
     """
-    columns = ["outcome", COMPOSITE.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
-    own, its = (
-        runs[runs["arm"] == name].set_index("seed")[columns].sort_index()
-        for name in (item.arm, item.other)
-    )
-    # Where every run failed there are no numbers to be the same.
-    if own.equals(its) and (own["outcome"] == COMPLETED).any():
-        return "same"
     ends = item.interval
+    if item.mean == 0:
+        return "same"
     if ends is None:
         return "open"
     if -math.log1p(margin) <= ends.low and ends.high <= math.log1p(margin):

@@ -8,7 +8,7 @@ import pandas as pd
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,6 @@ class StageRuns:
     """A row per run, in the order of arms and seeds; what is not defined is missing."""
     confidence: float = 0.95
     """Of every interval."""
-
-    @property
-    def loss(self) -> Score:
-        """The loss whose medians are shown."""
-        return loss_score(self.runs["val_loss_name"].tolist())
 
     def runs_of(self, arm: str) -> pd.DataFrame:
         """Return the runs of an arm."""

@@ -15,7 +15,7 @@ from ptycho_torch.config.study import DepthSettings, SuccessSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import log_values
 from ptycho_torch.statistics.runs import StageRuns, failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE, LOSS
 
 Judged = tuple[bool | None, dict[str, Any]]
 """Whether a condition is met (None: no run has the number), and the numbers that say so."""
@@ -37,7 +37,7 @@ class Verdict:
 
 def judge_arm(arm: str, success: SuccessSettings, runs: StageRuns) -> list[Verdict]:
     """Return a verdict per condition that is set; a control without one is judged as such."""
-    control, medians = runs.stage.control, runs.medians(runs.loss)
+    control, medians = runs.stage.control, runs.medians(LOSS)
     rates = {name: runs.failed(name) for name in runs.stage.arms}
     mine, its = rates[arm], rates[control]
     counts = {"rate": mine, "control": its}
@@ -86,7 +86,7 @@ def _verdicts(arm: str, judged: Mapping[str, Judged]) -> list[Verdict]:
 
 def _loss_within(arm: str, other: str, runs: StageRuns, bound: float) -> Judged:
     """Judge whether the median loss of successful runs is at most a fraction above another's."""
-    medians = runs.medians(runs.loss)
+    medians = runs.medians(LOSS)
     ratio = medians[arm] / medians[other] if arm in medians and medians.get(other) else None
     values = {"ratio": ratio, "bound": 1 + bound, "other": other}
     return None if ratio is None else ratio <= 1 + bound, values
