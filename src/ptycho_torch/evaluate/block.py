@@ -113,12 +113,11 @@ def _scores(images: Images) -> dict[str, Score]:
         block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
 
     true, stitched, synchronised = (images[k] for k in ("truth", "stitched", "synchronised"))
-    for name, measure, one, other in (
-        ("complex_error", align.complex_error, true, stitched),
-        ("complex_error_synchronised", align.complex_error, true, synchronised),
-        ("amplitude_factor", align.amplitude_factor, np.abs(true), np.abs(stitched)),
-    ):
-        block[name] = scores.not_finite(other) or measure(one, other)
+    factor = align.amplitude_factor(np.abs(true), np.abs(stitched))
+    block["amplitude_factor"] = scores.not_finite(stitched) or factor
+    for name, made in (("", stitched), ("_synchronised", synchronised)):
+        error = align.complex_error(true, made)
+        block[f"complex_error{name}"] = scores.not_finite(made) or error
     return block
 
 

@@ -18,9 +18,9 @@ from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
 from ptycho_torch.evaluate.scores import (
     crossings,
     half_bit,
+    image_scores,
     ring_correlation,
     ring_frequencies,
-    ssim,
     value_of,
 )
 from ptycho_torch.files import io
@@ -174,6 +174,6 @@ def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, 
     return {
         "correlation": correlation(reference_HW, image_HW),
         "contrast_correlation": correlation(*contrasts),
-        "amplitude_ssim": value_of(ssim(*amplitudes)),
-        "phase_ssim": value_of(ssim(*phases)),
+        "amplitude_ssim": value_of(image_scores(*amplitudes)["ssim"]),
+        "phase_ssim": value_of(image_scores(*phases)["ssim"]),
     }

@@ -13,7 +13,7 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.scores import Score, value_of
-from ptycho_torch.evaluate.truth import TwinReading, read_predictions, read_truth, read_twin
+from ptycho_torch.evaluate.truth import TwinReading, read_truth, read_twin
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 
@@ -42,10 +42,10 @@ def evaluate_run(
     something or the files do not belong together.
     """
     limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
-    truth = read_truth(test, dataset)
+    truth, made_by_run = read_truth(test, dataset, record), io.read_npz(patches, "best", "last")
     predicted = {
-        "best": read_predictions(patches, "best", truth),
-        "last": read_predictions(patches, "last", truth),
+        # Of the first channel, in units of `norm`.
+        **{name: np.ascontiguousarray(made[..., 0]) for name, made in made_by_run.items()},
         "constant": np.ones_like(truth.patches_BHW),
         "truth": truth.patches_BHW,
     }
@@ -104,10 +104,9 @@ def decide_outcome(
     constant_error: complex error of a constant image.
     """
     if run["outcome"] != "completed":
-        failure = run["failure"] or {}
-        where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
-        ended = f"training ended {run['outcome']}{f' ({where})' if where else ''}"
-        return run["outcome"], f"{ended}: {failure.get('reason') or 'no reason was given'}"
+        failure = run["failure"]
+        where = f"(epoch {failure['epoch']}, step {failure['step']})"
+        return run["outcome"], f"training ended {run['outcome']} {where}: {failure['reason']}"
     if broken_patches:
         bad = f"{broken_patches} of {twin.patches} predicted patches"
         return "non_finite", f"{bad} hold NaN or infinity"
@@ -132,17 +131,12 @@ def decide_outcome(
         )
     loss = run["best_mae_val_loss"]
     if loss is not None and loss >= settings.constant_fraction * constant_loss:
-        # It explains the frames no better than an object without any structure.
         return "stagnated", (
             f"the best validation loss of {loss:.3g} is not under constant_fraction "
             f"{settings.constant_fraction:g} of the {constant_loss:.3g} of the best constant object"
         )
     if far := _far_from_truth(best, twin, value_of(constant_error), settings):
-        # No loss: of what no network made, or of a run that never validated.
-        known_by = "and there is no validation loss"
-        if loss is not None:
-            known_by = f"although the best validation loss is {loss:.3g}"
-        return "misfit", f"{' and '.join(far)}, {known_by}"
+        return "misfit", " and ".join(far)
     return "completed", "none of the failures was found"
 
 
@@ -189,8 +183,8 @@ def evaluate_progress(
 
     `objects` and `run` are the reconstruction's. `InputError` if a file lacks something.
     """
-    record, truth = io.read_json(run), read_truth(test, dataset)
-    limits = EvaluationSettings.model_validate(settings)
+    limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
+    truth = read_truth(test, dataset, record)
     iterations = ConventionalSettings.model_validate(record["settings"]).scored_iterations
     images = range(len(truth.objects_IHW))
     names = [f"object_{image}_iteration_{number}" for image in images for number in iterations]

@@ -9,8 +9,10 @@ Letters: B patches (first channel of each group), M probe modes, I images, H row
 are compared as one long vector.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,11 +78,10 @@ def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex
     return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
 
 
-def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
+def read_truth(test: io.PathLike, dataset: io.PathLike, record: Mapping[str, Any]) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, or the split is
-    not the one that `dataset.json` names."""
-    facts = io.read_json(dataset)
-    io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
+    not the one that the run with this `run.json` was made with."""
+    io.must_have(test, record["dataset_sha256"]["test"])
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )
@@ -91,21 +92,8 @@ def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
         image_B=arrays["image_index"].astype(np.int64),
         probe_MHW=probe.reshape(-1, *probe.shape[-2:]),
         norm=float(arrays["norm_Y_I"]),
-        tile_px=int(facts["test_step_px"]),
+        tile_px=int(io.read_json(dataset)["test_step_px"]),
     )
-
-
-def read_predictions(path: io.PathLike, key: str, truth: GroundTruth) -> Complex:
-    """Return the predicted patches of the first channel, (B, H, W), in units of `norm`;
-    `InputError` if their number or size is not that of the test split."""
-    patches = io.read_npz(path, key)[key]
-    expected = (len(truth.positions_B2), *truth.probe_MHW.shape[-2:])
-    if patches.ndim != 4 or patches.shape[:3] != expected:
-        raise InputError(
-            f"{path}: '{key}' is {patches.shape}, the test split needs {(*expected, 'C')}; "
-            "it belongs to another dataset: train again"
-        )
-    return np.ascontiguousarray(patches[..., 0], dtype=np.complex64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
