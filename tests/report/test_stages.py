@@ -216,7 +216,6 @@ def claim(values, arm):
     [
         (TWO_SEEDS, "stable", "lowest_loss", "met", "(stable)"),
         (TWO_SEEDS, "agc", "fewer_failures_than_control", "not met", "0 of 2 of the control"),
-        (TWO_SEEDS, "norm1", "comparison", "not asked", "no condition is set"),
         (with_loss(agc=0.08 * 1.2), "agc", "max_loss_increase", "not met", "1.20 times that of"),
         (FAILING, "control", "negative_control", "met", "8 of 8 runs failed"),
         (FAILING, "agc", "max_loss_increase", "open", "no successful run has the number"),

@@ -188,9 +188,6 @@ def compare_objects(
     *,
     a: Annotated[Path, typer.Argument(help="Reference: NPY, NPZ or HDF5, FILE or FILE:/NAME.")],
     b: Annotated[Path, typer.Argument(help="What is compared with it, of the same pixel size.")],
-    trim_px: Annotated[
-        int, typer.Option(min=0, help="What is cut from each side of the common field, pixels.")
-    ] = 0,
     output_dir: Annotated[
         Path, typer.Option(help="Where objects.json, objects.md, objects.png and frc.png go.")
     ] = Path("objects"),
@@ -203,7 +200,7 @@ def compare_objects(
     from ptycho_torch.files.pictures import draw_objects, draw_rings, save_png
     from ptycho_torch.runtime.templates import render
 
-    record, (first, second) = objects.compare_objects(a, b, trim_px=trim_px)
+    record, (first, second) = objects.compare_objects(a, b)
     text = render("infer", "objects.md.j2", **record)
     save_png(output_dir / "objects.png", draw_objects({"A": first, "B": second}, difference=True))
     save_png(output_dir / "frc.png", draw_rings(**record["frc"]))

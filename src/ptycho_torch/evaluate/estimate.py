@@ -50,7 +50,7 @@ class ObjectEstimate:
         thing = np.where(known, self.object_YX, self.object_YX[known].mean()).astype(np.complex64)
         return predict_amplitudes(thing, self.probe_MHW, scan.positions_n2, origin=self.origin)
 
-    def covered_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
+    def lit_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
         """Return which share of the probe's power falls on illuminated pixels, for each frame."""
         known, side = illuminated(self.light_YX, share), scan.patch_px
         power = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
@@ -86,19 +86,21 @@ def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
     """Return the largest box all of whose pixels are illuminated in every estimate, which lie on
     one canvas; `InputError` if it is too small to compare anything in."""
     known = np.all([illuminated(one.light_YX, share) for one in estimates], axis=0)
-    top, left, rows, columns = largest_rectangle(known)
+    box, (top, left) = largest_rectangle(known), estimates[0].origin
+    rows, columns = known[box].shape
     if min(rows, columns) < _LEAST_PX:
         raise InputError(
             f"the parts of this measurement light only {rows} x {columns} px in common; make "
             "real_data.held_out or scores.lit_share smaller"
         )
-    top, left = top + estimates[0].origin[0], left + estimates[0].origin[1]
-    return slice(top, top + rows), slice(left, left + columns)
+    return slice(box[0].start + top, box[0].stop + top), slice(
+        box[1].start + left, box[1].stop + left
+    )
 
 
-def largest_rectangle(known: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return top, left, rows, columns of the largest rectangle of true pixels."""
-    best = (0, 0, 0, 0)
+def largest_rectangle(known: NDArray[np.bool_]) -> Box:
+    """Return rows and columns of the largest rectangle of true pixels."""
+    best, most = (slice(0, 0), slice(0, 0)), 0
     heights = np.zeros(known.shape[1] + 1, int)
     for bottom, row in enumerate(known):
         heights[:-1] = np.where(row, heights[:-1] + 1, 0)
@@ -107,7 +109,7 @@ def largest_rectangle(known: NDArray[np.bool_]) -> tuple[int, int, int, int]:
             start = column
             while stack and stack[-1][1] >= height:
                 start, tall = stack.pop()
-                if tall * (column - start) > best[2] * best[3]:
-                    best = (bottom - tall + 1, start, tall, column - start)
+                if (area := tall * (column - start)) > most:
+                    best, most = (slice(bottom - tall + 1, bottom + 1), slice(start, column)), area
             stack.append((start, height))
     return best

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.scan import complex_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
 from ptycho_torch.evaluate.estimate import largest_rectangle
 from ptycho_torch.evaluate.real_data import similarity
@@ -53,15 +53,12 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
         found, present = io.read_npz_known(file, *wanted, "light")
         array = next((found[key] for key in wanted if key in found), None)
         light, there = found.get("light"), ", ".join(present)
+    array = complex_array(file, name or "object", array, ("Y", "X"))
     if array is None:
         raise InputError(
             f"{file}: has no object ({', '.join(wanted)}); it has: {there}; give its name behind "
             "the file, FILE:/NAME"
         )
-    # One slice, one mode.
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    check_array(file, name or "object", array, "complex", ("Y", "X"))
     known = np.isfinite(array)
     if light is not None and light.shape == array.shape:
         known &= illuminated(light, _LIT)
@@ -69,30 +66,28 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
 
 
 def compare_objects(
-    first: io.PathLike, second: io.PathLike, *, trim_px: int = 0
+    first: io.PathLike, second: io.PathLike
 ) -> tuple[dict[str, Any], tuple[Complex, Complex]]:
     """Return how two objects agree, and both where both are known, (H, W) each, the second laid on
     the first.
 
     The second is moved, tilted in phase and multiplied by a complex factor, as far as that brings
-    it nearer: what no diffraction data fix where the probe is refined. trim_px: what is cut from
-    each side of the common field. `InputError` if a file holds no object, or they have less than
-    `LEAST_PX` in common.
+    it nearer: what no diffraction data fix where the probe is refined. `InputError` if a file holds
+    no object, or they have less than `LEAST_PX` in common.
     """
     (one, known), (other, seen) = read_object(first), read_object(second)
     offset = _offset(one, other)
     here, there = common_windows(one.shape, other.shape, offset)
-    top, left, height, width = largest_rectangle(known[here] & seen[there])
-    inset = MARGIN_PX + trim_px
-    if min(height, width) - 2 * inset < LEAST_PX:
+    box = largest_rectangle(known[here] & seen[there])
+    first_HW, second_HW = one[here][box], other[there][box]
+    height, width = first_HW.shape
+    if min(height, width) - 2 * MARGIN_PX < LEAST_PX:
         raise InputError(
             f"{first} and {second} have {height} x {width} px in common, expected "
-            f"{LEAST_PX + 2 * inset} or more a side; are they of one object and one pixel size?"
+            f"{LEAST_PX + 2 * MARGIN_PX} or more a side; are they of one object and one pixel size?"
         )
-    box = (slice(top + inset, top + height - inset), slice(left + inset, left + width - inset))
-    wide = tuple(slice(side.start - MARGIN_PX, side.stop + MARGIN_PX) for side in box)
-    reference = one[here][box]
-    image, moved = register(reference, other[there][wide], free="all")
+    reference = first_HW[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    image, moved = register(reference, second_HW, free="all")
     curve, shape = ring_correlation(reference, image), reference.shape
     frequencies = crossings(shape, curve)
     return {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
-from ptycho_torch.data.scan import Scan, mask_of
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
 from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
@@ -69,18 +69,13 @@ class _Scoring:
         self.rpie, self.estimates = read_estimates(scans, standard, arrays)
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
-        self.shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
-        self.covered = self.shares >= settings.covered_share
+        self.shares = self.rpie["train"].lit_shares(scans["held_out"], settings.lit_share)
         self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "box": [[side.start, side.stop] for side in self.box],
-            "held_out": {
-                "frames": len(self.covered),
-                "covered": int(self.covered.sum()),
-                "covered_share": float(self.shares.mean()),
-            },
+            "held_out": {"frames": len(self.shares), "lit_share": float(self.shares.mean())},
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
             "agreement": self._agreement(),
@@ -91,14 +86,13 @@ class _Scoring:
         """Return R of the frames that an object was made from, and of those that it was not."""
         train, held = self.scans["train"], self.scans["held_out"]
         fitted, guessed = (self.estimates["train"].predict(s, self.known) for s in (train, held))
-        # For pictures, evenly among the frames that count: no choice by their looks.
-        index = np.flatnonzero(self.covered) if self.covered.any() else np.arange(len(held))
-        places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
-        shown = index[np.unique(places.astype(int))]
+        # For pictures, evenly among the frames: no choice by their looks.
+        places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(held)
+        shown = np.unique(places.astype(int))
         self.curves |= {"observed": held.amplitude_nHW[shown], "predicted": guessed[shown]}
         return {
             "train": _r_factor(fitted, train),
-            "held_out_object": _r_factor(guessed[self.covered], held, self.covered),
+            "held_out_object": _r_factor(guessed, held),
             "held_out_patch": self._patches(held, shown),
         }
 
@@ -112,7 +106,7 @@ class _Scoring:
         guessed = np.concatenate([predict_amplitudes(p, probe, np.zeros((1, 2))) for p in patches])
         first = [int(np.flatnonzero(members == frame)[0]) for frame in shown]
         self.curves["predicted_patch"] = guessed[first]
-        return _r_factor(guessed, held, members)
+        return _r_factor(guessed, held.take(members))
 
     def _halves(self, free: Free) -> dict[str, Any]:
         """Return where the Fourier ring correlation of two half scans' objects falls."""
@@ -149,7 +143,7 @@ class _Scoring:
         flat = flat * np.linalg.norm(train.amplitude_nHW) / np.linalg.norm(flat) / len(train) ** 0.5
         found = {
             "constant_train": _r_factor(flat, train),
-            "constant_held_out": _r_factor(flat, held, self.covered),
+            "constant_held_out": _r_factor(flat, held),
             "noise": None,
         }
         if (scale := train.intensity_scale) is not None:
@@ -159,11 +153,9 @@ class _Scoring:
         return found
 
 
-def _r_factor(predicted_nHW: NDArray[Any], scan: Scan, frames: Any = slice(None)) -> float | None:
-    """Return R of some frames of a scan; None if there is none, no light, or it is not finite."""
-    observed, good = scan.amplitude_nHW[frames], mask_of(scan.good_1HW, frames)
-    found = r_factor(predicted_nHW, observed, good)
-    return found if np.isfinite(found) else None
+def _r_factor(predicted_nHW: NDArray[Any], scan: Scan) -> float | None:
+    """Return R of a scan's frames; None if there is no light, or something is not finite."""
+    return io.finite_or_none(r_factor(predicted_nHW, scan.amplitude_nHW, scan.good_1HW))
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:

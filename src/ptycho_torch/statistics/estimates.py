@@ -187,7 +187,7 @@ def kaplan_meier(
     failed_at: epoch of each failure, the last where it is found only at the end; completed_at: last
     epoch of each successful run, right-censored. `survival`: share of runs that have not failed
     after `epoch`; `low`, `high`: log-log interval, NaN where there is none (no failure yet, or no
-    run left); `at_risk`: runs that had not ended before this epoch; `failures`: in this epoch.
+    run left).
     Kaplan and Meier (1958), doi:10.1080/01621459.1958.10501452.
     """
     data = scipy.stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
@@ -195,8 +195,7 @@ def kaplan_meier(
     with warnings.catch_warnings():  # The interval is undefined where the estimate is 0 or 1.
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = curve.confidence_interval(confidence, method="log-log")
-    ends = np.array([*failed_at, *completed_at])
-    epochs = np.unique([0, *ends])
+    epochs = np.unique([0, *failed_at, *completed_at])
     survival = curve.evaluate(epochs)
     inside = (survival > 0) & (survival < 1)
     return pd.DataFrame({
@@ -204,8 +203,6 @@ def kaplan_meier(
         "survival": survival,
         "low": np.where(inside, bounds.low.evaluate(epochs), np.nan),
         "high": np.where(inside, bounds.high.evaluate(epochs), np.nan),
-        "at_risk": (ends >= epochs[:, None]).sum(axis=1),
-        "failures": (np.array(failed_at) == epochs[:, None]).sum(axis=1),
     })  # fmt: skip
 
 

@@ -25,13 +25,13 @@ Judged = tuple[bool | None, dict[str, Any]]
 class Verdict:
     """One condition of one arm, and the numbers that it was judged by.
 
-    condition: key of `SuccessSettings`, or `negative_control`, or `comparison` if none is set;
-    status: in these runs; open: no run has the number.
+    condition: key of `SuccessSettings`, or `negative_control`; status: in these runs; open: no run
+    has the number.
     """
 
     arm: str
     condition: str
-    status: Literal["met", "not met", "open", "not asked"]
+    status: Literal["met", "not met", "open"]
     values: Mapping[str, Any]
 
 
@@ -52,8 +52,7 @@ def judge_arm(arm: str, success: SuccessSettings, runs: StageRuns) -> list[Verdi
     asked = {name for name, value in success if value is not None and value is not False}
     if not asked and arm == control:
         return _verdicts(arm, {"negative_control": (mine.failures > 0, counts)})
-    found = _verdicts(arm, {name: value for name, value in judged.items() if name in asked})
-    return found or [Verdict(arm=arm, condition="comparison", status="not asked", values={})]
+    return _verdicts(arm, {name: value for name, value in judged.items() if name in asked})
 
 
 def judge_depth(
