@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -27,8 +26,6 @@ from ptycho_torch.statistics.scores import COMPOSITE, FAILURE_RATE, TUNED, Score
 Pairs = Sequence[tuple[str, str]]
 LEAST_RUNS = 6
 """Runs of each arm below which no forecast is made: the spread of fewer says too little."""
-# Half of all estimates lie within so many standard errors of the truth.
-_QUARTILE = NormalDist().inv_cdf(0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +56,7 @@ class Comparison(Difference):
     arm: str
     other: str
     score: Score
-    family: int
+    family: int = 1
     p_holm: float | None = None
     level: float | None = None
     state: Literal["lower", "higher", "undecided"] = "undecided"
@@ -181,7 +178,8 @@ def seeds_needed(
     if not spread > 0:
         return None
     effect = abs(float(a.mean() - b.mean())) / spread
-    quarter = _QUARTILE * float(np.sqrt(1 / a.size + 1 / b.size))
+    # Half of all estimates lie within so many standard errors of the truth.
+    quarter = float(scipy.stats.norm.ppf(0.75) * np.sqrt(1 / a.size + 1 / b.size))
     return SeedsNeeded(
         low=_least(effect + quarter, level, settings),
         high=_least(effect - quarter, level, settings),
@@ -207,11 +205,11 @@ def compare_score(
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
     good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
     good = good.reindex(columns=runs["arm"].unique()).astype(float)
-    paired = [estimates.paired_difference(good[a] - good[b], settings) for a, b in pairs]
-    return [
-        Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
-        for (arm, other), difference in zip(pairs, paired, strict=True)
-    ]
+    found = []
+    for arm, other in pairs:
+        difference = estimates.paired_difference(good[arm] - good[other], settings)
+        found.append(Comparison(arm=arm, other=other, score=score, **vars(difference)))
+    return found
 
 
 def compare_failures(
@@ -226,7 +224,6 @@ def compare_failures(
                 arm=arm,
                 other=other,
                 score=FAILURE_RATE,
-                family=len(pairs),
                 n=min(mine.runs, theirs.runs),
                 mean=mine.rate - theirs.rate,
                 p=estimates.boschloo_p(*((r.failures, r.runs) for r in (mine, theirs))),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
@@ -54,11 +55,14 @@ class StageRuns:
 
 
 def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate:
-    """Return how often an arm failed, with the interval of its rate."""
+    """Return how often an arm of one run or more failed, with the interval of its rate.
+
+    Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
+    """
     failed = runs.loc[runs["arm"] == arm, "failed"]
     failures, n = int(failed.sum()), len(failed)
-    interval = estimates.exact_interval(failures, n, confidence)
-    return FailureRate(failures=failures, runs=n, interval=interval)
+    ends = scipy.stats.binomtest(failures, n).proportion_ci(confidence, method="exact")
+    return FailureRate(failures=failures, runs=n, interval=Interval(*map(float, ends)))
 
 
 def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:

@@ -23,8 +23,8 @@ from ptycho_torch.statistics.compare import (
 )
 from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
 
-# The field's step; a wider one may miss where an arm breaks.
-_WIDEST_STEP = math.sqrt(10) * (1 + 1e-9)
+# Half a decade, the field's step; a wider one may miss where an arm breaks.
+_STEP = math.sqrt(10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,15 +167,14 @@ def tuned_losses(points: pd.DataFrame) -> pd.DataFrame:
 
 def _gaps(control: pd.DataFrame, rates: Sequence[float]) -> tuple[tuple[int, str, float], ...]:
     """Return what the grid misses: both ends of where the control learns, and narrow steps."""
-    half = math.sqrt(10)
     found = []
     for depth, mine in control.groupby("depth", sort=False):
         failed = mine.groupby("rate")["failed"].sum()
         if failed[rates[0]]:
-            found.append((int(str(depth)), "fails at the lowest", rates[0] / half))
+            found.append((int(str(depth)), "fails at the lowest", rates[0] / _STEP))
         if not failed[rates[-1]]:
-            found.append((int(str(depth)), "bears the highest", rates[-1] * half))
+            found.append((int(str(depth)), "bears the highest", rates[-1] * _STEP))
     for low, high in pairwise(rates):
-        if high / low > _WIDEST_STEP:
+        if high / low > _STEP * (1 + 1e-9):
             found.append((0, "wide", math.sqrt(low * high)))
     return tuple((depth, kind, float(f"{rate:.2g}")) for depth, kind, rate in found)
