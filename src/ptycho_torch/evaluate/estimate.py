@@ -1,7 +1,7 @@
 """Objects of a measurement's parts on one canvas, where they are illuminated, what they predict.
 
-Letters: n frames, M probe modes, H rows, W columns, Y rows, X columns of the canvas. Positions,
-origins and boxes are in the coordinates of the scan, (row, column), pixels.
+Letters: n frames, M probe modes, H rows, W columns, Y rows, X columns of the canvas. Positions
+and origins are in the coordinates of the scan, (row, column), pixels; boxes in the canvas's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,12 +33,6 @@ class ObjectEstimate:
     light_YX: NDArray[np.floating]
     probe_MHW: NDArray[np.complexfloating]
     origin: tuple[int, int] = (0, 0)
-
-    def cut(self, box: Box, *, margin_px: int = 0) -> NDArray[np.complexfloating]:
-        """Return the object in a box of the scan, and in a margin of up to `MARGIN_PX` round it."""
-        sides = zip(box, self.origin, strict=True)
-        place = [slice(b.start - o - margin_px, b.stop - o + margin_px) for b, o in sides]
-        return self.object_YX[tuple(place)]
 
     def predict(self, scan: Scan, share: float) -> NDArray[np.float32]:
         """Return what it predicts for a scan's frames, (n, H, W), in the file's units.
@@ -75,27 +69,24 @@ def read_estimates(scans: Mapping[str, Scan], *files: Arrays) -> list[dict[str, 
         thing, before = arrays[f"{part}_object"], arrays[f"{part}_origin"] - first
         border = list(zip(before, last - first - before - thing.shape, strict=True))
         light = np.pad(arrays[f"{part}_light"], border)
-        origin = (int(first[0]), int(first[1]))
         thing = np.pad(thing, border, constant_values=1)
-        return ObjectEstimate(thing, light, arrays[f"{part}_probe"], origin)
+        return ObjectEstimate(thing, light, arrays[f"{part}_probe"], tuple(first.tolist()))
 
     return [{part: placed(arrays, part) for part in parts} for arrays in files]
 
 
 def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
-    """Return the largest box all of whose pixels are illuminated in every estimate, which lie on
-    one canvas; `InputError` if it is too small to compare anything in."""
+    """Return the largest box of a canvas all of whose pixels are illuminated in every estimate;
+    `InputError` if it is too small to compare anything in."""
     known = np.all([illuminated(one.light_YX, share) for one in estimates], axis=0)
-    box, (top, left) = largest_rectangle(known), estimates[0].origin
+    box = largest_rectangle(known)
     rows, columns = known[box].shape
     if min(rows, columns) < _LEAST_PX:
         raise InputError(
             f"the parts of this measurement light only {rows} x {columns} px in common; make "
             "real_data.held_out or scores.lit_share smaller"
         )
-    return slice(box[0].start + top, box[0].stop + top), slice(
-        box[1].start + left, box[1].stop + left
-    )
+    return box
 
 
 def largest_rectangle(known: NDArray[np.bool_]) -> Box:

@@ -69,13 +69,14 @@ class _Scoring:
         self.rpie, self.estimates = read_estimates(scans, standard, arrays)
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
-        self.shares = self.rpie["train"].lit_shares(scans["held_out"], settings.lit_share)
+        self.wide = tuple(slice(b.start - MARGIN_PX, b.stop + MARGIN_PX) for b in self.box)
+        self.lit = self.rpie["train"].lit_shares(scans["held_out"], settings.lit_share)
         self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = {
-            "box": [[side.start, side.stop] for side in self.box],
-            "held_out": {"frames": len(self.shares), "lit_share": float(self.shares.mean())},
+            "box_px": [side.stop - side.start for side in self.box],
+            "held_out": {"frames": len(self.lit), "lit_share": float(self.lit.mean())},
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
             "agreement": self._agreement(),
@@ -110,8 +111,8 @@ class _Scoring:
 
     def _halves(self, free: Free) -> dict[str, Any]:
         """Return where the Fourier ring correlation of two half scans' objects falls."""
-        first = self.estimates["half_a"].cut(self.box)
-        wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
+        first = self.estimates["half_a"].object_YX[self.box]
+        wide = self.estimates["half_b"].object_YX[self.wide]
         second, shift_px = register(first, wide, free=free)
         curve = ring_correlation(first, second)
         self.curves |= {
@@ -124,11 +125,10 @@ class _Scoring:
     def _agreement(self) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""
         own, its = self.estimates["train"], self.rpie["train"]
-        reference = its.cut(self.box)
+        reference = its.object_YX[self.box]
         # As it is under a probe of rPIE's power: no pattern tells the two.
         ratio = np.linalg.norm(own.probe_MHW) / np.linalg.norm(its.probe_MHW)
-        wide = own.cut(self.box, margin_px=MARGIN_PX) * ratio
-        image, _ = register(reference, wide, free="phase")
+        image, _ = register(reference, own.object_YX[self.wide] * ratio, free="phase")
         self.curves |= {"reference": reference, "image": image}
         return {
             **similarity(reference, image),
