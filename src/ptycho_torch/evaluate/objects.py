@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import complex_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
-from ptycho_torch.evaluate.estimate import largest_rectangle
-from ptycho_torch.evaluate.real_data import similarity
+from ptycho_torch.evaluate.real_data import largest_rectangle, similarity
 from ptycho_torch.evaluate.scores import crossings, half_bit, ring_correlation, ring_frequencies
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
@@ -126,9 +125,8 @@ def _gradient(image_YX: Complex, axis: int) -> Complex:
     after, before = np.roll(image_YX, -1, axis), image_YX
     both = (np.abs(after) > 0) & (np.abs(before) > 0)
     ratio = np.where(both, after, 1) / np.where(both, before, 1)
-    found = np.log(np.abs(ratio)) + 1j * np.angle(ratio)
-    middle = np.median(found.real[both]) + 1j * np.median(found.imag[both]) if both.any() else 0
+    found = np.log(ratio.astype(np.complex128))
+    middle = np.median(found.real[both]) + 1j * np.median(found.imag[both])
     found = np.where(both, found - middle, 0)
     # Dark pixels have gradients without bound, and say nothing.
-    size = np.abs(found)
-    return np.asarray(found / np.maximum(size, 0.5))
+    return np.asarray(found / np.maximum(np.abs(found), 0.5))

@@ -115,7 +115,8 @@ def decide_outcome(
     distinct, correlation = twin.distinct_patches, twin.twin_correlation or 0.0
     tells = distinct >= MIN_DISTINCT_SHARE * twin.patches
     on_twin = twin.share if tells and correlation >= settings.misfit_correlation else None
-    learned = settings.constant_fraction * constant_loss
+    part = settings.constant_fraction
+    best_constant = f"{part:g} of that of the best constant object,"
     # Outcome, what is measured, its value, when it fails, and the limit. In a wave the probe and a
     # positive mean weigh so much that it correlates by 0.88 even where the amplitude's Pearson r is
     # 0.3; usable reconstructions have 0.8 or more.
@@ -125,7 +126,7 @@ def decide_outcome(
         ("twin", f"the share of {distinct} distinguishable patches that is closer to the twin",
          on_twin, "over", "twin_share", settings.twin_share),
         ("stagnated", "the best validation loss",
-         run["best_mae_val_loss"], "not under", "what a constant object allows,", learned),
+         run["best_mae_val_loss"], "not under", best_constant, part * constant_loss),
         ("misfit", "the median correlation of exit waves with the true ones or their twins",
          twin.best_correlation, "under", "misfit_correlation", settings.misfit_correlation),
         ("misfit", "the stitched amplitude's Pearson r with the truth's",
