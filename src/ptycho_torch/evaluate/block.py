@@ -173,13 +173,10 @@ def _overlap_products(
     """
     positions_B2 = truth.positions_B2
     illumination_HW = (np.abs(truth.probe_MHW) ** 2).sum(axis=0)
-    finite = np.isfinite(patches_BHW).all(axis=(1, 2))
-    first, second = _neighbours(positions_B2, truth.image_B, finite)
-    # Phases need no scale, and single precision overflows in products. Broken patches are in no
-    # pair, and of zeros no pair is kept.
-    scale = np.abs(patches_BHW[finite]).max(initial=0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        unit_BHW = patches_BHW * (1 / scale)
+    first, second = _neighbours(positions_B2, truth.image_B)
+    # Of zeros no pair is kept. Phases need no scale, and single precision overflows in products.
+    whole_BHW = np.where(np.isfinite(patches_BHW).all(axis=(1, 2), keepdims=True), patches_BHW, 0)
+    unit_BHW = whole_BHW * (1 / (np.abs(whole_BHW).max() or 1))
     least = MIN_WEIGHT * illumination_HW.sum() / 2
     product = np.zeros(len(first), np.complex128)
     apart = positions_B2[second] - positions_B2[first]
@@ -203,16 +200,12 @@ def _overlap_products(
     return first[kept], second[kept], product[kept]
 
 
-def _neighbours(
-    positions_B2: Integers, image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
-) -> tuple[Integers, Integers]:
-    """Return pairs (first < second) of usable patches that are near in the same image."""
-    found = [np.zeros((0, 2), np.int64)]
+def _neighbours(positions_B2: Integers, image_B: Integers) -> tuple[Integers, Integers]:
+    """Return pairs (first < second) of patches that are near in the same image."""
+    found = []
     for image in np.unique(image_B):
-        members = np.flatnonzero((image_B == image) & usable_B)
+        members = np.flatnonzero(image_B == image)
         count = min(NEIGHBOURS + 1, len(members))
-        if count < 2:
-            continue
         near = scipy.spatial.cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
         pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
         found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])
