@@ -1,6 +1,4 @@
-"""From predicted patches to a block of scores: stitch, synchronise, align, score.
-
-Every block of `metrics.json` takes this one path, also the constant image and the truth.
+"""From predicted patches to a block of scores of `metrics.json`: stitch, synchronise, align, score.
 
 Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row, column) of a
 patch's upper left corner, whole pixels.
@@ -29,8 +27,7 @@ Images = dict[str, NDArray[Any]]
 
 # The eight neighbours of a raster; farther ones share little light.
 NEIGHBOURS = 8
-# An overlap counts if its weights sum to more than this fraction of a whole patch's: less is
-# the probe's tails, where a network draws anything.
+# An overlap of less than this fraction of a patch's weights is the probe's tails: not compared.
 MIN_WEIGHT = 0.02
 # Pairs at a time: what they take stays in the cache, which halves the time.
 _BATCH = 32
@@ -41,11 +38,7 @@ _DENSE = 64
 def reconstruct(
     patches_BHW: NDArray[np.complex64], truth: GroundTruth, settings: EvaluationSettings
 ) -> list[Images]:
-    """Make the images of one set of patches, given in units of the truth's `norm`.
-
-    The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
-    the same before and after.
-    """
+    """Make the images of one set of patches, given in units of the truth's `norm`."""
     factors = phase_factors(patches_BHW, truth).astype(np.complex64)
     stitched, synchronised = (
         trim(
@@ -138,9 +131,8 @@ def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) 
 
     A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
     object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
-    eigenvector of that Hermitian matrix. Each connected part of the graph has its own free phase,
-    chosen so that its factors sum to a positive number (weighted); a patch without overlaps keeps
-    its phase. Of the truth only positions and probe are used.
+    eigenvector of that Hermitian matrix. Each connected part has its own free phase, chosen so that
+    its weighted factors sum to a positive number. Of the truth only positions and probe are used.
     Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
     Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
     """
@@ -165,11 +157,9 @@ def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) 
 def _overlap_products(
     patches_BHW: NDArray[np.complexfloating], truth: GroundTruth
 ) -> tuple[Integers, Integers, Complex]:
-    """Return pairs of neighbours in one image (first, second), and the sum of weight * first *
-    conj(second) over their overlap.
-
-    A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
-    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
+    """Return pairs of neighbours in one image (first, second), and the sum over their overlap of
+    first * conj(second), weighted by the inverse variance of the difference, a b / (a + b) under
+    intensities a and b. Patches that are zero or not finite have no pairs, nor have dark overlaps.
     """
     positions_B2 = truth.positions_B2
     illumination_HW = (np.abs(truth.probe_MHW) ** 2).sum(axis=0)

@@ -1,6 +1,4 @@
-"""Evaluate one run: its files in, `metrics.json` and `reconstruction.npz` out, with how it ended:
-training's own word, or what its reconstruction shows; and rPIE's quality by iteration.
-"""
+"""Evaluate one run: its scores, its images and how it ended; and rPIE's quality by iteration."""
 
 import logging
 import operator

@@ -1,9 +1,8 @@
 """The ground truth of a test scan, as read from the dataset's files, and its twin.
 
-A diffraction pattern stays the same when its exit wave is turned and conjugated. Per patch, the
-predicted exit wave is compared with the true one and with the true one's twin,
-conj(psi[::-1, ::-1]); the probes are centred at ((N - 1) / 2, (N - 1) / 2), which this leaves
-in place. Where the probe is symmetric the twin fits the data as well as the truth does.
+A diffraction pattern stays the same when its exit wave is turned and conjugated: to the twin,
+conj(psi[::-1, ::-1]), which leaves probes centred at ((N - 1) / 2, (N - 1) / 2) in place. Where the
+probe is symmetric it fits the data as well as the truth does.
 
 Letters: B patches (first channel of each group), M probe modes, I images, H rows, W columns. Modes
 are compared as one long vector.
@@ -24,15 +23,13 @@ Complex = NDArray[np.complex64]
 Wave = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
 
-# A wave and its twin can be told apart if they correlate less than 1 minus this: a difference of
-# 4 %, ten times that of photon noise at 1e9 photons. It must be small: under the ideal disk both
-# share the disk and a positive mean, and at N=32 half of the patches correlate above 0.997 with
-# their own twin; 0.01 would leave 17 of 676 patches to judge by.
+# A wave and its twin can be told apart if they correlate less than 1 minus this: ten times what
+# photon noise does at 1e9 photons. Under the ideal disk at N=32 half of the patches correlate above
+# 0.997 with their own twin; 0.01 would leave 17 of 676 patches to judge by.
 DISTINCT = 1e-3
 # A patch is on the twin if twin minus direct correlation exceeds this fraction of the largest
-# possible difference, that between the truth and its twin. More than 0: an empty patch under a
-# symmetric probe is a tie, which rounding would decide; and waves that are neither (a mirrored
-# object) scatter round the tie. Less than the 0.45 of a twin found in an early prototype.
+# possible difference, that between the truth and its twin. More than 0, the tie of an empty patch
+# under a symmetric probe, and less than the 0.45 of a twin that was found.
 MARGIN = 0.25
 # Patches at a time: what they take stays in the cache, which halves the time.
 _BATCH = 16

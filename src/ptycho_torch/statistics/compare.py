@@ -1,15 +1,14 @@
 """Arms against each other: by the composite loss, which claims rest on, by failures, by scores.
 
 A claim is a comparison of a stage's primary family whose p, corrected by Holm, is at most the
-stage's level. All other comparisons are exploratory: they have estimates and intervals, and no
-state. An undecided claim gets how many seeds would decide it.
+stage's level. All other comparisons are exploratory: they have estimates and intervals, no state.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,8 +27,7 @@ LEAST_RUNS = 6
 """Runs of each arm below which no forecast is made: the spread of fewer says too little."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedsNeeded:
+class SeedsNeeded(NamedTuple):
     """Seeds per arm that would decide a comparison; None: more than `most_seeds`.
 
     low, high: if the true difference were the observed one and the quarter of its standard error's
@@ -166,9 +164,8 @@ def seeds_needed(
     settings: StatisticsSettings,
 ) -> SeedsNeeded | None:
     """Return how many seeds would show a difference of two samples at a level; None below six runs
-    each, or where nothing varies. `of_interest` is a difference in the samples' unit.
-
-    The t test stands in for the permutation test, which tends to it.
+    each, or where nothing varies. `of_interest` is a difference in the samples' unit. The t test
+    stands in for the permutation test, which tends to it.
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4.
     """
     a, b = finite(mine), finite(theirs)
@@ -188,8 +185,7 @@ def seeds_needed(
 
 
 def _least(effect: float, level: float, settings: StatisticsSettings) -> int | None:
-    """Return the least number of seeds at which a difference of `effect` standard deviations is
-    found with the power that is asked for."""
+    """Return the least seeds that find a difference of `effect` standard deviations."""
     if effect <= 0:
         return None
     n = np.arange(2, settings.most_seeds + 1)

@@ -1,8 +1,4 @@
-"""What a handful of seeds supports: intervals, exact tests, survival; nothing else.
-
-Every number comes with its n. Intervals are those of the exact tests, and a difference counts as
-supported only if its test, corrected for the number of arms, agrees.
-"""
+"""What a handful of seeds supports: intervals, exact tests, survival."""
 
 import math
 import warnings
@@ -116,8 +112,7 @@ def _inverted(
     settings: StatisticsSettings,
     *samples: NDArray[np.float64],
 ) -> Difference:
-    """Return the test and the interval of a difference; shifts: what makes each of the `patterns`
-    that are not the one seen as extreme as it."""
+    """Return test and interval; shifts: what makes each other pattern as extreme as that seen."""
     shifts, unmoved = np.sort(shifts), patterns - shifts.size
     near = 1e-12 * max(float(np.abs(sample).max()) for sample in samples)
     tails = (int(np.count_nonzero(side <= near)) for side in (shifts, -shifts))
