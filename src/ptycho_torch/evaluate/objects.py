@@ -24,7 +24,7 @@ Complex = NDArray[np.complexfloating]
 LEAST_PX = 24
 """Sides of the common field under this are too small to compare anything in."""
 # The names that programs give an object, ours first.
-_NAMES = ("object", "stitched", "obj", "psi", "O")
+_NAMES = ["object", "stitched", "obj", "psi", "O", "/entry_1/image_1/data"]
 # Pixels with less of the most light are not looked at, where a file says how much fell on each.
 _LIT = 0.1
 
@@ -36,27 +36,25 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
     by `light` where it was illuminated; NaN is not known. `InputError` if there is none.
     """
     file, _, name = str(path).partition(":/")
-    light = None
+    wanted = [name] if name else _NAMES
     if Path(file).suffix == ".npy":
         try:
-            array = np.load(file, allow_pickle=False)
+            found, there = {"object": np.load(file, allow_pickle=False)}, ["one array"]
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{file}: is no whole NPY file ({error})") from None
     elif io.is_hdf5(file):
         with open_hdf5(file) as opened:
-            wanted = [f"/{name}"] if name else [*_NAMES, "/entry_1/image_1/data"]
-            array = next((a for key in wanted if (a := opened.array(key)) is not None), None)
-            there = ", ".join(opened.unread())
+            first_there = [key for key in wanted if opened.has(key)][:1]
+            found = {key: opened.array(key) for key in first_there}
+            there = [*opened.unread()]
     else:
-        wanted = [name] if name else list(_NAMES)
-        found, present = io.read_npz_known(file, *wanted, "light")
-        array = next((found[key] for key in wanted if key in found), None)
-        light, there = found.get("light"), ", ".join(present)
+        found, there = io.read_npz_known(file, *wanted, "light")
+    array, light = next((found[key] for key in wanted if key in found), None), found.get("light")
     array = complex_array(file, name or "object", array, ("Y", "X"))
     if array is None:
         raise InputError(
-            f"{file}: has no object ({', '.join(wanted)}); it has: {there}; give its name behind "
-            "the file, FILE:/NAME"
+            f"{file}: has no object ({', '.join(wanted)}); it has: {', '.join(there)}; give "
+            "its name behind the file, FILE:/NAME"
         )
     known = np.isfinite(array)
     if light is not None and light.shape == array.shape:

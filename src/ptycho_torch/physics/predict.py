@@ -20,12 +20,10 @@ def predict_amplitudes(
 ) -> Array:
     """Return the amplitudes that an object gives for frames at positions, (n, H, W).
 
-    Frames that made the object and frames that were held out are predicted alike. Computed in
-    single precision, in the units of probe and object; modes add in intensity. origin: position of
-    the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of the object.
+    Computed in single precision, in the units of probe and object; modes add in intensity. origin:
+    position of the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of it.
     """
-    # Slow to import, and whoever only compares or stitches needs none of it.
-    import torch
+    import torch  # Slow to import, and whoever only compares or stitches needs none of it.
 
     from ptycho_torch.physics.forward import amplitudes
     from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
@@ -52,8 +50,7 @@ def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
 
     sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
     """
-    # Slow to import.
-    import torch
+    import torch  # Slow to import.
     from scipy.optimize import minimize_scalar
 
     from ptycho_torch.physics.forward import amplitudes

@@ -44,13 +44,14 @@ class StageRuns:
         """Return how often an arm failed."""
         return failure_rate(self.runs, arm, self.confidence)
 
-    def spread(self, arm: str, score: Score) -> Spread:
-        """Return median and quartiles of a score over the successful runs of an arm."""
-        return score_spread(self.runs, arm, score.column)
+    def spread(self, arm: str, column: str) -> Spread:
+        """Return median and quartiles of a column over the successful runs of an arm."""
+        mine = self.runs_of(arm)
+        return estimates.spread(mine.loc[~mine["failed"], column].astype(float))
 
     def medians(self, score: Score) -> dict[str, float]:
         """Return arm -> median of a score over its successful runs, where it has one."""
-        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
+        found = {arm: self.spread(arm, score.column).median for arm in self.stage.arms}
         return {arm: value for arm, value in found.items() if value is not None}
 
 
@@ -63,12 +64,6 @@ def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate
     failures, n = int(failed.sum()), len(failed)
     ends = scipy.stats.binomtest(failures, n).proportion_ci(confidence, method="exact")
     return FailureRate(failures=failures, runs=n, interval=Interval(*map(float, ends)))
-
-
-def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
-    """Return median and quartiles of a score over the successful runs of an arm."""
-    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
-    return estimates.spread(good[column].astype(float))
 
 
 def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[float]":

@@ -15,12 +15,8 @@ import scipy
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.statistics.compare import (
-    Comparison,
-    claim_level,
-    compare_losses,
-    compare_samples,
-)
+from ptycho_torch.statistics import compare
+from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
 
 # Half a decade, the field's step; a wider one may miss where an arm breaks.
@@ -80,19 +76,20 @@ def work_out_stress(
 
     def tests(kept: Sequence[float]) -> tuple[Comparison, ...]:
         areas = areas_of(points[points["rate"].isin(kept)])
-        return tuple(compare_samples(areas, stage.primary, AREA, settings, claim_level(stage)))
+        level = compare.claim_level(stage)
+        return tuple(compare.compare_samples(areas, stage.primary, AREA, settings, level))
 
-    enough = len(rates) > 3
+    left_out = rates if len(rates) > 3 else []
     control = stage.primary[0][1] if stage.primary else ""
     return Stress(
         points=points,
         areas=areas_of(points),
         curves=_curves(points, constant_loss),
         comparisons=tests(rates),
-        without=tuple(
-            (r, item) for r in rates if enough for item in tests([q for q in rates if q != r])
+        without=tuple((r, item) for r in left_out for item in tests([q for q in rates if q != r])),
+        tuned=tuple(
+            compare.compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)
         ),
-        tuned=tuple(compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)),
         gaps=_gaps(points[points["arm"] == control], rates),
     )
 

@@ -94,8 +94,7 @@ def _loss_within(arm: str, other: str, runs: StageRuns, bound: float) -> Judged:
 def _gradient(
     deep: str, shallow: str, runs: StageRuns, history: pd.DataFrame, factor: float
 ) -> Judged:
-    """Judge the norms of a deep arm's epochs by the largest 99th percentile over the steps of a
-    shallow run, times a factor."""
+    """Judge the norms of a deep arm's epochs by a factor times the largest of a shallow run."""
     seen = runs.runs_of(shallow)["grad_norm_p99"].astype(float).dropna()
     bound = factor * float(seen.max()) if len(seen) else None
     norms = history.loc[history["arm"] == deep, "grad_norm_p99"].astype(float)

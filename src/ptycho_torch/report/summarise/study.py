@@ -12,7 +12,8 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
-from ptycho_torch.statistics.runs import failure_rate, score_spread
+from ptycho_torch.statistics.estimates import spread
+from ptycho_torch.statistics.runs import failure_rate
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
 _RUN = ["dataset", "arm", "seed"]
@@ -83,7 +84,7 @@ def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dic
             "shallow": "stage_a" in mine["stages"].iloc[0].split(";"),
             "mean_loss": float(np.exp(np.log(mine[COMPOSITE.column]).mean())),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
-            "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
+            "spreads": [spread(mine.loc[~mine["failed"], s.column].astype(float)) for s in scores],
         }
         for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False)
     ]
