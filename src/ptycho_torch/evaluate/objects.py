@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_torch.data.scan import complex_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
 from ptycho_torch.evaluate.real_data import largest_rectangle, similarity
-from ptycho_torch.evaluate.scores import crossings, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.scores import resolution
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.physics.predict import illuminated
@@ -85,20 +85,15 @@ def compare_objects(
         )
     reference = first_HW[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
     image, moved = register(reference, second_HW, free="all")
-    curve, shape = ring_correlation(reference, image), reference.shape
-    frequencies = crossings(shape, curve)
+    curves, crossings = resolution(reference, image)
     return {
         **similarity(reference, image),
         "complex_error": complex_error(reference, image),
-        "frc_period_px": {name: 1 / frequency for name, frequency in frequencies.items()},
-        "frc": {
-            "cycles_per_px": ring_frequencies(shape).tolist(),
-            "correlation": curve.tolist(),
-            "half_bit": half_bit(shape).tolist(),
-        },
+        "frc_period_px": {name: 1 / frequency for name, frequency in crossings.items()},
+        "frc": {name: curve.tolist() for name, curve in curves.items()},
         "a": str(first),
         "b": str(second),
-        "field_px": list(shape),
+        "field_px": list(reference.shape),
         "shift_px": (offset + moved).tolist(),
     }, (reference, image)
 

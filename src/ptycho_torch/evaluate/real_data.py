@@ -18,14 +18,7 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
-from ptycho_torch.evaluate.scores import (
-    crossings,
-    half_bit,
-    image_scores,
-    ring_correlation,
-    ring_frequencies,
-    value_of,
-)
+from ptycho_torch.evaluate.scores import image_scores, resolution, value_of
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
 from ptycho_torch.runtime.errors import InputError
@@ -122,13 +115,9 @@ class _Scoring:
         first = self.estimates["half_a"].object_YX[self.box]
         wide = self.estimates["half_b"].object_YX[self.wide]
         second, shift_px = register(first, wide, free=free)
-        curve = ring_correlation(first, second)
-        self.curves |= {
-            "frc": curve,
-            "frc_frequency": ring_frequencies(first.shape),
-            "frc_half_bit": half_bit(first.shape),
-        }
-        return {"shift_px": shift_px, **crossings(first.shape, curve)}
+        curves, crossings = resolution(first, second)
+        self.curves |= {f"frc_{name}": curve for name, curve in curves.items()}
+        return {"shift_px": shift_px, **crossings}
 
     def _agreement(self) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""

@@ -114,14 +114,15 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
-def crossings(shape: tuple[int, ...], correlation_R: Real) -> dict[str, float]:
-    """Return where a curve of images of this shape first falls under each threshold: the half-bit
-    curve, 1/2 and 1/7."""
-    frequencies = ring_frequencies(shape)
-    return {
-        "half_bit": crossing(frequencies, correlation_R - half_bit(shape), 0.0),
-        "half": crossing(frequencies, correlation_R, 1 / 2),
-        "seventh": crossing(frequencies, correlation_R, 1 / 7),
+def resolution(first_HW: Image, second_HW: Image) -> tuple[dict[str, Real], dict[str, float]]:
+    """Return the ring correlation of two images with its frequencies and half-bit threshold, (R,)
+    each, and where it first falls under that threshold, 1/2 and 1/7."""
+    shape, curve = first_HW.shape, ring_correlation(first_HW, second_HW)
+    frequencies, threshold = ring_frequencies(shape), half_bit(shape)
+    return {"cycles_per_px": frequencies, "correlation": curve, "half_bit": threshold}, {
+        "half_bit": crossing(frequencies, curve - threshold, 0.0),
+        "half": crossing(frequencies, curve, 1 / 2),
+        "seventh": crossing(frequencies, curve, 1 / 7),
     }
 
 

@@ -50,10 +50,10 @@ def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     looks = {**looks, found.rpie.label: {"color": RPIE}}
     figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
-    frequency = found.rpie.curves["frc_frequency"]
+    frequency = found.rpie.curves["frc_cycles_per_px"]
     for result in found.shown():
         look = {"markersize": 3.5, **looks[result.label]}
-        axes.plot(frequency, result.curves["frc"], label=result.name, lw=1.3, **look)
+        axes.plot(frequency, result.curves["frc_correlation"], label=result.name, lw=1.3, **look)
     half_bit = found.rpie.curves["frc_half_bit"]
     axes.plot(frequency, half_bit, color=REFERENCE, lw=1, label="half bit")
     axes.axhline(1 / 2, color=REFERENCE, lw=1, ls="--", label="1/2")
