@@ -62,13 +62,11 @@ class RegionSettings(Settings):
 
 
 class RealDataScores(Settings):
-    """Which pixels and frames count."""
+    """Which pixels count."""
 
     lit_share: Fraction = 0.1
     """Objects are compared in the largest rectangle whose pixels all get this share of the
     brightest one's light, from the training frames and from each half of them."""
-    covered_share: Fraction = 0.8
-    """A held-out frame counts if this share of its probe's power falls on pixels lit so."""
     known_share: Fraction = 0.001
     """Pixels with less light than this share predict frames by the object's mean."""
 

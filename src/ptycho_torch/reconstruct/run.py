@@ -7,7 +7,6 @@ Letters: n frames, N frames of all groups, C frames of a group, M probe modes, H
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,22 +131,17 @@ def reconstruct_measurement(
     outputs: Mapping[str, PathLike],
     threads: int,
 ) -> None:
-    """Reconstruct a measurement by rPIE: its training frames, each half, the frames held out.
+    """Reconstruct a measurement by rPIE: its training frames, and each half of them.
 
-    Each half starts anew from the file's probe, so nothing but the file is common to the two. The
-    frames held out are too few to refine a probe: theirs is the training frames'. Inputs are paths
-    of `PARTS`, outputs of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
+    Each half starts anew from the file's probe, so nothing but the file is common to the two.
+    Inputs are paths of `PARTS`, of which the held-out frames are not used, outputs of `objects`
+    (NPZ) and `report` (JSON), see docs/reference/files.md.
     """
     torch.set_num_threads(usable_threads(threads))
-    known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
-    for part in PARTS:
-        scan = read_scan(parts[part])
-        if part == "held_out":
-            made = reconstruct(replace(scan, probe_MHW=arrays["train_probe"]), known)
-        else:
-            made = reconstruct(scan, settings)
+    for part in PARTS[:-1]:
+        made = reconstruct(read_scan(parts[part]), settings)
         arrays |= {
             f"{part}_object": made.object_YX,
             f"{part}_origin": np.array(made.origin, np.int64),

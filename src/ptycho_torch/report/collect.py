@@ -20,13 +20,7 @@ from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import StageRuns, composite_losses
-from ptycho_torch.statistics.scores import (
-    BLOCK_NAMES,
-    COMPLETED,
-    COMPOSITE,
-    RECONSTRUCTION_SCORES,
-    Score,
-)
+from ptycho_torch.statistics.scores import BLOCK_NAMES, COMPLETED, COMPOSITE
 
 Files = Mapping[str, Sequence[PathLike]]
 """Kind of `KINDS` -> that file of every run, in any order."""
@@ -75,11 +69,6 @@ class Collected(StageRuns):
     """Such a file of rPIE."""
     conventional: dict[str, Any] | None
     """rPIE on the same test split; None: the study has none."""
-
-    @property
-    def main_scores(self) -> tuple[Score, ...]:
-        """The loss and the headline scores."""
-        return (self.loss, *RECONSTRUCTION_SCORES)
 
     @property
     def variants(self) -> dict[str, Variant]:

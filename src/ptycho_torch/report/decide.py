@@ -31,7 +31,7 @@ from ptycho_torch.statistics.compare import (
 )
 from ptycho_torch.statistics.estimates import Difference, sample_difference
 from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, loss_score
+from ptycho_torch.statistics.scores import COMPOSITE, LOSS
 from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
@@ -194,9 +194,9 @@ def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -
     pairs = list(plan.primary) if (arm, other) in plan.primary else [(arm, other)]
     tests = compare_losses(runs, pairs, settings, claim_level(plan))
     item = tests[pairs.index((arm, other))]
-    state = {None: "undecided", True: "met", False: "not met"}[item.better]
+    state = {"undecided": "undecided", "lower": "met", "higher": "not met"}[item.state]
     asked = f"`{arm}` has a lower composite loss than `{other}`"
-    seeds = say("seeds", item, settings) if item.better is None else ""
+    seeds = say("seeds", item, settings) if item.state == "undecided" else ""
     return _condition(asked, state, say("claim", item, settings), seeds)
 
 
@@ -224,8 +224,7 @@ def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condit
     assert study.decision is not None
     bound, level = study.decision.max_loss_increase, claim_level(stage_plan(study, "stage_a"))
     good = runs[~runs["failed"].astype(bool)]
-    column = loss_score(runs["val_loss_name"].tolist()).column
-    mine, theirs = (log_values(good, name, column) for name in (arm, other))
+    mine, theirs = (log_values(good, name, LOSS.column) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
     return _condition(asked, _shown(found, level), say("kept", found, level))

@@ -12,7 +12,7 @@ import yaml
 
 from ptycho_torch.config.arms import arm_settings
 from ptycho_torch.runtime import markdown, templates
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,4 +59,5 @@ def sentence(text: str) -> str:
 _ENVIRONMENT = templates.environment("report")
 _OWN = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
 _ENVIRONMENT.filters |= {"exp": math.exp, **{function.__name__: function for function in _OWN}}
-_ENVIRONMENT.globals |= {"arm_settings": arm_settings, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}
+_SCORES = {"LOSS": LOSS, "MAIN_SCORES": MAIN_SCORES, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}
+_ENVIRONMENT.globals |= {"arm_settings": arm_settings, **_SCORES}

@@ -32,7 +32,7 @@ from ptycho_torch.runtime.plot_style import (
     use_log_scale,
 )
 from ptycho_torch.statistics.runs import failure_rate, shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
 from ptycho_torch.statistics.stress import Stress
 
 _REFERENCES = ("best constant object", "noise alone")
@@ -62,25 +62,20 @@ def write_figures(collected: Collected, found: Stress | None, folder: Path) -> N
 
 def learning_curves(collected: Collected) -> Figure:
     """Return the losses by epoch: a panel per arm, a line per seed, crosses for failures. If a run
-    failed, a last panel has the Kaplan-Meier curves of the arms of which one did.
-
-    Where arms are trained with different losses, it is the MAE, which all of them log.
+    failed, a last panel has the Kaplan-Meier curves of the arms of which one did. Losses are MAE,
+    which all runs log, whatever they are trained with.
     """
     looks = arm_looks(collected.stage.arms, collected.study.arms, derive(collected.study).bases)
     failing = {arm: look for arm, look in looks.items() if collected.failed(arm).failures}
-    names = set(collected.runs["val_loss_name"])
-    column = names.pop() if len(names) == 1 else "mae_val_loss"
-    label = f"{column.split('_')[0].upper()} loss"
-    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", label)
+    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", "MAE loss")
     if failing:
         _survival(figure, panels.pop(_SURVIVAL), collected, failing)
     for arm, axes in panels.items():
-        _losses(axes, collected, arm, column, looks[arm]["color"])
+        _losses(axes, collected, arm, looks[arm]["color"])
     for axes in panels.values():
-        if collected.history[column].min() > 0:
+        if collected.history["mae_val_loss"].min() > 0:
             use_log_scale(axes)
-        if column == "mae_val_loss":
-            _references(axes, collected)
+        _references(axes, collected)
     keys = {
         "validation, one line per seed": {"color": INK},
         "training": {"color": INK, "linestyle": ":"},
@@ -92,13 +87,14 @@ def learning_curves(collected: Collected) -> Figure:
     return figure
 
 
-def _losses(axes: Axes, collected: Collected, arm: str, column: str, colour: str) -> None:
+def _losses(axes: Axes, collected: Collected, arm: str, colour: str) -> None:
     history, mine = collected.history, collected.runs_of(arm).set_index("seed")
     for seed, rows in history[history["arm"] == arm].groupby("seed"):
-        if (train := column.replace("_val_", "_train_")) in rows:
-            axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
-        axes.plot(rows["epoch"], rows[column], ".-", color=colour, linewidth=1.3, markersize=3)
-        finite = rows[column].astype(float).dropna()
+        if "mae_train_loss" in rows:
+            axes.plot(rows["epoch"], rows["mae_train_loss"], ":", color=colour, linewidth=0.8)
+        loss = rows["mae_val_loss"]
+        axes.plot(rows["epoch"], loss, ".-", color=colour, linewidth=1.3, markersize=3)
+        finite = loss.astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
     failed = collected.failed(arm)
@@ -178,8 +174,8 @@ def areas(collected: Collected, stress: Stress) -> Figure:
 
 def metric_spread(collected: Collected) -> Figure:
     """Return the loss and the main scores of each arm, with what baselines score."""
-    panels: dict[Score, Sequence[float | None]] = {collected.loss: ()}
-    for score in collected.main_scores[1:]:
+    panels: dict[Score, Sequence[float | None]] = {LOSS: ()}
+    for score in MAIN_SCORES[1:]:
         if score.name not in collected.undefined:
             panels[score] = [scores[score.name] for scores in collected.baselines.values()]
     return _rows(collected.runs, collected.study, collected.stage.arms, panels)
@@ -188,8 +184,7 @@ def metric_spread(collected: Collected) -> Figure:
 def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -> Figure:
     """Return loss and amplitude SSIM of each arm of the whole study, a row per run in `runs`, with
     what the baselines score in the SSIM."""
-    loss = loss_score(runs["val_loss_name"].tolist())
-    return _rows(runs, study, runs["arm"].unique(), {loss: (), AMPLITUDE_SSIM: levels})
+    return _rows(runs, study, runs["arm"].unique(), {LOSS: (), AMPLITUDE_SSIM: levels})
 
 
 def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:

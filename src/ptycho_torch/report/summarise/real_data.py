@@ -21,14 +21,12 @@ HEADINGS = {
     "r_factor": {
         "r_train": "training frames, by the object",
         "r_held_out_object": "frames held out, by the training frames' object",
-        "r_other_half": "other half, by one half's object",
-        "r_held_out_stitched": "frames held out, by an object from themselves",
         "r_held_out_patch": "frames held out, by each one's own patch",
     },
     "resolution": {
-        f"resolution_{kind}_{level}": f"{kind}, {name}"
-        for kind in ("complex", "phase")
-        for level, name in (("half_bit", "half bit"), ("half", "1/2"), ("seventh", "1/7"))
+        "resolution_half_bit": "half bit",
+        "resolution_half": "1/2",
+        "resolution_seventh": "1/7",
     },
     "agreement": {
         "rpie_correlation": "complex correlation",
@@ -66,8 +64,7 @@ class Result:
         metrics = self.metrics
         found = {c: metrics["r_factor"][c.removeprefix("r_")] for c in HEADINGS["r_factor"]}
         for column in HEADINGS["resolution"]:
-            _, kind, level = column.split("_", 2)
-            frequency = metrics["halves"][kind][level]
+            frequency = metrics["halves"][column.removeprefix("resolution_")]
             found[column] = 1 / frequency if frequency > 0 else None
         agreement = metrics["agreement"]
         return found | {c: agreement[c.removeprefix("rpie_")] for c in HEADINGS["agreement"]}

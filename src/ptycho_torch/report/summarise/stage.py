@@ -20,6 +20,7 @@ from ptycho_torch.statistics.compare import (
     compare_score,
     similarity,
 )
+from ptycho_torch.statistics.scores import MAIN_SCORES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 
@@ -83,7 +84,7 @@ def write_look(
         output,
         {
             "seeds": int(collected.runs.groupby("arm").size().max()),
-            "undecided": [item.arm for item in claims if item.better is None],
+            "undecided": [item.arm for item in claims if item.state == "undecided"],
             "claims": [say("answered", item, parsed.statistics) for item in claims],
         },
     )
@@ -103,7 +104,7 @@ def work_out(
     pairs, settings = list(stage.pairs), study.statistics
     claims, stress = _claims(collected)
     losses = compare_losses(runs, pairs, settings)
-    scores = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
+    scores = [compare_score(runs, pairs, score, settings) for score in MAIN_SCORES]
     failures = compare_failures(runs, pairs, settings)
     return {
         "f": collected,
@@ -158,7 +159,7 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
         return None
     margin = collected.study.sweeps[stage.name].alike_within
     beside = {item.arm: item for item in losses}
-    states = {arm: similarity(item, runs, margin) for arm, item in beside.items()}
+    states = {arm: similarity(item, margin) for arm, item in beside.items()}
     several = len({variant.base for variant in variants.values()}) > 1
     labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
     for arm, state in states.items():
@@ -203,7 +204,6 @@ def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any
             said("answered", "arm other state p_holm level", item, settings)
             for item in values["claims"]
         ],
-        "loss": collected.loss.column,
         "verdicts": [said("verdict", "arm condition status", item) for item in values["verdicts"]],
         **{
             key: getattr(collected, key)

@@ -12,14 +12,9 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
-from ptycho_torch.statistics.runs import failure_rate, score_spread
-from ptycho_torch.statistics.scores import (
-    AMPLITUDE_SSIM,
-    COMPLEX_ERROR,
-    COMPOSITE,
-    Score,
-    loss_score,
-)
+from ptycho_torch.statistics.estimates import spread
+from ptycho_torch.statistics.runs import failure_rate
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
 _RUN = ["dataset", "arm", "seed"]
 
@@ -45,7 +40,7 @@ def summarise_study(
     stages = {Path(path).parent.name: read_json(path) for path in findings}
     runs = _merged(findings, "runs.csv", _RUN)
     history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
-    scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
+    scores = (LOSS, AMPLITUDE_SSIM, COMPLEX_ERROR)
     # The stress stage has a figure and tables of its own for the points of its grid.
     off_grid = runs[runs["stages"] != "stress"]
     by_dataset = {found["dataset"]: found for found in stages.values()}
@@ -89,7 +84,7 @@ def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dic
             "shallow": "stage_a" in mine["stages"].iloc[0].split(";"),
             "mean_loss": float(np.exp(np.log(mine[COMPOSITE.column]).mean())),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
-            "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
+            "spreads": [spread(mine.loc[~mine["failed"], s.column].astype(float)) for s in scores],
         }
         for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False)
     ]

@@ -7,8 +7,7 @@ import pandas as pd
 
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.report.rendering import say
-from ptycho_torch.statistics.runs import score_spread
-from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, OUTCOMES
+from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, LOSS, OUTCOMES
 from ptycho_torch.statistics.stress import Stress
 
 # Medians over all runs of an arm, failed ones too: they say why a run went as it did.
@@ -59,8 +58,8 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
         **{name: collected.median(arm, name) for name in _RUNNING},
         "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
     }
-    for column in (collected.loss.column, *_SCORES):
-        spread = score_spread(collected.runs, arm, column)
+    for column in (LOSS.column, *_SCORES):
+        spread = collected.spread(arm, column)
         row[f"{column}_n"] = spread.n
         row[f"{column}_median"] = spread.median
         row[f"{column}_q1"] = spread.low
