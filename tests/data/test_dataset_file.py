@@ -78,7 +78,7 @@ def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, array
         ("probeGuess", np.ones((8, 8), np.complex64), r"'probeGuess' is .*expected complex \(16, 16\) or"),
         ("probeGuess", np.zeros((16, 16)), "'probeGuess' is zero everywhere"),
         ("coords_offsets", np.zeros((1, 1, 2, 1)), "'coords_offsets' is"),
-        ("image_index", np.full(121, 5), "'image_index' runs from 5 to 5, 'YY_full' has 1 images"),
+        ("image_index", np.full(121, 5), "'image_index' must say which of the 1 images"),
         ("YY_full", np.ones((1, 56, 56)), r"'YY_full' is .*expected complex \(images, height, width, 1\)"),
         ("YY_full", np.zeros((1, 56, 56, 1)), "'YY_full' is zero everywhere"),
         ("norm_Y_I", np.zeros(2), "'norm_Y_I' is .2,. float64"),

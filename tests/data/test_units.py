@@ -22,7 +22,6 @@ from ptycho_torch.data.units import (
     check_scale_reached,
     measured_units,
     probe_of,
-    same_probe,
     unit_of,
 )
 from ptycho_torch.physics.forward import intensities
@@ -106,14 +105,6 @@ def test_a_scan_without_a_usable_probe_is_refused():
         probe_of(scan_of(counts(9.0), probe=off))
     with pytest.raises(InputError, match="x: has no probe"):
         probe_of(replace(scan_of(counts(9.0)), probe_MHW=None))
-
-
-def test_probes_are_the_same_up_to_a_phase():
-    probe = probe_of(scan_of(counts(9.0)))
-    assert same_probe(probe, probe * np.exp(1.3j))
-    assert not same_probe(probe, np.roll(probe, 1, axis=1))
-    assert not same_probe(probe, 1.1 * probe)
-    assert not same_probe(probe, np.concatenate([probe, probe]))
 
 
 def test_the_median_step_is_to_the_nearest_other_place():

@@ -44,8 +44,6 @@ ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * E
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-# More than any photon has; CXI is in joules, and people write electronvolts.
-_MOST_ENERGY_J = 1e-9
 # Wavelength and energy are rounded where they are written.
 _AGREE = 0.01
 
@@ -150,12 +148,10 @@ def _object_pixel_m(
     lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, notes)}
     for name in ("distance", "y_pixel_size", "x_pixel_size"):
         lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)
-    if missing := [name for name, value in lengths.items() if value is None]:
-        return None, f"the file has no {', no '.join(missing)}"
+    if missing := [name for name, value in lengths.items() if not value]:
+        return None, f"the file has no {', no '.join(missing)}, or it is 0"
     # CXI's z points downstream, so that some write the distance as negative.
     wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
-    if zero := [name for name, value in lengths.items() if value == 0]:
-        raise InputError(f"{file.source}: {zero[0]} is 0, expected a length > 0 in metres")
     reach = wavelength * distance / side_px
     return (reach / height, reach / width), ""
 
@@ -164,22 +160,16 @@ def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
     """Return the wavelength in metres, which the photon energy must agree with, or gives."""
     wavelength = file.number(f"{SOURCE}/wavelength", LENGTHS, notes)
     energy = file.number(f"{SOURCE}/energy", ENERGIES, notes)
-    if energy is None:
+    if not energy:
         return wavelength
-    where = file.where(SOURCE)
-    if not 0 < energy < _MOST_ENERGY_J:
-        raise InputError(
-            f"{file.source}: {where}/energy is {energy:g} J, which no photon has; CXI is in joules "
-            "(1 eV = 1.602e-19 J): mend it, give it the attribute units, or give --pixel-m"
-        )
     told = constants.h * constants.c / energy
     if wavelength is None:
         notes.append("wavelength from the photon energy")
     elif abs(told - wavelength) > _AGREE * wavelength:
         raise InputError(
-            f"{file.source}: {where}: the energy of {energy / EV:.6g} eV is a wavelength of "
-            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; mend the one that is wrong, or "
-            "give --pixel-m"
+            f"{file.source}: {file.where(SOURCE)}: the energy of {energy:.6g} J is a wavelength of "
+            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; CXI is in joules (1 eV = "
+            "1.602e-19 J): mend the one that is wrong, or give --pixel-m"
         )
     return wavelength or told
 
@@ -207,16 +197,15 @@ def _mask(file: Hdf5) -> tuple[str, Array, Literal["bad"]] | None:
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
-    image = "/entry_1/image_1/data"
-    for where in (f"{SOURCE}/illumination", image, f"{SOURCE}/probe"):
+    where = f"{SOURCE}/illumination"
+    found = file.array(where)
+    if found is None:
+        where = "/entry_1/image_1/data"
         found = file.array(where)
-        if found is None:
-            continue
-        if where != image or (np.iscomplexobj(found) and found.shape[-2:] == (side_px, side_px)):
-            notes.append(f"probe from {where}")
-            return probe_modes(file.source, where, found)
-        notes.append("image_1 is no probe (complex, the frames' size); left out")
-    return None
+        if found is not None and not (np.iscomplexobj(found) and found.shape[-1] == side_px):
+            notes.append("image_1 is no probe (complex, the frames' size); left out")
+            return None
+    return probe_modes(file.source, where, found)
 
 
 def _object(file: Hdf5, notes: list[str]) -> Array | None:

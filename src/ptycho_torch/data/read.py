@@ -1,14 +1,8 @@
 """Read a scan from any file of measurements; what it is, is told from its content.
 
-| layout | recognised by |
-|---|---|
-| CXI, HDF5 | the signature of HDF5 |
-| split of the study | NPZ with `diffraction` and `coords_offsets` |
-| canonical NPZ of the field | NPZ with `xcoords` or `ycoords`, and `diffraction` or `diff3d` |
-| tike | NPZ with `data` and `scan` |
-
-Coordinates of the canonical NPZ name the pixel [N // 2] of a window, those of tike its corner
-(docs/own-data.md: layouts and where they come from).
+HDF5 is CXI; an NPZ is a split of the study if it has `coords_offsets`, the field's canonical NPZ if
+it has `xcoords` and `ycoords`, which name the pixel [N // 2] of a window, and tike's if it has
+`data` and `scan`, the corners of windows (docs/own-data.md: layouts and where they come from).
 
 Letters: n frames, N side of a frame.
 """
@@ -28,7 +22,6 @@ from ptycho_torch.data.prepare import prepare
 from ptycho_torch.data.scan import (
     ROLES,
     Array,
-    Layout,
     Raw,
     Scan,
     by_role,
@@ -46,8 +39,8 @@ FRAMES = ("diffraction", "diff3d")
 FORMAT = "ptycho-torch scan 1"
 """In `_metadata` of the files that `write` makes."""
 OPTIONAL = (
-    *("probeGuess", "objectGuess", "scan_index", "intensity_scale", "_metadata"),
-    *("probe", "psi", *ROLES),
+    *("probeGuess", "objectGuess", "scan_index", "intensity_scale", "_metadata", "probe", "psi"),
+    *ROLES,
 )
 KEYS = (*FRAMES, "xcoords", "ycoords", "data", "scan", *OPTIONAL)
 
@@ -75,45 +68,36 @@ def is_split(path: str | Path) -> bool:
 def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     """Read what a file holds, with its mask and corrections applied, and without the frames that
     are far from its light, but with no convention applied; raises as `read_scan`."""
+    source = str(path)
     if io.is_hdf5(path):
         from ptycho_torch.data.cxi import read_cxi  # h5py is slow to import.
 
-        return closed(read_cxi(str(path), reading), reading)
-    arrays, layout, unused = _npz_layout(path)
-    if layout == "split":
-        return closed(read_split_image(str(path), reading), reading)
-    raw = (_tike if layout == "tike" else _canonical)(str(path), arrays, reading)
-    roles = by_role({key: array for key, array in arrays.items() if key in ROLES})
-    kept = {field[0] for field in roles.values()}
-    unused += [key for key in arrays if key in ROLES and key not in kept]
-    return closed(replace(raw, unused=tuple(unused), **roles), reading)
-
-
-def _npz_layout(path: str | Path) -> tuple[dict[str, Array], Layout, list[str]]:
-    """Return the arrays of a known layout, which it is, and the names of what is not read."""
+        return closed(read_cxi(source, reading), reading)
     arrays, present = io.read_npz_known(path, *KEYS, optional=OPTIONAL)
-    unused = [
-        f"{key} (pickled, which is never loaded)" if key in KEYS else key
-        for key in present
-        if key not in arrays
-    ]
-    if any(key in arrays for key in FRAMES):
-        if "coords_offsets" in present:
-            return arrays, "split", unused
-        if {"xcoords", "ycoords"} <= arrays.keys():
-            return arrays, "npz", unused
+    frames = next((key for key in FRAMES if key in arrays), "")
+    if frames and "coords_offsets" in present:
+        return closed(read_split_image(source, reading), reading)
+    if frames and {"xcoords", "ycoords"} <= arrays.keys():
+        raw = _canonical(source, frames, arrays, reading)
     elif {"data", "scan"} <= arrays.keys():
-        return arrays, "tike", unused
-    raise InputError(
-        f"{path}: is no scan in a layout that is known here; expected 'diffraction' or 'diff3d' "
-        "with 'xcoords' and 'ycoords' (canonical NPZ) or with 'coords_offsets' and "
-        f"'coords_nominal' (split), or 'data' with 'scan' (tike); it has: "
-        f"{', '.join(present) or 'nothing'}"
-    )
+        raw = _tike(source, arrays, reading)
+    else:
+        raise InputError(
+            f"{path}: is no scan in a layout that is known here; expected 'diffraction' or "
+            "'diff3d' with 'xcoords' and 'ycoords' (canonical NPZ) or with 'coords_offsets' and "
+            "'coords_nominal' (split), or 'data' with 'scan' (tike); it has: "
+            f"{', '.join(present) or 'nothing'}"
+        )
+    roles = by_role(arrays)
+    used = {name for name, *_ in roles.values()}
+    unused = [key for key in arrays.keys() & ROLES.keys() if key not in used]
+    for key in present:
+        if key not in arrays:
+            unused.append(f"{key} (pickled, which is never loaded)" if key in KEYS else key)
+    return closed(replace(raw, unused=tuple(sorted(unused)), **roles), reading)
 
 
-def _canonical(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
-    name = next(key for key in FRAMES if key in arrays)
+def _canonical(source: str, name: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
     notes = [f"canonical NPZ, frames from '{name}'"]
     certain = FORMAT in str(arrays.get("_metadata", ""))
     stack = "first" if certain and reading.stack == "auto" else reading.stack

@@ -91,8 +91,6 @@ def check_array(
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
     expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
-    if kind == "real" and array.dtype.kind == "c":
-        cure = "; is it a simulated wave?"
     raise InputError(
         f"{source}: '{name}' is {array.shape} {array.dtype}, expected {kind} {expected}{cure}"
     )
@@ -111,8 +109,9 @@ def by_role(arrays: Mapping[str, Any]) -> dict[str, Any]:
     names may be paths."""
     fields: dict[str, Any] = {}
     for name, array in arrays.items():
-        role, *means = ROLES[name.rpartition("/")[2]]
-        fields.setdefault(role, (name, array, *means))
+        role, *means = ROLES.get(name.rpartition("/")[2], ("",))
+        if role:
+            fields.setdefault(role, (name, array, *means))
     return fields
 
 
@@ -203,19 +202,19 @@ class Scan:
     def summary(self) -> str:
         """Return what there is, in a line."""
         low, high = self.positions_n2.min(axis=0), self.positions_n2.max(axis=0)
-        probe, thing, scale = self.probe_MHW, self.object_YX, self.intensity_scale
-        parts = [
-            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px",
-            f"rows {low[0]:.2f} to {high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px",
-            "no probe" if probe is None else f"probe of {len(probe)} mode(s)",
-            "no object" if thing is None else "object of {} x {} px".format(*thing.shape),
-        ]
-        if scale is None:
-            return ", ".join([*parts, "photons not known"])
-        # Without a copy of all frames in double precision.
-        power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
-        photons = power / len(self) * scale**2
-        return ", ".join([*parts, f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"])
+        probe, thing, scale, light = self.probe_MHW, self.object_YX, self.intensity_scale, ""
+        if scale is not None:
+            # Without a copy of all frames in double precision.
+            power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
+            photons = power / len(self) * scale**2
+            light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
+        return (
+            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {low[0]:.2f} to "
+            f"{high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px, "
+            f"{'no probe' if probe is None else f'probe of {len(probe)} mode(s)'}, "
+            f"{'no object' if thing is None else f'object of {thing.shape} px'}, "
+            f"{light or 'photons not known'}"
+        )
 
     def __len__(self) -> int:
         return len(self.amplitude_nHW)

@@ -17,13 +17,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan, scan_groups
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.units import (
-    check_scale_reached,
-    measured_units,
-    probe_of,
-    same_probe,
-    unit_of,
-)
+from ptycho_torch.data.units import check_scale_reached, measured_units, probe_of, unit_of
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
@@ -131,8 +125,10 @@ def infer_scan(
 
 def _probe(bundle: Bundle, scan: Scan) -> NDArray[np.complex64]:
     """Return the normalised probe that weighs patches, (M, H, W)."""
-    stored = bundle.probe_MHW.numpy()
-    if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
+    stored, seen = bundle.probe_MHW.numpy(), None if scan.probe_MHW is None else probe_of(scan)
+    # Normalised probes are of the size of 1.
+    same = seen is None or (seen.shape == stored.shape and np.allclose(seen, stored, atol=1e-3))
+    if not same:
         logger.warning(
             "%s: has another probe than the bundle; the bundle's is used, which the network saw "
             "in training",
