@@ -1,7 +1,7 @@
-"""What reading a file ends in, whatever its layout: stored corrections, mask, light, probe, steps.
+"""What reading a file ends in, whatever its layout: mask, stored corrections, light, probe, steps.
 
 Each check gives a note, and is an error where the outcome cannot be right: it names the option that
-settles it. What follows from the stored arrays is done here, before any convention applies.
+settles it.
 
 Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
@@ -172,10 +172,9 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     far = np.flatnonzero(dark | bright)
     if not len(far):
         return raw
-    shown = ", ".join(map(str, far[:8])) + (", ..." if len(far) > 8 else "")
     line = (
         f"{int(dark.sum())} dark and {int(bright.sum())} bright of {len(light)} frames, beyond "
-        f"{_FAR:g} times the median light: {shown}"
+        f"{_FAR:g} times the median light: {', '.join(map(str, far[:8]))}{' ...' * (len(far) > 8)}"
     )
     if reading.outliers == "keep":
         raw.notes.append(f"{line}; kept, as requested")
@@ -187,7 +186,7 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
             "the frames (--n-images, --scan-index)"
         )
     raw.notes.append(f"{line}; left out (--outliers keep keeps them)")
-    keep = np.flatnonzero(~(dark | bright))
+    keep = ~(dark | bright)
     frames, positions = raw.frames_nHW[keep], raw.positions_n2[keep]
     good = mask_of(raw.good_nHW, keep)
     return replace(raw, frames_nHW=frames, positions_n2=positions, good_nHW=good)
@@ -198,10 +197,8 @@ def _probe(raw: Raw) -> Raw:
     probe = raw.probe_MHW
     if probe is None:
         return raw
-    if not np.iscomplexobj(probe) or not probe.imag.any():
+    if not probe.imag.any():
         raw.notes.append("the probe is real: its phase is taken as 0; is it only a modulus?")
-    if raw.object_YX is not None and not np.iscomplexobj(raw.object_YX):
-        raw.notes.append("the object is real: its phase is taken as 0")
     return replace(raw, probe_MHW=centred_probe(probe, raw.notes))
 
 
@@ -218,9 +215,7 @@ def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float
     raw.notes.append(f"median step {step:.3g} px, window {side} px")
     if raw.certain or not (still or step > _SPARSE_WINDOWS * side):
         return
-    what = "hardly moves"
-    if not still:
-        what = "is a near field, or so sparse that frames have nothing in common"
+    what = "is a near field, or so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
     if (pixel := raw.pixel(reading)) is not None:
         # From half a pixel to a window.
@@ -228,6 +223,6 @@ def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float
         fits = [unit for unit, metres in UNITS_M.items() if 0.5 <= pixels * metres <= side]
         cure = f"its geometry fits --units {fits[0]}" if fits else cure
     raise InputError(
-        f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
-        f"px; are the positions in another unit? {cure}"
+        f"{raw.source}: the scan {'hardly moves' if still else what}: the median step is "
+        f"{step:.3g} px of a window of {side} px; are the positions in another unit? {cure}"
     )

@@ -6,7 +6,6 @@ Letters: n groups, k steps of an epoch, P processes, B groups of a batch.
 import math
 from collections import UserList
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +93,3 @@ class PtychoDataModule(LightningDataModule):
         """Return all groups; each process validates on all of them."""
         # A Trainer takes a plain list for several loaders.
         return UserList(self.validation.batches(EVAL_BATCH))
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, *_: Any) -> Any:
-        """Return the batch, which lies on the device already."""
-        return batch

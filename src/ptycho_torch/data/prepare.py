@@ -18,14 +18,13 @@ from ptycho_torch.runtime.errors import InputError
 
 def prepare(raw: Raw, reading: ScanConventions) -> Scan:
     """Return the scan that a file holds under these conventions; raises as `read_scan`."""
-    total = len(raw.frames_nHW)
-    first = slice(min(total, reading.n_images or total))
-    if first.stop < total:
-        raw.notes.append(f"the first {first.stop} of {total} frames")
+    first, total = reading.n_images, len(raw.frames_nHW)
+    if first is not None and first < total:
+        raw.notes.append(f"the first {first} of {total} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
     corners = corners_of(raw, reading)
     check_steps(raw, reading, corners)
-    return cropped(scan_of(raw, reading, corners, first), reading.patch_px)
+    return cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
 
 
 def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64], some: Any) -> Scan:

@@ -97,8 +97,26 @@ def read_raw(path: str | Path, reading: ScanConventions) -> Raw:
     return closed(replace(raw, unused=tuple(sorted(unused)), **roles), reading)
 
 
-def _canonical(source: str, name: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
-    notes = [f"canonical NPZ, frames from '{name}'"]
+def _tike(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
+    """Return the scan of tike's layout, whose arrays may have an axis of one angle in front, as the
+    canonical one under other names and conventions."""
+    scan = without_ones(arrays["scan"], 2)
+    check_array(source, "scan", scan, "real", ("n", 2))
+    arrays["ycoords"], arrays["xcoords"] = scan.T
+    raw = _canonical(source, "data", arrays, reading, probe="probe", thing="psi")
+    return replace(raw, values="intensity", zero_frequency="corner", origin="corner")
+
+
+def _canonical(
+    source: str,
+    name: str,
+    arrays: dict[str, Array],
+    reading: ScanConventions,
+    *,
+    probe: str = "probeGuess",
+    thing: str = "objectGuess",
+) -> Raw:
+    notes = [f"NPZ, frames from '{name}'"]
     certain = FORMAT in str(arrays.get("_metadata", ""))
     stack = "first" if certain and reading.stack == "auto" else reading.stack
     frames = frames_first(source, name, arrays[name], arrays["xcoords"].size, stack, notes)
@@ -119,30 +137,11 @@ def _canonical(source: str, name: str, arrays: dict[str, Array], reading: ScanCo
         layout="npz",
         frames_nHW=frames[chosen],
         positions_n2=positions[chosen],
-        probe_MHW=probe_modes(source, "probeGuess", arrays.get("probeGuess")),
-        object_YX=complex_array(source, "objectGuess", arrays.get("objectGuess"), ("Y", "X")),
+        probe_MHW=probe_modes(source, probe, arrays.get(probe)),
+        object_YX=complex_array(source, thing, arrays.get(thing), ("Y", "X")),
         intensity_scale=None if scale is None else float(scale.item()),
         origin="centre",
         certain=certain,
-        notes=notes,
-    )
-
-
-def _tike(source: str, arrays: dict[str, Array], reading: ScanConventions) -> Raw:
-    """Return the scan of tike's layout, whose data may have an axis of one angle in front."""
-    notes = ["layout of tike: data, scan, probe"]
-    scan = without_ones(arrays["scan"], 2)
-    data = frames_first(source, "data", arrays["data"], len(scan), reading.stack, notes)
-    check_array(source, "scan", scan, "real", (len(data), 2))
-    return Raw(
-        source=source,
-        layout="tike",
-        frames_nHW=data,
-        positions_n2=scan.astype(np.float64),
-        probe_MHW=probe_modes(source, "probe", arrays.get("probe")),
-        object_YX=complex_array(source, "psi", arrays.get("psi"), ("Y", "X")),
-        values="intensity",
-        zero_frequency="corner",
         notes=notes,
     )
 

@@ -18,9 +18,7 @@ from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-Layout = Literal["npz", "cxi", "split", "tike"]
 _KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
-
 _NAMES = {
     ("dark",): "dark dark_field darkfield data_dark dark_frame dark_frames background",
     ("monitor",): "monitor beam_monitor ion_chamber i0 I0",
@@ -30,8 +28,6 @@ _NAMES = {
 }
 ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 """What arrays of these names are for, in any layout; of a mask also what is set in it."""
-
-
 UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 """What positions can be in, metres."""
 
@@ -41,16 +37,15 @@ class Raw:
     """Arrays as they were stored, and the layout's conventions, in force where `ScanConventions`
     says auto.
 
-    positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that the layout
-    itself calls measured; mask, dark, monitor: other arrays for that, with their names, still to be
+    positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that were
+    measured, as far as it is known; mask, dark, monitor: arrays with their names, still to be
     applied; unused: names of those that nothing reads; pixel_m: (height, width) of a pixel of the
     object plane, and pixel_missing, why there is none; certain: this project wrote the file, so
-    that nothing need be told from the frames; notes: what was recognised and done, which each step
-    adds to.
+    that nothing need be told from the frames; notes: what was done, which each step adds to.
     """
 
     source: str
-    layout: Layout
+    layout: Literal["npz", "cxi", "split"]
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     probe_MHW: Array | None = None
@@ -190,7 +185,7 @@ class Scan:
         """Which pixels were measured; broadcasts with the frames."""
         return np.ones((1, 1, 1), bool) if self.good_1HW is None else self.good_1HW
 
-    def take(self, frames: NDArray[np.int64]) -> Self:
+    def take(self, frames: NDArray[np.int64] | slice) -> Self:
         """Return a scan of some frames."""
         return replace(
             self,

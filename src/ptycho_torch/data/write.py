@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,15 @@ def convert_scan(
         if path.exists() and path.samefile(source):
             raise InputError(f"{path}: is the file that is read; write another one")
         if os.path.lexists(path) and not (overwrite and path.is_file()):
-            cure = ", or --overwrite to replace it" if path.is_file() else ""
-            raise InputError(f"{path}: is there already; write another one{cure}")
+            raise InputError(f"{path}: is there already; write another one, or --overwrite a file")
     scan = read_scan(source, reading)
-    parts = (
-        [scan.take(half) for half in interleaved_halves(scan.positions_n2)] if halves else [scan]
-    )
-    for path, part in zip(written, parts, strict=True):
+    lines = [f"{source}: {scan.summary()}", *(f"  {note}" for note in scan.notes)]
+    parts: Sequence[Any] = interleaved_halves(scan.positions_n2) if halves else [slice(None)]
+    for path, frames in zip(written, parts, strict=True):
+        part = scan.take(frames)
         write_scan_npz(path, part)
-    notes = [f"  {note}" for note in scan.notes]
-    done = [
-        f"{path}: written, {len(part)} frames" for path, part in zip(written, parts, strict=True)
-    ]
-    return [f"{source}: {scan.summary()}", *notes, *done]
+        lines.append(f"{path}: written, {len(part)} frames")
+    return lines
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:
