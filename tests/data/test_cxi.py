@@ -210,8 +210,8 @@ def test_only_the_first_dark_field_of_the_chosen_detector_is_applied(file):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({DATA: None}, "has no frames"),
-        ({TRANSLATION: None}, "has no positions"),
+        ({DATA: None}, "is no CXI file with frames"),
+        ({TRANSLATION: None}, "is no CXI file with positions"),
         ({TRANSLATION: np.ones((5, 7))}, "expected real .n, 3. or .n, 2."),
         ({TRANSLATION: np.eye(4, 3) * 1e-8}, "'positions' is .4, 2."),
         ({TRANSLATION: np.full((72, 3), np.nan)}, "the position of frame 0 is not finite"),

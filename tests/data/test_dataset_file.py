@@ -170,7 +170,6 @@ def test_the_number_of_groups_is_as_requested_and_the_seed_draws_them(count):
     ("positions", "changes", "said"),
     [
         (scattered(3), {}, "x: has 3 frames, a group needs 4"),
-        (scattered(), {"neighbor_count": 3}, "x: neighbor_count of 3 is less than the 4 frames"),
         (np.repeat(scattered(), 2, axis=0), {}, "x: frames .* at one place"),
         (scattered(size=4000), {}, "they do not overlap"),
     ],

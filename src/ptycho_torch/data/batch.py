@@ -181,17 +181,12 @@ def neighbour_groups(
 
     Each frame in turn has a group drawn around it, the others from its K nearest neighbours; if G
     (`n_images`; None: as many as frames) is less, the seed chooses those frames. `InputError` if
-    there are too few frames or candidates, two frames at one place, or neighbours that do not
-    overlap, being of `side_px`.
+    there are too few frames, two at one place, or neighbours of `side_px` that do not overlap.
     """
-    frames, size, candidates = len(positions_n2), settings.frames, settings.neighbor_count
+    frames, size = len(positions_n2), settings.frames
     if frames < size:
         raise InputError(f"{source}: has {frames} frames, a group needs {size}")
-    if candidates < size:
-        raise InputError(
-            f"{source}: neighbor_count of {candidates} is less than the {size} frames of a group"
-        )
-    near = min(candidates, frames - 1)
+    near = min(settings.neighbor_count, frames - 1)
     distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
     if (together := distance[:, 1] < _SAME_PLACE_PX).any():
         first = int(together.argmax())

@@ -51,18 +51,13 @@ _AGREE = 0.01
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
     """Return the scan of a CXI file; raises as `read_scan`."""
     with open_hdf5(source) as file:
-        if not any(name.startswith("entry_") for name in file.names()):
-            raise InputError(
-                f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
-                f"{', '.join(file.names()[:8]) or 'nothing'}"
-            )
         notes = ["CXI"]
         _choose(file, reading.scan_index, notes)
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
         positions = _positions(file, reading, notes)
         frames = frames_first(source, where, frames, len(positions), reading.stack, notes)
         side = frames.shape[-1]
-        pixel, missing = (None, "") if reading.pixel_m else _object_pixel_m(file, side, notes)
+        given = reading.pixel_m or reading.units == "pixels"
         return Raw(
             source=source,
             layout="cxi",
@@ -76,8 +71,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             values="intensity",
             origin="middle",
             units="metres",
-            pixel_m=pixel,
-            pixel_missing=missing,
+            pixel_m=None if given else _object_pixel_m(file, side, notes),
             notes=notes,
         )
 
@@ -86,7 +80,10 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
     for where in places:
         if (found := file.array(where)) is not None:
             return where, found
-    raise InputError(f"{file.source}: has no {what}: neither {' nor '.join(places)}")
+    raise InputError(
+        f"{file.source}: is no CXI file with {what}: has neither {' nor '.join(places)}; it has: "
+        f"{', '.join(file.names()[:8]) or 'nothing'}"
+    )
 
 
 def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
@@ -140,20 +137,22 @@ def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
     return axes
 
 
-def _object_pixel_m(
-    file: Hdf5, side_px: int, notes: list[str]
-) -> tuple[tuple[float, float] | None, str]:
+def _object_pixel_m(file: Hdf5, side_px: int, notes: list[str]) -> tuple[float, float]:
     """Return (height, width) of a pixel of the object plane, wavelength x distance / (N x detector
-    pixel), metres; or None and what is missing for it."""
+    pixel), metres."""
     lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, notes)}
     for name in ("distance", "y_pixel_size", "x_pixel_size"):
         lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)
     if missing := [name for name, value in lengths.items() if not value]:
-        return None, f"the file has no {', no '.join(missing)}, or it is 0"
+        raise InputError(
+            f"{file.source}: positions cannot be converted to pixels: the file has no "
+            f"{', no '.join(missing)}, or it is 0; give --pixel-m, the side of a pixel of the "
+            "object plane, or --units pixels"
+        )
     # CXI's z points downstream, so that some write the distance as negative.
     wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
     reach = wavelength * distance / side_px
-    return (reach / height, reach / width), ""
+    return reach / height, reach / width
 
 
 def _wavelength(file: Hdf5, notes: list[str]) -> float | None:

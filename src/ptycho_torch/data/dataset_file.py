@@ -193,26 +193,24 @@ def _raw(
 
 
 def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
-    """Return an array of the layout in its type; scalars keep theirs."""
+    """Return an array of the layout in its type."""
     dtype, shapes = _LAYOUT[key]
-    stored, kind = array, "complex" if dtype is np.complex64 else "real"
     expected = [tuple(sides.get(side, side) for side in shape.split()) for shape in shapes]
-    check_array(path, key, array, kind, *expected)
-    if dtype is not np.float64:
-        with np.errstate(over="ignore"):
-            array = array.astype(dtype, copy=False)
+    check_array(path, key, array, "complex" if dtype is np.complex64 else "real", *expected)
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype, copy=False)
+    fault = ""
     # Infinity and NaN, also those that a float64 becomes in float32.
     if bad := array.size - int(np.isfinite(array).sum()):
-        raise InputError(
-            f"{path}: array '{key}' has {bad} values that are NaN or infinite (of "
-            f"{array.size}), expected finite numbers; remove or mend those frames"
-        )
-    if key in ("diffraction", "Y_I") and (stored < 0).any():
-        raise InputError(f"{path}: array '{key}' has negative values; amplitudes are >= 0")
-    if key in ("diffraction", "probeGuess", "YY_full") and not stored.any():
-        raise InputError(f"{path}: array '{key}' is zero everywhere: no light, no data")
-    if key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
-        raise InputError(f"{path}: '{key}' must be one number > 0, got {array}")
+        fault = f"has {bad} values that are NaN or infinite; remove or mend those frames"
+    elif key in ("diffraction", "Y_I") and (array < 0).any():
+        fault = "has negative values; amplitudes are >= 0"
+    elif key in ("diffraction", "probeGuess", "YY_full") and not array.any():
+        fault = "is zero everywhere: no light, no data"
+    elif key in ("norm_Y_I", "intensity_scale") and not array.item() > 0:
+        fault = f"must be one number > 0, got {array}"
+    if fault:
+        raise InputError(f"{path}: array '{key}' {fault}")
     return array
 
 

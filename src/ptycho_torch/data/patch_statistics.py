@@ -17,8 +17,6 @@ from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
 
-FORMAT = "ptycho-torch patch statistics 1"
-
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
@@ -70,26 +68,18 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
 
 def write_patch_statistics(
-    folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int, made_by: str
+    folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int
 ) -> None:
     """Write `patch_stats.json` and `patches.png` of some patches (`chosen_patches`) into `folder`.
 
     patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
-    where they were made; made_by: what made them, in words.
+    where they were made.
     """
     from ptycho_torch.files import pictures  # With it comes matplotlib.
 
     chosen, total = chosen_patches(len(patches_PHW), limit), len(patches_PHW)
     figure = pictures.draw_patches(patches_PHW[chosen], total=total)
     pictures.save_png(Path(folder) / "patches.png", figure)
-    record = {
-        "format": FORMAT,
-        "made_by": made_by,
-        "patches": total,
-        "limit": limit,
-        "chosen": chosen.tolist(),
-        "shape": list(patches_PHW.shape[1:]),
-        "scales": scales.model_dump(),
-        **statistics_record(patch_statistics(patches_PHW[chosen])),
-    }
-    io.write_json(Path(folder) / "patch_stats.json", record)
+    statistics = statistics_record(patch_statistics(patches_PHW[chosen]))
+    facts = {"patches": total, "chosen": chosen.tolist(), "scales": scales.model_dump()}
+    io.write_json(Path(folder) / "patch_stats.json", {**facts, **statistics})

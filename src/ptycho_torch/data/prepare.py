@@ -93,8 +93,8 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
         pixel = raw.pixel(reading)
         if pixel is None:
             raise InputError(
-                f"{raw.source}: positions in {units} cannot be converted to pixels: "
-                f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
+                f"{raw.source}: positions in {units} cannot be converted to pixels: the file has "
+                "no geometry; give --pixel-m, the side of a pixel of the object plane, or "
                 "--units pixels"
             )
         notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")

@@ -40,8 +40,8 @@ class Raw:
     positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that were
     measured, as far as it is known; mask, dark, monitor: arrays with their names, still to be
     applied; unused: names of those that nothing reads; pixel_m: (height, width) of a pixel of the
-    object plane, and pixel_missing, why there is none; certain: this project wrote the file, so
-    that nothing need be told from the frames; notes: what was done, which each step adds to.
+    object plane; certain: this project wrote the file, so that nothing need be told from the
+    frames; notes: what was done, which each step adds to.
     """
 
     source: str
@@ -61,7 +61,6 @@ class Raw:
     origin: Literal["corner", "centre", "middle"] = "corner"
     units: Literal["pixels", "metres"] = "pixels"
     pixel_m: tuple[float, float] | None = None
-    pixel_missing: str = "the file has no geometry"
     certain: bool = False
     notes: list[str] = field(default_factory=list)
 

@@ -108,14 +108,11 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
             "source": Path(scan.source).name,
             "notes": list(scan.notes),
             "frames": len(scan),
-            "patch_px": scan.patch_px,
             "train_frames": len(held.train),
-            "train_groups": len(groups["train"]),
             "validation_frames": held.validation.tolist(),
             "gap_frames": held.gap.tolist(),
             "gap_px": gap,
             "unit": units.unit,
-            "intensity_scale_source": units.source,
         },
     )
 

@@ -60,12 +60,6 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
     """Write the field's canonical NPZ, whole; layout in docs/reference/files.md."""
     rows, columns = scan.positions_n2.T
     half = scan.patch_px // 2
-    metadata = {
-        "format": FORMAT,
-        "ptycho_torch": __version__,
-        "diffraction": "amplitude, zero frequency at [N // 2, N // 2]",
-        "xcoords, ycoords": "column, row of the window's pixel [N // 2] in objectGuess, pixels",
-    }
     scale, probe = scan.intensity_scale, scan.probe_MHW
     arrays: dict[str, Any] = {
         "diffraction": scan.amplitude_nHW,
@@ -77,7 +71,7 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
         "objectGuess": scan.object_YX,
         "good_pixels": scan.good_1HW,
         "intensity_scale": None if scale is None else np.float64(scale),
-        "_metadata": json.dumps(metadata),
+        "_metadata": json.dumps({"format": FORMAT, "ptycho_torch": __version__}),
     }
     io.write_npz(path, {key: value for key, value in arrays.items() if value is not None})
 
