@@ -106,8 +106,5 @@ def _by_light(source: str, name: str, frames: Array, notes: list[str]) -> str:
             f"{source}: '{name}' is {frames.shape}: any axis may number the frames, and their "
             "light does not tell; give --stack first or --stack last"
         )
-    notes.append(
-        f"'{name}' is {frames.shape}: its {low} axis numbers the frames (light varies by "
-        f"{spread[low]:.2g} along it, {spread[high]:.2g} along the other)"
-    )
+    notes.append(f"'{name}' is {frames.shape}: its {low} axis numbers the frames, by their light")
     return low

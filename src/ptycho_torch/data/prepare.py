@@ -10,21 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import check_steps
 from ptycho_torch.data.light import kind_of, light_is_at, values_of
 from ptycho_torch.data.scan import UNITS_M, Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
-
-
-def prepare(raw: Raw, reading: ScanConventions) -> Scan:
-    """Return the scan that a file holds under these conventions; raises as `read_scan`."""
-    first, total = reading.n_images, len(raw.frames_nHW)
-    if first is not None and first < total:
-        raw.notes.append(f"the first {first} of {total} frames")
-    # From all positions, so that a part of the frames is where it is in the whole.
-    corners = corners_of(raw, reading)
-    check_steps(raw, reading, corners)
-    return cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
 
 
 def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64], some: Any) -> Scan:

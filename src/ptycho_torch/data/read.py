@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import closed
+from ptycho_torch.data.closing import check_steps, closed
 from ptycho_torch.data.dataset_file import read_split_image
 from ptycho_torch.data.light import frames_first
-from ptycho_torch.data.prepare import prepare
+from ptycho_torch.data.prepare import corners_of, cropped, scan_of
 from ptycho_torch.data.scan import (
     ROLES,
     Array,
@@ -51,7 +51,13 @@ def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) ->
     reading: its conventions, where the file cannot say. `InputError` if the file is none of these,
     or holds what cannot be used; names file and array.
     """
-    scan = prepare(read_raw(path, reading), reading)
+    raw, first = read_raw(path, reading), reading.n_images
+    if first is not None and first < len(raw.frames_nHW):
+        raw.notes.append(f"the first {first} of {len(raw.frames_nHW)} frames")
+    # From all positions, so that a part of the frames is where it is in the whole.
+    corners = corners_of(raw, reading)
+    check_steps(raw, reading, corners)
+    scan = cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
     for note in scan.notes:
         logger.info("%s: %s", path, note)
     return scan

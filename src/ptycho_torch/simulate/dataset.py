@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -54,9 +54,6 @@ SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
-_BACKGROUND = 1e-9
-# The disk's window: standard deviation N / (k pi^2), k = 0.7 (docs/reference/physics.md).
-_DISK_K = 0.7
 
 
 def simulate_dataset(
@@ -192,8 +189,6 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
         case FileProbe():
             probe = _of_file(settings, patch_px)
             amplitude, phase = np.abs(probe), np.angle(probe)
-        case _:
-            assert_never(settings)
     if settings.smoothing_sigma_px > 0:
         sigma = (0.0,) * (amplitude.ndim - 2) + (settings.smoothing_sigma_px,) * 2
         amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma)
@@ -202,7 +197,7 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
 
 def disk_mask(patch_px: int) -> Real:
     """Return 1 where the product of two Gaussian windows exceeds one half, (H, W)."""
-    width = patch_px / (_DISK_K * np.pi**2)
+    width = patch_px / (0.7 * np.pi**2)  # docs/reference/physics.md
     window = np.exp(-((np.arange(patch_px) - (patch_px - 1) / 2) ** 2) / (2 * width**2))
     return (np.outer(window, window) > 0.5).astype(float)
 
@@ -217,7 +212,7 @@ def triangle_mask(patch_px: int, radius: float) -> Real:
 
 
 def _soften(mask: Real) -> Real:
-    return scipy.ndimage.gaussian_filter(mask, 1.0) + _BACKGROUND
+    return scipy.ndimage.gaussian_filter(mask, 1.0) + 1e-9
 
 
 def _of_file(settings: FileProbe, patch_px: int) -> Complex:
