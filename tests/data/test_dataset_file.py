@@ -9,6 +9,7 @@ from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.batch import neighbour_groups
 from ptycho_torch.data.dataset_file import read_split
 from ptycho_torch.data.hold_out import hold_out, overlap_px
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -107,8 +108,12 @@ def scattered(frames=60, size=40, seed=0):
 
 
 def grouped(positions, **changes):
-    options = {"seed": changes.pop("seed", 0), "side_px": 32, "source": "x"}
-    return neighbour_groups(positions, GroupSettings(gridsize=2, **changes), **options)
+    scan = Scan(
+        source="x", positions_n2=positions,
+        amplitude_nHW=np.ones((len(positions), 32, 32), np.float32),
+    )  # fmt: skip
+    seed, every = changes.pop("seed", 0), np.arange(len(positions))
+    return neighbour_groups(scan, every, GroupSettings(gridsize=2, **changes), seed=seed)
 
 
 def held(positions, **changes):

@@ -71,7 +71,7 @@ def _without_no_value(raw: Raw) -> Raw:
 def _masked(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     """Apply the mask as it is meant, and note what it takes of the light."""
     if raw.mask is None:
-        if raw.good_nHW is None:
+        if raw.good_nHW.all():
             raw.notes.append("mask: none, every pixel is used")
         return raw
     name, array, means = raw.mask
@@ -80,7 +80,7 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     check_array(raw.source, name, array, "mask", (1, *shape[1:]), shape)
     flagged = array != 0
     total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum() or 1
-    share = light_of(raw.frames_nHW, raw.without(~flagged).good_nHW, kind).sum() / total
+    share = light_of(raw.frames_nHW, raw.good_nHW & flagged, kind).sum() / total
     chosen = means if reading.mask_means == "auto" else reading.mask_means
     if chosen == "auto":
         chosen = "bad" if share <= 0.5 else "good"
@@ -138,7 +138,7 @@ def _subtract_dark(raw: Raw, name: str, dark: Array, frames: NDArray[np.float32]
     sides = frames.shape[1:]
     check_array(raw.source, name, dark, "real", sides, ("n", *sides), cure=_SETTLE)
     level = dark.reshape(-1, *sides).mean(axis=0, dtype=np.float64)
-    used = (level > 0) & (True if raw.good_nHW is None else raw.good_nHW.all(axis=0))
+    used = (level > 0) & raw.good_nHW.all(axis=0)
     level = np.where(used, level, 0)
     if (used & (frames.mean(axis=0, dtype=np.float64) < level / 2)).sum() > used.sum() / 2:
         raise InputError(
@@ -187,9 +187,12 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
         )
     raw.notes.append(f"{line}; left out (--outliers keep keeps them)")
     keep = ~(dark | bright)
-    frames, positions = raw.frames_nHW[keep], raw.positions_n2[keep]
-    good = mask_of(raw.good_nHW, keep)
-    return replace(raw, frames_nHW=frames, positions_n2=positions, good_nHW=good)
+    return replace(
+        raw,
+        frames_nHW=raw.frames_nHW[keep],
+        positions_n2=raw.positions_n2[keep],
+        good_nHW=mask_of(raw.good_nHW, keep),
+    )
 
 
 def _probe(raw: Raw) -> Raw:

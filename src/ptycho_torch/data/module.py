@@ -71,11 +71,10 @@ class PtychoDataModule(LightningDataModule):
         run, size = self.run, self.run.training.batch_size
         self._batches = EpochBatches(self.train, size, run.seed, rank=rank, processes=processes)
         if not len(self._batches):
-            shared = f" for each of {processes} devices" if processes > 1 else ""
             raise InputError(
-                f"arms.{run.arm} on dataset '{run.dataset}': training.batch_size is {size}"
-                f"{shared}, the training split has only {len(self.train)} groups; only full "
-                "batches train"
+                f"arms.{run.arm} on dataset '{run.dataset}': training.batch_size is {size}, on "
+                f"each of {processes} device(s), the training split has only {len(self.train)} "
+                "groups; only full batches train"
             )
 
     def setup(self, stage: str) -> None:

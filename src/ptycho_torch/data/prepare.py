@@ -27,7 +27,7 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
     raw.notes.append(f"zero frequency in the {place}: {why}")
     if place == "corner":
         frames = np.fft.fftshift(frames, axes=(-2, -1))
-        good = None if good is None else np.fft.fftshift(good, axes=(-2, -1))
+        good = np.fft.fftshift(good, axes=(-2, -1))
     what, scale = "amplitudes", raw.intensity_scale
     if kind == "intensity":
         whole = values_of(frames) == "intensity"
@@ -41,14 +41,13 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
         positions_n2=corners_n2[some],
         probe_MHW=None if probe is None else probe.astype(np.complex64),
         object_YX=None if thing is None else thing.astype(np.complex64),
-        good_1HW=good,
+        good_1HW=None if good.all() else good,
         intensity_scale=scale,
         notes=tuple(raw.notes),
     )
 
 
-def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
-    good = np.ones((1, 1, 1), bool) if good is None else good
+def _amplitude(source: str, kind: str, frames: Array, good: Mask) -> NDArray[np.float32]:
     if not good.any():
         raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
     amplitude = np.empty(frames.shape, np.float32)

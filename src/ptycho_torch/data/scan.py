@@ -50,7 +50,7 @@ class Raw:
     positions_n2: NDArray[np.float64]
     probe_MHW: Array | None = None
     object_YX: Array | None = None
-    good_nHW: Mask | None = None
+    good_nHW: Mask = field(default_factory=lambda: np.ones((1, 1, 1), bool))
     mask: tuple[str, Array, Literal["auto", "good", "bad"]] | None = None
     dark: tuple[str, Array] | None = None
     monitor: tuple[str, Array] | None = None
@@ -70,8 +70,7 @@ class Raw:
 
     def without(self, bad: Mask) -> Self:
         """Return the same with more pixels masked; `bad` broadcasts with the frames."""
-        bad = bad.reshape(-1, *bad.shape[-2:])
-        return replace(self, good_nHW=~bad if self.good_nHW is None else self.good_nHW & ~bad)
+        return replace(self, good_nHW=self.good_nHW & ~bad.reshape(-1, *bad.shape[-2:]))
 
 
 def check_array(
@@ -148,9 +147,9 @@ def median_step(positions_n2: NDArray[np.float64]) -> float:
     return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
 
 
-def mask_of(good: Mask | None, frames: Any) -> Mask | None:
+def mask_of(good: Mask, frames: Any) -> Mask:
     """Return the mask of some frames; one mask for all stays as it is."""
-    return good if good is None or len(good) == 1 else good[frames]
+    return good if len(good) == 1 else good[frames]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +189,7 @@ class Scan:
             self,
             amplitude_nHW=self.amplitude_nHW[frames],
             positions_n2=self.positions_n2[frames],
-            good_1HW=mask_of(self.good_1HW, frames),
+            good_1HW=None if self.good_1HW is None else mask_of(self.good_1HW, frames),
         )
 
     def summary(self) -> str:
