@@ -35,6 +35,8 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     """Return what a file holds with its own corrections and mask applied, and without the frames
     that are far from the median light; raises `InputError` where that cannot be right."""
     check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
+    if reading.pixel_m:
+        raw = replace(raw, pixel_m=(reading.pixel_m, reading.pixel_m))
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(raw if raw.certain else _without_no_value(raw), kind, reading)
@@ -205,7 +207,7 @@ def _probe(raw: Raw) -> Raw:
     return replace(raw, probe_MHW=centred_probe(probe, raw.notes))
 
 
-def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64]) -> None:
+def check_steps(raw: Raw, corners_n2: NDArray[np.float64]) -> None:
     """Note the scan's steps; `InputError` if it does not move, or frames have nothing in common.
 
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
@@ -220,9 +222,9 @@ def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float
         return
     what = "is a near field, or so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
-    if (pixel := raw.pixel(reading)) is not None:
+    if raw.pixel_m is not None:
         # From half a pixel to a window.
-        pixels = median_step(raw.positions_n2) / max(pixel)
+        pixels = median_step(raw.positions_n2) / max(raw.pixel_m)
         fits = [unit for unit, metres in UNITS_M.items() if 0.5 <= pixels * metres <= side]
         cure = f"its geometry fits --units {fits[0]}" if fits else cure
     raise InputError(

@@ -16,7 +16,6 @@ from scipy import constants
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
-    ROLES,
     Array,
     Raw,
     by_role,
@@ -176,14 +175,14 @@ def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
     """Return the first dark field and the first monitor of the chosen entry and detector."""
     entry, detector = file.where("/entry_1"), file.where(DETECTOR)
-    of_scan = {
+    paths = {
         path: path
         for path in file.unread()
-        if ROLES.get(path.rpartition("/")[2], ("mask",))[0] != "mask"
-        and path.startswith(f"{entry}/")
+        if path.startswith(f"{entry}/")
         and ("/detector_" not in path or path.startswith(f"{detector}/"))
     }
-    return {role: (path, file.array(path)) for role, (path, _) in by_role(of_scan).items()}
+    roles = by_role(paths)
+    return {role: (roles[role][0], file.array(roles[role][0])) for role in roles.keys() - {"mask"}}
 
 
 def _mask(file: Hdf5) -> tuple[str, Array, Literal["bad"]] | None:

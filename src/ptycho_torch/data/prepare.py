@@ -77,8 +77,7 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
     corners = raw.positions_n2
     units = raw.units if reading.units == "auto" else reading.units
     if units != "pixels":
-        pixel = raw.pixel(reading)
-        if pixel is None:
+        if (pixel := raw.pixel_m) is None:
             raise InputError(
                 f"{raw.source}: positions in {units} cannot be converted to pixels: the file has "
                 "no geometry; give --pixel-m, the side of a pixel of the object plane, or "

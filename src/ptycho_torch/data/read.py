@@ -56,7 +56,7 @@ def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) ->
         raw.notes.append(f"the first {first} of {len(raw.frames_nHW)} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
     corners = corners_of(raw, reading)
-    check_steps(raw, reading, corners)
+    check_steps(raw, corners)
     scan = cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
     for note in scan.notes:
         logger.info("%s: %s", path, note)
@@ -154,17 +154,15 @@ def _canonical(
 
 def _chosen_scan(source: str, index_n: Array, requested: int | None, notes: list[str]) -> Any:
     scans = np.unique(index_n)
-    if len(scans) == len(index_n) > 1 and requested is None:
-        notes.append("'scan_index' numbers the frames: taken as one scan")
-    elif len(scans) > 1 or (len(scans) and requested not in (None, scans[0])):
-        if requested not in scans:
-            known = ", ".join(f"{scan:g}" for scan in scans[:8])
-            lacks = "" if requested is None else f"has no scan {requested}; it "
-            raise InputError(
-                f"{source}: {lacks}holds {len(scans)} scans ('scan_index': {known}); choose one "
-                "with --scan-index"
-            )
-        mask = index_n == requested
-        notes.append(f"scan {requested} of {len(scans)} ('scan_index'): {np.sum(mask)} frames")
-        return mask
-    return slice(None)
+    # One scan, or a number for each frame.
+    if not len(scans) or (requested is None and len(scans) in (1, len(index_n))):
+        return slice(None)
+    if requested not in scans:
+        known = ", ".join(f"{scan:g}" for scan in scans[:8])
+        raise InputError(
+            f"{source}: holds {len(scans)} scans ('scan_index': {known}); choose one with "
+            "--scan-index"
+        )
+    mask = index_n == requested
+    notes.append(f"scan {requested} of {len(scans)} ('scan_index'): {np.sum(mask)} frames")
+    return mask

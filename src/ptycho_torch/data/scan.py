@@ -13,7 +13,6 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
@@ -63,10 +62,6 @@ class Raw:
     pixel_m: tuple[float, float] | None = None
     certain: bool = False
     notes: list[str] = field(default_factory=list)
-
-    def pixel(self, reading: ScanConventions) -> tuple[float, float] | None:
-        """Return (height, width) of a pixel of the object plane, as given or as in the file."""
-        return (reading.pixel_m, reading.pixel_m) if reading.pixel_m else self.pixel_m
 
     def without(self, bad: Mask) -> Self:
         """Return the same with more pixels masked; `bad` broadcasts with the frames."""
