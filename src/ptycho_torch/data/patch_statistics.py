@@ -16,6 +16,7 @@ from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
+_AMPLITUDE: Any = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -28,30 +29,15 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """
     # One by one: double precision of all of them at once takes several times their memory.
     with np.errstate(invalid="ignore", over="ignore"):
-        each = [_of_one(patch_HW) for patch_HW in patches_PHW]
-    return {
-        block: {name: np.array([one[block][name] for one in each]) for name in names}
-        for block, names in each[0].items()
-    }
-
-
-def _of_one(patch_HW: NDArray[Any]) -> dict[str, dict[str, Any]]:
-    amplitude = np.abs(patch_HW).astype(np.float64)
-    variance = np.square(amplitude - amplitude.mean()).mean()
-    statistics = {
-        "amplitude": {
-            "mean": amplitude.mean(),
-            "std": np.sqrt(variance),
-            "min": amplitude.min(),
-            "max": amplitude.max(),
-            "var_zero_mean": variance,
+        amplitude = {
+            name: np.array([measure(np.abs(patch).astype(np.float64)) for patch in patches_PHW])
+            for name, measure in {**_AMPLITUDE, "var_zero_mean": np.var}.items()
         }
-    }
-    if np.iscomplexobj(patch_HW):
-        wave = patch_HW.astype(np.complex128)
-        spread = np.square(np.abs(wave - wave.mean())).mean()
-        statistics["complex"] = {"var_zero_mean": spread}
-    return statistics
+        if not np.iscomplexobj(patches_PHW):
+            return {"amplitude": amplitude}
+        waves = (patch.astype(np.complex128) for patch in patches_PHW)
+        spread = [np.square(np.abs(wave - wave.mean())).mean() for wave in waves]
+    return {"amplitude": amplitude, "complex": {"var_zero_mean": np.array(spread)}}
 
 
 def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
