@@ -57,6 +57,8 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
         frames = frames_first(source, where, frames, len(positions), reading.stack, notes)
         side = frames.shape[-1]
         given = reading.pixel_m or reading.units == "pixels"
+        # All that is read comes before what was not.
+        pixel = None if given else _object_pixel_m(file, side, notes)
         return Raw(
             source=source,
             layout="cxi",
@@ -70,7 +72,7 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             values="intensity",
             origin="middle",
             units="metres",
-            pixel_m=None if given else _object_pixel_m(file, side, notes),
+            pixel_m=pixel,
             notes=notes,
         )
 
