@@ -50,7 +50,10 @@ _AGREE = 0.01
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
     """Return the scan of a CXI file; raises as `read_scan`."""
     with open_hdf5(source) as file:
-        notes = ["CXI"]
+        notes = [
+            "CXI: (row, column) along translation (y, x); along its opposite (--flip-rows "
+            "--flip-columns) the frames fit as well, with the twin image"
+        ]
         _choose(file, reading.scan_index, notes)
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
         positions = _positions(file, reading, notes)

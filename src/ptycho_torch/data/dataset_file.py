@@ -96,10 +96,7 @@ def read_split(
     io.must_have(path, sha256)
     arrays = _read_arrays(path, patch_px)
     _apply_conventions(str(path), arrays, reading)
-    if "norm_Y_I" in arrays:
-        norm = arrays["norm_Y_I"].item()
-    else:
-        norm = _measured_norm(path, Split(arrays))
+    norm = _norm(path, Split(arrays))
     if "intensity_scale" in arrays:
         return Split(arrays, norm, arrays["intensity_scale"].item())
     squares = np.square(arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
@@ -214,8 +211,11 @@ def _checked(path: str, key: str, array: Array, sides: dict[str, int]) -> Array:
     return array
 
 
-def _measured_norm(path: str | Path, split: Split) -> float:
-    """Return the mean over patches of the patch's largest object amplitude; 1 without objects."""
+def _norm(path: str | Path, split: Split) -> float:
+    """Return norm_Y_I, where the file has none the mean over patches of the patch's largest object
+    amplitude; 1 without objects."""
+    if "norm_Y_I" in split.arrays:
+        return float(split.arrays["norm_Y_I"].item())
     try:
         patches = split.true_patches()
     except ValueError as error:

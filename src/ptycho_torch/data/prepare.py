@@ -85,11 +85,6 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
             )
         notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
         corners = corners * UNITS_M[units] / np.array(pixel)
-    if raw.layout == "cxi":
-        notes.append(
-            "(row, column) along translation (y, x); along its opposite (--flip-rows "
-            "--flip-columns) the frames fit as well, with the twin image"
-        )
     if reading.swap_axes:
         corners = corners[:, ::-1]
     flips = np.array([reading.flip_rows, reading.flip_columns])

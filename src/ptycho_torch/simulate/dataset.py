@@ -189,9 +189,8 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
         case FileProbe():
             probe = _of_file(settings, patch_px)
             amplitude, phase = np.abs(probe), np.angle(probe)
-    if settings.smoothing_sigma_px > 0:
-        sigma = (0.0,) * (amplitude.ndim - 2) + (settings.smoothing_sigma_px,) * 2
-        amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma)
+    sigma = settings.smoothing_sigma_px
+    amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma, axes=(-2, -1))
     return normalise(amplitude * np.exp(1j * phase))
 
 

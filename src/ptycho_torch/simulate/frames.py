@@ -1,10 +1,8 @@
 """What a split shows, random lines with a phase, and the light that it sends to the detector.
 
-Objects are drawn by numpy's `RandomState`, which is frozen across numpy versions, so that they are
-the same everywhere and for ever.
-
-What is per pixel of an object is computed once there, before patches of it are cut; what is per
-pixel of a patch is computed for a few groups, which stay in the processor's cache.
+Objects are drawn by numpy's `RandomState`, which is frozen across numpy versions. What is per pixel
+of an object is computed before patches are cut; what is per pixel of a patch is computed for a few
+groups, which stay in the processor's cache.
 
 Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 """
@@ -40,8 +38,7 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
     """Return amplitudes >= 0 of blurred random lines, (images, size_px, size_px).
 
     Each image is drawn on a canvas of twice the side, blurred as g1 + 2 g5 + 5 g10 (g_k: Gaussian
-    of sigma k pixels, reflecting edges), and its central part is kept. The stream moves on by
-    4 * `num_lines` draws per image.
+    of sigma k pixels, reflecting edges), and its central part is kept.
     """
     side, margin = 2 * size_px, size_px // 2
     centre = slice(margin, margin + size_px)
@@ -50,10 +47,8 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
         canvas = np.zeros((side, side))
         for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
             canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
-        blurred = sum(
-            weight * scipy.ndimage.gaussian_filter(canvas, sigma) for weight, sigma in _BLUR
-        )
-        amplitude[:] = blurred[centre, centre]
+        blurred = [weight * scipy.ndimage.gaussian_filter(canvas, s) for weight, s in _BLUR]
+        amplitude[:] = sum(blurred)[centre, centre]
     return amplitudes
 
 
