@@ -155,7 +155,7 @@ BAD_ARRAYS = [
     ("diffraction", lambda f: f * 1j, "is .* complex64, expected real"),
     ("diffraction", lambda f: np.full(f.shape, "many"), "is .* <U4, expected real .n, N, N."),
     ("diffraction", lambda f: f[:, :, 1:], "is .*16, 15. float32, expected real .n, N, N."),
-    ("diffraction", lambda f: f * 0, "frames are zero everywhere: no light"),
+    ("diffraction", lambda f: f * 0, "frames are zero everywhere, or masked: no light"),
     ("diffraction", lambda f: np.array([{}], object), "cannot be read: it is pickled, which is ne"),
     ("probeGuess", lambda p: p[2:-2, 2:-2], "is .1, 12, 12. complex64, expected complex .M, 16"),
     ("probeGuess", lambda p: p * np.nan, "probe_MHW is not finite, or zero everywhere"),

@@ -48,8 +48,6 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
 
 
 def _amplitude(source: str, kind: str, frames: Array, good: Mask) -> NDArray[np.float32]:
-    if not good.any():
-        raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
     amplitude = np.empty(frames.shape, np.float32)
     for n, frame in enumerate(frames):
         values = np.where(good[n % len(good)], frame, 0).astype(np.float64)
@@ -61,7 +59,7 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask) -> NDArray[np.
         with np.errstate(over="ignore"):
             amplitude[n] = np.sqrt(values) if kind == "intensity" else values
     if not amplitude.any():
-        raise InputError(f"{source}: frames are zero everywhere: no light, no data")
+        raise InputError(f"{source}: frames are zero everywhere, or masked: no light, no data")
     return amplitude
 
 
