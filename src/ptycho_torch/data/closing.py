@@ -174,9 +174,10 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     far = np.flatnonzero(dark | bright)
     if not len(far):
         return raw
+    shown = ", ".join(map(str, far[:8])) + (", ..." if len(far) > 8 else "")
     line = (
         f"{int(dark.sum())} dark and {int(bright.sum())} bright of {len(light)} frames, beyond "
-        f"{_FAR:g} times the median light: {', '.join(map(str, far[:8]))}{' ...' * (len(far) > 8)}"
+        f"{_FAR:g} times the median light: {shown}"
     )
     if reading.outliers == "keep":
         raw.notes.append(f"{line}; kept, as requested")

@@ -189,19 +189,18 @@ class Scan:
 
     def summary(self) -> str:
         """Return what there is, in a line."""
-        low, high = self.positions_n2.min(axis=0), self.positions_n2.max(axis=0)
-        probe, thing, scale, light = self.probe_MHW, self.object_YX, self.intensity_scale, ""
-        if scale is not None:
+        (row, column), (last_row, last_column) = self.positions_n2.min(0), self.positions_n2.max(0)
+        probe = "no probe" if self.probe_MHW is None else f"probe of {len(self.probe_MHW)} mode(s)"
+        thing = "no object" if self.object_YX is None else f"object of {self.object_YX.shape} px"
+        light = "photons not known"
+        if (scale := self.intensity_scale) is not None:
             # Without a copy of all frames in double precision.
             power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
             photons = power / len(self) * scale**2
             light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
         return (
-            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {low[0]:.2f} to "
-            f"{high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px, "
-            f"{'no probe' if probe is None else f'probe of {len(probe)} mode(s)'}, "
-            f"{'no object' if thing is None else f'object of {thing.shape} px'}, "
-            f"{light or 'photons not known'}"
+            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {row:.2f} to "
+            f"{last_row:.2f}, columns {column:.2f} to {last_column:.2f} px, {probe}, {thing}, {light}"
         )
 
     def __len__(self) -> int:
