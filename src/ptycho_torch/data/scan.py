@@ -200,7 +200,8 @@ class Scan:
             light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
         return (
             f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {row:.2f} to "
-            f"{last_row:.2f}, columns {column:.2f} to {last_column:.2f} px, {probe}, {thing}, {light}"
+            f"{last_row:.2f}, columns {column:.2f} to {last_column:.2f} px, {probe}, {thing}, "
+            f"{light}"
         )
 
     def __len__(self) -> int:
