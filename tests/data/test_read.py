@@ -76,7 +76,7 @@ def test_one_of_several_scans_must_be_chosen(read_npz, scan, canonical):
         read_npz(canonical)
     found = read_npz(canonical, scan_index=1)
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2[5:10])
-    with pytest.raises(InputError, match="has no scan 99"):
+    with pytest.raises(InputError, match="holds .* scans .* choose one"):
         read_npz(canonical, scan_index=99)
 
 
@@ -143,10 +143,10 @@ BAD_ARRAYS = [
     ("diffraction", one_pixel(np.nan), "1 of .* hold NaN or infinity .*the first is frame 2"),
     ("diffraction", one_pixel(-1), "1 pixels of frame 2 are negative; counts and amplitudes are"),
     ("diffraction", lambda f: f.astype(float) * 1e80, "or what is too large for float32"),
-    ("diffraction", lambda f: f * 1j, "is .* complex64, expected real .*simulated wave"),
+    ("diffraction", lambda f: f * 1j, "is .* complex64, expected real"),
     ("diffraction", lambda f: np.full(f.shape, "many"), "is .* <U4, expected real .n, N, N."),
     ("diffraction", lambda f: f[:, :, 1:], "is .*16, 15. float32, expected real .n, N, N."),
-    ("diffraction", lambda f: f * 0, "frames are zero everywhere: no light"),
+    ("diffraction", lambda f: f * 0, "frames are zero everywhere, or masked: no light"),
     ("diffraction", lambda f: np.array([{}], object), "cannot be read: it is pickled, which is ne"),
     ("probeGuess", lambda p: p[2:-2, 2:-2], "is .1, 12, 12. complex64, expected complex .M, 16"),
     ("probeGuess", lambda p: p * np.nan, "probe_MHW is not finite, or zero everywhere"),
@@ -177,7 +177,7 @@ def test_units_that_the_file_cannot_convert_are_refused(read_npz, canonical):
 def test_hdf5_of_another_kind_is_named_with_what_it_has(tmp_path):
     with h5py.File(tmp_path / "a.cxi", "w") as file:
         file["measurement/data"] = np.ones((4, 16, 16))
-    with pytest.raises(InputError, match="no CXI file: has no '/entry_1'; it has: measurement"):
+    with pytest.raises(InputError, match="no CXI file with frames: .*; it has: measurement"):
         read_scan(tmp_path / "a.cxi")
 
 

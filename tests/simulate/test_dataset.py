@@ -189,7 +189,7 @@ def test_interpolation_keeps_the_shape_and_padding_the_centre(probe_of_file):
     [
         (np.ones((4, 5)), "expected complex .H, H. or .M, H, H."),
         (np.full((32, 32), np.nan), "finite"),
-        (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "is dark within a quarter"),
+        (np.eye(32)[:, ::-1] * (radius_px(32) > 12), "dark within a quarter"),
         (np.ones((16, 16)), "is 16 px, the patches are 32 px; set probe.resize"),
     ],
 )

@@ -28,7 +28,7 @@ from ptycho_torch.config.training import (
     TrainingSettings,
 )
 
-_NEIGHBOURS = 6
+Neighbours = Annotated[int, Field(ge=4)]
 
 
 class ScanConventions(Settings):
@@ -85,7 +85,7 @@ class GroupSettings(Settings):
     """1: single frames; 2: groups of four neighbours."""
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: one a frame."""
-    neighbor_count: Count = _NEIGHBOURS
+    neighbor_count: Neighbours = 6
     """Nearest neighbours that a group's other frames are drawn from, at least four."""
 
     @property
@@ -236,7 +236,7 @@ class InferSettings(Settings):
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: an object of modulus 1 explains their mean; a number: s of the file, (s A)^2 are
     photons. auto: stored where the file says its photons, else measured."""
-    neighbor_count: Count = _NEIGHBOURS
+    neighbor_count: Neighbours = 6
     """As in training; only for groups."""
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used; None: one a frame."""

@@ -72,9 +72,7 @@ def infer_file(
     if debug_dump is not None:
         write_dump(debug_dump, dump)
     if patch_stats_limit is not None:
-        write_patch_statistics(
-            folder, found.patches_PHW, dump.scales, limit=patch_stats_limit, made_by=dump.made_by
-        )
+        write_patch_statistics(folder, found.patches_PHW, dump.scales, limit=patch_stats_limit)
     return found
 
 

@@ -142,7 +142,5 @@ def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limi
     """Write statistics of at most `limit` patches that the best weights draw of held-out frames."""
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])
-    known = _bundle(result, data).settings
-    scales = Scales(**known.model_dump())
-    source = f"training on {known.dataset}, best weights, held-out frames"
-    write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
+    scales = Scales(**_bundle(result, data).settings.model_dump())
+    write_patch_statistics(folder, patches_PHW, scales, limit=limit)
