@@ -109,10 +109,10 @@ def plan(
     settings = read_study(study)
     with messages():
         from ptycho_torch.runtime.provenance import commit
-        from ptycho_torch.train.cost.study import plan_text, study_cost
+        from ptycho_torch.train.cost import plan_text, study_cost
 
         found = {
-            "format": "ptycho-torch plan 4",
+            "format": "ptycho-torch plan 5",
             "commit": commit(Path(__file__)),
             "config": str(study),
             "title": settings.title,
