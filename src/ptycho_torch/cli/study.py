@@ -90,15 +90,10 @@ def _doubts(study: Study, plan: StagePlan, done: list[io.Record]) -> Iterator[st
 @app.command()
 def plan(
     study: StudyFile = DEFAULT,
-    arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
     runs_at_once: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings side by side; else what the cores hold, or one a GPU."),
     ] = None,
-    probe_steps: Annotated[
-        int,
-        typer.Option(min=0, help="Training steps timed, of each network; 0: all is counted only."),
-    ] = 10,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
 ) -> None:
     """Say what a study takes: parameters, memory, time; nothing is trained or written.
@@ -116,7 +111,7 @@ def plan(
             "commit": commit(Path(__file__)),
             "config": str(study),
             "title": settings.title,
-            **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
+            **study_cost(settings, runs_at_once=runs_at_once),
         }
     if output is not None:
         io.write_json(output, found)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from ptycho_torch.config.arms import derive, run_settings
+from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
 from ptycho_torch.config.study import Study
@@ -25,7 +25,6 @@ from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator, count_flops, count_parameters
-from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.runtime.markdown import duration, number
@@ -35,6 +34,8 @@ from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
 SPLITS = ("train", "validation", "test")
+STEPS = 10
+"""Steps of each network that are timed."""
 MIB = 2**20
 Row = dict[str, Any]
 
@@ -60,21 +61,13 @@ def workload_of(data: Dataset) -> Workload:
     return Workload(data.patch_px, data.scan.gridsize**2, groups)
 
 
-def study_cost(study: Study, *, arm: str | None, runs_at_once: int | None, probe_steps: int) -> Row:
-    """Return what the estimates hold for, rows, and for the whole study its stages, as `plan.json`
+def study_cost(study: Study, *, runs_at_once: int | None) -> Row:
+    """Return what the estimates hold for, rows, and of the whole study its stages, as `plan.json`
     has them; what trains alike on this machine is probed once.
 
-    arm: this one alone (None: all, on the data of their stages); runs_at_once: trainings side by
-    side (None: as `snakemake` with this machine's cores runs them); probe_steps: steps that are
-    timed (0: nothing is measured). `InputError` if there is no such arm, or no such accelerator.
+    runs_at_once: trainings side by side (None: as `snakemake` with this machine's cores runs them).
+    `InputError` if there is no such accelerator.
     """
-    known = [*study.arms, *derive(study).variants]
-    if arm is not None and arm not in known:
-        raise InputError(f"--arm: there is no arm '{arm}'{nearest(arm, known)}")
-    stages = [stage_plan(study, name, likely_winner(study)) for name in stage_names(study)]
-    pairs = [(stage.dataset, name) for stage in stages for name in stage.arms]
-    if arm is not None:
-        pairs = [pair for pair in pairs if pair[1] == arm] or [(study.stage_a.dataset, arm)]
     gpu = choose_device(study.execution.accelerator).type == "cuda"
     machine = {
         "device": torch.cuda.get_device_name(0) if gpu else "cpu",
@@ -83,16 +76,13 @@ def study_cost(study: Study, *, arm: str | None, runs_at_once: int | None, probe
     }
     # This process has loaded what a job loads, and done nothing else yet.
     base = {"memory_mib": process_peak() / MIB, "start_s": time.process_time()}
+    stages = [stage_plan(study, name, likely_winner(study)) for name in stage_names(study)]
     rows, costs = dict[tuple[str, str], Row](), dict[str, Row]()
-    for pair in pairs:
+    for pair in [(stage.dataset, name) for stage in stages for name in stage.arms]:
         run, work = run_settings(study, *pair, 0), workload_of(study.datasets[pair[0]])
         if (alike := _alike(run, work)) not in costs:
-            measured = measure(run, work, probe_steps) if probe_steps else None
-            costs[alike] = {**_counts(run, work), "measured": measured}
+            costs[alike] = {**_counts(run, work), "measured": measure(run, work)}
         rows[pair] = _row(run, work, costs[alike], base, gpu)
-    found = {"machine": machine, "base": base, "probe_steps": probe_steps, "arms": [*rows.values()]}
-    if arm is not None:
-        return found
     if runs_at_once is None:
         cores = 1 if gpu else usable_threads(os.cpu_count() or 1)
         runs_at_once = max(1, cores // study.execution.threads)
@@ -114,7 +104,8 @@ def study_cost(study: Study, *, arm: str | None, runs_at_once: int | None, probe
         runs = {(stage.dataset, name, seed) for name in stage.arms for seed in stage.seed_list}
         listed.append({"stage": stage.name, "new_runs": len(runs - every), **total(runs)})
         every |= runs
-    return {**found, "runs_at_once": runs_at_once, "stages": listed, "study": total(every)}
+    facts = {"machine": machine, "base": base, "runs_at_once": runs_at_once}
+    return {**facts, "arms": [*rows.values()], "stages": listed, "study": total(every)}
 
 
 def _counts(run: RunSettings, work: Workload) -> Row:
@@ -168,13 +159,13 @@ def _for_a_probe(run: RunSettings) -> RunSettings:
     return run.model_copy(update=blocks)
 
 
-def measure(run: RunSettings, work: Workload, steps: int) -> dict[str, float] | None:
+def measure(run: RunSettings, work: Workload) -> dict[str, float] | None:
     """Return what `train_on_noise` does, in a process of its own; None if memory ran out there."""
     server = get_context("forkserver")
     server.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, mp_context=server) as process:
         try:
-            return process.submit(train_on_noise, run, work, steps).result()
+            return process.submit(train_on_noise, run, work).result()
         except Exception as error:
             # A pool breaks where the system kills its process, most likely for want of memory.
             if isinstance(error, BrokenProcessPool) or shortage(error) is not None:
@@ -189,14 +180,14 @@ class _TimedModule(PtychoModule):
         self.began = [*getattr(self, "began", ()), _now()]
 
 
-def train_on_noise(run: RunSettings, work: Workload, steps: int) -> dict[str, float]:
-    """Train a run for some steps, after one that is not timed; return the seconds of a `step` and
-    a `validation_batch`, and `memory_mib`, what it took at most here, or of a GPU's memory."""
+def train_on_noise(run: RunSettings, work: Workload) -> dict[str, float]:
+    """Train a run for `STEPS`, after one that is not timed; return the seconds of a `step` and a
+    `validation_batch`, and `memory_mib`, what it took at most here, or of a GPU's memory."""
     before = process_peak()
     torch.set_num_threads(usable_threads(run.execution.threads))
     run = _for_a_probe(run)
     data = TrainingData(
-        train=_noise(work, (steps + 2) * run.training.batch_size),
+        train=_noise(work, (STEPS + 2) * run.training.batch_size),
         validation=_noise(work, min(EVAL_BATCH, work.groups["validation"])),
         probe_MHW=torch.ones(1, work.patch_px, work.patch_px) + 0j,
         scales=dict.fromkeys(("train", "validation"), SplitScales(100.0, 0.5, 3000.0)),
@@ -239,9 +230,7 @@ def plan_text(plan: Row) -> str:
     ]
     headers = ("arm", "dataset", "parameters", "GFLOP a step", "memory, MiB", "step, s")
     table = tabulate(cells, (*headers, "epoch", "run"), "github", disable_numparse=True)
-    short = [f"{row['arm']} on {row['dataset']}" for row in plan["arms"] if not row["seconds"]]
-    words = {"table": table, "short": short, "duration": duration}
-    return render("train.cost", "plan.md.j2", **plan, **words).rstrip()
+    return render("train.cost", "plan.md.j2", **plan, table=table, duration=duration).rstrip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -251,7 +240,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row["dataset"],
         f"{stored} M ({full} M)",
         "not counted" if flops is None else number(flops / 1e9),
-        f"{memory:,.0f}" if memory else "not measured",
+        f"{memory:,.0f}" if memory else "ran out",
         number(seconds["step"], 2) if seconds else "not timed",
         *(duration(seconds.get(name)) for name in ("epoch", "run")),
     )
