@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ptycho_torch.runtime import markdown
 
@@ -26,11 +26,6 @@ def environment(room: str) -> Environment:
     return environment
 
 
-def template(room: str, name: str) -> Template:
-    """Return `templates/NAME` of a room of the package."""
-    return environment(room).get_template(name)
-
-
 def render(room: str, name: str, **values: Any) -> str:
-    """Return the document that a room's template gives for these values."""
-    return template(room, name).render(values)
+    """Return the document that `templates/NAME` of a room of the package gives for these values."""
+    return environment(room).get_template(name).render(values)

@@ -29,28 +29,23 @@ def write_results(
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
     if data.test is not None:
-        patches = {}
-        for name, weights in (("best", result.best), ("last", result.last)):
-            began = time.monotonic()
-            patches[name] = predict(result, weights, data.test)
-            inference_s = time.monotonic() - began  # The second counts: the first also warms up.
-        io.write_npz(folder / "test_patches.npz", patches)
-    io.write_csv(folder / "history.csv", history_table(result))
-    io.write_json(folder / "timing.json", _timing(result, inference_s))
-    record = {**facts, **run_record(result)}
-    io.write_json(folder / "run.json", record)
-    return record
-
-
-def history_table(result: TrainResult) -> pd.DataFrame:
-    """Return `history.csv`; its columns are there also of a run that finished no epoch."""
+        best, began = predict(result, result.best, data.test), time.monotonic()
+        last = predict(result, result.last, data.test)
+        inference_s = time.monotonic() - began  # The second counts: the first also warms up.
+        io.write_npz(folder / "test_patches.npz", {"best": best, "last": last})
+    # Its columns are there also of a run that finished no epoch.
     columns = [
         "epoch", "step", "learning_rate", f"{result.module.run.training.loss}_train_loss",
         "mae_val_loss", "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
         "spectral_local_ratio",
     ]  # fmt: skip
-    return pd.DataFrame(result.module.history.rows, columns=columns)
+    history = pd.DataFrame(result.module.history.rows, columns=columns)
+    io.write_csv(folder / "history.csv", history)
+    io.write_json(folder / "timing.json", _timing(result, inference_s))
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    return record
 
 
 def run_record(result: TrainResult) -> dict[str, Any]:
