@@ -109,7 +109,7 @@ def test_a_training_is_the_cpus_within_rounding(case, loss, clip):
     here = trained(case({"loss": loss, "epochs": 1}, accelerator="cpu", **clip))
     assert losses(there) == pytest.approx(losses(here), rel=0.03)
     assert there.module.monitor.failure is here.module.monitor.failure is None
-    shares = [r.module.history.clipped / r.module.history.parts for r in (there, here)]
+    shares = [r.module.monitor.table().clipped_share for r in (there, here)]
     assert shares[0] == pytest.approx(shares[1], abs=0.02)
 
 

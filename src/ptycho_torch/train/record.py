@@ -51,13 +51,14 @@ def write_results(
 def run_record(result: TrainResult) -> dict[str, Any]:
     """Return what `run.json` says of the training: outcome, losses, gradient norms, versions."""
     module, history, monitor = result.module, result.module.history, result.module.monitor
-    name, best = module.val_loss_name, history.best_row or {}
-    last = history.rows[-1] if history.rows else {}
-    norms, side = np.array(history.norms_before), module.run.patch_px
+    name, steps, side = module.val_loss_name, monitor.table(), module.run.patch_px
+    best = min(history.rows, key=lambda row: row[name], default={})
+    last, norms = history.rows[-1] if history.rows else {}, steps.before
     scale = module.scales["train"].intensity_scale
     failure = None if monitor.failure is None else asdict(monitor.failure)
+    outcome = failure.pop("outcome") if failure else "completed"
     return {
-        "outcome": failure.pop("outcome") if failure else "completed",
+        "outcome": outcome,
         "failure": failure,
         "epochs": len(history.rows),
         "steps": monitor.steps,
@@ -66,7 +67,7 @@ def run_record(result: TrainResult) -> dict[str, Any]:
         "best_val_loss": best.get(name),
         "last_val_loss": last.get(name),
         "best_mae_val_loss": best.get("mae_val_loss"),
-        "first_loss": monitor.first_loss,
+        "first_loss": steps.loss[0] if norms.size else None,
         "input_scale": module.input_scale,
         "intensity_scale": {
             "measured": scale,
@@ -82,8 +83,9 @@ def run_record(result: TrainResult) -> dict[str, Any]:
             "p99": float(np.percentile(norms, 99)) if norms.size else None,
             "max": float(norms.max()) if norms.size else None,
         },
-        "clipped_share": history.clipped / history.parts if history.parts else 0.0,
-        "loss_spikes": monitor.spikes,
+        "clipped_share": steps.clipped_share,
+        # That at which a run ends as exploded is one more.
+        "loss_spikes": int((steps.spikes > 0).sum()) + (outcome == "exploded"),
         "versions": versions(torch, np),
     }
 
