@@ -109,11 +109,11 @@ class Clipper(nn.Module):
                 nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
                 return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
             case AdaptiveClip():
-                return _clip_units(present, clip, norm)
+                return _agc(present, clip, norm)
             case AdaGClip():
-                return _clip_by_own_mean(self.units, clip, norm, self.memory)
+                return _adagc(self.units, clip, norm, self.memory)
             case ZClip():
-                return _clip_by_score(present, clip, norm, self.memory)
+                return _zclip(present, clip, norm, self.memory)
             case OwnClip():
                 self.own([p for p, _ in present])
                 after = total_norm(present)
@@ -122,15 +122,13 @@ class Clipper(nn.Module):
                 assert_never(clip)
 
 
-def _clip_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
+def _agc(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
     """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer."""
     grads = [p.grad for p, _ in units if p.grad is not None]
-    weight_norms = [_unit_norms(p.detach(), axis) for p, axis in units]
     grad_norms = [_unit_norms(grad, axis) for grad, (_, axis) in zip(grads, units, strict=True)]
     # All units of all parameters at once: a network has dozens of small tensors.
-    weight_norm, grad_norm = (
-        torch.cat([n.flatten() for n in norms]) for norms in (weight_norms, grad_norms)
-    )
+    weight_norm = torch.cat([_unit_norms(p.detach(), axis).flatten() for p, axis in units])
+    grad_norm = torch.cat([norms.flatten() for norms in grad_norms])
     limit = clip.max_ratio * weight_norm.clamp_min(clip.min_weight_norm)
     too_long = grad_norm > limit
     # Only the units beyond their limit are touched: the others keep their very bits.
@@ -138,10 +136,10 @@ def _clip_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipRepo
     factors = factor.split([n.numel() for n in grad_norms])
     shaped = [f.view_as(n) for f, n in zip(factors, grad_norms, strict=True)]
     torch._foreach_mul_(grads, shaped)
-    clipped = too_long.sum()
     after = torch.linalg.vector_norm(torch.where(too_long, limit, grad_norm))
     # Untouched gradients keep the very number that they were measured with.
-    return ClipReport(too_long.numel(), clipped, torch.where(clipped > 0, after, norm))
+    norm_after = torch.where(too_long.any(), after, norm)
+    return ClipReport(too_long.numel(), too_long.sum(), norm_after)
 
 
 def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
@@ -150,9 +148,7 @@ def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
     return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
 
 
-def _clip_by_own_mean(
-    units: list[Unit], clip: AdaGClip, norm: Tensor, memory: Tensor
-) -> ClipReport:
+def _adagc(units: list[Unit], clip: AdaGClip, norm: Tensor, memory: Tensor) -> ClipReport:
     """Scale each tensor's gradient down to `max_growth` times the running mean of its norms; in the
     first steps all together to `warmup_max_norm`, while the least norm of each is noted."""
     zero = torch.zeros_like(norm)
@@ -165,12 +161,11 @@ def _clip_by_own_mean(
     too_long = after < before
     factors = torch.where(too_long, after / before, torch.ones_like(before))
     _scale(units, factors.unbind())
-    clipped = too_long.sum()
-    norm_after = torch.where(clipped > 0, torch.linalg.vector_norm(after), norm)
-    return ClipReport(len(units), clipped, norm_after)
+    norm_after = torch.where(too_long.any(), torch.linalg.vector_norm(after), norm)
+    return ClipReport(len(units), too_long.sum(), norm_after)
 
 
-def _clip_by_score(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> ClipReport:
+def _zclip(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> ClipReport:
     """Scale all gradients down where their norm lies more than `max_score` standard deviations
     above its running mean: the further above, the closer to the mean."""
     steps, mean, variance = memory

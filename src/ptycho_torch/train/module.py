@@ -4,7 +4,6 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -125,10 +124,9 @@ class PtychoModule(LightningModule):
         """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`; in training the
         network runs in bfloat16 where that is requested, but its spectra never do."""
         reduced = self.training and self.run.execution.precision == "bf16"
-        half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
         seen = amplitude_BCHW * self.input_scale
         seen = seen if self.log_gain is None else seen / self.log_gain.exp()
-        with half or nullcontext():
+        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
             patches: Tensor = self.network(seen)
         return patches
 

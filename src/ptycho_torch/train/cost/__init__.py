@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,8 +39,7 @@ MIB = 2**20
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Workload:
+class Workload(NamedTuple):
     """Sizes of a dataset: side of a patch, patches of a group, groups of each split."""
 
     patch_px: int
