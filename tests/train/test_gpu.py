@@ -139,7 +139,13 @@ def test_a_stopped_training_resumes_to_the_same_losses(case, recorded, tmp_path,
     monkeypatch.setattr(PtychoModule, "training_step", stopped)
     with pytest.raises(KeyError):
         trained(made, tmp_path)
-    monkeypatch.setattr(PtychoModule, "training_step", plain)
+    steps = []
+
+    def counted(self, batch, batch_idx):
+        steps.append(batch_idx)
+        plain(self, batch, batch_idx)
+
+    monkeypatch.setattr(PtychoModule, "training_step", counted)
     resumed = trained(made, tmp_path)
-    assert resumed.attempts == 2
+    assert 2 * len(steps) == resumed.module.monitor.steps
     assert losses(resumed) == pytest.approx(losses(whole), rel=1e-3)

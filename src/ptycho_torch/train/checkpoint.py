@@ -48,8 +48,7 @@ class CheckpointWriter(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes the state of a training in its folder (None: nothing), and resumes from it.
 
-    data: groups for training and validation; attempts: how often the training was begun or resumed,
-    without those that left no checkpoint.
+    data: groups for training and validation.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class ResumeCheckpoint(Checkpoint):
         if folder is not None:
             identity = _identity(module, data, device)
             self.path = folder / CHECKPOINT.replace("*", identity[:12])
-        self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
 
@@ -102,11 +100,11 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        return {"attempts": self.attempts, "wall_s": self.wall_s}
+        return {"wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the counts."""
-        self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
+        """Continue the time."""
+        self._earlier_s = state_dict["wall_s"]
 
 
 def _identity(module: PtychoModule, data: tuple[Batch, Batch], device: str) -> str:

@@ -122,13 +122,11 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     samples = result.module.monitor.steps * run.training.batch_size * run.execution.devices
     return {
         "wall_s": round(result.wall_s, 3),
-        "attempts": result.attempts,
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / result.wall_s, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
         "checkpointed": result.module.checkpointed,
         "device": name,
-        "devices": run.execution.devices,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),
