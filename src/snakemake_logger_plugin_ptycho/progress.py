@@ -38,9 +38,8 @@ _CHATTER = (
 
 def rule_and_seeds(name: str, seed: str = "") -> tuple[str, list[int]]:
     """Return what a job does and for which seeds; of several its rule is called train_0_1_2."""
-    parts = re.fullmatch(r"(.*?)((?:_\d+)*)", name)
-    assert parts is not None
-    return parts[1], [int(number) for number in re.findall(r"\d+", parts[2] or seed)]
+    rule = re.sub(r"(_\d+)+$", "", name)
+    return rule, [int(number) for number in re.findall(r"\d+", name[len(rule) :] or seed)]
 
 
 class Job:

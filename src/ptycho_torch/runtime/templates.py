@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from ptycho_torch.runtime import markdown
 
-_FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed", "md")
+_FILTERS = ("number", "signed", "percent", "p_text", "plural", "listed", "md")
 
 
 @cache
@@ -23,6 +23,7 @@ def environment(room: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {name: getattr(markdown, name) for name in _FILTERS}
+    environment.filters["plain"] = "{:g}".format  # As a setting was written: 0.05, not 0.0500.
     return environment
 
 

@@ -103,7 +103,6 @@ class DivergenceMonitor(Resumable):
         self._first = torch.full((), math.nan, device=device)
         self._in_a_row = torch.zeros((), device=device)
         self._recorded = torch.zeros(READ_EVERY, len(Steps._fields), device=device)
-        self._absent = torch.full((), math.nan, device=device)
 
     def check_step(
         self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
@@ -114,7 +113,7 @@ class DivergenceMonitor(Resumable):
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
         parts, clipped = torch.full_like(loss, report.parts), report.clipped.float()
-        both = (self._absent, self._absent) if moduli is None else moduli.unbind()
+        both = loss.new_full((2,), math.nan) if moduli is None else moduli
         row = torch.stack((loss, norm, report.norm, parts, clipped, *both, self._in_a_row))
         # The last rows move up: to write at an index, a deterministic GPU would sort.
         self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
@@ -164,16 +163,12 @@ class DivergenceMonitor(Resumable):
 def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
     """Return each patch's variance about its mean over its mean square, (B, C), from 0, constant or
     zero everywhere, to 1. Pixels count by the probe's intensity; a global phase changes nothing."""
-    light_HW = _square(probe_MHW).sum(dim=0)
+    light_HW = probe_MHW.abs().square().sum(dim=0)
     weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
     mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)
-    spread = (_square(patches_BCHW - mean) * weight_HW).sum(dim=pixels)
-    power = (_square(patches_BCHW) * weight_HW).sum(dim=pixels)
+    spread = ((patches_BCHW - mean).abs().square() * weight_HW).sum(dim=pixels)
+    power = (patches_BCHW.abs().square() * weight_HW).sum(dim=pixels)
     return torch.where(power > 0, spread / power, torch.zeros_like(power))
-
-
-def _square(values: Tensor) -> Tensor:
-    return torch.view_as_real(values).square().sum(dim=-1)
 
 
 class CollapseGuard(Resumable):
@@ -184,14 +179,14 @@ class CollapseGuard(Resumable):
     docs/own-data.md has the margins.
     """
 
-    kept = ("first_step", "in_a_row")
+    kept = ("in_a_row",)
 
     def __init__(self, training: TrainingSettings, monitor: DivergenceMonitor) -> None:
         self.threshold = training.collapse_variance
         self.patience = training.collapse_patience_epochs
         self.monitor = monitor
         self.largest: Tensor | None = None
-        self.first_step = self.in_a_row = 0
+        self.in_a_row = 0
 
     def watch(self, patches_BCHW: Tensor, probe_MHW: Tensor) -> None:
         """Look at patches of the validation split; nothing waits for the device."""
@@ -209,16 +204,12 @@ class CollapseGuard(Resumable):
             return
         largest = float(self.largest)
         # NaN is the business of the losses' own guard.
-        if not largest < self.threshold:
-            self.in_a_row = 0
-            return
-        self.in_a_row += 1
-        if self.in_a_row == 1:
-            self.first_step = self.monitor.steps
+        self.in_a_row = self.in_a_row + 1 if largest < self.threshold else 0
         if self.in_a_row == self.patience:
+            first = self.monitor.steps - (self.patience - 1) * int(trainer.num_training_batches)
             reason = (
                 "all patches of the validation split are nearly constant: relative variance where "
                 f"the probe illuminates them at most {largest:.3g}, under collapse_variance "
                 f"{self.threshold:g}, for {self.patience} epochs in a row"
             )
-            self.monitor.end_run(trainer, "collapsed", reason, self.first_step)
+            self.monitor.end_run(trainer, "collapsed", reason, first)
