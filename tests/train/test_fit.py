@@ -31,7 +31,7 @@ def test_training_learns_and_says_so(train_tiny):
     assert losses.iloc[-1] < 0.95 * losses.iloc[0] and losses.iloc[-1] < 0.3 * run["first_loss"]
     assert (run["best_val_loss"], run["best_epoch"]) == (losses.min(), losses.idxmin() + 1)
     assert (run["epochs"], run["steps"]) == (6, 6 * STEPS)
-    assert (timing["threads"], timing["attempts"]) == (1, 1)
+    assert timing["threads"] == 1
     assert 0 < timing["inference_s"] < timing["wall_s"]
 
 

@@ -41,7 +41,7 @@ def test_all_targets_of_the_default_study_are_planned_a_line_an_arm(snakemake):
     lines = text.splitlines()
     arms = [line for line in lines if line.startswith("train, evaluate triangle_n32/")]
     assert len(arms) == 36 and sum("seeds 0-5" in line for line in arms) == 12
-    assert all("not made yet" in line for line in arms) and len(lines) < 100
+    assert all("Missing output files" in line for line in arms) and len(lines) < 100
 
 
 def test_a_run_is_of_its_block_alone_and_one_of_no_block_has_a_job_of_its_own(snakemake):
@@ -77,7 +77,7 @@ def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file)
     found = planned(text)
     # control, agc, gentle, its other value, and the run of parity.
     assert (found["train"], found["parity_inference"]) == (5, 1)
-    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in text
+    assert "train, evaluate tiny/gentle-max_norm-2 seeds 0" in text
     assert "train tiny/agc seeds 0, 3" in text
 
 

@@ -15,7 +15,7 @@ try:
     from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
-    from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
+    from ptycho_torch.runtime.code_digest import code_behind, keep_text, listing
     from ptycho_torch.runtime.locks import has_gpu
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -63,7 +63,7 @@ def sources(script: str) -> str:
     files = code_behind(PROJECT / "workflow" / "scripts" / script, PACKAGE)
     listed = f"results/sources/{Path(script).stem}.txt"
     try:
-        keep_list(Path(listed), files, root=PROJECT)
+        keep_text(Path(listed), listing(files, PROJECT))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
     return listed

@@ -82,15 +82,10 @@ def _doubts(study: Study, plan: StagePlan, done: list[io.Record]) -> Iterator[st
 
 def plan(
     study: StudyFile = DEFAULT,
-    arm: Annotated[str | None, typer.Option(help="This arm alone; else all.")] = None,
     runs_at_once: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings side by side; else what the cores hold, or one a GPU."),
     ] = None,
-    probe_steps: Annotated[
-        int,
-        typer.Option(min=0, help="Training steps timed, of each network; 0: all is counted only."),
-    ] = 10,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON, too.")] = None,
 ) -> None:
     """Say what a study takes: parameters, memory, time; nothing is trained or written.
@@ -100,14 +95,14 @@ def plan(
     """
     settings = read_study(study)
     from ptycho_torch.runtime.provenance import commit
-    from ptycho_torch.train.cost.study import plan_text, study_cost
+    from ptycho_torch.train.cost import plan_text, study_cost
 
     found = {
-        "format": "ptycho-torch plan 4",
+        "format": "ptycho-torch plan 5",
         "commit": commit(Path(__file__)),
         "config": str(study),
         "title": settings.title,
-        **study_cost(settings, arm=arm, runs_at_once=runs_at_once, probe_steps=probe_steps),
+        **study_cost(settings, runs_at_once=runs_at_once),
     }
     if output is not None:
         io.write_json(output, found)

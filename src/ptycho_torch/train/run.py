@@ -40,14 +40,13 @@ def train_run(
     folder: io.PathLike,
     threads: int,
     low_memory: bool = False,
-    keep_checkpoint: bool = False,
 ) -> None:
     """Train one run of a study and predict the test split with its best and last weights.
 
     splits, dataset: as for `data_of_splits`, with its errors; folder: where the run's files go, and
-    until then its checkpoint, from which the same call resumes; keep_checkpoint: leave it there;
-    low_memory: whether to checkpoint activations also where the run does not ask for it, which
-    changes no number. A run that diverges raises nothing: it is written as a result.
+    its checkpoint, from which the same call resumes until `forget_checkpoints`; low_memory: whether
+    to checkpoint activations also where the run does not ask for it, which changes no number. A run
+    that diverges raises nothing: it is written as a result.
     """
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
@@ -60,8 +59,6 @@ def train_run(
     with _alone_in(folder):
         result = fit(module, data.train, data.validation, folder=folder)
         write_results(folder, result, data, facts)
-        if not keep_checkpoint:
-            forget_checkpoints(folder)
 
 
 def forget_checkpoints(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch.nn import Parameter
@@ -30,14 +30,12 @@ def make_optimizer(
         except (TypeError, ValueError) as error:
             raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
         return made
-    common: dict[str, Any] = {"fused": True}
-    common["lr"] = torch.tensor(rate, device="cuda") if recorded else rate
+    lr = torch.tensor(rate, device="cuda") if recorded else rate
     if isinstance(settings, config.SGD):
-        return SGD(parameters, momentum=settings.momentum, **common)
-    common |= {"betas": (settings.beta1, settings.beta2), "capturable": recorded}
-    if isinstance(settings, config.AdamW):
-        return AdamW(parameters, weight_decay=settings.weight_decay, **common)
-    return Adam(parameters, **common)
+        return SGD(parameters, lr, settings.momentum, fused=True)
+    decay = settings.weight_decay if isinstance(settings, config.AdamW) else 0.0
+    betas, kind = (settings.beta1, settings.beta2), AdamW if decay else Adam
+    return kind(parameters, lr, betas, weight_decay=decay, fused=True, capturable=recorded)
 
 
 def make_schedule(
