@@ -22,10 +22,10 @@ from tests.report import planted
 
 from ptycho_torch import config
 from ptycho_torch.config.base import Settings
-from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
+from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings, SuccessSettings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.config.study import DepthSettings, SuccessSettings
+from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.config.training import SGD, Adam, AdamW
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome

@@ -6,9 +6,9 @@ import json
 import jsonschema
 import pytest
 
-from ptycho_torch.config.arms import deep, derive, run_settings
 from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
+from ptycho_torch.config.study import deep, derive, run_settings
 
 
 @pytest.fixture(params=["config.yaml", "full.yaml"])

@@ -7,12 +7,12 @@ import typer
 from pydantic import Field
 
 from ptycho_torch.cli.options import Flags, messages, study_with, with_flags
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.base import Accelerator, Seed, Settings
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.config.generator import NAMES
 from ptycho_torch.config.plan import UntrainedNetwork
 from ptycho_torch.config.scan import FitSettings
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import number

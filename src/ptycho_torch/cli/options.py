@@ -18,11 +18,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Count, Settings, mistakes
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.runtime.errors import InputError, nearest
 from ptycho_torch.runtime.jobs import logging_to
 

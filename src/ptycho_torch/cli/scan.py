@@ -22,7 +22,6 @@ from ptycho_torch.cli.options import (
     study_with,
     with_flags,
 )
-from ptycho_torch.config.arms import BLOCKS, derive
 from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import (
@@ -32,6 +31,7 @@ from ptycho_torch.config.scan import (
     RpieSettings,
     ScanConventions,
 )
+from ptycho_torch.config.study import BLOCKS, derive
 from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
 from ptycho_torch.runtime.errors import InputError
 

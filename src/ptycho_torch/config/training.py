@@ -274,7 +274,15 @@ class ExecutionSettings(Settings):
     """Recompute activations in the backward pass: less memory, about a third more work."""
 
 
-class RunSettings(Settings):
+class RunBlocks(Settings):
+    """The blocks of a study that decide a run; their keys can be swept."""
+
+    generator: GeneratorSettings
+    training: TrainingSettings
+    execution: ExecutionSettings
+
+
+class RunSettings(RunBlocks):
     """Everything that decides one training run, and nothing else."""
 
     dataset: Name
@@ -285,9 +293,6 @@ class RunSettings(Settings):
     """Name of the arm, or of a variant of one."""
     seed: Seed
     """Root seed: weights and data order draw from named streams under it."""
-    generator: GeneratorSettings
-    training: TrainingSettings
-    execution: ExecutionSettings
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.data.patch_statistics import (
     chosen_patches,
     patch_statistics,
@@ -102,10 +102,9 @@ def read_dump(folder: io.PathLike) -> Dump:
     """Read a dump, ours or another program's; `InputError` if it is none, of another version, torn,
     changed, or its parts do not belong together."""
     path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
-    try:
-        facts = _Facts.model_validate(io.read_json(path))
-    except ValidationError as error:
-        raise mistake(path, error) from None
+    found = io.read_json(path)
+    with placed(f"{path}: "):
+        facts = _Facts.model_validate(found)
     io.must_have(arrays_path, facts.arrays_sha256)
     keys = ("stitched", "origin", "patches", "positions")
     arrays, _ = io.read_npz_known(arrays_path, *keys, needed=["stitched"])

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
@@ -57,10 +56,8 @@ def reconstruct_frames(
     one as (H, W); settings: of `RpieSettings`. `InputError` as `Scan` and `reconstruct`, or at a
     setting that is impossible.
     """
-    try:
+    with placed("reconstruct: "):
         chosen = RpieSettings(**settings)
-    except ValidationError as error:
-        raise mistake("reconstruct", error) from None
     side = np.shape(amplitude_nHW)[-1]
     scan = Scan(
         source="arrays",

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from ptycho_torch.config.arms import derive, run_settings
 from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive, run_settings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.runtime.errors import InputError, nearest
