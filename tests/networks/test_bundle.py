@@ -95,7 +95,10 @@ def test_wrong_tensors_are_refused_by_name(folder, wrong, said):
         (lambda f: f["settings"].pop("intensity_scale"), "intensity_scale"),
         (lambda f: f["settings"].update(channels=4), "size mismatch"),
         (lambda f: f["settings"]["generator"].update(levels=3), "3 levels need"),
-        (lambda f: f["settings"]["generator"].update(name="fno"), "is not the 'fno' of bundle.json"),
+        (
+            lambda f: f["settings"]["generator"].update(name="fno"),
+            "is not the 'fno' of bundle.json",
+        ),
     ],
 )
 def test_wrong_facts_are_refused_and_no_default_steps_in(folder, wrong, said):

@@ -48,13 +48,18 @@ def source_of(name: str) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def with_source(block: Any, key: str) -> Any:
-    """Return a block of settings with its `source` filled in, where `key` names a class of your
-    own: so that an edit of its file is another run."""
-    name = block.get(key) if isinstance(block, Mapping) else None
-    if isinstance(name, str) and ":" in name and not block.get("source"):
-        return {**block, "source": source_of(name)}
-    return block
+class Sourced(Settings):
+    """What a class of a user's own may be named in: with the checksum of that class's file in
+    `source`, so that an edit of it is another run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_source(cls, block: Any) -> Any:
+        key = "name" if "name" in cls.model_fields else "gradient_clip_algorithm"
+        name = block.get(key) if isinstance(block, Mapping) else None
+        if isinstance(name, str) and ":" in name and not block.get("source"):
+            return {**block, "source": source_of(name)}
+        return block
 
 
 def imported(name: str) -> Any:
@@ -65,7 +70,7 @@ def imported(name: str) -> Any:
         raise ValueError(f"'{name}' cannot be imported: {error}") from None
 
 
-class GeneratorSettings(Settings):
+class GeneratorSettings(Sourced):
     """A network that maps diffraction amplitudes to complex object patches."""
 
     name: Annotated[str, AfterValidator(_known_or_own)]
@@ -92,18 +97,10 @@ class GeneratorSettings(Settings):
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
-
     @property
     def own(self) -> bool:
         """Whether it is a class from outside this package."""
         return ":" in self.name
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_its_source(cls, values: Any) -> Any:
-        return with_source(values, "name")
 
 
 class Level(NamedTuple):
@@ -128,9 +125,10 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
             f"modes of {settings.modes} are more than frames of {patch_px} px have: at most {most}"
         )
     if settings.name == "fno":
-        for key in ("levels", "channel_cap"):
-            if getattr(settings, key) is not None:
-                raise ValueError(f"generator 'fno' has one resolution; leave {key} null")
+        if settings.levels or settings.channel_cap:
+            raise ValueError(
+                "generator 'fno' has one resolution; leave levels and channel_cap null"
+            )
         return [Level(patch_px, width, blocks)]
     deepest = int(math.log2(max(patch_px / _LEAST_SIDE_PX, 1))) + 1
     levels = settings.levels or min(blocks, deepest)

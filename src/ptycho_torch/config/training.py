@@ -18,7 +18,7 @@ from ptycho_torch.config.base import (
     Settings,
     Share,
 )
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels, with_source
+from ptycho_torch.config.generator import GeneratorSettings, Sourced, plan_levels
 
 OwnName = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
 Beta = Annotated[Real, Field(ge=0, lt=1)]
@@ -98,18 +98,11 @@ class ZClip(Settings):
     """Steps at first that only measure mean and variance."""
 
 
-class _Own(Settings):
+class _Own(Sourced):
     settings: dict[str, Any] = {}
     """What its class takes, beside what it is always called with."""
     source: str | None = None
     """SHA-256 of its file, filled in, so that an edit trains anew."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_its_source(cls, block: Any) -> Any:
-        return with_source(
-            block, "name" if "name" in cls.model_fields else "gradient_clip_algorithm"
-        )
 
 
 class OwnClip(_Own):
@@ -137,44 +130,19 @@ class Adam(Settings):
     name: Literal["adam"]
     learning_rate: Positive
     """Step size at the start of the schedule."""
-    beta1: Beta = 0.9
-    """Decay of the gradient's running mean."""
-    beta2: Beta = 0.999
-    """Decay of the squared gradient's running mean."""
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay; Loshchilov and Hutter (2019), arXiv:1711.05101."""
-
-    name: Literal["adamw"]  # type: ignore[assignment]
-    weight_decay: NotNegative
-    """Share of each weight taken off per step and unit learning rate."""
-
-
-class SGD(Settings):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"]
-    learning_rate: Positive
-    """Step size at the start of the schedule."""
-    momentum: Beta = 0.9
-    """Decay of the velocity; 0 for none."""
 
 
 class OwnOptimizer(_Own):
-    """An optimiser of your own, or of another package (docs/own-network.md)."""
+    """Another of PyTorch's optimisers, or one of your own (docs/own-network.md)."""
 
     name: OwnName
-    """'package.module:Class', a `torch.optim.Optimizer` that takes parameters and `lr`."""
+    """'package.module:Class', such as 'torch.optim:AdamW', which takes parameters and `lr`."""
     learning_rate: Positive
     """Step size at the start of the schedule."""
 
 
 Optimizer = Annotated[
-    Annotated[Adam, Tag("adam")]
-    | Annotated[AdamW, Tag("adamw")]
-    | Annotated[SGD, Tag("sgd")]
-    | Annotated[OwnOptimizer, Tag("own")],
+    Annotated[Adam, Tag("adam")] | Annotated[OwnOptimizer, Tag("own")],
     _kind("name"),
 ]
 
