@@ -1,7 +1,7 @@
 """A scan: how it is read and reconstructed, and how a network is trained and used on it."""
 
 import contextlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -177,14 +177,6 @@ class RpieSettings(Settings):
     all at once, which makes the order of frames irrelevant."""
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each iteration."""
-
-    @model_validator(mode="after")
-    def _must_have_effect(self) -> Self:
-        given = self.model_dump(exclude_defaults=True).keys()
-        idle = given & {"probe_alpha", "probe_step", "probe_from_iteration"}
-        if idle and not self.refine_probe:
-            raise ValueError(f"{min(idle)}: has no effect on a known probe; set refine_probe")
-        return self
 
     def frames_at_once(self, frames: int) -> int:
         """Return the largest batch of so many frames."""

@@ -71,12 +71,6 @@ class StageSettings(Settings):
         """The seeds that every run of the stage has, spelled out: with looks those of the first."""
         return list(range(self.seeds.looks[0])) if isinstance(self.seeds, Looks) else self.seeds
 
-    @model_validator(mode="after")
-    def _has_its_control(self) -> Self:
-        if self.control not in self.arms:
-            raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
-        return self
-
 
 class Variant(NamedTuple):
     """An arm, `base`, with some settings changed: full key, `execution.clip.max_norm` -> value."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -91,9 +91,7 @@ class Study(Settings):
     stage_a: StageSettings
     stress: StressSettings | None = None
     """The stress stage, loss against learning rate, target `stress_summary`; null: none."""
-    sweeps: Annotated[
-        dict[SweepName, SweepSettings], BeforeValidator(lambda block: block or {})
-    ] = {}
+    sweeps: dict[SweepName, SweepSettings] = {}
     """Sweeps by name; each is a stage with the target `<name>_summary`."""
     stage_b: DepthSettings | None = None
     """Stage B, the deep test of Stage A's winner; null: there is none."""
@@ -116,6 +114,7 @@ class Study(Settings):
         stages += [name for name in ("stress", "stage_b", "pivot") if getattr(self, name)]
         _known("stage_a.dataset", [stage.dataset], self.datasets, "dataset")
         _known("stage_a.arms", stage.arms, arms, "arm")
+        _known("stage_a.control", [stage.control], stage.arms, "arm of Stage A")
         _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
         for name, sweep in self.sweeps.items():
             if name in TAKEN:
@@ -125,8 +124,7 @@ class Study(Settings):
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
         if self.stress is not None:
             _known("stress.arms", self.stress.arms, arms, "arm")
-            if stage.control not in self.stress.arms:
-                raise ValueError(f"stress.arms: must have Stage A's control, '{stage.control}'")
+            _known("stage_a.control", [stage.control], self.stress.arms, "arm of the stress stage")
         if self.real_data is not None:
             _known("real_data.arms", self.real_data.arms, arms, "arm")
         return self
