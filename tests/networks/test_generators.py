@@ -99,7 +99,7 @@ def test_a_stable_block_is_the_identity_at_step_0_and_its_update_has_zero_mean_a
 def test_layer_scale_gates_each_channel_from_a_thousandth_on():
     """At step 0 the update's standard deviation is the scale, and every weight has a gradient."""
     block, x = block_of(LayerScaleFourierBlock)
-    update = block.update(x)
+    update = block._update(x)
     torch.testing.assert_close(
         update.std(dim=(-2, -1), correction=0), torch.full((2, 6), 1e-3), rtol=1e-3, atol=0
     )

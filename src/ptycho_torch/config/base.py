@@ -80,8 +80,7 @@ def _different(values: list[Any]) -> list[Any]:
 
 def _rising(numbers: list[Any]) -> list[Any]:
     if numbers != sorted(set(numbers)):
-        text = ", ".join(f"{number:g}" for number in numbers)
-        raise ValueError(f"must rise, each number once, got {text}")
+        raise ValueError(f"must rise, each number once, got {numbers}")
     return numbers
 
 

@@ -144,7 +144,7 @@ class SimulatedDataset(Settings):
         for key, step in (("train", scan.train_step_px), ("test", scan.test_step_px)):
             if step > room:
                 raise ValueError(
-                    f"scan.{key}_step_px of {step} px takes one patch a row, or none; object.size_px"
+                    f"scan.{key}_step_px of {step} px takes one patch a row or none; object.size_px"
                     f" of {self.object.size_px} px has {room} px beside a patch or group of patches"
                 )
         _tiles_fit(scan.test_step_px, self.patch_px, "scan.")

@@ -102,17 +102,13 @@ def typed_overrides(value: Any) -> Any:
 def _check(study: Study) -> None:
     """Raise `ValueError`, naming block and key, if what a study plans cannot be run."""
     stage, derived = study.stage_a, derive(study)
-    for twin, arm in itertools.combinations(stage.arms, 2):
-        if derived.blocks[arm] == derived.blocks[twin]:
+    trained = {f"'{arm}'": derived.blocks[arm] for arm in stage.arms}
+    trained |= {f"'{arm}' in Stage B": derived.blocks[deep] for arm, deep in derived.deep.items()}
+    for one, other in itertools.combinations(trained, 2):
+        if trained[one] == trained[other]:
             raise ValueError(
-                f"stage_a.arms: '{arm}' has the very settings of '{twin}'; the same training "
-                "would run twice. Give it a setting that differs, or take it out"
-            )
-    for arm in stage.arms:
-        if study.stage_b is not None and derived.deep[arm] == arm:
-            raise ValueError(
-                f"stage_b.fno_blocks: {study.stage_b.fno_blocks} is the depth that '{arm}' has "
-                "already in Stage A; take another depth, or that arm out of stage_a.arms"
+                f"stage_a.arms: {one} and {other} have the very same settings; the same training "
+                "would run twice. Give one a setting that differs, or take it out"
             )
     # Any arm of Stage A may win, and go to depth.
     runs = [(stage.dataset, arm) for arm in (*study.arms, *derived.deep.values())]

@@ -5,7 +5,7 @@ from functools import reduce
 from itertools import product
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -105,13 +105,6 @@ class Variant(NamedTuple):
 
 # Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
 Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
-
-
-def _in_order(values: list[Any]) -> list[Any]:
-    """Return numbers by rising value, and words as they are written."""
-    return sorted(values) if all(type(value) in (int, float) for value in values) else values
-
-
 # A sweep's name becomes a folder of results and a target of Snakemake.
 SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 # Folders of results and rules that a sweep must not take.
@@ -130,10 +123,9 @@ class SweepSettings(Settings):
     arm: Name | Names
     """Entry of `arms` that is varied, or several."""
     sweep: Annotated[
-        dict[str, Annotated[list[Swept], AtLeastOne, Different, AfterValidator(_in_order)]],
-        Field(min_length=1, max_length=3),
+        dict[str, Annotated[list[Swept], AtLeastOne, Different]], Field(min_length=1, max_length=3)
     ]
-    """Key of `generator`, `training` or `execution` -> values; numbers are shown by rising value.
+    """Key of `generator`, `training` or `execution` -> values, in the order of tables and figures.
     Leading parts of a key may be left out while it stays clear: `clip.max_norm`."""
     question: Line | None = None
     """What the sweep is to answer, for its summary."""
@@ -154,8 +146,6 @@ class SweepSettings(Settings):
     def variants(self, arm: str, settings: Mapping[str, Any]) -> list[Variant]:
         """Return the variants of an arm with these blocks, the last key varying fastest."""
         keys = [_full_key(key, settings) for key in self.sweep]
-        if len(set(keys)) < len(keys):
-            raise ValueError(f"{' and '.join(self.sweep)} are the same setting; name it once")
         grid = product(*self.sweep.values())
         return [Variant(arm, tuple(zip(keys, values, strict=True))) for values in grid]
 

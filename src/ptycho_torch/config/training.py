@@ -17,6 +17,7 @@ from ptycho_torch.config.base import (
     Seed,
     Settings,
     Share,
+    placed,
 )
 from ptycho_torch.config.generator import GeneratorSettings, Sourced, plan_levels
 
@@ -208,12 +209,9 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:
-        schedule = self.schedule
-        if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs of {schedule.warmup_epochs:g} never ends in {self.epochs} "
-                "epochs"
-            )
+        warmup = getattr(self.schedule, "warmup_epochs", 0)
+        if warmup >= self.epochs:
+            raise ValueError(f"schedule.warmup_epochs of {warmup:g} never ends in {self.epochs}")
         return self
 
 
@@ -264,8 +262,6 @@ class RunSettings(RunBlocks):
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
-        try:
+        with placed("generator: "):
             plan_levels(self.generator, self.patch_px)
-        except ValueError as error:
-            raise ValueError(f"generator: {error}") from None
         return self

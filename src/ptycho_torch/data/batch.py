@@ -184,7 +184,7 @@ def neighbour_groups(
     there are too few frames or candidates, two frames at one place, or neighbours that do not
     overlap, being of `side_px`.
     """
-    frames, size, candidates = len(positions_n2), settings.frames, settings.neighbor_count
+    frames, size, candidates = len(positions_n2), settings.gridsize**2, settings.neighbor_count
     if frames < size:
         raise InputError(f"{source}: has {frames} frames, a group needs {size}")
     if candidates < size:
