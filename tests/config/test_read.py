@@ -108,6 +108,8 @@ def test_several_mistakes_are_told_at_once(tiny):
         (b"arms:\n  agc: {a: 1}\n  agc: {a: 2}\n", "line 3: 'agc' stands twice"),
         (b"a: !!python/object/apply:os.system ['true']\n", "is not YAML"),
         (b"yes: 1", "a key must be"),
+        (b"a: [1,\n 010]", "line 2: 010 is of base 8 or 60"),
+        (b"a: 1:30", "line 1: 1:30 is of base 8 or 60"),
         (b"title: 2024-13-45", "is not YAML"),
     ],
 )

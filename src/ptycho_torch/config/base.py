@@ -56,8 +56,6 @@ def value_text(value: Any) -> str:
     """Return a setting's value as part of a name: 5, 0.001, agc, none, true."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
     # A plus sign is no part of a folder's name: 1e20.
     return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
 

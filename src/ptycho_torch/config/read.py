@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ptycho_torch.runtime.errors import InputError
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A loader that refuses a key written twice, of which YAML would silently keep the last."""
+    """A loader that refuses what YAML 1.1 silently reads otherwise than it is meant: a key written
+    twice, of which it keeps the last, and 010 and 1:30, which are 8 and 90 to it."""
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -32,7 +34,15 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     return loader.construct_mapping(node, deep=True)
 
 
+def _decimal(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    if re.match(r"[-+]?0\d|.*:", node.value):
+        line = node.start_mark.line + 1
+        raise ValueError(f"line {line}: {node.value} is of base 8 or 60 in YAML; write it out")
+    return loader.construct_yaml_int(node)
+
+
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def _parsed(text: str) -> Any:
