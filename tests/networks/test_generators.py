@@ -124,7 +124,6 @@ def test_levels_share_the_blocks_odd_ones_go_to_the_deepest_and_the_cap_holds():
     [
         ({"fno_blocks": 8, "levels": 8}, "7 halvings of 64 px"),
         ({"fno_blocks": 2, "levels": 3}, "at least 3 Fourier blocks"),
-        ({"channel_cap": 4}, "below the width"),
         ({"name": "fno", "levels": 2}, "one resolution"),
     ],
 )

@@ -112,13 +112,8 @@ class Level(NamedTuple):
 
 
 def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
-    """Return the levels that a generator is built of, finest first; none of a network of your own.
-
-    Raises
-    ------
-    ValueError
-        If the depth cannot be built at this patch size; says the reason and what can.
-    """
+    """Return the levels that a generator is built of, finest first. `ValueError` if it cannot be
+    built at this patch size: the reason, and what can."""
     width, blocks, most = settings.width, settings.fno_blocks, patch_px // 2 + 1
     if settings.modes > most:
         raise ValueError(
@@ -126,9 +121,7 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
         )
     if settings.name == "fno":
         if settings.levels or settings.channel_cap:
-            raise ValueError(
-                "generator 'fno' has one resolution; leave levels and channel_cap null"
-            )
+            raise ValueError("generator 'fno' has one resolution: no levels, no channel_cap")
         return [Level(patch_px, width, blocks)]
     deepest = int(math.log2(max(patch_px / _LEAST_SIDE_PX, 1))) + 1
     levels = settings.levels or min(blocks, deepest)
@@ -140,13 +133,10 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
     most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
     if levels > most:
         raise ValueError(
-            f"{levels} levels need {levels - 1} halvings of {patch_px} px, which is geometrically "
-            "impossible (each must be even, and at least 2 px must be left); use at most "
-            f"{most} levels: more fno_blocks then repeat within a level"
+            f"{levels} levels need {levels - 1} halvings of {patch_px} px, each of an even side "
+            f"over 2 px; use at most {most} levels: more fno_blocks then repeat within a level"
         )
     cap = settings.channel_cap or width << levels
-    if cap < width:
-        raise ValueError(f"channel_cap of {cap} is below the width of {width}")
     base, extra = divmod(blocks, levels)
     return [
         Level(patch_px >> i, min(width << i, cap), base + (i >= levels - extra))
