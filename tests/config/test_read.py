@@ -60,7 +60,6 @@ SHIPPED = [
     ("stress.learning_rates", [0.1, 0.2], "stress.learning_rates: List should have at least 3"),
     ("stage_a.seeds", {"looks": [6, 6]}, "stage_a.seeds.looks: must rise, each number once, got [6, 6]"),
     ("stage_a.seeds", {"looks": [6, 9], "taken": 0}, "stage_a.seeds.taken: Input should be greater"),
-    ("stage_a.seeds", {"looks": [6, 9], "taken": 3}, "taken of 3 is more than the 2 looks"),
     ("sweeps.study", {"arm": "control", "sweep": {"width": [4]}}, "'study' is taken"),
     ("stage_b", None, "pivot: needs the block stage_b"),
     ("pivot", None, "decision: needs the blocks stage_b and pivot"),

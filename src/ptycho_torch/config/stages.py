@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from itertools import product
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -39,12 +39,6 @@ class Looks(Settings):
     taken: Count | None = None
     """How many of the looks to take; null: all. The others keep their share of the level, so that
     they can be taken once the summary says that they are worth it."""
-
-    @model_validator(mode="after")
-    def _planned(self) -> Self:
-        if (self.taken or 0) > len(self.looks):
-            raise ValueError(f"taken of {self.taken} is more than the {len(self.looks)} looks")
-        return self
 
 
 # Told apart first, so that a mistake in one is not told as one in the other.

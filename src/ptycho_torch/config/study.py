@@ -104,9 +104,8 @@ class Study(Settings):
     real_data: RealDataSettings | None = None
     """Real measurements, for the target `real_data_summary`; null: none."""
 
-    def __hash__(self) -> int:
-        """By identity, so that what is derived from a study can be kept for it."""
-        return id(self)
+    # By identity, so that what is derived from a study can be kept for it.
+    __hash__ = object.__hash__
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
