@@ -84,7 +84,10 @@ def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
     words = ("stage_a_summary", "-n", "--cores", "1")
     path = config_file(lambda data: data["training"].update(epoch=3))
     for more, message in (
-        (("--configfile", path), f"{path}: training: TrainingSettings has no key 'epoch'; did you"),
+        (
+            ("--configfile", path),
+            f"{path.name}: training: TrainingSettings has no key 'epoch'; did you",
+        ),
         (("--config", "training={epochs: ten}"), "--config (training): training.epochs: Input sho"),
     ):
         text = snakemake(*words, *more, status=1)
