@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 
@@ -86,7 +87,7 @@ def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
     for more, message in (
         (
             ("--configfile", path),
-            f"{path.name}: training: TrainingSettings has no key 'epoch'; did you",
+            f"{Path(path).name}: training: TrainingSettings has no key 'epoch'; did you",
         ),
         (("--config", "training={epochs: ten}"), "--config (training): training.epochs: Input sho"),
     ):
