@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.runtime.locks import has_gpu
 
 ROOT = Path(__file__).resolve().parents[1]

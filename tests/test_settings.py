@@ -22,11 +22,11 @@ from tests.report import planted
 
 from ptycho_torch import config
 from ptycho_torch.config.base import Settings
-from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
+from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings, SuccessSettings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.config.study import DepthSettings, SuccessSettings
-from ptycho_torch.config.training import SGD, Adam, AdamW
+from ptycho_torch.config.stages import DepthSettings
+from ptycho_torch.config.training import Adam
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.truth import TwinReading
@@ -124,10 +124,6 @@ DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
 # Settings, a key of theirs, another value, and what must come out otherwise by it.
 TABLE = [
     (ADAM, "learning_rate", 0.02, stepped),
-    (ADAM, "beta1", 0.5, stepped),
-    (ADAM, "beta2", 0.5, stepped),
-    (AdamW(name="adamw", learning_rate=0.01, weight_decay=0.1), "weight_decay", 0.5, stepped),
-    (SGD(name="sgd", learning_rate=0.1), "momentum", 0.0, stepped),
     (EVALUATION, "trim_px", 4, phase_error),
     (EVALUATION, "remove_phase_plane", True, phase_error),
     (EVALUATION, "collapse_fraction", 0.6, outcome(GOOD)),

@@ -63,8 +63,8 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
         (["--debug-dump", "a file"], "a file is no folder"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
         (["--scan-index", 7], "has no image 7; it has 1, counted from 0"),
-        (["--model", "nowhere"], "nowhere: is no folder"),
-        (["--scale", "nan"], "expected auto, stored, measured, or"),
+        (["--model", "nowhere"], "nowhere/bundle.json: cannot be read"),
+        (["--scale", "nan"], "--scale: Input should be 'auto', 'stored' or 'measured', got"),
     ],
 )
 def test_inference_is_refused_before_its_work(
@@ -187,4 +187,6 @@ def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
     assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
     assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
     other = refused("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
-    assert "no patch fits: object.size_px is 20" in other and not (tmp_path / "other").exists()
+    assert (
+        "object.size_px of 20 px has -12 px beside" in other and not (tmp_path / "other").exists()
+    )

@@ -7,9 +7,9 @@ import yaml
 from typer.testing import CliRunner
 
 from ptycho_torch.cli import app
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, read_study
+from ptycho_torch.config.study import run_settings
 
 
 @pytest.fixture

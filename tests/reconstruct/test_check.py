@@ -278,6 +278,4 @@ def test_a_reconstruction_that_does_not_converge_says_what_to_run(words):
 def test_mistakes_are_one_line_and_leave_nothing(words, tmp_path):
     said = refused(*words, "--alpha", 2)
     assert "--alpha: Input should be less than or equal to 1, got 2" in said
-    said = refused(*words, "--known-probe", "--probe-from-iteration", 2)
-    assert "--probe-from-iteration: has no effect on a known probe" in said
     assert not (tmp_path / "out").exists()

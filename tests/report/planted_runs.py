@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import KINDS
 from ptycho_torch.statistics.scores import BLOCK_NAMES

@@ -18,14 +18,14 @@ EPOCHS, STEPS = 4, 15
 WHOLE = EPOCHS * STEPS
 # Name -> settings; before which steps it is stopped; the step after which it ends.
 CASES = {
-    "adamw, cosine, learned scale, norm": (
-        {"optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
+    "AdamW, cosine, learned scale, norm": (
+        {"optimizer": {"name": "torch.optim:AdamW", "learning_rate": 2e-3, "settings": {"weight_decay": 0.01}},
          "schedule": {"name": "warmup_cosine", "warmup_epochs": 1.5}, "intensity_scale": "learned",
          "clip": {"gradient_clip_algorithm": "norm", "max_norm": 0.5}},
         (16, 31), WHOLE,
     ),
-    "sgd, cosine, agc": (
-        {"optimizer": {"name": "sgd", "learning_rate": 1e-2},
+    "SGD, cosine, agc": (
+        {"optimizer": {"name": "torch.optim:SGD", "learning_rate": 1e-2, "settings": {"momentum": 0.9}},
          "schedule": {"name": "warmup_cosine", "warmup_epochs": 1},
          "clip": {"gradient_clip_algorithm": "agc", "max_ratio": 0.02}},
         (22, 28), WHOLE,

@@ -46,10 +46,9 @@ def simulate(
 
 def check_data(*, file: ScanFile, reading: Conventions) -> None:
     """Read a file of measurements and say what it holds, or what is wrong with it."""
-    from ptycho_torch.data.prepare import prepare
-    from ptycho_torch.data.read import read_raw
+    from ptycho_torch.data.read import quiet_scan
 
-    scan = prepare(read_raw(file, reading), reading)
+    scan = quiet_scan(file, reading)
     typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {io.sha256(file)}")
 

@@ -8,10 +8,10 @@ import typer
 from pydantic import Field
 
 from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.base import Accelerator, Count, Positive, Settings, merge
 from ptycho_torch.config.read import read_study
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
+from ptycho_torch.config.study import derive
 from ptycho_torch.runtime.errors import InputError, nearest
 
 _DEFAULTS = FitSettings()

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ptycho_torch.config.arms import derive, run_settings
 from ptycho_torch.config.plan import StagePlan, likely_winner, stage_names, stage_plan
 from ptycho_torch.config.read import read_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import differences
 from ptycho_torch.runtime.markdown import plural

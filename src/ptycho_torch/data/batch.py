@@ -174,7 +174,7 @@ def neighbour_groups(
     (`n_images`; None: as many as frames) is less, the seed chooses those frames. `InputError` if
     there are too few frames, two at one place, or neighbours that do not overlap.
     """
-    positions_n2, frames, size = scan.positions_n2[frames_n], len(frames_n), settings.frames
+    positions_n2, frames, size = scan.positions_n2[frames_n], len(frames_n), settings.gridsize**2
     if frames < size:
         raise InputError(f"{scan.source}: has {frames} frames, a group needs {size}")
     near = min(settings.neighbor_count, frames - 1)

@@ -51,16 +51,21 @@ def read_scan(path: str | Path, reading: ScanConventions = ScanConventions()) ->
     reading: its conventions, where the file cannot say. `InputError` if the file is none of these,
     or holds what cannot be used; names file and array.
     """
+    scan = quiet_scan(path, reading)
+    for note in scan.notes:
+        logger.info("%s: %s", path, note)
+    return scan
+
+
+def quiet_scan(path: str | Path, reading: ScanConventions) -> Scan:
+    """Return a scan as `read_scan` does, its notes for the caller to show."""
     raw, first = read_raw(path, reading), reading.n_images
     if first is not None and first < len(raw.frames_nHW):
         raw.notes.append(f"the first {first} of {len(raw.frames_nHW)} frames")
     # From all positions, so that a part of the frames is where it is in the whole.
     corners = corners_of(raw, reading)
     check_steps(raw, corners)
-    scan = cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
-    for note in scan.notes:
-        logger.info("%s: %s", path, note)
-    return scan
+    return cropped(scan_of(raw, reading, corners, slice(first)), reading.patch_px)
 
 
 def is_split(path: str | Path) -> bool:

@@ -16,10 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.runtime.templates import render

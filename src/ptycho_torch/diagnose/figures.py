@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import COMPARED
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.runtime.plot_style import REFERENCE, arm_looks, arm_panels, use_log_scale
 
 Entries = Sequence[Mapping[str, Any]]

@@ -101,7 +101,7 @@ def diagnose(
     untrained = (
         untrained_subject(network, seed, sample, name=name)
         for name, network in (networks or {}).items()
-        for seed in settings.seed_list
+        for seed in settings.seeds
     )
     gradients, activations = [], []
     # One after the other: only numbers are kept of each.

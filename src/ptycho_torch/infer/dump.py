@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.data.patch_statistics import chosen_patches, patch_statistics, statistics_record
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.data.units import Scales
@@ -99,10 +99,9 @@ def read_dump(folder: io.PathLike) -> Dump:
     """Read a dump, ours or another program's, without where its patches lie; `InputError` if it is
     none, of another version, torn or changed."""
     path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
-    try:
-        facts = _Facts.model_validate(io.read_json(path))
-    except ValidationError as error:
-        raise mistake(path, error) from None
+    found = io.read_json(path)
+    with placed(f"{path}: "):
+        facts = _Facts.model_validate(found)
     io.must_have(arrays_path, facts.arrays_sha256)
     shapes: dict[str, tuple[str | int, ...]] = {
         "stitched": ("Y", "X"), "patches": ("P", "H", "W"), "origin": (2,),

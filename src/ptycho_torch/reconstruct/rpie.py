@@ -28,11 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes
@@ -85,10 +84,8 @@ def reconstruct_frames(
     one as (H, W); settings: of `RpieSettings`. `InputError` as `Scan` and `reconstruct`, or at a
     setting that is impossible.
     """
-    try:
+    with placed("reconstruct: "):
         chosen = RpieSettings(**settings)
-    except ValidationError as error:
-        raise mistake("reconstruct", error) from None
     side = np.shape(amplitude_nHW)[-1]
     scan = Scan(
         source="arrays",

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import Variant, derive, run_settings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.stages import Variant
+from ptycho_torch.config.study import Study, derive, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_json

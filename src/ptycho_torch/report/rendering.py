@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ptycho_torch.config.arms import arm_settings
+from ptycho_torch.config.study import arm_settings
 from ptycho_torch.runtime import markdown, templates
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
 

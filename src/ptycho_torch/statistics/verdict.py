@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.study import DepthSettings, SuccessSettings
+from ptycho_torch.config.evaluation import StatisticsSettings, SuccessSettings
+from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import log_values
 from ptycho_torch.statistics.runs import StageRuns, failure_rate

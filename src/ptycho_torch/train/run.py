@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.hold_out import half_light_radius_px
@@ -88,10 +87,8 @@ def train_scan(
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
     folder = Path(folder)
-    try:
+    with placed(f"{data.facts['source']}: "):
         module = PtychoModule(settings, data)
-    except ValidationError as error:
-        raise mistake(data.facts["source"], error) from None
     with _alone_in(folder) as first:
         if first:
             files = (*OUTPUTS, LOGS)

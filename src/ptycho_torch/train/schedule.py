@@ -6,7 +6,7 @@ from typing import assert_never
 
 import torch
 from torch.nn import Parameter
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ptycho_torch.config import training as config
@@ -15,7 +15,7 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def make_optimizer(
-    settings: config.Adam | config.AdamW | config.SGD | config.OwnOptimizer,
+    settings: config.Optimizer,
     parameters: Iterable[Parameter],
     *,
     recorded: bool = False,
@@ -31,11 +31,7 @@ def make_optimizer(
             raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
         return made
     lr = torch.tensor(rate, device="cuda") if recorded else rate
-    if isinstance(settings, config.SGD):
-        return SGD(parameters, lr, settings.momentum, fused=True)
-    decay = settings.weight_decay if isinstance(settings, config.AdamW) else 0.0
-    betas, kind = (settings.beta1, settings.beta2), AdamW if decay else Adam
-    return kind(parameters, lr, betas, weight_decay=decay, fused=True, capturable=recorded)
+    return Adam(parameters, lr=lr, capturable=recorded, fused=True)
 
 
 def make_schedule(

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ptycho_torch.config.arms import derive
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.runtime.markdown import number

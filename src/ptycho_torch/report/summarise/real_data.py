@@ -176,7 +176,7 @@ def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
         networks=[
             result(folder / label / f"seed-{seed}", label, seed)
             for label in real.networks
-            for seed in real.seed_list
+            for seed in real.seeds
         ],
     )
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.dataset import Dataset, DatasetFiles
 from ptycho_torch.config.plan import likely_winner, stage_names, stage_plan
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, run_settings
 from ptycho_torch.config.training import ConstantSchedule, RunSettings
 from ptycho_torch.data.batch import Batch, SplitScales
 from ptycho_torch.data.module import EVAL_BATCH
