@@ -147,14 +147,9 @@ def test_the_decision_is_data_and_prose_that_agree(files, tmp_path):
 
 def test_a_foreign_or_damaged_table_is_refused_and_nothing_is_written(files, tmp_path):
     table = pd.read_csv(files["pivot"])
-    changes = {
-        "does not hold the runs of pivot": table.iloc[1:],
-        "lacks the column 'failed'": table.drop(columns="failed"),
-    }
-    for message, changed in changes.items():
-        changed.to_csv(files["pivot"], index=False)
-        with pytest.raises(InputError, match=message):
-            write_decision(**files)
+    table.iloc[1:].to_csv(files["pivot"], index=False)
+    with pytest.raises(InputError, match="does not hold the runs of pivot"):
+        write_decision(**files)
     assert not (tmp_path / "decision.json").exists()
 
 

@@ -41,11 +41,9 @@ would decide it, in words)."""
 
 
 def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
-    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read,
-    lacks a column, or holds other runs than the stage's."""
+    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
+    holds other runs than the stage's."""
     runs = io.read_csv(path)
-    if lacking := {"dataset", "arm", "seed", "failed", COMPOSITE.column} - set(runs.columns):
-        raise InputError(f"{path}: lacks the column '{min(lacking)}'; make its summary again")
     found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
     counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
     expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
@@ -59,10 +57,7 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
 
 
 def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
-    """Read Stage A's table of runs and write `winner.json`.
-
-    Raises InputError if the table is unreadable, not that of the plan, or lacks a column.
-    """
+    """Read Stage A's table of runs and write `winner.json`; raises as `read_runs`."""
     stage = StagePlan(**plan)
     io.write_json(output, find_winner(read_runs(runs, stage), stage.arms))
 
@@ -96,12 +91,10 @@ def write_decision(
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
     `stage_a` and `pivot` are their `runs.csv`, `winner` is Stage A's `winner.json`, `study` the
-    configuration in force, `stress` the stress stage's `findings.json`. Raises InputError if one is
-    wrong, the study has no decision, or a table is not that of its stage.
+    configuration in force, which has a block `decision`, `stress` the stress stage's
+    `findings.json`. Raises InputError if one is wrong, or a table is not that of its stage.
     """
     parsed = parse_study(study, "study")
-    if parsed.decision is None:
-        raise InputError("study: there is no block 'decision', so nothing can be decided")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
     claims = read_json(stress)["claims"] if stress else []
@@ -119,11 +112,10 @@ def decide(
 ) -> dict[str, Any]:
     """Return the decision that the runs support, as `decision.json` has it.
 
-    The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
-    decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
-    recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
-    has a row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of
-    the stress stage, which decide no rule and stand beside them with a verdict of their own.
+    The first rule that is met in full decides, in the order Pivot, Gold, Silver: a mitigation that
+    is shown to fail at depth cannot be recommended, whatever it does in Stage A. `shallow` has a
+    row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of the
+    stress stage, which decide no rule and stand beside them with a verdict of their own.
     """
     rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
@@ -133,12 +125,8 @@ def decide(
         "would_change": sentences("would_change.md.j2", fired=fired, rules=rules),
         "rules": rules,
         "stress": [
-            {
-                "arm": item["arm"],
-                "verdict": _STRESSED[item["state"]],
-                "sentence": item["sentence"],
-            }
-            for item in stress
+            {"arm": c["arm"], "verdict": _STRESSED[c["state"]], "sentence": c["sentence"]}
+            for c in stress
         ],
     }
 

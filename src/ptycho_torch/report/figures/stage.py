@@ -233,7 +233,7 @@ def reconstructions(collected: Collected) -> Figure:
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
     kinds = kinds or ["amplitude"]
-    rpie = io.read_npz(collected.rpie_image) if collected.rpie_image else None
+    rpie = io.read_npz(collected.conventional["image"]) if collected.conventional else None
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)

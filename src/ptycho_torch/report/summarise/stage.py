@@ -11,7 +11,6 @@ from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.report.summarise import tables
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import (
     Comparison,
     claim_level,
@@ -39,30 +38,25 @@ def summarise_stage(
     """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
     stage.
 
-    `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stress`,
-    `stage_b`, `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs; `plan`
-    is a file whose `sha256` `findings.json` keeps, by which the workflow knows a summary of another
-    study. Raises InputError if the configuration is wrong, or a file is missing, unreadable or of
-    another run.
+    `study` is the configuration in force; `stage` one of its stages; `winner` Stage A's
+    `winner.json`, which Stage B needs; `plan` a file whose `sha256` `findings.json` keeps, by which
+    the workflow knows a summary of another study. Raises InputError if the configuration is wrong,
+    or a file is missing, unreadable or of another run.
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
-    parsed = parse_study(study, "study")
+    parsed, folder = parse_study(study, "study"), Path(folder)
     won = None if winner is None else io.read_json(winner)["winner"]
-    try:
-        planned = stage_plan(parsed, stage, won)
-    except ValueError as error:
-        raise InputError(f"study: {error}") from None
+    planned = stage_plan(parsed, stage, won)
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     made_for = {} if plan is None else io.read_json(plan)
-    values = work_out(collected, provenance, won, made_for.get("looked", []))
-    answer, texts = put_into_words(values)
-    folder = Path(folder)
+    values = work_out(collected, provenance, made_for.get("looked", []))
+    _, texts = put_into_words(values)
     for name, table in tables.of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
-    findings = _findings(values, answer) | {"plan_sha256": made_for.get("sha256")}
+    findings = _findings(collected, values["claims"]) | {"plan_sha256": made_for.get("sha256")}
     io.write_json(folder / "findings.json", findings)
     for name, text in texts.items():
         io.write_text(folder / name, text)
@@ -92,10 +86,9 @@ def write_look(
 def work_out(
     collected: Collected,
     provenance: Mapping[str, Any],
-    winner: str | None = None,
     looked: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return what the runs of a stage support: the values that its template takes.
+    """Return what the runs of a stage support: the values that its templates take.
 
     `looked`: seeds per arm of summaries that came before.
     """
@@ -119,7 +112,6 @@ def work_out(
         "verdicts": _verdicts(collected),
         "sweep": _sweep(collected, losses),
         "stress": stress,
-        "winner": winner,
         "looked": looked,
         "made": provenance,
     }
@@ -136,15 +128,11 @@ def _claims(collected: Collected) -> tuple[list[Comparison], Stress | None]:
 
 def _verdicts(collected: Collected) -> list[Verdict]:
     """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
-    study, stage = collected.study, collected.stage
+    study, stage, judged = collected.study, collected.stage, []
     if stage.name == "stage_a":
         judged = [judge_arm(arm, study.arms[arm].success, collected) for arm in stage.arms]
-    else:
-        judged = [
-            judge_depth(arm, shallow, collected, collected.history, study.stage_b)
-            for arm, shallow in stage.depth
-            if study.stage_b is not None
-        ]
+    elif (bounds := study.stage_b) is not None:
+        judged = [judge_depth(*p, collected, collected.history, bounds) for p in stage.depth]
     return [verdict for of_arm in judged for verdict in of_arm]
 
 
@@ -160,15 +148,16 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
     beside = {item.arm: item for item in losses}
     states = {arm: similarity(item, runs, margin) for arm, item in beside.items()}
     several = len({variant.base for variant in variants.values()}) > 1
-    labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
-    for arm, state in states.items():
-        labels[state].append(f"`{arm}`" if several else variants[arm].label())
+    named = {arm: f"`{arm}`" if several else variant.label() for arm, variant in variants.items()}
     return {
         "varied": [key for key, _ in next(iter(variants.values())).changes],
         "margin": margin,
         "beside": beside,
         "states": states,
-        "labels": labels,
+        "labels": {
+            state: [named[arm] for arm, its in states.items() if its == state]
+            for state in ("same", "apart", "alike", "open")
+        },
         "first_failing": next((arm for arm in variants if collected.failed(arm).failures), None),
         "runs": int(runs["arm"].isin(variants).sum()),
     }
@@ -183,30 +172,17 @@ def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]
     }
 
 
-def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
-    """Return `findings.json`: what other documents say of this stage."""
-
-    def said(macro: str, keys: str, item: object, *more: object) -> dict[str, Any]:
-        return {
-            **{key: getattr(item, key) for key in keys.split()},
-            "sentence": say(macro, item, *more),
-        }
-
-    collected: Collected = values["f"]
-    stage, settings = collected.stage, values["statistics"]
+def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, Any]:
+    """Return `findings.json`: what the documents of the whole study say of this stage."""
+    settings = collected.study.statistics
     return {
-        **{key: getattr(stage, key) for key in ("name", "title", "question", "dataset", "control")},
-        "answer": list(answer),
-        "arms": list(stage.arms),
-        "winner": values["winner"],
+        **{key: getattr(collected.stage, key) for key in ("title", "question", "dataset")},
+        **{key: getattr(collected, key) for key in ("baselines", "constant_loss")},
         "claims": [
-            said("answered", "arm other state p_holm level", item, settings)
-            for item in values["claims"]
+            {
+                **{key: getattr(item, key) for key in ("arm", "other", "state")},
+                "sentence": say("answered", item, settings),
+            }
+            for item in claims
         ],
-        "loss": collected.loss.column,
-        "verdicts": [said("verdict", "arm condition status", item) for item in values["verdicts"]],
-        **{
-            key: getattr(collected, key)
-            for key in ("baselines", "conventional", "noise_floor", "constant_loss", "undefined")
-        },
     }

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from ptycho_torch.report.collect import Collected
-from ptycho_torch.report.rendering import say
 from ptycho_torch.statistics.runs import score_spread
 from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress
@@ -26,7 +25,7 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Return file name -> table, of what `stage.work_out` returns."""
     collected: Collected = values["f"]
     arms = collected.stage.arms
-    rows: list[dict[str, Any]] = [_arm(collected, arm) for arm in arms]
+    rows = [_arm(collected, arm) for arm in arms]
     for name, scores in collected.baselines.items():
         medians = {f"best_{key}_median": value for key, value in scores.items()}
         rows.append({"kind": "baseline", "arm": name, **medians})
@@ -43,12 +42,10 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 def _arm(collected: Collected, arm: str) -> dict[str, Any]:
     """Return the row of an arm; n of every median is beside it."""
-    runs, failed, settings = collected.runs_of(arm), collected.failed(arm), collected.settings[arm]
+    runs, failed = collected.runs_of(arm), collected.failed(arm)
     row: dict[str, Any] = {
         "kind": "arm",
         "arm": arm,
-        "generator": settings["generator"]["name"],
-        "clip": settings["execution"]["clip"]["gradient_clip_algorithm"],
         "runs": failed.runs,
         "failures": failed.failures,
         "failure_rate": failed.rate,
@@ -61,15 +58,14 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
     }
     for column in (collected.loss.column, *_SCORES):
         spread = score_spread(collected.runs, arm, column)
-        row[f"{column}_n"] = spread.n
-        row[f"{column}_median"] = spread.median
-        row[f"{column}_q1"] = spread.low
-        row[f"{column}_q3"] = spread.high
+        found = {"n": spread.n, "median": spread.median, "q1": spread.low, "q3": spread.high}
+        row |= {f"{column}_{key}": value for key, value in found.items()}
     return row
 
 
 def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per comparison: those that may claim something, then the exploratory ones."""
+    tests = ("p", "least_p", "p_holm", "level", "state")
     return pd.DataFrame([
         {
             **{"arm": item.arm, "control": item.other, "score": item.score.column},
@@ -77,8 +73,7 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
             "difference": item.mean,
             "low": item.interval and item.interval.low,
             "high": item.interval and item.interval.high,
-            **{key: getattr(item, key) for key in ("p", "least_p", "p_holm", "level", "state")},
-            "sentence": say("claim", item, values["statistics"]),
+            **{key: getattr(item, key) for key in tests},
         }
         for item in (*values["claims"], *values["exploratory"])
     ])  # fmt: skip
@@ -86,10 +81,7 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
 
 def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
     """Return a row per arm and depth, and a row per arm and seed."""
-    seeds = stress.points["seed"].unique()
-    areas = [
-        {"arm": arm, "seed": seed, "area": area}
-        for arm, values in stress.areas.items()
-        for seed, area in zip(seeds, values, strict=False)  # Looks end some arms earlier.
-    ]
-    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": pd.DataFrame(areas)}
+    seeds = stress.points["seed"].unique()  # Looks end some arms earlier.
+    by_seed = {arm: pd.Series(values, seeds[: len(values)]) for arm, values in stress.areas.items()}
+    areas = pd.concat(by_seed, names=["arm", "seed"]).reset_index(name="area")
+    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": areas}
