@@ -53,10 +53,9 @@ def write_decision(
         by_epoch.append((run["arm"], io.read_csv(history)))
     must_belong(made, "train")
     several = len(units) > 1
-    seen, checks = _read(activations, several), [io.read_json(path) for path in units]
-    hypotheses = decide(
-        parsed, gradients=_read(gradients, several), activations=seen, units=checks
-    )
+    seen = _read(activations, several)
+    checks: Entries = [io.read_json(path) for path in units]
+    hypotheses = decide(parsed, gradients=_read(gradients, several), activations=seen, units=checks)
     open_ones = [item["name"] for item in hypotheses if item["verdict"] != "does not hold"]
     record = {
         "next": open_ones[0] if open_ones else None,

@@ -146,8 +146,7 @@ def probe_block(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the gradient probe of one block, with both initial distributions side by side.
 
-    Input and target are white noise of variance 1, the loss is the mean absolute difference. Noise
-    has no dominant low frequency, as real data have: numbers of a network on data differ.
+    Input and target are white noise of variance 1, the loss is the mean absolute difference.
 
     Returned is `probe_gradients` of the block as it is built, with its
     `spectral_local_output_ratio`, and `initialisations`: the same for each, `1/in` (the mean

@@ -17,13 +17,7 @@ from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import StageRuns, composite_losses
-from ptycho_torch.statistics.scores import (
-    BLOCK_NAMES,
-    COMPLETED,
-    COMPOSITE,
-    RECONSTRUCTION_SCORES,
-    Score,
-)
+from ptycho_torch.statistics.scores import COMPLETED, COMPOSITE, RECONSTRUCTION_SCORES, Score
 
 Files = Mapping[str, Sequence[PathLike]]
 """Kind of `KINDS` -> that file of every run, in any order; a run is known by the file's folder,
@@ -115,10 +109,8 @@ def collect(
     which names the file, if one is missing, unreadable, of another run, of other data, or lacks a
     key.
     """
-    facts = read_json(dataset)
-    must_belong(
-        [(dataset, facts["settings"], study.datasets[stage.dataset].published())], "simulate"
-    )
+    facts, simulated = read_json(dataset), study.datasets[stage.dataset].published()
+    must_belong([(dataset, facts["settings"], simulated)], "simulate")
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
     judged = study.evaluation.model_dump(mode="json")
     trained: list[Any] = []
@@ -152,7 +144,7 @@ def collect(
         runs=runs,
         confidence=study.statistics.confidence,
         history=pd.concat([t for t in histories if len(t)] or histories[:1], ignore_index=True),
-        baselines={k: {name: v.get(name) for name in BLOCK_NAMES} for k, v in baselines.items()},
+        baselines=baselines,
         undefined=_undefined(scored),
         noise_floor=validation.get("noise_floor"),
         constant_loss=float(validation["constant_loss"]),
@@ -203,7 +195,7 @@ def _row(
         "twin_share": metrics["twin"]["share"],
         **{key: timing[key] for key in _TIMING_KEYS},
         "torch": record["versions"].get("torch"),
-        **{f"{b}_{name}": metrics[b].get(name) for b in ("best", "last") for name in BLOCK_NAMES},
+        **{f"{b}_{name}": value for b in ("best", "last") for name, value in metrics[b].items()},
         "undefined": "; ".join(f"{k}: {v}" for k, v in sorted(metrics["undefined"].items())),
     }
 
@@ -215,8 +207,8 @@ def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         reasons |= metrics["undefined"]
     return {
         name: reasons.get(name, "no reason was recorded").removeprefix("not defined: ")
-        for name in BLOCK_NAMES
-        if all(metrics["best"].get(name) is None for metrics in scored)
+        for name in scored[0]["best"]
+        if all(metrics["best"][name] is None for metrics in scored)
     }
 
 

@@ -8,6 +8,7 @@ of a false decision where nothing differs.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,14 +45,11 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
     holds other runs than the stage's."""
     runs = io.read_csv(path)
-    found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
-    counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
-    expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
-    if found != expected:
-        odd = sorted(set(expected) ^ set(found)) or found
+    expected = {(plan.dataset, arm, seed) for arm, seed in plan.runs_of(Counter(runs["arm"]))}
+    for run in sorted(expected ^ set(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))):
         raise InputError(
-            f"{path}: does not hold the runs of {plan.name} ({len(expected)} expected, "
-            f"{len(found)} found; for one, {'/'.join(map(str, odd[0]))}); make its summary again"
+            f"{path}: does not hold the runs of {plan.name}: {'/'.join(map(str, run))} is missing "
+            "or of another study; make its summary again"
         )
     return runs
 
@@ -68,14 +66,9 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    means: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        mine = runs[runs["arm"] == arm]
-        mean = float(np.exp(log_values(mine, arm, COMPOSITE.column).mean()))
-        means[arm] = {"failures": int(mine["failed"].sum()), "runs": len(mine), "mean_loss": mean}
-    winner = min(arms, key=lambda arm: (means[arm]["mean_loss"], arm))
-    found = {"winner": winner, "arms": means, "loss": COMPOSITE.column}
-    return {**found, "sentence": say("winner", found)}
+    means = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
+    winner = min(arms, key=lambda arm: (means[arm], arm))
+    return {"winner": winner, "mean_loss": means, "sentence": say("winner", means[winner])}
 
 
 def write_decision(
@@ -98,9 +91,9 @@ def write_decision(
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
     claims = read_json(stress)["claims"] if stress else []
-    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
+    decision, won = decide(parsed, shallow, at_depth, claims), read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
-    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
+    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won["winner"]})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))
 
 

@@ -52,12 +52,12 @@ Panels = Mapping[Score, Sequence[float | None]]
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
-        if found is not None:
-            for of_rates in (loss_by_rate, areas):
-                save(of_rates(collected, found), folder, of_rates.__name__)
-            return
-        for draw in (learning_curves, metric_spread, reconstructions):
-            save(draw(collected), folder, draw.__name__)
+        if found is None:
+            for draw in (learning_curves, metric_spread, reconstructions):
+                save(draw(collected), folder, draw.__name__)
+        else:
+            save(loss_by_rate(collected, found), folder, "loss_by_rate")
+            save(areas(collected, found), folder, "areas")
 
 
 def learning_curves(collected: Collected) -> Figure:
@@ -140,16 +140,15 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     for axes, depth in zip(panels, depths, strict=True):
         for place, (arm, look) in enumerate(looks.items()):
             mine = points[(points["arm"] == arm) & (points["depth"] == depth)]
-            x = rates * 10 ** (step * (place - (len(looks) - 1) / 2))
+            shift = 10 ** (step * (place - (len(looks) - 1) / 2))
             quartiles = mine.groupby("rate")["loss"].quantile([0.25, 0.5, 0.75]).unstack()
             low, middle, high = quartiles.to_numpy().T
             bars = [middle - low, high - middle]
-            axes.errorbar(x, middle, bars, **look, label=arm, markersize=3.5)
-            for at, rate in zip(x, rates, strict=True):
-                failed = mine[(mine["rate"] == rate) & mine["failed"]]
-                # One above the other, so that crosses can be counted.
-                lifted = failed["loss"].to_numpy() * 1.05 ** np.arange(1, len(failed) + 1)
-                axes.plot([at] * len(failed), lifted, "x", color=look["color"], markersize=5)
+            axes.errorbar(rates * shift, middle, bars, **look, label=arm, markersize=3.5)
+            failed = mine[mine["failed"]]
+            # One above the other, so that crosses can be counted.
+            lifted = failed["loss"] * 1.05 ** (1 + failed.groupby("rate").cumcount())
+            axes.plot(failed["rate"] * shift, lifted, "x", color=look["color"], markersize=5)
         axes.set(xscale="log", xlabel="learning rate")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
-from ptycho_torch.report.summarise import tables
 from ptycho_torch.statistics.compare import (
     Comparison,
     claim_level,
@@ -19,8 +20,20 @@ from ptycho_torch.statistics.compare import (
     compare_score,
     similarity,
 )
+from ptycho_torch.statistics.runs import score_spread
+from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
+
+# Medians over all runs of an arm, failed ones too: they say why a run went as it did.
+_RUNNING = (
+    *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
+    *("wall_s", "samples_per_s", "peak_memory_mib"),
+)
+_SCORES = (
+    *("last_val_loss", COMPOSITE.column, *(f"best_{name}" for name in IMAGE_NAMES)),
+    *("best_complex_error", "best_complex_error_synchronised", "twin_share"),
+)
 
 
 def summarise_stage(
@@ -52,7 +65,7 @@ def summarise_stage(
     made_for = {} if plan is None else io.read_json(plan)
     values = work_out(collected, provenance, made_for.get("looked", []))
     _, texts = put_into_words(values)
-    for name, table in tables.of_stage(values).items():
+    for name, table in of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
@@ -65,22 +78,13 @@ def summarise_stage(
 def write_look(
     files: Files, *, dataset: PathLike, study: Mapping[str, Any], stage: str, output: PathLike
 ) -> None:
-    """Write a planned look: the arms that are undecided with the seeds so far, and the claims.
+    """Write a planned look: the arms that are undecided with the seeds so far, and nothing else.
 
     Raises InputError as the stage's summary does.
     """
     parsed = parse_study(study, "study")
-    plan = stage_plan(parsed, stage)
-    collected = collect(files, parsed, plan, dataset=dataset)
-    claims, _ = _claims(collected)
-    io.write_json(
-        output,
-        {
-            "seeds": int(collected.runs.groupby("arm").size().max()),
-            "undecided": [item.arm for item in claims if item.better is None],
-            "claims": [say("answered", item, parsed.statistics) for item in claims],
-        },
-    )
+    claims, _ = _claims(collect(files, parsed, stage_plan(parsed, stage), dataset=dataset))
+    io.write_json(output, {"undecided": [item.arm for item in claims if item.better is None]})
 
 
 def work_out(
@@ -139,28 +143,19 @@ def _verdicts(collected: Collected) -> list[Verdict]:
 def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any] | None:
     """Return how the results depend on the setting that a stage varies, if it varies one.
 
-    `labels` has the values by state beside the control: same, apart, alike, open.
+    `at` has the values by state beside the control: same, apart, alike, open.
     """
-    stage, runs, variants = collected.stage, collected.runs, collected.variants
+    variants = collected.variants
     if not variants:
         return None
-    margin = collected.study.sweeps[stage.name].alike_within
-    beside = {item.arm: item for item in losses}
-    states = {arm: similarity(item, runs, margin) for arm, item in beside.items()}
+    margin = collected.study.sweeps[collected.stage.name].alike_within
     several = len({variant.base for variant in variants.values()}) > 1
-    named = {arm: f"`{arm}`" if several else variant.label() for arm, variant in variants.items()}
-    return {
-        "varied": [key for key, _ in next(iter(variants.values())).changes],
-        "margin": margin,
-        "beside": beside,
-        "states": states,
-        "labels": {
-            state: [named[arm] for arm, its in states.items() if its == state]
-            for state in ("same", "apart", "alike", "open")
-        },
-        "first_failing": next((arm for arm in variants if collected.failed(arm).failures), None),
-        "runs": int(runs["arm"].isin(variants).sum()),
-    }
+    at: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
+    for item in losses:
+        label = f"`{item.arm}`" if several else variants[item.arm].label()
+        at[similarity(item, collected.runs, margin)].append(label)
+    failing = next((arm for arm in variants if collected.failed(arm).failures), None)
+    return {"at": at, "margin": margin, "first_failing": failing}
 
 
 def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
@@ -186,3 +181,69 @@ def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, A
             for item in claims
         ],
     }
+
+
+def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return file name -> table, of what `work_out` returns."""
+    collected: Collected = values["f"]
+    arms = collected.stage.arms
+    rows = [_arm(collected, arm) for arm in arms]
+    for name, scores in collected.baselines.items():
+        medians = {f"best_{key}_median": value for key, value in scores.items()}
+        rows.append({"kind": "baseline", "arm": name, **medians})
+    curves = pd.concat({arm: collected.survival(arm) for arm in arms}, names=["arm"])
+    return {
+        **(of_stress(values["stress"]) if values["stress"] else {}),
+        "runs.csv": collected.runs,
+        "arms.csv": pd.DataFrame(rows),
+        "comparisons.csv": _comparisons(values),
+        "history.csv": collected.history,
+        "survival.csv": curves.reset_index("arm"),
+    }
+
+
+def _arm(collected: Collected, arm: str) -> dict[str, Any]:
+    """Return the row of an arm; n of every median is beside it."""
+    runs, failed = collected.runs_of(arm), collected.failed(arm)
+    row: dict[str, Any] = {
+        "kind": "arm",
+        "arm": arm,
+        "runs": failed.runs,
+        "failures": failed.failures,
+        "failure_rate": failed.rate,
+        "failure_rate_low": failed.interval.low,
+        "failure_rate_high": failed.interval.high,
+        **{outcome: int((runs["outcome"] == outcome).sum()) for outcome in OUTCOMES},
+        "parameters_full": runs["parameters_full"].iloc[0],
+        **{name: collected.median(arm, name) for name in _RUNNING},
+        "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
+    }
+    for column in (collected.loss.column, *_SCORES):
+        spread = score_spread(collected.runs, arm, column)
+        found = {"n": spread.n, "median": spread.median, "q1": spread.low, "q3": spread.high}
+        row |= {f"{column}_{key}": value for key, value in found.items()}
+    return row
+
+
+def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row per comparison: those that may claim something, then the exploratory ones."""
+    tests = ("p", "least_p", "p_holm", "level", "state")
+    return pd.DataFrame([
+        {
+            **{"arm": item.arm, "control": item.other, "score": item.score.column},
+            **{"family": "primary" if item.level else "exploratory", "n": item.n},
+            "difference": item.mean,
+            "low": item.interval and item.interval.low,
+            "high": item.interval and item.interval.high,
+            **{key: getattr(item, key) for key in tests},
+        }
+        for item in (*values["claims"], *values["exploratory"])
+    ])  # fmt: skip
+
+
+def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
+    """Return a row per arm and depth, and a row per arm and seed."""
+    seeds = stress.points["seed"].unique()  # Looks end some arms earlier.
+    by_seed = {arm: pd.Series(values, seeds[: len(values)]) for arm, values in stress.areas.items()}
+    areas = pd.concat(by_seed, names=["arm", "seed"]).reset_index(name="area")
+    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": areas}
