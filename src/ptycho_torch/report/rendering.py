@@ -5,7 +5,6 @@ Text of the user passes the filter `md`; HTML templates escape everything by the
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,8 +12,6 @@ import yaml
 from ptycho_torch.config.arms import arm_settings, derive
 from ptycho_torch.runtime import markdown, templates
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **values: Any) -> str:

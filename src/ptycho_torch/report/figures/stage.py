@@ -31,7 +31,7 @@ from ptycho_torch.runtime.plot_style import (
     styled,
     use_log_scale,
 )
-from ptycho_torch.statistics.runs import failure_rate, shown_runs
+from ptycho_torch.statistics.runs import shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
 from ptycho_torch.statistics.stress import Stress
 
@@ -101,8 +101,8 @@ def _losses(axes: Axes, collected: Collected, arm: str, column: str, colour: str
         finite = rows[column].astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
-    failed = collected.failed(arm)
-    axes.set_title(f"{on_lines(arm)}\n{failed.failures} of {failed.runs} failed", fontsize=9)
+    title = f"{on_lines(arm)}\n{mine['failed'].sum()} of {len(mine)} failed"
+    axes.set_title(title, fontsize=9)
 
 
 def _references(axes: Axes, collected: Collected) -> None:
@@ -194,15 +194,15 @@ def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -
 def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:
     """Return a panel per score, with what baselines score, and a row per arm."""
     looks = arm_looks(arms, study.arms, derive(study).bases)
-    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in looks}
-    labels = [f"{arm}, {of.failures} of {of.runs} failed" for arm, of in failed.items()]
+    by_arm = {arm: runs[runs["arm"] == arm] for arm in looks}
+    labels = [f"{arm}, {of['failed'].sum()} of {len(of)} failed" for arm, of in by_arm.items()]
     figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
     grid = figure.subplots(1, len(panels), sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
         for place, (arm, look) in enumerate(looks.items()):
-            _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
+            _mark_runs(axes, place, by_arm[arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         values = runs[score.column].astype(float)
         if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():

@@ -21,7 +21,7 @@ from ptycho_torch.statistics.compare import (
     similarity,
 )
 from ptycho_torch.statistics.runs import score_spread
-from ptycho_torch.statistics.scores import COMPOSITE, IMAGE_NAMES, OUTCOMES
+from ptycho_torch.statistics.scores import COMPOSITE, OUTCOMES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 
@@ -29,10 +29,6 @@ from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 _RUNNING = (
     *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
     *("wall_s", "samples_per_s", "peak_memory_mib"),
-)
-_SCORES = (
-    *("last_val_loss", COMPOSITE.column, *(f"best_{name}" for name in IMAGE_NAMES)),
-    *("best_complex_error", "best_complex_error_synchronised", "twin_share"),
 )
 
 
@@ -218,7 +214,8 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
         **{name: collected.median(arm, name) for name in _RUNNING},
         "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
     }
-    for column in (collected.loss.column, *_SCORES):
+    of_best = [column for column in runs if column.startswith("best_")]
+    for column in ("last_val_loss", COMPOSITE.column, "twin_share", *of_best):
         spread = score_spread(collected.runs, arm, column)
         found = {"n": spread.n, "median": spread.median, "q1": spread.low, "q3": spread.high}
         row |= {f"{column}_{key}": value for key, value in found.items()}
