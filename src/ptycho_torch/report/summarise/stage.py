@@ -214,7 +214,7 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
         **{name: collected.median(arm, name) for name in _RUNNING},
         "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
     }
-    of_best = [column for column in runs if column.startswith("best_")]
+    of_best = [column for column in map(str, runs) if column.startswith("best_")]
     for column in ("last_val_loss", COMPOSITE.column, "twin_share", *of_best):
         spread = score_spread(collected.runs, arm, column)
         found = {"n": spread.n, "median": spread.median, "q1": spread.low, "q3": spread.high}
