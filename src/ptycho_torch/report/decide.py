@@ -8,6 +8,7 @@ of a false decision where nothing differs.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,28 +41,20 @@ would decide it, in words)."""
 
 
 def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
-    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read,
-    lacks a column, or holds other runs than the stage's."""
+    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
+    holds other runs than the stage's."""
     runs = io.read_csv(path)
-    if lacking := {"dataset", "arm", "seed", "failed", COMPOSITE.column} - set(runs.columns):
-        raise InputError(f"{path}: lacks the column '{min(lacking)}'; make its summary again")
-    found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
-    counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
-    expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
-    if found != expected:
-        odd = sorted(set(expected) ^ set(found)) or found
+    expected = {(plan.dataset, arm, seed) for arm, seed in plan.runs_of(Counter(runs["arm"]))}
+    for run in sorted(expected ^ set(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))):
         raise InputError(
-            f"{path}: does not hold the runs of {plan.name} ({len(expected)} expected, "
-            f"{len(found)} found; for one, {'/'.join(map(str, odd[0]))}); make its summary again"
+            f"{path}: does not hold the runs of {plan.name}: {'/'.join(map(str, run))} is missing "
+            "or of another study; make its summary again"
         )
     return runs
 
 
 def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
-    """Read Stage A's table of runs and write `winner.json`.
-
-    Raises InputError if the table is unreadable, not that of the plan, or lacks a column.
-    """
+    """Read Stage A's table of runs and write `winner.json`; raises as `read_runs`."""
     stage = StagePlan(**plan)
     io.write_json(output, find_winner(read_runs(runs, stage), stage.arms))
 
@@ -72,14 +65,9 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    means: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        mine = runs[runs["arm"] == arm]
-        mean = float(np.exp(log_values(mine, arm, COMPOSITE.column).mean()))
-        means[arm] = {"failures": int(mine["failed"].sum()), "runs": len(mine), "mean_loss": mean}
-    winner = min(arms, key=lambda arm: (means[arm]["mean_loss"], arm))
-    found = {"winner": winner, "arms": means, "loss": COMPOSITE.column}
-    return {**found, "sentence": say("winner", found)}
+    means = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
+    winner = min(arms, key=lambda arm: (means[arm], arm))
+    return {"winner": winner, "mean_loss": means, "sentence": say("winner", means[winner])}
 
 
 def write_decision(
@@ -95,18 +83,16 @@ def write_decision(
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
     `stage_a` and `pivot` are their `runs.csv`, `winner` is Stage A's `winner.json`, `study` the
-    configuration in force, `stress` the stress stage's `findings.json`. Raises InputError if one is
-    wrong, the study has no decision, or a table is not that of its stage.
+    configuration in force, which has a block `decision`, `stress` the stress stage's
+    `findings.json`. Raises InputError if one is wrong, or a table is not that of its stage.
     """
     parsed = parse_study(study, "study")
-    if parsed.decision is None:
-        raise InputError("study: there is no block 'decision', so nothing can be decided")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
     claims = read_json(stress)["claims"] if stress else []
-    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
+    decision, won = decide(parsed, shallow, at_depth, claims), read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
-    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
+    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won["winner"]})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))
 
 
@@ -118,11 +104,10 @@ def decide(
 ) -> dict[str, Any]:
     """Return the decision that the runs support, as `decision.json` has it.
 
-    The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
-    decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
-    recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
-    has a row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of
-    the stress stage, which decide no rule and stand beside them with a verdict of their own.
+    The first rule that is met in full decides, in the order Pivot, Gold, Silver: a mitigation that
+    is shown to fail at depth cannot be recommended, whatever it does in Stage A. `shallow` has a
+    row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of the
+    stress stage, which decide no rule and stand beside them with a verdict of their own.
     """
     rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
@@ -132,12 +117,8 @@ def decide(
         "would_change": sentences("would_change.md.j2", fired=fired, rules=rules),
         "rules": rules,
         "stress": [
-            {
-                "arm": item["arm"],
-                "verdict": _STRESSED[item["state"]],
-                "sentence": item["sentence"],
-            }
-            for item in stress
+            {"arm": c["arm"], "verdict": _STRESSED[c["state"]], "sentence": c["sentence"]}
+            for c in stress
         ],
     }
 

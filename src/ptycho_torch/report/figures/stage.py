@@ -30,7 +30,7 @@ from ptycho_torch.runtime.plot_style import (
     styled,
     use_log_scale,
 )
-from ptycho_torch.statistics.runs import failure_rate, shown_runs
+from ptycho_torch.statistics.runs import shown_runs
 from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
 from ptycho_torch.statistics.stress import Stress
 
@@ -51,12 +51,12 @@ Panels = Mapping[Score, Sequence[float | None]]
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
-        if found is not None:
-            for of_rates in (loss_by_rate, areas):
-                save(of_rates(collected, found), folder, of_rates.__name__)
-            return
-        for draw in (learning_curves, metric_spread, reconstructions):
-            save(draw(collected), folder, draw.__name__)
+        if found is None:
+            for draw in (learning_curves, metric_spread, reconstructions):
+                save(draw(collected), folder, draw.__name__)
+        else:
+            save(loss_by_rate(collected, found), folder, "loss_by_rate")
+            save(areas(collected, found), folder, "areas")
 
 
 def learning_curves(collected: Collected) -> Figure:
@@ -96,8 +96,8 @@ def _losses(axes: Axes, collected: Collected, arm: str, colour: str) -> None:
         finite = loss.astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
-    failed = collected.failed(arm)
-    axes.set_title(f"{on_lines(arm)}\n{failed.failures} of {failed.runs} failed", fontsize=9)
+    title = f"{on_lines(arm)}\n{mine['failed'].sum()} of {len(mine)} failed"
+    axes.set_title(title, fontsize=9)
 
 
 def _references(axes: Axes, collected: Collected) -> None:
@@ -135,16 +135,15 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     for axes, depth in zip(panels, depths, strict=True):
         for place, (arm, look) in enumerate(looks.items()):
             mine = points[(points["arm"] == arm) & (points["depth"] == depth)]
-            x = rates * 10 ** (step * (place - (len(looks) - 1) / 2))
+            shift = 10 ** (step * (place - (len(looks) - 1) / 2))
             quartiles = mine.groupby("rate")["loss"].quantile([0.25, 0.5, 0.75]).unstack()
             low, middle, high = quartiles.to_numpy().T
             bars = [middle - low, high - middle]
-            axes.errorbar(x, middle, bars, **look, label=arm, markersize=3.5)
-            for at, rate in zip(x, rates, strict=True):
-                failed = mine[(mine["rate"] == rate) & mine["failed"]]
-                # One above the other, so that crosses can be counted.
-                lifted = failed["loss"].to_numpy() * 1.05 ** np.arange(1, len(failed) + 1)
-                axes.plot([at] * len(failed), lifted, "x", color=look["color"], markersize=5)
+            axes.errorbar(rates * shift, middle, bars, **look, label=arm, markersize=3.5)
+            failed = mine[mine["failed"]]
+            # One above the other, so that crosses can be counted.
+            lifted = failed["loss"] * 1.05 ** (1 + failed.groupby("rate").cumcount())
+            axes.plot(failed["rate"] * shift, lifted, "x", color=look["color"], markersize=5)
         axes.set(xscale="log", xlabel="learning rate")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -189,15 +188,15 @@ def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -
 def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:
     """Return a panel per score, with what baselines score, and a row per arm."""
     looks = arm_looks(arms, study.arms, derive(study).bases)
-    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in looks}
-    labels = [f"{arm}, {of.failures} of {of.runs} failed" for arm, of in failed.items()]
+    by_arm = {arm: runs[runs["arm"] == arm] for arm in looks}
+    labels = [f"{arm}, {of['failed'].sum()} of {len(of)} failed" for arm, of in by_arm.items()]
     figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
     grid = figure.subplots(1, len(panels), sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
         for place, (arm, look) in enumerate(looks.items()):
-            _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
+            _mark_runs(axes, place, by_arm[arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         values = runs[score.column].astype(float)
         if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():
@@ -227,7 +226,7 @@ def reconstructions(collected: Collected) -> Figure:
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
     kinds = kinds or ["amplitude"]
-    rpie = io.read_npz(collected.rpie_image) if collected.rpie_image else None
+    rpie = io.read_npz(collected.conventional["image"]) if collected.conventional else None
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
