@@ -57,7 +57,7 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
     complex error; a score that is not defined is the reason as text.
 
     The amplitude's factor, a constant phase and, unless forbidden, a phase plane are removed first.
-    `InputError` if the shapes differ.
+    `InputError` if the shapes differ or are too small for SSIM's window.
     """
     made, true = (np.asarray(array, dtype=np.complex128) for array in (object_YX, truth_YX))
     if made.shape != true.shape:
@@ -69,6 +69,12 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
 def _aligned(
     true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], plane: bool
 ) -> Images:
+    if min(true.shape) < scores.SSIM_WINDOW_PX:
+        raise InputError(
+            f"an image of {' x '.join(map(str, true.shape))} px is too small to score, expected "
+            f"{scores.SSIM_WINDOW_PX} or more a side; make evaluation.trim_px smaller"
+        )
+
     def phase(pred: NDArray[Any]) -> NDArray[Any]:
         if scores.not_finite(pred):
             return np.angle(pred)

@@ -143,8 +143,8 @@ class _Scoring:
             "constant_held_out": _r_factor(flat, held),
             "noise": None,
         }
-        if (scale := train.intensity_scale) is not None:
-            root = scale * one.predict(train, self.known).astype(np.float64)
+        root = (train.intensity_scale or np.nan) * one.predict(train, self.known).astype(np.float64)
+        if np.isfinite(root).all():
             drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
             found["noise"] = r_factor(root, drawn, train.good_1HW)
         return found

@@ -32,7 +32,7 @@ SSIM_WINDOW_PX = 7
 
 
 def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
-    """Return the scores of `KINDS` for one aligned image; the truth is finite.
+    """Return the scores of `KINDS` for one aligned image of SSIM's window or more, truth finite.
 
     SSIM (Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861) and
     PSNR use the truth's own range, max - min.
@@ -41,17 +41,14 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     if reason := not_finite(pred_HW) or (FLAT_TRUTH if flat else None):
         return dict.fromkeys(KINDS, reason)
     error, span = float(np.square(pred_HW - truth_HW).mean()), np.ptp(truth_HW)
-    ssim: Score = f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more"
-    if min(truth_HW.shape) >= SSIM_WINDOW_PX:
-        settings = {"data_range": span, "win_size": SSIM_WINDOW_PX}
-        ssim = float(skimage.metrics.structural_similarity(truth_HW, pred_HW, **settings))
+    ssim = skimage.metrics.structural_similarity(truth_HW, pred_HW, data_range=span)
     pearson: Score = FLAT_PREDICTION
     half: Score = FLAT_PREDICTION
     if pred_HW.std() > FLAT * truth_HW.std():
         pearson = float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
         half = crossing(ring_frequencies(truth_HW.shape), ring_correlation(truth_HW, pred_HW))
     return {
-        "ssim": ssim,
+        "ssim": float(ssim),
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
         "psnr_db": float(10 * np.log10(np.square(span) / error)) if error > 0 else NO_ERROR,
         "pearson_r": pearson,
