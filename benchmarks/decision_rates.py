@@ -21,7 +21,7 @@ from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide import decide
 from ptycho_torch.statistics.compare import claim_level, compare_losses, compare_samples
-from ptycho_torch.statistics.scores import AREA
+from ptycho_torch.statistics.runs import AREA
 from ptycho_torch.statistics.stress import areas_of, points_of
 
 ROOT = Path(__file__).resolve().parents[1]

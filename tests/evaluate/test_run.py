@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from tests.evaluate.conftest import planted_twin
+from tests.report.planted_runs import BLOCK_NAMES
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.truth import TwinReading
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 BLOCKS = ("best", "last", "constant", "truth")
 
@@ -138,6 +138,11 @@ def test_the_images_are_aligned_and_trimmed_and_the_same_each_time(scan, judge, 
 def test_a_split_that_the_run_was_not_made_with_is_refused(scan, judge):
     with pytest.raises(InputError, match="belongs to other files"):
         judge(scan(), scan().patches_BHW, dataset_sha256={"test": "0"})
+
+
+def test_a_trim_that_leaves_too_little_to_score_is_one_line(scan, judge):
+    with pytest.raises(InputError, match="of 5 x 5 px is too small .* evaluation.trim_px smaller"):
+        judge(scan(), scan().patches_BHW, settings={"trim_px": 30})
 
 
 READING = TwinReading(

@@ -9,7 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from tests.report.planted_runs import LOSS, PROVENANCE, Run
+from tests.report.planted_runs import BLOCK_NAMES, LOSS, PROVENANCE, Run
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.files import io
@@ -20,7 +20,6 @@ from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage,
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.markdown import number, p_text, percent
 from ptycho_torch.statistics.compare import log_values, seeds_needed
-from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
 VALUES = [f"norm1-max_norm-{value}" for value in (0.1, 0.3, 3)]

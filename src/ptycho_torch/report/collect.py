@@ -16,8 +16,7 @@ from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.runs import StageRuns, composite_losses
-from ptycho_torch.statistics.scores import COMPLETED, COMPOSITE
+from ptycho_torch.statistics.runs import COMPOSITE, StageRuns, composite_losses
 
 Files = Mapping[str, Sequence[PathLike]]
 """Kind of `KINDS` -> that file of every run, in any order; a run is known by the file's folder,
@@ -173,7 +172,7 @@ def _row(
     record: Mapping[str, Any], metrics: Mapping[str, Any], timing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one run; a failure found at the end counts at the last epoch."""
-    failed, failure = metrics["outcome"] != COMPLETED, record["failure"]
+    failed, failure = metrics["outcome"] != "completed", record["failure"]
     last = {"epoch": max(record["epochs"], 1), "step": record["steps"], "reason": metrics["reason"]}
     found = failure or last
     return {

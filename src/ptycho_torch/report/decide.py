@@ -29,9 +29,8 @@ from ptycho_torch.statistics.compare import (
     compare_losses,
     log_values,
 )
-from ptycho_torch.statistics.estimates import Difference, sample_difference
-from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, LOSS
+from ptycho_torch.statistics.estimates import Difference, failure_rate, sample_difference
+from ptycho_torch.statistics.runs import COMPOSITE, LOSS
 from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}

@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import Difference, finite
-from ptycho_torch.statistics.runs import FailureRate, failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, FAILURE_RATE, TUNED, Score
+from ptycho_torch.statistics.estimates import Difference, FailureRate, failure_rate, finite
+from ptycho_torch.statistics.runs import COMPOSITE, FAILURE_RATE, TUNED, Score
 
 Pairs = Sequence[tuple[str, str]]
 LEAST_RUNS = 6

@@ -17,7 +17,7 @@ from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import compare
 from ptycho_torch.statistics.compare import Comparison
-from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
+from ptycho_torch.statistics.runs import AREA, COMPOSITE, TUNED
 
 # Half a decade, the field's step; a wider one may miss where an arm breaks.
 _STEP = math.sqrt(10)

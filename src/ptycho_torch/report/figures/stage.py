@@ -30,8 +30,7 @@ from ptycho_torch.runtime.plot_style import (
     styled,
     use_log_scale,
 )
-from ptycho_torch.statistics.runs import shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
 from ptycho_torch.statistics.stress import Stress
 
 _REFERENCES = ("best constant object", "noise alone")
@@ -222,7 +221,7 @@ def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look:
 def reconstructions(collected: Collected) -> Figure:
     """Return amplitude and phase of chosen runs beside the truth and rPIE, first test image, on the
     truth's scale."""
-    runs = shown_runs(collected.runs).to_dict("records")
+    runs = _shown_runs(collected.runs).to_dict("records")
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
     kinds = kinds or ["amplitude"]
@@ -250,3 +249,16 @@ def reconstructions(collected: Collected) -> Figure:
         label = "phase, rad" if kind == "phase" else kind
         draw_images(figure, block, images, label, cmap=colours, vmin=low, vmax=high)
     return figure
+
+
+def _shown_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs to draw: of each arm the successful one of median SSIM (of two in the middle
+    the lower), and one that failed, with a score if one has it. Arms keep the order of the table.
+    """
+    chosen, column = [], AMPLITUDE_SSIM.column
+    for _, mine in runs.groupby("arm", sort=False):
+        failed = mine["failed"].astype(bool)
+        good = mine[~failed].dropna(subset=[column]).sort_values([column, "seed"])
+        bad = mine[failed].sort_values(column, key=pd.isna, kind="stable")
+        chosen += [good[(len(good) - 1) // 2 :][:1], bad[:1]]
+    return pd.concat(chosen)

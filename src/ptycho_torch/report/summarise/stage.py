@@ -20,7 +20,7 @@ from ptycho_torch.statistics.compare import (
     compare_score,
     similarity,
 )
-from ptycho_torch.statistics.scores import COMPOSITE, MAIN_SCORES, OUTCOMES
+from ptycho_torch.statistics.runs import COMPOSITE, MAIN_SCORES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 

@@ -12,9 +12,8 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
-from ptycho_torch.statistics.estimates import spread
-from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
+from ptycho_torch.statistics.estimates import failure_rate, spread
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
 
 def summarise_study(
