@@ -51,7 +51,7 @@ def summarise_stage(
     the workflow knows a summary of another study. Raises InputError if the configuration is wrong,
     or a file is missing, unreadable or of another run.
     """
-    from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
+    from ptycho_torch.report.figures import write_figures  # matplotlib: slow to import
 
     parsed, folder = parse_study(study, "study"), Path(folder)
     won = None if winner is None else io.read_json(winner)["winner"]

@@ -30,7 +30,7 @@ def summarise_study(
     the configuration in force. Raises InputError if it is wrong, or a file is missing, unreadable
     or lacks a key.
     """
-    from ptycho_torch.report.figures.stage import overview  # matplotlib: slow to import
+    from ptycho_torch.report.figures import overview  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
