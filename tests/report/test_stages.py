@@ -19,7 +19,8 @@ from ptycho_torch.report.rendering import say
 from ptycho_torch.report.summarise.stage import put_into_words, summarise_stage, work_out
 from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.markdown import number, p_text, percent
-from ptycho_torch.statistics.compare import log_values, seeds_needed
+from ptycho_torch.statistics.compare import seeds_needed
+from ptycho_torch.statistics.runs import COMPOSITE
 
 SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
 VALUES = [f"norm1-max_norm-{value}" for value in (0.1, 0.3, 3)]
@@ -255,7 +256,7 @@ def test_an_undecided_claim_says_what_would_decide_it(values_of):
     values = values_of(seeds=SEEDS)
     agc = claim(values, "agc")
     runs = values["f"].runs
-    mine, theirs = (log_values(runs, arm, "composite_loss") for arm in ("agc", "control"))
+    mine, theirs = (values_of(runs, arm, COMPOSITE) for arm in ("agc", "control"))
     expected = seeds_needed(
         mine, theirs, of_interest=math.log(1.1), level=agc.level / 2, settings=SETTINGS
     )

@@ -153,10 +153,8 @@ def judge(entries: Entries, key: str, threshold: float, settings: StatisticsSett
                 side = "at"
             elif test.mean and p is not None and p <= level(settings.confidence):
                 side = "below" if test.mean < 0 else "above"
-            interval = None
-            if test.interval is not None:
-                ends = {"low": test.interval.low, "high": test.interval.high}
-                interval = {end: threshold * math.exp(log) for end, log in ends.items()}
+            ends = test.interval._asdict() if test.interval else {}
+            interval = {end: threshold * math.exp(log) for end, log in ends.items()} or None
             mean = None if test.mean is None else threshold * math.exp(test.mean)
             group = {"name": name, "state": state, "values": values, "mean": mean}
             groups.append({**group, "interval": interval, "p": p, "side": side})

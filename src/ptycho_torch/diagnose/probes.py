@@ -43,7 +43,7 @@ def probe_gradients(
     blocks = fourier_blocks(network)
     if not blocks:
         nothing = _compare([None, None], min_ratio) | {"undefined": "it has no Fourier block"}
-        return {**nothing, "loss": None, "flagged_blocks": [], "blocks": []}
+        return {**nothing, "loss": None, "blocks": []}
     weights = [w for b in blocks.values() for w in (b.spectral.weight, b.local.weight)]
     with torch.enable_grad():
         value = loss()
@@ -64,7 +64,6 @@ def probe_gradients(
     return {
         **_compare(mean_moduli(pairs).tolist(), min_ratio),
         "loss": finite_or_none(float(value.detach())),
-        "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,
     }
 
@@ -138,20 +137,18 @@ def monitor_activations(
                 hook = module.register_forward_hook(partial(see, name or "network"))
                 hooks.callback(hook.remove)
         layers.append(_layer("output", "output", network(input_BCHW), settings))
-    flagged = [row["layer"] for row in layers if row["flags"]]
+    flagged = [row.get("layer") or row["block"] for row in layers + blocks if row["flags"]]
     growths = [row["growth"] for row in blocks]
     return {
         "summary": {
             "layers": len(layers),
-            "flagged": len(flagged),
+            "flagged": flagged,
             "largest_mean": max(_known(layers, "mean"), default=None),
             "low_freq_ratio": _median(layers, "low_freq_ratio"),
         },
         "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
         "spectral_local_output_ratio": _median(blocks, "spectral_local_ratio"),
         "dc_share": _median(blocks, "input_dc_share"),
-        "flagged_layers": flagged,
-        "flagged_blocks": [row["block"] for row in blocks if row["flags"]],
         "blocks": blocks,
         "layers": layers,
     }

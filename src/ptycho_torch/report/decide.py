@@ -27,7 +27,7 @@ from ptycho_torch.statistics.compare import (
     claim_level,
     compare_failures,
     compare_losses,
-    log_values,
+    values_of,
 )
 from ptycho_torch.statistics.estimates import Difference, failure_rate, sample_difference
 from ptycho_torch.statistics.runs import COMPOSITE, LOSS
@@ -64,7 +64,7 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    means = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
+    means = {arm: float(np.exp(values_of(runs, arm, COMPOSITE).mean())) for arm in arms}
     winner = min(arms, key=lambda arm: (means[arm], arm))
     return {"winner": winner, "mean_loss": means, "sentence": say("winner", means[winner])}
 
@@ -203,7 +203,7 @@ def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condit
     assert study.decision is not None
     bound, level = study.decision.max_loss_increase, claim_level(stage_plan(study, "stage_a"))
     good = runs[~runs["failed"].astype(bool)]
-    mine, theirs = (log_values(good, name, LOSS.column) for name in (arm, other))
+    mine, theirs = (np.log(values_of(good, name, LOSS)) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
     return _condition(asked, _shown(found, level), say("kept", found, level))

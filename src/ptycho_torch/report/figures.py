@@ -117,7 +117,7 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     depths, rates = points["depth"].unique(), np.sort(points["rate"].unique())
     figure = style.new_figure(max(4.9 * len(depths), 6.0), 3.9)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False).ravel()
-    looks = style.arm_looks(stress.areas, collected.study.arms)
+    looks = style.arm_looks(points["arm"].unique(), collected.study.arms)
     # Arms stand beside each other at a rate, over at most half of the way to the next.
     step = min(0.04, 0.5 * np.diff(np.log10(rates)).min(initial=1.0) / len(looks))
     for axes, depth in zip(panels, depths, strict=True):
@@ -145,11 +145,11 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
 
 def areas(collected: Collected, stress: Stress) -> Figure:
     """Return A of each seed, a row per arm, with the mean."""
-    looks = style.arm_looks(stress.areas, collected.study.arms)
+    looks = style.arm_looks(stress.areas["arm"].unique(), collected.study.arms)
     figure = style.new_figure(6.4, 0.32 * len(looks) + 1.0)
     axes = figure.subplots()
     for place, (arm, look) in enumerate(looks.items()):
-        values = np.asarray(stress.areas[arm])
+        values = stress.areas.loc[stress.areas["arm"] == arm, "area"].to_numpy()
         axes.plot(values, np.full(values.shape, place), alpha=0.7, **look | {"linestyle": ""})
         axes.plot([values.mean()], [place], "|", color=style.INK, ms=16, mew=1.6)
     axes.set_yticks(range(len(looks)), list(looks))

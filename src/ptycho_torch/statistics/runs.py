@@ -19,6 +19,8 @@ class Score:
     column: str
     label: str
     lower_is_better: bool = True
+    by_ratio: bool = False
+    """Whether runs are compared by its logarithms."""
 
     @property
     def name(self) -> str:
@@ -28,11 +30,11 @@ class Score:
 
 LOSS = Score("best_mae_val_loss", "best validation loss (MAE)")
 """Of the epoch with the best loss, and MAE whatever loss a run was trained with."""
-COMPOSITE = Score("composite_loss", "composite loss")
+COMPOSITE = Score("composite_loss", "composite loss", by_ratio=True)
 """The last validation loss (MAE), and for a run that failed or did no better than the best constant
 object that object's: a number that every run has, by which claims are made."""
 AREA = Score("area", "mean loss over the rates")
-TUNED = Score("tuned_loss", "composite loss at the arm's own best rate")
+TUNED = Score("tuned_loss", "composite loss at the arm's own best rate", by_ratio=True)
 FAILURE_RATE = Score("failure_rate", "failure rate")
 
 AMPLITUDE_SSIM = Score("best_amplitude_ssim", "amplitude SSIM", lower_is_better=False)

@@ -122,7 +122,7 @@ def _claims(collected: Collected) -> tuple[list[Comparison], Stress | None]:
     if not stage.grid:
         return compare_losses(runs, stage.primary, settings, claim_level(stage)), None
     stress = work_out_stress(runs, stage, collected.constant_loss, settings)
-    return list(stress.comparisons), stress
+    return stress.comparisons, stress
 
 
 def _verdicts(collected: Collected) -> list[Verdict]:
@@ -187,8 +187,10 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         medians = {f"best_{key}_median": value for key, value in scores.items()}
         rows.append({"kind": "baseline", "arm": name, **medians})
     curves = pd.concat({arm: collected.survival(arm) for arm in arms}, names=["arm"])
+    stress: Stress | None = values["stress"]
+    more = {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": stress.areas} if stress else {}
     return {
-        **(of_stress(values["stress"]) if values["stress"] else {}),
+        **more,
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
@@ -235,11 +237,3 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
         }
         for item in (*values["claims"], *values["exploratory"])
     ])  # fmt: skip
-
-
-def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
-    """Return a row per arm and depth, and a row per arm and seed."""
-    seeds = stress.points["seed"].unique()  # Looks end some arms earlier.
-    by_seed = {arm: pd.Series(values, seeds[: len(values)]) for arm, values in stress.areas.items()}
-    areas = pd.concat(by_seed, names=["arm", "seed"]).reset_index(name="area")
-    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": areas}
