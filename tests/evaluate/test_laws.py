@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from tests.evaluate.conftest import planted_twin
 
-from ptycho_torch.evaluate import align, real_data, scores
+from ptycho_torch.evaluate import real_data, scores
 from ptycho_torch.evaluate.block import phase_factors
 from ptycho_torch.evaluate.scores import (
     NYQUIST,
@@ -39,14 +39,14 @@ def registered(free):
     """Relative distance that is left after registration of the prediction, given a margin."""
 
     def of(truth, pred):
-        moved, _ = align.register(truth, np.pad(pred, align.MARGIN_PX, mode="wrap"), free=free)
+        moved, _ = scores.register(truth, np.pad(pred, scores.MARGIN_PX, mode="wrap"), free=free)
         return float(np.linalg.norm(moved - truth) / np.linalg.norm(truth))
 
     return of
 
 
 def phases_apart(truth, pred):
-    one, other = align.aligned_phases(truth, pred)
+    one, other = scores.aligned_phases(truth, pred)
     return float(np.abs(np.angle(np.exp(1j * (one - other)))).mean())
 
 
@@ -67,9 +67,9 @@ METRICS = {
     "pearson": (kind("pearson_r"), 1, "+", "same same any undefined"),
     "frc": (kind("frc_half"), 0.5, "+", "same same any undefined"),
     "phases": (phases_apart, 0, "-", "same same worse worse"),
-    "complex_error": (align.complex_error, 0, "-", "same same worse worse"),
+    "complex_error": (scores.complex_error, 0, "-", "same same worse worse"),
     "ring_correlation": (rings, 1, "+", "same worse same worse"),
-    "correlation": (align.correlation, 1, "+", "same same worse worse"),
+    "correlation": (scores.correlation, 1, "+", "same same worse worse"),
     "contrast_correlation": (contrast, 1, "+", "same same same any"),
     "register_phase": (registered("phase"), 0, "-", "worse same worse worse"),
     "register_all": (registered("all"), 0, "-", "same same worse worse"),

@@ -9,9 +9,16 @@ from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 from tests.samples import rough_object
 
-from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
 from ptycho_torch.evaluate.objects import compare_objects
-from ptycho_torch.evaluate.scores import FLAT_PREDICTION, FLAT_TRUTH, image_scores, mean_score
+from ptycho_torch.evaluate.scores import (
+    FLAT_PREDICTION,
+    FLAT_TRUTH,
+    aligned_phases,
+    complex_error,
+    image_scores,
+    mean_score,
+    phase_plane,
+)
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.frames import line_images

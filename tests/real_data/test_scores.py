@@ -10,13 +10,13 @@ from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
-from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.evaluate.real_data import (
     ObjectEstimate,
     common_box,
     evaluate_measurement,
     read_estimates,
 )
+from ptycho_torch.evaluate.scores import MARGIN_PX, register
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.runtime.errors import InputError

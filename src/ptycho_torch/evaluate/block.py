@@ -12,7 +12,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate import align, scores
+from ptycho_torch.evaluate import scores
 from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.truth import GroundTruth, trim
 from ptycho_torch.physics.stitch import common_windows, stitch_tiles
@@ -78,11 +78,11 @@ def _aligned(
     def phase(pred: NDArray[Any]) -> NDArray[Any]:
         if scores.not_finite(pred):
             return np.angle(pred)
-        return align.aligned_phases(true, pred, remove_plane=plane)[1]
+        return scores.aligned_phases(true, pred, remove_plane=plane)[1]
 
     amplitude = np.abs(stitched)
     if not scores.not_finite(amplitude):
-        amplitude *= align.amplitude_factor(np.abs(true), amplitude)
+        amplitude *= scores.amplitude_factor(np.abs(true), amplitude)
     return {
         "truth": true,
         "stitched": stitched,
@@ -91,7 +91,7 @@ def _aligned(
         "phase": phase(stitched),
         "phase_synchronised": phase(synchronised),
         "truth_amplitude": np.abs(true),
-        "truth_phase": align.aligned_phases(true, true)[0],
+        "truth_phase": scores.aligned_phases(true, true)[0],
     }
 
 
@@ -112,10 +112,10 @@ def _scores(images: Images) -> dict[str, Score]:
         block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
 
     true, stitched, synchronised = (images[k] for k in ("truth", "stitched", "synchronised"))
-    factor = align.amplitude_factor(np.abs(true), np.abs(stitched))
+    factor = scores.amplitude_factor(np.abs(true), np.abs(stitched))
     block["amplitude_factor"] = scores.not_finite(stitched) or factor
     for name, made in (("", stitched), ("_synchronised", synchronised)):
-        error = align.complex_error(true, made)
+        error = scores.complex_error(true, made)
         block[f"complex_error{name}"] = scores.not_finite(made) or error
     return block
 
