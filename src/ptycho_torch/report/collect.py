@@ -65,9 +65,8 @@ class Collected(StageRuns):
     @property
     def variants(self) -> dict[str, Variant]:
         """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
-        if self.stage.name not in self.study.sweeps:
-            return {}
-        return {arm: variant for variant, arm in derive(self.study).sweeps[self.stage.name]}
+        found = derive(self.study).sweeps.get(self.stage.name, [])
+        return {arm: variant for variant, arm in found}
 
     @property
     def still_improving(self) -> tuple[int, int]:

@@ -154,8 +154,7 @@ def _must_belong(real: RealDataSettings, fits: Mapping[str, Any], folder: Path) 
     must_belong(made, "real_data_rpie")
     trained = []
     for key, fit in fits.items():
-        name, label, seed = key.split("/")
-        path = folder / name / "train" / label / f"seed-{seed}" / "run.json"
+        path = folder / "{}/train/{}/seed-{}/run.json".format(*key.split("/"))
         trained.append((path, io.read_json(path)["settings"], fit))
     must_belong(trained, "real_data_train")
 

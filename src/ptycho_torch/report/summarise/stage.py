@@ -59,14 +59,13 @@ def summarise_stage(
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     made_for = {} if plan is None else io.read_json(plan)
     values = work_out(collected, provenance, made_for.get("looked", []))
-    _, texts = put_into_words(values)
     for name, table in of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
     findings = _findings(collected, values["claims"]) | {"plan_sha256": made_for.get("sha256")}
     io.write_json(folder / "findings.json", findings)
-    for name, text in texts.items():
+    for name, text in put_into_words(values).items():
         io.write_text(folder / name, text)
 
 
@@ -153,10 +152,10 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
     return {"at": at, "margin": margin, "first_failing": failing}
 
 
-def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """Return the sentences that answer the stage's question, and its documents by file name."""
+def put_into_words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stage's documents by file name."""
     answer = sentences("answer.md.j2", **values)
-    return answer, {
+    return {
         "summary.md": render("stage.md.j2", answer=answer, **values),
         "appendix.md": render("appendix.md.j2", **values),
     }
