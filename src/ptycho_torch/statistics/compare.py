@@ -118,17 +118,17 @@ def compare_losses(
     tests = [estimates.sample_difference(*both, settings) for both in samples]
     corrected, part = estimates.holm([test.p for test in tests]), settings.effect_of_interest
     found = []
-    for pair, (mine, theirs), test, p in zip(pairs, samples, tests, corrected, strict=True):
-        # What a comparison of a primary family claims, or what would decide it.
-        claim: dict[str, Any] = {} if level is None else {"p_holm": p, "level": level}
-        if level is not None and p <= level and test.mean:
-            claim["state"] = "lower" if test.mean < 0 else "higher"
-        elif level is not None:
-            interest = math.log1p(part) if score.by_ratio else part * float(theirs.mean())
-            claim["seeds"] = seeds_needed(mine, theirs, interest, level / len(pairs), settings)
-        arm, other = pair
-        item = {"arm": arm, "other": other, "score": score, "family": len(pairs)}
-        found.append(Comparison(**vars(test), **item, **claim))
+    for (arm, other), (mine, theirs), test, p in zip(pairs, samples, tests, corrected, strict=True):
+        item: dict[str, Any] = {"arm": arm, "other": other, "score": score, "family": len(pairs)}
+        if level is not None:
+            # What a comparison of a primary family claims, or what would decide it.
+            item |= {"p_holm": p, "level": level}
+            if p <= level and test.mean:
+                item["state"] = "lower" if test.mean < 0 else "higher"
+            else:
+                interest = math.log1p(part) if score.by_ratio else part * float(theirs.mean())
+                item["seeds"] = seeds_needed(mine, theirs, interest, level / len(pairs), settings)
+        found.append(Comparison(**vars(test), **item))
     return found
 
 
