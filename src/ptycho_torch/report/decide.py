@@ -23,12 +23,7 @@ from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import percent
-from ptycho_torch.statistics.compare import (
-    claim_level,
-    compare_failures,
-    compare_losses,
-    values_of,
-)
+from ptycho_torch.statistics.compare import claim_level, compare_failures, compare_losses, values_of
 from ptycho_torch.statistics.estimates import Difference, failure_rate, sample_difference
 from ptycho_torch.statistics.runs import COMPOSITE, LOSS
 from ptycho_torch.statistics.verdict import fails_at_depth

@@ -82,9 +82,7 @@ def write_look(
 
 
 def work_out(
-    collected: Collected,
-    provenance: Mapping[str, Any],
-    looked: Sequence[int] = (),
+    collected: Collected, provenance: Mapping[str, Any], looked: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Return what the runs of a stage support: the values that its templates take.
 
@@ -168,10 +166,8 @@ def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, A
         **{key: getattr(collected.stage, key) for key in ("title", "question", "dataset")},
         **{key: getattr(collected, key) for key in ("baselines", "constant_loss")},
         "claims": [
-            {
-                **{key: getattr(item, key) for key in ("arm", "other", "state")},
-                "sentence": say("answered", item, settings),
-            }
+            {key: getattr(item, key) for key in ("arm", "other", "state")}
+            | {"sentence": say("answered", item, settings)}
             for item in claims
         ],
     }
