@@ -72,10 +72,9 @@ def gate_statistics(block: FourierBlock) -> dict[str, Any] | None:
     """Return what the weights of a block's norm let through, times its scale where it has one:
     statistics of their moduli, and the share that passes on less than a hundredth of its block
     (`near_zero`); None for a block without them."""
-    norm, scale = getattr(block, "norm", None), getattr(block, "scale", None)
-    if norm is None:
+    if (norm := getattr(block, "norm", None)) is None:
         return None
-    gates = norm.weight.detach().abs() * (1.0 if scale is None else scale.detach().abs())
+    gates = (norm.weight * getattr(block, "scale", 1.0)).detach().abs()
     return {**weight_statistics(gates), "near_zero": float((gates < 0.01).float().mean())}
 
 
@@ -123,12 +122,11 @@ def monitor_activations(
         if not layers:
             # The first layer's input is the network's, after its input transform.
             layers.append(_layer("input", "input", inputs[0], settings))
-        if isinstance(module, FourierBlock):
-            layers.append(_layer(name, "block", output, settings))
+        kind = "block" if isinstance(module, FourierBlock) else type(module).__name__
+        layers.append(_layer(name, kind, output, settings))
+        if kind == "block":
             means = {row["layer"]: row["mean"] for row in layers}
             blocks.append(_block(name, inputs[0], output, means, settings))
-        else:
-            layers.append(_layer(name, type(module).__name__, output, settings))
 
     # No hook is left behind, come what may.
     with ExitStack() as hooks, torch.no_grad():

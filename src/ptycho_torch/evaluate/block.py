@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate import scores
 from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.truth import GroundTruth, trim
+from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.physics.stitch import common_windows, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
 
@@ -40,14 +40,12 @@ def reconstruct(
 ) -> list[Images]:
     """Make the images of one set of patches, given in units of the truth's `norm`."""
     factors = phase_factors(patches_BHW, truth).astype(np.complex64)
-    stitched, synchronised = (
-        trim(
-            stitch_tiles(patches, truth.positions_B2, truth.image_B, truth.tile_px) * truth.norm,
-            settings.trim_px,
-        )
+    made = [
+        stitch_tiles(patches, truth.positions_B2, truth.image_B, truth.tile_px) * truth.norm
         for patches in (patches_BHW, patches_BHW * factors[:, None, None])
-    )
-    each = zip(truth.images_IHW(settings.trim_px), stitched, synchronised, strict=True)
+    ]
+    inner = slice(settings.trim_px, -settings.trim_px or None)
+    each = zip(*(images[:, inner, inner] for images in (truth.images_IHW, *made)), strict=True)
     return [_aligned(*one, settings.remove_phase_plane) for one in each]
 
 

@@ -58,16 +58,11 @@ class GroundTruth:
         cut: Complex = object_patches(self.objects_IHW, self.positions_B2, self.image_B, side)
         return cut / np.float32(self.norm)
 
-    def images_IHW(self, trim_px: int) -> NDArray[np.complex128]:
-        """Return the part of the objects that the tiles cover, less `trim_px` on each side."""
+    @property
+    def images_IHW(self) -> NDArray[np.complex128]:
+        """The part of the objects that the tiles cover."""
         extent = tile_extent(self.positions_B2, self.probe_MHW.shape[-1], self.tile_px)
-        return trim(self.objects_IHW[(slice(None), *extent)].astype(np.complex128), trim_px)
-
-
-def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex128]:
-    """Cut `trim_px` from each side."""
-    height, width = images_IHW.shape[1:]
-    return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
+        return self.objects_IHW[(slice(None), *extent)].astype(np.complex128)
 
 
 def read_truth(test: io.PathLike, dataset: io.PathLike, record: Mapping[str, Any]) -> GroundTruth:
