@@ -195,9 +195,7 @@ def _row(
 
 def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the scores that no run has, with the reason of the first."""
-    reasons: dict[str, str] = {}
-    for metrics in reversed(scored):
-        reasons |= metrics["undefined"]
+    reasons = scored[0]["undefined"]
     return {
         name: reasons.get(name, "no reason was recorded").removeprefix("not defined: ")
         for name in scored[0]["best"]

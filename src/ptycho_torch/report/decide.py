@@ -19,7 +19,6 @@ from ptycho_torch.config.plan import StagePlan, level_of, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study, deep
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import percent
@@ -34,7 +33,7 @@ Condition = dict[str, Any]
 would decide it, in words)."""
 
 
-def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
+def read_runs(path: io.PathLike, plan: StagePlan) -> pd.DataFrame:
     """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
     holds other runs than the stage's."""
     runs = io.read_csv(path)
@@ -47,7 +46,7 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     return runs
 
 
-def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
+def write_winner(runs: io.PathLike, plan: Mapping[str, Any], output: io.PathLike) -> None:
     """Read Stage A's table of runs and write `winner.json`; raises as `read_runs`."""
     stage = StagePlan(**plan)
     io.write_json(output, find_winner(read_runs(runs, stage), stage.arms))
@@ -66,13 +65,13 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
 
 def write_decision(
     *,
-    stage_a: PathLike,
-    pivot: PathLike,
-    winner: PathLike,
+    stage_a: io.PathLike,
+    pivot: io.PathLike,
+    winner: io.PathLike,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    outputs: Mapping[str, PathLike],
-    stress: PathLike | None = None,
+    outputs: Mapping[str, io.PathLike],
+    stress: io.PathLike | None = None,
 ) -> None:
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
@@ -83,8 +82,8 @@ def write_decision(
     parsed = parse_study(study, "study")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
-    claims = read_json(stress)["claims"] if stress else []
-    decision, won = decide(parsed, shallow, at_depth, claims), read_json(winner)
+    claims = io.read_json(stress)["claims"] if stress else []
+    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
     io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won["winner"]})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))

@@ -7,7 +7,6 @@ import pandas as pd
 
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import FailureRate, Spread
 
 OUTCOMES = ("completed", "non_finite", "exploded", "collapsed", "twin", "misfit", "stagnated")
 
@@ -60,11 +59,11 @@ class StageRuns:
         """Return the runs of an arm."""
         return self.runs[self.runs["arm"] == arm]
 
-    def failed(self, arm: str) -> FailureRate:
+    def failed(self, arm: str) -> estimates.FailureRate:
         """Return how often an arm failed."""
         return estimates.failure_rate(self.runs, arm, self.confidence)
 
-    def spread(self, arm: str, column: str) -> Spread:
+    def spread(self, arm: str, column: str) -> estimates.Spread:
         """Return median and quartiles of a column over the successful runs of an arm."""
         mine = self.runs_of(arm)
         return estimates.spread(mine.loc[~mine["failed"], column].astype(float))

@@ -9,7 +9,6 @@ import pandas as pd
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.statistics.compare import (
@@ -34,14 +33,14 @@ _RUNNING = (
 def summarise_stage(
     files: Files,
     *,
-    dataset: PathLike,
+    dataset: io.PathLike,
     study: Mapping[str, Any],
     stage: str,
     provenance: Mapping[str, Any],
-    folder: PathLike,
-    conventional: Sequence[PathLike] = (),
-    winner: PathLike | None = None,
-    plan: PathLike | None = None,
+    folder: io.PathLike,
+    conventional: Sequence[io.PathLike] = (),
+    winner: io.PathLike | None = None,
+    plan: io.PathLike | None = None,
 ) -> None:
     """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
     stage.
@@ -70,7 +69,7 @@ def summarise_stage(
 
 
 def write_look(
-    files: Files, *, dataset: PathLike, study: Mapping[str, Any], stage: str, output: PathLike
+    files: Files, *, dataset: io.PathLike, study: Mapping[str, Any], stage: str, output: io.PathLike
 ) -> None:
     """Write a planned look: the arms that are undecided with the seeds so far, and nothing else.
 

@@ -10,7 +10,6 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
 from ptycho_torch.statistics.estimates import failure_rate, spread
 from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
@@ -18,11 +17,11 @@ from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSIT
 
 def summarise_study(
     *,
-    findings: Sequence[PathLike],
-    decision: PathLike,
+    findings: Sequence[io.PathLike],
+    decision: io.PathLike,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    folder: PathLike,
+    folder: io.PathLike,
 ) -> None:
     """Write summary.md, runs.csv and the overview of the whole study.
 
@@ -34,7 +33,7 @@ def summarise_study(
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
-    stages = {Path(path).parent.name: read_json(path) for path in findings}
+    stages = {Path(path).parent.name: io.read_json(path) for path in findings}
     runs = _runs([Path(path).parent for path in findings])
     scores = (LOSS, AMPLITUDE_SSIM, COMPLEX_ERROR)
     # The stress stage has a figure and tables of its own for the points of its grid.
