@@ -10,7 +10,9 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
+from ptycho_torch.report.figures import overview
 from ptycho_torch.report.rendering import render
+from ptycho_torch.runtime.plot_style import save, styled
 from ptycho_torch.statistics.estimates import failure_rate, spread
 from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
@@ -29,9 +31,6 @@ def summarise_study(
     the configuration in force. Raises InputError if it is wrong, or a file is missing, unreadable
     or lacks a key.
     """
-    from ptycho_torch.report.figures import overview  # matplotlib: slow to import
-    from ptycho_torch.runtime.plot_style import save, styled
-
     parsed, folder = parse_study(study, "study"), Path(folder)
     stages = {Path(path).parent.name: io.read_json(path) for path in findings}
     runs = _runs([Path(path).parent for path in findings])
