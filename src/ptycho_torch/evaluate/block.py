@@ -46,7 +46,7 @@ def reconstruct(
     ]
     inner = slice(settings.trim_px, -settings.trim_px or None)
     each = zip(*(images[:, inner, inner] for images in (truth.images_IHW, *made)), strict=True)
-    return [_aligned(*one, settings.remove_phase_plane) for one in each]
+    return [_aligned(*one, plane=settings.remove_phase_plane) for one in each]
 
 
 def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) -> dict[str, Score]:
@@ -60,12 +60,12 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
     made, true = (np.asarray(array, dtype=np.complex128) for array in (object_YX, truth_YX))
     if made.shape != true.shape:
         raise InputError(f"object: is {made.shape}, expected {true.shape} as the truth")
-    found = score([_aligned(true, made, made, remove_phase_plane)])
+    found = score([_aligned(true, made, made, plane=remove_phase_plane)])
     return {name: value for name, value in found.items() if "synchronised" not in name}
 
 
 def _aligned(
-    true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], plane: bool
+    true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], *, plane: bool
 ) -> Images:
     if min(true.shape) < scores.SSIM_WINDOW_PX:
         raise InputError(
