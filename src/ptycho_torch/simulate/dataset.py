@@ -151,7 +151,7 @@ def simulate_split(
         "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(scan.corners_n2, settings.patch_px, settings.scan.test_step_px)
+        extent = tile_extent(scan.corners_n2, settings.patch_px, scene.step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 

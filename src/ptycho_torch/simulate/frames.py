@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 import skimage
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 from torch import Tensor
@@ -104,6 +105,7 @@ class Scene:
     objects: Array
     scan: Raster
     patch_px: int
+    step_px: int
     norm: float
 
     @property
@@ -116,6 +118,10 @@ class Scene:
         """Return slices of groups that together are all groups."""
         return [slice(i, i + _AT_ONCE) for i in range(0, self.shape[0], _AT_ONCE)]
 
+    def patches(self, groups: slice) -> Tensor:
+        """Return the patches of some groups, (B, C, H, W), complex."""
+        return torch.from_numpy(cut_patches(self.objects, self.scan, self.patch_px, groups))
+
 
 def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     """Draw one split's objects."""
@@ -123,9 +129,11 @@ def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     drawn = draw_objects(settings.object, images=settings.images_per_split, seed=seed)
     step = settings.scan.train_step_px if split == "train" else settings.scan.test_step_px
     scan = raster(settings.scan, size_px=settings.object.size_px, patch_px=side, step_px=step)
-    largest = cut_patches(np.abs(drawn), scan, side).max(axis=(-2, -1))
-    norm = float(largest.mean(dtype=np.float64))
-    return Scene(drawn, drawn / np.float32(norm), scan, side, norm)
+    largest = np.abs(drawn)
+    for axis in (2, 1):
+        largest = sliding_window_view(largest, side, axis=axis).max(axis=-1)
+    norm = float(cut_patches(largest, scan, 1).mean(dtype=np.float64))
+    return Scene(drawn, drawn / np.float32(norm), scan, side, step, norm)
 
 
 def mean_power(scene: Scene, modes: Tensor) -> float:
@@ -146,8 +154,7 @@ def diffract(scene: Scene, modes: Tensor) -> Array:
     """Return noise-free amplitudes, (n, C, H, W)."""
     amplitude = np.empty(scene.shape, dtype=np.float32)
     for groups in scene.batches():
-        patches = cut_patches(scene.objects, scene.scan, scene.patch_px, groups)
-        amplitude[groups] = intensities(torch.from_numpy(patches), modes).sqrt_().numpy()
+        amplitude[groups] = intensities(scene.patches(groups), modes).sqrt_().numpy()
     return amplitude
 
 
