@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import frames_first
+from ptycho_torch.data.prepare import frames_first
 from ptycho_torch.data.scan import (
     Array,
     Raw,
