@@ -239,11 +239,6 @@ def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> 
         return RunBlocks.model_validate(data).model_dump()
 
 
-def deep(study: Study, arm: str) -> str:
-    """Return the name of an arm at Stage B's depth."""
-    return derive(study).deep[arm]
-
-
 def arm_settings(study: Study, name: str) -> ArmSettings:
     """Return an arm, or what a variant of one is: without conditions of its own."""
     variant = derive(study).variants.get(name)

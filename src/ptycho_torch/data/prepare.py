@@ -1,5 +1,5 @@
-"""From what a file holds to a scan: what stored frames show by themselves, and conventions applied in
-one order, each one noted.
+"""From what a file holds to a scan: what stored frames show by themselves, and conventions in one
+order, each noted.
 
 Letters: n frames, M probe modes, H rows, W columns (H = W = N).
 """
