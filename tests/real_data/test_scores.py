@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.samples import rough_object
 
-from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
@@ -145,7 +144,6 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
     report = {"engine": "network", "outcome": "completed", "failure": None}
     io.write_json(tmp_path / "report.json", report)
     evaluate_measurement(
-        RealDataScores(),
         objects=tmp_path / "objects.npz",
         report=tmp_path / "report.json",
         rpie=folder / "rpie/objects.npz",

@@ -55,16 +55,6 @@ class RegionSettings(Settings):
     radius that holds half of the probe's light."""
 
 
-class RealDataScores(Settings):
-    """Which pixels count."""
-
-    lit_share: Fraction = 0.1
-    """Objects are compared in the largest rectangle whose pixels all get this share of the
-    brightest one's light, from the training frames and from each half of them."""
-    known_share: Fraction = 0.001
-    """Pixels with less light than this share predict frames by the object's mean."""
-
-
 class RealDataSettings(Settings):
     """What `real_data_summary` makes: rPIE and networks on measured data."""
 
@@ -84,7 +74,6 @@ class RealDataSettings(Settings):
     """Share of the training frames that choose the best epoch: one block at a corner."""
     held_out: RegionSettings = RegionSettings()
     rpie: RpieSettings = RpieSettings(iterations=40, batch_size=32, probe_from_iteration=2)
-    scores: RealDataScores = RealDataScores()
     threads: Count = 1
     """CPU threads of rPIE; those of training are `execution.threads`."""
 
