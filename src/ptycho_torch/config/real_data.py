@@ -17,7 +17,6 @@ from ptycho_torch.config.base import (
     Line,
     Name,
     Names,
-    NotNegative,
     Rising,
     Seeds,
     Settings,
@@ -44,15 +43,13 @@ class Measurement(Settings):
 
 
 class RegionSettings(Settings):
-    """Which frames are held out: those that were taken within one rectangle of the scan."""
+    """Which frames are held out: those that were taken within one rectangle of the scan. Frames
+    nearer to one of them than the radius that holds half of the probe's light are not used."""
 
     rows: Range = [0.1, 0.2]
     """First and last row, as shares of the scan's extent."""
     columns: Range = [0.0, 0.5]
     """First and last column, likewise."""
-    gap_px: NotNegative | None = None
-    """Frames nearer than this to a held-out or validation frame are not used, pixels; null: the
-    radius that holds half of the probe's light."""
 
 
 class RealDataSettings(Settings):

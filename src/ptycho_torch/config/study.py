@@ -11,15 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
-from ptycho_torch.config.base import (
-    AtLeastOne,
-    Count,
-    Line,
-    Name,
-    Settings,
-    merge,
-    placed,
-)
+from ptycho_torch.config.base import AtLeastOne, Count, Line, Name, Settings, merge, placed
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import (
     DiagnosticsSettings,
@@ -275,7 +267,6 @@ def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSe
             seed=seed,
             groups=GroupSettings(gridsize=gridsize),
             validation_fraction=real.validation_fraction,
-            gap_px=real.held_out.gap_px,
             **blocks,
         )
         fit.run(real.measurements[measurement].reading.patch_px or 0)

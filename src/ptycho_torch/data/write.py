@@ -95,7 +95,7 @@ def write_parts(
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
-    gap = half_light_radius_px(scan.probe_MHW) if region.gap_px is None else region.gap_px
+    gap = half_light_radius_px(scan.probe_MHW)
     train, held, left_out = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
     if len(train) < 2:
         raise InputError(f"{file}: one frame is left to learn from; two halves need 2")
