@@ -11,22 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.scan import (
-    UNITS_M,
-    Array,
-    Mask,
-    Raw,
-    Scan,
-    check_array,
-    mask_of,
-    without_ones,
-)
+from ptycho_torch.data.scan import Array, Mask, Raw, Scan, check_array, mask_of, without_ones
 from ptycho_torch.runtime.errors import InputError
 
 Kind = Literal["amplitude", "intensity"]
 
 # The light must be this many times brighter around one place than around the other.
 CLEAR = 3.0
+UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+"""What positions can be in, metres."""
 
 
 def kind_of(raw: Raw, reading: ScanConventions) -> Kind:

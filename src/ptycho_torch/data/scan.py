@@ -27,8 +27,6 @@ _NAMES = {
 }
 ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 """What arrays of these names are for, in any layout; of a mask also what is set in it."""
-UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-"""What positions can be in, metres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
