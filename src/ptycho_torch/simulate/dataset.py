@@ -57,11 +57,7 @@ Real = NDArray[np.float64]
 
 
 def simulate_dataset(
-    settings: SimulatedDataset,
-    *,
-    name: str,
-    splits: Mapping[str, str | Path],
-    summary: str | Path,
+    settings: SimulatedDataset, *, name: str, splits: Mapping[str, str | Path], summary: str | Path
 ) -> None:
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`;
     `InputError` if a probe file cannot be used."""
@@ -151,7 +147,7 @@ def simulate_split(
         "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(scan.corners_n2, settings.patch_px, scene.step_px)
+        extent = tile_extent(scan.corners_n2, settings.patch_px, settings.scan.test_step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 

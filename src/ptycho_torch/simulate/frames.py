@@ -105,7 +105,6 @@ class Scene:
     objects: Array
     scan: Raster
     patch_px: int
-    step_px: int
     norm: float
 
     @property
@@ -118,10 +117,6 @@ class Scene:
         """Return slices of groups that together are all groups."""
         return [slice(i, i + _AT_ONCE) for i in range(0, self.shape[0], _AT_ONCE)]
 
-    def patches(self, groups: slice) -> Tensor:
-        """Return the patches of some groups, (B, C, H, W), complex."""
-        return torch.from_numpy(cut_patches(self.objects, self.scan, self.patch_px, groups))
-
 
 def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     """Draw one split's objects."""
@@ -133,7 +128,7 @@ def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     for axis in (2, 1):
         largest = sliding_window_view(largest, side, axis=axis).max(axis=-1)
     norm = float(cut_patches(largest, scan, 1).mean(dtype=np.float64))
-    return Scene(drawn, drawn / np.float32(norm), scan, side, step, norm)
+    return Scene(drawn, drawn / np.float32(norm), scan, side, norm)
 
 
 def mean_power(scene: Scene, modes: Tensor) -> float:
@@ -154,7 +149,8 @@ def diffract(scene: Scene, modes: Tensor) -> Array:
     """Return noise-free amplitudes, (n, C, H, W)."""
     amplitude = np.empty(scene.shape, dtype=np.float32)
     for groups in scene.batches():
-        amplitude[groups] = intensities(scene.patches(groups), modes).sqrt_().numpy()
+        patches = cut_patches(scene.objects, scene.scan, scene.patch_px, groups)
+        amplitude[groups] = intensities(torch.from_numpy(patches), modes).sqrt_().numpy()
     return amplitude
 
 
