@@ -21,7 +21,6 @@ from ptycho_torch.config.evaluation import (
     SuccessSettings,
 )
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.config.scan import ConventionalSettings, FitSettings, GroupSettings
 from ptycho_torch.config.stages import (
     DEPTH,
@@ -29,6 +28,7 @@ from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
     PivotSettings,
+    RealDataSettings,
     StageSettings,
     StressSettings,
     SweepName,

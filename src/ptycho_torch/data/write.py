@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch import __version__
-from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import RegionSettings, ScanConventions
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import FORMAT, read_scan
 from ptycho_torch.data.scan import Scan
