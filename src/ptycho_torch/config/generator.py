@@ -95,11 +95,6 @@ class GeneratorSettings(Sourced):
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
-    @property
-    def own(self) -> bool:
-        """Whether it is a class from outside this package."""
-        return ":" in self.name
-
 
 class Level(NamedTuple):
     """One resolution of a generator: side in pixels, channels, Fourier blocks."""
