@@ -131,7 +131,6 @@ TABLE = [
     (EVALUATION, "constant_fraction", 0.5, outcome(GOOD)),
     (STATISTICS, "confidence", 0.8, estimates),
     (STATISTICS, "resamples", 5000, estimates),
-    (STATISTICS, "seed", 1, estimates),
     (STATISTICS, "power", 0.95, estimates),
     (STATISTICS, "most_seeds", 4, estimates),
     (STATISTICS, "effect_of_interest", 0.45, estimates),

@@ -54,7 +54,6 @@ EDITS: list[dict[str, Any]] = [
     {"real_data.measurements.siemens_star.reading.half_pixel": 1},
     {"real_data.rpie.iterations": 31},
     {"real_data.training.epochs": 4},
-    {"real_data.scores.lit_share": 0.2},
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
-from ptycho_torch.config.study import deep, derive, run_settings
+from ptycho_torch.config.study import derive, run_settings
 
 
 @pytest.fixture(params=["config.yaml", "full.yaml"])
@@ -32,7 +32,7 @@ def test_both_configurations_have_every_stage_of_the_protocol(shipped):
     norms = {"small": [0.1, 0.3, 1, 3], "full": [1, 5, 10, 20, 50, 100]}[shipped.protocol]
     swept = stage_plan(shipped, "clip_sweep").arms
     assert swept == ("control", *("norm1" if n == 1 else f"norm1-max_norm-{n}" for n in norms))
-    depths = ("control", deep(shipped, "control"), "control-fno_blocks-6")
+    depths = ("control", derive(shipped).deep["control"], "control-fno_blocks-6")
     assert set(stage_plan(shipped, "crash_hunt").arms) == set(depths)
     assert shipped.stage_b.fno_blocks == 8
 
@@ -47,11 +47,11 @@ def test_a_variant_changes_what_it_says_and_nothing_else(shipped):
 
 @pytest.mark.parametrize("winner", ["control", "stable", "norm1"])
 def test_stage_b_is_the_winner_and_the_control_at_both_depths(shipped, winner):
-    plan = stage_plan(shipped, "stage_b", winner)
-    assert set(plan.arms) == {"control", winner, deep(shipped, "control"), deep(shipped, winner)}
-    assert (deep(shipped, winner), winner) in plan.pairs
+    plan, deep = stage_plan(shipped, "stage_b", winner), derive(shipped).deep
+    assert set(plan.arms) == {"control", winner, deep["control"], deep[winner]}
+    assert (deep[winner], winner) in plan.pairs
     if winner != "control":
-        assert (deep(shipped, winner), deep(shipped, "control")) in plan.pairs
+        assert (deep[winner], deep["control"]) in plan.pairs
 
 
 def test_stage_b_needs_a_winner_of_stage_a(shipped):
@@ -62,11 +62,11 @@ def test_stage_b_needs_a_winner_of_stage_a(shipped):
 
 
 def test_the_pivot_compares_deep_arms_and_matches_them_with_shallow_ones(shipped):
-    plan = stage_plan(shipped, "pivot")
+    plan, deep = stage_plan(shipped, "pivot"), derive(shipped).deep
     depth = dict(plan.depth)
-    assert depth[deep(shipped, "agc")] == "agc"
-    assert depth[deep(shipped, "layerscale")] == "control"
-    assert {other for _, other in plan.pairs} == {deep(shipped, "control")}
+    assert depth[deep["agc"]] == "agc"
+    assert depth[deep["layerscale"]] == "control"
+    assert {other for _, other in plan.pairs} == {deep["control"]}
 
 
 def test_the_stress_stage_is_every_arm_at_every_rate_and_depth(data):

@@ -52,7 +52,7 @@ SHIPPED = [
     ("sweeps.clip_sweep.sweep", {"name": ["fno"]}, "'name' is not clear; it may be generator.name or"),
     ("sweeps.clip_sweep.sweep", {"clip.max_norm": [5, 5.0]}, "sweeps.clip_sweep.sweep.clip.max_norm: names 5 more than once"),
     ("sweeps.clip_sweep.sweep", {"clip.max_norm": [-5]}, "arms.norm1 with max_norm -5: execution.clip.max_norm"),
-    ("sweeps.clip_sweep.sweep", {"generator.fno_blocks": [2], "levels": [4]}, "4 levels need at least 4 Fourier blocks"),
+    ("sweeps.clip_sweep.sweep", {"generator.name": ["fno"], "channel_cap": [8]}, "'fno' has one resolution"),
     ("sweeps.clip_sweep.sweep", {"generator.name": ["json:Encoder"]}, "norm1 with generator json:Encoder: arm: String should"),
     ("sweeps.clip_sweep.arm", "nrm1", "sweeps.clip_sweep.arm: there is no arm 'nrm1'; did you mean 'norm1'?"),
     ("stress.arms", ["control", "stabl"], "stress.arms: there is no arm 'stabl'; did you mean 'stable'?"),
@@ -74,7 +74,7 @@ SHIPPED = [
     ("real_data.arms", ["acg"], "real_data.arms: there is no arm 'acg'; did you mean 'agc'?"),
     ("real_data.held_out", {"rows": [0.5, 0.2]}, "real_data.held_out.rows: must rise"),
     ("real_data.training", {"epochs": 0}, "real_data: network '"),
-    ("real_data.generator", {"fno_blocks": 8, "levels": 8}, "real_data: network '"),
+    ("real_data.generator", {"modes": 99}, "real_data: network '"),
 ]  # fmt: skip
 CASES = [*(("tests/tiny.yaml", *case) for case in TINY)]
 CASES += [("config/config.yaml", *case) for case in SHIPPED]

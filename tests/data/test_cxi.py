@@ -217,6 +217,10 @@ def test_only_the_first_dark_field_of_the_chosen_detector_is_applied(file):
         ({TRANSLATION: np.full((72, 3), np.nan)}, "the position of frame 0 is not finite"),
         ({TRANSLATION: np.arange(216.0).reshape(72, 3)}, "is a near field, or so sparse that"),
         ({ENERGY: 8000.0}, "the energy of 8000 J is a wavelength of"),
+        (
+            {ENERGY: 8000.0, WAVELENGTH: None},
+            "cannot be joules; .* 'units', or .*--pixel-m",
+        ),
         ({WAVELENGTH: 0}, "and 'wavelength' is 0 m"),
         ({DISTANCE: 0}, "has no /entry_1/instrument_1/detector_1/distance, or it is 0"),
         ({DISTANCE: np.nan}, "expected one finite number"),

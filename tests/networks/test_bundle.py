@@ -94,7 +94,7 @@ def test_wrong_tensors_are_refused_by_name(folder, wrong, said):
         (lambda f: f.update(format="ptycho-torch bundle 1"), "another version"),
         (lambda f: f["settings"].pop("intensity_scale"), "intensity_scale"),
         (lambda f: f["settings"].update(channels=4), "size mismatch"),
-        (lambda f: f["settings"]["generator"].update(levels=3), "3 levels need"),
+        (lambda f: f["settings"]["generator"].update(modes=99), "modes of 99 are more"),
         (
             lambda f: f["settings"]["generator"].update(name="fno"),
             "is not the 'fno' of bundle.json",

@@ -40,11 +40,11 @@ def distance(found, expected):
 
 ENDS = {"input_transform": "sqrt", "output_mode": "amplitude_phase"}
 SIZES = [
-    pytest.param({"levels": 2}, 16, id="even"),
-    pytest.param({"levels": 2, **ENDS}, 16, id="other ends"),
-    pytest.param({"levels": 2, "modes": 3}, 10, id="odd below"),
-    pytest.param({"levels": 1}, 13, id="odd"),
-    pytest.param({"levels": 2, "modes": 7}, 12, id="more modes than the deepest frame has"),
+    pytest.param({}, 16, id="even"),
+    pytest.param(ENDS, 16, id="other ends"),
+    pytest.param({"modes": 3}, 18, id="odd below"),
+    pytest.param({}, 13, id="odd"),
+    pytest.param({"modes": 7}, 16, id="more modes than the deepest frame has"),
 ]
 
 
@@ -53,7 +53,6 @@ SIZES = [
 @pytest.mark.parametrize(("changes", "patch_px"), SIZES)
 def test_layers_are_the_plain_networks(plain_network, name, rows, changes, patch_px, channels):
     """As published: torch's own layers and whole spectra, every mode stored."""
-    changes = {k: v for k, v in changes.items() if name != "fno" or k != "levels"}
     chosen = settings(name, spectral_rows=rows, **changes)
     ours, geometry = build(chosen, patch_px, channels), {"channels": channels, "patch_px": patch_px}
     plain = plain_network(ours, chosen, **geometry)
@@ -133,7 +132,7 @@ def test_a_spectral_layer_keeps_its_precision_under_autocast():
 @pytest.mark.parametrize("name", GENERATORS)
 def test_recomputing_changes_no_number_and_works_twice(name):
     """Weights bit for bit; a block runs once more backward, and once where nothing is learned."""
-    chosen = settings(name, fno_blocks=3, levels=None if name == "fno" else 2)
+    chosen = settings(name, fno_blocks=3)
     plain, lean = build(chosen, 16), recompute_parts(build(chosen, 16))
     calls = []
     for block in lean.modules():

@@ -117,14 +117,14 @@ def test_levels_share_the_blocks_odd_ones_go_to_the_deepest_and_the_cap_holds():
     assert [(at.side_px, at.blocks) for at in levels] == [(64, 2), (32, 2), (16, 2), (8, 2)]
     levels = plan_levels(settings(fno_blocks=6, channel_cap=20), 64)
     assert [(at.blocks, at.channels) for at in levels] == [(1, 8), (1, 16), (2, 20), (2, 20)]
+    assert [at.side_px for at in plan_levels(settings(fno_blocks=4), 100)] == [100, 50, 25]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fno_blocks": 8, "levels": 8}, "7 halvings of 64 px"),
-        ({"fno_blocks": 2, "levels": 3}, "at least 3 Fourier blocks"),
-        ({"name": "fno", "levels": 2}, "one resolution"),
+        ({"modes": 34}, "more than frames of 64 px have: at most 33"),
+        ({"name": "fno", "channel_cap": 20}, "one resolution"),
     ],
 )
 def test_infeasible_settings_are_refused_before_any_layer_is_built(changes, message, monkeypatch):

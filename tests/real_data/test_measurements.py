@@ -12,7 +12,7 @@ from tests.commands import snakemake
 from tests.report.planted_runs import PROVENANCE
 
 from ptycho_torch.config.read import parse_study, read_study
-from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.config.scan import RegionSettings
 from ptycho_torch.config.study import fit_settings
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import read_scan

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.samples import rough_object
 
-from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
@@ -129,7 +128,6 @@ def test_a_networks_units_are_the_files(results, metrics):
 def scored(folder, place, rpie):
     """Score the objects and the report in a place, beside rPIE's."""
     evaluate_measurement(
-        RealDataScores(),
         objects=place / "objects.npz",
         report=place / "report.json",
         rpie=rpie,

@@ -121,7 +121,6 @@ def test_a_script_is_ready_before_it_imports_what_is_slow(root, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": {"train": "0" * 64}}, "expected 0000"),
         ({"validation": "test.npz"}, "of the test split equals that of the validation split"),
         ({"train": "nowhere.npz"}, "nowhere.npz: cannot be read"),
     ],

@@ -115,8 +115,6 @@ if STUDY.real_data is not None:
             "logs/real_data/{measurement}/evaluate/{what}.log",
         wildcard_constraints:
             what=r"rpie|[^/]+/seed-\d+",
-        params:
-            scores=STUDY.real_data.scores.model_dump(mode="json"),
         script:
             "../scripts/real_data_evaluate.py"
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.real_data import evaluate_measurement
 from ptycho_torch.runtime.jobs import run_job
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     """Score one reconstruction."""
     evaluate_measurement(
-        RealDataScores.model_validate(job.params.scores),
         objects=job.input.objects,
         report=job.input.report,
         rpie=job.input.rpie_objects,

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import RegionSettings, ScanConventions
 from ptycho_torch.data.write import PARTS, write_parts
 from ptycho_torch.runtime.jobs import run_job
 

@@ -4,16 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptycho_torch.config.base import (
-    Checksum,
-    Count,
-    FilePath,
-    Gridsize,
-    Positive,
-    Real,
-    Seed,
-    Settings,
-)
+from ptycho_torch.config.base import Count, FilePath, Gridsize, Positive, Real, Seed, Settings
 from ptycho_torch.config.scan import ScanConventions
 
 PatchSide = Annotated[int, Field(ge=8)]
@@ -170,8 +161,6 @@ class DatasetFiles(Settings):
     reading: ScanConventions = ScanConventions()
     """Conventions that differ from docs/reference/files.md: `values`, `zero_frequency`, `origin`,
     `half_pixel`, `swap_axes`, `flip_rows`, `flip_columns`."""
-    sha256: dict[Literal["train", "validation", "test"], Checksum] | None = None
-    """Expected SHA-256 of each file; a difference is an error."""
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:

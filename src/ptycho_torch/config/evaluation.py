@@ -16,7 +16,6 @@ from ptycho_torch.config.base import (
     NotNegative,
     Positive,
     Real,
-    Seed,
     Seeds,
     Settings,
 )
@@ -64,9 +63,8 @@ class StatisticsSettings(Settings):
     """Level of every interval; 1 minus it is the chance, at most, of a false claim anywhere in a
     study in which nothing differs."""
     resamples: Annotated[int, Field(ge=100)] = 9999
-    """Random divisions of a permutation test where all are too many (50,000; 15 pairs)."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of those."""
+    """Random divisions of a permutation test where all are too many (50,000; 15 pairs), the same
+    each time."""
     effect_of_interest: Fraction = 0.1
     """Difference of the loss, as a fraction, for which the summary says the seeds it takes."""
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8
@@ -89,8 +87,6 @@ class DiagnosticsSettings(Settings):
 
     groups: Annotated[int, Field(ge=1, le=256)] = 16
     """Groups of the training split that every network sees; the bound on memory."""
-    groups_seed: Seed = 0
-    """Draws those groups."""
     seeds: Seeds = list(range(10))
     """Seeds of untrained networks, whose weights are those that the runs start from."""
     depths: Annotated[list[Count], AtLeastOne, Different] = [4, 8]

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import math
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ptycho_torch.config.base import Count, Depth, Settings
 from ptycho_torch.runtime.errors import nearest
 
-# Side at the deepest level when `levels` is not given.
+# Least side at the deepest level.
 _LEAST_SIDE_PX = 8
 BLOCKS = ("hybrid", "stable_hybrid", "layerscale_hybrid", "depthscale_hybrid", "ffno_hybrid")
 NAMES = (*BLOCKS, "fno")
@@ -83,9 +82,8 @@ class GeneratorSettings(Sourced):
     width: Annotated[int, Field(ge=2)]
     """Channels at full resolution."""
     fno_blocks: Depth
-    """Fourier blocks without the bottleneck; beyond `levels` they repeat, in the deepest first."""
-    levels: Count | None = None
-    """Resolutions of the U-shape; null: one a block, down to a side of 8 px. `fno`: null."""
+    """Fourier blocks without the bottleneck: one a level while frames can be halved, down to a side
+    of 8 px; further ones repeat within the levels, in the deepest first."""
     modes: Count
     """Low frequencies kept along each axis by a spectral layer."""
     spectral_rows: Literal["one_sided", "two_sided"] = "one_sided"
@@ -96,11 +94,6 @@ class GeneratorSettings(Sourced):
     """Applied to the diffraction amplitude before the network."""
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
-
-    @property
-    def own(self) -> bool:
-        """Whether it is a class from outside this package."""
-        return ":" in self.name
 
 
 class Level(NamedTuple):
@@ -120,22 +113,12 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
             f"modes of {settings.modes} are more than frames of {patch_px} px have: at most {most}"
         )
     if settings.name == "fno":
-        if settings.levels or settings.channel_cap:
-            raise ValueError("generator 'fno' has one resolution: no levels, no channel_cap")
+        if settings.channel_cap:
+            raise ValueError("generator 'fno' has one resolution: no channel_cap")
         return [Level(patch_px, width, blocks)]
-    deepest = int(math.log2(max(patch_px / _LEAST_SIDE_PX, 1))) + 1
-    levels = settings.levels or min(blocks, deepest)
-    if levels > blocks:
-        raise ValueError(
-            f"{levels} levels need at least {levels} Fourier blocks, got fno_blocks: {blocks}"
-        )
-    # Each halving takes an even side and leaves at least 2 px.
-    most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
-    if levels > most:
-        raise ValueError(
-            f"{levels} levels need {levels - 1} halvings of {patch_px} px, each of an even side "
-            f"over 2 px; use at most {most} levels: more fno_blocks then repeat within a level"
-        )
+    levels = 1
+    while levels < blocks and patch_px % 2**levels == 0 and patch_px >> levels >= _LEAST_SIDE_PX:
+        levels += 1
     cap = settings.channel_cap or width << levels
     base, extra = divmod(blocks, levels)
     return [

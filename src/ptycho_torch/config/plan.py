@@ -9,7 +9,7 @@ from ptycho_torch.config.base import Settings
 from ptycho_torch.config.evaluation import SuccessSettings
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.stages import Looks
-from ptycho_torch.config.study import GridPoint, Study, deep, derive, run_settings
+from ptycho_torch.config.study import GridPoint, Study, derive, run_settings
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
@@ -198,7 +198,8 @@ def _stage_b(study: Study, winner: str | None) -> StagePlan:
     assert settings is not None
     if winner not in stage.arms:
         raise ValueError(f"stage_b: the winner '{winner}' is no arm of Stage A: {stage.arms}")
-    depth = [(deep(study, arm), arm) for arm in dict.fromkeys([winner, stage.control])]
+    deep = derive(study).deep
+    depth = [(deep[arm], arm) for arm in dict.fromkeys([winner, stage.control])]
     # The deep arms with each other, then each with its shallow self.
     among = [(depth[0][0], depth[1][0])] if len(depth) > 1 else []
     return _plan(
@@ -219,7 +220,7 @@ def _pivot(study: Study) -> StagePlan:
     control, settings, pivot = study.stage_a.control, study.stage_b, study.pivot
     assert settings is not None and pivot is not None
     shallow = [control, *pivot.cures]
-    arms = [deep(study, arm) for arm in (*shallow, pivot.arm)]
+    arms = [derive(study).deep[arm] for arm in (*shallow, pivot.arm)]
     return _plan(
         study,
         [*shallow, *arms],

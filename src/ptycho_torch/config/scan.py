@@ -13,8 +13,10 @@ from ptycho_torch.config.base import (
     NotNegative,
     Positive,
     Real,
+    Rising,
     Seed,
     Settings,
+    Share,
     merge,
 )
 from ptycho_torch.config.generator import GeneratorSettings
@@ -135,6 +137,19 @@ class FitSettings(Settings):
         return RunSettings(
             dataset=self.name, patch_px=patch_px, **{key: getattr(self, key) for key in shared}
         )
+
+
+Range = Annotated[list[Share], Field(min_length=2, max_length=2), Rising]
+
+
+class RegionSettings(Settings):
+    """Which frames are held out: those that were taken within one rectangle of the scan. Frames
+    nearer to one of them than the radius that holds half of the probe's light are not used."""
+
+    rows: Range = [0.1, 0.2]
+    """First and last row, as shares of the scan's extent."""
+    columns: Range = [0.0, 0.5]
+    """First and last column, likewise."""
 
 
 Regularisation = Annotated[Real, Field(gt=0, le=1)]

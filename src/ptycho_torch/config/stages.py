@@ -9,10 +9,12 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from ptycho_torch.config.base import (
     AtLeastOne,
+    Checksum,
     Count,
     Depth,
     Different,
     Fraction,
+    Gridsize,
     Line,
     Name,
     Names,
@@ -24,6 +26,7 @@ from ptycho_torch.config.base import (
     number_from_yaml,
     value_text,
 )
+from ptycho_torch.config.scan import RegionSettings, RpieSettings, ScanConventions
 from ptycho_torch.runtime.errors import nearest
 
 DEPTH = "generator.fno_blocks"
@@ -231,3 +234,47 @@ class DecisionSettings(Settings):
     """Silver: the loss exceeds the control's by at most this fraction (paired ratio)."""
     acceptable_failure_rate: Fraction = 0.1
     """A cure fails at depth once its failure rate is shown to exceed this (exact binomial test)."""
+
+
+class Measurement(Settings):
+    """A file of measurements, and how it becomes frames."""
+
+    about: Line = ""
+    """What was measured, where, under which licence; for the summary."""
+    address: Annotated[Line, Field(pattern="^https?://")]
+    """Where the file is downloaded, unless the folder in PTYCHO_DATA has it."""
+    sha256: Checksum
+    """Checksum that it must have, wherever it comes from."""
+    file: Name
+    """Its name in that folder."""
+    reading: ScanConventions
+    """Conventions of the file; `patch_px` must be given, since networks are built for it."""
+
+
+class RealDataSettings(Settings):
+    """What `real_data_summary` makes: rPIE and networks on measured data."""
+
+    measurements: Annotated[dict[Name, Measurement], AtLeastOne]
+    """Measurements by name."""
+    arms: Names
+    """Entries of the block `arms` that are trained on each measurement."""
+    gridsizes: Annotated[list[Gridsize], AtLeastOne, Different] = [1]
+    """Each arm is trained at each: 1: single frames, 2: groups of four merged neighbours."""
+    seeds: Seeds = [0]
+    """How many, counted from 0, or which."""
+    training: dict[str, Any] = {}
+    """Keys of the block `training` that differ here, for every arm."""
+    generator: dict[str, Any] = {}
+    """Keys of the block `generator` that differ here, for every arm."""
+    validation_fraction: Fraction = 0.1
+    """Share of the training frames that choose the best epoch: one block at a corner."""
+    held_out: RegionSettings = RegionSettings()
+    rpie: RpieSettings = RpieSettings(iterations=40, batch_size=32, probe_from_iteration=2)
+    threads: Count = 1
+    """CPU threads of rPIE; those of training are `execution.threads`."""
+
+    @property
+    def networks(self) -> dict[str, tuple[str, int]]:
+        """Name -> (arm, gridsize); `-grid2` is for groups."""
+        pairs = [(arm, size) for size in self.gridsizes for arm in self.arms]
+        return {arm if size == 1 else f"{arm}-grid{size}": (arm, size) for arm, size in pairs}

@@ -11,15 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
-from ptycho_torch.config.base import (
-    AtLeastOne,
-    Count,
-    Line,
-    Name,
-    Settings,
-    merge,
-    placed,
-)
+from ptycho_torch.config.base import AtLeastOne, Count, Line, Name, Settings, merge, placed
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import (
     DiagnosticsSettings,
@@ -29,7 +21,6 @@ from ptycho_torch.config.evaluation import (
     SuccessSettings,
 )
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.config.scan import ConventionalSettings, FitSettings, GroupSettings
 from ptycho_torch.config.stages import (
     DEPTH,
@@ -37,6 +28,7 @@ from ptycho_torch.config.stages import (
     DecisionSettings,
     DepthSettings,
     PivotSettings,
+    RealDataSettings,
     StageSettings,
     StressSettings,
     SweepName,
@@ -239,11 +231,6 @@ def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> 
         return RunBlocks.model_validate(data).model_dump()
 
 
-def deep(study: Study, arm: str) -> str:
-    """Return the name of an arm at Stage B's depth."""
-    return derive(study).deep[arm]
-
-
 def arm_settings(study: Study, name: str) -> ArmSettings:
     """Return an arm, or what a variant of one is: without conditions of its own."""
     variant = derive(study).variants.get(name)
@@ -280,7 +267,6 @@ def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSe
             seed=seed,
             groups=GroupSettings(gridsize=gridsize),
             validation_fraction=real.validation_fraction,
-            gap_px=real.held_out.gap_px,
             **blocks,
         )
         fit.run(real.measurements[measurement].reading.patch_px or 0)

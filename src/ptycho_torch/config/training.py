@@ -143,8 +143,7 @@ class OwnOptimizer(_Own):
 
 
 Optimizer = Annotated[
-    Annotated[Adam, Tag("adam")] | Annotated[OwnOptimizer, Tag("own")],
-    _kind("name"),
+    Annotated[Adam, Tag("adam")] | Annotated[OwnOptimizer, Tag("own")], _kind("name")
 ]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import Kind, centred_probe, kind_of, light_of, values_of
-from ptycho_torch.data.scan import UNITS_M, Array, Raw, check_array, mask_of, median_step
+from ptycho_torch.data.prepare import UNITS_M, Kind, centred_probe, kind_of, light_of, values_of
+from ptycho_torch.data.scan import Array, Raw, check_array, mask_of, median_step
 from ptycho_torch.runtime.errors import InputError
 
 # What detectors write where they have no value: the largest numbers of unsigned and signed

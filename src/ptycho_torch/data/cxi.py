@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import frames_first
+from ptycho_torch.data.prepare import frames_first
 from ptycho_torch.data.scan import (
     Array,
     Raw,
@@ -43,8 +43,8 @@ ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * E
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-# Wavelength and energy are rounded where they are written.
-_AGREE = 0.01
+# Wavelength and energy are rounded where they are written; no photon has more joules than this.
+_AGREE, _MOST_J = 0.01, 1e-12
 
 
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
@@ -165,14 +165,17 @@ def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
     energy = file.number(f"{SOURCE}/energy", ENERGIES, notes)
     if not energy:
         return wavelength
-    told = constants.h * constants.c / energy
+    told, against = constants.h * constants.c / energy, ""
     if wavelength is None:
         notes.append("wavelength from the photon energy")
+        against = "so it cannot be joules" if not 0 < energy < _MOST_J else ""
     elif abs(told - wavelength) > _AGREE * wavelength:
+        against = f"and 'wavelength' is {wavelength:.6g} m"
+    if against:
         raise InputError(
             f"{file.source}: {file.where(SOURCE)}: the energy of {energy:.6g} J is a wavelength of "
-            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; CXI is in joules (1 eV = "
-            "1.602e-19 J): mend the one that is wrong, or give --pixel-m"
+            f"{told:.6g} m, {against}; CXI is in joules (1 eV = 1.602e-19 J): mend what is wrong, "
+            "give it the attribute 'units', or give --pixel-m"
         )
     return wavelength or told
 

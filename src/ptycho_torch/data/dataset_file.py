@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.light import centred_probe
-from ptycho_torch.data.prepare import corners_of
+from ptycho_torch.data.prepare import centred_probe, corners_of
 from ptycho_torch.data.scan import Array, Raw, check_array, probe_modes
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches

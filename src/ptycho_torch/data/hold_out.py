@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.config.scan import RegionSettings
 from ptycho_torch.data.scan import median_step
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream

@@ -60,27 +60,23 @@ class EpochBatches:
 
 
 class PtychoDataModule(LightningDataModule):
-    """Training and validation groups of a run, moved to the Trainer's device as a whole.
-
-    `InputError` if the training split has fewer groups than a batch.
-    """
+    """Training and validation groups of a run, moved to the Trainer's device as a whole."""
 
     def __init__(self, run: RunSettings, train: Batch, validation: Batch) -> None:
         super().__init__()
         self.run, self.train, self.validation = run, train, validation
-        self._batches = EpochBatches(run, train)
 
     def setup(self, stage: str) -> None:
-        """Share the steps between the Trainer's processes, and move the groups to its device."""
+        """Move the groups to the Trainer's device."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         self.train, self.validation = self.train.to(device), self.validation.to(device)
-        rank, processes = self.trainer.global_rank, self.trainer.world_size
-        self._batches = EpochBatches(self.run, self.train, rank, processes)
 
     def train_dataloader(self) -> EpochBatches:
-        """Return full batches in the order of the epoch."""
-        return self._batches
+        """Return this process's share of full batches in the order of the epoch."""
+        assert self.trainer is not None
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        return EpochBatches(self.run, self.train, rank, processes)
 
     def val_dataloader(self) -> UserList[Batch]:
         """Return all groups; each process validates on all of them."""

@@ -1,7 +1,7 @@
 """Per-patch statistics: is there structure in what a network predicts, and at which scale?
 
-Of the modulus, and of the complex patch where there is one; the latter do not change when a patch
-is turned by a global phase, which no diffraction pattern fixes.
+Of the modulus, and of the complex patch; none changes when a patch is turned by a global phase,
+which no diffraction pattern fixes.
 
 Letters: P patches (the patches of a group count one by one), H rows, W columns.
 """
@@ -16,7 +16,7 @@ from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
-_AMPLITUDE: Any = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
+_OF_A: Any = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max, "var_zero_mean": np.var}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -24,19 +24,15 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     finite.
 
     `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
-    (A - mean A)^2. `complex`, only of complex patches: `var_zero_mean`, the mean of
-    |O - mean O|^2.
+    (A - mean A)^2. `complex`: `var_zero_mean`, the mean of |O - mean O|^2.
     """
     # One by one: double precision of all of them at once takes several times their memory.
     with np.errstate(invalid="ignore", over="ignore"):
         amplitude = {
             name: np.array([measure(np.abs(patch).astype(np.float64)) for patch in patches_PHW])
-            for name, measure in {**_AMPLITUDE, "var_zero_mean": np.var}.items()
+            for name, measure in _OF_A.items()
         }
-        if not np.iscomplexobj(patches_PHW):
-            return {"amplitude": amplitude}
-        waves = (patch.astype(np.complex128) for patch in patches_PHW)
-        spread = [np.square(np.abs(wave - wave.mean())).mean() for wave in waves]
+        spread = [patch.astype(np.complex128).var() for patch in patches_PHW]
     return {"amplitude": amplitude, "complex": {"var_zero_mean": np.array(spread)}}
 
 

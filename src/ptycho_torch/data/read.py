@@ -17,8 +17,7 @@ import numpy as np
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.closing import check_steps, closed
 from ptycho_torch.data.dataset_file import read_split_image
-from ptycho_torch.data.light import frames_first
-from ptycho_torch.data.prepare import corners_of, cropped, scan_of
+from ptycho_torch.data.prepare import corners_of, cropped, frames_first, scan_of
 from ptycho_torch.data.scan import (
     ROLES,
     Array,

@@ -27,8 +27,6 @@ _NAMES = {
 }
 ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 """What arrays of these names are for, in any layout; of a mask also what is set in it."""
-UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-"""What positions can be in, metres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +193,8 @@ class Scan:
         light = "photons not known"
         if (scale := self.intensity_scale) is not None:
             # Without a copy of all frames in double precision.
-            power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
-            photons = power / len(self) * scale**2
+            frames = self.amplitude_nHW
+            photons = np.einsum("nHW,nHW", frames, frames, dtype=np.float64) / len(self) * scale**2
             light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
         return (
             f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {row:.2f} to "
@@ -209,7 +207,6 @@ class Scan:
 
     def __post_init__(self) -> None:
         side, source = self.patch_px, self.source
-        check_array(source, "frames", self.amplitude_nHW, "real", ("n", "N", "N"))
         for key, shape in (("probe_MHW", ("M", side, side)), ("object_YX", ("Y", "X"))):
             if (array := getattr(self, key)) is not None:
                 check_array(source, key, array, "complex", shape)
@@ -223,7 +220,6 @@ class Scan:
                 f"{source}: {len(bad)} of {len(self)} frames hold NaN or infinity (or what is too "
                 f"large for float32), the first is frame {bad[0]}; remove it, or mask those pixels"
             )
-        check_array(source, "positions", self.positions_n2, "real", (len(self), 2))
         low = np.rint(self.positions_n2.min(axis=0))
         high = np.rint(self.positions_n2.max(axis=0)) + side
         thing = self.object_YX

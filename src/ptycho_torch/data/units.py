@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 Probe = NDArray[np.complexfloating]
 # float32 amplitudes, summed over a scan; a lost override is off by percents, or by factors.
 _REACHED = 1e-3
-NUMBERS = ("input_scale", "intensity_scale", "norm_Y_I")
 
 
 class ScaleLost(RuntimeError):

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch import __version__
-from ptycho_torch.config.real_data import RegionSettings
-from ptycho_torch.config.scan import ScanConventions
+from ptycho_torch.config.scan import RegionSettings, ScanConventions
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import FORMAT, read_scan
 from ptycho_torch.data.scan import Scan
@@ -95,7 +94,7 @@ def write_parts(
     scan = read_scan(measured, reading)
     if scan.probe_MHW is None:
         raise InputError(f"{file}: has no probe, which rPIE and networks start from")
-    gap = half_light_radius_px(scan.probe_MHW) if region.gap_px is None else region.gap_px
+    gap = half_light_radius_px(scan.probe_MHW)
     train, held, left_out = hold_out_region(scan.positions_n2, region, gap_px=gap, source=file)
     if len(train) < 2:
         raise InputError(f"{file}: one frame is left to learn from; two halves need 2")

@@ -92,7 +92,7 @@ def diagnose(
     facts = io.read_json(dataset)
     photons = facts["settings"].get("photons")
     sample = read_sample(
-        train, patch_px=facts["patch_px"], groups=settings.groups, seed=settings.groups_seed,
+        train, patch_px=facts["patch_px"], groups=settings.groups,
         sha256=facts["splits"]["train"]["sha256"], photons=photons or 1e9,
     )  # fmt: skip
     untrained = (

@@ -59,7 +59,6 @@ def read_sample(
     patch_px: int | None,
     groups: int,
     channels: int = 1,
-    seed: int = 0,
     sha256: str | None = None,
     photons: float = 1e9,
 ) -> Sample:
@@ -67,8 +66,8 @@ def read_sample(
 
     path: a split of the study, any scan (docs/own-data.md), or NPZ with `diffraction` alone, which
     has no probe; patch_px: side that patches must have, None: any; groups: how many, or all where
-    the file has fewer; channels: patches of a group, for files that are no split; seed: of the
-    draw; photons: mean photons of a frame, where the file does not say.
+    the file has fewer; channels: patches of a group, for files that are no split; photons: mean
+    photons of a frame, where the file does not say.
     """
     probe, scale = None, 1.0
     if not is_split(path):
@@ -76,7 +75,7 @@ def read_sample(
         probe = probe_of(scan)
         unit = measured_units(scan, probe, photons)
         grouping = GroupSettings(gridsize=math.isqrt(channels))
-        members = scan_groups(scan, np.arange(len(scan)), grouping, seed=seed)
+        members = scan_groups(scan, np.arange(len(scan)), grouping, seed=0)
         every, scale = groups_of_scan(scan, members, unit.unit), unit.intensity_scale
     elif "probeGuess" in io.npz_keys(path):
         split = read_split(path, patch_px=patch_px, sha256=sha256, photons=photons)
@@ -88,7 +87,7 @@ def read_sample(
         raise InputError(f"{path}: patches are {side} px, the network takes {patch_px} px")
     if len(every) < groups:
         logger.warning("%s: has %d groups, fewer than %d: all are used", path, len(every), groups)
-    order = named_stream(seed, "diagnosed groups").permutation(len(every))[:groups]
+    order = named_stream(0, "diagnosed groups").permutation(len(every))[:groups]
     return Sample(
         batch=every.take(torch.from_numpy(order)),
         probe_MHW=None if probe is None else torch.from_numpy(probe.copy()),
@@ -98,7 +97,6 @@ def read_sample(
             "file": Path(path).name,
             "sha256": io.sha256(path),
             "groups": len(order),
-            "groups_seed": seed,
             "groups_in_file": len(every),
         },
     )

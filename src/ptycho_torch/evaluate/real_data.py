@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
@@ -27,12 +26,16 @@ Arrays = Mapping[str, NDArray[Any]]
 Box = tuple[slice, slice]
 # Sides under this are too small to compare anything in, pixels.
 _LEAST_PX = 16
+# Objects are compared in the largest rectangle whose pixels all get this share of the brightest
+# one's light, from the training frames and from each half of them.
+_LIT_SHARE = 0.1
+# Pixels with less light than this share predict frames by the object's mean.
+_KNOWN_SHARE = 0.001
 SHOWN_FRAMES = 3
 """Held-out frames whose patterns are kept for pictures."""
 
 
 def evaluate_measurement(
-    settings: RealDataScores,
     *,
     objects: io.PathLike,
     report: io.PathLike,
@@ -52,7 +55,7 @@ def evaluate_measurement(
         scans = {part: read_scan(parts[part]) for part in PARTS}
         standard = io.read_npz(rpie)
         arrays = standard if facts["engine"] == "rPIE" else io.read_npz(objects)
-        scored = _Scoring(settings, scans, arrays, standard)
+        scored = _Scoring(scans, arrays, standard)
         metrics |= scored.metrics()
         curves = scored.curves
     io.write_npz(outputs["curves"], curves)
@@ -62,16 +65,14 @@ def evaluate_measurement(
 class _Scoring:
     """The scores of one reconstruction; `curves` collects what figures draw."""
 
-    def __init__(
-        self, settings: RealDataScores, scans: Mapping[str, Scan], arrays: Arrays, standard: Arrays
-    ) -> None:
-        self.known, self.scans, self.arrays = settings.known_share, scans, arrays
+    def __init__(self, scans: Mapping[str, Scan], arrays: Arrays, standard: Arrays) -> None:
+        self.scans, self.arrays = scans, arrays
         self.is_rpie = arrays is standard
         self.rpie, self.estimates = read_estimates(scans, standard, arrays)
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
-        self.box = common_box(compared, settings.lit_share)
+        self.box = common_box(compared, _LIT_SHARE)
         self.wide = tuple(slice(b.start - MARGIN_PX, b.stop + MARGIN_PX) for b in self.box)
-        self.lit = self.rpie["train"].lit_shares(scans["held_out"], settings.lit_share)
+        self.lit = self.rpie["train"].lit_shares(scans["held_out"], _LIT_SHARE)
         self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class _Scoring:
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
         train, held = self.scans["train"], self.scans["held_out"]
-        fitted, guessed = (self.estimates["train"].predict(s, self.known) for s in (train, held))
+        fitted, guessed = (self.estimates["train"].predict(s, _KNOWN_SHARE) for s in (train, held))
         # For pictures, evenly among the frames: no choice by their looks.
         places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(held)
         shown = np.unique(places.astype(int))
@@ -143,7 +144,9 @@ class _Scoring:
             "constant_held_out": _r_factor(flat, held),
             "noise": None,
         }
-        root = (train.intensity_scale or np.nan) * one.predict(train, self.known).astype(np.float64)
+        root = (train.intensity_scale or np.nan) * one.predict(train, _KNOWN_SHARE).astype(
+            np.float64
+        )
         if np.isfinite(root).all():
             drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
             found["noise"] = r_factor(root, drawn, train.good_1HW)
@@ -229,7 +232,7 @@ def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
     if min(rows, columns) < _LEAST_PX:
         raise InputError(
             f"the parts of this measurement light only {rows} x {columns} px in common; make "
-            "real_data.held_out or scores.lit_share smaller"
+            "real_data.held_out smaller"
         )
     return box
 

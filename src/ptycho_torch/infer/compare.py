@@ -14,7 +14,6 @@ import skimage
 from numpy.typing import NDArray
 
 from ptycho_torch.data.patch_statistics import patch_statistics
-from ptycho_torch.data.units import NUMBERS
 from ptycho_torch.files import io
 from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.files.pictures import draw_objects, save_png
@@ -118,7 +117,7 @@ def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
 def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
     """Return the numbers of a dump whose ratios are judged: its scales, the variances of its
     patches, their mean, and the root mean square of its `known` pixels."""
-    numbers = {name: getattr(dump.scales, name) for name in NUMBERS}
+    numbers = dump.scales.model_dump(exclude={"intensity_scale_source"})
     found = None if dump.patches_PHW is None else patch_statistics(dump.patches_PHW)
     for block in ("amplitude", "complex"):
         mean = None if found is None else float(found[block]["var_zero_mean"].mean())

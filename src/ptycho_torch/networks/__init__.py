@@ -40,7 +40,7 @@ def build_generator(
     at this patch size, or a class of your own is no network for such patches."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.own:
+        if ":" in settings.name:
             return _own_network(settings, channels, patch_px)
         stream = torch.Generator().manual_seed(seed)
         sizes = {"channels": channels, "patch_px": patch_px}

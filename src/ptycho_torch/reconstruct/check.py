@@ -19,8 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
-from ptycho_torch.data.light import light_is_at, values_of
-from ptycho_torch.data.prepare import corners_of, cropped, scan_of
+from ptycho_torch.data.prepare import corners_of, cropped, light_is_at, scan_of, values_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.physics.predict import predict_amplitudes

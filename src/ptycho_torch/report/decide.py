@@ -17,7 +17,7 @@ import pandas as pd
 
 from ptycho_torch.config.plan import StagePlan, level_of, stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study, deep
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.files import io
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.runtime.errors import InputError
@@ -120,21 +120,18 @@ def _rules(study: Study, shallow: pd.DataFrame, at_depth: pd.DataFrame) -> list[
     """Return the rules in the order in which they are considered, with state and conditions."""
     assert study.decision is not None and study.pivot is not None
     gold, silver, further = study.decision.gold, study.decision.silver, study.pivot.arm
-    control, cures = study.stage_a.control, study.pivot.cures
+    control, cures, deep = study.stage_a.control, study.pivot.cures, derive(study).deep
     rules = {
         "pivot": [
             *(_failing(study, at_depth, cure) for cure in cures),
-            *(
-                _lower(study, "pivot", at_depth, deep(study, further), deep(study, cure))
-                for cure in cures
-            ),
+            *(_lower(study, "pivot", at_depth, deep[further], deep[cure]) for cure in cures),
             _failing(study, at_depth, further, holding=True),
         ],
         "gold": [
             _lower(study, "stage_a", shallow, gold, control),
             _no_more_failures(shallow, gold, control),
-            _lower(study, "stage_a", at_depth, deep(study, gold), deep(study, control)),
-            _no_more_failures(at_depth, deep(study, gold), deep(study, control)),
+            _lower(study, "stage_a", at_depth, deep[gold], deep[control]),
+            _no_more_failures(at_depth, deep[gold], deep[control]),
             _failing(study, at_depth, gold, holding=True),
         ],
         "silver": [
@@ -216,7 +213,7 @@ def _failing(study: Study, runs: pd.DataFrame, arm: str, holding: bool = False) 
     # The further arm has no shallow runs of its own: it is held against the shallow control.
     fails, found = fails_at_depth(
         runs,
-        deep(study, arm),
+        derive(study).deep[arm],
         study.stage_a.control if arm == study.pivot.arm else arm,
         acceptable=study.decision.acceptable_failure_rate,
         most_loss_increase=study.stage_b.max_loss_increase,

@@ -57,11 +57,7 @@ Real = NDArray[np.float64]
 
 
 def simulate_dataset(
-    settings: SimulatedDataset,
-    *,
-    name: str,
-    splits: Mapping[str, str | Path],
-    summary: str | Path,
+    settings: SimulatedDataset, *, name: str, splits: Mapping[str, str | Path], summary: str | Path
 ) -> None:
     """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`;
     `InputError` if a probe file cannot be used."""

@@ -31,14 +31,12 @@ def import_dataset(
     `InputError` if a file cannot be used, two splits share their data, or the three differ in
     channels or probe; another intensity scale than the training split's is warned of.
     """
-    sums: Mapping[str, str] = settings.sha256 or {}  # type: ignore[assignment]
     read: dict[str, Split] = {}
     for split in SPLITS:
         path = getattr(settings, split)
         read[split] = read_split(
             path,
             patch_px=settings.patch_px,
-            sha256=sums.get(split),
             photons=settings.photons,
             reading=settings.reading,
         )

@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 import skimage
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 from torch import Tensor
@@ -123,8 +124,10 @@ def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     drawn = draw_objects(settings.object, images=settings.images_per_split, seed=seed)
     step = settings.scan.train_step_px if split == "train" else settings.scan.test_step_px
     scan = raster(settings.scan, size_px=settings.object.size_px, patch_px=side, step_px=step)
-    largest = cut_patches(np.abs(drawn), scan, side).max(axis=(-2, -1))
-    norm = float(largest.mean(dtype=np.float64))
+    largest = np.abs(drawn)
+    for axis in (2, 1):
+        largest = sliding_window_view(largest, side, axis=axis).max(axis=-1)
+    norm = float(cut_patches(largest, scan, 1).mean(dtype=np.float64))
     return Scene(drawn, drawn / np.float32(norm), scan, side, norm)
 
 

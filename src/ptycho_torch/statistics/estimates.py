@@ -122,7 +122,7 @@ def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Differ
     if sample.size <= _EXACT_PAIRS:
         subsets = np.arange(1, 2**sample.size)[:, None] >> np.arange(sample.size) & 1
     else:
-        stream = np.random.default_rng(settings.seed)
+        stream = np.random.default_rng(0)
         subsets = stream.integers(0, 2, (settings.resamples, sample.size))
         subsets = subsets[subsets.any(axis=1)]
     # A pattern that flips a subset is as extreme as the one seen once the subset's mean is removed.
@@ -172,7 +172,7 @@ def sample_difference(
     if divisions <= _EXACT_DIVISIONS:
         chosen = np.array(list(combinations(range(pooled.size), a.size)))
     else:
-        stream = np.random.default_rng(settings.seed)
+        stream = np.random.default_rng(0)
         order = stream.permuted(np.tile(np.arange(pooled.size), (settings.resamples, 1)), axis=1)
         chosen, divisions = order[:, : a.size], settings.resamples + 1
     exchanged = np.count_nonzero(chosen >= a.size, axis=1)

@@ -120,11 +120,10 @@ def train_measurement(
     rpie: `objects.npz` of the same frames' iterative reconstruction, whose refined probe the
     network sees; folder: an earlier run's files in it are replaced.
     """
-    probe, used = io.read_npz(rpie, "train_probe")["train_probe"], settings
+    probe = io.read_npz(rpie, "train_probe")["train_probe"]
     scan = replace(read_scan(frames), probe_MHW=probe)
-    if settings.gap_px is None:
-        # The gap around the validation block is that around the frames held out.
-        used = settings.model_copy(update={"gap_px": half_light_radius_px(probe)})
+    # The gap around the validation block is that around the frames held out.
+    used = settings.model_copy(update={"gap_px": half_light_radius_px(probe)})
     data = data_of_scan(scan, used)
     data.facts["train_data"] = {"file": Path(frames).name, "sha256": io.sha256(frames)}
     return train_scan(data, settings, folder, overwrite=True)

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.config.real_data import RealDataSettings
+from ptycho_torch.config.stages import RealDataSettings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.report.rendering import render
