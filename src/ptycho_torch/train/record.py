@@ -16,7 +16,7 @@ from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_flops, count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
-from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.runtime.jobs import process_peak
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
