@@ -37,7 +37,7 @@ LOGS = "logs"
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way; wall_s: over all attempts, of one that was killed up to its last checkpoint;
+    happened on the way; wall_s: over all attempts, of a killed one up to its last checkpoint;
     checkpoint: what the same training would resume from."""
 
     module: PtychoModule
