@@ -73,9 +73,9 @@ class PtychoModule(LightningModule):
             network = build_generator(run.generator, channels=channels, patch_px=side, seed=seed)
         except ValueError as error:
             raise InputError(f"arms.{run.arm}.generator: {error}") from None
-        self.run, self.network, self.checkpointed = run, network, False
+        self.run, self.network = run, network
         if run.execution.checkpointing:
-            self.save_memory()
+            recompute_parts(network)
         self.register_buffer("probe_MHW", data.probe_MHW)
         self.scales, self.channels = data.scales, channels
         scaled = run.training.input_scaling == "statistical"
@@ -99,11 +99,6 @@ class PtychoModule(LightningModule):
         """The validation loss that the run is judged by."""
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
-
-    def save_memory(self) -> None:
-        """Recompute the network's parts in the backward pass: the same numbers, more work."""
-        recompute_parts(self.network)
-        self.checkpointed = True
 
     @property
     def gain(self) -> float:

@@ -125,7 +125,6 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / result.wall_s, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
-        "checkpointed": result.module.checkpointed,
         "device": name,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
