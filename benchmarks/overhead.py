@@ -37,8 +37,7 @@ from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.simulate.dataset import make_probe, simulate_split
 from ptycho_torch.train.device import RecordedStep, numerics, records_steps
 from ptycho_torch.train.fit import fit
-from ptycho_torch.train.module import PtychoModule
-from ptycho_torch.train.schedule import make_optimizer
+from ptycho_torch.train.module import PtychoModule, make_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB, BARE = "the job", "bare loop"

@@ -33,7 +33,7 @@ from ptycho_torch.statistics.compare import seeds_needed
 from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
-from ptycho_torch.train.schedule import make_optimizer
+from ptycho_torch.train.module import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src" / "ptycho_torch"

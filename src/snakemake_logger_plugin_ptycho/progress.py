@@ -104,13 +104,6 @@ class StudyProgress:
         rules = ((n, *rule_and_seeds(name)) for name, n in stats.items())
         self.total_runs = sum(n * max(len(seeds), 1) for n, rule, seeds in rules if rule == TRAIN)
 
-    def started(self, jobid: int, job: Job) -> None:
-        """Note a job."""
-        self.running[jobid] = job
-        # Behind a checkpoint there is more to do than was planned.
-        self.total_runs = max(self.total_runs, len(self.outcomes) + self._running_runs())
-        self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
-
     def finished(self, jobid: int, now: float) -> str:
         """Note that a job ended well; return its name and, for runs, their outcomes."""
         self.done_jobs += 1
@@ -130,9 +123,6 @@ class StudyProgress:
         # Asked for by a thread of its own, too.
         return [job for job in list(self.running.values()) if job.rule == TRAIN]
 
-    def _running_runs(self) -> int:
-        return sum(len(job.seeds) for job in self._training())
-
     def epochs(self) -> str:
         """Look into the logs of the runs that train, and return how far each is."""
         words = []
@@ -148,21 +138,25 @@ class StudyProgress:
 
     def line(self, now: float) -> str:
         """Return the state of the study in one line."""
-        jobs, done, runs = self._training(), len(self.outcomes), self._running_runs()
-        words = [f"{self.done_jobs} of {self.total_jobs} jobs"]
-        if self.total_runs:
+        jobs, done = self._training(), len(self.outcomes)
+        runs = sum(len(job.seeds) for job in jobs)
+        # Behind a checkpoint there is more to do than was planned.
+        total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
+        total_runs = max(self.total_runs, done + runs)
+        words = [f"{self.done_jobs} of {total_jobs} jobs"]
+        if total_runs:
             diverged = sum(outcome != "completed" for outcome in self.outcomes)
             words.append(
                 f"runs: {done} done ({diverged} of them diverged), {runs} running, "
-                f"{self.total_runs - done - runs} to come"
+                f"{total_runs - done - runs} to come"
             )
         # Runs as far as they are, and what they took.
         made = done + sum(job.share for job in jobs)
-        if made and (to_come := self.total_runs - made) > 0:
+        if made and (to_come := total_runs - made) > 0:
             spent = self.training_s + sum(now - job.since for job in jobs if job.share)
             left = timedelta(seconds=to_come * spent / made / max(len(jobs), 1))
             words.append(f"training ends about {datetime.now() + left:%H:%M:%S}")
-        if self.done_jobs == self.total_jobs and self.to_read:
+        if self.done_jobs == total_jobs and self.to_read:
             words.append(f"read {', '.join(self.to_read)}")
         return " | ".join(words)
 
@@ -222,7 +216,7 @@ class LogHandler(LogHandlerBase):
             if self.common_settings.dryrun:
                 self.planned.append(job)
                 return ""
-            self.progress.started(record.jobid, job)
+            self.progress.running[record.jobid] = job
             text = f"begins: {job.name}"
         elif event == LogEvent.JOB_FINISHED:
             name = self.progress.finished(record.job_id, now)

@@ -1,6 +1,7 @@
 """How jobs share a machine and end: want of memory is told from every other failure and tried again,
 one that hangs is ended, two of one run exclude each other, and each leases a GPU."""
 
+import errno
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import torch
 from tests.commands import run
 
 from ptycho_torch import cli
-from ptycho_torch.runtime import memory
+from ptycho_torch.runtime.jobs import out_of_memory
 from ptycho_torch.runtime.locks import gpu_lease
 from ptycho_torch.train.module import PtychoModule
 
@@ -44,15 +45,15 @@ def test_what_could_not_be_had_is_named(work, wanted):
     try:
         work()
     except Exception as error:
-        said = memory.explain(error)
+        said = out_of_memory(error)
     assert said.startswith(f"memory ran out: {wanted}")
     assert "this process had " in said
     assert "\n" not in said
 
 
 def test_other_errors_are_none_of_its_business():
-    assert memory.explain(RuntimeError("shapes cannot be multiplied")) is None
-    assert memory.explain(OSError(28, "full")) is None
+    assert out_of_memory(RuntimeError("shapes cannot be multiplied")) is None
+    assert out_of_memory(OSError(28, "full")) is None
 
 
 def test_a_command_without_memory_ends_with_one_line_and_a_status_of_its_own(monkeypatch):
@@ -74,7 +75,7 @@ def test_a_gpu_without_memory_is_no_outcome(
             "train.py", params={"run": run}, output={"run": "seed-0/run.json"},
             input={**tiny_dataset.splits, "dataset": tiny_dataset.dataset},
         )  # fmt: skip
-    assert ended.value.code == memory.OUT_OF_MEMORY
+    assert ended.value.code == errno.ENOMEM
     log = (tmp_path / "log.txt").read_text()
     assert "ERROR memory ran out: CUDA" in log and "Traceback" not in log
     for cure in ("execution.checkpointing: true", "training.batch_size", "mem_mb"):

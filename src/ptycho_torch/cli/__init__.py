@@ -3,6 +3,7 @@
 One module per family of commands; each imports what is slow (torch, h5py) inside its commands.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -13,9 +14,8 @@ import typer
 from ptycho_torch import __version__
 from ptycho_torch.cli import data, diagnose, scan, study
 from ptycho_torch.cli.options import with_flags
-from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.runtime.jobs import logging_to
+from ptycho_torch.runtime.jobs import logging_to, out_of_memory
 
 # What options are called elsewhere in the field, without their dashes.
 _SPELLINGS = {
@@ -92,15 +92,15 @@ def common(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 1, and want of memory one
-    line and `memory.OUT_OF_MEMORY`."""
+    line and status ENOMEM."""
     # Before torch is loaded: threads that wait let other programs have the core meanwhile.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         # `--quiet` may stand anywhere.
         app(sorted(sys.argv[1:], key=lambda word: word != "--quiet"), prog_name="ptycho-torch")
     except Exception as error:
-        short = memory.explain(error)
+        short = out_of_memory(error)
         if short is None and not isinstance(error, (InputError, OSError)):
             raise
         typer.echo(f"ptycho-torch: {short or error}", err=True)
-        sys.exit(memory.OUT_OF_MEMORY if short else 1)
+        sys.exit(errno.ENOMEM if short else 1)

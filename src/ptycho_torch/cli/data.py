@@ -137,7 +137,7 @@ def compare_objects(
     """
     from ptycho_torch.evaluate import objects
     from ptycho_torch.files.pictures import draw_objects, draw_rings, save_png
-    from ptycho_torch.runtime.templates import render
+    from ptycho_torch.runtime.markdown import render
 
     record, (first, second) = objects.compare_objects(a, b)
     text = render("infer", "objects.md.j2", **record)

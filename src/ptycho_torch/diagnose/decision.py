@@ -26,7 +26,7 @@ from ptycho_torch.config.study import Study, derive, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.runtime import plot_style as style
-from ptycho_torch.runtime.templates import render
+from ptycho_torch.runtime.markdown import render
 from ptycho_torch.statistics.estimates import holm, level, paired_difference
 
 Entries = list[dict[str, Any]]

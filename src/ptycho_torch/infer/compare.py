@@ -20,7 +20,7 @@ from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import Dump
 from ptycho_torch.physics.stitch import common_windows
 from ptycho_torch.runtime.errors import InputError, shown_path
-from ptycho_torch.runtime.templates import render
+from ptycho_torch.runtime.markdown import render
 
 Array = NDArray[Any]
 Images = tuple[Array, Array]

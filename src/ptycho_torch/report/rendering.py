@@ -5,20 +5,14 @@ Text of the user passes the filter `md`; HTML templates escape everything by the
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import yaml
 
 from ptycho_torch.config.study import arm_settings, derive
-from ptycho_torch.runtime import markdown, templates
+from ptycho_torch.runtime import markdown
 from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a document made by a template of `templates/`, without needless blanks and lines."""
-    text = _ENVIRONMENT.get_template(template).render(**values)
-    text = re.sub(r" +$", "", text, flags=re.MULTILINE)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def sentences(template: str, **values: Any) -> list[str]:
@@ -49,8 +43,8 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-_ENVIRONMENT = templates.environment("report")
-_OWN = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
-_ENVIRONMENT.filters |= {"exp": math.exp, **{function.__name__: function for function in _OWN}}
+render = partial(markdown.render, "report")
+_ENVIRONMENT = markdown.environment("report")
+_ENVIRONMENT.filters.update(exp=math.exp, one_line=one_line, setting=setting, sentence=sentence)
 _SCORES = {"LOSS": LOSS, "MAIN_SCORES": MAIN_SCORES, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}
-_ENVIRONMENT.globals |= {"arm_settings": arm_settings, "derive": derive, **_SCORES}
+_ENVIRONMENT.globals.update(arm_settings=arm_settings, derive=derive, **_SCORES)

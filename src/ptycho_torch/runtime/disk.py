@@ -56,12 +56,8 @@ def opened(path: PathLike) -> BufferedReader:
     try:
         return Path(path).open("rb")
     except (OSError, ValueError) as error:
-        raise cannot_be_read(path, error) from None
-
-
-def cannot_be_read(path: PathLike, error: Exception) -> InputError:
-    """Return the mistake that opening or reading a file is, with the system's reason."""
-    return InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read: {reason}") from None
 
 
 def read_text(path: PathLike) -> str:
@@ -73,5 +69,3 @@ def read_text(path: PathLike) -> str:
     except UnicodeDecodeError:
         what = "is not a UTF-8 text file (UTF-16 or Latin-1?); save it as UTF-8"
         raise InputError(f"{path}: {what}") from None
-    except OSError as error:
-        raise cannot_be_read(path, error) from None

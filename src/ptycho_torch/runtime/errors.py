@@ -6,10 +6,7 @@ from pathlib import Path
 
 def printable(text: str) -> str:
     """Return a text in one line; line breaks and control characters are written out."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in text
-    )
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InputError(ValueError):

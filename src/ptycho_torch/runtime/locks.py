@@ -70,8 +70,8 @@ def choose_device(accelerator: str) -> "torch.device":
     import torch
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    fastest = "cuda" if cuda else "mps" if mps else "cpu"
-    found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator, fastest)
+    gpu = "cuda" if cuda else "mps"
+    found = {"gpu": gpu, "auto": gpu if cuda or mps else "cpu"}.get(accelerator, accelerator)
     if found == "mps" and not mps:
         what = f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such"
         raise InputError(f"{what} device here; set it to auto or cpu")

@@ -1,7 +1,11 @@
-"""Numbers and tables as GitHub shows them."""
+"""Documents from Jinja templates: sentences lie in `templates`, values are computed in Python, and
+numbers and text stand as GitHub shows them.
+"""
 
 import math
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 
@@ -85,3 +89,32 @@ def md(text: object) -> str:
     """Return text as it stands in a line or a cell of Markdown: no markup, no second line."""
     plain = " ".join(str(text).split())
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+_FILTERS = (number, signed, percent, interval_text, p_text, spread_text, plural, listed, md)
+
+
+@cache
+def environment(room: str) -> Any:
+    """Return what loads a room's templates, with the filters of this module: a value that is
+    missing is an error, and what ends in `.html.j2` is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape  # Slow.
+
+    environment = Environment(
+        loader=PackageLoader(f"ptycho_torch.{room}"),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {function.__name__: function for function in _FILTERS}
+    environment.filters["plain"] = "{:g}".format  # As a setting was written: 0.05, not 0.0500.
+    return environment
+
+
+def render(room: str, name: str, **values: Any) -> str:
+    """Return the document that `templates/NAME` of a room of the package gives for these values,
+    without needless blanks and lines."""
+    text = environment(room).get_template(name).render(values)
+    text = re.sub(r" +$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

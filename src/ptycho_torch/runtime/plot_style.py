@@ -9,8 +9,6 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -132,11 +130,8 @@ def use_log_scale(axes: Axes, which: Literal["x", "y"] = "y") -> None:
 
 def save(figure: Figure, folder: PathLike, name: str) -> None:
     """Write `name.png` and `name.svg`, whole and undated: the same input, the same bytes."""
-    folder = Path(folder)
-    # Not `savefig`: it draws everything twice to find a layout that `print_*` find in one go.
-    with atomic_write(folder / f"{name}.png") as part:
-        FigureCanvasAgg(figure).print_png(str(part))
-    # The layout is found; finding it again for the other format would cost as much as drawing.
-    figure.set_layout_engine("none")
-    with atomic_write(folder / f"{name}.svg") as part:
-        FigureCanvasSVG(figure).print_svg(str(part), metadata={"Date": None})
+    for ending, metadata in (("png", {}), ("svg", {"Date": None})):
+        with atomic_write(Path(folder) / f"{name}.{ending}") as part:
+            figure.savefig(part, metadata=metadata)
+        # The layout is found; finding it again for the other format would cost as much as drawing.
+        figure.set_layout_engine("none")

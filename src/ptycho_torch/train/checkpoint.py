@@ -58,13 +58,7 @@ class ResumeCheckpoint(Checkpoint):
         if folder is not None:
             identity = _identity(module, data, device)
             self.path = folder / CHECKPOINT.replace("*", identity[:12])
-        self._earlier_s = self._cost_s = 0.0
-        self._began = self._written = time.monotonic()
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds over all attempts; of one that was killed, up to its last checkpoint."""
-        return self._earlier_s + time.monotonic() - self._began
+        self._cost_s, self._written = 0.0, time.monotonic()
 
     def found(self) -> Path | None:
         """Return the file if the training can resume from it; why not is logged in one line."""
@@ -97,14 +91,6 @@ class ResumeCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path)
             self._written = time.monotonic()
             self._cost_s = self._written - began
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what belongs to the training rather than to its state."""
-        return {"wall_s": self.wall_s}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the time."""
-        self._earlier_s = state_dict["wall_s"]
 
 
 def _identity(module: PtychoModule, data: tuple[Batch, Batch], device: str) -> str:

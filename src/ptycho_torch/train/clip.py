@@ -37,14 +37,6 @@ class ClipReport(NamedTuple):
     norm: Tensor
 
 
-def units_of(network: nn.Module, clip: Clip) -> list[Unit]:
-    """Return what a rule clips: units of every parameter for AGC, else whole parameters, also those
-    of modules that AGC does not know. `TypeError` as of `unit_axes`."""
-    if isinstance(clip, AdaptiveClip):
-        return unit_axes(network)
-    return [(parameter, None) for parameter in network.parameters()]
-
-
 def unit_axes(network: nn.Module) -> list[Unit]:
     """Return every parameter with the axis of its units, the output channels; vectors (biases, a
     norm's weights) are one unit, as in Brock et al.'s own code. `TypeError` if a module has a

@@ -15,6 +15,7 @@ import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import loggers
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
@@ -36,8 +37,8 @@ LOGS = "logs"
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way; wall_s: as of `ResumeCheckpoint`; checkpoint: what the same training would
-    resume from."""
+    happened on the way; wall_s: over all attempts, of a killed one up to its last checkpoint;
+    checkpoint: what the same training would resume from."""
 
     module: PtychoModule
     best: Weights
@@ -68,6 +69,7 @@ def fit(
         logger.warning("execution.precision tf32 has no effect on %s: it is fp32", device.type)
     keep_freed_memory()
     checkpoint = ResumeCheckpoint(folder, module, (train, validation), device.type)
+    timer = Timer()
     with numerics(execution), _quiet():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
@@ -77,7 +79,7 @@ def fit(
             plugins=[LightningEnvironment(), CheckpointWriter()],
             max_epochs=run.training.epochs,
             deterministic=execution.deterministic,
-            callbacks=[StopOnSignal(), checkpoint],
+            callbacks=[timer, StopOnSignal(), checkpoint],
             logger=[] if folder is None else _loggers(run, folder),
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -94,7 +96,7 @@ def fit(
         module=module,
         best=last if best is None else Weights(*best),
         last=last,
-        wall_s=checkpoint.wall_s,
+        wall_s=timer.time_elapsed(),
         device=device,
         checkpoint=checkpoint.path,
     )

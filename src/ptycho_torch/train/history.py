@@ -2,13 +2,13 @@
 
 import logging
 import time
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from lightning import Trainer
 from torch import Tensor
 
-from ptycho_torch.runtime.markdown import duration
 from ptycho_torch.train.guards import DivergenceMonitor, Resumable
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ class History(Resumable):
         elapsed, self._mark = time.monotonic() - self._mark, time.monotonic()
         if done == _TIMED[1]:
             epochs, steps = (trainer.max_epochs or 0) - self._before, trainer.num_training_batches
-            about = duration(elapsed / (done - _TIMED[0]) * steps * epochs)
-            logger.info("%d epochs of %d steps: about %s", epochs, steps, about)
+            seconds = elapsed / (done - _TIMED[0]) * steps * epochs
+            about = timedelta(seconds=round(seconds))
+            logger.info("%d epochs of %d steps: about %s h", epochs, steps, about)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""

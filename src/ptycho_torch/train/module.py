@@ -1,18 +1,22 @@
-"""What is trained: a generator seen through the forward model, its losses, and a step of training.
+"""What is trained: a generator seen through the forward model, its losses, and a step of training,
+with optimiser and schedule by name.
 
 Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, assert_never
 
 import torch
 from lightning import Callback, LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from ptycho_torch.config import training as config
+from ptycho_torch.config.generator import imported
 from ptycho_torch.config.scan import FitSettings
-from ptycho_torch.config.training import OwnClip, OwnOptimizer, RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
@@ -22,11 +26,10 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.train.clip import Clipper, total_norm, units_of
+from ptycho_torch.train.clip import Clipper, Unit, total_norm, unit_axes
 from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
-from ptycho_torch.train.schedule import make_optimizer, make_schedule
 
 LOOK_EVERY = 8
 """Steps of an epoch between two looks at the gradients' ratio, which costs percents of a step."""
@@ -51,7 +54,7 @@ class PtychoModule(LightningModule):
     probe_MHW: Tensor
     log_gain: nn.Parameter | None
 
-    def __init__(self, settings: RunSettings | FitSettings, data: TrainingData) -> None:
+    def __init__(self, settings: config.RunSettings | FitSettings, data: TrainingData) -> None:
         super().__init__()
         side = data.train.amplitude_BCHW.shape[-1]
         run = settings.run(side) if isinstance(settings, FitSettings) else settings
@@ -70,9 +73,9 @@ class PtychoModule(LightningModule):
             network = build_generator(run.generator, channels=channels, patch_px=side, seed=seed)
         except ValueError as error:
             raise InputError(f"arms.{run.arm}.generator: {error}") from None
-        self.run, self.network, self.checkpointed = run, network, False
+        self.run, self.network = run, network
         if run.execution.checkpointing:
-            self.save_memory()
+            recompute_parts(network)
         self.register_buffer("probe_MHW", data.probe_MHW)
         self.scales, self.channels = data.scales, channels
         scaled = run.training.input_scaling == "statistical"
@@ -80,7 +83,9 @@ class PtychoModule(LightningModule):
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
         try:
-            units = units_of(network, run.execution.clip)
+            whole: list[Unit] = [(parameter, None) for parameter in network.parameters()]
+            by_unit = isinstance(run.execution.clip, config.AdaptiveClip)
+            units = unit_axes(network) if by_unit else whole
             if self.log_gain is not None:
                 units.append((self.log_gain, None))
             self.clipper = Clipper(run.execution.clip, units)
@@ -94,11 +99,6 @@ class PtychoModule(LightningModule):
         """The validation loss that the run is judged by."""
         self.val_losses: dict[str, float] = {}
         self._validated: list[tuple[int, dict[str, Tensor]]] = []
-
-    def save_memory(self) -> None:
-        """Recompute the network's parts in the backward pass: the same numbers, more work."""
-        recompute_parts(self.network)
-        self.checkpointed = True
 
     @property
     def gain(self) -> float:
@@ -161,8 +161,8 @@ class PtychoModule(LightningModule):
         """Return the optimiser, which skips bad steps by itself, and the schedule if any."""
         training, trainer = self.run.training, self.trainer
         alone, execution = trainer.world_size == 1, self.run.execution
-        self._fused = not isinstance(training.optimizer, OwnOptimizer)
-        ours = self._fused and not isinstance(execution.clip, OwnClip)
+        self._fused = not isinstance(training.optimizer, config.OwnOptimizer)
+        ours = self._fused and not isinstance(execution.clip, config.OwnClip)
         recorded = records_steps(execution, self.device, merges=self.merges, alone=alone, ours=ours)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._blocks = list(fourier_blocks(self.network).values())
@@ -233,3 +233,47 @@ class PtychoModule(LightningModule):
         if self.merges and batch.whole_BC2 is not None:
             patches = merged_patches(patches, self.probe_MHW, batch.whole_BC2, batch.fraction_BC2)
         return patches
+
+
+def make_optimizer(
+    settings: config.Optimizer, parameters: Iterable[nn.Parameter], *, recorded: bool = False
+) -> Optimizer:
+    """Return the optimiser; one fused kernel per step. Where steps are `recorded` as CUDA graphs,
+    the rate is a tensor, which a recording reads anew. `InputError` if it is one of a user's own
+    that cannot be made of its settings."""
+    rate = settings.learning_rate
+    if isinstance(settings, config.OwnOptimizer):
+        try:
+            made: Optimizer = imported(settings.name)(parameters, lr=rate, **settings.settings)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
+        return made
+    lr = torch.tensor(rate, device="cuda") if recorded else rate
+    return Adam(parameters, lr=lr, capturable=recorded, fused=True)
+
+
+def make_schedule(
+    settings: config.Schedule, optimizer: Optimizer, *, steps: int, epochs: int
+) -> LRScheduler | None:
+    """Return the schedule of a run of so many steps, or None for a constant rate; a LambdaLR moves
+    after each step, the other after each epoch's validation."""
+    match settings:
+        case config.ConstantSchedule():
+            return None
+        case config.WarmupCosineSchedule():
+            warmup = settings.warmup_epochs * steps / epochs
+
+            def factor(step: int) -> float:
+                if step < warmup:
+                    return (step + 1) / (warmup + 1)
+                done = min((step - warmup) / max(steps - warmup, 1), 1.0)
+                cosine = (1 + math.cos(math.pi * done)) / 2
+                return settings.final_fraction + (1 - settings.final_fraction) * cosine
+
+            return LambdaLR(optimizer, factor)
+        case config.PlateauSchedule():
+            # torch's patience of n lowers after n + 1 bad epochs; ours is the number itself.
+            patience = settings.patience_epochs - 1
+            return ReduceLROnPlateau(optimizer, factor=settings.factor, patience=patience)
+        case _:
+            assert_never(settings)

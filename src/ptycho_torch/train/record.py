@@ -16,7 +16,7 @@ from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.networks import count_flops, count_parameters
 from ptycho_torch.networks.bundle import Bundle, BundleSettings, write_bundle
-from ptycho_torch.runtime.memory import process_peak
+from ptycho_torch.runtime.jobs import process_peak
 from ptycho_torch.runtime.provenance import commit, platform_name, versions
 from ptycho_torch.train.fit import TrainResult, predict
 
@@ -125,7 +125,6 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / result.wall_s, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
-        "checkpointed": result.module.checkpointed,
         "device": name,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),

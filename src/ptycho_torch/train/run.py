@@ -17,6 +17,7 @@ from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
+from ptycho_torch.networks.generators import recompute_parts
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
@@ -50,9 +51,9 @@ def train_run(
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
     module, folder = PtychoModule(run, data), Path(folder)
-    if low_memory and not module.checkpointed:
+    if low_memory and not run.execution.checkpointing:
         logger.warning("low memory in this attempt: as with execution.checkpointing")
-        module.save_memory()
+        recompute_parts(module.network)
     names = {"dataset": run.dataset, "arm": run.arm, "seed": run.seed}
     facts = {**names, "settings": run.model_dump(mode="json"), **data.facts}
     with _alone_in(folder):

@@ -23,11 +23,9 @@ from ptycho_torch.data.module import EVAL_BATCH
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator, count_flops, count_parameters
-from ptycho_torch.runtime.jobs import usable_threads
+from ptycho_torch.runtime.jobs import process_peak, shortage, usable_threads
 from ptycho_torch.runtime.locks import choose_device
-from ptycho_torch.runtime.markdown import duration, number
-from ptycho_torch.runtime.memory import process_peak, shortage
-from ptycho_torch.runtime.templates import render
+from ptycho_torch.runtime.markdown import duration, number, render
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
