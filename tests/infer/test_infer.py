@@ -135,6 +135,9 @@ def test_another_probe_is_said_and_not_used(bundle, scan, caplog):
     caplog.clear()
     own = infer_scan(bundle(), scan, InferSettings(scale=250.0))
     assert np.array_equal(found.stitched.object_YX, own.stitched.object_YX)
+    # No diffraction data fix a probe's phase.
+    turned = replace(scan, probe_MHW=scan.probe_MHW * np.complex64(np.exp(2j)))
+    infer_scan(bundle(), turned, InferSettings(scale=250.0))
     assert "another probe" not in caplog.text
 
 

@@ -89,8 +89,10 @@ def infer_scan(
     )  # fmt: skip
     probe: NDArray[np.complex64] = bundle.probe_MHW.numpy()
     own = probe if scan.probe_MHW is None else probe_of(scan)
-    # Normalised probes are of the size of 1.
-    if own.shape != probe.shape or not np.allclose(own, probe, atol=1e-3):
+    # Normalised probes are of the size of 1; a phase of all of one no diffraction data fix.
+    if own.shape != probe.shape or not np.allclose(
+        own * np.exp(1j * np.angle(np.vdot(own, probe))), probe, atol=1e-3
+    ):
         logger.warning("%s: has another probe than the bundle, whose own is used", scan.source)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
