@@ -9,8 +9,13 @@ import pytest
 import torch
 from tests.samples import a_probe
 
-from ptycho_torch.physics.forward import INTENSITY_FLOOR, amplitudes, intensities
-from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss
+from ptycho_torch.physics.forward import (
+    INTENSITY_FLOOR,
+    amplitudes,
+    intensities,
+    mae_loss,
+    poisson_loss,
+)
 from ptycho_torch.physics.predict import (
     constant_loss,
     illuminated,

@@ -19,9 +19,8 @@ from ptycho_torch.data.batch import groups_of_scan, scan_groups
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import check_scale_reached, measured_units, probe_of, unit_of
 from ptycho_torch.networks.bundle import Bundle
-from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
-from ptycho_torch.physics.views import add_windows, split_positions
+from ptycho_torch.physics.views import add_windows, divide, placed_waves, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
@@ -179,7 +178,7 @@ def stitch(
     """Stitch patches, each of which shows the object from its fractional position on.
 
     The object is the one that explains all patches' exit waves best, each where its frame was
-    taken: the mean of overlapping patches weighted by the probe's intensity (physics/groups.py).
+    taken: the mean of overlapping patches weighted by the probe's intensity (physics/views.py).
     """
     probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
     whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))

@@ -50,15 +50,10 @@ def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
 
     sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
     """
-    import torch  # Slow to import.
     from scipy.optimize import minimize_scalar
 
-    from ptycho_torch.physics.forward import amplitudes
-
-    side = probe_MHW.shape[-1]
-    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW, np.complex64))
-    ones = torch.ones(1, 1, side, side, dtype=torch.complex64)
-    empty_HW = amplitudes(ones, probe)[0, 0].numpy().astype(np.float64)
+    constant_YX = np.ones(probe_MHW.shape[-2:])
+    empty_HW = predict_amplitudes(constant_YX, probe_MHW, np.zeros((1, 2)))[0].astype(np.float64)
     total = float(amplitude_nHW.sum(dtype=np.float64))
 
     def loss(factor: float) -> float:
