@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ _PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
 class Record(dict[str, Any]):
     """An object of a JSON file, in which a key that is missing is the file's mistake."""
 
-    of_file: PathLike = ""
+    def __init__(self, of_file: PathLike, values: Mapping[str, Any]):
+        super().__init__(values)
+        self.of_file = of_file
 
     def __missing__(self, key: str) -> Any:
         raise InputError(f"{self.of_file}: lacks '{key}'; another version wrote it, make it again")
@@ -75,14 +78,8 @@ def read_json(path: PathLike) -> Record:
     """Return the object in a JSON file, whose missing keys are an `InputError` where they are read,
     as is a file that cannot be read, or holds anything but an object without NaN or infinity."""
     text = read_text(path)
-
-    def record(values: dict[str, Any]) -> Record:
-        found = Record(values)
-        found.of_file = path
-        return found
-
     try:
-        data = json.loads(text, parse_constant=_refuse, object_hook=record)
+        data = json.loads(text, parse_constant=_refuse, object_hook=partial(Record, path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
     if not isinstance(data, Record):

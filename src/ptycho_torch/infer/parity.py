@@ -49,7 +49,6 @@ def _training_dump(
         origin_2=stitched.origin_2.astype(np.float64),
         patches_PHW=patches_PHW,
         positions_P2=positions_P2,
-        source=str(patches),
     )
 
 

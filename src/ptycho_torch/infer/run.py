@@ -101,10 +101,8 @@ def infer_scan(
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
-    seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
-    predicted = predict_amplitudes(
-        stitched.object_YX, probe, seen.positions_n2, origin=(row, column)
-    )
+    seen, origin = scan.take(np.unique(members)), stitched.origin_2
+    predicted = predict_amplitudes(stitched.object_YX, probe, seen.positions_n2, origin=origin)
     wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
