@@ -45,9 +45,9 @@ def infer_file(
     do not fit each other, or a folder holds files.
     """
     files = (*OUTPUTS, "patch_stats.json", "patches.png")
-    folder = io.must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    folder = io.must_be_free(output_dir, files, overwrite=overwrite)
     if debug_dump is not None:
-        io.must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+        io.must_be_free(debug_dump, DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
     for name in files:  # What an earlier call left would be taken for this one's.

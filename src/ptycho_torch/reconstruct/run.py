@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _ENOUGH, _FLAT = 10, 0.9
 _FAR, _CLOSE, _NOISES = 0.15, 0.1, 2.5
 
-OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
+OUTPUTS = ("report.json", "object.npz", "reconstruction.png")
 
 
 def reconstruct_scan(
@@ -52,7 +52,7 @@ def reconstruct_scan(
     """
     from ptycho_torch.files.pictures import draw_objects, save_png  # Slow to import.
 
-    folder = io.must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    folder = io.must_be_free(folder, OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
@@ -75,7 +75,7 @@ def reconstruct_scan(
         "light": made.light_YX,
         "error": np.array(made.error),
     }
-    (folder / OUTPUTS[-1]).unlink(missing_ok=True)
+    (folder / OUTPUTS[0]).unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
     images = {"object": made.known_YX, "first probe mode": made.probe_MHW[0]}
     save_png(folder / "reconstruction.png", draw_objects(images, alike=False))
