@@ -20,8 +20,8 @@ from scipy import stats
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml
 from ptycho_torch.report.decide import decide
-from ptycho_torch.statistics.compare import claim_level, compare_losses, compare_samples
-from ptycho_torch.statistics.scores import AREA
+from ptycho_torch.statistics.compare import claim_level, compare_losses
+from ptycho_torch.statistics.runs import AREA
 from ptycho_torch.statistics.stress import areas_of, points_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +95,7 @@ def compared(study: Any, plan: Any, runs: pd.DataFrame) -> list[Any]:
     """Return the primary comparisons of a stage."""
     if plan.grid:
         areas, level = areas_of(points_of(runs, plan)), claim_level(plan)
-        return compare_samples(areas, plan.primary, AREA, study.statistics, level)
+        return compare_losses(areas, plan.primary, study.statistics, level, AREA)
     return compare_losses(runs, plan.primary, study.statistics, claim_level(plan))
 
 

@@ -108,12 +108,13 @@ def test_planted_faults_are_flagged_where_they_are():
     found = monitor_activations(block, bright, SETTINGS)
     assert found["layers"][0]["layer"] == "input"
     assert found["layers"][0]["flags"] == ["p99_over_p50"]
-    assert found["flagged_blocks"] == ["network"]
+    assert found["blocks"][0]["flags"] == ["spectral_local_ratio"]
+    assert found["summary"]["flagged"][0] == "input" and "network" in found["summary"]["flagged"]
     assert found["blocks"][0]["spectral_local_ratio"] < 0.1
     lifted = monitor_activations(make_block(), 3 + 0.1 * noise(2, 3, 8, 8), SETTINGS)
     assert lifted["layers"][0]["flags"] == ["dc_share"] and lifted["dc_share"] > 0.9
     clean = monitor_activations(make_block(), noise(2, 3, 8, 8), SETTINGS)
-    assert clean["flagged_blocks"] == [] and clean["layers"][0]["flags"] == []
+    assert clean["blocks"][0]["flags"] == clean["layers"][0]["flags"] == []
 
 
 def test_the_input_is_seen_after_its_transform():
@@ -200,7 +201,7 @@ def test_a_planted_small_spectral_gradient_is_flagged_in_its_block_alone():
     small = probe_gradients(blocks, lambda: loss(1e-3), min_ratio=0.1)
     before, after = (r["blocks"][0]["spectral_local_ratio"] for r in (plain, small))
     assert after == pytest.approx(1e-3 * before)
-    assert small["flagged_blocks"] == ["0"]
+    assert [row["flagged"] for row in small["blocks"]] == [True, False]
 
 
 def test_the_probe_leaves_network_and_gradients_as_they_were():

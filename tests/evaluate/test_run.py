@@ -1,19 +1,16 @@
 """A whole evaluation: every kind of prediction gets sensible scores and the right outcome, by each
 branch of its rule."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from tests.evaluate.conftest import planted_twin
+from tests.report.planted_runs import BLOCK_NAMES
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.evaluate.run import decide_outcome
-from ptycho_torch.evaluate.truth import TwinReading
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 BLOCKS = ("best", "last", "constant", "truth")
 
@@ -140,10 +137,15 @@ def test_a_split_that_the_run_was_not_made_with_is_refused(scan, judge):
         judge(scan(), scan().patches_BHW, dataset_sha256={"test": "0"})
 
 
-READING = TwinReading(
-    share=0.1, distinct_patches=90, patches=100, direct_correlation=0.98, twin_correlation=0.7,
-    best_correlation=0.98,
-)  # fmt: skip
+def test_a_trim_that_leaves_too_little_to_score_is_one_line(scan, judge):
+    with pytest.raises(InputError, match="of 5 x 5 px is too small .* evaluation.trim_px smaller"):
+        judge(scan(), scan().patches_BHW, settings={"trim_px": 30})
+
+
+READING = {
+    "share": 0.1, "distinct_patches": 90, "patches": 100, "direct_correlation": 0.98,
+    "twin_correlation": 0.7, "best_correlation": 0.98,
+}  # fmt: skip
 TWIN = {
     "share": 0.9, "direct_correlation": 0.7, "twin_correlation": 0.96, "best_correlation": 0.96
 }  # fmt: skip
@@ -156,7 +158,7 @@ def decide(
     return decide_outcome(
         {"outcome": outcome, "failure": failure, "best_mae_val_loss": loss},
         {"amplitude_std_ratio": ratio, "amplitude_pearson_r": pearson, "complex_error": error},
-        replace(READING, **(twin or {})),
+        READING | (twin or {}),
         EvaluationSettings(**(settings or {})),
         broken_patches=broken,
         constant_loss=0.289,

@@ -11,9 +11,16 @@ from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 from tests.samples import rough_object
 
-from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
 from ptycho_torch.evaluate.objects import compare_objects
-from ptycho_torch.evaluate.scores import FLAT_PREDICTION, FLAT_TRUTH, image_scores, mean_score
+from ptycho_torch.evaluate.scores import (
+    FLAT_PREDICTION,
+    FLAT_TRUTH,
+    aligned_phases,
+    complex_error,
+    image_scores,
+    mean_score,
+    phase_plane,
+)
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.templates import render
@@ -63,8 +70,6 @@ def test_what_has_no_score_says_why(small):
     reason = "not defined: 1 of 2304 px of the prediction are not finite"
     assert set(image_scores(small, pred).values()) == {reason}
     assert set(image_scores(np.ones((48, 48)), small).values()) == {FLAT_TRUTH}
-    tiny = image_scores(small[:6, :6], 1.1 * small[:6, :6])
-    assert tiny["ssim"] == "not defined: SSIM needs images of 7 px or more" and tiny["mae"] > 0
     assert mean_score([1.0, 2.0]) == 1.5
     assert mean_score([1.0, FLAT_TRUTH]) == FLAT_TRUTH
 

@@ -10,13 +10,13 @@ from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
-from ptycho_torch.evaluate.align import MARGIN_PX, register
 from ptycho_torch.evaluate.real_data import (
     ObjectEstimate,
     common_box,
     evaluate_measurement,
     read_estimates,
 )
+from ptycho_torch.evaluate.scores import MARGIN_PX, register
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.runtime.errors import InputError
@@ -126,6 +126,30 @@ def test_a_networks_units_are_the_files(results, metrics):
     np.testing.assert_allclose(*shape, atol=1e-5)
 
 
+def scored(folder, place, rpie):
+    """Score the objects and the report in a place, beside rPIE's."""
+    evaluate_measurement(
+        RealDataScores(),
+        objects=place / "objects.npz",
+        report=place / "report.json",
+        rpie=rpie,
+        parts={part: folder / f"frames/{part}.npz" for part in PARTS},
+        outputs={"metrics": place / "metrics.json", "curves": place / "curves.npz"},
+    )
+    return json.loads((place / "metrics.json").read_text())
+
+
+def test_an_object_of_rpie_that_is_not_finite_has_no_scores_and_no_noise(results, tmp_path):
+    folder = results.folder / "small"
+    arrays = dict(io.read_npz(folder / "rpie/objects.npz"))
+    arrays["train_object"][:] = np.nan
+    io.write_npz(tmp_path / "objects.npz", arrays)
+    io.write_json(tmp_path / "report.json", io.read_json(folder / "rpie/report.json"))
+    found = scored(folder, tmp_path, rpie=tmp_path / "objects.npz")
+    assert found["baselines"]["noise"] is found["r_factor"]["train"] is None
+    assert found["agreement"]["amplitude_ssim"] is None
+
+
 def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
     """rPIE's own object, handed over as a network's in other units, scores the same."""
     folder = results.folder / "small"
@@ -144,15 +168,7 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
     io.write_npz(tmp_path / "objects.npz", arrays)
     report = {"engine": "network", "outcome": "completed", "failure": None}
     io.write_json(tmp_path / "report.json", report)
-    evaluate_measurement(
-        RealDataScores(),
-        objects=tmp_path / "objects.npz",
-        report=tmp_path / "report.json",
-        rpie=folder / "rpie/objects.npz",
-        parts={part: folder / f"frames/{part}.npz" for part in PARTS},
-        outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},
-    )  # fmt: skip
-    found = json.loads((tmp_path / "metrics.json").read_text())
+    found = scored(folder, tmp_path, rpie=folder / "rpie/objects.npz")
     known = json.loads((folder / "rpie/metrics.json").read_text())
     for key in ("train", "held_out_object"):
         assert found["r_factor"][key] == pytest.approx(known["r_factor"][key], rel=1e-3)

@@ -12,14 +12,19 @@ import pandas as pd
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.study import Study, run_settings
+from ptycho_torch.evaluate.scores import KINDS as KINDS_OF_SCORES
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import KINDS
-from ptycho_torch.statistics.scores import BLOCK_NAMES
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 DATASET = "triangle_n32"
 CHECKSUMS = {"train": "a" * 64, "validation": "b" * 64, "test": "c" * 64}
 EPOCHS, STEPS = 10, 64
+IMAGES = ("amplitude", "phase", "phase_synchronised")
+BLOCK_NAMES = (
+    *(f"{image}_{kind}" for image in IMAGES for kind in KINDS_OF_SCORES),
+    *("complex_error_synchronised", "complex_error", "amplitude_factor"),
+)
 NO_PHASE = {n: "the truth has no phase" for n in BLOCK_NAMES if n.startswith("phase")}
 LOSS = {"control": 0.080, "stable": 0.060, "agc": 0.082, "norm1": 0.100}
 PROVENANCE = {"command": "snakemake stage_a_summary --cores 4", "commit": "0123abc", "python": "3.11",

@@ -11,7 +11,7 @@ from tests.report.planted_runs import CONFIG
 
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.config.study import derive
-from ptycho_torch.report.figures.stage import (
+from ptycho_torch.report.figures import (
     areas,
     learning_curves,
     loss_by_rate,

@@ -125,7 +125,7 @@ def test_a_failure_of_the_reconstruction_counts_at_the_last_epoch(plant):
     values = work_out_of(given)
     run = values["f"].runs.iloc[0]
     assert (run["failure_epoch"], run["failure_found"]) == (10, "evaluation")
-    assert "| 10 (found at the end) |" in put_into_words(values)[1]["appendix.md"]
+    assert "| 10 (found at the end) |" in put_into_words(values)["appendix.md"]
 
 
 def test_the_same_runs_give_the_same_bytes(mixed, folder, run_script, tmp_path):
@@ -168,7 +168,7 @@ def test_the_conventional_reconstruction_is_a_row_and_enters_no_comparison(folde
     values = work_out_of({**mixed, "conventional": []})
     for name in ("runs.csv", "comparisons.csv", "survival.csv"):
         assert of_stage(values)[name].to_csv(index=False) == (folder / name).read_text(), name
-    without = "".join(put_into_words(values)[1].values())
+    without = "".join(put_into_words(values).values())
     assert "rPIE" not in without
 
 

@@ -11,8 +11,7 @@ from scipy import stats
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import seeds_needed
-from ptycho_torch.statistics.estimates import sample_difference
-from ptycho_torch.statistics.runs import failure_rate
+from ptycho_torch.statistics.estimates import failure_rate, sample_difference
 
 # Freireich et al. (1963), Blood 21, 699: weeks in remission.
 RELAPSED = [6, 6, 6, 7, 10, 13, 16, 22, 23]

@@ -150,5 +150,5 @@ def activations(
     typer.echo(
         f"{path}: mean modulus grows {number(report['growth_per_block'])} times a block; spectral "
         f"/ local output {number(report['spectral_local_output_ratio'])}; flagged: "
-        f"{', '.join(report['flagged_layers'] + report['flagged_blocks']) or 'nothing'}"
+        f"{', '.join(report['summary']['flagged']) or 'nothing'}"
     )

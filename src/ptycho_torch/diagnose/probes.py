@@ -43,7 +43,7 @@ def probe_gradients(
     blocks = fourier_blocks(network)
     if not blocks:
         nothing = _compare([None, None], min_ratio) | {"undefined": "it has no Fourier block"}
-        return {**nothing, "loss": None, "flagged_blocks": [], "blocks": []}
+        return {**nothing, "loss": None, "blocks": []}
     weights = [w for b in blocks.values() for w in (b.spectral.weight, b.local.weight)]
     with torch.enable_grad():
         value = loss()
@@ -64,7 +64,6 @@ def probe_gradients(
     return {
         **_compare(mean_moduli(pairs).tolist(), min_ratio),
         "loss": finite_or_none(float(value.detach())),
-        "flagged_blocks": [row["block"] for row in rows if row["flagged"]],
         "blocks": rows,
     }
 
@@ -73,10 +72,9 @@ def gate_statistics(block: FourierBlock) -> dict[str, Any] | None:
     """Return what the weights of a block's norm let through, times its scale where it has one:
     statistics of their moduli, and the share that passes on less than a hundredth of its block
     (`near_zero`); None for a block without them."""
-    norm, scale = getattr(block, "norm", None), getattr(block, "scale", None)
-    if norm is None:
+    if (norm := getattr(block, "norm", None)) is None:
         return None
-    gates = norm.weight.detach().abs() * (1.0 if scale is None else scale.detach().abs())
+    gates = (norm.weight * getattr(block, "scale", 1.0)).detach().abs()
     return {**weight_statistics(gates), "near_zero": float((gates < 0.01).float().mean())}
 
 
@@ -124,12 +122,11 @@ def monitor_activations(
         if not layers:
             # The first layer's input is the network's, after its input transform.
             layers.append(_layer("input", "input", inputs[0], settings))
-        if isinstance(module, FourierBlock):
-            layers.append(_layer(name, "block", output, settings))
+        kind = "block" if isinstance(module, FourierBlock) else type(module).__name__
+        layers.append(_layer(name, kind, output, settings))
+        if kind == "block":
             means = {row["layer"]: row["mean"] for row in layers}
             blocks.append(_block(name, inputs[0], output, means, settings))
-        else:
-            layers.append(_layer(name, type(module).__name__, output, settings))
 
     # No hook is left behind, come what may.
     with ExitStack() as hooks, torch.no_grad():
@@ -138,20 +135,18 @@ def monitor_activations(
                 hook = module.register_forward_hook(partial(see, name or "network"))
                 hooks.callback(hook.remove)
         layers.append(_layer("output", "output", network(input_BCHW), settings))
-    flagged = [row["layer"] for row in layers if row["flags"]]
+    flagged = [row.get("layer") or row["block"] for row in layers + blocks if row["flags"]]
     growths = [row["growth"] for row in blocks]
     return {
         "summary": {
             "layers": len(layers),
-            "flagged": len(flagged),
+            "flagged": flagged,
             "largest_mean": max(_known(layers, "mean"), default=None),
             "low_freq_ratio": _median(layers, "low_freq_ratio"),
         },
         "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
         "spectral_local_output_ratio": _median(blocks, "spectral_local_ratio"),
         "dc_share": _median(blocks, "input_dc_share"),
-        "flagged_layers": flagged,
-        "flagged_blocks": [row["block"] for row in blocks if row["flags"]],
         "blocks": blocks,
         "layers": layers,
     }

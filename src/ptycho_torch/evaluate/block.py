@@ -12,9 +12,9 @@ import scipy
 from numpy.typing import NDArray
 
 from ptycho_torch.config.evaluation import EvaluationSettings
-from ptycho_torch.evaluate import align, scores
+from ptycho_torch.evaluate import scores
 from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
-from ptycho_torch.evaluate.truth import GroundTruth, trim
+from ptycho_torch.evaluate.truth import GroundTruth
 from ptycho_torch.physics.stitch import common_windows, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
 
@@ -40,15 +40,13 @@ def reconstruct(
 ) -> list[Images]:
     """Make the images of one set of patches, given in units of the truth's `norm`."""
     factors = phase_factors(patches_BHW, truth).astype(np.complex64)
-    stitched, synchronised = (
-        trim(
-            stitch_tiles(patches, truth.positions_B2, truth.image_B, truth.tile_px) * truth.norm,
-            settings.trim_px,
-        )
+    made = [
+        stitch_tiles(patches, truth.positions_B2, truth.image_B, truth.tile_px) * truth.norm
         for patches in (patches_BHW, patches_BHW * factors[:, None, None])
-    )
-    each = zip(truth.images_IHW(settings.trim_px), stitched, synchronised, strict=True)
-    return [_aligned(*one, settings.remove_phase_plane) for one in each]
+    ]
+    inner = slice(settings.trim_px, -settings.trim_px or None)
+    each = zip(*(images[:, inner, inner] for images in (truth.images_IHW, *made)), strict=True)
+    return [_aligned(*one, plane=settings.remove_phase_plane) for one in each]
 
 
 def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) -> dict[str, Score]:
@@ -57,26 +55,32 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
     complex error; a score that is not defined is the reason as text.
 
     The amplitude's factor, a constant phase and, unless forbidden, a phase plane are removed first.
-    `InputError` if the shapes differ.
+    `InputError` if the shapes differ or are too small for SSIM's window.
     """
     made, true = (np.asarray(array, dtype=np.complex128) for array in (object_YX, truth_YX))
     if made.shape != true.shape:
         raise InputError(f"object: is {made.shape}, expected {true.shape} as the truth")
-    found = score([_aligned(true, made, made, remove_phase_plane)])
+    found = score([_aligned(true, made, made, plane=remove_phase_plane)])
     return {name: value for name, value in found.items() if "synchronised" not in name}
 
 
 def _aligned(
-    true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], plane: bool
+    true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], *, plane: bool
 ) -> Images:
+    if min(true.shape) < scores.SSIM_WINDOW_PX:
+        raise InputError(
+            f"an image of {' x '.join(map(str, true.shape))} px is too small to score, expected "
+            f"{scores.SSIM_WINDOW_PX} or more a side; make evaluation.trim_px smaller"
+        )
+
     def phase(pred: NDArray[Any]) -> NDArray[Any]:
         if scores.not_finite(pred):
             return np.angle(pred)
-        return align.aligned_phases(true, pred, remove_plane=plane)[1]
+        return scores.aligned_phases(true, pred, remove_plane=plane)[1]
 
     amplitude = np.abs(stitched)
     if not scores.not_finite(amplitude):
-        amplitude *= align.amplitude_factor(np.abs(true), amplitude)
+        amplitude *= scores.amplitude_factor(np.abs(true), amplitude)
     return {
         "truth": true,
         "stitched": stitched,
@@ -85,7 +89,7 @@ def _aligned(
         "phase": phase(stitched),
         "phase_synchronised": phase(synchronised),
         "truth_amplitude": np.abs(true),
-        "truth_phase": align.aligned_phases(true, true)[0],
+        "truth_phase": scores.aligned_phases(true, true)[0],
     }
 
 
@@ -106,10 +110,10 @@ def _scores(images: Images) -> dict[str, Score]:
         block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
 
     true, stitched, synchronised = (images[k] for k in ("truth", "stitched", "synchronised"))
-    factor = align.amplitude_factor(np.abs(true), np.abs(stitched))
+    factor = scores.amplitude_factor(np.abs(true), np.abs(stitched))
     block["amplitude_factor"] = scores.not_finite(stitched) or factor
     for name, made in (("", stitched), ("_synchronised", synchronised)):
-        error = align.complex_error(true, made)
+        error = scores.complex_error(true, made)
         block[f"complex_error{name}"] = scores.not_finite(made) or error
     return block
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.data.scan import complex_array
-from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
 from ptycho_torch.evaluate.real_data import largest_rectangle, similarity
-from ptycho_torch.evaluate.scores import resolution
+from ptycho_torch.evaluate.scores import MARGIN_PX, complex_error, register, resolution
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.physics.predict import illuminated

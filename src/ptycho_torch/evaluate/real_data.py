@@ -17,8 +17,8 @@ from ptycho_torch.config.real_data import RealDataScores
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
-from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
-from ptycho_torch.evaluate.scores import image_scores, resolution, value_of
+from ptycho_torch.evaluate import scores
+from ptycho_torch.evaluate.scores import MARGIN_PX, Free
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
 from ptycho_torch.runtime.errors import InputError
@@ -114,8 +114,8 @@ class _Scoring:
         """Return where the Fourier ring correlation of two half scans' objects falls."""
         first = self.estimates["half_a"].object_YX[self.box]
         wide = self.estimates["half_b"].object_YX[self.wide]
-        second, shift_px = register(first, wide, free=free)
-        curves, crossings = resolution(first, second)
+        second, shift_px = scores.register(first, wide, free=free)
+        curves, crossings = scores.resolution(first, second)
         self.curves |= {f"frc_{name}": curve for name, curve in curves.items()}
         return {"shift_px": shift_px, **crossings}
 
@@ -125,7 +125,7 @@ class _Scoring:
         reference = its.object_YX[self.box]
         # As it is under a probe of rPIE's power: no pattern tells the two.
         ratio = np.linalg.norm(own.probe_MHW) / np.linalg.norm(its.probe_MHW)
-        image, _ = register(reference, own.object_YX[self.wide] * ratio, free="phase")
+        image, _ = scores.register(reference, own.object_YX[self.wide] * ratio, free="phase")
         self.curves |= {"reference": reference, "image": image}
         return {
             **similarity(reference, image),
@@ -143,8 +143,8 @@ class _Scoring:
             "constant_held_out": _r_factor(flat, held),
             "noise": None,
         }
-        if (scale := train.intensity_scale) is not None:
-            root = scale * one.predict(train, self.known).astype(np.float64)
+        root = (train.intensity_scale or np.nan) * one.predict(train, self.known).astype(np.float64)
+        if np.isfinite(root).all():
             drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
             found["noise"] = r_factor(root, drawn, train.good_1HW)
         return found
@@ -159,12 +159,12 @@ def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, 
     """Return correlations and SSIMs of two registered complex images; None where undefined."""
     contrasts = (reference_HW - reference_HW.mean(), image_HW - image_HW.mean())
     amplitudes = (np.abs(one).astype(np.float64) for one in (reference_HW, image_HW))
-    phases = (one.astype(np.float64) for one in aligned_phases(reference_HW, image_HW))
+    phases = (one.astype(np.float64) for one in scores.aligned_phases(reference_HW, image_HW))
     return {
-        "correlation": correlation(reference_HW, image_HW),
-        "contrast_correlation": correlation(*contrasts),
-        "amplitude_ssim": value_of(image_scores(*amplitudes)["ssim"]),
-        "phase_ssim": value_of(image_scores(*phases)["ssim"]),
+        "correlation": scores.correlation(reference_HW, image_HW),
+        "contrast_correlation": scores.correlation(*contrasts),
+        "amplitude_ssim": scores.value_of(scores.image_scores(*amplitudes)["ssim"]),
+        "phase_ssim": scores.value_of(scores.image_scores(*phases)["ssim"]),
     }
 
 

@@ -3,7 +3,6 @@
 import logging
 import operator
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.scores import Score, value_of
-from ptycho_torch.evaluate.truth import TwinReading, read_truth, read_twin
+from ptycho_torch.evaluate.truth import read_truth, read_twin
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 
@@ -72,7 +71,7 @@ def evaluate_run(
         "failure": record["failure"],
         "reason": reason,
         **{key: record[key] for key in ("best_val_loss", "last_val_loss")},
-        "twin": asdict(twin),
+        "twin": twin,
         **{
             block: {name: value_of(value) for name, value in found.items()}
             for block, found in blocks.items()
@@ -88,7 +87,7 @@ def evaluate_run(
 def decide_outcome(
     run: Mapping[str, Any],
     best: Mapping[str, Score],
-    twin: TwinReading,
+    twin: Mapping[str, Any],
     settings: EvaluationSettings,
     *,
     broken_patches: int,
@@ -108,11 +107,11 @@ def decide_outcome(
         where = f"(epoch {failure['epoch']}, step {failure['step']})"
         return run["outcome"], f"training ended {run['outcome']} {where}: {failure['reason']}"
     if broken_patches:
-        bad = f"{broken_patches} of {twin.patches} predicted patches"
+        bad = f"{broken_patches} of {twin['patches']} predicted patches"
         return "non_finite", f"{bad} hold NaN or infinity"
-    distinct, correlation = twin.distinct_patches, twin.twin_correlation or 0.0
-    tells = distinct >= MIN_DISTINCT_SHARE * twin.patches
-    on_twin = twin.share if tells and correlation >= settings.misfit_correlation else None
+    distinct, correlation = twin["distinct_patches"], twin["twin_correlation"] or 0.0
+    tells = distinct >= MIN_DISTINCT_SHARE * twin["patches"]
+    on_twin = twin["share"] if tells and correlation >= settings.misfit_correlation else None
     part = settings.constant_fraction
     best_constant = f"{part:g} of that of the best constant object,"
     # Outcome, what is measured, its value, when it fails, and the limit. In a wave the probe and a
@@ -126,7 +125,7 @@ def decide_outcome(
         ("stagnated", "the best validation loss",
          run["best_mae_val_loss"], "not under", best_constant, part * constant_loss),
         ("misfit", "the median correlation of exit waves with the true ones or their twins",
-         twin.best_correlation, "under", "misfit_correlation", settings.misfit_correlation),
+         twin["best_correlation"], "under", "misfit_correlation", settings.misfit_correlation),
         ("misfit", "the stitched amplitude's Pearson r with the truth's",
          best["amplitude_pearson_r"], "under", "misfit_pearson_r", settings.misfit_pearson_r),
         ("misfit", "the complex error",

@@ -58,16 +58,11 @@ class GroundTruth:
         cut: Complex = object_patches(self.objects_IHW, self.positions_B2, self.image_B, side)
         return cut / np.float32(self.norm)
 
-    def images_IHW(self, trim_px: int) -> NDArray[np.complex128]:
-        """Return the part of the objects that the tiles cover, less `trim_px` on each side."""
+    @property
+    def images_IHW(self) -> NDArray[np.complex128]:
+        """The part of the objects that the tiles cover."""
         extent = tile_extent(self.positions_B2, self.probe_MHW.shape[-1], self.tile_px)
-        return trim(self.objects_IHW[(slice(None), *extent)].astype(np.complex128), trim_px)
-
-
-def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex128]:
-    """Cut `trim_px` from each side."""
-    height, width = images_IHW.shape[1:]
-    return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
+        return self.objects_IHW[(slice(None), *extent)].astype(np.complex128)
 
 
 def read_truth(test: io.PathLike, dataset: io.PathLike, record: Mapping[str, Any]) -> GroundTruth:
@@ -88,37 +83,25 @@ def read_truth(test: io.PathLike, dataset: io.PathLike, record: Mapping[str, Any
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinReading:
-    """What the twin test found; None where no patch can say.
+def read_twin(pred_BHW: Wave, truth: GroundTruth) -> dict[str, Any]:
+    """Compare predicted patches with the truth and with its twin; None is what no patch can say.
 
     share: of the distinct patches, those that can tell truth from twin, that is closer to the twin.
     Correlations are medians over patches, of the predicted exit wave with the true one (direct),
     with the true one's twin, and the larger of the two (best).
     """
-
-    share: float | None
-    distinct_patches: int
-    patches: int
-    direct_correlation: float | None
-    twin_correlation: float | None
-    best_correlation: float | None
-
-
-def read_twin(pred_BHW: Wave, truth: GroundTruth) -> TwinReading:
-    """Compare predicted patches with the truth and with its twin."""
     direct, twin, truth_twin = wave_correlations(truth.patches_BHW, pred_BHW, truth.probe_MHW)
     distinct = np.isfinite(direct) & (truth_twin < 1 - DISTINCT)
     on_twin = distinct & (twin - direct > MARGIN * (1 - truth_twin))
     count = int(distinct.sum())
-    return TwinReading(
-        share=int(on_twin.sum()) / count if count else None,
-        distinct_patches=count,
-        patches=len(pred_BHW),
-        direct_correlation=_median(direct),
-        twin_correlation=_median(twin),
-        best_correlation=_median(np.maximum(direct, twin)),
-    )
+    return {
+        "share": int(on_twin.sum()) / count if count else None,
+        "distinct_patches": count,
+        "patches": len(pred_BHW),
+        "direct_correlation": _median(direct),
+        "twin_correlation": _median(twin),
+        "best_correlation": _median(np.maximum(direct, twin)),
+    }
 
 
 def wave_correlations(truth_BHW: Wave, pred_BHW: Wave, probe_MHW: Wave) -> Real:

@@ -16,8 +16,7 @@ from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.runs import StageRuns, composite_losses
-from ptycho_torch.statistics.scores import COMPLETED, COMPOSITE
+from ptycho_torch.statistics.runs import COMPOSITE, StageRuns, composite_losses
 
 Files = Mapping[str, Sequence[PathLike]]
 """Kind of `KINDS` -> that file of every run, in any order; a run is known by the file's folder,
@@ -66,9 +65,8 @@ class Collected(StageRuns):
     @property
     def variants(self) -> dict[str, Variant]:
         """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
-        if self.stage.name not in self.study.sweeps:
-            return {}
-        return {arm: variant for variant, arm in derive(self.study).sweeps[self.stage.name]}
+        found = derive(self.study).sweeps.get(self.stage.name, [])
+        return {arm: variant for variant, arm in found}
 
     @property
     def still_improving(self) -> tuple[int, int]:
@@ -173,7 +171,7 @@ def _row(
     record: Mapping[str, Any], metrics: Mapping[str, Any], timing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one run; a failure found at the end counts at the last epoch."""
-    failed, failure = metrics["outcome"] != COMPLETED, record["failure"]
+    failed, failure = metrics["outcome"] != "completed", record["failure"]
     last = {"epoch": max(record["epochs"], 1), "step": record["steps"], "reason": metrics["reason"]}
     found = failure or last
     return {
@@ -197,9 +195,7 @@ def _row(
 
 def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the scores that no run has, with the reason of the first."""
-    reasons: dict[str, str] = {}
-    for metrics in reversed(scored):
-        reasons |= metrics["undefined"]
+    reasons = scored[0]["undefined"]
     return {
         name: reasons.get(name, "no reason was recorded").removeprefix("not defined: ")
         for name in scored[0]["best"]

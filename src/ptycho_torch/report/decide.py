@@ -19,19 +19,12 @@ from ptycho_torch.config.plan import StagePlan, level_of, stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study, deep
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import percent
-from ptycho_torch.statistics.compare import (
-    claim_level,
-    compare_failures,
-    compare_losses,
-    log_values,
-)
-from ptycho_torch.statistics.estimates import Difference, sample_difference
-from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, LOSS
+from ptycho_torch.statistics.compare import claim_level, compare_failures, compare_losses, values_of
+from ptycho_torch.statistics.estimates import Difference, failure_rate, sample_difference
+from ptycho_torch.statistics.runs import COMPOSITE, LOSS
 from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
@@ -40,7 +33,7 @@ Condition = dict[str, Any]
 would decide it, in words)."""
 
 
-def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
+def read_runs(path: io.PathLike, plan: StagePlan) -> pd.DataFrame:
     """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
     holds other runs than the stage's."""
     runs = io.read_csv(path)
@@ -53,7 +46,7 @@ def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
     return runs
 
 
-def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
+def write_winner(runs: io.PathLike, plan: Mapping[str, Any], output: io.PathLike) -> None:
     """Read Stage A's table of runs and write `winner.json`; raises as `read_runs`."""
     stage = StagePlan(**plan)
     io.write_json(output, find_winner(read_runs(runs, stage), stage.arms))
@@ -65,20 +58,20 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    means = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
+    means = {arm: float(np.exp(values_of(runs, arm, COMPOSITE).mean())) for arm in arms}
     winner = min(arms, key=lambda arm: (means[arm], arm))
     return {"winner": winner, "mean_loss": means, "sentence": say("winner", means[winner])}
 
 
 def write_decision(
     *,
-    stage_a: PathLike,
-    pivot: PathLike,
-    winner: PathLike,
+    stage_a: io.PathLike,
+    pivot: io.PathLike,
+    winner: io.PathLike,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    outputs: Mapping[str, PathLike],
-    stress: PathLike | None = None,
+    outputs: Mapping[str, io.PathLike],
+    stress: io.PathLike | None = None,
 ) -> None:
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
@@ -89,8 +82,8 @@ def write_decision(
     parsed = parse_study(study, "study")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
-    claims = read_json(stress)["claims"] if stress else []
-    decision, won = decide(parsed, shallow, at_depth, claims), read_json(winner)
+    claims = io.read_json(stress)["claims"] if stress else []
+    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
     io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won["winner"]})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))
@@ -204,7 +197,7 @@ def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condit
     assert study.decision is not None
     bound, level = study.decision.max_loss_increase, claim_level(stage_plan(study, "stage_a"))
     good = runs[~runs["failed"].astype(bool)]
-    mine, theirs = (log_values(good, name, LOSS.column) for name in (arm, other))
+    mine, theirs = (np.log(values_of(good, name, LOSS)) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
     return _condition(asked, _shown(found, level), say("kept", found, level))

@@ -10,14 +10,13 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.disk import opened, read_text
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def publish_page(documents: Sequence[PathLike], page: PathLike) -> None:
+def publish_page(documents: Sequence[io.PathLike], page: io.PathLike) -> None:
     """Write Markdown documents with their pictures as one HTML page.
 
     They come in their order, each under its first heading; links between them stay within the page.

@@ -11,7 +11,7 @@ import yaml
 
 from ptycho_torch.config.study import arm_settings, derive
 from ptycho_torch.runtime import markdown, templates
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
 
 
 def render(template: str, **values: Any) -> str:

@@ -5,10 +5,10 @@ stage's level. All other comparisons are exploratory: they have estimates and in
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.estimates import Difference, finite
-from ptycho_torch.statistics.runs import FailureRate, failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, FAILURE_RATE, TUNED, Score
+from ptycho_torch.statistics.estimates import Difference, FailureRate, failure_rate, finite
+from ptycho_torch.statistics.runs import COMPOSITE, FAILURE_RATE, Score
 
 Pairs = Sequence[tuple[str, str]]
 LEAST_RUNS = 6
@@ -61,11 +60,6 @@ class Comparison(Difference):
     rates: tuple[FailureRate, FailureRate] | None = None
     seeds: SeedsNeeded | None = None
 
-    @property
-    def is_loss(self) -> bool:
-        """Whether the estimate is the logarithm of a ratio."""
-        return self.score in (COMPOSITE, TUNED)
-
 
 def claim_level(stage: StagePlan) -> float | None:
     """Return the level of each planned look of a stage, such that all of them together keep the
@@ -98,10 +92,10 @@ def look_level(level: float, looks: tuple[int, ...]) -> float:
     return float(scipy.optimize.brentq(excess, level / n.size, level, xtol=1e-6))
 
 
-def log_values(runs: pd.DataFrame, arm: str, column: str) -> NDArray[np.float64]:
-    """Return the logarithms of a column over all runs of an arm."""
-    values = runs.loc[runs["arm"] == arm, column].to_numpy(np.float64)
-    return np.log(np.maximum(values, np.finfo(np.float64).tiny))
+def values_of(runs: pd.DataFrame, arm: str, score: Score) -> NDArray[np.float64]:
+    """Return a score of all runs of an arm, its logarithms if it is compared by ratio."""
+    values = runs.loc[runs["arm"] == arm, score.column].to_numpy(np.float64)
+    return np.log(np.maximum(values, np.finfo(np.float64).tiny)) if score.by_ratio else values
 
 
 def compare_losses(
@@ -111,49 +105,31 @@ def compare_losses(
     level: float | None = None,
     score: Score = COMPOSITE,
 ) -> list[Comparison]:
-    """Return the comparisons of the logarithms of a loss that every run has.
+    """Return the two-sample comparisons of a score that every run has.
 
-    level: that of the family `pairs`; None: exploratory.
+    level: that of the family `pairs`; None: exploratory. Where planned looks ended one arm earlier,
+    both are compared as they were then.
     """
-    arms = dict.fromkeys(arm for pair in pairs for arm in pair)
-    samples = {arm: log_values(runs, arm, score.column) for arm in arms}
-    return compare_samples(samples, pairs, score, settings, level)
-
-
-def compare_samples(
-    samples: Mapping[str, ArrayLike],
-    pairs: Pairs,
-    score: Score,
-    settings: StatisticsSettings,
-    level: float | None,
-) -> list[Comparison]:
-    """Return the two-sample comparisons of arms with these values, a family of this level.
-
-    Where planned looks ended one arm earlier, both are compared as they were then.
-    """
-    found = []
-    for arm, other in pairs:
-        mine, theirs = (np.asarray(samples[name], np.float64) for name in (arm, other))
+    samples = []
+    for pair in pairs:
+        mine, theirs = (values_of(runs, arm, score) for arm in pair)
         both = min(mine.size, theirs.size)
-        mine, theirs = mine[:both], theirs[:both]
-        difference = estimates.sample_difference(mine, theirs, settings)
-        item = Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
-        found.append((item, mine, theirs))
-    if level is None:
-        return [item for item, *_ in found]
-    # What a comparison of a primary family claims, or what would decide it.
-    judged, part = [], settings.effect_of_interest
-    corrected = estimates.holm([item.p for item, *_ in found])
-    for (item, mine, theirs), p in zip(found, corrected, strict=True):
-        item = replace(item, p_holm=p, level=level)
-        if p is not None and p <= level and item.mean:
-            item = replace(item, state="lower" if item.mean < 0 else "higher")
-        else:
-            interest = math.log1p(part) if item.is_loss else part * float(theirs.mean())
-            seeds = seeds_needed(mine, theirs, interest, level / item.family, settings)
-            item = replace(item, seeds=seeds)
-        judged.append(item)
-    return judged
+        samples.append((mine[:both], theirs[:both]))
+    tests = [estimates.sample_difference(*both, settings) for both in samples]
+    corrected, part = estimates.holm([test.p for test in tests]), settings.effect_of_interest
+    found = []
+    for (arm, other), (mine, theirs), test, p in zip(pairs, samples, tests, corrected, strict=True):
+        item: dict[str, Any] = {"arm": arm, "other": other, "score": score, "family": len(pairs)}
+        if level is not None:
+            # What a comparison of a primary family claims, or what would decide it.
+            item |= {"p_holm": p, "level": level}
+            if p <= level and test.mean:
+                item["state"] = "lower" if test.mean < 0 else "higher"
+            else:
+                interest = math.log1p(part) if score.by_ratio else part * float(theirs.mean())
+                item["seeds"] = seeds_needed(mine, theirs, interest, level / len(pairs), settings)
+        found.append(Comparison(**vars(test), **item))
+    return found
 
 
 def seeds_needed(

@@ -36,6 +36,20 @@ class Spread(NamedTuple):
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRate:
+    """How many runs of an arm failed, with the exact (Clopper-Pearson) interval of the rate."""
+
+    failures: int
+    runs: int
+    interval: Interval
+
+    @property
+    def rate(self) -> float:
+        """Failures per run."""
+        return self.failures / self.runs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """A mean difference, the interval that inverts its permutation test (None where the values are
@@ -58,6 +72,17 @@ def spread(values: ArrayLike) -> Spread:
         return Spread(0)
     low, median, high = np.quantile(sample, [0.25, 0.5, 0.75]).tolist()
     return Spread(sample.size, median, low, high)
+
+
+def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate:
+    """Return how often an arm of one run or more failed, with the interval of its rate.
+
+    Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
+    """
+    failed = runs.loc[runs["arm"] == arm, "failed"]
+    failures, n = int(failed.sum()), len(failed)
+    ends = scipy.stats.binomtest(failures, n).proportion_ci(confidence, method="exact")
+    return FailureRate(failures=failures, runs=n, interval=Interval(*map(float, ends)))
 
 
 def boschloo_p(failed: tuple[int, int], control: tuple[int, int]) -> float:

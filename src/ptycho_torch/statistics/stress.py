@@ -5,9 +5,10 @@ arm and seed, A is the mean loss over the logarithm of the rate, averaged over d
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,56 +16,30 @@ import scipy
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.statistics import compare
-from ptycho_torch.statistics.compare import Comparison
-from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
+from ptycho_torch.statistics.compare import Comparison, claim_level, compare_losses
+from ptycho_torch.statistics.runs import AREA, COMPOSITE, TUNED
 
 # Half a decade, the field's step; a wider one may miss where an arm breaks.
 _STEP = math.sqrt(10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """Loss against rate of one arm at one depth; descriptive.
-
-    area: mean of A over seeds; relative: R = (A - l) / (C - l), l the lowest mean loss of any arm
-    on the grid at this depth, C that of the best constant object: 0 best everywhere, 1 learned
-    nothing; rise: W = (A - m) / (C - m), m the arm's own lowest mean; best_rate, best_loss: where
-    that is; bears: largest rate at which every seed succeeds, None if there is none; breaks: the
-    next one, None beyond the grid; failures, runs: there.
-    Wortsman et al. (2023), arXiv:2309.14322 (W, there the learning-rate sensitivity).
-    """
-
-    arm: str
-    depth: int
-    area: float
-    relative: float | None
-    rise: float | None
-    best_rate: float
-    best_loss: float
-    bears: float | None
-    breaks: float | None
-    failures: int | None
-    runs: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stress:
     """What the stress stage shows.
 
-    points: a row per arm, depth, rate and seed, with `loss` and `failed`; areas: arm -> A by seed;
-    comparisons: of A, the stage's primary family; without: a rate, and each of them without it;
-    tuned: at each arm's own best rate, chosen on the other seeds; gaps: what the grid misses, as
-    (depth, kind, rate to add).
+    points: a row per arm, depth, rate and seed, with `loss` and `failed`; areas: A, a row per arm
+    and seed; curves: a row per arm and depth, descriptive (`_curves`); comparisons: of A, the
+    stage's primary family; without: a rate, and each of them without it; tuned: at each arm's own
+    best rate, chosen on the other seeds; gaps: what the grid misses, as (depth, kind, rate to add).
     """
 
     points: pd.DataFrame
-    areas: Mapping[str, Sequence[float]]
-    curves: tuple[Curve, ...]
-    comparisons: tuple[Comparison, ...]
-    without: tuple[tuple[float, Comparison], ...]
-    tuned: tuple[Comparison, ...]
-    gaps: tuple[tuple[int, str, float], ...]
+    areas: pd.DataFrame
+    curves: list[dict[str, Any]]
+    comparisons: list[Comparison]
+    without: list[tuple[float, Comparison]]
+    tuned: list[Comparison]
+    gaps: list[tuple[int, str, float]]
 
 
 def work_out_stress(
@@ -72,12 +47,11 @@ def work_out_stress(
 ) -> Stress:
     """Return what the runs of the stress stage show; `runs` has `composite_loss` and `failed`."""
     points = points_of(runs, stage)
-    rates = sorted(points["rate"].unique())
+    rates, level = sorted(points["rate"].unique()), claim_level(stage)
 
-    def tests(kept: Sequence[float]) -> tuple[Comparison, ...]:
+    def tests(kept: Sequence[float]) -> list[Comparison]:
         areas = areas_of(points[points["rate"].isin(kept)])
-        level = compare.claim_level(stage)
-        return tuple(compare.compare_samples(areas, stage.primary, AREA, settings, level))
+        return compare_losses(areas, stage.primary, settings, level, AREA)
 
     left_out = rates if len(rates) > 3 else []
     control = stage.primary[0][1] if stage.primary else ""
@@ -86,10 +60,8 @@ def work_out_stress(
         areas=areas_of(points),
         curves=_curves(points, constant_loss),
         comparisons=tests(rates),
-        without=tuple((r, item) for r in left_out for item in tests([q for q in rates if q != r])),
-        tuned=tuple(
-            compare.compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)
-        ),
+        without=[(r, item) for r in left_out for item in tests([q for q in rates if q != r])],
+        tuned=compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED),
         gaps=_gaps(points[points["arm"] == control], rates),
     )
 
@@ -103,44 +75,44 @@ def points_of(runs: pd.DataFrame, stage: StagePlan) -> pd.DataFrame:
     return grid.merge(table, on="name").drop(columns="name")
 
 
-def areas_of(points: pd.DataFrame) -> dict[str, list[float]]:
-    """Return arm -> A by seed: the trapezoid of the loss over log10 of the rate, divided by its
-    range, and averaged over depths."""
+def areas_of(points: pd.DataFrame) -> pd.DataFrame:
+    """Return A, a row per arm and seed: the trapezoid of the loss over log10 of the rate, divided
+    by its range, and averaged over depths."""
     wide = points.pivot(index=["arm", "depth", "seed"], columns="rate", values="loss")
     places = np.log10(wide.columns.to_numpy(np.float64))
     area = scipy.integrate.trapezoid(wide.to_numpy(np.float64), places) / np.ptp(places)
-    by_seed = pd.Series(area, index=wide.index).groupby(["arm", "seed"]).mean()
-    return {str(arm): by_seed[arm].tolist() for arm in points["arm"].unique()}
+    by_seed = pd.Series(area, wide.index, name=AREA.column).groupby(["arm", "seed"]).mean()
+    return by_seed.loc[points["arm"].unique()].reset_index()
 
 
-def _curves(points: pd.DataFrame, constant: float) -> tuple[Curve, ...]:
+def _curves(points: pd.DataFrame, constant: float) -> list[dict[str, Any]]:
+    """Return the curve of loss against rate of each arm at each depth.
+
+    area: mean of A over seeds; relative: R = (A - l) / (C - l), l the lowest mean loss of any arm
+    on the grid at this depth, C that of the best constant object: 0 best everywhere, 1 learned
+    nothing; rise: W = (A - m) / (C - m), m the arm's own lowest mean; best_rate, best_loss: where
+    that is; bears: largest rate at which every seed succeeds, None if there is none; breaks: the
+    next one, None beyond the grid; failures, runs: there.
+    Wortsman et al. (2023), arXiv:2309.14322 (W, there the learning-rate sensitivity).
+    """
     curves = []
     for depth, at_depth in points.groupby("depth", sort=False):
         means = at_depth.groupby(["arm", "rate"], sort=False)["loss"].mean()
         for arm, mine in at_depth.groupby("arm", sort=False):
-            area = float(np.mean(areas_of(mine)[str(arm)]))
+            area = float(areas_of(mine)[AREA.column].to_numpy().mean())
             own = means[arm].sort_index()
-            best = float(own.min())
-            rates = own.index.tolist()
             failed = mine.groupby("rate")["failed"].agg(["sum", "size"])
-            bears = max((rate for rate in rates if not failed["sum"][rate]), default=None)
-            breaks = next((rate for rate in rates if bears is None or rate > bears), None)
-            curves.append(
-                Curve(
-                    arm=str(arm),
-                    depth=int(str(depth)),
-                    area=area,
-                    relative=_share(area, float(means.min()), constant),
-                    rise=_share(area, best, constant),
-                    best_rate=float(own.idxmin()),
-                    best_loss=best,
-                    bears=bears,
-                    breaks=breaks,
-                    failures=None if breaks is None else int(failed["sum"][breaks]),
-                    runs=None if breaks is None else int(failed["size"][breaks]),
-                )
-            )
-    return tuple(curves)
+            bears = max(failed.index[failed["sum"] == 0], default=None)
+            breaks = next((rate for rate in failed.index if bears is None or rate > bears), None)
+            failures, runs = (None, None) if breaks is None else failed.loc[breaks].tolist()
+            curves.append({
+                "arm": arm, "depth": depth, "area": area,
+                "relative": _share(area, float(means.min()), constant),
+                "rise": _share(area, float(own.min()), constant),
+                "best_rate": own.idxmin(), "best_loss": own.min(),
+                "bears": bears, "breaks": breaks, "failures": failures, "runs": runs,
+            })  # fmt: skip
+    return curves
 
 
 def _share(value: float, lowest: float, constant: float) -> float | None:
@@ -162,7 +134,7 @@ def tuned_losses(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gaps(control: pd.DataFrame, rates: Sequence[float]) -> tuple[tuple[int, str, float], ...]:
+def _gaps(control: pd.DataFrame, rates: Sequence[float]) -> list[tuple[int, str, float]]:
     """Return what the grid misses: both ends of where the control learns, and narrow steps."""
     found = []
     for depth, mine in control.groupby("depth", sort=False):
@@ -174,4 +146,4 @@ def _gaps(control: pd.DataFrame, rates: Sequence[float]) -> tuple[tuple[int, str
     for low, high in pairwise(rates):
         if high / low > _STEP * (1 + 1e-9):
             found.append((0, "wide", math.sqrt(low * high)))
-    return tuple((depth, kind, float(f"{rate:.2g}")) for depth, kind, rate in found)
+    return [(depth, kind, float(f"{rate:.2g}")) for depth, kind, rate in found]

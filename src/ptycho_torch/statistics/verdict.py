@@ -13,9 +13,8 @@ import scipy
 from ptycho_torch.config.evaluation import StatisticsSettings, SuccessSettings
 from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.statistics import estimates
-from ptycho_torch.statistics.compare import log_values
-from ptycho_torch.statistics.runs import StageRuns, failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE, LOSS
+from ptycho_torch.statistics.compare import values_of
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPOSITE, LOSS, StageRuns
 
 Judged = tuple[bool | None, dict[str, Any]]
 """Whether a condition is met (None: no run has the number), and the numbers that say so."""
@@ -124,9 +123,9 @@ def fails_at_depth(
     test), or its composite loss its shallow self's by more than the accepted fraction (`excess`:
     logarithm of the ratio, less that of the largest accepted; permutation test).
     """
-    rate = failure_rate(runs, deep, settings.confidence)
+    rate = estimates.failure_rate(runs, deep, settings.confidence)
     test = scipy.stats.binomtest(rate.failures, rate.runs, acceptable, alternative="greater")
-    mine, theirs = (log_values(runs, arm, COMPOSITE.column) for arm in (deep, shallow))
+    mine, theirs = (values_of(runs, arm, COMPOSITE) for arm in (deep, shallow))
     excess = estimates.sample_difference(mine - math.log1p(most_loss_increase), theirs, settings)
     by_rate, p_above = bool(test.pvalue <= level), float(test.pvalue)
     by_loss = (excess.mean or 0) > 0 and (excess.p or 1.0) <= level

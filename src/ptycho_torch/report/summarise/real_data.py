@@ -1,4 +1,5 @@
-"""Summary of real measurements: rPIE and networks, scored without a ground truth."""
+"""Summary of real measurements: rPIE and networks, scored without a ground truth, in words, tables
+and figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +7,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_torch.config.real_data import RealDataSettings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.report.rendering import render
+from ptycho_torch.runtime import plot_style as style
 from ptycho_torch.runtime.markdown import number
+from ptycho_torch.runtime.plot_style import Look
 
 RPIE = "rpie"
+_MOST_COLUMNS = 5
 
 HEADINGS = {
     "r_factor": {
@@ -65,9 +72,8 @@ class Result:
         return {
             **{f"r_{key}": value for key, value in self.metrics["r_factor"].items()},
             **{
-                column: 1 / halves[level] if halves[level] > 0 else None
-                for column in HEADINGS["resolution"]
-                if (level := column.removeprefix("resolution_"))
+                f"resolution_{level}": 1 / halves[level]
+                for level in ("half_bit", "half", "seventh")
             },
             **{f"rpie_{key}": value for key, value in agreement.items() if key != "constant"},
         }
@@ -124,18 +130,18 @@ def summarise_real_data(
     `results/real_data`. Raises InputError if a file is missing or damaged, or was made with other
     settings.
     """
-    from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
-    from ptycho_torch.runtime.plot_style import arm_looks
-
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
     _must_belong(real, fits, folder)
     found = [_read(real, name, folder / name) for name in real.measurements]
     values = {"title": title, "real": real, "measurements": found, "made": provenance}
     text = render("real_data.md.j2", headings=HEADINGS, cell=_cell, **values)
     of_label = {label: arm for label, (arm, _) in real.networks.items()}
-    looks = arm_looks(real.networks, arms, of_label)
-    for one in found:
-        draw_all(one, looks, folder / one.name)
+    looks = style.arm_looks(real.networks, arms, of_label)
+    with style.styled():
+        for one in found:
+            style.save(reconstructions(one), folder / one.name, "reconstructions")
+            style.save(ring_correlation(one, looks), folder / one.name, "ring_correlation")
+            style.save(held_out_frames(one), folder / one.name, "held_out_frames")
     io.write_csv(folder / "scores.csv", _table(found))
     io.write_text(folder / "summary.md", text)
 
@@ -148,8 +154,7 @@ def _must_belong(real: RealDataSettings, fits: Mapping[str, Any], folder: Path) 
     must_belong(made, "real_data_rpie")
     trained = []
     for key, fit in fits.items():
-        name, label, seed = key.split("/")
-        path = folder / name / "train" / label / f"seed-{seed}" / "run.json"
+        path = folder / "{}/train/{}/seed-{}/run.json".format(*key.split("/"))
         trained.append((path, io.read_json(path)["settings"], fit))
     must_belong(trained, "real_data_train")
 
@@ -205,3 +210,57 @@ def _cell(results: Sequence[Result], column: str) -> str:
     if len(values) < 2:
         return number(values[0]) + tail if values else "-"
     return f"{number(median(values))} [{number(min(values))}, {number(max(values))}]{tail}"
+
+
+def reconstructions(found: Measurement) -> Figure:
+    """Return amplitude and phase of rPIE and of each network, on rPIE's scales."""
+    shown = found.shown()[:_MOST_COLUMNS]
+    figure = style.new_figure(2.5 * len(shown) + 0.8, 5.4)
+    grid = figure.subplots(2, len(shown), squeeze=False)
+    reference = found.rpie.curves["reference"]
+    turn = np.exp(-1j * np.angle(np.exp(1j * np.angle(reference)).mean()))
+    for row, label in zip(grid, ("amplitude", "phase, rad"), strict=True):
+        part = np.abs if label == "amplitude" else lambda image: np.angle(image * turn)
+        low, high = np.percentile(part(reference), [0.5, 99.5])
+        images = {style.on_lines(result.name): part(result.curves["image"]) for result in shown}
+        style.draw_images(figure, row, images, label, cmap="gray", vmin=low, vmax=high)
+    return figure
+
+
+def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
+    """Return the Fourier ring correlation of the two halves, with three thresholds."""
+    looks = {**looks, found.rpie.label: {"color": style.RPIE}}
+    figure = style.new_figure(6.4, 3.6)
+    axes = figure.subplots()
+    frequency = found.rpie.curves["frc_cycles_per_px"]
+    for result in found.shown():
+        look = {"markersize": 3.5, **looks[result.label]}
+        axes.plot(frequency, result.curves["frc_correlation"], label=result.name, lw=1.3, **look)
+    half_bit = found.rpie.curves["frc_half_bit"]
+    axes.plot(frequency, half_bit, color=style.REFERENCE, lw=1, label="half bit")
+    axes.axhline(1 / 2, color=style.REFERENCE, lw=1, ls="--", label="1/2")
+    axes.axhline(1 / 7, color=style.REFERENCE, lw=1, ls=":", label="1/7")
+    axes.set_xlabel("spatial frequency, cycles per pixel")
+    axes.set_ylabel("correlation of two half scans")
+    axes.set_ylim(-0.2, 1.05)
+    axes.set_xlim(0, 0.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+def held_out_frames(found: Measurement) -> Figure:
+    """Return held-out frames as observed and as predicted, log scale over 2.5 decades."""
+    observed = found.rpie.curves["observed"]
+    columns = {"observed": observed}
+    for result in found.shown()[:_MOST_COLUMNS]:
+        columns[f"{result.name}:\nobject"] = result.curves["predicted"]
+        if "predicted_patch" in result.curves:
+            columns[f"{result.name}:\nown patch"] = result.curves["predicted_patch"]
+    figure = style.new_figure(1.75 * len(columns) + 0.9, 1.95 * len(observed) + 0.5)
+    high = float(observed.max())
+    low = max(high / 300, 1e-6)
+    for place, row in enumerate(figure.subplots(len(observed), len(columns), squeeze=False)):
+        # What is darker than the scale is its darkest, not a hole.
+        images = {title: np.maximum(frames[place], low) for title, frames in columns.items()}
+        style.draw_images(figure, row, images, "amplitude", cmap="magma", norm=LogNorm(low, high))
+    return figure

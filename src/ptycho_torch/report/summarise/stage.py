@@ -9,7 +9,6 @@ import pandas as pd
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
 from ptycho_torch.statistics.compare import (
@@ -20,7 +19,7 @@ from ptycho_torch.statistics.compare import (
     compare_score,
     similarity,
 )
-from ptycho_torch.statistics.scores import COMPOSITE, MAIN_SCORES, OUTCOMES
+from ptycho_torch.statistics.runs import COMPOSITE, MAIN_SCORES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
 
@@ -34,14 +33,14 @@ _RUNNING = (
 def summarise_stage(
     files: Files,
     *,
-    dataset: PathLike,
+    dataset: io.PathLike,
     study: Mapping[str, Any],
     stage: str,
     provenance: Mapping[str, Any],
-    folder: PathLike,
-    conventional: Sequence[PathLike] = (),
-    winner: PathLike | None = None,
-    plan: PathLike | None = None,
+    folder: io.PathLike,
+    conventional: Sequence[io.PathLike] = (),
+    winner: io.PathLike | None = None,
+    plan: io.PathLike | None = None,
 ) -> None:
     """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
     stage.
@@ -51,7 +50,7 @@ def summarise_stage(
     the workflow knows a summary of another study. Raises InputError if the configuration is wrong,
     or a file is missing, unreadable or of another run.
     """
-    from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
+    from ptycho_torch.report.figures import write_figures  # matplotlib: slow to import
 
     parsed, folder = parse_study(study, "study"), Path(folder)
     won = None if winner is None else io.read_json(winner)["winner"]
@@ -59,19 +58,18 @@ def summarise_stage(
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     made_for = {} if plan is None else io.read_json(plan)
     values = work_out(collected, provenance, made_for.get("looked", []))
-    _, texts = put_into_words(values)
     for name, table in of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
     findings = _findings(collected, values["claims"]) | {"plan_sha256": made_for.get("sha256")}
     io.write_json(folder / "findings.json", findings)
-    for name, text in texts.items():
+    for name, text in put_into_words(values).items():
         io.write_text(folder / name, text)
 
 
 def write_look(
-    files: Files, *, dataset: PathLike, study: Mapping[str, Any], stage: str, output: PathLike
+    files: Files, *, dataset: io.PathLike, study: Mapping[str, Any], stage: str, output: io.PathLike
 ) -> None:
     """Write a planned look: the arms that are undecided with the seeds so far, and nothing else.
 
@@ -83,9 +81,7 @@ def write_look(
 
 
 def work_out(
-    collected: Collected,
-    provenance: Mapping[str, Any],
-    looked: Sequence[int] = (),
+    collected: Collected, provenance: Mapping[str, Any], looked: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Return what the runs of a stage support: the values that its templates take.
 
@@ -122,7 +118,7 @@ def _claims(collected: Collected) -> tuple[list[Comparison], Stress | None]:
     if not stage.grid:
         return compare_losses(runs, stage.primary, settings, claim_level(stage)), None
     stress = work_out_stress(runs, stage, collected.constant_loss, settings)
-    return list(stress.comparisons), stress
+    return stress.comparisons, stress
 
 
 def _verdicts(collected: Collected) -> list[Verdict]:
@@ -153,10 +149,10 @@ def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any]
     return {"at": at, "margin": margin, "first_failing": failing}
 
 
-def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """Return the sentences that answer the stage's question, and its documents by file name."""
+def put_into_words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stage's documents by file name."""
     answer = sentences("answer.md.j2", **values)
-    return answer, {
+    return {
         "summary.md": render("stage.md.j2", answer=answer, **values),
         "appendix.md": render("appendix.md.j2", **values),
     }
@@ -169,10 +165,8 @@ def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, A
         **{key: getattr(collected.stage, key) for key in ("title", "question", "dataset")},
         **{key: getattr(collected, key) for key in ("baselines", "constant_loss")},
         "claims": [
-            {
-                **{key: getattr(item, key) for key in ("arm", "other", "state")},
-                "sentence": say("answered", item, settings),
-            }
+            {key: getattr(item, key) for key in ("arm", "other", "state")}
+            | {"sentence": say("answered", item, settings)}
             for item in claims
         ],
     }
@@ -187,8 +181,10 @@ def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         medians = {f"best_{key}_median": value for key, value in scores.items()}
         rows.append({"kind": "baseline", "arm": name, **medians})
     curves = pd.concat({arm: collected.survival(arm) for arm in arms}, names=["arm"])
+    stress: Stress | None = values["stress"]
+    more = {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": stress.areas} if stress else {}
     return {
-        **(of_stress(values["stress"]) if values["stress"] else {}),
+        **more,
         "runs.csv": collected.runs,
         "arms.csv": pd.DataFrame(rows),
         "comparisons.csv": _comparisons(values),
@@ -235,11 +231,3 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
         }
         for item in (*values["claims"], *values["exploratory"])
     ])  # fmt: skip
-
-
-def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
-    """Return a row per arm and depth, and a row per arm and seed."""
-    seeds = stress.points["seed"].unique()  # Looks end some arms earlier.
-    by_seed = {arm: pd.Series(values, seeds[: len(values)]) for arm, values in stress.areas.items()}
-    areas = pd.concat(by_seed, names=["arm", "seed"]).reset_index(name="area")
-    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": areas}

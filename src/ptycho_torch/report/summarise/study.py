@@ -10,20 +10,20 @@ import pandas as pd
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
+from ptycho_torch.report.figures import overview
 from ptycho_torch.report.rendering import render
-from ptycho_torch.statistics.estimates import spread
-from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
+from ptycho_torch.runtime.plot_style import save, styled
+from ptycho_torch.statistics.estimates import failure_rate, spread
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
 
 def summarise_study(
     *,
-    findings: Sequence[PathLike],
-    decision: PathLike,
+    findings: Sequence[io.PathLike],
+    decision: io.PathLike,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    folder: PathLike,
+    folder: io.PathLike,
 ) -> None:
     """Write summary.md, runs.csv and the overview of the whole study.
 
@@ -31,11 +31,8 @@ def summarise_study(
     the configuration in force. Raises InputError if it is wrong, or a file is missing, unreadable
     or lacks a key.
     """
-    from ptycho_torch.report.figures.stage import overview  # matplotlib: slow to import
-    from ptycho_torch.runtime.plot_style import save, styled
-
     parsed, folder = parse_study(study, "study"), Path(folder)
-    stages = {Path(path).parent.name: read_json(path) for path in findings}
+    stages = {Path(path).parent.name: io.read_json(path) for path in findings}
     runs = _runs([Path(path).parent for path in findings])
     scores = (LOSS, AMPLITUDE_SSIM, COMPLEX_ERROR)
     # The stress stage has a figure and tables of its own for the points of its grid.

@@ -15,48 +15,35 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from ptycho_torch.config.study import Study, derive
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
+from ptycho_torch.runtime import plot_style as style
 from ptycho_torch.runtime.markdown import number
-from ptycho_torch.runtime.plot_style import (
-    INK,
-    REFERENCE,
-    RPIE,
-    Look,
-    arm_looks,
-    arm_panels,
-    draw_images,
-    new_figure,
-    on_lines,
-    save,
-    styled,
-    use_log_scale,
-)
-from ptycho_torch.statistics.runs import shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
+from ptycho_torch.runtime.plot_style import Look
+from ptycho_torch.statistics.runs import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
 from ptycho_torch.statistics.stress import Stress
 
 _REFERENCES = ("best constant object", "noise alone")
 _SURVIVAL = "Runs not failed"
-_CROSS: dict[str, Any] = {"marker": "x", "color": INK, "ms": 7, "mew": 2, "ls": ""}
+_CROSS: dict[str, Any] = {"marker": "x", "color": style.INK, "ms": 7, "mew": 2, "ls": ""}
 _COLUMNS = 6
 _KINDS = {"amplitude": (AMPLITUDE_SSIM, "viridis"), "phase": (PHASE_SSIM, "gray")}
 _KEY = (
     "mark: successful run, seeds one below the other; cross: failed run; bar: median of successes\n"
     "dashed: constant image; dotted: noise-free truth; dash-dotted: rPIE"
 )
-_LINES = (("--", REFERENCE), (":", REFERENCE), ("-.", RPIE))
+_LINES = (("--", style.REFERENCE), (":", style.REFERENCE), ("-.", style.RPIE))
 Panels = Mapping[Score, Sequence[float | None]]
 """Score -> what a constant image scores, what the truth does, and rPIE."""
 
 
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
-    with styled():
+    with style.styled():
         if found is None:
             for draw in (learning_curves, metric_spread, reconstructions):
-                save(draw(collected), folder, draw.__name__)
+                style.save(draw(collected), folder, draw.__name__)
         else:
-            save(loss_by_rate(collected, found), folder, "loss_by_rate")
-            save(areas(collected, found), folder, "areas")
+            style.save(loss_by_rate(collected, found), folder, "loss_by_rate")
+            style.save(areas(collected, found), folder, "areas")
 
 
 def learning_curves(collected: Collected) -> Figure:
@@ -64,20 +51,21 @@ def learning_curves(collected: Collected) -> Figure:
     failed, a last panel has the Kaplan-Meier curves of the arms of which one did. Losses are MAE,
     which all runs log, whatever they are trained with.
     """
-    looks = arm_looks(collected.stage.arms, collected.study.arms, derive(collected.study).bases)
+    study = collected.study
+    looks = style.arm_looks(collected.stage.arms, study.arms, derive(study).bases)
     failing = {arm: look for arm, look in looks.items() if collected.failed(arm).failures}
-    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", "MAE loss")
+    figure, panels = style.arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", "MAE loss")
     if failing:
         _survival(figure, panels.pop(_SURVIVAL), collected, failing)
     for arm, axes in panels.items():
         _losses(axes, collected, arm, looks[arm]["color"])
     for axes in panels.values():
         if collected.history["mae_val_loss"].min() > 0:
-            use_log_scale(axes)
+            style.use_log_scale(axes)
         _references(axes, collected)
     keys = {
-        "validation, one line per seed": {"color": INK},
-        "training": {"color": INK, "linestyle": ":"},
+        "validation, one line per seed": {"color": style.INK},
+        "training": {"color": style.INK, "linestyle": ":"},
         "failed": _CROSS,
     }
     drawn, _ = axes.get_legend_handles_labels()
@@ -96,7 +84,7 @@ def _losses(axes: Axes, collected: Collected, arm: str, colour: str) -> None:
         finite = loss.astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
-    title = f"{on_lines(arm)}\n{mine['failed'].sum()} of {len(mine)} failed"
+    title = f"{style.on_lines(arm)}\n{mine['failed'].sum()} of {len(mine)} failed"
     axes.set_title(title, fontsize=9)
 
 
@@ -106,7 +94,7 @@ def _references(axes: Axes, collected: Collected) -> None:
     references = (collected.constant_loss, collected.noise_floor)
     for level, line, name in zip(references, ("--", ":"), _REFERENCES, strict=True):
         if level is not None and low <= level <= high:
-            axes.axhline(level, color=REFERENCE, ls=line, lw=0.8, zorder=0, label=name)
+            axes.axhline(level, color=style.REFERENCE, ls=line, lw=0.8, zorder=0, label=name)
 
 
 def _survival(figure: Figure, place: Axes, collected: Collected, looks: Mapping[str, Look]) -> None:
@@ -127,9 +115,9 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     cross per failed run, which counts as the best constant object."""
     points = stress.points
     depths, rates = points["depth"].unique(), np.sort(points["rate"].unique())
-    figure = new_figure(max(4.9 * len(depths), 6.0), 3.9)
+    figure = style.new_figure(max(4.9 * len(depths), 6.0), 3.9)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False).ravel()
-    looks = arm_looks(stress.areas, collected.study.arms)
+    looks = style.arm_looks(points["arm"].unique(), collected.study.arms)
     # Arms stand beside each other at a rate, over at most half of the way to the next.
     step = min(0.04, 0.5 * np.diff(np.log10(rates)).min(initial=1.0) / len(looks))
     for axes, depth in zip(panels, depths, strict=True):
@@ -148,7 +136,7 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.set_title(f"{depth} Fourier blocks", loc="left", fontsize=9)
-        use_log_scale(axes)
+        style.use_log_scale(axes)
         _references(axes, collected)
     panels[0].set_ylabel("composite loss")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -157,13 +145,13 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
 
 def areas(collected: Collected, stress: Stress) -> Figure:
     """Return A of each seed, a row per arm, with the mean."""
-    looks = arm_looks(stress.areas, collected.study.arms)
-    figure = new_figure(6.4, 0.32 * len(looks) + 1.0)
+    looks = style.arm_looks(stress.areas["arm"].unique(), collected.study.arms)
+    figure = style.new_figure(6.4, 0.32 * len(looks) + 1.0)
     axes = figure.subplots()
     for place, (arm, look) in enumerate(looks.items()):
-        values = np.asarray(stress.areas[arm])
+        values = stress.areas.loc[stress.areas["arm"] == arm, "area"].to_numpy()
         axes.plot(values, np.full(values.shape, place), alpha=0.7, **look | {"linestyle": ""})
-        axes.plot([values.mean()], [place], "|", color=INK, markersize=16, markeredgewidth=1.6)
+        axes.plot([values.mean()], [place], "|", color=style.INK, ms=16, mew=1.6)
     axes.set_yticks(range(len(looks)), list(looks))
     axes.set_ylim(len(looks) - 0.5, -0.5)
     axes.set_xlabel("A, mean composite loss over the rates (lower is better); bar: mean")
@@ -187,10 +175,11 @@ def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -
 
 def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:
     """Return a panel per score, with what baselines score, and a row per arm."""
-    looks = arm_looks(arms, study.arms, derive(study).bases)
+    looks = style.arm_looks(arms, study.arms, derive(study).bases)
     by_arm = {arm: runs[runs["arm"] == arm] for arm in looks}
     labels = [f"{arm}, {of['failed'].sum()} of {len(of)} failed" for arm, of in by_arm.items()]
-    figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
+    width = 2.1 * len(panels) + 0.07 * max(map(len, labels))
+    figure = style.new_figure(width, 0.36 * len(looks) + 1.5)
     grid = figure.subplots(1, len(panels), sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
@@ -200,7 +189,7 @@ def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         values = runs[score.column].astype(float)
         if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():
-            use_log_scale(axes, "x")
+            style.use_log_scale(axes, "x")
         for level, (line, colour) in zip(levels, _LINES, strict=False):
             if level is not None:
                 axes.axvline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
@@ -216,13 +205,13 @@ def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look:
     look = look | {"linestyle": "", "alpha": 0.8, "markersize": 4.5, "markeredgewidth": 1.4}
     axes.plot(values[~failed], places[~failed], **look)
     axes.plot(values[failed], places[failed], **look | {"marker": "x"})
-    axes.plot(pd.Series(values[~failed]).median(), place, "|", color=INK, markersize=16)
+    axes.plot(pd.Series(values[~failed]).median(), place, "|", color=style.INK, markersize=16)
 
 
 def reconstructions(collected: Collected) -> Figure:
     """Return amplitude and phase of chosen runs beside the truth and rPIE, first test image, on the
     truth's scale."""
-    runs = shown_runs(collected.runs).to_dict("records")
+    runs = _shown_runs(collected.runs).to_dict("records")
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
     kinds = kinds or ["amplitude"]
@@ -230,10 +219,7 @@ def reconstructions(collected: Collected) -> Figure:
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = new_figure(max(1.8 * columns + 0.8, 4.0), 2.2 * rows * len(kinds))
-    if not arrays:
-        figure.text(0.5, 0.5, "no run to show", ha="center")
-        return figure
+    figure = style.new_figure(max(1.8 * columns + 0.8, 4.0), 2.2 * rows * len(kinds))
     grid = figure.subplots(rows * len(kinds), columns, squeeze=False)
     for block, kind in zip(np.split(grid, len(kinds)), kinds, strict=True):
         score, colours = _KINDS[kind]
@@ -242,11 +228,23 @@ def reconstructions(collected: Collected) -> Figure:
             value = collected.baselines["conventional"][score.name]
             images[f"rPIE, not trained\nSSIM {number(value)}"] = rpie[kind][0]
         for run, found in zip(runs, arrays, strict=True):
-            name = on_lines(f"{run['arm']}, seed {run['seed']}", 34)
+            name = style.on_lines(f"{run['arm']}, seed {run['seed']}", 34)
             ssim = f"SSIM {number(run[score.column])}"
             images[f"{name}\n{run['outcome']}, {ssim}"] = found[kind][0]
         # An outlier of the truth, such as a phase that wraps, leaves no grey for the rest.
         low, high = np.nanpercentile(images["truth\n"], [0.5, 99.5])
         label = "phase, rad" if kind == "phase" else kind
-        draw_images(figure, block, images, label, cmap=colours, vmin=low, vmax=high)
+        style.draw_images(figure, block, images, label, cmap=colours, vmin=low, vmax=high)
     return figure
+
+
+def _shown_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return of each arm, in their order, the successful run of median SSIM (of two in the middle
+    the lower), and one that failed, with a score if one has it."""
+    chosen, column = [], AMPLITUDE_SSIM.column
+    for _, mine in runs.groupby("arm", sort=False):
+        failed = mine["failed"].astype(bool)
+        good = mine[~failed].sort_values([column, "seed"])
+        bad = mine[failed].sort_values(column, key=pd.isna, kind="stable")
+        chosen += [good[(len(good) - 1) // 2 :][:1], bad[:1]]
+    return pd.concat(chosen)
