@@ -1,11 +1,14 @@
 """Scores of one image: reference numbers, conventions, what has no score, what may be removed before;
 two objects of anyone are compared by what diffraction data fix."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
 import scipy
 from numpy.random import RandomState
+from ptycho_torch.runtime.templates import render
 from scipy.ndimage import gaussian_filter
 from tests.samples import rough_object
 
@@ -137,6 +140,23 @@ def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(scene, tmp_
     assert found["field_px"][0] <= 120 and found["shift_px"] == pytest.approx([0, 0], abs=0.2)
     # The scene's own correlation length of 2 px is all that stands above the noise.
     assert 4 < found["frc_period_px"]["half"] < 20
+
+
+def test_a_first_crossing_that_is_a_narrow_dip_is_said(scene, tmp_path):
+    """Two objects that differ in one ring of frequencies alone, 10 px a period."""
+    frequency = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, scene.shape), indexing="ij"))
+    turned = np.where(np.abs(frequency - 0.1) < 0.01, -1, 1)
+    np.save(tmp_path / "a.npy", scene)
+    np.save(tmp_path / "b.npy", np.fft.ifft2(turned * np.fft.fft2(scene)))
+    found, _ = compare_objects(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert found["frc_period_px"]["half"] == pytest.approx(11, abs=1)
+    assert found["frc_again"]["half"]["rings"] > 40
+    assert found["frc_again"]["half"]["period_px"] < 4
+    text = render("infer", "objects.md.j2", **found)
+    assert re.search(r"1/2 \| 1\d\.?\d* px a period \| above it again in \d+ rings beyond", text)
+    same, _ = compare_objects(tmp_path / "a.npy", tmp_path / "a.npy")
+    assert same["frc_again"]["half"] == {"rings": 0, "period_px": None}
+    assert "again" not in render("infer", "objects.md.j2", **same)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, case)
 
 
 def test_a_dump_that_was_torn_while_it_was_written_over_is_none(made, tmp_path, monkeypatch):
-    write_dump(tmp_path / "dump", Dump(stitched_YX=np.ones((9, 9))))
+    write_dump(tmp_path / "dump", Dump(stitched_YX=np.ones((9, 9)), scales=Scales()))
     monkeypatch.setattr(io, "write_npz", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_dump(tmp_path / "dump", made(scale=2.0))

@@ -17,9 +17,9 @@ from ptycho_torch.files import io
 from ptycho_torch.infer import compare as comparing
 from ptycho_torch.infer import dump as dumping
 from ptycho_torch.infer import run as inference
+from ptycho_torch.infer.compare import report_parity, require_parity
 from ptycho_torch.infer.dump import read_dump, write_dump
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, infer_split, inference_dump
-from ptycho_torch.infer.parity import report_parity, require_parity
 from ptycho_torch.infer.run import infer_scan, stitch
 from ptycho_torch.networks.bundle import read_bundle, write_bundle
 from ptycho_torch.runtime.errors import InputError
@@ -135,6 +135,9 @@ def test_another_probe_is_said_and_not_used(bundle, scan, caplog):
     caplog.clear()
     own = infer_scan(bundle(), scan, InferSettings(scale=250.0))
     assert np.array_equal(found.stitched.object_YX, own.stitched.object_YX)
+    # No diffraction data fix a probe's phase.
+    turned = replace(scan, probe_MHW=scan.probe_MHW * np.complex64(np.exp(2j)))
+    infer_scan(bundle(), turned, InferSettings(scale=250.0))
     assert "another probe" not in caplog.text
 
 

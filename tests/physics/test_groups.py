@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes, merged_patches
-from ptycho_torch.physics.views import add_windows, cut_windows, fourier_shift, split_positions
+from ptycho_torch.physics.views import (
+    add_windows,
+    cut_windows,
+    fourier_shift,
+    group_amplitudes,
+    merged_patches,
+    split_positions,
+)
 
 SIDE = 16
 

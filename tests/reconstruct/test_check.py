@@ -257,10 +257,11 @@ def words(made, tmp_path):
 
 
 def test_the_command_says_how_it_goes_and_what_it_wrote(words, tmp_path):
-    status, out, err = run(*words, "--iterations", 20, "--batch-size", 4)
+    status, out, err = run(*words, "--iterations", 41, "--batch-size", 4)
     assert status == 0
-    assert "iteration 1 of 20: R factor" in err and "iteration 20 of 20" in err
-    assert "64 frames, 4 at once, 20 iterations" in out
+    shown = [int(number) for number in re.findall(r"iteration (\d+) of 41: R factor", err)]
+    assert shown == [*range(3, 41, 3), 41]
+    assert "64 frames, 4 at once, 41 iterations" in out
     report = io.read_json(tmp_path / "out/report.json")
     assert (
         report["source"] == "scan.npz"

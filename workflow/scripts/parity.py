@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Fail unless the report says that all agreed."""
-    from ptycho_torch.infer.parity import require_parity
+    from ptycho_torch.infer.compare import require_parity
 
     require_parity(job.input.data, job.output.passed)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Hold training against inference, whatever comes out."""
-    from ptycho_torch.infer.parity import report_parity
+    from ptycho_torch.infer.compare import report_parity
 
     report_parity(
         run=job.input.run,

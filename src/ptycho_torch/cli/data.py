@@ -36,11 +36,11 @@ def simulate(
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
     files = {split: f"{split}.npz" for split in SPLITS}
-    names = (*files.values(), "dataset.json")
-    folder = io.must_be_free(output_dir, mark=names[-1], files=names, overwrite=overwrite)
-    (folder / names[-1]).unlink(missing_ok=True)
+    names = ("dataset.json", *files.values())
+    folder = io.must_be_free(output_dir, names, overwrite=overwrite)
+    (folder / names[0]).unlink(missing_ok=True)
     splits = {split: folder / file for split, file in files.items()}
-    simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[-1])
+    simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[0])
     typer.echo(f"{', '.join(names)} in {folder}")
 
 

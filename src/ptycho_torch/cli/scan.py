@@ -215,9 +215,13 @@ def reconstruct(
     reading: Conventions,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
+    total = settings.iterations
 
     def progress(number: int, error: float) -> None:
-        typer.echo(f"iteration {number} of {settings.iterations}: R factor {error:.4g}", err=True)
+        # Every one of 20, and of more about 20.
+        if number % -(-total // 20) == 0 or number == total:
+            line = f"iteration {number} of {total}: R factor {error:.4g}, as met during it"
+            typer.echo(line, err=True)
 
     from ptycho_torch.data.read import read_scan
     from ptycho_torch.reconstruct.run import reconstruct_scan
@@ -234,8 +238,8 @@ def reconstruct(
     )
     typer.echo(
         f"{report['frames']} frames, {report['batch_size']} at once, "
-        f"{report['iterations']} iterations in {sum(report['seconds']):.3g} s: R factor "
-        f"{report['r_factor']:.4g}"
+        f"{report['iterations']} iterations in {sum(report['seconds']):.3g} s: R factor of the "
+        f"finished object {report['r_factor']:.4g}"
     )
     typer.echo(f"{output_dir / 'object.npz'}, reconstruction.png, report.json")
     if report["doubt"] is not None:

@@ -93,16 +93,9 @@ def plan(
     network's in a process of its own.
     """
     settings = read_study(study)
-    from ptycho_torch.runtime.provenance import commit
     from ptycho_torch.train.cost import plan_text, study_cost
 
-    found = {
-        "format": "ptycho-torch plan 5",
-        "commit": commit(Path(__file__)),
-        "config": str(study),
-        "title": settings.title,
-        **study_cost(settings, runs_at_once=runs_at_once),
-    }
+    found = study_cost(settings, runs_at_once=runs_at_once)
     if output is not None:
         io.write_json(output, found)
     typer.echo(plan_text(found))

@@ -19,7 +19,7 @@ from torch import Tensor
 from ptycho_torch.config.scan import GroupSettings
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss
+from ptycho_torch.physics.forward import mae_loss, poisson_loss
 from ptycho_torch.physics.views import split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream

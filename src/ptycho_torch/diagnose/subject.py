@@ -33,7 +33,7 @@ from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes
+from ptycho_torch.physics.views import group_amplitudes
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed, named_stream
 

@@ -89,12 +89,24 @@ def compare_objects(
         **similarity(reference, image),
         "complex_error": complex_error(reference, image),
         "frc_period_px": {name: 1 / frequency for name, frequency in crossings.items()},
+        "frc_again": _again(curves, crossings),
         "frc": {name: curve.tolist() for name, curve in curves.items()},
         "a": str(first),
         "b": str(second),
         "field_px": list(reference.shape),
         "shift_px": (offset + moved).tolist(),
     }, (reference, image)
+
+
+def _again(curves: dict[str, Any], crossings: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Return in how many rings the ring correlation is above each threshold again after it first
+    fell under it, and the period of the last of them: a first crossing may be a narrow dip."""
+    found, rings = {}, curves["cycles_per_px"]
+    levels = {"half_bit": curves["half_bit"], "half": 1 / 2, "seventh": 1 / 7}
+    for name, level in levels.items():
+        above = rings[(curves["correlation"] >= level) & (rings > crossings[name])]
+        found[name] = {"rings": above.size, "period_px": 1 / above[-1] if above.size else None}
+    return found
 
 
 def _offset(first_YX: Complex, second_YX: Complex) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ptycho_torch.runtime.errors import InputError
 
@@ -14,11 +14,9 @@ FOLDER = "PTYCHO_DATA"
 """Environment variable: a folder with files that need not be downloaded."""
 
 
-def fetch(
-    path: str | Path, *, address: str, file: str, sha256: str
-) -> Literal["folder", "download"]:
+def fetch(path: str | Path, *, address: str, file: str, sha256: str) -> str:
     """Put a file at `path`, from the folder in PTYCHO_DATA where it is called `file`, or else from
-    its address; return which.
+    its address; return which: "folder", "download".
 
     `sha256` holds wherever it comes from. Raises `InputError` if it can be had from neither, or has
     another checksum; nothing is left behind.

@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ _PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
 class Record(dict[str, Any]):
     """An object of a JSON file, in which a key that is missing is the file's mistake."""
 
-    of_file: PathLike = ""
+    def __init__(self, of_file: PathLike, values: Mapping[str, Any]):
+        super().__init__(values)
+        self.of_file = of_file
 
     def __missing__(self, key: str) -> Any:
         raise InputError(f"{self.of_file}: lacks '{key}'; another version wrote it, make it again")
@@ -75,14 +78,8 @@ def read_json(path: PathLike) -> Record:
     """Return the object in a JSON file, whose missing keys are an `InputError` where they are read,
     as is a file that cannot be read, or holds anything but an object without NaN or infinity."""
     text = read_text(path)
-
-    def record(values: dict[str, Any]) -> Record:
-        found = Record(values)
-        found.of_file = path
-        return found
-
     try:
-        data = json.loads(text, parse_constant=_refuse, object_hook=record)
+        data = json.loads(text, parse_constant=_refuse, object_hook=partial(Record, path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); delete it and run again") from None
     if not isinstance(data, Record):
@@ -238,20 +235,15 @@ def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
 
 
 def must_be_free(
-    folder: PathLike,
-    *,
-    mark: str,
-    files: Sequence[str],
-    overwrite: bool,
-    state: str | None = None,
+    folder: PathLike, files: Sequence[str], *, overwrite: bool, state: str = ""
 ) -> Path:
     """Return the folder once it is known to be free for results; `InputError` if it holds files and
     may not be used, or is none. Nothing is made or touched.
 
-    mark: the file that is written last, and to be removed before the first: torn results that
-    replace others never look finished; files: all that the command writes there, which `overwrite`
-    lets it replace; state: pattern of the files from which unfinished runs resume: a folder that
-    has one, but not the mark, and nothing besides `files`, is free.
+    files: all that the command writes there, which `overwrite` lets it replace; the first is to be
+    removed before any and written last: torn results that replace others never look finished.
+    state: pattern of the files from which unfinished runs resume: a folder that has one, but not
+    the first of `files`, and nothing besides them, is free.
     """
     folder = Path(folder)
     for place in (folder, *folder.parents):
@@ -260,10 +252,11 @@ def must_be_free(
     # Locks and what a killed process left half-written begin with a dot.
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     found = sorted(name for name in names if not name.startswith("."))
-    states = set(fnmatch.filter(found, state or ""))
-    resumes = states and mark not in found and set(found) <= {*states, *files}
+    states = set(fnmatch.filter(found, state))
+    finished = files[0] in found
+    resumes = states and not finished and set(found) <= {*states, *files}
     if found and not overwrite and not resumes:
-        what = "a finished run" if mark in found else "files"
+        what = "a finished run" if finished else "files"
         raise InputError(
             f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
             f"to replace {', '.join(files[:3])} ... in it"

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from ptycho_torch import __version__
 from ptycho_torch.config.base import placed
 from ptycho_torch.data.patch_statistics import chosen_patches, patch_statistics, statistics_record
 from ptycho_torch.data.scan import check_array
@@ -32,7 +31,6 @@ from ptycho_torch.runtime.errors import InputError, printable
 FORMAT = "ptycho-torch dump 1"
 FACTS, ARRAYS, PATCHES, STITCHED = "dump.json", "arrays.npz", "patches.png", "stitched.png"
 DUMP_FILES = (FACTS, ARRAYS, PATCHES, STITCHED)
-UNKNOWN = Scales()
 # Patches in the picture; the arrays and the statistics have them all.
 _SHOWN = 16
 
@@ -47,8 +45,8 @@ class Dump:
     """
 
     stitched_YX: NDArray[Any]
+    scales: Scales
     made_by: str = "unknown"
-    scales: Scales = UNKNOWN
     origin_2: NDArray[np.float64] | None = None
     patches_PHW: NDArray[Any] | None = None
     positions_P2: NDArray[np.float64] | None = None
@@ -78,7 +76,6 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
         {
             "format": FORMAT,
             "made_by": dump.made_by,
-            "ptycho_torch": __version__,
             "scales": dump.scales.model_dump(),
             "arrays_sha256": io.sha256(folder / ARRAYS),
             "patch_statistics": statistics,

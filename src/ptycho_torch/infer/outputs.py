@@ -45,9 +45,9 @@ def infer_file(
     do not fit each other, or a folder holds files.
     """
     files = (*OUTPUTS, "patch_stats.json", "patches.png")
-    folder = io.must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    folder = io.must_be_free(output_dir, files, overwrite=overwrite)
     if debug_dump is not None:
-        io.must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+        io.must_be_free(debug_dump, DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
     for name in files:  # What an earlier call left would be taken for this one's.
@@ -93,7 +93,6 @@ def inference_dump(bundle: Bundle, scan: Scan, found: Inference) -> Dump:
         origin_2=found.stitched.origin_2.astype(np.float64),
         patches_PHW=found.patches_PHW,
         positions_P2=scan.positions_n2[found.members_GC].reshape(-1, 2),
-        source=scan.source,
     )
 
 
@@ -124,11 +123,10 @@ def infer_measurement(
     arrays: dict[str, NDArray[Any]] = {}
     if record["outcome"] == "completed":
         bundle = read_bundle(Path(run).parent / "bundle")
+        # The probe that the network was trained under, whatever the file guesses.
+        probe = bundle.probe_MHW.numpy()
         for part in PARTS:
-            # The probe that the network was trained under, whatever the file guesses.
-            probe = bundle.probe_MHW.numpy()
-            scan = replace(read_scan(parts[part]), probe_MHW=probe)
-            seen = infer_scan(bundle, scan, settings)
+            seen = infer_scan(bundle, replace(read_scan(parts[part]), probe_MHW=probe), settings)
             light = seen.stitched.coverage_YX
             arrays |= {
                 f"{part}_object": seen.stitched.object_YX,

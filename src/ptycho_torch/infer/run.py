@@ -19,9 +19,8 @@ from ptycho_torch.data.batch import groups_of_scan, scan_groups
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import check_scale_reached, measured_units, probe_of, unit_of
 from ptycho_torch.networks.bundle import Bundle
-from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
-from ptycho_torch.physics.views import add_windows, split_positions
+from ptycho_torch.physics.views import add_windows, divide, placed_waves, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import choose_device
@@ -89,8 +88,10 @@ def infer_scan(
     )  # fmt: skip
     probe: NDArray[np.complex64] = bundle.probe_MHW.numpy()
     own = probe if scan.probe_MHW is None else probe_of(scan)
-    # Normalised probes are of the size of 1.
-    if own.shape != probe.shape or not np.allclose(own, probe, atol=1e-3):
+    # Normalised probes are of the size of 1; a phase of all of one no diffraction data fix.
+    if own.shape != probe.shape or not np.allclose(
+        own * np.exp(1j * np.angle(np.vdot(own, probe))), probe, atol=1e-3
+    ):
         logger.warning("%s: has another probe than the bundle, whose own is used", scan.source)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
@@ -100,10 +101,8 @@ def infer_scan(
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
     stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
-    seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
-    predicted = predict_amplitudes(
-        stitched.object_YX, probe, seen.positions_n2, origin=(row, column)
-    )
+    seen, origin = scan.take(np.unique(members)), stitched.origin_2
+    predicted = predict_amplitudes(stitched.object_YX, probe, seen.positions_n2, origin=origin)
     wall_s = round(time.monotonic() - started, 3)
     report = {
         "settings": settings.model_dump(mode="json"),
@@ -177,7 +176,7 @@ def stitch(
     """Stitch patches, each of which shows the object from its fractional position on.
 
     The object is the one that explains all patches' exit waves best, each where its frame was
-    taken: the mean of overlapping patches weighted by the probe's intensity (physics/groups.py).
+    taken: the mean of overlapping patches weighted by the probe's intensity (physics/views.py).
     """
     probe = torch.from_numpy(np.asarray(probe_MHW, dtype=np.complex128))
     whole, fraction = split_positions(torch.from_numpy(np.ascontiguousarray(positions_P2)))

@@ -7,7 +7,7 @@ object. Positions are the (row, column) of a frame's upper left corner, pixels, 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
@@ -16,7 +16,7 @@ _BATCH_PX = 256 * 64 * 64
 
 
 def predict_amplitudes(
-    object_YX: Array, probe_MHW: Array, positions_n2: Array, *, origin: tuple[int, int] = (0, 0)
+    object_YX: Array, probe_MHW: Array, positions_n2: Array, *, origin: ArrayLike = (0, 0)
 ) -> Array:
     """Return the amplitudes that an object gives for frames at positions, (n, H, W).
 
@@ -29,7 +29,7 @@ def predict_amplitudes(
     from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
 
     whole_n2, fraction_n2 = split_positions(torch.from_numpy(np.array(positions_n2, np.float64)))
-    whole_n2 = whole_n2 - torch.tensor([int(origin[0]), int(origin[1])])
+    whole_n2 -= torch.from_numpy(np.array(origin, np.int64))
     thing = torch.from_numpy(np.ascontiguousarray(object_YX, np.complex64))
     probe = torch.from_numpy(np.ascontiguousarray(probe_MHW, np.complex64))
     fractional = bool((fraction_n2 != 0).any())
@@ -50,15 +50,10 @@ def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
 
     sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
     """
-    import torch  # Slow to import.
     from scipy.optimize import minimize_scalar
 
-    from ptycho_torch.physics.forward import amplitudes
-
-    side = probe_MHW.shape[-1]
-    probe = torch.from_numpy(np.ascontiguousarray(probe_MHW, np.complex64))
-    ones = torch.ones(1, 1, side, side, dtype=torch.complex64)
-    empty_HW = amplitudes(ones, probe)[0, 0].numpy().astype(np.float64)
+    constant_YX = np.ones(probe_MHW.shape[-2:])
+    empty_HW = predict_amplitudes(constant_YX, probe_MHW, np.zeros((1, 2)))[0].astype(np.float64)
     total = float(amplitude_nHW.sum(dtype=np.float64))
 
     def loss(factor: float) -> float:

@@ -25,13 +25,8 @@ def patch_positions(coords_offsets: Array, coords_nominal: Array) -> Whole:
     """Return the positions of the first channel's patches, (B, 2).
 
     Coordinates are (B, 1, 2, C), pixels: corner of the group in its image, of the patch in its
-    group. `InputError` if the shapes are wrong, or a position is negative or not whole.
+    group. `InputError` if a position is negative or not whole.
     """
-    if coords_offsets.shape != coords_nominal.shape or coords_offsets.shape[1:3] != (1, 2):
-        raise InputError(
-            "coords_offsets and coords_nominal must both be (n, 1, 2, C), got "
-            f"{coords_offsets.shape} and {coords_nominal.shape}"
-        )
     exact = (coords_offsets[:, 0, :, 0] + coords_nominal[:, 0, :, 0]).astype(np.float64)
     whole = np.rint(exact)
     wrong = ~(np.abs(exact - whole) <= _WHOLE_PIXEL) | (whole < 0)
@@ -70,19 +65,11 @@ def common_windows(
     return tuple(map(slice, low, high)), tuple(map(slice, low - shift_2, high - shift_2))
 
 
-def tile_start(patch_px: int, tile_px: int) -> int:
-    """Return the first row, and column, of a patch's central tile; `InputError` if none fits."""
-    if not 0 < tile_px <= patch_px:
-        raise InputError(f"tiles of {tile_px} px do not fit patches of {patch_px} px")
-    return (patch_px - tile_px) // 2
-
-
 def tile_extent(positions_B2: Whole, patch_px: int, tile_px: int) -> tuple[slice, slice]:
     """Return the rows and the columns of the object that the central tiles cover."""
-    start = tile_start(patch_px, tile_px)
-    low = positions_B2.min(axis=0) + start
-    high = positions_B2.max(axis=0) + start + tile_px
-    return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
+    low = positions_B2.min(axis=0) + (patch_px - tile_px) // 2
+    (top, left), (bottom, right) = low, low + np.ptp(positions_B2, axis=0) + tile_px
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
 def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_px: int) -> Complex:
@@ -91,7 +78,7 @@ def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_p
     Returns (I, rows, columns) of `tile_extent`; `image_B` says which image a patch belongs to.
     `InputError` if the tiles leave holes.
     """
-    first = tile_start(patches_BHW.shape[-1], tile_px)
+    first = (patches_BHW.shape[-1] - tile_px) // 2
     tiles = patches_BHW[:, first : first + tile_px, first : first + tile_px]
     corners_B2 = positions_B2 - positions_B2.min(axis=0)
     total = _summed(tiles, corners_B2, image_B)

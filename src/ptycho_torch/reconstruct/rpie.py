@@ -152,12 +152,9 @@ class Rpie:
                 f"{scan.source}: has no probe, and rPIE needs one to start from; add 'probeGuess' "
                 "to the file"
             )
-        double = scan.amplitude_nHW.dtype == np.float64
-        kind = torch.complex128 if double else torch.complex64
-        observed: Array = scan.amplitude_nHW.astype(np.float64 if double else np.float32)
-        good, probe = scan.good_1HW, scan.probe_MHW
-        if good is not None:
-            observed = np.where(good, observed, observed.dtype.type(0))
+        good, probe = scan.used, scan.probe_MHW
+        observed: Array = np.where(good, scan.amplitude_nHW, 0)
+        kind = torch.complex128 if observed.dtype == np.float64 else torch.complex64
         if not observed.any():
             raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
         whole, fraction = split_positions(torch.from_numpy(scan.positions_n2.astype(np.float64)))
@@ -182,7 +179,7 @@ class Rpie:
         self.total = float(observed.sum(dtype=np.float64)) * side
         self.observed_nHW = self._frames(observed) * float(side)
         self.good_nHW = None
-        if good is not None and not good.all():
+        if not good.all():
             weights = np.broadcast_to(good, observed.shape).astype(observed.dtype)
             self.good_nHW = self._frames(weights)
         self.modulus_nHW = torch.empty_like(self.observed_nHW)

@@ -5,7 +5,6 @@ Letters: n frames, N frames of all groups, C frames of a group, M probe modes, H
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 _ENOUGH, _FLAT = 10, 0.9
 _FAR, _CLOSE, _NOISES = 0.15, 0.1, 2.5
 
-OUTPUTS = ("object.npz", "reconstruction.png", "report.json")
+OUTPUTS = ("report.json", "object.npz", "reconstruction.png")
 
 
 def reconstruct_scan(
@@ -53,7 +52,7 @@ def reconstruct_scan(
     """
     from ptycho_torch.files.pictures import draw_objects, save_png  # Slow to import.
 
-    folder = io.must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
+    folder = io.must_be_free(folder, OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
@@ -76,11 +75,10 @@ def reconstruct_scan(
         "light": made.light_YX,
         "error": np.array(made.error),
     }
-    (folder / OUTPUTS[-1]).unlink(missing_ok=True)
+    (folder / OUTPUTS[0]).unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
     images = {"object": made.known_YX, "first probe mode": made.probe_MHW[0]}
-    figure = draw_objects(images, alike=False)
-    save_png(folder / "reconstruction.png", figure)
+    save_png(folder / "reconstruction.png", draw_objects(images, alike=False))
     io.write_json(folder / "report.json", report)
     return report
 
@@ -181,9 +179,7 @@ def reconstruct_test_split(
     facts = io.read_json(dataset)
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
-    begin = time.monotonic()
     made, patches_nCHW = _reconstruct_images(str(test), split, settings)
-    wall_s = time.monotonic() - begin
     patches_nHWC = np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
     io.write_npz(outputs["patches"], {"best": patches_nHWC, "last": patches_nHWC})
     objects: dict[str, NDArray[Any]] = {}
@@ -195,7 +191,6 @@ def reconstruct_test_split(
     record = {
         "dataset": facts["dataset"],
         "arm": "rpie",
-        "engine": "rPIE",
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
         "dataset_sha256": checksums,
@@ -203,7 +198,6 @@ def reconstruct_test_split(
         # What a training run has, and has no meaning here.
         **dict.fromkeys(("failure", "best_val_loss", "last_val_loss", "best_mae_val_loss")),
         **_course(list(made.values())),
-        "wall_s": round(wall_s, 3),
         **_machine(),
     }
     io.write_json(outputs["run"], record)

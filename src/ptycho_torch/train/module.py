@@ -23,7 +23,7 @@ from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.blocks import fourier_blocks, gradient_moduli
 from ptycho_torch.networks.generators import recompute_parts
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.physics.groups import group_amplitudes, merged_patches
+from ptycho_torch.physics.views import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
 from ptycho_torch.train.clip import Clipper, Unit, total_norm, unit_axes

@@ -93,9 +93,7 @@ def train_scan(
     with _alone_in(folder) as first:
         if first:
             files = (*OUTPUTS, LOGS)
-            io.must_be_free(
-                folder, mark=OUTPUTS[0], files=files, overwrite=overwrite, state=CHECKPOINT
-            )
+            io.must_be_free(folder, files, overwrite=overwrite, state=CHECKPOINT)
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)
         # Gone first, written last: results that were torn off never look finished.
         for name in ("run.json", *OPTIONAL):
