@@ -30,7 +30,7 @@ FILES = {
 """What a training leaves."""
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
-    **{"test_study.py": -3, "test_slurm.py": -2, "test_example.py": -1, "test_dry_runs.py": -1},
+    **{"test_study.py": -3, "test_slurm.py": -2, "test_tutorial.py": -1, "test_dry_runs.py": -1},
     # This waits for the tiny study, which test_study.py has begun.
     "test_contract.py": 1,
 }
