@@ -60,27 +60,6 @@ def test_the_example_in_the_readme_is_laid_over_the_study(snakemake, root):
     assert found["train"] == 3 * 6 and found["rates_summary"] == 1
 
 
-def test_a_new_arm_a_sweep_and_parity_are_one_block_each(snakemake, config_file):
-    """The sweep's value that equals the new arm's is not planned twice, parity's block is no part of
-    any run, and the file replaces the default: laid over it, far more would be trained."""
-
-    def change(data):
-        data["arms"]["gentle"] = {
-            "hypothesis": "less is enough",
-            "execution": {"clip": {"gradient_clip_algorithm": "norm", "max_norm": 0.5}},
-        }
-        data["sweeps"] = {"norms": {"arm": "gentle", "sweep": {"clip.max_norm": [0.5, 2]}}}
-        data["parity"] = {"arm": "agc", "seed": 3}
-
-    targets = ("stage_a_summary", "norms_summary", "parity")
-    text = snakemake(*targets, "-n", "--cores", "1", "--configfile", config_file(change))
-    found = planned(text)
-    # control, agc, gentle, its other value, and the run of parity.
-    assert (found["train"], found["parity_inference"]) == (5, 1)
-    assert "train, evaluate tiny/gentle-max_norm-2 seed 0" in text
-    assert "train tiny/agc seeds 0, 3" in text
-
-
 def test_mistakes_are_errors_without_a_traceback(snakemake, config_file):
     """Every mistake: tests/config/test_read.py."""
     words = ("stage_a_summary", "-n", "--cores", "1")

@@ -2,11 +2,9 @@
 
 import json
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 
-from snakemake_logger_plugin_ptycho import progress as module
 from snakemake_logger_plugin_ptycho import targets_first
 from snakemake_logger_plugin_ptycho.progress import StudyProgress
 
@@ -80,24 +78,3 @@ def test_the_last_line_says_what_to_read():
     assert "read" not in progress.line(0)
     progress.finished(1, now=1)
     assert progress.line(1).endswith("| read results/stage_a/summary.md")
-
-
-def test_epochs_are_printed_while_nothing_else_is(tmp_path, monkeypatch, capsys):
-    """Once each, in the thread that looks every ten seconds."""
-    settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
-    monkeypatch.setattr(module.threading.Thread, "start", lambda thread: None)
-    handler, log = module.LogHandler(settings, None), tmp_path / "seed-0.log"
-    handler.progress.started(job(1, arm="a", seed="0") | {"log": [str(log)]}, now=0)
-    log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
-    slept = iter([None, None, KeyError])
-
-    def sleep(seconds):
-        handler._printed -= seconds
-        if (end := next(slept)) is not None:
-            raise end
-
-    monkeypatch.setattr(module.time, "sleep", sleep)
-    with pytest.raises(KeyError):
-        handler._look()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "train a/0: seed 0, epoch 2/5, mae_val_loss 0.5 | 0 of 1 jobs" in line
