@@ -36,10 +36,9 @@ def test_the_truth_scores_best_and_keeps_the_contract(scan, judge, probe):
     assert (metrics["dataset"], metrics["arm"], metrics["seed"]) == ("d", "a", 3)
     assert all(set(metrics[block]) == set(BLOCK_NAMES) for block in BLOCKS)
     ones = ("amplitude_ssim", "phase_ssim", "phase_synchronised_ssim", "amplitude_factor")
-    for block in ("best", "truth"):
-        for name in ones:
-            assert metrics[block][name] == pytest.approx(1.0, abs=1e-6)
-        assert metrics[block]["complex_error"] < 1e-6
+    for block in (metrics["best"], metrics["truth"]):
+        assert [block[name] for name in ones] == pytest.approx([1.0] * 4, abs=1e-6)
+        assert block["complex_error"] < 1e-6
     assert metrics["last"]["amplitude_ssim"] < 0.99
     assert metrics["constant"]["amplitude_ssim"] < 0.5
     assert metrics["constant"]["amplitude_pearson_r"] is None
@@ -135,16 +134,11 @@ def test_the_images_are_aligned_and_trimmed_and_the_same_each_time(scan, judge, 
         np.testing.assert_allclose(images[name][0], np.angle(truth), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("patches", "settings", "message"),
-    [
-        (slice(-1), {}, "belongs to another dataset"),
-        (slice(None), {"trim_px": 40}, "leaves nothing"),
-    ],
-)
-def test_settings_and_files_that_do_not_fit_are_refused(scan, judge, patches, settings, message):
-    with pytest.raises(InputError, match=message):
-        judge(scan(), scan().patches_BHW[patches], settings=settings)
+def test_settings_and_files_that_do_not_fit_are_refused(scan, judge):
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        judge(scan(), scan().patches_BHW[:-1])
+    with pytest.raises(InputError, match="leaves nothing"):
+        judge(scan(), scan().patches_BHW, settings={"trim_px": 40})
 
 
 READING = TwinReading(

@@ -4,9 +4,8 @@ two objects of anyone are compared by what diffraction data fix."""
 import h5py
 import numpy as np
 import pytest
-import scipy
 from numpy.random import RandomState
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import fourier_shift, gaussian_filter
 from tests.samples import rough_object
 
 from ptycho_torch.evaluate.align import aligned_phases, complex_error, phase_plane
@@ -101,13 +100,11 @@ def test_the_complex_error_of_known_images(wave):
 
 @pytest.fixture
 def scene():
-    rng = np.random.default_rng(0)
-    amplitude, phase = (scipy.ndimage.gaussian_filter(rng.normal(size=(160, 170)), 2) for _ in "ab")
-    return (1 + amplitude) * np.exp(6j * phase)
+    return rough_object((160, 170))
 
 
 def test_an_object_that_was_moved_tilted_and_scaled_is_the_same(scene, tmp_path):
-    moved = np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(scene), (0.3, -0.4)))
+    moved = np.fft.ifft2(fourier_shift(np.fft.fft2(scene), (0.3, -0.4)))
     first, second = scene[10:120, 20:150], moved[25:150, 5:140]
     rows, columns = np.indices(second.shape)
     ramp = np.exp(1j * (0.7 + 0.06 * rows - 0.03 * columns))
@@ -137,10 +134,7 @@ def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(scene, tmp_
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (
-            {"picture": np.ones((9, 9), complex)},
-            r"has no object .*; it has: picture; give its name",
-        ),
+        ({"picture": np.ones((9, 9), complex)}, "has no object .*; it has: picture; give its name"),
         ({"object": np.ones((3, 50, 50), complex)}, r"'object' is \(3, 50, 50\)"),
         ({"object": np.ones((30, 30), complex)}, r"have 30 x 30 px in common, expected 40 or more"),
     ],
