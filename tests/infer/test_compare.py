@@ -46,10 +46,8 @@ def made():
     return make
 
 
-SCALED = {
-    "amplitude_var_zero_mean", "complex_var_zero_mean", "stitched_rms", "amplitude_mae",
-    "complex_mae",
-}  # fmt: skip
+VARIANCES = {"amplitude_var_zero_mean", "complex_var_zero_mean"}
+SCALED = VARIANCES | {"stitched_rms", "amplitude_mae", "complex_mae"}
 
 
 def compare(*dumps, tolerance=0.1, **more):
@@ -86,40 +84,34 @@ def scales(**given):
     return {"scales": Scales(**given)}
 
 
-CASES = {
-    "a scale of 1.04": ({}, {"scale": 1.04}, [], "passed in all"),
-    "a scale that one does not give": (
-        {}, scales(**UNITS), [], "not judged: intensity_scale",
-    ),
-    "a ratio at the very bound": (scales(input_scale=1.0), scales(input_scale=1.1), [], ""),
-    "a ratio beyond it": (
-        scales(input_scale=1.0), scales(input_scale=1.11), ["input_scale"], "",
-    ),
-    "B cropped": ({}, {"crop": 5}, [], "overlap in 19 x 19 px"),
-    "A cropped": ({"crop": 5}, {}, [], "overlap in 19 x 19 px"),
-    # Taken as if it began where A does, the image is another one.
-    "a wrong origin": (
-        {}, {"crop": 5, "origin_2": np.array([3.0, 3.0])},
-        ["amplitude_mae", "amplitude_ssim", "complex_mae"], "",
-    ),
-    "an origin between pixels": ({}, {"origin_2": np.array([3.2, 3.0])}, [], "[0.2, 0.0] px apart"),
-}  # fmt: skip
+ELSEWHERE = ["amplitude_mae", "amplitude_ssim", "complex_mae"]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_fails_and_what_is_said(made, case):
-    first, second, failed, text = CASES[case]
+@pytest.mark.parametrize(
+    ("first", "second", "failed", "text"),
+    [
+        ({}, {"scale": 1.04}, [], "passed in all"),
+        # A scale that one does not give; a ratio at the very bound, and beyond it.
+        ({}, scales(**UNITS), [], "not judged: intensity_scale"),
+        (scales(input_scale=1.0), scales(input_scale=1.1), [], ""),
+        (scales(input_scale=1.0), scales(input_scale=1.11), ["input_scale"], ""),
+        ({}, {"crop": 5}, [], "overlap in 19 x 19 px"),
+        ({"crop": 5}, {}, [], "overlap in 19 x 19 px"),
+        # Taken as if it began where A does, the image is another one.
+        ({}, {"crop": 5, "origin_2": np.array([3.0, 3.0])}, ELSEWHERE, ""),
+        ({}, {"origin_2": np.array([3.2, 3.0])}, [], "[0.2, 0.0] px apart"),
+    ],
+)
+def test_what_fails_and_what_is_said(made, first, second, failed, text):
     found = compare(made(**first), made(**second))
     assert found.failed == failed and text in found.text
 
 
 def test_what_cannot_be_compared_is_refused(made):
-    for first, second, message in (
-        (made(), made(origin_2=np.array([1e9, 0.0])), "no pixel in common"),
-        (made(origin_2=None), made(crop=2), "has no 'origin', which canvases of"),
-    ):
-        with pytest.raises(InputError, match=message):
-            compare(first, second)
+    with pytest.raises(InputError, match="no pixel in common"):
+        compare(made(), made(origin_2=np.array([1e9, 0.0])))
+    with pytest.raises(InputError, match="has no 'origin', which canvases of"):
+        compare(made(origin_2=None), made(crop=2))
 
 
 def test_what_one_side_did_not_see_does_not_count(made):
@@ -183,6 +175,9 @@ def test_what_is_written_is_read(made, tmp_path):
     means = io.read_json(folder / "dump.json")["patch_statistics"]["amplitude"]["mean"]
     assert means == pytest.approx(np.abs(dump.patches_PHW).mean(axis=(1, 2)))
     assert {p.name for p in folder.iterdir()} == set(DUMP_FILES)
+    # Of another program two keys are enough.
+    least = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7), complex)))
+    assert (least.stitched_YX.shape, least.patches_PHW) == ((9, 7), None)
 
 
 def foreign(folder, facts=None, **arrays):
@@ -193,38 +188,32 @@ def foreign(folder, facts=None, **arrays):
     return folder
 
 
-def test_two_keys_are_enough(tmp_path):
-    dump = read_dump(foreign(tmp_path / "least", stitched=np.ones((9, 7), complex)))
-    assert dump.stitched_YX.shape == (9, 7)
-    assert (dump.patches_PHW, dump.scales.input_scale) == (None, None)
-
-
 PATCH = {"patches": np.ones((1, 4, 4), complex)}
-BAD_ARRAYS = {
-    "no image": ({"image": np.ones(3)}, "has no array 'stitched'; it has: image"),
-    "empty": ({"stitched": np.ones((0, 5))}, r"'stitched' is \(0, 5\) float64, expected"),
-    "words": ({"stitched": np.array([["a"]])}, "'stitched' is .* <U1, expected complex"),
-    "pickled": ({"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
-    "no phase": ({"stitched": np.ones((9, 9))}, "'stitched' is real; give the complex object"),
-    "origin": ({"origin": np.ones(3)}, r"'origin' is \(3,\) float64, expected real \(2\)"),
-    "bare positions": ({"positions": np.ones((3, 2))}, "no 'patches'"),
-    "patches": ({"patches": np.ones((3, 4))}, r"'patches' is \(3, 4\) float64"),
-    "positions": ({**PATCH, "positions": np.ones((2, 2))}, r"'positions' is \(2, 2\) .*\(1, 2\)"),
-    "complex": ({**PATCH, "positions": np.ones((1, 2)) * 1j}, "'positions' is .* complex128"),
-    "NaN": ({**PATCH, "positions": np.full((1, 2), np.nan)}, "'positions' is not finite"),
-}
-BAD_FACTS = {
-    "format": ({"format": "ptycho-torch dump 9"}, "format: .*'ptycho-torch dump 9'"),
-    "scale": ({"scales": {"input_scale": -1}}, r"scales\.input_scale: .*greater than 0"),
-    "checksum": ({"arrays_sha256": "0" * 64}, "arrays.npz: SHA-256 is .*, expected 000"),
-}
+BAD_ARRAYS = [
+    ({"image": np.ones(3)}, "has no array 'stitched'; it has: image"),
+    ({"stitched": np.ones((0, 5))}, r"'stitched' is \(0, 5\) float64, expected"),
+    ({"stitched": np.array([["a"]])}, "'stitched' is .* <U1, expected complex"),
+    ({"stitched": np.array([{"a": 1}], dtype=object)}, "pickle"),
+    ({"stitched": np.ones((9, 9))}, "'stitched' is real; give the complex object"),
+    ({"origin": np.ones(3)}, r"'origin' is \(3,\) float64, expected real \(2\)"),
+    ({"positions": np.ones((3, 2))}, "no 'patches'"),
+    ({"patches": np.ones((3, 4))}, r"'patches' is \(3, 4\) float64"),
+    ({**PATCH, "positions": np.ones((2, 2))}, r"'positions' is \(2, 2\) .*\(1, 2\)"),
+    ({**PATCH, "positions": np.ones((1, 2)) * 1j}, "'positions' is .* complex128"),
+    ({**PATCH, "positions": np.full((1, 2), np.nan)}, "'positions' is not finite"),
+]
+BAD_FACTS = [
+    ({"format": "ptycho-torch dump 9"}, "format: .*'ptycho-torch dump 9'"),
+    ({"scales": {"input_scale": -1}}, r"scales\.input_scale: .*greater than 0"),
+    ({"arrays_sha256": "0" * 64}, "arrays.npz: SHA-256 is .*, expected 000"),
+]
+BAD = [(arrays, {}, message) for arrays, message in BAD_ARRAYS]
+BAD += [({}, facts, message) for facts, message in BAD_FACTS]
 
 
-@pytest.mark.parametrize("case", [*BAD_ARRAYS, *BAD_FACTS])
-def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, case):
-    arrays, message = BAD_ARRAYS.get(case, ({}, None))
-    facts, message = BAD_FACTS.get(case, ({}, message))
-    # Each case has a whole image, unless the image is what is wrong.
+@pytest.mark.parametrize(("arrays", "facts", "message"), BAD)
+def test_a_foreign_or_torn_dump_is_one_error_that_names_the_part(tmp_path, arrays, facts, message):
+    """Each has a whole image, unless the image is what is wrong."""
     whole = {} if "image" in arrays else {"stitched": np.ones((9, 9), complex)}
     folder = foreign(tmp_path / "theirs", facts, **whole | arrays)
     with pytest.raises(InputError, match=message) as caught:

@@ -63,9 +63,7 @@ def test_layers_are_the_plain_networks(plain_network, name, rows, changes, patch
     for network in (ours, plain):
         seen = {}
         for key, module in network.named_modules():
-            module.register_forward_hook(
-                lambda m, i, out, key=key, seen=seen: seen.update({key: out})
-            )
+            module.register_forward_hook(lambda m, i, out, k=key, seen=seen: seen.update({k: out}))
         (network(x) - target).abs().square().mean().backward()
         layers.append(seen)
     for key, expected in layers[1].items():
@@ -109,9 +107,8 @@ def test_products_are_the_whole_fft_and_so_is_their_gradient(size, modes, two_si
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     block = torch.fft.rfft2(x)[:, :, rows, :columns]
     full = block.new_zeros(2, 5, size[0], size[1] // 2 + 1)
-    full[:, :, rows, :columns] = torch.einsum(
-        "birk,rkio->bork", block, torch.complex(*layer.weight.unbind(3))
-    )
+    weight = torch.complex(*layer.weight.unbind(3))
+    full[:, :, rows, :columns] = torch.einsum("birk,rkio->bork", block, weight)
     outs = [layer(x), torch.fft.irfft2(full, s=size)]
     direction = torch.randn_like(outs[0])
     torch.testing.assert_close(*outs, rtol=0, atol=1e-12)
