@@ -4,11 +4,10 @@ versions with their checksums."""
 import ast
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ptycho_torch"
 
 # A room may import these, `runtime` and itself.
@@ -41,13 +40,8 @@ def imported_folders(path):
 
 @pytest.mark.parametrize("folder", ARROWS)
 def test_imports_point_one_way(folder):
-    files = list((PACKAGE / folder).rglob("*.py"))
-    assert files
-    for path in files:
+    for path in (PACKAGE / folder).rglob("*.py"):
         assert imported_folders(path) <= {*ARROWS[folder], folder, "runtime"}, path
-
-
-def test_every_folder_is_in_the_picture():
     folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert folders == set(ARROWS)
 

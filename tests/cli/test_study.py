@@ -1,12 +1,12 @@
 """`check-config`: what is done, what is to run, and why a study will not answer."""
 
 import json
+from itertools import product
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from tests.commands import call
 
-from ptycho_torch.cli import app
 from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, read_study
@@ -24,15 +24,12 @@ def check(root, tmp_path, monkeypatch):
         parsed = read_study("study.yaml")
         for stage, record in records.items():
             plan = stage_plan(parsed, stage)
-            for arm in plan.arms:
-                for seed in plan.seed_list:
-                    folder = tmp_path / "results/train" / plan.dataset / arm / f"seed-{seed}"
-                    folder.mkdir(parents=True, exist_ok=True)
-                    settings = run_settings(parsed, plan.dataset, arm, seed).model_dump(mode="json")
-                    (folder / "run.json").write_text(json.dumps(record | {"settings": settings}))
-        result = CliRunner().invoke(app, ["check-config", "study.yaml"], catch_exceptions=False)
-        assert result.exit_code == 0
-        return result.output.replace("\n", " ")
+            for arm, seed in product(plan.arms, plan.seed_list):
+                folder = tmp_path / "results/train" / plan.dataset / arm / f"seed-{seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                settings = run_settings(parsed, plan.dataset, arm, seed).model_dump(mode="json")
+                (folder / "run.json").write_text(json.dumps(record | {"settings": settings}))
+        return call("check-config", "study.yaml").replace("\n", " ")
 
     return run
 
@@ -63,15 +60,10 @@ def test_a_grid_at_which_nothing_fails_is_said(check):
 
 def test_a_bound_beyond_every_gradient_is_said(check):
     """Those of the norms that no gradient of a finished run comes near."""
-    execution = {"accelerator": "cpu", "threads": 1}
-    execution["clip"] = {"gradient_clip_algorithm": "norm", "max_norm": 1}
-    changes = {
-        "execution": execution,
-        "sweeps": {"norms": {"arm": "control", "sweep": {"clip.max_norm": [1, 2.5, 10]}}},
-    }
-    assert "clip nothing" not in check(1, {}, **changes)
-    found = check(1, {"norms": GOOD}, **changes)
-    assert (
-        "norms: max_norm 10 clip nothing; of 3 runs that are done the largest gradient norm is 3"
-        in found
-    )
+    clip = {"gradient_clip_algorithm": "norm", "max_norm": 1}
+    execution = {"accelerator": "cpu", "threads": 1, "clip": clip}
+    sweeps = {"norms": {"arm": "control", "sweep": {"clip.max_norm": [1, 2.5, 10]}}}
+    assert "clip nothing" not in check(1, {}, execution=execution, sweeps=sweeps)
+    found = check(1, {"norms": GOOD}, execution=execution, sweeps=sweeps)
+    said = "norms: max_norm 10 clip nothing; of 3 runs that are done the largest gradient norm is 3"
+    assert said in found
