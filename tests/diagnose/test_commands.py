@@ -20,17 +20,6 @@ from ptycho_torch.train.run import train_scan
 
 
 @pytest.fixture
-def bundle(tmp_path):
-    """A bundle of a fresh network for 16 px; its record says nothing of a training."""
-
-    def make(gridsize=1):
-        write_bundle(tmp_path / f"{gridsize}", untrained_bundle(gridsize=gridsize))
-        return tmp_path / f"{gridsize}"
-
-    return make
-
-
-@pytest.fixture
 def call(tmp_path):
     """Run the command; return its status, what it said, and the report."""
 
@@ -95,11 +84,15 @@ def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_da
     assert "was trained with another probe than the data's" in caplog.text
 
 
-def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_dataset, root, tmp_path):
+def test_a_users_mistake_is_one_line_and_writes_nothing(call, tiny_dataset, root, tmp_path):
+    """The records of these bundles say nothing of a training."""
     tiny, data = root / "tests/tiny.yaml", tiny_dataset.splits["train"]
+    bundle, merged = tmp_path / "bundle", tmp_path / "merged"
+    write_bundle(bundle, untrained_bundle())
+    write_bundle(merged, untrained_bundle(gridsize=2))
     mistakes = {
-        ("--bundle", bundle(), "--config", tiny, "--data", data): "says which network; give one",
-        ("--bundle", bundle(2), "--data", data): "groups of 4 patches, the data has 1",
+        ("--bundle", bundle, "--config", tiny, "--data", data): "says which network; give one",
+        ("--bundle", merged, "--data", data): "groups of 4 patches, the data has 1",
         ("--config", tiny, "--data", data): "--arm NAME: an arm of",
         ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
         ("--config", tiny, "--arm", "agc"): "give FILE, whose groups",
@@ -107,8 +100,8 @@ def test_a_users_mistake_is_one_line_and_writes_nothing(call, bundle, tiny_datas
         (): "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which",
     }
     mistakes = {("activations", *words): message for words, message in mistakes.items()} | {
-        ("gradients", "--bundle", bundle(), "--data", data): "does not say which loss trained it",
-        ("gradients", "--bundle", bundle(), "--modes", 3): "and --patch-px are of one block",
+        ("gradients", "--bundle", bundle, "--data", data): "does not say which loss trained it",
+        ("gradients", "--bundle", bundle, "--modes", 3): "and --patch-px are of one block",
         ("gradients", "--channels", 3, "--data", data): "--loss go with --bundle, --config or",
     }
     for words, message in mistakes.items():

@@ -31,13 +31,10 @@ def build(probe="triangle", images=1, set_phi=True):
     positions, image = np.tile(grid, (images, 1)), np.repeat(np.arange(images), len(grid))
     patches = object_patches(objects, positions, image, SIDE)
     return GroundTruth(
-        objects_IHW=objects,
-        positions_B2=positions,
-        image_B=image,
+        objects_IHW=objects, positions_B2=positions, image_B=image, tile_px=STEP,
         probe_MHW=make_probe(PROBES[probe], SIDE).astype(np.complex64)[None],
         norm=float(np.abs(patches).max(axis=(1, 2)).mean()),
-        tile_px=STEP,
-    )
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -16,22 +16,18 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.frames import line_images
 
 
-@pytest.fixture(scope="module")
-def truth():
-    """Amplitude of the reference object, 326x326 (docs/reference/physics.md)."""
-    (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
-    places = np.arange(0, 329, 10)
-    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
-    return image[tile_extent(grid, 64, 10)][2:-2, 2:-2]
-
-
 @pytest.fixture
 def small():
     return 2.0 + gaussian_filter(np.random.default_rng(0).normal(size=(48, 48)), 2)
 
 
-def test_a_constant_amplitude_has_the_reference_scores(truth):
-    """The published table's collapsed run had just these; another SSIM convention fails here."""
+def test_a_constant_amplitude_has_the_reference_scores():
+    """Of the reference object, 326x326 (docs/reference/physics.md). The published table's collapsed
+    run had just these; another SSIM convention fails here."""
+    (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
+    places = np.arange(0, 329, 10)
+    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    truth = image[tile_extent(grid, 64, 10)][2:-2, 2:-2]
     scores = image_scores(truth, np.full_like(truth, truth.mean()))
     assert truth.shape == (326, 326)
     assert truth.mean() == pytest.approx(2.889508, abs=1e-6)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import fourier_shift
 from tests.samples import untrained_bundle
 
 from ptycho_torch.config.evaluation import ParitySettings
@@ -41,10 +42,8 @@ def bundle(scan):
 
 def shifted(scan, by):
     """Patches of the scan's object from fractional corners on, and those corners."""
-    thing = np.pad(scan.object_YX, 8, mode="wrap")
-    axes = [np.fft.fftfreq(n) for n in thing.shape]
-    ramp = np.exp(2j * np.pi * (by[0] * axes[0][:, None] + by[1] * axes[1]))
-    moved = np.fft.ifft2(np.fft.fft2(thing) * ramp)[8:-8, 8:-8]
+    spectrum = np.fft.fft2(np.pad(scan.object_YX, 8, mode="wrap"))
+    moved = np.fft.ifft2(fourier_shift(spectrum, np.negative(by)))[8:-8, 8:-8]
     corners = scan.positions_n2.astype(int)
     corners = corners[(corners + N < moved.shape).all(axis=1)]
     return np.stack([moved[r : r + N, c : c + N] for r, c in corners]), corners + np.array(by)

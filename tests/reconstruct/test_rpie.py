@@ -75,16 +75,6 @@ def test_the_truth_is_a_fixed_point(batch, modes):
     assert max(result.error) < 1e-9
 
 
-def test_all_frames_at_once_have_no_order(fractional):
-    turned = np.random.default_rng(3).permutation(len(fractional.amplitude_nHW))
-    settings = {"iterations": 4, "batch_size": 0, "refine_probe": True, "real": "f8"}
-    frames, places = fractional.amplitude_nHW[turned], fractional.positions_n2[turned]
-    first = run(fractional, **settings)
-    again = run(fractional, amplitude_nHW=frames, positions_n2=places, **settings, seed=5)
-    np.testing.assert_allclose(first.object_YX, again.object_YX, atol=1e-10)
-    np.testing.assert_allclose(first.error, again.error)
-
-
 @pytest.mark.parametrize("batch", [1, 0])
 def test_one_frame_a_batch_is_the_published_step(fractional, batch):
     """One visit of one frame, written out in NumPy from the paper's equation."""

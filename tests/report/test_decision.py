@@ -1,13 +1,12 @@
 """Planted studies come out as planted, and seldom otherwise; every rule says what it rests on."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from tests.report import planted
-from tests.report.planted_runs import PROVENANCE
+from tests.report.planted_runs import CONFIG, PROVENANCE
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
@@ -20,12 +19,10 @@ from ptycho_torch.runtime.markdown import md
 from ptycho_torch.statistics.compare import claim_level, look_level
 from ptycho_torch.statistics.stress import work_out_stress
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def data():
-    return load_yaml(ROOT / "config" / "config.yaml")
+    return load_yaml(CONFIG)
 
 
 def outcome(data, truth, seeds, number=0):

@@ -4,7 +4,6 @@ claimed and what is only described: two seeds carry no claim, eight a clear one.
 import dataclasses
 import math
 import re
-import shutil
 
 import pandas as pd
 import pytest
@@ -26,18 +25,6 @@ SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
 VALUES = [f"norm1-max_norm-{value}" for value in (0.1, 0.3, 3)]
 THIRD_MORE = {**dict.fromkeys(["norm1", *VALUES], 0.107), "control": 0.08}
 LIKE_CONTROL = {**dict.fromkeys(["norm1", *VALUES], 0.081), "control": 0.08}
-
-
-@pytest.fixture(scope="module")
-def made(plant, tmp_path_factory):
-    """Return a function that plants a stage and summarises it: its folder and its text."""
-
-    def make(stage, **plan):
-        folder = tmp_path_factory.mktemp("results") / stage
-        summarise_stage(**plant(stage=stage, **{"seeds": SEEDS, **plan}), folder=folder)
-        return folder, (folder / "summary.md").read_text()
-
-    return make
 
 
 def short(values):
@@ -94,19 +81,18 @@ STUDY = ("stage_a", "clip_sweep", "stage_b")
 
 
 @pytest.fixture(scope="module")
-def study(made, plant, tmp_path_factory):
+def study(plant, tmp_path_factory):
+    """The folders of a whole study's summary, and of its stages by their names."""
     folder = tmp_path_factory.mktemp("study")
-    stages = {name: made(name, seeds=[0, 1])[0] for name in STUDY}
-    decided = {"headline": "Undecided: planted", "would_change": []}
-    io.write_json(folder / "decision.json", decided)
-    given = {
-        "findings": [path / "findings.json" for path in stages.values()],
-        "decision": folder / "decision.json",
-        "study": plant(seeds=[0, 1])["study"],
-        "provenance": PROVENANCE,
-    }
-    summarise_study(**given, folder=folder / "out")
-    return given, folder / "out", stages
+    stages = {name: folder / name for name in STUDY}
+    for name, out in stages.items():
+        summarise_stage(**plant(stage=name, seeds=[0, 1]), folder=out)
+    decision = folder / "decision.json"
+    io.write_json(decision, {"headline": "Undecided: planted", "would_change": []})
+    findings = [path / "findings.json" for path in stages.values()]
+    more = {"study": plant(seeds=[0, 1])["study"], "provenance": PROVENANCE}
+    summarise_study(findings=findings, decision=decision, **more, folder=folder / "out")
+    return folder / "out", stages
 
 
 def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
@@ -124,7 +110,7 @@ def test_a_stage_without_a_run_to_show_has_its_figure(values_of, monkeypatch):
 
 
 def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
-    _, folder, stages = study
+    folder, stages = study
     key = ["dataset", "arm", "seed"]
     runs = pd.read_csv(folder / "runs.csv")
     used = {name: pd.read_csv(path / "runs.csv")[key] for name, path in stages.items()}
@@ -135,7 +121,7 @@ def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
 
 
 def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
-    _, folder, stages = study
+    folder, stages = study
     sweep = (stages["clip_sweep"] / "summary.md").read_text()
     assert "`norm1-max_norm-3` | open: composite loss" in sweep
     text = (folder / "summary.md").read_text()
@@ -150,10 +136,9 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
 
 def test_the_page_opens_with_decision_ranking_and_images_and_is_read_on_a_phone(study, browser):
     """Before any prose; in the dark; without the network; at most 6 MB."""
-    _, folder, stages = study
+    folder, stages = study
     io.write_text(folder / "decision.md", "# Undecided: planted\n\nWhy.\n")
-    shutil.copytree(stages["stage_a"], folder.parent / "stage_a", dirs_exist_ok=True)
-    parts = [folder / "summary.md", folder / "decision.md", folder.parent / "stage_a/summary.md"]
+    parts = [folder / "summary.md", folder / "decision.md", stages["stage_a"] / "summary.md"]
     publish_page(parts, page := folder.parent / "index.html")
     assert page.stat().st_size < 6e6 / 8  # A study has up to eight such stages.
     opening = (

@@ -177,8 +177,7 @@ def test_fresh_networks_are_each_there_once(tiny_study):
     ]  # fmt: skip
 
 
-@pytest.fixture
-def runs(plain, tmp_path):
+def test_failed_runs_are_looked_at_as_they_ended_too(run_script, tiny_dataset, plain, tmp_path):
     """Three runs: one as trained, one that failed, and one that failed with weights of NaN."""
     folders = [plain.folder]
     for seed, name in ((1, "failed"), (2, "lost")):
@@ -189,28 +188,10 @@ def runs(plain, tmp_path):
     tensors = io.read_tensors(tmp_path / "lost/last.safetensors")
     lost = {name: tensor * torch.nan for name, tensor in tensors.items()}
     io.write_tensors(tmp_path / "lost/last.safetensors", lost)
-    return folders
-
-
-@pytest.fixture
-def diagnose(run_script, tiny_dataset):
-    """Run the script that looks at trained runs; torch's number of threads is put back."""
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
-
-    def run(runs):
-        inputs = data | {"runs": [run / "run.json" for run in runs]}
-        threads = torch.get_num_threads()
-        job = {"input": inputs, "output": REPORTS, "params": {"settings": {"groups": 4}}}
-        try:
-            run_script("diagnose_runs.py", **job)
-        finally:
-            torch.set_num_threads(threads)
-
-    return run
-
-
-def test_failed_runs_are_looked_at_as_they_ended_too(diagnose, runs, tmp_path):
-    diagnose(runs)
+    inputs = data | {"runs": [folder / "run.json" for folder in folders]}
+    job = {"input": inputs, "output": REPORTS, "params": {"settings": {"groups": 4}}}
+    run_script("diagnose_runs.py", **job)
     entries = io.read_json(tmp_path / REPORTS["gradients"])["networks"]
     found = {(e["network"]["seed"], e["network"]["state"]): e for e in entries}
     assert set(found) == {(0, "best"), (1, "best"), (1, "last"), (2, "best"), (2, "last")}
