@@ -1,7 +1,6 @@
 """Fixtures shared by all tests: a tiny study, its dataset, rule scripts run in process, a browser."""
 
 import importlib
-import importlib.util
 import json
 import os
 import runpy
@@ -152,15 +151,8 @@ def plain(train_into, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def load():
-    """Import a Python file of this checkout that belongs to no package."""
-
-    def module_of(path: str):
-        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return module_of
+    """Run a Python file of this checkout that belongs to no package; return its names."""
+    return lambda path: SimpleNamespace(**runpy.run_path(str(ROOT / path)))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.prepare import cropped
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_npz
-from ptycho_torch.evaluate.real_data import noise_of_roots
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -125,14 +124,6 @@ def test_a_cropped_detector_sees_larger_pixels():
     np.testing.assert_allclose(seen, full[:, 10:22, 10:22], atol=1e-5)
     with pytest.raises(InputError, match="frames are 32 px, patch_px 64 asks for more"):
         cropped(scan, 64)
-
-
-def test_the_noise_of_a_root_by_hand():
-    """Few photons: K is 0 or 1, so the mean of (sqrt K - sqrt m)^2 is about 2 m."""
-    np.testing.assert_allclose(noise_of_roots(np.array([1e-4, 1e6])), [2e-4, 0.25], rtol=0.02)
-    drawn = np.random.default_rng(0).poisson(3.0, 200_000)
-    expected = np.square(np.sqrt(drawn) - 3**0.5).mean()
-    assert noise_of_roots(np.array([3.0]))[0] == pytest.approx(expected, rel=0.02)
 
 
 def one_pixel(value):

@@ -96,8 +96,10 @@ def metrics(results):
     }
 
 
-def test_rpie_predicts_frames_that_it_has_not_seen(metrics):
+def test_rpie_predicts_frames_that_it_has_not_seen(metrics, truth):
     """Nearly as well as noise allows, and far better than what knows no object."""
+    noise = np.abs(np.sqrt(truth.counts) - np.sqrt(truth.mean)).sum() / np.sqrt(truth.counts).sum()
+    assert metrics["rpie"]["baselines"]["noise"] == pytest.approx(noise, rel=0.03)
     found, known = metrics["rpie"]["r_factor"], metrics["rpie"]["baselines"]
     assert metrics["rpie"]["held_out"]["covered"] > 1
     assert known["noise"] < found["train"] < 2 * known["noise"]
