@@ -5,28 +5,25 @@ The settings are taken from the classes: a new one that nothing reads, or that j
 flipped, fails. What each setting of plans, data and diagnoses does is a law of their rooms.
 """
 
-import importlib
-import pkgutil
 import re
 from dataclasses import replace
 from functools import cache
-from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic.json_schema import models_json_schema
 from tests.commands import ROOT
 from tests.evaluate.conftest import build
 from tests.report import planted
 
-from ptycho_torch import config
-from ptycho_torch.config.base import Settings
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
-from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.plan import UntrainedNetwork, stage_plan
 from ptycho_torch.config.read import load_yaml
-from ptycho_torch.config.study import DepthSettings, SuccessSettings
-from ptycho_torch.config.training import SGD, Adam, AdamW
+from ptycho_torch.config.scan import FitSettings, InferSettings
+from ptycho_torch.config.study import DepthSettings, Study, SuccessSettings
+from ptycho_torch.config.training import SGD, Adam, AdamW, RunSettings
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.evaluate.truth import TwinReading
@@ -148,28 +145,17 @@ FLIPS = {
 }
 
 
-def classes(kind=Settings):
-    for below in kind.__subclasses__():
-        yield below
-        yield from classes(below)
-
-
-def holds_settings(annotation):
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return True
-    return any(holds_settings(part) for part in get_args(annotation))
-
-
+@cache
 def leaves():
-    """Every setting that is a value and no block, where it is written first: `Class.name`."""
-    for module in pkgutil.iter_modules(config.__path__):
-        importlib.import_module(f"ptycho_torch.config.{module.name}")
-    for kind in classes():
-        if kind.__module__.startswith("ptycho_torch.config."):
-            for name in kind.__annotations__:
-                field = kind.model_fields.get(name)
-                if field is not None and not holds_settings(field.annotation):
-                    yield f"{kind.__name__}.{name}", field.annotation
+    """Every setting that is a value and no block, as `Class.name`, with its schema."""
+    roots = (Study, FitSettings, InferSettings, RunSettings, UntrainedNetwork)
+    _, schema = models_json_schema([(root, "validation") for root in roots])
+    return {
+        f"{kind}.{name}": facts
+        for kind, block in schema["$defs"].items()
+        for name, facts in block.get("properties", {}).items()
+        if "$ref" not in str(facts)
+    }
 
 
 def test_every_setting_is_read():
@@ -179,17 +165,15 @@ def test_every_setting_is_read():
         text = path.read_text(encoding="utf-8")
         fields = path.parent.name == "config"
         code += re.sub(r"^    \w+: .*$", "", text, flags=re.M) if fields else text
-    every = dict(leaves())
-    assert len(every) > 130
-    for name, annotation in every.items():
+    assert len(leaves()) > 130
+    for name, facts in leaves().items():
         key = name.partition(".")[2]
-        is_kind = get_origin(annotation) is Literal and len(get_args(annotation)) == 1
         read = re.search(rf"\.{key}\b|[\"']{key}[\"']", code)
-        assert is_kind or read, f"{name}: nothing reads it"
+        assert "const" in facts or read, f"{name}: nothing reads it"
 
 
 def test_what_is_flipped_is_a_setting_and_all_that_judge_are_flipped():
-    every = set(dict(leaves()))
+    every = set(leaves())
     assert not set(FLIPS) - every
     judging = ("Evaluation", "Statistics", "Success", "Depth", "Decision")
     planning = {"DepthSettings.fno_blocks", "DepthSettings.seeds"}
