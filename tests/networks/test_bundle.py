@@ -84,16 +84,3 @@ def test_wrong_tensors_and_facts_are_refused_and_no_default_steps_in(folder, wro
     facts["weights_sha256"] = io.sha256(folder / "weights.safetensors")
     known.write_text(json.dumps(facts))
     assert said in refused(folder)
-
-
-def test_a_bundle_that_was_not_finished_is_none(tmp_path, monkeypatch):
-    """bundle.json is written last, and taken away first where a bundle is written over."""
-    write_bundle(tmp_path, untrained_bundle())
-
-    def torn(path, tensors):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(io, "write_tensors", torn)
-    with pytest.raises(OSError, match="disk full"):
-        write_bundle(tmp_path, untrained_bundle(dataset="other"))
-    assert "bundle.json" in refused(tmp_path)

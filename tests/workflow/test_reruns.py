@@ -166,9 +166,6 @@ def test_of_a_job_that_was_lost_no_seed_starts_anew(several, tmp_path, monkeypat
     assert (tmp_path / "seed-0/run.json").exists() and not list(tmp_path.rglob("*.ckpt"))
 
 
-REPORTS = {"gradients": "gradient_report.json", "activations": "activation_report.json"}
-
-
 def test_fresh_networks_are_each_there_once(tiny_study):
     """`agc` is `control` before its first step; both have another depth than those compared."""
     assert list(untrained_networks(tiny_study)) == [
@@ -190,9 +187,10 @@ def test_failed_runs_are_looked_at_as_they_ended_too(run_script, tiny_dataset, p
     io.write_tensors(tmp_path / "lost/last.safetensors", lost)
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
     inputs = data | {"runs": [folder / "run.json" for folder in folders]}
-    job = {"input": inputs, "output": REPORTS, "params": {"settings": {"groups": 4}}}
-    run_script("diagnose_runs.py", **job)
-    entries = io.read_json(tmp_path / REPORTS["gradients"])["networks"]
+    output = {name: f"{name}.json" for name in ("gradients", "activations")}
+    params = {"settings": {"groups": 4}}
+    run_script("diagnose_runs.py", input=inputs, output=output, params=params)
+    entries = io.read_json(tmp_path / "gradients.json")["networks"]
     found = {(e["network"]["seed"], e["network"]["state"]): e for e in entries}
     assert set(found) == {(0, "best"), (1, "best"), (1, "last"), (2, "best"), (2, "last")}
     assert "hold NaN" in found[2, "last"]["unusable"]
