@@ -15,7 +15,7 @@ import pytest
 import torch
 from pydantic.json_schema import models_json_schema
 from tests.commands import ROOT
-from tests.evaluate.conftest import build
+from tests.evaluate.conftest import scan
 from tests.report import planted
 
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings
@@ -33,8 +33,6 @@ from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
 from ptycho_torch.train.schedule import make_optimizer
-
-SOURCES = ROOT / "src" / "ptycho_torch"
 
 TWIN = TwinReading(
     share=0.55, distinct_patches=90, patches=100, direct_correlation=0.7, twin_correlation=0.95,
@@ -55,7 +53,7 @@ GOOD = replace(TWIN, share=0.1)
 
 def phase_error(settings):
     """Of patches that are the truth, tilted by a plane of the phase."""
-    truth = build()
+    truth = scan()
     tilt = np.exp(0.05j * truth.positions_B2[:, 0])[:, None, None]
     found = score(reconstruct((truth.patches_BHW * tilt).astype(np.complex64), truth, settings))
     return found["phase_mae"]
@@ -161,7 +159,8 @@ def leaves():
 def test_every_setting_is_read():
     """As an attribute or by its name, in the package or the workflow; a kind is matched by class."""
     code = ""
-    for path in (*SOURCES.rglob("*.py"), *SOURCES.rglob("*.j2"), *ROOT.glob("workflow/**/*.smk")):
+    places = ("src/ptycho_torch/**/*.py", "src/ptycho_torch/**/*.j2", "workflow/**/*.smk")
+    for path in (path for place in places for path in ROOT.glob(place)):
         text = path.read_text(encoding="utf-8")
         fields = path.parent.name == "config"
         code += re.sub(r"^    \w+: .*$", "", text, flags=re.M) if fields else text

@@ -23,7 +23,7 @@ PROBES = {
 
 
 @cache
-def build(probe="triangle", images=1, set_phi=True):
+def scan(probe="triangle", images=1, set_phi=True):
     settings = ObjectSettings(size_px=SIZE, num_lines=100, set_phi=set_phi)
     objects = draw_objects(settings, images=images, seed=2)
     places = np.arange(0, SIZE - SIDE + 1, STEP)
@@ -35,11 +35,6 @@ def build(probe="triangle", images=1, set_phi=True):
         probe_MHW=make_probe(PROBES[probe], SIDE).astype(np.complex64)[None],
         norm=float(np.abs(patches).max(axis=(1, 2)).mean()),
     )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def scan():
-    return build
 
 
 def planted_twin(scene):

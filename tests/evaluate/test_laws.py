@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from tests.evaluate.conftest import planted_twin
+from tests.evaluate.conftest import planted_twin, scan
 
 from ptycho_torch.evaluate import align, real_data, scores
 from ptycho_torch.evaluate.block import phase_factors
@@ -163,7 +163,7 @@ def noisy(patches, level=0.02):
 
 
 @ALL_PROBES
-def test_a_planted_twin_is_found_and_a_clean_reconstruction_is_none(scan, probe):
+def test_a_planted_twin_is_found_and_a_clean_reconstruction_is_none(probe):
     """Under the ideal disk truth and twin correlate above 0.99: a limit of 0.9 finds nothing.
     Neither scale nor phase of a patch matters."""
     scene = scan(probe)
@@ -180,7 +180,7 @@ def test_a_planted_twin_is_found_and_a_clean_reconstruction_is_none(scan, probe)
 
 
 @ALL_PROBES
-def test_the_share_of_a_mixture_is_that_of_the_planted_patches(scan, probe):
+def test_the_share_of_a_mixture_is_that_of_the_planted_patches(probe):
     """An empty object is on neither side: its correlations tie, and rounding must not decide."""
     scene = scan(probe)
     planted = np.random.default_rng(1).random(len(scene.patches_BHW)) < 0.4
@@ -189,7 +189,7 @@ def test_the_share_of_a_mixture_is_that_of_the_planted_patches(scan, probe):
     assert read_twin(np.ones_like(mixed), scene).share == 0.0
 
 
-def test_modes_are_turned_one_by_one(scan):
+def test_modes_are_turned_one_by_one():
     scene = scan("triangle")
     probe = np.concatenate([scene.probe_MHW, 0.5 * np.roll(scene.probe_MHW, 2, axis=-1)])
     two = replace(scene, probe_MHW=probe)
@@ -198,7 +198,7 @@ def test_modes_are_turned_one_by_one(scan):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_broken_patches_take_no_part(scan, bad):
+def test_broken_patches_take_no_part(bad):
     scene = scan("triangle")
     pred = scene.patches_BHW.copy()
     pred[:10] = bad
@@ -220,7 +220,7 @@ def turned(patches):
 
 
 @pytest.mark.parametrize("probe", ["disk", "triangle"])
-def test_planted_phases_are_removed_and_clean_patches_left_alone(scan, probe):
+def test_planted_phases_are_removed_and_clean_patches_left_alone(probe):
     scene = scan(probe)
     phases, patches = turned(scene.patches_BHW)
     factors = phase_factors(patches, scene)
@@ -230,7 +230,7 @@ def test_planted_phases_are_removed_and_clean_patches_left_alone(scan, probe):
     np.testing.assert_allclose(phase_factors(scene.patches_BHW, scene), 1.0, atol=1e-4)
 
 
-def test_only_illuminated_pixels_count(scan):
+def test_only_illuminated_pixels_count():
     """What a network draws in the dark has the largest amplitudes here, and random phases."""
     scene = scan("triangle")
     phases, patches = turned(scene.patches_BHW)
@@ -240,7 +240,7 @@ def test_only_illuminated_pixels_count(scan):
     assert spread(phases + np.angle(phase_factors(patches, scene))) < 1e-3
 
 
-def test_images_and_islands_are_synchronised_each_for_itself(scan):
+def test_images_and_islands_are_synchronised_each_for_itself():
     two = scan(images=2)
     phases, patches = turned(two.patches_BHW)
     left = phases + np.angle(phase_factors(patches, two))
@@ -252,7 +252,7 @@ def test_images_and_islands_are_synchronised_each_for_itself(scan):
     assert max(spread(left[island]), spread(left[~island])) < 1e-4
 
 
-def test_zero_and_broken_patches_keep_their_phase_and_do_no_harm(scan):
+def test_zero_and_broken_patches_keep_their_phase_and_do_no_harm():
     scene = scan()
     phases, patches = turned(scene.patches_BHW)
     patches[7], patches[50], patches[51, 3, 3] = 0.0, np.nan, np.inf

@@ -39,12 +39,9 @@ def test_a_bundle_comes_back_to_the_bit(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
-def test_a_missing_or_torn_file_is_refused(folder, name):
-    path = folder / name
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    assert name in refused(folder)
-    path.unlink()
+def test_a_missing_file_is_refused(folder, name):
+    """One that was cut: tests/files."""
+    (folder / name).unlink()
     assert name in refused(folder)
     assert "folder" in refused(folder / "nowhere")
 

@@ -14,7 +14,6 @@ from ptycho_torch.physics.likelihoods import mae_loss, poisson_loss
 from ptycho_torch.physics.predict import (
     constant_loss,
     frame_errors,
-    illuminated,
     predict_amplitudes,
     r_factor,
     r_factor_of,
@@ -127,12 +126,6 @@ def test_the_r_factor_counts_measured_pixels_only():
     np.testing.assert_allclose(errors, [[3, 6], [2, 4]])
     assert r_factor_of(errors[:1]) == 0.5
     assert np.isnan(r_factor_of(errors[:0]))
-
-
-def test_an_object_is_known_where_enough_of_the_most_light_fell():
-    light = np.array([0.0, 0.9, 1.1, 100.0])
-    assert illuminated(light).tolist() == [False, False, True, True]
-    assert illuminated(light / 7, 0.5).tolist() == [False, False, False, True]
 
 
 def test_patches_are_the_objects_windows():

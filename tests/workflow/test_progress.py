@@ -1,10 +1,13 @@
 """The logger plugin: targets after lists of NAME=VALUE, and what the terminal says of a study."""
 
 import json
+import time
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from snakemake_logger_plugin_ptycho import progress as module
 from snakemake_logger_plugin_ptycho import targets_first
 from snakemake_logger_plugin_ptycho.progress import StudyProgress
 
@@ -68,6 +71,20 @@ def test_the_first_epoch_says_when_training_ends(tmp_path):
     found = datetime.strptime(progress.line(2).rpartition(" ")[2], "%H:%M:%S").time()
     soon = {(datetime.now() + timedelta(seconds=18 + late)).time() for late in range(-1, 5)}
     assert found in {time.replace(microsecond=0) for time in soon}
+
+
+def test_epochs_are_printed_once_while_nothing_else_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.1)
+    settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
+    handler, log, said = module.LogHandler(settings, None), tmp_path / "seed-0.log", ""
+    log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
+    handler.progress.started(job(1, arm="a", seed="0") | {"log": [str(log)]}, now=0)
+    until = time.monotonic() + 30
+    while not said and time.monotonic() < until:
+        time.sleep(0.5)
+        said = capsys.readouterr().out
+    (line,) = said.splitlines()
+    assert "train a/0: seed 0, epoch 2/5, mae_val_loss 0.5 | 0 of 1 jobs" in line
 
 
 def test_the_last_line_says_what_to_read():
