@@ -35,20 +35,9 @@ ORDER = {
 }
 
 
-def without_gpu(config: pytest.Config) -> bool:
-    """Whether the tests of a GPU are left out: there is none, and nobody asked for them."""
-    return not has_gpu() and "gpu" not in config.option.markexpr
-
-
-def pytest_report_header(config: pytest.Config) -> str | None:
-    if not without_gpu(config):
-        return None
-    count = (ROOT / "tests/train/test_gpu.py").read_text().count("\ndef test_")
-    return f"gpu: no CUDA here, {count} tests left out (PTYCHO_TEST_DEVICE=cpu pytest -m gpu tries them)"
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if without_gpu(config):
+    # The tests of a GPU, where there is none and nobody asked for them.
+    if not has_gpu() and "gpu" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

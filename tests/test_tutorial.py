@@ -10,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from tests.commands import ROOT
 
 import ptycho_torch as pt
@@ -20,7 +19,6 @@ from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import DEFAULT, SPLITS, simulate_dataset
 
 NOTEBOOK = ROOT / "docs/tutorial.ipynb"
-FILE = "%%writefile "
 FEW = {"generator": {"name": "hybrid", "width": 8, "modes": 8}, "training": {"epochs": 2}}
 
 
@@ -55,8 +53,8 @@ def test_the_tutorial_runs_and_prints_what_it_was_committed_with(cells, tmp_path
     """Two epochs in place of ten: what no training changes must be as it is shown."""
     code = []
     for source, _ in cells:
-        if source.startswith(FILE):
-            name, text = source.removeprefix(FILE).split("\n", 1)
+        if source.startswith("%%writefile "):
+            name, text = source.removeprefix("%%writefile ").split("\n", 1)
             (tmp_path / name).write_text(text)
         else:
             code.append(source)
@@ -128,15 +126,6 @@ def test_the_example_trains_as_any_lightning_user_would(tmp_path):
     losses = [float(number) for number in re.findall(r"tensor\(([\d.]+)", found)]
     # Predicting nothing scores 1; a wrong scale or probe between the steps would not get below.
     assert len(losses) == 2 and all(0 < loss < 0.6 for loss in losses)
-
-
-def test_the_bare_loop_takes_the_steps_of_the_job(bench):
-    """Else their times could not be compared: the same weights at the end, to the last bit."""
-    overhead = bench("overhead")
-    case = overhead.make_case("../tests/tiny.yaml", 48, 2)
-    ours, plain = overhead.job(case), overhead.bare_loop(case)
-    assert ours.keys() == plain.keys()
-    assert all(torch.equal(ours[name], plain[name]) for name in ours)
 
 
 def test_the_script_for_a_gpu_measures_all_its_parts(bench, monkeypatch, tmp_path):

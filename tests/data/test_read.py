@@ -11,7 +11,6 @@ from tests.commands import call, refused
 from tests.data.conftest import note, same
 from tests.samples import a_scan, patterns, write_cxi
 
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.prepare import cropped
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import write_scan_npz
@@ -93,14 +92,6 @@ def test_the_layout_of_tike_packed_or_not(read_npz, tmp_path, scan):
         np.testing.assert_allclose(found.positions_n2, scan.positions_n2, atol=1e-5)
         np.testing.assert_allclose(found.amplitude_nHW**2, counts, rtol=1e-5)
         assert found.intensity_scale == 1
-
-
-def test_one_image_of_a_split(tiny_dataset):
-    found = read_scan(tiny_dataset.splits["test"])
-    assert found.amplitude_nHW.ndim == 3 and found.intensity_scale > 1
-    note(found, "split of the study")
-    with pytest.raises(InputError, match="has no image 7; it has 1"):
-        read_scan(tiny_dataset.splits["test"], ScanConventions(scan_index=7))
 
 
 def test_a_part_of_the_frames_stays_where_it_is_in_the_whole(read_npz, canonical):

@@ -10,7 +10,7 @@ import torch
 
 from ptycho_torch.data.batch import groups_of_scan
 from ptycho_torch.data.patch_statistics import patch_statistics, write_patch_statistics
-from ptycho_torch.data.scan import Scan, median_step
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import (
     ScaleLost,
     Scales,
@@ -100,13 +100,6 @@ def test_a_scan_without_a_usable_probe_is_refused():
         probe_of(scan_of(counts(9.0), probe=off))
     with pytest.raises(InputError, match="x: has no probe"):
         probe_of(replace(scan_of(counts(9.0)), probe_MHW=None))
-
-
-def test_the_median_step_is_to_the_nearest_other_place():
-    """By hand: 1, 1, 2 and 5 px; a repeated exposure and a lost position count for nothing."""
-    places = np.array([[0, 0], [0, 1], [0, 3], [5, 0], [0, 0], [np.nan, 0]])
-    assert median_step(places) == 1.5
-    assert median_step(places[:1]) == 0
 
 
 def test_statistics_worked_out_by_hand():

@@ -22,7 +22,6 @@ from ptycho_torch.report.figures.stage import (
 from ptycho_torch.runtime import plot_style
 from ptycho_torch.runtime.plot_style import RPIE, arm_looks, new_figure, styled, use_log_scale
 
-MEDIUM = CONFIG.with_name("medium.yaml")
 DEEP = "-fno_blocks-8"
 HIGHEST = f"agc{DEEP}-learning_rate-0.05-epochs-3-schedule-constant"
 FAILING = dict.fromkeys((("control", 0), ("control" + DEEP, 0), ("agc" + DEEP, 1)), "exploded")
@@ -90,7 +89,7 @@ def test_an_arm_has_the_colour_of_its_place_in_the_study_in_every_figure(drawn):
 
 
 def test_looks_tell_apart_all_arms_and_several_of_one_arm():
-    study = parse_study(load_yaml(MEDIUM), "medium")
+    study = parse_study(load_yaml(CONFIG.with_name("medium.yaml")), "medium")
     looks = arm_looks(study.arms, study.arms)
     told_by = ("color", "linestyle", "fillstyle")
     assert len({tuple(look[key] for key in told_by) for look in looks.values()}) == 9

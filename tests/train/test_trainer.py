@@ -1,9 +1,11 @@
 """What comes with Lightning's Trainer: any Trainer, loggers, devices that share a run; precision,
-compilation and threads: what they change, and what they must not."""
+compilation, recorded steps and threads: what they change, and what they must not."""
 
+import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -13,10 +15,12 @@ import torch
 from lightning import Trainer
 from safetensors.torch import load_file
 
+from ptycho_torch.data.batch import Batch
 from ptycho_torch.data.module import PtychoDataModule
 from ptycho_torch.networks import generators
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
+from ptycho_torch.train import device as devices
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
@@ -139,7 +143,39 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
     assert "head.weight" in load_file(found.outputs["last"])
 
 
-def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
+def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
+    """A stand-in for CUDA's graphs keeps what is called while it records, and does it again: what is
+    recorded must be replayed too, and no step is taken twice."""
+    recording, taken = [], []
+
+    @contextlib.contextmanager
+    def record(graph, pool=None):
+        recording.append(graph)
+        yield
+        recording.pop()
+
+    def graph():
+        calls = []
+        return SimpleNamespace(calls=calls, pool=str, replay=lambda: [call() for call in calls])
+
+    cuda = Mock(CUDAGraph=graph, graph=record, stream=lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(devices.torch, "cuda", cuda)
+
+    def step(batch, look):
+        def work():
+            taken.append((batch.amplitude_BCHW.tolist(), look))
+
+        recording[-1].calls.append(work) if recording else work()
+
+    recorded = devices.RecordedStep(step)
+    expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
+    for values, look in expected:
+        recorded(Batch(torch.tensor(values)), look)
+    assert taken == expected
+
+
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, run_of, caplog):
+    """Steps are recorded on a GPU alone, and never those of merged groups: else it is said."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     found = [choose_device(name).type for name in ("auto", "mps", "cpu")]
@@ -147,6 +183,12 @@ def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match="execution.accelerator 'gpu': torch .* no such"):
         choose_device("gpu")
+    execution = run_of(execution={"accelerator": "auto", "cuda_graphs": True}).execution
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    cases = ((cuda, False), (cpu, False), (cuda, True))
+    found = [devices.records_steps(execution, device, merges=merges) for device, merges in cases]
+    assert found == [True, False, False]
+    assert "the device is cpu" in caplog.text and "groups are merged" in caplog.text
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
