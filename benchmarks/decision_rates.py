@@ -83,8 +83,8 @@ def claims(study: Any, truth: Any, rng: np.random.Generator) -> Counter[str]:
         for look in plan.looks or (len(plan.seed_list),):
             table = runs[name][runs[name]["seed"] < look]
             for item in compared(study, plan, table):
-                if item.better is not None:
-                    claimed.setdefault(item.arm, "better" if item.better else "worse")
+                if item.state != "undecided":
+                    claimed.setdefault(item.arm, "better" if item.state == "lower" else "worse")
         found.update(f"{name} {arm} {which}" for arm, which in claimed.items())
     deep = planted.planted_runs(study, truth, "pivot", rng)
     found[decide(study, runs["stage_a"], deep)["decision"]] += 1

@@ -28,8 +28,8 @@ import side_by_side
 import torch
 from gpu_step import TINY, Rows, Sizes, failure, steps
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.markdown import number

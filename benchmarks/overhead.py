@@ -23,8 +23,8 @@ import torch
 from side_by_side import Goal, command, ratio, seconds, summary, table, take_turns, times
 from torch import Tensor, nn
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.config.training import NormClip, RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.module import EVAL_BATCH, epoch_order

@@ -53,7 +53,7 @@ class PlainSpectral(nn.Module):
         """Take the weights of our layer; modes that its frames do not have stay zero."""
         weight_IOXY = torch.complex(*ours.weight.unbind(3)).permute(2, 3, 0, 1)
         taken = 0
-        for rows in self.parts(ours.size_px[0]):
+        for rows in self.parts(ours.to_rows.shape[1]):
             target = self.weight[:, :, rows, : ours.columns]
             target.copy_(weight_IOXY[:, :, taken : taken + target.shape[2]])
             taken += target.shape[2]

@@ -20,8 +20,7 @@ import numpy as np
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
-from ptycho_torch.reconstruct.engine import Reconstruction
-from ptycho_torch.reconstruct.rpie import Rpie
+from ptycho_torch.reconstruct.rpie import Reconstruction, Rpie
 
 MARGIN_PX = 2
 

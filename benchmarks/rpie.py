@@ -19,7 +19,7 @@ from ptycho_torch.config.dataset import ObjectSettings, TriangleProbe
 from ptycho_torch.config.scan import ConventionalSettings, RpieSettings
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.engine import Reconstruction, reconstruct
+from ptycho_torch.reconstruct.rpie import Reconstruction, reconstruct
 from ptycho_torch.runtime.markdown import number
 from ptycho_torch.simulate.dataset import make_probe
 from ptycho_torch.simulate.frames import draw_objects

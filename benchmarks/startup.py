@@ -33,7 +33,7 @@ BELOW = {
 TRAINING = """
 import sys
 from pathlib import Path
-from ptycho_torch.config.arms import run_settings
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.train.run import train_run
 study = parse_study(load_yaml("tests/tiny.yaml"), "tiny.yaml")

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.runtime.locks import has_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,11 +114,12 @@ def tiny_data(tiny_dataset):
 @pytest.fixture(scope="session")
 def train_into(run_of, tiny_dataset):
     """Train one arm with changed blocks into a folder; return its files' contents."""
-    from ptycho_torch.train.run import train_run
+    from ptycho_torch.train.run import forget_checkpoints, train_run
 
     def train(folder, *, arm="control", seed=0, **blocks):
         data = {"splits": tiny_dataset.splits, "dataset": tiny_dataset.dataset}
         train_run(run_of(arm, seed, **blocks), folder=folder, threads=1, **data)
+        forget_checkpoints(folder)
         outputs = {key: folder / name for key, name in FILES.items()}
         return SimpleNamespace(
             folder=folder,

@@ -7,7 +7,8 @@ Snakemake imports modules of this name before it parses its arguments, which is 
 import sys
 from pathlib import Path
 
-from ptycho_torch.runtime.disk import NOT_UTF8
+from ptycho_torch.runtime.disk import read_text
+from ptycho_torch.runtime.errors import InputError
 from snakemake_logger_plugin_ptycho.progress import LogHandler
 
 __all__ = ["LogHandler"]
@@ -46,9 +47,9 @@ def targets_first(words: list[str]) -> list[str]:
             is_target = not known or word.startswith("results/")
             try:
                 if is_file:
-                    Path(word).read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                sys.exit(f"{word}: {NOT_UTF8}")
+                    read_text(word)
+            except InputError as error:
+                sys.exit(str(error))
         (targets if is_target else kept).append(word)
     return targets + kept
 

@@ -20,8 +20,6 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TRAIN = "train"
-# Of several seeds: their rule is called train_0_1_2.
-_SEEDS = re.compile(r"(train|evaluate)((?:_\d+)+)")
 # As `train.history` logs it.
 _EPOCH = re.compile(r"seed (\d+), epoch (\d+)/(\d+): .*?(\w+_val_loss [^,]+),")
 _LOOK_EVERY_S = 10.0
@@ -38,53 +36,44 @@ _CHATTER = (
 )
 
 
-def rule_and_seeds(job: dict[str, Any]) -> tuple[str, list[int]]:
-    """Return what a job does and for which seeds; none where it is not of single runs."""
-    name, seed = str(job["rule_name"]), dict(job.get("wildcards") or {}).get("seed")
-    if several := _SEEDS.fullmatch(name):
-        return several[1], [int(seed) for seed in several[2].split("_")[1:]]
-    return name, [] if seed is None else [int(seed)]
+def rule_and_seeds(name: str, seed: str = "") -> tuple[str, list[int]]:
+    """Return what a job does and for which seeds; of several its rule is called train_0_1_2."""
+    rule = re.sub(r"(_\d+)+$", "", name)
+    return rule, [int(number) for number in re.findall(r"\d+", name[len(rule) :] or seed)]
 
 
-def job_name(job: dict[str, Any]) -> str:
-    """Return a job's rule and what tells it from its sisters, such as `train triangle/agc/0`."""
-    (rule, seeds), wildcards = rule_and_seeds(job), dict(job.get("wildcards") or {})
-    wildcards |= {"seed": spans(seeds)} if seeds else {}
-    return f"{rule} {'/'.join(map(str, wildcards.values()))}".rstrip()
+class Job:
+    """A job that begins, or that a dry run plans; share: how many of its runs are done."""
+
+    def __init__(self, record: Any, now: float) -> None:
+        wildcards = {name: str(value) for name, value in dict(record.wildcards or {}).items()}
+        self.rule, self.seeds = rule_and_seeds(record.rule_name, wildcards.pop("seed", ""))
+        self.place = "/".join(wildcards.values())
+        which = "/".join(filter(None, [self.place, spans(self.seeds)]))
+        self.name = f"{self.rule} {which}".rstrip()
+        # What is missing follows from the job's name, and the parts behind a `;` from the first.
+        first = " ".join(str(record.reason).split()).split("; ")[0]
+        known = re.match("Missing output files|Input files updated by another job", first)
+        self.reason = known[0] if known else textwrap.shorten(first, 90)
+        self.outputs = [Path(path) for path in record.output or ()]
+        self.log = Path(next(iter(record.log or ()), ""))
+        self.since, self.share = now, 0.0
 
 
-def short_reason(job: dict[str, Any]) -> str:
-    """Return why a job would run, in a few words."""
-    # What is missing follows from the job's name, and the parts behind a `;` from the first.
-    first = " ".join(str(job.get("reason", "")).split()).split("; ")[0]
-    words = {
-        "Input files updated by another": "after the jobs above",
-        "Missing out": "not made yet",
-    }
-    known = (said for start, said in words.items() if first.startswith(start))
-    return next(known, textwrap.shorten(first, 90, placeholder="..."))
-
-
-def dry_run_lines(jobs: Iterable[dict[str, Any]]) -> list[str]:
-    """Return a line per arm and reason, arm by arm: jobs that differ in their seed alone or their
-    rule alone are in one."""
+def dry_run_lines(jobs: Iterable[Job]) -> list[str]:
+    """Return a line per arm and reason: jobs that differ in their seed alone or their rule alone
+    are in one."""
     seeds: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
     for job in jobs:
-        wildcards = dict(job.get("wildcards") or {})
-        wildcards.pop("seed", None)
-        rule, found = rule_and_seeds(job)
-        seeds["/".join(map(str, wildcards.values())), rule, short_reason(job)] += found
+        seeds[job.place, job.reason, job.rule] += job.seeds
     rules: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    # What has no arm stays in its order, behind the arms.
-    for place, rule, reason in sorted(seeds, key=lambda key: (not key[0], key[0])):
-        found = seeds[place, rule, reason]
-        which = f"seed{'s' if len(found) > 1 else ''} {spans(sorted(found))}" if found else rule
-        rules[place, which, reason].append(rule)
-    lines = []
-    for (place, which, reason), named in rules.items():
-        words = [", ".join(named), place, which if which not in named else ""]
-        lines.append(f"{' '.join(filter(None, words)):<58} {reason}")
-    return lines
+    for (place, reason, rule), found in seeds.items():
+        rules[place, reason, f"seeds {spans(sorted(found))}" if found else ""].append(rule)
+    return [
+        f"{' '.join(filter(None, [', '.join(named), place, which])):<58} {reason}"
+        # What has no arm stays in its order, behind the arms.
+        for (place, reason, which), named in sorted(rules.items(), key=lambda x: x[0][0] or "~")
+    ]
 
 
 def spans(numbers: list[int]) -> str:
@@ -106,59 +95,55 @@ class StudyProgress:
     total_runs: int = 0
     outcomes: list[str] = field(default_factory=list)
     training_s: float = 0.0
-    running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    running: dict[int, Job] = field(default_factory=dict)
     to_read: list[str] = field(default_factory=list)
 
     def planned(self, stats: dict[str, int]) -> None:
         """Take the number of jobs per rule."""
-        jobs = {rule: n for rule, n in stats.items() if rule != "total"}
-        self.total_jobs = sum(jobs.values())
-        rules = ((n, *rule_and_seeds({"rule_name": rule})) for rule, n in jobs.items())
-        self.total_runs = sum(n * max(len(seeds), 1) for n, name, seeds in rules if name == TRAIN)
+        self.total_jobs = stats["total"]
+        rules = ((n, *rule_and_seeds(name)) for name, n in stats.items())
+        self.total_runs = sum(n * max(len(seeds), 1) for n, rule, seeds in rules if rule == TRAIN)
 
-    def started(self, job: dict[str, Any], now: float) -> str:
-        """Note a job; return its name."""
-        self.running[job["jobid"]] = {**job, "since": now}
+    def started(self, jobid: int, job: Job) -> None:
+        """Note a job."""
+        self.running[jobid] = job
         # Behind a checkpoint there is more to do than was planned.
         self.total_runs = max(self.total_runs, len(self.outcomes) + self._running_runs())
         self.total_jobs = max(self.total_jobs, self.done_jobs + len(self.running))
-        return job_name(job)
 
     def finished(self, jobid: int, now: float) -> str:
         """Note that a job ended well; return its name and, for runs, their outcomes."""
         self.done_jobs += 1
-        job = self.running.pop(jobid, {"rule_name": "a job", "output": []})
-        self.to_read += [path for path in map(str, job["output"]) if path.endswith(_TO_READ)]
-        if rule_and_seeds(job)[0] != TRAIN:
-            return job_name(job)
-        records = [path for path in map(Path, job["output"]) if path.name == "run.json"]
+        job = self.running.pop(jobid, None)
+        if job is None:
+            return "a job"
+        self.to_read += [str(path) for path in job.outputs if path.name in _TO_READ]
+        if job.rule != TRAIN:
+            return job.name
+        records = [path for path in job.outputs if path.name == "run.json"]
         outcomes = [json.loads(path.read_text(encoding="utf-8"))["outcome"] for path in records]
-        self.training_s += now - job["since"]
+        self.training_s += now - job.since
         self.outcomes += outcomes
-        return f"{job_name(job)}: {', '.join(outcomes)}"
+        return f"{job.name}: {', '.join(outcomes)}"
 
-    def _training(self) -> list[dict[str, Any]]:
-        """Return the jobs that train."""
-        jobs = list(self.running.values())  # Asked for by a thread of its own, too.
-        return [job for job in jobs if rule_and_seeds(job)[0] == TRAIN]
+    def _training(self) -> list[Job]:
+        # Asked for by a thread of its own, too.
+        return [job for job in list(self.running.values()) if job.rule == TRAIN]
 
     def _running_runs(self) -> int:
-        """Return how many runs they have: a job trains one or several seeds."""
-        return sum(max(len(rule_and_seeds(job)[1]), 1) for job in self._training())
+        return sum(len(job.seeds) for job in self._training())
 
     def epochs(self) -> str:
         """Look into the logs of the runs that train, and return how far each is."""
         words = []
         for job in self._training():
-            log = Path(str(next(iter(job.get("log") or []), "")))
             # Until the job writes, an earlier attempt's log may lie there.
-            if not log.is_file() or log.stat().st_mtime < job["since"]:
+            if not job.log.is_file() or job.log.stat().st_mtime < job.since:
                 continue
-            if found := _EPOCH.findall(log.read_text(encoding="utf-8", errors="replace")):
+            if found := _EPOCH.findall(job.log.read_text(encoding="utf-8", errors="replace")):
                 seed, epoch, last, loss = found[-1]
-                before = rule_and_seeds(job)[1].index(int(seed))
-                job["share"] = before + int(epoch) / int(last)
-                words.append(f"{job_name(job)}: seed {seed}, epoch {epoch}/{last}, {loss}")
+                job.share = job.seeds.index(int(seed)) + int(epoch) / int(last)
+                words.append(f"{job.name}: seed {seed}, epoch {epoch}/{last}, {loss}")
         return "; ".join(words)
 
     def line(self, now: float) -> str:
@@ -172,9 +157,9 @@ class StudyProgress:
                 f"{self.total_runs - done - runs} to come"
             )
         # Runs as far as they are, and what they took.
-        made = done + sum(job.get("share", 0.0) for job in jobs)
+        made = done + sum(job.share for job in jobs)
         if made and (to_come := self.total_runs - made) > 0:
-            spent = self.training_s + sum(now - job["since"] for job in jobs if "share" in job)
+            spent = self.training_s + sum(now - job.since for job in jobs if job.share)
             left = timedelta(seconds=to_come * spent / made / max(len(jobs), 1))
             words.append(f"training ends about {datetime.now() + left:%H:%M:%S}")
         if self.done_jobs == self.total_jobs and self.to_read:
@@ -194,7 +179,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.progress = StudyProgress()
-        self.planned: list[dict[str, Any]] = []  # jobs of a dry run
+        self.planned: list[Job] = []  # jobs of a dry run
         self.stopped = False
         self._printed = time.time()
         threading.Thread(target=self._look, daemon=True).start()
@@ -225,20 +210,20 @@ class LogHandler(LogHandlerBase):
             return "stopped: the same command goes on from here"
         if self.stopped:
             return ""  # That each job was interrupted is no news.
-        if self.common_settings.dryrun and event == LogEvent.JOB_INFO:
-            self.planned.append(record.__dict__)
-            return ""
-        if self.common_settings.dryrun and event == LogEvent.RUN_INFO:
-            if not self.planned:
-                return ""  # The same table comes again behind the jobs.
-            self._print("\n".join([*dry_run_lines(self.planned), ""]))
-            self.planned.clear()
         if event == LogEvent.RUN_INFO:
-            self.progress.planned(getattr(record, "stats", {}) or {})
+            self.progress.planned(record.stats)
+            if self.common_settings.dryrun:
+                if not self.planned:
+                    return ""  # The same table comes again behind the jobs.
+                self._print("\n".join([*dry_run_lines(self.planned), ""]))
+                self.planned.clear()
         elif event == LogEvent.JOB_INFO:  # JOB_STARTED comes before it
-            keys = ("jobid", "rule_name", "wildcards", "output", "log")
-            job = {key: getattr(record, key, None) for key in keys}
-            text = f"begins: {self.progress.started(job, now)}"
+            job = Job(record, now)
+            if self.common_settings.dryrun:
+                self.planned.append(job)
+                return ""
+            self.progress.started(record.jobid, job)
+            text = f"begins: {job.name}"
         elif event == LogEvent.JOB_FINISHED:
             name = self.progress.finished(record.job_id, now)
             text = f"done: {name} | {self.progress.line(now)}"

@@ -6,9 +6,9 @@ import json
 import jsonschema
 import pytest
 
-from ptycho_torch.config.arms import deep, derive, run_settings
 from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study, read_study
+from ptycho_torch.config.study import deep, derive, run_settings
 from ptycho_torch.config.training import NoClip
 
 
@@ -136,8 +136,8 @@ SWEEPS = [
     ("stable", {"learning_rate": [1e-3, 8e-3], "width": [4, 8]},
      ["stable-learning_rate-0.001-width-4", "stable-learning_rate-0.001-width-8",
       "stable-learning_rate-0.008-width-4", "stable"]),
-    # Several arms, numbers by rising value, and words.
-    (["control", "stable"], {"learning_rate": [8e-3, 1e-3]},
+    # Several arms, and words.
+    (["control", "stable"], {"learning_rate": [1e-3, 8e-3]},
      [f"{RATE}0.001", "stable-learning_rate-0.001", "stable"]),
     ("control", {"generator.name": ["hybrid", "stable_hybrid", "fno"]}, ["stable", "fno"]),
     # 1e-3 is text in YAML 1.1; `slow` is an arm with just this setting; so is a default.
@@ -145,7 +145,7 @@ SWEEPS = [
     ("control", {"learning_rate": [2e-3]}, ["slow"]),
     ("agc", {"clip.min_weight_norm": [0.001, 0.01]}, ["agc", "agc-min_weight_norm-0.01"]),
     # Numbers keep their digits in names.
-    ("control", {"learning_rate": [1.2345678e-4, 1.2345679e-4, 1e-5]},
+    ("control", {"learning_rate": [1e-5, 1.2345678e-4, 1.2345679e-4]},
      [f"{RATE}1e-05", f"{RATE}0.00012345678", f"{RATE}0.00012345679"]),
     ("control", {"explode_factor": [1e6]}, ["control-explode_factor-1000000"]),
 ]  # fmt: skip
@@ -220,8 +220,9 @@ def test_an_arm_changes_its_keys_and_keeps_the_others(tiny):
 
 
 def test_naming_a_kind_replaces_the_block(tiny):
-    """Adam's betas mean nothing to SGD; they must not be carried over."""
-    tiny["training"]["optimizer"]["beta1"] = 0.5
-    tiny["arms"]["agc"]["training"] = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
+    """SGD's momentum means nothing to Adam; it must not be carried over."""
+    momentum = {"name": "torch.optim:SGD", "learning_rate": 0.1, "settings": {"momentum": 0.5}}
+    tiny["training"]["optimizer"] = momentum
+    tiny["arms"]["agc"]["training"] = {"optimizer": {"name": "adam", "learning_rate": 0.1}}
     optimizer = run_settings(parse_study(tiny, "x"), "tiny", "agc", 0).training.optimizer
-    assert optimizer.model_dump() == {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+    assert optimizer.model_dump() == {"name": "adam", "learning_rate": 0.1}

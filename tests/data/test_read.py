@@ -75,7 +75,7 @@ def test_one_of_several_scans_must_be_chosen(read_npz, scan, canonical):
         read_npz(canonical)
     found = read_npz(canonical, scan_index=1)
     np.testing.assert_allclose(found.positions_n2, scan.positions_n2[5:10])
-    with pytest.raises(InputError, match="has no scan 99"):
+    with pytest.raises(InputError, match="holds .* scans .* choose one"):
         read_npz(canonical, scan_index=99)
 
 
@@ -134,10 +134,10 @@ BAD_ARRAYS = [
     ("diffraction", one_pixel(np.nan), "1 of .* hold NaN or infinity .*the first is frame 2"),
     ("diffraction", one_pixel(-1), "1 pixels of frame 2 are negative; counts and amplitudes are"),
     ("diffraction", lambda f: f.astype(float) * 1e80, "or what is too large for float32"),
-    ("diffraction", lambda f: f * 1j, "is .* complex64, expected real .*simulated wave"),
+    ("diffraction", lambda f: f * 1j, "is .* complex64, expected real"),
     ("diffraction", lambda f: np.full(f.shape, "many"), "is .* <U4, expected real .n, N, N."),
     ("diffraction", lambda f: f[:, :, 1:], "is .*16, 15. float32, expected real .n, N, N."),
-    ("diffraction", lambda f: f * 0, "frames are zero everywhere: no light"),
+    ("diffraction", lambda f: f * 0, "frames are zero everywhere, or masked: no light"),
     ("diffraction", lambda f: np.array([{}], object), "cannot be read: it is pickled, which is ne"),
     ("probeGuess", lambda p: p[2:-2, 2:-2], "is .1, 12, 12. complex64, expected complex .M, 16"),
     ("probeGuess", lambda p: p * np.nan, "probe_MHW is not finite, or zero everywhere"),
@@ -165,7 +165,7 @@ def test_what_a_file_cannot_give_is_said_with_what_it_has(read_npz, canonical, t
         read_npz(canonical, units="metres")
     with h5py.File(tmp_path / "a.cxi", "w") as file:
         file["measurement/data"] = np.ones((4, 16, 16))
-    with pytest.raises(InputError, match="no CXI file: has no '/entry_1'; it has: measurement"):
+    with pytest.raises(InputError, match="no CXI file with frames: .*; it has: measurement"):
         read_scan(tmp_path / "a.cxi")
 
 
@@ -194,16 +194,11 @@ def test_check_data_says_what_was_read(file):
     assert [words for words in wanted if words not in said] == []
 
 
-def test_check_data_of_a_split_asks_for_its_side_and_no_positions(tmp_path, tiny_dataset):
+def test_check_data_of_a_split_without_positions_is_refused(tmp_path, tiny_dataset):
     split = tiny_dataset.splits["test"]
-    kept = io.read_npz(split, "diffraction", "probeGuess", "norm_Y_I")
-    io.write_npz(tmp_path / "split.npz", kept)
-    for path in (split, tmp_path / "split.npz"):
-        said = call("check-data", path, "--patch-px", 16)
-        assert "groups of 1 patches of 16 px, norm_Y_I" in said
-    assert "expected real (n, 64, 64, C)" in refused("check-data", split, "--patch-px", 64)
-    with pytest.raises(InputError, match="is no scan in a layout"):
-        read_scan(tmp_path / "split.npz")
+    assert "object divided by norm_Y_I" in call("check-data", split)
+    io.write_npz(tmp_path / "split.npz", io.read_npz(split, "diffraction", "probeGuess"))
+    assert "is no scan in a layout" in refused("check-data", tmp_path / "split.npz")
 
 
 def test_any_layout_converts_to_the_canonical_npz(tmp_path, scan):

@@ -14,7 +14,8 @@ from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.training import data_of_scan
 from ptycho_torch.diagnose.decision import decide, judge
-from ptycho_torch.diagnose.networks import check_dataset, check_losses
+from ptycho_torch.diagnose.networks import check_units
+from ptycho_torch.diagnose.subject import read_sample
 from ptycho_torch.networks.bundle import write_bundle
 from ptycho_torch.train.run import train_scan
 
@@ -41,13 +42,12 @@ def test_one_block_is_probed_without_data(call):
     assert block["spectral_gradients"]["mean"] == pytest.approx(report["spectral_grad_mean"])
 
 
-def test_a_fresh_arm_is_diagnosed_under_the_studys_thresholds(call, tiny_dataset, root):
-    words = ("--config", root / "tests/tiny.yaml", "--arm", "agc-fno_blocks-3", "--seed", 2,
-             "--data", tiny_dataset.splits["test"], "--groups", 4)  # fmt: skip
+def test_an_untrained_network_is_diagnosed_on_a_split(call, tiny_dataset):
+    words = ("--architecture", "hybrid", "--seed", 2, tiny_dataset.splits["test"], "--groups", 4)
     status, _, report = call("gradients", *words)
     assert status == 0 and report["spectral_local_ratio"] > 0
     assert (report["network"]["seed"], report["data"]["groups"]) == (2, 4)
-    assert len(report["blocks"]) == 4
+    assert len(report["blocks"]) == 5
     status, _, report = call("activations", *words)
     assert status == 0 and report["growth_per_block"] > 0
     assert report["thresholds"]["max_p99_over_p50"] == 5
@@ -84,25 +84,23 @@ def test_a_bundle_made_by_train_is_diagnosed_on_any_scan(call, tmp_path, tiny_da
     assert "was trained with another probe than the data's" in caplog.text
 
 
-def test_a_users_mistake_is_one_line_and_writes_nothing(call, tiny_dataset, root, tmp_path):
+def test_a_users_mistake_is_one_line_and_writes_nothing(call, tiny_dataset, tmp_path):
     """The records of these bundles say nothing of a training."""
-    tiny, data = root / "tests/tiny.yaml", tiny_dataset.splits["train"]
+    data = tiny_dataset.splits["train"]
     bundle, merged = tmp_path / "bundle", tmp_path / "merged"
     write_bundle(bundle, untrained_bundle())
     write_bundle(merged, untrained_bundle(gridsize=2))
     mistakes = {
-        ("--bundle", bundle, "--config", tiny, "--data", data): "says which network; give one",
+        ("--bundle", bundle, "--architecture", "fno", "--data", data): "and one network",
         ("--bundle", merged, "--data", data): "groups of 4 patches, the data has 1",
-        ("--config", tiny, "--data", data): "--arm NAME: an arm of",
-        ("--config", tiny, "--arm", "acg", "--data", data): "no arm 'acg'; did you mean 'agc'?",
-        ("--config", tiny, "--arm", "agc"): "give FILE, whose groups",
-        ("--config", tiny, "--arm", "agc", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
-        (): "--bundle DIR, --architecture NAME, or --config STUDY and --arm NAME says which",
+        ("--architecture", "fno"): "give FILE, whose groups",
+        ("--architecture", "fno", "--data", tmp_path / "x.npz"): "x.npz: cannot be read",
+        ("--data", data): "and one network: --bundle DIR or --architecture NAME",
     }
     mistakes = {("activations", *words): message for words, message in mistakes.items()} | {
         ("gradients", "--bundle", bundle, "--data", data): "does not say which loss trained it",
         ("gradients", "--bundle", bundle, "--modes", 3): "and --patch-px are of one block",
-        ("gradients", "--channels", 3, "--data", data): "--loss go with --bundle, --config or",
+        ("gradients", "--groups", 3): "give FILE, whose groups",
     }
     for words, message in mistakes.items():
         status, said, report = call(*words)
@@ -151,7 +149,7 @@ def test_the_table_of_cases(tiny_study, case, verdicts):
         gradients += networks("spectral_local_ratio", case["trained"], **more)
     activations = networks("dc_share", case["dc"], seeds=case["seeds"])
     check = {"check": "MAE", "expected": "1", "found": "5", "passed": case["passed"]}
-    units = [{"dataset": "tiny", "losses": [check], "dataset_checks": []}]
+    units = [{"dataset": "tiny", "checks": [check]}]
     hypotheses = decide(study, gradients=gradients, activations=activations, units=units)
     assert tuple(item["verdict"] for item in hypotheses) == verdicts
 
@@ -175,42 +173,42 @@ def test_blocks_that_change_nothing_are_told_from_those_that_show_nothing(growth
     assert [g["side"] for g in judge(entries, "growth_per_block", 1.0, STATISTICS)] == [side]
 
 
-def failed(checks):
-    return [check["check"] for check in checks if not check["passed"]]
+def units_of(path):
+    """The checks, and the names of those that failed."""
+    checks = check_units(read_sample(path, patch_px=16, groups=1), 1e9, tolerance=0.01)
+    return checks, [check["check"] for check in checks if not check["passed"]]
 
 
-def test_the_losses_in_force_pass():
-    checks = check_losses()
-    assert len(checks) == 3 and failed(checks) == []
+def test_the_losses_in_force_pass(tiny_dataset):
+    checks, failed = units_of(tiny_dataset.splits["train"])
+    assert len(checks) == 3 and failed == []
     assert checks[1]["found"] == "4.32518"  # 4 - 9 ln 4 + ln 9!
 
 
 @pytest.mark.parametrize(
     ("name", "mistake", "check"),
     [
-        # On intensities, on amplitudes, and no unitary far field.
+        # On intensities, and on amplitudes.
         ("data.batch.mae_loss", lambda p, o, *_: (p**2 - o**2).abs().mean(), "MAE"),
         ("data.batch.poisson_loss", lambda p, o, *_: (p - o * p.log()).mean(), "Poisson"),
-        ("diagnose.networks.intensities", lambda p, _: 2 * p.abs().square(), "forward model"),
     ],
 )
-def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, name, mistake, check):
+def test_a_loss_of_wrong_units_fails_by_name(monkeypatch, tiny_dataset, name, mistake, check):
     monkeypatch.setattr(f"ptycho_torch.{name}", mistake)
-    (said,) = failed(check_losses())
-    assert said.startswith(check)
+    _, (failed,) = units_of(tiny_dataset.splits["train"])
+    assert failed.startswith(check)
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("array", "change"),
     [
-        ({}, []),
-        ({"intensity_scale": lambda a: a / 2}, ["mean photons"]),
-        ({"diffraction": np.square}, ["mean photons", "power of the"]),
-        ({"diffraction": lambda a: 1.03 * a}, ["mean photons"]),
+        ("intensity_scale", lambda a: a / 2),
+        ("diffraction", np.square),
+        ("diffraction", lambda a: 1.03 * a),
     ],
 )
-def test_a_wrong_scale_and_intensities_are_found(tiny_dataset, tmp_path, changes, expected):
+def test_a_wrong_scale_and_intensities_are_found(tiny_dataset, tmp_path, array, change):
     arrays = dict(np.load(tiny_dataset.splits["train"]))
-    np.savez(tmp_path / "train.npz", **arrays | {k: how(arrays[k]) for k, how in changes.items()})
-    names = failed(check_dataset(tmp_path / "train.npz", patch_px=16, photons=1e9, tolerance=0.01))
-    assert [name[:12] for name in names] == expected
+    np.savez(tmp_path / "train.npz", **arrays | {array: change(arrays[array])})
+    _, failed = units_of(tmp_path / "train.npz")
+    assert failed == ["mean photons of a pattern, sum of (s A)^2"]

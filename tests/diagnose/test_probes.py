@@ -32,7 +32,7 @@ SETTINGS = DiagnosticsSettings()
 class Doubling(FourierBlock):
     """A block whose output is twice its input: a planted drift."""
 
-    def update(self, x_BCHW):
+    def _update(self, x_BCHW):
         return x_BCHW
 
 

@@ -74,6 +74,7 @@ def judge(tmp_path):
         io.write_npz(tmp_path / "test_patches.npz", channels)
         losses = dict.fromkeys(("best_val_loss", "last_val_loss", "best_mae_val_loss"), loss)
         run = {"dataset": "d", "arm": "a", "seed": 3, "outcome": "completed", "failure": None}
+        run["dataset_sha256"] = {"test": io.sha256(tmp_path / "test.npz")}
         io.write_json(tmp_path / "run.json", {**run, **losses, **record})
         paths = {name: tmp_path / file for name, file in FILES.items()}
         evaluate_run(settings=settings or {}, **paths)

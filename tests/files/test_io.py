@@ -78,10 +78,11 @@ def test_a_folder_comes_first_and_is_checked_as_well(get, tmp_path, monkeypatch)
     (tmp_path / FILE).write_bytes(CONTENT)
     assert get(nobody) == "folder"
     (tmp_path / FILE).write_bytes(CONTENT[:-1])
-    with pytest.raises(InputError, match="SHA-256"):
+    (tmp_path / "got" / "measured").unlink()
+    with pytest.raises(InputError, match=rf"{FILE}: is not to be had: SHA256 hash of"):
         get(nobody)
     monkeypatch.setenv("PTYCHO_DATA", str(tmp_path / "none"))
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="nobody.bz2: is not to be had: .* PTYCHO_DATA"):
         get(nobody)
 
 
@@ -89,8 +90,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.npz"
     io.write_npz(path, {"x": np.ones(3)})
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="pickled"):
-        io.write_npz(path, {"x": np.ones(3), "y": np.array([{}], dtype=object)})
     with pytest.raises(ZeroDivisionError), io.atomic_write(path) as part:
         part.write_text(f"half {1 / 0}")
     assert path.read_bytes() == before

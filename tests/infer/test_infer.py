@@ -15,8 +15,8 @@ from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.units import ScaleLost
 from ptycho_torch.files import io
+from ptycho_torch.infer import compare as comparing
 from ptycho_torch.infer import dump as dumping
-from ptycho_torch.infer import parity
 from ptycho_torch.infer import run as inference
 from ptycho_torch.infer.dump import read_dump, write_dump
 from ptycho_torch.infer.outputs import OUTPUTS, infer_file, infer_split, inference_dump
@@ -129,11 +129,12 @@ def test_a_unit_that_is_lost_on_its_way_is_no_result(bundle, scan, monkeypatch):
 
 def test_another_probe_is_said_and_not_used(bundle, scan, caplog):
     other = replace(scan, source="other", probe_MHW=np.roll(scan.probe_MHW, 2, axis=1))
-    assert np.array_equal(infer_scan(bundle(), other).probe_MHW, scan.probe_MHW)
+    found = infer_scan(bundle(), other, InferSettings(scale=250.0))
     assert "other: has another probe than the bundle" in caplog.text
     caplog.clear()
-    infer_scan(bundle(), replace(scan, probe_MHW=scan.probe_MHW * np.complex64(np.exp(1.3j))))
-    assert "another probe" not in caplog.text  # A phase makes no other probe.
+    own = infer_scan(bundle(), scan, InferSettings(scale=250.0))
+    assert np.array_equal(found.stitched.object_YX, own.stitched.object_YX)
+    assert "another probe" not in caplog.text
 
 
 def test_frames_of_another_size_are_refused_and_masked_pixels_do_not_count(bundle, scan):
@@ -179,7 +180,7 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
     """Hold the run against an inference's dump; returns parity.json, with values by name."""
 
     def make(dump=None, *, drawn=False, best=run.best, test=None, **settings):
-        for module in () if drawn else (parity, dumping):
+        for module in () if drawn else (comparing, dumping):
             monkeypatch.setattr(module, "draw_objects", lambda *a, **k: None)
             monkeypatch.setattr(module, "save_png", lambda *a: None)
         write_dump(tmp_path / "inference", dump or run.dump)
@@ -201,7 +202,7 @@ def test_training_and_inference_agree_to_rounding(judge, tmp_path):
     found, folder = judge(drawn=True), tmp_path / "parity"
     assert found.passed and found.failed == []
     seen = found.values
-    assert seen["patches_to_rounding"] < 1e-5 and seen["scales_to_rounding"] < 1e-6
+    assert seen["complex_mae"] < 1e-5 and abs(seen["stitched_rms"] - 1) < 1e-6
     pictured = {"parity.json", "parity.md", "parity.png", "training"}
     assert {p.name for p in folder.iterdir()} == pictured
     assert read_dump(folder / "training").patches_PHW.shape == (121, 16, 16)
@@ -212,7 +213,7 @@ def test_training_and_inference_agree_to_rounding(judge, tmp_path):
 def test_a_failed_parity_keeps_its_report_and_cannot_be_taken_for_passed(judge, run, tmp_path):
     """As of a run that diverged."""
     found = judge(best=run.best * np.nan)
-    assert {"amplitude_ssim", "stitched_rms", "patches_to_rounding"} <= set(found.failed)
+    assert {"amplitude_ssim", "stitched_rms", "complex_var_zero_mean"} <= set(found.failed)
     assert (tmp_path / "parity/parity.md").read_text().startswith("# Parity FAILED in ")
     with pytest.raises(InputError, match=r"parity FAILED in .*stitched_rms.*parity\.md has the"):
         require_parity(tmp_path / "parity/parity.json", tmp_path / "passed.txt")
@@ -220,15 +221,15 @@ def test_a_failed_parity_keeps_its_report_and_cannot_be_taken_for_passed(judge, 
 
 
 def test_each_fault_fails_by_its_name(judge, run, tiny_dataset, tmp_path):
-    """Patches that agree to ten percent and not to rounding, and a bundle of another scale."""
-    near = replace(run.dump, patches_PHW=1.01 * run.dump.patches_PHW)
-    assert judge(near).failed == ["patches_to_rounding"] and judge(near, rounding=0.02).passed
+    """An object that agrees to ten percent and not to rounding, and a bundle of another scale."""
+    near = replace(run.dump, stitched_YX=1.01 * run.dump.stitched_YX)
+    assert judge(near).failed == ["stitched_rms", "amplitude_mae", "complex_mae"]
+    assert judge(near, tolerance=0.1).passed
     bundle = read_bundle(run.folder / "bundle")
     settings = bundle.settings.model_copy(update={"input_scale": 1.3})
     write_bundle(tmp_path / "bundle", replace(bundle, settings=settings))
     dump = infer_split(tmp_path / "bundle", tiny_dataset.splits["test"], InferSettings())
-    scales = {"input_scale", "scales_to_rounding", "patches_to_rounding"}
-    assert scales <= set(judge(dump).failed)
+    assert {"input_scale", "complex_mae"} <= set(judge(dump).failed)
 
 
 def test_the_first_image_is_held_against_the_first(judge, run, tiny_dataset, tmp_path):

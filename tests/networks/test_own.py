@@ -70,22 +70,23 @@ class Counted(nn.Module):
     def forward(self, parameters):
         self.steps += 1
 """
-SGD = {"name": "torch.optim:SGD", "learning_rate": 0.02, "settings": {"momentum": 0.9}}
+ADAM = {"name": "torch.optim:Adam", "learning_rate": 2e-3, "settings": {"eps": 1e-8}}
 
 
 def test_those_of_ones_own_do_what_the_same_ones_of_ours_do(page, trained):
     """And what a rule remembers is in the checkpoint."""
     page[1].write_text(RULES)
     rule = {"gradient_clip_algorithm": "my_lab:Norm", "settings": {"most": 0.05}}
-    found = trained(training={"optimizer": SGD}, execution={"clip": rule})
+    found = trained(training={"optimizer": ADAM}, execution={"clip": rule})
     norm = {"gradient_clip_algorithm": "norm", "max_norm": 0.05}
-    ours = {"name": "sgd", "learning_rate": 0.02}
+    ours = {"name": "adam", "learning_rate": 2e-3}
     known = trained(training={"optimizer": ours}, execution={"clip": norm})
     for name, weight in known.last.weights.items():
         torch.testing.assert_close(found.last.weights[name], weight, rtol=1e-4, atol=1e-6)
-    assert found.module.history.clipped == known.module.history.clipped > 0
+    shares = [[r["clipped_share"] for r in one.module.history.rows] for one in (found, known)]
+    assert shares[0] == shares[1] and min(shares[0]) > 0
     found = trained(execution={"clip": {"gradient_clip_algorithm": "my_lab:Counted"}})
-    assert found.module.state_dict()["own_clip.steps"] == found.module.monitor.steps > 0
+    assert found.module.state_dict()["clipper.own.steps"] == found.module.monitor.steps > 0
 
 
 def test_the_rule_of_the_page_takes_means_out_of_gradients(page, trained, monkeypatch):

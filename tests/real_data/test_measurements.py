@@ -11,15 +11,15 @@ from scipy.spatial import cKDTree
 from tests.commands import snakemake
 from tests.report.planted_runs import PROVENANCE
 
-from ptycho_torch.config.arms import fit_settings
 from ptycho_torch.config.read import parse_study, read_study
 from ptycho_torch.config.real_data import RegionSettings
+from ptycho_torch.config.study import fit_settings
 from ptycho_torch.data.hold_out import half_light_radius_px, hold_out_region, interleaved_halves
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.write import PARTS, write_parts
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import predict_amplitudes, r_factor
-from ptycho_torch.reconstruct.engine import reconstruct
+from ptycho_torch.reconstruct.rpie import reconstruct
 from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.errors import InputError
 

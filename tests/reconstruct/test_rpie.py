@@ -11,8 +11,7 @@ from tests.samples import DETAILED, SCANS, a_scan, apart, distance, truth_on
 
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.physics.predict import r_factor
-from ptycho_torch.reconstruct.engine import reconstruct
-from ptycho_torch.reconstruct.rpie import Rpie
+from ptycho_torch.reconstruct.rpie import Rpie, reconstruct
 from ptycho_torch.runtime.errors import InputError
 
 REPLACED = ("amplitude_nHW", "positions_n2", "probe_MHW", "good_1HW")

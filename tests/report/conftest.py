@@ -16,7 +16,7 @@ def work_out_of(given):
     winner = io.read_json(given["winner"])["winner"] if "winner" in given else None
     stage = stage_plan(study, given["stage"], winner)
     more = {"dataset": given["dataset"], "conventional": given.get("conventional", ())}
-    return work_out(collect(given["files"], study, stage, **more), given["provenance"], winner)
+    return work_out(collect(given["files"], study, stage, **more), given["provenance"])
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
+from ptycho_torch.config.study import derive
 
 OTHERS = [f"other{i}" for i in range(6)]
 ARMS = ["control", "stable", "agc", "norm1", *OTHERS]

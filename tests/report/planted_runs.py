@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import KINDS
 from ptycho_torch.statistics.scores import BLOCK_NAMES
@@ -192,7 +191,7 @@ def write_conventional(folder: Path, plan: Plan) -> list[Path]:
     ]
     settings = plan.study.conventional.model_dump(mode="json")
     progress = {"scored": scored, "settings": settings, "dataset_sha256": CHECKSUMS,
-                "r_factor": 0.00123, "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
+                "iterations": 100, "device": "cpu", "threads": 1}  # fmt: skip
     undefined = {} if plan.set_phi else NO_PHASE
     best = _scores(0.999, plan.set_phi)
     metrics = {"best": best, "undefined": undefined, "outcome": "completed"}

@@ -12,8 +12,7 @@ from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
 from ptycho_torch.files import io
 from ptycho_torch.report.decide import decide, find_winner, write_decision, write_winner
-from ptycho_torch.report.summarise.stage import write_look
-from ptycho_torch.report.summarise.tables import of_stress
+from ptycho_torch.report.summarise.stage import of_stress, write_look
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.markdown import md
 from ptycho_torch.statistics.compare import claim_level, look_level
@@ -141,14 +140,9 @@ def test_the_decision_is_data_and_prose_that_agree(files, tmp_path):
 
 def test_a_foreign_or_damaged_table_is_refused_and_nothing_is_written(files, tmp_path):
     table = pd.read_csv(files["pivot"])
-    changes = {
-        "does not hold the runs of pivot": table.iloc[1:],
-        "lacks the column 'failed'": table.drop(columns="failed"),
-    }
-    for message, changed in changes.items():
-        changed.to_csv(files["pivot"], index=False)
-        with pytest.raises(InputError, match=message):
-            write_decision(**files)
+    table.iloc[1:].to_csv(files["pivot"], index=False)
+    with pytest.raises(InputError, match="does not hold the runs of pivot"):
+        write_decision(**files)
     assert not (tmp_path / "decision.json").exists()
 
 
@@ -158,9 +152,7 @@ def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
     given["study"]["stage_a"]["seeds"] = {"looks": [6, 9, 14]}
     keywords = {key: given[key] for key in ("files", "dataset", "study", "stage")}
     write_look(**keywords, output=tmp_path / "look-1.json")
-    found = io.read_json(tmp_path / "look-1.json")
-    assert (found["seeds"], found["undecided"]) == (6, ["agc"])
-    assert found["claims"][0].startswith("Supported, better: `stable` against `control`")
+    assert io.read_json(tmp_path / "look-1.json") == {"undecided": ["agc"]}
     plan = stage_plan(parse_study(given["study"], "s"), "stage_a")
     assert plan.level / 3 < claim_level(plan) < plan.level == 0.02
     # Pocock (1977), table 1: four even looks at 5 %, and two.

@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from tests.report.planted_runs import CONFIG
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.read import load_yaml, parse_study
+from ptycho_torch.config.study import derive
 from ptycho_torch.report.figures.stage import (
     areas,
     learning_curves,

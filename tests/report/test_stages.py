@@ -40,15 +40,14 @@ def failing(outcome, *arms, seeds=SEEDS):
     [
         # A value whose interval of ratios lies within the margin is alike; one that excludes 1 apart.
         ("clip_sweep", {"loss": LIKE_CONTROL, "alike_within": 0.2}, ["within 20 % at max_norm 0.1", "nothing is claimed"]),
-        ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.16}}, ["apart at max_norm 1;"]),
+        ("clip_sweep", {"loss": LIKE_CONTROL | {"norm1": 0.16}}, ["apart (1 is excluded) at max_norm 1;"]),
         # The margin is the sweep's own.
         ("clip_sweep", {"loss": THIRD_MORE, "alike_within": 0.6}, ["within 60 % at max_norm 0.1,"]),
         ("clip_sweep", {"seeds": [0, 1]}, ["open at max_norm 0.1,"]),
         ("crash_hunt", {"outcomes": failing("exploded", "control" + DEEP)
          | failing("exploded", "control-fno_blocks-6", seeds=SEEDS[:4])},
          ["The first value with a failed run is fno_blocks 6, 4 of 8 (16 % to",
-          "apart at fno_blocks 6 and fno_blocks 8"]),
-        ("stage_b", {"winner": "control"}, ["Stage A's winner is the control itself"]),
+          "apart (1 is excluded) at fno_blocks 6 and fno_blocks 8"]),
         ("pivot", {"outcomes": failing("non_finite", "control" + DEEP, "stable" + DEEP, "agc" + DEEP)},
          [f"`stable{DEEP}`, in these runs: not met: no failure",
           f"`layerscale{DEEP}`, in these runs: met: no failure",
@@ -71,10 +70,9 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
         runs.loc[runs["arm"] == value, columns] = control
     values = work_out(dataclasses.replace(collected, runs=runs), PROVENANCE)
     same = (
-        "At max_norm 0.1, max_norm 0.3 and max_norm 3 these runs have, seed by seed, the very numb"
+        "At max_norm 0.1, max_norm 0.3 and max_norm 3 the mean composite loss is exactly `control`"
     )
     assert same in short(values)
-    assert "`norm1-max_norm-3` | same: " in put_into_words(values)[1]["summary.md"]
 
 
 STUDY = ("stage_a", "clip_sweep", "stage_b")
@@ -117,13 +115,10 @@ def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
     each = pd.concat([table.assign(stages=name) for name, table in used.items()])
     expected = each.groupby(key)["stages"].agg(";".join)
     assert runs.set_index(key)["stages"].sort_index().equals(expected.sort_index())
-    assert not pd.read_csv(folder / "history.csv").duplicated([*key, "epoch"]).any()
 
 
 def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
     folder, stages = study
-    sweep = (stages["clip_sweep"] / "summary.md").read_text()
-    assert "`norm1-max_norm-3` | open: composite loss" in sweep
     text = (folder / "summary.md").read_text()
     assert "\n\n**Undecided: planted.**\n\n|" in text
     ranked = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.M)[: len(ARMS)]
@@ -183,7 +178,6 @@ def claim(values, arm):
     [
         (TWO_SEEDS, "stable", "lowest_loss", "met", "(stable)"),
         (TWO_SEEDS, "agc", "fewer_failures_than_control", "not met", "0 of 2 of the control"),
-        (TWO_SEEDS, "norm1", "comparison", "not asked", "no condition is set"),
         (with_loss(agc=0.08 * 1.2), "agc", "max_loss_increase", "not met", "1.20 times that of"),
         (FAILING, "control", "negative_control", "met", "8 of 8 runs failed"),
         (FAILING, "agc", "max_loss_increase", "open", "no successful run has the number"),
@@ -216,7 +210,7 @@ def test_a_stage_claims_only_of_arms_that_ask_and_counts_failures(values_of):
     assert stable.interval.high < 0 and stable.p == pytest.approx(2 / 12_870)
     assert (stable.level, stable.family) == (0.02, 2)
     assert say("answered", stable, SETTINGS).startswith("Supported, better: `stable` against")
-    assert all(item.level is None and item.better is None for item in values["exploratory"])
+    assert all(item.level is None and item.state == "undecided" for item in values["exploratory"])
     assert {item.arm for item in values["exploratory"]} == {"stable", "agc", "norm1"}
     for item in values_of(**TWO_SEEDS)["claims"]:  # However large the difference.
         assert (item.state, item.n, item.seeds) == ("undecided", 2, None)

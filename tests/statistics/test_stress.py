@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho_torch.config.arms import GridPoint
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
+from ptycho_torch.config.study import GridPoint
 from ptycho_torch.statistics.runs import composite_losses
 from ptycho_torch.statistics.stress import tuned_losses, work_out_stress
 

@@ -6,7 +6,7 @@ from torch.nn import Parameter
 
 from ptycho_torch.config.training import AdaGClip, AdaptiveClip, NoClip, NormClip, ValueClip, ZClip
 from ptycho_torch.networks.spectral import SpectralConv
-from ptycho_torch.train.clip import clip_gradients, clip_memory, total_norm, unit_axes
+from ptycho_torch.train.clip import Clipper, total_norm, unit_axes
 
 AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)
 NORM = NormClip(gradient_clip_algorithm="norm", max_norm=1.0)
@@ -16,7 +16,7 @@ NONE = NoClip(gradient_clip_algorithm="none")
 
 def clip_all(units, clip):
     """Clip, hold what is said of the norm to what is left, and return parts and clipped parts."""
-    report = clip_gradients(units, clip, total_norm(units), clip_memory(units, clip))
+    report = Clipper(clip, units)(total_norm(units))
     torch.testing.assert_close(report.norm, total_norm(units))
     return report.parts, int(report.clipped)
 
@@ -96,12 +96,12 @@ def spectral_and_bias(norms):
 
 def clipped_in_turn(clip, steps):
     """Return the norms that steps of these norms are left with, one memory through all of them."""
-    memory = clip_memory(spectral_and_bias(steps[0]), clip)
+    clipper = Clipper(clip, spectral_and_bias(steps[0]))
     left = []
     for norms in steps:
-        units = spectral_and_bias(norms)
+        units = clipper.units = spectral_and_bias(norms)
         before = [p.grad.clone() for p, _ in units]
-        report = clip_gradients(units, clip, total_norm(units), memory)
+        report = clipper(total_norm(units))
         torch.testing.assert_close(report.norm, total_norm(units))
         for (p, _), grad in zip(units, before, strict=True):
             # Scaled as a whole, the imaginary part with the real one.

@@ -31,7 +31,7 @@ def test_training_learns_and_says_so(train_tiny):
     assert losses.iloc[-1] < 0.95 * losses.iloc[0] and losses.iloc[-1] < 0.3 * run["first_loss"]
     assert (run["best_val_loss"], run["best_epoch"]) == (losses.min(), losses.idxmin() + 1)
     assert (run["epochs"], run["steps"]) == (6, 6 * STEPS)
-    assert (timing["threads"], timing["attempts"]) == (1, 1)
+    assert timing["threads"] == 1
     assert 0 < timing["inference_s"] < timing["wall_s"]
 
 
@@ -84,7 +84,7 @@ def test_loss_and_prediction_are_of_the_stored_weights(train_tiny, run_of, tiny_
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
 COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
 # Too small to improve anything beyond torch's threshold, large enough for torch to lower it.
-IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
+IDLE = {"optimizer": {"name": "torch.optim:SGD", "learning_rate": 5e-8}, "epochs": 4}
 
 
 @pytest.mark.parametrize(

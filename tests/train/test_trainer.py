@@ -77,10 +77,12 @@ def test_a_logger_that_is_not_installed_is_named_with_its_line(train_tiny, monke
 CHILD = """
 import json, sys
 from ptycho_torch.config.training import RunSettings
-from ptycho_torch.train.run import train_run
+from pathlib import Path
+from ptycho_torch.train.run import forget_checkpoints, train_run
 
 given = json.loads(sys.argv[1])
 train_run(RunSettings.model_validate(given.pop("run")), threads=1, **given)
+forget_checkpoints(Path(given["folder"]))
 """
 
 

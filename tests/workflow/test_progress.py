@@ -28,8 +28,9 @@ def test_targets_end_a_list_of_values(typed, read):
     assert targets_first(typed.split()) == read.split()
 
 
-def job(jobid, rule="train", outputs=(), **wildcards):
-    return {"jobid": jobid, "rule_name": rule, "wildcards": wildcards, "output": list(outputs)}
+def job(now=0, rule="train", outputs=(), log=(), **wildcards):
+    words = {"rule_name": rule, "wildcards": wildcards, "output": outputs, "log": log}
+    return module.Job(SimpleNamespace(**words, reason=""), now)
 
 
 def test_runs_are_counted_and_the_end_is_expected(tmp_path):
@@ -45,14 +46,14 @@ def test_runs_are_counted_and_the_end_is_expected(tmp_path):
 
     progress = StudyProgress()
     progress.planned({"train": 2, "total": 2})
-    progress.started(job(1, outputs=run_json("completed"), arm="a", seed="0"), now=0)
+    progress.started(1, job(0, outputs=run_json("completed"), arm="a", seed="0"))
     assert "ends about" not in progress.line(5)
     assert progress.finished(1, now=10) == "train a/0: completed"
-    progress.started(job(2, outputs=run_json("exploded"), arm="a", seed="1"), now=10)
+    progress.started(2, job(10, outputs=run_json("exploded"), arm="a", seed="1"))
     assert "1 done (0 of them diverged), 1 running, 0 to come" in progress.line(10)
     assert ends_in(10, now=10)
     progress.finished(2, now=20)
-    progress.started(job(3, arm="a", seed="2"), now=20)  # One that a checkpoint added.
+    progress.started(3, job(20, arm="a", seed="2"))  # One that a checkpoint added.
     line = progress.line(20)
     assert line.startswith("2 of 3 jobs | runs: 2 done (1 of them diverged), 1 running")
 
@@ -61,7 +62,7 @@ def test_the_first_epoch_says_when_training_ends(tmp_path):
     """Of two seeds in one job, each of five epochs: the first took 2 s, so nine more take 18 s."""
     log, progress = tmp_path / "seed-0_1.log", StudyProgress()
     progress.planned({"train_0_1": 1, "stage_a_summary": 1, "total": 2})
-    progress.started(job(1, "train_0_1", arm="a") | {"log": [str(log)]}, now=0)
+    progress.started(1, job(0, "train_0_1", log=[str(log)], arm="a"))
     assert not progress.epochs() and "ends about" not in progress.line(1)
     log.write_text(
         "09:00:02 INFO seed 0, epoch 1/5: mae_train_loss 0.3000, mae_val_loss 0.2500, gradient "
@@ -78,7 +79,7 @@ def test_epochs_are_printed_once_while_nothing_else_is(tmp_path, monkeypatch, ca
     settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
     handler, log, said = module.LogHandler(settings, None), tmp_path / "seed-0.log", ""
     log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
-    handler.progress.started(job(1, arm="a", seed="0") | {"log": [str(log)]}, now=0)
+    handler.progress.started(1, job(0, log=[str(log)], arm="a", seed="0"))
     until = time.monotonic() + 30
     while not said and time.monotonic() < until:
         time.sleep(0.5)
@@ -91,7 +92,7 @@ def test_the_last_line_says_what_to_read():
     progress = StudyProgress()
     progress.planned({"stage_a_summary": 1, "total": 1})
     outputs = [f"results/stage_a/{name}" for name in ("summary.md", "runs.csv")]
-    progress.started(job(1, "stage_a_summary", outputs), now=0)
+    progress.started(1, job(0, "stage_a_summary", outputs))
     assert "read" not in progress.line(0)
     progress.finished(1, now=1)
     assert progress.line(1).endswith("| read results/stage_a/summary.md")

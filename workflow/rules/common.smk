@@ -11,11 +11,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 try:
-    from ptycho_torch.config.arms import derive, fit_settings, run_settings
+    from ptycho_torch.config.study import derive, fit_settings, run_settings
     from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
-    from ptycho_torch.runtime.code_digest import code_behind, keep_list, keep_text
+    from ptycho_torch.runtime.code_digest import code_behind, keep_text, listing
     from ptycho_torch.runtime.locks import has_gpu
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -33,7 +33,7 @@ PACKAGE = PROJECT / "src" / "ptycho_torch"
 CONVENTIONAL = "results/reconstruct/{dataset}/rpie"
 
 try:
-    source = read_sources(workflow.configfiles, project=PROJECT)
+    source = read_sources(workflow.configfiles)
     if overrides := workflow.config_settings.config:
         source += f" + --config ({', '.join(overrides)})"
         update_config(config, typed_overrides(overrides))
@@ -63,7 +63,7 @@ def sources(script: str) -> str:
     files = code_behind(PROJECT / "workflow" / "scripts" / script, PACKAGE)
     listed = f"results/sources/{Path(script).stem}.txt"
     try:
-        keep_list(Path(listed), files, root=PROJECT)
+        keep_text(Path(listed), listing(files, PROJECT))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
     return listed
@@ -233,7 +233,7 @@ def diagnoses(file: str) -> list[str]:
 
 def real_objects(measurement: str) -> list[str]:
     """Names of all reconstructions of a measurement: rPIE, and each network at each seed."""
-    seeds = STUDY.real_data.seed_list
+    seeds = STUDY.real_data.seeds
     return ["rpie", *(f"{label}/seed-{n}" for label in STUDY.real_data.networks for n in seeds)]
 
 
@@ -266,5 +266,5 @@ def real_fits() -> dict[str, dict]:
         f"{name}/{label}/{seed}": fit_settings(STUDY, name, label, seed).model_dump(mode="json")
         for name in real.measurements
         for label in real.networks
-        for seed in real.seed_list
+        for seed in real.seeds
     }

@@ -69,7 +69,6 @@ if STUDY.decision is not None:
         input:
             findings=[f"results/{stage}/findings.json" for stage in stage_names(STUDY)],
             runs=[f"results/{stage}/runs.csv" for stage in stage_names(STUDY)],
-            histories=[f"results/{stage}/history.csv" for stage in stage_names(STUDY)],
             decision="results/study/decision.json",
             prose="results/study/decision.md",
             code=sources("summarise_study.py"),
@@ -80,7 +79,6 @@ if STUDY.decision is not None:
                 category="Whole study",
             ),
             runs="results/study/runs.csv",
-            history="results/study/history.csv",
             picture=report(
                 "results/study/overview.png",
                 caption="../report/overview.rst",

@@ -4,8 +4,7 @@ The report is written whatever it says; `parity` itself fails unless all agreed,
 is neither lost with the failed job's outputs nor taken for a pass.
 """
 
-PARITY_ARM = STUDY.parity.arm or STUDY.stage_a.control
-PARITY_SEED = STUDY.stage_a.seed_list[0] if STUDY.parity.seed is None else STUDY.parity.seed
+PARITY_ARM, PARITY_SEED = STUDY.stage_a.control, STUDY.stage_a.seed_list[0]
 PARITY_EXECUTION = run_settings(STUDY, STUDY.stage_a.dataset, PARITY_ARM, PARITY_SEED).execution
 PARITY_DATA = f"results/simulate/{STUDY.stage_a.dataset}"
 PARITY_RUN = f"results/train/{STUDY.stage_a.dataset}/{PARITY_ARM}/seed-{PARITY_SEED}"

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ptycho_torch.config.scan import InferSettings
 from ptycho_torch.files import io
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.locks import gpu_lease
@@ -22,8 +23,7 @@ def main(job: Any) -> None:
             job.input.run,
             parts={part: getattr(job.input, part) for part in PARTS},
             outputs={"objects": job.output.objects, "report": job.output.report},
-            accelerator=accelerator,
-            threads=job.threads,
+            settings=InferSettings(accelerator=accelerator, threads=job.threads),
         )
 
 

@@ -30,7 +30,6 @@ def main(job: Any) -> None:
                 folder=folder,
                 threads=job.threads,
                 low_memory=granted(job, "low_memory") > 0,
-                keep_checkpoint=True,
             )
         # Only now: Snakemake removes the files of a job that did not end, of all its seeds.
         for folder in folders:

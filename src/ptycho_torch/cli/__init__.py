@@ -12,8 +12,10 @@ import typer
 
 from ptycho_torch import __version__
 from ptycho_torch.cli import data, diagnose, scan, study
+from ptycho_torch.cli.options import with_flags
 from ptycho_torch.runtime import memory
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.jobs import logging_to
 
 # What options are called elsewhere in the field, without their dashes.
 _SPELLINGS = {
@@ -22,11 +24,6 @@ _SPELLINGS = {
     "model-path": "model",
     "torch-loss-mode": "loss",
 }
-# In the order of the work.
-_ORDER = (
-    *("simulate", "check-data", "check", "convert", "reconstruct", "train", "infer"),
-    *("compare-objects", "compare", "diagnose", "check-config", "plan"),
-)
 # The option by which a command's FILE may be given as well.
 _FILES = {"train": "train-data", "infer": "test-data", "diagnose": "data", "plan": "config"}
 
@@ -38,10 +35,6 @@ def _spelled(option: str) -> str:
 
 
 class _Commands(typer.core.TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the commands in the order of the work."""
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
-
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Take out the option before a command's FILE, which makes it the argument."""
         name, command, words = super().resolve_command(ctx, args)
@@ -60,9 +53,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _spelled},
 )
-for family in (study, data, scan):
-    app.add_typer(family.app)
-app.add_typer(diagnose.app, name="diagnose")
+# In the order of the work.
+for command in (
+    *(data.simulate, data.check_data, data.check, data.convert),
+    *(scan.reconstruct, scan.train, scan.infer, data.compare_objects, data.compare),
+    *(study.check_config, study.plan),
+):
+    app.command()(with_flags(command))
+probes = typer.Typer(no_args_is_help=True, help="Gradients and activations of one network.")
+probes.command()(with_flags(diagnose.gradients))
+probes.command()(with_flags(diagnose.activations))
+app.add_typer(probes, name="diagnose")
 
 
 def _version(requested: bool) -> None:
@@ -82,6 +83,8 @@ def common(
     ] = False,
 ) -> None:
     """Which network and training policy reconstructs coherent diffraction data reliably?"""
+    stderr = logging.StreamHandler(sys.stderr)
+    context.with_resource(logging_to(stderr, layout="%(message)s"))
     if quiet:
         logging.disable(logging.WARNING)
         context.call_on_close(lambda: logging.disable(logging.NOTSET))
@@ -95,12 +98,9 @@ def main() -> None:
     try:
         # `--quiet` may stand anywhere.
         app(sorted(sys.argv[1:], key=lambda word: word != "--quiet"), prog_name="ptycho-torch")
-    except InputError as error:
-        typer.echo(f"ptycho-torch: {error}", err=True)
-        sys.exit(1)
     except Exception as error:
         short = memory.explain(error)
-        if short is None and not isinstance(error, OSError):
+        if short is None and not isinstance(error, (InputError, OSError)):
             raise
         typer.echo(f"ptycho-torch: {short or error}", err=True)
         sys.exit(memory.OUT_OF_MEMORY if short else 1)

@@ -6,51 +6,26 @@ from typing import Annotated, Any
 
 import typer
 
-from ptycho_torch.cli.options import (
-    Conventions,
-    Flags,
-    Overwrite,
-    ScanFile,
-    checked,
-    messages,
-    with_flags,
-)
-from ptycho_torch.config.base import Fraction, Settings, merge
-from ptycho_torch.config.dataset import (
-    DEFAULT,
-    ObjectSettings,
-    ScanSettings,
-    SimulatedDataset,
-    SplitSeeds,
-    TriangleProbe,
-)
+from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked
+from ptycho_torch.config.base import merge
+from ptycho_torch.config.dataset import DEFAULT, SimulatedDataset, SplitSeeds
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim
 from ptycho_torch.runtime.errors import InputError
 
-app = typer.Typer()
 _SEEDS = {name: f"--{name}-seed" for name in SplitSeeds.model_fields}
 
 
-@app.command()
-@with_flags
 def simulate(
     *,
     output_dir: Annotated[
         Path, typer.Option(help="Folder for train.npz, validation.npz, test.npz, dataset.json.")
     ],
     overwrite: Overwrite = False,
-    frames: Annotated[
-        dict[str, Any], Flags(SimulatedDataset, "Frames", ("source",), defaults=DEFAULT)
-    ],
-    thing: Annotated[dict[str, Any], Flags(ObjectSettings, "Object", defaults=DEFAULT.object)],
-    probe: Annotated[
-        dict[str, Any], Flags(TriangleProbe, "Probe", ("shape",), defaults=DEFAULT.probe)
-    ],
-    scan: Annotated[dict[str, Any], Flags(ScanSettings, "Scan", defaults=DEFAULT.scan)],
-    seeds: Annotated[
-        dict[str, Any], Flags(SplitSeeds, "Seeds", names=_SEEDS, defaults=DEFAULT.seeds)
-    ],
+    frames: Annotated[dict[str, Any], Flags(DEFAULT, "Frames", ("source",))],
+    thing: Annotated[dict[str, Any], Flags(DEFAULT.object, "Object")],
+    probe: Annotated[dict[str, Any], Flags(DEFAULT.probe, "Probe", ("shape",))],
+    scan: Annotated[dict[str, Any], Flags(DEFAULT.scan, "Scan")],
+    seeds: Annotated[dict[str, Any], Flags(DEFAULT.seeds, "Seeds", names=_SEEDS)],
 ) -> None:
     """Simulate scans with a known truth: to train on, to validate and to test.
 
@@ -62,53 +37,27 @@ def simulate(
 
     files = {split: f"{split}.npz" for split in SPLITS}
     names = (*files.values(), "dataset.json")
-    folder = claim(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    folder = io.must_be_free(output_dir, mark=names[-1], files=names, overwrite=overwrite)
+    (folder / names[-1]).unlink(missing_ok=True)
     splits = {split: folder / file for split, file in files.items()}
     simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[-1])
     typer.echo(f"{', '.join(names)} in {folder}")
 
 
-@app.command()
-@with_flags
-def check_data(
-    *,
-    file: ScanFile,
-    reading: Conventions,
-) -> None:
-    """Read a file of measurements and say what it holds, or what is wrong with it.
+def check_data(*, file: ScanFile, reading: Conventions) -> None:
+    """Read a file of measurements and say what it holds, or what is wrong with it."""
+    from ptycho_torch.data.read import quiet_scan
 
-    For a split of the study `--patch-px` is the side that its patches must have; the detector of
-    other files is cut to it.
-    """
-    with messages():
-        from ptycho_torch.data.dataset_file import read_split
-        from ptycho_torch.data.read import is_split, read_scan
-
-        split = None
-        if is_split(file):
-            split = read_split(file, patch_px=reading.patch_px, reading=reading)
-            groups, side, _, channels = split.arrays["diffraction"].shape
-            typer.echo(
-                f"{file}: {groups} groups of {channels} patches of {side} px, norm_Y_I "
-                f"{split.norm_Y_I:.6g}, intensity_scale {split.intensity_scale:.6g} "
-                f"({split.intensity_scale_source})"
-            )
-            reading = reading.model_copy(update={"patch_px": None})
-    if split is None or "coords_offsets" in split.arrays:
-        scan = read_scan(file, reading)
-        typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
+    scan = quiet_scan(file, reading)
+    typer.echo("\n  ".join([f"{file}: {scan.summary()}", *scan.notes]))
     typer.echo(f"sha256 {io.sha256(file)}")
 
 
-@app.command()
-@with_flags
 def convert(
     *,
     source: ScanFile,
     target: Annotated[Path, typer.Argument(help="File to write, .npz.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the target if it is there already.")
-    ] = False,
+    overwrite: Overwrite = False,
     halves: Annotated[
         bool, typer.Option("--halves", help="Write two halves, TARGET-a.npz and TARGET-b.npz.")
     ] = False,
@@ -117,12 +66,10 @@ def convert(
     """Write a file of measurements of any layout as canonical NPZ, as it was read."""
     from ptycho_torch.data.write import convert_scan
 
-    for line in convert_scan(source, target, reading, overwrite=overwrite, halves=halves):
-        typer.echo(line)
+    lines = convert_scan(source, target, reading, overwrite=overwrite, halves=halves)
+    typer.echo("\n".join(lines))
 
 
-@app.command()
-@with_flags
 def check(
     *,
     file: ScanFile,
@@ -145,27 +92,22 @@ def check(
         typer.echo(f"read it with: {report['flags'] or 'no flags'}")
 
 
-class CompareOptions(Settings):
-    """What counts as agreement."""
-
-    tolerance: Fraction = 0.1
-    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit."""
-    free_scale: bool = False
-    """The images' scale is a gauge (refined probe): fit it and do not judge it."""
-    output_dir: Path = Path("comparison")
-    """Where compare.json, compare.md and compare.png go."""
-
-
 _DUMP = "folder with dump.json and arrays.npz, ours or another program's (docs/own-data.md)"
 
 
-@app.command()
-@with_flags
 def compare(
     *,
     a: Annotated[Path, typer.Argument(help=f"Reference: {_DUMP}.")],
     b: Annotated[Path, typer.Argument(help=f"What is compared with it: {_DUMP}.")],
-    options: Annotated[CompareOptions, Flags(CompareOptions)],
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="What a ratio may deviate from 1, an MAE be, an SSIM lack to 1."
+        ),
+    ] = 0.1,
+    output_dir: Annotated[
+        Path, typer.Option(help="Where compare.json, compare.md and compare.png go.")
+    ] = Path("comparison"),
 ) -> None:
     """Compare two dumps by scale, variance and image; exit status 0: passed, 2: failed, 1: neither.
 
@@ -174,23 +116,17 @@ def compare(
     from ptycho_torch.infer import compare as comparing
     from ptycho_torch.infer.dump import read_dump
 
-    record, images = comparing.compare(
-        read_dump(a), read_dump(b), tolerance=options.tolerance, free_scale=options.free_scale
-    )
-    comparing.write_comparison(options.output_dir, record, images)
+    record, images = comparing.compare(read_dump(a), read_dump(b), tolerance=tolerance)
+    comparing.write_comparison(output_dir, record, images)
     typer.echo(comparing.comparison_text(record))
     if not record["passed"]:
         raise typer.Exit(2)
 
 
-@app.command()
 def compare_objects(
     *,
     a: Annotated[Path, typer.Argument(help="Reference: NPY, NPZ or HDF5, FILE or FILE:/NAME.")],
     b: Annotated[Path, typer.Argument(help="What is compared with it, of the same pixel size.")],
-    trim_px: Annotated[
-        int, typer.Option(min=0, help="What is cut from each side of the common field, pixels.")
-    ] = 0,
     output_dir: Annotated[
         Path, typer.Option(help="Where objects.json, objects.md, objects.png and frc.png go.")
     ] = Path("objects"),
@@ -203,7 +139,7 @@ def compare_objects(
     from ptycho_torch.files.pictures import draw_objects, draw_rings, save_png
     from ptycho_torch.runtime.templates import render
 
-    record, (first, second) = objects.compare_objects(a, b, trim_px=trim_px)
+    record, (first, second) = objects.compare_objects(a, b)
     text = render("infer", "objects.md.j2", **record)
     save_png(output_dir / "objects.png", draw_objects({"A": first, "B": second}, difference=True))
     save_png(output_dir / "frc.png", draw_rings(**record["frc"]))

@@ -5,10 +5,7 @@ of the class that is one value: named as the setting, its help the text under th
 class itself checks what comes in, so that a mistake is one line with exit status 1.
 """
 
-import contextlib
 import inspect
-import logging
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -18,17 +15,26 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import ValidationError
 
-from ptycho_torch.config.arms import derive
-from ptycho_torch.config.base import Count, Settings, mistakes
-from ptycho_torch.config.read import read_study
+from ptycho_torch.config.base import Settings, mistakes
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.config.study import Study
-from ptycho_torch.runtime.errors import InputError, nearest
-from ptycho_torch.runtime.jobs import logging_to
+from ptycho_torch.runtime.errors import InputError
 
 _TYPES: dict[str, Any] = {
     "integer": int, "number": float, "boolean": bool, "string": str, "array": list[str],
 }  # fmt: skip
+# Setting -> its flags, where they are not `--` and the setting's name; blanks between them.
+_NAMES = {
+    "accelerator": "--accelerator --device",
+    "clip": "--clip --gradient-clip-algorithm",
+    "clip_value": "--clip-value --gradient-clip-val",
+    "epochs": "--epochs --max-epochs",
+    "fno_blocks": "--fno-blocks --blocks",
+    "groups": "--groups --max-samples",
+    "iterations": "--iterations --passes",
+    "name": "--generator",
+    "probe_from_iteration": "--probe-from-iteration --probe-from-pass",
+    "refine_probe": "--refine-probe/--known-probe",
+}
 
 
 @cache
@@ -51,18 +57,22 @@ def _kind(schema: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """How a class of settings becomes flags."""
+    """How settings become flags."""
 
-    model: type[Settings]
+    of: type[Settings] | Settings
+    """The class, and the command gets its settings as a whole; or settings that are in force where
+    a flag is not given, and the command gets the given ones alone, a dict."""
     panel: str | None = None
     """Heading above the flags in `--help`."""
     without: tuple[str, ...] = ()
     """Settings that get no flag, and keep their defaults."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Setting -> its flags, where they are not `--` and the setting's name; blanks between them."""
-    defaults: Settings | None = None
-    """Settings in force where a flag is not given: the command gets the given ones alone, a
-    dict. None: the command gets the settings as a whole."""
+    names: Mapping[str, str] = field(default_factory=_NAMES.copy)
+    """Setting -> its flags, where they are not `--` and the setting's name."""
+
+    @property
+    def model(self) -> type[Settings]:
+        """The class of the settings."""
+        return self.of if isinstance(self.of, type) else type(self.of)
 
     def settings(self) -> list[str]:
         """Return the settings that have a flag."""
@@ -75,11 +85,12 @@ class Flags:
         kind = _kind(schema)
         words = [part.get("items", part).get("enum") for part in _parts(schema)]
         flags = self.names.get(name, "--" + name.replace("_", "-")).split()
-        if kind is bool and "/" not in flags[0] and (self.defaults or setting.default):
+        whole = isinstance(self.of, type)
+        if kind is bool and "/" not in flags[0] and (setting.default or not whole):
             flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
-        default: Any = None if self.defaults else setting.get_default()
+        default: Any = setting.get_default() if whole else None
         shown: bool | str = kind is not bool and default is not None
-        if self.defaults and (in_force := getattr(self.defaults, name)) not in (None, []):
+        if not whole and (in_force := getattr(self.of, name)) not in (None, []):
             shown = str(in_force)
         option = typer.Option(
             *flags,
@@ -97,36 +108,16 @@ class Flags:
 
     def read(self, given: dict[str, Any]) -> Any:
         """Return what the command gets for the values of its flags."""
-        if self.defaults is not None:
-            return {key: value for key, value in given.items() if value is not None}
-        return checked(self.model, given)
+        if isinstance(self.of, type):
+            return checked(self.of, given)
+        return {key: value for key, value in given.items() if value is not None}
 
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 ScanFile = Annotated[
     Path, typer.Argument(help="Measurements: NPZ (also packed by bzip2) or CXI; docs/own-data.md.")
 ]
 Conventions = Annotated[ScanConventions, Flags(ScanConventions, "How the file is read")]
-# `--n-images` says how many groups are used, so the file is read whole.
-WholeFile = Annotated[
-    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
-]
-
-
-class PatchStats(Settings):
-    """Statistics of patches, beside the results."""
-
-    log_patch_stats: bool = False
-    """Write statistics of patches and a picture of them."""
-    patch_stats_limit: Count = 16
-    """Patches that these look at."""
-
-    @property
-    def number(self) -> int | None:
-        """How many patches are looked at; None: none."""
-        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
@@ -139,16 +130,6 @@ def checked(model: type[Settings], given: Mapping[str, Any]) -> Any:
         if what and " " not in key:
             line = f"--{key.rsplit('.')[-1].replace('_', '-')}: {what}"
         raise InputError(line) from None
-
-
-def study_with(arm: str | None, file: Path) -> Study:
-    """Return the study in a file, once it is known to have the arm that was chosen by `--arm`."""
-    study = read_study(file)
-    names = list(derive(study).blocks)
-    if arm not in names:
-        what = f"--arm NAME: an arm of {file}" if arm is None else f"{file}: no arm '{arm}'"
-        raise InputError(f"{what}{nearest(arm or '', names)}")
-    return study
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -178,8 +159,3 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     flagged.__dict__["__signature__"] = own.replace(parameters=parts)
     flagged.__annotations__ = {part.name: part.annotation for part in parts}
     return flagged
-
-
-def messages() -> contextlib.AbstractContextManager[None]:
-    """Return a context that shows what the package logs, and warnings that other libraries log."""
-    return logging_to(logging.StreamHandler(sys.stderr), layout="%(message)s")

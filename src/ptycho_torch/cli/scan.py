@@ -1,53 +1,21 @@
 """Commands on files of measurements: train a network, use one, or reconstruct iteratively."""
 
-import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from pydantic import Field
 
-from ptycho_torch.cli.options import (
-    Conventions,
-    Flags,
-    Overwrite,
-    PatchStats,
-    ScanFile,
-    WholeFile,
-    checked,
-    messages,
-    study_with,
-    with_flags,
-)
-from ptycho_torch.config.arms import BLOCKS, derive
-from ptycho_torch.config.base import Accelerator, Positive, Settings, merge
-from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.scan import (
-    FitSettings,
-    GroupSettings,
-    InferSettings,
-    RpieSettings,
-    ScanConventions,
-)
-from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.cli.options import Conventions, Flags, Overwrite, ScanFile, checked
+from ptycho_torch.config.base import Accelerator, Count, Positive, Settings, merge
+from ptycho_torch.config.read import read_study
+from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
+from ptycho_torch.config.study import derive
+from ptycho_torch.runtime.errors import InputError, nearest
 
-app = typer.Typer()
-
-_DEFAULTS = FitSettings(name="defaults")
+_DEFAULTS = FitSettings()
 _Given = dict[str, Any]
-_TRAINING = Flags(
-    TrainingSettings,
-    "Training",
-    names={"epochs": "--epochs --max-epochs"},
-    defaults=_DEFAULTS.training,
-)
-_CLIP = {
-    "clip": "--clip --gradient-clip-algorithm", "clip_value": "--clip-value --gradient-clip-val",
-}  # fmt: skip
 _BOUNDS = {"norm": "max_norm", "value": "max_value", "agc": "max_ratio"}
 _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
     "quick": {
@@ -55,14 +23,24 @@ _PRESETS: dict[str | None, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 30, "optimizer": {"learning_rate": 8e-3}},
     }
 }
-_EXECUTION = Flags(ExecutionSettings, "Device", defaults=_DEFAULTS.execution)
-_GENERATOR = Flags(
-    GeneratorSettings,
-    "Network",
-    names={"name": "--generator", "fno_blocks": "--fno-blocks --blocks"},
-    without=("source",),
-    defaults=_DEFAULTS.generator,
-)
+# `--n-images` says how many groups are used, so the file is read whole.
+WholeFile = Annotated[
+    ScanConventions, Flags(ScanConventions, "How the file is read", without=("n_images",))
+]
+
+
+class PatchStats(Settings):
+    """Statistics of patches, beside the results."""
+
+    log_patch_stats: bool = False
+    """Write statistics of patches and a picture of them."""
+    patch_stats_limit: Count = 16
+    """Patches that these look at."""
+
+    @property
+    def number(self) -> int | None:
+        """How many patches are looked at; None: none."""
+        return self.patch_stats_limit if self.log_patch_stats else None
 
 
 class CliOptions(Settings):
@@ -83,43 +61,32 @@ class CliOptions(Settings):
     rpie_iterations: Annotated[int, Field(ge=0)] = 30
     """Iterations of rPIE, beside which the network's object is drawn at the end; 0: no picture."""
 
-    def settings(self, given: Mapping[str, Any], over: Mapping[str, Any]) -> FitSettings:
-        """Return the settings in force: an arm's, or the defaults, with the options over them.
-
-        given: settings of the data, as in `FitSettings`; over: those of each block of `BLOCKS`.
-        Raises `InputError` if an arm is unknown, or a setting impossible; names its key.
+    def settings(self, given: _Given) -> FitSettings:
+        """Return the settings in force: an arm's, or the defaults, then the preset's, then those
+        given, as in `FitSettings`, then these. `InputError` if an arm is unknown, or a setting
+        impossible; names its key.
         """
-        base, arm = _DEFAULTS.model_dump(), _DEFAULTS.arm
-        if self.config is not None and self.preset is not None:
-            raise InputError("--preset and --config: both say all settings; give one")
         if (self.config is None) != (self.arm is None):
             raise InputError("--config and --arm belong together: a study and one of its arms")
-        if self.config is not None:
-            arm = str(self.arm)
-            base = derive(study_with(arm, self.config)).blocks[arm]
-        base |= {
-            key: merge(base[key], block) for key, block in _PRESETS.get(self.preset, {}).items()
-        }
-        blocks = {block: dict(over.get(block, {})) for block in BLOCKS}
-        if self.learning_rate is not None:
-            blocks["training"]["optimizer"] = {"learning_rate": self.learning_rate}
         if (self.clip in (None, "none")) != (self.clip_value is None):
             raise InputError("--clip and --clip-value belong together: a rule, and its bound")
+        found: _Given = {}
+        if self.config is not None:
+            arm, blocks = str(self.arm), derive(read_study(self.config)).blocks
+            if arm not in blocks:
+                raise InputError(f"{self.config}: no arm '{arm}'{nearest(arm, list(blocks))}")
+            found = {"arm": arm, **blocks[arm]}
+        own: _Given = {}
+        if self.learning_rate is not None:
+            own["training"] = {"optimizer": {"learning_rate": self.learning_rate}}
         if self.clip is not None:
             bound = {} if self.clip == "none" else {_BOUNDS[self.clip]: self.clip_value}
-            blocks["execution"]["clip"] = {"gradient_clip_algorithm": self.clip, **bound}
-        blocks = {block: merge(base[block], blocks[block]) for block in BLOCKS}
-        return checked(FitSettings, {**given, "arm": arm, **blocks})
+            own["execution"] = {"clip": {"gradient_clip_algorithm": self.clip, **bound}}
+        for over in (_PRESETS.get(self.preset, {}), given, own):
+            found = merge(found, over)
+        return checked(FitSettings, found)
 
 
-def dataset_name(file: str) -> str:
-    """Return a name for the data in a file, fit to be a folder's."""
-    stem = re.sub(r"[^A-Za-z0-9_.\-]", "-", file.split(".")[0]).lstrip("._-")
-    return stem[:60] or "data"
-
-
-@app.command()
-@with_flags
 def train(
     *,
     file: ScanFile,
@@ -129,33 +96,31 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     stats: Annotated[PatchStats, Flags(PatchStats)],
-    options: Annotated[CliOptions, Flags(CliOptions, names=_CLIP)],
-    groups: Annotated[_Given, Flags(GroupSettings, "Frames", defaults=_DEFAULTS.groups)],
-    data: Annotated[_Given, Flags(FitSettings, "Frames", ("name", "arm"), defaults=_DEFAULTS)],
-    training: Annotated[_Given, _TRAINING],
-    execution: Annotated[_Given, _EXECUTION],
-    generator: Annotated[_Given, _GENERATOR],
+    options: Annotated[CliOptions, Flags(CliOptions)],
+    groups: Annotated[_Given, Flags(_DEFAULTS.groups, "Frames")],
+    data: Annotated[_Given, Flags(_DEFAULTS, "Frames", ("name", "arm"))],
+    training: Annotated[_Given, Flags(_DEFAULTS.training, "Training")],
+    execution: Annotated[_Given, Flags(_DEFAULTS.execution, "Device")],
+    generator: Annotated[_Given, Flags(_DEFAULTS.generator, "Network", ("source",))],
     reading: WholeFile,
 ) -> None:
     """Train a network on a measured scan, without labels; exit status 0 also if it diverges.
 
     A default holds where neither the option nor --config says otherwise.
     """
-    over = {"generator": generator, "training": training, "execution": execution}
-    given = {"name": dataset_name(file.name), "groups": groups, **data}
-    settings = options.settings(given, over)
-    with messages():
-        from ptycho_torch.data.training import data_of_file
-        from ptycho_torch.train.run import train_scan
+    blocks = {"groups": groups, "generator": generator, "training": training}
+    settings = options.settings({**data, **blocks, "execution": execution})
+    from ptycho_torch.data.training import data_of_file
+    from ptycho_torch.train.run import train_scan
 
-        record = train_scan(
-            data_of_file(file, settings, test_data=test_data, reading=reading),
-            settings,
-            output_dir,
-            overwrite=overwrite,
-            progress=sys.stderr.isatty(),
-            patch_stats_limit=stats.number,
-        )
+    record = train_scan(
+        data_of_file(file, settings, test_data=test_data, reading=reading),
+        settings,
+        output_dir,
+        overwrite=overwrite,
+        progress=sys.stderr.isatty(),
+        patch_stats_limit=stats.number,
+    )
     best = "no epoch ended"
     if (loss := record["best_val_loss"]) is not None:
         best = f"best {record['val_loss_name']} {loss:.4g} in epoch {record['best_epoch']}"
@@ -177,20 +142,16 @@ def _beside_rpie(
     from ptycho_torch.files.pictures import draw_objects, save_png
     from ptycho_torch.infer.run import infer_scan
     from ptycho_torch.networks.bundle import read_bundle
-    from ptycho_torch.physics.predict import illuminated, r_factor
-    from ptycho_torch.reconstruct.engine import reconstruct
+    from ptycho_torch.physics.predict import r_factor
+    from ptycho_torch.reconstruct.rpie import reconstruct
 
     scan, execution = read_scan(file, reading), settings.execution
     how = InferSettings(accelerator=execution.accelerator, threads=execution.threads)
     seen = infer_scan(read_bundle(folder / "bundle"), scan, how)
     made = reconstruct(scan, RpieSettings(iterations=iterations))
-    known = np.where(illuminated(made.light_YX), made.object_YX, np.nan)
-    images = {f"rPIE, {iterations} iterations": known, "network": seen.stitched.known_YX}
-    # Each less its mean phase, which no pattern fixes.
-    turned = {
-        key: image * np.exp(-1j * np.angle(np.nansum(image))) for key, image in images.items()
-    }
-    save_png(folder / "objects.png", draw_objects(turned))
+    rpie = f"rPIE, {iterations} iterations"
+    figure = draw_objects({rpie: made.known_YX, "network": seen.stitched.known_YX})
+    save_png(folder / "objects.png", figure)
     found = r_factor(made.predict(scan.positions_n2), scan.amplitude_nHW, scan.good_1HW)
     alone = settings.groups.gridsize == 1
     return (
@@ -200,8 +161,6 @@ def _beside_rpie(
     )
 
 
-@app.command()
-@with_flags
 def infer(
     *,
     file: ScanFile,
@@ -218,19 +177,18 @@ def infer(
     reading: WholeFile,
 ) -> None:
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
-    with messages():
-        from ptycho_torch.infer.outputs import infer_file
+    from ptycho_torch.infer.outputs import infer_file
 
-        found = infer_file(
-            model,
-            file,
-            output_dir,
-            settings=settings,
-            reading=reading,
-            overwrite=overwrite,
-            debug_dump=debug_dump,
-            patch_stats_limit=stats.number,
-        )
+    found = infer_file(
+        model,
+        file,
+        output_dir,
+        settings=settings,
+        reading=reading,
+        overwrite=overwrite,
+        debug_dump=debug_dump,
+        patch_stats_limit=stats.number,
+    )
     report = found.report
     typer.echo(
         f"object of {report['shape'][0]}x{report['shape'][1]} px from {report['frames_used']} "
@@ -238,15 +196,8 @@ def infer(
     )
 
 
-_RPIE_NAMES = {
-    "iterations": "--iterations --passes",
-    "probe_from_iteration": "--probe-from-iteration --probe-from-pass",
-    "refine_probe": "--refine-probe/--known-probe",
-}
-
-
-class ReconstructOptions(Settings):
-    """With what a scan is reconstructed, and on what."""
+class Device(Settings):
+    """With what a scan is reconstructed."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads."""
@@ -254,42 +205,33 @@ class ReconstructOptions(Settings):
     """Device of the iterations."""
 
 
-_DEVICE = {"accelerator": "--accelerator --device"}
-
-
-@app.command()
-@with_flags
 def reconstruct(
     *,
     file: ScanFile,
     output_dir: Annotated[Path, typer.Option(help="Folder for object.npz, picture and report.")],
-    options: Annotated[ReconstructOptions, Flags(ReconstructOptions, names=_DEVICE)],
+    device: Annotated[Device, Flags(Device)],
     overwrite: Overwrite = False,
-    settings: Annotated[RpieSettings, Flags(RpieSettings, names=_RPIE_NAMES)],
+    settings: Annotated[RpieSettings, Flags(RpieSettings)],
     reading: Conventions,
 ) -> None:
     """Reconstruct a scan by rPIE: object, probe, error by iteration, and a picture."""
 
     def progress(number: int, error: float) -> None:
-        # The first, every twentieth part of them, and the last.
-        if number in (1, settings.iterations) or number % max(1, settings.iterations // 20) == 0:
-            text = f"iteration {number} of {settings.iterations}: R factor {error:.4g}"
-            typer.echo(text, err=True)
+        typer.echo(f"iteration {number} of {settings.iterations}: R factor {error:.4g}", err=True)
 
-    with messages():
-        from ptycho_torch.data.read import read_scan
-        from ptycho_torch.reconstruct.run import reconstruct_scan
-        from ptycho_torch.runtime.locks import choose_device
+    from ptycho_torch.data.read import read_scan
+    from ptycho_torch.reconstruct.run import reconstruct_scan
+    from ptycho_torch.runtime.locks import choose_device
 
-        report = reconstruct_scan(
-            read_scan(file, reading),
-            settings,
-            folder=output_dir,
-            threads=options.threads,
-            device=choose_device(options.accelerator).type,
-            overwrite=overwrite,
-            on_iteration=progress,
-        )
+    report = reconstruct_scan(
+        read_scan(file, reading),
+        settings,
+        folder=output_dir,
+        threads=device.threads,
+        device=choose_device(device.accelerator).type,
+        overwrite=overwrite,
+        on_iteration=progress,
+    )
     typer.echo(
         f"{report['frames']} frames, {report['batch_size']} at once, "
         f"{report['iterations']} iterations in {sum(report['seconds']):.3g} s: R factor "

@@ -1,19 +1,18 @@
 """What every settings class shares: frozen, strict, and one way to say what is wrong with one."""
 
+import contextlib
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     PlainSerializer,
     SerializationInfo,
-    Tag,
     ValidationError,
     model_validator,
 )
@@ -57,15 +56,17 @@ def value_text(value: Any) -> str:
     """Return a setting's value as part of a name: 5, 0.001, agc, none, true."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
     # A plus sign is no part of a folder's name: 1e20.
     return f"{value:.12g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
-def seed_list(seeds: int | list[int]) -> list[int]:
-    """Return the seeds, spelled out: a number is how many, counted from 0."""
-    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+def _spelled_out(seeds: Any) -> Any:
+    """Return a number of seeds as a list, counted from 0."""
+    if type(seeds) is not int:
+        return seeds
+    if not 1 <= seeds <= 1000:
+        raise ValueError(f"a number of seeds must be from 1 to 1000, got {seeds}")
+    return list(range(seeds))
 
 
 def _different(values: list[Any]) -> list[Any]:
@@ -77,8 +78,7 @@ def _different(values: list[Any]) -> list[Any]:
 
 def _rising(numbers: list[Any]) -> list[Any]:
     if numbers != sorted(set(numbers)):
-        text = ", ".join(f"{number:g}" for number in numbers)
-        raise ValueError(f"must rise, each number once, got {text}")
+        raise ValueError(f"must rise, each number once, got {numbers}")
     return numbers
 
 
@@ -101,10 +101,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Different = AfterValidator(_different)
 Rising = AfterValidator(_rising)
 AtLeastOne = Field(min_length=1)
-Seeds = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], AtLeastOne, Different]
+_SeedsAsGiven = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[Seed], AtLeastOne]
+Seeds = Annotated[
+    list[Seed],
+    AtLeastOne,
+    Different,
+    BeforeValidator(_spelled_out, json_schema_input_type=_SeedsAsGiven),
+]
 # Names become folders: letters, digits, `_`, `-` and `.`, and never a path that climbs.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+Names = Annotated[list[Name], AtLeastOne, Different]
 Line = Annotated[str, AfterValidator(_one_line)]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FilePath = Annotated[str, PlainSerializer(_published_path, return_type=str)]
@@ -142,35 +149,12 @@ class Settings(BaseModel):
         return data
 
 
-class Looks(Settings):
-    """Planned looks: after each, only what is still undecided goes on to the next."""
-
-    looks: Annotated[list[Count], Field(min_length=2, max_length=6), Rising]
-    """Seeds per arm at each look, rising. Each look is tested at a level below the stage's, such
-    that all of them together keep it (Pocock 1977)."""
-    taken: Count | None = None
-    """How many of the looks to take; null: all. The others keep their share of the level, so that
-    they can be taken once the summary says that they are worth it."""
-
-    @model_validator(mode="after")
-    def _planned(self) -> Self:
-        if (self.taken or 0) > len(self.looks):
-            raise ValueError(f"taken of {self.taken} is more than the {len(self.looks)} looks")
-        return self
-
-
-# Told apart first, so that a mistake in one is not told as one in the other.
-SeedsOrLooks = Annotated[
-    Annotated[Seeds, Tag("seeds")] | Annotated[Looks, Tag("planned")],
-    Discriminator(lambda value: "planned" if isinstance(value, (dict, Looks)) else "seeds"),
-]
-
-
-def mistakes(error: ValidationError, data: Any = None) -> list[str]:
-    """Return what pydantic found wrong, a line each: `block.key: what, got value`.
-
-    `data`: the settings as they came; without them a key may name a union's member, too.
+def mistakes(error: ValueError, data: Any = None) -> list[str]:
+    """Return what is wrong with settings, a line each; what pydantic found: `block.key: what, got
+    value`. `data`: the settings as they came; without them a key may name a union's member, too.
     """
+    if not isinstance(error, ValidationError):
+        return str(error).split("\n  ")
     lines = []
     for item in error.errors():
         key = _key(item["loc"], item["type"], data)
@@ -209,7 +193,12 @@ def _key(location: tuple[int | str, ...], kind: str, data: Any) -> str:
     return ".".join(path)
 
 
-def mistake(where: object, error: ValidationError, data: Any = None) -> InputError:
-    """Return the one error that a user gets for the settings of a file, option or block."""
-    first, *more = mistakes(error, data)
-    return InputError(f"{where}: {first}", *more)
+@contextlib.contextmanager
+def placed(place: str, data: Any = None) -> Iterator[None]:
+    """Make of a mistake in settings, which came as `data`, the one error that a user gets: the
+    first line with its `place`, a file, an option or a block."""
+    try:
+        yield
+    except ValueError as error:
+        first, *more = mistakes(error, data)
+        raise InputError(f"{place}{first}", *more) from None

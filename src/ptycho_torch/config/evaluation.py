@@ -13,12 +13,12 @@ from ptycho_torch.config.base import (
     Different,
     Fraction,
     Name,
+    NotNegative,
     Positive,
     Real,
     Seed,
     Seeds,
     Settings,
-    seed_list,
 )
 
 
@@ -42,6 +42,21 @@ class EvaluationSettings(Settings):
     object's; and no run counts as a success whose complex error is not under the constant's."""
 
 
+class SuccessSettings(Settings):
+    """What an arm must show; each condition that is set is judged by itself."""
+
+    lowest_loss: bool = False
+    """Its median best validation loss is the lowest of the stage."""
+    no_failures: bool = False
+    """None of its runs fails."""
+    lowest_failure_rate: bool = False
+    """No other arm fails less often."""
+    fewer_failures_than_control: bool = False
+    """It fails less often than the control."""
+    max_loss_increase: NotNegative | None = None
+    """Its median loss exceeds the control's by at most this fraction; null: not asked."""
+
+
 class StatisticsSettings(Settings):
     """How certain a claim has to be."""
 
@@ -61,17 +76,12 @@ class StatisticsSettings(Settings):
 
 
 class ParitySettings(Settings):
-    """Training and inference of one run; no run depends on these."""
+    """Training and inference of one run, the first of Stage A's control."""
 
-    arm: Name | None = None
-    """Arm of the run on Stage A's dataset; null: Stage A's control."""
-    seed: Seed | None = None
-    """Its seed; null: Stage A's first."""
-    tolerance: Fraction = 0.1
-    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit."""
-    rounding: Fraction = 1e-3
-    """Training and inference: largest ||A - B|| / ||A|| of a patch, which is seen by the same
-    weights through both. On one device it is 1e-6 or less."""
+    tolerance: Fraction = 1e-3
+    """What a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1; no unit. The
+    same weights see the same frames, which differ by 1e-6 or less on one device; groups of four
+    are formed anew by inference and agree less."""
 
 
 class DiagnosticsSettings(Settings):
@@ -81,7 +91,7 @@ class DiagnosticsSettings(Settings):
     """Groups of the training split that every network sees; the bound on memory."""
     groups_seed: Seed = 0
     """Draws those groups."""
-    seeds: Seeds = 10
+    seeds: Seeds = list(range(10))
     """Seeds of untrained networks, whose weights are those that the runs start from."""
     depths: Annotated[list[Count], AtLeastOne, Different] = [4, 8]
     """Fourier blocks at which the untrained hybrid generators are compared."""
@@ -97,8 +107,3 @@ class DiagnosticsSettings(Settings):
     """Share of a layer's energy that the frames' means hold: flagged above this."""
     photon_tolerance: Positive = 0.01
     """Largest relative error of the dataset's photons by Parseval, beyond photon noise."""
-
-    @property
-    def seed_list(self) -> list[int]:
-        """The seeds of untrained networks, spelled out."""
-        return seed_list(self.seeds)

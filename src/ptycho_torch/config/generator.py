@@ -48,13 +48,18 @@ def source_of(name: str) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def with_source(block: Any, key: str) -> Any:
-    """Return a block of settings with its `source` filled in, where `key` names a class of your
-    own: so that an edit of its file is another run."""
-    name = block.get(key) if isinstance(block, Mapping) else None
-    if isinstance(name, str) and ":" in name and not block.get("source"):
-        return {**block, "source": source_of(name)}
-    return block
+class Sourced(Settings):
+    """What a class of a user's own may be named in: with the checksum of that class's file in
+    `source`, so that an edit of it is another run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_source(cls, block: Any) -> Any:
+        key = "name" if "name" in cls.model_fields else "gradient_clip_algorithm"
+        name = block.get(key) if isinstance(block, Mapping) else None
+        if isinstance(name, str) and ":" in name and not block.get("source"):
+            return {**block, "source": source_of(name)}
+        return block
 
 
 def imported(name: str) -> Any:
@@ -65,7 +70,7 @@ def imported(name: str) -> Any:
         raise ValueError(f"'{name}' cannot be imported: {error}") from None
 
 
-class GeneratorSettings(Settings):
+class GeneratorSettings(Sourced):
     """A network that maps diffraction amplitudes to complex object patches."""
 
     name: Annotated[str, AfterValidator(_known_or_own)]
@@ -92,18 +97,10 @@ class GeneratorSettings(Settings):
     output_mode: Literal["real_imag", "amplitude_phase"] = "real_imag"
     """What the last layer's channels mean; amplitude = softplus, phase = pi * tanh."""
 
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
-
     @property
     def own(self) -> bool:
         """Whether it is a class from outside this package."""
         return ":" in self.name
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_its_source(cls, values: Any) -> Any:
-        return with_source(values, "name")
 
 
 class Level(NamedTuple):
@@ -115,22 +112,16 @@ class Level(NamedTuple):
 
 
 def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
-    """Return the levels that a generator is built of, finest first; none of a network of your own.
-
-    Raises
-    ------
-    ValueError
-        If the depth cannot be built at this patch size; says the reason and what can.
-    """
+    """Return the levels that a generator is built of, finest first. `ValueError` if it cannot be
+    built at this patch size: the reason, and what can."""
     width, blocks, most = settings.width, settings.fno_blocks, patch_px // 2 + 1
     if settings.modes > most:
         raise ValueError(
             f"modes of {settings.modes} are more than frames of {patch_px} px have: at most {most}"
         )
     if settings.name == "fno":
-        for key in ("levels", "channel_cap"):
-            if getattr(settings, key) is not None:
-                raise ValueError(f"generator 'fno' has one resolution; leave {key} null")
+        if settings.levels or settings.channel_cap:
+            raise ValueError("generator 'fno' has one resolution: no levels, no channel_cap")
         return [Level(patch_px, width, blocks)]
     deepest = int(math.log2(max(patch_px / _LEAST_SIDE_PX, 1))) + 1
     levels = settings.levels or min(blocks, deepest)
@@ -142,13 +133,10 @@ def plan_levels(settings: GeneratorSettings, patch_px: int) -> list[Level]:
     most = next(n for n in range(1, patch_px + 1) if patch_px % 2**n or patch_px >> n < 2)
     if levels > most:
         raise ValueError(
-            f"{levels} levels need {levels - 1} halvings of {patch_px} px, which is geometrically "
-            "impossible (each must be even, and at least 2 px must be left); use at most "
-            f"{most} levels: more fno_blocks then repeat within a level"
+            f"{levels} levels need {levels - 1} halvings of {patch_px} px, each of an even side "
+            f"over 2 px; use at most {most} levels: more fno_blocks then repeat within a level"
         )
     cap = settings.channel_cap or width << levels
-    if cap < width:
-        raise ValueError(f"channel_cap of {cap} is below the width of {width}")
     base, extra = divmod(blocks, levels)
     return [
         Level(patch_px >> i, min(width << i, cap), base + (i >= levels - extra))

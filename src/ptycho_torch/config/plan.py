@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from ptycho_torch.config.arms import GridPoint, deep, derive, run_settings
-from ptycho_torch.config.base import Looks, Settings, seed_list
+from ptycho_torch.config.base import Settings
+from ptycho_torch.config.evaluation import SuccessSettings
 from ptycho_torch.config.generator import GeneratorSettings
-from ptycho_torch.config.study import Study, SuccessSettings
+from ptycho_torch.config.stages import Looks
+from ptycho_torch.config.study import GridPoint, Study, deep, derive, run_settings
 
 COMPARED = ("hybrid", "stable_hybrid", "layerscale_hybrid")
 """Generators whose activations are compared with depth."""
@@ -93,10 +94,8 @@ def level_of(study: Study, stage: str) -> float | None:
 
 
 def likely_winner(study: Study) -> str:
-    """Return an arm to count with while Stage A is not decided.
-
-    One that no other stage takes to depth, if there is one: it costs most.
-    """
+    """Return an arm to count with while Stage A is not decided: one that costs most, since no
+    other stage takes it to depth, if there is one."""
     stage = study.stage_a
     shared = {stage.control, *(study.pivot.cures if study.pivot else ())}
     return next((arm for arm in stage.arms if arm not in shared), stage.arms[-1])
@@ -125,11 +124,11 @@ def _plan(
     fields.setdefault("dataset", study.stage_a.dataset)
     fields.setdefault("pairs", tuple((arm, control) for arm in arms if arm != control))
     planned = tuple(seeds.looks) if isinstance(seeds, Looks) else ()
-    looks = planned[: seeds.taken] if isinstance(seeds, Looks) else ()
+    looks = planned[: seeds.taken] if planned else ()
     return StagePlan(
         arms=arms,
         control=control,
-        seed_list=tuple(seed_list(looks[-1] if looks else seeds or study.stage_a.seed_list)),
+        seed_list=tuple(range(looks[-1]) if looks else seeds or study.stage_a.seed_list),
         planned=planned,
         looks=looks if len(looks) > 1 else (),
         level=level_of(study, fields["name"]),

@@ -3,9 +3,9 @@
 Nothing here enters the study's own runs: the target is `real_data_summary`.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ptycho_torch.config.base import (
     AtLeastOne,
@@ -16,12 +16,12 @@ from ptycho_torch.config.base import (
     Gridsize,
     Line,
     Name,
+    Names,
     NotNegative,
     Rising,
     Seeds,
     Settings,
     Share,
-    seed_list,
 )
 from ptycho_torch.config.scan import RpieSettings, ScanConventions
 
@@ -42,12 +42,6 @@ class Measurement(Settings):
     reading: ScanConventions
     """Conventions of the file; `patch_px` must be given, since networks are built for it."""
 
-    @model_validator(mode="after")
-    def _has_a_size(self) -> Self:
-        if self.reading.patch_px is None:
-            raise ValueError("reading.patch_px must be given: the networks are built for this size")
-        return self
-
 
 class RegionSettings(Settings):
     """Which frames are held out: those that were taken within one rectangle of the scan."""
@@ -62,13 +56,11 @@ class RegionSettings(Settings):
 
 
 class RealDataScores(Settings):
-    """Which pixels and frames count."""
+    """Which pixels count."""
 
     lit_share: Fraction = 0.1
     """Objects are compared in the largest rectangle whose pixels all get this share of the
     brightest one's light, from the training frames and from each half of them."""
-    covered_share: Fraction = 0.8
-    """A held-out frame counts if this share of its probe's power falls on pixels lit so."""
     known_share: Fraction = 0.001
     """Pixels with less light than this share predict frames by the object's mean."""
 
@@ -78,11 +70,11 @@ class RealDataSettings(Settings):
 
     measurements: Annotated[dict[Name, Measurement], AtLeastOne]
     """Measurements by name."""
-    arms: Annotated[list[Name], AtLeastOne, Different]
+    arms: Names
     """Entries of the block `arms` that are trained on each measurement."""
     gridsizes: Annotated[list[Gridsize], AtLeastOne, Different] = [1]
     """Each arm is trained at each: 1: single frames, 2: groups of four merged neighbours."""
-    seeds: Seeds = 1
+    seeds: Seeds = [0]
     """How many, counted from 0, or which."""
     training: dict[str, Any] = {}
     """Keys of the block `training` that differ here, for every arm."""
@@ -95,11 +87,6 @@ class RealDataSettings(Settings):
     scores: RealDataScores = RealDataScores()
     threads: Count = 1
     """CPU threads of rPIE; those of training are `execution.threads`."""
-
-    @property
-    def seed_list(self) -> list[int]:
-        """The seeds, spelled out."""
-        return seed_list(self.seeds)
 
     @property
     def networks(self) -> dict[str, tuple[str, int]]:

@@ -1,9 +1,8 @@
 """A scan: how it is read and reconstructed, and how a network is trained and used on it."""
 
-import contextlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ptycho_torch.config.base import (
     Accelerator,
@@ -28,7 +27,7 @@ from ptycho_torch.config.training import (
     TrainingSettings,
 )
 
-_NEIGHBOURS = 6
+Neighbours = Annotated[int, Field(ge=4)]
 
 
 class ScanConventions(Settings):
@@ -85,13 +84,8 @@ class GroupSettings(Settings):
     """1: single frames; 2: groups of four neighbours."""
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used, chosen by the seed; None: one a frame."""
-    neighbor_count: Count = _NEIGHBOURS
+    neighbor_count: Neighbours = 6
     """Nearest neighbours that a group's other frames are drawn from, at least four."""
-
-    @property
-    def frames(self) -> int:
-        """C, frames of a group."""
-        return self.gridsize**2
 
 
 class FitSettings(Settings):
@@ -178,14 +172,6 @@ class RpieSettings(Settings):
     seed: Seed = 0
     """Seed of the order of frames, drawn anew for each iteration."""
 
-    @model_validator(mode="after")
-    def _must_have_effect(self) -> Self:
-        given = self.model_dump(exclude_defaults=True).keys()
-        idle = given & {"probe_alpha", "probe_step", "probe_from_iteration"}
-        if idle and not self.refine_probe:
-            raise ValueError(f"{min(idle)}: has no effect on a known probe; set refine_probe")
-        return self
-
     def frames_at_once(self, frames: int) -> int:
         """Return the largest batch of so many frames."""
         size = round(frames**0.5) if self.batch_size is None else self.batch_size
@@ -214,29 +200,18 @@ class ConventionalSettings(RpieSettings):
         return sorted({n for n in self.snapshots if n < self.iterations} | {self.iterations})
 
 
-def _scale(value: Any) -> Any:
-    """Return a word as it is, and a number that a command gave as text as one."""
-    if value in ("auto", "stored", "measured"):
-        return value
-    # Far beyond any measurement, and within what single precision holds.
-    with contextlib.suppress(TypeError, ValueError):
-        if 1e-12 <= float(value) <= 1e12:
-            return float(value)
-    raise ValueError(
-        f"scale: expected auto, stored, measured, or a number from 1e-12 to 1e12, got {value!r}"
-    )
+# Far beyond any measurement, and within what single precision holds; a command gives text.
+Scale = Annotated[float, Field(strict=False, ge=1e-12, le=1e12)]
 
 
 class InferSettings(Settings):
     """How a bundle is used on a scan."""
 
-    scale: Annotated[Literal["auto", "stored", "measured"] | float, BeforeValidator(_scale)] = (
-        "auto"
-    )
+    scale: Literal["auto", "stored", "measured"] | Scale = "auto"
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: an object of modulus 1 explains their mean; a number: s of the file, (s A)^2 are
     photons. auto: stored where the file says its photons, else measured."""
-    neighbor_count: Count = _NEIGHBOURS
+    neighbor_count: Neighbours = 6
     """As in training; only for groups."""
     n_images: Count | None = None
     """Groups (at gridsize 1 frames) that are used; None: one a frame."""

@@ -1,27 +1,24 @@
-"""The blocks of a study that say which arms meet where; and the whole study, in one object."""
+"""A study in one object, and the settings in force: of each arm, of the variants that sweeps, depth
+and stress derive, of each run.
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+A variant whose settings are those of a named arm is that arm, and of two equal variants there is
+one: the same training is never run twice for two stages.
+"""
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import model_validator
 
 from ptycho_torch.config.base import (
     AtLeastOne,
     Count,
-    Depth,
-    Different,
-    Fraction,
     Line,
-    Looks,
     Name,
-    NotNegative,
-    Positive,
-    Rising,
-    Seeds,
-    SeedsOrLooks,
     Settings,
-    number_from_yaml,
-    seed_list,
+    merge,
+    placed,
 )
 from ptycho_torch.config.dataset import Dataset
 from ptycho_torch.config.evaluation import (
@@ -29,44 +26,27 @@ from ptycho_torch.config.evaluation import (
     EvaluationSettings,
     ParitySettings,
     StatisticsSettings,
+    SuccessSettings,
 )
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.config.real_data import RealDataSettings
-from ptycho_torch.config.scan import ConventionalSettings
-from ptycho_torch.config.training import ExecutionSettings, TrainingSettings
-from ptycho_torch.runtime.errors import nearest
+from ptycho_torch.config.scan import ConventionalSettings, FitSettings, GroupSettings
+from ptycho_torch.config.stages import (
+    DEPTH,
+    TAKEN,
+    DecisionSettings,
+    DepthSettings,
+    PivotSettings,
+    StageSettings,
+    StressSettings,
+    SweepName,
+    SweepSettings,
+    Variant,
+)
+from ptycho_torch.config.training import ExecutionSettings, RunBlocks, RunSettings, TrainingSettings
+from ptycho_torch.runtime.errors import InputError, nearest
 
-# Any value of a setting; a number that YAML 1.1 reads as text, such as 1e-3, becomes one.
-Swept = Annotated[Any, BeforeValidator(number_from_yaml)]
-
-
-def _in_order(values: list[Any]) -> list[Any]:
-    """Return numbers by rising value, and words as they are written."""
-    return sorted(values) if all(type(value) in (int, float) for value in values) else values
-
-
-# A sweep's name becomes a folder of results and a target of Snakemake.
-SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
-# Folders of results and rules that a sweep must not take.
-_TAKEN = {
-    *("stage_a", "stress", "stage_b", "pivot", "study", "simulate", "train", "evaluate", "decide"),
-    *("parity", "diagnose", "diagnostics", "reconstruct"),
-}
-
-
-class SuccessSettings(Settings):
-    """What an arm must show; each condition that is set is judged by itself."""
-
-    lowest_loss: bool = False
-    """Its median best validation loss is the lowest of the stage."""
-    no_failures: bool = False
-    """None of its runs fails."""
-    lowest_failure_rate: bool = False
-    """No other arm fails less often."""
-    fewer_failures_than_control: bool = False
-    """It fails less often than the control."""
-    max_loss_increase: NotNegative | None = None
-    """Its median loss exceeds the control's by at most this fraction; null: not asked."""
+BLOCKS = tuple(RunBlocks.model_fields)
 
 
 class ArmSettings(Settings):
@@ -82,117 +62,6 @@ class ArmSettings(Settings):
     """Keys of the block `execution` that differ."""
     success: SuccessSettings = SuccessSettings()
     """Conditions to be judged; none: the arm is there for comparison."""
-
-
-class StageSettings(Settings):
-    """Which arms meet on which data, with which seeds."""
-
-    dataset: Name
-    """Entry of `datasets`; all arms and seeds use its bytes."""
-    control: Name
-    """The arm that the others are compared with."""
-    arms: Annotated[list[Name], AtLeastOne, Different]
-    """Entries of the block `arms`; the control among them."""
-    seeds: SeedsOrLooks
-    """Seeds of every arm: a list, how many (counted from 0), or planned looks."""
-
-    @property
-    def seed_list(self) -> list[int]:
-        """The seeds that every run of the stage has, spelled out: with looks those of the first."""
-        return seed_list(self.seeds.looks[0] if isinstance(self.seeds, Looks) else self.seeds)
-
-    @model_validator(mode="after")
-    def _has_its_control(self) -> Self:
-        if self.control not in self.arms:
-            raise ValueError(f"control '{self.control}' is not among the arms: {self.arms}")
-        return self
-
-
-class SweepSettings(Settings):
-    """An arm, or several, at values of one or more of their settings; several keys make a grid.
-
-    A value at which the arm equals an arm of the study is that arm: nothing is trained twice.
-    """
-
-    arm: Name | Annotated[list[Name], AtLeastOne, Different]
-    """Entry of `arms` that is varied, or several."""
-    sweep: Annotated[
-        dict[str, Annotated[list[Swept], AtLeastOne, Different, AfterValidator(_in_order)]],
-        Field(min_length=1, max_length=3),
-    ]
-    """Key of `generator`, `training` or `execution` -> values; numbers are shown by rising value.
-    Leading parts of a key may be left out while it stays clear: `clip.max_norm`."""
-    question: Line | None = None
-    """What the sweep is to answer, for its summary."""
-    dataset: Name | None = None
-    """Entry of `datasets`; null: that of Stage A."""
-    seeds: Seeds | None = None
-    """As in `stage_a`; null: those of Stage A, or of its first look."""
-    control: Name | None = None
-    """Arm that every value is compared with; null: the control of Stage A."""
-    alike_within: Fraction = 0.1
-    """A value is alike to the control if its loss is shown to lie within this fraction of its."""
-
-    @property
-    def arm_list(self) -> list[str]:
-        """The arms that are varied."""
-        return [self.arm] if isinstance(self.arm, str) else self.arm
-
-
-class StressSettings(Settings):
-    """The stress stage: every arm at rising learning rates, until it no longer learns.
-
-    Rates are constant, without warm-up, which hides instabilities. Data and control are Stage A's.
-    """
-
-    arms: Annotated[list[Name], AtLeastOne, Different]
-    """Entries of `arms`; Stage A's control among them."""
-    learning_rates: Annotated[list[Positive], Field(min_length=3), Rising]
-    """The grid, rising, from a rate at which the control succeeds to one at which it fails; in
-    steps of half a decade or less, fixed before the first run."""
-    depths: Annotated[list[Depth], AtLeastOne, Different] = [4, 8]
-    """Fourier blocks at which every rate is tried."""
-    epochs: Count
-    """Epochs of each run."""
-    seeds: SeedsOrLooks
-    """As in `stage_a`."""
-
-
-class DepthSettings(Settings):
-    """Stage B, the deep test: Stage A's winner and the control with more Fourier blocks."""
-
-    fno_blocks: Depth
-    """Fourier blocks of the deep arms."""
-    seeds: Seeds | None = None
-    """As in `stage_a`; null: those of Stage A, or of its first look."""
-    max_loss_increase: NotNegative = 0.1
-    """The deep arm matches its shallow self if its loss is at most this fraction higher ..."""
-    max_ssim_decrease: NotNegative = 0.02
-    """... and its amplitude SSIM at most this much lower; paired by seed."""
-    gradient_factor: Positive = 10.0
-    """Bound on the 99th percentile of an epoch's gradient norm, in units of the shallow arm's."""
-
-
-class PivotSettings(Settings):
-    """The pivot: a further arm at Stage B's depth, beside the control and the cures."""
-
-    arm: Name
-    """Entry of `arms`, not of Stage A: what is tried if the cures fail."""
-    cures: Annotated[list[Name], AtLeastOne, Different]
-    """Arms of Stage A that are to survive depth."""
-
-
-class DecisionSettings(Settings):
-    """What Gold, Silver and Pivot ask for, beyond `statistics`."""
-
-    gold: Name
-    """Arm that Gold is about: its generator becomes the default."""
-    silver: Name
-    """Arm that Silver is about: its clipping becomes the training policy."""
-    max_loss_increase: NotNegative = 0.1
-    """Silver: the loss exceeds the control's by at most this fraction (paired ratio)."""
-    acceptable_failure_rate: Fraction = 0.1
-    """A cure fails at depth once its failure rate is shown to exceed this (exact binomial test)."""
 
 
 class Study(Settings):
@@ -222,9 +91,7 @@ class Study(Settings):
     stage_a: StageSettings
     stress: StressSettings | None = None
     """The stress stage, loss against learning rate, target `stress_summary`; null: none."""
-    sweeps: Annotated[
-        dict[SweepName, SweepSettings], BeforeValidator(lambda block: block or {})
-    ] = {}
+    sweeps: dict[SweepName, SweepSettings] = {}
     """Sweeps by name; each is a stage with the target `<name>_summary`."""
     stage_b: DepthSettings | None = None
     """Stage B, the deep test of Stage A's winner; null: there is none."""
@@ -237,9 +104,8 @@ class Study(Settings):
     real_data: RealDataSettings | None = None
     """Real measurements, for the target `real_data_summary`; null: none."""
 
-    def __hash__(self) -> int:
-        """By identity, so that what is derived from a study can be kept for it."""
-        return id(self)
+    # By identity, so that what is derived from a study can be kept for it.
+    __hash__ = object.__hash__
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -247,18 +113,17 @@ class Study(Settings):
         stages += [name for name in ("stress", "stage_b", "pivot") if getattr(self, name)]
         _known("stage_a.dataset", [stage.dataset], self.datasets, "dataset")
         _known("stage_a.arms", stage.arms, arms, "arm")
-        _known("parity.arm", [self.parity.arm], arms, "arm")
+        _known("stage_a.control", [stage.control], stage.arms, "arm of Stage A")
         _known("diagnostics.stages", self.diagnostics.stages or [], stages, "stage")
         for name, sweep in self.sweeps.items():
-            if name in _TAKEN:
+            if name in TAKEN:
                 raise ValueError(f"sweeps: '{name}' is taken by another stage; call it otherwise")
             _known(f"sweeps.{name}.arm", sweep.arm_list, arms, "arm")
             _known(f"sweeps.{name}.control", [sweep.control], arms, "arm")
             _known(f"sweeps.{name}.dataset", [sweep.dataset], self.datasets, "dataset")
         if self.stress is not None:
             _known("stress.arms", self.stress.arms, arms, "arm")
-            if stage.control not in self.stress.arms:
-                raise ValueError(f"stress.arms: must have Stage A's control, '{stage.control}'")
+            _known("stage_a.control", [stage.control], self.stress.arms, "arm of the stress stage")
         if self.real_data is not None:
             _known("real_data.arms", self.real_data.arms, arms, "arm")
         return self
@@ -274,10 +139,9 @@ class Study(Settings):
             raise ValueError("pivot: needs the block stage_b, which says the depth")
         _known("pivot.arm", [pivot.arm], self.arms, "arm")
         _known("pivot.cures", pivot.cures, stage.arms, "arm of Stage A")
-        if stage.control in pivot.cures:
-            raise ValueError(f"pivot.cures: '{stage.control}' is the control, which is no cure")
-        if pivot.arm in (*pivot.cures, stage.control):
-            raise ValueError(f"pivot.arm: '{pivot.arm}' is a cure or the control itself")
+        arms = [stage.control, *pivot.cures, pivot.arm]
+        if len(set(arms)) < len(arms):
+            raise ValueError(f"pivot: control, cures and arm must be different, got {arms}")
         if decision is not None:
             _known("decision.gold", [decision.gold], pivot.cures, "cure")
             _known("decision.silver", [decision.silver], pivot.cures, "cure")
@@ -289,3 +153,135 @@ def _known(where: str, names: Iterable[str | None], choices: Iterable[str], what
     for name in names:
         if name is not None and name not in choices:
             raise ValueError(f"{where}: there is no {what} '{name}'{nearest(name, list(choices))}")
+
+
+class GridPoint(NamedTuple):
+    """An arm of the stress stage at one depth and learning rate; `name`: that of its runs."""
+
+    name: str
+    arm: str
+    depth: int
+    rate: float
+
+
+class Derived(NamedTuple):
+    """Everything that a study can run. A variant's runs are kept under the name of an arm, or of
+    another variant, that has the same settings, or else under its own."""
+
+    variants: dict[str, Variant]
+    """By name, without those that equal an arm or another variant."""
+    blocks: dict[str, dict[str, Any]]
+    """Of each arm and variant, by its name: the blocks in force."""
+    sweeps: dict[str, list[tuple[Variant, str]]]
+    """Of each sweep: its variants, arm by arm, and the name of their runs."""
+    grid: tuple[GridPoint, ...]
+    """The stress stage: arm by arm, by depth, by rising rate."""
+    deep: dict[str, str]
+    """Arm -> name of its runs at Stage B's depth."""
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """Name of each variant -> the arm that it is one of."""
+        return {name: variant.base for name, variant in self.variants.items()}
+
+
+@lru_cache(maxsize=8)
+def derive(study: Study) -> Derived:
+    """Return the arms, and every variant of one that some stage may run, with their settings.
+
+    Raises InputError, which says the place, if settings are impossible, a key of a sweep is
+    unknown, or two variants of different settings have one name.
+    """
+    base = {block: getattr(study, block).model_dump() for block in BLOCKS}
+    base["generator"].pop("source")  # Of another network than an arm's own.
+    blocks = {
+        name: _laid_over(base, arm.model_dump(include=set(BLOCKS)), f"arms.{name}.")
+        for name, arm in study.arms.items()
+    }
+    variants: dict[str, Variant] = {}
+
+    def name_of(variant: Variant, where: str) -> str:
+        base = blocks[variant.base]
+        settings = _laid_over(base, variant.overrides(), f"arms.{variant}: ")
+        # Of equal arms the one that is varied, as a reader expects.
+        equal = (name for name in (variant.base, *blocks) if blocks[name] == settings)
+        name = next(equal, variant.name)
+        if blocks.setdefault(name, settings) != settings:
+            raise InputError(
+                f"{where}: '{name}' is already the name of a run with other settings; "
+                "rename the arm or sweep under another one"
+            )
+        if name == variant.name and name not in study.arms:
+            variants[name] = variant
+        return name
+
+    sweeps = {}
+    for name, sweep in study.sweeps.items():
+        with placed(f"sweeps.{name}.sweep: "):
+            swept = [each for arm in sweep.arm_list for each in sweep.variants(arm, blocks[arm])]
+        sweeps[name] = [(each, name_of(each, f"sweeps.{name}")) for each in swept]
+    grid = tuple(
+        GridPoint(name_of(variant, "stress"), variant.base, depth, rate)
+        for variant, depth, rate in (study.stress.points(blocks) if study.stress else ())
+    )
+    deeper: dict[str, str] = {}
+    if study.stage_b is not None:
+        change = ((DEPTH, study.stage_b.fno_blocks),)
+        arms = [*study.stage_a.arms, *([study.pivot.arm] if study.pivot else [])]
+        deeper = {arm: name_of(Variant(arm, change), "stage_b") for arm in dict.fromkeys(arms)}
+    return Derived(variants, blocks, sweeps, grid, deeper)
+
+
+def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return blocks with others laid over them, numbers read and defaults filled in."""
+    data = merge(base, over)
+    with placed(place, data):
+        return RunBlocks.model_validate(data).model_dump()
+
+
+def deep(study: Study, arm: str) -> str:
+    """Return the name of an arm at Stage B's depth."""
+    return derive(study).deep[arm]
+
+
+def arm_settings(study: Study, name: str) -> ArmSettings:
+    """Return an arm, or what a variant of one is: without conditions of its own."""
+    variant = derive(study).variants.get(name)
+    return study.arms[name] if variant is None else ArmSettings(hypothesis=str(variant))
+
+
+def run_settings(study: Study, dataset: str, arm: str, seed: int) -> RunSettings:
+    """Return the settings of one run; only the base and this arm's blocks enter.
+
+    Raises InputError if the network cannot be built for the dataset's patches.
+    """
+    patch_px, derived = study.datasets[dataset].patch_px, derive(study)
+    variant = derived.variants.get(arm)
+    with placed(f"arms.{variant}: " if variant else f"arms.{arm}."):
+        return RunSettings(
+            dataset=dataset, patch_px=patch_px, arm=arm, seed=seed, **derived.blocks[arm]
+        )
+
+
+def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSettings:
+    """Return everything that decides one training on a measurement; only the base, this arm's
+    blocks and those of `real_data` enter. Raises InputError if the settings are impossible.
+    """
+    real = study.real_data
+    assert real is not None
+    arm, gridsize = real.networks[label]
+    place = f"real_data: network '{label}' on '{measurement}': "
+    over = {"generator": real.generator, "training": real.training}
+    blocks = _laid_over(derive(study).blocks[arm], over, place)
+    with placed(place):
+        fit = FitSettings(
+            name=measurement,
+            arm=arm,
+            seed=seed,
+            groups=GroupSettings(gridsize=gridsize),
+            validation_fraction=real.validation_fraction,
+            gap_px=real.held_out.gap_px,
+            **blocks,
+        )
+        fit.run(real.measurements[measurement].reading.patch_px or 0)
+    return fit

@@ -17,8 +17,9 @@ from ptycho_torch.config.base import (
     Seed,
     Settings,
     Share,
+    placed,
 )
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels, with_source
+from ptycho_torch.config.generator import GeneratorSettings, Sourced, plan_levels
 
 OwnName = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
 Beta = Annotated[Real, Field(ge=0, lt=1)]
@@ -98,18 +99,11 @@ class ZClip(Settings):
     """Steps at first that only measure mean and variance."""
 
 
-class _Own(Settings):
+class _Own(Sourced):
     settings: dict[str, Any] = {}
     """What its class takes, beside what it is always called with."""
     source: str | None = None
     """SHA-256 of its file, filled in, so that an edit trains anew."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_its_source(cls, block: Any) -> Any:
-        return with_source(
-            block, "name" if "name" in cls.model_fields else "gradient_clip_algorithm"
-        )
 
 
 class OwnClip(_Own):
@@ -137,44 +131,19 @@ class Adam(Settings):
     name: Literal["adam"]
     learning_rate: Positive
     """Step size at the start of the schedule."""
-    beta1: Beta = 0.9
-    """Decay of the gradient's running mean."""
-    beta2: Beta = 0.999
-    """Decay of the squared gradient's running mean."""
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay; Loshchilov and Hutter (2019), arXiv:1711.05101."""
-
-    name: Literal["adamw"]  # type: ignore[assignment]
-    weight_decay: NotNegative
-    """Share of each weight taken off per step and unit learning rate."""
-
-
-class SGD(Settings):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"]
-    learning_rate: Positive
-    """Step size at the start of the schedule."""
-    momentum: Beta = 0.9
-    """Decay of the velocity; 0 for none."""
 
 
 class OwnOptimizer(_Own):
-    """An optimiser of your own, or of another package (docs/own-network.md)."""
+    """Another of PyTorch's optimisers, or one of your own (docs/own-network.md)."""
 
     name: OwnName
-    """'package.module:Class', a `torch.optim.Optimizer` that takes parameters and `lr`."""
+    """'package.module:Class', such as 'torch.optim:AdamW', which takes parameters and `lr`."""
     learning_rate: Positive
     """Step size at the start of the schedule."""
 
 
 Optimizer = Annotated[
-    Annotated[Adam, Tag("adam")]
-    | Annotated[AdamW, Tag("adamw")]
-    | Annotated[SGD, Tag("sgd")]
-    | Annotated[OwnOptimizer, Tag("own")],
+    Annotated[Adam, Tag("adam")] | Annotated[OwnOptimizer, Tag("own")],
     _kind("name"),
 ]
 
@@ -240,12 +209,9 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:
-        schedule = self.schedule
-        if schedule.name == "warmup_cosine" and schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs of {schedule.warmup_epochs:g} never ends in {self.epochs} "
-                "epochs"
-            )
+        warmup = getattr(self.schedule, "warmup_epochs", 0)
+        if warmup >= self.epochs:
+            raise ValueError(f"schedule.warmup_epochs of {warmup:g} never ends in {self.epochs}")
         return self
 
 
@@ -274,7 +240,15 @@ class ExecutionSettings(Settings):
     """Recompute activations in the backward pass: less memory, about a third more work."""
 
 
-class RunSettings(Settings):
+class RunBlocks(Settings):
+    """The blocks of a study that decide a run; their keys can be swept."""
+
+    generator: GeneratorSettings
+    training: TrainingSettings
+    execution: ExecutionSettings
+
+
+class RunSettings(RunBlocks):
     """Everything that decides one training run, and nothing else."""
 
     dataset: Name
@@ -285,14 +259,9 @@ class RunSettings(Settings):
     """Name of the arm, or of a variant of one."""
     seed: Seed
     """Root seed: weights and data order draw from named streams under it."""
-    generator: GeneratorSettings
-    training: TrainingSettings
-    execution: ExecutionSettings
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
-        try:
+        with placed("generator: "):
             plan_levels(self.generator, self.patch_px)
-        except ValueError as error:
-            raise ValueError(f"generator: {error}") from None
         return self

@@ -155,11 +155,7 @@ def scan_groups(
     `InputError` as `neighbour_groups`, or if there are fewer frames than images requested.
     """
     if settings.gridsize > 1:
-        groups = neighbour_groups(
-            scan.positions_n2[frames_n], settings, seed=seed, side_px=scan.patch_px,
-            source=scan.source,
-        )  # fmt: skip
-        return frames_n[groups]
+        return neighbour_groups(scan, frames_n, settings, seed=seed)
     count, total = settings.n_images, len(frames_n)
     if count is None:
         return frames_n[:, None]
@@ -170,34 +166,24 @@ def scan_groups(
 
 
 def neighbour_groups(
-    positions_n2: NDArray[np.float64],
-    settings: GroupSettings,
-    *,
-    seed: int,
-    side_px: int,
-    source: str,
+    scan: Scan, frames_n: NDArray[np.int64], settings: GroupSettings, *, seed: int
 ) -> NDArray[np.int64]:
     """Return groups of neighbours, (G, C), the frame that a group was drawn around first.
 
     Each frame in turn has a group drawn around it, the others from its K nearest neighbours; if G
     (`n_images`; None: as many as frames) is less, the seed chooses those frames. `InputError` if
-    there are too few frames or candidates, two frames at one place, or neighbours that do not
-    overlap, being of `side_px`.
+    there are too few frames, two at one place, or neighbours that do not overlap.
     """
-    frames, size, candidates = len(positions_n2), settings.frames, settings.neighbor_count
+    positions_n2, frames, size = scan.positions_n2[frames_n], len(frames_n), settings.gridsize**2
     if frames < size:
-        raise InputError(f"{source}: has {frames} frames, a group needs {size}")
-    if candidates < size:
-        raise InputError(
-            f"{source}: neighbor_count of {candidates} is less than the {size} frames of a group"
-        )
-    near = min(candidates, frames - 1)
+        raise InputError(f"{scan.source}: has {frames} frames, a group needs {size}")
+    near = min(settings.neighbor_count, frames - 1)
     distance, index = scipy.spatial.cKDTree(positions_n2).query(positions_n2, k=near + 1)
     if (together := distance[:, 1] < _SAME_PLACE_PX).any():
         first = int(together.argmax())
         raise InputError(
-            f"{source}: frames {sorted(index[first, :2].tolist())} were taken at one place, "
-            f"{tuple(positions_n2[first].tolist())}; groups need distinct positions: remove one"
+            f"{scan.source}: frames {sorted(frames_n[index[first, :2]].tolist())} were taken at "
+            "one place; groups need distinct positions: remove one"
         )
     stream = named_stream(seed, "groups")
     rounds, rest = divmod(settings.n_images or frames, frames)
@@ -207,11 +193,10 @@ def neighbour_groups(
     drawn = stream.permuted(index[around, 1:], axis=1)[:, : size - 1]
     groups = np.concatenate([around[:, None], np.sort(drawn, axis=1)], axis=1).astype(np.int64)
     reach = np.ptp(positions_n2[groups], axis=1).max(axis=1)
-    if (reach >= side_px).any():
-        worst = int(reach.argmax())
+    if (reach >= scan.patch_px).any():
         raise InputError(
-            f"{source}: frames {groups[worst].tolist()} are neighbours but {reach[worst]:.3g} px "
-            f"apart, more than a frame of {side_px} px: they do not overlap; use gridsize 1, or a "
-            "smaller neighbor_count"
+            f"{scan.source}: frames {frames_n[groups[reach.argmax()]].tolist()} are neighbours but "
+            f"{reach.max():.3g} px apart: they do not overlap; use gridsize 1, or a smaller "
+            "neighbor_count"
         )
-    return groups
+    return frames_n[groups]

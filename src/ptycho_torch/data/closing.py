@@ -1,7 +1,7 @@
-"""What reading a file ends in, whatever its layout: stored corrections, mask, light, probe, steps.
+"""What reading a file ends in, whatever its layout: mask, stored corrections, light, probe, steps.
 
 Each check gives a note, and is an error where the outcome cannot be right: it names the option that
-settles it. What follows from the stored arrays is done here, before any convention applies.
+settles it.
 
 Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
@@ -35,6 +35,8 @@ def closed(raw: Raw, reading: ScanConventions) -> Raw:
     """Return what a file holds with its own corrections and mask applied, and without the frames
     that are far from the median light; raises `InputError` where that cannot be right."""
     check_array(raw.source, "positions", raw.positions_n2, "real", (len(raw.frames_nHW), 2))
+    if reading.pixel_m:
+        raw = replace(raw, pixel_m=(reading.pixel_m, reading.pixel_m))
     kind = kind_of(raw, reading)
     # First what is told by stored numbers, which a correction would change.
     raw = _masked(raw if raw.certain else _without_no_value(raw), kind, reading)
@@ -71,7 +73,7 @@ def _without_no_value(raw: Raw) -> Raw:
 def _masked(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     """Apply the mask as it is meant, and note what it takes of the light."""
     if raw.mask is None:
-        if raw.good_nHW is None:
+        if raw.good_nHW.all():
             raw.notes.append("mask: none, every pixel is used")
         return raw
     name, array, means = raw.mask
@@ -80,7 +82,7 @@ def _masked(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
     check_array(raw.source, name, array, "mask", (1, *shape[1:]), shape)
     flagged = array != 0
     total = light_of(raw.frames_nHW, raw.good_nHW, kind).sum() or 1
-    share = light_of(raw.frames_nHW, raw.without(~flagged).good_nHW, kind).sum() / total
+    share = light_of(raw.frames_nHW, raw.good_nHW & flagged, kind).sum() / total
     chosen = means if reading.mask_means == "auto" else reading.mask_means
     if chosen == "auto":
         chosen = "bad" if share <= 0.5 else "good"
@@ -138,7 +140,7 @@ def _subtract_dark(raw: Raw, name: str, dark: Array, frames: NDArray[np.float32]
     sides = frames.shape[1:]
     check_array(raw.source, name, dark, "real", sides, ("n", *sides), cure=_SETTLE)
     level = dark.reshape(-1, *sides).mean(axis=0, dtype=np.float64)
-    used = (level > 0) & (True if raw.good_nHW is None else raw.good_nHW.all(axis=0))
+    used = (level > 0) & raw.good_nHW.all(axis=0)
     level = np.where(used, level, 0)
     if (used & (frames.mean(axis=0, dtype=np.float64) < level / 2)).sum() > used.sum() / 2:
         raise InputError(
@@ -187,10 +189,13 @@ def _of_one_light(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
             "the frames (--n-images, --scan-index)"
         )
     raw.notes.append(f"{line}; left out (--outliers keep keeps them)")
-    keep = np.flatnonzero(~(dark | bright))
-    frames, positions = raw.frames_nHW[keep], raw.positions_n2[keep]
-    good = mask_of(raw.good_nHW, keep)
-    return replace(raw, frames_nHW=frames, positions_n2=positions, good_nHW=good)
+    keep = ~(dark | bright)
+    return replace(
+        raw,
+        frames_nHW=raw.frames_nHW[keep],
+        positions_n2=raw.positions_n2[keep],
+        good_nHW=mask_of(raw.good_nHW, keep),
+    )
 
 
 def _probe(raw: Raw) -> Raw:
@@ -198,14 +203,12 @@ def _probe(raw: Raw) -> Raw:
     probe = raw.probe_MHW
     if probe is None:
         return raw
-    if not np.iscomplexobj(probe) or not probe.imag.any():
+    if not probe.imag.any():
         raw.notes.append("the probe is real: its phase is taken as 0; is it only a modulus?")
-    if raw.object_YX is not None and not np.iscomplexobj(raw.object_YX):
-        raw.notes.append("the object is real: its phase is taken as 0")
     return replace(raw, probe_MHW=centred_probe(probe, raw.notes))
 
 
-def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64]) -> None:
+def check_steps(raw: Raw, corners_n2: NDArray[np.float64]) -> None:
     """Note the scan's steps; `InputError` if it does not move, or frames have nothing in common.
 
     corners_n2: in pixels, as they were understood. Names the unit that would fit where the
@@ -218,16 +221,14 @@ def check_steps(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float
     raw.notes.append(f"median step {step:.3g} px, window {side} px")
     if raw.certain or not (still or step > _SPARSE_WINDOWS * side):
         return
-    what = "hardly moves"
-    if not still:
-        what = "is a near field, or so sparse that frames have nothing in common"
+    what = "is a near field, or so sparse that frames have nothing in common"
     cure = "give --units (with --pixel-m), or mend the positions"
-    if (pixel := raw.pixel(reading)) is not None:
+    if raw.pixel_m is not None:
         # From half a pixel to a window.
-        pixels = median_step(raw.positions_n2) / max(pixel)
+        pixels = median_step(raw.positions_n2) / max(raw.pixel_m)
         fits = [unit for unit, metres in UNITS_M.items() if 0.5 <= pixels * metres <= side]
         cure = f"its geometry fits --units {fits[0]}" if fits else cure
     raise InputError(
-        f"{raw.source}: the scan {what}: the median step is {step:.3g} px of a window of {side} "
-        f"px; are the positions in another unit? {cure}"
+        f"{raw.source}: the scan {'hardly moves' if still else what}: the median step is "
+        f"{step:.3g} px of a window of {side} px; are the positions in another unit? {cure}"
     )

@@ -16,7 +16,6 @@ from scipy import constants
 from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.data.light import frames_first
 from ptycho_torch.data.scan import (
-    ROLES,
     Array,
     Raw,
     by_role,
@@ -44,8 +43,6 @@ ENERGIES = {"j": 1.0, "joule": 1.0, "ev": EV, "electronvolt": EV, "kev": 1e3 * E
 # noisy, corrected for artefacts, or what only marks peaks and signal.
 BAD_PIXEL = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200
 _USUAL_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-# More than any photon has; CXI is in joules, and people write electronvolts.
-_MOST_ENERGY_J = 1e-9
 # Wavelength and energy are rounded where they are written.
 _AGREE = 0.01
 
@@ -53,18 +50,18 @@ _AGREE = 0.01
 def read_cxi(source: str, reading: ScanConventions) -> Raw:
     """Return the scan of a CXI file; raises as `read_scan`."""
     with open_hdf5(source) as file:
-        if not any(name.startswith("entry_") for name in file.names()):
-            raise InputError(
-                f"{source}: is HDF5 but no CXI file: has no '/entry_1'; it has: "
-                f"{', '.join(file.names()[:8]) or 'nothing'}"
-            )
-        notes = ["CXI"]
+        notes = [
+            "CXI: (row, column) along translation (y, x); along its opposite (--flip-rows "
+            "--flip-columns) the frames fit as well, with the twin image"
+        ]
         _choose(file, reading.scan_index, notes)
         where, frames = _first(file, "frames", f"{DETECTOR}/data", "/entry_1/data_1/data")
         positions = _positions(file, reading, notes)
         frames = frames_first(source, where, frames, len(positions), reading.stack, notes)
         side = frames.shape[-1]
-        pixel, missing = (None, "") if reading.pixel_m else _object_pixel_m(file, side, notes)
+        given = reading.pixel_m or reading.units == "pixels"
+        # All that is read comes before what was not.
+        pixel = None if given else _object_pixel_m(file, side, notes)
         return Raw(
             source=source,
             layout="cxi",
@@ -79,7 +76,6 @@ def read_cxi(source: str, reading: ScanConventions) -> Raw:
             origin="middle",
             units="metres",
             pixel_m=pixel,
-            pixel_missing=missing,
             notes=notes,
         )
 
@@ -88,7 +84,10 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
     for where in places:
         if (found := file.array(where)) is not None:
             return where, found
-    raise InputError(f"{file.source}: has no {what}: neither {' nor '.join(places)}")
+    raise InputError(
+        f"{file.source}: is no CXI file with {what}: has neither {' nor '.join(places)}; it has: "
+        f"{', '.join(file.names()[:8]) or 'nothing'}"
+    )
 
 
 def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
@@ -142,44 +141,38 @@ def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
     return axes
 
 
-def _object_pixel_m(
-    file: Hdf5, side_px: int, notes: list[str]
-) -> tuple[tuple[float, float] | None, str]:
+def _object_pixel_m(file: Hdf5, side_px: int, notes: list[str]) -> tuple[float, float]:
     """Return (height, width) of a pixel of the object plane, wavelength x distance / (N x detector
-    pixel), metres; or None and what is missing for it."""
+    pixel), metres."""
     lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, notes)}
     for name in ("distance", "y_pixel_size", "x_pixel_size"):
         lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)
-    if missing := [name for name, value in lengths.items() if value is None]:
-        return None, f"the file has no {', no '.join(missing)}"
+    if missing := [name for name, value in lengths.items() if not value]:
+        raise InputError(
+            f"{file.source}: positions cannot be converted to pixels: the file has no "
+            f"{', no '.join(missing)}, or it is 0; give --pixel-m, the side of a pixel of the "
+            "object plane, or --units pixels"
+        )
     # CXI's z points downstream, so that some write the distance as negative.
     wavelength, distance, height, width = (abs(value or 0.0) for value in lengths.values())
-    if zero := [name for name, value in lengths.items() if value == 0]:
-        raise InputError(f"{file.source}: {zero[0]} is 0, expected a length > 0 in metres")
     reach = wavelength * distance / side_px
-    return (reach / height, reach / width), ""
+    return reach / height, reach / width
 
 
 def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
     """Return the wavelength in metres, which the photon energy must agree with, or gives."""
     wavelength = file.number(f"{SOURCE}/wavelength", LENGTHS, notes)
     energy = file.number(f"{SOURCE}/energy", ENERGIES, notes)
-    if energy is None:
+    if not energy:
         return wavelength
-    where = file.where(SOURCE)
-    if not 0 < energy < _MOST_ENERGY_J:
-        raise InputError(
-            f"{file.source}: {where}/energy is {energy:g} J, which no photon has; CXI is in joules "
-            "(1 eV = 1.602e-19 J): mend it, give it the attribute units, or give --pixel-m"
-        )
     told = constants.h * constants.c / energy
     if wavelength is None:
         notes.append("wavelength from the photon energy")
     elif abs(told - wavelength) > _AGREE * wavelength:
         raise InputError(
-            f"{file.source}: {where}: the energy of {energy / EV:.6g} eV is a wavelength of "
-            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; mend the one that is wrong, or "
-            "give --pixel-m"
+            f"{file.source}: {file.where(SOURCE)}: the energy of {energy:.6g} J is a wavelength of "
+            f"{told:.6g} m, and 'wavelength' is {wavelength:.6g} m; CXI is in joules (1 eV = "
+            "1.602e-19 J): mend the one that is wrong, or give --pixel-m"
         )
     return wavelength or told
 
@@ -187,14 +180,14 @@ def _wavelength(file: Hdf5, notes: list[str]) -> float | None:
 def _stored_roles(file: Hdf5) -> dict[str, Any]:
     """Return the first dark field and the first monitor of the chosen entry and detector."""
     entry, detector = file.where("/entry_1"), file.where(DETECTOR)
-    of_scan = {
+    paths = {
         path: path
         for path in file.unread()
-        if ROLES.get(path.rpartition("/")[2], ("mask",))[0] != "mask"
-        and path.startswith(f"{entry}/")
+        if path.startswith(f"{entry}/")
         and ("/detector_" not in path or path.startswith(f"{detector}/"))
     }
-    return {role: (path, file.array(path)) for role, (path, _) in by_role(of_scan).items()}
+    roles = by_role(paths)
+    return {role: (roles[role][0], file.array(roles[role][0])) for role in roles.keys() - {"mask"}}
 
 
 def _mask(file: Hdf5) -> tuple[str, Array, Literal["bad"]] | None:
@@ -207,16 +200,15 @@ def _mask(file: Hdf5) -> tuple[str, Array, Literal["bad"]] | None:
 
 
 def _probe(file: Hdf5, side_px: int, notes: list[str]) -> Array | None:
-    image = "/entry_1/image_1/data"
-    for where in (f"{SOURCE}/illumination", image, f"{SOURCE}/probe"):
+    where = f"{SOURCE}/illumination"
+    found = file.array(where)
+    if found is None:
+        where = "/entry_1/image_1/data"
         found = file.array(where)
-        if found is None:
-            continue
-        if where != image or (np.iscomplexobj(found) and found.shape[-2:] == (side_px, side_px)):
-            notes.append(f"probe from {where}")
-            return probe_modes(file.source, where, found)
-        notes.append("image_1 is no probe (complex, the frames' size); left out")
-    return None
+        if found is not None and not (np.iscomplexobj(found) and found.shape[-1] == side_px):
+            notes.append("image_1 is no probe (complex, the frames' size); left out")
+            return None
+    return probe_modes(file.source, where, found)
 
 
 def _object(file: Hdf5, notes: list[str]) -> Array | None:

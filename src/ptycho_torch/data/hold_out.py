@@ -46,7 +46,7 @@ def hold_out(
     nearest = np.argsort(np.hypot(*(positions_n2 - corner).T), kind="stable")
     held = np.zeros(len(positions_n2), bool)
     held[nearest[: max(1, round(fraction * len(positions_n2)))]] = True
-    return _apart(positions_n2, held, gap_px, source, "a smaller validation fraction or gap")
+    return _apart(positions_n2, held, gap_px, source)
 
 
 def hold_out_region(
@@ -67,19 +67,17 @@ def hold_out_region(
             f"{source}: no frame lies in the region held out, rows {region.rows} and columns "
             f"{region.columns} of the scan's extent; make it larger"
         )
-    return _apart(positions_n2, held, gap_px, source, "a smaller region or gap")
+    return _apart(positions_n2, held, gap_px, source)
 
 
-def _apart(
-    positions_n2: Positions, held: NDArray[np.bool_], gap_px: float, source: str, cure: str
-) -> HeldOut:
+def _apart(positions_n2: Positions, held: NDArray[np.bool_], gap_px: float, source: str) -> HeldOut:
     nearest, _ = scipy.spatial.cKDTree(positions_n2[held]).query(positions_n2)
     near = (nearest < gap_px) & ~held
     train = np.flatnonzero(~held & ~near)
     if not len(train):
         raise InputError(
             f"{source}: keeping out {int(held.sum())} of {len(held)} frames with a gap of "
-            f"{gap_px:.3g} px leaves none to train on; use {cure}"
+            f"{gap_px:.3g} px leaves none to train on; hold out fewer, or use a smaller gap"
         )
     return HeldOut(train, np.flatnonzero(held), np.flatnonzero(near))
 

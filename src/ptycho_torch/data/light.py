@@ -36,23 +36,22 @@ def values_of(frames: Array) -> Kind:
     return "intensity" if whole else "amplitude"
 
 
-def light_of(frames: Array, good: Mask | None, kind: Kind) -> NDArray[np.float64]:
+def light_of(frames: Array, good: Mask, kind: Kind) -> NDArray[np.float64]:
     """Return the light of each frame on good pixels, in the units of stored intensities, (n,)."""
     light = np.zeros(len(frames))
     for n, frame in enumerate(frames):
         values = np.nan_to_num(frame.astype(np.float64), posinf=0, neginf=0)
         values = np.square(values) if kind == "amplitude" else values
-        light[n] = values.sum(where=True if good is None else good[n % len(good)])
+        light[n] = values.sum(where=good[n % len(good)])
     return light
 
 
-def light_is_at(frames_nHW: Array, good: Mask | None) -> Literal["centre", "corner"] | None:
+def light_is_at(frames_nHW: Array, good: Mask) -> Literal["centre", "corner"] | None:
     """Return where the light is; None if that is not clear."""
     some = slice(None, None, max(1, len(frames_nHW) // 64))
     shown = np.nan_to_num(np.abs(frames_nHW[some].astype(np.float64)))
     # Masked pixels are dark: what marks them may be brighter than any light.
-    used = mask_of(good, some)
-    mean = (shown if used is None else np.where(used, shown, 0)).mean(axis=0)
+    mean = np.where(mask_of(good, some), shown, 0).mean(axis=0)
     near = np.abs(np.fft.fftfreq(mean.shape[-1])) < 1 / 8
     corner, centre = (float(mean[np.ix_(n, n)].sum()) for n in (near, np.fft.fftshift(near)))
     if max(corner, centre) <= CLEAR * min(corner, centre):
@@ -106,8 +105,5 @@ def _by_light(source: str, name: str, frames: Array, notes: list[str]) -> str:
             f"{source}: '{name}' is {frames.shape}: any axis may number the frames, and their "
             "light does not tell; give --stack first or --stack last"
         )
-    notes.append(
-        f"'{name}' is {frames.shape}: its {low} axis numbers the frames (light varies by "
-        f"{spread[low]:.2g} along it, {spread[high]:.2g} along the other)"
-    )
+    notes.append(f"'{name}' is {frames.shape}: its {low} axis numbers the frames, by their light")
     return low

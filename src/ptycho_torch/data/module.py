@@ -6,7 +6,6 @@ Letters: n groups, k steps of an epoch, P processes, B groups of a batch.
 import math
 from collections import UserList
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,18 +27,22 @@ def epoch_order(seed: int, epoch: int, groups: int) -> NDArray[np.int64]:
 
 
 class EpochBatches:
-    """Full batches of groups, in a new order each epoch, fixed by seed and epoch alone.
+    """Full batches of groups, in a new order each epoch, fixed by the run's seed and epoch alone.
 
-    Several processes share a step: each takes `batch_size` groups of it; the groups left over after
-    the last full batch sit out that epoch.
+    Several processes share a step: each takes `training.batch_size` groups of it; the groups left
+    over after the last full batch sit out that epoch. `InputError` if there is no full one.
     """
 
-    def __init__(
-        self, groups: Batch, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
-    ) -> None:
-        self.groups, self.seed, self.epoch = groups, seed, 0
-        self.shape, self.rank = (processes, batch_size), rank
+    def __init__(self, run: RunSettings, groups: Batch, rank: int = 0, processes: int = 1) -> None:
+        self.groups, self.seed, self.epoch = groups, run.seed, 0
+        self.shape, self.rank = (processes, run.training.batch_size), rank
         self.sampler = self  # The name by which a Trainer looks for `set_epoch`.
+        if not len(self):
+            raise InputError(
+                f"arms.{run.arm} on dataset '{run.dataset}': training.batch_size is "
+                f"{self.shape[1]}, on each of {processes} device(s), the training split has only "
+                f"{len(groups)} groups; only full batches train"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0; a Trainer does so before each."""
@@ -59,32 +62,21 @@ class EpochBatches:
 class PtychoDataModule(LightningDataModule):
     """Training and validation groups of a run, moved to the Trainer's device as a whole.
 
-    run: `training.batch_size` and `seed` of it decide the batches. `InputError` if the training
-    split has fewer groups than a batch.
+    `InputError` if the training split has fewer groups than a batch.
     """
 
     def __init__(self, run: RunSettings, train: Batch, validation: Batch) -> None:
         super().__init__()
         self.run, self.train, self.validation = run, train, validation
-        self._share()
-
-    def _share(self, rank: int = 0, processes: int = 1) -> None:
-        run, size = self.run, self.run.training.batch_size
-        self._batches = EpochBatches(self.train, size, run.seed, rank=rank, processes=processes)
-        if not len(self._batches):
-            shared = f" for each of {processes} devices" if processes > 1 else ""
-            raise InputError(
-                f"arms.{run.arm} on dataset '{run.dataset}': training.batch_size is {size}"
-                f"{shared}, the training split has only {len(self.train)} groups; only full "
-                "batches train"
-            )
+        self._batches = EpochBatches(run, train)
 
     def setup(self, stage: str) -> None:
         """Share the steps between the Trainer's processes, and move the groups to its device."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         self.train, self.validation = self.train.to(device), self.validation.to(device)
-        self._share(self.trainer.global_rank, self.trainer.world_size)
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        self._batches = EpochBatches(self.run, self.train, rank, processes)
 
     def train_dataloader(self) -> EpochBatches:
         """Return full batches in the order of the epoch."""
@@ -94,7 +86,3 @@ class PtychoDataModule(LightningDataModule):
         """Return all groups; each process validates on all of them."""
         # A Trainer takes a plain list for several loaders.
         return UserList(self.validation.batches(EVAL_BATCH))
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, *_: Any) -> Any:
-        """Return the batch, which lies on the device already."""
-        return batch

@@ -16,8 +16,7 @@ from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 
 Statistics = dict[str, dict[str, NDArray[np.float64]]]
-
-FORMAT = "ptycho-torch patch statistics 1"
+_AMPLITUDE: Any = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
@@ -30,30 +29,15 @@ def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
     """
     # One by one: double precision of all of them at once takes several times their memory.
     with np.errstate(invalid="ignore", over="ignore"):
-        each = [_of_one(patch_HW) for patch_HW in patches_PHW]
-    return {
-        block: {name: np.array([one[block][name] for one in each]) for name in names}
-        for block, names in each[0].items()
-    }
-
-
-def _of_one(patch_HW: NDArray[Any]) -> dict[str, dict[str, Any]]:
-    amplitude = np.abs(patch_HW).astype(np.float64)
-    variance = np.square(amplitude - amplitude.mean()).mean()
-    statistics = {
-        "amplitude": {
-            "mean": amplitude.mean(),
-            "std": np.sqrt(variance),
-            "min": amplitude.min(),
-            "max": amplitude.max(),
-            "var_zero_mean": variance,
+        amplitude = {
+            name: np.array([measure(np.abs(patch).astype(np.float64)) for patch in patches_PHW])
+            for name, measure in {**_AMPLITUDE, "var_zero_mean": np.var}.items()
         }
-    }
-    if np.iscomplexobj(patch_HW):
-        wave = patch_HW.astype(np.complex128)
-        spread = np.square(np.abs(wave - wave.mean())).mean()
-        statistics["complex"] = {"var_zero_mean": spread}
-    return statistics
+        if not np.iscomplexobj(patches_PHW):
+            return {"amplitude": amplitude}
+        waves = (patch.astype(np.complex128) for patch in patches_PHW)
+        spread = [np.square(np.abs(wave - wave.mean())).mean() for wave in waves]
+    return {"amplitude": amplitude, "complex": {"var_zero_mean": np.array(spread)}}
 
 
 def chosen_patches(total: int, limit: int) -> NDArray[np.int64]:
@@ -70,26 +54,18 @@ def statistics_record(statistics: Statistics) -> dict[str, Any]:
 
 
 def write_patch_statistics(
-    folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int, made_by: str
+    folder: io.PathLike, patches_PHW: NDArray[Any], scales: Scales, *, limit: int
 ) -> None:
     """Write `patch_stats.json` and `patches.png` of some patches (`chosen_patches`) into `folder`.
 
     patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
-    where they were made; made_by: what made them, in words.
+    where they were made.
     """
     from ptycho_torch.files import pictures  # With it comes matplotlib.
 
     chosen, total = chosen_patches(len(patches_PHW), limit), len(patches_PHW)
     figure = pictures.draw_patches(patches_PHW[chosen], total=total)
     pictures.save_png(Path(folder) / "patches.png", figure)
-    record = {
-        "format": FORMAT,
-        "made_by": made_by,
-        "patches": total,
-        "limit": limit,
-        "chosen": chosen.tolist(),
-        "shape": list(patches_PHW.shape[1:]),
-        "scales": scales.model_dump(),
-        **statistics_record(patch_statistics(patches_PHW[chosen])),
-    }
-    io.write_json(Path(folder) / "patch_stats.json", record)
+    statistics = statistics_record(patch_statistics(patches_PHW[chosen]))
+    facts = {"patches": total, "chosen": chosen.tolist(), "scales": scales.model_dump()}
+    io.write_json(Path(folder) / "patch_stats.json", {**facts, **statistics})

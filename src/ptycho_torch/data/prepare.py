@@ -10,22 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.config.scan import ScanConventions
-from ptycho_torch.data.closing import check_steps
 from ptycho_torch.data.light import kind_of, light_is_at, values_of
 from ptycho_torch.data.scan import UNITS_M, Array, Mask, Raw, Scan, mask_of
 from ptycho_torch.runtime.errors import InputError
-
-
-def prepare(raw: Raw, reading: ScanConventions) -> Scan:
-    """Return the scan that a file holds under these conventions; raises as `read_scan`."""
-    total = len(raw.frames_nHW)
-    first = slice(min(total, reading.n_images or total))
-    if first.stop < total:
-        raw.notes.append(f"the first {first.stop} of {total} frames")
-    # From all positions, so that a part of the frames is where it is in the whole.
-    corners = corners_of(raw, reading)
-    check_steps(raw, reading, corners)
-    return cropped(scan_of(raw, reading, corners, first), reading.patch_px)
 
 
 def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64], some: Any) -> Scan:
@@ -40,7 +27,7 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
     raw.notes.append(f"zero frequency in the {place}: {why}")
     if place == "corner":
         frames = np.fft.fftshift(frames, axes=(-2, -1))
-        good = None if good is None else np.fft.fftshift(good, axes=(-2, -1))
+        good = np.fft.fftshift(good, axes=(-2, -1))
     what, scale = "amplitudes", raw.intensity_scale
     if kind == "intensity":
         whole = values_of(frames) == "intensity"
@@ -54,16 +41,13 @@ def scan_of(raw: Raw, reading: ScanConventions, corners_n2: NDArray[np.float64],
         positions_n2=corners_n2[some],
         probe_MHW=None if probe is None else probe.astype(np.complex64),
         object_YX=None if thing is None else thing.astype(np.complex64),
-        good_1HW=good,
+        good_1HW=None if good.all() else good,
         intensity_scale=scale,
         notes=tuple(raw.notes),
     )
 
 
-def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDArray[np.float32]:
-    good = np.ones((1, 1, 1), bool) if good is None else good
-    if not good.any():
-        raise InputError(f"{source}: every pixel is masked or saturated; nothing was measured")
+def _amplitude(source: str, kind: str, frames: Array, good: Mask) -> NDArray[np.float32]:
     amplitude = np.empty(frames.shape, np.float32)
     for n, frame in enumerate(frames):
         values = np.where(good[n % len(good)], frame, 0).astype(np.float64)
@@ -75,7 +59,7 @@ def _amplitude(source: str, kind: str, frames: Array, good: Mask | None) -> NDAr
         with np.errstate(over="ignore"):
             amplitude[n] = np.sqrt(values) if kind == "intensity" else values
     if not amplitude.any():
-        raise InputError(f"{source}: frames are zero everywhere: no light, no data")
+        raise InputError(f"{source}: frames are zero everywhere, or masked: no light, no data")
     return amplitude
 
 
@@ -91,20 +75,14 @@ def corners_of(raw: Raw, reading: ScanConventions) -> NDArray[np.float64]:
     corners = raw.positions_n2
     units = raw.units if reading.units == "auto" else reading.units
     if units != "pixels":
-        pixel = raw.pixel(reading)
-        if pixel is None:
+        if (pixel := raw.pixel_m) is None:
             raise InputError(
-                f"{raw.source}: positions in {units} cannot be converted to pixels: "
-                f"{raw.pixel_missing}; give --pixel-m, the side of a pixel of the object plane, or "
+                f"{raw.source}: positions in {units} cannot be converted to pixels: the file has "
+                "no geometry; give --pixel-m, the side of a pixel of the object plane, or "
                 "--units pixels"
             )
         notes.append(f"positions from {units} to pixels of {pixel[0]:.6g} x {pixel[1]:.6g} m")
         corners = corners * UNITS_M[units] / np.array(pixel)
-    if raw.layout == "cxi":
-        notes.append(
-            "(row, column) along translation (y, x); along its opposite (--flip-rows "
-            "--flip-columns) the frames fit as well, with the twin image"
-        )
     if reading.swap_axes:
         corners = corners[:, ::-1]
     flips = np.array([reading.flip_rows, reading.flip_columns])

@@ -13,14 +13,11 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptycho_torch.config.scan import ScanConventions
 from ptycho_torch.runtime.errors import InputError
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-Layout = Literal["npz", "cxi", "split", "tike"]
 _KINDS = {"real": "fiu", "complex": "fiuc", "mask": "fiub"}
-
 _NAMES = {
     ("dark",): "dark dark_field darkfield data_dark dark_frame dark_frames background",
     ("monitor",): "monitor beam_monitor ion_chamber i0 I0",
@@ -30,8 +27,6 @@ _NAMES = {
 }
 ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 """What arrays of these names are for, in any layout; of a mask also what is set in it."""
-
-
 UNITS_M = {"metres": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 """What positions can be in, metres."""
 
@@ -41,21 +36,20 @@ class Raw:
     """Arrays as they were stored, and the layout's conventions, in force where `ScanConventions`
     says auto.
 
-    positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that the layout
-    itself calls measured; mask, dark, monitor: other arrays for that, with their names, still to be
+    positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that were
+    measured, as far as it is known; mask, dark, monitor: arrays with their names, still to be
     applied; unused: names of those that nothing reads; pixel_m: (height, width) of a pixel of the
-    object plane, and pixel_missing, why there is none; certain: this project wrote the file, so
-    that nothing need be told from the frames; notes: what was recognised and done, which each step
-    adds to.
+    object plane; certain: this project wrote the file, so that nothing need be told from the
+    frames; notes: what was done, which each step adds to.
     """
 
     source: str
-    layout: Layout
+    layout: Literal["npz", "cxi", "split"]
     frames_nHW: Array
     positions_n2: NDArray[np.float64]
     probe_MHW: Array | None = None
     object_YX: Array | None = None
-    good_nHW: Mask | None = None
+    good_nHW: Mask = field(default_factory=lambda: np.ones((1, 1, 1), bool))
     mask: tuple[str, Array, Literal["auto", "good", "bad"]] | None = None
     dark: tuple[str, Array] | None = None
     monitor: tuple[str, Array] | None = None
@@ -66,18 +60,12 @@ class Raw:
     origin: Literal["corner", "centre", "middle"] = "corner"
     units: Literal["pixels", "metres"] = "pixels"
     pixel_m: tuple[float, float] | None = None
-    pixel_missing: str = "the file has no geometry"
     certain: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def pixel(self, reading: ScanConventions) -> tuple[float, float] | None:
-        """Return (height, width) of a pixel of the object plane, as given or as in the file."""
-        return (reading.pixel_m, reading.pixel_m) if reading.pixel_m else self.pixel_m
-
     def without(self, bad: Mask) -> Self:
         """Return the same with more pixels masked; `bad` broadcasts with the frames."""
-        bad = bad.reshape(-1, *bad.shape[-2:])
-        return replace(self, good_nHW=~bad if self.good_nHW is None else self.good_nHW & ~bad)
+        return replace(self, good_nHW=self.good_nHW & ~bad.reshape(-1, *bad.shape[-2:]))
 
 
 def check_array(
@@ -91,8 +79,6 @@ def check_array(
     if array.dtype.kind in _KINDS[kind] and any(_fits(array.shape, shape) for shape in shapes):
         return
     expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
-    if kind == "real" and array.dtype.kind == "c":
-        cure = "; is it a simulated wave?"
     raise InputError(
         f"{source}: '{name}' is {array.shape} {array.dtype}, expected {kind} {expected}{cure}"
     )
@@ -111,8 +97,9 @@ def by_role(arrays: Mapping[str, Any]) -> dict[str, Any]:
     names may be paths."""
     fields: dict[str, Any] = {}
     for name, array in arrays.items():
-        role, *means = ROLES[name.rpartition("/")[2]]
-        fields.setdefault(role, (name, array, *means))
+        role, *means = ROLES.get(name.rpartition("/")[2], ("",))
+        if role:
+            fields.setdefault(role, (name, array, *means))
     return fields
 
 
@@ -155,9 +142,9 @@ def median_step(positions_n2: NDArray[np.float64]) -> float:
     return float(np.median(scipy.spatial.KDTree(places).query(places, k=2)[0][:, 1]))
 
 
-def mask_of(good: Mask | None, frames: Any) -> Mask | None:
+def mask_of(good: Mask, frames: Any) -> Mask:
     """Return the mask of some frames; one mask for all stays as it is."""
-    return good if good is None or len(good) == 1 else good[frames]
+    return good if len(good) == 1 else good[frames]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,31 +178,31 @@ class Scan:
         """Which pixels were measured; broadcasts with the frames."""
         return np.ones((1, 1, 1), bool) if self.good_1HW is None else self.good_1HW
 
-    def take(self, frames: NDArray[np.int64]) -> Self:
+    def take(self, frames: NDArray[np.int64] | slice) -> Self:
         """Return a scan of some frames."""
         return replace(
             self,
             amplitude_nHW=self.amplitude_nHW[frames],
             positions_n2=self.positions_n2[frames],
-            good_1HW=mask_of(self.good_1HW, frames),
+            good_1HW=None if self.good_1HW is None else mask_of(self.good_1HW, frames),
         )
 
     def summary(self) -> str:
         """Return what there is, in a line."""
-        low, high = self.positions_n2.min(axis=0), self.positions_n2.max(axis=0)
-        probe, thing, scale = self.probe_MHW, self.object_YX, self.intensity_scale
-        parts = [
-            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px",
-            f"rows {low[0]:.2f} to {high[0]:.2f}, columns {low[1]:.2f} to {high[1]:.2f} px",
-            "no probe" if probe is None else f"probe of {len(probe)} mode(s)",
-            "no object" if thing is None else "object of {} x {} px".format(*thing.shape),
-        ]
-        if scale is None:
-            return ", ".join([*parts, "photons not known"])
-        # Without a copy of all frames in double precision.
-        power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
-        photons = power / len(self) * scale**2
-        return ", ".join([*parts, f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"])
+        (row, column), (last_row, last_column) = self.positions_n2.min(0), self.positions_n2.max(0)
+        probe = "no probe" if self.probe_MHW is None else f"probe of {len(self.probe_MHW)} mode(s)"
+        thing = "no object" if self.object_YX is None else f"object of {self.object_YX.shape} px"
+        light = "photons not known"
+        if (scale := self.intensity_scale) is not None:
+            # Without a copy of all frames in double precision.
+            power = sum(float(np.square(a, dtype=np.float64).sum()) for a in self.amplitude_nHW)
+            photons = power / len(self) * scale**2
+            light = f"{photons:.4g} photons a frame (intensity_scale {scale:.6g})"
+        return (
+            f"{len(self)} frames of {self.patch_px} x {self.patch_px} px, rows {row:.2f} to "
+            f"{last_row:.2f}, columns {column:.2f} to {last_column:.2f} px, {probe}, {thing}, "
+            f"{light}"
+        )
 
     def __len__(self) -> int:
         return len(self.amplitude_nHW)

@@ -4,7 +4,7 @@ Letters: n groups, C frames of a group, M probe modes, H rows, W columns.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -44,13 +44,13 @@ class TrainingData:
 
     @classmethod
     def of_splits(cls, splits: Mapping[str, Split], facts: dict[str, Any] | None = None) -> Self:
-        """Return the data of `train`, `validation` and, if it is there, `test`."""
+        """Return the data of `train`, whose s is that of all, `validation` and perhaps `test`."""
         groups: dict[str, Any] = {name: groups_of_split(s) for name, s in splits.items()}
         train = splits["train"]
         return cls(
             **groups,
             probe_MHW=torch.from_numpy(train.probe_MHW.copy()),
-            scales={n: groups[n].scales(splits[n].intensity_scale) for n in groups if n != "test"},
+            scales={n: groups[n].scales(train.intensity_scale) for n in groups if n != "test"},
             norm_Y_I=train.norm_Y_I,
             intensity_scale_source=train.intensity_scale_source,
             facts=facts or {},
@@ -69,9 +69,6 @@ def data_of_splits(
         name: read_split(path, patch_px=patch_px, sha256=checksums[name], photons=photons)
         for name, path in splits.items()
     }
-    if found["train"].intensity_scale_source == "given":  # One s for all, as of measured ones.
-        scale = found["train"].intensity_scale
-        found = {name: replace(split, intensity_scale=scale) for name, split in found.items()}
     return TrainingData.of_splits(found, {"dataset_sha256": checksums})
 
 
@@ -108,14 +105,11 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
             "source": Path(scan.source).name,
             "notes": list(scan.notes),
             "frames": len(scan),
-            "patch_px": scan.patch_px,
             "train_frames": len(held.train),
-            "train_groups": len(groups["train"]),
             "validation_frames": held.validation.tolist(),
             "gap_frames": held.gap.tolist(),
             "gap_px": gap,
             "unit": units.unit,
-            "intensity_scale_source": units.source,
         },
     )
 

@@ -9,7 +9,6 @@ Letters: M probe modes, H rows, W columns (H = W).
 """
 
 import logging
-import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,8 +22,6 @@ from ptycho_torch.runtime.errors import InputError
 logger = logging.getLogger(__name__)
 
 Probe = NDArray[np.complexfloating]
-# Probes whose intensities and phases agree to this correlation are the same.
-_SAME_PROBE = 0.999
 # float32 amplitudes, summed over a scan; a lost override is off by percents, or by factors.
 _REACHED = 1e-3
 NUMBERS = ("input_scale", "intensity_scale", "norm_Y_I")
@@ -89,19 +86,17 @@ def radius_px(patch_px: int) -> NDArray[np.float64]:
     return np.hypot(axis[:, None], axis[None, :])
 
 
-def normalisation(probe: NDArray[np.complexfloating]) -> float:
+def normalisation(probe: Probe) -> float:
     """Return 4 * mean over all pixels of |mask * P|, mask = 1 within N // 4 of the centre.
 
     Incoherent modes count by the root of their summed intensity.
     """
     modulus = np.sqrt((np.abs(probe) ** 2).reshape(-1, *probe.shape[-2:]).sum(axis=0))
-    patch_px = probe.shape[-1]
-    # Half a pixel below and right of the middle pixel: the centre of the pixel grid.
-    mask = radius_px(patch_px) <= patch_px // 4
+    mask = radius_px(len(modulus)) <= len(modulus) // 4
     return float(4 * (mask * modulus).mean())
 
 
-def normalise(probe: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+def normalise(probe: Probe) -> NDArray[np.complex128]:
     """Return the probe over `normalisation`."""
     return np.asarray(probe / normalisation(probe), dtype=np.complex128)
 
@@ -119,24 +114,13 @@ def probe_of(scan: Scan) -> NDArray[np.complex64]:
     return normalise(scan.probe_MHW).astype(np.complex64)
 
 
-def same_probe(first_MHW: Probe, second_MHW: Probe) -> bool:
-    """Return whether two normalised probes are one, up to a phase."""
-    if first_MHW.shape != second_MHW.shape:
-        return False
-    power = max(np.vdot(probe, probe).real for probe in (first_MHW, second_MHW))
-    return bool(abs(np.vdot(first_MHW, second_MHW)) >= _SAME_PROBE * power)
-
-
 def check_scale_reached(name: str, requested: float, before: ArrayLike, after: ArrayLike) -> None:
     """Raise `ScaleLost` unless the data that the physics got, `after`, are those read, `before`,
     divided by `requested`; both are >= 0; `name` is for the message."""
     raw, used = (float(np.sum(np.asarray(data), dtype=np.float64)) for data in (before, after))
-    # Dark data are the same under every scale, and say nothing.
-    if raw == 0 and used == 0:
-        return
-    found = raw / used if used else math.inf
-    if not abs(found / requested - 1) <= _REACHED:
+    expected = requested * used
+    if not abs(raw - expected) <= _REACHED * expected:
         raise ScaleLost(
-            f"{name} of {requested:.6g} was requested, the data were divided by {found:.6g}: the "
-            "override was lost on its way"
+            f"{name} of {requested:.6g} was requested, the data went from {raw:.6g} to {used:.6g} "
+            "in all: the override was lost on its way"
         )

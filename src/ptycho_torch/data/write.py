@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def convert_scan(
     overwrite: bool = False,
     halves: bool = False,
 ) -> list[str]:
-    """Write a scan of any layout as canonical NPZ; return what there is to say.
+    """Write a scan of any layout as canonical NPZ; return what was read and written, a line each.
 
     halves: write two halves of its frames, neighbours in turn, as `target` with `-a` and `-b` to
     its name.
@@ -45,31 +45,21 @@ def convert_scan(
         if path.exists() and path.samefile(source):
             raise InputError(f"{path}: is the file that is read; write another one")
         if os.path.lexists(path) and not (overwrite and path.is_file()):
-            cure = ", or --overwrite to replace it" if path.is_file() else ""
-            raise InputError(f"{path}: is there already; write another one{cure}")
+            raise InputError(f"{path}: is there already; write another one, or --overwrite a file")
     scan = read_scan(source, reading)
-    parts = (
-        [scan.take(half) for half in interleaved_halves(scan.positions_n2)] if halves else [scan]
-    )
-    for path, part in zip(written, parts, strict=True):
+    lines = [f"{source}: {scan.summary()}"]
+    parts: Sequence[Any] = interleaved_halves(scan.positions_n2) if halves else [slice(None)]
+    for path, frames in zip(written, parts, strict=True):
+        part = scan.take(frames)
         write_scan_npz(path, part)
-    notes = [f"  {note}" for note in scan.notes]
-    done = [
-        f"{path}: written, {len(part)} frames" for path, part in zip(written, parts, strict=True)
-    ]
-    return [f"{source}: {scan.summary()}", *notes, *done]
+        lines.append(f"{path}: written, {len(part)} frames")
+    return lines
 
 
 def write_scan_npz(path: str | Path, scan: Scan) -> None:
     """Write the field's canonical NPZ, whole; layout in docs/reference/files.md."""
     rows, columns = scan.positions_n2.T
     half = scan.patch_px // 2
-    metadata = {
-        "format": FORMAT,
-        "ptycho_torch": __version__,
-        "diffraction": "amplitude, zero frequency at [N // 2, N // 2]",
-        "xcoords, ycoords": "column, row of the window's pixel [N // 2] in objectGuess, pixels",
-    }
     scale, probe = scan.intensity_scale, scan.probe_MHW
     arrays: dict[str, Any] = {
         "diffraction": scan.amplitude_nHW,
@@ -81,7 +71,7 @@ def write_scan_npz(path: str | Path, scan: Scan) -> None:
         "objectGuess": scan.object_YX,
         "good_pixels": scan.good_1HW,
         "intensity_scale": None if scale is None else np.float64(scale),
-        "_metadata": json.dumps(metadata),
+        "_metadata": json.dumps({"format": FORMAT, "ptycho_torch": __version__}),
     }
     io.write_npz(path, {key: value for key, value in arrays.items() if value is not None})
 

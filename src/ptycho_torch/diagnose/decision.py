@@ -10,16 +10,13 @@ activation with depth, which decides nothing. From the diagnoses' reports; witho
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ptycho_torch.config.arms import run_settings
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.runtime.templates import render
@@ -44,40 +41,35 @@ def write_decision(
     """Hold the hypotheses against the reports; write `decision.md`, `.json` and both figures.
 
     Inputs are the reports and `loss_units.json` of each dataset, `run.json` and `history.csv` of
-    every trained run in the same order, the configuration in force, and what
-    `provenance.collect_provenance` returns. `InputError` if the configuration is wrong, a file is
-    damaged, or a run was made with other settings.
+    every trained run in the same order, and the configuration in force. `InputError` if that is
+    wrong, a file is damaged, or a run was made with other settings.
     """
-    parsed = parse_study(study, "study")
-    records = {path: io.read_json(path) for path in runs}
-    made = []
-    for path, run in records.items():
-        now = run_settings(parsed, run["dataset"], run["arm"], run["seed"])
-        made.append((path, run["settings"], now.model_dump(mode="json")))
+    parsed, made, by_epoch = parse_study(study, "study"), [], []
+    for path, history in zip(runs, histories, strict=True):
+        run = io.read_json(path)
+        expected = run_settings(parsed, run["dataset"], run["arm"], run["seed"])
+        made.append((path, run["settings"], expected.model_dump(mode="json")))
+        by_epoch.append((run["arm"], io.read_csv(history)))
     must_belong(made, "train")
     several = len(units) > 1
-    gradient_entries, activation_entries = _read(gradients, several), _read(activations, several)
-    checks = [dict(io.read_json(path)) for path in units]
-    hypotheses = decide(
-        parsed, gradients=gradient_entries, activations=activation_entries, units=checks
-    )
+    seen = _read(activations, several)
+    checks: Entries = [io.read_json(path) for path in units]
+    hypotheses = decide(parsed, gradients=_read(gradients, several), activations=seen, units=checks)
     open_ones = [item["name"] for item in hypotheses if item["verdict"] != "does not hold"]
     record = {
         "next": open_ones[0] if open_ones else None,
         "hypotheses": hypotheses,
-        "growth": judge(activation_entries, "growth_per_block", 1.0, parsed.statistics),
-        "thresholds": parsed.diagnostics.model_dump(mode="json"),
-        "provenance": dict(provenance),
+        "growth": judge(seen, "growth_per_block", 1.0, parsed.statistics),
+        "provenance": provenance,
     }
     more = {"study": parsed, "runs": len(runs), "units": checks, "open": open_ones}
     text = render("diagnose", "decision.md.j2", **record, **more)
     from ptycho_torch.diagnose.figures import activation_depth, gradient_ratio
     from ptycho_torch.runtime.plot_style import save, styled  # matplotlib: slow to import
 
-    history = _history(records.values(), histories)
     with styled():
-        save(activation_depth(activation_entries, parsed), folder, "activation_depth")
-        save(gradient_ratio(history, parsed), folder, "gradient_ratio")
+        save(activation_depth(seen, parsed), folder, "activation_depth")
+        save(gradient_ratio(by_epoch, parsed), folder, "gradient_ratio")
     io.write_json(Path(folder) / "decision.json", record)
     io.write_text(Path(folder) / "decision.md", text)
 
@@ -94,15 +86,6 @@ def _read(paths: Paths, several: bool) -> Entries:
     return entries
 
 
-def _history(runs: Iterable[Mapping[str, Any]], histories: Paths) -> pd.DataFrame:
-    """Return the ratio of gradients by epoch, of all runs."""
-    columns = ["dataset", "arm", "seed", "epoch", "spectral_local_ratio"]
-    tables = [pd.DataFrame(columns=columns)]
-    for run, path in zip(runs, histories, strict=True):
-        tables.append(io.read_csv(path).assign(**{k: run[k] for k in columns[:3]})[columns])
-    return pd.concat([rows for rows in tables if len(rows)] or tables, ignore_index=True)
-
-
 def decide(study: Study, *, gradients: Entries, activations: Entries, units: Entries) -> Groups:
     """Return the three hypotheses in their order, `name` and `verdict` (`holds`, `does not hold`,
     `undecided`) with their evidence: `groups` of seeds, or the `failed_checks` of the loss's units.
@@ -113,7 +96,7 @@ def decide(study: Study, *, gradients: Entries, activations: Entries, units: Ent
     failed = [
         {"dataset": report["dataset"], **check}
         for report in units
-        for check in (*report["losses"], *report["dataset_checks"])
+        for check in report["checks"]
         if not check["passed"]
     ]
     verdicts = {

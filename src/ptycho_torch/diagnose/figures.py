@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ptycho_torch.config.arms import derive
 from ptycho_torch.config.plan import COMPARED
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.runtime.plot_style import REFERENCE, arm_looks, arm_panels, use_log_scale
 
 Entries = Sequence[Mapping[str, Any]]
@@ -52,18 +51,17 @@ def activation_depth(entries: Entries, study: Study) -> Figure:
     return figure
 
 
-def gradient_ratio(history: pd.DataFrame, study: Study) -> Figure:
+def gradient_ratio(histories: Sequence[tuple[str, pd.DataFrame]], study: Study) -> Figure:
     """Return spectral over local gradients by epoch: a panel per arm of the study, a line per run,
     those of its variants pale, the threshold dashed.
 
-    history: `dataset`, `arm`, `seed`, `epoch` and `spectral_local_ratio` of every run.
+    histories: of every run its arm, and `epoch` and `spectral_local_ratio`.
     """
-    threshold = study.diagnostics.min_gradient_ratio
-    base = history["arm"].replace(derive(study).bases)
-    looks = arm_looks(base.unique(), study.arms)
+    threshold, bases = study.diagnostics.min_gradient_ratio, derive(study).bases
+    looks = arm_looks(dict.fromkeys(bases.get(arm, arm) for arm, _ in histories), study.arms)
     figure, panels = arm_panels(list(looks) or ["no run"], "epoch", "spectral / local")
     for arm, axes in panels.items():
-        for (_, name, _), rows in history[base == arm].groupby(["dataset", "arm", "seed"]):
+        for name, rows in [run for run in histories if arm in (run[0], bases.get(run[0]))]:
             ratio = rows["spectral_local_ratio"].astype(float)
             width, alpha = (1.3, 1.0) if name == arm else (0.8, 0.35)
             look = {"color": looks[arm]["color"], "linewidth": width, "alpha": alpha}

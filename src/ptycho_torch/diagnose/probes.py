@@ -1,10 +1,8 @@
 """What is looked at in a network: the gradients of its weights, and what its layers put out.
 
-The gradient probe is one forward and backward pass of the training loss on a sample: do spectral
-weights learn beside local ones? The modulus of a spectral weight's gradient is that of the complex
-number (networks/blocks.py). Biases are left out. The activation monitor says how large activations
-are, layer by layer, and what is in them. Layers are a network's Fourier blocks, their spectral
-paths, and every module without modules in it, in the order in which data pass them.
+The modulus of a spectral weight's gradient is that of the complex number (networks/blocks.py);
+biases are left out. Layers are a network's Fourier blocks, their spectral paths, and every module
+without modules in it, in the order in which data pass them.
 
 Letters: B groups, C channels, H rows, W columns.
 """
@@ -36,16 +34,11 @@ def ratio(above: float | None, below: float | None) -> float | None:
 def probe_gradients(
     network: nn.Module, loss: Callable[[], Tensor], *, min_ratio: float
 ) -> dict[str, Any]:
-    """Return how large the gradients of spectral and of local weights are.
+    """Return how large the gradients of spectral and of local weights are: the numbers of
+    `gradient_report.json` (docs/reference/files.md), all null without a Fourier block.
 
     `loss` computes the loss from the network, with gradient. The network, its weights and the
-    gradients that they may hold are left as they were. Without a Fourier block all is null.
-
-    `spectral_grad_mean`, `local_grad_mean`: mean modulus over all weights of all blocks;
-    `spectral_local_ratio` of the two; `flagged`: it is below `min_ratio`; `undefined`: why there is
-    no ratio; `loss`; and `blocks`, each with the same keys, `weight_statistics` of
-    `spectral_gradients`, `local_gradients`, `spectral_weights` and `local_weights`, and
-    `norm_weights` (`gate_statistics`).
+    gradients that they may hold are left as they were.
     """
     blocks = fourier_blocks(network)
     if not blocks:
@@ -121,12 +114,8 @@ def monitor_activations(
 ) -> dict[str, Any]:
     """Run a network once and return what its layers put out; the network is left as it was.
 
-    `summary`: how many layers, how many flagged, the largest mean and tail, the median
-    `low_freq_ratio`; `layers`: the network's transformed input first, its output last
-    (`layer_statistics`); `blocks`: means, growth and shares of each Fourier block;
-    `growth_per_block`: geometric mean over blocks of mean output over mean input modulus;
-    `spectral_local_output_ratio` and `dc_share`: medians over blocks; `flagged_layers`,
-    `flagged_blocks`.
+    The numbers are those of `activation_report.json` (docs/study.md); `layers` has the network's
+    transformed input first, its output last.
     """
     layers: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
@@ -135,12 +124,12 @@ def monitor_activations(
         if not layers:
             # The first layer's input is the network's, after its input transform.
             layers.append(_layer("input", "input", inputs[0], settings))
-        block = isinstance(module, FourierBlock)
-        kind = "block" if block else type(module).__name__
-        layers.append(_layer(name, kind, output, settings))
-        if block:
+        if isinstance(module, FourierBlock):
+            layers.append(_layer(name, "block", output, settings))
             means = {row["layer"]: row["mean"] for row in layers}
             blocks.append(_block(name, inputs[0], output, means, settings))
+        else:
+            layers.append(_layer(name, type(module).__name__, output, settings))
 
     # No hook is left behind, come what may.
     with ExitStack() as hooks, torch.no_grad():
@@ -156,7 +145,6 @@ def monitor_activations(
             "layers": len(layers),
             "flagged": len(flagged),
             "largest_mean": max(_known(layers, "mean"), default=None),
-            "largest_p99_over_p50": max(_known(layers, "p99_over_p50"), default=None),
             "low_freq_ratio": _median(layers, "low_freq_ratio"),
         },
         "growth_per_block": geometric_mean(growths) if growths and all(growths) else None,
@@ -196,11 +184,8 @@ def _block(
 
 
 def layer_statistics(output: Tensor) -> dict[str, Any]:
-    """Return what is in a layer's output.
-
-    `mean`, `std`, `median`, `p95`, `p99` are of the modulus. `p99_over_p50` is null where the
-    median is zero; `dc_share` and `low_freq_ratio` are null unless the output is (B, C, H, W).
-    """
+    """Return what is in a layer's output: numbers of its modulus (`p99_over_p50` is null where the
+    median is zero), and shares of energy, which are null unless it is (B, C, H, W)."""
     modulus = output.abs().double()
     # Quantiles are exact up to so many values; of more, every k-th is taken, k odd.
     step = -(-modulus.numel() // 2**18) | 1
@@ -221,21 +206,16 @@ def layer_statistics(output: Tensor) -> dict[str, Any]:
 
 
 def dc_share(x_BCHW: Tensor) -> float | None:
-    """Return the share of the energy that the frames' means hold: sum H W |mean|^2 / sum |x|^2.
-
-    By Parseval it is the zero frequency's share. None where all is zero or something is not finite.
-    """
+    """Return the share of the energy that the frames' means hold: sum H W |mean|^2 / sum |x|^2; by
+    Parseval the zero frequency's share. None where all is zero or something is not finite."""
     exact = x_BCHW.to(torch.complex128 if x_BCHW.is_complex() else torch.float64)
     means = _energy(exact.mean(dim=(-2, -1))) * math.prod(exact.shape[-2:])
     return ratio(finite_or_none(means), finite_or_none(_energy(exact)))
 
 
 def low_freq_ratio(x_BCHW: Tensor) -> float | None:
-    """Return the share of the energy at |frequency| <= 1 cycle per frame along both axes.
-
-    The zero frequency is among these nine, so the share is never below `dc_share`; noise that is
-    white has 9 / (H W).
-    """
+    """Return the share of the energy at |frequency| <= 1 cycle per frame along both axes, the zero
+    frequency included; white noise has 9 / (H W)."""
     rows, columns = (sorted({0, 1 % side, side - 1}) for side in x_BCHW.shape[-2:])
     low = torch.fft.fft2(x_BCHW, norm="ortho")[..., rows, :][..., columns]
     return ratio(finite_or_none(_energy(low)), finite_or_none(_energy(x_BCHW)))

@@ -42,11 +42,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Groups of one split, the same for every network, and the split's constants.
-
-    probe_MHW: the data's probe; scales: what losses relate to, and statistical_scale: what
-    `input_scaling: statistical` multiplies amplitudes by, both of the whole split; facts: which
-    data, for reports.
+    """Groups of one split, the same for every network; of the whole split what losses relate to,
+    and what `input_scaling: statistical` multiplies amplitudes by; facts: which data, for reports.
     """
 
     batch: Batch
@@ -68,10 +65,10 @@ def read_sample(
 ) -> Sample:
     """Read a file and draw the groups to look at, without repeats; raises as its reader.
 
-    path, sha256: a split of the study, any scan (docs/own-data.md), or NPZ with `diffraction`
-    alone, which has no probe; patch_px: side that patches must have, None: any; groups: all of them
-    are used, with a warning, where the file has fewer; channels: patches of a group, for files that
-    are no split; seed: of the draw; photons: mean photons of a frame, where the file does not say.
+    path: a split of the study, any scan (docs/own-data.md), or NPZ with `diffraction` alone, which
+    has no probe; patch_px: side that patches must have, None: any; groups: how many, or all where
+    the file has fewer; channels: patches of a group, for files that are no split; seed: of the
+    draw; photons: mean photons of a frame, where the file does not say.
     """
     probe, scale = None, 1.0
     if not is_split(path):

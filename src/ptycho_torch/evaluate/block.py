@@ -1,6 +1,4 @@
-"""From predicted patches to a block of scores: stitch, synchronise, align, score.
-
-Every block of `metrics.json` takes this one path, also the constant image and the truth.
+"""From predicted patches to a block of scores of `metrics.json`: stitch, synchronise, align, score.
 
 Letters: B patches, K pairs of neighbours, H rows, W columns. Positions are (row, column) of a
 patch's upper left corner, whole pixels.
@@ -29,8 +27,7 @@ Images = dict[str, NDArray[Any]]
 
 # The eight neighbours of a raster; farther ones share little light.
 NEIGHBOURS = 8
-# An overlap counts if its weights sum to more than this fraction of a whole patch's: less is
-# the probe's tails, where a network draws anything.
+# An overlap of less than this fraction of a patch's weights is the probe's tails: not compared.
 MIN_WEIGHT = 0.02
 # Pairs at a time: what they take stays in the cache, which halves the time.
 _BATCH = 32
@@ -41,11 +38,7 @@ _DENSE = 64
 def reconstruct(
     patches_BHW: NDArray[np.complex64], truth: GroundTruth, settings: EvaluationSettings
 ) -> list[Images]:
-    """Make the images of one set of patches, given in units of the truth's `norm`.
-
-    The phases are synchronised by factors of modulus 1 per patch, so the stitched amplitude is
-    the same before and after.
-    """
+    """Make the images of one set of patches, given in units of the truth's `norm`."""
     factors = phase_factors(patches_BHW, truth).astype(np.complex64)
     stitched, synchronised = (
         trim(
@@ -113,12 +106,11 @@ def _scores(images: Images) -> dict[str, Score]:
         block |= {f"{name}_{kind}": value for kind, value in kinds.items()}
 
     true, stitched, synchronised = (images[k] for k in ("truth", "stitched", "synchronised"))
-    for name, measure, one, other in (
-        ("complex_error", align.complex_error, true, stitched),
-        ("complex_error_synchronised", align.complex_error, true, synchronised),
-        ("amplitude_factor", align.amplitude_factor, np.abs(true), np.abs(stitched)),
-    ):
-        block[name] = scores.not_finite(other) or measure(one, other)
+    factor = align.amplitude_factor(np.abs(true), np.abs(stitched))
+    block["amplitude_factor"] = scores.not_finite(stitched) or factor
+    for name, made in (("", stitched), ("_synchronised", synchronised)):
+        error = align.complex_error(true, made)
+        block[f"complex_error{name}"] = scores.not_finite(made) or error
     return block
 
 
@@ -139,9 +131,8 @@ def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) 
 
     A diffraction pattern does not fix the phase of its patch. If patch k is exp(i p_k) times the
     object, the overlaps give exp(i (p_k - p_l)), and the p_k are the phases of the leading
-    eigenvector of that Hermitian matrix. Each connected part of the graph has its own free phase,
-    chosen so that its factors sum to a positive number (weighted); a patch without overlaps keeps
-    its phase. Of the truth only positions and probe are used.
+    eigenvector of that Hermitian matrix. Each connected part has its own free phase, chosen so that
+    its weighted factors sum to a positive number. Of the truth only positions and probe are used.
     Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011), doi:10.1016/j.acha.2010.02.001;
     Marchesini et al., Inverse Problems 29, 115009 (2013), doi:10.1088/0266-5611/29/11/115009.
     """
@@ -166,21 +157,16 @@ def phase_factors(patches_BHW: NDArray[np.complexfloating], truth: GroundTruth) 
 def _overlap_products(
     patches_BHW: NDArray[np.complexfloating], truth: GroundTruth
 ) -> tuple[Integers, Integers, Complex]:
-    """Return pairs of neighbours in one image (first, second), and the sum of weight * first *
-    conj(second) over their overlap.
-
-    A pixel seen with intensities a and b counts by a b / (a + b), the inverse variance of the
-    difference. Patches that are zero or not finite have no pairs, nor have dark overlaps.
+    """Return pairs of neighbours in one image (first, second), and the sum over their overlap of
+    first * conj(second), weighted by the inverse variance of the difference, a b / (a + b) under
+    intensities a and b. Patches that are zero or not finite have no pairs, nor have dark overlaps.
     """
     positions_B2 = truth.positions_B2
     illumination_HW = (np.abs(truth.probe_MHW) ** 2).sum(axis=0)
-    finite = np.isfinite(patches_BHW).all(axis=(1, 2))
-    first, second = _neighbours(positions_B2, truth.image_B, finite)
-    # Phases need no scale, and single precision overflows in products. Broken patches are in no
-    # pair, and of zeros no pair is kept.
-    scale = np.abs(patches_BHW[finite]).max(initial=0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        unit_BHW = patches_BHW * (1 / scale)
+    first, second = _neighbours(positions_B2, truth.image_B)
+    # Of zeros no pair is kept. Phases need no scale, and single precision overflows in products.
+    whole_BHW = np.where(np.isfinite(patches_BHW).all(axis=(1, 2), keepdims=True), patches_BHW, 0)
+    unit_BHW = whole_BHW * (1 / (np.abs(whole_BHW).max() or 1))
     least = MIN_WEIGHT * illumination_HW.sum() / 2
     product = np.zeros(len(first), np.complex128)
     apart = positions_B2[second] - positions_B2[first]
@@ -204,16 +190,12 @@ def _overlap_products(
     return first[kept], second[kept], product[kept]
 
 
-def _neighbours(
-    positions_B2: Integers, image_B: NDArray[np.integer], usable_B: NDArray[np.bool_]
-) -> tuple[Integers, Integers]:
-    """Return pairs (first < second) of usable patches that are near in the same image."""
-    found = [np.zeros((0, 2), np.int64)]
+def _neighbours(positions_B2: Integers, image_B: Integers) -> tuple[Integers, Integers]:
+    """Return pairs (first < second) of patches that are near in the same image."""
+    found = []
     for image in np.unique(image_B):
-        members = np.flatnonzero((image_B == image) & usable_B)
+        members = np.flatnonzero(image_B == image)
         count = min(NEIGHBOURS + 1, len(members))
-        if count < 2:
-            continue
         near = scipy.spatial.cKDTree(positions_B2[members]).query(positions_B2[members], k=count)[1]
         pairs = np.stack([np.repeat(np.arange(len(members)), count), near.ravel()], axis=1)
         found.append(members[np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)])

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.scan import check_array
+from ptycho_torch.data.scan import complex_array
 from ptycho_torch.evaluate.align import MARGIN_PX, complex_error, register
-from ptycho_torch.evaluate.estimate import largest_rectangle
-from ptycho_torch.evaluate.real_data import similarity
-from ptycho_torch.evaluate.scores import crossings, half_bit, ring_correlation, ring_frequencies
+from ptycho_torch.evaluate.real_data import largest_rectangle, similarity
+from ptycho_torch.evaluate.scores import resolution
 from ptycho_torch.files import io
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.physics.predict import illuminated
@@ -25,7 +24,7 @@ Complex = NDArray[np.complexfloating]
 LEAST_PX = 24
 """Sides of the common field under this are too small to compare anything in."""
 # The names that programs give an object, ours first.
-_NAMES = ("object", "stitched", "obj", "psi", "O")
+_NAMES = ["object", "stitched", "obj", "psi", "O", "/entry_1/image_1/data"]
 # Pixels with less of the most light are not looked at, where a file says how much fell on each.
 _LIT = 0.1
 
@@ -37,31 +36,26 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
     by `light` where it was illuminated; NaN is not known. `InputError` if there is none.
     """
     file, _, name = str(path).partition(":/")
-    light = None
+    wanted = [name] if name else _NAMES
     if Path(file).suffix == ".npy":
         try:
-            array = np.load(file, allow_pickle=False)
+            found, there = {"object": np.load(file, allow_pickle=False)}, ["one array"]
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{file}: is no whole NPY file ({error})") from None
     elif io.is_hdf5(file):
         with open_hdf5(file) as opened:
-            wanted = [f"/{name}"] if name else [*_NAMES, "/entry_1/image_1/data"]
-            array = next((a for key in wanted if (a := opened.array(key)) is not None), None)
-            there = ", ".join(opened.unread())
+            first_there = [key for key in wanted if opened.has(key)][:1]
+            found = {key: opened.array(key) for key in first_there}
+            there = [*opened.unread()]
     else:
-        wanted = [name] if name else list(_NAMES)
-        found, present = io.read_npz_known(file, *wanted, "light")
-        array = next((found[key] for key in wanted if key in found), None)
-        light, there = found.get("light"), ", ".join(present)
+        found, there = io.read_npz_known(file, *wanted, "light")
+    array, light = next((found[key] for key in wanted if key in found), None), found.get("light")
+    array = complex_array(file, name or "object", array, ("Y", "X"))
     if array is None:
         raise InputError(
-            f"{file}: has no object ({', '.join(wanted)}); it has: {there}; give its name behind "
-            "the file, FILE:/NAME"
+            f"{file}: has no object ({', '.join(wanted)}); it has: {', '.join(there)}; give "
+            "its name behind the file, FILE:/NAME"
         )
-    # One slice, one mode.
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    check_array(file, name or "object", array, "complex", ("Y", "X"))
     known = np.isfinite(array)
     if light is not None and light.shape == array.shape:
         known &= illuminated(light, _LIT)
@@ -69,44 +63,37 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
 
 
 def compare_objects(
-    first: io.PathLike, second: io.PathLike, *, trim_px: int = 0
+    first: io.PathLike, second: io.PathLike
 ) -> tuple[dict[str, Any], tuple[Complex, Complex]]:
     """Return how two objects agree, and both where both are known, (H, W) each, the second laid on
     the first.
 
     The second is moved, tilted in phase and multiplied by a complex factor, as far as that brings
-    it nearer: what no diffraction data fix where the probe is refined. trim_px: what is cut from
-    each side of the common field. `InputError` if a file holds no object, or they have less than
-    `LEAST_PX` in common.
+    it nearer: what no diffraction data fix where the probe is refined. `InputError` if a file holds
+    no object, or they have less than `LEAST_PX` in common.
     """
     (one, known), (other, seen) = read_object(first), read_object(second)
     offset = _offset(one, other)
     here, there = common_windows(one.shape, other.shape, offset)
-    top, left, height, width = largest_rectangle(known[here] & seen[there])
-    inset = MARGIN_PX + trim_px
-    if min(height, width) - 2 * inset < LEAST_PX:
+    box = largest_rectangle(known[here] & seen[there])
+    first_HW, second_HW = one[here][box], other[there][box]
+    height, width = first_HW.shape
+    if min(height, width) - 2 * MARGIN_PX < LEAST_PX:
         raise InputError(
             f"{first} and {second} have {height} x {width} px in common, expected "
-            f"{LEAST_PX + 2 * inset} or more a side; are they of one object and one pixel size?"
+            f"{LEAST_PX + 2 * MARGIN_PX} or more a side; are they of one object and one pixel size?"
         )
-    box = (slice(top + inset, top + height - inset), slice(left + inset, left + width - inset))
-    wide = tuple(slice(side.start - MARGIN_PX, side.stop + MARGIN_PX) for side in box)
-    reference = one[here][box]
-    image, moved = register(reference, other[there][wide], free="all")
-    curve, shape = ring_correlation(reference, image), reference.shape
-    frequencies = crossings(shape, curve)
+    reference = first_HW[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    image, moved = register(reference, second_HW, free="all")
+    curves, crossings = resolution(reference, image)
     return {
         **similarity(reference, image),
         "complex_error": complex_error(reference, image),
-        "frc_period_px": {name: 1 / frequency for name, frequency in frequencies.items()},
-        "frc": {
-            "cycles_per_px": ring_frequencies(shape).tolist(),
-            "correlation": curve.tolist(),
-            "half_bit": half_bit(shape).tolist(),
-        },
+        "frc_period_px": {name: 1 / frequency for name, frequency in crossings.items()},
+        "frc": {name: curve.tolist() for name, curve in curves.items()},
         "a": str(first),
         "b": str(second),
-        "field_px": list(shape),
+        "field_px": list(reference.shape),
         "shift_px": (offset + moved).tolist(),
     }, (reference, image)
 
@@ -131,9 +118,8 @@ def _gradient(image_YX: Complex, axis: int) -> Complex:
     after, before = np.roll(image_YX, -1, axis), image_YX
     both = (np.abs(after) > 0) & (np.abs(before) > 0)
     ratio = np.where(both, after, 1) / np.where(both, before, 1)
-    found = np.log(np.abs(ratio)) + 1j * np.angle(ratio)
-    middle = np.median(found.real[both]) + 1j * np.median(found.imag[both]) if both.any() else 0
+    found = np.log(ratio.astype(np.complex128))
+    middle = np.median(found.real[both]) + 1j * np.median(found.imag[both])
     found = np.where(both, found - middle, 0)
     # Dark pixels have gradients without bound, and say nothing.
-    size = np.abs(found)
-    return np.asarray(found / np.maximum(size, 0.5))
+    return np.asarray(found / np.maximum(np.abs(found), 0.5))

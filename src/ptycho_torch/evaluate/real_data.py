@@ -1,10 +1,13 @@
-"""Score a reconstruction of a measurement without a ground truth (docs/own-data.md).
+"""Score a reconstruction of a measurement without a ground truth (docs/own-data.md): the objects
+of its parts on one canvas, what they predict, and how they agree.
 
-Letters: n frames, M probe modes, H rows, W columns, R rings.
+Letters: n frames, M probe modes, H rows, W columns, Y rows, X columns of the canvas. Positions
+and origins are in the coordinates of the scan, (row, column), pixels; boxes in the canvas's.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,22 +18,17 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.evaluate.align import MARGIN_PX, Free, aligned_phases, correlation, register
-from ptycho_torch.evaluate.estimate import Arrays, common_box, read_estimates
-from ptycho_torch.evaluate.scores import (
-    crossings,
-    half_bit,
-    ring_correlation,
-    ring_frequencies,
-    ssim,
-    value_of,
-)
+from ptycho_torch.evaluate.scores import image_scores, resolution, value_of
 from ptycho_torch.files import io
-from ptycho_torch.physics.predict import frame_errors, predict_amplitudes, r_factor_of
+from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
+from ptycho_torch.runtime.errors import InputError
 
+Arrays = Mapping[str, NDArray[Any]]
+Box = tuple[slice, slice]
+# Sides under this are too small to compare anything in, pixels.
+_LEAST_PX = 16
 SHOWN_FRAMES = 3
 """Held-out frames whose patterns are kept for pictures."""
-# Photons: below it, the noise of a root is summed count by count; above, it is 1/4.
-_FEW_PHOTONS = 60
 
 
 def evaluate_measurement(
@@ -72,18 +70,14 @@ class _Scoring:
         self.rpie, self.estimates = read_estimates(scans, standard, arrays)
         compared = [self.rpie[part] for part in ("train", "half_a", "half_b")]
         self.box = common_box(compared, settings.lit_share)
-        self.shares = self.rpie["train"].covered_shares(scans["held_out"], settings.lit_share)
-        self.covered = self.shares >= settings.covered_share
+        self.wide = tuple(slice(b.start - MARGIN_PX, b.stop + MARGIN_PX) for b in self.box)
+        self.lit = self.rpie["train"].lit_shares(scans["held_out"], settings.lit_share)
         self.curves: dict[str, NDArray[Any]] = {}
 
     def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = {
-            "box": [[side.start, side.stop] for side in self.box],
-            "held_out": {
-                "frames": len(self.covered),
-                "covered": int(self.covered.sum()),
-                "covered_share": float(self.shares.mean()),
-            },
+            "box_px": [side.stop - side.start for side in self.box],
+            "held_out": {"frames": len(self.lit), "lit_share": float(self.lit.mean())},
             "r_factor": self._r_factors(),
             "halves": self._halves("all" if self.is_rpie else "phase"),
             "agreement": self._agreement(),
@@ -92,23 +86,15 @@ class _Scoring:
 
     def _r_factors(self) -> dict[str, Any]:
         """Return R of the frames that an object was made from, and of those that it was not."""
-        train, held, share = self.scans["train"], self.scans["held_out"], self.known
-        guessed = self.estimates["train"].predict(held, share)
-        unseen = frame_errors(guessed, held.amplitude_nHW, held.good_1HW)
-        crossed = [
-            self.estimates[a].errors(self.scans[b], share)
-            for a, b in (("half_a", "half_b"), ("half_b", "half_a"))
-        ]
-        # For pictures, evenly among the frames that count: no choice by their looks.
-        index = np.flatnonzero(self.covered) if self.covered.any() else np.arange(len(held))
-        places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(index)
-        shown = index[np.unique(places.astype(int))]
+        train, held = self.scans["train"], self.scans["held_out"]
+        fitted, guessed = (self.estimates["train"].predict(s, self.known) for s in (train, held))
+        # For pictures, evenly among the frames: no choice by their looks.
+        places = (np.arange(SHOWN_FRAMES) + 0.5) / SHOWN_FRAMES * len(held)
+        shown = np.unique(places.astype(int))
         self.curves |= {"observed": held.amplitude_nHW[shown], "predicted": guessed[shown]}
         return {
-            "train": _r_factor(self.estimates["train"].errors(train, share)),
-            "held_out_object": _r_factor(unseen[self.covered]),
-            "other_half": _r_factor(np.concatenate(crossed)),
-            "held_out_stitched": _r_factor(self.estimates["held_out"].errors(held, share)),
+            "train": _r_factor(fitted, train),
+            "held_out_object": _r_factor(guessed, held),
             "held_out_patch": self._patches(held, shown),
         }
 
@@ -117,36 +103,29 @@ class _Scoring:
         if "held_out_patches" not in self.arrays:
             return None
         patches, members = self.arrays["held_out_patches"], self.arrays["held_out_members"]
-        probe = self.estimates["held_out"].probe_MHW
+        probe = self.arrays["held_out_probe"]
         # A patch lies on the pixels of its own frame: nothing is moved.
         guessed = np.concatenate([predict_amplitudes(p, probe, np.zeros((1, 2))) for p in patches])
         first = [int(np.flatnonzero(members == frame)[0]) for frame in shown]
         self.curves["predicted_patch"] = guessed[first]
-        seen = held.take(members)
-        return _r_factor(frame_errors(guessed, seen.amplitude_nHW, seen.good_1HW))
+        return _r_factor(guessed, held.take(members))
 
     def _halves(self, free: Free) -> dict[str, Any]:
-        """Return the Fourier ring correlation of the objects of two half scans."""
-        first = self.estimates["half_a"].cut(self.box)
-        wide = self.estimates["half_b"].cut(self.box, margin_px=MARGIN_PX)
+        """Return where the Fourier ring correlation of two half scans' objects falls."""
+        first = self.estimates["half_a"].object_YX[self.box]
+        wide = self.estimates["half_b"].object_YX[self.wide]
         second, shift_px = register(first, wide, free=free)
-        found: dict[str, Any] = {"shift_px": shift_px}
-        frequencies, threshold = ring_frequencies(first.shape), half_bit(first.shape)
-        self.curves |= {"frc_frequency": frequencies, "frc_half_bit": threshold}
-        pairs = {"complex": (first, second), "phase": aligned_phases(first, second)}
-        for kind, (one, other) in pairs.items():
-            curve = ring_correlation(one, other)
-            self.curves[f"frc_{kind}"] = curve
-            found[kind] = crossings(first.shape, curve)
-        return found
+        curves, crossings = resolution(first, second)
+        self.curves |= {f"frc_{name}": curve for name, curve in curves.items()}
+        return {"shift_px": shift_px, **crossings}
 
     def _agreement(self) -> dict[str, Any]:
         """Return how far the object of the training frames is from rPIE's."""
-        reference = self.rpie["train"].cut(self.box)
+        own, its = self.estimates["train"], self.rpie["train"]
+        reference = its.object_YX[self.box]
         # As it is under a probe of rPIE's power: no pattern tells the two.
-        ratio = self.estimates["train"].power / self.rpie["train"].power
-        wide = self.estimates["train"].cut(self.box, margin_px=MARGIN_PX)
-        image, _ = register(reference, wide * ratio**0.5, free="phase")
+        ratio = np.linalg.norm(own.probe_MHW) / np.linalg.norm(its.probe_MHW)
+        image, _ = register(reference, own.object_YX[self.wide] * ratio, free="phase")
         self.curves |= {"reference": reference, "image": image}
         return {
             **similarity(reference, image),
@@ -154,50 +133,26 @@ class _Scoring:
         }
 
     def _baselines(self) -> dict[str, Any]:
-        """Return R of predictions that know no object, and of the photon noise alone."""
-        train, one = self.scans["train"], self.estimates["train"]
-        power = float(np.square(train.amplitude_nHW, dtype=np.float64).sum(axis=(1, 2)).mean())
-        flat = np.full_like(one.object_YX, (power / one.power) ** 0.5)
-        constant = replace(one, object_YX=flat, light_YX=np.ones_like(one.light_YX))
-        mean = train.amplitude_nHW.mean(axis=0)[None]
-        found: dict[str, Any] = {"noise": None}
-        for part, counted in (("train", slice(None)), ("held_out", self.covered)):
-            scan = self.scans[part]
-            for name, guess in (("constant", constant.predict(scan, 0.0)), ("mean_frame", mean)):
-                errors = frame_errors(guess, scan.amplitude_nHW, scan.good_1HW)
-                found[f"{name}_{part}"] = _r_factor(errors[counted])
-        if train.intensity_scale is not None:
-            found["noise"] = _noise_r(one.predict(train, self.known), train, train.intensity_scale)
+        """Return R of a constant object of the frames' power, and of the photon noise alone."""
+        train, held, one = self.scans["train"], self.scans["held_out"], self.estimates["train"]
+        empty = np.ones((train.patch_px, train.patch_px))
+        flat = predict_amplitudes(empty, one.probe_MHW, np.zeros((1, 2)))
+        flat = flat * np.linalg.norm(train.amplitude_nHW) / np.linalg.norm(flat) / len(train) ** 0.5
+        found = {
+            "constant_train": _r_factor(flat, train),
+            "constant_held_out": _r_factor(flat, held),
+            "noise": None,
+        }
+        if (scale := train.intensity_scale) is not None:
+            root = scale * one.predict(train, self.known).astype(np.float64)
+            drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
+            found["noise"] = r_factor(root, drawn, train.good_1HW)
         return found
 
 
-def _r_factor(errors_n2: NDArray[np.float64]) -> float | None:
-    """Return the R factor; None if there is no frame, no light, or something is not finite."""
-    found = r_factor_of(errors_n2)
-    return found if np.isfinite(found) else None
-
-
-def _noise_r(predicted_nHW: NDArray[Any], scan: Scan, scale: float) -> float:
-    """Return R that photon noise alone would leave if a prediction were the truth.
-
-    |sqrt(K) - sqrt(m)| of many photons is normal with variance 1/4; of few its mean square is
-    taken for that of a normal variable.
-    """
-    amplitude = predicted_nHW.astype(np.float64) * scale
-    expected = np.sqrt(noise_of_roots(amplitude**2)) * (2 / np.pi) ** 0.5
-    observed = scan.amplitude_nHW.astype(np.float64) * scale
-    return float(np.where(scan.used, expected, 0).sum() / np.where(scan.used, observed, 0).sum())
-
-
-def noise_of_roots(photons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of (sqrt(K) - sqrt(m))^2 for K Poisson with the mean m: about 1/4 for many
-    photons and 2 m for few."""
-    from scipy.stats import poisson  # Slow to import.
-
-    counts, means = np.arange(200)[:, None], np.linspace(0, _FEW_PHOTONS**0.5, 1201) ** 2
-    table = (np.sqrt(counts) - np.sqrt(means)) ** 2 * poisson.pmf(counts, means)
-    few = np.interp(np.minimum(photons, _FEW_PHOTONS), means, table.sum(axis=0))
-    return np.where(photons < _FEW_PHOTONS, few, 0.25)
+def _r_factor(predicted_nHW: NDArray[Any], scan: Scan) -> float | None:
+    """Return R of a scan's frames; None if there is no light, or something is not finite."""
+    return io.finite_or_none(r_factor(predicted_nHW, scan.amplitude_nHW, scan.good_1HW))
 
 
 def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, float | None]:
@@ -208,6 +163,89 @@ def similarity(reference_HW: NDArray[Any], image_HW: NDArray[Any]) -> dict[str, 
     return {
         "correlation": correlation(reference_HW, image_HW),
         "contrast_correlation": correlation(*contrasts),
-        "amplitude_ssim": value_of(ssim(*amplitudes)),
-        "phase_ssim": value_of(ssim(*phases)),
+        "amplitude_ssim": value_of(image_scores(*amplitudes)["ssim"]),
+        "phase_ssim": value_of(image_scores(*phases)["ssim"]),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEstimate:
+    """The object of one part: 1 and without light where it has no pixels; light_YX: how much light
+    fell on each, in any unit; origin: position of pixel [0, 0]; probe_MHW is in the file's units.
+    """
+
+    object_YX: NDArray[np.complexfloating]
+    light_YX: NDArray[np.floating]
+    probe_MHW: NDArray[np.complexfloating]
+    origin: tuple[int, int] = (0, 0)
+
+    def predict(self, scan: Scan, share: float) -> NDArray[np.float32]:
+        """Return what it predicts for a scan's frames, (n, H, W), in the file's units.
+
+        What is not illuminated by `share` of the most light is taken for the mean of what is,
+        whoever made the object.
+        """
+        known = illuminated(self.light_YX, share)
+        thing = np.where(known, self.object_YX, self.object_YX[known].mean()).astype(np.complex64)
+        return predict_amplitudes(thing, self.probe_MHW, scan.positions_n2, origin=self.origin)
+
+    def lit_shares(self, scan: Scan, share: float) -> NDArray[np.float64]:
+        """Return which share of the probe's power falls on illuminated pixels, for each frame."""
+        known, side = illuminated(self.light_YX, share), scan.patch_px
+        power = (np.abs(self.probe_MHW) ** 2).sum(axis=0)
+        corners = np.rint(scan.positions_n2).astype(int) - self.origin
+        found = [(power * known[r : r + side, c : c + side]).sum() for r, c in corners]
+        return np.asarray(found, np.float64) / power.sum()
+
+
+def read_estimates(scans: Mapping[str, Scan], *files: Arrays) -> list[dict[str, ObjectEstimate]]:
+    """Return the object of every part that all have, for the arrays of each `objects.npz`, on the
+    canvas that holds these objects and all windows, and `MARGIN_PX` round them."""
+    parts = [part for part in scans if all(f"{part}_object" in arrays for arrays in files)]
+    low = [np.rint(scan.positions_n2.min(axis=0)) for scan in scans.values()]
+    high = [np.rint(scan.positions_n2.max(axis=0)) + scan.patch_px for scan in scans.values()]
+    for arrays, part in product(files, parts):
+        low.append(arrays[f"{part}_origin"])
+        high.append(arrays[f"{part}_origin"] + arrays[f"{part}_object"].shape)
+    first = np.min(low, axis=0).astype(int) - MARGIN_PX
+    last = np.max(high, axis=0).astype(int) + MARGIN_PX
+
+    def placed(arrays: Arrays, part: str) -> ObjectEstimate:
+        thing, before = arrays[f"{part}_object"], arrays[f"{part}_origin"] - first
+        border = list(zip(before, last - first - before - thing.shape, strict=True))
+        light = np.pad(arrays[f"{part}_light"], border)
+        thing = np.pad(thing, border, constant_values=1)
+        return ObjectEstimate(thing, light, arrays[f"{part}_probe"], tuple(first.tolist()))
+
+    return [{part: placed(arrays, part) for part in parts} for arrays in files]
+
+
+def common_box(estimates: Sequence[ObjectEstimate], share: float) -> Box:
+    """Return the largest box of a canvas all of whose pixels are illuminated in every estimate;
+    `InputError` if it is too small to compare anything in."""
+    known = np.all([illuminated(one.light_YX, share) for one in estimates], axis=0)
+    box = largest_rectangle(known)
+    rows, columns = known[box].shape
+    if min(rows, columns) < _LEAST_PX:
+        raise InputError(
+            f"the parts of this measurement light only {rows} x {columns} px in common; make "
+            "real_data.held_out or scores.lit_share smaller"
+        )
+    return box
+
+
+def largest_rectangle(known: NDArray[np.bool_]) -> Box:
+    """Return rows and columns of the largest rectangle of true pixels."""
+    best, most = (slice(0, 0), slice(0, 0)), 0
+    heights = np.zeros(known.shape[1] + 1, int)
+    for bottom, row in enumerate(known):
+        heights[:-1] = np.where(row, heights[:-1] + 1, 0)
+        stack: list[tuple[int, int]] = []
+        for column, height in enumerate(heights.tolist()):
+            start = column
+            while stack and stack[-1][1] >= height:
+                start, tall = stack.pop()
+                if (area := tall * (column - start)) > most:
+                    best, most = (slice(bottom - tall + 1, bottom + 1), slice(start, column)), area
+            stack.append((start, height))
+    return best

@@ -1,8 +1,7 @@
-"""Evaluate one run: its files in, `metrics.json` and `reconstruction.npz` out, with how it ended:
-training's own word, or what its reconstruction shows; and rPIE's quality by iteration.
-"""
+"""Evaluate one run: its scores, its images and how it ended; and rPIE's quality by iteration."""
 
 import logging
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.scores import Score, value_of
-from ptycho_torch.evaluate.truth import TwinReading, read_predictions, read_truth, read_twin
+from ptycho_torch.evaluate.truth import TwinReading, read_truth, read_twin
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches
 
@@ -21,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _IMAGES = ("amplitude", "phase", "phase_synchronised", "truth_amplitude", "truth_phase")
 _SCORED = ("amplitude_ssim", "phase_ssim", "complex_error")
+_FAILS = {"under": operator.lt, "over": operator.gt, "not under": operator.ge}
 # The twin is a statement about the run only if this share of its patches can tell it apart.
 MIN_DISTINCT_SHARE = 0.05
 
@@ -42,10 +42,10 @@ def evaluate_run(
     something or the files do not belong together.
     """
     limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
-    truth = read_truth(test, dataset)
+    truth, made_by_run = read_truth(test, dataset, record), io.read_npz(patches, "best", "last")
     predicted = {
-        "best": read_predictions(patches, "best", truth),
-        "last": read_predictions(patches, "last", truth),
+        # Of the first channel, in units of `norm`.
+        **{name: np.ascontiguousarray(made[..., 0]) for name, made in made_by_run.items()},
         "constant": np.ones_like(truth.patches_BHW),
         "truth": truth.patches_BHW,
     }
@@ -95,7 +95,7 @@ def decide_outcome(
     constant_loss: float,
     constant_error: Score,
 ) -> tuple[str, str]:
-    """Return the outcome, and of a failure the reason in words, with the numbers and thresholds.
+    """Return the outcome, and of a failure the reason in words, with the number and its limit.
 
     The first that holds: training's own failure, `non_finite`, `collapsed`, `twin`, `stagnated`,
     `misfit`, `completed`. run: of `run.json` the `outcome`, `failure` and `best_mae_val_loss`;
@@ -104,75 +104,38 @@ def decide_outcome(
     constant_error: complex error of a constant image.
     """
     if run["outcome"] != "completed":
-        failure = run["failure"] or {}
-        where = ", ".join(f"{key} {failure[key]}" for key in ("epoch", "step") if failure.get(key))
-        ended = f"training ended {run['outcome']}{f' ({where})' if where else ''}"
-        return run["outcome"], f"{ended}: {failure.get('reason') or 'no reason was given'}"
+        failure = run["failure"]
+        where = f"(epoch {failure['epoch']}, step {failure['step']})"
+        return run["outcome"], f"training ended {run['outcome']} {where}: {failure['reason']}"
     if broken_patches:
         bad = f"{broken_patches} of {twin.patches} predicted patches"
         return "non_finite", f"{bad} hold NaN or infinity"
-    ratio = value_of(best["amplitude_std_ratio"])
-    if ratio is not None and ratio < settings.collapse_fraction:
-        return "collapsed", (
-            f"the stitched amplitude's standard deviation is {ratio:.3g} of the truth's, under "
-            f"collapse_fraction {settings.collapse_fraction:g}: nearly constant"
-        )
-    if (
-        twin.share is not None
-        and twin.twin_correlation is not None
-        and twin.distinct_patches >= MIN_DISTINCT_SHARE * twin.patches
-        and twin.twin_correlation >= settings.misfit_correlation
-        and twin.share > settings.twin_share
-    ):
-        return "twin", (
-            f"{twin.share:.1%} of {twin.distinct_patches} distinguishable patches are closer to "
-            f"the twin, over twin_share {settings.twin_share:.1%}; the median exit wave correlates "
-            f"{twin.twin_correlation:.3f} with the true one's twin, {twin.direct_correlation:.3f} "
-            "with the true one"
-        )
-    loss = run["best_mae_val_loss"]
-    if loss is not None and loss >= settings.constant_fraction * constant_loss:
-        # It explains the frames no better than an object without any structure.
-        return "stagnated", (
-            f"the best validation loss of {loss:.3g} is not under constant_fraction "
-            f"{settings.constant_fraction:g} of the {constant_loss:.3g} of the best constant object"
-        )
-    if far := _far_from_truth(best, twin, value_of(constant_error), settings):
-        # No loss: of what no network made, or of a run that never validated.
-        known_by = "and there is no validation loss"
-        if loss is not None:
-            known_by = f"although the best validation loss is {loss:.3g}"
-        return "misfit", f"{' and '.join(far)}, {known_by}"
+    distinct, correlation = twin.distinct_patches, twin.twin_correlation or 0.0
+    tells = distinct >= MIN_DISTINCT_SHARE * twin.patches
+    on_twin = twin.share if tells and correlation >= settings.misfit_correlation else None
+    part = settings.constant_fraction
+    best_constant = f"{part:g} of that of the best constant object,"
+    # Outcome, what is measured, its value, when it fails, and the limit. In a wave the probe and a
+    # positive mean weigh so much that it correlates by 0.88 even where the amplitude's Pearson r is
+    # 0.3; usable reconstructions have 0.8 or more.
+    checks: tuple[tuple[str, str, Score | None, str, str, Score], ...] = (
+        ("collapsed", "the stitched amplitude's standard deviation, of the truth's,",
+         best["amplitude_std_ratio"], "under", "collapse_fraction", settings.collapse_fraction),
+        ("twin", f"the share of {distinct} distinguishable patches that is closer to the twin",
+         on_twin, "over", "twin_share", settings.twin_share),
+        ("stagnated", "the best validation loss",
+         run["best_mae_val_loss"], "not under", best_constant, part * constant_loss),
+        ("misfit", "the median correlation of exit waves with the true ones or their twins",
+         twin.best_correlation, "under", "misfit_correlation", settings.misfit_correlation),
+        ("misfit", "the stitched amplitude's Pearson r with the truth's",
+         best["amplitude_pearson_r"], "under", "misfit_pearson_r", settings.misfit_pearson_r),
+        ("misfit", "the complex error",
+         best["complex_error"], "not under", "that of a constant image,", constant_error),
+    )  # fmt: skip
+    for outcome, what, value, fails, name, limit in checks:
+        if isinstance(value, float) and isinstance(limit, float) and _FAILS[fails](value, limit):
+            return outcome, f"{what} is {value:.3g}, {fails} {name} {limit:.3g}"
     return "completed", "none of the failures was found"
-
-
-def _far_from_truth(
-    best: Mapping[str, Score],
-    twin: TwinReading,
-    constant_error: float | None,
-    settings: EvaluationSettings,
-) -> list[str]:
-    """Return what shows that a reconstruction is wrong in spite of a good loss."""
-    found = []
-    correlation, pearson = twin.best_correlation, value_of(best["amplitude_pearson_r"])
-    if correlation is not None and correlation < settings.misfit_correlation:
-        found.append(
-            f"the median patch's exit wave correlates {correlation:.3f} with the true one or its "
-            f"twin, under misfit_correlation {settings.misfit_correlation:g}"
-        )
-    # In a wave the probe and a positive mean weigh so much that it correlates by 0.88 even where
-    # the amplitude's Pearson r is 0.3 (patches of the triangle retrieved from random starts, loss
-    # 0.14 to 0.16). Usable reconstructions have 0.8 or more.
-    if pearson is not None and pearson < settings.misfit_pearson_r:
-        found.append(
-            f"the stitched amplitude's Pearson r is {pearson:.3f}, under misfit_pearson_r "
-            f"{settings.misfit_pearson_r:g}"
-        )
-    error = value_of(best["complex_error"])
-    if error is not None and constant_error is not None and error >= constant_error:
-        of_constant = f"the {constant_error:.3g} of a constant image"
-        found.append(f"the complex error of {error:.3g} is not under {of_constant}")
-    return found
 
 
 def evaluate_progress(
@@ -189,8 +152,8 @@ def evaluate_progress(
 
     `objects` and `run` are the reconstruction's. `InputError` if a file lacks something.
     """
-    record, truth = io.read_json(run), read_truth(test, dataset)
-    limits = EvaluationSettings.model_validate(settings)
+    limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
+    truth = read_truth(test, dataset, record)
     iterations = ConventionalSettings.model_validate(record["settings"]).scored_iterations
     images = range(len(truth.objects_IHW))
     names = [f"object_{image}_iteration_{number}" for image in images for number in iterations]
@@ -212,5 +175,5 @@ def evaluate_progress(
         }
         rows.append(row)
         logger.info("%s", row)
-    kept = ("settings", "dataset_sha256", "iterations", "r_factor", "device", "threads")
+    kept = ("settings", "dataset_sha256", "iterations", "device", "threads")
     io.write_json(progress, {"scored": rows, **{key: record[key] for key in kept}})

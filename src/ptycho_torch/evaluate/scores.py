@@ -37,35 +37,27 @@ def image_scores(truth_HW: Real, pred_HW: Real) -> dict[str, Score]:
     SSIM (Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861) and
     PSNR use the truth's own range, max - min.
     """
-    if (reason := _no_score(truth_HW, pred_HW)) is not None:
+    flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
+    if reason := not_finite(pred_HW) or (FLAT_TRUTH if flat else None):
         return dict.fromkeys(KINDS, reason)
-    error = float(np.square(pred_HW - truth_HW).mean())
-    peak = np.square(np.ptp(truth_HW))
+    error, span = float(np.square(pred_HW - truth_HW).mean()), np.ptp(truth_HW)
+    ssim: Score = f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more"
+    if min(truth_HW.shape) >= SSIM_WINDOW_PX:
+        settings = {"data_range": span, "win_size": SSIM_WINDOW_PX}
+        ssim = float(skimage.metrics.structural_similarity(truth_HW, pred_HW, **settings))
     pearson: Score = FLAT_PREDICTION
     half: Score = FLAT_PREDICTION
     if pred_HW.std() > FLAT * truth_HW.std():
         pearson = float(np.corrcoef(truth_HW.ravel(), pred_HW.ravel())[0, 1])
         half = crossing(ring_frequencies(truth_HW.shape), ring_correlation(truth_HW, pred_HW))
     return {
-        "ssim": ssim(truth_HW, pred_HW),
+        "ssim": ssim,
         "mae": float(np.abs(pred_HW - truth_HW).mean()),
-        "psnr_db": float(10 * np.log10(peak / error)) if error > 0 else NO_ERROR,
+        "psnr_db": float(10 * np.log10(np.square(span) / error)) if error > 0 else NO_ERROR,
         "pearson_r": pearson,
         "std_ratio": float(pred_HW.std() / truth_HW.std()),
         "frc_half": half,
     }
-
-
-def ssim(truth_HW: Real, pred_HW: Real) -> Score:
-    """Return the SSIM with the truth's range, or why there is none."""
-    if (reason := _no_score(truth_HW, pred_HW)) is not None:
-        return reason
-    if min(truth_HW.shape) < SSIM_WINDOW_PX:
-        return f"not defined: SSIM needs images of {SSIM_WINDOW_PX} px or more"
-    value = skimage.metrics.structural_similarity(
-        truth_HW, pred_HW, data_range=np.ptp(truth_HW), win_size=SSIM_WINDOW_PX
-    )
-    return float(value)
 
 
 def not_finite(pred_HW: NDArray[Any]) -> str | None:
@@ -84,11 +76,6 @@ def mean_score(scores: Sequence[Score]) -> Score:
 def value_of(score: Score) -> float | None:
     """Return a score's number; None if it is undefined."""
     return None if isinstance(score, str) else score
-
-
-def _no_score(truth_HW: Real, pred_HW: Real) -> str | None:
-    flat = truth_HW.std() <= FLAT * np.abs(truth_HW).max()
-    return not_finite(pred_HW) or (FLAT_TRUTH if flat else None)
 
 
 def ring_frequencies(shape: tuple[int, ...]) -> Real:
@@ -127,14 +114,15 @@ def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> fl
     return float(frequencies[at] + step * (left - level) / (left - right))
 
 
-def crossings(shape: tuple[int, ...], correlation_R: Real) -> dict[str, float]:
-    """Return where a curve of images of this shape first falls under each threshold: the half-bit
-    curve, 1/2 and 1/7."""
-    frequencies = ring_frequencies(shape)
-    return {
-        "half_bit": crossing(frequencies, correlation_R - half_bit(shape), 0.0),
-        "half": crossing(frequencies, correlation_R, 1 / 2),
-        "seventh": crossing(frequencies, correlation_R, 1 / 7),
+def resolution(first_HW: Image, second_HW: Image) -> tuple[dict[str, Real], dict[str, float]]:
+    """Return the ring correlation of two images with its frequencies and half-bit threshold, (R,)
+    each, and where it first falls under that threshold, 1/2 and 1/7."""
+    shape, curve = first_HW.shape, ring_correlation(first_HW, second_HW)
+    frequencies, threshold = ring_frequencies(shape), half_bit(shape)
+    return {"cycles_per_px": frequencies, "correlation": curve, "half_bit": threshold}, {
+        "half_bit": crossing(frequencies, curve - threshold, 0.0),
+        "half": crossing(frequencies, curve, 1 / 2),
+        "seventh": crossing(frequencies, curve, 1 / 7),
     }
 
 

@@ -1,37 +1,35 @@
 """The ground truth of a test scan, as read from the dataset's files, and its twin.
 
-A diffraction pattern stays the same when its exit wave is turned and conjugated. Per patch, the
-predicted exit wave is compared with the true one and with the true one's twin,
-conj(psi[::-1, ::-1]); the probes are centred at ((N - 1) / 2, (N - 1) / 2), which this leaves
-in place. Where the probe is symmetric the twin fits the data as well as the truth does.
+A diffraction pattern stays the same when its exit wave is turned and conjugated: to the twin,
+conj(psi[::-1, ::-1]), which leaves probes centred at ((N - 1) / 2, (N - 1) / 2) in place. Where the
+probe is symmetric it fits the data as well as the truth does.
 
 Letters: B patches (first channel of each group), M probe modes, I images, H rows, W columns. Modes
 are compared as one long vector.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import object_patches, patch_positions, tile_extent
-from ptycho_torch.runtime.errors import InputError
 
 Complex = NDArray[np.complex64]
 Wave = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
 
-# A wave and its twin can be told apart if they correlate less than 1 minus this: a difference of
-# 4 %, ten times that of photon noise at 1e9 photons. It must be small: under the ideal disk both
-# share the disk and a positive mean, and at N=32 half of the patches correlate above 0.997 with
-# their own twin; 0.01 would leave 17 of 676 patches to judge by.
+# A wave and its twin can be told apart if they correlate less than 1 minus this: ten times what
+# photon noise does at 1e9 photons. Under the ideal disk at N=32 half of the patches correlate above
+# 0.997 with their own twin; 0.01 would leave 17 of 676 patches to judge by.
 DISTINCT = 1e-3
 # A patch is on the twin if twin minus direct correlation exceeds this fraction of the largest
-# possible difference, that between the truth and its twin. More than 0: an empty patch under a
-# symmetric probe is a tie, which rounding would decide; and waves that are neither (a mirrored
-# object) scatter round the tie. Less than the 0.45 of a twin found in an early prototype.
+# possible difference, that between the truth and its twin. More than 0, the tie of an empty patch
+# under a symmetric probe, and less than the 0.45 of a twin that was found.
 MARGIN = 0.25
 # Patches at a time: what they take stays in the cache, which halves the time.
 _BATCH = 16
@@ -67,20 +65,15 @@ class GroundTruth:
 
 
 def trim(images_IHW: NDArray[np.complex128], trim_px: int) -> NDArray[np.complex128]:
-    """Cut `trim_px` from each side; `InputError` if nothing is left."""
+    """Cut `trim_px` from each side."""
     height, width = images_IHW.shape[1:]
-    if min(height, width) <= 2 * trim_px:
-        raise InputError(
-            f"trim_px of {trim_px} leaves nothing of a stitched image of {height}x{width} px"
-        )
     return images_IHW[:, trim_px : height - trim_px, trim_px : width - trim_px]
 
 
-def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
+def read_truth(test: io.PathLike, dataset: io.PathLike, record: Mapping[str, Any]) -> GroundTruth:
     """Read `test.npz` and `dataset.json`; `InputError` if a file lacks something, or the split is
-    not the one that `dataset.json` names."""
-    facts = io.read_json(dataset)
-    io.must_have(test, facts.get("splits", {}).get("test", {}).get("sha256"))
+    not the one that the run with this `run.json` was made with."""
+    io.must_have(test, record["dataset_sha256"]["test"])
     arrays = io.read_npz(
         test, "coords_offsets", "coords_nominal", "image_index", "YY_full", "probeGuess", "norm_Y_I"
     )
@@ -91,21 +84,8 @@ def read_truth(test: io.PathLike, dataset: io.PathLike) -> GroundTruth:
         image_B=arrays["image_index"].astype(np.int64),
         probe_MHW=probe.reshape(-1, *probe.shape[-2:]),
         norm=float(arrays["norm_Y_I"]),
-        tile_px=int(facts["test_step_px"]),
+        tile_px=int(io.read_json(dataset)["test_step_px"]),
     )
-
-
-def read_predictions(path: io.PathLike, key: str, truth: GroundTruth) -> Complex:
-    """Return the predicted patches of the first channel, (B, H, W), in units of `norm`;
-    `InputError` if their number or size is not that of the test split."""
-    patches = io.read_npz(path, key)[key]
-    expected = (len(truth.positions_B2), *truth.probe_MHW.shape[-2:])
-    if patches.ndim != 4 or patches.shape[:3] != expected:
-        raise InputError(
-            f"{path}: '{key}' is {patches.shape}, the test split needs {(*expected, 'C')}; "
-            "it belongs to another dataset: train again"
-        )
-    return np.ascontiguousarray(patches[..., 0], dtype=np.complex64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ def must_belong(
 def differences(
     was: Mapping[str, Any], now: Mapping[str, Any], but: frozenset[str] = NO_RESULT
 ) -> Iterable[str]:
-    """Return in words which settings differ, but for those named."""
+    """Return in words which settings differ, but for those that change no result."""
     before, after = _flat(was), _flat(now)
     for key in sorted(before.keys() | after.keys()):
         old, new = (settings.get(key, "nothing") for settings in (before, after))

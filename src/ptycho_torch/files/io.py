@@ -4,19 +4,22 @@ Beside it are HDF5 (`hdf5`) and downloads (`download`). An NPZ may be packed by 
 """
 
 import bz2
+import fnmatch
 import hashlib
 import json
 import math
+import os
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ptycho_torch.runtime.disk import PathLike, atomic_write, cannot_be_read, opened, read_text
+from ptycho_torch.runtime.disk import PathLike, atomic_write, opened, read_text
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,11 +42,8 @@ class Record(dict[str, Any]):
 
 def sha256(path: PathLike) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    try:
-        with opened(path) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise cannot_be_read(path, error) from None
+    with opened(path) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def must_have(path: PathLike, expected: str | None) -> None:
@@ -115,13 +115,10 @@ def write_csv(path: PathLike, table: "pd.DataFrame") -> None:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
-def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write arrays as NPZ, whole; `ValueError` of object arrays, which would be pickled."""
-    named: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-    if objects := [key for key, array in named.items() if array.dtype.hasobject]:
-        raise ValueError(f"array '{objects[0]}' holds objects, which would be pickled")
+def write_npz(path: PathLike, arrays: Mapping[str, Any]) -> None:
+    """Write arrays of numbers as NPZ, whole."""
     with atomic_write(path) as part, part.open("wb") as handle:
-        np.savez(handle, **named)
+        np.savez(handle, **arrays)
 
 
 def complex_fields(dtype: Any) -> list[str]:
@@ -213,12 +210,9 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any] | None:
 
 
 def is_hdf5(path: PathLike) -> bool:
-    """Return whether a file begins as HDF5 does; `InputError` if it is empty or cannot be read."""
+    """Return whether a file begins as HDF5 does; `InputError` if it cannot be read."""
     with opened(path) as handle:
-        start = handle.read(8)
-    if not start:
-        raise InputError(f"{path}: is empty; copy or make it again")
-    return start == b"\x89HDF\r\n\x1a\n"
+        return handle.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def write_tensors(path: PathLike, tensors: "Mapping[str, torch.Tensor]") -> None:
@@ -241,3 +235,37 @@ def read_tensors(path: PathLike) -> "dict[str, torch.Tensor]":
         raise InputError(
             f"{path}: is not a whole safetensors file ({error}); copy or make it again"
         ) from None
+
+
+def must_be_free(
+    folder: PathLike,
+    *,
+    mark: str,
+    files: Sequence[str],
+    overwrite: bool,
+    state: str | None = None,
+) -> Path:
+    """Return the folder once it is known to be free for results; `InputError` if it holds files and
+    may not be used, or is none. Nothing is made or touched.
+
+    mark: the file that is written last, and to be removed before the first: torn results that
+    replace others never look finished; files: all that the command writes there, which `overwrite`
+    lets it replace; state: pattern of the files from which unfinished runs resume: a folder that
+    has one, but not the mark, and nothing besides `files`, is free.
+    """
+    folder = Path(folder)
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise InputError(f"{folder}: {place} is no folder; give a folder for the results")
+    # Locks and what a killed process left half-written begin with a dot.
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    found = sorted(name for name in names if not name.startswith("."))
+    states = set(fnmatch.filter(found, state or ""))
+    resumes = states and mark not in found and set(found) <= {*states, *files}
+    if found and not overwrite and not resumes:
+        what = "a finished run" if mark in found else "files"
+        raise InputError(
+            f"{folder}: holds {what} ({', '.join(found[:3])}); give another folder, or --overwrite "
+            f"to replace {', '.join(files[:3])} ... in it"
+        )
+    return folder

@@ -1,6 +1,6 @@
 """Pictures of objects, patches and ring correlations; what is not known is red everywhere."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from skimage.util import montage
 
 from ptycho_torch.runtime.disk import PathLike, atomic_write
-from ptycho_torch.runtime.errors import printable
-from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure, use_log_scale
+from ptycho_torch.runtime.plot_style import COLOURS, PALE, REFERENCE, new_figure
 
-PARTS = ("amplitude", "phase")
-_Convert = Callable[[NDArray[Any]], NDArray[Any]]
 # A patch varies by less than rounding leaves on a constant: there is nothing to normalise by.
 _FLAT = 1e-5
 
@@ -23,21 +20,26 @@ _FLAT = 1e-5
 def draw_objects(
     images: Mapping[str, NDArray[Any]],
     *,
-    parts: Sequence[str] = PARTS,
+    alike: bool = True,
     difference: bool = False,
-    caption: str = "Red: not seen.",
 ) -> Figure:
-    """Return a figure of complex objects by title, (Y, X) each, on the scales of the first; NaN,
-    where nothing was seen, is red. Rows are `parts`; with `difference`, a last column shows the
-    second less the first."""
+    """Return a figure of amplitude and phase of complex objects by title, (Y, X) each; NaN, where
+    nothing was seen, is red. `alike`: all on the scales of the first; with `difference`, a last
+    column shows the second less the first."""
+
+    def phase(image: NDArray[Any]) -> NDArray[Any]:
+        # No data fix the global phase.
+        return np.asarray(np.angle(image * np.exp(-1j * np.angle(np.nansum(image)))))
+
     arrays = list(images.values())
     columns = len(images) + difference
-    figure = new_figure(3.8 * columns, 3.4 * len(parts) + 0.6)
-    grid = figure.subplots(len(parts), columns, squeeze=False)
-    for line, part in zip(grid, parts, strict=True):
-        convert, look = _look(arrays[0], part)
+    figure = new_figure(3.8 * columns, 7.4)
+    grid = figure.subplots(2, columns, squeeze=False)
+    for line, part in zip(grid, ("amplitude", "phase"), strict=True):
+        shown = phase if part == "phase" else np.abs
         for axes, (title, image) in zip(line, images.items(), strict=False):
-            _show(axes, convert(image), f"{title}: {part}", **look)
+            span = _span(shown(arrays[0] if alike else image))
+            _show(axes, shown(image), f"{title}: {part}", span)
         if difference:
             first, second = arrays
             rest = np.abs(second) - np.abs(first)
@@ -45,29 +47,7 @@ def draw_objects(
                 rest = np.angle(second * np.conj(first))
             limit = float(np.nanmax(np.abs(rest), initial=0.0)) or 1.0
             _show(line[-1], rest, f"B - A: {part}", (-limit, limit), "RdBu_r")
-    figure.supxlabel(caption, fontsize=8)
-    return figure
-
-
-def draw_reconstruction(
-    object_YX: NDArray[Any], probe_MHW: NDArray[Any], errors: Sequence[float], *, title: str
-) -> Figure:
-    """Return a figure of an object, NaN where it is not known, the probe, and the amplitudes' R
-    factor by iteration."""
-    figure = new_figure(9.6, 7.4)
-    # A file's name is text, whatever it holds: `$` starts no formula.
-    figure.suptitle(printable(title), fontsize=10, parse_math=False)
-    above, (probe, error) = figure.subplots(2, 2)
-    for axes, part in zip(above, PARTS, strict=True):
-        convert, look = _look(object_YX, part)
-        _show(axes, convert(object_YX), f"object: {part}", **look)
-    power = np.sqrt((np.abs(probe_MHW) ** 2).sum(axis=0))
-    _show(probe, power, "probe: amplitude of all modes", _span(power), "magma")
-    error.plot(range(1, len(errors) + 1), errors, color=COLOURS[1])
-    error.set_xlabel("iteration")
-    error.set_title("R factor of the amplitudes", fontsize=9)
-    error.grid(color=PALE)
-    use_log_scale(error)
+    figure.supxlabel("Phase in rad; red: not seen.", fontsize=8)
     return figure
 
 
@@ -100,9 +80,8 @@ def draw_rings(
     )
     axes.plot(cycles_per_px, correlation, color=COLOURS[1], label="A and B")
     axes.plot(cycles_per_px, half_bit, color=REFERENCE, linestyle="--", label="half bit")
-    for level, name in ((1 / 2, "1/2"), (1 / 7, "1/7")):
-        axes.axhline(level, color=PALE, linewidth=0.8)
-        axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), va="center")
+    axes.axhline(1 / 2, color=PALE, label="1/2")
+    axes.axhline(1 / 7, color=PALE, linestyle=":", label="1/7")
     axes.set(xlim=(0, 0.5), ylim=(min(0.0, *correlation), 1.05))
     axes.legend(frameon=False)
     return figure
@@ -114,29 +93,15 @@ def save_png(path: PathLike, figure: Figure) -> None:
         figure.savefig(part, format="png")
 
 
-def _look(object_YX: NDArray[Any], part: str) -> tuple[_Convert, dict[str, Any]]:
-    """Return how a part of objects is made of them and shown, on the scale of this one."""
-    if part == "amplitude":
-        return np.abs, {"span": _span(np.abs(object_YX))}
-    # No data fix the global phase.
-    turn = np.exp(-1j * np.angle(np.nansum(object_YX)))
-    span = _span(np.angle(object_YX * turn))
-    wide = span[1] - span[0] > np.pi
-    look = {"span": (-np.pi, np.pi), "colours": "twilight_shifted"} if wide else {"span": span}
-    return lambda image: np.angle(image * turn), {**look, "unit": "rad"}
-
-
 def _span(image: NDArray[Any]) -> tuple[float, float]:
     known = image[np.isfinite(image)]
     low, high = np.percentile(known, (0.5, 99.5)).tolist() if known.size else (0.0, 0.0)
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def _show(
-    axes: Axes, image: NDArray[Any], title: str, span: Any, colours: str = "gray", unit: str = ""
-) -> None:
+def _show(axes: Axes, image: NDArray[Any], title: str, span: Any, colours: str = "gray") -> None:
     colour_map = colormaps[colours].with_extremes(bad="red")
     drawn = axes.imshow(image, cmap=colour_map, vmin=span[0], vmax=span[1])
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
-    axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label=unit)
+    axes.figure.colorbar(drawn, ax=axes, shrink=0.8)

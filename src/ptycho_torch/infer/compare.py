@@ -30,56 +30,26 @@ Images = tuple[Array, Array]
 _WINDOW_PX = 7
 # An image is constant if its standard deviation is under this fraction of its largest value.
 _FLAT = 1e-5
-# Positions of patches closer than this are the same, pixels.
-_SAME_PX = 0.01
 
 
-def compare(
-    first: Dump,
-    second: Dump,
-    *,
-    tolerance: float,
-    free_scale: bool = False,
-    rounding: float | None = None,
-) -> tuple[dict[str, Any], Images]:
+def compare(first: Dump, second: Dump, *, tolerance: float) -> tuple[dict[str, Any], Images]:
     """Return the contents of `compare.json`, and the aligned images, (Y, X) each.
 
-    tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1;
-    free_scale: the images' scale is a gauge, as where the probe was refined: fitted, not judged;
-    rounding: what two ways through one program may differ by, in scales and patch by patch (None:
-    not judged). `InputError` if the dumps cannot be of one scan.
+    tolerance: what a ratio may deviate from 1, a relative MAE may be, an SSIM may lack to 1.
+    `InputError` if the dumps cannot be of one scan.
     """
     (a, b), aligned = _overlap(first, second)
     known = np.isfinite(a) & np.isfinite(b)
     a, b = (np.where(known, image, np.nan).astype(np.complex128) for image in (a, b))
+    b *= np.exp(1j * np.angle(np.vdot(b[known], a[known])))
     ours, theirs = _numbers(first, a[known]), _numbers(second, b[known])
-    product = np.vdot(b[known], a[known])
-    power = np.square(np.abs(b[known])).sum() or np.inf
-    b *= product / power if free_scale else np.exp(1j * np.angle(product))
-    quantities = []
-    for name, mine in ours.items():
-        other, why_not = theirs[name], None
-        if mine is None or other is None:
-            why_not = "not given by both"
-        elif free_scale and name not in NUMBERS:
-            why_not = "the scale is free"
-        ratio = math.nan if not mine or other is None else other / mine
-        quantities.append(_judged(name, "ratio", ratio, tolerance, why_not, a=mine, b=other))
     amplitudes = np.abs(a), np.abs(b)
-    quantities += [
+    quantities = [
+        *(_ratio(name, ours[name], theirs[name], tolerance) for name in ours),
         _judged("amplitude_mae", "error", _mae(*amplitudes), tolerance),
         _judged("amplitude_ssim", "similarity", _ssim(*amplitudes), tolerance),
         _judged("complex_mae", "error", _mae(a, b), tolerance),
     ]
-    if rounding is not None:
-        ratios = [q["value"] for q in quantities if q["name"] in NUMBERS]
-        worst = math.nan if None in ratios else max(abs(ratio - 1) for ratio in ratios)
-        quantities.append(_judged("scales_to_rounding", "error", worst, rounding))
-        # Groups of several patches are formed again by inference, and then none has a partner.
-        error = _largest_patch_error(first, second)
-        why_not = "patches have no partners" if error is None else None
-        worst = math.nan if error is None else error
-        quantities.append(_judged("patches_to_rounding", "error", worst, rounding, why_not))
     failed = [q["name"] for q in quantities if q["status"] == "fail"]
     left = [q["name"] for q in quantities if q["status"] == "not judged"]
     judged = len(quantities) - len(left)
@@ -91,7 +61,6 @@ def compare(
         "failed": failed,
         "headline": headline + (f"; not judged: {', '.join(left)}" if left else ""),
         "tolerance": tolerance,
-        "free_scale": free_scale,
         "a": _about(first),
         "b": _about(second),
         "aligned": {**aligned, "known_px": int(known.sum())},
@@ -110,13 +79,14 @@ def comparison_text(record: dict[str, Any]) -> str:
     return render("infer", "compare.md.j2", **record)
 
 
-def write_comparison(folder: io.PathLike, record: dict[str, Any], images: Images) -> None:
-    """Write `compare.json`, `compare.md` and `compare.png` into `folder`."""
+def write_comparison(
+    folder: io.PathLike, record: dict[str, Any], images: Images, name: str = "compare"
+) -> None:
+    """Write `NAME.json`, `NAME.md` and `NAME.png` into `folder`."""
     folder, shown = Path(folder), dict(zip("AB", images, strict=True))
-    caption = "Aligned images; red: not in both."
-    save_png(folder / "compare.png", draw_objects(shown, difference=True, caption=caption))
-    io.write_text(folder / "compare.md", comparison_text(record))
-    io.write_json(folder / "compare.json", record)
+    save_png(folder / f"{name}.png", draw_objects(shown, difference=True))
+    io.write_text(folder / f"{name}.md", comparison_text(record))
+    io.write_json(folder / f"{name}.json", record)
 
 
 def _overlap(first: Dump, second: Dump) -> tuple[Images, dict[str, Any]]:
@@ -157,49 +127,28 @@ def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
     return {**numbers, "stitched_rms": rms}
 
 
-def _largest_patch_error(first: Dump, second: Dump) -> float | None:
-    """Return the largest ||A - B|| / ||A|| of a patch, each turned by its own free phase; None
-    where patches of one number are not known to be the same patch."""
-    a, b = first.patches_PHW, second.patches_PHW
-    places, others = first.positions_P2, second.positions_P2
-    if a is None or b is None or places is None or others is None or a.shape != b.shape:
-        return None
-    if np.abs(places - others).max() > _SAME_PX:
-        return None
-    errors = []
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for pair in zip(a, b, strict=True):
-            one, other = (patch_HW.astype(np.complex128) for patch_HW in pair)
-            turned = other * np.exp(1j * np.angle(np.vdot(other, one)))
-            errors.append(np.linalg.norm(one - turned) / np.linalg.norm(one))
-    return float(np.max(errors))
+def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> dict[str, Any]:
+    """Return the ratio of two numbers with its verdict, if both dumps give the number."""
+    numbers = {"a": finite_or_none(a), "b": finite_or_none(b)}
+    if a is None or b is None:
+        why = {"status": "not judged", "reason": "not given by both"}
+        return {"name": name, "kind": "ratio", "value": None, **why, **numbers}
+    return _judged(name, "ratio", b / a if a else math.nan, tolerance) | numbers
 
 
-def _judged(
-    name: str,
-    kind: str,
-    value: float,
-    bound: float,
-    why_not: str | None = None,
-    *,
-    a: float | None = None,
-    b: float | None = None,
-) -> dict[str, Any]:
-    """Return a value with its verdict; one that is not defined has not passed, unless there is a
-    reason why it is not judged."""
+def _judged(name: str, kind: str, value: float, tolerance: float) -> dict[str, Any]:
+    """Return a value with its verdict; one that is not defined has not passed."""
     deviation = value if kind == "error" else abs(value - 1)
-    # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
-    status = "pass" if deviation <= bound * (1 + 1e-9) else "fail"
     undefined = "not defined: A is zero, constant, or not known where B is"
     return {
         "name": name,
         "kind": kind,
         "value": finite_or_none(value),
-        "bound": bound,
-        "status": "not judged" if why_not else status,
-        "reason": why_not or (None if math.isfinite(value) else undefined),
-        "a": finite_or_none(a),
-        "b": finite_or_none(b),
+        # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
+        "status": "pass" if deviation <= tolerance * (1 + 1e-9) else "fail",
+        "reason": None if math.isfinite(value) else undefined,
+        "a": None,
+        "b": None,
     }
 
 

@@ -5,7 +5,8 @@
     patches.png   some patches, normalised
     stitched.png  the image
 
-Only `format` in dump.json and `stitched` in arrays.npz are needed (docs/reference/files.md).
+Only `format` in dump.json and `stitched` in arrays.npz are needed (docs/reference/files.md); where
+patches lie is written for people and other programs, and not read.
 
 Letters: P patches, Y rows, X columns of the stitched image, H rows, W columns of a patch. Positions
 are (row, column) of upper left corners, pixels of the object, whatever their origin.
@@ -17,15 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import mistake
-from ptycho_torch.data.patch_statistics import (
-    chosen_patches,
-    patch_statistics,
-    statistics_record,
-)
+from ptycho_torch.config.base import placed
+from ptycho_torch.data.patch_statistics import chosen_patches, patch_statistics, statistics_record
 from ptycho_torch.data.scan import check_array
 from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
@@ -94,44 +91,33 @@ class _Facts(BaseModel):
 
     format: Literal["ptycho-torch dump 1"]
     made_by: str = "unknown"
-    scales: Scales = UNKNOWN
+    scales: Scales = Scales()
     arrays_sha256: str | None = None
 
 
 def read_dump(folder: io.PathLike) -> Dump:
-    """Read a dump, ours or another program's; `InputError` if it is none, of another version, torn,
-    changed, or its parts do not belong together."""
+    """Read a dump, ours or another program's, without where its patches lie; `InputError` if it is
+    none, of another version, torn or changed."""
     path, arrays_path = Path(folder) / FACTS, Path(folder) / ARRAYS
-    try:
-        facts = _Facts.model_validate(io.read_json(path))
-    except ValidationError as error:
-        raise mistake(path, error) from None
+    found = io.read_json(path)
+    with placed(f"{path}: "):
+        facts = _Facts.model_validate(found)
     io.must_have(arrays_path, facts.arrays_sha256)
-    keys = ("stitched", "origin", "patches", "positions")
-    arrays, _ = io.read_npz_known(arrays_path, *keys, needed=["stitched"])
-    patches = arrays.get("patches")
-    if patches is None and "positions" in arrays:
-        raise InputError(f"{folder}: has 'positions', no 'patches'")
-    count = 0 if patches is None else len(patches)
-    for key, sides in (("stitched", ("Y", "X")), ("patches", ("patches", "H", "W"))):
-        if key in arrays:
-            check_array(str(folder), key, arrays[key], "complex", sides)
-            if not np.iscomplexobj(arrays[key]):
-                raise InputError(f"{folder}: '{key}' is real; give the complex object")
-    for key, shape in (("origin", (2,)), ("positions", (count, 2))):
-        if key in arrays:
-            check_array(str(folder), key, arrays[key], "real", shape)
-            if not np.isfinite(arrays[key]).all():
-                raise InputError(f"{folder}: '{key}' is not finite; give pixels")
-    places = {
-        key: arrays[key].astype(np.float64) for key in ("origin", "positions") & arrays.keys()
-    }
+    shapes: dict[str, tuple[str | int, ...]] = {
+        "stitched": ("Y", "X"), "patches": ("P", "H", "W"), "origin": (2,),
+    }  # fmt: skip
+    arrays, _ = io.read_npz_known(arrays_path, *shapes, needed=["stitched"])
+    for key, array in arrays.items():
+        kind = "real" if key == "origin" else "complex"
+        check_array(str(folder), key, array, kind, shapes[key])
+        if kind == "complex" and not np.iscomplexobj(array):
+            raise InputError(f"{folder}: '{key}' is real; give the complex object")
+    origin = arrays.get("origin")
     return Dump(
         stitched_YX=arrays["stitched"],
         made_by=printable(facts.made_by),
         scales=facts.scales,
-        origin_2=places.get("origin"),
-        patches_PHW=patches,
-        positions_P2=places.get("positions"),
+        origin_2=None if origin is None else origin.astype(np.float64),
+        patches_PHW=arrays.get("patches"),
         source=str(folder),
     )

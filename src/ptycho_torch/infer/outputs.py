@@ -19,16 +19,12 @@ from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import Scales
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import claim, must_be_free
 from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import DUMP_FILES, Dump, write_dump
 from ptycho_torch.infer.run import Inference, infer_scan
 from ptycho_torch.networks.bundle import Bundle, read_bundle
-from ptycho_torch.runtime.provenance import versions
 
-OUTPUTS = ("report.json", "object.npz", "amplitude.png", "phase.png")
-# Written beside them where they are requested.
-_STATISTICS = ("patch_stats.json", "patches.png")
+OUTPUTS = ("report.json", "object.npz", "object.png")
 
 
 def infer_file(
@@ -48,28 +44,23 @@ def infer_file(
     most `patch_stats_limit` patches beside the results. `InputError` if bundle, file and settings
     do not fit each other, or a folder holds files.
     """
-    files = (*OUTPUTS, *_STATISTICS)
-    must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
+    files = (*OUTPUTS, "patch_stats.json", "patches.png")
+    folder = io.must_be_free(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
     if debug_dump is not None:
-        must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
+        io.must_be_free(debug_dump, mark=DUMP_FILES[0], files=DUMP_FILES, overwrite=overwrite)
     bundle, scan = read_bundle(model), read_scan(test_data, reading)
     found = infer_scan(bundle, scan, settings)
-    folder = claim(output_dir, mark=OUTPUTS[0], files=files, overwrite=overwrite)
-    # A `patches.png` without the other is a dump's, or the user's own.
-    if (folder / _STATISTICS[0]).exists():
-        for name in _STATISTICS:
-            (folder / name).unlink(missing_ok=True)
+    for name in files:  # What an earlier call left would be taken for this one's.
+        (folder / name).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "object": found.stitched.object_YX,
         "coverage": found.stitched.coverage_YX,
         "origin": found.stitched.origin_2,
         "positions": scan.positions_n2,
-        "probe": found.probe_MHW,
+        "probe": bundle.probe_MHW.numpy(),
     }
     io.write_npz(folder / "object.npz", arrays)
-    for part in ("amplitude", "phase"):
-        figure = draw_objects({"stitched": found.stitched.known_YX}, parts=(part,))
-        save_png(folder / f"{part}.png", figure)
+    save_png(folder / "object.png", draw_objects({"stitched": found.stitched.known_YX}))
     report = {
         "model": {"weights_sha256": io.sha256(Path(model) / "weights.safetensors")},
         "test_data": {"file": Path(test_data).name, "sha256": io.sha256(test_data)},
@@ -81,9 +72,7 @@ def infer_file(
     if debug_dump is not None:
         write_dump(debug_dump, dump)
     if patch_stats_limit is not None:
-        write_patch_statistics(
-            folder, found.patches_PHW, dump.scales, limit=patch_stats_limit, made_by=dump.made_by
-        )
+        write_patch_statistics(folder, found.patches_PHW, dump.scales, limit=patch_stats_limit)
     return found
 
 
@@ -122,8 +111,7 @@ def infer_measurement(
     *,
     parts: Mapping[str, io.PathLike],
     outputs: Mapping[str, io.PathLike],
-    accelerator: str = "auto",
-    threads: int,
+    settings: InferSettings,
 ) -> None:
     """Stitch every part of a measurement with the best weights of a run, `run.json` beside its
     bundle; outputs are paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
@@ -133,22 +121,20 @@ def infer_measurement(
     and no objects.
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
-    settings = InferSettings.model_validate({"accelerator": accelerator, "threads": threads})
     arrays: dict[str, NDArray[Any]] = {}
-    seconds = 0.0
     if record["outcome"] == "completed":
         bundle = read_bundle(Path(run).parent / "bundle")
         for part in PARTS:
             # The probe that the network was trained under, whatever the file guesses.
-            scan = replace(read_scan(parts[part]), probe_MHW=bundle.probe_MHW.numpy())
+            probe = bundle.probe_MHW.numpy()
+            scan = replace(read_scan(parts[part]), probe_MHW=probe)
             seen = infer_scan(bundle, scan, settings)
-            seconds += seen.report["timing"]["network_s"]
             light = seen.stitched.coverage_YX
             arrays |= {
                 f"{part}_object": seen.stitched.object_YX,
                 f"{part}_origin": seen.stitched.origin_2,
                 f"{part}_light": light / light.max(),
-                f"{part}_probe": (seen.probe_MHW * seen.unit).astype(np.complex64),
+                f"{part}_probe": (probe * seen.unit).astype(np.complex64),
             }
         # The held-out frames are the last part; what the network sees in each of them is scored.
         arrays |= {
@@ -156,14 +142,10 @@ def infer_measurement(
             "held_out_members": seen.members_GC.ravel(),
         }
     io.write_npz(outputs["objects"], arrays)
-    kept = ("outcome", "failure", "best_epoch", "epochs", "best_val_loss", "settings")
     report = {
         "engine": "network",
-        **{key: record[key] for key in kept},
-        "train_frames": record["data"]["train_frames"],
+        **{key: record[key] for key in ("outcome", "failure", "best_val_loss", "settings")},
         "seconds": timing["wall_s"],
-        "inference_s": round(seconds, 3),
-        **{key: timing[key] for key in ("threads", "device")},
-        "versions": versions(),
+        "device": timing["device"],
     }
     io.write_json(outputs["report"], report)

@@ -3,7 +3,6 @@
 Letters: n groups, C patches of a group, H rows, W columns of a patch.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,10 @@ from ptycho_torch.config.evaluation import ParitySettings
 from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.pictures import draw_objects, save_png
-from ptycho_torch.infer.compare import compare, comparison_text
+from ptycho_torch.infer.compare import compare, write_comparison
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
 from ptycho_torch.infer.run import stitch
 from ptycho_torch.runtime.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 
 def _training_dump(
@@ -74,21 +70,16 @@ def report_parity(
     dump = _training_dump(run=run, dataset=dataset, test=test, patches=patches)
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
-    comparison, (ours, theirs) = compare(
-        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance,
-        rounding=limits.rounding,
-    )  # fmt: skip
+    comparison, images = compare(
+        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance
+    )
     record = io.read_json(run)
     report = {
         "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},
         "settings": limits.model_dump(mode="json"),
         **comparison,
     }
-    images = {"A, training": ours, "B, inference": theirs}
-    save_png(folder / "parity.png", draw_objects(images, difference=True))
-    io.write_text(folder / "parity.md", comparison_text(report))
-    io.write_json(folder / "parity.json", report)
-    logger.info("parity %s", report["headline"])
+    write_comparison(folder, report, images, "parity")
 
 
 def require_parity(report: io.PathLike, passed: io.PathLike) -> None:

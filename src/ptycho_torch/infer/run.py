@@ -17,13 +17,7 @@ from numpy.typing import NDArray
 from ptycho_torch.config.scan import GroupSettings, InferSettings
 from ptycho_torch.data.batch import groups_of_scan, scan_groups
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.units import (
-    check_scale_reached,
-    measured_units,
-    probe_of,
-    same_probe,
-    unit_of,
-)
+from ptycho_torch.data.units import check_scale_reached, measured_units, probe_of, unit_of
 from ptycho_torch.networks.bundle import Bundle
 from ptycho_torch.physics.groups import divide, placed_waves
 from ptycho_torch.physics.predict import illuminated, predict_amplitudes, r_factor
@@ -61,14 +55,13 @@ class Stitched:
 class Inference:
     """What a bundle sees in a scan, in units of the training's `norm_Y_I`.
 
-    patches_PHW: group by group; members_GC: which frame each belongs to; probe_MHW: the probe in
-    use, normalised; unit: what the file's amplitudes were divided by; report: for `report.json`.
+    patches_PHW: group by group; members_GC: which frame each belongs to; unit: what the file's
+    amplitudes were divided by; report: for `report.json`.
     """
 
     patches_PHW: NDArray[np.complex64]
     members_GC: NDArray[np.int64]
     stitched: Stitched
-    probe_MHW: NDArray[np.complex64]
     unit: float
     report: dict[str, Any]
 
@@ -94,7 +87,11 @@ def infer_scan(
         "bundle trained on '%s': intensity scale s = %.6g, %s",
         trained.dataset, trained.intensity_scale, trained.intensity_scale_source,
     )  # fmt: skip
-    probe = _probe(bundle, scan)
+    probe: NDArray[np.complex64] = bundle.probe_MHW.numpy()
+    own = probe if scan.probe_MHW is None else probe_of(scan)
+    # Normalised probes are of the size of 1.
+    if own.shape != probe.shape or not np.allclose(own, probe, atol=1e-3):
+        logger.warning("%s: has another probe than the bundle, whose own is used", scan.source)
     unit, unit_source = _unit(bundle, scan, settings, probe)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
     given = settings.model_dump(include={"n_images", "neighbor_count"})
@@ -102,7 +99,6 @@ def infer_scan(
     members = scan_groups(scan, np.arange(len(scan)), grouping, seed=settings.seed)
     device = choose_device(settings.accelerator)
     patches = _predict(bundle, scan, members, unit, device, settings)
-    network_s = round(time.monotonic() - started, 3)
     stitched = stitch(patches, scan.positions_n2[members].reshape(-1, 2), probe)
     seen, (row, column) = scan.take(np.unique(members)), stitched.origin_2.tolist()
     predicted = predict_amplitudes(
@@ -121,24 +117,11 @@ def infer_scan(
         "unit_source": unit_source,
         "r_factor": r_factor(predicted, seen.amplitude_nHW / unit, seen.good_1HW),
         "shape": list(stitched.object_YX.shape),
-        "timing": {"network_s": network_s, "wall_s": wall_s, "device": str(device)},
+        "timing": {"wall_s": wall_s, "device": str(device)},
     }
     return Inference(
-        patches_PHW=patches, members_GC=members, stitched=stitched, probe_MHW=probe, unit=unit,
-        report=report,
-    )  # fmt: skip
-
-
-def _probe(bundle: Bundle, scan: Scan) -> NDArray[np.complex64]:
-    """Return the normalised probe that weighs patches, (M, H, W)."""
-    stored = bundle.probe_MHW.numpy()
-    if scan.probe_MHW is not None and not same_probe(stored, probe_of(scan)):
-        logger.warning(
-            "%s: has another probe than the bundle; the bundle's is used, which the network saw "
-            "in training",
-            scan.source,
-        )
-    return stored
+        patches_PHW=patches, members_GC=members, stitched=stitched, unit=unit, report=report
+    )
 
 
 def _unit(

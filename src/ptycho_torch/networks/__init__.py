@@ -64,8 +64,8 @@ def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> n
     shape = (2, channels, patch_px, patch_px)
     with torch.no_grad():
         patches = network.eval()(torch.ones(shape))
-    if not isinstance(patches, Tensor) or patches.shape != shape or not patches.is_complex():
-        known = isinstance(patches, Tensor)
+    known = isinstance(patches, Tensor)
+    if not known or patches.shape != shape or not patches.is_complex():
         seen = f"{patches.dtype} {tuple(patches.shape)}" if known else "no tensor"
         raise ValueError(
             f"name: '{settings.name}' maps amplitudes {shape} to {seen}, expected complex object "

@@ -22,13 +22,13 @@ class FourierBlock(nn.Module):
         self.spectral = SpectralConv(channels, channels, modes, **geometry)
         self.local = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def update(self, x_BCHW: Tensor) -> Tensor:
+    def _update(self, x_BCHW: Tensor) -> Tensor:
         """Return what the block adds to its input, (B, C, H, W)."""
         return gelu(self.spectral(x_BCHW) + self.local(x_BCHW))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return (B, C, H, W)."""
-        return x_BCHW + self.update(x_BCHW)
+        return x_BCHW + self._update(x_BCHW)
 
 
 class StableFourierBlock(FourierBlock):
@@ -43,9 +43,8 @@ class StableFourierBlock(FourierBlock):
         self.norm = nn.InstanceNorm2d(channels, affine=True)
         nn.init.zeros_(self.norm.weight)
 
-    def update(self, x_BCHW: Tensor) -> Tensor:
-        """Return what the block adds to its input, (B, C, H, W)."""
-        update: Tensor = self.norm(super().update(x_BCHW))
+    def _update(self, x_BCHW: Tensor) -> Tensor:
+        update: Tensor = self.norm(super()._update(x_BCHW))
         return update
 
 
@@ -63,9 +62,8 @@ class LayerScaleFourierBlock(StableFourierBlock):
         nn.init.ones_(self.norm.weight)
         self.scale = nn.Parameter(torch.full((channels,), 1e-3))
 
-    def update(self, x_BCHW: Tensor) -> Tensor:
-        """Return what the block adds to its input, (B, C, H, W)."""
-        return self.scale[:, None, None] * super().update(x_BCHW)
+    def _update(self, x_BCHW: Tensor) -> Tensor:
+        return self.scale[:, None, None] * super()._update(x_BCHW)
 
 
 class DepthScaledFourierBlock(FourierBlock):
@@ -78,9 +76,8 @@ class DepthScaledFourierBlock(FourierBlock):
     network_blocks = 1
     """L, set by the network that holds the block."""
 
-    def update(self, x_BCHW: Tensor) -> Tensor:
-        """Return what the block adds to its input, (B, C, H, W)."""
-        return super().update(x_BCHW) / self.network_blocks
+    def _update(self, x_BCHW: Tensor) -> Tensor:
+        return super()._update(x_BCHW) / self.network_blocks
 
 
 class FeedForwardFourierBlock(FourierBlock):
@@ -96,8 +93,7 @@ class FeedForwardFourierBlock(FourierBlock):
         self.local = nn.Conv2d(channels, channels, 1)
         self.second = nn.Conv2d(channels, channels, 1)
 
-    def update(self, x_BCHW: Tensor) -> Tensor:
-        """Return what the block adds to its input, (B, C, H, W)."""
+    def _update(self, x_BCHW: Tensor) -> Tensor:
         update: Tensor = self.second(gelu(self.local(self.spectral(x_BCHW))))
         return update
 

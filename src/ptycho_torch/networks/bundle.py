@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError, model_validator
 from torch import Tensor, nn
 
 from ptycho_torch import __version__
-from ptycho_torch.config.base import Count, Gridsize, Name, Positive, Settings, mistake
-from ptycho_torch.config.generator import GeneratorSettings, plan_levels
+from ptycho_torch.config.base import Count, Gridsize, Name, Positive, Settings, placed
+from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.runtime.errors import InputError
@@ -50,13 +49,6 @@ class BundleSettings(Settings):
     dataset: Name
     """Name of the training data."""
 
-    @model_validator(mode="after")
-    def _belong_together(self) -> "BundleSettings":
-        if (C := self.channels) != self.gridsize**2:
-            raise ValueError(f"channels of {C} are no groups of gridsize {self.gridsize}")
-        plan_levels(self.generator, self.patch_px)
-        return self
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -69,8 +61,8 @@ class Bundle:
     record: dict[str, Any] = field(default_factory=dict)
 
     def network(self) -> nn.Module:
-        """Return the network with its weights, ready for inference; `InputError` names a tensor
-        that is missing, unknown, of a wrong shape, or not finite."""
+        """Return the network with its weights, ready for inference; `ValueError` names a tensor
+        that is missing, unknown, of a wrong shape, or not finite, or a size that is impossible."""
         known = self.settings
         sizes = {"channels": known.channels, "patch_px": known.patch_px}
         network = build_generator(known.generator, seed=0, **sizes)
@@ -78,9 +70,7 @@ class Bundle:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise InputError(
-                f"is not the network '{known.generator.name}' of {FACTS}: {reason}"
-            ) from None
+            raise InputError(f"is not the '{known.generator.name}' of {FACTS}: {reason}") from None
         if wrong := [name for name, w in self.weights.items() if not torch.isfinite(w).all()]:
             raise InputError(f"'{wrong[0]}' holds NaN or infinity")
         return network.eval()
@@ -111,34 +101,27 @@ def read_bundle(folder: io.PathLike) -> Bundle:
     not belong together; names the file and the part.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; a bundle is one, of {FACTS} and {WEIGHTS}")
     path, facts = folder / WEIGHTS, io.read_json(folder / FACTS)
     if facts.get("format") != FORMAT:
         raise InputError(
             f"{folder / FACTS}: format is {facts.get('format')!r}, expected {FORMAT!r}; it is no "
             "bundle, or of another version, whose network may be another: train it again"
         )
-    try:
+    with placed(f"{folder / FACTS}: settings: "):
         settings = BundleSettings.model_validate(facts["settings"])
-    except ValidationError as error:
-        raise mistake(f"{folder / FACTS}: settings", error) from None
     io.must_have(path, facts["weights_sha256"])
     tensors = io.read_tensors(path)
     weights = {k.removeprefix("network."): v for k, v in tensors.items() if k != _PROBE}
-    try:
+    with placed(f"{path}: "):
         probe, side = tensors.get(_PROBE), settings.patch_px
         if probe is None:
             raise InputError(f"has no tensor '{_PROBE}', the probe")
-        if probe.shape[1:] != (side, side, 2) or not torch.isfinite(probe).all():
+        if probe.shape[1:] != (side, side, 2) or not torch.isfinite(probe).all() or not probe.any():
             raise InputError(
-                f"'{_PROBE}' is {tuple(probe.shape)}, expected (M, {side}, {side}, 2), finite"
+                f"'{_PROBE}' is {tuple(probe.shape)}, expected (M, {side}, {side}, 2), finite, and "
+                "not zero everywhere"
             )
-        if not probe.any():
-            raise InputError(f"'{_PROBE}' has no modes or is zero everywhere")
         probe = torch.view_as_complex(probe.contiguous())
         bundle = Bundle(settings=settings, weights=weights, probe_MHW=probe, record=facts["record"])
         bundle.network()
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     return bundle

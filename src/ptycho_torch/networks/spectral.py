@@ -89,7 +89,6 @@ class SpectralConv(nn.Module):
     ) -> None:
         super().__init__()
         rows, self.columns = kept_modes(modes, *size_px, two_sided=two_sided)
-        self.size_px = size_px
         self.out_channels = out_channels
         # Complex weights of the reference, which stores modes that small frames do not have.
         self.full_parameters = in_channels * out_channels * modes**2 * (2 if two_sided else 1)
@@ -105,9 +104,6 @@ class SpectralConv(nn.Module):
     def forward(self, x_BIHW: Tensor) -> Tensor:
         """Return (B, O, H, W), real, in the weights' precision even under autocast: half precision
         is too coarse for a sum over a frame."""
-        if x_BIHW.shape[-2:] != self.size_px:
-            side = tuple(x_BIHW.shape[-2:])
-            raise ValueError(f"this spectral layer is built for {self.size_px} px, got {side}")
         device = x_BIHW.device.type
         # Not every device has it: the one that computes shapes alone has not.
         known = torch.amp.is_autocast_available(device)

@@ -1,9 +1,8 @@
 """Patches of a group merged into one consistent region, from which each frame sees its window.
 
 Each frame's exit wave, probe times patch, is moved to where the frame lies, and the region is the
-object that explains the waves best: the least-squares one, and for frames on whole pixels the mean
-of the patches weighted by the probe's intensity. So patches that overlap must agree, in amplitude
-and in phase, to explain their frames.
+least-squares object of these waves: for whole pixels the mean of the patches weighted by the
+probe's intensity. So patches that overlap must agree, in amplitude and in phase.
 
 Letters: B groups, C frames of a group, M probe modes, H rows, W columns of a frame (H = W), Y rows,
 X columns of the region. Positions are the (row, column) of a frame's upper left corner, pixels: a

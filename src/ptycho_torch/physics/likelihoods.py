@@ -15,8 +15,7 @@ def mae_loss(
     mean_amplitude: float,
     good_BCHW: Tensor | None = None,
 ) -> Tensor:
-    """Return mean |A_pred - A_obs| over the dataset's mean amplitude; predicting nothing gives 1
-    on average over the dataset.
+    """Return mean |A_pred - A_obs| over the dataset's mean amplitude: 1 for predicting nothing.
 
     Only pixels that `good_BCHW` calls measured enter the mean; None: all. `ValueError` if the
     shapes differ: broadcasting would hide a mistake.

@@ -20,12 +20,10 @@ def predict_amplitudes(
 ) -> Array:
     """Return the amplitudes that an object gives for frames at positions, (n, H, W).
 
-    Frames that made the object and frames that were held out are predicted alike. Computed in
-    single precision, in the units of probe and object; modes add in intensity. origin: position of
-    the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of the object.
+    Computed in single precision, in the units of probe and object; modes add in intensity. origin:
+    position of the object's pixel [0, 0], whole pixels. `ValueError` if a window reaches out of it.
     """
-    # Slow to import, and whoever only compares or stitches needs none of it.
-    import torch
+    import torch  # Slow to import, and whoever only compares or stitches needs none of it.
 
     from ptycho_torch.physics.forward import amplitudes
     from ptycho_torch.physics.views import cut_windows, moved_probes, split_positions
@@ -52,8 +50,7 @@ def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
 
     sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
     """
-    # Slow to import.
-    import torch
+    import torch  # Slow to import.
     from scipy.optimize import minimize_scalar
 
     from ptycho_torch.physics.forward import amplitudes
@@ -74,28 +71,18 @@ def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
     return float(minimize_scalar(loss, bounds=(0, most), method="bounded").fun)
 
 
-def frame_errors(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None) -> Array:
-    """Return sum |A_pred - A_obs| and sum A_obs of each frame, (n, 2).
+def r_factor(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None = None) -> float:
+    """Return the R factor of frames, sum |A_pred - A_obs| / sum A_obs; 0 is perfect, predicting
+    nothing gives 1, and NaN means that nothing was observed.
 
     Only pixels that `good_nHW`, (n, H, W) or (1, H, W), calls measured take part; None: all.
     One predicted frame, (1, H, W), stands for all.
     """
     good = np.ones((1, 1, 1), bool) if good_nHW is None else good_nHW
-    missed = np.where(good, np.abs(predicted_nHW - observed_nHW), 0)
-    total = np.where(good, observed_nHW, 0)
-    return np.stack([part.sum(axis=(1, 2), dtype=np.float64) for part in (missed, total)], axis=1)
-
-
-def r_factor_of(errors_n2: Array) -> float:
-    """Return the R factor of `frame_errors`, sum |A_pred - A_obs| / sum A_obs; 0 is perfect,
-    predicting nothing gives 1, and NaN means that nothing was observed."""
-    missed, total = (float(part) for part in errors_n2.sum(axis=0))
+    parts = np.where(good, np.abs(predicted_nHW - observed_nHW), 0), np.where(good, observed_nHW, 0)
+    by_frame = np.stack([part.sum(axis=(1, 2), dtype=np.float64) for part in parts], axis=1)
+    missed, total = by_frame.sum(axis=0).tolist()
     return missed / total if total > 0 else float("nan")
-
-
-def r_factor(predicted_nHW: Array, observed_nHW: Array, good_nHW: Array | None = None) -> float:
-    """Return the R factor of frames; see `frame_errors` and `r_factor_of`."""
-    return r_factor_of(frame_errors(predicted_nHW, observed_nHW, good_nHW))
 
 
 def illuminated(light_YX: Array, share: float = 0.01) -> Array:

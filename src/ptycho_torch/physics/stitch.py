@@ -107,15 +107,8 @@ def stitch_tiles(patches_BHW: Array, positions_B2: Whole, image_B: Array, tile_p
 def _summed(values_BHW: Array, corners_B2: Whole, image_B: Array) -> Array:
     """Return the sum of square patches where they lie in their images, (I, rows, columns)."""
     side = values_BHW.shape[-1]
-    images, (rows, columns) = int(image_B.max()) + 1, corners_B2.max(axis=0) + side
-    corner_B = (image_B * rows + corners_B2[:, 0]) * columns + corners_B2[:, 1]
-    pixel = np.arange(side)
-    # Where each value falls in the images, as one flat index.
-    place = (corner_B[:, None] + (pixel[:, None] * columns + pixel).ravel()).ravel()
-
-    def add(part: Array) -> Array:
-        sums = np.bincount(place, part.ravel(), minlength=images * rows * columns)
-        return sums.reshape(images, rows, columns)
-
-    real = add(values_BHW.real)
-    return np.asarray(real + 1j * add(values_BHW.imag)) if np.iscomplexobj(values_BHW) else real
+    shape = int(image_B.max()) + 1, *(corners_B2.max(axis=0) + side)
+    total = np.zeros(shape, np.result_type(values_BHW, np.float64))
+    rows_BH, columns_BW = (corner_B[:, None] + np.arange(side) for corner_B in corners_B2.T)
+    np.add.at(total, (image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]), values_BHW)
+    return total

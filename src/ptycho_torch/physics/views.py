@@ -28,9 +28,7 @@ def fourier_shift(frames_HW: Tensor, shift_2: Tensor) -> Tensor:
     Shifts are (row, column); a positive one moves the content towards higher rows and columns.
     Unitary, so that the adjoint and the inverse are the shift back. What leaves one side enters
     at the other: shift what is dark at its borders, a probe or what it illuminates, not an object.
-
-    Frames are (..., H, W), complex; shifts (..., 2), pixels, with leading axes that broadcast with
-    the frames'.
+    Frames are (..., H, W), complex; shifts (..., 2), pixels; their leading axes broadcast.
     """
     height, width = frames_HW.shape[-2:]
     real = frames_HW.real.dtype

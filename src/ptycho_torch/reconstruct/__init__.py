@@ -2,4 +2,4 @@
 
 from ptycho_torch import callable_as
 
-callable_as(__name__, "engine:reconstruct_frames")
+callable_as(__name__, "rpie:reconstruct_frames")

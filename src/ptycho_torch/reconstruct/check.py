@@ -8,7 +8,6 @@
 Letters: n frames, M probe modes, H rows, W columns of a frame.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -25,7 +24,7 @@ from ptycho_torch.data.prepare import corners_of, cropped, scan_of
 from ptycho_torch.data.read import read_raw
 from ptycho_torch.data.scan import Array, Raw, Scan
 from ptycho_torch.physics.predict import predict_amplitudes
-from ptycho_torch.reconstruct.engine import reconstruct
+from ptycho_torch.reconstruct.rpie import reconstruct
 from ptycho_torch.runtime.streams import named_stream
 
 # Conventions under this relative error explain frames; above it, nothing.
@@ -129,15 +128,13 @@ def flags(conventions: ScanConventions) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """Return the stages as text; impossible conventions are counted, not listed."""
+    """Return the stages as text."""
     lines = []
     for stage in report["stages"]:
         lines.append(f"{stage['question']}: {stage['answer']}  ({stage['how']})")
-        tried = stage["readings"]
-        possible = [one for one in tried if not one["impossible"]]
-        lines += [f"  {one['error']:10.4f}  {one['flags'] or _AS_LAYOUT}" for one in possible]
-        reasons = Counter(one["impossible"] for one in tried if one["impossible"])
-        lines += [f"  impossible  {count} times: {why}" for why, count in reasons.items()]
+        for one in stage["readings"]:
+            result = one["impossible"] or f"{one['error']:10.4f}"
+            lines.append(f"  {result}  {one['flags'] or _AS_LAYOUT}")
     return "\n".join(lines)
 
 
@@ -241,11 +238,7 @@ def _by_reconstruction(
     shuffled = reconstructed(mixed, best.conventions).error
     compare = f"shuffled positions err by {shuffled:.3g}"
     how = f"{frames} neighbouring frames reconstructed from {probe}; {compare}"
-    no_matter = "no matter: without an object they move all positions alike"
-    stages += [
-        _stage("axes and signs of positions", how, outcomes=tried),
-        _stage("origin, half pixel", "not tried", no_matter),
-    ]
+    stages.append(_stage("axes and signs of positions", how, outcomes=tried))
     # Without a probe of the file's, the reconstruction starts from one that is its own twin; and
     # chance may favour one of two twins: what the frames cannot say is minded before the errors.
     if raw.probe_MHW is None or twin_similarity(raw.probe_MHW) > _TWIN:

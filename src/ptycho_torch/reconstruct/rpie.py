@@ -1,4 +1,5 @@
-"""rPIE: the regularised ptychographic iterative engine, sequential and batched.
+"""rPIE: the regularised ptychographic iterative engine, sequential and batched; a scan with a probe
+in, the object on its canvas out.
 
 For each frame j of a batch, with the object's window O_j and the probe P moved by the fraction of
 its position (physics/views.py),
@@ -12,21 +13,28 @@ is rPIE as published; with alpha -> 0 and all frames at once the object's step i
 one of error reduction. Masked pixels keep what is predicted: their term of d is 0.
 
 Letters: n frames, B of a batch, M probe modes, H rows, W columns of a window, Y rows, X columns of
-the canvas. Frames are as the transform gives them: zero frequency first, not normalised.
+the canvas. Positions are the (row, column) of a window's upper left corner, pixels, fractional, of
+any sign.
 
 A. Maiden, D. Johnson and P. Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736; modes: P.
 Thibault and A. Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
 """
 
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.fft import fft2, ifft2, ifftshift
 
+from ptycho_torch.config.base import placed
 from ptycho_torch.config.scan import RpieSettings
 from ptycho_torch.data.scan import Array, Scan
+from ptycho_torch.physics.predict import illuminated, predict_amplitudes
 from ptycho_torch.physics.views import fourier_shift, moved_probes, split_positions
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_stream
@@ -34,12 +42,108 @@ from ptycho_torch.runtime.streams import named_stream
 # Under a modulus or a sum of intensities, which may be 0: its inverse is finite in float32.
 _DARK = 1e-20
 
+OnIteration = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """What rPIE returns.
+
+    object_YX: complex transmission, 1 where no light fell; origin: (row, column) of its pixel
+    [0, 0], so that a window at p starts at p - origin; light_YX: the probe's intensity summed over
+    the frames; error: amplitude R factor of each iteration over the good pixels as met in it, each
+    batch before its own update; seconds: wall time of each; snapshots: the object after the
+    iterations that were requested.
+    """
+
+    object_YX: Array
+    origin: tuple[int, int]
+    probe_MHW: Array
+    light_YX: Array
+    error: tuple[float, ...]
+    seconds: tuple[float, ...]
+    snapshots: dict[int, Array]
+
+    @property
+    def known_YX(self) -> Array:
+        """The object, NaN where hardly any light reached it."""
+        return np.where(illuminated(self.light_YX), self.object_YX, np.nan)
+
+    def predict(self, positions_n2: Array) -> NDArray[np.float32]:
+        """Return the amplitudes that it predicts for frames at positions, (n, H, W)."""
+        return predict_amplitudes(self.object_YX, self.probe_MHW, positions_n2, origin=self.origin)
+
+
+def reconstruct_frames(
+    amplitude_nHW: Array, positions_n2: Array, probe_MHW: Array, **settings: Any
+) -> Reconstruction:
+    """Return rPIE's reconstruction of arrays, which `ptycho_torch.reconstruct` calls.
+
+    amplitude_nHW: root of the measured intensity, the zero frequency at [H // 2, W // 2];
+    positions_n2: (row, column) of each frame's window in the object, pixels; probe_MHW: modes, or
+    one as (H, W); settings: of `RpieSettings`. `InputError` as `Scan` and `reconstruct`, or at a
+    setting that is impossible.
+    """
+    with placed("reconstruct: "):
+        chosen = RpieSettings(**settings)
+    side = np.shape(amplitude_nHW)[-1]
+    scan = Scan(
+        source="arrays",
+        amplitude_nHW=np.asarray(amplitude_nHW, dtype=np.float32),
+        positions_n2=np.asarray(positions_n2, dtype=np.float64),
+        probe_MHW=np.asarray(probe_MHW, dtype=np.complex64).reshape(-1, side, side),
+    )
+    return reconstruct(scan, chosen)
+
+
+def reconstruct(
+    scan: Scan,
+    settings: RpieSettings,
+    *,
+    snapshots: Collection[int] = (),
+    on_iteration: OnIteration | None = None,
+    device: str = "cpu",
+) -> Reconstruction:
+    """Reconstruct the object, and if requested the probe, from a scan with a probe.
+
+    The object is kept after the iterations `snapshots`, from 1; `on_iteration` is called with each
+    one's number and error. Frames of float64 are worked in double precision, all else in single.
+    `InputError` if there is no probe or no light in good pixels, or the result is not finite.
+    """
+    solver = Rpie(scan, settings, device)
+    kept: dict[int, Array] = {}
+    errors: list[float] = []
+    seconds: list[float] = []
+    for number in range(1, settings.iterations + 1):
+        begin = time.perf_counter()
+        errors.append(solver.iterate(number))
+        seconds.append(time.perf_counter() - begin)
+        if number in snapshots:
+            kept[number] = solver.results()[0]
+        if on_iteration is not None:
+            on_iteration(number, errors[-1])
+        if not np.isfinite(errors[-1]):
+            raise InputError(
+                f"{scan.source}: the reconstruction is not finite after iteration {number}; take a "
+                "larger alpha, or a smaller step"
+            )
+    object_YX, probe_MHW = solver.results()
+    return Reconstruction(
+        object_YX=object_YX,
+        origin=solver.origin,
+        probe_MHW=probe_MHW,
+        light_YX=solver.light(),
+        error=tuple(errors),
+        seconds=tuple(seconds),
+        snapshots=kept,
+    )
+
 
 class Rpie:
     """The object and the probe as they stand, and how an iteration changes them.
 
     The object begins as 1 on a canvas that holds all windows; origin: position of its pixel [0, 0].
-    Raises as `reconstruct`.
+    Frames are as the transform gives them: zero frequency first, not normalised.
     """
 
     def __init__(self, scan: Scan, settings: RpieSettings, device: str = "cpu") -> None:
@@ -60,7 +164,10 @@ class Rpie:
         first, side = whole.amin(dim=0), scan.patch_px
         row, column = first.tolist()
         self.origin: tuple[int, int] = (row, column)
-        self.corners = (whole - first).tolist()
+        self.windows = [
+            (slice(row, row + side), slice(column, column + side))
+            for row, column in (whole - first).tolist()
+        ]
         self.fraction_n2 = fraction.to(device) if (fraction != 0).any() else None
         if settings.probe_scale == "frames":
             power = float(np.square(np.abs(probe), dtype=np.float64).sum())
@@ -91,15 +198,14 @@ class Rpie:
         """Return the probe's intensity summed over the frames' windows, (Y, X)."""
         intensity = self.probe_MHW.cpu().abs().square().sum(dim=0)
         light = torch.zeros(self.object_YX.shape, dtype=intensity.dtype)
-        height, width = intensity.shape
-        for row, column in self.corners:
-            light[row : row + height, column : column + width] += intensity
+        for window in self.windows:
+            light[window] += intensity
         return light.numpy()
 
     @torch.inference_mode()
     def iterate(self, number: int) -> float:
         """Visit all frames in a new order; return the R factor as met."""
-        settings, frames = self.settings, len(self.corners)
+        settings, frames = self.settings, len(self.windows)
         order = self.stream.permutation(frames)
         refine = settings.refine_probe and number >= settings.probe_from_iteration
         size = settings.frames_at_once(frames)
@@ -123,9 +229,7 @@ class Rpie:
 
     def _visit_one(self, frame: int, refine: bool) -> None:
         """Change a view of the object by one frame: rPIE's step as published."""
-        row, column = self.corners[frame]
-        height, width = self.probe_MHW.shape[1:]
-        window_HW = self.object_YX[row : row + height, column : column + width]
+        window_HW = self.object_YX[self.windows[frame]]
         probe_MHW = self._moved([frame])[0]
         change_MHW = self._change((window_HW * probe_MHW)[None], slice(frame, frame + 1))[0]
         weight_HW = _weight(probe_MHW.abs().square().sum(dim=0), self.settings.alpha)
@@ -137,11 +241,7 @@ class Rpie:
 
     def _visit_batch(self, frames: Array, refine: bool) -> None:
         """Change the object by all frames of a batch at once."""
-        height, width = self.probe_MHW.shape[1:]
-        places = [
-            (slice(row, row + height), slice(column, column + width))
-            for row, column in (self.corners[frame] for frame in frames)
-        ]
+        places = [self.windows[frame] for frame in frames]
         windows_BHW = torch.stack([self.object_YX[place] for place in places])
         probes_BMHW = self._moved(frames)
         index = torch.from_numpy(frames).to(self.device)

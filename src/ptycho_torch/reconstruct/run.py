@@ -7,12 +7,10 @@ Letters: n frames, N frames of all groups, C frames of a group, M probe modes, H
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from numpy.typing import NDArray
 
@@ -22,13 +20,12 @@ from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.write import PARTS
 from ptycho_torch.files import io
-from ptycho_torch.files.io import PathLike, read_json
-from ptycho_torch.files.output_folder import claim, must_be_free
-from ptycho_torch.physics.predict import illuminated, r_factor
+from ptycho_torch.files.io import PathLike
+from ptycho_torch.physics.predict import r_factor
 from ptycho_torch.physics.stitch import object_patches
-from ptycho_torch.reconstruct.engine import OnIteration, Reconstruction, reconstruct
+from ptycho_torch.reconstruct.rpie import OnIteration, Reconstruction, reconstruct
 from ptycho_torch.runtime.jobs import usable_threads
-from ptycho_torch.runtime.provenance import commit, platform_name, versions
+from ptycho_torch.runtime.provenance import versions
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +51,9 @@ def reconstruct_scan(
 
     `InputError` as `reconstruct`, or if the folder holds files.
     """
-    from ptycho_torch.files.pictures import draw_reconstruction, save_png  # Slow to import.
+    from ptycho_torch.files.pictures import draw_objects, save_png  # Slow to import.
 
-    rules: dict[str, Any] = {"mark": OUTPUTS[-1], "files": OUTPUTS, "overwrite": overwrite}
-    must_be_free(folder, **rules)
+    folder = io.must_be_free(folder, mark=OUTPUTS[-1], files=OUTPUTS, overwrite=overwrite)
     torch.set_num_threads(usable_threads(threads))
     made = reconstruct(scan, settings, on_iteration=on_iteration, device=device)
     predicted = made.predict(scan.positions_n2)
@@ -80,14 +76,10 @@ def reconstruct_scan(
         "light": made.light_YX,
         "error": np.array(made.error),
     }
-    folder = claim(folder, **rules)
+    (folder / OUTPUTS[-1]).unlink(missing_ok=True)
     io.write_npz(folder / "object.npz", arrays)
-    known = illuminated(made.light_YX)
-    shown = np.where(known, made.object_YX, np.nan)[
-        scipy.ndimage.find_objects(known.astype(int))[0]
-    ]
-    title = f"{report['source']}, rpie"
-    figure = draw_reconstruction(shown, made.probe_MHW, made.error, title=title)
+    images = {"object": made.known_YX, "first probe mode": made.probe_MHW[0]}
+    figure = draw_objects(images, alike=False)
     save_png(folder / "reconstruction.png", figure)
     io.write_json(folder / "report.json", report)
     return report
@@ -128,8 +120,6 @@ def _machine(device: str = "cpu") -> dict[str, Any]:
     return {
         "device": device,
         "threads": torch.get_num_threads(),
-        "commit": commit(Path(__file__)),
-        "platform": platform_name(),
         "versions": versions(torch, np),
     }
 
@@ -141,22 +131,17 @@ def reconstruct_measurement(
     outputs: Mapping[str, PathLike],
     threads: int,
 ) -> None:
-    """Reconstruct a measurement by rPIE: its training frames, each half, the frames held out.
+    """Reconstruct a measurement by rPIE: its training frames, and each half of them.
 
-    Each half starts anew from the file's probe, so nothing but the file is common to the two. The
-    frames held out are too few to refine a probe: theirs is the training frames'. Inputs are paths
-    of `PARTS`, outputs of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
+    Each half starts anew from the file's probe, so nothing but the file is common to the two.
+    Inputs are paths of `PARTS`, of which the held-out frames are not used, outputs of `objects`
+    (NPZ) and `report` (JSON), see docs/reference/files.md.
     """
     torch.set_num_threads(usable_threads(threads))
-    known = settings.model_copy(update={"refine_probe": False, "probe_scale": "given"})
     arrays: dict[str, NDArray[Any]] = {}
     seconds = 0.0
-    for part in PARTS:
-        scan = read_scan(parts[part])
-        if part == "held_out":
-            made = reconstruct(replace(scan, probe_MHW=arrays["train_probe"]), known)
-        else:
-            made = reconstruct(scan, settings)
+    for part in PARTS[:-1]:
+        made = reconstruct(read_scan(parts[part]), settings)
         arrays |= {
             f"{part}_object": made.object_YX,
             f"{part}_origin": np.array(made.origin, np.int64),
@@ -193,11 +178,11 @@ def reconstruct_test_split(
     damaged or not the one that `dataset.json` names.
     """
     torch.set_num_threads(usable_threads(settings.threads))
-    facts = read_json(dataset)
+    facts = io.read_json(dataset)
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
     begin = time.monotonic()
-    made, patches_nCHW, predicted_nCHW = _reconstruct_images(str(test), split, settings)
+    made, patches_nCHW = _reconstruct_images(str(test), split, settings)
     wall_s = time.monotonic() - begin
     patches_nHWC = np.ascontiguousarray(np.moveaxis(patches_nCHW, 1, -1))
     io.write_npz(outputs["patches"], {"best": patches_nHWC, "last": patches_nHWC})
@@ -207,9 +192,6 @@ def reconstruct_test_split(
         for number, object_YX in one.snapshots.items():
             objects[f"object_{image}_iteration_{number}"] = object_YX
     io.write_npz(outputs["objects"], objects)
-    side = predicted_nCHW.shape[-1]
-    predicted_NHW = predicted_nCHW.reshape(-1, side, side)
-    found = r_factor(predicted_NHW, split.diffraction_nCHW.reshape(-1, side, side))
     record = {
         "dataset": facts["dataset"],
         "arm": "rpie",
@@ -223,21 +205,20 @@ def reconstruct_test_split(
         **_course(list(made.values())),
         "wall_s": round(wall_s, 3),
         **_machine(),
-        "r_factor": found,
     }
     io.write_json(outputs["run"], record)
-    logger.info("R factor %.5g after %d iterations in %.1f s", found, settings.iterations, wall_s)
+    logger.info("R factor %.5g after %d iterations", record["error"][-1], settings.iterations)
 
 
 def _reconstruct_images(
     test: str, split: Split, settings: ConventionalSettings
-) -> tuple[dict[int, Reconstruction], NDArray[np.complex64], NDArray[np.float32]]:
-    """Return the reconstruction of each image of a split, and what they show of and predict for
-    each frame, (n, C, H, W)."""
+) -> tuple[dict[int, Reconstruction], NDArray[np.complex64]]:
+    """Return the reconstruction of each image of a split, and what they show of each frame's
+    window, (n, C, H, W)."""
     corners_nC2, image_n = split.corners_nC2, split.arrays["image_index"]
     assert corners_nC2 is not None, "the study's own splits have positions"
     observed = split.diffraction_nCHW
-    patches, predicted = np.empty_like(observed, np.complex64), np.empty_like(observed)
+    patches = np.empty_like(observed, np.complex64)
     made: dict[int, Reconstruction] = {}
     for image in np.unique(image_n).tolist():
         mine = image_n == image
@@ -252,5 +233,4 @@ def _reconstruct_images(
         whole = np.rint(corners).astype(int) - np.array(one.origin)
         shown = object_patches(one.object_YX[None], whole, np.array(0), scan.patch_px)
         patches[mine] = shown.reshape(patches[mine].shape)
-        predicted[mine] = one.predict(corners).reshape(patches[mine].shape)
-    return made, patches, predicted
+    return made, patches

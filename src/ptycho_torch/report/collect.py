@@ -1,7 +1,4 @@
-"""Read what the runs of a stage left: a row per run, and what tables, figures and texts need.
-
-A file is known by its folder, `<dataset>/<arm>/seed-<n>`. A stage is summarised whole or not.
-"""
+"""Read what the runs of a stage left: a row per run, and what tables, figures and texts need."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,25 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from ptycho_torch.config.arms import Variant, derive, run_settings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.stages import Variant
+from ptycho_torch.config.study import Study, derive, run_settings
 from ptycho_torch.files import io
 from ptycho_torch.files.belonging import must_belong
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.runs import StageRuns, composite_losses
-from ptycho_torch.statistics.scores import (
-    BLOCK_NAMES,
-    COMPLETED,
-    COMPOSITE,
-    RECONSTRUCTION_SCORES,
-    Score,
-)
+from ptycho_torch.statistics.scores import COMPLETED, COMPOSITE
 
 Files = Mapping[str, Sequence[PathLike]]
-"""Kind of `KINDS` -> that file of every run, in any order."""
+"""Kind of `KINDS` -> that file of every run, in any order; a run is known by the file's folder,
+`<dataset>/<arm>/seed-<n>`."""
 
 KINDS = {
     "runs": "run.json",
@@ -42,13 +34,12 @@ KINDS = {
 _RUN = ("dataset", "arm", "seed")
 _RUN_KEYS = (
     *("epochs", "steps", "val_loss_name", "best_epoch", "best_val_loss", "last_val_loss"),
-    *("best_mae_val_loss", "first_loss"),
+    *("best_mae_val_loss", "first_loss", "flops_per_step", "clipped_share", "loss_spikes"),
 )
 _TIMING_KEYS = (
     *("wall_s", "inference_s", "samples_per_s", "peak_memory_mib"),
     *("device", "threads", "commit", "platform"),
 )
-_TWIN_KEYS = ("share", "distinct_patches", "patches", "direct_correlation", "twin_correlation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +49,6 @@ class Collected(StageRuns):
     study: Study
     history: pd.DataFrame
     """A row per run and finished epoch."""
-    settings: dict[str, dict[str, Any]]
-    """Arm -> the settings that its runs were trained with, from `run.json`."""
     baselines: dict[str, dict[str, float | None]]
     """Scores of the `constant` image, the noise-free `truth`, the `conventional` reconstruction."""
     undefined: dict[str, str]
@@ -71,15 +60,8 @@ class Collected(StageRuns):
     dataset: dict[str, Any]
     reconstructions: dict[tuple[str, int], Path]
     """(arm, seed) -> file to draw from."""
-    rpie_image: Path | None
-    """Such a file of rPIE."""
     conventional: dict[str, Any] | None
-    """rPIE on the same test split; None: the study has none."""
-
-    @property
-    def main_scores(self) -> tuple[Score, ...]:
-        """The loss and the headline scores."""
-        return (self.loss, *RECONSTRUCTION_SCORES)
+    """rPIE on the same test split, with such a file as `image`; None: the study has none."""
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -122,20 +104,17 @@ def collect(
     which names the file, if one is missing, unreadable, of another run, of other data, or lacks a
     key.
     """
-    facts = read_json(dataset)
-    must_belong(
-        [(dataset, facts["settings"], study.datasets[stage.dataset].published())], "simulate"
-    )
+    facts, simulated = read_json(dataset), study.datasets[stage.dataset].published()
+    must_belong([(dataset, facts["settings"], simulated)], "simulate")
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
     judged = study.evaluation.model_dump(mode="json")
     trained: list[Any] = []
     evaluated: list[Any] = []
-    rows, scored, histories, settings = [], [], [], {}
+    rows, scored, histories = [], [], []
     for arm, seed in paths["runs"]:
         run: dict[str, Any] = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))
         mine = {kind: by_run[arm, seed] for kind, by_run in paths.items()}
-        record = read_json(mine["runs"])
-        metrics = read_json(mine["metrics"])
+        record, metrics = read_json(mine["runs"]), read_json(mine["metrics"])
         _check_data(mine["runs"], record, facts)
         expected = run_settings(study, stage.dataset, arm, seed).model_dump(mode="json")
         trained.append((mine["runs"], record["settings"], expected))
@@ -145,14 +124,13 @@ def collect(
         scored.append(metrics)
         history = io.read_csv(mine["histories"])
         histories.append(history.assign(**run)[[*_RUN, *history]])
-        settings[arm] = {k: v for k, v in record["settings"].items() if k not in ("arm", "seed")}
     must_belong(trained, "train")
     must_belong(evaluated, "evaluate")
     # What no run has to do with is the same in all of them.
     baselines = {name: scored[0][name] for name in ("constant", "truth")}
     rpie = _read_conventional(conventional, facts, study)
     if rpie is not None:
-        baselines["conventional"] = rpie["scores"]
+        baselines["conventional"] = rpie.pop("best")
     runs, validation = pd.DataFrame(rows), facts["splits"]["validation"]
     runs[COMPOSITE.column] = composite_losses(runs, validation["constant_loss"])
     return Collected(
@@ -161,14 +139,12 @@ def collect(
         runs=runs,
         confidence=study.statistics.confidence,
         history=pd.concat([t for t in histories if len(t)] or histories[:1], ignore_index=True),
-        settings=settings,
-        baselines={k: {name: v.get(name) for name in BLOCK_NAMES} for k, v in baselines.items()},
+        baselines=baselines,
         undefined=_undefined(scored),
         noise_floor=validation.get("noise_floor"),
         constant_loss=float(validation["constant_loss"]),
         dataset=facts,
         reconstructions=paths["reconstructions"],
-        rpie_image=next((Path(p) for p in conventional if Path(p).suffix == ".npz"), None),
         conventional=rpie,
     )
 
@@ -197,31 +173,26 @@ def _row(
     record: Mapping[str, Any], metrics: Mapping[str, Any], timing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one run; a failure found at the end counts at the last epoch."""
-    failed = metrics["outcome"] != COMPLETED
-    failure = record["failure"] or {}
-    twin, norms = metrics["twin"] or {}, record["gradient_norm"] or {}
-    row = {
-        **{key: record[key] for key in _RUN},
+    failed, failure = metrics["outcome"] != COMPLETED, record["failure"]
+    last = {"epoch": max(record["epochs"], 1), "step": record["steps"], "reason": metrics["reason"]}
+    found = failure or last
+    return {
+        **{key: record[key] for key in (*_RUN, *_RUN_KEYS)},
         "outcome": metrics["outcome"],
         "failed": failed,
-        "failure_epoch": (failure.get("epoch") or max(record["epochs"], 1)) if failed else None,
+        "failure_epoch": found["epoch"] if failed else None,
         "failure_found": ("training" if failure else "evaluation") if failed else None,
-        "failure_step": (failure.get("step") or record["steps"]) if failed else None,
-        "reason": failure.get("reason") or metrics["reason"],
-        **{key: record[key] for key in _RUN_KEYS},
+        "failure_step": found["step"] if failed else None,
+        "reason": found["reason"],
         "parameters_stored": record["parameters"]["stored"],
         "parameters_full": record["parameters"]["full"],
-        "flops_per_step": record["flops_per_step"],
-        **{f"grad_norm_{key}": norms.get(key) for key in ("median", "p99", "max")},
-        **{key: record[key] for key in ("clipped_share", "loss_spikes")},
-        **{f"twin_{key}": twin.get(key) for key in _TWIN_KEYS},
+        **{f"grad_norm_{key}": value for key, value in record["gradient_norm"].items()},
+        "twin_share": metrics["twin"]["share"],
         **{key: timing[key] for key in _TIMING_KEYS},
         "torch": record["versions"].get("torch"),
+        **{f"{b}_{name}": value for b in ("best", "last") for name, value in metrics[b].items()},
+        "undefined": "; ".join(f"{k}: {v}" for k, v in sorted(metrics["undefined"].items())),
     }
-    for block in ("best", "last"):
-        row |= {f"{block}_{name}": (metrics[block] or {}).get(name) for name in BLOCK_NAMES}
-    row["undefined"] = "; ".join(f"{k}: {v}" for k, v in sorted(metrics["undefined"].items()))
-    return row
 
 
 def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -231,15 +202,15 @@ def _undefined(scored: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         reasons |= metrics["undefined"]
     return {
         name: reasons.get(name, "no reason was recorded").removeprefix("not defined: ")
-        for name in BLOCK_NAMES
-        if all((metrics["best"] or {}).get(name) is None for metrics in scored)
+        for name in scored[0]["best"]
+        if all(metrics["best"][name] is None for metrics in scored)
     }
 
 
 def _read_conventional(
     files: Sequence[PathLike], dataset: Mapping[str, Any], study: Study
 ) -> dict[str, Any] | None:
-    """Return `conventional` of `findings.json`."""
+    """Return rPIE's outcome, its scores by iteration, and the file of its images."""
     if not files or study.conventional is None:
         return None
     paths = {Path(path).name: Path(path) for path in files}
@@ -249,10 +220,8 @@ def _read_conventional(
     expected = study.conventional.model_dump(mode="json")
     must_belong([(paths["progress.json"], progress["settings"], expected)], "reconstruct")
     return {
-        "name": "conventional",
-        "scores": {name: metrics["best"].get(name) for name in BLOCK_NAMES},
-        "undefined": metrics["undefined"],
-        "outcome": metrics["outcome"],
-        "refined": bool(progress["settings"].get("refine_probe")),
-        **{key: progress[key] for key in ("r_factor", "scored", "iterations", "device", "threads")},
+        **{key: metrics[key] for key in ("best", "outcome")},
+        "scored": progress["scored"],
+        "refined": progress["settings"]["refine_probe"],
+        "image": paths["reconstruction.npz"],
     }

@@ -8,16 +8,16 @@ of a false decision where nothing differs.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ptycho_torch.config.arms import deep
 from ptycho_torch.config.plan import StagePlan, level_of, stage_plan
 from ptycho_torch.config.read import parse_study
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, deep
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render, say, sentences
@@ -31,7 +31,7 @@ from ptycho_torch.statistics.compare import (
 )
 from ptycho_torch.statistics.estimates import Difference, sample_difference
 from ptycho_torch.statistics.runs import failure_rate
-from ptycho_torch.statistics.scores import COMPOSITE, loss_score
+from ptycho_torch.statistics.scores import COMPOSITE, LOSS
 from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
@@ -41,28 +41,20 @@ would decide it, in words)."""
 
 
 def read_runs(path: PathLike, plan: StagePlan) -> pd.DataFrame:
-    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read,
-    lacks a column, or holds other runs than the stage's."""
+    """Return a stage's table of runs, a row per arm and seed; `InputError` if it cannot be read, or
+    holds other runs than the stage's."""
     runs = io.read_csv(path)
-    if lacking := {"dataset", "arm", "seed", "failed", COMPOSITE.column} - set(runs.columns):
-        raise InputError(f"{path}: lacks the column '{min(lacking)}'; make its summary again")
-    found = sorted(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))
-    counts = {str(arm): len(mine) for arm, mine in runs.groupby("arm")}
-    expected = sorted((plan.dataset, arm, seed) for arm, seed in plan.runs_of(counts))
-    if found != expected:
-        odd = sorted(set(expected) ^ set(found)) or found
+    expected = {(plan.dataset, arm, seed) for arm, seed in plan.runs_of(Counter(runs["arm"]))}
+    for run in sorted(expected ^ set(zip(runs["dataset"], runs["arm"], runs["seed"], strict=True))):
         raise InputError(
-            f"{path}: does not hold the runs of {plan.name} ({len(expected)} expected, "
-            f"{len(found)} found; for one, {'/'.join(map(str, odd[0]))}); make its summary again"
+            f"{path}: does not hold the runs of {plan.name}: {'/'.join(map(str, run))} is missing "
+            "or of another study; make its summary again"
         )
     return runs
 
 
 def write_winner(runs: PathLike, plan: Mapping[str, Any], output: PathLike) -> None:
-    """Read Stage A's table of runs and write `winner.json`.
-
-    Raises InputError if the table is unreadable, not that of the plan, or lacks a column.
-    """
+    """Read Stage A's table of runs and write `winner.json`; raises as `read_runs`."""
     stage = StagePlan(**plan)
     io.write_json(output, find_winner(read_runs(runs, stage), stage.arms))
 
@@ -73,14 +65,9 @@ def find_winner(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     The lowest geometric mean of the composite loss wins, in which a failed run counts as having
     learned nothing; ties by name.
     """
-    means: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        mine = runs[runs["arm"] == arm]
-        mean = float(np.exp(log_values(mine, arm, COMPOSITE.column).mean()))
-        means[arm] = {"failures": int(mine["failed"].sum()), "runs": len(mine), "mean_loss": mean}
-    winner = min(arms, key=lambda arm: (means[arm]["mean_loss"], arm))
-    found = {"winner": winner, "arms": means, "loss": COMPOSITE.column}
-    return {**found, "sentence": say("winner", found)}
+    means = {arm: float(np.exp(log_values(runs, arm, COMPOSITE.column).mean())) for arm in arms}
+    winner = min(arms, key=lambda arm: (means[arm], arm))
+    return {"winner": winner, "mean_loss": means, "sentence": say("winner", means[winner])}
 
 
 def write_decision(
@@ -96,18 +83,16 @@ def write_decision(
     """Decide, and write `decision.json` (output `data`) and `decision.md` (`prose`).
 
     `stage_a` and `pivot` are their `runs.csv`, `winner` is Stage A's `winner.json`, `study` the
-    configuration in force, `stress` the stress stage's `findings.json`. Raises InputError if one is
-    wrong, the study has no decision, or a table is not that of its stage.
+    configuration in force, which has a block `decision`, `stress` the stress stage's
+    `findings.json`. Raises InputError if one is wrong, or a table is not that of its stage.
     """
     parsed = parse_study(study, "study")
-    if parsed.decision is None:
-        raise InputError("study: there is no block 'decision', so nothing can be decided")
     shallow = read_runs(stage_a, stage_plan(parsed, "stage_a"))
     at_depth = read_runs(pivot, stage_plan(parsed, "pivot"))
     claims = read_json(stress)["claims"] if stress else []
-    decision, won = decide(parsed, shallow, at_depth, claims), io.read_json(winner)
+    decision, won = decide(parsed, shallow, at_depth, claims), read_json(winner)
     values = {"decision": decision, "study": parsed, "winner": won, "made": provenance}
-    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won.get("winner")})
+    io.write_json(outputs["data"], {**decision, "winner_of_stage_a": won["winner"]})
     io.write_text(outputs["prose"], render("decision.md.j2", **values))
 
 
@@ -119,11 +104,10 @@ def decide(
 ) -> dict[str, Any]:
     """Return the decision that the runs support, as `decision.json` has it.
 
-    The rules are considered in the order Pivot, Gold, Silver, and the first that is met in full
-    decides. Pivot comes first because a mitigation that is shown to fail at depth cannot be
-    recommended, whatever it does in Stage A. If none is met, the study is undecided. `shallow`
-    has a row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of
-    the stress stage, which decide no rule and stand beside them with a verdict of their own.
+    The first rule that is met in full decides, in the order Pivot, Gold, Silver: a mitigation that
+    is shown to fail at depth cannot be recommended, whatever it does in Stage A. `shallow` has a
+    row per run of Stage A, `at_depth` one per run of the pivot; `stress` has the claims of the
+    stress stage, which decide no rule and stand beside them with a verdict of their own.
     """
     rules = _rules(study, shallow, at_depth)
     fired = next((rule for rule in rules if rule["state"] == "met"), None)
@@ -133,12 +117,8 @@ def decide(
         "would_change": sentences("would_change.md.j2", fired=fired, rules=rules),
         "rules": rules,
         "stress": [
-            {
-                "arm": item["arm"],
-                "verdict": _STRESSED[item["state"]],
-                "sentence": item["sentence"],
-            }
-            for item in stress
+            {"arm": c["arm"], "verdict": _STRESSED[c["state"]], "sentence": c["sentence"]}
+            for c in stress
         ],
     }
 
@@ -194,9 +174,9 @@ def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -
     pairs = list(plan.primary) if (arm, other) in plan.primary else [(arm, other)]
     tests = compare_losses(runs, pairs, settings, claim_level(plan))
     item = tests[pairs.index((arm, other))]
-    state = {None: "undecided", True: "met", False: "not met"}[item.better]
+    state = {"undecided": "undecided", "lower": "met", "higher": "not met"}[item.state]
     asked = f"`{arm}` has a lower composite loss than `{other}`"
-    seeds = say("seeds", item, settings) if item.better is None else ""
+    seeds = say("seeds", item, settings) if item.state == "undecided" else ""
     return _condition(asked, state, say("claim", item, settings), seeds)
 
 
@@ -224,8 +204,7 @@ def _loss_kept(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condit
     assert study.decision is not None
     bound, level = study.decision.max_loss_increase, claim_level(stage_plan(study, "stage_a"))
     good = runs[~runs["failed"].astype(bool)]
-    column = loss_score(runs["val_loss_name"].tolist()).column
-    mine, theirs = (log_values(good, name, column) for name in (arm, other))
+    mine, theirs = (log_values(good, name, LOSS.column) for name in (arm, other))
     found = sample_difference(mine - math.log1p(bound), theirs, study.statistics)
     asked = f"the loss of successful runs of `{arm}` is at most {percent(bound)} above `{other}`'s"
     return _condition(asked, _shown(found, level), say("kept", found, level))

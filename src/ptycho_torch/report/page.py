@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
-from ptycho_torch.report.rendering import TEMPLATES, render
+from ptycho_torch.report.rendering import render
 from ptycho_torch.runtime.disk import opened, read_text
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -26,8 +26,7 @@ def publish_page(documents: Sequence[PathLike], page: PathLike) -> None:
     ids = {p: f"{p.parent.name}-{p.stem}" for p in (Path(path).resolve() for path in documents)}
     root = Path(page).resolve().parent
     parts = [_part(path, ids, root) for path in ids]
-    css = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    io.write_text(page, render("page.html.j2", parts=parts, css=css))
+    io.write_text(page, render("page.html.j2", parts=parts))
 
 
 def _part(path: Path, ids: Mapping[Path, str], root: Path) -> dict[str, str]:

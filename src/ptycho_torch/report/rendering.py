@@ -5,16 +5,13 @@ Text of the user passes the filter `md`; HTML templates escape everything by the
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ptycho_torch.config.arms import arm_settings
+from ptycho_torch.config.study import arm_settings, derive
 from ptycho_torch.runtime import markdown, templates
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM
-
-TEMPLATES = Path(__file__).parent / "templates"
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM
 
 
 def render(template: str, **values: Any) -> str:
@@ -41,10 +38,6 @@ def one_line(text: str) -> str:
     return re.sub(r" (?=[,;:.)])|(?<=\() ", "", " ".join(text.split()))
 
 
-# Objects of JSON files are dicts of a kind of their own.
-yaml.SafeDumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
-
-
 def setting(value: object) -> str:
     """Return a setting, or a block of them, as YAML has it on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
@@ -59,4 +52,5 @@ def sentence(text: str) -> str:
 _ENVIRONMENT = templates.environment("report")
 _OWN = (markdown.interval_text, markdown.spread_text, one_line, setting, sentence)
 _ENVIRONMENT.filters |= {"exp": math.exp, **{function.__name__: function for function in _OWN}}
-_ENVIRONMENT.globals |= {"arm_settings": arm_settings, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}
+_SCORES = {"LOSS": LOSS, "MAIN_SCORES": MAIN_SCORES, "SSIM": AMPLITUDE_SSIM, "PHASE": PHASE_SSIM}
+_ENVIRONMENT.globals |= {"arm_settings": arm_settings, "derive": derive, **_SCORES}

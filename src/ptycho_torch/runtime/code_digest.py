@@ -54,14 +54,9 @@ def _beside(folder: Path) -> tuple[Path, ...]:
     return tuple(file for file in files if file.suffix in _BESIDE)
 
 
-def keep_list(path: Path, files: Iterable[Path], *, root: Path) -> None:
-    """Write the checksums of files under `root` as `sha256sum` does, unless `path` has them: after
-    a mere touch of a source, or in a fresh clone beside kept results, nothing looks newer."""
-    keep_text(path, _listing(files, root))
-
-
 def keep_text(path: Path, text: str) -> None:
-    """Write a text unless `path` has it; a file that stays keeps its date."""
+    """Write a text unless `path` has it; a file that stays keeps its date: after a mere touch of a
+    source, or in a fresh clone beside kept results, nothing looks newer."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with atomic_write(path) as part:
             part.write_text(text, encoding="utf-8")
@@ -72,10 +67,6 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _listing(files: Iterable[Path], root: Path) -> str:
+def listing(files: Iterable[Path], root: Path) -> str:
+    """Return the checksums of files under `root`, as `sha256sum` writes and checks them."""
     return "".join(f"{_sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
-
-
-def digest_of_code(module: Path) -> str:
-    """Return the SHA-256 of the code behind a module of the package, in hexadecimal."""
-    return hashlib.sha256(_listing(code_behind(module), PACKAGE).encode()).hexdigest()

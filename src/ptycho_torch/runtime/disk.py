@@ -64,9 +64,6 @@ def cannot_be_read(path: PathLike, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
-NOT_UTF8 = "is not a UTF-8 text file (UTF-16 or Latin-1?); save it as UTF-8"
-
-
 def read_text(path: PathLike) -> str:
     """Return a UTF-8 text file, without a byte order mark; `InputError` if it cannot be read or
     is not UTF-8."""
@@ -74,6 +71,7 @@ def read_text(path: PathLike) -> str:
         with opened(path) as stream:
             return stream.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: {NOT_UTF8}") from None
+        what = "is not a UTF-8 text file (UTF-16 or Latin-1?); save it as UTF-8"
+        raise InputError(f"{path}: {what}") from None
     except OSError as error:
         raise cannot_be_read(path, error) from None

@@ -73,10 +73,8 @@ def choose_device(accelerator: str) -> "torch.device":
     fastest = "cuda" if cuda else "mps" if mps else "cpu"
     found = {"gpu": "cuda" if cuda else "mps", "mps": "mps", "cpu": "cpu"}.get(accelerator, fastest)
     if found == "mps" and not mps:
-        raise InputError(
-            f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such "
-            "device here; set it to auto or cpu"
-        )
+        what = f"execution.accelerator '{accelerator}': torch {torch.__version__} finds no such"
+        raise InputError(f"{what} device here; set it to auto or cpu")
     if accelerator == "auto":
         other = " (torch finds no GPU here)" if found == "cpu" else ""
         logger.info("accelerator auto: computing on %s%s", found, other)

@@ -26,11 +26,6 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"+{text}" if value is not None and value > 0 else text
 
 
-def plain(value: float) -> str:
-    """Return a setting as it was written: 0.05, not 0.0500."""
-    return f"{value:g}"
-
-
 def percent(share: float | None) -> str:
     """Return a share as a percentage."""
     if share is None or math.isnan(share):

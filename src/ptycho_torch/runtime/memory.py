@@ -30,11 +30,8 @@ def shortage(error: BaseException | None) -> str | None:
     if error is None:
         return None
     # torch's own type for GPUs is a RuntimeError as well, and other libraries raise bare ones.
-    if (
-        isinstance(error, MemoryError)
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, RuntimeError) and _MESSAGE.search(str(error)))
-    ):
+    said = isinstance(error, RuntimeError) and _MESSAGE.search(str(error))
+    if said or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         text = next(iter(str(error).splitlines()), "") or type(error).__name__
         return text.strip().rstrip(".")
     return shortage(error.__cause__ or (None if error.__suppress_context__ else error.__context__))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ptycho_torch import __version__
 
+_CHANGED = " with uncommitted changes"
 _PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "matplotlib", "snakemake")
 
 
@@ -21,8 +22,7 @@ def collect_provenance(command: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform_name(),
         # Ours from the package itself: it need not be installed to run.
-        "versions": {"ptycho-torch": __version__}
-        | {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {"ptycho-torch": __version__} | {n: metadata.version(n) for n in _PACKAGES},
     }
 
 
@@ -39,15 +39,11 @@ def platform_name() -> str:
 def commit(source: Path) -> str:
     """Return the commit that a source file is tracked in, or "unknown" and the reason."""
     # A package installed into an environment inside some other repository is not tracked there.
-    tracked = ["ls-files", "--error-unmatch", source.name]
+    tracked = ["git", "ls-files", "--error-unmatch", source.name]
+    head = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", f"--dirty={_CHANGED}"]
+    how: Any = {"capture_output": True, "text": True, "check": True, "timeout": 20}
     try:
-        head, _, changed = (
-            subprocess.run(
-                ["git", *words],
-                cwd=source.parent, capture_output=True, text=True, check=True, timeout=20,
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], tracked, ["status", "--porcelain"])
-        )  # fmt: skip
+        subprocess.run(tracked, cwd=source.parent, **how)
+        return subprocess.run(head, cwd=source.parent, **how).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown: no commit holds this package"
-    return f"{head} with uncommitted changes" if changed else head

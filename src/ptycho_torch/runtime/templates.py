@@ -3,11 +3,11 @@
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ptycho_torch.runtime import markdown
 
-_FILTERS = ("number", "signed", "plain", "percent", "p_text", "plural", "listed", "md")
+_FILTERS = ("number", "signed", "percent", "p_text", "plural", "listed", "md")
 
 
 @cache
@@ -23,14 +23,10 @@ def environment(room: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {name: getattr(markdown, name) for name in _FILTERS}
+    environment.filters["plain"] = "{:g}".format  # As a setting was written: 0.05, not 0.0500.
     return environment
 
 
-def template(room: str, name: str) -> Template:
-    """Return `templates/NAME` of a room of the package."""
-    return environment(room).get_template(name)
-
-
 def render(room: str, name: str, **values: Any) -> str:
-    """Return the document that a room's template gives for these values."""
-    return template(room, name).render(values)
+    """Return the document that `templates/NAME` of a room of the package gives for these values."""
+    return environment(room).get_template(name).render(values)

@@ -10,10 +10,10 @@ docs/reference/files.md.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -54,9 +54,6 @@ SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
-_BACKGROUND = 1e-9
-# The disk's window: standard deviation N / (k pi^2), k = 0.7 (docs/reference/physics.md).
-_DISK_K = 0.7
 
 
 def simulate_dataset(
@@ -66,51 +63,26 @@ def simulate_dataset(
     splits: Mapping[str, str | Path],
     summary: str | Path,
 ) -> None:
-    """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`.
-
-    The intensity scale s is measured on the training split and used for all three. `InputError` if
-    a probe file cannot be used, or no photon arrives.
-    """
+    """Write `train`, `validation` and `test` to the paths in `splits`, and `dataset.json`;
+    `InputError` if a probe file cannot be used."""
     torch.set_num_threads(1)  # Batches are small, and no number depends on the machine.
-    probe, facts, scale = make_probe(settings.probe, settings.patch_px), {}, None
-    for split in SPLITS:  # The training split first: it gives the scale.
-        arrays, scale, floor = simulate_split(settings, split, probe, intensity_scale=scale)
-        io.write_npz(splits[split], arrays)
-        facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": floor}
+    facts, step_px = {}, settings.scan.test_step_px
+    for split, made in simulated_splits(settings):
+        io.write_npz(splits[split], made.arrays)
+        facts[split] = {**split_facts(made.arrays, splits[split]), "noise_floor": made.noise_floor}
         logger.info("%s: %s", split, facts[split])
-    write_summary(summary, settings, name, settings.scan.test_step_px, scale, facts)
+    scale = made.intensity_scale  # One for all.
+    write_summary(
+        summary, settings, name, test_step_px=step_px, intensity_scale=scale, splits=facts
+    )
 
 
 def write_summary(
-    path: str | Path,
-    settings: SimulatedDataset | DatasetFiles,
-    name: str,
-    test_step_px: int,
-    intensity_scale: float | None,
-    splits: Mapping[str, Mapping[str, Any]],
+    path: str | Path, settings: SimulatedDataset | DatasetFiles, name: str, **facts: Any
 ) -> None:
-    """Write `dataset.json`."""
-    facts = {
-        "dataset": name,
-        "settings": settings.published(),
-        "patch_px": settings.patch_px,
-        "test_step_px": test_step_px,
-        "intensity_scale": intensity_scale,
-        "splits": splits,
-        "versions": versions(np),
-    }
-    io.write_json(path, facts)
-
-
-def simulate(settings: SimulatedDataset = DEFAULT) -> TrainingData:
-    """Return training, validation and test data of simulated scans, in memory; see
-    `simulate_split`."""
-    probe, scale, splits = make_probe(settings.probe, settings.patch_px), None, {}
-    for split in SPLITS:  # The training split first: it gives the scale.
-        arrays, scale, _ = simulate_split(settings, split, probe, intensity_scale=scale)
-        norm = float(arrays["norm_Y_I"])
-        splits[split] = Split(arrays, norm_Y_I=norm, intensity_scale=scale)
-    return TrainingData.of_splits(splits)
+    """Write `dataset.json`: these facts, and what the settings say."""
+    said = {"dataset": name, "settings": settings.published(), "patch_px": settings.patch_px}
+    io.write_json(path, {**said, **facts, "versions": versions(np)})
 
 
 class SimulatedSplit(NamedTuple):
@@ -119,6 +91,24 @@ class SimulatedSplit(NamedTuple):
     arrays: Arrays
     intensity_scale: float
     noise_floor: float
+
+
+def simulate(settings: SimulatedDataset = DEFAULT) -> TrainingData:
+    """Return training, validation and test data of simulated scans, in memory; see
+    `simulate_split`."""
+    return TrainingData.of_splits({
+        split: Split(arrays, norm_Y_I=float(arrays["norm_Y_I"]), intensity_scale=scale)
+        for split, (arrays, scale, _) in simulated_splits(settings)
+    })  # fmt: skip
+
+
+def simulated_splits(settings: SimulatedDataset) -> Iterator[tuple[str, SimulatedSplit]]:
+    """Yield each split under its name, the training split first, whose s all of them have."""
+    probe, scale = make_probe(settings.probe, settings.patch_px), None
+    for split in SPLITS:
+        made = simulate_split(settings, split, probe, intensity_scale=scale)
+        scale = made.intensity_scale
+        yield split, made
 
 
 def simulate_split(
@@ -130,8 +120,7 @@ def simulate_split(
 ) -> SimulatedSplit:
     """Simulate one split under a normalised probe, (H, W) or (M, H, W).
 
-    intensity_scale: s of the training split; None: measure it here. `InputError` if no photon
-    arrives.
+    intensity_scale: s of the training split; None: measure it here.
     """
     scene, probe = draw_scene(settings, split), probe.astype(np.complex64)
     modes = torch.from_numpy(probe).reshape(-1, *probe.shape[-2:])
@@ -140,11 +129,6 @@ def simulate_split(
     if settings.noise == "poisson":
         stream = partial(named_stream, settings.seeds.noise, "noise", split)
         exact, diffraction = diffraction, count_photons(diffraction, scale, stream)
-        if not diffraction.any():
-            raise InputError(
-                f"the {split} split has no photon at all: photons of {settings.photons:g} a "
-                "pattern are too few"
-            )
         noise_floor = float(np.abs(diffraction - exact).mean() / diffraction.mean())
     amplitude, phase = illuminated_patches(scene, modes)
     scan, images = scene.scan, settings.images_per_split
@@ -167,7 +151,7 @@ def simulate_split(
         "_metadata": np.array(json.dumps(metadata)),
     }
     if split == "test":
-        extent = tile_extent(scan.corners_n2, settings.patch_px, scene.step_px)
+        extent = tile_extent(scan.corners_n2, settings.patch_px, settings.scan.test_step_px)
         arrays["YY_ground_truth"] = scene.drawn[(slice(None), *extent)][..., None]
     return SimulatedSplit(arrays, scale, noise_floor)
 
@@ -205,17 +189,14 @@ def make_probe(settings: Probe, patch_px: int) -> Complex:
         case FileProbe():
             probe = _of_file(settings, patch_px)
             amplitude, phase = np.abs(probe), np.angle(probe)
-        case _:
-            assert_never(settings)
-    if settings.smoothing_sigma_px > 0:
-        sigma = (0.0,) * (amplitude.ndim - 2) + (settings.smoothing_sigma_px,) * 2
-        amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma)
+    sigma = settings.smoothing_sigma_px
+    amplitude = scipy.ndimage.gaussian_filter(amplitude, sigma, axes=(-2, -1))
     return normalise(amplitude * np.exp(1j * phase))
 
 
 def disk_mask(patch_px: int) -> Real:
     """Return 1 where the product of two Gaussian windows exceeds one half, (H, W)."""
-    width = patch_px / (_DISK_K * np.pi**2)
+    width = patch_px / (0.7 * np.pi**2)  # docs/reference/physics.md
     window = np.exp(-((np.arange(patch_px) - (patch_px - 1) / 2) ** 2) / (2 * width**2))
     return (np.outer(window, window) > 0.5).astype(float)
 
@@ -223,40 +204,35 @@ def disk_mask(patch_px: int) -> Real:
 def triangle_mask(patch_px: int, radius: float) -> Real:
     """Return 1 inside an equilateral triangle with a corner towards row 0, (H, W)."""
     axis = np.arange(patch_px) - (patch_px - 1) / 2
-    row, column = axis[:, None], axis[None, :]
-    # Distances from the centroid along the normals of the three sides: each is at most r / 2.
-    sides = [row + 0 * column] + [
-        sign * np.cos(np.pi / 6) * column - np.sin(np.pi / 6) * row for sign in (1, -1)
-    ]
-    return (np.max(sides, axis=0) <= radius / 2).astype(float)
+    row, column = axis[:, None], np.abs(axis[None, :])
+    # Distance from the centroid along the normal of the two upper sides.
+    upper = np.cos(np.pi / 6) * column - np.sin(np.pi / 6) * row
+    return (np.maximum(row, upper) <= radius / 2).astype(float)
 
 
 def _soften(mask: Real) -> Real:
-    return scipy.ndimage.gaussian_filter(mask, 1.0) + _BACKGROUND
+    return scipy.ndimage.gaussian_filter(mask, 1.0) + 1e-9
 
 
 def _of_file(settings: FileProbe, patch_px: int) -> Complex:
-    probe, fault = io.read_npz(settings.path, "probeGuess")["probeGuess"], None
+    probe = io.read_npz(settings.path, "probeGuess")["probeGuess"]
     check_array(settings.path, "probeGuess", probe, "complex", ("H", "H"), ("M", "H", "H"))
-    if not np.isfinite(probe).all():
-        fault = "must hold finite numbers"
-    elif (side := probe.shape[-1]) != patch_px and settings.resize == "refuse":
-        fault = (
-            f"is {side} px, the patches are {patch_px} px; set probe.resize to pad or interpolate"
+    probe, side, how = probe.astype(np.complex128), probe.shape[-1], settings.resize
+    if side != patch_px and (how == "refuse" or (how == "pad" and side > patch_px)):
+        raise InputError(
+            f"{settings.path}: probeGuess is {side} px, the patches are {patch_px} px; set "
+            f"probe.resize to {'interpolate' if side > patch_px else 'pad or interpolate'}"
         )
-    elif side > patch_px and settings.resize != "interpolate":
-        fault = f"of {side} px cannot be padded to {patch_px} px; set probe.resize to interpolate"
-    else:
-        probe, leading = probe.astype(np.complex128), probe.ndim - 2
-        if side != patch_px and settings.resize == "interpolate":
-            factor = (1,) * leading + (patch_px / side,) * 2
-            probe = scipy.ndimage.zoom(probe, factor, order=3)
-        elif side != patch_px:
-            before = (patch_px - side) // 2
-            widths = ((0, 0),) * leading + ((before, patch_px - side - before),) * 2
-            probe = np.pad(probe, widths)
-        if not 0 < normalisation(probe) < np.inf:
-            fault = "is dark within a quarter of the frame round its centre; centre it"
-    if fault is not None:
-        raise InputError(f"{settings.path}: probeGuess {fault}")
+    leading = probe.ndim - 2
+    if side != patch_px and how == "interpolate":
+        probe = scipy.ndimage.zoom(probe, (1,) * leading + (patch_px / side,) * 2, order=3)
+    elif side != patch_px:
+        before = (patch_px - side) // 2
+        widths = ((0, 0),) * leading + ((before, patch_px - side - before),) * 2
+        probe = np.pad(probe, widths)
+    if not 0 < normalisation(probe) < np.inf:
+        raise InputError(
+            f"{settings.path}: probeGuess is not finite, or dark within a quarter of the frame "
+            "round its centre; centre it"
+        )
     return probe

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ptycho_torch.config.dataset import DatasetFiles
 from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.units import normalisation, normalise
 from ptycho_torch.files import io
-from ptycho_torch.physics.stitch import object_patches, patch_positions, stitch_tiles
+from ptycho_torch.physics.stitch import patch_positions, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
 
@@ -50,8 +50,7 @@ def import_dataset(
     known, scale = train.intensity_scale_source == "measured", train.intensity_scale * unit
     facts = {}
     for split, one in read.items():
-        norm = np.array(one.norm_Y_I)
-        arrays = one.arrays | {"probeGuess": probe, "norm_Y_I": norm}
+        arrays = one.arrays | {"probeGuess": probe, "norm_Y_I": np.array(one.norm_Y_I)}
         arrays["diffraction"] = arrays["diffraction"] / np.float32(unit)
         arrays.pop("intensity_scale", None)
         if known:  # What was given is kept apart from what the files say.
@@ -59,7 +58,10 @@ def import_dataset(
         io.write_npz(splits[split], arrays)
         facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
         facts[split]["source_sha256"] = io.sha256(getattr(settings, split))
-    write_summary(summary, settings, name, settings.test_step_px, scale, facts)
+    step_px = settings.test_step_px
+    write_summary(
+        summary, settings, name, test_step_px=step_px, intensity_scale=scale, splits=facts
+    )
 
 
 def _check_setup(path: str, split: Split, train: Split) -> None:
@@ -81,31 +83,24 @@ def _check_setup(path: str, split: Split, train: Split) -> None:
 def _check_test_scan(settings: DatasetFiles, test: Split) -> None:
     """Refuse a test scan that cannot be stitched and scored, before anything is trained on it."""
     arrays = test.arrays
-    if test.corners_nC2 is None or "YY_full" not in arrays:
-        raise InputError(
-            f"{settings.test}: the test split needs 'YY_full', 'coords_offsets' and "
-            "'coords_nominal', or nothing can be scored"
-        )
     try:
+        if (patches := test.true_patches()) is None:
+            raise InputError("has no 'YY_full', or no positions; nothing could be scored")
         positions = patch_positions(arrays["coords_offsets"], arrays["coords_nominal"])
-        objects, image = arrays["YY_full"][..., 0], arrays["image_index"]
-        patches = object_patches(objects, positions, image, settings.patch_px)
-        stitch_tiles(patches, positions, image, settings.test_step_px)
+        stitch_tiles(patches[:, 0], positions, arrays["image_index"], settings.test_step_px)
     except ValueError as error:
         raise InputError(f"{settings.test}: {error}") from None
 
 
 def _check_independence(settings: DatasetFiles, read: Mapping[str, Split]) -> None:
     """Refuse splits that share their data: what selects a model must not see the test split."""
-    for first, second in combinations(SPLITS, 2):
-        one, other = (read[split].arrays for split in (first, second))
-        for key in ("diffraction", "YY_full"):
-            if key in one and key in other and np.array_equal(one[key], other[key]):
-                raise InputError(
-                    f"{getattr(settings, second)}: array '{key}' of the {second} split equals that "
-                    f"of the {first} split, {getattr(settings, first)}; the three splits need "
-                    "three different objects"
-                )
+    for (first, second), key in product(combinations(SPLITS, 2), ("diffraction", "YY_full")):
+        one, other = (read[split].arrays.get(key) for split in (first, second))
+        if one is not None and other is not None and np.array_equal(one, other):
+            raise InputError(
+                f"{getattr(settings, second)}: array '{key}' of the {second} split equals that of "
+                f"the {first} split; the three splits need three different objects"
+            )
 
 
 def _normalised(settings: DatasetFiles, read: Mapping[str, Split]) -> tuple[NDArray[Any], float]:
@@ -117,14 +112,11 @@ def _normalised(settings: DatasetFiles, read: Mapping[str, Split]) -> tuple[NDAr
     if abs((divisor := normalisation(probe)) - 1) > _SAME:
         probe = normalise(probe).astype(np.complex64)
     for one in read.values():  # The first split that has its truth; the test split does.
-        if (corners := one.corners_nC2) is not None and "YY_full" in one.arrays:
+        if (patches := one.true_patches()) is not None:
             break
-    assert corners is not None
-    objects, image = one.arrays["YY_full"][..., 0] / one.norm_Y_I, one.arrays["image_index"]
-    places = np.rint(corners).astype(int)
-    patches = object_patches(objects, places, image[:, None], settings.patch_px)
-    modes = probe.reshape(-1, *probe.shape[-2:])
-    light = np.square(np.abs(modes)).sum(axis=0) * np.square(np.abs(patches))
+    assert patches is not None
+    modes = np.abs(probe.reshape(-1, *probe.shape[-2:]))
+    light = np.square(modes).sum(axis=0) * np.square(np.abs(patches / one.norm_Y_I))
     power = np.square(one.arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))
     unit = float(np.sqrt(power.mean() / light.sum((-2, -1)).mean()))
     if abs(unit - 1) <= _SAME_POWER:

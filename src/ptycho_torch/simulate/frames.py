@@ -1,10 +1,8 @@
 """What a split shows, random lines with a phase, and the light that it sends to the detector.
 
-Objects are drawn by numpy's `RandomState`, which is frozen across numpy versions, so that they are
-the same everywhere and for ever.
-
-What is per pixel of an object is computed once there, before patches of it are cut; what is per
-pixel of a patch is computed for a few groups, which stay in the processor's cache.
+Objects are drawn by numpy's `RandomState`, which is frozen across numpy versions. What is per pixel
+of an object is computed before patches are cut; what is per pixel of a patch is computed for a few
+groups, which stay in the processor's cache.
 
 Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 """
@@ -18,7 +16,6 @@ import numpy as np
 import scipy
 import skimage
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,8 +37,7 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
     """Return amplitudes >= 0 of blurred random lines, (images, size_px, size_px).
 
     Each image is drawn on a canvas of twice the side, blurred as g1 + 2 g5 + 5 g10 (g_k: Gaussian
-    of sigma k pixels, reflecting edges), and its central part is kept. The stream moves on by
-    4 * `num_lines` draws per image.
+    of sigma k pixels, reflecting edges), and its central part is kept.
     """
     side, margin = 2 * size_px, size_px // 2
     centre = slice(margin, margin + size_px)
@@ -50,10 +46,8 @@ def line_images(stream: RandomState, *, images: int, size_px: int, num_lines: in
         canvas = np.zeros((side, side))
         for row0, column0, row1, column1 in (stream.rand(num_lines, 4) * side).astype(int):
             canvas[skimage.draw.line(row0, column0, row1, column1)] = 1.0
-        blurred = sum(
-            weight * scipy.ndimage.gaussian_filter(canvas, sigma) for weight, sigma in _BLUR
-        )
-        amplitude[:] = blurred[centre, centre]
+        blurred = [weight * scipy.ndimage.gaussian_filter(canvas, s) for weight, s in _BLUR]
+        amplitude[:] = sum(blurred)[centre, centre]
     return amplitudes
 
 
@@ -110,7 +104,6 @@ class Scene:
     objects: Array
     scan: Raster
     patch_px: int
-    step_px: int
     norm: float
 
     @property
@@ -123,10 +116,6 @@ class Scene:
         """Return slices of groups that together are all groups."""
         return [slice(i, i + _AT_ONCE) for i in range(0, self.shape[0], _AT_ONCE)]
 
-    def patches(self, groups: slice) -> Tensor:
-        """Return the patches of some groups, (B, C, H, W), complex."""
-        return torch.from_numpy(cut_patches(self.objects, self.scan, self.patch_px, groups))
-
 
 def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     """Draw one split's objects."""
@@ -134,11 +123,9 @@ def draw_scene(settings: SimulatedDataset, split: str) -> Scene:
     drawn = draw_objects(settings.object, images=settings.images_per_split, seed=seed)
     step = settings.scan.train_step_px if split == "train" else settings.scan.test_step_px
     scan = raster(settings.scan, size_px=settings.object.size_px, patch_px=side, step_px=step)
-    largest = np.abs(drawn)
-    for axis in (2, 1):
-        largest = sliding_window_view(largest, side, axis=axis).max(axis=-1)
-    norm = float(cut_patches(largest, scan, 1).mean(dtype=np.float64))
-    return Scene(drawn, drawn / np.float32(norm), scan, side, step, norm)
+    largest = cut_patches(np.abs(drawn), scan, side).max(axis=(-2, -1))
+    norm = float(largest.mean(dtype=np.float64))
+    return Scene(drawn, drawn / np.float32(norm), scan, side, norm)
 
 
 def mean_power(scene: Scene, modes: Tensor) -> float:
@@ -159,7 +146,8 @@ def diffract(scene: Scene, modes: Tensor) -> Array:
     """Return noise-free amplitudes, (n, C, H, W)."""
     amplitude = np.empty(scene.shape, dtype=np.float32)
     for groups in scene.batches():
-        amplitude[groups] = intensities(scene.patches(groups), modes).sqrt_().numpy()
+        patches = cut_patches(scene.objects, scene.scan, scene.patch_px, groups)
+        amplitude[groups] = intensities(torch.from_numpy(patches), modes).sqrt_().numpy()
     return amplitude
 
 

@@ -1,16 +1,14 @@
 """Arms against each other: by the composite loss, which claims rest on, by failures, by scores.
 
 A claim is a comparison of a stage's primary family whose p, corrected by Holm, is at most the
-stage's level. All other comparisons are exploratory: they have estimates and intervals, and no
-state. An undecided claim gets how many seeds would decide it.
+stage's level. All other comparisons are exploratory: they have estimates and intervals, no state.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,24 +20,14 @@ from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Difference, finite
 from ptycho_torch.statistics.runs import FailureRate, failure_rate
-from ptycho_torch.statistics.scores import (
-    AMPLITUDE_SSIM,
-    COMPLETED,
-    COMPOSITE,
-    FAILURE_RATE,
-    TUNED,
-    Score,
-)
+from ptycho_torch.statistics.scores import COMPOSITE, FAILURE_RATE, TUNED, Score
 
 Pairs = Sequence[tuple[str, str]]
 LEAST_RUNS = 6
 """Runs of each arm below which no forecast is made: the spread of fewer says too little."""
-# Half of all estimates lie within so many standard errors of the truth.
-_QUARTILE = NormalDist().inv_cdf(0.75)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedsNeeded:
+class SeedsNeeded(NamedTuple):
     """Seeds per arm that would decide a comparison; None: more than `most_seeds`.
 
     low, high: if the true difference were the observed one and the quarter of its standard error's
@@ -59,24 +47,19 @@ class Comparison(Difference):
     n: pairs, or runs of the arm with fewer; mean: arm minus other, of losses the difference of the
     logarithms; interval: of the test, none of rates; p_holm: after Holm's correction for `family`
     comparisons, of a primary comparison; level: None if exploratory; state: what is claimed of the
-    arm; rates: of arm and other, None for a score; seeds: how many would decide it, where that can
-    be said.
+    arm, and lower is better of all that is claimed; rates: of arm and other, None for a score;
+    seeds: how many would decide it, where that can be said.
     """
 
     arm: str
     other: str
     score: Score
-    family: int
+    family: int = 1
     p_holm: float | None = None
     level: float | None = None
     state: Literal["lower", "higher", "undecided"] = "undecided"
     rates: tuple[FailureRate, FailureRate] | None = None
     seeds: SeedsNeeded | None = None
-
-    @property
-    def better(self) -> bool | None:
-        """Whether the claim is to the arm's good, which is lower of whatever is claimed."""
-        return None if self.state == "undecided" else self.state == "lower"
 
     @property
     def is_loss(self) -> bool:
@@ -160,37 +143,29 @@ def compare_samples(
         return [item for item, *_ in found]
     # What a comparison of a primary family claims, or what would decide it.
     judged, part = [], settings.effect_of_interest
-    for (item, mine, theirs), p in zip(
-        found, estimates.holm([item.p for item, *_ in found]), strict=True
-    ):
-        changes: dict[str, Any] = {"p_holm": p, "level": level}
+    corrected = estimates.holm([item.p for item, *_ in found])
+    for (item, mine, theirs), p in zip(found, corrected, strict=True):
+        item = replace(item, p_holm=p, level=level)
         if p is not None and p <= level and item.mean:
-            changes["state"] = "lower" if item.mean < 0 else "higher"
+            item = replace(item, state="lower" if item.mean < 0 else "higher")
         else:
-            its_mean = float(theirs.mean()) if theirs.size else 0.0
-            changes["seeds"] = seeds_needed(
-                mine,
-                theirs,
-                of_interest=math.log1p(part) if item.is_loss else part * its_mean,
-                level=level / item.family,
-                settings=settings,
-            )
-        judged.append(replace(item, **changes))
+            interest = math.log1p(part) if item.is_loss else part * float(theirs.mean())
+            seeds = seeds_needed(mine, theirs, interest, level / item.family, settings)
+            item = replace(item, seeds=seeds)
+        judged.append(item)
     return judged
 
 
 def seeds_needed(
     mine: ArrayLike,
     theirs: ArrayLike,
-    *,
     of_interest: float,
     level: float,
     settings: StatisticsSettings,
 ) -> SeedsNeeded | None:
     """Return how many seeds would show a difference of two samples at a level; None below six runs
-    each, or where nothing varies. `of_interest` is a difference in the samples' unit.
-
-    The t test stands in for the permutation test, which tends to it.
+    each, or where nothing varies. `of_interest` is a difference in the samples' unit. The t test
+    stands in for the permutation test, which tends to it.
     Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, section 2.4.
     """
     a, b = finite(mine), finite(theirs)
@@ -200,7 +175,8 @@ def seeds_needed(
     if not spread > 0:
         return None
     effect = abs(float(a.mean() - b.mean())) / spread
-    quarter = _QUARTILE * float(np.sqrt(1 / a.size + 1 / b.size))
+    # Half of all estimates lie within so many standard errors of the truth.
+    quarter = float(scipy.stats.norm.ppf(0.75) * np.sqrt(1 / a.size + 1 / b.size))
     return SeedsNeeded(
         low=_least(effect + quarter, level, settings),
         high=_least(effect - quarter, level, settings),
@@ -209,8 +185,7 @@ def seeds_needed(
 
 
 def _least(effect: float, level: float, settings: StatisticsSettings) -> int | None:
-    """Return the least number of seeds at which a difference of `effect` standard deviations is
-    found with the power that is asked for."""
+    """Return the least seeds that find a difference of `effect` standard deviations."""
     if effect <= 0:
         return None
     n = np.arange(2, settings.most_seeds + 1)
@@ -226,11 +201,11 @@ def compare_score(
     """Return the differences of a score, paired by seed where both runs succeeded; exploratory."""
     good = runs[~runs["failed"]].pivot(index="seed", columns="arm", values=score.column)
     good = good.reindex(columns=runs["arm"].unique()).astype(float)
-    paired = [estimates.paired_difference(good[a] - good[b], settings) for a, b in pairs]
-    return [
-        Comparison(arm=arm, other=other, score=score, family=len(pairs), **vars(difference))
-        for (arm, other), difference in zip(pairs, paired, strict=True)
-    ]
+    found = []
+    for arm, other in pairs:
+        difference = estimates.paired_difference(good[arm] - good[other], settings)
+        found.append(Comparison(arm=arm, other=other, score=score, **vars(difference)))
+    return found
 
 
 def compare_failures(
@@ -245,7 +220,6 @@ def compare_failures(
                 arm=arm,
                 other=other,
                 score=FAILURE_RATE,
-                family=len(pairs),
                 n=min(mine.runs, theirs.runs),
                 mean=mine.rate - theirs.rate,
                 p=estimates.boschloo_p(*((r.failures, r.runs) for r in (mine, theirs))),
@@ -256,24 +230,15 @@ def compare_failures(
     return found
 
 
-def similarity(
-    item: Comparison, runs: pd.DataFrame, margin: float
-) -> Literal["same", "alike", "apart", "open"]:
+def similarity(item: Comparison, margin: float) -> Literal["same", "alike", "apart", "open"]:
     """Return how a value of a setting stands beside the control, by the interval of their losses.
 
-    same: its runs have the control's very numbers, as where a clipping norm is so large that
-    nothing was ever clipped; alike: the interval lies within the margin; apart: it excludes
-    equality; open: neither.
+    same: their mean loss is one number, as where a clipping norm is so large that it clips nothing;
+    alike: the interval lies within the margin; apart: it excludes equality; open: neither.
     """
-    columns = ["outcome", COMPOSITE.column, AMPLITUDE_SSIM.column, "grad_norm_p99"]
-    own, its = (
-        runs[runs["arm"] == name].set_index("seed")[columns].sort_index()
-        for name in (item.arm, item.other)
-    )
-    # Where every run failed there are no numbers to be the same.
-    if own.equals(its) and (own["outcome"] == COMPLETED).any():
-        return "same"
     ends = item.interval
+    if item.mean == 0:
+        return "same"
     if ends is None:
         return "open"
     if -math.log1p(margin) <= ends.low and ends.high <= math.log1p(margin):

@@ -1,14 +1,11 @@
-"""What a handful of seeds supports: intervals, exact tests, survival; nothing else.
-
-Every number comes with its n. Intervals are those of the exact tests, and a difference counts as
-supported only if its test, corrected for the number of arms, agrees.
-"""
+"""What a handful of seeds supports: intervals, exact tests, survival."""
 
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,16 +20,14 @@ _EXACT_PAIRS = 15
 _EXACT_DIVISIONS = 50_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+class Interval(NamedTuple):
     """A two-sided interval, in the unit of what it bounds."""
 
     low: float
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class Spread(NamedTuple):
     """Median, first and third quartile of n values; null if n is 0."""
 
     n: int
@@ -56,22 +51,13 @@ class Difference:
     least_p: float = 1.0
 
 
-def exact_interval(failures: int, runs: int, confidence: float) -> Interval:
-    """Return the exact two-sided interval of a failure rate of one run or more.
-
-    Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
-    """
-    bounds = scipy.stats.binomtest(failures, runs).proportion_ci(confidence, method="exact")
-    return Interval(low=float(bounds.low), high=float(bounds.high))
-
-
 def spread(values: ArrayLike) -> Spread:
     """Return median and quartiles (linear interpolation) of the finite values."""
     sample = finite(values)
     if not sample.size:
-        return Spread(n=0)
-    low, median, high = (float(q) for q in np.quantile(sample, [0.25, 0.5, 0.75]))
-    return Spread(n=int(sample.size), median=median, low=low, high=high)
+        return Spread(0)
+    low, median, high = np.quantile(sample, [0.25, 0.5, 0.75]).tolist()
+    return Spread(sample.size, median, low, high)
 
 
 def boschloo_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
@@ -80,23 +66,20 @@ def boschloo_p(failed: tuple[int, int], control: tuple[int, int]) -> float:
     It rejects whatever Fisher's exact test rejects, and more.
     Boschloo (1970), Statistica Neerlandica 24, 1, doi:10.1111/j.1467-9574.1970.tb00104.x.
     """
-    table = [[failures for failures, _ in (failed, control)]]
-    table.append([runs - failures for failures, runs in (failed, control)])
+    (k, n), (k_control, n_control) = failed, control
+    table = [[k, k_control], [n - k, n_control - k_control]]
     return float(scipy.stats.boschloo_exact(table).pvalue)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's step-down corrected p values; a missing one stays missing and still counts.
+def holm(p_values: Sequence[float | None]) -> list[float]:
+    """Return Holm's step-down corrected p values; where a test has none it counts as 1.
 
     Holm (1979), Scand. J. Statist. 6, 65.
     """
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
-        corrected[index] = largest
-    return corrected
+    p = np.array([1.0 if value is None else value for value in p_values])
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(np.arange(p.size, 0, -1) * p[order])
+    return np.minimum(corrected, 1.0)[np.argsort(order)].tolist()
 
 
 def paired_difference(values: ArrayLike, settings: StatisticsSettings) -> Difference:
@@ -129,13 +112,12 @@ def _inverted(
     settings: StatisticsSettings,
     *samples: NDArray[np.float64],
 ) -> Difference:
-    """Return the test and the interval of a difference; shifts: what makes each of the `patterns`
-    that are not the one seen as extreme as it."""
+    """Return test and interval; shifts: what makes each other pattern as extreme as that seen."""
     shifts, unmoved = np.sort(shifts), patterns - shifts.size
     near = 1e-12 * max(float(np.abs(sample).max()) for sample in samples)
     tails = (int(np.count_nonzero(side <= near)) for side in (shifts, -shifts))
     rank = math.floor(level(settings.confidence) / 2 * patterns + 1e-9) - unmoved + 1
-    ends = Interval(low=float(shifts[rank - 1]), high=float(shifts[-rank])) if rank > 0 else None
+    ends = Interval(float(shifts[rank - 1]), float(shifts[-rank])) if rank > 0 else None
     return Difference(
         n=min(sample.size for sample in samples),
         mean=mean,
@@ -187,7 +169,7 @@ def kaplan_meier(
     failed_at: epoch of each failure, the last where it is found only at the end; completed_at: last
     epoch of each successful run, right-censored. `survival`: share of runs that have not failed
     after `epoch`; `low`, `high`: log-log interval, NaN where there is none (no failure yet, or no
-    run left); `at_risk`: runs that had not ended before this epoch; `failures`: in this epoch.
+    run left).
     Kaplan and Meier (1958), doi:10.1080/01621459.1958.10501452.
     """
     data = scipy.stats.CensoredData(uncensored=list(failed_at), right=list(completed_at))
@@ -195,8 +177,7 @@ def kaplan_meier(
     with warnings.catch_warnings():  # The interval is undefined where the estimate is 0 or 1.
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = curve.confidence_interval(confidence, method="log-log")
-    ends = np.array([*failed_at, *completed_at])
-    epochs = np.unique([0, *ends])
+    epochs = np.unique([0, *failed_at, *completed_at])
     survival = curve.evaluate(epochs)
     inside = (survival > 0) & (survival < 1)
     return pd.DataFrame({
@@ -204,8 +185,6 @@ def kaplan_meier(
         "survival": survival,
         "low": np.where(inside, bounds.low.evaluate(epochs), np.nan),
         "high": np.where(inside, bounds.high.evaluate(epochs), np.nan),
-        "at_risk": (ends >= epochs[:, None]).sum(axis=1),
-        "failures": (np.array(failed_at) == epochs[:, None]).sum(axis=1),
     })  # fmt: skip
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from ptycho_torch.config.plan import StagePlan
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.estimates import Interval, Spread
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score, loss_score
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +36,6 @@ class StageRuns:
     confidence: float = 0.95
     """Of every interval."""
 
-    @property
-    def loss(self) -> Score:
-        """The loss whose medians are shown."""
-        return loss_score(self.runs["val_loss_name"].tolist())
-
     def runs_of(self, arm: str) -> pd.DataFrame:
         """Return the runs of an arm."""
         return self.runs[self.runs["arm"] == arm]
@@ -48,28 +44,26 @@ class StageRuns:
         """Return how often an arm failed."""
         return failure_rate(self.runs, arm, self.confidence)
 
-    def spread(self, arm: str, score: Score) -> Spread:
-        """Return median and quartiles of a score over the successful runs of an arm."""
-        return score_spread(self.runs, arm, score.column)
+    def spread(self, arm: str, column: str) -> Spread:
+        """Return median and quartiles of a column over the successful runs of an arm."""
+        mine = self.runs_of(arm)
+        return estimates.spread(mine.loc[~mine["failed"], column].astype(float))
 
     def medians(self, score: Score) -> dict[str, float]:
         """Return arm -> median of a score over its successful runs, where it has one."""
-        found = {arm: self.spread(arm, score).median for arm in self.stage.arms}
+        found = {arm: self.spread(arm, score.column).median for arm in self.stage.arms}
         return {arm: value for arm, value in found.items() if value is not None}
 
 
 def failure_rate(runs: pd.DataFrame, arm: str, confidence: float) -> FailureRate:
-    """Return how often an arm failed, with the interval of its rate."""
+    """Return how often an arm of one run or more failed, with the interval of its rate.
+
+    Clopper and Pearson (1934), Biometrika 26, 404, doi:10.1093/biomet/26.4.404.
+    """
     failed = runs.loc[runs["arm"] == arm, "failed"]
     failures, n = int(failed.sum()), len(failed)
-    interval = estimates.exact_interval(failures, n, confidence)
-    return FailureRate(failures=failures, runs=n, interval=interval)
-
-
-def score_spread(runs: pd.DataFrame, arm: str, column: str) -> Spread:
-    """Return median and quartiles of a score over the successful runs of an arm."""
-    good = runs[(runs["arm"] == arm) & ~runs["failed"]]
-    return estimates.spread(good[column].astype(float))
+    ends = scipy.stats.binomtest(failures, n).proportion_ci(confidence, method="exact")
+    return FailureRate(failures=failures, runs=n, interval=Interval(*map(float, ends)))
 
 
 def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[float]":

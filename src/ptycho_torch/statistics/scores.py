@@ -28,8 +28,8 @@ IMAGE_NAMES = tuple(
 BLOCK_NAMES = (*IMAGE_NAMES, "complex_error_synchronised", "complex_error", "amplitude_factor")
 """Every score of a block of `metrics.json`."""
 
-BEST_LOSS = Score("best_val_loss", "best validation loss")
-BEST_MAE_LOSS = Score("best_mae_val_loss", "MAE validation loss of the best epoch")
+LOSS = Score("best_mae_val_loss", "best validation loss (MAE)")
+"""Of the epoch with the best loss, and MAE whatever loss a run was trained with."""
 COMPOSITE = Score("composite_loss", "composite loss")
 """The last validation loss (MAE), and for a run that failed or did no better than the best constant
 object that object's: a number that every run has, by which claims are made."""
@@ -42,13 +42,5 @@ AMPLITUDE_SSIM = Score("best_amplitude_ssim", "amplitude SSIM", lower_is_better=
 # the stitched ones by 0.028 and 0.005.
 PHASE_SSIM = Score("best_phase_ssim", "phase SSIM (as stitched)", lower_is_better=False)
 COMPLEX_ERROR = Score("best_complex_error", "complex error (as stitched)")
-RECONSTRUCTION_SCORES = (AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)
+MAIN_SCORES = (LOSS, AMPLITUDE_SSIM, PHASE_SSIM, COMPLEX_ERROR)
 """The headline."""
-
-
-def loss_score(names: list[str]) -> Score:
-    """Return the loss that arms are compared by, given `val_loss_name` of the runs.
-
-    Where these differ, so do the units: the MAE of the best epoch takes their place.
-    """
-    return BEST_MAE_LOSS if len(set(names)) > 1 else BEST_LOSS

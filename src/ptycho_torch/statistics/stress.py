@@ -15,16 +15,12 @@ import scipy
 
 from ptycho_torch.config.evaluation import StatisticsSettings
 from ptycho_torch.config.plan import StagePlan
-from ptycho_torch.statistics.compare import (
-    Comparison,
-    claim_level,
-    compare_losses,
-    compare_samples,
-)
+from ptycho_torch.statistics import compare
+from ptycho_torch.statistics.compare import Comparison
 from ptycho_torch.statistics.scores import AREA, COMPOSITE, TUNED
 
-# The field's step; a wider one may miss where an arm breaks.
-_WIDEST_STEP = math.sqrt(10) * (1 + 1e-9)
+# Half a decade, the field's step; a wider one may miss where an arm breaks.
+_STEP = math.sqrt(10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +76,20 @@ def work_out_stress(
 
     def tests(kept: Sequence[float]) -> tuple[Comparison, ...]:
         areas = areas_of(points[points["rate"].isin(kept)])
-        return tuple(compare_samples(areas, stage.primary, AREA, settings, claim_level(stage)))
+        level = compare.claim_level(stage)
+        return tuple(compare.compare_samples(areas, stage.primary, AREA, settings, level))
 
-    enough = len(rates) > 3
+    left_out = rates if len(rates) > 3 else []
     control = stage.primary[0][1] if stage.primary else ""
     return Stress(
         points=points,
         areas=areas_of(points),
         curves=_curves(points, constant_loss),
         comparisons=tests(rates),
-        without=tuple(
-            (r, item) for r in rates if enough for item in tests([q for q in rates if q != r])
+        without=tuple((r, item) for r in left_out for item in tests([q for q in rates if q != r])),
+        tuned=tuple(
+            compare.compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)
         ),
-        tuned=tuple(compare_losses(tuned_losses(points), stage.primary, settings, score=TUNED)),
         gaps=_gaps(points[points["arm"] == control], rates),
     )
 
@@ -167,15 +164,14 @@ def tuned_losses(points: pd.DataFrame) -> pd.DataFrame:
 
 def _gaps(control: pd.DataFrame, rates: Sequence[float]) -> tuple[tuple[int, str, float], ...]:
     """Return what the grid misses: both ends of where the control learns, and narrow steps."""
-    half = math.sqrt(10)
     found = []
     for depth, mine in control.groupby("depth", sort=False):
         failed = mine.groupby("rate")["failed"].sum()
         if failed[rates[0]]:
-            found.append((int(str(depth)), "fails at the lowest", rates[0] / half))
+            found.append((int(str(depth)), "fails at the lowest", rates[0] / _STEP))
         if not failed[rates[-1]]:
-            found.append((int(str(depth)), "bears the highest", rates[-1] * half))
+            found.append((int(str(depth)), "bears the highest", rates[-1] * _STEP))
     for low, high in pairwise(rates):
-        if high / low > _WIDEST_STEP:
+        if high / low > _STEP * (1 + 1e-9):
             found.append((0, "wide", math.sqrt(low * high)))
     return tuple((depth, kind, float(f"{rate:.2g}")) for depth, kind, rate in found)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ptycho_torch.config.evaluation import StatisticsSettings
-from ptycho_torch.config.study import DepthSettings, SuccessSettings
+from ptycho_torch.config.evaluation import StatisticsSettings, SuccessSettings
+from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.statistics import estimates
 from ptycho_torch.statistics.compare import log_values
 from ptycho_torch.statistics.runs import StageRuns, failure_rate
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPOSITE, LOSS
 
 Judged = tuple[bool | None, dict[str, Any]]
 """Whether a condition is met (None: no run has the number), and the numbers that say so."""
@@ -25,19 +25,19 @@ Judged = tuple[bool | None, dict[str, Any]]
 class Verdict:
     """One condition of one arm, and the numbers that it was judged by.
 
-    condition: key of `SuccessSettings`, or `negative_control`, or `comparison` if none is set;
-    status: in these runs; open: no run has the number.
+    condition: key of `SuccessSettings`, or `negative_control`; status: in these runs; open: no run
+    has the number.
     """
 
     arm: str
     condition: str
-    status: Literal["met", "not met", "open", "not asked"]
+    status: Literal["met", "not met", "open"]
     values: Mapping[str, Any]
 
 
 def judge_arm(arm: str, success: SuccessSettings, runs: StageRuns) -> list[Verdict]:
     """Return a verdict per condition that is set; a control without one is judged as such."""
-    control, medians = runs.stage.control, runs.medians(runs.loss)
+    control, medians = runs.stage.control, runs.medians(LOSS)
     rates = {name: runs.failed(name) for name in runs.stage.arms}
     mine, its = rates[arm], rates[control]
     counts = {"rate": mine, "control": its}
@@ -52,8 +52,7 @@ def judge_arm(arm: str, success: SuccessSettings, runs: StageRuns) -> list[Verdi
     asked = {name for name, value in success if value is not None and value is not False}
     if not asked and arm == control:
         return _verdicts(arm, {"negative_control": (mine.failures > 0, counts)})
-    found = _verdicts(arm, {name: value for name, value in judged.items() if name in asked})
-    return found or [Verdict(arm=arm, condition="comparison", status="not asked", values={})]
+    return _verdicts(arm, {name: value for name, value in judged.items() if name in asked})
 
 
 def judge_depth(
@@ -86,7 +85,7 @@ def _verdicts(arm: str, judged: Mapping[str, Judged]) -> list[Verdict]:
 
 def _loss_within(arm: str, other: str, runs: StageRuns, bound: float) -> Judged:
     """Judge whether the median loss of successful runs is at most a fraction above another's."""
-    medians = runs.medians(runs.loss)
+    medians = runs.medians(LOSS)
     ratio = medians[arm] / medians[other] if arm in medians and medians.get(other) else None
     values = {"ratio": ratio, "bound": 1 + bound, "other": other}
     return None if ratio is None else ratio <= 1 + bound, values
@@ -95,8 +94,7 @@ def _loss_within(arm: str, other: str, runs: StageRuns, bound: float) -> Judged:
 def _gradient(
     deep: str, shallow: str, runs: StageRuns, history: pd.DataFrame, factor: float
 ) -> Judged:
-    """Judge the norms of a deep arm's epochs by the largest 99th percentile over the steps of a
-    shallow run, times a factor."""
+    """Judge the norms of a deep arm's epochs by a factor times the largest of a shallow run."""
     seen = runs.runs_of(shallow)["grad_norm_p99"].astype(float).dropna()
     bound = factor * float(seen.max()) if len(seen) else None
     norms = history.loc[history["arm"] == deep, "grad_norm_p99"].astype(float)

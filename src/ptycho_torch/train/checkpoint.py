@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from pathlib import Path
-from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
@@ -21,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.files import io
-from ptycho_torch.runtime.code_digest import digest_of_code
+from ptycho_torch.runtime.code_digest import PACKAGE, code_behind, listing
 from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.train.module import PtychoModule
 
@@ -33,9 +32,6 @@ in between takes nothing from another."""
 
 SHARE = 0.2
 """At most about this share of a training's time goes into writing its checkpoints, after epochs."""
-
-# What torch, or we, raise at a file that is no whole checkpoint.
-_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 class CheckpointWriter(TorchCheckpointIO):
@@ -52,8 +48,7 @@ class CheckpointWriter(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes the state of a training in its folder (None: nothing), and resumes from it.
 
-    data: groups for training and validation; attempts: how often the training was begun or resumed,
-    without those that left no checkpoint.
+    data: groups for training and validation.
     """
 
     def __init__(
@@ -63,7 +58,6 @@ class ResumeCheckpoint(Checkpoint):
         if folder is not None:
             identity = _identity(module, data, device)
             self.path = folder / CHECKPOINT.replace("*", identity[:12])
-        self.attempts = 1
         self._earlier_s = self._cost_s = 0.0
         self._began = self._written = time.monotonic()
 
@@ -85,9 +79,9 @@ class ResumeCheckpoint(Checkpoint):
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             epoch = state["epoch"] + 1
-        except _DAMAGED as error:
-            why = type(error).__name__
-            logger.warning("%s: is no whole checkpoint (%s); not used", self.path, why)
+        except Exception as error:  # Whatever torch raises at a damaged or foreign file.
+            what = type(error).__name__
+            logger.warning("%s: is no whole checkpoint (%s); not used", self.path, what)
             return None
         logger.info("%s: resumed after epoch %d", self.path, epoch)
         return self.path
@@ -106,16 +100,16 @@ class ResumeCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what belongs to the training rather than to its state."""
-        return {"attempts": self.attempts, "wall_s": self.wall_s}
+        return {"wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the counts."""
-        self.attempts, self._earlier_s = state_dict["attempts"] + 1, state_dict["wall_s"]
+        """Continue the time."""
+        self._earlier_s = state_dict["wall_s"]
 
 
 def _identity(module: PtychoModule, data: tuple[Batch, Batch], device: str) -> str:
     """Return a digest of what decides the bytes that a training gives, as far as it is known."""
-    code = digest_of_code(Path(__file__).with_name("run.py"))
+    code = listing(code_behind(Path(__file__).with_name("run.py")), PACKAGE)
     known = (module.scales, module.input_scale, code, str(torch.__version__), device)
     digest = hashlib.sha256(f"{module.run.model_dump_json()} {known}".encode())
     for tensor in (*data[0].tensors, *data[1].tensors, module.probe_MHW):
@@ -148,6 +142,6 @@ class StopOnSignal(Callback):
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """End here if a signal has come."""
         if self.received is not None:
-            name = self.received.name
-            logger.warning("training ends here: %s; the same command resumes it", name)
+            text = "training ends here: %s; the same command resumes it"
+            logger.warning(text, self.received.name)
             raise SystemExit(128 + self.received)

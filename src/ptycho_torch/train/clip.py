@@ -5,7 +5,7 @@ Letters: O output channels (units), I input channels, R and K row and column fre
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -71,68 +71,64 @@ def total_norm(units: list[Unit]) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p, _ in units if p.grad is not None])
 
 
-def own_rule(clip: Clip) -> Any:
-    """Return a rule of a user's own, ready to be called with parameters; None: it is one of ours.
-    `TypeError` if its class does not take its settings, or it cannot be called."""
-    if not isinstance(clip, OwnClip):
-        return None
-    rule = imported(clip.gradient_clip_algorithm)(**clip.settings)
-    if not callable(rule):
-        raise TypeError(f"'{clip.gradient_clip_algorithm}' makes what cannot be called")
-    return rule
+class Clipper(nn.Module):
+    """A rule with what it clips and what it knows of the steps so far, which is in the checkpoint.
+
+    memory: how many steps it has seen, and of AdaGC each tensor's mean norm, of ZClip the norm's
+    mean and variance. `TypeError` if a class of a user's own does not take its settings, or makes
+    what cannot be called.
+    """
+
+    memory: Tensor
+
+    def __init__(self, clip: Clip, units: list[Unit]) -> None:
+        super().__init__()
+        self.clip, self.units = clip, units
+        known = {AdaGClip: [torch.inf] * len(units), ZClip: [0.0, 0.0]}.get(type(clip), [])
+        self.register_buffer("memory", torch.tensor([0.0, *known]))
+        if isinstance(clip, OwnClip):
+            self.own = imported(clip.gradient_clip_algorithm)(**clip.settings)
+            if not callable(self.own):
+                raise TypeError(f"'{clip.gradient_clip_algorithm}' makes what cannot be called")
+
+    def forward(self, norm: Tensor) -> ClipReport:
+        """Clip the gradients, whose `total_norm` this is, in place and report how much was clipped;
+        absent gradients are left out, and only a user's own rule may wait for the device."""
+        clip, present = self.clip, [(p, axis) for p, axis in self.units if p.grad is not None]
+        match clip:
+            case NoClip():
+                return ClipReport(0, torch.zeros_like(norm), norm)
+            case NormClip():
+                nn.utils.clip_grads_with_norm_([p for p, _ in present], clip.max_norm, norm)
+                # By the factor that torch has scaled them with.
+                after = norm * (clip.max_norm / (norm + 1e-6)).clamp(max=1.0)
+                return ClipReport(1, norm > clip.max_norm, after)
+            case ValueClip():
+                grads = [p.grad for p, _ in present if p.grad is not None]
+                clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in grads]).sum()
+                nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
+                return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
+            case AdaptiveClip():
+                return _agc(present, clip, norm)
+            case AdaGClip():
+                return _adagc(self.units, clip, norm, self.memory)
+            case ZClip():
+                return _zclip(present, clip, norm, self.memory)
+            case OwnClip():
+                self.own([p for p, _ in present])
+                after = total_norm(present)
+                return ClipReport(1, after < norm * (1 - 1e-6), after)
+            case _:
+                assert_never(clip)
 
 
-def clip_memory(units: list[Unit], clip: Clip) -> Tensor:
-    """Return what a rule knows before the first step of a training, for `clip_gradients`: how many
-    steps it has seen, and of AdaGC each tensor's mean norm, of ZClip the norm's mean and
-    variance."""
-    known = {AdaGClip: [torch.inf] * len(units), ZClip: [0.0, 0.0]}.get(type(clip), [])
-    return torch.tensor([0.0, *known])
-
-
-def clip_gradients(
-    units: list[Unit], clip: Clip, norm: Tensor, memory: Tensor, own: Any = None
-) -> ClipReport:
-    """Clip the gradients in place and report how much was clipped; absent gradients are left out,
-    and only an own rule may wait for the device. norm: their `total_norm`; memory: `clip_memory`,
-    which is brought up to date in place; own: `own_rule`."""
-    present = [(p, axis) for p, axis in units if p.grad is not None]
-    match clip:
-        case NoClip():
-            return ClipReport(0, torch.zeros_like(norm), norm)
-        case NormClip():
-            nn.utils.clip_grads_with_norm_([p for p, _ in present], clip.max_norm, norm)
-            # By the factor that torch has scaled them with.
-            after = norm * (clip.max_norm / (norm + 1e-6)).clamp(max=1.0)
-            return ClipReport(1, norm > clip.max_norm, after)
-        case ValueClip():
-            grads = [p.grad for p, _ in present if p.grad is not None]
-            clipped = torch.stack([(grad.abs() > clip.max_value).sum() for grad in grads]).sum()
-            nn.utils.clip_grad_value_([p for p, _ in present], clip.max_value)
-            return ClipReport(sum(grad.numel() for grad in grads), clipped, total_norm(present))
-        case AdaptiveClip():
-            return _clip_units(present, clip, norm)
-        case AdaGClip():
-            return _clip_by_own_mean(units, clip, norm, memory)
-        case ZClip():
-            return _clip_by_score(present, clip, norm, memory)
-        case OwnClip():
-            own([p for p, _ in present])
-            after = total_norm(present)
-            return ClipReport(1, after < norm * (1 - 1e-6), after)
-        case _:
-            assert_never(clip)
-
-
-def _clip_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
+def _agc(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
     """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer."""
     grads = [p.grad for p, _ in units if p.grad is not None]
-    weight_norms = [_unit_norms(p.detach(), axis) for p, axis in units]
     grad_norms = [_unit_norms(grad, axis) for grad, (_, axis) in zip(grads, units, strict=True)]
     # All units of all parameters at once: a network has dozens of small tensors.
-    weight_norm, grad_norm = (
-        torch.cat([n.flatten() for n in norms]) for norms in (weight_norms, grad_norms)
-    )
+    weight_norm = torch.cat([_unit_norms(p.detach(), axis).flatten() for p, axis in units])
+    grad_norm = torch.cat([norms.flatten() for norms in grad_norms])
     limit = clip.max_ratio * weight_norm.clamp_min(clip.min_weight_norm)
     too_long = grad_norm > limit
     # Only the units beyond their limit are touched: the others keep their very bits.
@@ -140,10 +136,10 @@ def _clip_units(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipRepo
     factors = factor.split([n.numel() for n in grad_norms])
     shaped = [f.view_as(n) for f, n in zip(factors, grad_norms, strict=True)]
     torch._foreach_mul_(grads, shaped)
-    clipped = too_long.sum()
     after = torch.linalg.vector_norm(torch.where(too_long, limit, grad_norm))
     # Untouched gradients keep the very number that they were measured with.
-    return ClipReport(too_long.numel(), clipped, torch.where(clipped > 0, after, norm))
+    norm_after = torch.where(too_long.any(), after, norm)
+    return ClipReport(too_long.numel(), too_long.sum(), norm_after)
 
 
 def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
@@ -152,9 +148,7 @@ def _unit_norms(tensor: Tensor, axis: int | None) -> Tensor:
     return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
 
 
-def _clip_by_own_mean(
-    units: list[Unit], clip: AdaGClip, norm: Tensor, memory: Tensor
-) -> ClipReport:
+def _adagc(units: list[Unit], clip: AdaGClip, norm: Tensor, memory: Tensor) -> ClipReport:
     """Scale each tensor's gradient down to `max_growth` times the running mean of its norms; in the
     first steps all together to `warmup_max_norm`, while the least norm of each is noted."""
     zero = torch.zeros_like(norm)
@@ -167,12 +161,11 @@ def _clip_by_own_mean(
     too_long = after < before
     factors = torch.where(too_long, after / before, torch.ones_like(before))
     _scale(units, factors.unbind())
-    clipped = too_long.sum()
-    norm_after = torch.where(clipped > 0, torch.linalg.vector_norm(after), norm)
-    return ClipReport(len(units), clipped, norm_after)
+    norm_after = torch.where(too_long.any(), torch.linalg.vector_norm(after), norm)
+    return ClipReport(len(units), too_long.sum(), norm_after)
 
 
-def _clip_by_score(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> ClipReport:
+def _zclip(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> ClipReport:
     """Scale all gradients down where their norm lies more than `max_score` standard deviations
     above its running mean: the further above, the closer to the mean."""
     steps, mean, variance = memory

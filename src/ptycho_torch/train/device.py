@@ -51,20 +51,17 @@ def records_steps(
     ours: bool = True,
 ) -> bool:
     """Return whether steps are recorded as CUDA graphs; log why where they cannot be."""
-    if not execution.cuda_graphs:
-        return False
-    if device.type != "cuda":
-        reason = f"the device is {device.type}"
-    elif merges:  # The host must know the extent of each step's groups.
-        reason = "groups are merged"
-    elif not alone:
-        reason = "several devices share a step"
-    elif not ours:
-        reason = "optimiser or clipping is a user's own, and may wait for the device"
-    else:
-        return True
-    logger.warning("execution.cuda_graphs has no effect here: %s", reason)
-    return False
+    hindrances = {
+        f"the device is {device.type}": device.type != "cuda",
+        # The host must know the extent of each step's groups.
+        "groups are merged": merges,
+        "several devices share a step": not alone,
+        "optimiser or clipping is a user's own, and may wait for the device": not ours,
+    }
+    reason = next((reason for reason, there in hindrances.items() if there), None)
+    if execution.cuda_graphs and reason:
+        logger.warning("execution.cuda_graphs has no effect here: %s", reason)
+    return execution.cuda_graphs and reason is None
 
 
 class RecordedStep:

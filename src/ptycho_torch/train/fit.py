@@ -36,14 +36,13 @@ LOGS = "logs"
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished training, whichever way it ended; `module.history` and `module.monitor` have what
-    happened on the way, and `ResumeCheckpoint` what `wall_s` and `attempts` count; checkpoint: what
-    the same training would resume from."""
+    happened on the way; wall_s: as of `ResumeCheckpoint`; checkpoint: what the same training would
+    resume from."""
 
     module: PtychoModule
     best: Weights
     last: Weights
     wall_s: float
-    attempts: int
     device: torch.device
     checkpoint: Path | None = None
 
@@ -96,7 +95,6 @@ def fit(
         best=last if best is None else Weights(*best),
         last=last,
         wall_s=checkpoint.wall_s,
-        attempts=checkpoint.attempts,
         device=device,
         checkpoint=checkpoint.path,
     )

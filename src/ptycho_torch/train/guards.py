@@ -3,12 +3,12 @@
 Letters: B batch, C patches of a group, M probe modes, H rows, W columns.
 """
 
-import itertools
 import logging
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor
@@ -23,16 +23,23 @@ READ_EVERY = 16
 
 
 class Steps(NamedTuple):
-    """Of a step, or of several: loss, gradient norm before and after clipping, clipped parts, mean
-    gradient moduli of spectral and local weights (NaN where none were taken), spikes in a row."""
+    """Of a step, or of several: loss, gradient norm before and after clipping, parts and clipped
+    parts, mean gradient moduli of spectral and local weights (NaN where none were taken), spikes in
+    a row."""
 
     loss: Any
     before: Any
     after: Any
+    parts: Any
     clipped: Any
     spectral: Any
     local: Any
     spikes: Any
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of the parts of several steps that was clipped."""
+        return float(self.clipped.sum() / self.parts.sum()) if any(self.parts) else 0.0
 
 
 @dataclass(frozen=True)
@@ -67,19 +74,27 @@ class DivergenceMonitor(Resumable):
     optimiser leave the weights as they are. So it is enough to look every few steps, and the exact
     step of failure is told all the same.
 
-    failure: set by whichever guard ends the run; rows: of the epoch's good steps, as far as they
-    have been read; steps, spikes, first_loss: of the whole run; parts: that a step could clip.
+    failure: set by whichever guard ends the run; rows: of the run's good steps, as far as they
+    have been read, each in the order of `Steps`.
     """
 
-    kept = ("first_loss", "in_a_row", "spikes", "steps")
+    kept = ("rows",)
 
     def __init__(self, training: TrainingSettings) -> None:
         self.factor = training.explode_factor
         self.patience = training.explode_patience_steps
         self.failure: Failure | None = None
-        self.rows: list[Steps] = []
-        self.first_loss: float | None = None
-        self.in_a_row = self.spikes = self.steps = self.parts = self._unread = 0
+        self.rows: list[list[float]] = []
+        self._unread = 0
+
+    @property
+    def steps(self) -> int:
+        """How many good steps the run has."""
+        return len(self.rows)
+
+    def table(self, first: int = 0) -> Steps:
+        """Return the columns of the rows from `first` on."""
+        return Steps(*np.array(self.rows[first:]).reshape(-1, len(Steps._fields)).T)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Lay out the record where the steps are taken."""
@@ -88,7 +103,6 @@ class DivergenceMonitor(Resumable):
         self._first = torch.full((), math.nan, device=device)
         self._in_a_row = torch.zeros((), device=device)
         self._recorded = torch.zeros(READ_EVERY, len(Steps._fields), device=device)
-        self._absent = torch.full((), math.nan, device=device)
 
     def check_step(
         self, loss: Tensor, norm: Tensor, report: ClipReport, moduli: Tensor | None
@@ -98,14 +112,13 @@ class DivergenceMonitor(Resumable):
         # All state is kept in place, where a step recorded as a CUDA graph finds it.
         self._first.copy_(torch.where(self._first.isnan(), loss, self._first))
         self._in_a_row.add_(1).mul_(loss > self.factor * self._first.abs())
-        spectral, local = (self._absent, self._absent) if moduli is None else moduli.unbind()
-        clipped = report.clipped.float()
-        row = torch.stack(Steps(loss, norm, report.norm, clipped, spectral, local, self._in_a_row))
+        parts, clipped = torch.full_like(loss, report.parts), report.clipped.float()
+        both = loss.new_full((2,), math.nan) if moduli is None else moduli
+        row = torch.stack((loss, norm, report.norm, parts, clipped, *both, self._in_a_row))
         # The last rows move up: to write at an index, a deterministic GPU would sort.
         self._recorded.copy_(torch.cat([self._recorded[1:], row[None]]))
         good = row[:2].isfinite().all() & (self._in_a_row < self.patience)
         self.skip_update.masked_fill_(~good, 1)
-        self.parts = report.parts
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Read the rows every few steps, and after the last of an epoch."""
@@ -116,19 +129,15 @@ class DivergenceMonitor(Resumable):
     def _read(self, trainer: Trainer) -> None:
         """Read the rows since the last look; end the run at a bad one. Waits for the device."""
         rows, self._unread = self._recorded[-self._unread :].tolist(), 0
-        for row in itertools.starmap(Steps, rows):
-            loss, norm, step = row.loss, row.before, self.steps + 1
+        for row in rows:
+            loss, norm, step = row[0], row[1], self.steps + 1
             if not math.isfinite(loss):
                 self.end_run(trainer, "non_finite", f"the training loss is {loss}", step)
                 return
-            if self.first_loss is None:
-                self.first_loss = loss
-            self.in_a_row = int(row.spikes)
-            self.spikes += self.in_a_row > 0
-            if self.in_a_row >= self.patience:
+            if Steps(*row).spikes >= self.patience:
                 reason = (
                     f"the training loss is {loss:.4g}, for {self.patience} steps in a row more "
-                    f"than {self.factor:g} times the first step's {self.first_loss:.4g}"
+                    f"than {self.factor:g} times the first step's {self.rows[0][0]:.4g}"
                 )
                 self.end_run(trainer, "exploded", reason, step + 1 - self.patience)
                 return
@@ -136,7 +145,6 @@ class DivergenceMonitor(Resumable):
                 self.end_run(trainer, "non_finite", f"the gradient's norm is {norm}", step)
                 return
             self.rows.append(row)
-            self.steps = step
 
     def end_run(self, trainer: Trainer, outcome: str, reason: str, step: int) -> None:
         """End the run as a result; `step` is the one that failed, counted from 1."""
@@ -148,23 +156,19 @@ class DivergenceMonitor(Resumable):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume, also on the device."""
         super().load_state_dict(state_dict)
-        self._first.fill_(state_dict["first_loss"])
-        self._in_a_row.fill_(self.in_a_row)
+        self._first.fill_(Steps(*self.rows[0]).loss)
+        self._in_a_row.fill_(Steps(*self.rows[-1]).spikes)
 
 
 def illuminated_variance(patches_BCHW: Tensor, probe_MHW: Tensor) -> Tensor:
     """Return each patch's variance about its mean over its mean square, (B, C), from 0, constant or
     zero everywhere, to 1. Pixels count by the probe's intensity; a global phase changes nothing."""
-    light_HW = _square(probe_MHW).sum(dim=0)
+    light_HW = probe_MHW.abs().square().sum(dim=0)
     weight_HW, pixels = light_HW / light_HW.sum(), (-2, -1)
     mean = (patches_BCHW * weight_HW).sum(dim=pixels, keepdim=True)
-    spread = (_square(patches_BCHW - mean) * weight_HW).sum(dim=pixels)
-    power = (_square(patches_BCHW) * weight_HW).sum(dim=pixels)
+    spread = ((patches_BCHW - mean).abs().square() * weight_HW).sum(dim=pixels)
+    power = (patches_BCHW.abs().square() * weight_HW).sum(dim=pixels)
     return torch.where(power > 0, spread / power, torch.zeros_like(power))
-
-
-def _square(values: Tensor) -> Tensor:
-    return torch.view_as_real(values).square().sum(dim=-1)
 
 
 class CollapseGuard(Resumable):
@@ -175,14 +179,14 @@ class CollapseGuard(Resumable):
     docs/own-data.md has the margins.
     """
 
-    kept = ("first_step", "in_a_row")
+    kept = ("in_a_row",)
 
     def __init__(self, training: TrainingSettings, monitor: DivergenceMonitor) -> None:
         self.threshold = training.collapse_variance
         self.patience = training.collapse_patience_epochs
         self.monitor = monitor
         self.largest: Tensor | None = None
-        self.first_step = self.in_a_row = 0
+        self.in_a_row = 0
 
     def watch(self, patches_BCHW: Tensor, probe_MHW: Tensor) -> None:
         """Look at patches of the validation split; nothing waits for the device."""
@@ -200,16 +204,12 @@ class CollapseGuard(Resumable):
             return
         largest = float(self.largest)
         # NaN is the business of the losses' own guard.
-        if not largest < self.threshold:
-            self.in_a_row = 0
-            return
-        self.in_a_row += 1
-        if self.in_a_row == 1:
-            self.first_step = self.monitor.steps
+        self.in_a_row = self.in_a_row + 1 if largest < self.threshold else 0
         if self.in_a_row == self.patience:
+            first = self.monitor.steps - (self.patience - 1) * int(trainer.num_training_batches)
             reason = (
                 "all patches of the validation split are nearly constant: relative variance where "
                 f"the probe illuminates them at most {largest:.3g}, under collapse_variance "
                 f"{self.threshold:g}, for {self.patience} epochs in a row"
             )
-            self.monitor.end_run(trainer, "collapsed", reason, self.first_step)
+            self.monitor.end_run(trainer, "collapsed", reason, first)

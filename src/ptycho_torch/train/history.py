@@ -9,7 +9,7 @@ from lightning import Trainer
 from torch import Tensor
 
 from ptycho_torch.runtime.markdown import duration
-from ptycho_torch.train.guards import DivergenceMonitor, Resumable, Steps
+from ptycho_torch.train.guards import DivergenceMonitor, Resumable
 
 logger = logging.getLogger(__name__)
 
@@ -18,18 +18,15 @@ _TIMED = (6, 12)
 
 
 class History(Resumable):
-    """Collects what each finished epoch had: `rows` as in `history.csv`; of the lowest validation
-    loss `best_row`, and `best`, the `Weights` as a plain tuple; the rest is of all steps."""
+    """Collects what each finished epoch had: `rows` as in `history.csv`, and `best`, the `Weights`
+    of the lowest validation loss as a plain tuple."""
 
-    kept = ("rows", "best", "best_row", "norms_before", "parts", "clipped")
+    kept = ("rows", "best")
 
     def __init__(self, monitor: DivergenceMonitor) -> None:
         self.monitor = monitor
         self.rows: list[dict[str, Any]] = []
-        self.best_row: dict[str, Any] | None = None
         self.best: tuple[dict[str, Tensor], float] | None = None
-        self.norms_before: list[float] = []
-        self.parts = self.clipped = 0
 
     def on_train_start(self, *_: Any) -> None:
         """Take the time."""
@@ -52,19 +49,12 @@ class History(Resumable):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Add a finished epoch's row; keep the weights if they are the best so far."""
-        rows, self.monitor.rows = self.monitor.rows, []
-        steps = Steps(*np.array(rows).reshape(-1, len(Steps._fields)).T)
-        parts, clipped = self.monitor.parts * len(rows), int(steps.clipped.sum())
-        self.norms_before += steps.before.tolist()
-        self.parts += parts
-        self.clipped += clipped
         if self.monitor.failure is not None:
             return
-        row = self._row(pl_module, steps, clipped / parts if parts else 0.0)
+        row, name = self._row(pl_module), pl_module.val_loss_name
+        if all(row[name] < earlier[name] for earlier in self.rows):
+            self.best = tuple(pl_module.snapshot())
         self.rows.append(row)
-        name = pl_module.val_loss_name
-        if self.best_row is None or row[name] < self.best_row[name]:
-            self.best_row, self.best = row, tuple(pl_module.snapshot())
         values = {key: float(v) for key, v in row.items() if v is not None and key != "step"}
         for log in trainer.loggers:
             log.log_metrics(values, step=row["step"])
@@ -78,7 +68,9 @@ class History(Resumable):
             spent / (row["epoch"] - self._before) * (last - row["epoch"]),
         )  # fmt: skip
 
-    def _row(self, module: Any, steps: Steps, clipped_share: float) -> dict[str, Any]:
+    def _row(self, module: Any) -> dict[str, Any]:
+        before = self.rows[-1]["step"] if self.rows else 0
+        steps = self.monitor.table(before)
         looked = steps.local > 0
         ratios = steps.spectral[looked] / steps.local[looked]
         return {
@@ -92,7 +84,7 @@ class History(Resumable):
             "grad_norm_max": float(steps.before.max()),
             "clipped_grad_norm_median": float(np.median(steps.after)),
             "clipped_grad_norm_max": float(steps.after.max()),
-            "clipped_share": clipped_share,
+            "clipped_share": steps.clipped_share,
             "intensity_scale": module.scales["train"].intensity_scale * module.gain,
             "spectral_local_ratio": float(np.median(ratios)) if ratios.size else None,
         }

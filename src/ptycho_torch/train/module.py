@@ -4,7 +4,6 @@ Letters: B batch, C patches of a group, H rows, W columns, M probe modes.
 """
 
 import math
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho_torch.config.scan import FitSettings
-from ptycho_torch.config.training import OwnOptimizer, RunSettings
+from ptycho_torch.config.training import OwnClip, OwnOptimizer, RunSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
@@ -23,7 +22,7 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.groups import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
-from ptycho_torch.train.clip import clip_gradients, clip_memory, own_rule, total_norm, units_of
+from ptycho_torch.train.clip import Clipper, total_norm, units_of
 from ptycho_torch.train.device import RecordedStep, records_steps
 from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
 from ptycho_torch.train.history import History
@@ -50,7 +49,6 @@ class PtychoModule(LightningModule):
     """
 
     probe_MHW: Tensor
-    clip_memory: Tensor
     log_gain: nn.Parameter | None
 
     def __init__(self, settings: RunSettings | FitSettings, data: TrainingData) -> None:
@@ -82,14 +80,12 @@ class PtychoModule(LightningModule):
         learned = run.training.intensity_scale == "learned"
         self.log_gain = nn.Parameter(torch.zeros(())) if learned else None
         try:
-            self._units = units_of(self.network, run.execution.clip)
-            # One with a memory is a module, whose buffers are in the checkpoint.
-            self.own_clip = own_rule(run.execution.clip)
+            units = units_of(network, run.execution.clip)
+            if self.log_gain is not None:
+                units.append((self.log_gain, None))
+            self.clipper = Clipper(run.execution.clip, units)
         except (TypeError, ValueError) as error:
             raise InputError(f"arms.{run.arm}.execution.clip: {error}") from None
-        if self.log_gain is not None:
-            self._units.append((self.log_gain, None))
-        self.register_buffer("clip_memory", clip_memory(self._units, run.execution.clip))
         self.monitor = DivergenceMonitor(run.training)
         self.history = History(self.monitor)
         self.collapse = CollapseGuard(run.training, self.monitor)
@@ -128,10 +124,9 @@ class PtychoModule(LightningModule):
         """Return object patches, (B, C, H, W), complex, in units of `norm_Y_I`; in training the
         network runs in bfloat16 where that is requested, but its spectra never do."""
         reduced = self.training and self.run.execution.precision == "bf16"
-        half = torch.autocast(self.probe_MHW.device.type, torch.bfloat16) if reduced else None
         seen = amplitude_BCHW * self.input_scale
         seen = seen if self.log_gain is None else seen / self.log_gain.exp()
-        with half or nullcontext():
+        with torch.autocast(self.probe_MHW.device.type, torch.bfloat16, enabled=reduced):
             patches: Tensor = self.network(seen)
         return patches
 
@@ -167,8 +162,8 @@ class PtychoModule(LightningModule):
         training, trainer = self.run.training, self.trainer
         alone, execution = trainer.world_size == 1, self.run.execution
         self._fused = not isinstance(training.optimizer, OwnOptimizer)
-        ours, merges = self._fused and self.own_clip is None, self.merges
-        recorded = records_steps(execution, self.device, merges=merges, alone=alone, ours=ours)
+        ours = self._fused and not isinstance(execution.clip, OwnClip)
+        recorded = records_steps(execution, self.device, merges=self.merges, alone=alone, ours=ours)
         self._step = RecordedStep(self._take_step) if recorded else self._take_step
         self._blocks = list(fourier_blocks(self.network).values())
         optimizer = make_optimizer(training.optimizer, self.parameters(), recorded=recorded)
@@ -195,12 +190,10 @@ class PtychoModule(LightningModule):
         self.manual_backward(loss)
         # Of all processes that share the step, so that they judge it alike.
         loss = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean")
-        norm = total_norm(self._units)
+        norm = total_norm(self.clipper.units)
         # Before clipping, which may change their ratio.
         moduli = gradient_moduli(self._blocks) if look else None
-        clip, memory = self.run.execution.clip, self.clip_memory
-        report = clip_gradients(self._units, clip, norm, memory, self.own_clip)
-        self.monitor.check_step(loss, norm, report, moduli)
+        self.monitor.check_step(loss, norm, self.clipper(norm), moduli)
         # Of an optimiser of a user's own, which does not know the flag, the device must be asked.
         if self._fused or not self.monitor.skip_update:
             self._optimizer.step()

@@ -29,40 +29,36 @@ def write_results(
     io.write_tensors(folder / "last.safetensors", result.last.weights)
     inference_s = None
     if data.test is not None:
-        patches = {}
-        for name, weights in (("best", result.best), ("last", result.last)):
-            began = time.monotonic()
-            patches[name] = predict(result, weights, data.test)
-            inference_s = time.monotonic() - began  # The second counts: the first also warms up.
-        io.write_npz(folder / "test_patches.npz", patches)
-    io.write_csv(folder / "history.csv", history_table(result))
-    io.write_json(folder / "timing.json", _timing(result, inference_s))
-    record = {**facts, **run_record(result)}
-    io.write_json(folder / "run.json", record)
-    return record
-
-
-def history_table(result: TrainResult) -> pd.DataFrame:
-    """Return `history.csv`; its columns are there also of a run that finished no epoch."""
+        best, began = predict(result, result.best, data.test), time.monotonic()
+        last = predict(result, result.last, data.test)
+        inference_s = time.monotonic() - began  # The second counts: the first also warms up.
+        io.write_npz(folder / "test_patches.npz", {"best": best, "last": last})
+    # Its columns are there also of a run that finished no epoch.
     columns = [
         "epoch", "step", "learning_rate", f"{result.module.run.training.loss}_train_loss",
         "mae_val_loss", "poisson_val_loss", "grad_norm_median", "grad_norm_p99", "grad_norm_max",
         "clipped_grad_norm_median", "clipped_grad_norm_max", "clipped_share", "intensity_scale",
         "spectral_local_ratio",
     ]  # fmt: skip
-    return pd.DataFrame(result.module.history.rows, columns=columns)
+    history = pd.DataFrame(result.module.history.rows, columns=columns)
+    io.write_csv(folder / "history.csv", history)
+    io.write_json(folder / "timing.json", _timing(result, inference_s))
+    record = {**facts, **run_record(result)}
+    io.write_json(folder / "run.json", record)
+    return record
 
 
 def run_record(result: TrainResult) -> dict[str, Any]:
     """Return what `run.json` says of the training: outcome, losses, gradient norms, versions."""
     module, history, monitor = result.module, result.module.history, result.module.monitor
-    name, best = module.val_loss_name, history.best_row or {}
-    last = history.rows[-1] if history.rows else {}
-    norms, side = np.array(history.norms_before), module.run.patch_px
+    name, steps, side = module.val_loss_name, monitor.table(), module.run.patch_px
+    best = min(history.rows, key=lambda row: row[name], default={})
+    last, norms = history.rows[-1] if history.rows else {}, steps.before
     scale = module.scales["train"].intensity_scale
     failure = None if monitor.failure is None else asdict(monitor.failure)
+    outcome = failure.pop("outcome") if failure else "completed"
     return {
-        "outcome": failure.pop("outcome") if failure else "completed",
+        "outcome": outcome,
         "failure": failure,
         "epochs": len(history.rows),
         "steps": monitor.steps,
@@ -71,7 +67,7 @@ def run_record(result: TrainResult) -> dict[str, Any]:
         "best_val_loss": best.get(name),
         "last_val_loss": last.get(name),
         "best_mae_val_loss": best.get("mae_val_loss"),
-        "first_loss": monitor.first_loss,
+        "first_loss": steps.loss[0] if norms.size else None,
         "input_scale": module.input_scale,
         "intensity_scale": {
             "measured": scale,
@@ -87,8 +83,9 @@ def run_record(result: TrainResult) -> dict[str, Any]:
             "p99": float(np.percentile(norms, 99)) if norms.size else None,
             "max": float(norms.max()) if norms.size else None,
         },
-        "clipped_share": history.clipped / history.parts if history.parts else 0.0,
-        "loss_spikes": monitor.spikes,
+        "clipped_share": steps.clipped_share,
+        # That at which a run ends as exploded is one more.
+        "loss_spikes": int((steps.spikes > 0).sum()) + (outcome == "exploded"),
         "versions": versions(torch, np),
     }
 
@@ -125,13 +122,11 @@ def _timing(result: TrainResult, inference_s: float | None) -> dict[str, Any]:
     samples = result.module.monitor.steps * run.training.batch_size * run.execution.devices
     return {
         "wall_s": round(result.wall_s, 3),
-        "attempts": result.attempts,
         "inference_s": None if inference_s is None else round(inference_s, 6),
         "samples_per_s": round(samples / result.wall_s, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
         "checkpointed": result.module.checkpointed,
         "device": name,
-        "devices": run.execution.devices,
         "threads": torch.get_num_threads(),
         "commit": commit(Path(__file__)),
         "platform": platform_name(),
@@ -142,7 +137,5 @@ def write_statistics(folder: Path, result: TrainResult, data: TrainingData, limi
     """Write statistics of at most `limit` patches that the best weights draw of held-out frames."""
     patches = np.moveaxis(predict(result, result.best, data.validation), -1, 1)
     patches_PHW = patches.reshape(-1, *patches.shape[-2:])
-    known = _bundle(result, data).settings
-    scales = Scales(**known.model_dump())
-    source = f"training on {known.dataset}, best weights, held-out frames"
-    write_patch_statistics(folder, patches_PHW, scales, limit=limit, made_by=source)
+    scales = Scales(**_bundle(result, data).settings.model_dump())
+    write_patch_statistics(folder, patches_PHW, scales, limit=limit)

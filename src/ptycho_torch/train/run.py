@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-from ptycho_torch.config.base import mistake
+from ptycho_torch.config.base import placed
 from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.hold_out import half_light_radius_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.training import TrainingData, data_of_scan, data_of_splits
 from ptycho_torch.files import io
-from ptycho_torch.files.output_folder import must_be_free
 from ptycho_torch.runtime.jobs import usable_threads
 from ptycho_torch.runtime.locks import run_lock
 from ptycho_torch.train.checkpoint import CHECKPOINT
@@ -41,14 +39,13 @@ def train_run(
     folder: io.PathLike,
     threads: int,
     low_memory: bool = False,
-    keep_checkpoint: bool = False,
 ) -> None:
     """Train one run of a study and predict the test split with its best and last weights.
 
     splits, dataset: as for `data_of_splits`, with its errors; folder: where the run's files go, and
-    until then its checkpoint, from which the same call resumes; keep_checkpoint: leave it there;
-    low_memory: whether to checkpoint activations also where the run does not ask for it, which
-    changes no number. A run that diverges raises nothing: it is written as a result.
+    its checkpoint, from which the same call resumes until `forget_checkpoints`; low_memory: whether
+    to checkpoint activations also where the run does not ask for it, which changes no number. A run
+    that diverges raises nothing: it is written as a result.
     """
     torch.set_num_threads(usable_threads(threads))
     data = data_of_splits(splits, dataset, patch_px=run.patch_px)
@@ -61,8 +58,6 @@ def train_run(
     with _alone_in(folder):
         result = fit(module, data.train, data.validation, folder=folder)
         write_results(folder, result, data, facts)
-        if not keep_checkpoint:
-            forget_checkpoints(folder)
 
 
 def forget_checkpoints(folder: Path) -> None:
@@ -92,14 +87,12 @@ def train_scan(
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
     folder = Path(folder)
-    try:
+    with placed(f"{data.facts['source']}: "):
         module = PtychoModule(settings, data)
-    except ValidationError as error:
-        raise mistake(data.facts["source"], error) from None
     with _alone_in(folder) as first:
         if first:
             files = (*OUTPUTS, LOGS)
-            must_be_free(
+            io.must_be_free(
                 folder, mark=OUTPUTS[0], files=files, overwrite=overwrite, state=CHECKPOINT
             )
         result = fit(module, data.train, data.validation, folder=folder, progress=progress)

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch.nn import Parameter
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ptycho_torch.config import training as config
@@ -15,7 +15,7 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def make_optimizer(
-    settings: config.Adam | config.AdamW | config.SGD | config.OwnOptimizer,
+    settings: config.Optimizer,
     parameters: Iterable[Parameter],
     *,
     recorded: bool = False,
@@ -30,14 +30,8 @@ def make_optimizer(
         except (TypeError, ValueError) as error:
             raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
         return made
-    common: dict[str, Any] = {"fused": True}
-    common["lr"] = torch.tensor(rate, device="cuda") if recorded else rate
-    if isinstance(settings, config.SGD):
-        return SGD(parameters, momentum=settings.momentum, **common)
-    common |= {"betas": (settings.beta1, settings.beta2), "capturable": recorded}
-    if isinstance(settings, config.AdamW):
-        return AdamW(parameters, weight_decay=settings.weight_decay, **common)
-    return Adam(parameters, **common)
+    lr = torch.tensor(rate, device="cuda") if recorded else rate
+    return Adam(parameters, lr=lr, capturable=recorded, fused=True)
 
 
 def make_schedule(

@@ -48,23 +48,21 @@ def reconstructions(found: Measurement) -> Figure:
 def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     """Return the Fourier ring correlation of the two halves, with three thresholds."""
     looks = {**looks, found.rpie.label: {"color": RPIE}}
-    figure = new_figure(8.6, 3.6)
-    frequency = found.rpie.curves["frc_frequency"]
+    figure = new_figure(6.4, 3.6)
+    axes = figure.subplots()
+    frequency = found.rpie.curves["frc_cycles_per_px"]
+    for result in found.shown():
+        look = {"markersize": 3.5, **looks[result.label]}
+        axes.plot(frequency, result.curves["frc_correlation"], label=result.name, lw=1.3, **look)
     half_bit = found.rpie.curves["frc_half_bit"]
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("complex", "phase"), strict=True):
-        for result in found.shown():
-            curve = result.curves[f"frc_{kind}"]
-            look = {"markersize": 3.5, **looks[result.label]}
-            axes.plot(frequency, curve, label=result.name, lw=1.3, **look)
-        axes.plot(frequency, half_bit, color=REFERENCE, lw=1, label="half bit")
-        axes.axhline(1 / 2, color=REFERENCE, lw=1, ls="--", label="1/2")
-        axes.axhline(1 / 7, color=REFERENCE, lw=1, ls=":", label="1/7")
-        axes.set_title(f"{kind} object", loc="left")
-        axes.set_xlabel("spatial frequency, cycles per pixel")
-        axes.set_ylim(-0.2, 1.05)
-        axes.set_xlim(0, 0.5)
-    figure.axes[0].set_ylabel("correlation of two half scans")
-    figure.axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes.plot(frequency, half_bit, color=REFERENCE, lw=1, label="half bit")
+    axes.axhline(1 / 2, color=REFERENCE, lw=1, ls="--", label="1/2")
+    axes.axhline(1 / 7, color=REFERENCE, lw=1, ls=":", label="1/7")
+    axes.set_xlabel("spatial frequency, cycles per pixel")
+    axes.set_ylabel("correlation of two half scans")
+    axes.set_ylim(-0.2, 1.05)
+    axes.set_xlim(0, 0.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 
 

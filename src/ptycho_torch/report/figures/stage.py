@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ptycho_torch.config.arms import derive
-from ptycho_torch.config.study import Study
+from ptycho_torch.config.study import Study, derive
 from ptycho_torch.files import io
 from ptycho_torch.report.collect import Collected
 from ptycho_torch.runtime.markdown import number
@@ -31,8 +30,8 @@ from ptycho_torch.runtime.plot_style import (
     styled,
     use_log_scale,
 )
-from ptycho_torch.statistics.runs import failure_rate, shown_runs
-from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, PHASE_SSIM, Score, loss_score
+from ptycho_torch.statistics.runs import shown_runs
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, LOSS, MAIN_SCORES, PHASE_SSIM, Score
 from ptycho_torch.statistics.stress import Stress
 
 _REFERENCES = ("best constant object", "noise alone")
@@ -52,35 +51,30 @@ Panels = Mapping[Score, Sequence[float | None]]
 def write_figures(collected: Collected, found: Stress | None, folder: Path) -> None:
     """Draw and save a stage's figures as PNG and SVG."""
     with styled():
-        if found is not None:
-            for of_rates in (loss_by_rate, areas):
-                save(of_rates(collected, found), folder, of_rates.__name__)
-            return
-        for draw in (learning_curves, metric_spread, reconstructions):
-            save(draw(collected), folder, draw.__name__)
+        if found is None:
+            for draw in (learning_curves, metric_spread, reconstructions):
+                save(draw(collected), folder, draw.__name__)
+        else:
+            save(loss_by_rate(collected, found), folder, "loss_by_rate")
+            save(areas(collected, found), folder, "areas")
 
 
 def learning_curves(collected: Collected) -> Figure:
     """Return the losses by epoch: a panel per arm, a line per seed, crosses for failures. If a run
-    failed, a last panel has the Kaplan-Meier curves of the arms of which one did.
-
-    Where arms are trained with different losses, it is the MAE, which all of them log.
+    failed, a last panel has the Kaplan-Meier curves of the arms of which one did. Losses are MAE,
+    which all runs log, whatever they are trained with.
     """
     looks = arm_looks(collected.stage.arms, collected.study.arms, derive(collected.study).bases)
     failing = {arm: look for arm, look in looks.items() if collected.failed(arm).failures}
-    names = set(collected.runs["val_loss_name"])
-    column = names.pop() if len(names) == 1 else "mae_val_loss"
-    label = f"{column.split('_')[0].upper()} loss"
-    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", label)
+    figure, panels = arm_panels([*looks, *[_SURVIVAL][: len(failing)]], "epoch", "MAE loss")
     if failing:
         _survival(figure, panels.pop(_SURVIVAL), collected, failing)
     for arm, axes in panels.items():
-        _losses(axes, collected, arm, column, looks[arm]["color"])
+        _losses(axes, collected, arm, looks[arm]["color"])
     for axes in panels.values():
-        if collected.history[column].min() > 0:
+        if collected.history["mae_val_loss"].min() > 0:
             use_log_scale(axes)
-        if column == "mae_val_loss":
-            _references(axes, collected)
+        _references(axes, collected)
     keys = {
         "validation, one line per seed": {"color": INK},
         "training": {"color": INK, "linestyle": ":"},
@@ -92,17 +86,18 @@ def learning_curves(collected: Collected) -> Figure:
     return figure
 
 
-def _losses(axes: Axes, collected: Collected, arm: str, column: str, colour: str) -> None:
+def _losses(axes: Axes, collected: Collected, arm: str, colour: str) -> None:
     history, mine = collected.history, collected.runs_of(arm).set_index("seed")
     for seed, rows in history[history["arm"] == arm].groupby("seed"):
-        if (train := column.replace("_val_", "_train_")) in rows:
-            axes.plot(rows["epoch"], rows[train], ":", color=colour, linewidth=0.8)
-        axes.plot(rows["epoch"], rows[column], ".-", color=colour, linewidth=1.3, markersize=3)
-        finite = rows[column].astype(float).dropna()
+        if "mae_train_loss" in rows:
+            axes.plot(rows["epoch"], rows["mae_train_loss"], ":", color=colour, linewidth=0.8)
+        loss = rows["mae_val_loss"]
+        axes.plot(rows["epoch"], loss, ".-", color=colour, linewidth=1.3, markersize=3)
+        finite = loss.astype(float).dropna()
         if mine["failed"][seed] and len(finite):
             axes.plot(mine["failure_epoch"][seed], finite.iloc[-1], **_CROSS, zorder=5)
-    failed = collected.failed(arm)
-    axes.set_title(f"{on_lines(arm)}\n{failed.failures} of {failed.runs} failed", fontsize=9)
+    title = f"{on_lines(arm)}\n{mine['failed'].sum()} of {len(mine)} failed"
+    axes.set_title(title, fontsize=9)
 
 
 def _references(axes: Axes, collected: Collected) -> None:
@@ -140,16 +135,15 @@ def loss_by_rate(collected: Collected, stress: Stress) -> Figure:
     for axes, depth in zip(panels, depths, strict=True):
         for place, (arm, look) in enumerate(looks.items()):
             mine = points[(points["arm"] == arm) & (points["depth"] == depth)]
-            x = rates * 10 ** (step * (place - (len(looks) - 1) / 2))
+            shift = 10 ** (step * (place - (len(looks) - 1) / 2))
             quartiles = mine.groupby("rate")["loss"].quantile([0.25, 0.5, 0.75]).unstack()
             low, middle, high = quartiles.to_numpy().T
             bars = [middle - low, high - middle]
-            axes.errorbar(x, middle, bars, **look, label=arm, markersize=3.5)
-            for at, rate in zip(x, rates, strict=True):
-                failed = mine[(mine["rate"] == rate) & mine["failed"]]
-                # One above the other, so that crosses can be counted.
-                lifted = failed["loss"].to_numpy() * 1.05 ** np.arange(1, len(failed) + 1)
-                axes.plot([at] * len(failed), lifted, "x", color=look["color"], markersize=5)
+            axes.errorbar(rates * shift, middle, bars, **look, label=arm, markersize=3.5)
+            failed = mine[mine["failed"]]
+            # One above the other, so that crosses can be counted.
+            lifted = failed["loss"] * 1.05 ** (1 + failed.groupby("rate").cumcount())
+            axes.plot(failed["rate"] * shift, lifted, "x", color=look["color"], markersize=5)
         axes.set(xscale="log", xlabel="learning rate")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -178,8 +172,8 @@ def areas(collected: Collected, stress: Stress) -> Figure:
 
 def metric_spread(collected: Collected) -> Figure:
     """Return the loss and the main scores of each arm, with what baselines score."""
-    panels: dict[Score, Sequence[float | None]] = {collected.loss: ()}
-    for score in collected.main_scores[1:]:
+    panels: dict[Score, Sequence[float | None]] = {LOSS: ()}
+    for score in MAIN_SCORES[1:]:
         if score.name not in collected.undefined:
             panels[score] = [scores[score.name] for scores in collected.baselines.values()]
     return _rows(collected.runs, collected.study, collected.stage.arms, panels)
@@ -188,22 +182,21 @@ def metric_spread(collected: Collected) -> Figure:
 def overview(runs: pd.DataFrame, study: Study, levels: Sequence[float | None]) -> Figure:
     """Return loss and amplitude SSIM of each arm of the whole study, a row per run in `runs`, with
     what the baselines score in the SSIM."""
-    loss = loss_score(runs["val_loss_name"].tolist())
-    return _rows(runs, study, runs["arm"].unique(), {loss: (), AMPLITUDE_SSIM: levels})
+    return _rows(runs, study, runs["arm"].unique(), {LOSS: (), AMPLITUDE_SSIM: levels})
 
 
 def _rows(runs: pd.DataFrame, study: Study, arms: Iterable[str], panels: Panels) -> Figure:
     """Return a panel per score, with what baselines score, and a row per arm."""
     looks = arm_looks(arms, study.arms, derive(study).bases)
-    failed = {arm: failure_rate(runs, arm, study.statistics.confidence) for arm in looks}
-    labels = [f"{arm}, {of.failures} of {of.runs} failed" for arm, of in failed.items()]
+    by_arm = {arm: runs[runs["arm"] == arm] for arm in looks}
+    labels = [f"{arm}, {of['failed'].sum()} of {len(of)} failed" for arm, of in by_arm.items()]
     figure = new_figure(2.1 * len(panels) + 0.07 * max(map(len, labels)), 0.36 * len(looks) + 1.5)
     grid = figure.subplots(1, len(panels), sharey=True)
     for axes, (score, levels) in zip(grid, panels.items(), strict=True):
         better = "lower" if score.lower_is_better else "higher"
         axes.set_title(f"{score.label}\n({better} is better)", loc="left", fontsize=9)
         for place, (arm, look) in enumerate(looks.items()):
-            _mark_runs(axes, place, runs[runs["arm"] == arm], score, look)
+            _mark_runs(axes, place, by_arm[arm], score, look)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         values = runs[score.column].astype(float)
         if score.column.endswith("loss") and 0 < 5 * values.min() < values.max():
@@ -233,7 +226,7 @@ def reconstructions(collected: Collected) -> Figure:
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]
     kinds = kinds or ["amplitude"]
-    rpie = io.read_npz(collected.rpie_image) if collected.rpie_image else None
+    rpie = io.read_npz(collected.conventional["image"]) if collected.conventional else None
     count = len(arrays) + 1 + (rpie is not None)
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)

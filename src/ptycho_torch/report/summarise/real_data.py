@@ -21,14 +21,12 @@ HEADINGS = {
     "r_factor": {
         "r_train": "training frames, by the object",
         "r_held_out_object": "frames held out, by the training frames' object",
-        "r_other_half": "other half, by one half's object",
-        "r_held_out_stitched": "frames held out, by an object from themselves",
         "r_held_out_patch": "frames held out, by each one's own patch",
     },
     "resolution": {
-        f"resolution_{kind}_{level}": f"{kind}, {name}"
-        for kind in ("complex", "phase")
-        for level, name in (("half_bit", "half bit"), ("half", "1/2"), ("seventh", "1/7"))
+        "resolution_half_bit": "half bit",
+        "resolution_half": "1/2",
+        "resolution_seventh": "1/7",
     },
     "agreement": {
         "rpie_correlation": "complex correlation",
@@ -63,14 +61,16 @@ class Result:
     @property
     def scores(self) -> dict[str, float | None]:
         """Column of scores.csv -> value; resolutions are full periods, px."""
-        metrics = self.metrics
-        found = {c: metrics["r_factor"][c.removeprefix("r_")] for c in HEADINGS["r_factor"]}
-        for column in HEADINGS["resolution"]:
-            _, kind, level = column.split("_", 2)
-            frequency = metrics["halves"][kind][level]
-            found[column] = 1 / frequency if frequency > 0 else None
-        agreement = metrics["agreement"]
-        return found | {c: agreement[c.removeprefix("rpie_")] for c in HEADINGS["agreement"]}
+        halves, agreement = self.metrics["halves"], self.metrics["agreement"]
+        return {
+            **{f"r_{key}": value for key, value in self.metrics["r_factor"].items()},
+            **{
+                column: 1 / halves[level] if halves[level] > 0 else None
+                for column in HEADINGS["resolution"]
+                if (level := column.removeprefix("resolution_"))
+            },
+            **{f"rpie_{key}": value for key, value in agreement.items() if key != "constant"},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +80,8 @@ class Measurement:
     name: str
     """Its entry in `real_data.measurements`."""
     split: dict[str, Any]
-    """`split.json`: frames in use and held out."""
     source: dict[str, Any]
-    """`source.json`: where the file came from."""
+    """Its files `split.json` and `source.json`."""
     rpie: Result
     networks: list[Result]
 
@@ -94,9 +93,10 @@ class Measurement:
 
     def by_label(self) -> dict[str, list[Result]]:
         """Return the results of rPIE and of each network."""
-        results = (self.rpie, *self.networks)
-        labels = dict.fromkeys(result.label for result in results)
-        return {label: [r for r in results if r.label == label] for label in labels}
+        found: dict[str, list[Result]] = {}
+        for result in (self.rpie, *self.networks):
+            found.setdefault(result.label, []).append(result)
+        return found
 
     def shown(self) -> list[Result]:
         """Return what figures show: rPIE, and of each network the completed seed of median R
@@ -119,11 +119,10 @@ def summarise_real_data(
 ) -> None:
     """Write summary.md and scores.csv, and the figures of each measurement into its folder.
 
-    `title` is the study's, `settings` its block `real_data`, `arms` the names of its arms, whose
-    order fixes their colours, `fits` the settings of each training by "measurement/label/seed";
-    `folder` is `results/real_data`, which has a folder for each measurement
-    (docs/reference/files.md). Raises InputError if a file is missing or damaged, or was made with
-    other settings.
+    `settings` is the study's block `real_data`, `arms` the names of its arms, whose order fixes
+    their colours, `fits` the settings of each training by "measurement/label/seed"; `folder` is
+    `results/real_data`. Raises InputError if a file is missing or damaged, or was made with other
+    settings.
     """
     from ptycho_torch.report.figures.real_data import draw_all  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import arm_looks
@@ -131,18 +130,10 @@ def summarise_real_data(
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
     _must_belong(real, fits, folder)
     found = [_read(real, name, folder / name) for name in real.measurements]
-    text = render(
-        "real_data.md.j2",
-        title=title,
-        real=real,
-        measurements=found,
-        headings=HEADINGS,
-        cell=_cell,
-        made=provenance,
-    )
-    looks = arm_looks(
-        real.networks, arms, {label: arm for label, (arm, _) in real.networks.items()}
-    )
+    values = {"title": title, "real": real, "measurements": found, "made": provenance}
+    text = render("real_data.md.j2", headings=HEADINGS, cell=_cell, **values)
+    of_label = {label: arm for label, (arm, _) in real.networks.items()}
+    looks = arm_looks(real.networks, arms, of_label)
     for one in found:
         draw_all(one, looks, folder / one.name)
     io.write_csv(folder / "scores.csv", _table(found))
@@ -155,12 +146,12 @@ def _must_belong(real: RealDataSettings, fits: Mapping[str, Any], folder: Path) 
     reports = [folder / name / RPIE / "report.json" for name in real.measurements]
     made = [(path, io.read_json(path)["settings"], expected) for path in reports]
     must_belong(made, "real_data_rpie")
-    runs = []
+    trained = []
     for key, fit in fits.items():
         name, label, seed = key.split("/")
         path = folder / name / "train" / label / f"seed-{seed}" / "run.json"
-        runs.append((path, io.read_json(path)["settings"], fit))
-    must_belong(runs, "real_data_train")
+        trained.append((path, io.read_json(path)["settings"], fit))
+    must_belong(trained, "real_data_train")
 
 
 def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
@@ -179,7 +170,7 @@ def _read(real: RealDataSettings, name: str, folder: Path) -> Measurement:
         networks=[
             result(folder / label / f"seed-{seed}", label, seed)
             for label in real.networks
-            for seed in real.seed_list
+            for seed in real.seeds
         ],
     )
 

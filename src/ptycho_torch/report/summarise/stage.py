@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import parse_study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.report.collect import Collected, Files, collect
 from ptycho_torch.report.rendering import render, say, sentences
-from ptycho_torch.report.summarise import tables
-from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.statistics.compare import (
     Comparison,
     claim_level,
@@ -20,8 +20,15 @@ from ptycho_torch.statistics.compare import (
     compare_score,
     similarity,
 )
+from ptycho_torch.statistics.scores import COMPOSITE, MAIN_SCORES, OUTCOMES
 from ptycho_torch.statistics.stress import Stress, work_out_stress
 from ptycho_torch.statistics.verdict import Verdict, judge_arm, judge_depth
+
+# Medians over all runs of an arm, failed ones too: they say why a run went as it did.
+_RUNNING = (
+    *("grad_norm_median", "grad_norm_p99", "clipped_share", "epochs"),
+    *("wall_s", "samples_per_s", "peak_memory_mib"),
+)
 
 
 def summarise_stage(
@@ -39,30 +46,25 @@ def summarise_stage(
     """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
     stage.
 
-    `study` is the configuration in force, as nested mappings; `stage` is `stage_a`, `stress`,
-    `stage_b`, `pivot` or a sweep; `winner` is Stage A's `winner.json`, which Stage B needs; `plan`
-    is a file whose `sha256` `findings.json` keeps, by which the workflow knows a summary of another
-    study. Raises InputError if the configuration is wrong, or a file is missing, unreadable or of
-    another run.
+    `study` is the configuration in force; `stage` one of its stages; `winner` Stage A's
+    `winner.json`, which Stage B needs; `plan` a file whose `sha256` `findings.json` keeps, by which
+    the workflow knows a summary of another study. Raises InputError if the configuration is wrong,
+    or a file is missing, unreadable or of another run.
     """
     from ptycho_torch.report.figures.stage import write_figures  # matplotlib: slow to import
 
-    parsed = parse_study(study, "study")
+    parsed, folder = parse_study(study, "study"), Path(folder)
     won = None if winner is None else io.read_json(winner)["winner"]
-    try:
-        planned = stage_plan(parsed, stage, won)
-    except ValueError as error:
-        raise InputError(f"study: {error}") from None
+    planned = stage_plan(parsed, stage, won)
     collected = collect(files, parsed, planned, dataset=dataset, conventional=conventional)
     made_for = {} if plan is None else io.read_json(plan)
-    values = work_out(collected, provenance, won, made_for.get("looked", []))
-    answer, texts = put_into_words(values)
-    folder = Path(folder)
-    for name, table in tables.of_stage(values).items():
+    values = work_out(collected, provenance, made_for.get("looked", []))
+    _, texts = put_into_words(values)
+    for name, table in of_stage(values).items():
         io.write_csv(folder / name, table)
     io.write_json(folder / "study.json", parsed.published())
     write_figures(collected, values["stress"], folder)
-    findings = _findings(values, answer) | {"plan_sha256": made_for.get("sha256")}
+    findings = _findings(collected, values["claims"]) | {"plan_sha256": made_for.get("sha256")}
     io.write_json(folder / "findings.json", findings)
     for name, text in texts.items():
         io.write_text(folder / name, text)
@@ -71,31 +73,21 @@ def summarise_stage(
 def write_look(
     files: Files, *, dataset: PathLike, study: Mapping[str, Any], stage: str, output: PathLike
 ) -> None:
-    """Write a planned look: the arms that are undecided with the seeds so far, and the claims.
+    """Write a planned look: the arms that are undecided with the seeds so far, and nothing else.
 
     Raises InputError as the stage's summary does.
     """
     parsed = parse_study(study, "study")
-    plan = stage_plan(parsed, stage)
-    collected = collect(files, parsed, plan, dataset=dataset)
-    claims, _ = _claims(collected)
-    io.write_json(
-        output,
-        {
-            "seeds": int(collected.runs.groupby("arm").size().max()),
-            "undecided": [item.arm for item in claims if item.better is None],
-            "claims": [say("answered", item, parsed.statistics) for item in claims],
-        },
-    )
+    claims, _ = _claims(collect(files, parsed, stage_plan(parsed, stage), dataset=dataset))
+    io.write_json(output, {"undecided": [item.arm for item in claims if item.state == "undecided"]})
 
 
 def work_out(
     collected: Collected,
     provenance: Mapping[str, Any],
-    winner: str | None = None,
     looked: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return what the runs of a stage support: the values that its template takes.
+    """Return what the runs of a stage support: the values that its templates take.
 
     `looked`: seeds per arm of summaries that came before.
     """
@@ -103,7 +95,7 @@ def work_out(
     pairs, settings = list(stage.pairs), study.statistics
     claims, stress = _claims(collected)
     losses = compare_losses(runs, pairs, settings)
-    scores = [compare_score(runs, pairs, score, settings) for score in collected.main_scores]
+    scores = [compare_score(runs, pairs, score, settings) for score in MAIN_SCORES]
     failures = compare_failures(runs, pairs, settings)
     return {
         "f": collected,
@@ -119,7 +111,6 @@ def work_out(
         "verdicts": _verdicts(collected),
         "sweep": _sweep(collected, losses),
         "stress": stress,
-        "winner": winner,
         "looked": looked,
         "made": provenance,
     }
@@ -136,42 +127,30 @@ def _claims(collected: Collected) -> tuple[list[Comparison], Stress | None]:
 
 def _verdicts(collected: Collected) -> list[Verdict]:
     """Return what is judged: hypotheses in Stage A, survival at depth in Stage B and the pivot."""
-    study, stage = collected.study, collected.stage
+    study, stage, judged = collected.study, collected.stage, []
     if stage.name == "stage_a":
         judged = [judge_arm(arm, study.arms[arm].success, collected) for arm in stage.arms]
-    else:
-        judged = [
-            judge_depth(arm, shallow, collected, collected.history, study.stage_b)
-            for arm, shallow in stage.depth
-            if study.stage_b is not None
-        ]
+    elif (bounds := study.stage_b) is not None:
+        judged = [judge_depth(*p, collected, collected.history, bounds) for p in stage.depth]
     return [verdict for of_arm in judged for verdict in of_arm]
 
 
 def _sweep(collected: Collected, losses: Sequence[Comparison]) -> dict[str, Any] | None:
     """Return how the results depend on the setting that a stage varies, if it varies one.
 
-    `labels` has the values by state beside the control: same, apart, alike, open.
+    `at` has the values by state beside the control: same, apart, alike, open.
     """
-    stage, runs, variants = collected.stage, collected.runs, collected.variants
+    variants = collected.variants
     if not variants:
         return None
-    margin = collected.study.sweeps[stage.name].alike_within
-    beside = {item.arm: item for item in losses}
-    states = {arm: similarity(item, runs, margin) for arm, item in beside.items()}
+    margin = collected.study.sweeps[collected.stage.name].alike_within
     several = len({variant.base for variant in variants.values()}) > 1
-    labels: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
-    for arm, state in states.items():
-        labels[state].append(f"`{arm}`" if several else variants[arm].label())
-    return {
-        "varied": [key for key, _ in next(iter(variants.values())).changes],
-        "margin": margin,
-        "beside": beside,
-        "states": states,
-        "labels": labels,
-        "first_failing": next((arm for arm in variants if collected.failed(arm).failures), None),
-        "runs": int(runs["arm"].isin(variants).sum()),
-    }
+    at: dict[str, list[str]] = {"same": [], "apart": [], "alike": [], "open": []}
+    for item in losses:
+        label = f"`{item.arm}`" if several else variants[item.arm].label()
+        at[similarity(item, margin)].append(label)
+    failing = next((arm for arm in variants if collected.failed(arm).failures), None)
+    return {"at": at, "margin": margin, "first_failing": failing}
 
 
 def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
@@ -183,30 +162,84 @@ def put_into_words(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]
     }
 
 
-def _findings(values: Mapping[str, Any], answer: Sequence[str]) -> dict[str, Any]:
-    """Return `findings.json`: what other documents say of this stage."""
-
-    def said(macro: str, keys: str, item: object, *more: object) -> dict[str, Any]:
-        return {
-            **{key: getattr(item, key) for key in keys.split()},
-            "sentence": say(macro, item, *more),
-        }
-
-    collected: Collected = values["f"]
-    stage, settings = collected.stage, values["statistics"]
+def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, Any]:
+    """Return `findings.json`: what the documents of the whole study say of this stage."""
+    settings = collected.study.statistics
     return {
-        **{key: getattr(stage, key) for key in ("name", "title", "question", "dataset", "control")},
-        "answer": list(answer),
-        "arms": list(stage.arms),
-        "winner": values["winner"],
+        **{key: getattr(collected.stage, key) for key in ("title", "question", "dataset")},
+        **{key: getattr(collected, key) for key in ("baselines", "constant_loss")},
         "claims": [
-            said("answered", "arm other state p_holm level", item, settings)
-            for item in values["claims"]
+            {
+                **{key: getattr(item, key) for key in ("arm", "other", "state")},
+                "sentence": say("answered", item, settings),
+            }
+            for item in claims
         ],
-        "loss": collected.loss.column,
-        "verdicts": [said("verdict", "arm condition status", item) for item in values["verdicts"]],
-        **{
-            key: getattr(collected, key)
-            for key in ("baselines", "conventional", "noise_floor", "constant_loss", "undefined")
-        },
     }
+
+
+def of_stage(values: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return file name -> table, of what `work_out` returns."""
+    collected: Collected = values["f"]
+    arms = collected.stage.arms
+    rows = [_arm(collected, arm) for arm in arms]
+    for name, scores in collected.baselines.items():
+        medians = {f"best_{key}_median": value for key, value in scores.items()}
+        rows.append({"kind": "baseline", "arm": name, **medians})
+    curves = pd.concat({arm: collected.survival(arm) for arm in arms}, names=["arm"])
+    return {
+        **(of_stress(values["stress"]) if values["stress"] else {}),
+        "runs.csv": collected.runs,
+        "arms.csv": pd.DataFrame(rows),
+        "comparisons.csv": _comparisons(values),
+        "history.csv": collected.history,
+        "survival.csv": curves.reset_index("arm"),
+    }
+
+
+def _arm(collected: Collected, arm: str) -> dict[str, Any]:
+    """Return the row of an arm; n of every median is beside it."""
+    runs, failed = collected.runs_of(arm), collected.failed(arm)
+    row: dict[str, Any] = {
+        "kind": "arm",
+        "arm": arm,
+        "runs": failed.runs,
+        "failures": failed.failures,
+        "failure_rate": failed.rate,
+        "failure_rate_low": failed.interval.low,
+        "failure_rate_high": failed.interval.high,
+        **{outcome: int((runs["outcome"] == outcome).sum()) for outcome in OUTCOMES},
+        "parameters_full": runs["parameters_full"].iloc[0],
+        **{name: collected.median(arm, name) for name in _RUNNING},
+        "grad_norm_max": runs["grad_norm_max"].astype(float).max(),
+    }
+    of_best = [column for column in map(str, runs) if column.startswith("best_")]
+    for column in ("last_val_loss", COMPOSITE.column, "twin_share", *of_best):
+        spread = collected.spread(arm, column)
+        found = {"n": spread.n, "median": spread.median, "q1": spread.low, "q3": spread.high}
+        row |= {f"{column}_{key}": value for key, value in found.items()}
+    return row
+
+
+def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row per comparison: those that may claim something, then the exploratory ones."""
+    tests = ("p", "least_p", "p_holm", "level", "state")
+    return pd.DataFrame([
+        {
+            **{"arm": item.arm, "control": item.other, "score": item.score.column},
+            **{"family": "primary" if item.level else "exploratory", "n": item.n},
+            "difference": item.mean,
+            "low": item.interval and item.interval.low,
+            "high": item.interval and item.interval.high,
+            **{key: getattr(item, key) for key in tests},
+        }
+        for item in (*values["claims"], *values["exploratory"])
+    ])  # fmt: skip
+
+
+def of_stress(stress: Stress) -> dict[str, pd.DataFrame]:
+    """Return a row per arm and depth, and a row per arm and seed."""
+    seeds = stress.points["seed"].unique()  # Looks end some arms earlier.
+    by_seed = {arm: pd.Series(values, seeds[: len(values)]) for arm, values in stress.areas.items()}
+    areas = pd.concat(by_seed, names=["arm", "seed"]).reset_index(name="area")
+    return {"curves.csv": pd.DataFrame(stress.curves), "areas.csv": areas}

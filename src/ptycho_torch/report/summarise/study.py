@@ -12,16 +12,9 @@ from ptycho_torch.config.study import Study
 from ptycho_torch.files import io
 from ptycho_torch.files.io import PathLike, read_json
 from ptycho_torch.report.rendering import render
-from ptycho_torch.statistics.runs import failure_rate, score_spread
-from ptycho_torch.statistics.scores import (
-    AMPLITUDE_SSIM,
-    COMPLEX_ERROR,
-    COMPOSITE,
-    Score,
-    loss_score,
-)
-
-_RUN = ["dataset", "arm", "seed"]
+from ptycho_torch.statistics.estimates import spread
+from ptycho_torch.statistics.runs import failure_rate
+from ptycho_torch.statistics.scores import AMPLITUDE_SSIM, COMPLEX_ERROR, COMPOSITE, LOSS, Score
 
 
 def summarise_study(
@@ -32,20 +25,19 @@ def summarise_study(
     provenance: Mapping[str, Any],
     folder: PathLike,
 ) -> None:
-    """Write summary.md, runs.csv, history.csv and the overview of the whole study.
+    """Write summary.md, runs.csv and the overview of the whole study.
 
-    `findings` are the `findings.json` of every stage, beside which `runs.csv` and `history.csv`
-    lie; `study` is the configuration in force. Raises InputError if it is wrong, or a file is
-    missing, unreadable or lacks a key.
+    `findings` are the `findings.json` of every stage, beside which its `runs.csv` lies; `study` is
+    the configuration in force. Raises InputError if it is wrong, or a file is missing, unreadable
+    or lacks a key.
     """
     from ptycho_torch.report.figures.stage import overview  # matplotlib: slow to import
     from ptycho_torch.runtime.plot_style import save, styled
 
     parsed, folder = parse_study(study, "study"), Path(folder)
     stages = {Path(path).parent.name: read_json(path) for path in findings}
-    runs = _merged(findings, "runs.csv", _RUN)
-    history = _merged(findings, "history.csv", [*_RUN, "epoch"]).drop(columns="stages")
-    scores = (loss_score(runs["val_loss_name"].tolist()), AMPLITUDE_SSIM, COMPLEX_ERROR)
+    runs = _runs([Path(path).parent for path in findings])
+    scores = (LOSS, AMPLITUDE_SSIM, COMPLEX_ERROR)
     # The stress stage has a figure and tables of its own for the points of its grid.
     off_grid = runs[runs["stages"] != "stress"]
     by_dataset = {found["dataset"]: found for found in stages.values()}
@@ -61,7 +53,6 @@ def summarise_study(
         made=provenance,
     )
     io.write_csv(folder / "runs.csv", runs)
-    io.write_csv(folder / "history.csv", history)
     one = [found["baselines"].values() for found in by_dataset.values()]
     levels = [scores[AMPLITUDE_SSIM.name] for scores in one[0]] if len(one) == 1 else []
     with styled():
@@ -69,15 +60,12 @@ def summarise_study(
     io.write_text(folder / "summary.md", text)
 
 
-def _merged(findings: Sequence[PathLike], name: str, key: list[str]) -> pd.DataFrame:
-    """Return one table of every stage, each run once, with the stages that use it."""
-    folders = [Path(path).parent for path in findings]
-    tables = [io.read_csv(folder / name).assign(stages=folder.name) for folder in folders]
-    table = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
-    used_by = table.groupby(key)["stages"].transform(";".join)
-    table = table.drop(columns="stages")
-    table.insert(0, "stages", used_by)
-    return table.drop_duplicates(key, ignore_index=True)
+def _runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return the runs of every stage, each once, with the stages that use it."""
+    tables = [io.read_csv(folder / "runs.csv").assign(stages=folder.name) for folder in folders]
+    runs, key = pd.concat(tables, ignore_index=True), ["dataset", "arm", "seed"]
+    runs["stages"] = runs.groupby(key)["stages"].transform(";".join)
+    return runs.drop_duplicates(key, ignore_index=True)
 
 
 def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dict[str, Any]]:
@@ -89,7 +77,7 @@ def _rows(runs: pd.DataFrame, study: Study, scores: Sequence[Score]) -> list[dic
             "shallow": "stage_a" in mine["stages"].iloc[0].split(";"),
             "mean_loss": float(np.exp(np.log(mine[COMPOSITE.column]).mean())),
             "failed": failure_rate(mine, str(arm), study.statistics.confidence),
-            "spreads": [score_spread(mine, str(arm), score.column) for score in scores],
+            "spreads": [spread(mine.loc[~mine["failed"], s.column].astype(float)) for s in scores],
         }
         for (dataset, arm), mine in runs.groupby(["dataset", "arm"], sort=False)
     ]
