@@ -3,22 +3,17 @@ run once in bad surroundings: no network, no home, no locale, an odd path, names
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 from filelock import FileLock
-from tests.contract.record import record_results
+from tests.contract.record import ROOT, record_results, snakemake
 
 from ptycho_torch import cli
-
-ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
 
 
 def run(*words):
@@ -43,18 +38,6 @@ def refused(*words):
     line = err[err.index("ptycho-torch: ") :].strip()
     assert status == 1 and "\n" not in line and "Traceback" not in err, err
     return line
-
-
-def snakemake(folder, *words, status=0, **environment):
-    """Run this checkout's snakemake with results in a folder; it must end with this status. Return
-    what it printed."""
-    done = subprocess.run(
-        [BIN / "snakemake", *words, "--directory", folder], cwd=ROOT, check=False,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", timeout=1800,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout
-    return done.stdout
 
 
 CONFIG = ROOT / "tests" / "tiny.yaml"

@@ -1,7 +1,6 @@
 """Fixtures shared by all tests: a tiny study, its dataset, rule scripts run in process, a browser."""
 
 import importlib
-import importlib.util
 import json
 import os
 import runpy
@@ -30,26 +29,15 @@ FILES = {
 """What a training leaves."""
 ORDER = {
     # A minute or two each: begun first, none is left alone at the end.
-    **{"test_study.py": -3, "test_slurm.py": -2, "test_example.py": -1, "test_dry_runs.py": -1},
+    **{"test_study.py": -3, "test_slurm.py": -2, "test_tutorial.py": -1, "test_dry_runs.py": -1},
     # This waits for the tiny study, which test_study.py has begun.
     "test_contract.py": 1,
 }
 
 
-def without_gpu(config: pytest.Config) -> bool:
-    """Whether the tests of a GPU are left out: there is none, and nobody asked for them."""
-    return not has_gpu() and "gpu" not in config.option.markexpr
-
-
-def pytest_report_header(config: pytest.Config) -> str | None:
-    if not without_gpu(config):
-        return None
-    count = (ROOT / "tests/train/test_gpu.py").read_text().count("\ndef test_")
-    return f"gpu: no CUDA here, {count} tests left out (PTYCHO_TEST_DEVICE=cpu pytest -m gpu tries them)"
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if without_gpu(config):
+    # The tests of a GPU, where there is none and nobody asked for them.
+    if not has_gpu() and "gpu" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -153,15 +141,8 @@ def plain(train_into, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def load():
-    """Import a Python file of this checkout that belongs to no package."""
-
-    def module_of(path: str):
-        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return module_of
+    """Run a Python file of this checkout that belongs to no package; return its names."""
+    return lambda path: SimpleNamespace(**runpy.run_path(str(ROOT / path)))
 
 
 @pytest.fixture(scope="session")

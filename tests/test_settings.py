@@ -5,27 +5,25 @@ The settings are taken from the classes: a new one that nothing reads, or that j
 flipped, fails. What each setting of plans, data and diagnoses does is a law of their rooms.
 """
 
-import importlib
-import pkgutil
 import re
 from functools import cache
-from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.evaluate.conftest import build
+from pydantic.json_schema import models_json_schema
+from tests.commands import ROOT
+from tests.evaluate.conftest import scan
 from tests.report import planted
 
-from ptycho_torch import config
-from ptycho_torch.config.base import Settings
 from ptycho_torch.config.evaluation import EvaluationSettings, StatisticsSettings, SuccessSettings
-from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.plan import UntrainedNetwork, stage_plan
 from ptycho_torch.config.read import load_yaml
+from ptycho_torch.config.scan import FitSettings, InferSettings
 from ptycho_torch.config.stages import DepthSettings
-from ptycho_torch.config.training import Adam
+from ptycho_torch.config.study import Study
+from ptycho_torch.config.training import Adam, RunSettings
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.report.decide import decide
@@ -34,9 +32,6 @@ from ptycho_torch.statistics.estimates import paired_difference
 from ptycho_torch.statistics.runs import StageRuns
 from ptycho_torch.statistics.verdict import judge_arm, judge_depth
 from ptycho_torch.train.module import make_optimizer
-
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ROOT / "src" / "ptycho_torch"
 
 TWIN = {
     "share": 0.55, "distinct_patches": 90, "patches": 100, "direct_correlation": 0.7,
@@ -57,7 +52,7 @@ GOOD = TWIN | {"share": 0.1}
 
 def phase_error(settings):
     """Of patches that are the truth, tilted by a plane of the phase."""
-    truth = build()
+    truth = scan()
     tilt = np.exp(0.05j * truth.positions_B2[:, 0])[:, None, None]
     found = score(reconstruct((truth.patches_BHW * tilt).astype(np.complex64), truth, settings))
     return found["phase_mae"]
@@ -116,86 +111,65 @@ def stepped(settings):
 ADAM = Adam(name="adam", learning_rate=0.01)
 EVALUATION = EvaluationSettings()
 STATISTICS = StatisticsSettings(resamples=200)
-SUCCESS, DEPTH = SuccessSettings(), DepthSettings(fno_blocks=8)
+SUCCESS, WITHIN = SuccessSettings(), SuccessSettings(max_loss_increase=0.0)
+DEPTH = DepthSettings(fno_blocks=8)
 DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
 
-# Settings, a key of theirs, another value, and what must come out otherwise by it.
+# Settings, keys of theirs with another value, and what must come out otherwise by each.
 TABLE = [
-    (ADAM, "learning_rate", 0.02, stepped),
-    (EVALUATION, "trim_px", 4, phase_error),
-    (EVALUATION, "remove_phase_plane", True, phase_error),
-    (EVALUATION, "collapse_fraction", 0.6, outcome(GOOD)),
-    (EVALUATION, "twin_share", 0.6, outcome(TWIN)),
-    (EVALUATION, "misfit_correlation", 0.99, outcome(GOOD)),
-    (EVALUATION, "misfit_pearson_r", 0.9, outcome(GOOD)),
-    (EVALUATION, "constant_fraction", 0.5, outcome(GOOD)),
-    (STATISTICS, "confidence", 0.8, estimates),
-    (STATISTICS, "resamples", 5000, estimates),
-    (STATISTICS, "power", 0.95, estimates),
-    (STATISTICS, "most_seeds", 4, estimates),
-    (STATISTICS, "effect_of_interest", 0.45, estimates),
-    (SUCCESS, "lowest_loss", True, hypothesis("stable", "GOLD")),
-    (SUCCESS, "no_failures", True, hypothesis("stable", "GOLD")),
-    (SUCCESS, "lowest_failure_rate", True, hypothesis("stable", "GOLD")),
-    (SUCCESS, "fewer_failures_than_control", True, hypothesis("stable", "GOLD")),
-    (SuccessSettings(max_loss_increase=0.0), "max_loss_increase", 0.5, hypothesis("norm1", "NULL")),
-    (DEPTH, "max_loss_increase", 0.0, at_depth),
-    (DEPTH, "max_ssim_decrease", 0.0, at_depth),
-    (DEPTH, "gradient_factor", 2.0, at_depth),
-    (DECISION, "gold", "agc", decided),
-    (DECISION, "silver", "stable", decided),
-    (DECISION, "max_loss_increase", 0.9, decided),
-    (DECISION, "acceptable_failure_rate", 0.9, decided),
+    (ADAM, {"learning_rate": 0.02}, stepped),
+    (EVALUATION, {"trim_px": 4, "remove_phase_plane": True}, phase_error),
+    (EVALUATION, {"twin_share": 0.6}, outcome(TWIN)),
+    (EVALUATION, {"collapse_fraction": 0.6, "misfit_correlation": 0.99}, outcome(GOOD)),
+    (EVALUATION, {"misfit_pearson_r": 0.9, "constant_fraction": 0.5}, outcome(GOOD)),
+    (STATISTICS, {"confidence": 0.8, "resamples": 5000, "seed": 1, "power": 0.95}, estimates),
+    (STATISTICS, {"most_seeds": 4, "effect_of_interest": 0.45}, estimates),
+    (SUCCESS, {"lowest_loss": True, "no_failures": True}, hypothesis("stable", "GOLD")),
+    (SUCCESS, {"lowest_failure_rate": True}, hypothesis("stable", "GOLD")),
+    (SUCCESS, {"fewer_failures_than_control": True}, hypothesis("stable", "GOLD")),
+    (WITHIN, {"max_loss_increase": 0.5}, hypothesis("norm1", "NULL")),
+    (DEPTH, {"max_loss_increase": 0.0, "max_ssim_decrease": 0.0, "gradient_factor": 2.0}, at_depth),
+    (DECISION, {"gold": "agc", "silver": "stable", "max_loss_increase": 0.9}, decided),
+    (DECISION, {"acceptable_failure_rate": 0.9}, decided),
 ]
 
-FLIPS = {f"{type(row[0]).__name__}.{row[1]}": row for row in TABLE}
+FLIPS = {
+    f"{type(settings).__name__}.{key}": (settings, key, value, result)
+    for settings, others, result in TABLE
+    for key, value in others.items()
+}
 
 
-def classes(kind=Settings):
-    for below in kind.__subclasses__():
-        yield below
-        yield from classes(below)
-
-
-def holds_settings(annotation):
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return True
-    return any(holds_settings(part) for part in get_args(annotation))
-
-
+@cache
 def leaves():
-    """Every setting that is a value and no block, where it is written first: `Class.name`."""
-    for module in pkgutil.iter_modules(config.__path__):
-        importlib.import_module(f"ptycho_torch.config.{module.name}")
-    for kind in classes():
-        if kind.__module__.startswith("ptycho_torch.config."):
-            for name in kind.__annotations__:
-                field = kind.model_fields.get(name)
-                if field is not None and not holds_settings(field.annotation):
-                    yield f"{kind.__name__}.{name}", field.annotation
+    """Every setting that is a value and no block, as `Class.name`, with its schema."""
+    roots = (Study, FitSettings, InferSettings, RunSettings, UntrainedNetwork)
+    _, schema = models_json_schema([(root, "validation") for root in roots])
+    return {
+        f"{kind}.{name}": facts
+        for kind, block in schema["$defs"].items()
+        for name, facts in block.get("properties", {}).items()
+        if "$ref" not in str(facts)
+    }
 
 
 def test_every_setting_is_read():
     """As an attribute or by its name, in the package or the workflow; a kind is matched by class."""
-    files = [*SOURCES.rglob("*.py"), *SOURCES.rglob("*.j2")]
-    files += (ROOT / "workflow").rglob("*.smk")
-    code = "\n".join(
-        re.sub(r"^    \w+: .*$", "", path.read_text(encoding="utf-8"), flags=re.M)
-        if path.parent.name == "config"
-        else path.read_text(encoding="utf-8")
-        for path in files
-    )
-    every = dict(leaves())
-    assert len(every) > 130
-    for name, annotation in every.items():
+    code = ""
+    places = ("src/ptycho_torch/**/*.py", "src/ptycho_torch/**/*.j2", "workflow/**/*.smk")
+    for path in (path for place in places for path in ROOT.glob(place)):
+        text = path.read_text(encoding="utf-8")
+        fields = path.parent.name == "config"
+        code += re.sub(r"^    \w+: .*$", "", text, flags=re.M) if fields else text
+    assert len(leaves()) > 130
+    for name, facts in leaves().items():
         key = name.partition(".")[2]
-        is_kind = get_origin(annotation) is Literal and len(get_args(annotation)) == 1
         read = re.search(rf"\.{key}\b|[\"']{key}[\"']", code)
-        assert is_kind or read, f"{name}: nothing reads it"
+        assert "const" in facts or read, f"{name}: nothing reads it"
 
 
 def test_what_is_flipped_is_a_setting_and_all_that_judge_are_flipped():
-    every = set(dict(leaves()))
+    every = set(leaves())
     assert not set(FLIPS) - every
     judging = ("Evaluation", "Statistics", "Success", "Depth", "Decision")
     planning = {"DepthSettings.fno_blocks", "DepthSettings.seeds"}

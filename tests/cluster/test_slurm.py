@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tests.contract.record import record_results
+from tests.contract.record import ROOT, record_results
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 

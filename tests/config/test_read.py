@@ -1,6 +1,7 @@
 """A user's mistake in a study gets one error: file, block, key, what came, what was expected."""
 
-import copy
+from functools import reduce
+from operator import getitem
 
 import pytest
 
@@ -9,11 +10,8 @@ from ptycho_torch.runtime.errors import InputError
 
 
 def edit(data, path, value):
-    data = copy.deepcopy(data)
     *blocks, key = path.split(".")
-    block = data
-    for name in blocks:
-        block = block[name]
+    block = reduce(getitem, blocks, data)
     block[key] = value
     if value is ...:
         del block[key]
@@ -76,7 +74,7 @@ SHIPPED = [
     ("real_data.training", {"epochs": 0}, "real_data: network '"),
     ("real_data.generator", {"modes": 99}, "real_data: network '"),
 ]  # fmt: skip
-CASES = [*(("tests/tiny.yaml", *case) for case in TINY)]
+CASES = [("tests/tiny.yaml", *case) for case in TINY]
 CASES += [("config/config.yaml", *case) for case in SHIPPED]
 
 
@@ -85,8 +83,7 @@ def test_each_mistake_names_its_block_and_key(root, study, path, value, message)
     data = edit(load_yaml(root / study), path, value)
     with pytest.raises(InputError) as caught:
         parse_study(data, "x.yaml")
-    assert str(caught.value).startswith("x.yaml: ")
-    assert message in str(caught.value)
+    assert str(caught.value).startswith("x.yaml: ") and message in str(caught.value)
 
 
 def test_several_mistakes_are_told_at_once(tiny):

@@ -85,21 +85,23 @@ def targets() -> dict[str, list[str]]:
     }
     with tempfile.TemporaryDirectory() as folder:
         for what, study in (("target-rules", "config.yaml"), ("rules", "full.yaml")):
-            said = run_snakemake(Path(folder), f"--list-{what}", "--configfile", f"config/{study}")
-            found[f"{what} of {study}"] = [line.split()[0] for line in said.splitlines() if line]
+            said = snakemake(Path(folder), f"--list-{what}", "--configfile", f"config/{study}")
+            # The first line names the profile.
+            found[f"{what} of {study}"] = [line.split()[0] for line in said.splitlines()[1:]]
     return {name: sorted(set(words)) for name, words in found.items()}
 
 
-def run_snakemake(folder: Path, *words: str) -> str:
-    """Run this checkout's snakemake with results in `folder`; return what it prints."""
+def snakemake(folder: Path, *words: str, status: int = 0, **environment: str) -> str:
+    """Run this checkout's snakemake with results in a folder; it must end with this status. Return
+    what it printed."""
     binary = Path(sys.executable).parent
     paths = {"PATH": f"{binary}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
-        [binary / "snakemake", *words, "--directory", folder],
-        cwd=ROOT, env=os.environ | paths, capture_output=True, text=True, check=False,
+        [binary / "snakemake", *words, "--directory", folder], cwd=ROOT, check=False,
+        env=os.environ | paths | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", timeout=1800,
     )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
+    assert done.returncode == status, done.stdout
     return done.stdout
 
 
@@ -240,7 +242,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "src"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run_snakemake(folder, "all", "parity", "--configfile", "tests/tiny.yaml", "--cores=2")
+        snakemake(folder, "all", "parity", "--configfile", "tests/tiny.yaml", "--cores=2")
         found = {"commands": commands(), "targets": targets(), **record_results(folder / "results")}
     (CONTRACT if "--write" in sys.argv else Path("/dev/stdout")).write_text(text_of(found) + "\n")
 

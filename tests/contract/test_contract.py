@@ -11,12 +11,8 @@ import math
 import pytest
 from tests.contract import record
 
+EXPECTED = json.loads(record.CONTRACT.read_text())
 RENEW = "if meant: python tests/contract/record.py --write"
-
-
-@pytest.fixture(scope="module")
-def expected():
-    return json.loads(record.CONTRACT.read_text())
 
 
 def differences(expected, found, place=""):
@@ -45,23 +41,23 @@ def none(lines):
 
 
 @pytest.mark.parametrize("section", ["commands", "targets"])
-def test_what_is_typed(expected, section):
-    none(differences(expected[section], getattr(record, section)()))
+def test_what_is_typed(section):
+    none(differences(EXPECTED[section], getattr(record, section)()))
 
 
 @pytest.mark.parametrize("section", ["files", "keys", "arrays"])
-def test_what_a_study_leaves(expected, tiny_run, section):
-    none(differences(expected[section], tiny_run.record[section]))
+def test_what_a_study_leaves(tiny_run, section):
+    none(differences(EXPECTED[section], tiny_run.record[section]))
 
 
 @pytest.fixture(scope="module")
-def elsewhere(expected, tiny_run):
+def elsewhere(tiny_run):
     """What numbers depend on and is not as on the machine that recorded them."""
-    here, recorded = (found["digests"]["platform"] for found in (tiny_run.record, expected))
+    here, recorded = (found["digests"]["platform"] for found in (tiny_run.record, EXPECTED))
     return [f"{k} {here[k]}, recorded on {recorded[k]}" for k in here if here[k] != recorded[k]]
 
 
-def test_numbers_move_by_rounding_at_most(expected, tiny_run, elsewhere):
+def test_numbers_move_by_rounding_at_most(tiny_run, elsewhere):
     """On another machine those that no training was part of: training amplifies rounding."""
     old, new = (
         {
@@ -69,13 +65,13 @@ def test_numbers_move_by_rounding_at_most(expected, tiny_run, elsewhere):
             for file, keys in numbers.items()
             if not elsewhere or file.startswith(("simulate/", "reconstruct/"))
         }
-        for numbers in (expected["numbers"], tiny_run.record["numbers"])
+        for numbers in (EXPECTED["numbers"], tiny_run.record["numbers"])
     )
     assert old
     none(differences(old, new))
 
 
-def test_results_are_the_same_to_the_last_digit(expected, tiny_run, elsewhere):
+def test_results_are_the_same_to_the_last_digit(tiny_run, elsewhere):
     if elsewhere:
         pytest.skip("; ".join(elsewhere))
-    none(differences(expected["digests"], tiny_run.record["digests"]))
+    none(differences(EXPECTED["digests"], tiny_run.record["digests"]))

@@ -31,14 +31,12 @@ def read(request, tmp_path, scan, counts):
     """Write the scan with changed arrays as another program leaves it, and read it."""
     path = tmp_path / f"scan.{request.param}"
 
-    def do(
-        frames=counts, probe=scan.probe_MHW[0], positions=scan.positions_n2, extra=(), **reading
-    ):
+    def do(frames=counts, probe=scan.probe_MHW[0], positions=scan.positions_n2, extra=(), **how):
         rows, columns = positions.T
         if path.suffix == ".npz":
             arrays = {"diff3d": frames, "xcoords": columns + N // 2, "ycoords": rows + N // 2}
             np.savez(path, probeGuess=probe, **arrays, **dict(extra))
-            return read_scan(path, ScanConventions(**reading))
+            return read_scan(path, ScanConventions(**how))
         write_cxi(path, scan)
         with h5py.File(path, "a") as file:
             image, data = "entry_1/image_1/data", f"{DETECTOR}/data"
@@ -49,7 +47,7 @@ def read(request, tmp_path, scan, counts):
             places[:, :2] = positions[:, ::-1] * object_pixel_m()
             for name, array in dict(extra).items():
                 file[f"{DETECTOR}/{name}"] = array
-        return read_scan(path, ScanConventions(**reading))
+        return read_scan(path, ScanConventions(**how))
 
     return do
 
@@ -180,15 +178,13 @@ def test_a_pair_of_fields_is_a_complex_number(read, scan, names):
     np.testing.assert_allclose(read(probe=pair).probe_MHW[0], probe)
 
 
-def test_what_nothing_reads_is_listed(read):
-    assert "gain_map" in note(read(extra={"gain_map": np.ones((N, N))}), "not used: ")
-
-
 def test_a_probe_is_moved_to_the_centre_or_said_to_be_real(read, scan):
+    """And what nothing reads is listed."""
     probe = scan.probe_MHW[0]
     found = read(probe=np.fft.ifftshift(probe))
     assert np.allclose(found.probe_MHW[0], probe) and note(found, "in the corners")
-    note(read(probe=np.abs(probe).astype(complex)), "the probe is real")
+    found = read(probe=np.abs(probe).astype(complex), extra={"gain_map": np.ones((N, N))})
+    assert note(found, "the probe is real") and "gain_map" in note(found, "not used: ")
     pair = np.stack([probe.real, probe.imag])
     for parts in (pair, np.moveaxis(pair, 0, -1)):
         with pytest.raises(InputError, match="real and imaginary part.*store it complex"):

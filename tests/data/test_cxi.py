@@ -84,9 +84,8 @@ def test_the_mask_is_honoured_bit_by_bit(file):
     mask = np.zeros((N, N), np.uint32)
     mask[1, 2], mask[3, 4], mask[5, 6], mask[7, 8] = 0x2, 0x200, 0x1000, 0x20
     put(file, MASK, mask)
-    frames = get(file, DATA)
-    frames[:, 1, 2] = -1
-    put(file, DATA, frames)
+    with h5py.File(file, "a") as handle:
+        handle[DATA][:, 1, 2] = -1
     found = read_scan(file)
     assert np.argwhere(~found.good_1HW).tolist() == [[0, 1, 2], [0, 3, 4]]
 
@@ -170,23 +169,12 @@ def test_axes_of_one_are_dropped_wherever_they_are(file, scan):
     same(read_scan(file), scan)
 
 
-def as_two_entries(handle):
-    handle.copy("entry_1", "entry_2")
-    return f"entry_2/{DATA.partition('/')[2]}"
-
-
-def as_two_detectors(handle):
-    handle.copy(DETECTOR, "entry_1/instrument_1/detector_2")
-    return "entry_1/instrument_1/detector_2/data"
-
-
-@pytest.mark.parametrize(
-    ("change", "kind"), [(as_two_entries, "entry"), (as_two_detectors, "detector")]
-)
-def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kind):
+@pytest.mark.parametrize(("first", "kind"), [("entry_1", "entry"), (DETECTOR, "detector")])
+def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, first, kind):
     with h5py.File(file, "a") as handle:
-        second = handle[change(handle)]
-        second[()] = second[()] * 4
+        second = first[:-1] + "2"
+        handle.copy(first, second)
+        handle[DATA.replace(first, second)][()] *= 4
     for index, factor in ((None, 1), (1, 1), (2, 2)):
         found = same_positions(file, scan, scan_index=index)
         np.testing.assert_allclose(found.amplitude_nHW, scan.amplitude_nHW * factor, 1e-5)
@@ -197,7 +185,7 @@ def test_one_of_several_is_chosen_by_the_option_and_said(file, scan, change, kin
 
 def test_only_the_first_dark_field_of_the_chosen_detector_is_applied(file):
     with h5py.File(file, "a") as handle:
-        as_two_detectors(handle)
+        handle.copy(DETECTOR, f"{DETECTOR[:-1]}2")
         for name, level in (("1/dark", 1e-3), ("1/data_dark", 2e-3), ("2/dark", 3e-3)):
             handle[f"entry_1/instrument_1/detector_{name}"] = np.full((N, N), level)
     for index, applied, left in ((1, "1/dark", "1/data_dark"), (2, "2/dark", "1/dark")):

@@ -73,6 +73,8 @@ def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, array
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        *(("diffraction", (value,), f"'diffraction' has .*{message}") for value, message in (
+            (np.nan, "1 values that are NaN"), (1e300, "infinite"), (-1, "negative"))),
         ("diffraction", None, "has no array 'diffraction'; it has: Y_I"),
         ("diffraction", np.ones((5, 16, 16), np.float32), r"is \(5, 16, 16\) .*expected real \(n, 16, 16, C\)"),
         ("diffraction", np.array("a"), "expected real"),
@@ -86,21 +88,16 @@ def test_extra_keys_float64_and_missing_scalars_load_and_are_said(written, array
         ("intensity_scale", np.array(-1.0), "'intensity_scale' must be one number > 0"),
     ],
 )  # fmt: skip
-def test_each_wrong_array_is_named_with_what_was_expected(written, key, value, message):
+def test_each_wrong_array_is_named_with_what_was_expected(written, arrays, key, value, message):
+    """Those of a tuple are wrong in one pixel."""
+    if isinstance(value, tuple):
+        frames, (pixel,) = arrays[key].astype(float), value
+        frames[3, 2, 1, 0] = pixel
+        value = frames
     path = written(**{key: value})
     with pytest.raises(InputError, match=message) as caught:
         read_split(path, patch_px=16)
     assert str(caught.value).startswith(str(path))
-
-
-@pytest.mark.parametrize(
-    ("value", "message"), [(np.nan, "1 values that are NaN"), (1e300, "infinite"), (-1, "negative")]
-)
-def test_unusable_values_are_refused(written, arrays, value, message):
-    frames = arrays["diffraction"].astype(float)
-    frames[3, 2, 1, 0] = value
-    with pytest.raises(InputError, match=f"'diffraction' has .*{message}"):
-        read_split(written(diffraction=frames), patch_px=16)
 
 
 def scattered(frames=60, size=40, seed=0):

@@ -9,13 +9,8 @@ import pytest
 import torch
 
 from ptycho_torch.data.batch import groups_of_scan
-from ptycho_torch.data.patch_statistics import (
-    chosen_patches,
-    patch_statistics,
-    statistics_record,
-    write_patch_statistics,
-)
-from ptycho_torch.data.scan import Scan, median_step
+from ptycho_torch.data.patch_statistics import patch_statistics, write_patch_statistics
+from ptycho_torch.data.scan import Scan
 from ptycho_torch.data.units import (
     ScaleLost,
     Scales,
@@ -107,13 +102,6 @@ def test_a_scan_without_a_usable_probe_is_refused():
         probe_of(replace(scan_of(counts(9.0)), probe_MHW=None))
 
 
-def test_the_median_step_is_to_the_nearest_other_place():
-    """By hand: 1, 1, 2 and 5 px; a repeated exposure and a lost position count for nothing."""
-    places = np.array([[0, 0], [0, 1], [0, 3], [5, 0], [0, 0], [np.nan, 0]])
-    assert median_step(places) == 1.5
-    assert median_step(places[:1]) == 0
-
-
 def test_statistics_worked_out_by_hand():
     """1, 3, 3i, i: moduli 1, 3, 3, 1; mean 1 + i; mean square 5; about the mean 5 - 2."""
     found = patch_statistics(np.array([[[1, 3], [3j, 1j]]]))
@@ -121,36 +109,20 @@ def test_statistics_worked_out_by_hand():
     assert plain == pytest.approx({"mean": 2, "std": 1, "min": 1, "max": 3, "var_zero_mean": 1})
     wave = {name: float(value[0]) for name, value in found["complex"].items()}
     assert wave == pytest.approx({"var_zero_mean": 3})
-
-
-def test_each_patch_has_its_own_mean_and_its_phase_is_free():
-    """About the mean of all patches, the variance of two constant ones would be 1."""
+    # About the mean of all patches, the variance of two constant ones would be 1.
     found = patch_statistics(np.stack([np.full((4, 4), 1.0), np.full((4, 4), 3.0)]))
-    assert found["amplitude"]["var_zero_mean"].tolist() == [0, 0]
-    stream = np.random.default_rng(0)
-    patches = stream.normal(size=(300, 5, 5)) + 1j * stream.normal(size=(300, 5, 5))
-    plain, turned = patch_statistics(patches), patch_statistics(2 * patches * np.exp(1.1j))
-    np.testing.assert_allclose(
-        turned["complex"]["var_zero_mean"], 4 * plain["complex"]["var_zero_mean"]
-    )
-
-
-def test_what_is_not_finite_is_null():
-    patches = np.ones((3, 2, 2), complex)
-    patches[1, 0, 0] = np.nan
-    record = json.loads(json.dumps(statistics_record(patch_statistics(patches)), allow_nan=False))
-    assert record["amplitude"]["var_zero_mean"] == [0, None, 0]
-    assert record["complex"]["var_zero_mean"] == [0, None, 0]
+    assert found["amplitude"]["var_zero_mean"].tolist() == [0, 0] and "complex" not in found
 
 
 def test_the_file_has_evenly_chosen_patches_and_the_scales(tmp_path):
-    assert chosen_patches(101, 5).tolist() == [0, 25, 50, 75, 100]
-    patches = np.arange(5)[:, None, None] + np.array([[0, 1], [0, 1]])
+    """And null for what is not finite."""
+    patches = np.arange(5.0)[:, None, None] + np.array([[0, 1], [0, 1]])
+    patches[2, 0, 0] = np.nan
     scales = Scales(input_scale=0.5, intensity_scale=30.0, intensity_scale_source="learned")
     write_patch_statistics(tmp_path, patches, scales, limit=3)
     found = json.loads((tmp_path / "patch_stats.json").read_text())
     assert (found["patches"], found["chosen"]) == (5, [0, 2, 4])
-    assert found["amplitude"]["mean"] == [0.5, 2.5, 4.5]
+    assert found["amplitude"]["mean"] == [0.5, None, 4.5]
     assert found["scales"] == {**scales.model_dump(), "norm_Y_I": None}
     assert (tmp_path / "patches.png").stat().st_size > 1000
 

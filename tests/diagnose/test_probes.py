@@ -22,13 +22,7 @@ from ptycho_torch.diagnose.probes import (
 )
 from ptycho_torch.diagnose.subject import read_sample, untrained_subject
 from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.blocks import (
-    FourierBlock,
-    StableFourierBlock,
-    fourier_blocks,
-    gradient_moduli,
-    mean_moduli,
-)
+from ptycho_torch.networks.blocks import FourierBlock, StableFourierBlock
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 from ptycho_torch.train.module import PtychoModule
 
@@ -117,21 +111,13 @@ def test_planted_faults_are_flagged_where_they_are():
     assert clean["blocks"][0]["flags"] == clean["layers"][0]["flags"] == []
 
 
-def test_the_input_is_seen_after_its_transform():
-    x = noise(2, 1, 16, 16).abs()
-    plain, rooted = (
-        monitor_activations(build("hybrid", input_transform=name), x, SETTINGS)["layers"][0]
-        for name in ("none", "sqrt")
-    )
-    assert plain["mean"] == pytest.approx(float(x.mean()))
-    assert rooted["mean"] == pytest.approx(float(x.sqrt().mean()))
-
-
 def test_an_untrained_stable_network_is_seen_to_change_nothing():
-    """So its mean cannot drift before training."""
-    stable = monitor_activations(build("stable_hybrid"), noise(2, 1, 16, 16).abs(), SETTINGS)
+    """So its mean cannot drift before training; the input is seen after its transform."""
+    network, x = build("stable_hybrid", input_transform="sqrt"), noise(2, 1, 16, 16).abs()
+    stable = monitor_activations(network, x, SETTINGS)
     assert {row["update_mean"] for row in stable["blocks"]} == {0.0}
     assert stable["growth_per_block"] == 1
+    assert stable["layers"][0]["mean"] == pytest.approx(float(x.sqrt().mean()))
 
 
 def test_numbers_that_are_not_finite_are_null():
@@ -158,14 +144,6 @@ def test_watching_changes_no_result_and_leaves_no_hook():
     assert all(p.grad is None for p in network.parameters())
 
 
-def test_a_mean_is_over_complex_weights_of_all_blocks():
-    """Pair (3, 4) has modulus 5; a block of three weights counts three times as much as one."""
-    one, three = torch.zeros(1, 1, 1, 2, 1), torch.zeros(1, 1, 3, 2, 1)
-    one[..., :, 0] = torch.tensor([12.0, 16.0])
-    local = torch.ones(1, 1, 3, 3)
-    assert mean_moduli([(one, -local), (three, 3 * local)]).tolist() == [5.0, 2.0]
-
-
 def test_a_case_worked_out_by_hand():
     """Constant frames of 4x4 ones, one channel, one mode, loss = sum of both paths.
 
@@ -174,18 +152,19 @@ def test_a_case_worked_out_by_hand():
     """
     block = make_block(channels=1, modes=1, side=4)
     x = torch.ones(1, 1, 4, 4)
-    report = probe_gradients(
-        block, lambda: (block.spectral(x) + block.local(x)).sum(), min_ratio=0.1
-    )
+
+    def loss():
+        return (block.spectral(x) + block.local(x)).sum()
+
+    report = probe_gradients(block, loss, min_ratio=0.1)
     assert report["spectral_grad_mean"] == pytest.approx(16)
     assert report["local_grad_mean"] == pytest.approx(100 / 9)
     assert report["spectral_local_ratio"] == pytest.approx(1.44)
     assert report["flagged"] is False
     (row,) = report["blocks"]
     assert row["spectral_weights"]["count"] == 1 and row["local_weights"]["count"] == 9
-    assert row["spectral_weights"]["rms"] == pytest.approx(
-        torch.complex(*block.spectral.weight.unbind(3)).abs().item()
-    )
+    weight = torch.complex(*block.spectral.weight.unbind(3)).abs().item()
+    assert row["spectral_weights"]["rms"] == pytest.approx(weight)
 
 
 def test_a_planted_small_spectral_gradient_is_flagged_in_its_block_alone():
@@ -213,24 +192,6 @@ def test_the_probe_leaves_network_and_gradients_as_they_were():
         probe_gradients(block, lambda: block(x).square().sum(), min_ratio=0.1)
     assert all(torch.equal(v, weights[k]) for k, v in block.state_dict().items())
     assert all(torch.equal(p.grad, held[k]) for k, p in block.named_parameters())
-
-
-def test_for_white_noise_the_ratio_is_about_two_over_the_side():
-    """By the transform's normalisation alone, with a gradient that is independent of the input.
-
-    B sums of white noise: a mode's gradient has the modulus c sqrt(pi B) / 2, c = 1 in column 0
-    and 2 in the others, which stand for two; a tap's sqrt(2 B / pi) N.
-    """
-    side = 32
-    block = make_block(channels=8, modes=4, side=side)
-    x, target = noise(8, 8, side, side), noise(8, 8, side, side, seed=2)
-
-    def loss():
-        return ((block.spectral(x) + block.local(x)) * target).sum()
-
-    report = probe_gradients(block, loss, min_ratio=0.1)
-    expected = (1 + 3 * 2) / 4 * (math.pi**0.5 / 2) / ((2 / math.pi) ** 0.5 * side)
-    assert report["spectral_local_ratio"] == pytest.approx(expected, rel=0.1)
 
 
 def test_both_initial_distributions_stand_side_by_side():
@@ -261,23 +222,15 @@ def test_a_ratio_that_is_not_defined_has_its_reason(network, loss, reason):
     ("gridsize", "merged", "loss", "scaling"),
     [(1, True, "poisson", "statistical"), (2, True, "mae", "none"), (2, False, "mae", "none")],
 )
-def test_the_ratio_is_trainings(tiny_study, run_of, tmp_path, gridsize, merged, loss, scaling):
+def test_the_loss_is_trainings(tiny_study, run_of, tmp_path, gridsize, merged, loss, scaling):
     made = tiny_study.datasets["tiny"]
-    scan = made.scan.model_copy(update={"gridsize": gridsize})
-    files = {split: tmp_path / f"{split}.npz" for split in SPLITS}
-    record = tmp_path / "dataset.json"
-    simulate_dataset(
-        made.model_copy(update={"scan": scan}), name="tiny", splits=files, summary=record
-    )
+    made = made.model_copy(update={"scan": made.scan.model_copy(update={"gridsize": gridsize})})
+    files, record = {s: tmp_path / f"{s}.npz" for s in SPLITS}, tmp_path / "dataset.json"
+    simulate_dataset(made, name="tiny", splits=files, summary=record)
     training = {"object_big": merged, "loss": loss, "input_scaling": scaling}
     run = run_of(seed=3, training=training)
     module = PtychoModule(run, data_of_splits(files, record, patch_px=16))
     sample = read_sample(files["train"], patch_px=16, groups=8)
     untrained = UntrainedNetwork(generator=run.generator, **training)
     subject = untrained_subject(untrained, 3, sample)
-    expected = module.training_loss(sample.batch)
-    assert torch.equal(subject.training_loss(), expected)
-    expected.backward()
-    report = probe_gradients(subject.network, subject.training_loss, min_ratio=0.1)
-    spectral, local = gradient_moduli(fourier_blocks(module.network).values()).tolist()
-    assert report["spectral_local_ratio"] == pytest.approx(spectral / local, rel=1e-5)
+    assert torch.equal(subject.training_loss(), module.training_loss(sample.batch))

@@ -23,7 +23,7 @@ PROBES = {
 
 
 @cache
-def build(probe="triangle", images=1, set_phi=True):
+def scan(probe="triangle", images=1, set_phi=True):
     settings = ObjectSettings(size_px=SIZE, num_lines=100, set_phi=set_phi)
     objects = draw_objects(settings, images=images, seed=2)
     places = np.arange(0, SIZE - SIDE + 1, STEP)
@@ -31,18 +31,10 @@ def build(probe="triangle", images=1, set_phi=True):
     positions, image = np.tile(grid, (images, 1)), np.repeat(np.arange(images), len(grid))
     patches = object_patches(objects, positions, image, SIDE)
     return GroundTruth(
-        objects_IHW=objects,
-        positions_B2=positions,
-        image_B=image,
+        objects_IHW=objects, positions_B2=positions, image_B=image, tile_px=STEP,
         probe_MHW=make_probe(PROBES[probe], SIDE).astype(np.complex64)[None],
         norm=float(np.abs(patches).max(axis=(1, 2)).mean()),
-        tile_px=STEP,
-    )
-
-
-@pytest.fixture(scope="session")
-def scan():
-    return build
+    )  # fmt: skip
 
 
 def planted_twin(scene):

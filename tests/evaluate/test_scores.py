@@ -6,10 +6,8 @@ import re
 import h5py
 import numpy as np
 import pytest
-import scipy
 from numpy.random import RandomState
-from ptycho_torch.runtime.templates import render
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import fourier_shift, gaussian_filter
 from tests.samples import rough_object
 
 from ptycho_torch.evaluate.objects import compare_objects
@@ -24,16 +22,8 @@ from ptycho_torch.evaluate.scores import (
 )
 from ptycho_torch.physics.stitch import tile_extent
 from ptycho_torch.runtime.errors import InputError
+from ptycho_torch.runtime.markdown import render
 from ptycho_torch.simulate.frames import line_images
-
-
-@pytest.fixture(scope="module")
-def truth():
-    """Amplitude of the reference object, 326x326 (docs/reference/physics.md)."""
-    (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
-    places = np.arange(0, 329, 10)
-    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
-    return image[tile_extent(grid, 64, 10)][2:-2, 2:-2]
 
 
 @pytest.fixture
@@ -41,8 +31,13 @@ def small():
     return 2.0 + gaussian_filter(np.random.default_rng(0).normal(size=(48, 48)), 2)
 
 
-def test_a_constant_amplitude_has_the_reference_scores(truth):
-    """The published table's collapsed run had just these; another SSIM convention fails here."""
+def test_a_constant_amplitude_has_the_reference_scores():
+    """Of the reference object, 326x326 (docs/reference/physics.md). The published table's collapsed
+    run had just these; another SSIM convention fails here."""
+    (image,) = line_images(RandomState(2), images=1, size_px=392, num_lines=400)
+    places = np.arange(0, 329, 10)
+    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    truth = image[tile_extent(grid, 64, 10)][2:-2, 2:-2]
     scores = image_scores(truth, np.full_like(truth, truth.mean()))
     assert truth.shape == (326, 326)
     assert truth.mean() == pytest.approx(2.889508, abs=1e-6)
@@ -74,49 +69,38 @@ def test_what_has_no_score_says_why(small):
     assert mean_score([1.0, FLAT_TRUTH]) == FLAT_TRUTH
 
 
+WAVE, SCENE = rough_object((40, 50)), rough_object((160, 170))
 ROW, COLUMN = np.mgrid[0:40, 0:50] - np.array([19.5, 24.5])[:, None, None]
 
 
-@pytest.fixture
-def wave():
-    return rough_object((40, 50))
-
-
-def test_the_branch_lies_away_from_the_truth(wave):
+def test_the_branch_lies_away_from_the_truth():
     """A truth round pi: one and the same phase must not come out as pi here, -pi there."""
-    expected, phase = aligned_phases(-wave, -wave * np.exp(0.01j * ROW))
-    assert np.ptp(expected) == pytest.approx(np.ptp(np.angle(wave)))
+    expected, phase = aligned_phases(-WAVE, -WAVE * np.exp(0.01j * ROW))
+    assert np.ptp(expected) == pytest.approx(np.ptp(np.angle(WAVE)))
     assert np.abs(phase - expected).max() < 0.3
 
 
 @pytest.mark.parametrize("slopes", [(0.01, -0.02), (0.3, 0.2), (-1.5, 2.5)])
-def test_a_plane_is_removed_only_on_request(wave, slopes):
+def test_a_plane_is_removed_only_on_request(slopes):
     plane = slopes[0] * ROW + slopes[1] * COLUMN
-    pred = wave * np.exp(1j * (plane + 0.7))
-    np.testing.assert_allclose(phase_plane(wave, pred), plane, atol=1e-9)
-    expected, removed = aligned_phases(wave, pred, remove_plane=True)
-    _, kept = aligned_phases(wave, pred)
+    pred = WAVE * np.exp(1j * (plane + 0.7))
+    np.testing.assert_allclose(phase_plane(WAVE, pred), plane, atol=1e-9)
+    expected, removed = aligned_phases(WAVE, pred, remove_plane=True)
+    _, kept = aligned_phases(WAVE, pred)
     np.testing.assert_allclose(removed, expected, atol=1e-9)
-    np.testing.assert_allclose(expected, np.angle(wave), atol=1e-12)
+    np.testing.assert_allclose(expected, np.angle(WAVE), atol=1e-12)
     assert np.abs(kept - expected).mean() > 0.1
 
 
-def test_the_complex_error_of_known_images(wave):
-    assert complex_error(wave, np.zeros_like(wave)) == 1.0
+def test_the_complex_error_of_known_images():
+    assert complex_error(WAVE, np.zeros_like(WAVE)) == 1.0
     assert complex_error(np.array([[1.0, 0]]), np.array([[1.0, 1.0]])) == pytest.approx(0.5**0.5)
-    assert complex_error(wave, wave.conj()) > 0.3
+    assert complex_error(WAVE, WAVE.conj()) > 0.3
 
 
-@pytest.fixture
-def scene():
-    rng = np.random.default_rng(0)
-    amplitude, phase = (scipy.ndimage.gaussian_filter(rng.normal(size=(160, 170)), 2) for _ in "ab")
-    return (1 + amplitude) * np.exp(6j * phase)
-
-
-def test_an_object_that_was_moved_tilted_and_scaled_is_the_same(scene, tmp_path):
-    moved = np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(scene), (0.3, -0.4)))
-    first, second = scene[10:120, 20:150], moved[25:150, 5:140]
+def test_an_object_that_was_moved_tilted_and_scaled_is_the_same(tmp_path):
+    moved = np.fft.ifft2(fourier_shift(np.fft.fft2(SCENE), (0.3, -0.4)))
+    first, second = SCENE[10:120, 20:150], moved[25:150, 5:140]
     rows, columns = np.indices(second.shape)
     ramp = np.exp(1j * (0.7 + 0.06 * rows - 0.03 * columns))
     np.save(tmp_path / "a.npy", first)
@@ -130,9 +114,9 @@ def test_an_object_that_was_moved_tilted_and_scaled_is_the_same(scene, tmp_path)
     assert found["frc_period_px"]["half_bit"] < 4
 
 
-def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(scene, tmp_path):
+def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(tmp_path):
     rng = np.random.default_rng(1)
-    noisy = [scene + rng.normal(scale=0.2, size=(*scene.shape, 2)) @ [1, 1j] for _ in "ab"]
+    noisy = [SCENE + rng.normal(scale=0.2, size=(*SCENE.shape, 2)) @ [1, 1j] for _ in "ab"]
     noisy[1][:40] = np.nan
     for name, image in zip("ab", noisy, strict=True):
         np.savez(tmp_path / f"{name}.npz", object=image)
@@ -162,16 +146,13 @@ def test_a_first_crossing_that_is_a_narrow_dip_is_said(scene, tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (
-            {"picture": np.ones((9, 9), complex)},
-            r"has no object .*; it has: picture; give its name",
-        ),
+        ({"picture": np.ones((9, 9), complex)}, "has no object .*; it has: picture; give its name"),
         ({"object": np.ones((3, 50, 50), complex)}, r"'object' is \(3, 50, 50\)"),
         ({"object": np.ones((30, 30), complex)}, r"have 30 x 30 px in common, expected 40 or more"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(scene, tmp_path, arrays, message):
-    np.savez(tmp_path / "a.npz", object=scene)
+def test_what_cannot_be_compared_is_one_line(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", object=SCENE)
     np.savez(tmp_path / "b.npz", **arrays)
     with pytest.raises(InputError, match=message):
         compare_objects(tmp_path / "a.npz", tmp_path / "b.npz")

@@ -11,19 +11,21 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from tests.samples import untrained_bundle
 
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.files import io
 from ptycho_torch.files.download import fetch
 from ptycho_torch.files.hdf5 import open_hdf5
 from ptycho_torch.files.io import must_have
-from ptycho_torch.infer.dump import read_dump
-from ptycho_torch.networks.bundle import read_bundle
+from ptycho_torch.infer.dump import Dump, read_dump, write_dump
+from ptycho_torch.networks.bundle import read_bundle, write_bundle
 from ptycho_torch.runtime.disk import remove_leftovers
 from ptycho_torch.runtime.errors import InputError, printable
 
@@ -205,6 +207,23 @@ def test_no_pickle_runs_wherever_it_stands(tmp_path):
     (tmp_path / "dump.json").write_text(json.dumps({"format": "ptycho-torch dump 1"}))
     refused(lambda: read_dump(tmp_path), "arrays.npz")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "made"),
+    [
+        (read_bundle, write_bundle, untrained_bundle()),
+        (read_dump, write_dump, Dump(stitched_YX=np.ones((9, 9), complex))),
+    ],
+)
+def test_what_was_torn_while_it_was_written_over_is_none(tmp_path, monkeypatch, read, write, made):
+    """Its JSON file is written last, and taken away first."""
+    write(tmp_path, made)
+    for name in ("write_tensors", "write_npz"):
+        monkeypatch.setattr(io, name, Mock(side_effect=OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path, made)
+    refused(lambda: read(tmp_path), ".json: cannot be read")
 
 
 def test_hdf5_that_lies_in_another_file_is_refused(tmp_path):

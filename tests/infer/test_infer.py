@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import fourier_shift
 from tests.samples import untrained_bundle
 
 from ptycho_torch.config.evaluation import ParitySettings
@@ -41,10 +42,8 @@ def bundle(scan):
 
 def shifted(scan, by):
     """Patches of the scan's object from fractional corners on, and those corners."""
-    thing = np.pad(scan.object_YX, 8, mode="wrap")
-    axes = [np.fft.fftfreq(n) for n in thing.shape]
-    ramp = np.exp(2j * np.pi * (by[0] * axes[0][:, None] + by[1] * axes[1]))
-    moved = np.fft.ifft2(np.fft.fft2(thing) * ramp)[8:-8, 8:-8]
+    spectrum = np.fft.fft2(np.pad(scan.object_YX, 8, mode="wrap"))
+    moved = np.fft.ifft2(fourier_shift(spectrum, np.negative(by)))[8:-8, 8:-8]
     corners = scan.positions_n2.astype(int)
     corners = corners[(corners + N < moved.shape).all(axis=1)]
     return np.stack([moved[r : r + N, c : c + N] for r, c in corners]), corners + np.array(by)
@@ -190,14 +189,11 @@ def judge(run, tiny_dataset, tmp_path, monkeypatch):
         write_dump(tmp_path / "inference", dump or run.dump)
         io.write_npz(tmp_path / "patches.npz", {"best": best})
         report_parity(
-            run=run.folder / "run.json",
-            dataset=tiny_dataset.dataset,
-            test=test or tiny_dataset.splits["test"],
-            patches=tmp_path / "patches.npz",
-            inference=tmp_path / "inference",
+            run=run.folder / "run.json", dataset=tiny_dataset.dataset,
+            test=test or tiny_dataset.splits["test"], patches=tmp_path / "patches.npz",
+            inference=tmp_path / "inference", folder=tmp_path / "parity",
             settings=ParitySettings(**settings).model_dump(mode="json"),
-            folder=tmp_path / "parity",
-        )
+        )  # fmt: skip
         found = io.read_json(tmp_path / "parity/parity.json")
         values = {q["name"]: q["value"] for q in found["quantities"]}
         return SimpleNamespace(**found, values=values)
@@ -210,9 +206,8 @@ def test_training_and_inference_agree_to_rounding(judge, tmp_path):
     assert found.passed and found.failed == []
     seen = found.values
     assert seen["complex_mae"] < 1e-5 and abs(seen["stitched_rms"] - 1) < 1e-6
-    assert {p.name for p in folder.iterdir()} == {
-        "parity.json", "parity.md", "parity.png", "training",
-    }  # fmt: skip
+    pictured = {"parity.json", "parity.md", "parity.png", "training"}
+    assert {p.name for p in folder.iterdir()} == pictured
     assert read_dump(folder / "training").patches_PHW.shape == (121, 16, 16)
     require_parity(folder / "parity.json", tmp_path / "passed.txt")
     assert "passed" in (tmp_path / "passed.txt").read_text()

@@ -18,7 +18,6 @@ from ptycho_torch.physics.forward import (
 )
 from ptycho_torch.physics.predict import (
     constant_loss,
-    illuminated,
     predict_amplitudes,
     r_factor,
 )
@@ -54,18 +53,14 @@ def numpy_amplitudes(patches_BCHW, probe_MHW):
 @pytest.mark.parametrize(("modes", "channels", "side"), [(1, 1, (16, 16)), (3, 4, (15, 17))])
 def test_agrees_with_an_independent_version_in_float64(modes, channels, side):
     patches, probe = random_complex(3, channels, *side), random_complex(modes, *side, seed=1)
-
     ours = amplitudes(patches, probe).numpy()
-
     np.testing.assert_allclose(ours, numpy_amplitudes(patches.numpy(), probe.numpy()), atol=1e-10)
 
 
 def test_power_is_conserved_and_modes_add_in_intensity():
     patches, probe = random_complex(2, 1, 16, 16), random_complex(3, 16, 16, seed=1)
-
     together = intensities(patches, probe)
     apart = sum(intensities(patches, mode[None]) for mode in probe)
-
     power = (patches[:, :, None] * probe).abs().square().sum(dim=(-3, -2, -1))
     torch.testing.assert_close(together.sum(dim=(-2, -1)), power)
     torch.testing.assert_close(together, apart)
@@ -91,26 +86,16 @@ def frame(value, batch=2):
     return torch.full((batch, 1, 4, 4), float(value))
 
 
-def test_mae_works_on_amplitude():
-    """Predicted 2, observed 3: 1 in amplitude; intensities would give 5."""
+def test_losses_of_two_predicted_and_three_observed():
+    """MAE works on amplitude: 1, where intensities would give 5. Poisson counts photons with the
+    intensity scale: s = 10 makes a rate of 400, an observation of 900."""
     assert mae_loss(frame(2), frame(3), 1.0).item() == pytest.approx(1)
-
-
-def test_poisson_counts_photons_with_the_intensity_scale():
-    """s = 10: rate 400, observation 900 photons."""
     expected = -(900 * math.log(400) - 400 - math.lgamma(901))
     loss = poisson_loss(frame(2), frame(3), 10.0, 1.0)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     assert poisson_loss(frame(2), frame(3), 10.0, 4.0).item() == pytest.approx(loss.item() / 4)
-
-
-def test_predicting_nothing_scores_one_over_the_dataset():
-    observed = torch.rand(6, 1, 4, 4)
-    loss = mae_loss(torch.zeros_like(observed), observed, observed.mean().item())
-    assert loss.item() == pytest.approx(1)
-
-
-def test_broadcasting_of_images_is_refused():
+    # Predicting nothing scores 1; images are not broadcast.
+    assert mae_loss(frame(0), frame(3), 3.0).item() == pytest.approx(1)
     with pytest.raises(ValueError, match="one shape"):
         mae_loss(frame(1), frame(1)[:1], 1.0)
 
@@ -125,9 +110,7 @@ def test_predictions_follow_positions_modes_and_the_objects_origin():
     modes = np.stack([gaussian(15.5, 15.5, 32, 3), 0.5j * gaussian(13, 17, 32, 2.5)])
     thing = 1 + 0.5 * gaussian(24, 26, 48, 5) * np.exp(0.7j)
     positions = np.array([[14.3, 6.6], [12.0, 9.0]])
-
     found = predict_amplitudes(thing, modes, positions, origin=(10, 2))
-
     for frame, (row, column) in zip(found, positions - (10, 2), strict=True):
         seen = 1 + 0.5 * gaussian(24 - row, 26 - column, 32, 5) * np.exp(0.7j)
         waves = np.fft.fftshift(np.fft.fft2(seen * modes, norm="ortho"), axes=(-2, -1))
@@ -144,12 +127,6 @@ def test_the_r_factor_counts_measured_pixels_only():
     assert np.isnan(r_factor(observed[:0], observed[:0], good))
 
 
-def test_an_object_is_known_where_enough_of_the_most_light_fell():
-    light = np.array([0.0, 0.9, 1.1, 100.0])
-    assert illuminated(light).tolist() == [False, False, True, True]
-    assert illuminated(light / 7, 0.5).tolist() == [False, False, False, True]
-
-
 def test_patches_are_the_objects_windows():
     objects = np.arange(2 * 5 * 6).reshape(2, 5, 6)
     corners = np.array([[[0, 0], [2, 3]], [[1, 2], [0, 3]]])
@@ -162,16 +139,12 @@ def test_patches_are_the_objects_windows():
             object_patches(objects, np.array([wrong]), np.array([0]), 3)
 
 
-def frames_of(objects, probe):
-    patches = torch.from_numpy(np.asarray(objects, np.complex64))[:, None]
-    return amplitudes(patches, torch.from_numpy(probe))[:, 0].numpy()
-
-
 def test_the_best_constant_is_the_weighted_median_of_the_ratios():
     probe = a_probe().astype(np.complex64)
-    stream = np.random.default_rng(0)
-    objects = 1 + 0.8 * stream.normal(size=(5, 16, 16))
-    seen, empty = frames_of(objects, probe), frames_of(np.ones((1, 16, 16)), probe)[0]
+    objects = 1 + 0.8 * np.random.default_rng(0).normal(size=(6, 1, 16, 16)).astype(np.complex64)
+    objects[5] = 1
+    *seen, empty = amplitudes(torch.from_numpy(objects), torch.from_numpy(probe))[:, 0].numpy()
+    seen = np.stack(seen)
     ratios, weights = (seen / empty).ravel(), np.broadcast_to(empty, seen.shape).ravel()
     order = np.argsort(ratios)
     half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
@@ -179,62 +152,30 @@ def test_the_best_constant_is_the_weighted_median_of_the_ratios():
     assert constant_loss(seen, probe) == pytest.approx(expected, rel=1e-4)
 
 
-def raster(size: int, side: int, step: int) -> np.ndarray:
-    places = np.arange(0, size - side + 1, step)
-    return np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-def cut(image: np.ndarray, positions: np.ndarray, side: int) -> np.ndarray:
-    return np.stack([image[r : r + side, c : c + side] for r, c in positions])
-
-
-def random_image(size: int, seed: int = 0) -> np.ndarray:
-    stream = np.random.default_rng(seed)
-    return stream.normal(size=(size, size)) + 1j * stream.normal(size=(size, size))
-
-
 @pytest.mark.parametrize(("side", "step"), [(32, 5), (9, 4), (8, 8)])
-def test_tiles_of_an_object_make_that_object(side, step):
+def test_tiles_of_objects_make_those_objects_in_any_order_and_a_hole_is_refused(side, step):
     """A tile that is one pixel off, or rows and columns swapped, fails here."""
-    image = random_image(60)
-    positions = raster(60, side, step)
-    one = np.zeros(len(positions), int)
-    stitched = stitch_tiles(cut(image, positions, side), positions, one, step)
-    np.testing.assert_array_equal(stitched[0], image[tile_extent(positions, side, step)])
-
-
-def test_images_stay_apart_whatever_the_order_of_patches():
-    first, second = random_image(40, 1), random_image(40, 2)
-    positions = raster(40, 16, 4)
-    patches = np.concatenate([cut(first, positions, 16), cut(second, positions, 16)])
-    images = np.repeat([0, 1], len(positions))
+    objects = random_complex(2, 60, 60).numpy()
+    places = np.arange(0, 60 - side + 1, step)
+    grid = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
+    images = np.repeat([0, 1], len(grid))
     order = np.random.default_rng(3).permutation(len(images))
-    stitched = stitch_tiles(patches[order], np.tile(positions, (2, 1))[order], images[order], 4)
-    extent = tile_extent(positions, 16, 4)
-    np.testing.assert_array_equal(stitched, np.stack([first[extent], second[extent]]))
+    positions, images = np.tile(grid, (2, 1))[order], images[order]
+    patches = object_patches(objects, positions, images, side)
+    stitched = stitch_tiles(patches, positions, images, step)
+    extent = tile_extent(grid, side, step)
+    np.testing.assert_array_equal(stitched, np.stack([image[extent] for image in objects]))
+    with pytest.raises(InputError, match=f"leave {step**2} of"):
+        stitch_tiles(patches[1:], positions[1:], images[1:], step)
 
 
-def test_a_hole_is_refused():
-    positions = np.delete(raster(40, 16, 4), 8, axis=0)
-    patches = cut(random_image(40), positions, 16)
-    with pytest.raises(InputError, match="leave 16 of"):
-        stitch_tiles(patches, positions, np.zeros(len(positions), int), 4)
-
-
-def coordinates(values: list[list[float]], channels: int = 1) -> np.ndarray:
-    return np.repeat(np.array(values, np.float32)[:, None, :, None], channels, axis=-1)
-
-
-def test_positions_are_those_of_the_first_channel():
-    offsets = coordinates([[0, 10], [20, 30]], channels=4)
+def test_positions_are_those_of_the_first_channel_and_on_the_pixel_grid():
+    offsets = np.array([[0.0, 10.0], [20.0, 30.0]])[:, None, :, None].repeat(4, axis=-1)
     nominal = np.zeros_like(offsets)
     nominal[..., 1:] = 4.0
     nominal[:, 0, 0, 0] = 1.0004  # the float error of some program
     np.testing.assert_array_equal(patch_positions(offsets, nominal), [[1, 10], [21, 30]])
-
-
-@pytest.mark.parametrize("bad", [[0.5, 3.0], [-1.0, 3.0], [np.nan, 3.0], [2.002, 3.0]])
-def test_positions_off_the_pixel_grid_are_refused(bad):
-    offsets = coordinates([[0, 0], bad])
-    with pytest.raises(InputError, match="patch 1 lies at"):
-        patch_positions(offsets, np.zeros_like(offsets))
+    for bad in (0.5, -2.0, np.nan, 2.002):
+        offsets[1, 0, 0, 0] = bad
+        with pytest.raises(InputError, match="patch 1 lies at"):
+            patch_positions(offsets, nominal)

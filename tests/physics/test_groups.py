@@ -134,9 +134,7 @@ def test_a_shift_is_undone_by_the_shift_back_and_keeps_inner_products():
     shift = torch.tensor([[0.2, 0.7], [-1.3, 0.1], [2.5, -0.5]])
     moved = fourier_shift(frames, shift)
     torch.testing.assert_close(fourier_shift(moved, -shift), frames)
-    torch.testing.assert_close(
-        torch.vdot(moved.ravel(), moved.ravel()), torch.vdot(frames.ravel(), frames.ravel())
-    )
+    torch.testing.assert_close(moved.norm(), frames.norm())
 
 
 def test_cutting_and_adding_windows_are_adjoint():

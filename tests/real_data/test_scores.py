@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.ndimage import fourier_shift
 from tests.samples import rough_object
 
 from ptycho_torch.data.read import read_scan
@@ -18,6 +19,7 @@ from ptycho_torch.evaluate.real_data import (
 from ptycho_torch.evaluate.scores import MARGIN_PX, register
 from ptycho_torch.files import io
 from ptycho_torch.physics.predict import r_factor
+from ptycho_torch.physics.stitch import object_patches
 from ptycho_torch.runtime.errors import InputError
 
 
@@ -57,11 +59,8 @@ def test_the_box_is_the_largest_rectangle_lit_in_all():
     light = np.zeros((60, 70), np.float32)
     light[5:45, 10:60] = 1
     light[20:22, 55:60] = 0
-    scan = Scan(
-        source="none",
-        amplitude_nHW=np.ones((2, 8, 8), np.float32),
-        positions_n2=np.array([[-3.0, 4], [50, 60]]),
-    )
+    frames, places = np.ones((2, 8, 8), np.float32), np.array([[-3.0, 4], [50, 60]])
+    scan = Scan(source="none", amplitude_nHW=frames, positions_n2=places)
 
     def box(origin):
         arrays = {"b_light": np.ones_like(light), "b_origin": np.array(origin), "a_light": light,
@@ -85,9 +84,7 @@ def test_registration_removes_shift_tilt_and_factor_together(shift):
     """A tilt biases the shift that is found: without its removal the shift is wrong."""
     side = 96 + 2 * MARGIN_PX
     wide = rough_object((side, side))
-    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
-    ramp = np.exp(2j * np.pi * (shift[0] * rows + shift[1] * columns))
-    moved = np.fft.ifft2(np.fft.fft2(wide) * ramp)
+    moved = np.fft.ifft2(fourier_shift(np.fft.fft2(wide), np.negative(shift)))
     tilt = np.exp(1j * (0.02 * np.arange(side)[:, None] - 0.01 * np.arange(side)[None]))
     inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
     image, shift_px = register(wide[inner], 0.3j * moved * tilt, free="all")
@@ -105,8 +102,10 @@ def metrics(results):
     }
 
 
-def test_rpie_predicts_frames_that_it_has_not_seen(metrics):
+def test_rpie_predicts_frames_that_it_has_not_seen(metrics, truth):
     """Nearly as well as noise allows, and far better than what knows no object."""
+    noise = np.abs(np.sqrt(truth.counts) - np.sqrt(truth.mean)).sum() / np.sqrt(truth.counts).sum()
+    assert metrics["rpie"]["baselines"]["noise"] == pytest.approx(noise, rel=0.03)
     found, known = metrics["rpie"]["r_factor"], metrics["rpie"]["baselines"]
     assert metrics["rpie"]["held_out"]["lit_share"] > 0.5
     assert known["noise"] < found["train"] < 2 * known["noise"]
@@ -157,16 +156,21 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
         arrays[f"{part}_probe"] = arrays[f"{part}_probe"] / np.complex64(3)
     held = read_scan(folder / "frames/held_out.npz")
     corners = np.rint(held.positions_n2).astype(int) - arrays["train_origin"]
-    side = held.patch_px
-    thing, arrays["held_out_probe"] = np.pad(arrays["train_object"], side), arrays["train_probe"]
-    arrays["held_out_patches"] = np.stack(
-        [thing[r : r + side, c : c + side] for r, c in corners + side]
-    ).astype(np.complex64)
+    thing, side = np.pad(arrays["train_object"], held.patch_px)[None], held.patch_px
+    patches = object_patches(thing, corners + side, np.zeros(len(corners), int), side)
+    arrays["held_out_probe"] = arrays["train_probe"]
+    arrays["held_out_patches"] = patches.astype(np.complex64)
     arrays["held_out_members"] = np.arange(len(held))
     io.write_npz(tmp_path / "objects.npz", arrays)
     report = {"engine": "network", "outcome": "completed", "failure": None}
     io.write_json(tmp_path / "report.json", report)
-    found = scored(folder, tmp_path, rpie=folder / "rpie/objects.npz")
+    evaluate_measurement(
+        objects=tmp_path / "objects.npz", report=tmp_path / "report.json",
+        rpie=folder / "rpie/objects.npz",
+        parts={part: folder / f"frames/{part}.npz" for part in PARTS},
+        outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},
+    )  # fmt: skip
+    found = json.loads((tmp_path / "metrics.json").read_text())
     known = json.loads((folder / "rpie/metrics.json").read_text())
     for key in ("train", "held_out_object"):
         assert found["r_factor"][key] == pytest.approx(known["r_factor"][key], rel=1e-3)

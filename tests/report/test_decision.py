@@ -1,13 +1,12 @@
 """Planted studies come out as planted, and seldom otherwise; every rule says what it rests on."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from tests.report import planted
-from tests.report.planted_runs import PROVENANCE
+from tests.report.planted_runs import CONFIG, PROVENANCE
 
 from ptycho_torch.config.plan import stage_plan
 from ptycho_torch.config.read import load_yaml, parse_study
@@ -19,16 +18,11 @@ from ptycho_torch.runtime.markdown import md
 from ptycho_torch.statistics.compare import claim_level, look_level
 from ptycho_torch.statistics.stress import work_out_stress
 
-ROOT = Path(__file__).resolve().parents[2]
+DATA = load_yaml(CONFIG)
 
 
-@pytest.fixture(scope="module")
-def data():
-    return load_yaml(ROOT / "config" / "config.yaml")
-
-
-def outcome(data, truth, seeds, number=0):
-    study = planted.planted_study(data, seeds)
+def outcome(truth, seeds, number=0):
+    study = planted.planted_study(DATA, seeds)
     rng = np.random.default_rng([number, seeds])
     shallow, deep = (planted.planted_runs(study, truth, s, rng) for s in ("stage_a", "pivot"))
     return decide(study, shallow, deep)
@@ -64,16 +58,16 @@ ALL_FAIL = {"control@8": 1.0, "agc@8": 0.9, "stable@8": 0.9, "layerscale@8": 1.0
         (failing(planted.GOLD, {"stable@8": 0.9}), 12, 1, {"undecided"}, {"gold": "not met"}),
     ],
 )  # fmt: skip
-def test_a_planted_answer_comes_out_among_ten_arms(data, truth, seeds, studies, decisions, states):
+def test_a_planted_answer_comes_out_among_ten_arms(truth, seeds, studies, decisions, states):
     for number in range(studies):
-        found = outcome(data, truth, seeds, number)
+        found = outcome(truth, seeds, number)
         assert found["decision"] in decisions, (number, found["would_change"])
         judged = {rule["rule"]: rule["state"] for rule in found["rules"]}
         assert judged == {**judged, **states}
 
 
-def test_a_decision_says_what_it_rests_on_and_what_would_change_it(data):
-    found = outcome(data, planted.Truth(loss={"agc": 0.7}), 12)
+def test_a_decision_says_what_it_rests_on_and_what_would_change_it():
+    found = outcome(planted.Truth(loss={"agc": 0.7}), 12)
     conditions = found["rules"][2]["conditions"]
     assert [item["state"] for item in conditions] == ["met", "undecided", "met"]
     assert "Boschloo's exact test p = 1" in conditions[1]["sentence"]
@@ -105,9 +99,9 @@ def test_the_winner_has_the_lowest_mean_with_failures_counted(losses, winner):
 
 
 @pytest.fixture
-def files(data, tmp_path):
+def files(tmp_path):
     """Write the tables of a planted study; return what `write_decision` takes."""
-    study, rng = planted.planted_study(data, 6), np.random.default_rng(0)
+    study, rng = planted.planted_study(DATA, 6), np.random.default_rng(0)
     for stage in ("stage_a", "pivot"):
         runs = planted.planted_runs(study, planted.GOLD, stage, rng)
         runs.to_csv(tmp_path / f"{stage}.csv", index=False)
@@ -166,9 +160,9 @@ def test_a_look_names_what_goes_on_at_a_level_below_the_stages(plant, tmp_path):
     assert look_level(0.05, (1, 2)) == pytest.approx(0.0294, abs=2e-4)
 
 
-def test_the_stress_stages_tables_hold_arms_that_a_look_ended_earlier(data):
-    stress = {**data["stress"], "seeds": {"looks": [3, 6]}}
-    study = planted.planted_study(data, 6, others=0, stress=stress)
+def test_the_stress_stages_tables_hold_arms_that_a_look_ended_earlier():
+    stress = {**DATA["stress"], "seeds": {"looks": [3, 6]}}
+    study = planted.planted_study(DATA, 6, others=0, stress=stress)
     runs = planted.planted_runs(study, planted.NULL, "stress", np.random.default_rng(0))
     plan = stage_plan(study, "stress")
     arms = runs["arm"].map({point.name: point.arm for point in plan.grid})

@@ -22,13 +22,9 @@ from ptycho_torch.report.figures import (
 from ptycho_torch.runtime import plot_style
 from ptycho_torch.runtime.plot_style import RPIE, arm_looks, new_figure, styled, use_log_scale
 
-MEDIUM = CONFIG.with_name("medium.yaml")
 DEEP = "-fno_blocks-8"
-FAILING = {
-    ("control", 0): "exploded",
-    ("control" + DEEP, 0): "exploded",
-    ("agc" + DEEP, 1): "exploded",
-}
+HIGHEST = f"agc{DEEP}-learning_rate-0.05-epochs-3-schedule-constant"
+FAILING = dict.fromkeys((("control", 0), ("control" + DEEP, 0), ("agc" + DEEP, 1)), "exploded")
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +35,7 @@ def drawn(values_of):
         "pivot": {"conventional": True, "outcomes": FAILING},
         "stage_b": {"winner": "stable"},
         "clip_sweep": {},
-        "stress": {
-            "seeds": [0, 1, 2, 3, 4],
-            "outcomes": {
-                ("agc" + DEEP + "-learning_rate-0.05-epochs-3-schedule-constant", 0): "exploded"
-            },
-        },
+        "stress": {"seeds": [0, 1, 2, 3, 4], "outcomes": {(HIGHEST, 0): "exploded"}},
     }
     figures = {}
     with styled():
@@ -63,58 +54,45 @@ def drawn(values_of):
     return figures
 
 
-def colours_of(axes):
-    """The colours of lines that are neither reference nor failure."""
-    grey = {plot_style.INK, plot_style.REFERENCE, RPIE}
-    return {to_hex(line.get_color()) for line in axes.lines} - {colour.lower() for colour in grey}
+def lines_of(name, figure):
+    """The lines of each arm in a figure of this kind, by the arm's name."""
+    axes = figure.axes[0]
+    if name == "learning_curves":
+        return {panel.get_title().partition("\n")[0]: panel.lines for panel in figure.axes}
+    if name == "loss_by_rate":
+        handles, labels = axes.get_legend_handles_labels()
+        return {label: handle[:1] for handle, label in zip(handles, labels, strict=True)}
+    places = [np.mean(line.get_ydata()) if len(line.get_ydata()) else -1 for line in axes.lines]
+    return {
+        row.get_text().partition(",")[0]: [
+            line for line, at in zip(axes.lines, places, strict=True) if abs(at - place) < 0.3
+        ]
+        for place, row in enumerate(axes.get_yticklabels())
+    }
 
 
 def test_an_arm_has_the_colour_of_its_place_in_the_study_in_every_figure(drawn):
     study = parse_study(load_yaml(CONFIG), "config")
     of_arm = dict(zip(study.arms, map(str.lower, plot_style.COLOURS), strict=False))
+    others = {colour.lower() for colour in (plot_style.INK, plot_style.REFERENCE, RPIE)}
     seen = set()
     for (stage, name), figure in drawn.items():
-        if name == "learning_curves":
-            for axes in figure.axes:
-                arm = axes.get_title().partition("\n")[0]
-                if not arm.startswith("Runs"):
-                    assert colours_of(axes) == {of_arm[arm.partition("-")[0]]}, (stage, arm)
-                    seen.add(arm)
-        elif name == "loss_by_rate":
-            handles, labels = figure.axes[0].get_legend_handles_labels()
-            lines = {
-                label: handle
-                for handle, label in zip(handles, labels, strict=True)
-                if label in of_arm
-            }
-            assert {k: to_hex(line[0].get_color()) for k, line in lines.items()} == {
-                k: of_arm[k] for k in lines
-            }
-            assert len(lines) == 3
-        elif name != "reconstructions":
-            labels = [
-                text.get_text().partition(",")[0] for text in figure.axes[0].get_yticklabels()
-            ]
-            for place, arm in enumerate(labels):
-                mine = [
-                    line
-                    for line in figure.axes[0].lines
-                    if len(line.get_ydata()) and abs(np.mean(line.get_ydata()) - place) < 0.3
-                ]
-                found = {to_hex(line.get_color()) for line in mine} - {
-                    plot_style.INK,
-                    plot_style.REFERENCE,
-                }
-                assert found == {of_arm[arm.partition("-")[0]]}, (stage, name, arm)
-    assert {"control", "control" + DEEP, "norm1-max_norm-3", "layerscale" + DEEP} <= seen
+        for arm, lines in lines_of(name, figure).items() if name != "reconstructions" else ():
+            if colour := of_arm.get(arm.partition("-")[0]):
+                found = {to_hex(line.get_color()) for line in lines} - others
+                assert found == {colour}, (stage, name, arm)
+                seen.add((name, arm))
+    curves = {arm for name, arm in seen if name == "learning_curves"}
+    assert {"control", "control" + DEEP, "norm1-max_norm-3", "layerscale" + DEEP} <= curves
+    for name in ("loss_by_rate", "areas", "metric_spread", "overview"):
+        assert len([arm for of, arm in seen if of == name]) >= 3, name
 
 
 def test_looks_tell_apart_all_arms_and_several_of_one_arm():
-    study = parse_study(load_yaml(MEDIUM), "medium")
+    study = parse_study(load_yaml(CONFIG.with_name("medium.yaml")), "medium")
     looks = arm_looks(study.arms, study.arms)
-    assert (
-        len({(look["color"], look["linestyle"], look["fillstyle"]) for look in looks.values()}) == 9
-    )
+    told_by = ("color", "linestyle", "fillstyle")
+    assert len({tuple(look[key] for key in told_by) for look in looks.values()}) == 9
     names = ["agc" + DEEP, "agc", "zclip"]
     several = arm_looks(names, study.arms, derive(study).bases)
     assert several["agc"]["color"] == several["agc" + DEEP]["color"] == looks["agc"]["color"]
@@ -151,15 +129,17 @@ def test_nothing_that_is_written_overlaps_or_leaves_the_figure(drawn):
             assert min(wide, high) < 1, (where, one, other)
 
 
+def ticks(axis):
+    """How many ticks of an axis are in sight."""
+    ends = axis.get_view_interval()
+    return sum(min(ends) <= tick <= max(ends) for tick in axis.get_majorticklocs())
+
+
 def test_every_axis_has_ticks(drawn):
     for where, figure in drawn.items():
         for axes in figure.axes:
             if axes.axison and axes.get_label() != "<colorbar>":
-                for axis, ends in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-                    inside = [
-                        tick for tick in axis.get_majorticklocs() if min(ends) <= tick <= max(ends)
-                    ]
-                    assert len(inside) >= 2, (where, axes.get_title())
+                assert min(ticks(axes.xaxis), ticks(axes.yaxis)) >= 2, (where, axes.get_title())
 
 
 @pytest.mark.parametrize("ends", [(0.55, 0.68), (1.6, 2.9), (0.07, 0.5), (0.2, 40), (1e-2, 1e14)])
@@ -168,15 +148,10 @@ def test_a_log_axis_has_ticks_however_little_it_shows_and_not_too_many(which, en
     axes = new_figure(4, 2.5).subplots()
     axes.plot(*({"x": (ends, (0, 1)), "y": ((0, 1), ends)}[which]))
     use_log_scale(axes, which)
-    axis, shown = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
-    inside = [tick for tick in axis.get_majorticklocs() if shown[0] <= tick <= shown[1]]
-    assert 2 <= len(inside) <= 12
+    assert 2 <= ticks(getattr(axes, f"{which}axis")) <= 12
 
 
 def test_survival_is_drawn_where_a_run_failed_alone(drawn):
-    panels = {
-        where: [a.get_title().partition("\n")[0] for a in figure.axes]
-        for where, figure in drawn.items()
-    }
-    assert panels["stage_a", "learning_curves"][-1] == "Runs not failed"
-    assert "Runs not failed" not in panels["clip_sweep", "learning_curves"]
+    for stage, there in (("stage_a", True), ("clip_sweep", False)):
+        panels = lines_of("learning_curves", drawn[stage, "learning_curves"])
+        assert ("Runs not failed" in panels) is there

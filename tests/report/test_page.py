@@ -58,8 +58,7 @@ def page(tmp_path_factory):
 
 def test_documents_stand_in_their_order_with_pictures_inside_and_links_that_lead_on(page):
     found = Elements(page)
-    ids = [section["id"] for section in found.named("section")]
-    assert ids == ["study-summary", "study-decision"]
+    assert [s["id"] for s in found.named("section")] == ["study-summary", "study-decision"]
     links = [link["href"] for link in found.named("a")]
     assert links == [
         *("#study-summary", "#study-decision", "#study-decision"),

@@ -4,9 +4,7 @@ claimed and what is only described: two seeds carry no claim, eight a clear one.
 import dataclasses
 import math
 import re
-import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
@@ -26,18 +24,6 @@ SEEDS, DEEP, ARMS = list(range(8)), "-fno_blocks-8", list(LOSS)
 VALUES = [f"norm1-max_norm-{value}" for value in (0.1, 0.3, 3)]
 THIRD_MORE = {**dict.fromkeys(["norm1", *VALUES], 0.107), "control": 0.08}
 LIKE_CONTROL = {**dict.fromkeys(["norm1", *VALUES], 0.081), "control": 0.08}
-
-
-@pytest.fixture(scope="module")
-def made(plant, tmp_path_factory):
-    """Return a function that plants a stage and summarises it: its folder and its text."""
-
-    def make(stage, **plan):
-        folder = tmp_path_factory.mktemp("results") / stage
-        summarise_stage(**plant(stage=stage, **{"seeds": SEEDS, **plan}), folder=folder)
-        return folder, (folder / "summary.md").read_text()
-
-    return make
 
 
 def short(values):
@@ -78,35 +64,32 @@ def test_values_that_never_clip_are_the_controls_own_runs(values_of):
     collected = values_of(stage="clip_sweep", seeds=[0, 1])["f"]
     runs = collected.runs.copy()
     columns = [column for column in runs if column not in ("arm", "clipped_share")]
+    control = runs.loc[runs["arm"] == "control", columns].to_numpy()
     for value in VALUES:
-        runs.loc[runs["arm"] == value, columns] = runs.loc[
-            runs["arm"] == "control", columns
-        ].to_numpy()
+        runs.loc[runs["arm"] == value, columns] = control
     values = work_out(dataclasses.replace(collected, runs=runs), PROVENANCE)
-    said = short(values)
-    assert (
-        "At max_norm 0.1, max_norm 0.3 and max_norm 3 the mean composite loss is exactly `control`'s"
-        in said
+    same = (
+        "At max_norm 0.1, max_norm 0.3 and max_norm 3 the mean composite loss is exactly `control`"
     )
+    assert same in short(values)
 
 
 STUDY = ("stage_a", "clip_sweep", "stage_b")
 
 
 @pytest.fixture(scope="module")
-def study(made, plant, tmp_path_factory):
+def study(plant, tmp_path_factory):
+    """The folders of a whole study's summary, and of its stages by their names."""
     folder = tmp_path_factory.mktemp("study")
-    stages = {name: made(name, seeds=[0, 1])[0] for name in STUDY}
-    decided = {"headline": "Undecided: planted", "would_change": []}
-    io.write_json(folder / "decision.json", decided)
-    given = {
-        "findings": [path / "findings.json" for path in stages.values()],
-        "decision": folder / "decision.json",
-        "study": plant(seeds=[0, 1])["study"],
-        "provenance": PROVENANCE,
-    }
-    summarise_study(**given, folder=folder / "out")
-    return given, folder / "out", stages
+    stages = {name: folder / name for name in STUDY}
+    for name, out in stages.items():
+        summarise_stage(**plant(stage=name, seeds=[0, 1]), folder=out)
+    decision = folder / "decision.json"
+    io.write_json(decision, {"headline": "Undecided: planted", "would_change": []})
+    findings = [path / "findings.json" for path in stages.values()]
+    more = {"study": plant(seeds=[0, 1])["study"], "provenance": PROVENANCE}
+    summarise_study(findings=findings, decision=decision, **more, folder=folder / "out")
+    return folder / "out", stages
 
 
 def test_runs_without_values_or_scores_are_shown(values_of, monkeypatch):
@@ -123,7 +106,7 @@ def test_runs_without_values_or_scores_are_shown(values_of, monkeypatch):
 
 
 def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
-    _, folder, stages = study
+    folder, stages = study
     key = ["dataset", "arm", "seed"]
     runs = pd.read_csv(folder / "runs.csv")
     used = {name: pd.read_csv(path / "runs.csv")[key] for name, path in stages.items()}
@@ -133,7 +116,7 @@ def test_each_run_is_once_in_the_whole_study_with_its_stages(study):
 
 
 def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
-    _, folder, stages = study
+    folder, stages = study
     text = (folder / "summary.md").read_text()
     assert "\n\n**Undecided: planted.**\n\n|" in text
     ranked = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.M)[: len(ARMS)]
@@ -146,53 +129,36 @@ def test_the_whole_studys_summary_has_decision_stages_and_baselines(study):
 
 def test_the_page_opens_with_decision_ranking_and_images_and_is_read_on_a_phone(study, browser):
     """Before any prose; in the dark; without the network; at most 6 MB."""
-    _, folder, stages = study
+    folder, stages = study
     io.write_text(folder / "decision.md", "# Undecided: planted\n\nWhy.\n")
-    shutil.copytree(stages["stage_a"], folder.parent / "stage_a", dirs_exist_ok=True)
-    parts = [
-        *(folder / f"{name}.md" for name in ("summary", "decision")),
-        folder.parent / "stage_a/summary.md",
-    ]
+    parts = [folder / "summary.md", folder / "decision.md", stages["stage_a"] / "summary.md"]
     publish_page(parts, page := folder.parent / "index.html")
     assert page.stat().st_size < 6e6 / 8  # A study has up to eight such stages.
+    opening = (
+        "return [...document.querySelector('section').children].slice(0, 6).map(e => e.outerHTML)"
+    )
+    whole = "return [...document.images].every(i => i.complete && i.naturalWidth > 500)"
+    colours = set()
     for width, scheme in ((390, "dark"), (1280, "light")):
         browser.open(page, width=width, scheme=scheme)
-        opening = "return [...document.querySelector('section').children].slice(0, 6).map(e => e.outerHTML)"
         title, decision, ranking, *images, words = browser.js(opening)
-        assert (
-            title.startswith("<h1>") and decision == "<p><strong>Undecided: planted.</strong></p>"
-        )
+        assert title.startswith("<h1>")
+        assert decision == "<p><strong>Undecided: planted.</strong></p>"
         assert ranking.startswith("<table>") and "rPIE" not in title + decision
         assert all(image.startswith('<p><img src="data:') for image in images) and len(images) == 2
         assert words.startswith("<h2>")
-        assert browser.js(
-            "return [...document.images].every(i => i.complete && i.naturalWidth > 500)"
-        )
+        assert browser.js(whole)
         # Not against innerWidth, which grows with what is too wide on a phone.
         assert browser.js("return document.documentElement.scrollWidth") <= width
-        assert contrast(browser, "p") > 7 and contrast(browser, "a") > 4.5
+        colours.add(browser.js("return getComputedStyle(document.body).backgroundColor"))
         assert browser.console_errors() == []
         assert {at.partition(":")[0] for at in browser.requests()} <= {"file", "data"}
-
-
-def contrast(browser, element):
-    """The contrast (WCAG 2) of an element's text with the page."""
-    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
-    colours = (
-        browser.js(style, f"section {element}", "color"),
-        browser.js(style, "body", "backgroundColor"),
-    )
-    light = []
-    for colour in colours:
-        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
-    return max(light) / min(light)
+    assert len(colours) == 2
 
 
 SETTINGS = StatisticsSettings()
 TWO_SEEDS = {"seeds": [0, 1]}
-FAILING = {"seeds": SEEDS, "outcomes": {("control", seed): "exploded" for seed in SEEDS}}
+FAILING = {"seeds": SEEDS, "outcomes": failing("exploded", "control")}
 STAGE_B = {"seeds": [0, 1], "stage": "stage_b"}
 STOPPED = {**STAGE_B, "outcomes": {("stable" + DEEP, 0): "exploded"}}
 
@@ -247,7 +213,7 @@ def test_a_stage_claims_only_of_arms_that_ask_and_counts_failures(values_of):
     for item in values_of(**TWO_SEEDS)["claims"]:  # However large the difference.
         assert (item.state, item.n, item.seeds) == ("undecided", 2, None)
         assert "so few runs can show nothing" in say("answered", item, SETTINGS)
-    worse = values_of(seeds=SEEDS, outcomes={("stable", seed): "collapsed" for seed in SEEDS})
+    worse = values_of(seeds=SEEDS, outcomes=failing("collapsed", "stable"))
     assert say("answered", claim(worse, "stable"), SETTINGS).startswith("Supported, worse")
 
 
@@ -255,10 +221,9 @@ def test_an_undecided_claim_says_what_would_decide_it(values_of):
     values = values_of(seeds=SEEDS)
     agc = claim(values, "agc")
     losses = values["f"].runs.groupby("arm")["composite_loss"]
-    mine, theirs = (np.log(losses.get_group(arm)) for arm in ("agc", "control"))
-    expected = seeds_needed(
-        mine, theirs, of_interest=math.log(1.1), level=agc.level / 2, settings=SETTINGS
-    )
+    logs = (np.log(losses.get_group(arm)) for arm in ("agc", "control"))
+    asked = {"of_interest": math.log(1.1), "level": agc.level / 2, "settings": SETTINGS}
+    expected = seeds_needed(*logs, **asked)
     assert agc.seeds == expected
     assert f"{expected.of_interest} show a difference of 10 %" in say("answered", agc, SETTINGS)
 

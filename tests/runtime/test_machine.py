@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from ptycho_torch.train.module import PtychoModule
 CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 8 GiB\nof"
 
 
-def too_much_of_a_gpu():
+def too_much_of_a_gpu(*_):
     raise torch.OutOfMemoryError(CUDA)
 
 
@@ -47,20 +48,14 @@ def test_what_could_not_be_had_is_named(work, wanted):
     except Exception as error:
         said = out_of_memory(error)
     assert said.startswith(f"memory ran out: {wanted}")
-    assert "this process had " in said
-    assert "\n" not in said
-
-
-def test_other_errors_are_none_of_its_business():
+    assert "this process had " in said and "\n" not in said
+    # Other errors are none of its business.
     assert out_of_memory(RuntimeError("shapes cannot be multiplied")) is None
     assert out_of_memory(OSError(28, "full")) is None
 
 
 def test_a_command_without_memory_ends_with_one_line_and_a_status_of_its_own(monkeypatch):
-    def app(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(cli, "app", Mock(side_effect=MemoryError))
     status, _, err = run("plan")
     assert status == 12 and err.count("\n") == 1 and "memory ran out" in err
 
@@ -68,7 +63,7 @@ def test_a_command_without_memory_ends_with_one_line_and_a_status_of_its_own(mon
 def test_a_gpu_without_memory_is_no_outcome(
     run_script, run_of, tiny_dataset, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(PtychoModule, "training_loss", lambda *_: too_much_of_a_gpu())
+    monkeypatch.setattr(PtychoModule, "training_loss", too_much_of_a_gpu)
     run = run_of().model_dump(mode="json")
     with pytest.raises(SystemExit) as ended:
         run_script(
@@ -118,60 +113,60 @@ def test_the_default_profile_tries_again_with_more_time_and_less_memory(root, tm
 
 
 HANGING_JOB = """
-import sys, time
+import ctypes
 from types import SimpleNamespace as Space
 from ptycho_torch.runtime.jobs import run_job
 
 def waits_for_what_never_comes(job):
-    exec(sys.argv[1])
+    # In C, with the interpreter's lock held: no other Python thread could end it.
+    ctypes.PyDLL(None).sleep(60)
 
-run_job(waits_for_what_never_comes, Space(log=["log.txt"], resources=Space(runtime=float(sys.argv[2]))))
+run_job(waits_for_what_never_comes, Space(log=["log.txt"], resources=Space(runtime=0.01)))
 """
 
 
 def test_a_job_that_hangs_is_ended_and_says_where(tmp_path):
-    # In C, with the interpreter's lock held: no other Python thread could end it.
-    hang = "import ctypes; ctypes.PyDLL(None).sleep(60)"
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", HANGING_JOB, hang, "0.01"], cwd=tmp_path, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", HANGING_JOB], cwd=tmp_path, check=False)
     assert done.returncode == 1 and time.monotonic() - began < 30
     log = (tmp_path / "log.txt").read_text()
     assert "Timeout (0:00:00" in log and "in waits_for_what_never_comes" in log
 
 
-def test_two_jobs_of_one_run_wait_for_each_other(tmp_path):
-    program = (
-        "import sys; from ptycho_torch.runtime.locks import run_lock\n"
-        "with run_lock(sys.argv[1]):\n    print('in', flush=True); sys.stdin.readline()"
-    )
+@pytest.fixture
+def start():
+    """Start a job that says what it has got, and holds it until its standard input ends."""
+    jobs, pipe = [], subprocess.PIPE
 
-    def start():
-        return subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path / "run")], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def begin(lock):
+        program = f"""if True:
+            import sys
+            from ptycho_torch.runtime.locks import gpu_lease, run_lock
+            with {lock} as got:
+                print(got, flush=True)
+                sys.stdin.read()"""
+        command = [sys.executable, "-c", program]
+        jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        return jobs[-1]
 
-    first = start()
-    assert first.stdout.readline() == "in\n"
-    second = start()
+    yield begin
+    for job in jobs:
+        job.kill()
+        job.communicate()
+
+
+def test_two_jobs_of_one_run_wait_for_each_other(tmp_path, start):
+    lock = f"run_lock({str(tmp_path / 'run')!r})"
+    first = start(lock)
+    assert first.stdout.readline() == "None\n"
+    second = start(lock)
     assert "another job is at work on this run" in second.stderr.readline()
     assert not select.select([second.stdout], [], [], 0.3)[0]
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert second.stdout.readline() == "in\n"
-    second.communicate("\n")
+    assert second.stdout.readline() == "None\n"
+    second.communicate("")
     assert not (tmp_path / "run").exists()
-
-
-LEASING_JOB = """
-import sys
-from ptycho_torch.runtime.locks import gpu_lease
-with gpu_lease("auto") as gpu:
-    print(gpu, flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -192,32 +187,11 @@ def machine(tmp_path, monkeypatch):
     return build
 
 
-@pytest.fixture
-def start():
-    """Start a job that holds its lease until its standard input ends."""
-    jobs = []
-
-    def begin():
-        command, pipe = [sys.executable, "-c", LEASING_JOB], subprocess.PIPE
-        jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
-        return jobs[-1]
-
-    yield begin
-    for job in jobs:
-        job.kill()
-        job.wait()
-        job.stdout.close()
-
-
-def gpu_of(job):
-    return job.stdout.readline().split()[0]
-
-
 def test_jobs_started_together_take_a_gpu_each_and_the_next_ones_share(machine, start):
     machine("seq 0 1")
-    jobs = [start() for _ in range(2)]
-    assert sorted(gpu_of(job) for job in jobs) == ["0", "1"]
-    assert sorted(gpu_of(job) for job in [start(), start()]) == ["0", "1"]
+    for _ in "ab":
+        jobs = [start("gpu_lease('auto')") for _ in "ab"]
+        assert sorted(job.stdout.readline() for job in jobs) == ["0\n", "1\n"]
 
 
 def test_the_environment_is_put_back_and_a_choice_already_made_stands(machine, monkeypatch):

@@ -4,13 +4,8 @@ symmetry, normalisation; splits of another program become ours."""
 import numpy as np
 import pytest
 
-from ptycho_torch.config.dataset import (
-    DatasetFiles,
-    DiskProbe,
-    FileProbe,
-    SimulatedDataset,
-    TriangleProbe,
-)
+from ptycho_torch.config import dataset
+from ptycho_torch.config.dataset import DiskProbe, FileProbe, SimulatedDataset, TriangleProbe
 from ptycho_torch.data.training import data_of_splits
 from ptycho_torch.data.units import normalisation, radius_px
 from ptycho_torch.files import io
@@ -71,7 +66,6 @@ def test_phase_is_the_stated_function_of_the_amplitude_or_independent_of_it(tiny
     amplitude = np.abs(dependent).astype(np.float64)
     stated = np.pi * np.tanh((amplitude - amplitude.max() / 2) / (3 * amplitude.mean()))
     np.testing.assert_allclose(np.angle(dependent), stated, atol=1e-5)
-
     free = split_of(changed(tiny_study, object={"phase": "independent"})).arrays["YY_full"]
     np.testing.assert_allclose(np.abs(free), amplitude, rtol=1e-6)
     correlation = np.corrcoef(np.angle(free).ravel(), amplitude.ravel())[0, 1]
@@ -153,10 +147,8 @@ def test_edge_phase_is_reached_at_the_circumradius():
 def probe_of_file(tmp_path):
     def make(array, side, resize="refuse"):
         np.savez(tmp_path / "probe.npz", probeGuess=array)
-        path = str(tmp_path / "probe.npz")
-        return make_probe(
-            FileProbe(shape="file", path=path, resize=resize, smoothing_sigma_px=0), side
-        )
+        how = {"path": str(tmp_path / "probe.npz"), "resize": resize, "smoothing_sigma_px": 0}
+        return make_probe(FileProbe(shape="file", **how), side)
 
     return make
 
@@ -166,15 +158,11 @@ def smooth_probe(side, curvature=0.02):
     return np.exp(-squared / (side / 4) ** 2 + 1j * curvature * squared)
 
 
-def test_a_file_probe_of_several_modes_keeps_their_ratio(probe_of_file):
+def test_modes_keep_their_ratio_interpolation_the_shape_and_padding_the_centre(probe_of_file):
     modes = np.stack([smooth_probe(32), 0.5 * smooth_probe(32, 0.1)])
     made = probe_of_file(modes, 32)
-    assert made.shape == (2, 32, 32)
     np.testing.assert_allclose(made[1] / made[0], modes[1] / modes[0], rtol=1e-9)
     assert normalisation(made) == pytest.approx(1)
-
-
-def test_interpolation_keeps_the_shape_and_padding_the_centre(probe_of_file):
     made = np.abs(probe_of_file(smooth_probe(32, 0.0), 64, "interpolate"))
     assert np.corrcoef(made.ravel(), np.abs(smooth_probe(64, 0.0)).ravel())[0, 1] > 0.999
     given = smooth_probe(32)
@@ -210,7 +198,7 @@ def imported(tiny_dataset, tmp_path):
             arrays = dict(np.load(tiny_dataset.splits[split]))
             change(arrays)
             np.savez(tmp_path / f"{split}.npz", **arrays)
-        found = DatasetFiles(
+        found = dataset.DatasetFiles(
             source="files", patch_px=N, test_step_px=4,
             **{split: str(tmp_path / f"{split}.npz") for split in SPLITS}, **settings,
         )  # fmt: skip
@@ -233,9 +221,8 @@ def centres(arrays):
 
 def other_scale(arrays):
     """The probe of a program that does not normalise, in frames of its own units."""
-    arrays["probeGuess"] = arrays["probeGuess"] / 2.7234
-    arrays["diffraction"] = arrays["diffraction"] / 2.7234
-    arrays["intensity_scale"] = arrays["intensity_scale"] * 2.7234
+    for key, power in (("probeGuess", -1), ("diffraction", -1), ("intensity_scale", 1)):
+        arrays[key] = arrays[key] * 2.7234**power
 
 
 def legacy(arrays):
@@ -253,12 +240,10 @@ def legacy(arrays):
         (other_scale, {}),
         (lambda a: a.update(coords_offsets=a["coords_offsets"][:, :, ::-1]), {"swap_axes": True}),
         (lambda a: a.update(diffraction=a["diffraction"] ** 2), {"values": "intensity"}),
-        (
-            lambda a: a.update(diffraction=np.fft.ifftshift(a["diffraction"], axes=(1, 2))),
-            {"zero_frequency": "corner"},
-        ),
+        (lambda a: a.update(diffraction=np.fft.ifftshift(a["diffraction"], axes=(1, 2))),
+         {"zero_frequency": "corner"}),
     ],
-)
+)  # fmt: skip
 def test_splits_in_other_conventions_become_ours(imported, tiny_dataset, tmp_path, change, reading):
     files, summary = imported(change, reading=reading)
     for split in SPLITS:

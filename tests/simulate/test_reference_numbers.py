@@ -6,13 +6,8 @@ from numpy.random import RandomState
 from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.config.dataset import DiskProbe, ObjectSettings, ScanSettings, SimulatedDataset
-from ptycho_torch.simulate.dataset import (
-    disk_mask,
-    make_probe,
-    normalisation,
-    radius_px,
-    simulate_split,
-)
+from ptycho_torch.data.units import normalisation, radius_px
+from ptycho_torch.simulate.dataset import disk_mask, make_probe, simulate_split
 from ptycho_torch.simulate.frames import cut_patches, line_images, raster
 
 
@@ -27,24 +22,21 @@ def reference(smoothing_sigma_px=0.5):
     )
 
 
-@pytest.fixture(scope="module")
-def test_split():
+def split_of(name, **more):
     settings = reference()
-    probe = make_probe(settings.probe, 64)
-    return simulate_split(settings, "test", probe, intensity_scale=933.7095).arrays
+    return simulate_split(settings, name, make_probe(settings.probe, 64), **more)
 
 
 @pytest.fixture(scope="module")
 def train_split():
-    settings = reference()
-    return simulate_split(settings, "train", make_probe(settings.probe, 64))
+    return split_of("train")
 
 
-def test_number_of_patches_and_norm_of_each_split(train_split, test_split):
-    assert train_split.arrays["diffraction"].shape == (6889, 64, 64, 1)
-    assert test_split["diffraction"].shape == (1089, 64, 64, 1)
-    assert float(train_split.arrays["norm_Y_I"]) == pytest.approx(4.1631, abs=1e-4)
-    assert float(test_split["norm_Y_I"]) == pytest.approx(4.2296, abs=1e-4)
+def test_number_of_patches_and_norm_of_each_split(train_split):
+    test = split_of("test", intensity_scale=933.7095)
+    for split, patches, norm in ((train_split, 6889, 4.1631), (test, 1089, 4.2296)):
+        assert split.arrays["diffraction"].shape == (patches, 64, 64, 1)
+        assert float(split.arrays["norm_Y_I"]) == pytest.approx(norm, abs=1e-4)
 
 
 @pytest.mark.parametrize(("sigma", "expected"), [(0.0, 928.2137), (0.5, 933.7095)])
@@ -52,9 +44,7 @@ def test_intensity_scale_from_photons(sigma, expected):
     """sqrt(1e9 / mean over patches of sum |psi|^2), by the exit waves themselves."""
     probe = make_probe(reference(sigma).probe, 64)
     images = line_images(RandomState(1), images=1, size_px=392, num_lines=400)
-    scan = raster(
-        ScanSettings(train_step_px=4, test_step_px=10), size_px=392, patch_px=64, step_px=4
-    )
+    scan = raster(reference().scan, size_px=392, patch_px=64, step_px=4)
     patches = cut_patches(images, scan, 64) / 4.163083740737055
     power = np.mean([(np.abs(probe * patch) ** 2).sum() for patch in patches[:, 0]])
     assert np.sqrt(1e9 / power) == pytest.approx(expected, abs=1e-3)

@@ -41,17 +41,15 @@ def case(bench):
 
 
 def trained(case, folder=None):
-    result = fit(
-        PtychoModule(case.run, case.data), case.data.train, case.data.validation, folder=folder
-    )
+    module, data = PtychoModule(case.run, case.data), (case.data.train, case.data.validation)
+    result = fit(module, *data, folder=folder)
     assert result.device.type == ("cuda" if case.run.execution.accelerator == "gpu" else "cpu")
     return result
 
 
 def losses(result):
-    return [
-        row[f"{name}_val_loss"] for row in result.module.history.rows for name in ("mae", "poisson")
-    ]
+    rows = result.module.history.rows
+    return [row[f"{name}_val_loss"] for row in rows for name in ("mae", "poisson")]
 
 
 def gradients(case):
@@ -98,11 +96,7 @@ def test_a_gradient_is_the_cpus_within_its_precision(case, loss, precision, leas
     assert error >= least or (precision == "tf32" and not CUDA)
 
 
-@pytest.mark.parametrize(
-    ("loss", "clip"),
-    [("mae", {}), ("poisson", {}), ("mae", {"clip": AGC})],
-    ids=["mae", "poisson", "agc"],
-)
+@pytest.mark.parametrize(("loss", "clip"), [("mae", {}), ("poisson", {}), ("mae", {"clip": AGC})])
 def test_a_training_is_the_cpus_within_rounding(case, loss, clip):
     """Rounding grows from step to step, but not to percents in these."""
     there = trained(case({"loss": loss, "epochs": 1}, **clip))
@@ -115,9 +109,7 @@ def test_a_training_is_the_cpus_within_rounding(case, loss, clip):
 
 @pytest.mark.skipif(not CUDA, reason="CUDA's own")
 @pytest.mark.parametrize(
-    "changes",
-    [{"precision": "fp32"}, {"precision": "tf32"}, {"precision": "bf16"}, {"clip": AGC}],
-    ids=["fp32", "tf32", "bf16", "agc"],
+    "changes", [*({"precision": name} for name in ("fp32", "tf32", "bf16")), {"clip": AGC}]
 )
 def test_recorded_steps_are_the_steps(case, changes):
     eager, recorded = (trained(case(cuda_graphs=graphs, **changes)) for graphs in (False, True))

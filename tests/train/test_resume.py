@@ -81,11 +81,9 @@ def training(run_of, tiny_data, tmp_path, monkeypatch):
 def course(result):
     """Return everything that results are made of, to be compared bit by bit."""
     history, monitor = result.module.history, result.module.monitor
+    weights = (result.best.weights, result.last.weights)
     return [
-        *(
-            {k: v.numpy().tobytes() for k, v in w.weights.items()}
-            for w in (result.best, result.last)
-        ),
+        *({k: v.numpy().tobytes() for k, v in of.items()} for of in weights),
         *(result.best.gain, result.last.gain),
         history.rows,
         *(monitor.failure, np.array(monitor.rows).tobytes()),
@@ -101,10 +99,9 @@ def test_a_stopped_training_ends_with_the_same_bytes(training, tmp_path, name):
         with pytest.raises(Killed):
             training(**settings, folder="run", until=stop)
         done = (stop - 1) // STEPS
-        states = [
-            torch.load(path, weights_only=True) for path in (tmp_path / "run").glob(CHECKPOINT)
-        ]
-        assert [state["epoch"] + 1 for state in states] == [done] * (done > 0)
+        paths = (tmp_path / "run").glob(CHECKPOINT)
+        epochs = [torch.load(path, weights_only=True)["epoch"] + 1 for path in paths]
+        assert epochs == [done] * (done > 0)
     found, steps = training(**settings, folder="run")
     assert steps == end - done * STEPS
     assert course(found) == course(whole)

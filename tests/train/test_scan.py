@@ -4,6 +4,7 @@ costs."""
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -60,9 +61,8 @@ def test_a_run_leaves_its_files_and_says_what_it_did(settings, tiny_dataset, tmp
     chosen, files, run = settings(epochs=2), tiny_dataset.splits, tmp_path / "run"
     ready = data_of_file(files["train"], chosen, test_data=files["test"])
     record = training.train_scan(ready, chosen, run, patch_stats_limit=4)
-    assert {p.name for p in run.iterdir()} == {*training.OUTPUTS, *training.OPTIONAL} - {
-        "objects.png"
-    }
+    left = {*training.OUTPUTS, *training.OPTIONAL} - {"objects.png"}
+    assert {p.name for p in run.iterdir()} == left
     assert io.read_json(run / "run.json") == record
     assert FitSettings.model_validate(record["settings"]) == chosen
     data = record["data"]
@@ -164,21 +164,13 @@ def plan(monkeypatch, root, tmp_path):
     """Run `ptycho-torch plan` on a machine whose times are known; return its text and its JSON."""
     monkeypatch.setattr(cost, "process_peak", lambda: 300 * 2**20)
     monkeypatch.setattr(cost, "time", SimpleNamespace(process_time=lambda: 5.0))
-    probed = []
-
-    def measure(run, work):
-        probed.append(run.arm)
-        return dict(PACE)
-
-    monkeypatch.setattr(cost, "measure", measure)
-
+    monkeypatch.setattr(cost, "measure", Mock(side_effect=lambda *_: dict(PACE)))
     output = tmp_path / "plan.json"
 
     def run(*words, study=root / "tests/tiny.yaml"):
         said = call("plan", study, "--output", output, *words)
         return said, json.loads(output.read_text())
 
-    run.probed = probed
     return run
 
 
@@ -211,7 +203,8 @@ def test_a_whole_study_counts_each_run_once(plan, root, tmp_path):
     assert set(arms) >= {"control", "agc", "control-fno_blocks-3"}
     # Another bound of the same clipping, or another rate, takes the same and is not probed again.
     same = {arm for arm in arms if "max_ratio" in arm or "learning_rate" in arm}
-    assert set(arms) - set(plan.probed) == same and len(arms) - len(same) == len(plan.probed) // 2
+    probed = [call.args[0].arm for call in cost.measure.mock_calls]
+    assert set(arms) - set(probed) == same and len(arms) - len(same) == len(probed) // 2
 
 
 def test_the_steps_of_a_probe_are_those_of_a_training(run_of, monkeypatch):

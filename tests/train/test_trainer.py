@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,6 @@ from ptycho_torch.networks import generators
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.locks import choose_device
 from ptycho_torch.train import device as devices
-from ptycho_torch.train.device import records_steps
 from ptycho_torch.train.fit import fit
 from ptycho_torch.train.module import PtychoModule
 
@@ -54,13 +54,11 @@ def test_any_trainer_trains_the_same_and_ends_a_bad_run(run_of, tiny_data, tmp_p
 
 def test_what_changes_no_result_changes_none(train_tiny, plain, monkeypatch):
     """`checkpointing` computes activations again."""
-    again, checkpoint = [], generators.checkpoint
-    monkeypatch.setattr(
-        generators, "checkpoint", lambda *a, **k: again.append(1) or checkpoint(*a, **k)
-    )
+    again = Mock(wraps=generators.checkpoint)
+    monkeypatch.setattr(generators, "checkpoint", again)
     more = {"checkpointing": True, "loggers": ["csv", "tensorboard"]}
     logged = train_tiny(execution=more)
-    assert again
+    assert again.called
     for name in ("history", "weights", "last", "patches"):
         assert logged.results[name] == plain.results[name], name
     table = pd.read_csv(logged.folder / "logs/csv/metrics.csv")
@@ -94,15 +92,10 @@ def test_two_processes_are_one_with_twice_the_batch(run_of, train_tiny, tiny_dat
     clip = {"gradient_clip_algorithm": "norm", "max_norm": 0.5}
     one = train_tiny(training={**schedule, "batch_size": 16}, execution={"clip": clip})
     halves = run_of(training={**schedule, "batch_size": 8}, execution={"clip": clip, "devices": 2})
-    words = {
-        "run": halves.model_dump(mode="json"),
-        "splits": {split: str(path) for split, path in tiny_dataset.splits.items()},
-        "dataset": str(tiny_dataset.dataset),
-        "folder": str(tmp_path / "two"),
-    }
+    words = vars(tiny_dataset) | {"run": halves.model_dump(mode="json"), "folder": tmp_path / "two"}
     script = tmp_path / "child.py"  # DDP starts it anew.
     script.write_text(CHILD)
-    command = [sys.executable, script, json.dumps(words)]
+    command = [sys.executable, script, json.dumps(words, default=str)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "two/run.json").read_text())
@@ -152,38 +145,29 @@ def test_a_network_is_compiled_where_it_is_asked_for(train_tiny, monkeypatch):
     assert "head.weight" in load_file(found.outputs["last"])
 
 
-class Recording:
-    """Stands in for CUDA's graphs: keeps what is called while it records, and does it again."""
-
-    current = None
-
-    def __init__(self):
-        self.calls = []
-        self.pool, self.replay = str, lambda: [call() for call in self.calls]
-
-
 def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
-    """A recording is not a step: that which is recorded must be replayed too, and none twice."""
+    """A stand-in for CUDA's graphs keeps what is called while it records, and does it again: what is
+    recorded must be replayed too, and no step is taken twice."""
+    recording, taken = [], []
 
     @contextlib.contextmanager
-    def recording(graph, pool=None):
-        Recording.current = graph
+    def record(graph, pool=None):
+        recording.append(graph)
         yield
-        Recording.current = None
+        recording.pop()
 
-    stream = SimpleNamespace(wait_stream=lambda _: None)
-    stand_in = SimpleNamespace(
-        CUDAGraph=Recording, Stream=lambda: stream, graph=recording,
-        stream=lambda _: contextlib.nullcontext(), current_stream=lambda: stream,
-    )  # fmt: skip
-    monkeypatch.setattr(devices.torch, "cuda", stand_in)
-    taken = []
+    def graph():
+        calls = []
+        return SimpleNamespace(calls=calls, pool=str, replay=lambda: [call() for call in calls])
+
+    cuda = Mock(CUDAGraph=graph, graph=record, stream=lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(devices.torch, "cuda", cuda)
 
     def step(batch, look):
         def work():
             taken.append((batch.amplitude_BCHW.tolist(), look))
 
-        Recording.current.calls.append(work) if Recording.current else work()
+        recording[-1].calls.append(work) if recording else work()
 
     recorded = devices.RecordedStep(step)
     expected = [([i, i + 1], i % 8 == 0) for i in range(20)]
@@ -192,7 +176,8 @@ def test_a_recorded_step_takes_every_step_once_with_its_own_batch(monkeypatch):
     assert taken == expected
 
 
-def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
+def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch, run_of, caplog):
+    """Steps are recorded on a GPU alone, and never those of merged groups: else it is said."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     found = [choose_device(name).type for name in ("auto", "mps", "cpu")]
@@ -200,6 +185,12 @@ def test_the_fastest_device_there_is_and_none_that_is_not(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match="execution.accelerator 'gpu': torch .* no such"):
         choose_device("gpu")
+    execution = run_of(execution={"accelerator": "auto", "cuda_graphs": True}).execution
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    cases = ((cuda, False), (cpu, False), (cuda, True))
+    found = [devices.records_steps(execution, device, merges=merges) for device, merges in cases]
+    assert found == [True, False, False]
+    assert "the device is cpu" in caplog.text and "groups are merged" in caplog.text
 
 
 @pytest.mark.parametrize(("deterministic", "precision"), [(True, "fp32"), (False, "tf32")])
@@ -217,15 +208,6 @@ def test_arithmetic_is_set_and_put_back(train_tiny, monkeypatch, deterministic, 
     with pytest.raises(KeyError):
         train_tiny(execution={"deterministic": deterministic, "precision": precision})
     assert state() == before
-
-
-def test_what_a_device_cannot_do_is_logged(run_of, caplog):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    execution = run_of(execution={"accelerator": "auto", "cuda_graphs": True}).execution
-    assert records_steps(execution, cuda, merges=False) and not caplog.records
-    assert not records_steps(execution, cpu, merges=False)
-    assert not records_steps(execution, cuda, merges=True)
-    assert "the device is cpu" in caplog.text and "groups are merged" in caplog.text
 
 
 def test_training_on_two_threads_differs_by_rounding_alone(run_of, tiny_data):

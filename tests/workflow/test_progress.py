@@ -1,6 +1,7 @@
 """The logger plugin: targets after lists of NAME=VALUE, and what the terminal says of a study."""
 
 import json
+import time
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -73,6 +74,20 @@ def test_the_first_epoch_says_when_training_ends(tmp_path):
     assert found in {time.replace(microsecond=0) for time in soon}
 
 
+def test_epochs_are_printed_once_while_nothing_else_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.1)
+    settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
+    handler, log, said = module.LogHandler(settings, None), tmp_path / "seed-0.log", ""
+    log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
+    handler.progress.started(1, job(0, log=[str(log)], arm="a", seed="0"))
+    until = time.monotonic() + 30
+    while not said and time.monotonic() < until:
+        time.sleep(0.5)
+        said = capsys.readouterr().out
+    (line,) = said.splitlines()
+    assert "train a/0: seed 0, epoch 2/5, mae_val_loss 0.5 | 0 of 1 jobs" in line
+
+
 def test_the_last_line_says_what_to_read():
     progress = StudyProgress()
     progress.planned({"stage_a_summary": 1, "total": 1})
@@ -81,24 +96,3 @@ def test_the_last_line_says_what_to_read():
     assert "read" not in progress.line(0)
     progress.finished(1, now=1)
     assert progress.line(1).endswith("| read results/stage_a/summary.md")
-
-
-def test_epochs_are_printed_while_nothing_else_is(tmp_path, monkeypatch, capsys):
-    """Once each, in the thread that looks every ten seconds."""
-    settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
-    monkeypatch.setattr(module.threading.Thread, "start", lambda thread: None)
-    handler, log = module.LogHandler(settings, None), tmp_path / "seed-0.log"
-    handler.progress.running[1] = job(0, log=[str(log)], arm="a", seed="0")
-    log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
-    slept = iter([None, None, KeyError])
-
-    def sleep(seconds):
-        handler._printed -= seconds
-        if (end := next(slept)) is not None:
-            raise end
-
-    monkeypatch.setattr(module.time, "sleep", sleep)
-    with pytest.raises(KeyError):
-        handler._look()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "train a/0: seed 0, epoch 2/5, mae_val_loss 0.5 | 0 of 1 jobs" in line

@@ -1,57 +1,34 @@
 """What an edit makes again: the lists of code against the imports, and docs/reference/reruns.md;
 rule scripts: importable without effect, and right with a stand-in for Snakemake's job."""
 
-import ast
 import re
 import shutil
 import subprocess
 import sys
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.commands import ROOT
 
 from ptycho_torch.config.plan import untrained_networks
 from ptycho_torch.files import io
 from ptycho_torch.runtime.code_digest import code_behind
 from ptycho_torch.train import run as train
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ptycho_torch"
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 
 
-def imported(path, known):
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import is on no list of code"
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    every = {".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)}
-    return {known[name] for name in every & set(known)}
-
-
-@pytest.fixture(scope="module")
-def parsed():
-    """What each file of the package imports directly, as Python's own parser sees it."""
-    known = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        known[".".join(parts).removesuffix(".__init__")] = path
-    return {path: imported(path, known) for path in (*known.values(), *SCRIPTS)}
-
-
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_list_holds_what_its_script_imports_and_nothing_else(script, parsed):
-    reached, waiting = set(), [script]
-    while waiting:
-        path = waiting.pop()
-        if path not in reached:
-            reached.add(path)
-            waiting += parsed[path]
+def test_a_list_holds_what_its_script_imports_and_nothing_else(script):
+    """At its start or later, as Python itself finds it."""
+    finder = ModuleFinder([str(PACKAGE.parent)])
+    finder.run_script(str(script))
+    files = {Path(module.__file__ or "") for module in finder.modules.values()}
+    reached = {path for path in files if path == script or path.is_relative_to(PACKAGE)}
     listed = code_behind(script, PACKAGE)
     assert listed[0] == script and len(set(listed)) == len(listed)
     assert {path for path in listed if path.suffix == ".py"} == reached
@@ -188,9 +165,6 @@ def test_of_a_job_that_was_lost_no_seed_starts_anew(several, tmp_path, monkeypat
     assert (tmp_path / "seed-0/run.json").exists() and not list(tmp_path.rglob("*.ckpt"))
 
 
-REPORTS = {"gradients": "gradient_report.json", "activations": "activation_report.json"}
-
-
 def test_fresh_networks_are_each_there_once(tiny_study):
     """`agc` is `control` before its first step; both have another depth than those compared."""
     assert list(untrained_networks(tiny_study)) == [
@@ -199,8 +173,7 @@ def test_fresh_networks_are_each_there_once(tiny_study):
     ]  # fmt: skip
 
 
-@pytest.fixture
-def runs(plain, tmp_path):
+def test_failed_runs_are_looked_at_as_they_ended_too(run_script, tiny_dataset, plain, tmp_path):
     """Three runs: one as trained, one that failed, and one that failed with weights of NaN."""
     folders = [plain.folder]
     for seed, name in ((1, "failed"), (2, "lost")):
@@ -211,29 +184,12 @@ def runs(plain, tmp_path):
     tensors = io.read_tensors(tmp_path / "lost/last.safetensors")
     lost = {name: tensor * torch.nan for name, tensor in tensors.items()}
     io.write_tensors(tmp_path / "lost/last.safetensors", lost)
-    return folders
-
-
-@pytest.fixture
-def diagnose(run_script, tiny_dataset):
-    """Run the script that looks at trained runs; torch's number of threads is put back."""
     data = {"train": tiny_dataset.splits["train"], "dataset": tiny_dataset.dataset}
-
-    def run(runs):
-        inputs = data | {"runs": [run / "run.json" for run in runs]}
-        threads = torch.get_num_threads()
-        job = {"input": inputs, "output": REPORTS, "params": {"settings": {"groups": 4}}}
-        try:
-            run_script("diagnose_runs.py", **job)
-        finally:
-            torch.set_num_threads(threads)
-
-    return run
-
-
-def test_failed_runs_are_looked_at_as_they_ended_too(diagnose, runs, tmp_path):
-    diagnose(runs)
-    entries = io.read_json(tmp_path / REPORTS["gradients"])["networks"]
+    inputs = data | {"runs": [folder / "run.json" for folder in folders]}
+    output = {name: f"{name}.json" for name in ("gradients", "activations")}
+    params = {"settings": {"groups": 4}}
+    run_script("diagnose_runs.py", input=inputs, output=output, params=params)
+    entries = io.read_json(tmp_path / "gradients.json")["networks"]
     found = {(e["network"]["seed"], e["network"]["state"]): e for e in entries}
     assert set(found) == {(0, "best"), (1, "best"), (1, "last"), (2, "best"), (2, "last")}
     assert "hold NaN" in found[2, "last"]["unusable"]

@@ -1,16 +1,25 @@
-"""Commands on files: what options reach, and one line for every mistake."""
+"""Commands on files: what options reach, and one line for every mistake; `check-config`: what is
+done, what is to run, and why a study will not answer."""
 
+import json
 import re
 import subprocess
 import sys
+from functools import reduce
+from itertools import product
+from operator import getitem
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.commands import call, refused
 
 from ptycho_torch.cli.options import Flags
 from ptycho_torch.cli.scan import CliOptions
+from ptycho_torch.config.plan import stage_plan
+from ptycho_torch.config.read import load_yaml, read_study
 from ptycho_torch.config.scan import FitSettings, InferSettings, RpieSettings, ScanConventions
+from ptycho_torch.config.study import run_settings
 from ptycho_torch.files import io
 from ptycho_torch.infer.dump import read_dump
 
@@ -100,11 +109,7 @@ def test_every_option_reaches_the_settings_that_are_written(tiny_dataset, tmp_pa
     call("train", "--train-data", data, "--output-dir", out, *words)
     record = io.read_json(out / "run.json")
     found = FitSettings.model_validate(record["settings"]).model_dump()
-    for key, value in EXPECTED.items():
-        block = found
-        for name in key.split("."):
-            block = block[name]
-        assert block == value, key
+    assert {key: reduce(getitem, key.split("."), found) for key in EXPECTED} == EXPECTED
     assert record["data"]["reading"]["patch_px"] == 16
 
 
@@ -150,20 +155,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(tiny_dataset, root, tmp
 
 @pytest.mark.parametrize("model", [ScanConventions, InferSettings, RpieSettings])
 def test_every_setting_is_a_flag_with_its_text(model):
+    """One that is not given leaves the setting as it is."""
     flags = Flags(model)
     assert set(flags.settings()) == set(model.model_fields)
+    given = {name: flags.option(name).default for name in flags.settings()}
+    assert flags.read(given) == model()
     for name in model.model_fields:
         option = flags.option(name).annotation.__metadata__[0]
         assert f"--{name.replace('_', '-')}" in str(vars(option))
         assert option.help == " ".join(model.model_fields[name].description.split())
-
-
-def test_flags_that_are_not_given_leave_the_settings_as_they_are():
-    flags = Flags(RpieSettings)
-    given = {name: flags.option(name).default for name in flags.settings()}
-    assert flags.read(given) == RpieSettings()
-    given = dict.fromkeys(flags.settings())
-    assert Flags(RpieSettings()).read(given | {"alpha": 1.0}) == {"alpha": 1}
 
 
 def test_the_package_runs_as_a_module_and_quietly(tmp_path, tiny_dataset):
@@ -187,6 +187,61 @@ def test_a_simulated_scan_is_that_of_its_settings(tmp_path):
     assert settings["seeds"] == {"train": 1, "test": 9, "validation": 3, "noise": 0}
     assert facts["splits"]["test"]["sha256"] == io.sha256(tmp_path / "scan/test.npz")
     other = refused("simulate", "--output-dir", tmp_path / "other", "--size-px", 20)
-    assert (
-        "object.size_px of 20 px has -12 px beside" in other and not (tmp_path / "other").exists()
-    )
+    assert "object.size_px of 20 px has -12 px" in other and not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def check(root, tmp_path, monkeypatch):
+    """Check the tiny study with changes, beside finished runs of two of its stages."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(seeds, records, **changes):
+        study = load_yaml(root / "tests" / "tiny.yaml") | changes
+        study["stage_a"]["seeds"] = study["stress"]["seeds"] = seeds
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+        parsed = read_study("study.yaml")
+        for stage, record in records.items():
+            plan = stage_plan(parsed, stage)
+            for arm, seed in product(plan.arms, plan.seed_list):
+                folder = tmp_path / "results/train" / plan.dataset / arm / f"seed-{seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                settings = run_settings(parsed, plan.dataset, arm, seed).model_dump(mode="json")
+                (folder / "run.json").write_text(json.dumps(record | {"settings": settings}))
+        return call("check-config", "study.yaml").replace("\n", " ")
+
+    return run
+
+
+GOOD = {"outcome": "completed", "gradient_norm": {"max": 3.0}}
+
+
+def test_runs_with_the_study_s_settings_are_done(check):
+    assert "2 runs on dataset 'tiny', 2 of them new, 0 done" in check(1, {})
+    assert "2 runs on dataset 'tiny', 2 of them new, 2 done" in check(1, {"stage_a": GOOD})
+    assert "4 runs on dataset 'tiny', 4 of them new, 2 done" in check(2, {})
+    other = load_yaml("study.yaml")["training"] | {"epochs": 3}
+    assert "4 runs on dataset 'tiny', 4 of them new, 0 done" in check(2, {}, training=other)
+
+
+@pytest.mark.parametrize(("seeds", "warned"), [(4, True), (5, False)])
+def test_too_few_seeds_for_the_level_are_said(check, seeds, warned):
+    """Of five against five, 2 of 252 divisions are as extreme as can be: 0.0079 < 0.02; of four 0.029."""
+    found = check(seeds, {})
+    assert ("stage_a cannot decide: the least p that 4 seeds can give" in found) == warned
+    assert not warned or "is 0.029, above the level of 0.02; 5 seeds are enough" in found
+
+
+def test_a_grid_at_which_nothing_fails_is_said(check):
+    assert "stress: no run fails at any of its rates" in check(1, {"stress": GOOD})
+    assert "no run fails" not in check(1, {"stress": GOOD | {"outcome": "exploded"}})
+
+
+def test_a_bound_beyond_every_gradient_is_said(check):
+    """Those of the norms that no gradient of a finished run comes near."""
+    clip = {"gradient_clip_algorithm": "norm", "max_norm": 1}
+    execution = {"accelerator": "cpu", "threads": 1, "clip": clip}
+    sweeps = {"norms": {"arm": "control", "sweep": {"clip.max_norm": [1, 2.5, 10]}}}
+    assert "clip nothing" not in check(1, {}, execution=execution, sweeps=sweeps)
+    found = check(1, {"norms": GOOD}, execution=execution, sweeps=sweeps)
+    said = "norms: max_norm 10 clip nothing; of 3 runs that are done the largest gradient norm is 3"
+    assert said in found
