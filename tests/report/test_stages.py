@@ -5,6 +5,7 @@ import dataclasses
 import math
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
