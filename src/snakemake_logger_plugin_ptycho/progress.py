@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TRAIN = "train"
-# As `train.history` logs it.
+# As `train.callbacks` logs it.
 _EPOCH = re.compile(r"seed (\d+), epoch (\d+)/(\d+): .*?(\w+_val_loss [^,]+),")
 _LOOK_EVERY_S = 10.0
 _TO_READ = ("summary.md", "decision.md", "parity.md", "index.html")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from ptycho_torch.files import io
 from ptycho_torch.networks.bundle import read_bundle
 from ptycho_torch.physics.forward import amplitudes
-from ptycho_torch.train.guards import illuminated_variance
+from ptycho_torch.train.callbacks import illuminated_variance
 from ptycho_torch.train.module import PtychoModule
 
 # 121 groups in batches of 8.

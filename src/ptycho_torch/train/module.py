@@ -26,10 +26,9 @@ from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.views import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
+from ptycho_torch.train.callbacks import CollapseGuard, DivergenceMonitor, History
 from ptycho_torch.train.clip import Clipper, Unit, total_norm, unit_axes
 from ptycho_torch.train.device import RecordedStep, records_steps
-from ptycho_torch.train.guards import CollapseGuard, DivergenceMonitor
-from ptycho_torch.train.history import History
 
 LOOK_EVERY = 8
 """Steps of an epoch between two looks at the gradients' ratio, which costs percents of a step."""
