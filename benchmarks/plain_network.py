@@ -16,7 +16,7 @@ from torch.nn.functional import gelu
 
 from ptycho_torch.config.generator import GeneratorSettings, plan_levels
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS, complex_patches
-from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.layers import SpectralConv
 
 
 class PlainSpectral(nn.Module):

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from ptycho_torch.runtime.code_digest import code_behind
+from ptycho_torch.runtime.provenance import code_behind
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ptycho_torch"

@@ -61,8 +61,7 @@ class Job:
 
 
 def dry_run_lines(jobs: Iterable[Job]) -> list[str]:
-    """Return a line per arm and reason: jobs that differ in their seed alone or their rule alone
-    are in one."""
+    """Return a line per arm and reason, with all its seeds and rules."""
     seeds: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
     for job in jobs:
         seeds[job.place, job.reason, job.rule] += job.seeds

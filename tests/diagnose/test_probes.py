@@ -22,7 +22,7 @@ from ptycho_torch.diagnose.probes import (
 )
 from ptycho_torch.diagnose.subject import read_sample, untrained_subject
 from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.blocks import FourierBlock, StableFourierBlock
+from ptycho_torch.networks.layers import FourierBlock, StableFourierBlock
 from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 from ptycho_torch.train.module import PtychoModule
 

@@ -8,9 +8,8 @@ import torch
 
 from ptycho_torch.config.generator import GeneratorSettings
 from ptycho_torch.networks import GENERATORS, build_generator
-from ptycho_torch.networks.blocks import FourierBlock
 from ptycho_torch.networks.generators import INPUT_TRANSFORMS, complex_patches, recompute_parts
-from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.layers import FourierBlock, SpectralConv
 
 
 def settings(name="hybrid", **changes):

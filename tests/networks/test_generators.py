@@ -6,12 +6,12 @@ import torch
 
 from ptycho_torch.config.generator import NAMES, GeneratorSettings, plan_levels
 from ptycho_torch.networks import GENERATORS, build_generator, count_parameters
-from ptycho_torch.networks.blocks import (
+from ptycho_torch.networks.layers import (
     FourierBlock,
     LayerScaleFourierBlock,
+    SpectralConv,
     StableFourierBlock,
 )
-from ptycho_torch.networks.spectral import SpectralConv
 from ptycho_torch.train.clip import unit_axes
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import Parameter
 
 from ptycho_torch.config.training import AdaGClip, AdaptiveClip, NoClip, NormClip, ValueClip, ZClip
-from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.layers import SpectralConv
 from ptycho_torch.train.clip import Clipper, total_norm, unit_axes
 
 AGC = AdaptiveClip(gradient_clip_algorithm="agc", max_ratio=0.01)

@@ -15,7 +15,7 @@ from tests.commands import ROOT
 
 from ptycho_torch.config.plan import untrained_networks
 from ptycho_torch.files import io
-from ptycho_torch.runtime.code_digest import code_behind
+from ptycho_torch.runtime.provenance import code_behind
 from ptycho_torch.train import run as train
 
 PACKAGE = ROOT / "src" / "ptycho_torch"

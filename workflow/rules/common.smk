@@ -15,7 +15,7 @@ try:
     from ptycho_torch.config.plan import seed_blocks, stage_names, stage_plan, untrained_networks
     from ptycho_torch.config.read import parse_study, read_sources, typed_overrides
     from ptycho_torch.files.io import sha256
-    from ptycho_torch.runtime.code_digest import code_behind, keep_text, listing
+    from ptycho_torch.runtime.provenance import code_behind, keep_text, listing
     from ptycho_torch.runtime.locks import has_gpu
 except ModuleNotFoundError as error:
     raise WorkflowError(

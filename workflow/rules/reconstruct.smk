@@ -14,7 +14,7 @@ if STUDY.conventional is not None:
             objects=f"{CONVENTIONAL}/objects.npz",
         log:
             "logs/reconstruct/{dataset}/rpie.log",
-        threads: STUDY.conventional.threads
+        threads: 1
         params:
             settings=STUDY.conventional.model_dump(mode="json"),
         script:

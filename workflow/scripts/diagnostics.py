@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.diagnose.decision import write_decision
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.provenance import collect_provenance
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write the decision and its figures into one folder."""
+    from ptycho_torch.diagnose.decision import write_decision
+
     write_decision(
         gradients=job.input.gradients,
         activations=job.input.activations,

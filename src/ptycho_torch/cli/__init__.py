@@ -91,8 +91,7 @@ def common(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 1, and want of memory one
-    line and status ENOMEM."""
+    """Run the command line; a user's mistake is one line and status 1, want of memory status 12."""
     # Before torch is loaded: threads that wait let other programs have the core meanwhile.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

@@ -63,8 +63,7 @@ class CliOptions(Settings):
 
     def settings(self, given: _Given) -> FitSettings:
         """Return the settings in force: an arm's, or the defaults, then the preset's, then those
-        given, as in `FitSettings`, then these. `InputError` if an arm is unknown, or a setting
-        impossible; names its key.
+        given, as in `FitSettings`, then these. `InputError` names an arm or key that cannot be.
         """
         if (self.config is None) != (self.arm is None):
             raise InputError("--config and --arm belong together: a study and one of its arms")

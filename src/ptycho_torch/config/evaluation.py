@@ -63,8 +63,7 @@ class StatisticsSettings(Settings):
     """Level of every interval; 1 minus it is the chance, at most, of a false claim anywhere in a
     study in which nothing differs."""
     resamples: Annotated[int, Field(ge=100)] = 9999
-    """Random divisions of a permutation test where all are too many (50,000; 15 pairs), the same
-    each time."""
+    """Random divisions of a permutation test where all are too many (50,000; 15 pairs)."""
     effect_of_interest: Fraction = 0.1
     """Difference of the loss, as a fraction, for which the summary says the seeds it takes."""
     power: Annotated[Real, Field(ge=0.5, lt=1)] = 0.8

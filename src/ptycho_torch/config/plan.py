@@ -269,8 +269,7 @@ def untrained_networks(study: Study) -> dict[str, UntrainedNetwork]:
     """Return the untrained networks to diagnose, by name, each set of settings once.
 
     First `hybrid-4` and the like, every compared generator at every depth of the block
-    `diagnostics`, all else as in the block `generator`; then arms of Stage A, by their names, that
-    differ from all of those.
+    `diagnostics`, all else as in the block `generator`; then other arms of Stage A, by name.
     """
     wanted = {
         f"{name}-{depth}": (

@@ -206,8 +206,6 @@ class ConventionalSettings(RpieSettings):
     """Frames that are updated together, at most; 1: one after the other, the rPIE of the paper."""
     snapshots: Annotated[list[Count], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
     """Iterations after which quality is scored against time; the last one always is."""
-    threads: Count = 1
-    """CPU threads; one frame after the other gains nothing by more."""
 
     @property
     def scored_iterations(self) -> list[int]:

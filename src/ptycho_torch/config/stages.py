@@ -185,8 +185,7 @@ class StressSettings(Settings):
     """As in `stage_a`."""
 
     def points(self, blocks: Mapping[str, Any]) -> Iterator[tuple[Variant, int, float]]:
-        """Yield (what is changed of an arm that is not so anyway, depth, rate), given the blocks in
-        force of each arm."""
+        """Yield (what is changed of an arm, depth, rate), given the blocks in force of each arm."""
         for arm, depth, rate in product(self.arms, self.depths, self.learning_rates):
             generator, training = blocks[arm]["generator"], blocks[arm]["training"]
             changes = [

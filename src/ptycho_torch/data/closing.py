@@ -1,7 +1,6 @@
 """What reading a file ends in, whatever its layout: mask, stored corrections, light, probe, steps.
 
-Each check gives a note, and is an error where the outcome cannot be right: it names the option that
-settles it.
+Each check gives a note, or an error that names the option which settles it.
 
 Letters: n frames, H rows, W columns (H = W = N), M probe modes.
 """
@@ -114,8 +113,7 @@ def _without_saturated(raw: Raw) -> Raw:
 
 
 def _corrected(raw: Raw, kind: Kind, reading: ScanConventions) -> Raw:
-    """Subtract a stored dark field and divide by a stored monitor; `InputError` if that cannot be
-    meant."""
+    """Subtract a stored dark field and divide by a stored monitor; `InputError` if it cannot be."""
     names = " and ".join(stored[0] for stored in (raw.dark, raw.monitor) if stored is not None)
     if not names:
         return raw
@@ -211,8 +209,7 @@ def _probe(raw: Raw) -> Raw:
 def check_steps(raw: Raw, corners_n2: NDArray[np.float64]) -> None:
     """Note the scan's steps; `InputError` if it does not move, or frames have nothing in common.
 
-    corners_n2: in pixels, as they were understood. Names the unit that would fit where the
-    geometry is known.
+    corners_n2: in pixels. Names the unit that would fit where the geometry is known.
     """
     if len(corners_n2) < 2:
         return

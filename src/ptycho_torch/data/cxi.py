@@ -91,8 +91,7 @@ def _first(file: Hdf5, what: str, *places: str) -> tuple[str, Array]:
 
 
 def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
-    """Choose the entry and in it the detector; the index is of the first of them of which there are
-    several."""
+    """Choose entry and detector; the index is of the first of them of which there are several."""
     in_entry = (f"{DETECTOR.removeprefix('/entry_1')}/data", "/data_1/data")
     entries = file.numbers("/entry_1", *in_entry)
     if not entries:
@@ -106,8 +105,7 @@ def _choose(file: Hdf5, index: int | None, notes: list[str]) -> None:
 
 
 def _positions(file: Hdf5, reading: ScanConventions, notes: list[str]) -> NDArray[np.float64]:
-    """Return positions (row, column) along the detector's axes, in metres unless `reading` says
-    another unit."""
+    """Return positions (row, column) along the detector's axes, in metres unless `reading` says."""
     where, found = _first(
         file, "positions", TRANSLATION, f"{DETECTOR}/translation", "/entry_1/data_1/translation"
     )
@@ -142,8 +140,7 @@ def _axes(file: Hdf5, notes: list[str]) -> NDArray[np.float64]:
 
 
 def _object_pixel_m(file: Hdf5, side_px: int, notes: list[str]) -> tuple[float, float]:
-    """Return (height, width) of a pixel of the object plane, wavelength x distance / (N x detector
-    pixel), metres."""
+    """Return (height, width) of a pixel of the object plane, metres: L z / (N x detector pixel)."""
     lengths = {f"{SOURCE}/wavelength or energy": _wavelength(file, notes)}
     for name in ("distance", "y_pixel_size", "x_pixel_size"):
         lengths[f"{DETECTOR}/{name}"] = file.number(f"{DETECTOR}/{name}", LENGTHS, notes)

@@ -20,8 +20,7 @@ _OF_A: Any = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max, "var
 
 
 def patch_statistics(patches_PHW: NDArray[Any]) -> Statistics:
-    """Return the statistics of each patch over its own pixels, (P,) each; NaN where a patch is not
-    finite.
+    """Return the statistics of each patch over its own pixels, (P,) each; NaN if it is not finite.
 
     `amplitude`, of A = |O|: `mean`, `std`, `min`, `max` and `var_zero_mean`, the mean of
     (A - mean A)^2. `complex`: `var_zero_mean`, the mean of |O - mean O|^2.
@@ -54,8 +53,7 @@ def write_patch_statistics(
 ) -> None:
     """Write `patch_stats.json` and `patches.png` of some patches (`chosen_patches`) into `folder`.
 
-    patches_PHW: all patches, as the network gives them, in units of `norm_Y_I`; scales: in force
-    where they were made.
+    patches_PHW: all patches, in units of `norm_Y_I`; scales: in force where they were made.
     """
     from ptycho_torch.files import pictures  # With it comes matplotlib.
 

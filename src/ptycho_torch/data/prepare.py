@@ -1,5 +1,4 @@
-"""From what a file holds to a scan: what stored frames show by themselves, and conventions in one
-order, each noted.
+"""From a file to a scan: what frames show by themselves, and conventions in one order, noted.
 
 Letters: n frames, M probe modes, H rows, W columns (H = W = N).
 """
@@ -203,8 +202,7 @@ def cropped(scan: Scan, patch_px: int | None) -> Scan:
     """Return the scan as the centre of its detector sees it, `patch_px` wide; None: all of it.
 
     A pixel of the object plane, L z / (N d) with wavelength L, distance z and N pixels of size d,
-    becomes larger; a known object, whose pixels are finer, is left out. `InputError` if the
-    detector is smaller.
+    becomes larger; a known object is left out. `InputError` if the detector is smaller.
     """
     side, probe = scan.patch_px, scan.probe_MHW
     if patch_px is None or patch_px == side:

@@ -31,8 +31,7 @@ ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """Arrays as they were stored, and the layout's conventions, in force where `ScanConventions`
-    says auto.
+    """Arrays as they were stored, and the layout's conventions, in force where settings say auto.
 
     positions_n2: (row, column) of what `origin` says, in `units`; good_nHW: pixels that were
     measured, as far as it is known; mask, dark, monitor: arrays with their names, still to be
@@ -91,8 +90,7 @@ def _fits(found: tuple[int, ...], expected: tuple[str | int, ...]) -> bool:
 
 
 def by_role(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `Raw` for arrays whose names say what they are for, the first of each;
-    names may be paths."""
+    """Return the fields of `Raw` for arrays by their names or paths, the first for each."""
     fields: dict[str, Any] = {}
     for name, array in arrays.items():
         role, *means = ROLES.get(name.rpartition("/")[2], ("",))

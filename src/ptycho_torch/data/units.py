@@ -69,8 +69,7 @@ def measured_units(scan: Scan, probe_MHW: Probe, photons: float) -> Units:
 
 
 def unit_of(scan: Scan, intensity_scale: float) -> float:
-    """Return the unit in which s has a given value: photons alone decide; `InputError` if the scan
-    does not say them."""
+    """Return the unit in which s has a given value; `InputError` if the scan says no photons."""
     if scan.intensity_scale is None:
         raise InputError(
             f"{scan.source}: does not say its photons, so its frames cannot be brought to the "
@@ -101,8 +100,7 @@ def normalise(probe: Probe) -> NDArray[np.complex128]:
 
 
 def probe_of(scan: Scan) -> NDArray[np.complex64]:
-    """Return the scan's probe, normalised, (M, H, W); `InputError` if it has none, or one that is
-    dark around its centre."""
+    """Return a scan's normalised probe, (M, H, W); `InputError` if it has none, or a dark one."""
     if scan.probe_MHW is None:
         raise InputError(f"{scan.source}: has no probe; the physics needs one (probeGuess)")
     if not normalisation(scan.probe_MHW) > 0:

@@ -30,8 +30,7 @@ def convert_scan(
 ) -> list[str]:
     """Write a scan of any layout as canonical NPZ; return what was read and written, a line each.
 
-    halves: write two halves of its frames, neighbours in turn, as `target` with `-a` and `-b` to
-    its name.
+    halves: write two halves of its frames, neighbours in turn, with `-a` and `-b` to the name.
 
     `InputError` if the source cannot be read, or the target does not end in .npz, is the source or
     is there already (and `overwrite` is not set); nothing is written then.

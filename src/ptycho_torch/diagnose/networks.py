@@ -183,8 +183,7 @@ def check_units(sample: Sample, photons: float | None, tolerance: float) -> list
 
     By hand: of predicted amplitude 2 and observed 3, the Poisson loss must see rate 4 and
     observation 9, and the MAE must be 1. photons: mean of a pattern that were requested; None: not
-    known, not checked; tolerance: relative difference that is allowed beside five standard
-    deviations of photon noise.
+    known, not checked; tolerance: relative difference beside five deviations of photon noise.
     """
     pair = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 3.0)
     scales = SplitScales(intensity_scale=1.0, mean_amplitude=1.0, mean_counts=1.0)

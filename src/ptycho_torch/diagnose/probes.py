@@ -1,6 +1,6 @@
 """What is looked at in a network: the gradients of its weights, and what its layers put out.
 
-The modulus of a spectral weight's gradient is that of the complex number (networks/blocks.py);
+The modulus of a spectral weight's gradient is that of the complex number (networks/layers.py);
 biases are left out. Layers are a network's Fourier blocks, their spectral paths, and every module
 without modules in it, in the order in which data pass them.
 
@@ -20,8 +20,13 @@ from torch import Tensor, nn
 
 from ptycho_torch.config.evaluation import DiagnosticsSettings
 from ptycho_torch.files.io import finite_or_none
-from ptycho_torch.networks.blocks import FourierBlock, fourier_blocks, mean_moduli, spectral_modulus
-from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.layers import (
+    FourierBlock,
+    SpectralConv,
+    fourier_blocks,
+    mean_moduli,
+    spectral_modulus,
+)
 
 
 def ratio(above: float | None, below: float | None) -> float | None:

@@ -64,8 +64,7 @@ def read_object(path: io.PathLike) -> tuple[Complex, NDArray[np.bool_]]:
 def compare_objects(
     first: io.PathLike, second: io.PathLike
 ) -> tuple[dict[str, Any], tuple[Complex, Complex]]:
-    """Return how two objects agree, and both where both are known, (H, W) each, the second laid on
-    the first.
+    """Return how two objects agree, and both, (H, W) each, where both are known and registered.
 
     The second is moved, tilted in phase and multiplied by a complex factor, as far as that brings
     it nearer: what no diffraction data fix where the probe is refined. `InputError` if a file holds

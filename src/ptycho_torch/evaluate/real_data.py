@@ -144,9 +144,7 @@ class _Scoring:
             "constant_held_out": _r_factor(flat, held),
             "noise": None,
         }
-        root = (train.intensity_scale or np.nan) * one.predict(train, _KNOWN_SHARE).astype(
-            np.float64
-        )
+        root = one.predict(train, _KNOWN_SHARE) * np.float64(train.intensity_scale or np.nan)
         if np.isfinite(root).all():
             drawn = np.sqrt(np.random.default_rng(0).poisson(root**2))
             found["noise"] = r_factor(root, drawn, train.good_1HW)
@@ -185,8 +183,7 @@ class ObjectEstimate:
     def predict(self, scan: Scan, share: float) -> NDArray[np.float32]:
         """Return what it predicts for a scan's frames, (n, H, W), in the file's units.
 
-        What is not illuminated by `share` of the most light is taken for the mean of what is,
-        whoever made the object.
+        What is not illuminated by `share` of the most light is taken for the mean of what is.
         """
         known = illuminated(self.light_YX, share)
         thing = np.where(known, self.object_YX, self.object_YX[known].mean()).astype(np.complex64)

@@ -242,8 +242,7 @@ def half_bit(shape: tuple[int, ...]) -> Real:
 
 
 def windowed(image_HW: Image) -> Image:
-    """Return an image made mean-free under a Hann window and multiplied by it, which keeps the
-    borders from correlating."""
+    """Return an image, mean-free, under a Hann window: borders must not correlate."""
     window = _window(image_HW.shape)
     product: Image = window * (image_HW - (window * image_HW).sum() / window.sum())
     return product

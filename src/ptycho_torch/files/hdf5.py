@@ -33,8 +33,7 @@ class Hdf5:
         self._leads: list[tuple[str, str]] = []
 
     def numbers(self, first: str, *needed: str) -> list[int]:
-        """Return the numbers of the parts that have one of these paths in them; `first` is the path
-        of the first part."""
+        """Return the numbers of the parts that hold a path of these; `first`: path of the first."""
         start = first.rpartition("_")[0]
         group, _, kind = start.rpartition("/")
         words = [name.rpartition("_") for name in self.names(group or "/")]

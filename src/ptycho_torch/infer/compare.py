@@ -209,8 +209,7 @@ def report_parity(
 
 
 def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
-    """Write `passed` if a report says that all agreed; else `InputError` says what failed, and
-    where to read it."""
+    """Write `passed` if a report says that all agreed; else `InputError` says what failed."""
     facts = io.read_json(report)
     if facts["passed"] is not True:
         raise InputError(
@@ -223,8 +222,7 @@ def require_parity(report: io.PathLike, passed: io.PathLike) -> None:
 def _training_dump(
     *, run: io.PathLike, dataset: io.PathLike, test: io.PathLike, patches: io.PathLike
 ) -> Dump:
-    """Return what training predicted with its best weights, stitched as inference does, and the
-    scales of its module."""
+    """Return what training predicted with its best weights, stitched as inference does."""
     from ptycho_torch.infer.run import stitch  # With it comes torch.
 
     record, facts = io.read_json(run), io.read_json(dataset)

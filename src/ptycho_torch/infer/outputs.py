@@ -116,8 +116,7 @@ def infer_measurement(
     bundle; outputs are paths of `objects` (NPZ) and `report` (JSON), see docs/reference/files.md.
 
     Objects are kept with a probe in the file's units, so that |F(probe x object)| are the file's
-    amplitudes, and rPIE's and the networks' objects are scored alike. A failed run has a report
-    and no objects.
+    amplitudes, and rPIE's and the networks' objects are scored alike. A failed run has none.
     """
     record, timing = io.read_json(run), io.read_json(Path(run).parent / "timing.json")
     arrays: dict[str, NDArray[Any]] = {}

@@ -1,8 +1,7 @@
 """Use a trained bundle on a scan: patches, one stitched object, how well it explains the frames.
 
 Letters: n frames, G groups, C frames of a group, P = G C patches, M probe modes, H rows, W columns
-of a patch, Y rows, X columns of the object. Positions are the (row, column) of a patch's upper left
-corner, pixels, fractional.
+of a patch, Y rows, X columns of the object. Positions: (row, column) of a patch's corner, pixels.
 """
 
 import logging

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ptycho_torch.config.generator import GeneratorSettings, imported
-from ptycho_torch.networks.blocks import (
+from ptycho_torch.networks.generators import FNO, FourierUNet
+from ptycho_torch.networks.layers import (
     DepthScaledFourierBlock,
     FeedForwardFourierBlock,
     FourierBlock,
     LayerScaleFourierBlock,
+    SpectralConv,
     StableFourierBlock,
 )
-from ptycho_torch.networks.generators import FNO, FourierUNet
-from ptycho_torch.networks.spectral import SpectralConv
 
 BLOCKS: dict[str, type[FourierBlock]] = {
     "hybrid": FourierBlock,
@@ -53,8 +53,7 @@ def build_generator(
 
 
 def _own_network(settings: GeneratorSettings, channels: int, patch_px: int) -> nn.Module:
-    """Return a network from outside this package, once it has been seen to map amplitudes to
-    complex patches."""
+    """Return a network of a user's own, once it has been seen to give complex patches."""
     try:
         network = imported(settings.name)(channels=channels, patch_px=patch_px, **settings.settings)
     except TypeError as error:
@@ -86,8 +85,7 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
 
 def count_flops(network: nn.Module, frames: tuple[int, int, int, int]) -> int | None:
     """Return the FLOPs of convolutions and matrix products in a step, forward and backward, on
-    frames (B, C, H, W); None if they cannot be counted without values, as where a network of a
-    user's own decides by them."""
+    frames (B, C, H, W); None if a network of a user's own cannot be counted without values."""
     # On torch's `meta` device tensors have no values, and cost nothing.
     copied = copy.deepcopy(network).to("meta")
     try:

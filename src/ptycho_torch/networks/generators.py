@@ -14,7 +14,7 @@ from torch.nn.functional import gelu, instance_norm, softplus
 from torch.utils.checkpoint import checkpoint
 
 from ptycho_torch.config.generator import GeneratorSettings, Level, plan_levels
-from ptycho_torch.networks.blocks import DepthScaledFourierBlock, FourierBlock
+from ptycho_torch.networks.layers import DepthScaledFourierBlock, FourierBlock
 
 INPUT_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,

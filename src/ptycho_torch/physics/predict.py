@@ -45,8 +45,7 @@ def predict_amplitudes(
 
 
 def constant_loss(amplitude_nHW: Array, probe_MHW: Array) -> float:
-    """Return the least relative MAE that a constant object reaches on frames: what can be had
-    without learning anything.
+    """Return the least relative MAE of a constant object: what is had without learning anything.
 
     sum |c A_0 - A| / sum A at the best c, A_0 the amplitude of an object of modulus 1.
     """

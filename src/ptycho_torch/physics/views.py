@@ -59,8 +59,7 @@ def moved_probes(probe_MHW: Tensor, fraction_B2: Tensor) -> Tensor:
 
 
 def cut_windows(object_YX: Tensor, whole_B2: Tensor, side_px: int) -> Tensor:
-    """Return the object's windows at whole positions, (B, side, side); `ValueError` if one reaches
-    out of the object."""
+    """Return windows of an object, (B, side, side); `ValueError` if one reaches out of it."""
     return object_YX.reshape(-1)[window_indices(whole_B2, side_px, object_YX.shape)]
 
 

@@ -140,8 +140,7 @@ def table(report: dict[str, Any]) -> str:
 def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     """Try the conventions of a file; return what `check --json` prints (docs/reference/files.md).
 
-    Given settings that are not at their defaults stay as they are. `InputError` if the file cannot
-    be read at all.
+    Settings that are not at their defaults stay as they are. `InputError` as `read_scan`.
     """
     torch.set_num_threads(1)  # Small frames gain nothing by more.
     given = given.model_copy(update={"patch_px": None})

@@ -13,8 +13,7 @@ is rPIE as published; with alpha -> 0 and all frames at once the object's step i
 one of error reduction. Masked pixels keep what is predicted: their term of d is 0.
 
 Letters: n frames, B of a batch, M probe modes, H rows, W columns of a window, Y rows, X columns of
-the canvas. Positions are the (row, column) of a window's upper left corner, pixels, fractional, of
-any sign.
+the canvas. Positions are the (row, column) of a window's upper left corner, pixels, of any sign.
 
 A. Maiden, D. Johnson and P. Li, Optica 4, 736 (2017), doi:10.1364/OPTICA.4.000736; modes: P.
 Thibault and A. Menzel, Nature 494, 68 (2013), doi:10.1038/nature11806.
@@ -81,8 +80,7 @@ def reconstruct_frames(
 
     amplitude_nHW: root of the measured intensity, the zero frequency at [H // 2, W // 2];
     positions_n2: (row, column) of each frame's window in the object, pixels; probe_MHW: modes, or
-    one as (H, W); settings: of `RpieSettings`. `InputError` as `Scan` and `reconstruct`, or at a
-    setting that is impossible.
+    one as (H, W); settings: of `RpieSettings`. `InputError` as they, `Scan` and `reconstruct`.
     """
     with placed("reconstruct: "):
         chosen = RpieSettings(**settings)

@@ -167,15 +167,14 @@ def reconstruct_test_split(
     dataset: PathLike,
     outputs: Mapping[str, Any],
 ) -> None:
-    """Reconstruct every image of a test split by rPIE from the frames of all its channels, as the
-    row beside the networks.
+    """Reconstruct every image of a test split by rPIE, from the frames of all its channels.
 
     The probe is that of the file, in the units of its amplitudes, so the object comes out in units
     of `norm_Y_I`, as a network predicts it. The files, `run`, `patches` and `objects`, have the
     form of a training run's, so that the same evaluation scores them. `InputError` if the split is
     damaged or not the one that `dataset.json` names.
     """
-    torch.set_num_threads(usable_threads(settings.threads))
+    torch.set_num_threads(1)  # One frame after the other gains nothing by more.
     facts = io.read_json(dataset)
     checksums = {name: part["sha256"] for name, part in facts["splits"].items()}
     split = read_split(test, patch_px=facts["patch_px"], sha256=checksums["test"])
@@ -207,8 +206,7 @@ def reconstruct_test_split(
 def _reconstruct_images(
     test: str, split: Split, settings: ConventionalSettings
 ) -> tuple[dict[int, Reconstruction], NDArray[np.complex64]]:
-    """Return the reconstruction of each image of a split, and what they show of each frame's
-    window, (n, C, H, W)."""
+    """Return each image of a split, and what it shows of each frame's window, (n, C, H, W)."""
     corners_nC2, image_n = split.corners_nC2, split.arrays["image_index"]
     assert corners_nC2 is not None, "the study's own splits have positions"
     observed = split.diffraction_nCHW

@@ -99,8 +99,7 @@ def collect(
 ) -> Collected:
     """Read all runs of a stage: one file of each kind for every arm and seed; `conventional` holds
     `metrics.json`, `progress.json` and `reconstruction.npz` of rPIE, or nothing. Raises InputError,
-    which names the file, if one is missing, unreadable, of another run, of other data, or lacks a
-    key.
+    which names the file, if one is missing, unreadable, of another run or data, or lacks a key.
     """
     facts, simulated = read_json(dataset), study.datasets[stage.dataset].published()
     must_belong([(dataset, facts["settings"], simulated)], "simulate")

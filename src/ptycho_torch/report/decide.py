@@ -29,7 +29,7 @@ from ptycho_torch.statistics.verdict import fails_at_depth
 
 _STRESSED = {"lower": "supports", "higher": "contradicts", "undecided": "open"}
 Condition = dict[str, Any]
-"""`condition` (what is asked for), `state`, `sentence` (why, with the test), `seeds` (how many
+"""`condition` (asked for), `state`, `sentence` (why, with the test), `seeds` (how many
 would decide it, in words)."""
 
 

@@ -209,8 +209,7 @@ def _mark_runs(axes: Axes, place: float, runs: pd.DataFrame, score: Score, look:
 
 
 def reconstructions(collected: Collected) -> Figure:
-    """Return amplitude and phase of chosen runs beside the truth and rPIE, first test image, on the
-    truth's scale."""
+    """Return amplitude and phase of chosen runs, truth and rPIE on the truth's scale; one image."""
     runs = _shown_runs(collected.runs).to_dict("records")
     arrays = [io.read_npz(collected.reconstructions[run["arm"], run["seed"]]) for run in runs]
     kinds = [k for k, (score, _) in _KINDS.items() if score.name not in collected.undefined]

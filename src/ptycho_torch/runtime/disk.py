@@ -61,8 +61,7 @@ def opened(path: PathLike) -> BufferedReader:
 
 
 def read_text(path: PathLike) -> str:
-    """Return a UTF-8 text file, without a byte order mark; `InputError` if it cannot be read or
-    is not UTF-8."""
+    """Return a UTF-8 text file, without a byte order mark; `InputError` if it is none."""
     try:
         with opened(path) as stream:
             return stream.read().decode("utf-8-sig")

@@ -92,8 +92,7 @@ def _installed_gpus() -> list[str]:
 
 
 def _free_place(gpus: list[str]) -> tuple[FileLock, str]:
-    """Return a lock that is held, and its GPU: the first place of each GPU is tried, then the
-    second of each, and so on."""
+    """Return a lock that is held, and its GPU: first places are tried, then second ones, and on."""
     folder = Path(tempfile.gettempdir()) / f"ptycho-torch-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     places = ((FileLock(folder / f"gpu{gpu}-{n}.lock"), gpu) for n in count() for gpu in gpus)

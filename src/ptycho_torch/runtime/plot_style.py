@@ -49,8 +49,7 @@ def arm_looks(
     names: Iterable[str], arms: Iterable[str], bases: Mapping[str, str] | None = None
 ) -> dict[str, Look]:
     """Return how each name of a figure is drawn: by its arm's place among all `arms` of the study,
-    and with a marker of its own where there are several of one arm. bases: the arm of each name
-    that is no arm itself."""
+    and with a marker of its own where an arm has several. bases: the arm of other names."""
     found, places, before = {}, list(arms), Counter[int]()
     for name in names:
         place = places.index((bases or {}).get(name, name))
@@ -117,8 +116,7 @@ def draw_images(
 
 
 def use_log_scale(axes: Axes, which: Literal["x", "y"] = "y") -> None:
-    """Give an axis with all its lines a log scale with plain numbers; however little it shows, more
-    than one."""
+    """Give an axis with all its lines a log scale, with two plain numbers or more."""
     axes.set(**{f"{which}scale": "log"})
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     subs = [1.0] if high > 1e3 * low else [1, 2, 5] if high > 10 * low else [1, 1.5, 2, 3, 5, 7]

@@ -90,8 +90,7 @@ class SimulatedSplit(NamedTuple):
 
 
 def simulate(settings: SimulatedDataset = DEFAULT) -> TrainingData:
-    """Return training, validation and test data of simulated scans, in memory; see
-    `simulate_split`."""
+    """Return training, validation and test data of simulated scans, in memory."""
     return TrainingData.of_splits({
         split: Split(arrays, norm_Y_I=float(arrays["norm_Y_I"]), intensity_scale=scale)
         for split, (arrays, scale, _) in simulated_splits(settings)

@@ -86,8 +86,7 @@ def raster(scan: ScanSettings, *, size_px: int, patch_px: int, step_px: int) -> 
 
 
 def cut_patches(images: Array, scan: Raster, patch_px: int, groups: slice = slice(None)) -> Array:
-    """Return the patches of all images, or some groups of them, one image after the other,
-    (n, C, H, W)."""
+    """Return the patches of all images, or of some groups, image by image, (n, C, H, W)."""
     a_scan = len(scan.corners_n2)
     image, group = np.divmod(np.arange(len(images) * a_scan)[groups], a_scan)
     places = scan.corners_n2[group][:, None] + scan.nominal_C2
@@ -169,8 +168,7 @@ def count_photons(
 ) -> Array:
     """Return sqrt(Poisson((s A)^2)) / s for amplitudes (n, ...); root photons are s A.
 
-    Every 64 groups have a stream of their own, named by the first of them and drawn from in
-    the order of the array.
+    Every 64 groups have a stream of their own, named by the first, and drawn from in order.
     """
     noisy = np.empty(amplitude.shape, dtype=np.float32)
     for start in range(0, len(amplitude), _SHARE_A_STREAM):

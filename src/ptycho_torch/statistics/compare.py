@@ -62,8 +62,7 @@ class Comparison(Difference):
 
 
 def claim_level(stage: StagePlan) -> float | None:
-    """Return the level of each planned look of a stage, such that all of them together keep the
-    stage's; None: no claims."""
+    """Return the level of each planned look, which together keep the stage's; None: no claims."""
     if stage.level is None or not stage.planned:
         return stage.level
     family = max(len(stage.primary), 1)

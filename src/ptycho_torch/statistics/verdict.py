@@ -24,8 +24,7 @@ Judged = tuple[bool | None, dict[str, Any]]
 class Verdict:
     """One condition of one arm, and the numbers that it was judged by.
 
-    condition: key of `SuccessSettings`, or `negative_control`; status: in these runs; open: no run
-    has the number.
+    condition: key of `SuccessSettings`, or `negative_control`; status: open: no run has the number.
     """
 
     arm: str

@@ -50,8 +50,7 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run ended before its last epoch: `non_finite`, `exploded` or `collapsed`; epoch and
-    step count from 1."""
+    """Why a run ended early: `non_finite`, `exploded` or `collapsed`; epoch and step from 1."""
 
     outcome: str
     epoch: int

@@ -20,8 +20,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ptycho_torch.data.batch import Batch
 from ptycho_torch.files import io
-from ptycho_torch.runtime.code_digest import PACKAGE, code_behind, listing
 from ptycho_torch.runtime.disk import remove_leftovers
+from ptycho_torch.runtime.provenance import PACKAGE, code_behind, listing
 from ptycho_torch.train.module import PtychoModule
 
 logger = logging.getLogger(__name__)
@@ -106,8 +106,7 @@ def _identity(module: PtychoModule, data: tuple[Batch, Batch], device: str) -> s
 
 
 class StopOnSignal(Callback):
-    """Ends the process between two steps, with status 130 or 143, after SIGINT or SIGTERM; a second
-    signal ends it at once.
+    """Ends the process between two steps, with status 130 or 143, after SIGINT or SIGTERM.
 
     Lightning 2.6 would end it with status 0 after SIGTERM (its issue 21623), which Snakemake takes
     for success. Only the main thread can have signals.

@@ -22,7 +22,7 @@ from ptycho_torch.config.training import (
     ValueClip,
     ZClip,
 )
-from ptycho_torch.networks.spectral import SpectralConv
+from ptycho_torch.networks.layers import SpectralConv
 
 Unit = tuple[Parameter, int | None]
 """A parameter and the axis along which its units lie; None: the whole tensor is one unit."""
@@ -67,8 +67,7 @@ class Clipper(nn.Module):
     """A rule with what it clips and what it knows of the steps so far, which is in the checkpoint.
 
     memory: how many steps it has seen, and of AdaGC each tensor's mean norm, of ZClip the norm's
-    mean and variance. `TypeError` if a class of a user's own does not take its settings, or makes
-    what cannot be called.
+    mean and variance. `TypeError` if a class of a user's own does not take its settings.
     """
 
     memory: Tensor

@@ -60,8 +60,7 @@ def fit(
 
     folder: where the checkpoint and the loggers' files go, and a checkpoint of the very same
     training is resumed from; None: nothing is written. progress: whether to draw a progress bar.
-    `InputError` if the split has fewer groups than a batch, or the accelerator or a logger's
-    package is not there.
+    `InputError` if a batch has more groups than the split, or a device or package is missing.
     """
     run, execution = module.run, module.run.execution
     data, device = PtychoDataModule(run, train, validation), choose_device(execution.accelerator)

@@ -20,8 +20,8 @@ from ptycho_torch.config.scan import FitSettings
 from ptycho_torch.data.batch import LOSSES, Batch
 from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
-from ptycho_torch.networks.blocks import fourier_blocks, gradient_moduli
 from ptycho_torch.networks.generators import recompute_parts
+from ptycho_torch.networks.layers import fourier_blocks, gradient_moduli
 from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.views import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError

@@ -92,8 +92,7 @@ def train_scan(
     patch_stats_limit: write statistics of at most so many patches that the best weights draw for
     the held-out frames (None: of none). progress: whether to draw a progress bar.
 
-    Raises `InputError` if data and settings do not fit each other, or the folder holds another
-    run's files.
+    Raises `InputError` if data and settings do not fit, or the folder holds another run's files.
     """
     torch.set_num_threads(usable_threads(settings.execution.threads))
     folder = Path(folder)

@@ -1,5 +1,4 @@
-"""Summary of real measurements: rPIE and networks, scored without a ground truth, in words, tables
-and figures."""
+"""Summary of real measurements: rPIE and networks, scored without a ground truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,8 +126,7 @@ def summarise_real_data(
 
     `settings` is the study's block `real_data`, `arms` the names of its arms, whose order fixes
     their colours, `fits` the settings of each training by "measurement/label/seed"; `folder` is
-    `results/real_data`. Raises InputError if a file is missing or damaged, or was made with other
-    settings.
+    `results/real_data`. Raises InputError if a file is damaged, or another study's.
     """
     real, folder = RealDataSettings.model_validate(settings), Path(folder)
     _must_belong(real, fits, folder)

@@ -42,8 +42,7 @@ def summarise_stage(
     winner: io.PathLike | None = None,
     plan: io.PathLike | None = None,
 ) -> None:
-    """Write summary.md, appendix.md, CSV tables, two JSON files and the figures (PNG and SVG) of a
-    stage.
+    """Write summary.md, appendix.md, CSV tables, two JSON files and the figures of a stage.
 
     `study` is the configuration in force; `stage` one of its stages; `winner` Stage A's
     `winner.json`, which Stage B needs; `plan` a file whose `sha256` `findings.json` keeps, by which

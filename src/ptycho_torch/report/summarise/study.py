@@ -28,8 +28,7 @@ def summarise_study(
     """Write summary.md, runs.csv and the overview of the whole study.
 
     `findings` are the `findings.json` of every stage, beside which its `runs.csv` lies; `study` is
-    the configuration in force. Raises InputError if it is wrong, or a file is missing, unreadable
-    or lacks a key.
+    the configuration in force. Raises InputError if it, or a file, cannot be used.
     """
     parsed, folder = parse_study(study, "study"), Path(folder)
     stages = {Path(path).parent.name: io.read_json(path) for path in findings}
