@@ -67,7 +67,8 @@ def dry_run_lines(jobs: Iterable[Job]) -> list[str]:
         seeds[job.place, job.reason, job.rule] += job.seeds
     rules: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for (place, reason, rule), found in seeds.items():
-        rules[place, reason, f"seeds {spans(sorted(found))}" if found else ""].append(rule)
+        which = f"seed{'s' if len(found) > 1 else ''} {spans(sorted(found))}" if found else ""
+        rules[place, reason, which].append(rule)
     return [
         f"{' '.join(filter(None, [', '.join(named), place, which])):<58} {reason}"
         # What has no arm stays in its order, behind the arms.

@@ -196,7 +196,7 @@ def test_check_data_says_what_was_read(file):
 
 def test_check_data_of_a_split_without_positions_is_refused(tmp_path, tiny_dataset):
     split = tiny_dataset.splits["test"]
-    assert "object divided by norm_Y_I" in call("check-data", split)
+    assert "split of the study" in call("check-data", split)
     io.write_npz(tmp_path / "split.npz", io.read_npz(split, "diffraction", "probeGuess"))
     assert "is no scan in a layout" in refused("check-data", tmp_path / "split.npz")
 

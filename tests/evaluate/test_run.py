@@ -136,7 +136,7 @@ def test_a_split_that_the_run_was_not_made_with_is_refused(judge):
         judge(scan(), scan().patches_BHW, dataset_sha256={"test": "0"})
 
 
-def test_a_trim_that_leaves_too_little_to_score_is_one_line(scan, judge):
+def test_a_trim_that_leaves_too_little_to_score_is_one_line(judge):
     with pytest.raises(InputError, match="of 5 x 5 px is too small .* evaluation.trim_px smaller"):
         judge(scan(), scan().patches_BHW, settings={"trim_px": 30})
 

@@ -126,12 +126,12 @@ def test_noise_lowers_the_resolution_and_unknown_pixels_are_left_out(tmp_path):
     assert 4 < found["frc_period_px"]["half"] < 20
 
 
-def test_a_first_crossing_that_is_a_narrow_dip_is_said(scene, tmp_path):
+def test_a_first_crossing_that_is_a_narrow_dip_is_said(tmp_path):
     """Two objects that differ in one ring of frequencies alone, 10 px a period."""
-    frequency = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, scene.shape), indexing="ij"))
+    frequency = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, SCENE.shape), indexing="ij"))
     turned = np.where(np.abs(frequency - 0.1) < 0.01, -1, 1)
-    np.save(tmp_path / "a.npy", scene)
-    np.save(tmp_path / "b.npy", np.fft.ifft2(turned * np.fft.fft2(scene)))
+    np.save(tmp_path / "a.npy", SCENE)
+    np.save(tmp_path / "b.npy", np.fft.ifft2(turned * np.fft.fft2(SCENE)))
     found, _ = compare_objects(tmp_path / "a.npy", tmp_path / "b.npy")
     assert found["frc_period_px"]["half"] == pytest.approx(11, abs=1)
     assert found["frc_again"]["half"]["rings"] > 40

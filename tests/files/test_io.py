@@ -20,6 +20,7 @@ import pytest
 from tests.samples import untrained_bundle
 
 from ptycho_torch.data.read import read_scan
+from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
 from ptycho_torch.files.download import fetch
 from ptycho_torch.files.hdf5 import open_hdf5
@@ -213,7 +214,7 @@ def test_no_pickle_runs_wherever_it_stands(tmp_path):
     ("read", "write", "made"),
     [
         (read_bundle, write_bundle, untrained_bundle()),
-        (read_dump, write_dump, Dump(stitched_YX=np.ones((9, 9), complex))),
+        (read_dump, write_dump, Dump(stitched_YX=np.ones((9, 9), complex), scales=Scales())),
     ],
 )
 def test_what_was_torn_while_it_was_written_over_is_none(tmp_path, monkeypatch, read, write, made):

@@ -129,12 +129,11 @@ def test_the_interval_has_the_means_that_the_test_does_not_reject(pairs, confide
             assert outside <= 1 - confidence + 1e-12 < inside
 
 
-def test_beyond_15_pairs_the_patterns_are_random_and_always_the_same_and_five_have_no_interval():
+def test_beyond_15_pairs_the_patterns_are_always_the_same_and_five_have_no_interval():
     values = np.random.default_rng(0).normal(1, 1, 20)
-    settings, other = (StatisticsSettings(resamples=999, seed=seed) for seed in (0, 1))
+    settings = StatisticsSettings(resamples=999)
     found = estimates.paired_difference(values, settings)
     assert found == estimates.paired_difference(values, settings)
-    assert found.interval != estimates.paired_difference(values, other).interval
     five = estimates.paired_difference(values[:5], settings)
     assert (five.interval, five.least_p) == (None, 2 / 2**5)
 

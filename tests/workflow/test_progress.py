@@ -79,7 +79,7 @@ def test_epochs_are_printed_once_while_nothing_else_is(tmp_path, monkeypatch, ca
     settings = SimpleNamespace(stdout=True, dryrun=False, verbose=False)
     handler, log, said = module.LogHandler(settings, None), tmp_path / "seed-0.log", ""
     log.write_text("INFO seed 0, epoch 2/5: mae_train_loss 1, mae_val_loss 0.5, gradient norm 1\n")
-    handler.progress.started(1, job(0, log=[str(log)], arm="a", seed="0"))
+    handler.progress.running[1] = job(0, log=[str(log)], arm="a", seed="0")
     until = time.monotonic() + 30
     while not said and time.monotonic() < until:
         time.sleep(0.5)

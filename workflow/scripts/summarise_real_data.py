@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.summarise.real_data import summarise_real_data
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.provenance import collect_provenance
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write the summary, its table and its figures."""
+    from ptycho_torch.report.summarise.real_data import summarise_real_data
+
     summarise_real_data(
         job.params.title,
         job.params.settings,

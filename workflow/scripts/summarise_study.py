@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.report.summarise.study import summarise_study
 from ptycho_torch.runtime.jobs import run_job
 from ptycho_torch.runtime.provenance import collect_provenance
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     """Write the summary of the whole study."""
+    from ptycho_torch.report.summarise.study import summarise_study
+
     summarise_study(
         findings=job.input.findings,
         decision=job.input.decision,
