@@ -130,8 +130,7 @@ def test_the_interval_has_the_means_that_the_test_does_not_reject(pairs, confide
 
 
 def test_beyond_15_pairs_the_patterns_are_always_the_same_and_five_have_no_interval():
-    values = np.random.default_rng(0).normal(1, 1, 20)
-    settings = StatisticsSettings(resamples=999)
+    values, settings = np.random.default_rng(0).normal(1, 1, 20), StatisticsSettings(resamples=999)
     found = estimates.paired_difference(values, settings)
     assert found == estimates.paired_difference(values, settings)
     five = estimates.paired_difference(values[:5], settings)

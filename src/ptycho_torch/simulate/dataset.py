@@ -66,7 +66,8 @@ def simulate_dataset(
     for split, made in simulated_splits(settings):
         io.write_npz(splits[split], made.arrays)
         facts[split] = {**split_facts(made.arrays, splits[split]), "noise_floor": made.noise_floor}
-        logger.info("%s: %s", split, facts[split])
+        count, floor = facts[split]["groups"], made.noise_floor
+        logger.info("%s: %d groups; the loss of the noise alone is %.3g", split, count, floor)
     scale = made.intensity_scale  # One for all.
     write_summary(
         summary, settings, name, test_step_px=step_px, intensity_scale=scale, splits=facts
