@@ -1,5 +1,6 @@
 """Commands on files of measurements: train a network, use one, or reconstruct iteratively."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -219,8 +220,8 @@ def reconstruct(
     def progress(number: int, error: float) -> None:
         # Every one of 20, and of more about 20.
         if number % -(-total // 20) == 0 or number == total:
-            line = f"iteration {number} of {total}: R factor {error:.4g}, as met during it"
-            typer.echo(line, err=True)
+            line = "iteration %d of %d: R factor %.4g, as met during it"
+            logging.getLogger(__name__).info(line, number, total, error)
 
     from ptycho_torch.data.read import read_scan
     from ptycho_torch.reconstruct.run import reconstruct_scan
