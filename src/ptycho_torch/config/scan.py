@@ -131,8 +131,8 @@ class FitSettings(Settings):
                 given = given | {key: merge(default, given[key], key)}
         return given
 
-    def run(self, patch_px: int) -> RunSettings:
-        """Return the settings of the run on frames of this size; raises as `RunSettings`."""
+    def run(self, patch_px: Any) -> RunSettings:
+        """Return the settings on frames of this side, pixels; raises as `RunSettings`."""
         shared = ("arm", "seed", "generator", "training", "execution")
         return RunSettings(
             dataset=self.name, patch_px=patch_px, **{key: getattr(self, key) for key in shared}

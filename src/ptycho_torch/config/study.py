@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from ptycho_torch.config.base import AtLeastOne, Count, Line, Name, Settings, merge, placed
 from ptycho_torch.config.dataset import Dataset
@@ -83,7 +83,7 @@ class Study(Settings):
     stage_a: StageSettings
     stress: StressSettings | None = None
     """The stress stage, loss against learning rate, target `stress_summary`; null: none."""
-    sweeps: dict[SweepName, SweepSettings] = {}
+    sweeps: Annotated[dict[SweepName, SweepSettings], BeforeValidator(lambda b: b or {})] = {}
     """Sweeps by name; each is a stage with the target `<name>_summary`."""
     stage_b: DepthSettings | None = None
     """Stage B, the deep test of Stage A's winner; null: there is none."""
@@ -269,5 +269,5 @@ def fit_settings(study: Study, measurement: str, label: str, seed: int) -> FitSe
             validation_fraction=real.validation_fraction,
             **blocks,
         )
-        fit.run(real.measurements[measurement].reading.patch_px or 0)
+        fit.run(real.measurements[measurement].reading.patch_px)
     return fit
