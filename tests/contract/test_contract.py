@@ -24,8 +24,8 @@ def differences(expected, found, place=""):
             lines += differences(expected[key], found[key], f"{place}{key} | ")
         return sorted(lines)
     if isinstance(expected, list) and isinstance(found, list):
-        # Which files have a key that only some have depends on their numbers.
-        old, new = ({word.rstrip("?") for word in words} for words in (expected, found))
+        # Which files have a key that only some have, and what list is empty, depends on numbers.
+        old, new = ({w.rstrip("?").removesuffix("[]") for w in words} for words in (expected, found))
         missing, added = sorted(old - new), sorted(new - old)
         return [f"missing: {place}{w}" for w in missing] + [f"added: {place}{w}" for w in added]
     return [] if close(expected, found) else [f"changed: {place}{expected} -> {found}"]
