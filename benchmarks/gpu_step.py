@@ -14,7 +14,7 @@ import side_by_side
 import torch
 from plain_network import plain_network
 from torch import Tensor, nn
-from training_step import Data, count_flops, training_step
+from training_step import Data, HalfPrecision, count_flops, training_step
 
 from ptycho_torch.config.training import RunSettings
 from ptycho_torch.data.batch import Batch
@@ -50,19 +50,6 @@ class Sizes(NamedTuple):
 
 
 TINY = Sizes("cpu", "../tests/tiny.yaml", 48, 1, 1, 2, 64, 2**16, (1, 2), 0.5, 0.5)
-
-
-class HalfPrecision(nn.Module):
-    """A network in bfloat16, as `PtychoModule` runs it; the physics after it is not."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, amplitude_BCHW: Tensor) -> Tensor:
-        """Return object patches."""
-        with torch.autocast(amplitude_BCHW.device.type, torch.bfloat16):
-            return self.network(amplitude_BCHW)
 
 
 def steps(sizes: Sizes, limit_s: float) -> Rows:
