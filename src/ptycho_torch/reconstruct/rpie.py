@@ -120,7 +120,8 @@ def reconstruct(
             kept[number] = solver.results()[0]
         if on_iteration is not None:
             on_iteration(number, errors[-1])
-        if not np.isfinite(errors[-1]):
+        # The error is of what was met, the object as the last batch has left it.
+        if not (np.isfinite(errors[-1]) and torch.isfinite(solver.object_YX).all()):
             raise InputError(
                 f"{scan.source}: the reconstruction is not finite after iteration {number}; take a "
                 "larger alpha, or a smaller step"
