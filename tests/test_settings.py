@@ -23,7 +23,7 @@ from ptycho_torch.config.read import load_yaml
 from ptycho_torch.config.scan import FitSettings, InferSettings
 from ptycho_torch.config.stages import DepthSettings
 from ptycho_torch.config.study import Study
-from ptycho_torch.config.training import Adam, RunSettings
+from ptycho_torch.config.training import SGD, Adam, AdamW, RunSettings
 from ptycho_torch.evaluate.block import reconstruct, score
 from ptycho_torch.evaluate.run import decide_outcome
 from ptycho_torch.report.decide import decide
@@ -118,6 +118,8 @@ DECISION = planted_stage("stage_a", "SILVER", 10)[0].decision
 # Settings, keys of theirs with another value, and what must come out otherwise by each.
 TABLE = [
     (ADAM, {"learning_rate": 0.02}, stepped),
+    (AdamW(name="adamw", learning_rate=0.01, weight_decay=0.1), {"weight_decay": 0.5}, stepped),
+    (SGD(name="sgd", learning_rate=0.1), {"momentum": 0.0}, stepped),
     (EVALUATION, {"trim_px": 4, "remove_phase_plane": True}, phase_error),
     (EVALUATION, {"twin_share": 0.6}, outcome(TWIN)),
     (EVALUATION, {"collapse_fraction": 0.6, "misfit_correlation": 0.99}, outcome(GOOD)),

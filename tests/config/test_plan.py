@@ -221,8 +221,7 @@ def test_an_arm_changes_its_keys_and_keeps_the_others(tiny):
 
 def test_naming_a_kind_replaces_the_block(tiny):
     """SGD's momentum means nothing to Adam; it must not be carried over."""
-    momentum = {"name": "torch.optim:SGD", "learning_rate": 0.1, "settings": {"momentum": 0.5}}
-    tiny["training"]["optimizer"] = momentum
+    tiny["training"]["optimizer"] = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.5}
     tiny["arms"]["agc"]["training"] = {"optimizer": {"name": "adam", "learning_rate": 0.1}}
     optimizer = run_settings(parse_study(tiny, "x"), "tiny", "agc", 0).training.optimizer
     assert optimizer.model_dump() == {"name": "adam", "learning_rate": 0.1}

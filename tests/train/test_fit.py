@@ -84,13 +84,14 @@ def test_loss_and_prediction_are_of_the_stored_weights(train_tiny, run_of, tiny_
 DONE = [(STEPS * epoch - 1 - STEPS) / (2 * STEPS) for epoch in (2, 3)]
 COSINE = [2e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi * d)) / 2) for d in DONE]
 # Too small to improve anything beyond torch's threshold, large enough for torch to lower it.
-IDLE = {"optimizer": {"name": "torch.optim:SGD", "learning_rate": 5e-8}, "epochs": 4}
+IDLE = {"optimizer": {"name": "sgd", "learning_rate": 5e-8}, "epochs": 4}
 
 
 @pytest.mark.parametrize(
     ("schedule", "changes", "expected"),
     [
         ({"name": "constant"}, {}, [2e-3] * 3),
+        ({"name": "exponential", "gamma": 0.5}, {}, [2e-3, 1e-3, 0.5e-3]),
         ({"name": "warmup_cosine", "warmup_epochs": 1.0, "final_fraction": 0.1}, {},
          [2e-3 * STEPS / (STEPS + 1), *COSINE]),
         ({"name": "plateau", "factor": 0.5, "patience_epochs": 1}, IDLE,

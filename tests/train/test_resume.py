@@ -19,14 +19,14 @@ WHOLE = EPOCHS * STEPS
 # Name -> settings; before which steps it is stopped; the step after which it ends.
 CASES = {
     "AdamW, cosine, learned scale, norm": (
-        {"optimizer": {"name": "torch.optim:AdamW", "learning_rate": 2e-3, "settings": {"weight_decay": 0.01}},
+        {"optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
          "schedule": {"name": "warmup_cosine", "warmup_epochs": 1.5}, "intensity_scale": "learned",
          "clip": {"gradient_clip_algorithm": "norm", "max_norm": 0.5}},
         (16, 31), WHOLE,
     ),
-    "SGD, cosine, agc": (
-        {"optimizer": {"name": "torch.optim:SGD", "learning_rate": 1e-2, "settings": {"momentum": 0.9}},
-         "schedule": {"name": "warmup_cosine", "warmup_epochs": 1},
+    "SGD, exponential, agc": (
+        {"optimizer": {"name": "sgd", "learning_rate": 1e-2},
+         "schedule": {"name": "exponential", "gamma": 0.7},
          "clip": {"gradient_clip_algorithm": "agc", "max_ratio": 0.02}},
         (22, 28), WHOLE,
     ),

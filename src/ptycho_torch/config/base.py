@@ -173,7 +173,7 @@ def _what(item: Any) -> str:
         case "union_tag_invalid":
             known = context["expected_tags"].replace("'", "").split(", ")
             known = ["'package.module:Class'" if word == "own" else word for word in known]
-            # Where a class may be named as well, all choices are said: AdamW is no Adam.
+            # Where a class may be named as well, all choices are said: NAdam is no Adam.
             word = "" if "'package.module:Class'" in known else context["tag"]
             return f"{kind} '{context['tag']}' is not known{nearest(word, known)}"
         case "value_error":

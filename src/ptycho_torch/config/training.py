@@ -133,17 +133,41 @@ class Adam(Settings):
     """Step size at the start of the schedule."""
 
 
+class AdamW(Settings):
+    """Adam with decoupled weight decay; Loshchilov and Hutter (2019), arXiv:1711.05101."""
+
+    name: Literal["adamw"]
+    learning_rate: Positive
+    """Step size at the start of the schedule."""
+    weight_decay: NotNegative
+    """Share of each weight taken off per step and unit learning rate."""
+
+
+class SGD(Settings):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    learning_rate: Positive
+    """Step size at the start of the schedule."""
+    momentum: Beta = 0.9
+    """Decay of the velocity; 0 for none."""
+
+
 class OwnOptimizer(_Own):
     """Another of PyTorch's optimisers, or one of your own (docs/own-network.md)."""
 
     name: OwnName
-    """'package.module:Class', such as 'torch.optim:AdamW', which takes parameters and `lr`."""
+    """'package.module:Class', such as 'torch.optim:RAdam', which takes parameters and `lr`."""
     learning_rate: Positive
     """Step size at the start of the schedule."""
 
 
 Optimizer = Annotated[
-    Annotated[Adam, Tag("adam")] | Annotated[OwnOptimizer, Tag("own")], _kind("name")
+    Annotated[Adam, Tag("adam")]
+    | Annotated[AdamW, Tag("adamw")]
+    | Annotated[SGD, Tag("sgd")]
+    | Annotated[OwnOptimizer, Tag("own")],
+    _kind("name"),
 ]
 
 
@@ -163,6 +187,14 @@ class WarmupCosineSchedule(Settings):
     """Learning rate at the end, as a fraction of the peak."""
 
 
+class ExponentialSchedule(Settings):
+    """The learning rate times a constant after every epoch."""
+
+    name: Literal["exponential"]
+    gamma: Annotated[Real, Field(gt=0, le=1)]
+    """Factor per epoch."""
+
+
 class PlateauSchedule(Settings):
     """Lower the learning rate when the validation loss stops falling."""
 
@@ -174,7 +206,8 @@ class PlateauSchedule(Settings):
 
 
 Schedule = Annotated[
-    ConstantSchedule | WarmupCosineSchedule | PlateauSchedule, Field(discriminator="name")
+    ConstantSchedule | WarmupCosineSchedule | ExponentialSchedule | PlateauSchedule,
+    Field(discriminator="name"),
 ]
 
 

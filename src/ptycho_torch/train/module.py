@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, assert_never
 import torch
 from lightning import Callback, LightningModule
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ptycho_torch.config import training as config
@@ -247,8 +247,14 @@ def make_optimizer(
         except (TypeError, ValueError) as error:
             raise InputError(f"training.optimizer: '{settings.name}': {error}") from None
         return made
-    lr = torch.tensor(rate, device="cuda") if recorded else rate
-    return Adam(parameters, lr=lr, capturable=recorded, fused=True)
+    common: dict[str, Any] = {"fused": True}
+    common["lr"] = torch.tensor(rate, device="cuda") if recorded else rate
+    if isinstance(settings, config.SGD):
+        return SGD(parameters, momentum=settings.momentum, **common)
+    common["capturable"] = recorded
+    if isinstance(settings, config.AdamW):
+        return AdamW(parameters, weight_decay=settings.weight_decay, **common)
+    return Adam(parameters, **common)
 
 
 def make_schedule(
@@ -270,6 +276,8 @@ def make_schedule(
                 return settings.final_fraction + (1 - settings.final_fraction) * cosine
 
             return LambdaLR(optimizer, factor)
+        case config.ExponentialSchedule():
+            return LambdaLR(optimizer, lambda step: settings.gamma ** (step * epochs // steps))
         case config.PlateauSchedule():
             # torch's patience of n lowers after n + 1 bad epochs; ours is the number itself.
             patience = settings.patience_epochs - 1
