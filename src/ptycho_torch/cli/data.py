@@ -35,13 +35,12 @@ def simulate(
     settings = checked(SimulatedDataset, merge(DEFAULT.model_dump(), given))
     from ptycho_torch.simulate.dataset import SPLITS, simulate_dataset
 
-    files = {split: f"{split}.npz" for split in SPLITS}
-    names = ("dataset.json", *files.values())
-    folder = io.must_be_free(output_dir, names, overwrite=overwrite)
-    (folder / names[0]).unlink(missing_ok=True)
-    splits = {split: folder / file for split, file in files.items()}
-    simulate_dataset(settings, name="simulated", splits=splits, summary=folder / names[0])
-    typer.echo(f"{', '.join(names)} in {folder}")
+    splits = {split: output_dir / f"{split}.npz" for split in SPLITS}
+    names = ["dataset.json", *(path.name for path in splits.values())]
+    summary = io.must_be_free(output_dir, names, overwrite=overwrite) / names[0]
+    summary.unlink(missing_ok=True)
+    simulate_dataset(settings, name="simulated", splits=splits, summary=summary)
+    typer.echo(f"{', '.join(names)} in {output_dir}")
 
 
 def check_data(*, file: ScanFile, reading: Conventions) -> None:

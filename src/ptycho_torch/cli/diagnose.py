@@ -121,10 +121,9 @@ def gradients(
         report = {**report_head(None, _THRESHOLDS), **label, **found}
     path = output_dir / "gradient_report.json"
     io.write_json(path, report)
-    least = report["thresholds"]["min_gradient_ratio"]
     typer.echo(
         f"{path}: spectral / local gradient {number(report['spectral_local_ratio'])}"
-        + (f", flagged: below {least:g}" if report["flagged"] else "")
+        + (f", flagged: below {_THRESHOLDS.min_gradient_ratio:g}" if report["flagged"] else "")
         + (f" ({report['undefined']})" if report["undefined"] else "")
     )
 

@@ -144,8 +144,7 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             parts.append(part.replace(annotation=hints[name]))
             continue
         groups[name] = flags
-        options = map(flags.option, flags.settings())
-        parts += [option.replace(name=f"{name}_{option.name}") for option in options]
+        parts += [flags.option(key).replace(name=f"{name}_{key}") for key in flags.settings()]
 
     @wraps(command)
     def flagged(**values: Any) -> None:
@@ -154,8 +153,7 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = flags.read(given)
         command(**values)
 
-    # What typer reads; without `__wrapped__`, which would show it the command's own.
-    del flagged.__wrapped__
+    # What typer reads in place of the command's own, to which `__wrapped__` leads.
     flagged.__dict__["__signature__"] = own.replace(parameters=parts)
     flagged.__annotations__ = {part.name: part.annotation for part in parts}
     return flagged

@@ -179,7 +179,7 @@ def infer(
     """Reconstruct a measured scan with a trained bundle: one stitched object on its positions."""
     from ptycho_torch.infer.outputs import infer_file
 
-    found = infer_file(
+    report = infer_file(
         model,
         file,
         output_dir,
@@ -188,8 +188,7 @@ def infer(
         overwrite=overwrite,
         debug_dump=debug_dump,
         patch_stats_limit=stats.number,
-    )
-    report = found.report
+    ).report
     typer.echo(
         f"object of {report['shape'][0]}x{report['shape'][1]} px from {report['frames_used']} "
         f"frames, amplitude R factor {report['r_factor']:.4f}: {output_dir / 'object.npz'}"

@@ -46,6 +46,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], name: str = "") -> d
     return merged
 
 
+def leaves(block: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the full key of each setting in a block and the blocks within it, and its value."""
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
 def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be one line of printable text")

@@ -124,6 +124,11 @@ class SimulatedDataset(Settings):
         """Return how many groups of patches a raster of this step takes from one object."""
         return int(self.room_px // step_px + 1) ** 2
 
+    @property
+    def stitched_px(self) -> int:
+        """Side of the image that the tiles of a test scan make."""
+        return int(self.room_px // self.scan.test_step_px + 1) * self.scan.test_step_px
+
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
         scan, room = self.scan, self.room_px

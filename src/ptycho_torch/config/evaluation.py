@@ -20,6 +20,9 @@ from ptycho_torch.config.base import (
     Settings,
 )
 
+SSIM_WINDOW_PX = 7
+"""Side of scikit-image's default window, uniform: smaller images cannot be scored."""
+
 
 class EvaluationSettings(Settings):
     """Thresholds are part of the result: they are printed beside the outcomes."""

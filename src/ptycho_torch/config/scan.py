@@ -123,20 +123,14 @@ class FitSettings(Settings):
     @classmethod
     def _over_the_defaults(cls, given: Any) -> Any:
         """Let a block name only what differs from its default."""
-        if not isinstance(given, dict):
-            return given
-        for key in ("generator", "training", "execution"):
-            if isinstance(given.get(key), dict):
-                default = cls.model_fields[key].default.model_dump()
-                given = given | {key: merge(default, given[key], key)}
-        return given
+        blocks = ("generator", "training", "execution")
+        defaults = {key: cls.model_fields[key].default.model_dump() for key in blocks}
+        return merge(defaults, given) if isinstance(given, dict) else given
 
     def run(self, patch_px: Any) -> RunSettings:
         """Return the settings on frames of this side, pixels; raises as `RunSettings`."""
-        shared = ("arm", "seed", "generator", "training", "execution")
-        return RunSettings(
-            dataset=self.name, patch_px=patch_px, **{key: getattr(self, key) for key in shared}
-        )
+        shared = self.model_dump(include=set(RunSettings.model_fields))
+        return RunSettings(dataset=self.name, patch_px=patch_px, **shared)
 
 
 Range = Annotated[list[Share], Field(min_length=2, max_length=2), Rising]

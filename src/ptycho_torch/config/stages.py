@@ -23,6 +23,7 @@ from ptycho_torch.config.base import (
     Rising,
     Seeds,
     Settings,
+    leaves,
     number_from_yaml,
     value_text,
 )
@@ -149,21 +150,13 @@ class SweepSettings(Settings):
 
 def _full_key(key: str, settings: Mapping[str, Any]) -> str:
     """Return the one key of `settings` that is, or ends with, `key`."""
-    keys = list(_leaves(settings))
+    keys = [full for full, _ in leaves(settings)]
     found = [key] if key in keys else [full for full in keys if full.endswith(f".{key}")]
     if not found:
         raise ValueError(f"there is no setting '{key}'{nearest(key, keys)}")
     if len(found) > 1:
         raise ValueError(f"'{key}' is not clear; it may be {' or '.join(found)}")
     return found[0]
-
-
-def _leaves(block: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    for key, value in block.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}"
 
 
 class StressSettings(Settings):

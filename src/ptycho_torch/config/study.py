@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, model_validator
 
 from ptycho_torch.config.base import AtLeastOne, Count, Line, Name, Settings, merge, placed
-from ptycho_torch.config.dataset import Dataset
+from ptycho_torch.config.dataset import Dataset, SimulatedDataset
 from ptycho_torch.config.evaluation import (
+    SSIM_WINDOW_PX,
     DiagnosticsSettings,
     EvaluationSettings,
     ParitySettings,
@@ -118,6 +119,18 @@ class Study(Settings):
             _known("stage_a.control", [stage.control], self.stress.arms, "arm of the stress stage")
         if self.real_data is not None:
             _known("real_data.arms", self.real_data.arms, arms, "arm")
+        return self
+
+    @model_validator(mode="after")
+    def _images_can_be_scored(self) -> Self:
+        trim = self.evaluation.trim_px
+        for name, data in self.datasets.items():
+            if isinstance(data, SimulatedDataset) and data.stitched_px - 2 * trim < SSIM_WINDOW_PX:
+                raise ValueError(
+                    f"evaluation.trim_px of {trim} leaves {data.stitched_px - 2 * trim} px of the "
+                    f"image that the test scan of datasets.{name} stitches; {SSIM_WINDOW_PX} are "
+                    "needed"
+                )
         return self
 
     @model_validator(mode="after")

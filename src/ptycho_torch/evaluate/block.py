@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptycho_torch.config.evaluation import EvaluationSettings
+from ptycho_torch.config.evaluation import SSIM_WINDOW_PX, EvaluationSettings
 from ptycho_torch.evaluate import scores
 from ptycho_torch.evaluate.scores import KINDS, Score, ring_correlation, ring_frequencies
 from ptycho_torch.evaluate.truth import GroundTruth
@@ -67,10 +67,10 @@ def evaluate(object_YX: Any, truth_YX: Any, *, remove_phase_plane: bool = True) 
 def _aligned(
     true: NDArray[Any], stitched: NDArray[Any], synchronised: NDArray[Any], *, plane: bool
 ) -> Images:
-    if min(true.shape) < scores.SSIM_WINDOW_PX:
+    if min(true.shape) < SSIM_WINDOW_PX:
         raise InputError(
             f"an image of {' x '.join(map(str, true.shape))} px is too small to score, expected "
-            f"{scores.SSIM_WINDOW_PX} or more a side; make evaluation.trim_px smaller"
+            f"{SSIM_WINDOW_PX} or more a side; make evaluation.trim_px smaller"
         )
 
     def phase(pred: NDArray[Any]) -> NDArray[Any]:
@@ -113,8 +113,7 @@ def _scores(images: Images) -> dict[str, Score]:
     factor = scores.amplitude_factor(np.abs(true), np.abs(stitched))
     block["amplitude_factor"] = scores.not_finite(stitched) or factor
     for name, made in (("", stitched), ("_synchronised", synchronised)):
-        error = scores.complex_error(true, made)
-        block[f"complex_error{name}"] = scores.not_finite(made) or error
+        block[f"complex_error{name}"] = scores.not_finite(made) or scores.complex_error(true, made)
     return block
 
 
@@ -179,8 +178,7 @@ def _overlap_products(
         here, there = common_windows(illumination_HW.shape, illumination_HW.shape, shift)
         a_HW, b_HW = illumination_HW[here], illumination_HW[there]
         weight = np.zeros(a_HW.shape, np.float32)
-        bright = a_HW + b_HW > 0
-        np.divide(a_HW * b_HW, a_HW + b_HW, out=weight, where=bright, casting="unsafe")
+        np.divide(a_HW * b_HW, a_HW + b_HW, out=weight, where=a_HW + b_HW > 0, casting="unsafe")
         if weight.sum() <= least:
             continue
         pairs = np.flatnonzero(group.ravel() == index)

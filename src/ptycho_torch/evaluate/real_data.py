@@ -136,8 +136,7 @@ class _Scoring:
     def _baselines(self) -> dict[str, Any]:
         """Return R of a constant object of the frames' power, and of the photon noise alone."""
         train, held, one = self.scans["train"], self.scans["held_out"], self.estimates["train"]
-        empty = np.ones((train.patch_px, train.patch_px))
-        flat = predict_amplitudes(empty, one.probe_MHW, np.zeros((1, 2)))
+        flat = predict_amplitudes(np.ones((train.patch_px,) * 2), one.probe_MHW, np.zeros((1, 2)))
         flat = flat * np.linalg.norm(train.amplitude_nHW) / np.linalg.norm(flat) / len(train) ** 0.5
         found = {
             "constant_train": _r_factor(flat, train),

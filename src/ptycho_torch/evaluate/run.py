@@ -9,6 +9,7 @@ import numpy as np
 
 from ptycho_torch.config.evaluation import EvaluationSettings
 from ptycho_torch.config.scan import ConventionalSettings
+from ptycho_torch.data.scan import check_array
 from ptycho_torch.evaluate.block import reconstruct, ring_curves, score
 from ptycho_torch.evaluate.scores import Score, value_of
 from ptycho_torch.evaluate.truth import read_truth, read_twin
@@ -42,6 +43,8 @@ def evaluate_run(
     """
     limits, record = EvaluationSettings.model_validate(settings), io.read_json(run)
     truth, made_by_run = read_truth(test, dataset, record), io.read_npz(patches, "best", "last")
+    for name, made in made_by_run.items():
+        check_array(str(patches), name, made, "complex", (*truth.patches_BHW.shape, "C"))
     predicted = {
         # Of the first channel, in units of `norm`.
         **{name: np.ascontiguousarray(made[..., 0]) for name, made in made_by_run.items()},

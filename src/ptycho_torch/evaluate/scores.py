@@ -32,8 +32,6 @@ NO_ERROR = "not defined: the error is zero"
 # An image is constant if its standard deviation is under this fraction of the scale at hand:
 # complex64 leaves about 1e-7 on a constant.
 FLAT = 1e-5
-# Side of scikit-image's default window: 7x7, uniform, sample covariance.
-SSIM_WINDOW_PX = 7
 
 
 def amplitude_factor(truth_HW: Real, pred_HW: Real) -> float:
@@ -193,9 +191,7 @@ def ring_correlation(first_HW: Image, second_HW: Image) -> Real:
     first, second = (np.fft.fft2(windowed(image)) for image in (first_HW, second_HW))
     power = _over_rings(np.abs(first) ** 2) * _over_rings(np.abs(second) ** 2)
     common = _over_rings((first * second.conj()).real)
-    correlation = np.zeros_like(common)
-    np.divide(common, np.sqrt(power), out=correlation, where=power > 0)
-    return correlation
+    return np.divide(common, np.sqrt(power), out=np.zeros_like(common), where=power > 0)
 
 
 def crossing(frequencies_R: Real, correlation_R: Real, level: float = 0.5) -> float:
@@ -237,15 +233,13 @@ def half_bit(shape: tuple[int, ...]) -> Real:
     independent = (window**2).mean() ** 2 / (window**4).mean()
     root = np.sqrt(_over_rings(np.ones(shape)) * independent)
     snr = (np.sqrt(2) - 1) / 2
-    threshold: Real = (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root)
-    return threshold
+    return (snr + (2 * np.sqrt(snr) + 1) / root) / (snr + 1 + 2 * np.sqrt(snr) / root)
 
 
 def windowed(image_HW: Image) -> Image:
     """Return an image, mean-free, under a Hann window: borders must not correlate."""
     window = _window(image_HW.shape)
-    product: Image = window * (image_HW - (window * image_HW).sum() / window.sum())
-    return product
+    return window * (image_HW - (window * image_HW).sum() / window.sum())
 
 
 def _window(shape: tuple[int, ...]) -> Real:
@@ -258,5 +252,4 @@ def _over_rings(values_HW: Real) -> Real:
     side = min(values_HW.shape)
     rows, columns = (np.fft.fftfreq(n) for n in values_HW.shape)
     ring = np.rint(np.hypot(rows[:, None], columns[None, :]) * side).astype(np.int64)
-    sums = np.bincount(ring.ravel(), weights=values_HW.ravel())[1 : side // 2 + 1]
-    return sums.astype(np.float64)
+    return np.bincount(ring.ravel(), weights=values_HW.ravel())[1 : side // 2 + 1].astype(float)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ptycho_torch.config.base import leaves
 from ptycho_torch.files.io import PathLike
 from ptycho_torch.runtime.errors import InputError
 
@@ -35,18 +36,10 @@ def differences(
     was: Mapping[str, Any], now: Mapping[str, Any], but: frozenset[str] = NO_RESULT
 ) -> Iterable[str]:
     """Return in words which settings differ, but for those that change no result."""
-    before, after = _flat(was), _flat(now)
+    before, after = dict(leaves(was)), dict(leaves(now))
     for key in sorted(before.keys() | after.keys()):
-        old, new = (settings.get(key, "nothing") for settings in (before, after))
+        # A key that is not given, and one of an older file, are null.
+        values = (before.get(key), after.get(key))
+        old, new = ("nothing" if value is None else value for value in values)
         if old != new and not but & {*key.split(".")}:
             yield f"{key} is {old}, the study says {new}"
-
-
-def _flat(settings: Mapping[str, Any], start: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{start}{key}.")
-        elif value is not None:  # A key that is not given, and one of an older file, are null.
-            flat[start + key] = value
-    return flat

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.runtime.disk import PathLike, atomic_write, opened, read_text
+from ptycho_torch.runtime.disk import PathLike, atomic_write, opened, read_text, write_text
 from ptycho_torch.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["PathLike", "atomic_write"]
+__all__ = ["PathLike", "atomic_write", "write_text"]
 
 _PARTS = (("real", "imag"), ("real", "imaginary"), ("r", "i"), ("re", "im"))
 
@@ -56,12 +56,6 @@ def must_have(path: PathLike, expected: str | None) -> None:
             f"{path}: SHA-256 is {found}, expected {expected}; the file changed after it was "
             "written, or belongs to other files: copy all of them again, or delete it and run again"
         )
-
-
-def write_text(path: PathLike, text: str) -> None:
-    """Write a UTF-8 text file, whole."""
-    with atomic_write(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: PathLike, data: Mapping[str, Any]) -> None:

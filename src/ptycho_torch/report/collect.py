@@ -65,8 +65,7 @@ class Collected(StageRuns):
     @property
     def variants(self) -> dict[str, Variant]:
         """Arm -> what a sweep varies of it, in the order of values; empty: no sweep."""
-        found = derive(self.study).sweeps.get(self.stage.name, [])
-        return {arm: variant for variant, arm in found}
+        return {arm: variant for variant, arm in derive(self.study).sweeps.get(self.stage.name, [])}
 
     @property
     def still_improving(self) -> tuple[int, int]:
@@ -105,8 +104,7 @@ def collect(
     must_belong([(dataset, facts["settings"], simulated)], "simulate")
     paths = {kind: _by_run(files[kind], name, stage) for kind, name in KINDS.items()}
     judged = study.evaluation.model_dump(mode="json")
-    trained: list[Any] = []
-    evaluated: list[Any] = []
+    trained, evaluated = [], []
     rows, scored, histories = [], [], []
     for arm, seed in paths["runs"]:
         run: dict[str, Any] = dict(zip(_RUN, (stage.dataset, arm, seed), strict=True))

@@ -162,8 +162,7 @@ def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -
     """
     plan, settings = stage_plan(study, stage), study.statistics
     pairs = list(plan.primary) if (arm, other) in plan.primary else [(arm, other)]
-    tests = compare_losses(runs, pairs, settings, claim_level(plan))
-    item = tests[pairs.index((arm, other))]
+    item = compare_losses(runs, pairs, settings, claim_level(plan))[pairs.index((arm, other))]
     state = {"undecided": "undecided", "lower": "met", "higher": "not met"}[item.state]
     asked = f"`{arm}` has a lower composite loss than `{other}`"
     seeds = say("seeds", item, settings) if item.state == "undecided" else ""
@@ -173,12 +172,9 @@ def _lower(study: Study, stage: str, runs: pd.DataFrame, arm: str, other: str) -
 def _no_more_failures(runs: pd.DataFrame, arm: str, other: str) -> Condition:
     """Compare failures in these runs; what further runs do, the composite loss answers for."""
     mine, theirs = (failure_rate(runs, name, 0.95) for name in (arm, other))
-    met = mine.rate <= theirs.rate
-    return _condition(
-        f"`{arm}` fails no more often than `{other}`, in these runs",
-        "met" if met else "not met",
-        say("counts", mine, theirs),
-    )
+    asked = f"`{arm}` fails no more often than `{other}`, in these runs"
+    state = "met" if mine.rate <= theirs.rate else "not met"
+    return _condition(asked, state, say("counts", mine, theirs))
 
 
 def _fewer_failures(study: Study, runs: pd.DataFrame, arm: str, other: str) -> Condition:

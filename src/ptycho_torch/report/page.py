@@ -40,15 +40,10 @@ def _part(path: Path, ids: Mapping[Path, str], root: Path) -> dict[str, str]:
                 imsave(smaller, imread(picture), format="webp", pil_kwargs={"lossless": True})
                 inside = b64encode(smaller.getvalue()).decode()
             token.attrs["src"] = f"data:image/webp;base64,{inside}"
-        elif token.type == "link_open":
-            token.attrs["href"] = _link(str(token.attrs["href"]), path.parent, ids, root)
+        elif token.type == "link_open" and "://" not in (href := str(token.attrs["href"])):
+            target = (path.parent / href).resolve()
+            relative = Path(os.path.relpath(target, root)).as_posix()
+            token.attrs["href"] = f"#{ids[target]}" if target in ids else relative
     title = next((token.content for token in tokens if token.type == "inline"), "")
     html = Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
     return {"id": ids[path], "title": title, "html": html}
-
-
-def _link(href: str, folder: Path, ids: Mapping[Path, str], root: Path) -> str:
-    if "://" in href:
-        return href
-    target = (folder / href).resolve()
-    return f"#{ids[target]}" if target in ids else Path(os.path.relpath(target, root)).as_posix()

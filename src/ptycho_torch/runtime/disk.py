@@ -38,6 +38,12 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
             part.unlink()
 
 
+def write_text(path: PathLike, text: str) -> None:
+    """Write a UTF-8 text file, whole."""
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def cannot_be_written(path: PathLike, error: OSError) -> InputError:
     """Return the mistake that writing a file is, with the system's reason."""
     cure = "make room and see to permissions there, or choose another folder"

@@ -64,8 +64,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
             logger.error("%s", error)
             sys.exit(1)
         except Exception as error:
-            short = out_of_memory(error)
-            if short is not None:
+            if short := out_of_memory(error):
                 logger.error("%s", short)
                 sys.exit(errno.ENOMEM)
             logger.exception("this job failed; the traceback may help those who mend it")
@@ -118,8 +117,7 @@ def shortage(error: BaseException | None) -> str | None:
 
 def out_of_memory(error: BaseException) -> str | None:
     """Return one line for an error for want of memory, with the cure; None for any other error."""
-    requested = shortage(error)
-    if requested is None:
+    if (requested := shortage(error)) is None:
         return None
     return (
         f"memory ran out: {requested}; this process had {process_peak() / 2**30:.4g} GiB at most. "

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ptycho_torch import __version__
-from ptycho_torch.runtime.disk import atomic_write
+from ptycho_torch.runtime.disk import write_text
 
 _CHANGED = " with uncommitted changes"
 _PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "matplotlib", "snakemake")
@@ -102,8 +102,7 @@ def keep_text(path: Path, text: str) -> None:
     """Write a text unless `path` has it; a file that stays keeps its date: after a mere touch of a
     source, or in a fresh clone beside kept results, nothing looks newer."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        with atomic_write(path) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from ptycho_torch.config.plan import StagePlan
@@ -82,5 +81,4 @@ def composite_losses(runs: pd.DataFrame, constant_loss: float) -> "pd.Series[flo
     """
     is_mae = runs["val_loss_name"] == "mae_val_loss"
     loss = runs["last_val_loss"].where(is_mae, runs["best_mae_val_loss"]).astype(float)
-    usable = ~runs["failed"].astype(bool) & np.isfinite(loss)
-    return loss.where(usable, constant_loss).clip(upper=constant_loss)
+    return loss.mask(runs["failed"].astype(bool)).fillna(constant_loss).clip(upper=constant_loss)

@@ -62,8 +62,7 @@ def judge_depth(
     """
     rate, medians = runs.failed(deep), runs.medians(AMPLITUDE_SSIM)
     bound = settings.max_ssim_decrease
-    known = deep in medians and shallow in medians
-    change = medians[deep] - medians[shallow] if known else None
+    change = medians[deep] - medians[shallow] if {deep, shallow} <= medians.keys() else None
     kept = None if change is None else change >= -bound
     return _verdicts(deep, {
         "no_failures": (not rate.failures, {"rate": rate}),

@@ -23,26 +23,6 @@ from ptycho_torch.runtime.plot_style import Look
 RPIE = "rpie"
 _MOST_COLUMNS = 5
 
-HEADINGS = {
-    "r_factor": {
-        "r_train": "training frames, by the object",
-        "r_held_out_object": "frames held out, by the training frames' object",
-        "r_held_out_patch": "frames held out, by each one's own patch",
-    },
-    "resolution": {
-        "resolution_half_bit": "half bit",
-        "resolution_half": "1/2",
-        "resolution_seventh": "1/7",
-    },
-    "agreement": {
-        "rpie_correlation": "complex correlation",
-        "rpie_contrast_correlation": "the same without the means",
-        "rpie_amplitude_ssim": "amplitude SSIM",
-        "rpie_phase_ssim": "phase SSIM",
-    },
-}
-"""Table of the summary -> column of scores.csv -> heading."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -68,12 +48,10 @@ class Result:
     def scores(self) -> dict[str, float | None]:
         """Column of scores.csv -> value; resolutions are full periods, px."""
         halves, agreement = self.metrics["halves"], self.metrics["agreement"]
+        periods = {f"resolution_{key}": 1 / halves[key] for key in ("half_bit", "half", "seventh")}
         return {
             **{f"r_{key}": value for key, value in self.metrics["r_factor"].items()},
-            **{
-                f"resolution_{level}": 1 / halves[level]
-                for level in ("half_bit", "half", "seventh")
-            },
+            **periods,
             **{f"rpie_{key}": value for key, value in agreement.items() if key != "constant"},
         }
 
@@ -132,7 +110,7 @@ def summarise_real_data(
     _must_belong(real, fits, folder)
     found = [_read(real, name, folder / name) for name in real.measurements]
     values = {"title": title, "real": real, "measurements": found, "made": provenance}
-    text = render("real_data.md.j2", headings=HEADINGS, cell=_cell, **values)
+    text = render("real_data.md.j2", cell=_cell, **values)
     of_label = {label: arm for label, (arm, _) in real.networks.items()}
     looks = style.arm_looks(real.networks, arms, of_label)
     with style.styled():
@@ -238,10 +216,8 @@ def ring_correlation(found: Measurement, looks: Mapping[str, Look]) -> Figure:
     axes.plot(frequency, half_bit, color=style.REFERENCE, lw=1, label="half bit")
     axes.axhline(1 / 2, color=style.REFERENCE, lw=1, ls="--", label="1/2")
     axes.axhline(1 / 7, color=style.REFERENCE, lw=1, ls=":", label="1/7")
-    axes.set_xlabel("spatial frequency, cycles per pixel")
-    axes.set_ylabel("correlation of two half scans")
-    axes.set_ylim(-0.2, 1.05)
-    axes.set_xlim(0, 0.5)
+    axes.set(xlabel="spatial frequency, cycles per pixel", ylabel="correlation of two half scans")
+    axes.set(xlim=(0, 0.5), ylim=(-0.2, 1.05))
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 

@@ -159,13 +159,12 @@ def put_into_words(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _findings(collected: Collected, claims: Sequence[Comparison]) -> dict[str, Any]:
     """Return `findings.json`: what the documents of the whole study say of this stage."""
-    settings = collected.study.statistics
     return {
         **{key: getattr(collected.stage, key) for key in ("title", "question", "dataset")},
         **{key: getattr(collected, key) for key in ("baselines", "constant_loss")},
         "claims": [
             {key: getattr(item, key) for key in ("arm", "other", "state")}
-            | {"sentence": say("answered", item, settings)}
+            | {"sentence": say("answered", item, collected.study.statistics)}
             for item in claims
         ],
     }
@@ -218,7 +217,6 @@ def _arm(collected: Collected, arm: str) -> dict[str, Any]:
 
 def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per comparison: those that may claim something, then the exploratory ones."""
-    tests = ("p", "least_p", "p_holm", "level", "state")
     return pd.DataFrame([
         {
             **{"arm": item.arm, "control": item.other, "score": item.score.column},
@@ -226,7 +224,7 @@ def _comparisons(values: Mapping[str, Any]) -> pd.DataFrame:
             "difference": item.mean,
             "low": item.interval and item.interval.low,
             "high": item.interval and item.interval.high,
-            **{key: getattr(item, key) for key in tests},
+            **{key: getattr(item, key) for key in ("p", "least_p", "p_holm", "level", "state")},
         }
         for item in (*values["claims"], *values["exploratory"])
     ])  # fmt: skip
