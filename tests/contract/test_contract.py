@@ -7,6 +7,7 @@ on others those of trainings are not compared.
 
 import json
 import math
+import re
 
 import pytest
 from tests.contract import record
@@ -25,7 +26,7 @@ def differences(expected, found, place=""):
         return sorted(lines)
     if isinstance(expected, list) and isinstance(found, list):
         # Which files have a key that only some have, and what list is empty, depends on numbers.
-        old, new = ({w.rstrip("?").removesuffix("[]") for w in words} for words in (expected, found))
+        old, new = ({re.sub(r"(\[\])?\??$", "", w) for w in words} for words in (expected, found))
         missing, added = sorted(old - new), sorted(new - old)
         return [f"missing: {place}{w}" for w in missing] + [f"added: {place}{w}" for w in added]
     return [] if close(expected, found) else [f"changed: {place}{expected} -> {found}"]
