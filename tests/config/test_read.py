@@ -39,6 +39,7 @@ TINY = [
     ("title", "two\n# headings", "title: must be one line of printable text"),
     ("stage_a.seeds", 50_000, "must be from 1 to 1000, got 50000"),
     ("datasets.tiny.scan", {"gridsize": 2, "group_offset_px": 16, "train_step_px": 4, "test_step_px": 4}, "leaves no overlap between patches"),
+    ("training.batch_size", 122, "arms.control: training.batch_size of 122 is more than the 121 groups"),
     ("evaluation", {"trim_px": 19}, "evaluation.trim_px of 19 leaves 6 px of the image"),
     ("training.schedule", {"name": "warmup_cosine", "warmup_epochs": 8}, "warmup_epochs of 8 never ends in 8"),
     ("arms.agc.execution.clip.max_ratio", 1e300, "less than or equal to 3000"),

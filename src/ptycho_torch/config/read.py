@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ptycho_torch.config.base import placed
+from ptycho_torch.config.dataset import SimulatedDataset
 from ptycho_torch.config.plan import stage_names, stage_plan
 from ptycho_torch.config.study import Study, derive, fit_settings, run_settings
 from ptycho_torch.runtime.disk import read_text
@@ -126,7 +127,14 @@ def _check(study: Study) -> None:
         plan = stage_plan(study, name, winner=stage.control)
         runs += [(plan.dataset, arm) for arm in plan.arms]
     for dataset, arm in dict.fromkeys(runs):
-        run_settings(study, dataset, arm, seed=0)
+        batch = run_settings(study, dataset, arm, seed=0).training.batch_size
+        if isinstance(data := study.datasets[dataset], SimulatedDataset):
+            groups = data.images_per_split * data.groups_per_image(data.scan.train_step_px)
+            if batch > groups:
+                raise ValueError(
+                    f"arms.{arm}: training.batch_size of {batch} is more than the {groups} groups "
+                    f"of patches in datasets.{dataset}; only full batches train"
+                )
     if (real := study.real_data) is not None:
         for name, label in itertools.product(real.measurements, real.networks):
             fit_settings(study, name, label, seed=0)

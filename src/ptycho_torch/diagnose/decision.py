@@ -82,8 +82,7 @@ def write_decision(
 def _read(paths: Paths, several: bool) -> Entries:
     """Return all networks, named with their dataset if there are several."""
     entries: Entries = []
-    for path in paths:
-        report = io.read_json(path)
+    for report in map(io.read_json, paths):
         prefix = f"{report['dataset']}/" if several else ""
         for entry in report["networks"]:
             network = entry["network"] | {"name": prefix + entry["network"]["name"]}

@@ -38,7 +38,6 @@ from ptycho_torch.runtime.streams import named_seed
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
-Check = dict[str, Any]
 
 
 def gradient_entry(subject: Subject, settings: DiagnosticsSettings) -> Entry:
@@ -177,7 +176,7 @@ def probe_block(
     return {**probes["1/in"], "initialisations": probes}
 
 
-def check_units(sample: Sample, photons: float | None, tolerance: float) -> list[Check]:
+def check_units(sample: Sample, photons: float | None, tolerance: float) -> list[dict[str, Any]]:
     """Return the checks of the losses as training takes them, and of the photons of the sample's
     whole split by Parseval: `check`, `expected`, `found`, `passed`.
 
@@ -202,7 +201,7 @@ def check_units(sample: Sample, photons: float | None, tolerance: float) -> list
     return checks
 
 
-def _check(check: str, expected: float, value: float, allowed: float = 1e-4) -> Check:
+def _check(check: str, expected: float, value: float, allowed: float = 1e-4) -> dict[str, Any]:
     # `allowed` is relative.
     return {
         "check": check,

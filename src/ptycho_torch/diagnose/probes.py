@@ -137,8 +137,7 @@ def monitor_activations(
     with ExitStack() as hooks, torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, (FourierBlock, SpectralConv)) or not list(module.children()):
-                hook = module.register_forward_hook(partial(see, name or "network"))
-                hooks.callback(hook.remove)
+                hooks.enter_context(module.register_forward_hook(partial(see, name or "network")))
         layers.append(_layer("output", "output", network(input_BCHW), settings))
     flagged = [row.get("layer") or row["block"] for row in layers + blocks if row["flags"]]
     growths = [row["growth"] for row in blocks]

@@ -32,7 +32,6 @@ from ptycho_torch.data.units import measured_units, probe_of
 from ptycho_torch.files import io
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.bundle import Bundle
-from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.views import group_amplitudes
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed, named_stream
@@ -143,10 +142,8 @@ class Subject:
         probe = self.sample.probe_MHW
         if probe is None:
             raise InputError(f"{self.sample.facts['file']}: has no probe, which the loss needs")
-        if self.object_big and batch.whole_BC2 is not None:
-            predicted = group_amplitudes(patches, probe, batch.whole_BC2, batch.fraction_BC2)
-        else:
-            predicted = amplitudes(patches, probe)
+        whole = batch.whole_BC2 if self.object_big else None
+        predicted = group_amplitudes(patches, probe, whole, batch.fraction_BC2)
         observed, good = batch.amplitude_BCHW, batch.good_BCHW
         return self.sample.scales.loss(self.loss, predicted * self.unit, observed, good)
 

@@ -20,7 +20,6 @@ from ptycho_torch.data.dataset_file import Split
 from ptycho_torch.data.patch_statistics import patch_statistics
 from ptycho_torch.data.units import Scales
 from ptycho_torch.files import io
-from ptycho_torch.files.io import finite_or_none
 from ptycho_torch.files.pictures import draw_objects, save_png
 from ptycho_torch.infer.dump import Dump, read_dump, write_dump
 from ptycho_torch.physics.stitch import common_windows
@@ -133,7 +132,7 @@ def _numbers(dump: Dump, known: Array) -> dict[str, float | None]:
 
 def _ratio(name: str, a: float | None, b: float | None, tolerance: float) -> dict[str, Any]:
     """Return the ratio of two numbers with its verdict, if both dumps give the number."""
-    numbers = {"a": finite_or_none(a), "b": finite_or_none(b)}
+    numbers = {"a": io.finite_or_none(a), "b": io.finite_or_none(b)}
     if a is None or b is None:
         why = {"status": "not judged", "reason": "not given by both"}
         return {"name": name, "kind": "ratio", "value": None, **why, **numbers}
@@ -147,7 +146,7 @@ def _judged(name: str, kind: str, value: float, tolerance: float) -> dict[str, A
     return {
         "name": name,
         "kind": kind,
-        "value": finite_or_none(value),
+        "value": io.finite_or_none(value),
         # A ratio of exactly 1.1 is within 1 ± 0.1, whatever binary fractions make of it.
         "status": "pass" if deviation <= tolerance * (1 + 1e-9) else "fail",
         "reason": None if math.isfinite(value) else undefined,
@@ -196,9 +195,8 @@ def report_parity(
     dump = _training_dump(run=run, dataset=dataset, test=test, patches=patches)
     write_dump(folder / "training", dump)
     # Read back, so that what is compared is what anybody can compare again.
-    comparison, images = compare(
-        read_dump(folder / "training"), read_dump(inference), tolerance=limits.tolerance
-    )
+    first, second = read_dump(folder / "training"), read_dump(inference)
+    comparison, images = compare(first, second, tolerance=limits.tolerance)
     record = io.read_json(run)
     report = {
         "run": {key: record[key] for key in ("dataset", "arm", "seed", "outcome")},

@@ -71,16 +71,14 @@ def write_dump(folder: io.PathLike, dump: Dump) -> None:
         chosen = dump.patches_PHW[chosen_patches(len(dump.patches_PHW), _SHOWN)]
         save_png(folder / PATCHES, draw_patches(chosen, total=len(dump.patches_PHW)))
         statistics = statistics_record(patch_statistics(dump.patches_PHW))
-    io.write_json(
-        folder / FACTS,
-        {
-            "format": FORMAT,
-            "made_by": dump.made_by,
-            "scales": dump.scales.model_dump(),
-            "arrays_sha256": io.sha256(folder / ARRAYS),
-            "patch_statistics": statistics,
-        },
-    )
+    facts = {
+        "format": FORMAT,
+        "made_by": dump.made_by,
+        "scales": dump.scales.model_dump(),
+        "arrays_sha256": io.sha256(folder / ARRAYS),
+        "patch_statistics": statistics,
+    }
+    io.write_json(folder / FACTS, facts)
 
 
 class _Facts(BaseModel):

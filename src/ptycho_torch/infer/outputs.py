@@ -134,10 +134,8 @@ def infer_measurement(
                 f"{part}_probe": (probe * seen.unit).astype(np.complex64),
             }
         # The held-out frames are the last part; what the network sees in each of them is scored.
-        arrays |= {
-            "held_out_patches": seen.patches_PHW,
-            "held_out_members": seen.members_GC.ravel(),
-        }
+        arrays["held_out_patches"] = seen.patches_PHW
+        arrays["held_out_members"] = seen.members_GC.ravel()
     io.write_npz(outputs["objects"], arrays)
     report = {
         "engine": "network",

@@ -92,7 +92,7 @@ def infer_scan(
         own * np.exp(1j * np.angle(np.vdot(own, probe))), probe, atol=1e-3
     ):
         logger.warning("%s: has another probe than the bundle, whose own is used", scan.source)
-    unit, unit_source = _unit(bundle, scan, settings, probe)
+    unit, unit_source = _unit(bundle, scan, settings)
     logger.info("%s: amplitudes are divided by %.6g; %s", scan.source, unit, unit_source)
     given = settings.model_dump(include={"n_images", "neighbor_count"})
     grouping = GroupSettings(gridsize=trained.gridsize, **given)
@@ -122,9 +122,7 @@ def infer_scan(
     )
 
 
-def _unit(
-    bundle: Bundle, scan: Scan, settings: InferSettings, probe_MHW: NDArray[np.complex64]
-) -> tuple[float, str]:
+def _unit(bundle: Bundle, scan: Scan, settings: InferSettings) -> tuple[float, str]:
     """Return what amplitudes are divided by, and where that comes from."""
     scale, source = bundle.settings.intensity_scale, bundle.settings.intensity_scale_source
     requested = settings.scale
@@ -134,8 +132,8 @@ def _unit(
     if requested == "stored":
         return unit_of(scan, scale), f"stored: the file's photons and the bundle's s ({source})"
     if requested == "measured":
-        explained = "the probe and an object of modulus 1 explain its mean"
-        return measured_units(scan, probe_MHW, 1.0).unit, f"measured on the file: {explained}"
+        unit = measured_units(scan, bundle.probe_MHW.numpy(), 1.0).unit
+        return unit, "measured on the file: the probe and an object of modulus 1 explain its mean"
     return scale / requested, f"given: the file's s is {requested:g}"
 
 

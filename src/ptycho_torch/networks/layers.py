@@ -34,11 +34,9 @@ def truncated_matrices(
     cos_KW, sin_KW = _waves(torch.arange(columns), W)
     to_rows = torch.stack([cos_RH, -sin_RH], dim=1).flatten(0, 1)
     to_columns = _complex_product(cos_KW, -sin_KW)
-    # A real frame has every frequency twice, but the first column and the last of an even number.
-    times = torch.full((columns, 1), 2.0, dtype=torch.float64)
-    times[0] = 1
-    if columns == W // 2 + 1 and W % 2 == 0:
-        times[-1] = 1
+    # A real frame has every frequency twice, but those that are their own mirror image.
+    once = 2 * torch.arange(columns)[:, None] % W == 0
+    times = torch.where(once, 1.0, 2.0).double()
     from_columns = _complex_product((times * cos_KW).T, (times * sin_KW).T)
     from_rows = to_rows.T / (H * W)
     return to_rows, to_columns, from_columns.contiguous(), from_rows.contiguous()

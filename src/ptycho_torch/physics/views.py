@@ -130,9 +130,12 @@ def merged_patches(
 
 
 def group_amplitudes(
-    patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor, fraction_BC2: Tensor | None
+    patches_BCHW: Tensor, probe_MHW: Tensor, whole_BC2: Tensor | None, fraction_BC2: Tensor | None
 ) -> Tensor:
-    """Return the diffraction amplitudes of merged groups, (B, C, H, W), real, differentiable."""
+    """Return the diffraction amplitudes of merged groups, (B, C, H, W), real, differentiable;
+    whole_BC2 None: nothing is merged, each patch explains its frame alone."""
+    if whole_BC2 is None:
+        return amplitudes(patches_BCHW, probe_MHW)
     windows = merged_patches(patches_BCHW, probe_MHW, whole_BC2, fraction_BC2)
     if fraction_BC2 is None:
         return amplitudes(windows, probe_MHW)

@@ -115,8 +115,7 @@ class Clipper(nn.Module):
 
 def _agc(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
     """Scale a unit's gradient down to max_ratio * max(||weight||, floor) where it is longer."""
-    grads = [p.grad for p, _ in units if p.grad is not None]
-    grad_norms = [_unit_norms(grad, axis) for grad, (_, axis) in zip(grads, units, strict=True)]
+    grad_norms = [_unit_norms(p.grad, axis) for p, axis in units if p.grad is not None]
     # All units of all parameters at once: a network has dozens of small tensors.
     weight_norm = torch.cat([_unit_norms(p.detach(), axis).flatten() for p, axis in units])
     grad_norm = torch.cat([norms.flatten() for norms in grad_norms])
@@ -125,8 +124,7 @@ def _agc(units: list[Unit], clip: AdaptiveClip, norm: Tensor) -> ClipReport:
     # Only the units beyond their limit are touched: the others keep their very bits.
     factor = torch.where(too_long, limit / grad_norm.clamp_min(1e-30), torch.ones_like(limit))
     factors = factor.split([n.numel() for n in grad_norms])
-    shaped = [f.view_as(n) for f, n in zip(factors, grad_norms, strict=True)]
-    torch._foreach_mul_(grads, shaped)
+    _scale(units, [f.view_as(n) for f, n in zip(factors, grad_norms, strict=True)])
     after = torch.linalg.vector_norm(torch.where(too_long, limit, grad_norm))
     # Untouched gradients keep the very number that they were measured with.
     norm_after = torch.where(too_long.any(), after, norm)
@@ -174,6 +172,6 @@ def _zclip(units: list[Unit], clip: ZClip, norm: Tensor, memory: Tensor) -> Clip
 
 
 def _scale(units: list[Unit], factors: Sequence[Tensor]) -> None:
-    """Multiply each tensor's gradient by its factor; by exactly 1 it keeps its bits."""
+    """Multiply each tensor's gradient by its factor, or one per unit; exactly 1 keeps its bits."""
     pairs = [(p.grad, f) for (p, _), f in zip(units, factors, strict=True) if p.grad is not None]
     torch._foreach_mul_([grad for grad, _ in pairs], [factor for _, factor in pairs])

@@ -22,7 +22,6 @@ from ptycho_torch.data.training import TrainingData
 from ptycho_torch.networks import build_generator
 from ptycho_torch.networks.generators import recompute_parts
 from ptycho_torch.networks.layers import fourier_blocks, gradient_moduli
-from ptycho_torch.physics.forward import amplitudes
 from ptycho_torch.physics.views import group_amplitudes, merged_patches
 from ptycho_torch.runtime.errors import InputError
 from ptycho_torch.runtime.streams import named_seed
@@ -131,11 +130,8 @@ class PtychoModule(LightningModule):
 
     def predict_amplitudes(self, patches_BCHW: Tensor, batch: Batch) -> Tensor:
         """Return the amplitudes that object patches let expect for a batch, (B, C, H, W)."""
-        whole, fraction = batch.whole_BC2, batch.fraction_BC2
-        if self.merges and whole is not None:
-            found = group_amplitudes(patches_BCHW, self.probe_MHW, whole, fraction)
-        else:
-            found = amplitudes(patches_BCHW, self.probe_MHW)
+        whole = batch.whole_BC2 if self.merges else None
+        found = group_amplitudes(patches_BCHW, self.probe_MHW, whole, batch.fraction_BC2)
         return found if self.log_gain is None else found * self.log_gain.exp()
 
     def training_loss(self, batch: Batch) -> Tensor:

@@ -175,6 +175,7 @@ def run_record(result: TrainResult) -> dict[str, Any]:
     """Return what `run.json` says of the training: outcome, losses, gradient norms, versions."""
     module, history, monitor = result.module, result.module.history, result.module.monitor
     name, steps, side = module.val_loss_name, monitor.table(), module.run.patch_px
+    frames = (module.run.training.batch_size, module.channels, side, side)
     best = min(history.rows, key=lambda row: row[name], default={})
     last, norms = history.rows[-1] if history.rows else {}, steps.before
     scale = module.scales["train"].intensity_scale
@@ -198,9 +199,7 @@ def run_record(result: TrainResult) -> dict[str, Any]:
             "last": scale * result.last.gain,
         },
         "parameters": count_parameters(module.network),
-        "flops_per_step": count_flops(
-            module.network, (module.run.training.batch_size, module.channels, side, side)
-        ),
+        "flops_per_step": count_flops(module.network, frames),
         "gradient_norm": {
             "median": float(np.median(norms)) if norms.size else None,
             "p99": float(np.percentile(norms, 99)) if norms.size else None,
