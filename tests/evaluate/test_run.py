@@ -131,14 +131,11 @@ def test_the_images_are_aligned_and_trimmed_and_the_same_each_time(judge, tmp_pa
         np.testing.assert_allclose(images[name][0], np.angle(truth), atol=1e-4)
 
 
-def test_a_split_or_patches_of_another_run_are_refused(judge):
+def test_files_of_another_run_and_too_small_an_image_are_refused(judge):
     with pytest.raises(InputError, match="belongs to other files"):
         judge(scan(), scan().patches_BHW, dataset_sha256={"test": "0"})
     with pytest.raises(InputError, match=r"'best' is \(.*expected complex"):
         judge(scan(), scan().patches_BHW[:, 1:])
-
-
-def test_a_trim_that_leaves_too_little_to_score_is_one_line(judge):
     with pytest.raises(InputError, match="of 5 x 5 px is too small .* evaluation.trim_px smaller"):
         judge(scan(), scan().patches_BHW, settings={"trim_px": 30})
 

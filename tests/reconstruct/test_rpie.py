@@ -166,8 +166,7 @@ def test_what_does_not_fit_is_refused(scan):
         run(scan, iterations=1, amplitude_nHW=np.zeros((81, 32, 32)))
     with pytest.raises(InputError, match="has no probe, and rPIE needs one"):
         run(scan, iterations=1, probe_MHW=None)
-    loud = np.full((81, 32, 32), 1e22)
-    # Met before the update that breaks it.
+    loud = np.full((81, 32, 32), 1e22)  # Met before the update that breaks the object.
     with pytest.raises(InputError, match="not finite after iteration 1"):
         run(scan, iterations=1, batch_size=0, amplitude_nHW=loud, refine_probe=True)
 

@@ -66,9 +66,8 @@ def test_documents_stand_in_their_order_with_pictures_inside_and_links_that_lead
     ]
     (picture,) = found.named("img")
     content = base64.b64decode(picture["src"].removeprefix("data:image/webp;base64,"))
-    inside, outside = (
-        Image.open(p).convert("RGB") for p in (BytesIO(content), page.parent / "study/overview.png")
-    )
+    pictures = (BytesIO(content), page.parent / "study/overview.png")
+    inside, outside = (Image.open(picture).convert("RGB") for picture in pictures)
     assert inside.tobytes() == outside.tobytes()
 
 

@@ -134,9 +134,8 @@ def test_only_the_triangle_breaks_the_symmetry_that_allows_a_twin():
 
 
 def test_edge_phase_is_reached_at_the_circumradius():
-    flat, curved = (
-        make_probe(TriangleProbe(shape="triangle", edge_phase_rad=e), 64) for e in (0.0, 3.2)
-    )
+    probes = (TriangleProbe(shape="triangle", edge_phase_rad=rad) for rad in (0.0, 3.2))
+    flat, curved = (make_probe(probe, 64) for probe in probes)
     expected = 3.2 * (radius_px(64) / (0.325 * 64)) ** 2
     lit = np.abs(flat) > 1e-3 * np.abs(flat).max()
     difference = np.angle(curved * np.conj(flat) * np.exp(-1j * expected))
