@@ -71,7 +71,7 @@ def test_train_and_infer_run_one_after_the_other(run, tiny_dataset, tmp_path):
     [
         (["--debug-dump", "a file"], "a file is no folder"),
         (["--log-patch-stats", "--patch-stats-limit", 0], "--patch-stats-limit: "),
-        (["--scan-index", 7], "has no image 7; it has 1, counted from 0"),
+        (["--scan-index", 7], "has no image 7; its groups show images [0]"),
         (["--model", "nowhere"], "nowhere/bundle.json: cannot be read"),
         (["--scale", "nan"], "--scale: Input should be 'auto', 'stored' or 'measured', got"),
     ],

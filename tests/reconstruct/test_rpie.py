@@ -162,7 +162,7 @@ def test_snapshots_and_seeds(scan):
 
 
 def test_what_does_not_fit_is_refused(scan):
-    with pytest.raises(InputError, match="dark in all good pixels"):
+    with pytest.raises(InputError, match=": the frames are dark in all good pixels"):
         run(scan, iterations=1, amplitude_nHW=np.zeros((81, 32, 32)))
     with pytest.raises(InputError, match="has no probe, and rPIE needs one"):
         run(scan, iterations=1, probe_MHW=None)

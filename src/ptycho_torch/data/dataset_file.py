@@ -159,11 +159,11 @@ def read_split_image(source: str, reading: ScanConventions) -> Raw:
     if not arrays.keys() >= {*_POSITIONS}:
         raise InputError(f"{source}: has no 'coords_offsets' and 'coords_nominal': no positions")
     image, index_n = reading.scan_index or 0, arrays.get("image_index", np.zeros(1, int))
-    count = int(index_n.max()) + 1
-    if image >= count:
-        raise InputError(f"{source}: has no image {image}; it has {count}, counted from 0")
     groups = np.broadcast_to(index_n, len(arrays["diffraction"])) == image
-    notes = [f"split of the study, image {image} of {count}"]
+    images = np.unique(index_n).tolist()
+    if image not in images:
+        raise InputError(f"{source}: has no image {image}; its groups show images {images}")
+    notes = [f"split of the study, image {image} of {images}"]
     return _raw(source, arrays, groups, image, notes=notes)
 
 

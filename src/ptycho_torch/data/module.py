@@ -75,8 +75,7 @@ class PtychoDataModule(LightningDataModule):
     def train_dataloader(self) -> EpochBatches:
         """Return this process's share of full batches in the order of the epoch."""
         assert self.trainer is not None
-        rank, processes = self.trainer.global_rank, self.trainer.world_size
-        return EpochBatches(self.run, self.train, rank, processes)
+        return EpochBatches(self.run, self.train, self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> UserList[Batch]:
         """Return all groups; each process validates on all of them."""

@@ -19,7 +19,7 @@ from ptycho_torch.data.dataset_file import Split, read_split
 from ptycho_torch.data.hold_out import hold_out, overlap_px
 from ptycho_torch.data.read import read_scan
 from ptycho_torch.data.scan import Scan
-from ptycho_torch.data.units import Units, measured_units, probe_of, unit_of
+from ptycho_torch.data.units import measured_units, probe_of, unit_of
 from ptycho_torch.files import io
 from ptycho_torch.runtime.errors import InputError
 
@@ -92,14 +92,20 @@ def data_of_scan(scan: Scan, settings: FitSettings, test: Scan | None = None) ->
         "train": grouped(scan, held.train, units.unit, settings.groups),
         "validation": grouped(scan, held.validation, units.unit, every),
     }
-    scales = {name: some.scales(units.intensity_scale) for name, some in groups.items()}
     if test is not None:
-        unit = _test_unit(test, scan, probe, units, settings)
+        if test.patch_px != scan.patch_px:
+            raise InputError(
+                f"{test.source}: frames are {test.patch_px} px, those trained on {scan.patch_px}"
+            )
+        if test.intensity_scale is None or units.source == "given":
+            unit = measured_units(test, probe, settings.photons).unit
+        else:
+            unit = unit_of(test, units.intensity_scale)
         groups["test"] = grouped(test, np.arange(len(test)), unit, every)
     return TrainingData(
         **groups,
         probe_MHW=torch.from_numpy(probe),
-        scales=scales,
+        scales={n: groups[n].scales(units.intensity_scale) for n in groups if n != "test"},
         intensity_scale_source=units.source,
         facts={
             "source": Path(scan.source).name,
@@ -129,15 +135,3 @@ def data_of_file(
         if path is not None:
             data.facts[name] = {"file": Path(path).name, "sha256": io.sha256(path)}
     return data
-
-
-def _test_unit(
-    test: Scan, scan: Scan, probe_MHW: NDArray[np.complex64], units: Units, settings: FitSettings
-) -> float:
-    if test.patch_px != scan.patch_px:
-        raise InputError(
-            f"{test.source}: frames are {test.patch_px} px, those trained on {scan.patch_px}"
-        )
-    if test.intensity_scale is None or units.source == "given":
-        return measured_units(test, probe_MHW, settings.photons).unit
-    return unit_of(test, units.intensity_scale)

@@ -4,12 +4,10 @@ Letters: n frames, M probe modes, H rows, W columns of a frame (H = W), Y rows, 
 object. Positions are the (row, column) of a frame's upper left corner, pixels, fractional.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[Any]
+from ptycho_torch.physics.stitch import Array
 
 # Pixels of all modes in a batch of predictions: 256 frames of one mode of 64 px.
 _BATCH_PX = 256 * 64 * 64

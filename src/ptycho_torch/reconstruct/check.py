@@ -89,8 +89,7 @@ def reconstructed(raw: Raw, conventions: ScanConventions) -> Outcome:
     distance = np.square(corners - np.median(corners, axis=0)).sum(axis=1)
     nearest = np.sort(np.argsort(distance, kind="stable")[:RECONSTRUCTED_FRAMES])
     scan = scan_of(raw, conventions, corners, nearest)
-    if scan.patch_px > _QUICK_PX:
-        scan = cropped(scan, _QUICK_PX)
+    scan = cropped(scan, min(scan.patch_px, _QUICK_PX))
     if scan.probe_MHW is None:
         # The wave of flat phase in the detector that has the frames' mean power.
         mean = np.sqrt(np.square(scan.amplitude_nHW).mean(axis=0))
@@ -146,9 +145,8 @@ def check_file(path: str | Path, given: ScanConventions) -> dict[str, Any]:
     given = given.model_copy(update={"patch_px": None})
     raw = read_raw(path, given)
     stages, variants = _from_frames(raw, given)
-    found = None
-    if raw.object_YX is not None and raw.probe_MHW is not None:
-        found = _by_prediction(raw, stages, variants)
+    known = raw.object_YX is not None and raw.probe_MHW is not None
+    found = _by_prediction(raw, stages, variants) if known else None
     best, doubt = found or _by_reconstruction(replace(raw, object_YX=None), stages, variants)
     return {
         "file": raw.source,
@@ -185,16 +183,13 @@ def _from_frames(raw: Raw, given: ScanConventions) -> tuple[list[Stage], Variant
         _stage("zero frequency", "as given, else where the light is", " or ".join(places)),
         _stage("values", "as given, else whole numbers are counts", " or ".join(values)),
     ]
-    swaps, mirrors = ("", "swap_axes"), ("", "flip_rows", "flip_columns", "flip_rows flip_columns")
-    variants = [
-        given.model_copy(
-            update={"zero_frequency": place, "values": value, **dict.fromkeys(words.split(), True)}
-        )
-        for place, value in product(places, values)
-        for words in map(" ".join, product(swaps, mirrors))
+    choices: dict[str, list[Any]] = {"zero_frequency": places, "values": values}
+    for key in ("swap_axes", "flip_columns", "flip_rows"):
+        choices[key] = [True] if getattr(given, key) else [False, True]
+    return stages, [
+        given.model_copy(update=dict(zip(choices, chosen, strict=True)))
+        for chosen in product(*choices.values())
     ]
-    # What is given makes some of them the same.
-    return stages, list(dict.fromkeys(variants))
 
 
 def _by_prediction(

@@ -155,7 +155,9 @@ class Rpie:
         observed: Array = np.where(good, scan.amplitude_nHW, 0)
         kind = torch.complex128 if observed.dtype == np.float64 else torch.complex64
         if not observed.any():
-            raise InputError("the frames are dark in all good pixels; nothing can be reconstructed")
+            raise InputError(
+                f"{scan.source}: the frames are dark in all good pixels: no light, no object"
+            )
         whole, fraction = split_positions(torch.from_numpy(scan.positions_n2.astype(np.float64)))
         first, side = whole.amin(dim=0), scan.patch_px
         row, column = first.tolist()

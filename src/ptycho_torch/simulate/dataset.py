@@ -64,8 +64,7 @@ def simulate_dataset(
     torch.set_num_threads(1)  # Batches are small, and no number depends on the machine.
     facts, step_px = {}, settings.scan.test_step_px
     for split, made in simulated_splits(settings):
-        io.write_npz(splits[split], made.arrays)
-        facts[split] = {**split_facts(made.arrays, splits[split]), "noise_floor": made.noise_floor}
+        facts[split] = {**write_split(splits[split], made.arrays), "noise_floor": made.noise_floor}
         count, floor = facts[split]["groups"], made.noise_floor
         logger.info("%s: %d groups; the loss of the noise alone is %.3g", split, count, floor)
     scale = made.intensity_scale  # One for all.
@@ -157,8 +156,9 @@ def _last(stack: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(stack, 1, -1), dtype=np.float32)
 
 
-def split_facts(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> dict[str, Any]:
-    """Return what `dataset.json` says of one split; `path` is the file as written."""
+def write_split(path: str | Path, arrays: Arrays) -> dict[str, Any]:
+    """Write one split; return what `dataset.json` says of it."""
+    io.write_npz(path, arrays)
     diffraction, probe = arrays["diffraction"], arrays["probeGuess"]
     frames = np.moveaxis(diffraction, -1, 1).reshape(-1, *diffraction.shape[1:3])
     return {

@@ -15,7 +15,7 @@ from ptycho_torch.data.units import normalisation, normalise
 from ptycho_torch.files import io
 from ptycho_torch.physics.stitch import patch_positions, stitch_tiles
 from ptycho_torch.runtime.errors import InputError
-from ptycho_torch.simulate.dataset import SPLITS, split_facts, write_summary
+from ptycho_torch.simulate.dataset import SPLITS, write_split, write_summary
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ def import_dataset(
         arrays.pop("intensity_scale", None)
         if known:  # What was given is kept apart from what the files say.
             arrays["intensity_scale"] = np.array(scale)
-        io.write_npz(splits[split], arrays)
-        facts[split] = {**split_facts(arrays, splits[split]), "noise_floor": None}
+        facts[split] = {**write_split(splits[split], arrays), "noise_floor": None}
         facts[split]["source_sha256"] = io.sha256(getattr(settings, split))
     step_px = settings.test_step_px
     write_summary(
@@ -109,10 +108,8 @@ def _normalised(settings: DatasetFiles, read: Mapping[str, Split]) -> tuple[NDAr
     probe = read["train"].arrays["probeGuess"]
     if abs((divisor := normalisation(probe)) - 1) > _SAME:
         probe = normalise(probe).astype(np.complex64)
-    for one in read.values():  # The first split that has its truth; the test split does.
-        if (patches := one.true_patches()) is not None:
-            break
-    assert patches is not None
+    # The first split that has its truth; the test split does.
+    one, patches = next((s, p) for s in read.values() if (p := s.true_patches()) is not None)
     modes = np.abs(probe.reshape(-1, *probe.shape[-2:]))
     light = np.square(modes).sum(axis=0) * np.square(np.abs(patches / one.norm_Y_I))
     power = np.square(one.arrays["diffraction"], dtype=np.float64).sum(axis=(1, 2))

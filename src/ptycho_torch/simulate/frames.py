@@ -10,7 +10,7 @@ Letters: n groups, C patches in a group, H rows, W columns, M probe modes.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -23,14 +23,13 @@ from torch import Tensor
 
 from ptycho_torch.config.dataset import ObjectSettings, ScanSettings, SimulatedDataset
 from ptycho_torch.physics.forward import intensities
-from ptycho_torch.physics.stitch import object_patches
+from ptycho_torch.physics.stitch import Array, object_patches
 
 _AT_ONCE = 16
 _SHARE_A_STREAM = 64
 _BLUR = ((1, 1), (2, 5), (5, 10))
 """Weight and sigma (pixels) of each Gaussian by which lines are blurred."""
 
-Array = NDArray[Any]
 Image = NDArray[np.float64]
 
 
@@ -155,12 +154,9 @@ def diffract(scene: Scene, modes: Tensor) -> Array:
 
 def illuminated_patches(scene: Scene, modes: Tensor) -> tuple[Array, Array]:
     """Return the amplitude of patches times probe, and the phase of patches, (n, C, H, W)."""
-    amplitude, phase = (
-        cut_patches(image, scene.scan, scene.patch_px)
-        for image in (np.abs(scene.objects), np.angle(scene.objects))
-    )
+    amplitude = cut_patches(np.abs(scene.objects), scene.scan, scene.patch_px)
     amplitude *= np.sqrt(np.square(np.abs(modes.numpy())).sum(axis=0))
-    return amplitude, phase
+    return amplitude, cut_patches(np.angle(scene.objects), scene.scan, scene.patch_px)
 
 
 def count_photons(
